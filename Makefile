@@ -1,0 +1,37 @@
+# make demo    a corpus from a real conversation, in a fresh clone, nothing else needed
+# make test    lint, types, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
+STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
+
+.PHONY: demo test lint types unit test-slow bench clean setup
+
+setup: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml setup.py
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m corpus.cli.main demo
+
+test: lint types unit
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy -p corpus
+
+unit: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo

@@ -1,0 +1,1 @@
+"""What the words mean: types, file forms, versions, errors. Imports nothing of ours."""

@@ -1,0 +1,102 @@
+"""What one stage leaves for the next in the cache: folders of plain files with a JSON head.
+
+decode/   decoded.json   Decoded
+          channel-0.i16  int16 little-endian samples of channel 0, segments one after another
+          pictures.mjpeg the windows' JPEGs one after another
+          pictures.npy   PICTURE_DTYPE, one row per written window
+voices/   voices.json    Voices
+          channel-0.i16 … speakers in their order, then room
+          activity.npy   uint8 [channels, written windows, frames]
+cut/      segment.tar    the recording's clips, members in order, no end-of-archive blocks
+          rows.json      list of ClipRow
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.recording import Oddity, Stream
+
+PICTURE_DTYPE: npt.DTypeLike = np.dtype(
+    [("offset", "<i8"), ("size", "<i4"), ("pts_us", "<i8"), ("flags", "u1")]
+)
+"""offset -1, size 0, pts_us -1 where a window has no picture."""
+
+PICTURE_NONE = 1
+"""No frame was presented yet, or the video has ended."""
+PICTURE_STALE = 2
+"""The last frame is more than a second old at the window's end."""
+
+SPEECH = 1
+"""The channel's speaker talks in this frame."""
+OVERLAP = 2
+"""Somebody else talks too."""
+SEPARATED = 4
+"""The sound is a separator's estimate."""
+UNRELIABLE = 8
+"""The sound does not hold what the channel's name says: overlapped speech left in the room, saturation."""
+PADDED = 16
+"""The source has no sound here: a hole, or after its end; the samples are zeros."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Consecutive windows that are written. Between two segments nothing was recorded for over 10 s."""
+
+    first_window: int
+    windows: int
+    """Whole windows; what is left of the last one is a Drop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSpan:
+    """A stretch of one channel's samples, on the recording's clock."""
+
+    channel: int
+    start_us: int
+    stop_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A recording on its clock: sound per channel, one picture per window."""
+
+    duration_us: int
+    sample_rate_hz: int
+    segments: tuple[Segment, ...]
+    """Each holds windows * samples_per_window samples of every channel."""
+    channels: tuple[str | None, ...]
+    """One entry per file `channel-N.i16`. `(None,)` is the mix of a recording whose speakers share a
+    channel. Otherwise one per input channel with its speaker's name, and the mix is their int32 sum."""
+    streams: tuple[Stream, ...]
+    padded: tuple[ChannelSpan, ...] = ()
+    saturated_samples: int = 0
+    saturated: tuple[ChannelSpan, ...] = ()
+    """Spans of windows that hold saturated samples, joined."""
+    picture_width: int = 0
+    """0 by 0 when the recording has no picture."""
+    picture_height: int = 0
+    oddities: tuple[Oddity, ...] = ()
+
+    @property
+    def windows(self) -> int:
+        return sum(segment.windows for segment in self.segments)
+
+    @property
+    def one_speaker_per_channel(self) -> bool:
+        return self.channels != (None,) and len(self.channels) > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voices:
+    """One channel per speaker and the room, whose int32 sum is the mix."""
+
+    speakers: tuple[str, ...]
+    """In channel order; the room is the channel after the last."""
+    sample_rate_hz: int
+    segments: tuple[Segment, ...]
+    taken_back_samples: int = 0
+    """Samples where the room left int16 and the excess went back to the loudest estimate."""

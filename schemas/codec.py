@@ -1,0 +1,171 @@
+"""Frozen dataclasses to JSON and back, with errors that name the place.
+
+The machines that only train have no validation library, so this is ours and small. Types known:
+bool, int, float, str, None unions, Literal, tuple[X, ...], dict[str, X] and dataclasses of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+
+T = TypeVar("T")
+
+
+def to_plain(value: object) -> Any:
+    """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: to_plain(item) for name, item in value.items()}
+    return value
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON text, the same for the same value: field order, UTF-8, floats with a point, no NaN."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.dumps(
+        to_plain(value),
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+    )
+
+
+def digest(value: object) -> str:
+    """sha256 of the canonical JSON (keys sorted), as 64 hex digits."""
+    text = json.dumps(
+        to_plain(value),
+        ensure_ascii=False,
+        allow_nan=False,
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
+    """A `cls` from JSON text.
+
+    Raises:
+        FormatError: not JSON, or a field is missing, unknown or of the wrong type.
+        NewerSchemaError: the text's `schema` is a later version of the form than ours.
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"not JSON: {error}", where=where) from error
+    return from_plain(cls, plain, where=where)
+
+
+def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
+    """A `cls` from what `json.loads` or `tomllib.loads` gives; raises as `from_json`."""
+    if isinstance(plain, dict):
+        _check_form(cls, plain.get("schema"), where)
+    value: T = _convert(cls, plain, where, "")
+    return value
+
+
+def _check_form(cls: type[Any], found: object, where: str) -> None:
+    fields = getattr(cls, "__dataclass_fields__", {})
+    if "schema" not in fields:
+        return
+    ours = fields["schema"].default
+    if found is None or found == ours:
+        return
+    name, _, version = str(ours).partition("/")
+    found_name, _, found_version = str(found).partition("/")
+    if found_name == name and found_version.isdigit() and int(found_version) > int(version):
+        raise NewerSchemaError(
+            f"written as {found}, this version reads {ours}",
+            where=where,
+            todo="install a newer duplex-corpus",
+        )
+    raise FormatError(f"schema is {found!r}, expected {ours!r}", where=where)
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _wrong(kind: str, plain: object, where: str, path: str) -> FormatError:
+    shown = repr(plain)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return FormatError(f"{path or 'the value'} must be {kind}, got {shown}", where=where)
+
+
+def _convert(kind: Any, plain: Any, where: str, path: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _convert_union(kind, plain, where, path)
+    if origin is Literal:
+        if plain not in get_args(kind) or isinstance(plain, bool) != isinstance(get_args(kind)[0], bool):
+            raise _wrong(f"one of {list(get_args(kind))}", plain, where, path)
+        return plain
+    if origin is tuple:
+        if not isinstance(plain, (list, tuple)):
+            raise _wrong("a list", plain, where, path)
+        item = get_args(kind)[0]
+        return tuple(_convert(item, p, where, f"{path}[{i}]") for i, p in enumerate(plain))
+    if origin is dict:
+        if not isinstance(plain, dict):
+            raise _wrong("a table", plain, where, path)
+        item = get_args(kind)[1]
+        return {str(k): _convert(item, p, where, f"{path}.{k}") for k, p in plain.items()}
+    if dataclasses.is_dataclass(kind):
+        return _convert_dataclass(kind, plain, where, path)
+    return _convert_scalar(kind, plain, where, path)
+
+
+def _convert_union(kind: Any, plain: Any, where: str, path: str) -> Any:
+    if plain is None:
+        return None
+    (inner,) = [arg for arg in get_args(kind) if arg is not type(None)]
+    return _convert(inner, plain, where, path)
+
+
+def _convert_scalar(kind: Any, plain: Any, where: str, path: str) -> Any:
+    if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        if not math.isfinite(plain):
+            raise _wrong("a finite number", plain, where, path)
+        return float(plain)
+    if kind is int and isinstance(plain, int) and not isinstance(plain, bool):
+        return plain
+    if kind in (str, bool) and isinstance(plain, kind):
+        return plain
+    names = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
+    raise _wrong(names[kind], plain, where, path)
+
+
+def _convert_dataclass(cls: Any, plain: Any, where: str, path: str) -> Any:
+    if not isinstance(plain, dict):
+        raise _wrong("an object", plain, where, path)
+    hints = _hints(cls)
+    unknown = sorted(set(plain) - set(hints))
+    if unknown:
+        names = ", ".join(f"{path}.{n}".lstrip(".") for n in unknown)
+        raise FormatError(f"unknown field {names}", where=where, todo=f"known here: {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(cls):
+        inner = f"{path}.{f.name}".lstrip(".")
+        if f.name in plain:
+            values[f.name] = _convert(hints[f.name], plain[f.name], where, inner)
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise FormatError(f"field {inner} is missing", where=where)
+    try:
+        return cls(**values)
+    except CorpusError:
+        raise
+    except ValueError as error:
+        raise FormatError(f"{path or 'the value'}: {error}", where=where) from error

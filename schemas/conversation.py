@@ -1,0 +1,183 @@
+"""What happens in a recording: turns, words, cues and events on one clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from corpus.schemas.span import Span
+
+CONVERSATION_FORM = "corpus.conversation/1"
+
+CUE_KINDS: dict[str, tuple[str, ...]] = {
+    "hesitation": ("filled_pause", "silent_pause", "prolongation", "stall"),
+    "self_correction": ("repetition", "substitution", "insertion", "deletion"),
+    "yield": ("turn_end", "overlap"),
+    "hold": ("pause",),
+    "invitation": ("question", "tag", "suggestion"),
+    "backchannel": ("geometric", "lexical"),
+    "interruption": ("floor_taking", "butting_in"),
+    "thinking": ("pause", "filler"),
+    "overlap": ("simultaneous",),
+    "visual": (
+        "scene_cut",
+        "motion_start",
+        "motion_stop",
+        "repetition",
+        "face_enter",
+        "face_leave",
+        "nod",
+        "shake",
+    ),
+}
+"""The labels of DESIGN.md section 6 and their kinds; "" stands for no kind."""
+
+WordTiming = Literal["measured", "interpolated", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One speaker talking. Turns of different speakers may overlap."""
+
+    speaker: str
+    start_us: int
+    stop_us: int
+    id: str = ""
+    """Unique in the recording, made from content; "" until `ids.with_ids` gives one."""
+
+    def __post_init__(self) -> None:
+        Span(self.start_us, self.stop_us)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """Text with a speaker and a span; the span may be unknown, and then says so."""
+
+    speaker: str
+    start_us: int | None
+    stop_us: int | None
+    text: str
+    after: str = ""
+    """Punctuation written behind the word, where the source keeps it apart."""
+    timing: WordTiming = "measured"
+    """`measured` by a recogniser, aligner or person; `interpolated` inside a longer known span."""
+    confidence: float | None = None
+    """In [0, 1], where the source gives one."""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.start_us is None) != (self.stop_us is None):
+            raise ValueError(f"word {self.text!r} has one of its two times only")
+        if (self.start_us is None) != (self.timing == "unknown"):
+            raise ValueError(f"word {self.text!r}: timing {self.timing!r} contradicts its times")
+        if self.start_us is not None and self.stop_us is not None:
+            Span(self.start_us, self.stop_us)
+
+    @property
+    def span(self) -> Span | None:
+        if self.start_us is None or self.stop_us is None:
+            return None
+        return Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueSpan:
+    """A named part of a cue, such as the reparandum of a self-correction."""
+
+    role: str
+    start_us: int
+    stop_us: int
+
+    def __post_init__(self) -> None:
+        Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cue:
+    """A labelled span: what happens there in the conversation, who does it, and who says so."""
+
+    label: str
+    """A key of `CUE_KINDS`."""
+    kind: str
+    """One of the label's kinds, or "" where the source names none."""
+    speaker: str | None
+    """None for a cue of the picture that is nobody's."""
+    start_us: int
+    stop_us: int
+    confidence: float
+    """In [0, 1]."""
+    origin: str
+    """Labeler and version (`overlap/1`), annotator (`human:NAME`) or file it came from."""
+    evidence: str = "{}"
+    """JSON text of an object: the thresholds and the measurements behind the label."""
+    spans: tuple[CueSpan, ...] = ()
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        Span(self.start_us, self.stop_us)
+        if self.label not in CUE_KINDS:
+            raise ValueError(f"unknown cue label {self.label!r}; one of {', '.join(CUE_KINDS)}")
+        if self.kind and self.kind not in CUE_KINDS[self.label]:
+            raise ValueError(f"{self.kind!r} is no kind of {self.label}; one of {CUE_KINDS[self.label]}")
+        if not 0.0 <= self.confidence <= 1.0:
+            raise ValueError(f"confidence must lie in [0, 1], got {self.confidence!r}")
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Anything else on the clock: visual event, sound, tool call, tool result, timer, note."""
+
+    label: str
+    kind: str
+    speaker: str | None
+    start_us: int
+    stop_us: int
+    origin: str
+    payload: str = "{}"
+    """JSON text of an object."""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        Span(self.start_us, self.stop_us)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A recording's turns, words, cues and events. The file form `corpus.conversation/1`."""
+
+    recording: str
+    """Content hash of the recording (64 hex digits), or the name a foreign file gives."""
+    duration_us: int
+    speakers: tuple[str, ...]
+    """In order of first speech; every speaker named below is in it."""
+    turns: tuple[Turn, ...] = ()
+    words: tuple[Word, ...] = ()
+    cues: tuple[Cue, ...] = ()
+    events: tuple[Event, ...] = ()
+    schema: str = CONVERSATION_FORM
+
+    def __post_init__(self) -> None:
+        known = set(self.speakers)
+        if len(known) != len(self.speakers):
+            raise ValueError(f"a speaker is listed twice: {self.speakers}")
+        items: tuple[Turn | Word | Cue | Event, ...] = (
+            *self.turns,
+            *self.words,
+            *self.cues,
+            *self.events,
+        )
+        for item in items:
+            if item.speaker is not None and item.speaker not in known:
+                raise ValueError(f"{item.speaker!r} speaks but is not among {self.speakers}")

@@ -1,0 +1,76 @@
+"""The forms of a whole dataset: its manifest, and the list of inputs it is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MANIFEST_FORM = "corpus.manifest/1"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardEntry:
+    """One tar of the dataset."""
+
+    path: str
+    """Relative to the dataset's folder: `train/train-000000.tar`."""
+    split: str
+    sha256: str
+    bytes: int
+    clips: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One other file the dataset promises the bytes of."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """`manifest.json`, written last: without it there is no dataset."""
+
+    config: str
+    """Digest of `settings` and of the versions of all stages."""
+    settings: str
+    """JSON text of the settings the dataset was built with."""
+    clip_schema: str
+    recordings: int
+    clips: int
+    windows: int
+    shards: tuple[ShardEntry, ...]
+    files: tuple[FileEntry, ...]
+    """clips.parquet and README.md."""
+    schema: str = MANIFEST_FORM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputTrack:
+    """One file of a recording that has several on one clock."""
+
+    uri: str
+    speaker: str | None = None
+    offset_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputEntry:
+    """One line of a JSONL input manifest: a recording and what is known of it."""
+
+    uri: str
+    """Path (relative to the manifest) or URL of the media; also the recording's name."""
+    tracks: tuple[InputTrack, ...] = ()
+    """The files, when the recording is several that share a clock; then `uri` is only its name."""
+    licence: str | None = None
+    consent: str | None = None
+    conversation: str | None = None
+    speakers: tuple[str, ...] = ()
+    """Named people. For `channels = "per_channel"` in channel order; they bind the split."""
+    channels: str | None = None
+    """`mix`, `per_channel` or `per_stream`; overrides the setting `ingest.channels`."""
+    sidecars: tuple[str, ...] = ()
+    """Annotation files, in place of those found beside the media."""

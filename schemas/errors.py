@@ -1,0 +1,104 @@
+"""The errors this project raises on purpose.
+
+    CorpusError                    exit 1
+    ├── UsageError                 exit 2   what was asked for cannot be asked
+    │   └── SettingsError                   a setting is unknown or out of range
+    ├── MediaError                          a media file cannot be read as one
+    ├── SidecarError                        an annotation file cannot be read
+    ├── FormatError                         bytes are not of the form they claim
+    │   └── NewerSchemaError                written by a newer corpus than this one
+    ├── VerifyError                exit 4   a dataset breaks a promise of its format
+    ├── DatasetError                        an output folder is not usable as asked
+    │   └── LockedError                     another build holds the output folder
+    ├── StorageError                        disk full, read-only folder, lost mount
+    └── MissingError               exit 5   something must be installed or fetched first
+        ├── MissingDependencyError          a package of an extra
+        └── MissingModelError               model weights
+
+A message says what was wrong, where, and what to do next. A failure of one recording never
+takes a build down: the pipeline turns it into a `Drop` and goes on.
+"""
+
+from __future__ import annotations
+
+
+class CorpusError(Exception):
+    """Base of all errors raised on purpose: what was wrong, where, what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.todo = todo
+        super().__init__(what, where, todo)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.where, self.todo))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}; {self.todo}" if self.todo else head
+
+
+def _rebuild(cls: type[CorpusError], what: str, where: str, todo: str) -> CorpusError:
+    """Rebuild an error in another process: keyword-only arguments defeat plain pickling."""
+    return cls(what, where=where, todo=todo)
+
+
+class UsageError(CorpusError):
+    """What was asked for cannot be asked: a bad argument or combination of arguments."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class MediaError(CorpusError):
+    """A media file cannot be read as one."""
+
+
+class SidecarError(CorpusError):
+    """An annotation file cannot be read at all; single bad lines are Drops instead."""
+
+
+class FormatError(CorpusError):
+    """Bytes are not of the form they claim to be."""
+
+
+class NewerSchemaError(FormatError):
+    """The file was written by a newer version of corpus than this one."""
+
+
+class VerifyError(CorpusError):
+    """A dataset breaks a promise of its format."""
+
+    exit_code = 4
+
+
+class DatasetError(CorpusError):
+    """An output folder is not usable as asked."""
+
+
+class LockedError(DatasetError):
+    """Another build holds the output folder."""
+
+
+class StorageError(CorpusError):
+    """The disk is full, the folder read-only, or the mount gone."""
+
+
+class MissingError(CorpusError):
+    """Something must be installed or fetched before this can run."""
+
+    exit_code = 5
+
+
+class MissingDependencyError(MissingError):
+    """A package of an optional extra is not installed."""
+
+
+class MissingModelError(MissingError):
+    """Model weights are not on this machine and are never fetched unasked."""
