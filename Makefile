@@ -25,7 +25,7 @@ lint: setup
 	$(BIN)/ruff check .
 
 types: setup
-	$(BIN)/mypy -p corpus
+	$(BIN)/mypy typings/corpus
 
 unit: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
