@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import logging
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
 from corpus.pipeline.assemble import assemble, turns_from_words
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from corpus.align.diarize import Diarizer
     from corpus.align.transcribe import Transcriber
 
-logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,33 +67,45 @@ def annotate(job: AnnotateJob) -> Annotated:
     """
     identity = job.identity
     reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, identity.item.uri)
+    done, failure = guarded(lambda: _annotate(job, reporter), identity.item.uri, reporter, job.cache_root)
+    if done is not None:
+        return done
+    drops = (failure,) if failure else ()
+    return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops)
+
+
+def guarded(
+    work: Callable[[], Result], uri: str, reporter: Reporter, cache_root: Path
+) -> tuple[Result | None, Drop | None]:
+    """The result of a recording's work, or the Drop that says why there is none.
+
+    Raises:
+        StorageError, MissingError: the build as a whole cannot go on.
+    """
+
+    def fault(code: str, reason: str) -> tuple[None, Drop]:
+        return None, Drop(item=uri, stage=reporter.stage, kind="fault", code=code, reason=reason)
+
     try:
-        return _annotate(job, reporter)
+        return work(), None
     except (StorageError, MissingError):
         raise
     except CorpusError as error:
-        return _failed(identity, reporter.stage, "unusable", str(error))
+        return fault("unusable", str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
             raise StorageError(
                 f"cannot write the cache: {error.strerror}",
-                where=str(job.cache_root),
+                where=str(cache_root),
                 todo="free some space or name another --cache; what is done is kept",
             ) from error
-        return _failed(identity, reporter.stage, "unreadable", str(error))
-    except Exception as error:  # one recording must never take the build down, whatever is wrong with it
-        logger.debug("%s", traceback.format_exc())
+        return fault("unreadable", str(error))
+    except Exception as error:  # whatever is wrong with one recording, the build goes on
         place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        return _failed(identity, reporter.stage, "crashed", f"unexpected failure, please report it: {reason}")
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return fault("crashed", f"please report this: {type(error).__name__}: {error} ({where})")
     finally:
         reporter.close()
-
-
-def _failed(identity: Identity, stage: str, code: str, reason: str) -> Annotated:
-    uri = identity.item.uri
-    drop = Drop(item=uri, stage=stage, kind="fault", code=code, reason=reason)
-    return Annotated(uri=uri, recording=identity.recording, drops=(drop,))
 
 
 def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:

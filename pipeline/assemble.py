@@ -85,7 +85,8 @@ def _most_talkative(uri: str, names: Sequence[str], turns: Sequence[Turn]) -> tu
         stage="label",
         kind="trim",
         code="too_many_speakers",
-        reason=f"a clip holds {MOST_SPEAKERS} voices; {', '.join(sorted(out))} talk least and are left to the room",
+        reason=f"a clip holds {MOST_SPEAKERS} voices; those who talk least are left in the room: "
+        + ", ".join(sorted(out)),
         count=len(out),
     )
     return [name for name in names if name in kept], [drop]

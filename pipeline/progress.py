@@ -5,11 +5,26 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Protocol
 
 from corpus.pipeline.cache import write_atomic
 from corpus.pipeline.state import Running
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
+
+
+class Talk(Protocol):
+    """What a build tells the person who waits for it."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase with `total` steps begins."""
+
+    def at(self, done: float, detail: str) -> None:
+        """So many steps are done, with fractions; `detail` names what is in work."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping."""
+
 
 SECONDS_BETWEEN_WRITES = 0.5
 

@@ -178,6 +178,10 @@ class State:
     def save_finished(self, finished: Finished) -> None:
         self._write("finished.json", finished)
 
+    def forget_finished(self) -> None:
+        """Make the next build look at everything."""
+        (self.folder / "finished.json").unlink(missing_ok=True)
+
     def finished(self) -> Finished | None:
         path = self.folder / "finished.json"
         return from_json(Finished, path.read_bytes(), where=str(path)) if path.is_file() else None

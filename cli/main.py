@@ -1,0 +1,57 @@
+"""The command `corpus`: names the commands; each parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import typer
+
+from corpus.cli import build, settings
+from corpus.schemas.errors import CorpusError
+
+app = typer.Typer(
+    name="corpus",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turns recorded conversations into training data for models that listen, watch and speak "
+    "at once.\n\ncorpus build talks/ --out dataset",
+)
+
+app.command("build")(build.build)
+app.command("plan")(build.plan)
+app.command("status")(build.status)
+app.command("errors")(build.errors)
+app.command("verify")(build.verify)
+app.command("init")(settings.init)
+app.command("config")(settings.config)
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        code = app(standalone_mode=False)
+    except CorpusError as error:
+        print(f"corpus: {error}", file=sys.stderr)
+        code = error.exit_code
+    except typer.TyperException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
