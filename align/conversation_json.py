@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,27 +185,37 @@ class _Reader:
         return {**rest, "text": " ".join(str(w.get("text", "")) for w in covered if isinstance(w, dict))}
 
     def sounds(self, plain: object) -> tuple[Event, ...]:
-        return self.items(
-            Event,
-            "sounds",
-            [
-                {**raw, "label": "sound", "origin": self.source} if isinstance(raw, dict) else raw
-                for raw in (plain if isinstance(plain, list) else [])
-            ],
-        )
+        return self._noted("sounds", plain, lambda raw: ("sound", str(raw.get("kind", "")), {}))
 
     def unscored(self, plain: object) -> tuple[Event, ...]:
         """Stretches the annotators left open, kept as events so that no score counts them."""
+        told = ("source", "words")
+        return self._noted(
+            "unscored",
+            plain,
+            lambda raw: ("unscored", str(raw.get("label", "")), {n: raw[n] for n in told if n in raw}),
+        )
+
+    def _noted(
+        self,
+        name: str,
+        plain: object,
+        read: Callable[[dict[str, Any]], tuple[str, str, dict[str, Any]]],
+    ) -> tuple[Event, ...]:
+        """Events of a foreign list; one by somebody who never speaks is nobody's and holds the name."""
         made: list[Any] = []
-        for raw in plain if isinstance(plain, list) else []:
-            if isinstance(raw, dict):
-                payload = self._spelled({name: raw[name] for name in ("source", "words") if name in raw})
-                place = {name: raw.get(name) for name in ("speaker", "start_us", "stop_us")}
-                kind = str(raw.get("label", ""))
-                raw = {**place, "label": "unscored", "kind": kind, "payload": _json(payload)}
-                raw["origin"] = self.source
-            made.append(raw)
-        return self.items(Event, "unscored", made)
+        for raw in plain or [] if isinstance(plain, list) else []:
+            if not isinstance(raw, dict):
+                made.append(raw)
+                continue
+            label, kind, payload = read(raw)
+            speaker = raw.get("speaker")
+            if speaker not in self.known and speaker is not None:
+                payload, speaker = {**payload, "speaker": speaker}, None
+            event = {"label": label, "kind": kind, "speaker": speaker, "origin": self.source}
+            times = {"start_us": raw.get("start_us"), "stop_us": raw.get("stop_us")}
+            made.append({**event, **times, "payload": _json(self._spelled(payload))})
+        return self.items(Event, name, made)
 
 
 def _whole(value: object) -> int:
