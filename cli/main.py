@@ -41,7 +41,7 @@ def main() -> None:
         print(f"corpus: {error}", file=sys.stderr)
         code = error.exit_code
     except typer.TyperException as error:
-        error.show()
+        print(f"corpus: {error.format_message()}; `corpus --help` shows how", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
-from corpus.pipeline.assemble import assemble, turns_from_words
+from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.progress import Reporter
@@ -126,8 +126,8 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
         words=words,
         cues=sidecar.cues,
         events=sidecar.events,
-        speakers=own_channels,
-        named_speakers=tuple(dict.fromkeys([*sidecar.speakers, *identity.item.speakers])),
+        speakers=own_channels or sidecar.speakers,
+        named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
     drops += left_out
     reporter.at("voices")
@@ -171,17 +171,21 @@ def _turns_and_words(
 ) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
     """From the sidecars where they say it, else from the models."""
     turns = sidecar.turns
-    if turns is None and sidecar.words:
-        turns = tuple(turns_from_words(sidecar.words, settings.cues.ipu_bridge_us))
     if turns is None:
         reporter.at("diarize")
         turns, found = _diarized(decode, decoded, settings, cache)
         drops += found
-    words = sidecar.words
-    if words is None:
+    if sidecar.words is None:
         reporter.at("transcribe")
         words, found = _transcribed(decode, decoded, turns, settings, cache)
-        drops += found
+    elif sidecar.turns is None:
+        from corpus.align.attribute import attribute_words
+
+        words, lost = attribute_words(sidecar.words, turns)
+        found = tuple(lost)
+    else:
+        return turns, sidecar.words
+    drops += found
     return turns, words
 
 

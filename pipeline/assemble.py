@@ -7,30 +7,17 @@ from collections.abc import Sequence
 
 from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.span import Span, union
 
 MOST_SPEAKERS = 7
-
-
-def turns_from_words(words: Sequence[Word], bridge_us: int) -> list[Turn]:
-    """Each speaker's words joined over gaps of at most `bridge_us`, where nothing else gives turns."""
-    spans: dict[str, list[Span]] = {}
-    for word in words:
-        if word.span:
-            spans.setdefault(word.speaker, []).append(word.span)
-    return [
-        Turn(speaker=speaker, start_us=span.start_us, stop_us=span.stop_us)
-        for speaker, own in sorted(spans.items())
-        for span in union(own, bridge_us=bridge_us)
-    ]
 
 
 def in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
     """Every speaker once: by first turn or timed word, then `known` ones who never speak."""
     first: dict[str, int] = {}
-    for item in (*turns, *words):
-        if item.start_us is not None:
-            first[item.speaker] = min(first.get(item.speaker, item.start_us), item.start_us)
+    timed = [(t.speaker, t.start_us) for t in turns]
+    timed += [(w.speaker, w.start_us) for w in words if w.start_us is not None]
+    for speaker, start_us in timed:
+        first[speaker] = min(first.get(speaker, start_us), start_us)
     spoken = sorted(first, key=lambda name: (first[name], name))
     silent = [word.speaker for word in words if word.speaker not in first]
     return list(dict.fromkeys([*spoken, *known, *silent]))
@@ -50,11 +37,11 @@ def assemble(
 ) -> tuple[Conversation, list[Drop]]:
     """One conversation, without ids. Voices beyond the seventh are left out and reported.
 
-    `speakers` are those to keep even if silent (one per channel), in channel order.
+    `speakers` are those to keep even if silent: one per channel, or as a file lists them.
     """
     spoken = in_order_of_speech(turns, words, speakers)
-    others = [c.speaker for c in (*cues, *events) if c.speaker is not None]
-    names = list(dict.fromkeys([*spoken, *others]))
+    others = [*(c.speaker for c in cues), *(e.speaker for e in events)]
+    names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
     kept, drops = names, list[Drop]()
     if len(names) > MOST_SPEAKERS:
         kept, drops = _most_talkative(uri, names, turns)
@@ -68,7 +55,7 @@ def assemble(
             words=tuple(w for w in words if w.speaker in keep),
             cues=tuple(c for c in cues if c.speaker is None or c.speaker in keep),
             events=tuple(e for e in events if e.speaker is None or e.speaker in keep),
-            named_speakers=tuple(n for n in named_speakers if n in keep),
+            named_speakers=tuple(n for n in dict.fromkeys(named_speakers) if n in keep),
         ),
         drops,
     )

@@ -300,13 +300,13 @@ class _Build:
 
     def _cut(self, annotated: Sequence[tuple[Identity, Annotated]]) -> list[Cut]:
         from corpus.pipeline.annotate import conversation_of
-        from corpus.pipeline.cutting import Cut, CutJob, cut_recording
+        from corpus.pipeline.cutting import Cut, CutJob, cut_recording, named_speakers
 
         bonds = [
             Bond(
                 recording=identity.recording,
                 conversation=identity.item.conversation,
-                named_speakers=conversation_of(done, self.cache).named_speakers,
+                named_speakers=named_speakers(identity, conversation_of(done, self.cache)),
             )
             for identity, done in annotated
         ]

@@ -13,6 +13,7 @@ from corpus.pipeline.progress import Reporter
 from corpus.pipeline.versions import stage_versions
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import digest, from_json, to_plain
+from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings
@@ -64,12 +65,13 @@ def _cut(job: CutJob) -> Cut:
     )
     decoded = stages.decoded_of(job.identity, decode)
     head = voices.folder / "voices.json"
-    recording = recording_of(job.identity, decoded, stages.conversation_of(label).named_speakers)
+    conversation = stages.conversation_of(label)
+    recording = recording_of(job.identity, decoded, conversation)
 
     def fill(folder: Path) -> list[Drop]:
         return cut(
             recording,
-            stages.conversation_of(label),
+            conversation,
             decoded,
             decode.folder,
             from_json(Voices, head.read_bytes(), where=str(head)),
@@ -101,7 +103,13 @@ def _cut(job: CutJob) -> Cut:
     )
 
 
-def recording_of(identity: Identity, decoded: Decoded, named_speakers: tuple[str, ...]) -> Recording:
+def named_speakers(identity: Identity, conversation: Conversation) -> tuple[str, ...]:
+    """Everybody the manifest or the conversation knows by name; they bind recordings in a split."""
+    tracks = [file.speaker for file in identity.item.files if file.speaker is not None]
+    return tuple(dict.fromkeys([*identity.item.speakers, *tracks, *conversation.named_speakers]))
+
+
+def recording_of(identity: Identity, decoded: Decoded, conversation: Conversation) -> Recording:
     """What is known of a recording once it is decoded. Holds nothing of the machine."""
     item = identity.item
     files = tuple(
@@ -123,6 +131,6 @@ def recording_of(identity: Identity, decoded: Decoded, named_speakers: tuple[str
         licence=item.licence,
         consent=item.consent,
         conversation=item.conversation,
-        speakers=named_speakers,
+        speakers=named_speakers(identity, conversation),
         oddities=decoded.oddities,
     )

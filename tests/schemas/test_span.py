@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,13 +27,13 @@ def test_a_span_that_ends_before_it_starts_is_refused() -> None:
 def test_union_covers_the_same_time_and_is_ordered_and_disjoint(items: list[Span]) -> None:
     merged = union(items)
     assert points(merged) == points(items)
-    assert all(a.stop_us < b.start_us for a, b in zip(merged, merged[1:], strict=False))
+    assert all(a.stop_us < b.start_us for a, b in pairwise(merged))
 
 
 @given(spans, st.integers(0, 20))
 def test_union_bridges_exactly_the_short_gaps(items: list[Span], bridge_us: int) -> None:
     merged, plain = union(items, bridge_us=bridge_us), union(items)
-    gaps = [(a.stop_us, b.start_us) for a, b in zip(plain, plain[1:], strict=False)]
+    gaps = [(a.stop_us, b.start_us) for a, b in pairwise(plain)]
     filled = {t for a, b in gaps if b - a <= bridge_us for t in range(a, b)}
     assert points(merged) == points(plain) | filled
 
