@@ -157,6 +157,7 @@ class Event:
 class Conversation:
     """A recording's turns, words, cues and events. The file form `corpus.conversation/1`."""
 
+    schema: str = CONVERSATION_FORM
     recording: str
     """Content hash of the recording (64 hex digits), or the name a foreign file gives."""
     duration_us: int
@@ -166,7 +167,6 @@ class Conversation:
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
-    schema: str = CONVERSATION_FORM
 
     def __post_init__(self) -> None:
         known = set(self.speakers)
