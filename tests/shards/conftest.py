@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from corpus.schemas.artifacts import (
     OVERLAP,
     PICTURE_DTYPE,
@@ -184,7 +185,9 @@ def make(
     )
 
 
-def cut_made(made: Made, out: Path, *, split: str = "train", windows: int = 10) -> tuple[SegmentRef, list[Drop]]:
+def cut_made(
+    made: Made, out: Path, *, split: str = "train", windows: int = 10
+) -> tuple[SegmentRef, list[Drop]]:
     out.mkdir(parents=True)
     drops = cut(
         made.recording,
@@ -217,7 +220,9 @@ def cut_recording(
     def made(
         name: str = "talk", *, split: str = "train", windows: int = 10, **options: object
     ) -> tuple[SegmentRef, list[Drop]]:
-        return cut_made(make_recording(name, **options), tmp_path / "cut" / name, split=split, windows=windows)
+        return cut_made(
+            make_recording(name, **options), tmp_path / "cut" / name, split=split, windows=windows
+        )
 
     return made
 
