@@ -157,6 +157,7 @@ class Event:
 class Conversation:
     """A recording's turns, words, cues and events. The file form `corpus.conversation/1`."""
 
+    schema: str = CONVERSATION_FORM
     recording: str
     """Content hash of the recording (64 hex digits), or the name a foreign file gives."""
     duration_us: int
@@ -168,7 +169,6 @@ class Conversation:
     events: tuple[Event, ...] = ()
     named_speakers: tuple[str, ...] = ()
     """Those of `speakers` whose label is a person's name beyond this recording; only these bind a split."""
-    schema: str = CONVERSATION_FORM
 
     def __post_init__(self) -> None:
         known = set(self.speakers)
