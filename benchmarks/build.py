@@ -42,7 +42,9 @@ def main() -> None:
     print(f"cold build of {options.minutes} min 1280x720: {cold:.1f} s")
     print(f"rebuild: {min(again):.2f} / {statistics.median(again):.2f} / {max(again):.2f} s (min/median/max)")
     print(f"rebuild : cold = {shares[0]:.2f} / {statistics.median(shares):.2f} / {shares[-1]:.2f} %")
-    print("bar: at most 2 %, aim 0.5 %" + ("" if cold >= 60 else "; the cold build is under 60 s: add minutes"))
+    print(
+        "bar: at most 2 %, aim 0.5 %" + ("" if cold >= 60 else "; the cold build is under 60 s: add minutes")
+    )
 
 
 def make_media(path: Path, length_s: int) -> None:

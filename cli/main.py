@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from corpus.cli import build, settings
+from corpus.cli import build, models, settings
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("plan")(build.plan)
 app.command("status")(build.status)
 app.command("errors")(build.errors)
 app.command("verify")(build.verify)
+app.command("probe")(models.probe)
+app.add_typer(models.models, name="models")
 app.command("init")(settings.init)
 app.command("config")(settings.config)
 
