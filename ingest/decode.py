@@ -138,12 +138,21 @@ def _sound(
         mixed=plan.mixed,
         rate_out=settings.sample_rate_hz,
         zero=plan.zero,
+        stop=_stop(head, plan),
         restarts=restarts,
         stream=head.index,
     )
     for i, (name, file) in enumerate(zip(names, files, strict=True)):
         state.channels.append(_Channel(name, sound, file, i))
     return sound
+
+
+def _stop(head: StreamHead, plan: Plan) -> Fraction | None:
+    """Where a stream's presentation ends, for the containers that say so to the sample."""
+    duration = head.stream.duration
+    if "mov" not in plan.container or head.first is None or not duration or duration < 0:
+        return None
+    return head.first + duration * head.tick
 
 
 def _moving(

@@ -22,6 +22,9 @@ _FULL_SCALE = {"u8": 128.0, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 BATCH_S = Fraction(1, 2)
 """Sound is collected for so long before it is resampled: few calls, little memory."""
 
+CODEC_FRAME = 4096
+"""No codec fills up by more input samples than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -73,17 +76,21 @@ class SoundTrack:
         mixed: bool,
         rate_out: int,
         zero: Fraction,
+        stop: Fraction | None,
         restarts: Restarts,
         stream: int,
     ) -> None:
         """`mixed`: one output, the mean of the channels; else one output per channel.
 
-        `zero`: the stream's own time that is the recording's zero, in seconds.
+        `zero`: the stream's own time that is the recording's zero, in seconds. `stop`: where its
+        presentation ends, on the same clock, if the container says; what fills the codec's last
+        frame up behind it is cut off.
         """
         self._files: list[BinaryIO] = [path.open("wb") for path in files]
         self._mixed = mixed
         self._rate_out = rate_out
         self._zero = zero
+        self._stop = stop
         self._restarts = restarts
         self._stream = stream
         self._clock: AudioClock | None = None
@@ -130,6 +137,16 @@ class SoundTrack:
         self._finish_clock()
         for file in self._files:
             file.close()
+        if self._stop is not None and self.extents:
+            self._trim(self._stop - self._zero)
+
+    def _trim(self, stop: Fraction) -> None:
+        excess = self.end - stop
+        last = self.extents[-1]
+        rest = ceil(stop * self._rate_out) - last.start
+        if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
+            self.extents[-1] = Extent(last.start, rest)
+            self.end = stop
 
     def _start_clock(self, rate_hz: int, tick: Fraction) -> None:
         """A stream whose rate changes goes on under a new count, anchored at its next stamp."""
