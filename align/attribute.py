@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,8 +33,13 @@ class TurnIndex:
             reach.append(max(turn.stop_us, reach[-1] if reach else turn.stop_us))
         return cls(ordered, tuple(turn.start_us for turn in ordered), tuple(reach))
 
-    def speaker(self, span: Span, margin_us: int = NEAREST_TURN_US) -> str | None:
-        """Who talks most of the span; where nobody does, who talks nearest to it within the margin."""
+    def speaker(
+        self, span: Span, *, margin_us: int = NEAREST_TURN_US, prefer: str | None = None
+    ) -> str | None:
+        """Who talks most of the span; where nobody does, who talks nearest to it within the margin.
+
+        Of several who talk all of it, `prefer` if he is among them.
+        """
         shared: Counter[str] = Counter()
         near: list[tuple[int, int, str]] = []
         middle_us = (span.start_us + span.stop_us) // 2
@@ -46,13 +52,11 @@ class TurnIndex:
             gap_us = max(turn.start_us - span.stop_us, span.start_us - turn.stop_us, 0)
             near.append((gap_us, abs((turn.start_us + turn.stop_us) // 2 - middle_us), turn.speaker))
         if shared:
-            return min(shared, key=lambda name: (-shared[name], name))
+            return min(shared, key=lambda name: (-shared[name], name != prefer, name))
         close = [item for item in near if item[0] <= margin_us]
         return min(close)[2] if close else None
 
     def _around(self, span: Span, margin_us: int) -> Sequence[Turn]:
-        from bisect import bisect_left, bisect_right
-
         first = bisect_left(self.reach, span.start_us - margin_us)
         return self.turns[first : bisect_right(self.starts, span.stop_us + margin_us)]
 

@@ -121,15 +121,17 @@ class _PyannoteDiarizer:
 def heard(pcm: Pcm, low: int, high: int) -> npt.NDArray[np.float32]:
     """The mix over `[low, high)` as floats at the networks' rate."""
     mix = np.clip(pcm.mix(low, high), -32768, 32767)
-    waveform: npt.NDArray[np.float32] = mix.astype(np.float32) / np.float32(32768)
-    if pcm.sample_rate_hz == MODEL_RATE_HZ:
+    return to_model_rate(mix.astype(np.float32) / np.float32(32768), pcm.sample_rate_hz)
+
+
+def to_model_rate(waveform: npt.NDArray[np.float32], rate_hz: int) -> npt.NDArray[np.float32]:
+    if rate_hz == MODEL_RATE_HZ:
         return waveform
     import torch
     from torchaudio.functional import resample
 
-    resampled = resample(torch.from_numpy(waveform), pcm.sample_rate_hz, MODEL_RATE_HZ)
-    result: npt.NDArray[np.float32] = resampled.numpy()
-    return result
+    resampled: npt.NDArray[np.float32] = resample(torch.from_numpy(waveform), rate_hz, MODEL_RATE_HZ).numpy()
+    return resampled
 
 
 def split(pcm: Pcm) -> Iterator[Stretch]:
