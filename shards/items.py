@@ -25,8 +25,8 @@ class Timed(Generic[Item]):
     def __init__(self, items: Sequence[Item]) -> None:
         self.items: Sequence[Item] = items
         spans: list[Span | None] = [item.span for item in items]
-        self._starts = np.array([s.start_us if s else 0 for s in spans], np.int64)
-        self._stops = np.array([s.stop_us if s else 0 for s in spans], np.int64)
+        self._starts = np.array([0 if s is None else s.start_us for s in spans], np.int64)
+        self._stops = np.array([0 if s is None else s.stop_us for s in spans], np.int64)
 
     def _places(self, start_us: int, stop_us: int) -> npt.NDArray[np.intp]:
         # An item without duration, such as a scene cut, belongs where it stands.

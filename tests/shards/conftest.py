@@ -257,3 +257,8 @@ def whole_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = base / "OUT"
     write_dataset(out, refs, settings=SMALL, config="c" * 64)
     return out
+
+
+@pytest.fixture
+def repo_root() -> Path:
+    return Path(__file__).parents[2]
