@@ -219,9 +219,9 @@ def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None
     if settings.backend == "none":
         return None
     if channels is not None:
-        from corpus.align.channels_vad import open_channel_vad
+        from corpus.align.channels_vad import open_channels_vad
 
-        return open_channel_vad(settings, tuple(str(name) for name in channels))
+        return open_channels_vad(settings, tuple(str(name) for name in channels))
     from corpus.align.diarize import open_diarizer
 
     return open_diarizer(settings, None)

@@ -14,10 +14,11 @@ MOST_SPEAKERS = 7
 def in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
     """Every speaker once: by first turn or timed word, then `known` ones who never speak."""
     first: dict[str, int] = {}
-    timed = [(t.speaker, t.start_us) for t in turns]
-    timed += [(w.speaker, w.start_us) for w in words if w.start_us is not None]
-    for speaker, start_us in timed:
-        first[speaker] = min(first.get(speaker, start_us), start_us)
+    for turn in turns:
+        first[turn.speaker] = min(first.get(turn.speaker, turn.start_us), turn.start_us)
+    for word in words:  # a word's time is less sure than a turn's: it only counts where there is no turn
+        if word.start_us is not None:
+            first.setdefault(word.speaker, word.start_us)
     spoken = sorted(first, key=lambda name: (first[name], name))
     silent = [word.speaker for word in words if word.speaker not in first]
     return list(dict.fromkeys([*spoken, *known, *silent]))

@@ -65,7 +65,7 @@ def run_jobs(
                 yield Done(job, result)
     finally:
         for executor in slots:
-            _stop(executor)
+            _stop(executor, at_once=bool(running))
 
 
 def _submit(
@@ -113,8 +113,9 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _stop(executor: ProcessPoolExecutor) -> None:
-    for process in list((executor._processes or {}).values()):
-        if process.is_alive():
+def _stop(executor: ProcessPoolExecutor, *, at_once: bool) -> None:
+    """End a slot's process; `at_once` does not wait for the job it has in hand."""
+    if at_once:
+        for process in list((executor._processes or {}).values()):
             process.terminate()
     executor.shutdown(wait=True, cancel_futures=True)
