@@ -46,8 +46,9 @@ def main() -> None:
         print(f"corpus: {error.format_message()}; `corpus --help` shows how", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         code = 130
+    if code == 130:
+        print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
