@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -35,8 +36,6 @@ app.command("config")(settings.config)
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         code = app(standalone_mode=False)
     except CorpusError as error:
@@ -47,6 +46,9 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `corpus plan … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     if code == 130:
         print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
