@@ -99,7 +99,7 @@ class JpegEncoder:
 
     def __call__(self, frame: av.VideoFrame, aspect: Fraction) -> bytes:
         canvas = self._letterboxed(frame, aspect)
-        canvas.pts = self._pts
+        canvas.pts, canvas.time_base = self._pts, self._encoder.time_base
         canvas.pict_type = 1
         self._pts += 1
         return b"".join(bytes(packet) for packet in self._encoder.encode(canvas))
