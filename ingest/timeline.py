@@ -53,11 +53,11 @@ class Restarts:
 
     def __init__(self) -> None:
         self._shifts = [Fraction(0)]
-        self._stood: dict[int, Fraction] = {}
+        self._stood: dict[int, tuple[int, int]] = {}
 
-    def stand(self, stream: int, at: Fraction) -> None:
-        """Stream `stream` has come as far as `at`, on the recording's clock."""
-        self._stood[stream] = at
+    def stand(self, stream: int, at: int, per_second: int) -> None:
+        """Stream `stream` has come as far as `at / per_second` seconds. Called for every packet."""
+        self._stood[stream] = (at, per_second)
 
     def shift(self, jumps: int) -> Fraction:
         """Seconds to add to stamps after so many jumps."""
@@ -66,7 +66,7 @@ class Restarts:
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
         """The shift after one more jump of `stream`, which then shows `stamp`."""
         if jumps + 1 == len(self._shifts):
-            self._shifts.append(max(self._stood.values(), default=stamp) - stamp)
+            self._shifts.append(max((Fraction(*s) for s in self._stood.values()), default=stamp) - stamp)
         return self._shifts[jumps + 1]
 
 
@@ -136,7 +136,7 @@ class AudioClock:
         end = self._at + self._correction + self._waiting_samples * self._sample
         self._jumping = stamp is not None and stamp + self._shift - end < -self._restart
         if not self._jumping:
-            self._restarts.stand(self._stream, Fraction(end, self.units_per_second))
+            self._restarts.stand(self._stream, end, self.units_per_second)
 
     # --- holes and restarts -------------------------------------------------------------------
 
