@@ -209,3 +209,17 @@ def _audio_packets(
             converted.pts, converted.time_base = stamp, Fraction(1, audio.rate_hz)
             packets += stream.encode(converted)
     return packets + stream.encode(None)
+
+
+def id3_with_cover(width: int, height: int) -> bytes:
+    """An ID3v2.3 tag with an attached picture."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(picture(7, width, height), format="gray").reformat(format="yuvj420p")
+    frame.pts = 0
+    image = b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
+    body = b"\x00image/jpeg\x00\x03\x00" + image
+    apic = b"APIC" + len(body).to_bytes(4, "big") + b"\x00\x00" + body
+    size = len(apic)
+    return b"ID3\x03\x00\x00" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + apic
