@@ -238,13 +238,18 @@ class SoundTrack:
         self._resampler.feed(samples)
         self._batch_samples = 0
         self._write(self._resampler.next, self._resampler.pull())
+        self._piece_end()
+
+    def _piece_end(self) -> Fraction:
+        end = self._anchor + Fraction(self._piece_samples, self._rate_in)
+        self.end = max(self.end, end)
+        return end
 
     def _end_piece(self) -> None:
         if self._resampler is None:
             return
         self._flush()
-        end = self._anchor + Fraction(self._piece_samples, self._rate_in)
-        self.end = max(self.end, end)
+        end = self._piece_end()
         first = self._resampler.next
         self._write(first, self._resampler.pull(stop=max(first, ceil(end * self._rate_out))))
         self._resampler = None

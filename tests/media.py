@@ -176,12 +176,20 @@ def _video_packets(
         times = [Fraction(n) / video.rate for n in range(round(duration_s * video.rate))]
     packets: list[av.Packet] = []
     for number, time in enumerate(times):
-        frame = av.VideoFrame.from_ndarray(
-            picture(number + video.first_number, video.width, video.height), format="gray"
-        ).reformat(format=video.pix_fmt, dst_color_range="MPEG", src_color_range="MPEG")
+        frame = _frame(picture(number + video.first_number, video.width, video.height), video.pix_fmt)
         frame.pts, frame.time_base = round(time / base), base
         packets += stream.encode(frame)
     return packets + stream.encode(None)
+
+
+def _frame(luma: npt.NDArray[np.uint8], pix_fmt: str) -> av.VideoFrame:
+    """Grey in studio range: white is 235."""
+    height, width = luma.shape
+    grey = np.full(luma.shape, 128, np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.stack([luma, grey, grey]), format="yuv444p")
+    frame.color_range = av.video.reformatter.ColorRange.MPEG
+    full = av.video.reformatter.ColorRange.JPEG if pix_fmt.startswith("yuvj") else frame.color_range
+    return frame.reformat(width, height, pix_fmt, src_color_range="MPEG", dst_color_range=full)
 
 
 def _audio_packets(
