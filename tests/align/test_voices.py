@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def slow_activity(source: Decoded, turns: list[Turn]) -> np.ndarray:
             edges |= {e for t in turns for e in (t.start_us, t.stop_us) if low < e < low + FRAME_US}
             covered, doubtful = [0, 0, 0], set()
             points = sorted(edges)
-            for start, stop in zip(points, points[1:], strict=False):
+            for start, stop in pairwise(points):
                 talking = {"ABC".index(t.speaker) for t in turns if t.start_us <= start < t.stop_us}
                 for place in talking:
                     covered[place] += stop - start
