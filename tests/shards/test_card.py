@@ -35,7 +35,7 @@ def bare_first(
 ) -> Path:
     """The whole first shard is of clips without words, cues, speakers or pictures; the second is not."""
     bare, _ = cut_recording(
-        "rec0", seed=0, bare=True, video=False, speakers=(), segments=((0, 130),), licence=None
+        "rec0", seed=0, bare=True, video=False, speakers=(), segments=((0, 220),), licence=None
     )
     talk, _ = cut_recording("rec1", seed=_seed_behind(bare.recording), segments=((0, 20),))
     write_dataset(tmp_path / "OUT", [bare, talk], settings=small_settings, config="c")
