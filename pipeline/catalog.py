@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from corpus.align.cues.talk import talk
 from corpus.pipeline.cache import flush_file
-from corpus.pipeline.flow import TransitionKind, longest_monologue, speech_us, transitions
-from corpus.schemas.codec import to_plain
-from corpus.schemas.conversation import CUE_KINDS, Conversation, WordTiming
+from corpus.pipeline.catalog_rows import CatalogEntry, Row, entry_rows
+from corpus.pipeline.flow import TransitionKind
+from corpus.schemas.conversation import CUE_KINDS, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
-from corpus.schemas.recording import Oddity, Recording
 from corpus.schemas.settings import Settings
 from corpus.shards.files import put_in_place, storage_errors, temporary
 
@@ -41,19 +39,6 @@ ENUMS: dict[str, tuple[str, ...]] = {
     "drop_kind": get_args(DropKind),
     "transition_kind": get_args(TransitionKind),
 }
-
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogEntry:
-    """One recording that was built."""
-
-    recording: Recording
-    conversation: Conversation
-    split: str
-    sidecars: tuple[str, ...]
-    """Names of the annotation files that were used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +115,8 @@ def _fill(
     facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
     writer.add("runs", [facts])
     for entry in recordings:
-        _add_recording(writer.add, entry)
-        _add_conversation(writer.add, entry.conversation)
-        _add_talk(writer.add, entry, run.settings.cues.ipu_bridge_us)
+        for table, rows in entry_rows(entry, bridge_us=run.settings.cues.ipu_bridge_us):
+            writer.add(table, rows)
     writer.add(
         "drops",
         ((d.item, d.stage, d.kind, d.code, d.reason, d.start_us, d.stop_us, d.count) for d in drops),
@@ -147,90 +131,6 @@ def _fill(
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-Add = Callable[[str, Iterable[Row]], None]
-
-
-def _add_recording(add: Add, entry: CatalogEntry) -> None:
-    one = entry.recording
-    add(
-        "streams",
-        (
-            (one.hash, s.index, s.file, one.files[s.file].uri, s.kind, s.codec, s.rate, s.offset_us)
-            + (s.duration_us, s.channels, s.width, s.height, s.rotation_degrees, s.chosen)
-            for s in one.streams
-        ),
-    )
-
-    def odd(file: int | None, stream: int | None, oddities: Sequence[Oddity]) -> list[Row]:
-        return [(one.hash, file, stream, o.code, o.detail, o.start_us, o.stop_us) for o in oddities]
-
-    add("oddities", odd(None, None, one.oddities))
-    for stream in one.streams:
-        add("oddities", odd(stream.file, stream.index, stream.oddities))
-
-
-def _add_conversation(add: Add, talked: Conversation) -> None:
-    one = talked.recording
-    add("turns", ((one, t.id, t.speaker, t.start_us, t.stop_us) for t in talked.turns))
-    add(
-        "words",
-        (
-            (one, w.id, w.speaker, w.start_us, w.stop_us, w.text, w.after, w.timing, w.confidence)
-            for w in talked.words
-        ),
-    )
-    add(
-        "cues",
-        (
-            (one, c.id, c.label, c.kind, c.speaker, c.start_us, c.stop_us, c.confidence, c.origin)
-            + (c.evidence, [to_plain(span) for span in c.spans])
-            for c in talked.cues
-        ),
-    )
-    add(
-        "events",
-        (
-            (one, e.id, e.label, e.kind, e.speaker, e.start_us, e.stop_us, e.origin, e.payload)
-            for e in talked.events
-        ),
-    )
-
-
-def _add_talk(add: Add, entry: CatalogEntry, bridge_us: int) -> None:
-    one, talked = entry.recording, entry.conversation
-    spans, units = talk(talked), talk(talked, bridge_us=bridge_us)
-    longest = longest_monologue(units)
-    add(
-        "recordings",
-        [
-            (one.hash, one.uri, entry.split, one.duration_us, one.licence, one.consent, one.conversation)
-            + (len(one.files), sum(file.bytes for file in one.files), list(entry.sidecars))
-            + speech_us(spans)
-            + ((longest.speaker, longest.start_us, longest.stop_us) if longest else (None, None, None))
-        ],
-    )
-    named = {*one.speakers, *talked.named_speakers}
-    said = dict.fromkeys(talked.speakers, 0)
-    for word in talked.words:
-        said[word.speaker] += 1
-    add(
-        "speakers",
-        (
-            (one.hash, name, channel, name in named)
-            + (sum(span.duration_us for span in spans.get(name, ())), said[name])
-            for channel, name in enumerate(talked.speakers)
-        ),
-    )
-    add("units", ((one.hash, n, u.start_us, u.stop_us) for n, found in units.items() for u in found))
-    add(
-        "transitions",
-        (
-            (one.hash, t.kind, t.from_speaker, t.to_speaker, t.start_us, t.stop_us, t.offset_us)
-            for t in transitions(units)
-        ),
-    )
 
 
 class _Writer:
@@ -259,7 +159,8 @@ class _Writer:
             return
         schema = self._schema(table)
         columns = [
-            pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
         ]
         self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
@@ -300,12 +201,16 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
     path = out / CATALOG_FILE
     if not path.is_file():
-        raise DatasetError("no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb")
+        raise DatasetError(
+            "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
+        )
     try:
         connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": False})
     except duckdb.Error as error:
         todo = "run corpus build again; it rewrites catalog.duckdb"
-        raise DatasetError(f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo) from error
+        raise DatasetError(
+            f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+        ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
         _check_version(connection, path)

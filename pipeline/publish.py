@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.catalog import CatalogEntry, RunFacts, write_catalog
+from corpus.pipeline.catalog import RunFacts, write_catalog
+from corpus.pipeline.catalog_rows import CatalogEntry
 from corpus.pipeline.progress import Talk
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import to_json
