@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py [--long 7200] [--short 600] [--repeats 3]
 
-Each run is a process of its own; its peak resident size is what the kernel counted. Beside it stands
+Each run is a process of its own; its peak is the high-water mark of its own memory (VmHWM: the
+getrusage figure would still hold that of the process that started it). Beside it stands
 the same for plain PyAV, which shows how much of the growth is the container's own index.
 """
 
@@ -18,23 +19,23 @@ from pathlib import Path
 
 from long_media import conversation_like
 
-DECODE = """
-import resource, sys
+DECODE = r"""
+import re, sys
 from pathlib import Path
 from corpus.ingest.decode import DecodeSource, decode
 from corpus.schemas.settings import IngestSettings
 decode([DecodeSource(Path(sys.argv[1]))], Path(sys.argv[2]), IngestSettings())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
-PLAIN = """
-import resource, sys
+PLAIN = r"""
+import re, sys
 import av, numpy
 with av.open(sys.argv[1]) as container:
     for stream in container.streams:
         stream.codec_context.thread_count = 1
     for packet in container.demux():
         packet.decode()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
 
 
