@@ -167,11 +167,15 @@ class Conversation:
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
+    named_speakers: tuple[str, ...] = ()
+    """Those of `speakers` whose label is a person's name beyond this recording; only these bind a split."""
 
     def __post_init__(self) -> None:
         known = set(self.speakers)
         if len(known) != len(self.speakers):
             raise ValueError(f"a speaker is listed twice: {self.speakers}")
+        if not known.issuperset(self.named_speakers):
+            raise ValueError(f"{self.named_speakers} are named but not all among {self.speakers}")
         items: tuple[Turn | Word | Cue | Event, ...] = (
             *self.turns,
             *self.words,

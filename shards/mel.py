@@ -116,6 +116,8 @@ def _levels(spectrum: torch.Tensor, tables: _Tables, out: torch.Tensor) -> None:
     mel = torch.cat([magnitude[:, f.low : f.high] @ f.weights32 for f in tables.groups], 1)
     level = mel.clamp_min_(FLOOR).log10_().sub_(LOW).mul_(1 / STEP)
     out.copy_(level.floor().clamp_(0, 255))
+    # Below 1 and above 255 no boundary decides anything; silence lies exactly on one, at -72.
+    level.clamp_(0.5, 255.5)
     level.sub_(level.round())
     near = level.abs_() < _NEAR
     if bool(near.any()):
