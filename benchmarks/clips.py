@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from corpus.schemas.artifacts import PICTURE_DTYPE, Decoded, Segment, Voices
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.recording import Recording
