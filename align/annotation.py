@@ -20,5 +20,7 @@ class Annotation:
     speakers: tuple[str, ...] = ()
     """All names the files use, as the conversation file lists them, else in order of first speech.
     They are local to the recording: the same name beside another one may be somebody else."""
+    named_speakers: tuple[str, ...] = ()
+    """Those a conversation file vouches for as people known beyond this recording."""
     used: tuple[str, ...] = ()
     """Names of the files that something was taken from, without their folders."""

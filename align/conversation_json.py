@@ -259,6 +259,14 @@ def _names(plain: dict[str, Any], file: str) -> tuple[str, ...]:
     return tuple(listed)
 
 
+def _named(plain: dict[str, Any], speakers: tuple[str, ...], file: str) -> tuple[str, ...]:
+    """Those the file says are people known beyond this recording."""
+    named = plain.get("named_speakers") or []
+    if not isinstance(named, list) or not set(map(str, named)) <= set(speakers):
+        raise SidecarError("named_speakers must be some of the file's speakers", where=file)
+    return tuple(str(name) for name in named)
+
+
 def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for part in ("turns", "words"):
@@ -287,6 +295,7 @@ def read_conversation(path: Path, duration_us: int) -> tuple[Annotation | None, 
         cues=reader.items(Cue, "cues", plain.get("cues") or []),
         events=reader.items(Event, "events", plain.get("events") or []),
         speakers=speakers,
+        named_speakers=_named(plain, speakers, path.name),
         used=(path.name,),
     )
     extra = (*reader.sounds(plain.get("sounds")), *reader.unscored(plain.get("unscored")))

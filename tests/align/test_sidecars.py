@@ -322,6 +322,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
         words=tuple(words),
         cues=tuple(cues),
         events=tuple(events),
+        named_speakers=("Ö",),
     )
 
 
@@ -338,6 +339,7 @@ def test_our_own_form_comes_back_exactly(
     assert annotation.cues == ours.cues
     assert annotation.events == ours.events
     assert annotation.speakers == ours.speakers
+    assert annotation.named_speakers == ours.named_speakers
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,0 +1,101 @@
+"""What people look at: `corpus stats`, `corpus catalog` and `corpus inspect`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.pipeline.catalog import Answer
+
+Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+
+_BLOCK_ROWS = 1_000
+_WIDEST_CELL = 80
+
+
+def catalog(
+    out: Built,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement; nothing can be changed.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, values whole.")] = False,
+) -> None:
+    """Ask the catalog of a dataset with SQL (DuckDB's). Read-only; no other file can be reached.
+
+    Examples:
+
+      corpus catalog dataset "SHOW TABLES"
+
+      corpus catalog dataset "SELECT uri, speaker, words_per_minute FROM speech_by_speaker"
+
+      corpus catalog dataset "SELECT * FROM cues WHERE label = 'interruption'" --json
+    """
+    from corpus.pipeline.catalog import query
+
+    with query(out, sql) as answer:
+        if as_json:
+            _print_lines(answer)
+        else:
+            _print_table(answer)
+
+
+def _print_lines(answer: Answer) -> None:
+    for row in answer.rows:
+        values = {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
+        show.data(json.dumps(values, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no infinity and no NaN; they become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print_table(answer: Answer) -> None:
+    """Columns aligned over a thousand rows at a time, so that a long answer starts at once."""
+    head = [show.one_line(name) for name in answer.columns]
+    widths = [len(name) for name in head]
+    cells = ([_cell(value) for value in row] for row in answer.rows)
+    for block in _blocks(cells):
+        widths = [max(width, *(len(row[i]) for row in block)) for i, width in enumerate(widths)]
+        for row in [head, *block] if head else block:
+            show.data("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        head = []
+    if head:
+        show.data("  ".join(head))
+
+
+def _blocks(cells: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    while block := list(islice(cells, _BLOCK_ROWS)):
+        yield block
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.6g}" if isinstance(value, float) else show.one_line(str(value))
+    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+
+
+def stats(
+    out: Built,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one object.")] = False,
+) -> None:
+    """Show a dataset in numbers: hours, speech, overlap, floor-transfer offsets, cues, drops.
+
+    Example: corpus stats dataset
+    """
+    from corpus.pipeline.stats import dataset_stats
+    from corpus.pipeline.stats_text import stats_text
+
+    found = dataset_stats(out)
+    if as_json:
+        show.json_line(found)
+    else:
+        show.data("\n".join(show.one_line(line) for line in stats_text(found)))

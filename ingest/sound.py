@@ -1,0 +1,287 @@
+"""The sound of one stream: decoded frames on the clock, resampled, as int16 extents in a file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from corpus.ingest.resample import Floats, Resampler
+from corpus.ingest.timeline import AudioClock, Placement, Restarts
+from corpus.schemas.clock import samples_per_window
+
+_SAMPLES: dict[str, tuple[str, float]] = {
+    "u8": ("u1", 2.0**7),
+    "s16": ("<i2", 2.0**15),
+    "s32": ("<i4", 2.0**31),
+    "s64": ("<i8", 2.0**63),
+    "flt": ("<f4", 1.0),
+    "dbl": ("<f8", 1.0),
+}
+"""Sample format: how it lies in memory, and its full scale."""
+CODEC_FRAME = 4096
+"""No codec fills up by more input samples than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Samples that lie one after another in the file and on the clock."""
+
+    start: int
+    """Output sample on the recording's clock."""
+    samples: int
+
+
+@dataclass(slots=True)
+class Moves:
+    """What the clock did to a stream, for the report; units are seconds."""
+
+    corrections: int = 0
+    corrected: Fraction = Fraction(0)
+    largest_correction: Fraction = Fraction(0)
+    holes: list[tuple[Fraction, Fraction]] = field(default_factory=list)
+    """(start, length), the first hundred."""
+    hole_count: int = 0
+    hole_total: Fraction = Fraction(0)
+    restarts: list[Fraction] = field(default_factory=list)
+
+
+def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
+    """(channels, samples), full scale 1, of frames of one format, one after another."""
+    name = frames[0].format.name
+    channels = frames[0].layout.nb_channels
+    kind, full_scale = _SAMPLES[name.removesuffix("p")]
+    width = 1 if name.endswith("p") else channels
+    planes = channels if width == 1 else 1
+    parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(planes)]
+    for frame in frames:
+        for part, plane in zip(parts, frame.planes, strict=False):
+            part.append(np.frombuffer(plane, kind, frame.samples * width))  # type: ignore[call-overload]
+    raw = np.stack([np.concatenate(part) for part in parts])
+    floats = np.ascontiguousarray(raw.reshape(-1, channels).T if width > 1 else raw, np.float64)
+    if kind == "u1":
+        floats -= full_scale
+    if full_scale != 1.0:
+        return floats / full_scale
+    # A broken stream may decode to NaN or infinity; such a sample says nothing.
+    return floats if np.isfinite(floats.sum()) else np.nan_to_num(floats, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+class SoundTrack:
+    """Takes a stream's frames in order; leaves int16 samples of each output channel in files."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        *,
+        mixed: bool,
+        rate_out: int,
+        tick: Fraction,
+        zero: Fraction,
+        stop: Fraction | None,
+        restarts: Restarts,
+        stream: int,
+    ) -> None:
+        """`mixed`: one output, the mean of the channels; else one output per channel.
+
+        `tick`: the stream's time base. `zero`: its own time that is the recording's zero, in
+        seconds. `stop`: where its presentation ends, on the same clock, if the container says;
+        what fills the codec's last frame up behind it is cut off.
+        """
+        self._files: list[BinaryIO] = [path.open("wb") for path in files]
+        self._mixed = mixed
+        self._rate_out = rate_out
+        self._zero = zero
+        self._stop = stop
+        self._restarts = restarts
+        self._stream = stream
+        self._clock: AudioClock | None = None
+        self._rate_in = 0
+        self._tick = tick
+        self._blocks: deque[av.AudioFrame] = deque()
+        self._resampler: Resampler | None = None
+        self._batch: list[av.AudioFrame] = []
+        self._format = ("", 0)
+        self._batch_samples = 0
+        self._anchor = Fraction(0)
+        self._piece_samples = 0
+        self.extents: list[Extent] = []
+        self.moves = Moves()
+        self.first: Fraction | None = None
+        self.end = Fraction(0)
+        """One past the last sample, on the recording's clock, in seconds."""
+        self.before_zero = 0
+        """Outputs that would stand before the recording's zero, left out."""
+        self.saturated_samples = 0
+        self.saturated_windows: list[list[int]] = [[] for _ in files]
+        self.formats_changed = 0
+
+    @property
+    def outputs(self) -> int:
+        return len(self._files)
+
+    def push(self, frame: av.AudioFrame) -> None:
+        """Take the next decoded frame."""
+        if self._clock is None or frame.sample_rate != self._rate_in:
+            self._start_clock(frame.sample_rate)
+        assert self._clock is not None
+        self._blocks.append(frame)
+        for placement in self._clock.push(frame.pts, frame.samples):
+            self._place(placement)
+
+    def finish(self) -> None:
+        """Place what is left and close the files."""
+        self._finish_clock()
+        for file in self._files:
+            file.close()
+        if self._stop is not None and self.extents:
+            self._trim(self._stop - self._zero)
+
+    def _trim(self, stop: Fraction) -> None:
+        excess = self.end - stop
+        last = self.extents[-1]
+        rest = ceil(stop * self._rate_out) - last.start
+        if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
+            self.extents[-1] = Extent(last.start, rest)
+            self.end = stop
+
+    def _start_clock(self, rate_hz: int) -> None:
+        """A stream whose rate changes goes on under a new count, anchored at its next stamp."""
+        if self._clock is not None:
+            self._finish_clock()
+        self._rate_in = rate_hz
+        self._clock = AudioClock(rate_hz, self._tick, self._restarts, self._stream)
+
+    def _finish_clock(self) -> None:
+        if self._clock is None:
+            return
+        for placement in self._clock.finish():
+            self._place(placement)
+        self._end_piece()
+        self._clock = None
+
+    def _place(self, placement: Placement) -> None:
+        frame = self._blocks.popleft()
+        if placement.move != "on" or placement.by:
+            self._move(placement)
+        form = (frame.format.name, frame.layout.nb_channels)
+        if form != self._format:
+            self._flush()
+            self.formats_changed += self._format[1] > 0
+            self._format = form
+        self._batch.append(frame)
+        self._batch_samples += placement.samples
+        self._piece_samples += placement.samples
+        if self._batch_samples * 2 >= self._rate_in:
+            self._flush()
+
+    def _move(self, placement: Placement) -> None:
+        assert self._clock is not None
+        per_second = self._clock.units_per_second
+        start = Fraction(placement.start, per_second) - self._zero
+        by = Fraction(placement.by, per_second)
+        if placement.move == "start" or (placement.move in ("hole", "restart") and by > 0):
+            self._start_piece(start)
+        elif placement.by:
+            self._bend(start)
+        self._note(placement, start, by)
+
+    def _note(self, placement: Placement, start: Fraction, by: Fraction) -> None:
+        moves = self.moves
+        self.first = start if self.first is None else self.first
+        if placement.move == "restart":
+            moves.restarts.append(start)
+        if placement.move == "hole" or (placement.move == "restart" and by > 0):
+            moves.hole_count += 1
+            moves.hole_total += by
+            if len(moves.holes) < 100:
+                moves.holes.append((start - by, by))
+        elif by:
+            moves.corrections += 1
+            moves.corrected += by
+            moves.largest_correction = max(moves.largest_correction, by, key=abs)
+
+    def _start_piece(self, anchor: Fraction) -> None:
+        self._end_piece()
+        self._anchor = anchor
+        written = self.extents[-1].start + self.extents[-1].samples if self.extents else None
+        first = ceil(anchor * self._rate_out)
+        if written is not None and written > first:
+            first = written
+        self._piece_samples = 0
+        self._resampler = Resampler(self._rate_in, self._rate_out, len(self._files), anchor, first)
+
+    def _bend(self, start: Fraction) -> None:
+        """From the sample fed next, which stands at `start`, the piece goes on under another anchor."""
+        assert self._resampler is not None
+        here = self._anchor + Fraction(self._piece_samples, self._rate_in)
+        self._anchor += start - here
+        self._resampler.move(ceil(here * self._rate_out), self._anchor)
+
+    def _flush(self) -> None:
+        if self._resampler is None or not self._batch:
+            return
+        samples = samples_of(self._batch)
+        self._batch.clear()
+        if self._mixed:
+            samples = samples.mean(axis=0, keepdims=True) if len(samples) > 1 else samples
+        elif len(samples) != len(self._files):
+            samples = _fit(samples, len(self._files))
+        self._resampler.feed(samples)
+        self._batch_samples = 0
+        self._write(self._resampler.next, self._resampler.pull())
+        self._piece_end()
+
+    def _piece_end(self) -> Fraction:
+        end = self._anchor + Fraction(self._piece_samples, self._rate_in)
+        self.end = max(self.end, end)
+        return end
+
+    def _end_piece(self) -> None:
+        if self._resampler is None:
+            return
+        self._flush()
+        end = self._piece_end()
+        first = self._resampler.next
+        self._write(first, self._resampler.pull(stop=max(first, ceil(end * self._rate_out))))
+        self._resampler = None
+
+    def _write(self, first: int, samples: Floats) -> None:
+        if first < 0:
+            early = min(-first, samples.shape[1])
+            self.before_zero += early
+            samples, first = samples[:, early:], first + early
+        if not samples.shape[1]:
+            return
+        for channel, file in enumerate(self._files):
+            file.write(self._rounded(channel, first, samples[channel]).tobytes())
+        if self.extents and self.extents[-1].start + self.extents[-1].samples == first:
+            last = self.extents[-1]
+            self.extents[-1] = Extent(last.start, last.samples + samples.shape[1])
+        else:
+            self.extents.append(Extent(first, samples.shape[1]))
+
+    def _rounded(self, channel: int, first: int, samples: Floats) -> npt.NDArray[np.int16]:
+        whole = np.rint(samples)
+        if whole.max() > 32767 or whole.min() < -32768:
+            beyond = np.flatnonzero((whole > 32767) | (whole < -32768))
+            self.saturated_samples += len(beyond)
+            windows = np.unique((beyond + first) // samples_per_window(self._rate_out))
+            self.saturated_windows[channel] += windows.tolist()
+        return np.clip(whole, -32768, 32767).astype("<i2")
+
+
+def _fit(block: Floats, channels: int) -> Floats:
+    """A stream that changes its channels: those it lacks are silent, those too many are left out."""
+    fitted = np.zeros((channels, block.shape[1]))
+    common = min(channels, len(block))
+    fitted[:common] = block[:common]
+    return fitted
