@@ -354,13 +354,28 @@ def test_no_bytes_take_the_reader_down(
             assert 0 <= turn.start_us < turn.stop_us <= 60 * SECOND
 
 
+def test_a_path_that_is_no_file_is_told_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.rttm")
+    (tmp_path / "x.stm").mkdir()
+    paths = [tmp_path / "x.rttm", tmp_path / "x.stm", tmp_path / "gone.ctm", tmp_path / "x.txt"]
+    annotation, drops = read_sidecars(paths, SECOND)
+    assert annotation == Annotation()
+    assert [drop.code for drop in drops] == ["sidecar_unreadable"] * 3 + ["sidecar_unused"]
+
+
+def test_a_file_of_another_length_is_flagged(tmp_path: Path) -> None:
+    told = {"schema": "corpus.conversation/1", "speakers": [], "duration_us": 90 * SECOND}
+    _, (drop,) = read(tmp_path, "x.json", json.dumps(told))
+    assert (drop.code, drop.kind) == ("duration_differs", "trim")
+
+
 def test_real_conversations_are_read_whole() -> None:
     data = shared_data()
     files = sorted((data / "cues").glob("*.json.gz"))
     words = 0
     for path in files:
         annotation, drops = read_sidecars([path], 10**12)
-        assert drops == []
+        assert {drop.code for drop in drops} == {"duration_differs"}
         words += len(annotation.words or ())
     assert (len(files), words) == (20, 96_728)
     gecko, _ = read_sidecars([data / "gecko" / "demo1.ctm"], 568_800_000)
