@@ -189,6 +189,9 @@ class PicturePicker:
         """The video ends at `end_us`: windows that start at or after it have no picture."""
         self._show_until(-(-end_us // WINDOW_US))
         self._held = None
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
     def _show_until(self, window: int) -> None:
