@@ -88,7 +88,7 @@ def _header(name: str, stats: Stats) -> Markup:
         (amount, unit, f"of conversation in {_count(stats.windows, 'window')} of 200 ms"),
         (f"{stats.recordings:,}", "", "recordings" if stats.recordings != 1 else "recording"),
         (f"{stats.clips:,}", "", f"clips, {stats.bytes / 1e6:,.1f} MB"),
-        (f"{stats.speakers:,}", "", f"voices, {stats.named_people:,} people known by name"),
+        (f"{stats.speakers:,}", "", _voices(stats.named_people)),
         (f"{talk.speech_share:.1%}", "", "of the time somebody talks"),
         (f"{talk.overlap_share:.1%}", "", "of the time two or more talk"),
         (f"{talk.words:,}", "", _speed(talk.words_per_minute)),
@@ -105,6 +105,10 @@ def _header(name: str, stats: Stats) -> Markup:
         el("p", splits or "no clips", class_="lead"),
         el("dl", *cells, class_="figures"),
     )
+
+
+def _voices(named_people: int) -> str:
+    return f"voices; {named_people:,} known by name" if named_people else "voices; nobody known by name"
 
 
 def _amount(us: int) -> tuple[str, str]:
@@ -139,7 +143,12 @@ def _talk(stats: Stats, lists: Lists) -> Markup:
     )
     key = el("ul", *(el("li", el("i"), name, class_=tone) for tone, name, _ in parts), class_="key")
     voices = [
-        Bar(label=v.speaker, value=v.speech_us, shown=time_text(v.speech_us), hint=_voice_hint(v))
+        Bar(
+            label=f"{v.speaker} · {v.uri}",
+            value=v.speech_us,
+            shown=time_text(v.speech_us),
+            hint=_voice_hint(v),
+        )
         for v in lists.voices
     ]
     overlaps = [
@@ -150,13 +159,11 @@ def _talk(stats: Stats, lists: Lists) -> Markup:
     longest = stats.longest_monologue
     if longest is not None:
         length, at = time_text(longest.stop_us - longest.start_us), time_text(longest.start_us)
-        more += f" The longest stretch of one voice alone is {length}: "
-        more += f"{longest.speaker} in {longest.uri} at {at}."
+        more += f" The longest stretch of one voice alone is {_tight(length)}: "
+        more += f"{longest.speaker} in {longest.uri} at {_tight(at)}."
     figures = []
     if voices:
-        figures.append(
-            _figure("Speech per voice", bars("Speech per voice", voices, label_width=130), more.strip())
-        )
+        figures.append(_figure("Speech per voice", bars("Speech per voice", voices), more.strip()))
     if overlaps:
         title = "Share of time in which two or more talk"
         figures.append(_figure(title, bars(title, overlaps), "The recordings with most of it."))
@@ -165,6 +172,11 @@ def _talk(stats: Stats, lists: Lists) -> Markup:
         el("figure", strip("How the recorded time is shared", parts), key),
         el("div", *figures, class_="pair") if figures else Markup(""),
     )
+
+
+def _tight(amount: str) -> str:
+    """A number and its unit that stay on one line."""
+    return amount.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _voice_hint(voice: named.Voice) -> str:
@@ -190,8 +202,8 @@ def _floor(stats: Stats) -> Markup:
     if not transfers.count:
         return _section("How the floor passes", _note("The speaker never changes."), lengths)
     caption = (
-        f"{_count(transfers.count, 'change')} of speaker, median {ms_text(transfers.median_us)}. Left of zero "
-        "the next speaker begins before the last has ended. The outermost bars hold all that lies beyond."
+        f"{_count(transfers.count, 'change')} of speaker, median {ms_text(transfers.median_us)}. Left of "
+        "zero the next speaker begins before the last has ended. The outermost bars hold all that lies beyond."
     )
     if floor.unclear:
         caption += f" {floor.unclear:,} more are left out: two began or ended together."
@@ -213,7 +225,7 @@ def _cues(place: str, stats: Stats) -> Markup:
         return _section("Cues", _note("None were found."))
     rows = [
         Bar(
-            label=f"{c.label} · {c.kind}" if c.kind else c.label,
+            label=f"{c.label} · {c.kind}".rstrip(" ·").replace("_", " "),
             value=c.count,
             shown=f"{c.count:,}",
             hint=f"{c.label} {c.kind}, together {time_text(c.total_us)}",
@@ -338,7 +350,7 @@ def _contents(stats: Stats) -> Markup:
             ("no sound in the source", f"{quality.padded_share:.1%}"),
         ],
     )
-    return _section("What the clips hold", el("div", splits, lengths, shares, class_="pair"))
+    return _section("What the clips hold", el("div", splits, lengths, shares, class_="three"))
 
 
 def _settings(stats: Stats, lists: Lists) -> Markup:

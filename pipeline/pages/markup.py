@@ -21,7 +21,9 @@ class Markup(str):
 
 def text(value: str) -> Markup:
     """Escaped text; control and direction characters are shown, not obeyed."""
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
+    shown = "".join(
+        c if c.isprintable() or c in "\n\u00a0" else c.encode("unicode_escape").decode() for c in value
+    )
     return Markup(html.escape(shown))
 
 
