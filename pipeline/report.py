@@ -203,7 +203,7 @@ def _floor(stats: Stats) -> Markup:
         return _section("How the floor passes", _note("The speaker never changes."), lengths)
     caption = (
         f"{_count(transfers.count, 'change')} of speaker, median {ms_text(transfers.median_us)}. Left of "
-        "zero the next speaker begins before the last has ended. The outermost bars hold all that lies beyond."
+        "zero the next speaker begins before the last has ended. The outermost bars hold all beyond."
     )
     if floor.unclear:
         caption += f" {floor.unclear:,} more are left out: two began or ended together."

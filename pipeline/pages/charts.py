@@ -30,10 +30,10 @@ def drawing(title: str, width: int, height: int, *content: str) -> Markup:
     return el("svg", el("title", title), *content, viewBox=f"0 0 {width} {height}", role="img")
 
 
-def bars(title: str, rows: Sequence[Bar], *, label_width: int = 190, width: int = 520) -> Markup:
+def bars(title: str, rows: Sequence[Bar], *, label_width: int = 224, width: int = 520) -> Markup:
     """Horizontal bars, longest as long as there is room, with labels left and values behind."""
     step, most = 26, max((row.value for row in rows), default=0.0)
-    room = width - label_width - 84
+    room = width - label_width - 64
     parts = []
     for place, row in enumerate(rows):
         middle = place * step + step / 2
@@ -42,7 +42,7 @@ def bars(title: str, rows: Sequence[Bar], *, label_width: int = 190, width: int 
             el(
                 "g",
                 el("title", f"{row.hint or row.label}: {row.shown}"),
-                el("text", shortened(row.label, label_width // 7), x=0, y=middle + 4),
+                el("text", shortened(row.label, label_width // 8), x=0, y=middle + 4),
                 el("rect", x=label_width, y=middle - 7, width=length, height=14, rx=2, class_=row.tone),
                 el("text", row.shown, x=label_width + length + 8, y=middle + 4, class_="soft"),
             )
