@@ -138,12 +138,12 @@ def _time_line(clip: Clip, head: ClipHead, sound: Samples, names: tuple[str, ...
         ratio = head.video.height / head.video.width
     rows += lanes.cue_rows(axis, head.cues, head.speakers)
     rows += lanes.event_rows(axis, head.events, head.speakers)
-    peak = max(1, int(np.abs(sound.astype(np.int32)).max()))
+    full = lanes.full_height(sound, head.windows)
     for channel, name in enumerate(names):
         speaker = name if channel < len(head.speakers) else None
         tone = lanes.tone_of(speaker, head.speakers)
         turns = lanes.turns_of(axis, (t for t in head.turns if t.speaker == speaker))
-        wave = lanes.waveform(sound[channel], head.windows, peak)
+        wave = lanes.waveform(sound[channel], head.windows, full)
         rows.append(lanes.row(name, turns, wave, kind="voice", tone=tone))
         if speaker is not None:
             words = lanes.words_of(axis, (w for w in head.words if w.speaker == speaker))
@@ -160,8 +160,16 @@ def _time_line(clip: Clip, head: ClipHead, sound: Samples, names: tuple[str, ...
         style=f"--n:{head.windows};--ratio:{ratio:.4f}",
         data_windows=head.windows,
         data_start=f"{head.start_us / 1e6:.6f}",
+        data_first=axis.seconds(_first_speech_us(head)),
     )
     return el("div", line, id="scroll", class_="scroll", tabindex="0", role="region", aria_label="time line")
+
+
+def _first_speech_us(head: ClipHead) -> int:
+    """Where the page opens: the window in which the first turn of the clip begins."""
+    starts = [max(turn.start_us, head.start_us) for turn in head.turns]
+    first_us = min(starts, default=head.start_us)
+    return first_us - (first_us - head.start_us) % head.window_us
 
 
 def _sounds(head: ClipHead, sound: Samples, names: tuple[str, ...]) -> list[Markup]:
@@ -204,6 +212,7 @@ def _below(clip: Clip, head: ClipHead) -> Markup:
         el("p", "Activity, from the top:", class_="note"),
         el("ul", *flags, class_="key"),
         _transcript(head),
+        _cues(head),
         facts,
         el("details", el("summary", "The clip's JSON"), el("pre", el("code", head_text))),
         class_="below",
@@ -228,3 +237,18 @@ def _transcript(head: ClipHead) -> Markup:
         rows.append(("time unknown", el("span", word.speaker, class_="who"), word.text + word.after))
     columns = (Column("time"), Column("who"), Column("words", "words"))
     return el("div", table("Turns", columns, rows), class_="transcript")
+
+
+def _cues(head: ClipHead) -> Markup:
+    columns = (*(Column("time"), Column("who"), Column("cue")), Column("sure", "n"), Column("origin"))
+    rows = [
+        (
+            f"{clock(cue.start_us)} – {clock(cue.stop_us)}",
+            el("span", cue.speaker or "nobody", class_=f"who {lanes.tone_of(cue.speaker, head.speakers)}"),
+            f"{cue.label} {cue.kind}".strip().replace("_", " "),
+            f"{cue.confidence:.2f}",
+            cue.origin,
+        )
+        for cue in head.cues
+    ]
+    return el("div", table("Cues", columns, rows) if rows else Markup(""), class_="transcript")

@@ -9,7 +9,7 @@
   const spans = (selector) => all(selector).map((node) => ({
     node, from: Number(node.dataset.start), to: Number(node.dataset.stop),
   }));
-  const words = spans(".words span"), cues = spans("a[data-cue]");
+  const words = spans(".words .lane span"), cues = spans("a[data-cue]");
   const voices = all(".said p").map((node) => ({ node, speaker: node.dataset.speaker }));
   let sound = sounds[0], shown = -1, width = 52;
 
@@ -103,6 +103,7 @@
     item.addEventListener("pause", () => { play.textContent = "Play"; draw(); });
     item.addEventListener("seeked", draw);
   }
+  window.addEventListener("hashchange", () => seek(Number(location.hash.slice(1)) || 0));
   play.addEventListener("click", toggle);
   choices.forEach((choice, place) => choice.addEventListener("click", () => choose(place)));
   one("#in").addEventListener("click", () => zoom(1.5));
@@ -132,5 +133,9 @@
     event.preventDefault();
     action();
   });
+  // `page.html#12.4` opens 12.4 s into the clip; else the page opens where somebody begins to talk.
+  const asked = Number(location.hash.slice(1) || line.dataset.first);
+  const open = () => seek(Number.isFinite(asked) ? asked : 0);
   draw();
+  if (sound.readyState > 0) open(); else sound.addEventListener("loadedmetadata", open, { once: true });
 })();

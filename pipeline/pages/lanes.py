@@ -27,7 +27,8 @@ FLAGS = (
 
 _DMEL: list[Colour] = ramp(
     [
-        (0.0, (13, 13, 20, 255)),
+        (0.0, (13, 13, 20, 0)),
+        (1 / 15, (13, 13, 20, 255)),
         (0.2, (24, 22, 46, 255)),
         (0.4, (74, 36, 104, 255)),
         (0.58, (164, 52, 98, 255)),
@@ -37,6 +38,7 @@ _DMEL: list[Colour] = ramp(
     ],
     16,
 )
+"""Level 0, exact silence, lets the page through."""
 _POINTS_PER_WINDOW = 20
 _CHARACTER_US = 28_000
 """Room a letter of a cue's name takes at the zoom the page opens with."""
@@ -139,12 +141,23 @@ def words_of(axis: Axis, words: Iterable[Word]) -> Markup:
     return join(parts)
 
 
-def waveform(samples: Samples, windows: int, peak: int) -> Markup:
+def full_height(sound: Samples, windows: int) -> int:
+    """The sample that fills a lane, the same for all channels: few blocks are louder and are cut off."""
+    loud = np.abs(_blocks(sound.reshape(-1), windows * len(sound))).max(1)
+    return max(1, int(np.quantile(loud[loud > 0], 0.995))) if loud.any() else 1
+
+
+def _blocks(samples: Samples, windows: int) -> npt.NDArray[np.int32]:
+    points = windows * _POINTS_PER_WINDOW
+    return samples.reshape(points, -1).astype(np.int32)
+
+
+def waveform(samples: Samples, windows: int, full: int) -> Markup:
     """The outline of a channel's sound, lowest and highest sample of each hundredth of a second."""
     points = windows * _POINTS_PER_WINDOW
-    blocks = samples[: len(samples) // points * points].reshape(points, -1).astype(np.int64)
-    top = 50 - 49 * blocks.max(1) / peak
-    bottom = 50 - 49 * blocks.min(1) / peak
+    blocks = _blocks(samples, windows)
+    top = 50 - 49 * np.minimum(1.0, blocks.max(1) / full)
+    bottom = 50 - 49 * np.maximum(-1.0, blocks.min(1) / full)
     there = " ".join(f"{x},{y:.1f}" for x, y in enumerate(top))
     back = " ".join(f"{x},{y + 0.4:.1f}" for x, y in reversed(list(enumerate(bottom))))
     outline = el("polygon", points=f"{there} {back}")
