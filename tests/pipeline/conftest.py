@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -129,3 +132,17 @@ def write_built(tmp_path: Path) -> Written:
         return out
 
     return written
+
+
+@pytest.fixture(scope="session")
+def media_module() -> ModuleType:
+    """tests/media.py, which writes media files with known sound and pictures."""
+    if "tests_media" in sys.modules:
+        return sys.modules["tests_media"]
+    path = Path(__file__).parents[1] / "media.py"
+    spec = importlib.util.spec_from_file_location("tests_media", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -115,28 +115,28 @@ def test_many_rows_go_in_by_batches(make_entry: Made, write_built: Written) -> N
     assert ask(out, "SELECT count(*), sum(text::INT) FROM words") == [(41_000, 41_000 * 40_999 // 2)]
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELEKT 1",
-        "SELECT nothing FROM words",
-        "",
-        "SELECT 1; SELECT 2",
-        "DROP TABLE words",
-        "DELETE FROM words",
-        "SELECT * FROM read_csv('/etc/hostname')",
-        "SELECT * FROM '/etc/hostname'",
-        "ATTACH '/etc/hostname' AS other",
-        "COPY words TO '/dev/null'",
-        "SET enable_external_access = true",
-        "SELECT CAST(text AS INT) FROM words",
-        "INSTALL httpfs",
-    ],
+REFUSED = (
+    "SELEKT 1",
+    "SELECT nothing FROM words",
+    "",
+    "SELECT 1; SELECT 2",
+    "DROP TABLE words",
+    "DELETE FROM words",
+    "SELECT * FROM read_csv('/etc/hostname')",
+    "SELECT * FROM '/etc/hostname'",
+    "ATTACH '/etc/hostname' AS other",
+    "COPY words TO '/dev/null'",
+    "SET enable_external_access = true",
+    "SELECT CAST(text AS INT) FROM words",
+    "INSTALL httpfs",
 )
-def test_what_cannot_be_asked_is_a_usage_error(built: Path, sql: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        ask(built, sql)
-    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_asked_is_a_usage_error(built: Path) -> None:
+    for sql in REFUSED:
+        with pytest.raises(UsageError) as caught:
+            ask(built, sql)
+        assert "\n" not in str(caught.value), sql
 
 
 def test_no_catalog_or_none_of_ours(tmp_path: Path, built: Path) -> None:
