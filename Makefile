@@ -16,7 +16,16 @@ $(STAMP): constraints.txt pyproject.toml setup.py
 	touch $@
 
 demo: setup
-	$(BIN)/python -m corpus.cli.main demo
+	$(BIN)/corpus models pull
+	mkdir -p demo
+	test -f demo/call.mp4 || $(BIN)/corpus sample demo/call.mp4
+	$(BIN)/corpus build demo/call.mp4 --out demo/dataset
+	$(BIN)/corpus verify demo/dataset
+	$(BIN)/corpus stats demo/dataset
+	@echo
+	@echo "The report:      demo/dataset/report.html"
+	@echo "A clip, whole:   $(BIN)/corpus inspect demo/dataset && open the page it names"
+	@echo "Your own talk:   $(BIN)/corpus build talk.mp4 --out dataset"
 
 test: lint types unit
 

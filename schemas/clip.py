@@ -51,6 +51,7 @@ class Source:
 class ClipHead:
     """What a clip is and what happens in it. Times are on the recording's clock."""
 
+    schema: str = CLIP_FORM
     key: str
     recording: str
     split: str
@@ -75,7 +76,6 @@ class ClipHead:
     source: Source
     config: str
     """Digest of the settings that made the clip."""
-    schema: str = CLIP_FORM
 
 
 def clip_key(recording_hash: str, first_window: int) -> str:

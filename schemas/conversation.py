@@ -157,6 +157,7 @@ class Event:
 class Conversation:
     """A recording's turns, words, cues and events. The file form `corpus.conversation/1`."""
 
+    schema: str = CONVERSATION_FORM
     recording: str
     """Content hash of the recording (64 hex digits), or the name a foreign file gives."""
     duration_us: int
@@ -166,12 +167,15 @@ class Conversation:
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
-    schema: str = CONVERSATION_FORM
+    named_speakers: tuple[str, ...] = ()
+    """Those of `speakers` whose label is a person's name beyond this recording; only these bind a split."""
 
     def __post_init__(self) -> None:
         known = set(self.speakers)
         if len(known) != len(self.speakers):
             raise ValueError(f"a speaker is listed twice: {self.speakers}")
+        if not known.issuperset(self.named_speakers):
+            raise ValueError(f"{self.named_speakers} are named but not all among {self.speakers}")
         items: tuple[Turn | Word | Cue | Event, ...] = (
             *self.turns,
             *self.words,

@@ -34,18 +34,26 @@ class FileEntry:
 class Manifest:
     """`manifest.json`, written last: without it there is no dataset."""
 
+    schema: str = MANIFEST_FORM
     config: str
     """Digest of `settings` and of the versions of all stages."""
     settings: str
     """JSON text of the settings the dataset was built with."""
     clip_schema: str
+    segments: str
+    """Digest of the cut recordings the shards are made of: where it is the same, nothing is to be written."""
     recordings: int
     clips: int
     windows: int
     shards: tuple[ShardEntry, ...]
     files: tuple[FileEntry, ...]
     """clips.parquet and README.md."""
-    schema: str = MANIFEST_FORM
+
+
+def promised_sizes(manifest: Manifest) -> dict[str, int]:
+    """The bytes of every file the manifest promises, by path."""
+    shards = {entry.path: entry.bytes for entry in manifest.shards}
+    return shards | {entry.path: entry.bytes for entry in manifest.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

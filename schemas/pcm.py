@@ -63,7 +63,7 @@ class Pcm:
         return total
 
     def blocks(self, samples: int) -> Iterator[tuple[int, int]]:
-        """`(start, stop)` on the recording's clock, over the segments in order, each at most `samples` long."""
+        """`(start, stop)` on the recording's clock, segment by segment in order, at most `samples` long."""
         for segment in self.segments:
             first = segment.first_window * self._window
             stop = first + segment.windows * self._window

@@ -14,6 +14,7 @@ REVIEW_FORM = "corpus.review/1"
 class Review:
     """A decision on one cue, holding the whole cue it judged. Rows are added, never changed."""
 
+    schema: str = REVIEW_FORM
     id: str
     recording: str
     cue: Cue
@@ -24,4 +25,3 @@ class Review:
     decided_at_us: int
     """Microseconds since 1970-01-01 UTC; only ever stored here, never in a dataset's bytes."""
     note: str = ""
-    schema: str = REVIEW_FORM

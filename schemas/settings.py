@@ -102,6 +102,8 @@ class CueSettings:
     overlap_shortest_us: int = 100_000
     interruption_shortest_us: int = 1_000_000
     """An utterance that starts inside another's and is no backchannel lasts at least this long."""
+    interruption_overlap_us: int = 500_000
+    """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

@@ -1,0 +1,134 @@
+"""The activity flags of the channels: who talks in which 25 ms frame, and which sound is not reliable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import OVERLAP, PADDED, SPEECH, UNRELIABLE, ChannelSpan, Decoded
+from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
+from corpus.schemas.span import Span, intersect, union
+
+BLOCK_WINDOWS = 3000
+"""Windows handled at a time: ten minutes."""
+
+Flags = npt.NDArray[np.uint8]
+Times = npt.NDArray[np.int64]
+Talk = Mapping[str, Sequence[Span]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Disjoint ordered spans, asked how much of each frame they cover."""
+
+    starts: Times
+    lengths: Times
+    before: Times
+    """Time covered by the spans before each."""
+
+    @classmethod
+    def of(cls, spans: Sequence[Span]) -> Cover:
+        whole = union(spans)
+        starts = np.array([span.start_us for span in whole], np.int64)
+        lengths = np.array([span.duration_us for span in whole], np.int64)
+        return cls(starts, lengths, np.cumsum(lengths) - lengths)
+
+    def of_frames(self, first: int, frames: int) -> Times:
+        """Covered microseconds of each of `frames` frames from frame `first`."""
+        edges = np.arange(first, first + frames + 1, dtype=np.int64) * FRAME_US
+        if not len(self.starts):
+            return np.zeros(frames, np.int64)
+        place = np.maximum(np.searchsorted(self.starts, edges, side="right") - 1, 0)
+        inside = np.clip(edges - self.starts[place], 0, self.lengths[place])
+        covered: Times = np.diff(self.before[place] + inside)
+        return covered
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """What flags one output channel."""
+
+    talk: Cover
+    doubtful: Cover
+    padded: Cover
+
+
+def write_activity(
+    decoded: Decoded, talk: Talk, speakers: Sequence[str], source: Mapping[str, int] | None, path: Path
+) -> None:
+    """Write uint8 flags [channels, written windows, frames] as `path`.
+
+    `source` is each speaker's input channel, None where all share one.
+    """
+    channels = (
+        _own(decoded, talk, speakers, source) if source is not None else _shared(decoded, talk, speakers)
+    )
+    shape = (len(channels), decoded.windows, FRAMES_PER_WINDOW)
+    if not decoded.windows:
+        np.save(path, np.zeros(shape, np.uint8))
+        return
+    flags = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    at = 0
+    for segment in decoded.segments:
+        stop = segment.first_window + segment.windows
+        for first in range(segment.first_window, stop, BLOCK_WINDOWS):
+            windows = min(BLOCK_WINDOWS, stop - first)
+            flags[:, at : at + windows] = _block(channels, first, windows)
+            at += windows
+    flags.flush()
+
+
+def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> Flags:
+    first, frames = first_window * FRAMES_PER_WINDOW, windows * FRAMES_PER_WINDOW
+    speech = np.stack([2 * channel.talk.of_frames(first, frames) >= FRAME_US for channel in channels])
+    others = speech.sum(axis=0) - speech > 0
+    doubtful = np.stack([channel.doubtful.of_frames(first, frames) > 0 for channel in channels])
+    padded = np.stack([channel.padded.of_frames(first, frames) > 0 for channel in channels])
+    flags = speech * SPEECH + (speech & others) * OVERLAP + doubtful * UNRELIABLE + padded * PADDED
+    shape = (len(channels), windows, FRAMES_PER_WINDOW)
+    block: Flags = flags.astype(np.uint8).reshape(shape)
+    return block
+
+
+def _shared(decoded: Decoded, talk: Talk, speakers: Sequence[str]) -> list[_Channel]:
+    """One input for all: overlapped sound is in the room, so neither room nor talkers are whole there."""
+    saturated = _spans(decoded.saturated, 0)
+    padded = Cover.of(_spans(decoded.padded, 0) if decoded.channels else _everything(decoded))
+    shared = {name: intersect(talk[name], _others(talk, name)) for name in speakers}
+    channels = [_Channel(Cover.of(talk[n]), Cover.of([*shared[n], *saturated]), padded) for n in speakers]
+    room = [span for spans in shared.values() for span in spans]
+    return [*channels, _Channel(Cover.of([]), Cover.of([*room, *saturated]), padded)]
+
+
+def _own(decoded: Decoded, talk: Talk, speakers: Sequence[str], source: Mapping[str, int]) -> list[_Channel]:
+    """An input each: only what the input lacks is flagged. The room is silent, padded where all are."""
+    channels = [
+        _Channel(
+            Cover.of(talk[name]),
+            Cover.of(_spans(decoded.saturated, source.get(name))),
+            Cover.of(_spans(decoded.padded, source.get(name))),
+        )
+        for name in speakers
+    ]
+    everywhere = _spans(decoded.padded, 0)
+    for channel in range(1, len(decoded.channels)):
+        everywhere = intersect(everywhere, _spans(decoded.padded, channel))
+    return [*channels, _Channel(Cover.of([]), Cover.of([]), Cover.of(everywhere))]
+
+
+def _others(talk: Talk, name: str) -> list[Span]:
+    return [span for other, spans in talk.items() if other != name for span in spans]
+
+
+def _everything(decoded: Decoded) -> list[Span]:
+    """A recording without sound is padded from end to end."""
+    stop = max((s.first_window + s.windows for s in decoded.segments), default=0)
+    return [Span(0, stop * WINDOW_US)]
+
+
+def _spans(found: Sequence[ChannelSpan], channel: int | None) -> list[Span]:
+    return [Span(span.start_us, span.stop_us) for span in found if span.channel == channel]

@@ -1,0 +1,126 @@
+"""Which speaker said a word: the words' own names matched with the turns', or the turn over the word."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from corpus.align.parsing import drop_at
+from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.span import Span, intersect, union
+
+NEAREST_TURN_US = 500_000
+"""A word that no turn covers is given to a turn at most this far away."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnIndex:
+    """Turns to be asked who talks at a time; a question costs O(log n) plus the turns near by."""
+
+    turns: tuple[Turn, ...]
+    starts: tuple[int, ...]
+    reach: tuple[int, ...]
+    """The latest stop among the turns up to each place: before it nothing is missed."""
+
+    @classmethod
+    def of(cls, turns: Sequence[Turn]) -> TurnIndex:
+        ordered = tuple(sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)))
+        reach: list[int] = []
+        for turn in ordered:
+            reach.append(max(turn.stop_us, reach[-1] if reach else turn.stop_us))
+        return cls(ordered, tuple(turn.start_us for turn in ordered), tuple(reach))
+
+    def speaker(
+        self, span: Span, *, margin_us: int = NEAREST_TURN_US, prefer: str | None = None
+    ) -> str | None:
+        """Who talks most of the span; where nobody does, who talks nearest to it within the margin.
+
+        Of several who talk all of it, `prefer` if he is among them.
+        """
+        shared: Counter[str] = Counter()
+        near: list[tuple[int, int, str]] = []
+        middle_us = (span.start_us + span.stop_us) // 2
+        for turn in self._around(span, margin_us):
+            common = turn.span & span
+            if common:
+                shared[turn.speaker] += common.duration_us
+            elif not span and middle_us in turn.span:
+                shared[turn.speaker] += 1
+            gap_us = max(turn.start_us - span.stop_us, span.start_us - turn.stop_us, 0)
+            near.append((gap_us, abs((turn.start_us + turn.stop_us) // 2 - middle_us), turn.speaker))
+        if shared:
+            return min(shared, key=lambda name: (-shared[name], name != prefer, name))
+        close = [item for item in near if item[0] <= margin_us]
+        return min(close)[2] if close else None
+
+    def _around(self, span: Span, margin_us: int) -> Sequence[Turn]:
+        first = bisect_left(self.reach, span.start_us - margin_us)
+        return self.turns[first : bisect_right(self.starts, span.stop_us + margin_us)]
+
+
+def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple[Word, ...], list[Drop]]:
+    """The words with a speaker who has turns.
+
+    Words that name one stay as they are. Names that no turn has are matched with those of the turns
+    by shared talking time, one to one. What is left goes to the turn over it, or is a Drop.
+    """
+    names = {turn.speaker for turn in turns}
+    strangers = sorted({word.speaker for word in words} - names - {""})
+    renamed = match_speakers(strangers, words, turns) if strangers and names else {}
+    drops = [_renamed_drop(renamed)] if renamed else []
+    index = TurnIndex.of(turns)
+    kept: list[Word] = []
+    for number, word in enumerate(words):
+        speaker = renamed.get(word.speaker, word.speaker)
+        if speaker not in names:
+            found = index.speaker(word.span) if word.span is not None else None
+            if found is None:
+                drops.append(_nobodys(word, number))
+                continue
+            speaker = found
+        kept.append(word if speaker == word.speaker else replace(word, speaker=speaker))
+    return tuple(kept), drops
+
+
+def match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:
+    """Which of the turns' speakers each stranger is: most shared talking time first, one to one."""
+    talk = {name: union(t.span for t in turns if t.speaker == name) for name in {t.speaker for t in turns}}
+    taken = {word.speaker for word in words} & set(talk)
+    pairs: list[tuple[int, str, str]] = []
+    for stranger in strangers:
+        said = union(w.span for w in words if w.speaker == stranger and w.span is not None)
+        for name in sorted(set(talk) - taken):
+            shared = sum(span.duration_us for span in intersect(said, talk[name]))
+            if shared:
+                pairs.append((-shared, stranger, name))
+    matched: dict[str, str] = {}
+    for _, stranger, name in sorted(pairs):
+        if stranger not in matched and name not in matched.values():
+            matched[stranger] = name
+    return matched
+
+
+def _renamed_drop(renamed: dict[str, str]) -> Drop:
+    told = ", ".join(f"{old} is {new}" for old, new in sorted(renamed.items()))
+    reason = f"the words and the turns name the speakers differently; by talking time {told}"
+    return drop_at("words", "speakers_renamed", reason, "trim")
+
+
+def _nobodys(word: Word, number: int) -> Drop:
+    where = "has no times" if word.span is None else "lies in nobody's turn"
+    reason = f"{word.text!r} is without a speaker and {where}"
+    return drop_at(f"words:{number}", "word_without_speaker", reason, "trim", word.span)
+
+
+def turns_of_words(words: Sequence[Word], bridge_us: int) -> tuple[Turn, ...]:
+    """Each speaker's words as turns; gaps up to `bridge_us` are closed."""
+    made: list[Turn] = []
+    for name in sorted({word.speaker for word in words} - {""}):
+        spans = union(
+            (w.span for w in words if w.speaker == name and w.span is not None), bridge_us=bridge_us
+        )
+        made += [Turn(speaker=name, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
+    return tuple(sorted(made, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)))

@@ -1,0 +1,54 @@
+"""hesitation / filled_pause: "uh", "um" and the like, one cue a word, at the word's own time."""
+
+from __future__ import annotations
+
+from corpus.align.cues.backchannel import WORDS as BACKCHANNEL_WORDS
+from corpus.align.cues.talk import Talk, WordsOf, evidence, in_order, normal, talk, words_by_speaker
+from corpus.schemas.conversation import Conversation, Cue, Word
+from corpus.schemas.settings import CueSettings
+from corpus.schemas.span import Span
+
+ORIGIN = "filled_pause/1"
+FILLERS = frozenset(("eh", "ehm", "er", "erm", "uh", "uhm", "um", "umm", "ummm"))
+HUMS = frozenset(("hm", "hmm", "mm", "mmm"))
+"""A filled pause inside one's own talk; a unit of nothing but such words is a backchannel or an answer."""
+TIMING_CONFIDENCE = {"measured": 0.9, "interpolated": 0.7}
+"""An interpolated word may stand some tenths of a second off."""
+
+
+def filled_pause(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+    """Every word of the closed list that has a time; a hum only beside other words of its unit."""
+    units = {n: Talk(s) for n, s in talk(conversation, bridge_us=settings.ipu_bridge_us).items()}
+    words = words_by_speaker(conversation)
+    cues: list[Cue] = []
+    for word in conversation.words:
+        text, span = normal(word.text), word.span
+        if span is None or text not in FILLERS | HUMS:
+            continue
+        if text in HUMS and _hums_only(span, units.get(word.speaker), words[word.speaker]):
+            continue
+        cues.append(_cue(word, text, span, settings))
+    return in_order(cues)
+
+
+def _hums_only(span: Span, units: Talk | None, words: WordsOf) -> bool:
+    unit = units.at(span.start_us) if units else None
+    return BACKCHANNEL_WORDS.issuperset(normal(text) for text in words.inside(unit or span))
+
+
+def _cue(word: Word, text: str, span: Span, settings: CueSettings) -> Cue:
+    return Cue(
+        label="hesitation",
+        kind="filled_pause",
+        speaker=word.speaker,
+        start_us=span.start_us,
+        stop_us=span.stop_us,
+        confidence=TIMING_CONFIDENCE[word.timing],
+        origin=ORIGIN,
+        evidence=evidence(
+            text=text,
+            timing=word.timing,
+            duration_us=span.duration_us,
+            ipu_bridge_us=settings.ipu_bridge_us,
+        ),
+    )

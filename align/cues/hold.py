@@ -1,0 +1,43 @@
+"""hold: a pause after which the same speaker goes on, nobody else having spoken."""
+
+from __future__ import annotations
+
+from corpus.align.cues.talk import evidence, in_order, states, talk
+from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.settings import CueSettings
+
+ORIGIN = "hold/1"
+
+
+def hold(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+    """Silences with the same speaker alone for long enough on both sides."""
+    chain = states(talk(conversation, bridge_us=settings.ipu_bridge_us))
+    cues: list[Cue] = []
+    for before, pause, after in zip(chain, chain[1:], chain[2:], strict=False):
+        if pause.talking or pause.span.duration_us < settings.shift_silence_us:
+            continue
+        if before.talking != after.talking or len(before.talking) != 1:
+            continue
+        if min(before.span.duration_us, after.span.duration_us) < settings.shift_alone_us:
+            continue
+        (speaker,) = before.talking
+        cues.append(
+            Cue(
+                label="hold",
+                kind="pause",
+                speaker=speaker,
+                start_us=pause.span.start_us,
+                stop_us=pause.span.stop_us,
+                confidence=1.0,
+                origin=ORIGIN,
+                evidence=evidence(
+                    alone_before_us=before.span.duration_us,
+                    pause_us=pause.span.duration_us,
+                    alone_after_us=after.span.duration_us,
+                    ipu_bridge_us=settings.ipu_bridge_us,
+                    shift_silence_us=settings.shift_silence_us,
+                    shift_alone_us=settings.shift_alone_us,
+                ),
+            )
+        )
+    return in_order(cues)

@@ -1,0 +1,60 @@
+"""interruption: somebody starts inside another's talk and does not stop at once.
+
+`floor_taking`: the other falls silent and the newcomer goes on. `butting_in`: the other keeps the floor.
+Timing alone does not tell an interruption from eager agreement, so the confidence is low.
+"""
+
+from __future__ import annotations
+
+from corpus.align.cues.talk import Talk, Unit, evidence, in_order, talk
+from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.settings import CueSettings
+from corpus.schemas.span import Span
+
+ORIGIN = "interruption/1"
+CONFIDENCE = 0.5
+
+
+def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+    """Units of a least length that start inside another speaker's and overlap it long enough."""
+    spans = talk(conversation, bridge_us=settings.ipu_bridge_us)
+    talks = {name: Talk(found) for name, found in spans.items()}
+    cues: list[Cue] = []
+    for name, found in spans.items():
+        for span in found:
+            if span.duration_us >= settings.interruption_shortest_us:
+                cues += _of_unit(Unit(name, span), talks, settings)
+    return in_order(cues)
+
+
+def _of_unit(unit: Unit, talks: dict[str, Talk], settings: CueSettings) -> list[Cue]:
+    cues: list[Cue] = []
+    for name, other in talks.items():
+        floor = other.at(unit.span.start_us) if name != unit.speaker else None
+        if floor is None or floor.start_us == unit.span.start_us:
+            continue
+        both = floor & unit.span
+        if both is not None and both.duration_us >= settings.interruption_overlap_us:
+            cues.append(_cue(unit, name, floor, both, settings))
+    return cues
+
+
+def _cue(unit: Unit, floor_holder: str, floor: Span, both: Span, settings: CueSettings) -> Cue:
+    return Cue(
+        label="interruption",
+        kind="floor_taking" if floor.stop_us < unit.span.stop_us else "butting_in",
+        speaker=unit.speaker,
+        start_us=both.start_us,
+        stop_us=both.stop_us,
+        confidence=CONFIDENCE,
+        origin=ORIGIN,
+        evidence=evidence(
+            of=floor_holder,
+            overlap_us=both.duration_us,
+            floor_held_before_us=unit.span.start_us - floor.start_us,
+            unit_us=unit.span.duration_us,
+            ipu_bridge_us=settings.ipu_bridge_us,
+            interruption_shortest_us=settings.interruption_shortest_us,
+            interruption_overlap_us=settings.interruption_overlap_us,
+        ),
+    )

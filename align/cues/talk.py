@@ -1,0 +1,113 @@
+"""Who talks when, in the forms the labelers ask for. Definitions: docs/cues.md."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corpus.schemas.conversation import Conversation, Cue, Word
+from corpus.schemas.span import Span, union
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An inter-pausal unit: one speaker's speech without a silence longer than the bridge."""
+
+    speaker: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A longest stretch in which the same speakers talk; nobody in a silence."""
+
+    talking: frozenset[str]
+    span: Span
+
+
+def talk(conversation: Conversation, *, bridge_us: int = 0) -> dict[str, list[Span]]:
+    """Each speaker's talk, ordered and disjoint, speakers by name; gaps up to the bridge are closed."""
+    spans: dict[str, list[Span]] = {name: [] for name in sorted(conversation.speakers)}
+    for turn in conversation.turns:
+        spans[turn.speaker].append(turn.span)
+    return {name: union(found, bridge_us=bridge_us) for name, found in spans.items() if found}
+
+
+def states(spans: Mapping[str, Sequence[Span]]) -> list[State]:
+    """The conversation as a chain of states, from the first speech to the last, without holes."""
+    edges = sorted(
+        (time_us, step, name)
+        for name, found in spans.items()
+        for span in found
+        for time_us, step in ((span.start_us, 1), (span.stop_us, -1))
+    )
+    chain: list[State] = []
+    talking: frozenset[str] = frozenset()
+    since_us = edges[0][0] if edges else 0
+    for time_us, step, name in edges:
+        if time_us > since_us:
+            chain.append(State(talking, Span(since_us, time_us)))
+            since_us = time_us
+        talking = talking | {name} if step > 0 else talking - {name}
+    return chain
+
+
+class Talk:
+    """One speaker's units, to be asked what lies around a time."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
+        self._starts = [span.start_us for span in spans]
+        self._stops = [span.stop_us for span in spans]
+
+    def overlapping(self, span: Span) -> Sequence[Span]:
+        """The units that share time with the span."""
+        first = bisect_right(self._stops, span.start_us)
+        return self.spans[first : bisect_left(self._starts, span.stop_us)]
+
+    def at(self, time_us: int) -> Span | None:
+        """The unit that covers the time."""
+        place = bisect_right(self._starts, time_us) - 1
+        return self.spans[place] if place >= 0 and time_us in self.spans[place] else None
+
+
+class WordsOf:
+    """One speaker's timed words, to be asked which lie in a span."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        timed = [(word.start_us, word.stop_us, word.text) for word in words if word.start_us is not None]
+        self._timed = sorted((start, stop, text) for start, stop, text in timed if stop is not None)
+        self._starts = [start for start, _, _ in self._timed]
+
+    def inside(self, span: Span) -> list[str]:
+        """The texts of the words that begin in the span, in order."""
+        first, stop = bisect_left(self._starts, span.start_us), bisect_left(self._starts, span.stop_us)
+        return [text for _, _, text in self._timed[first:stop]]
+
+
+def words_by_speaker(conversation: Conversation) -> dict[str, WordsOf]:
+    spoken: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
+    for word in conversation.words:
+        spoken[word.speaker].append(word)
+    return {name: WordsOf(words) for name, words in spoken.items()}
+
+
+def normal(text: str) -> str:
+    """A word as the lists have it: lower case, letters, apostrophes and inner hyphens only."""
+    kept = "".join(c for c in text.lower().replace("’", "'") if c.isalnum() or c in "'-")
+    return kept.strip("'-")
+
+
+def evidence(**facts: object) -> str:
+    """The thresholds and measurements behind a cue as JSON text."""
+    return json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def in_order(cues: Sequence[Cue]) -> list[Cue]:
+    """The cues in an order that follows from what they say alone."""
+    return sorted(
+        cues,
+        key=lambda cue: (cue.start_us, cue.stop_us, cue.speaker or "", cue.label, cue.kind, cue.evidence),
+    )

@@ -1,0 +1,49 @@
+"""yield: a speaker gives the floor to another, in a silence (`turn_end`) or while both talk (`overlap`)."""
+
+from __future__ import annotations
+
+from corpus.align.cues.talk import State, evidence, in_order, states, talk
+from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.settings import CueSettings
+
+ORIGIN = "yield/1"
+
+
+def yields(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+    """Shifts of the floor: one speaker alone, then silence or both, then the other alone."""
+    chain = states(talk(conversation, bridge_us=settings.ipu_bridge_us))
+    cues: list[Cue] = []
+    for before, between, after in zip(chain, chain[1:], chain[2:], strict=False):
+        if not (_alone(before, settings) and _alone(after, settings)) or before.talking == after.talking:
+            continue
+        if not between.talking and between.span.duration_us >= settings.shift_silence_us:
+            cues.append(_cue("turn_end", before, between, after, settings))
+        elif between.talking == before.talking | after.talking:
+            cues.append(_cue("overlap", before, between, after, settings))
+    return in_order(cues)
+
+
+def _alone(state: State, settings: CueSettings) -> bool:
+    return len(state.talking) == 1 and state.span.duration_us >= settings.shift_alone_us
+
+
+def _cue(kind: str, before: State, between: State, after: State, settings: CueSettings) -> Cue:
+    (speaker,), (taker,) = before.talking, after.talking
+    return Cue(
+        label="yield",
+        kind=kind,
+        speaker=speaker,
+        start_us=between.span.start_us,
+        stop_us=between.span.stop_us,
+        confidence=1.0,
+        origin=ORIGIN,
+        evidence=evidence(
+            to=taker,
+            alone_before_us=before.span.duration_us,
+            between_us=between.span.duration_us,
+            alone_after_us=after.span.duration_us,
+            ipu_bridge_us=settings.ipu_bridge_us,
+            shift_silence_us=settings.shift_silence_us,
+            shift_alone_us=settings.shift_alone_us,
+        ),
+    )

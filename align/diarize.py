@@ -1,0 +1,221 @@
+"""Who speaks when in the mix, overlaps kept.
+
+Sound is taken in stretches of about ten minutes, each with a margin of the next on either side that
+only gives context; the speakers of the stretches are linked by their voices. So memory and the cost
+of a minute do not grow with the length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.linking import Voice, link
+from corpus.align.pyannote_pipeline import (
+    Backend,
+    Found,
+    default_backend,
+    library_versions,
+    named_backend,
+    require_pyannote,
+    run,
+)
+from corpus.schemas.clock import us_from_seconds, us_of_sample
+from corpus.schemas.codec import digest
+from corpus.schemas.conversation import Turn
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import SettingsError
+from corpus.schemas.pcm import Pcm
+from corpus.schemas.settings import DiarizeSettings
+
+VERSION = "diarize/1"
+MODEL_RATE_HZ = 16_000
+STRETCH_S = 600
+LONGEST_STRETCH_S = 900
+"""Sound up to this length is taken at once."""
+MARGIN_S = 10
+"""Context on either side of a stretch: the network's own window."""
+JOIN_US = 50_000
+"""A turn that a stretch's end cut in two is joined again over at most this."""
+
+PYANNOTE_PREFIX = "pyannote:"
+
+
+class Diarizer(Protocol):
+    """Finds the turns of a recording."""
+
+    key: str
+    """Digest of weights, settings and library versions."""
+
+    def __call__(self, pcm: Pcm) -> tuple[list[Turn], list[Drop]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Samples `[start, stop)` to be decided, `[low, high)` to be heard."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+def open_diarizer(settings: DiarizeSettings, models: Path | None = None) -> Diarizer:
+    """A diarizer for the settings' backend; its models are loaded at the first recording.
+
+    Raises:
+        MissingModelError: weights are not on this machine.
+        MissingDependencyError: pyannote.audio is not installed.
+        SettingsError: an unknown backend.
+    """
+    require_pyannote()
+    if settings.backend == "default":
+        backend = default_backend(models)
+    elif settings.backend.startswith(PYANNOTE_PREFIX):
+        backend = named_backend(settings.backend.removeprefix(PYANNOTE_PREFIX), models)
+    else:
+        raise SettingsError(
+            f"diarize.backend = {settings.backend!r} is unknown",
+            todo="it must be default, pyannote:HUB-ID-OR-DIRECTORY or none",
+        )
+    return _PyannoteDiarizer(settings, backend)
+
+
+class _PyannoteDiarizer:
+    def __init__(self, settings: DiarizeSettings, backend: Backend) -> None:
+        self.key = digest([VERSION, STRETCH_S, MARGIN_S, backend.identity, library_versions(), settings])
+        self._settings = settings
+        self._backend = backend
+        self._pipeline: Any = None
+
+    def __call__(self, pcm: Pcm) -> tuple[list[Turn], list[Drop]]:
+        import torch
+
+        torch.set_num_threads(self._settings.threads)
+        if self._pipeline is None:
+            self._pipeline = self._backend.load()
+        stretches = list(split(pcm))
+        found = [self._found(pcm, stretch) for stretch in stretches]
+        at_most = self._settings.num_speakers or self._settings.max_speakers
+        at_least = self._settings.num_speakers or self._settings.min_speakers or 1
+        turns = together(stretches, found, pcm.sample_rate_hz, at_least=at_least, at_most=at_most)
+        return turns, []
+
+    def _found(self, pcm: Pcm, stretch: Stretch) -> Found:
+        waveform = heard(pcm, stretch.low, stretch.high)
+        names = ("num_speakers", "min_speakers", "max_speakers")
+        given = {name: getattr(self._settings, name) for name in names}
+        if (stretch.low, stretch.high) != (stretch.start, stretch.stop):
+            # of a part of the recording only the upper bound holds: not everybody talks in it
+            given = {"max_speakers": given["num_speakers"] or given["max_speakers"]}
+        bounds = {name: value for name, value in given.items() if value is not None}
+        return run(self._pipeline, waveform, MODEL_RATE_HZ, bounds=bounds)
+
+
+def heard(pcm: Pcm, low: int, high: int) -> npt.NDArray[np.float32]:
+    """The mix over `[low, high)` as floats at the networks' rate."""
+    mix = np.clip(pcm.mix(low, high), -32768, 32767)
+    return to_model_rate(mix.astype(np.float32) / np.float32(32768), pcm.sample_rate_hz)
+
+
+def to_model_rate(waveform: npt.NDArray[np.float32], rate_hz: int) -> npt.NDArray[np.float32]:
+    if rate_hz == MODEL_RATE_HZ:
+        return waveform
+    import torch
+    from torchaudio.functional import resample
+
+    resampled: npt.NDArray[np.float32] = resample(torch.from_numpy(waveform), rate_hz, MODEL_RATE_HZ).numpy()
+    return resampled
+
+
+def split(pcm: Pcm) -> Iterator[Stretch]:
+    """Equal stretches of each segment, none longer than `LONGEST_STRETCH_S`."""
+    rate = pcm.sample_rate_hz
+    for first, last in pcm.blocks(1 << 62):
+        length = last - first
+        count = 1 if length <= LONGEST_STRETCH_S * rate else -(-length // (STRETCH_S * rate))
+        for place in range(count):
+            start = first + length * place // count
+            stop = first + length * (place + 1) // count
+            low, high = max(first, start - MARGIN_S * rate), min(last, stop + MARGIN_S * rate)
+            yield Stretch(start, stop, low, high)
+
+
+def together(
+    stretches: Sequence[Stretch],
+    found: Sequence[Found],
+    rate_hz: int,
+    *,
+    at_least: int,
+    at_most: int | None,
+) -> list[Turn]:
+    """The stretches' turns on the recording's clock, with speakers S1, S2 … in order of first speech."""
+    local = [
+        turn
+        for place, (stretch, talk) in enumerate(zip(stretches, found, strict=True))
+        for turn in _turns_of(place, stretch, talk, rate_hz)
+    ]
+    if len(stretches) > 1:
+        names = _linked(local, found, at_least, at_most)
+        local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local])
+    return in_order_of_speech(local)
+
+
+def _turns_of(place: int, stretch: Stretch, found: Found, rate_hz: int) -> list[Turn]:
+    """A stretch's turns, cut to what it decides; the speaker is `PLACE LABEL`."""
+    zero_us = us_of_sample(stretch.low, rate_hz)
+    first_us, last_us = us_of_sample(stretch.start, rate_hz), us_of_sample(stretch.stop, rate_hz)
+    turns: list[Turn] = []
+    for start, stop, label in found.talk:
+        start_us = max(first_us, zero_us + us_from_seconds(start))
+        stop_us = min(last_us, zero_us + us_from_seconds(stop))
+        if start_us < stop_us:
+            turns.append(Turn(speaker=f"{place} {label}", start_us=start_us, stop_us=stop_us))
+    return turns
+
+
+def _linked(
+    turns: Sequence[Turn], found: Sequence[Found], at_least: int, at_most: int | None
+) -> dict[str, str]:
+    talk_us: Counter[str] = Counter()
+    for turn in turns:
+        talk_us[turn.speaker] += turn.span.duration_us
+    names = sorted(talk_us, key=lambda name: (int(name.partition(" ")[0]), name))
+    voices = [_voice(name, found, talk_us[name]) for name in names]
+    numbers = link(voices, at_least=at_least, at_most=at_most)
+    return {name: str(number) for name, number in zip(names, numbers, strict=True)}
+
+
+def _voice(name: str, found: Sequence[Found], talk_us: int) -> Voice:
+    place, _, label = name.partition(" ")
+    return Voice(int(place), label, found[int(place)].centroids.get(label), talk_us)
+
+
+def _joined(turns: Sequence[Turn]) -> list[Turn]:
+    """Turns of one speaker that touch or overlap are one."""
+    joined: list[Turn] = []
+    last: dict[str, int] = {}
+    for turn in sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us)):
+        place = last.get(turn.speaker)
+        if place is not None and turn.start_us - joined[place].stop_us <= JOIN_US:
+            stop_us = max(joined[place].stop_us, turn.stop_us)
+            joined[place] = replace(joined[place], stop_us=stop_us)
+        else:
+            last[turn.speaker] = len(joined)
+            joined.append(turn)
+    return joined
+
+
+def in_order_of_speech(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns by time, with speakers named S1, S2 … in order of first speech."""
+    ordered = sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
+    names: dict[str, str] = {}
+    for turn in ordered:
+        names.setdefault(turn.speaker, f"S{len(names) + 1}")
+    return [replace(turn, speaker=names[turn.speaker]) for turn in ordered]

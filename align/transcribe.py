@@ -1,0 +1,261 @@
+"""What was said, with word times, by faster-whisper; each word given to the speaker whose turn is there.
+
+The whole mix is recognised, not turn by turn: on real conversations that gives fewer errors, since
+the network hears its context. Silences of more than 20 s are left out, long stretches are cut at the
+longest silence near five minutes, so memory does not grow with the length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.attribute import NEAREST_TURN_US, TurnIndex
+from corpus.align.diarize import heard, to_model_rate
+from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
+from corpus.align.parsing import split_punctuation
+from corpus.align.repeats import without_loops
+from corpus.align.wheels import sha256_of
+from corpus.schemas.clock import sample_at, us_from_seconds, us_of_sample
+from corpus.schemas.codec import digest
+from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import MissingDependencyError, SettingsError
+from corpus.schemas.pcm import Pcm
+from corpus.schemas.settings import TranscribeSettings
+from corpus.schemas.span import Span, union
+
+VERSION = "transcribe/1"
+SKIPPED_SILENCE_US = 20_000_000
+"""A longer stretch without a turn is not recognised, but for half of this on either side."""
+LONGEST_STRETCH_US = 300_000_000
+CUT_WITHIN_US = 120_000_000
+"""A long stretch is cut at the longest silence in this last part of it."""
+NO_REPEAT_TOKENS = 10
+"""The decoder does not say the same ten tokens twice in 30 s, which stops most loops."""
+
+
+class Transcriber(Protocol):
+    """Finds the words of a recording whose turns are known."""
+
+    key: str
+    """Digest of weights, settings and library versions."""
+
+    def __call__(
+        self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
+    ) -> tuple[list[Word], list[Drop]]: ...
+
+
+def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -> Transcriber:
+    """A transcriber for the settings' backend; its model is loaded at the first recording.
+
+    Raises:
+        MissingModelError: weights are not on this machine.
+        MissingDependencyError: faster-whisper is not installed.
+        SettingsError: an unknown backend.
+    """
+    if importlib.util.find_spec("faster_whisper") is None:
+        raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
+    if settings.backend == "default":
+        return _Whisper(settings, find("whisper-base", models), pinned_digest("whisper-base"))
+    if not settings.backend.startswith(WHISPER_PREFIX):
+        raise SettingsError(
+            f"transcribe.backend = {settings.backend!r} is unknown",
+            todo="it must be default, whisper:SIZE-OR-DIRECTORY or none",
+        )
+    path = Path(settings.backend.removeprefix(WHISPER_PREFIX)).expanduser()
+    folder = path if path.is_dir() else find(settings.backend, models)
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    told = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
+    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A recognised word before anybody said who spoke it."""
+
+    span: Span
+    written: str
+    probability: float
+
+
+class _Whisper:
+    def __init__(self, settings: TranscribeSettings, folder: Path, weights: str) -> None:
+        libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
+        self.key = digest([VERSION, NO_REPEAT_TOKENS, weights, libraries, settings])
+        self._settings = settings
+        self._folder = folder
+        self._model: Any = None
+
+    def __call__(
+        self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
+    ) -> tuple[list[Word], list[Drop]]:
+        if channel_of is None:
+            return self._words(pcm, turns, None)
+        words: list[Word] = []
+        drops: list[Drop] = []
+        for speaker, channel in sorted(channel_of.items(), key=lambda item: item[1]):
+            found, left = self._words(pcm, [turn for turn in turns if turn.speaker == speaker], channel)
+            words += found
+            drops += left
+        return sorted(words, key=_by_time), drops
+
+    def _words(self, pcm: Pcm, turns: Sequence[Turn], channel: int | None) -> tuple[list[Word], list[Drop]]:
+        index = TurnIndex.of(turns)
+        stop_us = us_of_sample(pcm.stop_sample, pcm.sample_rate_hz)
+        words: list[Word] = []
+        drops: list[Drop] = []
+        language = self._settings.language
+        for span in stretches(turns, stop_us):
+            heard_words, language = self._recognise(pcm, span, channel, language)
+            kept, loops = without_loops(heard_words, lambda word: word.written, lambda word: word.span)
+            drops += [_loop_drop(found) for found in loops]
+            found, nobodys = attributed(kept, index)
+            words += found
+            drops += nobodys
+        return sorted(words, key=_by_time), drops
+
+    def _recognise(
+        self, pcm: Pcm, span: Span, channel: int | None, language: str | None
+    ) -> tuple[list[Heard], str]:
+        start = sample_at(span.start_us, pcm.sample_rate_hz)
+        stop = min(sample_at(span.stop_us, pcm.sample_rate_hz), pcm.stop_sample)
+        segments, info = self._loaded().transcribe(
+            _sound(pcm, start, stop, channel),
+            language=language,
+            beam_size=self._settings.beam_size,
+            # no fallback to a higher temperature: that draws random numbers
+            temperature=0.0,
+            word_timestamps=True,
+            condition_on_previous_text=False,
+            no_repeat_ngram_size=NO_REPEAT_TOKENS,
+        )
+        zero_us = us_of_sample(start, pcm.sample_rate_hz)
+        words = [_heard(word, zero_us, span) for segment in segments for word in segment.words or ()]
+        return [word for word in words if word.written], str(info.language)
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            from faster_whisper import WhisperModel
+
+            self._model = WhisperModel(
+                str(self._folder),
+                device="cpu",
+                compute_type="int8",
+                cpu_threads=self._settings.threads,
+                num_workers=1,
+                local_files_only=True,
+            )
+        return self._model
+
+
+def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[np.float32]:
+    if channel is None:
+        return heard(pcm, start, stop)
+    samples = pcm.read(channel, start, stop).astype(np.float32) / np.float32(32768)
+    return to_model_rate(samples, pcm.sample_rate_hz)
+
+
+def _heard(word: Any, zero_us: int, span: Span) -> Heard:
+    """A word of the library on the recording's clock, inside its stretch."""
+    start_us = min(max(zero_us + us_from_seconds(float(word.start)), span.start_us), span.stop_us)
+    stop_us = min(max(zero_us + us_from_seconds(float(word.end)), start_us), span.stop_us)
+    return Heard(Span(start_us, stop_us), str(word.word).strip(), float(word.probability))
+
+
+def stretches(turns: Sequence[Turn], stop_us: int) -> Iterator[Span]:
+    """What is recognised at a time: talk with its surroundings, cut where it is long."""
+    talk = union(turn.span for turn in turns)
+    half_us = SKIPPED_SILENCE_US // 2
+    for group in union(talk, bridge_us=SKIPPED_SILENCE_US):
+        start_us = max(0, group.start_us - half_us)
+        end_us = min(stop_us, group.stop_us + half_us)
+        while end_us - start_us > LONGEST_STRETCH_US:
+            cut_us = _quiet_place(talk, start_us + LONGEST_STRETCH_US)
+            yield Span(start_us, cut_us)
+            start_us = cut_us
+        if start_us < end_us:
+            yield Span(start_us, end_us)
+
+
+def _quiet_place(talk: Sequence[Span], last_us: int) -> int:
+    """The middle of the longest silence in the last part before a time; the time itself without one."""
+    first_us = last_us - CUT_WITHIN_US
+    gaps = [
+        Span(max(before.stop_us, first_us), min(after.start_us, last_us))
+        for before, after in pairwise(talk)
+        if before.stop_us < last_us and after.start_us > first_us
+    ]
+    if not gaps:
+        return last_us
+    longest = max(gaps, key=lambda gap: (gap.duration_us, -gap.start_us))
+    return (longest.start_us + longest.stop_us) // 2
+
+
+def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], list[Drop]]:
+    """The words with their speakers; those far from every turn are Drops, one for each run of them."""
+    found: list[tuple[Heard, str | None]] = []
+    last: str | None = None
+    for word in words:
+        last = index.speaker(word.span, prefer=last)
+        found.append((word, last))
+    kept = [_word(word, speaker) for word, speaker in found if speaker is not None]
+    drops = [
+        _nobodys([word for word, _ in run])
+        for nobody, run in groupby(found, key=lambda item: item[1] is None)
+        if nobody
+    ]
+    return kept, drops
+
+
+def _word(word: Heard, speaker: str) -> Word:
+    text, after = split_punctuation(word.written)
+    return Word(
+        speaker=speaker,
+        start_us=word.span.start_us,
+        stop_us=word.span.stop_us,
+        text=text,
+        after=after,
+        confidence=round(min(max(word.probability, 0.0), 1.0), 4),
+    )
+
+
+def _nobodys(words: Sequence[Heard]) -> Drop:
+    text = " ".join(word.written for word in words)
+    reason = f"{_shown(text)} was recognised more than {NEAREST_TURN_US / 1e6:.1f} s from every turn"
+    return _drop("words_outside_turns", reason, words)
+
+
+def _loop_drop(words: Sequence[Heard]) -> Drop:
+    text = " ".join(word.written for word in words)
+    return _drop("repeated_words", f"{_shown(text)} repeats itself as no speaker does", words)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _drop(code: str, reason: str, words: Sequence[Heard]) -> Drop:
+    return Drop(
+        item="words",
+        stage="transcribe",
+        kind="trim",
+        code=code,
+        reason=reason,
+        start_us=words[0].span.start_us,
+        stop_us=max(word.span.stop_us for word in words),
+        count=len(words),
+    )
+
+
+def _by_time(word: Word) -> tuple[int, int, str]:
+    return (word.start_us or 0, word.stop_us or 0, word.speaker)

@@ -1,0 +1,228 @@
+"""`corpus build` and what one asks about a build: plan, status, errors, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.pipeline.build import Outcome, Request
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The dataset's folder.")]
+Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option("--cache", envvar="CORPUS_CACHE_DIR", help="Stage artifacts; OUT/.cache without it."),
+]
+Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
+Workers = Annotated[
+    int,
+    typer.Option("--num-workers", "-j", min=1, envvar="CORPUS_NUM_WORKERS", help="Processes side by side."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override one setting; may be repeated."),
+]
+
+
+def _request(
+    inputs: list[str],
+    out: Path,
+    cache: Path | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    num_workers: int = 1,
+    rehash: bool = False,
+) -> Request:
+    from corpus.pipeline.build import Request
+    from corpus.pipeline.settings_file import read_settings, with_overrides
+
+    return Request(
+        inputs=tuple(inputs),
+        out=out,
+        settings=with_overrides(read_settings(config), overrides or []),
+        cache=cache,
+        num_workers=num_workers,
+        rehash=rehash,
+    )
+
+
+def build(
+    inputs: Inputs,
+    out: Out,
+    num_workers: Workers = 1,
+    cache: CacheFolder = None,
+    config: Config = None,
+    overrides: Set = None,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read inputs again even if size and time are as before.")
+    ] = False,
+) -> None:
+    """Build a dataset of 200 ms windows from recorded conversations.
+
+    Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; what they
+    do not say is found by models. A build that was stopped goes on where it stood when called again.
+
+    Examples:
+
+      corpus build talk.mp4 --out dataset
+
+      corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
+    """
+    from corpus.pipeline.build import build as run
+
+    bars = show.Bars()
+    try:
+        outcome = run(_request(inputs, out, cache, config, overrides, num_workers, rehash), bars)
+    finally:
+        bars.close()
+    _tell(outcome, out)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _tell(outcome: Outcome, out: Path) -> None:
+    from corpus.schemas.clock import WINDOW_US
+
+    if outcome.unchanged:
+        show.talk(f"nothing changed: {out} is up to date")
+    else:
+        show.talk(
+            f"{outcome.recordings} recordings, {outcome.clips} clips, "
+            f"{show.duration(outcome.windows * WINDOW_US)} in {out}"
+        )
+        trims = [d for d in outcome.drops if d.kind == "trim"]
+        if trims:
+            show.talk(f"{len(trims)} expected trims; see report.html")
+        for fault in outcome.faults[:20]:
+            show.talk(f"fault: {show.drop_line(fault)}")
+        if len(outcome.faults) > 20:
+            show.talk(f"... and {len(outcome.faults) - 20} more faults")
+    if outcome.exit_code == 3:
+        show.talk(f"some recordings are in quarantine: `corpus errors {out}` lists them")
+
+
+def plan(
+    inputs: Inputs,
+    out: Out,
+    cache: CacheFolder = None,
+    config: Config = None,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a build would do; changes nothing.
+
+    Example: corpus plan talks/ --out dataset
+    """
+    from corpus.pipeline.plan import plan as make
+
+    made = make(_request(inputs, out, cache, config, overrides))
+    if as_json:
+        show.json_line(made)
+        return
+    rows = [
+        [show.one_line(p.uri), p.action, show.duration(p.duration_us), show.size(p.bytes), p.reason]
+        for p in made.items
+    ]
+    show.table(rows, ["recording", "action", "length", "size", ""])
+    for drop in made.drops:
+        show.talk(f"{drop.kind}: {show.drop_line(drop)}")
+    if made.nothing_to_do:
+        show.talk("nothing changed: a build would do nothing")
+    else:
+        show.talk(
+            f"{made.hours:.2f} hours; about {show.size(made.dataset_bytes)} of dataset, "
+            f"{show.size(made.cache_bytes)} of cache"
+        )
+
+
+def status(out: Built, as_json: Json = False) -> None:
+    """Say how far a running build is, or how the last one ended.
+
+    Example: corpus status dataset
+    """
+    from dataclasses import replace
+
+    from corpus.pipeline.state import State
+    from corpus.schemas.errors import DatasetError
+
+    state = State(out)
+    now = state.status()
+    if now is None:
+        raise DatasetError("no build was started here", where=str(out), todo="start one with `corpus build`")
+    ended = now.phase in ("done", "failed", "interrupted")
+    if not ended and not state.is_locked():
+        now = replace(now, phase="killed", detail=f"it died while at {now.phase}; build again to go on")
+    if as_json:
+        show.json_line(now)
+        return
+    show.data(
+        f"{now.phase}: {now.done} of {now.recordings} done, {now.faults} with faults {now.detail}".rstrip()
+    )
+    if not ended:
+        for one in now.running:
+            show.data(f"  {show.one_line(one.uri)}: {one.stage} {one.share:.0%}")
+
+
+def errors(
+    out: Built,
+    action: Annotated[str, typer.Argument(help="list, show or retry.")] = "list",
+    names: Annotated[list[str] | None, typer.Argument(help="Recordings; all without.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what is in quarantine, show it whole, or try it again.
+
+    Examples:
+
+      corpus errors dataset
+
+      corpus errors dataset retry broken.mp4
+    """
+    from corpus.pipeline.quarantine import chosen, retry
+    from corpus.schemas.errors import UsageError
+
+    if action not in ("list", "show", "retry"):
+        raise UsageError(f"{action!r} is none of list, show, retry", where="corpus errors")
+    if action == "retry":
+        bars = show.Bars()
+        try:
+            outcome = retry(out, names or [], bars)
+        finally:
+            bars.close()
+        _tell(outcome, out)
+        raise typer.Exit(outcome.exit_code)
+    for one in chosen(out, names or []):
+        if as_json:
+            show.json_line(one)
+        elif action == "list":
+            note = "built without it" if one.built else "not built"
+            show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(one.drops[0].reason)}")
+        else:
+            for drop in one.drops:
+                show.data(show.drop_line(drop))
+            show.data(f"  retry: corpus errors {out} retry {show.one_line(one.uri)!r}")
+
+
+def verify(out: Built, as_json: Json = False) -> None:
+    """Check every promise of a dataset's format. Exit code 4 when one is broken.
+
+    Example: corpus verify dataset
+    """
+    from corpus.shards.verify import verify as check
+
+    report = check(out)
+    if as_json:
+        show.json_line(report)
+    else:
+        for problem in report.problems:
+            show.data(f"{problem.where}: {problem.what} [{problem.code}]")
+        show.talk(f"{report.clips} clips, {report.windows} windows: {len(report.problems)} problems")
+    raise typer.Exit(4 if report.problems else 0)

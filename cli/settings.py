@@ -1,0 +1,43 @@
+"""`corpus init` and `corpus config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corpus.cli import show
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("corpus.toml"),
+) -> None:
+    """Write a corpus.toml with every setting explained.
+
+    Example: corpus init
+    """
+    from corpus.pipeline.settings_file import commented_toml
+    from corpus.schemas.errors import UsageError
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(commented_toml())
+    except FileExistsError as error:
+        raise UsageError("is there already", where=str(path), todo="name another file") from error
+    show.talk(f"wrote {path}; use it with `corpus build -c {path} ...`")
+
+
+def config(
+    file: Annotated[Path | None, typer.Option("-c", "--config", help="A corpus.toml.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Print the settings a build would use.
+
+    Example: corpus config -c corpus.toml
+    """
+    from corpus.pipeline.settings_file import read_settings
+    from corpus.schemas.codec import to_json
+
+    settings = read_settings(file)
+    show.data(to_json(settings, indent=None if as_json else 2))

@@ -1,0 +1,138 @@
+"""Which streams of which files are used, what each becomes, and where zero is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from corpus.ingest.head import StreamHead, preferred, scan, stream_heads
+from corpus.ingest.media import open_media
+from corpus.ingest.probe import require_usable
+from corpus.schemas.clock import US
+from corpus.schemas.errors import MediaError
+from corpus.schemas.settings import Channels, IngestSettings
+
+MOST_SPEAKERS = 7
+"""A clip holds seven voices and the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSource:
+    """One file of a recording."""
+
+    path: Path
+    speaker: str | None = None
+    offset_us: int = 0
+    """Where the file's first presentation stands on the recording's clock, before the earliest is zero."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is taken from one file."""
+
+    source: DecodeSource
+    container: str
+    heads: dict[int, StreamHead]
+    outputs: dict[int, list[str | None]]
+    """The speakers of the channels that each chosen audio stream becomes."""
+    mixed: bool
+    """Each stream becomes one channel, the mean of its own."""
+    start: Fraction = Fraction(0)
+    """The file's earliest presentation, on its own clock, in seconds."""
+    zero: Fraction = Fraction(0)
+    """The time on the file's own clock that is the recording's zero."""
+
+
+def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan]:
+    """A plan per file, read from the files' heads. Every stream of every file is listed in one."""
+    if not files:
+        raise MediaError("a recording without a file")
+    several = len(files) > 1
+    plans: list[Plan] = []
+    with_picture = False
+    for source in files:
+        plan = _plan(source, settings, several=several, video=settings.pictures and not with_picture)
+        with_picture = with_picture or any(h.chosen and h.kind == "video" for h in plan.heads.values())
+        plans.append(plan)
+    if several:
+        _leave_out_room_sound(plans)
+    _check_speakers(plans)
+    earliest_us = min(plan.source.offset_us for plan in plans)
+    for plan in plans:
+        plan.zero = plan.start - Fraction(plan.source.offset_us - earliest_us, US)
+    return plans
+
+
+def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, video: bool) -> Plan:
+    channels: Channels = "mix" if several else settings.channels
+    with open_media(source.path) as container:
+        heads = stream_heads(container)
+        _choose_streams(heads, channels, video=video)
+        if several and not any(h.chosen for h in heads):
+            _choose_streams(heads, channels, video=settings.pictures)
+        require_usable(heads, source.path.name)
+        scan(container, heads)
+        firsts = [h.first for h in heads if h.chosen and h.first is not None]
+        return Plan(
+            source=source,
+            container=container.format.name,
+            heads={h.index: h for h in heads},
+            outputs=_outputs(heads, source, channels, several=several),
+            mixed=channels != "per_channel",
+            start=min(firsts, default=Fraction(0)),
+        )
+
+
+def _choose_streams(heads: list[StreamHead], channels: Channels, *, video: bool) -> None:
+    for head in heads:
+        head.chosen = False
+    picture = preferred(heads, "video") if video else None
+    if picture is not None:
+        picture.chosen = True
+    if channels == "per_stream":
+        for head in heads:
+            head.chosen = head.chosen or (head.kind == "audio" and not head.refused)
+        return
+    sound = preferred(heads, "audio")
+    if sound is not None:
+        sound.chosen = True
+
+
+def _outputs(
+    heads: list[StreamHead], source: DecodeSource, channels: Channels, *, several: bool
+) -> dict[int, list[str | None]]:
+    chosen = [h for h in heads if h.chosen and h.kind == "audio"]
+    if channels == "mix":
+        return {h.index: [source.speaker if several else None] for h in chosen}
+    counts = [max(1, h.channels) if channels == "per_channel" else 1 for h in chosen]
+    alone = sum(counts) == 1
+    # A single channel called None would be read as a mix of several speakers.
+    name = (source.speaker or "S1") if alone else None
+    return {h.index: [name] * count for h, count in zip(chosen, counts, strict=True)}
+
+
+def _leave_out_room_sound(plans: list[Plan]) -> None:
+    """Where files name their speakers, the sound of a picture that names none is everybody's again."""
+    if not any(plan.source.speaker for plan in plans):
+        return
+    for plan in plans:
+        has_picture = any(h.chosen and h.kind == "video" for h in plan.heads.values())
+        if plan.source.speaker is None and has_picture:
+            for head in plan.heads.values():
+                if head.kind == "audio" and head.chosen:
+                    head.chosen = False
+                    head.refused_code = "room_sound"
+                    head.refused = "holds everybody's sound, and each speaker has a file of their own"
+            plan.outputs.clear()
+
+
+def _check_speakers(plans: list[Plan]) -> None:
+    channels = [name for plan in plans for names in plan.outputs.values() for name in names]
+    if len(channels) > MOST_SPEAKERS:
+        raise MediaError(
+            f"has {len(channels)} channels of one speaker each; a clip holds {MOST_SPEAKERS} voices",
+            where=plans[0].source.path.name,
+            todo='use channels = "mix"',
+        )

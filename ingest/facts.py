@@ -1,0 +1,156 @@
+"""What the report says of each stream: its facts and what was odd about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+from av.container import InputContainer
+
+from corpus.ingest.choose import Plan
+from corpus.ingest.head import LONGEST_S, StreamHead
+from corpus.ingest.moving import PictureTrack
+from corpus.ingest.packets import PacketLog
+from corpus.ingest.probe import absurd_duration, declared_duration, head_oddities
+from corpus.ingest.sound import SoundTrack
+from corpus.schemas.clock import US, round_half_up, us_from_seconds
+from corpus.schemas.recording import Oddity, Stream
+
+DECLARED = ("mov", "matroska", "avi", "wav", "w64", "flac", "asf")
+"""Containers whose duration is written down; in others libav guesses it."""
+SHORT = Fraction(1)
+"""A file that ends this much before its declared end was cut off."""
+
+
+def stream_facts(
+    file: int, head: StreamHead, plan: Plan, sound: SoundTrack | None, moving: PictureTrack | None
+) -> Stream:
+    """A stream as it was used, or listed."""
+    offset_us = us_from_seconds(head.first - plan.zero) if head.first is not None and head.chosen else 0
+    duration_us = 0
+    oddities = head_oddities(head, plan.start)
+    if sound is not None and sound.first is not None:
+        offset_us = us_from_seconds(sound.first)
+        duration_us = max(0, us_from_seconds(sound.end) - offset_us)
+        oddities += sound_oddities(sound)
+    if moving is not None and moving.first_us is not None:
+        offset_us = moving.first_us
+        duration_us = moving.end_us - offset_us
+        oddities += video_oddities(moving)
+    if head.chosen and not duration_us:
+        oddities.append(Oddity(code="empty_stream", detail="nothing in this stream could be decoded"))
+    return Stream(
+        kind=head.kind,
+        index=head.index,
+        file=file,
+        codec=head.codec,
+        rate=head.rate,
+        offset_us=offset_us,
+        duration_us=duration_us,
+        channels=head.channels,
+        width=head.width,
+        height=head.height,
+        rotation_degrees=head.rotation_degrees,
+        chosen=head.chosen,
+        oddities=tuple(oddities),
+    )
+
+
+def _ms(seconds: Fraction) -> str:
+    return f"{float(seconds * 1000):.3f} ms"
+
+
+def sound_oddities(sound: SoundTrack) -> list[Oddity]:
+    """What the clock did to the sound."""
+    moves, found = sound.moves, list[Oddity]()
+    if moves.corrections:
+        found.append(
+            Oddity(
+                code="drift",
+                detail=f"time stamps left the sample count for good {moves.corrections} times; corrected "
+                f"by {_ms(moves.corrected)} in all, at most {_ms(moves.largest_correction)} at once",
+            )
+        )
+    found += [
+        Oddity(
+            code="hole",
+            detail=f"{_ms(length)} without sound, filled with silence",
+            start_us=us_from_seconds(start),
+            stop_us=us_from_seconds(start + length),
+        )
+        for start, length in moves.holes
+    ]
+    if moves.hole_count > len(moves.holes):
+        found.append(
+            Oddity(code="holes", detail=f"{moves.hole_count} holes in all, {_ms(moves.hole_total)} together")
+        )
+    found += _restarts(us_from_seconds(start) for start in moves.restarts)
+    if sound.saturated_samples:
+        found.append(
+            Oddity(code="saturated", detail=f"{sound.saturated_samples} samples are louder than full scale")
+        )
+    if sound.before_zero:
+        found.append(
+            Oddity(code="before_zero", detail=f"{sound.before_zero} samples stand before zero; left out")
+        )
+    if sound.formats_changed:
+        found.append(Oddity(code="format_change", detail="the rate or number of channels changes midway"))
+    return found
+
+
+def video_oddities(moving: PictureTrack) -> list[Oddity]:
+    """What was odd about the order and times of the pictures."""
+    found = [
+        Oddity(
+            code="picture_hole",
+            detail=f"no new picture for {(stop - start) / US:.3f} s",
+            start_us=start,
+            stop_us=stop,
+        )
+        for start, stop in moving.holes_us
+    ]
+    found += _restarts(moving.restarts_us)
+    if moving.out_of_order:
+        found.append(
+            Oddity(
+                code="non_monotonic",
+                detail=f"{moving.out_of_order} pictures are stamped before the one they follow; left out",
+            )
+        )
+    if moving.wild_stamps:
+        found.append(Oddity(code="wild_stamps", detail=f"{moving.wild_stamps} time stamps make no sense"))
+    if moving.before_zero:
+        found.append(
+            Oddity(
+                code="before_zero", detail=f"{moving.before_zero} pictures stand before zero; shown at zero"
+            )
+        )
+    return found
+
+
+def _restarts(starts_us: Iterable[int]) -> list[Oddity]:
+    return [
+        Oddity(code="restart", detail="time stamps jump back; what follows goes on here", start_us=start_us)
+        for start_us in starts_us
+    ]
+
+
+def end_oddities(
+    container: InputContainer,
+    plan: Plan,
+    sounds: Mapping[int, SoundTrack],
+    moving: PictureTrack | None,
+    log: PacketLog,
+) -> list[Oddity]:
+    """Whether the file ends where it says it does."""
+    declared = declared_duration(container)
+    ends = [round_half_up(s.end * US) for s in sounds.values()] + ([moving.end_us] if moving else [])
+    end = Fraction(max(ends, default=0), US) + plan.zero - plan.start
+    if declared is not None and declared > LONGEST_S:
+        return [absurd_duration(declared)]
+    known = any(name in plan.container for name in DECLARED)
+    short = declared is not None and known and declared - end > SHORT
+    if not short and not log.cut_off:
+        return []
+    missing = f"; the last {_ms(declared - end)} it declares are missing" if short and declared else ""
+    return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=max(ends, default=0))]

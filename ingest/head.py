@@ -1,0 +1,224 @@
+"""What the head of a file tells: its streams, which are used, and when each is first presented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from corpus.ingest.pictures import orientation
+from corpus.schemas.clock import round_half_up
+
+MediaStream: TypeAlias = AudioStream | VideoStream
+AnyPacket: TypeAlias = "av.Packet[Stream]"
+
+LARGEST_SIDE = 16_384
+LARGEST_AREA = 8192 * 4320 * 2
+HIGHEST_RATE_HZ = 768_000
+LOWEST_RATE_HZ = 1_000
+MOST_CHANNELS = 64
+LONGEST_S = 1_000_000
+"""Eleven days. A longer declared duration is reported and otherwise ignored; nothing is sized by it."""
+HEAD_PACKETS = 6000
+HEAD_BYTES = 96 * 1024 * 1024
+RATE_STAMPS = 120
+"""Video stamps looked at to tell constant from variable frame rate."""
+SECONDARY = (
+    Disposition.comment
+    | Disposition.visual_impaired
+    | Disposition.hearing_impaired
+    | Disposition.dub
+    | Disposition.descriptions
+)
+
+RateKind = Literal["constant", "variable", "unknown"]
+
+
+@dataclass(slots=True)
+class StreamHead:
+    """What is known of one stream before it is decoded."""
+
+    stream: MediaStream
+    """Valid only while its container is open; everything below is for good."""
+    index: int
+    kind: Literal["audio", "video"]
+    refused: str = ""
+    """Why it cannot be used, or ""; cover art is refused here too."""
+    refused_code: str = ""
+    chosen: bool = False
+    first: Fraction | None = None
+    """First presentation time in seconds on the file's own clock."""
+    rotation_degrees: int = 0
+    """Clockwise."""
+    mirrored: bool = False
+    rate_kind: RateKind = "unknown"
+    stamps: list[int] = field(default_factory=list)
+    bad_packets: int = 0
+    codec: str = "unknown"
+    rate: str = "0"
+    """Audio: samples per second. Video: average frames per second. An exact fraction."""
+    channels: int = 0
+    width: int = 0
+    """Displayed pixels: sample aspect ratio and rotation applied."""
+    height: int = 0
+    tick: Fraction = Fraction(1, 1_000_000)
+    """Time base in seconds."""
+
+    def describe(self) -> None:
+        """Copy what the stream says of itself: it is valid only while its container is open."""
+        stream = self.stream
+        self.tick = Fraction(stream.time_base or self.tick)
+        if isinstance(stream, VideoStream):
+            self.rate = str(stream.average_rate or stream.guessed_rate or 0)
+        if stream.codec_context is None:
+            return
+        self.codec = stream.codec_context.name
+        if isinstance(stream, AudioStream):
+            self.rate = str(stream.codec_context.sample_rate or 0)
+            self.channels = stream.codec_context.layout.nb_channels
+        else:
+            width, height = stream.codec_context.width, stream.codec_context.height
+            width = round_half_up(width * pixel_aspect(stream))
+            self.width, self.height = (height, width) if self.rotation_degrees % 180 else (width, height)
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Width of a pixel over its height; 1 where nothing sensible is said."""
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+
+
+def stream_heads(container: InputContainer) -> list[StreamHead]:
+    """The audio and video streams of a container, each with why it could not be used."""
+    heads: list[StreamHead] = []
+    for stream in container.streams:
+        if isinstance(stream, VideoStream):
+            head = StreamHead(stream, stream.index, "video")
+            head.refused_code, head.refused = _video_refusal(stream)
+        elif isinstance(stream, AudioStream):
+            head = StreamHead(stream, stream.index, "audio")
+            head.refused_code, head.refused = _audio_refusal(stream)
+        else:
+            continue
+        head.describe()
+        heads.append(head)
+    return heads
+
+
+def _video_refusal(stream: VideoStream) -> tuple[str, str]:
+    if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
+        return "cover_art", "is an attached picture, not a video"
+    context = stream.codec_context
+    if context is None:
+        return "no_decoder", "has no decoder here"
+    if max(context.width, context.height) > LARGEST_SIDE or context.width * context.height > LARGEST_AREA:
+        return "absurd_size", f"declares pictures of {context.width}x{context.height} pixels"
+    return "", ""
+
+
+def _audio_refusal(stream: AudioStream) -> tuple[str, str]:
+    context = stream.codec_context
+    if context is None:
+        return "no_decoder", "has no decoder here"
+    if context.sample_rate and not LOWEST_RATE_HZ <= context.sample_rate <= HIGHEST_RATE_HZ:
+        return "absurd_rate", f"declares {context.sample_rate} samples per second"
+    if context.layout.nb_channels > MOST_CHANNELS:
+        return "absurd_channels", f"declares {context.layout.nb_channels} channels"
+    return "", ""
+
+
+def preferred(heads: list[StreamHead], kind: Literal["audio", "video"]) -> StreamHead | None:
+    """The stream a player would take: usable, meant to be the main one, marked as default, the first."""
+    usable = [h for h in heads if h.kind == kind and not h.refused]
+    return min(usable, key=_preference, default=None)
+
+
+def _preference(head: StreamHead) -> tuple[bool, bool, int]:
+    disposition = head.stream.disposition
+    return bool(disposition & SECONDARY), not disposition & Disposition.default, head.index
+
+
+def one_core(stream: MediaStream) -> None:
+    """Decode in this thread alone: the same bytes and the same load wherever it runs."""
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = av.codec.context.ThreadType.NONE
+
+
+def scan(container: InputContainer, heads: list[StreamHead]) -> None:
+    """Read from the start until the first frame of every chosen stream is decoded; fill in the heads.
+
+    At most 6000 packets or 96 MB. A stream not met by then is taken to start where its header says.
+    """
+    chosen = {h.index: h for h in heads if h.chosen}
+    for head in chosen.values():
+        one_core(head.stream)
+    missing = set(chosen)
+    size = 0
+    for count, packet in enumerate(_packets(container, [h.stream for h in chosen.values()])):
+        head = chosen[packet.stream_index]
+        if packet.pts is not None and len(head.stamps) < RATE_STAMPS:
+            head.stamps.append(packet.pts)
+        if head.first is None and _first_frame(packet, head):
+            missing.discard(head.index)
+        size += packet.size
+        if count >= HEAD_PACKETS or size >= HEAD_BYTES or (not missing and _rates_known(chosen, size)):
+            break
+    for head in chosen.values():
+        if head.first is None and head.stream.start_time is not None:
+            head.first = head.stream.start_time * head.tick
+        head.rate_kind = _rate_kind(head)
+        head.describe()
+
+
+def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[AnyPacket]:
+    packets = container.demux(tuple(streams))
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+
+
+def _first_frame(packet: AnyPacket, head: StreamHead) -> bool:
+    try:
+        frames = packet.decode()
+    except (av.FFmpegError, ValueError):
+        head.bad_packets += 1
+        return False
+    for frame in frames:
+        if not isinstance(frame, (av.AudioFrame, av.VideoFrame)):
+            continue
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        tick = frame.time_base or head.tick
+        head.first = (stamp or 0) * Fraction(tick)
+        if isinstance(frame, av.VideoFrame):
+            turns, head.mirrored = orientation(frame)
+            head.rotation_degrees = 90 * turns
+        return True
+    return False
+
+
+def _rates_known(chosen: dict[int, StreamHead], size: int) -> bool:
+    return size > HEAD_BYTES // 16 or all(
+        len(h.stamps) >= RATE_STAMPS for h in chosen.values() if h.kind == "video"
+    )
+
+
+def _rate_kind(head: StreamHead) -> RateKind:
+    stamps = sorted(set(head.stamps))
+    if head.kind == "audio" or len(stamps) < 4:
+        return "unknown"
+    # The newest few may still lack frames that are decoded later and shown earlier.
+    stamps = stamps[:-3] if len(stamps) > 12 else stamps
+    steps = [b - a for a, b in pairwise(stamps)]
+    middle = sorted(steps)[len(steps) // 2]
+    tolerance = max(2, middle // 50) if middle > 4 else 0
+    return "constant" if all(abs(step - middle) <= tolerance for step in steps) else "variable"

@@ -1,0 +1,208 @@
+"""One picture per window: the last frame presented before the window's end, as a letterboxed JPEG."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from corpus.schemas.clock import WINDOW_US
+
+if TYPE_CHECKING:
+    from av.buffer import Buffer
+    from av.video.codeccontext import VideoCodecContext
+
+Plane = npt.NDArray[np.uint8]
+
+SCALER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+LAMBDA_PER_Q = 118
+"""libavcodec's FF_QP2LAMBDA."""
+HD_LINES = 576
+"""A stream that names no colour matrix is BT.709 above this height, as players take it."""
+MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""AVColorSpace to swscale's tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a picture lies in its letterbox; everything is even, because chroma has half the pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def letterbox(width: int, height: int, aspect: Fraction, quarter_turns: int, out: tuple[int, int]) -> Box:
+    """The largest centred box of the displayed shape. `width`, `height` are stored pixels."""
+    shown = Fraction(width, height) * aspect
+    if quarter_turns % 2:
+        shown = 1 / shown
+    out_width, out_height = out
+    if shown * out_height >= out_width:
+        box = (out_width, min(out_height, max(2, 2 * round(out_width / shown / 2))))
+    else:
+        box = (min(out_width, max(2, 2 * round(out_height * shown / 2))), out_height)
+    left, top = (out_width - box[0]) // 4 * 2, (out_height - box[1]) // 4 * 2
+    return Box(left, top, box[0], box[1])
+
+
+def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
+    """Quarter turns clockwise and whether it is first mirrored left to right, from the display matrix."""
+    side_data = cast("Buffer | None", frame.side_data.get("DISPLAYMATRIX"))
+    if side_data is None:
+        return 0, False
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(side_data), "<i4")[:5])
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    turns = {True: (0 if a >= 0 else 2), False: (1 if b > 0 else 3)}[abs(a) >= abs(b)]
+    return turns, mirrored
+
+
+class JpegEncoder:
+    """Frames as JPEGs of one size. Every picture's bytes depend on its frame alone."""
+
+    def __init__(self, width: int, height: int, quality: int) -> None:
+        self._size = (width, height)
+        self._scaler = VideoReformatter()
+        self._encoder = self._open(quality)
+        self._pts = 0
+
+    def _open(self, quality: int) -> VideoCodecContext:
+        encoder = av.CodecContext.create("mjpeg", "w")
+        encoder.width, encoder.height = self._size
+        encoder.pix_fmt = "yuvj420p"
+        encoder.color_range = int(ColorRange.JPEG)
+        encoder.time_base = Fraction(WINDOW_US, 1_000_000)
+        encoder.thread_count = 1
+        encoder.qmin = encoder.qmax = quality
+        encoder.global_quality = quality * LAMBDA_PER_Q
+        encoder.flags |= int(av.codec.context.Flags.qscale) | int(av.codec.context.Flags.bitexact)
+        encoder.open()
+        return encoder
+
+    def __call__(self, frame: av.VideoFrame, aspect: Fraction) -> bytes:
+        canvas = self._letterboxed(frame, aspect)
+        canvas.pts, canvas.time_base = self._pts, self._encoder.time_base
+        canvas.pict_type = 1
+        self._pts += 1
+        return b"".join(bytes(packet) for packet in self._encoder.encode(canvas))
+
+    def _letterboxed(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
+        turns, mirrored = orientation(frame)
+        box = letterbox(frame.width, frame.height, aspect, turns, self._size)
+        size = (box.height, box.width) if turns % 2 else (box.width, box.height)
+        scaled = self._scaler.reformat(
+            frame,
+            *size,
+            format="yuvj420p",
+            src_colorspace=_matrix(frame),
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=SCALER,
+            src_color_range=_color_range(frame),
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        if not turns and not mirrored and size == self._size:
+            return scaled
+        canvas = av.VideoFrame(*self._size, "yuvj420p")
+        for index, (shift, black) in enumerate(((0, 0), (1, 128), (1, 128))):
+            target, source = _plane(canvas, index), _plane(scaled, index)
+            target[:] = black
+            source = source[:, ::-1] if mirrored else source
+            source = np.rot90(source, -turns)
+            top, left = box.top >> shift, box.left >> shift
+            target[top : top + source.shape[0], left : left + source.shape[1]] = source
+        return canvas
+
+
+def _plane(frame: av.VideoFrame, index: int) -> Plane:
+    """(height, width) view of one plane."""
+    plane = frame.planes[index]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+    return cast(Plane, rows[: plane.height, : plane.width])
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace:
+    known = MATRICES.get(int(frame.colorspace))
+    if known is not None:
+        return known
+    return Colorspace.ITU709 if frame.height > HD_LINES else Colorspace.ITU601
+
+
+def _color_range(frame: av.VideoFrame) -> ColorRange:
+    full = int(frame.color_range) == int(ColorRange.JPEG) or frame.format.name.startswith("yuvj")
+    rgb = frame.format.is_rgb
+    return ColorRange.JPEG if full or rgb else ColorRange.MPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A frame that is the picture of windows [first_window, stop_window)."""
+
+    first_window: int
+    stop_window: int
+    time_us: int
+    offset: int
+    size: int
+
+
+class PicturePicker:
+    """Frames in order of presentation go in; the JPEGs of those that a window shows go to a file.
+
+    A frame is held until the next one tells which windows ended in between, so a hole of any length
+    costs one entry. At most five entries a second: 40 bytes each.
+    """
+
+    def __init__(self, file: Path, encoder: JpegEncoder) -> None:
+        self._file = file.open("wb")
+        self._encoder = encoder
+        self._held: tuple[av.VideoFrame, int, Fraction] | None = None
+        self._rows = array("q")
+        self._offset = 0
+        self._next_window = 0
+
+    def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None:
+        """The next frame, presented at `time_us`, at or after the one before."""
+        # The picture of window k was presented strictly before (k + 1) * 200 ms, so a new frame at
+        # t leaves to its forerunner every window that ends at or before t.
+        self._show_until(time_us // WINDOW_US)
+        self._held = (frame, time_us, aspect)
+
+    def finish(self, end_us: int) -> None:
+        """The video ends at `end_us`: windows that start at or after it have no picture."""
+        self._show_until(-(-end_us // WINDOW_US))
+        self._held = None
+        self._file.close()
+
+    def _show_until(self, window: int) -> None:
+        if window <= self._next_window:
+            return
+        if self._held is not None:
+            frame, time_us, aspect = self._held
+            data = self._encoder(frame, aspect)
+            self._file.write(data)
+            self._rows.extend((self._next_window, window, time_us, self._offset, len(data)))
+            self._offset += len(data)
+        self._next_window = window
+
+    def picks(self) -> list[Pick]:
+        """In order of windows, disjoint; windows in none of them have no picture."""
+        rows = self._rows
+        return [Pick(*rows[at : at + 5]) for at in range(0, len(rows), 5)]

@@ -1,0 +1,175 @@
+"""What is in a media file, from its head alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from corpus.ingest.head import LONGEST_S, RateKind, StreamHead, preferred, scan, stream_heads
+from corpus.ingest.media import open_media, regular_file_size
+from corpus.schemas.clock import us_from_seconds
+from corpus.schemas.errors import MediaError
+from corpus.schemas.recording import Oddity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """One audio or video stream as its header and first frames describe it."""
+
+    kind: Literal["audio", "video"]
+    index: int
+    """Position among all streams of the file."""
+    codec: str
+    rate: str
+    """Audio: samples per second. Video: average frames per second. An exact fraction."""
+    rate_kind: RateKind
+    """Of the first two seconds or so of a video; audio is `unknown`."""
+    time_base: str
+    offset_us: int | None
+    """First presentation minus the earliest of the chosen streams; None where it is not chosen or unknown."""
+    duration_us: int | None
+    """As declared; None where the file does not say."""
+    channels: int
+    width: int
+    """Displayed pixels: rotation and sample aspect ratio applied. 0 for audio."""
+    height: int
+    coded_width: int
+    coded_height: int
+    rotation_degrees: int
+    """Clockwise."""
+    format: str
+    """Sample or pixel format."""
+    language: str
+    default: bool
+    chosen: bool
+    """What `decode` would use with the default settings."""
+    oddities: tuple[Oddity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaInfo:
+    """What is in a media file. `duration_us` is what the file declares: decoding may find otherwise."""
+
+    container: str
+    bytes: int
+    duration_us: int | None
+    streams: tuple[StreamInfo, ...]
+    oddities: tuple[Oddity, ...]
+
+
+def probe(path: Path) -> MediaInfo:
+    """The facts of a media file, reading its head and decoding a frame of each stream.
+
+    Raises:
+        MediaError: it is no media file, cannot be read, or holds nothing that can be used.
+    """
+    size = regular_file_size(path)
+    with open_media(path) as container:
+        heads = stream_heads(container)
+        for kind in ("audio", "video"):
+            head = preferred(heads, kind)
+            if head is not None:
+                head.chosen = True
+        require_usable(heads, path.name)
+        scan(container, heads)
+        return _info(container, heads, size)
+
+
+def require_usable(heads: list[StreamHead], where: str) -> None:
+    """Raise MediaError unless at least one stream is chosen."""
+    if any(h.chosen for h in heads):
+        return
+    if not heads:
+        raise MediaError("holds neither sound nor pictures", where=where)
+    reasons = "; ".join(f"stream {h.index} {h.refused}" for h in heads if h.refused)
+    raise MediaError(f"holds nothing that can be used: {reasons}", where=where)
+
+
+def _info(container: InputContainer, heads: list[StreamHead], size: int) -> MediaInfo:
+    firsts = [h.first for h in heads if h.chosen and h.first is not None]
+    zero = min(firsts, default=Fraction(0))
+    oddities: list[Oddity] = []
+    duration = declared_duration(container)
+    if duration is not None and duration > LONGEST_S:
+        oddities.append(absurd_duration(duration))
+        duration = None
+    return MediaInfo(
+        container=container.format.name,
+        bytes=size,
+        duration_us=None if duration is None else us_from_seconds(duration),
+        streams=tuple(_stream_info(h, zero) for h in heads),
+        oddities=tuple(oddities),
+    )
+
+
+def declared_duration(container: InputContainer) -> Fraction | None:
+    """Seconds, as the container says or libav guesses."""
+    return None if container.duration is None else Fraction(container.duration, 1_000_000)
+
+
+def absurd_duration(seconds: Fraction) -> Oddity:
+    return Oddity(code="absurd_duration", detail=f"the file declares {int(seconds) // 3600} hours; ignored")
+
+
+def head_oddities(head: StreamHead, zero: Fraction) -> list[Oddity]:
+    """What the head shows of a stream that a careful reader would want to know."""
+    found: list[Oddity] = []
+    if head.refused:
+        found.append(Oddity(code=head.refused_code, detail=f"the stream {head.refused}; not used"))
+    if head.rate_kind == "variable":
+        found.append(Oddity(code="variable_frame_rate", detail="the time between pictures varies"))
+    if head.rotation_degrees or head.mirrored:
+        mirrored = ", mirrored" if head.mirrored else ""
+        found.append(
+            Oddity(code="rotated", detail=f"shown turned by {head.rotation_degrees} degrees{mirrored}")
+        )
+    if head.first is not None and head.first != zero and head.chosen:
+        offset_us = us_from_seconds(head.first - zero)
+        found.append(Oddity(code="start_offset", detail=f"starts {offset_us} us after the other stream"))
+    if head.first is not None and head.first < 0 and head.chosen:
+        found.append(
+            Oddity(code="negative_start", detail=f"first time stamp is {us_from_seconds(head.first)} us")
+        )
+    return found
+
+
+def _stream_info(head: StreamHead, zero: Fraction) -> StreamInfo:
+    stream = head.stream
+    video = stream.codec_context if isinstance(stream, VideoStream) else None
+    duration = None if stream.duration is None else stream.duration * head.tick
+    known = head.chosen and head.first is not None
+    return StreamInfo(
+        kind=head.kind,
+        index=head.index,
+        codec=head.codec,
+        rate=head.rate,
+        rate_kind=head.rate_kind,
+        time_base=str(head.tick),
+        offset_us=us_from_seconds((head.first or Fraction(0)) - zero) if known else None,
+        duration_us=None if duration is None or duration > LONGEST_S else us_from_seconds(duration),
+        channels=head.channels,
+        width=head.width,
+        height=head.height,
+        coded_width=video.width if video is not None else 0,
+        coded_height=video.height if video is not None else 0,
+        rotation_degrees=head.rotation_degrees,
+        format=_format_name(stream),
+        language=stream.language or "",
+        default=bool(stream.disposition & 1),
+        chosen=head.chosen,
+        oddities=tuple(head_oddities(head, zero)),
+    )
+
+
+def _format_name(stream: AudioStream | VideoStream) -> str:
+    if stream.codec_context is None:
+        return ""
+    if isinstance(stream, VideoStream):
+        return stream.codec_context.pix_fmt or ""
+    return stream.codec_context.format.name if stream.codec_context.format else ""

@@ -1,0 +1,233 @@
+"""The arithmetic of the audio clock: where each decoded block of sound stands. Pure integers.
+
+A stream is anchored at its first time stamp and counted in samples. Per block, in order:
+
+    stamp - count   within 5 ms                  jitter: moves nothing by itself
+                    its median over 2 s
+                    differs by over one tick     a correction, from the block where the median turns
+                    over 5 ms forward            a hole: the count jumps
+                    over 1 s backward            a restart: the stamps after it are shifted
+
+A single wild stamp is no hole and no restart: the stamps of the half second after it must agree.
+
+Times are whole "units" of 1 / (sample rate * time base denominator) s, in which samples and stamps
+are both integers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+JITTER = Fraction(5, 1000)
+RESTART = Fraction(1)
+AGREE = Fraction(1, 2)
+"""How much sound after a wild stamp is asked whether it agrees with it."""
+HALF_MEDIAN = Fraction(1)
+"""The median is taken over this much before and after a block: 2 s together."""
+
+Move = Literal["start", "on", "correction", "hole", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a block of sound stands."""
+
+    start: int
+    """Time of its first sample, in units."""
+    samples: int
+    move: Move
+    by: int = 0
+    """How far the block was moved from where the block before it ended, in units."""
+
+
+class Restarts:
+    """The jumps backward of one file, the same for all its streams.
+
+    The first stream to jump decides: it goes on where the stream that had come furthest stood, so
+    that no sound of either part is lost. A stream's n-th jump is every stream's n-th jump.
+    """
+
+    def __init__(self) -> None:
+        self._shifts = [Fraction(0)]
+        self._stood: dict[int, Fraction] = {}
+
+    def stand(self, stream: int, at: Fraction) -> None:
+        """Stream `stream` has come as far as `at`, on the recording's clock."""
+        self._stood[stream] = at
+
+    def shift(self, jumps: int) -> Fraction:
+        """Seconds to add to stamps after so many jumps."""
+        return self._shifts[jumps]
+
+    def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
+        """The shift after one more jump of `stream`, which then shows `stamp`."""
+        if jumps + 1 == len(self._shifts):
+            self._shifts.append(max(self._stood.values(), default=stamp) - stamp)
+        return self._shifts[jumps + 1]
+
+
+@dataclass(slots=True)
+class _Block:
+    stamp: int | None
+    samples: int
+    start: int = 0
+    move: Move = "on"
+    departure: int | None = None
+    by: int = 0
+
+
+class AudioClock:
+    """Places blocks in the order they come; each is known after at most 1.5 s more of sound."""
+
+    def __init__(
+        self, rate_hz: int, tick: Fraction, restarts: Restarts | None = None, stream: int = 0
+    ) -> None:
+        self.units_per_second = rate_hz * tick.denominator
+        self._sample = tick.denominator
+        self._tick = tick.numerator * rate_hz
+        self._jitter = max(int(JITTER * self.units_per_second), self._tick)
+        self._restart = int(RESTART * self.units_per_second)
+        self._agree = int(AGREE * rate_hz)
+        self._half_median = int(HALF_MEDIAN * self.units_per_second)
+        self._restarts = restarts or Restarts()
+        self._stream = stream
+        self._jumps = 0
+        self._shift = 0
+        self._jumping = False
+        self._waiting: deque[_Block] = deque()
+        self._waiting_samples = 0
+        self._at: int | None = None
+        """Where the next block would stand by count alone, holes included, corrections not."""
+        self._placed: deque[_Block] = deque()
+        """Blocks whose holes are settled and whose median is not."""
+        self._behind: deque[_Block] = deque()
+        self._departures: list[int] = []
+        self._in_median_samples = 0
+        self._correction = 0
+
+    def push(self, stamp: int | None, samples: int) -> list[Placement]:
+        """Take the next block, its stamp in ticks; give those now settled."""
+        units = None if stamp is None else stamp * self._tick
+        self._watch(units)
+        self._waiting.append(_Block(units, samples))
+        self._waiting_samples += samples
+        done: list[Placement] = []
+        while self._waiting_samples - self._waiting[0].samples >= self._agree:
+            self._settle()
+            done += self._take(finished=False)
+        return done
+
+    def finish(self) -> list[Placement]:
+        """Those still unsettled, after the last block."""
+        done: list[Placement] = []
+        while self._waiting:
+            self._settle()
+            done += self._take(finished=False)
+        return done + self._take(finished=True)
+
+    def _watch(self, stamp: int | None) -> None:
+        """Tell the other streams how far this one has come, unless it seems to jump back right here."""
+        if self._at is None or self._jumping:
+            return
+        end = self._at + self._correction + self._waiting_samples * self._sample
+        self._jumping = stamp is not None and stamp + self._shift - end < -self._restart
+        if not self._jumping:
+            self._restarts.stand(self._stream, Fraction(end, self.units_per_second))
+
+    # --- holes and restarts -------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        block = self._waiting[0]
+        if self._at is None:
+            self._at = block.stamp or 0
+            block.move = "start"
+        elif block.stamp is not None:
+            self._compare(block, block.stamp)
+        if block.stamp is not None and block.departure is None and block.move in ("start", "hole", "restart"):
+            block.departure = block.stamp + self._shift - self._at
+        self._waiting.popleft()
+        self._waiting_samples -= block.samples
+        block.start = self._at
+        self._at += block.samples * self._sample
+        if not self._waiting:
+            self._jumping = False
+        self._enter(block)
+
+    def _compare(self, block: _Block, stamp: int) -> None:
+        """Compare a stamp with the count: set the block's departure, and move the count if it jumped."""
+        assert self._at is not None
+        off = stamp + self._shift - self._at - self._correction
+        if off < -self._restart and self._agreed(lowest=False) < -self._restart:
+            off = self._jump(block, stamp)
+            self._jumping = False
+        if off > self._jitter:
+            hole = min(off, self._agreed(lowest=True))
+            if hole > self._jitter:
+                self._at += hole
+                block.move, block.by = ("hole" if block.move == "on" else block.move), block.by + hole
+                return
+        if -self._restart <= off <= self._jitter:
+            block.departure = off + self._correction
+
+    def _jump(self, block: _Block, stamp: int) -> int:
+        assert self._at is not None
+        shift = self._restarts.jump(self._stream, self._jumps, Fraction(stamp, self.units_per_second))
+        self._jumps += 1
+        self._shift = round(shift * self.units_per_second)
+        block.move = "restart"
+        return stamp + self._shift - self._at - self._correction
+
+    def _agreed(self, *, lowest: bool) -> int:
+        """The median of stamp minus count over the half second from the first waiting block on."""
+        assert self._at is not None
+        count, seen, offs = self._at + self._correction, 0, list[int]()
+        for block in self._waiting:
+            if block.stamp is not None:
+                offs.append(block.stamp + self._shift - count)
+            count += block.samples * self._sample
+            seen += block.samples
+            if seen > self._agree:
+                break
+        offs.sort()
+        return offs[(len(offs) - 1) // 2 if lowest else len(offs) // 2]
+
+    # --- the median over two seconds ----------------------------------------------------------
+
+    def _enter(self, block: _Block) -> None:
+        self._placed.append(block)
+        self._in_median_samples += block.samples
+        if block.departure is not None:
+            insort(self._departures, block.departure)
+
+    def _take(self, *, finished: bool) -> list[Placement]:
+        done: list[Placement] = []
+        while self._placed and (
+            finished or self._placed[-1].start - self._placed[0].start > self._half_median
+        ):
+            block = self._placed.popleft()
+            self._forget(block.start - self._half_median)
+            done.append(self._place(block))
+            self._behind.append(block)
+        return done
+
+    def _forget(self, before: int) -> None:
+        while self._behind and self._behind[0].start < before:
+            old = self._behind.popleft()
+            self._in_median_samples -= old.samples
+            if old.departure is not None:
+                del self._departures[bisect_left(self._departures, old.departure)]
+
+    def _place(self, block: _Block) -> Placement:
+        move, by = block.move, block.by
+        enough = self._in_median_samples * self._sample >= self._half_median
+        if self._departures and enough:
+            median = self._departures[(len(self._departures) - 1) // 2]
+            if abs(median - self._correction) > self._tick:
+                by += median - self._correction
+                move = "correction" if move == "on" else move
+                self._correction = median
+        return Placement(block.start + self._correction, block.samples, move, by)

@@ -1,0 +1,243 @@
+"""One recording from its files to a labelled conversation, in a worker."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from corpus.pipeline import stages
+from corpus.pipeline.assemble import assemble
+from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.identify import Identity
+from corpus.pipeline.progress import Reporter
+from corpus.schemas.artifacts import Decoded
+from corpus.schemas.conversation import Conversation, Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import CorpusError, MissingError, StorageError
+from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings
+
+if TYPE_CHECKING:
+    from corpus.align.annotation import Annotation
+    from corpus.align.diarize import Diarizer
+    from corpus.align.transcribe import Transcriber
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotateJob:
+    """What a worker needs to take one recording up to its labels."""
+
+    identity: Identity
+    settings: Settings
+    cache_root: Path
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotated:
+    """Where a recording's artifacts stand, or, without them, why there are none."""
+
+    uri: str
+    recording: str
+    drops: tuple[Drop, ...]
+    decode: str | None = None
+    """Digests of the artifacts; None when the recording failed."""
+    voices: str | None = None
+    label: str | None = None
+    sidecars: tuple[str, ...] = ()
+    """Names of the annotation files that were used."""
+
+    @property
+    def built(self) -> bool:
+        return self.label is not None
+
+
+def annotate(job: AnnotateJob) -> Annotated:
+    """Take one recording up to its labels; a failure of the recording comes back as a Drop.
+
+    Raises:
+        StorageError: the disk is full or gone; the build cannot go on.
+        MissingError: a model or package is missing; the build cannot go on.
+    """
+    identity = job.identity
+    reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, identity.item.uri)
+    done, failure = guarded(lambda: _annotate(job, reporter), identity.item.uri, reporter, job.cache_root)
+    if done is not None:
+        return done
+    drops = (failure,) if failure else ()
+    return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops)
+
+
+def guarded(
+    work: Callable[[], Result], uri: str, reporter: Reporter, cache_root: Path
+) -> tuple[Result | None, Drop | None]:
+    """The result of a recording's work, or the Drop that says why there is none.
+
+    Raises:
+        StorageError, MissingError: the build as a whole cannot go on.
+    """
+
+    def fault(code: str, reason: str) -> tuple[None, Drop]:
+        return None, Drop(item=uri, stage=reporter.stage, kind="fault", code=code, reason=reason)
+
+    try:
+        return work(), None
+    except (StorageError, MissingError):
+        raise
+    except CorpusError as error:
+        return fault("unusable", str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+            raise StorageError(
+                f"cannot write the cache: {error.strerror}",
+                where=str(cache_root),
+                todo="free some space or name another --cache; what is done is kept",
+            ) from error
+        return fault("unreadable", str(error))
+    except Exception as error:  # whatever is wrong with one recording, the build goes on
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return fault("crashed", f"please report this: {type(error).__name__}: {error} ({where})")
+    finally:
+        reporter.close()
+
+
+def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
+    identity, settings = job.identity, job.settings
+    cache = Cache(job.cache_root, job.scratch)
+    decode = stages.decode_stage(identity, settings, cache, reporter)
+    decoded = stages.decoded_of(identity, decode)
+    sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
+    drops = [*decode.drops, *sidecar_drops]
+    own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
+
+    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops)
+    conversation, left_out = assemble(
+        uri=identity.item.uri,
+        recording=identity.recording,
+        duration_us=decoded.duration_us,
+        turns=turns,
+        words=words,
+        cues=sidecar.cues,
+        events=sidecar.events,
+        speakers=own_channels or sidecar.speakers,
+        named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
+    )
+    drops += left_out
+    reporter.at("voices")
+    voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
+    reporter.at("label")
+    label = stages.label_stage(conversation, settings.cues, cache)
+    drops += [*voices.drops, *label.drops]
+    return Annotated(
+        uri=identity.item.uri,
+        recording=identity.recording,
+        drops=tuple(_of(identity, drops)),
+        decode=decode.digest,
+        voices=voices.digest,
+        label=label.digest,
+        sidecars=sidecar.used,
+    )
+
+
+def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
+    """Drops under the recording's uri; a place the stage named within it stays readable."""
+    uri = identity.item.uri
+    return [replace(d, item=uri if d.item in ("", uri) else f"{uri}: {d.item}") for d in drops]
+
+
+def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> tuple[Annotation, list[Drop]]:
+    from corpus.align.sidecars import read_sidecars
+
+    explicit = identity.item.sidecars is not None
+    paths = [Path(mark.place) for mark in identity.sidecars] if settings.sidecars or explicit else []
+    return read_sidecars(paths, decoded.duration_us)
+
+
+def _turns_and_words(
+    decode: Artifact,
+    decoded: Decoded,
+    sidecar: Annotation,
+    settings: Settings,
+    cache: Cache,
+    reporter: Reporter,
+    drops: list[Drop],
+) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
+    """From the sidecars where they say it, else from the models."""
+    turns = sidecar.turns
+    if turns is None:
+        reporter.at("diarize")
+        turns, found = _diarized(decode, decoded, settings, cache)
+        drops += found
+    if sidecar.words is None:
+        reporter.at("transcribe")
+        words, found = _transcribed(decode, decoded, turns, settings, cache)
+    elif sidecar.turns is None:
+        from corpus.align.attribute import attribute_words
+
+        words, lost = attribute_words(sidecar.words, turns)
+        found = tuple(lost)
+    else:
+        return turns, sidecar.words
+    drops += found
+    return turns, words
+
+
+def _diarized(
+    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache
+) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
+    if not decoded.channels or not decoded.windows:
+        return (), ()
+    diarizer = _diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
+    if diarizer is None:
+        return (), ()
+    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache)
+    return stages.turns_of(artifact), artifact.drops
+
+
+def _transcribed(
+    decode: Artifact, decoded: Decoded, turns: tuple[Turn, ...], settings: Settings, cache: Cache
+) -> tuple[tuple[Word, ...], tuple[Drop, ...]]:
+    if not decoded.channels or not turns:
+        return (), ()
+    transcriber = _transcriber(settings.transcribe)
+    if transcriber is None:
+        return (), ()
+    artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
+    return stages.words_of(artifact), artifact.drops
+
+
+@cache
+def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None) -> Diarizer | None:
+    """Opened once per worker, and only when a recording needs it."""
+    if settings.backend == "none":
+        return None
+    if channels is not None:
+        from corpus.align.channels_vad import open_channels_vad
+
+        return open_channels_vad(settings, tuple(str(name) for name in channels))
+    from corpus.align.diarize import open_diarizer
+
+    return open_diarizer(settings, None)
+
+
+@cache
+def _transcriber(settings: TranscribeSettings) -> Transcriber | None:
+    if settings.backend == "none":
+        return None
+    from corpus.align.transcribe import open_transcriber
+
+    return open_transcriber(settings, None)
+
+
+def conversation_of(done: Annotated, cache: Cache) -> Conversation:
+    """The labelled conversation of a recording that was built."""
+    if done.label is None:
+        raise AssertionError(f"{done.uri} was not built")
+    return stages.conversation_of(cache.get("label", done.label))

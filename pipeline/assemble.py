@@ -1,0 +1,80 @@
+"""Turns and words from sidecars or models become one conversation with at most seven voices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.drops import Drop
+
+MOST_SPEAKERS = 7
+
+
+def in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
+    """Every speaker once: by first turn or timed word, then `known` ones who never speak."""
+    first: dict[str, int] = {}
+    for turn in turns:
+        first[turn.speaker] = min(first.get(turn.speaker, turn.start_us), turn.start_us)
+    for word in words:  # a word's time is less sure than a turn's: it only counts where there is no turn
+        if word.start_us is not None:
+            first.setdefault(word.speaker, word.start_us)
+    spoken = sorted(first, key=lambda name: (first[name], name))
+    silent = [word.speaker for word in words if word.speaker not in first]
+    return list(dict.fromkeys([*spoken, *known, *silent]))
+
+
+def assemble(
+    *,
+    uri: str,
+    recording: str,
+    duration_us: int,
+    turns: Sequence[Turn],
+    words: Sequence[Word],
+    cues: Sequence[Cue],
+    events: Sequence[Event],
+    speakers: Sequence[str],
+    named_speakers: Sequence[str],
+) -> tuple[Conversation, list[Drop]]:
+    """One conversation, without ids. Voices beyond the seventh are left out and reported.
+
+    `speakers` are those to keep even if silent: one per channel, or as a file lists them.
+    """
+    spoken = in_order_of_speech(turns, words, speakers)
+    others = [*(c.speaker for c in cues), *(e.speaker for e in events)]
+    names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
+    kept, drops = names, list[Drop]()
+    if len(names) > MOST_SPEAKERS:
+        kept, drops = _most_talkative(uri, names, turns)
+    keep = set(kept)
+    return (
+        Conversation(
+            recording=recording,
+            duration_us=duration_us,
+            speakers=tuple(kept),
+            turns=tuple(t for t in turns if t.speaker in keep),
+            words=tuple(w for w in words if w.speaker in keep),
+            cues=tuple(c for c in cues if c.speaker is None or c.speaker in keep),
+            events=tuple(e for e in events if e.speaker is None or e.speaker in keep),
+            named_speakers=tuple(n for n in dict.fromkeys(named_speakers) if n in keep),
+        ),
+        drops,
+    )
+
+
+def _most_talkative(uri: str, names: Sequence[str], turns: Sequence[Turn]) -> tuple[list[str], list[Drop]]:
+    talk_us: Counter[str] = Counter()
+    for turn in turns:
+        talk_us[turn.speaker] += turn.span.duration_us
+    ranked = sorted(names, key=lambda name: (-talk_us[name], name))
+    kept, out = set(ranked[:MOST_SPEAKERS]), ranked[MOST_SPEAKERS:]
+    drop = Drop(
+        item=uri,
+        stage="label",
+        kind="trim",
+        code="too_many_speakers",
+        reason=f"a clip holds {MOST_SPEAKERS} voices; those who talk least are left in the room: "
+        + ", ".join(sorted(out)),
+        count=len(out),
+    )
+    return [name for name in names if name in kept], [drop]

@@ -1,0 +1,376 @@
+"""`corpus build`: from what the user names to a dataset on disk.
+
+    gather -> identify -> annotate (a worker per recording) -> split -> cut (likewise) -> write -> views
+
+Artifacts go through the cache, so a build that was killed goes on where it stood, and the order
+in which workers finish decides nothing: everything after a parallel phase is sorted first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.pipeline import state as keep
+from corpus.pipeline.cache import Cache
+from corpus.pipeline.engine import WorkerDied, run_jobs
+from corpus.pipeline.identify import Identity, identify
+from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.progress import Talk, running_now
+from corpus.pipeline.split import Bond, assign
+from corpus.pipeline.versions import all_versions
+from corpus.schemas.codec import digest, to_json, to_plain
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import MediaError
+from corpus.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from corpus.pipeline.annotate import Annotated
+    from corpus.pipeline.cutting import Cut
+
+EXIT_OK = 0
+EXIT_FAULTS = 3
+EXIT_INTERRUPTED = 130
+
+STAGE_SHARES = {
+    "probe": (0.0, 0.0),
+    "decode": (0.0, 0.3),
+    "diarize": (0.3, 0.3),
+    "transcribe": (0.6, 0.3),
+    "voices": (0.9, 0.05),
+    "label": (0.95, 0.05),
+    "cut": (0.0, 1.0),
+}
+"""Where a stage begins and how much of a recording's work it is, roughly: for the progress bar alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to build, where, and with what."""
+
+    inputs: tuple[str, ...]
+    out: Path
+    settings: Settings
+    cache: Path | None = None
+    num_workers: int = 1
+    rehash: bool = False
+    """Read every input again, even where path, size and time are as before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a build ended."""
+
+    exit_code: int
+    unchanged: bool
+    recordings: int = 0
+    """Built ones."""
+    clips: int = 0
+    windows: int = 0
+    drops: tuple[Drop, ...] = ()
+
+    @property
+    def faults(self) -> tuple[Drop, ...]:
+        return tuple(d for d in self.drops if d.kind == "fault")
+
+
+def build(request: Request, talk: Talk) -> Outcome:
+    """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
+
+    Raises:
+        UsageError, StorageError, LockedError, MissingError: the build cannot be done at all.
+        KeyboardInterrupt: stopped by the user; what is done is kept.
+    """
+    kept = keep.State(request.out)
+    kept.create()
+    with kept.locked():
+        items, drops = gather(request.inputs)
+        key = quick_key(items, request)
+        finished = None if request.rehash else kept.finished()
+        if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
+            return Outcome(exit_code=finished.exit_code, unchanged=True)
+        running = _Build(request, talk, kept)
+        running.remember()
+        try:
+            outcome = running.run(items, drops)
+        except KeyboardInterrupt:
+            running.say("interrupted")
+            raise
+        except Exception as error:
+            running.say("failed", str(error))
+            raise
+        outputs = keep.outputs_of(request.out)
+        kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
+        return outcome
+
+
+def quick_key(items: Sequence[Item], request: Request) -> str:
+    """Digest of paths, sizes and times of all inputs, the settings and the versions."""
+    from corpus.align.sidecars import find_sidecars
+
+    looks: list[object] = []
+    for item in items:
+        places = [file.place for file in item.files]
+        beside = item.sidecars
+        if beside is None:
+            beside = tuple(str(s) for p in places if not is_url(p) for s in find_sidecars(Path(p)))
+        looks.append([to_plain(item), *(_look(place) for place in (*places, *beside))])
+    return digest([looks, to_plain(request.settings), all_versions()])
+
+
+def _look(place: str) -> list[object]:
+    try:
+        found = os.stat(place)
+    except OSError:
+        return [place]
+    return [place, found.st_size, found.st_mtime_ns]
+
+
+class _Build:
+    """One run: the request, and what has been found so far."""
+
+    def __init__(self, request: Request, talk: Talk, kept: keep.State) -> None:
+        self.request = request
+        self.talk = talk
+        self.kept = kept
+        self.settings = request.settings
+        root = request.cache or kept.folder
+        self.cache = Cache(root, digest(str(request.out.resolve()))[:16])
+        self.config = digest([to_plain(self.settings), all_versions()])
+        self.drops: list[Drop] = []
+        self.quarantined: list[keep.Quarantined] = []
+        self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
+
+    # -- the run ------------------------------------------------------------------------------
+
+    def remember(self) -> None:
+        """Keep how the build was called, for `errors retry`."""
+        request = self.request
+        self.kept.save_invocation(
+            keep.Invocation(
+                inputs=request.inputs,
+                folder=os.getcwd(),
+                cache=str(request.cache) if request.cache else None,
+                num_workers=request.num_workers,
+                settings=to_json(self.settings),
+            )
+        )
+
+    def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
+        self.cache.clear_scratch()
+        self.drops += input_drops
+        for drop in input_drops:
+            if drop.kind == "fault":
+                self._quarantine(drop.item, "", (drop,), built=False)
+        identities = self._identify(items)
+        annotated = self._annotate(self._leave_out_duplicates(identities))
+        cuts = self._cut(annotated)
+        outcome = self._write(annotated, cuts)
+        self.cache.clear_scratch()
+        self.say("done")
+        return outcome
+
+    def say(self, phase: str, detail: str = "") -> None:
+        self.phase = phase
+        self.kept.save_status(
+            keep.Status(
+                phase=phase,
+                recordings=self.total,
+                done=self.done,
+                faults=self.faults,
+                running=running_now(self.cache.scratch),
+                pid=os.getpid(),
+                detail=detail,
+            )
+        )
+
+    def _begin(self, phase: str, total: int) -> None:
+        self.total, self.done = total, 0
+        self.say(phase)
+        self.talk.phase(phase, total)
+
+    def _poll(self) -> None:
+        self.say(self.phase)
+        running = running_now(self.cache.scratch)
+        partial = 0.0
+        for one in running:
+            start, share = STAGE_SHARES.get(one.stage, (0.0, 0.0))
+            partial += start + share * one.share
+        self.talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
+
+    def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
+        self.quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
+        self.faults += 1
+        self._save_quarantine()
+
+    def _save_quarantine(self) -> None:
+        ordered = sorted(self.quarantined, key=lambda q: (q.uri, q.key))
+        self.kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
+
+    # -- the phases ---------------------------------------------------------------------------
+
+    def _identify(self, items: Sequence[Item]) -> list[Identity]:
+        known = {} if self.request.rehash else self.kept.marks()
+        downloads = self.cache.root / "downloads"
+        self._begin("identify", len(items))
+
+        def attempt(item: Item) -> Identity | Drop:
+            try:
+                return identify(item, known, downloads)
+            except MediaError as error:
+                return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
+
+        found: list[Identity] = []
+        with ThreadPoolExecutor(self.request.num_workers) as threads:
+            for result in threads.map(attempt, items):
+                self.done += 1
+                self.talk.at(self.done, "")
+                if isinstance(result, Drop):
+                    self.drops.append(result)
+                    self._quarantine(result.item, "", (result,), built=False)
+                else:
+                    found.append(result)
+        marks = {m.place: m for i in found for m in (*i.media, *i.sidecars)}
+        self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
+        return found
+
+    def _leave_out_duplicates(self, identities: Sequence[Identity]) -> list[Identity]:
+        """The first by uri of those with the same content; the others are Drops that name it."""
+        first: dict[str, Identity] = {}
+        for identity in identities:
+            kept = first.setdefault(identity.recording, identity)
+            if kept is not identity:
+                self.drops.append(
+                    Drop(
+                        item=identity.item.uri,
+                        stage="input",
+                        kind="trim",
+                        code="duplicate",
+                        reason=f"has the same content as {kept.item.uri}",
+                    )
+                )
+        return list(first.values())
+
+    def _annotate(self, identities: Sequence[Identity]) -> list[tuple[Identity, Annotated]]:
+        from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
+
+        held = {q.key: q for q in self.kept.quarantine().items if q.key and not q.built}
+        jobs: list[AnnotateJob] = []
+        done: list[tuple[Identity, Annotated]] = []
+        for identity in identities:
+            key = self._failure_key(identity)
+            if key in held:
+                self.drops += held[key].drops
+                self._quarantine(identity.item.uri, key, held[key].drops, built=False)
+            else:
+                jobs.append(
+                    AnnotateJob(
+                        identity=identity,
+                        settings=self.settings,
+                        cache_root=self.cache.root,
+                        scratch=self.cache.scratch.name,
+                    )
+                )
+        self._begin("annotate", len(jobs))
+        for ended in run_jobs(annotate, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
+            self.done += 1
+            identity, result = ended.job.identity, ended.result
+            if isinstance(result, WorkerDied):
+                drop = _died(identity.item.uri, "annotate")
+                result = Annotated(uri=identity.item.uri, recording=identity.recording, drops=(drop,))
+            self._take(identity, result.drops, built=result.built)
+            if result.built:
+                done.append((identity, result))
+        return sorted(done, key=lambda pair: pair[0].recording)
+
+    def _failure_key(self, identity: Identity) -> str:
+        """What decides whether a recording fails: its bytes, its entry, the settings, the versions."""
+        marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
+        return digest([to_plain(identity.item), marks, self.config])
+
+    def _take(self, identity: Identity, drops: tuple[Drop, ...], *, built: bool) -> None:
+        self.drops += drops
+        faults = tuple(d for d in drops if d.kind == "fault")
+        if faults:
+            self._quarantine(identity.item.uri, self._failure_key(identity), faults, built=built)
+
+    def _cut(self, annotated: Sequence[tuple[Identity, Annotated]]) -> list[Cut]:
+        from corpus.pipeline.annotate import conversation_of
+        from corpus.pipeline.cutting import Cut, CutJob, cut_recording, named_speakers
+
+        bonds = [
+            Bond(
+                recording=identity.recording,
+                conversation=identity.item.conversation,
+                named_speakers=named_speakers(identity, conversation_of(done, self.cache)),
+            )
+            for identity, done in annotated
+        ]
+        split = assign(bonds, self.settings.clips)
+        jobs = [
+            CutJob(
+                identity=identity,
+                annotated=done,
+                split=split[identity.recording],
+                settings=self.settings.clips,
+                config=self.config,
+                cache_root=self.cache.root,
+                scratch=self.cache.scratch.name,
+            )
+            for identity, done in annotated
+        ]
+        self._begin("cut", len(jobs))
+        cuts: list[Cut] = []
+        for ended in run_jobs(cut_recording, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
+            self.done += 1
+            identity, result = ended.job.identity, ended.result
+            if isinstance(result, WorkerDied):
+                result = Cut(
+                    uri=identity.item.uri,
+                    recording=identity.recording,
+                    split=ended.job.split,
+                    drops=(_died(identity.item.uri, "cut"),),
+                )
+            self._take(identity, result.drops, built=result.segment is not None)
+            cuts.append(result)
+        return sorted(cuts, key=lambda cut: cut.recording)
+
+    def _write(self, annotated: Sequence[tuple[Identity, Annotated]], cuts: Sequence[Cut]) -> Outcome:
+        from corpus.pipeline.publish import publish
+
+        self._begin("write", 1)
+        self._save_quarantine()
+        self.drops.sort(key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
+        manifest = publish(
+            out=self.request.out,
+            cache=self.cache,
+            annotated=annotated,
+            cuts=cuts,
+            drops=self.drops,
+            settings=self.settings,
+            config=self.config,
+            talk=self.talk,
+        )
+        return Outcome(
+            exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
+            unchanged=False,
+            recordings=manifest.recordings,
+            clips=manifest.clips,
+            windows=manifest.windows,
+            drops=tuple(self.drops),
+        )
+
+
+def _died(uri: str, stage: str) -> Drop:
+    return Drop(
+        item=uri,
+        stage=stage,
+        kind="fault",
+        code="worker_died",
+        reason="the worker process ended without a word: a crash in a native library, or memory ran out; "
+        "retry it alone with --num-workers 1",
+    )

@@ -1,0 +1,136 @@
+"""A labelled recording becomes its clips: the last stage before shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpus.pipeline import stages
+from corpus.pipeline.annotate import Annotated, guarded
+from corpus.pipeline.cache import Cache
+from corpus.pipeline.identify import Identity
+from corpus.pipeline.progress import Reporter
+from corpus.pipeline.versions import stage_versions
+from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.codec import digest, from_json, to_plain
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.drops import Drop
+from corpus.schemas.recording import Recording, SourceFile
+from corpus.schemas.settings import ClipSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutJob:
+    """What a worker needs to cut one recording."""
+
+    identity: Identity
+    annotated: Annotated
+    split: str
+    settings: ClipSettings
+    config: str
+    cache_root: Path
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A recording's clips as a tar segment in the cache, or, without one, why there is none."""
+
+    uri: str
+    recording: str
+    split: str
+    drops: tuple[Drop, ...]
+    segment: str | None = None
+    """Digest of the artifact; None when cutting failed."""
+
+
+def cut_recording(job: CutJob) -> Cut:
+    """Cut one recording; its failure comes back as a Drop, a full disk is raised."""
+    reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, job.identity.item.uri)
+    reporter.at("cut")
+    done, failure = guarded(lambda: _cut(job), job.identity.item.uri, reporter, job.cache_root)
+    if done is not None:
+        return done
+    uri, recording = job.identity.item.uri, job.identity.recording
+    return Cut(uri=uri, recording=recording, split=job.split, drops=(failure,) if failure else ())
+
+
+def _cut(job: CutJob) -> Cut:
+    from corpus.shards.cut import cut
+
+    cache, done = Cache(job.cache_root, job.scratch), job.annotated
+    decode, voices, label = (
+        cache.get(stage, str(key))
+        for stage, key in (("decode", done.decode), ("voices", done.voices), ("label", done.label))
+    )
+    decoded = stages.decoded_of(job.identity, decode)
+    head = voices.folder / "voices.json"
+    conversation = stages.conversation_of(label)
+    recording = recording_of(job.identity, decoded, conversation)
+
+    def fill(folder: Path) -> list[Drop]:
+        return cut(
+            recording,
+            conversation,
+            decoded,
+            decode.folder,
+            from_json(Voices, head.read_bytes(), where=str(head)),
+            voices.folder,
+            split=job.split,
+            settings=job.settings,
+            config=job.config,
+            out=folder,
+        )
+
+    key = digest(
+        {
+            **stage_versions("cut"),
+            "inputs": [decode.digest, voices.digest, label.digest],
+            "recording": to_plain(recording),
+            "split": job.split,
+            "settings": to_plain(job.settings),
+            "config": job.config,
+        }
+    )
+    made = cache.make("cut", key, fill)
+    uri = job.identity.item.uri
+    return Cut(
+        uri=uri,
+        recording=job.identity.recording,
+        split=job.split,
+        segment=made.digest,
+        drops=tuple(replace(d, item=uri if d.item in ("", uri) else f"{uri}: {d.item}") for d in made.drops),
+    )
+
+
+def named_speakers(identity: Identity, conversation: Conversation) -> tuple[str, ...]:
+    """Everybody the manifest or the conversation knows by name; they bind recordings in a split."""
+    tracks = [file.speaker for file in identity.item.files if file.speaker is not None]
+    return tuple(dict.fromkeys([*identity.item.speakers, *tracks, *conversation.named_speakers]))
+
+
+def recording_of(identity: Identity, decoded: Decoded, conversation: Conversation) -> Recording:
+    """What is known of a recording once it is decoded. Holds nothing of the machine."""
+    item = identity.item
+    files = tuple(
+        SourceFile(
+            uri=file.uri,
+            sha256=mark.sha256,
+            bytes=mark.bytes,
+            speaker=file.speaker,
+            offset_us=file.offset_us,
+        )
+        for file, mark in zip(item.files, identity.media, strict=True)
+    )
+    return Recording(
+        hash=identity.recording,
+        uri=item.uri,
+        files=files,
+        streams=decoded.streams,
+        duration_us=decoded.duration_us,
+        licence=item.licence,
+        consent=item.consent,
+        conversation=item.conversation,
+        speakers=named_speakers(identity, conversation),
+        oddities=decoded.oddities,
+    )

@@ -1,0 +1,245 @@
+"""What the user names becomes a list of recordings to build, and what cannot becomes Drops."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpus.schemas.codec import from_plain
+from corpus.schemas.dataset import InputEntry
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import CorpusError, UsageError
+
+MEDIA_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .ts .mts .m2ts .mpg .mpeg .avi .flv .wmv .3gp .ogv .mxf "
+    ".ogg .oga .opus .wav .flac .mp3 .m4a .aac .wma .aiff .aif .caf .amr .w64".split()
+)
+"""Taken from a folder. A file named on its own is tried whatever it is called."""
+
+SIDECAR_SUFFIXES = frozenset(
+    ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
+    ".jpg .jpeg .png .pdf .log .html .xml .uem .lab".split()
+)
+"""Files in a folder that are plainly no media: passed over without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFile:
+    """One media file of an item, on this machine or at a URL."""
+
+    place: str
+    """Absolute path, or URL."""
+    uri: str
+    speaker: str | None = None
+    offset_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One recording to build, as it was asked for."""
+
+    uri: str
+    files: tuple[ItemFile, ...]
+    licence: str | None = None
+    consent: str | None = None
+    conversation: str | None = None
+    speakers: tuple[str, ...] = ()
+    channels: str | None = None
+    sidecars: tuple[str, ...] | None = None
+    """Absolute paths; None to look beside the media file."""
+
+
+def is_url(text: str) -> bool:
+    """True for `scheme://…`; a Windows drive or a name with a colon is none."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and len(scheme) > 1 and scheme.isalnum()
+
+
+def gather(inputs: Sequence[str]) -> tuple[list[Item], list[Drop]]:
+    """The items behind files, folders, globs, URLs and JSONL manifests, in order of their uri.
+
+    Raises:
+        UsageError: nothing was named, a named path does not exist, or a manifest cannot be parsed.
+    """
+    if not inputs:
+        raise UsageError("no input was named", todo="name files, folders, globs, URLs or a .jsonl")
+    items: list[Item] = []
+    drops: list[Drop] = []
+    for text in inputs:
+        for item in _expand(text):
+            if isinstance(item, Drop):
+                drops.append(item)
+            else:
+                items.append(item)
+    unique = {(item.files, item.sidecars): item for item in items}
+    return _distinct_uris(unique.values()), drops
+
+
+def _distinct_uris(items: Iterable[Item]) -> list[Item]:
+    """Two recordings never share a uri: later ones (by place) get `#2`, `#3` … behind it."""
+    ordered = sorted(items, key=lambda item: (item.uri, [f.place for f in item.files]))
+    seen: Counter[str] = Counter()
+    result = []
+    for item in ordered:
+        seen[item.uri] += 1
+        if seen[item.uri] > 1:
+            item = replace(item, uri=f"{item.uri}#{seen[item.uri]}")
+        result.append(item)
+    return result
+
+
+def _expand(text: str) -> Iterator[Item | Drop]:
+    if is_url(text):
+        yield _single(text, text)
+        return
+    path = Path(text)
+    if path.is_dir():
+        yield from _walk(path)
+    elif path.suffix == ".jsonl" and path.is_file():
+        yield from read_manifest(path)
+    elif _exists(path):
+        yield from _file(path, path.name)
+    elif glob.has_magic(text):
+        yield from _glob(text)
+    else:
+        raise UsageError("no such file or folder", where=text, todo="check the path")
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _glob(pattern: str) -> Iterator[Item | Drop]:
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise UsageError("nothing matches the pattern", where=pattern)
+    for name in found:
+        path = Path(name)
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.suffix.lower() in MEDIA_SUFFIXES:
+            yield from _file(path, path.name)
+
+
+def _walk(root: Path) -> Iterator[Item | Drop]:
+    """The media files below a folder. Hidden files and folders are passed over."""
+    count = 0
+    for folder, names, files in os.walk(root, onerror=None):
+        names[:] = sorted(n for n in names if not n.startswith("."))
+        here = Path(folder)
+        for name in names:
+            if Path(name).suffix.lower() in MEDIA_SUFFIXES:
+                uri = (here / name).relative_to(root).as_posix()
+                yield Drop(
+                    item=uri,
+                    stage="input",
+                    kind="trim",
+                    code="folder_named_like_media",
+                    reason=f"{name!r} is a folder; the media files in it are taken one by one",
+                )
+        if not os.access(here, os.R_OK | os.X_OK):
+            yield _fault(here.relative_to(root).as_posix(), "unreadable", "the folder cannot be read")
+        for name in sorted(files):
+            suffix = Path(name).suffix.lower()
+            if name.startswith(".") or suffix in SIDECAR_SUFFIXES:
+                continue
+            uri = (here / name).relative_to(root).as_posix()
+            if suffix in MEDIA_SUFFIXES:
+                count += 1
+                yield from _file(here / name, uri)
+            else:
+                yield Drop(
+                    item=uri,
+                    stage="input",
+                    kind="trim",
+                    code="not_media_by_name",
+                    reason=f"{suffix or 'no suffix'} is not a media suffix; name the file itself to try it",
+                )
+    if not count:
+        yield Drop(
+            item=root.name or str(root),
+            stage="input",
+            kind="trim",
+            code="empty_folder",
+            reason="the folder holds no media file",
+        )
+
+
+def _fault(uri: str, code: str, reason: str) -> Drop:
+    return Drop(item=uri, stage="input", kind="fault", code=code, reason=reason)
+
+
+def _file(path: Path, uri: str) -> Iterator[Item | Drop]:
+    problem = _unfit(path)
+    if problem:
+        yield _fault(uri, *problem)
+    else:
+        yield _single(os.path.abspath(path), uri)
+
+
+def _unfit(path: Path) -> tuple[str, str] | None:
+    """Why a path cannot be opened as a file, found without opening it: a FIFO would block."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return "unreadable", f"the file cannot be reached: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return "not_a_file", "this is a pipe, socket or device, not a file; copy its content to a file"
+    if not os.access(path, os.R_OK):
+        return "unreadable", "the file may not be read; change its permissions"
+    return None
+
+
+def _single(place: str, uri: str) -> Item:
+    return Item(uri=uri, files=(ItemFile(place=place, uri=uri),))
+
+
+def read_manifest(path: Path) -> Iterator[Item | Drop]:
+    """The items of a JSONL manifest: one `InputEntry` a line. A bad line is a Drop naming it."""
+    text = path.read_text(encoding="utf-8-sig")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path.name}:{number}"
+        try:
+            plain = json.loads(line)
+            entry = from_plain(InputEntry, plain, where=where)
+            yield from _entry(entry, path.parent)
+        except (CorpusError, ValueError, RecursionError) as error:
+            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {error}")
+
+
+def _entry(entry: InputEntry, base: Path) -> Iterator[Item | Drop]:
+    if entry.channels not in (None, "mix", "per_channel", "per_stream"):
+        yield _fault(
+            entry.uri,
+            "bad_manifest_line",
+            f"channels = {entry.channels!r} is none of mix, per_channel, per_stream",
+        )
+        return
+    tracks = [(t.uri, t.speaker, t.offset_us) for t in entry.tracks] or [(entry.uri, None, 0)]
+    files = []
+    for uri, speaker, offset_us in tracks:
+        if not is_url(uri):
+            problem = _unfit(base / uri)
+            if problem:
+                yield _fault(entry.uri, *problem)
+                return
+        place = uri if is_url(uri) else os.path.abspath(base / uri)
+        files.append(ItemFile(place=place, uri=uri, speaker=speaker, offset_us=offset_us))
+    yield Item(
+        uri=entry.uri,
+        files=tuple(files),
+        licence=entry.licence,
+        consent=entry.consent,
+        conversation=entry.conversation,
+        speakers=entry.speakers,
+        channels=entry.channels,
+        sidecars=tuple(os.path.abspath(base / s) for s in entry.sidecars) or None,
+    )

@@ -1,0 +1,68 @@
+"""How far the recordings in work are: workers leave a line on disk, the build reads them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+from corpus.pipeline.cache import write_atomic
+from corpus.pipeline.state import Running
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import FormatError
+
+
+class Talk(Protocol):
+    """What a build tells the person who waits for it."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase with `total` steps begins."""
+
+    def at(self, done: float, detail: str) -> None:
+        """So many steps are done, with fractions; `detail` names what is in work."""
+
+    def say(self, line: str) -> None:
+        """A line worth keeping."""
+
+
+SECONDS_BETWEEN_WRITES = 0.5
+
+
+class Reporter:
+    """A worker's side: writes at most twice a second, so that stages may call it for every packet."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self._path = folder / f"running-{os.getpid()}.json"
+        self._uri = uri
+        self._last = 0.0
+        self.stage = "probe"
+        """What the worker is at; names the stage of a failure."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def at(self, stage: str) -> None:
+        """Say that a stage begins; always written."""
+        self._last = 0.0
+        self(stage, 0.0)
+
+    def __call__(self, stage: str, share: float) -> None:
+        self.stage = stage
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_WRITES:
+            self._last = now
+            running = Running(uri=self._uri, stage=stage, share=min(1.0, max(0.0, share)))
+            write_atomic(self._path, to_json(running).encode())
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def running_now(folder: Path) -> tuple[Running, ...]:
+    """The build's side: what every worker last said, by uri."""
+    found = []
+    for path in sorted(folder.glob("running-*.json")):
+        try:
+            found.append(from_json(Running, path.read_bytes()))
+        except (FileNotFoundError, FormatError):
+            continue  # the worker ended, or the machine stopped, between listing and reading
+    return tuple(sorted(found, key=lambda running: running.uri))

@@ -1,0 +1,53 @@
+"""Looking at what a build left in quarantine, and trying it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from corpus.pipeline.build import Outcome, Request, build
+from corpus.pipeline.progress import Talk
+from corpus.pipeline.state import Quarantine, Quarantined, State
+from corpus.schemas.codec import from_json
+from corpus.schemas.errors import UsageError
+from corpus.schemas.settings import Settings
+
+
+def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
+    """The quarantined items of these names; all without names.
+
+    Raises:
+        DatasetError: no build was started here.
+        UsageError: a name is not in quarantine.
+    """
+    state = State(out)
+    state.invocation()
+    items = list(state.quarantine().items)
+    unknown = sorted(set(names) - {q.uri for q in items})
+    if unknown:
+        raise UsageError(f"not in quarantine: {', '.join(unknown)}", where=str(out))
+    return [q for q in items if not names or q.uri in names]
+
+
+def retry(out: Path, names: Sequence[str], talk: Talk) -> Outcome:
+    """Take items out of quarantine and call the build again as it was called."""
+    state = State(out)
+    called = state.invocation()
+    again = {(q.uri, q.key) for q in chosen(out, names)}
+    with state.locked():
+        rest = tuple(q for q in state.quarantine().items if (q.uri, q.key) not in again)
+        state.save_quarantine(Quarantine(items=rest))
+        state.forget_finished()
+    out = out.resolve()
+    os.chdir(called.folder)
+    return build(
+        Request(
+            inputs=called.inputs,
+            out=out,
+            settings=from_json(Settings, called.settings, where="invocation.json"),
+            cache=Path(called.cache) if called.cache else None,
+            num_workers=called.num_workers,
+        ),
+        talk,
+    )

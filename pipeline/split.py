@@ -1,0 +1,63 @@
+"""Which side of train, validation and test a recording falls on.
+
+Recordings that share a conversation or a person known by name form one group, and a group stays
+whole. Its side is a function of the smallest content hash in it, so that the order of inputs, the
+machine and failed recordings change nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corpus.schemas.settings import ClipSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bond:
+    """What ties a recording to others."""
+
+    recording: str
+    conversation: str | None
+    named_speakers: tuple[str, ...]
+
+
+def assign(bonds: Sequence[Bond], settings: ClipSettings) -> dict[str, str]:
+    """The split of each recording, by content hash."""
+    groups = _groups(bonds)
+    return {recording: _side(group, settings) for recording, group in groups.items()}
+
+
+def _groups(bonds: Sequence[Bond]) -> Mapping[str, str]:
+    """For each recording the smallest hash among all it is tied to, directly or through others."""
+    root: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        root.setdefault(node, node)
+        while root[node] != node:
+            root[node] = root[root[node]]
+            node = root[node]
+        return node
+
+    for bond in bonds:
+        ties = [f"speaker {name}" for name in bond.named_speakers]
+        if bond.conversation is not None:
+            ties.append(f"conversation {bond.conversation}")
+        home = find(f"recording {bond.recording}")
+        for tie in ties:
+            root[find(tie)] = home
+    members: dict[str, list[str]] = {}
+    for bond in bonds:
+        members.setdefault(find(f"recording {bond.recording}"), []).append(bond.recording)
+    return {recording: min(group) for group in members.values() for recording in group}
+
+
+def _side(group: str, settings: ClipSettings) -> str:
+    draw = hashlib.sha256(f"{settings.split_salt}/{group}".encode()).digest()
+    share = int.from_bytes(draw[:8], "big") / 2**64
+    if share < settings.test_share:
+        return "test"
+    if share < settings.test_share + settings.validation_share:
+        return "validation"
+    return "train"

@@ -1,0 +1,202 @@
+"""What a build keeps in `OUT/.cache` beside artifacts: lock, status, quarantine, how it was called.
+
+Everything here is for people and for the next build; none of it is part of the dataset's bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.pipeline.cache import write_atomic
+from corpus.pipeline.identify import FileMark
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.dataset import SPLITS
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import DatasetError, LockedError, StorageError
+
+STATE = ".cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """How a build was called, so that `errors retry` can call it again."""
+
+    inputs: tuple[str, ...]
+    folder: str
+    """The working directory that relative inputs are relative to."""
+    cache: str | None
+    num_workers: int
+    settings: str
+    """JSON text of the settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """One recording in work."""
+
+    uri: str
+    stage: str
+    share: float
+    """How much of the stage is done, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How far a build is. Rewritten while it runs."""
+
+    phase: str
+    """identify, annotate, cut, write, done, failed, interrupted."""
+    recordings: int
+    done: int
+    faults: int
+    running: tuple[Running, ...]
+    pid: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """An item that is not built until its inputs or settings change or it is retried."""
+
+    uri: str
+    key: str
+    """Digest of everything that decided the failure; "" when it cannot be known."""
+    drops: tuple[Drop, ...]
+    built: bool
+    """True when the recording was built all the same, without the parts the drops name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    items: tuple[Quarantined, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The hashes of files, asked before a file is read again."""
+
+    files: tuple[FileMark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What the last whole build stood on. The same again means there is nothing to do."""
+
+    key: str
+    """Digest of the inputs' marks, the settings and all versions."""
+    outputs: tuple[tuple[str, ...], ...]
+    """Path, size and mtime_ns of every file of the dataset, as text."""
+    exit_code: int
+
+
+class State:
+    """The state folder of one output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.folder = out / STATE
+
+    def create(self) -> None:
+        """Make the folder, and say in one line why where it cannot be made."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"cannot write here: {error.strerror}", where=str(self.out), todo="choose another --out"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the output folder; released by the system however the process ends."""
+        with open(self.folder / "lock", "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LockedError(
+                    "another build is writing this folder",
+                    where=str(self.out),
+                    todo="wait for it (`corpus status` shows how far it is) or choose another --out",
+                ) from error
+            yield
+
+    def is_locked(self) -> bool:
+        try:
+            with open(self.folder / "lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _write(self, name: str, value: object) -> None:
+        write_atomic(self.folder / name, to_json(value).encode())
+
+    def save_invocation(self, invocation: Invocation) -> None:
+        self._write("invocation.json", invocation)
+
+    def invocation(self) -> Invocation:
+        path = self.folder / "invocation.json"
+        if not path.is_file():
+            raise DatasetError(
+                "no build was started here", where=str(self.out), todo="start one with `corpus build`"
+            )
+        return from_json(Invocation, path.read_bytes(), where=str(path))
+
+    def save_status(self, status: Status) -> None:
+        self._write("status.json", status)
+
+    def status(self) -> Status | None:
+        path = self.folder / "status.json"
+        return from_json(Status, path.read_bytes(), where=str(path)) if path.is_file() else None
+
+    def save_quarantine(self, quarantine: Quarantine) -> None:
+        self._write("quarantine.json", quarantine)
+
+    def quarantine(self) -> Quarantine:
+        path = self.folder / "quarantine.json"
+        if not path.is_file():
+            return Quarantine(items=())
+        return from_json(Quarantine, path.read_bytes(), where=str(path))
+
+    def save_marks(self, marks: Marks) -> None:
+        self._write("marks.json", marks)
+
+    def marks(self) -> dict[str, FileMark]:
+        path = self.folder / "marks.json"
+        if not path.is_file():
+            return {}
+        return {m.place: m for m in from_json(Marks, path.read_bytes(), where=str(path)).files}
+
+    def save_finished(self, finished: Finished) -> None:
+        self._write("finished.json", finished)
+
+    def forget_finished(self) -> None:
+        """Make the next build look at everything."""
+        (self.folder / "finished.json").unlink(missing_ok=True)
+
+    def finished(self) -> Finished | None:
+        path = self.folder / "finished.json"
+        return from_json(Finished, path.read_bytes(), where=str(path)) if path.is_file() else None
+
+
+OUTPUTS = ("manifest.json", "README.md", "clips.parquet", "catalog.duckdb", "report.html")
+
+
+def outputs_of(out: Path) -> tuple[tuple[str, ...], ...]:
+    """Path, size and mtime_ns of every file a build makes, in order; reviews are not the build's."""
+    shards = sorted(p for split in SPLITS for p in (out / split).glob("*.tar"))
+    found = []
+    for path in (*(out / name for name in OUTPUTS), *shards):
+        if path.is_file():
+            state = path.stat()
+            relative = path.relative_to(out).as_posix()
+            found.append((relative, str(state.st_size), str(state.st_mtime_ns)))
+    return tuple(found)

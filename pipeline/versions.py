@@ -1,0 +1,44 @@
+"""The versions that go into the keys of stages."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+STAGE_VERSIONS = {
+    "decode": 1,
+    "diarize": 1,
+    "transcribe": 1,
+    "voices": 1,
+    "label": 1,
+    "cut": 1,
+}
+"""Raised by whoever changes what a stage makes from the same inputs."""
+
+STAGE_LIBRARIES = {
+    "decode": ("av", "numpy"),
+    "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
+    "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
+    "voices": ("numpy",),
+    "label": (),
+    "cut": ("av", "numpy", "torch"),
+}
+
+
+@cache
+def library_version(name: str) -> str:
+    """The installed version of a distribution, or `absent`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def stage_versions(stage: str) -> dict[str, str]:
+    """What goes into a stage's key beside inputs and settings."""
+    libraries = {name: library_version(name) for name in STAGE_LIBRARIES[stage]}
+    return {"stage": stage, "stage_version": str(STAGE_VERSIONS[stage]), **libraries}
+
+
+def all_versions() -> dict[str, dict[str, str]]:
+    return {stage: stage_versions(stage) for stage in STAGE_VERSIONS}

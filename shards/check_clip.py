@@ -1,0 +1,278 @@
+"""One clip held against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import (
+    OVERLAP,
+    PADDED,
+    PICTURE_NONE,
+    PICTURE_STALE,
+    SEPARATED,
+    SPEECH,
+    UNRELIABLE,
+)
+from corpus.schemas.clip import MEMBERS, ClipHead, Video, clip_key
+from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US, samples_per_window
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.conversation import Cue, Event, Turn, Word
+from corpus.schemas.errors import CorpusError, FormatError
+from corpus.schemas.span import union
+from corpus.shards.columns import ClipRow
+from corpus.shards.flac import MOST_CHANNELS, decode_flac
+from corpus.shards.mel import BINS, MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.npy import npy_view
+from corpus.shards.pictures import PATCH
+from corpus.shards.row import Place, clip_row
+
+BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
+"""All that reading damaged bytes can raise. `verify` must report damage, whatever it makes of the bytes."""
+
+Samples = npt.NDArray[np.int16]
+Bytes = npt.NDArray[np.uint8]
+Found = tuple[str, str]
+"""Code and sentence of a problem."""
+Item = Turn | Word | Cue | Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedClip:
+    """What the next clip of the same recording is held against."""
+
+    head: ClipHead
+    tail: Samples
+    """The last samples of each channel, which the next clip's first mel frame looks back on."""
+
+
+def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tuple[list[Found], CheckedClip]:
+    """All that is wrong with the clip that `row` describes. Raises one of BROKEN where it cannot be read."""
+    parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
+    text = bytes(parts["json"])
+    head = from_json(ClipHead, text)
+    found = [*_head(head, text, row), *_items(head)]
+    same = before is not None and before.head.recording == head.recording
+    before = before if same else None
+    if before is not None:
+        found += _follows(before.head, head)
+    sound = decode_flac(parts["flac"])
+    found += _sound(sound, bytes(parts["flac"][:26]), head)
+    flags = npy_view(parts["activity.npy"])
+    found += _flags(flags, head)
+    found += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
+    found += _pictures(head, parts["mjpeg"])
+    found += _row(row, head, flags, sound)
+    return found, CheckedClip(head=head, tail=sound[:, -mel_shape(head.sample_rate_hz).context_samples :])
+
+
+def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:
+    start, size = row.member_offsets[place], row.member_sizes[place]
+    if start < 0 or size < 0 or start + size > len(data):
+        raise FormatError(f"member {MEMBERS[place]} lies outside the shard")
+    return data[start : start + size]
+
+
+def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
+    """The head is in canonical form and its figures agree."""
+    if to_json(head).encode() != text:
+        yield "json_form", "the JSON is not the text corpus writes for it"
+    start_us = head.first_window * WINDOW_US
+    expected = (row.key, head.source.sha256, WINDOW_US, FRAMES_PER_WINDOW, MEL_FORM, start_us)
+    told = (head.key, head.recording, head.window_us, head.frames_per_window, head.mel, head.start_us)
+    if told != expected or head.key != clip_key(head.recording, head.first_window):
+        yield "head", f"key, recording, window, mel or start are {told}, expected {expected}"
+    if head.windows < 1 or head.stop_us != start_us + head.windows * WINDOW_US:
+        yield "times", f"{head.windows} windows from {head.start_us} us do not end at {head.stop_us} us"
+    if len(set(head.speakers)) != len(head.speakers) or len(head.speakers) >= MOST_CHANNELS:
+        yield "speakers", f"{head.speakers} must be at most {MOST_CHANNELS - 1} different names"
+
+
+def _items(head: ClipHead) -> Iterator[Found]:
+    """Turns, words, cues and events have ids, known speakers, and reach into the clip."""
+    for name in ("turns", "words", "cues", "events"):
+        items: Sequence[Item] = getattr(head, name)
+        if len({item.id for item in items}) != len(items) or any(not item.id for item in items):
+            yield "ids", f"{name} without an id, or with the same"
+        for item in items:
+            if item.speaker is not None and item.speaker not in head.speakers:
+                yield "speakers", f"{item.id} is by {item.speaker!r}, not one of {head.speakers}"
+            if not _reaches(item, head.start_us, head.stop_us):
+                yield "span", f"{item.id} lies outside the clip"
+
+
+def _reaches(item: Item, start_us: int, stop_us: int) -> bool:
+    span = item.span
+    if span is None:
+        return False
+    return span.start_us < stop_us and (span.stop_us > start_us or span.start_us >= start_us)
+
+
+def _follows(before: ClipHead, head: ClipHead) -> Iterator[Found]:
+    """Clips of a recording do not overlap, agree about speakers, and share what crosses their border."""
+    if head.first_window < before.first_window + before.windows:
+        yield "windows", f"overlaps the clip {before.key} before it"
+    if (head.speakers, head.sample_rate_hz) != (before.speakers, before.sample_rate_hz):
+        yield "speakers", f"speakers or sample rate differ from the clip {before.key} before it"
+    for name in ("turns", "words", "cues", "events"):
+        here: set[Item] = set(getattr(head, name))
+        there: set[Item] = set(getattr(before, name))
+        crossing = {item for item in there if _reaches(item, head.start_us, head.stop_us)}
+        crossing ^= {item for item in here if _reaches(item, before.start_us, before.stop_us)}
+        if crossing:
+            ids = ", ".join(sorted(item.id for item in crossing))
+            yield "border", f"{name} {ids} cross the border to {before.key} but are not the same in both"
+
+
+def _sound(sound: Samples, stream_info: bytes, head: ClipHead) -> Iterator[Found]:
+    expected = (len(head.speakers) + 1, head.windows * samples_per_window(head.sample_rate_hz))
+    if sound.shape != expected:
+        yield "sound_shape", f"FLAC holds {sound.shape}, expected channels and samples {expected}"
+    rate_hz = int.from_bytes(stream_info[18:21], "big") >> 4
+    if rate_hz != head.sample_rate_hz:
+        yield "sample_rate", f"FLAC is at {rate_hz} Hz, the head says {head.sample_rate_hz}"
+    mix = sound.sum(axis=0, dtype=np.int32).astype("<i4")
+    if hashlib.sha256(mix.tobytes()).hexdigest() != head.mix_sha256:
+        yield "mix", "the channels' sum is not the mix"
+
+
+def _flags(flags: Bytes, head: ClipHead) -> Iterator[Found]:
+    """SPEECH where a speaker's turns cover half a frame, OVERLAP where another's SPEECH stands too."""
+    expected = (len(head.speakers) + 1, head.windows, FRAMES_PER_WINDOW)
+    if flags.shape != expected:
+        yield "activity_shape", f"activity is {flags.shape}, expected {expected}"
+        return
+    if int((flags & ~np.uint8(SPEECH | OVERLAP | SEPARATED | UNRELIABLE | PADDED)).max()):
+        yield "activity", "unknown flags are set"
+    talk = np.stack([_frames_of(head, name) for name in head.speakers] + [np.zeros(expected[1:], bool)])
+    overlap = talk & (talk.sum(axis=0) > 1)
+    for name, bit, truth in (("speech", SPEECH, talk), ("overlap", OVERLAP, overlap)):
+        wrong = int(np.count_nonzero(((flags & bit) != 0) != truth))
+        if wrong:
+            yield "activity", f"{wrong} frames contradict the turns about {name}"
+
+
+def _frames_of(head: ClipHead, speaker: str) -> npt.NDArray[np.bool_]:
+    """bool `[windows, frames]`: where the speaker's turns cover at least half of the frame."""
+    frame_us = WINDOW_US // FRAMES_PER_WINDOW
+    edges = head.start_us + np.arange(head.windows * FRAMES_PER_WINDOW + 1) * frame_us
+    covered = np.zeros(len(edges) - 1, np.int64)
+    for span in union(turn.span for turn in head.turns if turn.speaker == speaker):
+        low, high = np.maximum(edges[:-1], span.start_us), np.minimum(edges[1:], span.stop_us)
+        covered += np.maximum(0, high - low)
+    return (2 * covered >= frame_us).reshape(head.windows, FRAMES_PER_WINDOW)
+
+
+def _context(head: ClipHead, before: CheckedClip | None) -> Samples | None:
+    """What sounds before the clip: zeros before the recording, None where it is not known."""
+    shape = (len(head.speakers) + 1, mel_shape(head.sample_rate_hz).context_samples)
+    if head.first_window == 0:
+        return np.zeros(shape, np.int16)
+    if before is None or before.head.first_window + before.head.windows != head.first_window:
+        return None
+    return before.tail if before.tail.shape == shape else None
+
+
+def _mel(mel: Bytes, sound: Samples, context: Samples | None, head: ClipHead) -> Iterator[Found]:
+    expected = (len(sound), head.windows, FRAMES_PER_WINDOW, BINS)
+    if mel.shape != expected:
+        yield "mel_shape", f"mel is {mel.shape}, expected {expected}"
+        return
+    shape = mel_shape(head.sample_rate_hz)
+    before = np.zeros((len(sound), shape.context_samples), np.int16) if context is None else context
+    again = mel_bytes(np.concatenate([before, sound], axis=1), head.sample_rate_hz)
+    rows, truth = (m.reshape(len(sound), -1, BINS) for m in (mel, again))
+    first = 0 if context is not None else -(-shape.context_samples // shape.hop_samples)
+    wrong = int(np.count_nonzero((rows[:, first:] != truth[:, first:]).any(axis=-1)))
+    if wrong:
+        yield "mel", f"{wrong} frames are not the mel of the sound"
+
+
+def _pictures(head: ClipHead, mjpeg: memoryview) -> Iterator[Found]:
+    """The JPEGs tile the member, have the head's size, and were presented before their window's end."""
+    video = head.video
+    if video is None:
+        if len(mjpeg):
+            yield "pictures", "there are pictures in a clip without video"
+        return
+    lists = (video.offsets, video.sizes, video.pts_us, video.flags)
+    if {len(values) for values in lists} != {head.windows}:
+        yield "pictures", "offsets, sizes, pts_us and flags must each have one entry per window"
+        return
+    if min(video.width, video.height) < 1 or video.width % PATCH or video.height % PATCH:
+        yield "picture_size", f"{video.width}x{video.height} is not a multiple of {PATCH}"
+    at, last_us = 0, -1
+    for k in range(head.windows):
+        what = _picture(head, video, k, mjpeg, at, last_us)
+        if what:
+            yield "pictures", f"window {k}: {what}"
+        at += max(0, video.sizes[k])
+        last_us = max(last_us, video.pts_us[k])
+    if at != len(mjpeg):
+        yield "pictures", f"the JPEGs end at byte {at} of {len(mjpeg)}"
+
+
+def _picture(head: ClipHead, video: Video, k: int, mjpeg: memoryview, at: int, last_us: int) -> str | None:
+    """What is wrong with window k's picture, which must stand at `at` and not be older than `last_us`."""
+    offset, size, pts_us, flags = video.offsets[k], video.sizes[k], video.pts_us[k], video.flags[k]
+    if flags & ~(PICTURE_NONE | PICTURE_STALE):
+        return f"unknown flags {flags}"
+    if bool(flags & PICTURE_NONE) != (size == 0):
+        return "the flag for no picture contradicts its size"
+    if size == 0:
+        return None if (offset, pts_us) == (-1, -1) else "no picture, yet it has an offset or a time"
+    if offset != at or size < 0 or at + size > len(mjpeg):
+        return f"its JPEG must stand at byte {at}"
+    jpeg = bytes(mjpeg[at : at + size])
+    if jpeg[:2] != b"\xff\xd8" or jpeg[-2:] != b"\xff\xd9":
+        return "its bytes are no whole JPEG"
+    if jpeg_size(jpeg) != (video.width, video.height):
+        return f"its JPEG is {jpeg_size(jpeg)}, not {(video.width, video.height)}"
+    age_us = head.start_us + (k + 1) * WINDOW_US - pts_us
+    if pts_us < max(0, last_us) or age_us <= 0:
+        return f"presented at {pts_us} us: after the window's end, or before an earlier picture"
+    # A picture of exactly a second is on the line, and either way is right.
+    if (age_us > US and not flags & PICTURE_STALE) or (age_us < US and flags & PICTURE_STALE):
+        return f"is {age_us} us old, which its flags contradict"
+    return None
+
+
+def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
+    """Width and height from the frame header; None where there is none."""
+    at = 2
+    while at + 9 <= len(jpeg) and jpeg[at] == 0xFF:
+        marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(jpeg[at + 7 : at + 9], "big"), int.from_bytes(jpeg[at + 5 : at + 7], "big")
+        at += 2 + length
+    return None
+
+
+def _row(row: ClipRow, head: ClipHead, flags: Bytes, sound: Samples) -> Iterator[Found]:
+    """The row in the index says what the clip holds."""
+    place = Place(
+        offset=row.offset,
+        size=row.size,
+        member_offsets=row.member_offsets,
+        member_sizes=row.member_sizes,
+        sha256=row.sha256,
+    )
+    again = clip_row(
+        head,
+        place,
+        flags,
+        sound.sum(axis=0, dtype=np.int32),
+        conversation=row.conversation,
+        named_speakers=row.named_speakers,
+    )
+    wrong = [
+        name
+        for name in ClipRow.__dataclass_fields__
+        if name != "shard" and getattr(row, name) != getattr(again, name)
+    ]
+    if wrong:
+        yield "row", f"clips.parquet contradicts the clip about {', '.join(wrong)}"

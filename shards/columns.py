@@ -1,0 +1,137 @@
+"""The one declaration of clips.parquet's columns: the fields of `ClipRow`, in order.
+
+A new column is a new field here; the writer, the reader's lookups and `verify` follow.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from corpus.schemas.codec import from_plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRow:
+    """One clip: where its bytes stand, where it comes from, what it holds."""
+
+    key: str
+    split: str
+    shard: str = ""
+    """Path of its tar in the dataset; "" as long as the clip stands in a segment."""
+    offset: int
+    """First byte of its first header, in the shard (in the segment, before it is written)."""
+    size: int
+    """Bytes of its five members with headers and padding."""
+    member_offsets: tuple[int, ...]
+    """First byte of each member's content, in the order of `schemas.clip.MEMBERS`, as `offset` counted."""
+    member_sizes: tuple[int, ...]
+    sha256: str
+    """Of those `size` bytes."""
+
+    recording: str
+    """Content hash, 64 hex digits."""
+    uri: str
+    licence: str | None
+    consent: str | None
+    conversation: str | None
+    """Recordings of one conversation stand on one side of a split."""
+    named_speakers: tuple[str, ...]
+    """People known by name in the recording; each stands on one side of a split."""
+    speakers: tuple[str, ...]
+    """In channel order; the room is the channel after the last."""
+
+    first_window: int
+    windows: int
+    start_us: int
+    stop_us: int
+    sample_rate_hz: int
+
+    turns: int
+    """How many overlap the clip; words, cues and events alike."""
+    words: int
+    cues: int
+    events: int
+    speech_us: int
+    """Time in which anybody talks, within the clip."""
+    overlap_us: int
+    """Time in which two or more talk."""
+    pictures: int
+    """Windows that have a picture."""
+
+    unreliable_share: float
+    """Of all frames of all channels: those whose sound does not hold what the channel's name says."""
+    separated_share: float
+    """Those that are a separator's estimate."""
+    padded_share: float
+    """Those where the source has no sound."""
+    mix_peak: float
+    """Largest absolute sample of the mix, 1.0 is full scale."""
+    mix_rms: float
+    """Root mean square of the mix, 1.0 is full scale."""
+
+    config: str
+    """Digest of the settings that made the clip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of clips.parquet."""
+
+    name: str
+    kind: str
+    """`string`, `int64`, `double`, `list<string>` or `list<int64>`."""
+    nullable: bool
+
+
+_KINDS: dict[Any, str] = {str: "string", int: "int64", float: "double"}
+
+
+def _column(name: str, hint: Any) -> Column:
+    nullable = get_origin(hint) is types.UnionType
+    inner = get_args(hint)[0] if nullable else hint
+    kind = f"list<{_KINDS[get_args(inner)[0]]}>" if get_origin(inner) is tuple else _KINDS[inner]
+    return Column(name=name, kind=kind, nullable=nullable)
+
+
+COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(ClipRow).items())
+
+
+def arrow_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    scalars = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64()}
+
+    def arrow_type(kind: str) -> pa.DataType:
+        if not kind.startswith("list<"):
+            return scalars[kind]
+        return pa.list_(pa.field("element", scalars[kind[5:-1]], nullable=False))
+
+    return pa.schema([pa.field(c.name, arrow_type(c.kind), nullable=c.nullable) for c in COLUMNS])
+
+
+def rows_table(rows: Sequence[ClipRow]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = arrow_schema()
+    columns = [
+        pa.array([_plain(getattr(row, column.name)) for row in rows], schema.field(column.name).type)
+        for column in COLUMNS
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def table_rows(table: pa.Table, *, where: str = "") -> Iterator[ClipRow]:
+    """The rows of a clips.parquet; raises FormatError where a column is missing or of another type."""
+    for batch in table.to_batches(max_chunksize=4096):
+        for plain in batch.to_pylist():
+            yield from_plain(ClipRow, plain, where=where)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

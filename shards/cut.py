@@ -1,0 +1,195 @@
+"""Cut a recording into clips: one tar segment and one row for each clip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import Decoded, Segment, Voices
+from corpus.schemas.clip import ClipHead, Source, Video, clip_key
+from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US, samples_per_window
+from corpus.schemas.codec import from_plain, to_json, to_plain
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import CorpusError, FormatError
+from corpus.schemas.pcm import Pcm
+from corpus.schemas.recording import Recording
+from corpus.schemas.settings import ClipSettings
+from corpus.shards.columns import ClipRow
+from corpus.shards.flac import MOST_CHANNELS, encode_flac
+from corpus.shards.items import Items
+from corpus.shards.mel import MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.npy import npy_bytes
+from corpus.shards.pictures import Pictures
+from corpus.shards.row import append_clip, clip_row
+
+SEGMENT_FILE = "segment.tar"
+ROWS_FILE = "rows.json"
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def cut(
+    recording: Recording,
+    conversation: Conversation,
+    decoded: Decoded,
+    decode_dir: Path,
+    voices: Voices,
+    voices_dir: Path,
+    *,
+    split: str,
+    settings: ClipSettings,
+    config: str,
+    out: Path,
+) -> list[Drop]:
+    """Write `segment.tar` and `rows.json` into `out`: the recording's clips in order.
+
+    A clip is `windows_per_clip` consecutive windows; the last before a gap or the end may be shorter.
+    Memory holds one clip, however long the recording is. Words without times, and what lies outside
+    all written windows, go to no clip and come back as Drops.
+
+    Raises:
+        CorpusError: the artifacts contradict each other, or there are more than 7 speakers.
+    """
+    _check_inputs(conversation, decoded, voices, where=recording.uri)
+    maker = _ClipMaker(
+        recording=recording,
+        items=Items.of(conversation),
+        voices=voices,
+        pcm=Pcm(voices_dir, len(voices.speakers) + 1, voices.segments, voices.sample_rate_hz),
+        activity=_activity(voices, voices_dir, where=recording.uri),
+        pictures=Pictures.of(decoded, decode_dir),
+        split=split,
+        config=config,
+    )
+    rows = []
+    with open(out / SEGMENT_FILE, "wb") as tar:
+        for stretch in _stretches(voices.segments, settings.windows_per_clip):
+            rows.append(maker.write(stretch, tar.tell(), tar))
+    (out / ROWS_FILE).write_text(to_json(rows), encoding="utf-8")
+    return maker.items.drops(recording.uri, voices.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """The windows of one clip."""
+
+    first_window: int
+    windows: int
+    written: int
+    """How many windows are written before it: its place in the activity and picture tables."""
+
+
+def _stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[_Stretch]:
+    written = 0
+    for segment in segments:
+        for done in range(0, segment.windows, windows_per_clip):
+            windows = min(windows_per_clip, segment.windows - done)
+            yield _Stretch(first_window=segment.first_window + done, windows=windows, written=written)
+            written += windows
+
+
+def _check_inputs(conversation: Conversation, decoded: Decoded, voices: Voices, where: str) -> None:
+    if len(voices.speakers) > MOST_CHANNELS - 1:
+        raise CorpusError(
+            f"{len(voices.speakers)} speakers; a clip holds at most {MOST_CHANNELS - 1} and the room",
+            where=where,
+            todo="set diarize.max_speakers to 7, or merge speakers in the sidecar",
+        )
+    silent = [name for name in conversation.speakers if name not in voices.speakers]
+    if silent:
+        raise CorpusError(f"no channel for speakers {', '.join(silent)}", where=where)
+    if voices.segments != decoded.segments or voices.sample_rate_hz != decoded.sample_rate_hz:
+        raise CorpusError("the channels and the decoded sound cover different windows", where=where)
+
+
+def _activity(voices: Voices, voices_dir: Path, where: str) -> Bytes:
+    windows = sum(segment.windows for segment in voices.segments)
+    table: Bytes = np.load(voices_dir / "activity.npy", mmap_mode="r" if windows else None)
+    expected = (len(voices.speakers) + 1, windows, FRAMES_PER_WINDOW)
+    if table.shape != expected or table.dtype != np.uint8:
+        raise FormatError(f"activity.npy is {table.dtype} {table.shape}, not uint8 {expected}", where=where)
+    return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClipMaker:
+    """All that the clips of one recording share."""
+
+    recording: Recording
+    items: Items
+    voices: Voices
+    pcm: Pcm
+    activity: Bytes
+    pictures: Pictures | None
+    split: str
+    config: str
+
+    def write(self, stretch: _Stretch, offset: int, tar: BinaryIO) -> ClipRow:
+        """Append one clip to `tar`, whose position is `offset`."""
+        sound = self._sound(stretch)
+        context = mel_shape(self.pcm.sample_rate_hz).context_samples
+        flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
+        video, mjpeg = (
+            self.pictures.of_clip(stretch.written, stretch.windows) if self.pictures else (None, b"")
+        )
+        mix = sound[:, context:].sum(axis=0, dtype=np.int32)
+        head = self._head(stretch, video, mix)
+        contents = (
+            to_json(head).encode(),
+            encode_flac(sound[:, context:], self.pcm.sample_rate_hz),
+            npy_bytes(mel_bytes(sound, self.pcm.sample_rate_hz)),
+            npy_bytes(flags),
+            mjpeg,
+        )
+        place = append_clip(tar, offset, head.key, contents)
+        named, conversation = self.recording.speakers, self.recording.conversation
+        return clip_row(head, place, flags, mix, conversation=conversation, named_speakers=named)
+
+    def _sound(self, stretch: _Stretch) -> npt.NDArray[np.int16]:
+        """All channels, with the samples before the clip that its first mel frame looks back on."""
+        rate = self.pcm.sample_rate_hz
+        start = stretch.first_window * samples_per_window(rate)
+        stop = start + stretch.windows * samples_per_window(rate)
+        start -= mel_shape(rate).context_samples
+        return np.stack([self.pcm.read(channel, start, stop) for channel in range(self.pcm.channels)])
+
+    def _head(self, stretch: _Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
+        start_us = stretch.first_window * WINDOW_US
+        stop_us = start_us + stretch.windows * WINDOW_US
+        recording = self.recording
+        head = ClipHead(
+            key=clip_key(recording.hash, stretch.first_window),
+            recording=recording.hash,
+            split=self.split,
+            first_window=stretch.first_window,
+            windows=stretch.windows,
+            window_us=WINDOW_US,
+            start_us=start_us,
+            stop_us=stop_us,
+            sample_rate_hz=self.pcm.sample_rate_hz,
+            frames_per_window=FRAMES_PER_WINDOW,
+            mel=MEL_FORM,
+            speakers=self.voices.speakers,
+            turns=self.items.turns.within(start_us, stop_us),
+            words=self.items.words.within(start_us, stop_us),
+            cues=self.items.cues.within(start_us, stop_us),
+            events=self.items.events.within(start_us, stop_us),
+            video=video,
+            mix_sha256=hashlib.sha256(mix.astype("<i4").tobytes()).hexdigest(),
+            source=Source(
+                uri=recording.uri,
+                sha256=recording.hash,
+                licence=recording.licence,
+                consent=recording.consent,
+            ),
+            config=self.config,
+        )
+        # Through the form once: a confidence given as the whole number 1 is written as 1.0.
+        return from_plain(ClipHead, to_plain(head), where=recording.uri)

@@ -1,0 +1,86 @@
+"""Turns, words, cues and events of a recording, handed out by clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import Segment
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.ids import with_ids
+from corpus.schemas.span import Span
+
+Item = TypeVar("Item", Turn, Word, Cue, Event)
+
+
+class Timed(Generic[Item]):
+    """Items with times, asked for by span."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items: Sequence[Item] = items
+        spans: list[Span | None] = [item.span for item in items]
+        self._starts = np.array([0 if s is None else s.start_us for s in spans], np.int64)
+        self._stops = np.array([0 if s is None else s.stop_us for s in spans], np.int64)
+
+    def _places(self, start_us: int, stop_us: int) -> npt.NDArray[np.intp]:
+        # An item without duration, such as a scene cut, belongs where it stands.
+        reaches = (self._stops > start_us) | (self._starts >= start_us)
+        return np.flatnonzero((self._starts < stop_us) & reaches)
+
+    def within(self, start_us: int, stop_us: int) -> tuple[Item, ...]:
+        return tuple(self.items[i] for i in self._places(start_us, stop_us))
+
+    def outside(self, segments: Sequence[Segment]) -> int:
+        """How many overlap none of the segments."""
+        met = np.zeros(len(self.items), bool)
+        for s in segments:
+            met[self._places(s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US)] = True
+        return int(len(met) - met.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """What happens in a recording, asked for by clip."""
+
+    turns: Timed[Turn]
+    words: Timed[Word]
+    cues: Timed[Cue]
+    events: Timed[Event]
+    untimed_words: int
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> Items:
+        groups = (conversation.turns, conversation.words, conversation.cues, conversation.events)
+        if any(not item.id for group in groups for item in group):
+            conversation = with_ids(conversation)
+        timed = [word for word in conversation.words if word.span is not None]
+        return cls(
+            turns=Timed(conversation.turns),
+            words=Timed(timed),
+            cues=Timed(conversation.cues),
+            events=Timed(conversation.events),
+            untimed_words=len(conversation.words) - len(timed),
+        )
+
+    def drops(self, uri: str, segments: Sequence[Segment]) -> list[Drop]:
+        """What went to no clip."""
+        drops = []
+        if self.untimed_words:
+            reason = f"{self.untimed_words} words have no times and cannot be placed in a clip"
+            drops.append(_trim(uri, "untimed_words", reason, self.untimed_words))
+        for name in ("turns", "words", "cues", "events"):
+            count = getattr(self, name).outside(segments)
+            if count:
+                reason = f"{count} {name} lie wholly outside the windows that are written"
+                drops.append(_trim(uri, f"{name}_outside_windows", reason, count))
+        return drops
+
+
+def _trim(uri: str, code: str, reason: str, count: int) -> Drop:
+    return Drop(item=uri, stage="cut", kind="trim", code=code, reason=reason, count=count)

@@ -1,0 +1,51 @@
+"""The .npy form with a header that never changes with the library's version."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.errors import FormatError
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER_BYTES = 128
+
+
+def npy_bytes(array: npt.NDArray[np.uint8]) -> bytes:
+    """Version 1.0, C order, 128 bytes of header."""
+    return _header(array.shape) + np.ascontiguousarray(array).tobytes()
+
+
+def npy_view(data: memoryview, *, where: str = "") -> npt.NDArray[np.uint8]:
+    """The array in `data` without a copy.
+
+    Raises:
+        FormatError: not a header written by `npy_bytes`, or the size does not fit it.
+    """
+    shape = _shape(bytes(data[:_HEADER_BYTES]), where)
+    if len(data) - _HEADER_BYTES != int(np.prod(shape, dtype=np.int64)):
+        raise FormatError(f"holds {len(data) - _HEADER_BYTES} bytes, its shape is {shape}", where=where)
+    return np.frombuffer(data, np.uint8, offset=_HEADER_BYTES).reshape(shape)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape!r}, }}"
+    room = _HEADER_BYTES - len(_MAGIC) - 2
+    return _MAGIC + room.to_bytes(2, "little") + text.encode().ljust(room - 1) + b"\n"
+
+
+@lru_cache(maxsize=1024)
+def _shape(head: bytes, where: str) -> tuple[int, ...]:
+    text = head[len(_MAGIC) + 2 :]
+    try:
+        fields = ast.literal_eval(text.decode("ascii").strip())
+        shape = tuple(int(n) for n in fields["shape"])
+        good = min(shape) >= 0 and head == _header(shape)
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
+        raise FormatError("not a .npy header as corpus writes it", where=where) from error
+    if not good:
+        raise FormatError("not a .npy header as corpus writes it", where=where)
+    return shape

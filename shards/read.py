@@ -1,0 +1,256 @@
+"""Clips by index or key, mapped from the tars: nothing is read before it is asked for.
+
+Needs numpy and pyarrow; PyAV only where sound is asked for, pillow or PyAV where pictures are.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clip import MEMBERS, ClipHead
+from corpus.schemas.codec import from_json
+from corpus.schemas.dataset import Manifest, promised_sizes
+from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.shards.flac import decode_flac
+from corpus.shards.npy import npy_view
+from corpus.shards.tar import BLOCK
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_OPEN = 256
+"""Shards mapped at a time; each holds a file handle."""
+_COLUMNS = ("key", "split", "shard", "member_offsets", "member_sizes")
+
+
+def open_clips(path: Path | str, *, split: str | None = None) -> Clips:
+    """The clips of a dataset folder, of one split or of all, in the order of its index.
+
+    Raises:
+        DatasetError: no dataset there, or its files are not the sizes its manifest says.
+        NewerSchemaError: written by a newer version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = Path(path)
+    manifest = _manifest(out)
+    sizes = promised_sizes(manifest)
+    index = out / "clips.parquet"
+    _check_size(index, sizes.get(index.name, -1))
+    try:
+        table = pq.read_table(index, columns=list(_COLUMNS))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DatasetError(f"clips.parquet cannot be read: {error}", where=str(index)) from error
+    if split is not None:
+        table = table.filter(pa.compute.equal(table["split"], split))
+    return Clips(out, table, sizes)
+
+
+def _manifest(out: Path) -> Manifest:
+    path = out / "manifest.json"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        todo = "run corpus build; if one was interrupted, run it again"
+        raise DatasetError(
+            "holds no finished dataset: no manifest.json", where=str(out), todo=todo
+        ) from error
+    return from_json(Manifest, text, where=str(path))
+
+
+def _check_size(path: Path, size: int) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise DatasetError("a file of the dataset is missing", where=str(path)) from error
+    if found != size:
+        todo = "the file is cut off or changed: copy it again, or run corpus build again"
+        raise DatasetError(f"holds {found} bytes, the manifest says {size}", where=str(path), todo=todo)
+
+
+class Clips(Sequence["Clip"]):
+    """The clips of a dataset. Safe to hand to worker processes: each maps the files itself."""
+
+    def __init__(self, out: Path, table: pa.Table, sizes: dict[str, int]) -> None:
+        self.path = out
+        self._sizes = sizes
+        self._keys = table["key"].combine_chunks()
+        self._shards = table["shard"].combine_chunks().dictionary_encode()
+        self._offsets = _five(table["member_offsets"])
+        self._member_sizes = _five(table["member_sizes"])
+        self._maps: OrderedDict[str, memoryview] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Clip]: ...
+
+    def __getitem__(self, index: int | str | slice) -> Clip | list[Clip]:
+        """A clip by place or by key; KeyError or IndexError where there is none."""
+        if isinstance(index, slice):
+            return [self._clip(i) for i in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            return self._clip(self._places[index])
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        return self._clip(place)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self._clip(place) for place in range(len(self)))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def keys(self) -> list[str]:
+        keys: list[str] = self._keys.to_pylist()
+        return keys
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {key: place for place, key in enumerate(self.keys())}
+
+    def _clip(self, place: int) -> Clip:
+        shard: str = self._shards[place].as_py()
+        return Clip(
+            self._keys[place].as_py(),
+            self._map(shard),
+            self._offsets[place].tolist(),
+            self._member_sizes[place].tolist(),
+            f"{self.path}/{shard}",
+        )
+
+    def _map(self, shard: str) -> memoryview:
+        data = self._maps.get(shard)
+        if data is None:
+            data = self._open(shard)
+            self._maps[shard] = data
+            if len(self._maps) > _MOST_OPEN:
+                self._maps.popitem(last=False)
+        else:
+            self._maps.move_to_end(shard)
+        return data
+
+    def _open(self, shard: str) -> memoryview:
+        path = self.path / shard
+        _check_size(path, self._sizes.get(shard, -1))
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": OrderedDict()}
+
+
+def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A list column of five whole numbers each, as `[rows, 5]` without a copy."""
+    flat = column.combine_chunks().flatten().to_numpy()
+    if len(flat) != len(column) * len(MEMBERS):
+        raise DatasetError(f"clips.parquet does not list {len(MEMBERS)} members for every clip")
+    return np.asarray(flat, np.int64).reshape(-1, len(MEMBERS))
+
+
+class Clip:
+    """One clip. Arrays and bytes are views of the mapped file wherever the form allows."""
+
+    __slots__ = ("_data", "_head", "_offsets", "_sizes", "_where", "key")
+
+    def __init__(
+        self, key: str, data: memoryview, offsets: Sequence[int], sizes: Sequence[int], where: str
+    ) -> None:
+        self.key = key
+        self._data = data
+        self._offsets = offsets
+        self._sizes = sizes
+        self._where = where
+        self._head: ClipHead | None = None
+
+    def __repr__(self) -> str:
+        return f"Clip({self.key!r}, {sum(self._sizes)} bytes)"
+
+    def member(self, name: str) -> memoryview:
+        """The bytes of a member (`json`, `flac`, `mel.npy`, `activity.npy`, `mjpeg`), not copied."""
+        place = MEMBERS.index(name)
+        start = self._offsets[place]
+        if start < BLOCK or start + self._sizes[place] > len(self._data):
+            raise FormatError(f"member {name} of {self.key} lies outside the shard", where=self._where)
+        return self._data[start : start + self._sizes[place]]
+
+    @property
+    def json_bytes(self) -> bytes:
+        return bytes(self.member("json"))
+
+    @property
+    def json(self) -> ClipHead:
+        """What the clip is and what happens in it; parsed once."""
+        if self._head is None:
+            self._head = from_json(ClipHead, self.json_bytes, where=f"{self._where}: {self.key}.json")
+        return self._head
+
+    def audio(self) -> npt.NDArray[np.int16]:
+        """int16 `[channels, samples]`: the speakers in order, then the room; their sum is the mix."""
+        return decode_flac(self.member("flac"), where=f"{self._where}: {self.key}.flac")
+
+    def mel(self) -> npt.NDArray[np.uint8]:
+        """uint8 `[channels, windows, frames, bins]`, read-only; `>> 4` is dMel."""
+        return npy_view(self.member("mel.npy"), where=f"{self._where}: {self.key}.mel.npy")
+
+    def activity(self) -> npt.NDArray[np.uint8]:
+        """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
+        return npy_view(self.member("activity.npy"), where=f"{self._where}: {self.key}.activity.npy")
+
+    def jpeg(self, window: int) -> bytes | None:
+        """The JPEG of a window of the clip, counted from 0; None where there is no picture."""
+        head = self.json
+        if not 0 <= window < head.windows:
+            raise IndexError(f"window {window} of {head.windows}")
+        if head.video is None or head.video.sizes[window] == 0:
+            return None
+        start = head.video.offsets[window]
+        return bytes(self.member("mjpeg")[start : start + head.video.sizes[window]])
+
+    def picture(self, window: int) -> npt.NDArray[np.uint8] | None:
+        """uint8 `[height, width, 3]`, RGB; None where there is no picture."""
+        data = self.jpeg(window)
+        if data is None:
+            return None
+        return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}")
+
+
+def decode_jpeg(data: bytes, *, where: str = "") -> npt.NDArray[np.uint8]:
+    """uint8 `[height, width, 3]` of a JPEG, by pillow where it is installed, else by PyAV."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return _decode_jpeg_av(data, where)
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
+
+
+def _decode_jpeg_av(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    try:
+        import av
+    except ImportError as error:
+        hint = "pip install pillow"
+        raise MissingDependencyError("pictures need pillow or PyAV", where=where, todo=hint) from error
+    try:
+        codec = av.CodecContext.create("mjpeg", "r")
+        frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
+        return np.asarray(frames[0].to_ndarray(format="rgb24"), np.uint8)
+    except (av.FFmpegError, IndexError) as error:
+        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error

@@ -1,0 +1,304 @@
+"""Every promise of the format, checked against the bytes. Broken data is reported, never a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+
+from corpus.schemas.clip import CLIP_FORM, MEMBERS
+from corpus.schemas.codec import from_json
+from corpus.schemas.dataset import SPLITS, Manifest, ShardEntry, promised_sizes
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.settings import Settings
+from corpus.shards.card import dataset_card
+from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
+from corpus.shards.columns import ClipRow
+from corpus.shards.files import sha256_file
+from corpus.shards.row import Place
+from corpus.shards.tar import BLOCK, END, Member, members, padding
+from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
+
+BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
+"""Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A promise that is broken."""
+
+    code: str
+    """Stable short name, `words_with_underscores`."""
+    where: str
+    """File, and the clip in it."""
+    what: str
+    """A sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What was looked at, and what is wrong with it."""
+
+    problems: tuple[Problem, ...]
+    shards: int
+    clips: int
+    windows: int
+    recordings: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(out: Path, *, progress: Callable[[int], None] | None = None) -> VerifyReport:
+    """Check all promises of the dataset in `out`; `progress` gets the clips checked so far.
+
+    Costs one read of the dataset and its mel computed again; memory holds two clips and the index.
+
+    Raises:
+        DatasetError: there is no dataset.
+        NewerSchemaError: it was written by a newer version, whose promises are not known here.
+    """
+    if not (out / MANIFEST_FILE).is_file():
+        todo = "run corpus build; if one was interrupted, run it again"
+        raise DatasetError("holds no finished dataset: no manifest.json", where=str(out), todo=todo)
+    try:
+        manifest = from_json(Manifest, (out / MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
+    except NewerSchemaError:
+        raise
+    except FormatError as error:
+        problem = Problem(code="manifest_broken", where=MANIFEST_FILE, what=str(error))
+        return VerifyReport(problems=(problem,), shards=0, clips=0, windows=0, recordings=0)
+    problems = list(_files(out, manifest))
+    rows = _rows(out, problems)
+    problems += _index(manifest, rows)
+    problems += _card(out, manifest, rows)
+    problems += _settings(manifest, rows)
+    problems += _splits(rows)
+    problems += _shards(out, manifest, rows, progress)
+    return VerifyReport(
+        problems=tuple(problems),
+        shards=len(manifest.shards),
+        clips=len(rows),
+        windows=sum(row.windows for row in rows),
+        recordings=len({row.recording for row in rows}),
+    )
+
+
+def _files(out: Path, manifest: Manifest) -> Iterator[Problem]:
+    """The files are those the manifest names, with the sizes and hashes it gives."""
+    promised = {*promised_sizes(manifest), MANIFEST_FILE}
+    if {entry.path for entry in manifest.files} != {CARD_FILE, CLIPS_FILE}:
+        yield Problem(code="manifest_files", where=MANIFEST_FILE, what="must list the card and the index")
+    for path in sorted(_found(out) - promised):
+        yield Problem(code="extra_file", where=path, what="the manifest does not name this file")
+    for file in manifest.files:
+        yield from _same_bytes(out, file.path, file.bytes, file.sha256)
+    for shard in manifest.shards:
+        yield from _same_bytes(out, shard.path, shard.bytes, shard.sha256)
+
+
+def _found(out: Path) -> set[str]:
+    """Paths of the files that the dataset has to answer for."""
+    found = set()
+    for path in out.iterdir():
+        if path.name in BESIDE or path.name.startswith(".") or path.suffix in (".wal", ".log"):
+            continue
+        inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
+        found |= {p.relative_to(out).as_posix() for p in inner}
+    return found
+
+
+def _same_bytes(out: Path, path: str, size: int, sha256: str) -> Iterator[Problem]:
+    try:
+        found = (out / path).stat().st_size
+        if found != size:
+            yield Problem(code="size", where=path, what=f"holds {found} bytes, the manifest says {size}")
+        elif sha256_file(out / path) != sha256:
+            yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
+    except (OSError, ValueError) as error:
+        yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
+
+
+def _rows(out: Path, problems: list[Problem]) -> list[ClipRow]:
+    try:
+        return read_rows(out)
+    except BROKEN as error:
+        problems.append(Problem(code="index_broken", where=CLIPS_FILE, what=str(error)))
+        return []
+
+
+def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
+    """The index is in order, and its figures are the manifest's."""
+    order = [(SPLITS.index(row.split) if row.split in SPLITS else -1, row.key) for row in rows]
+    for (_, left), (_, right) in ((a, b) for a, b in pairwise(order) if a >= b):
+        yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come behind {left}")
+    if len({row.key for row in rows}) != len(rows):
+        yield Problem(code="keys", where=CLIPS_FILE, what="a key stands twice")
+    figures = (len(rows), sum(row.windows for row in rows), len({row.recording for row in rows}))
+    if figures != (manifest.clips, manifest.windows, manifest.recordings):
+        said = (manifest.clips, manifest.windows, manifest.recordings)
+        what = f"clips, windows, recordings are {figures}, the manifest says {said}"
+        yield Problem(code="figures", where=CLIPS_FILE, what=what)
+    if manifest.clip_schema != CLIP_FORM:
+        what = f"clip_schema is {manifest.clip_schema!r}, must be {CLIP_FORM!r}"
+        yield Problem(code="manifest_form", where=MANIFEST_FILE, what=what)
+    by_shard = [(path, len(list(group))) for path, group in groupby(rows, key=lambda row: row.shard)]
+    if by_shard != [(shard.path, shard.clips) for shard in manifest.shards]:
+        what = "its shards, in order and with their clips, are not those of the manifest"
+        yield Problem(code="shard_list", where=CLIPS_FILE, what=what)
+
+
+def _card(out: Path, manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
+    """The card says what the shards say."""
+    try:
+        if (out / CARD_FILE).read_text("utf-8") != dataset_card(manifest.shards, rows, manifest.config):
+            yield Problem(code="card", where=CARD_FILE, what="is not the card of these shards")
+    except (OSError, ValueError, CorpusError) as error:
+        yield Problem(code="card", where=CARD_FILE, what=str(error))
+
+
+def _settings(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
+    """Clips and shards are no larger than the settings in the manifest allow."""
+    try:
+        settings = from_json(Settings, manifest.settings)
+    except CorpusError as error:
+        yield Problem(code="settings", where=MANIFEST_FILE, what=str(error))
+        return
+    for row in rows:
+        if row.windows > settings.clips.windows_per_clip:
+            yield Problem(code="clip_windows", where=f"{row.shard}: {row.key}", what=f"{row.windows} windows")
+    for shard in manifest.shards:
+        if shard.clips > 1 and shard.bytes > settings.shards.shard_bytes:
+            what = f"{shard.bytes} bytes, shards close at {settings.shards.shard_bytes}"
+            yield Problem(code="shard_bytes", where=shard.path, what=what)
+
+
+def _splits(rows: Iterable[ClipRow]) -> Iterator[Problem]:
+    """No recording, conversation or person known by name is on two sides of a split."""
+    sides: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        sides["recording", row.recording].add(row.split)
+        if row.conversation is not None:
+            sides["conversation", row.conversation].add(row.split)
+        for name in row.named_speakers:
+            sides["speaker", name].add(row.split)
+    for (kind, name), splits in sides.items():
+        if len(splits) > 1:
+            what = f"{kind} {name!r} is in {' and '.join(sorted(splits))}"
+            yield Problem(code=f"split_{kind}", where=CLIPS_FILE, what=what)
+
+
+def _shards(
+    out: Path, manifest: Manifest, rows: Sequence[ClipRow], progress: Callable[[int], None] | None
+) -> Iterator[Problem]:
+    """The shards' tars and every clip in them."""
+    of_shard: dict[str, list[ClipRow]] = defaultdict(list)
+    for row in rows:
+        of_shard[row.shard].append(row)
+    before: CheckedClip | None = None
+    done = 0
+    for number, shard in enumerate(manifest.shards):
+        place = sum(s.split == shard.split for s in manifest.shards[:number])
+        if shard.path != f"{shard.split}/{shard.split}-{place:06d}.tar" or shard.split not in SPLITS:
+            yield Problem(code="shard_name", where=shard.path, what="is not the next shard of its split")
+        data = _mapped(out / shard.path)
+        if data is None:
+            continue  # reported as a missing file
+        found, problems = _clips_of(data, shard)
+        yield from problems
+        yield from _compare(shard, found, of_shard[shard.path])
+        for row in of_shard[shard.path]:
+            problems, before = _checked(data, row, before, shard)
+            yield from problems
+            done += 1
+            if progress:
+                progress(done)
+
+
+def _mapped(path: Path) -> memoryview | None:
+    try:
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):
+        return None
+
+
+def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], list[Problem]]:
+    """Where the tar itself says that clips stand."""
+    listed: list[Member] = []
+    problems = []
+    try:
+        for member in members(data, where=shard.path):
+            listed.append(member)
+    except FormatError as error:
+        problems.append(Problem(code="tar", where=shard.path, what=error.what))
+    found = {}
+    for i in range(0, len(listed), len(MEMBERS)):
+        group = listed[i : i + len(MEMBERS)]
+        key = group[0].name.partition(".")[0]
+        if [member.name for member in group] != [f"{key}.{suffix}" for suffix in MEMBERS]:
+            what = f"{key} does not have its five members in order"
+            problems.append(Problem(code="members", where=shard.path, what=what))
+            continue
+        found[key] = _place(data, group)
+    return found, problems
+
+
+def _place(data: memoryview, group: Sequence[Member]) -> Place:
+    start = group[0].offset - BLOCK
+    stop = group[-1].offset + group[-1].size + padding(group[-1].size)
+    return Place(
+        offset=start,
+        size=stop - start,
+        member_offsets=tuple(member.offset for member in group),
+        member_sizes=tuple(member.size for member in group),
+        sha256=hashlib.sha256(data[start:stop]).hexdigest(),
+    )
+
+
+def _compare(shard: ShardEntry, found: dict[str, Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
+    """The index agrees with the tar about which clips there are and where."""
+    if list(found) != [row.key for row in rows]:
+        what = "the clips of the tar are not those of clips.parquet, in this order"
+        yield Problem(code="clip_list", where=shard.path, what=what)
+    for row in rows:
+        place = found.get(row.key)
+        if place is not None and place != _place_of(row):
+            what = "offsets, sizes or hash differ from clips.parquet"
+            yield Problem(code="place", where=f"{shard.path}: {row.key}", what=what)
+        if row.split != shard.split:
+            what = f"is of {row.split}, in a shard of {shard.split}"
+            yield Problem(code="split", where=f"{shard.path}: {row.key}", what=what)
+    windows = sum(row.windows for row in rows)
+    if (shard.clips, shard.windows) != (len(rows), windows):
+        what = f"{len(rows)} clips, {windows} windows; the manifest says {shard.clips}, {shard.windows}"
+        yield Problem(code="figures", where=shard.path, what=what)
+    if rows and shard.bytes != sum(row.size for row in rows) + len(END):
+        yield Problem(code="figures", where=shard.path, what="is not as long as its clips together")
+
+
+def _place_of(row: ClipRow) -> Place:
+    return Place(
+        offset=row.offset,
+        size=row.size,
+        member_offsets=row.member_offsets,
+        member_sizes=row.member_sizes,
+        sha256=row.sha256,
+    )
+
+
+def _checked(
+    data: memoryview, row: ClipRow, before: CheckedClip | None, shard: ShardEntry
+) -> tuple[list[Problem], CheckedClip | None]:
+    """Problems of one clip, and what the next one needs to know of it."""
+    where = f"{shard.path}: {row.key}"
+    try:
+        found, clip = check_clip(data, row, before)
+    except BROKEN as error:
+        return [Problem(code="clip_broken", where=where, what=str(error))], None
+    return [Problem(code=code, where=where, what=what) for code, what in found], clip

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corpus.pipeline.cache import Cache, write_atomic
+from corpus.schemas.drops import Drop
+
+TRIM = Drop(item="a", stage="decode", kind="trim", code="x", reason="y")
+
+
+def fill(folder: Path) -> list[Drop]:
+    (folder / "data").write_bytes(b"1")
+    return [TRIM]
+
+
+def test_an_artifact_is_made_once_and_keeps_its_drops(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, "s")
+    made = cache.make("decode", "d" * 64, fill)
+
+    def never(folder: Path) -> list[Drop]:
+        raise AssertionError("made twice")
+
+    again = Cache(tmp_path, "other").make("decode", "d" * 64, never)
+    assert made == again
+    assert again.drops == (TRIM,)
+    assert (again.folder / "data").read_bytes() == b"1"
+
+
+def test_a_failed_fill_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, "s")
+
+    def fails(folder: Path) -> list[Drop]:
+        (folder / "half").write_bytes(b"1")
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError):
+        cache.make("decode", "d" * 64, fails)
+    assert not cache.has("decode", "d" * 64)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_two_builds_that_make_the_same_agree(tmp_path: Path) -> None:
+    one, two = Cache(tmp_path, "one"), Cache(tmp_path, "two")
+
+    def race(folder: Path) -> list[Drop]:
+        two.make("decode", "d" * 64, fill)
+        return fill(folder)
+
+    made = one.make("decode", "d" * 64, race)
+    assert made.drops == (TRIM,)
+    assert (made.folder / "data").read_bytes() == b"1"
+
+
+def test_write_atomic_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]

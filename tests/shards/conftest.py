@@ -1,0 +1,264 @@
+"""Synthetic recordings as the stages before `cut` leave them: channels, activity, pictures, labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from corpus.schemas.artifacts import (
+    OVERLAP,
+    PICTURE_DTYPE,
+    PICTURE_NONE,
+    SPEECH,
+    Decoded,
+    Segment,
+    Voices,
+)
+from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US, samples_per_window
+from corpus.schemas.codec import digest
+from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.recording import Recording, SourceFile
+from corpus.schemas.settings import ClipSettings, Settings, ShardSettings
+from corpus.shards.cut import cut
+from corpus.shards.write import SegmentRef, write_dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A recording and the folders of its stages."""
+
+    recording: Recording
+    conversation: Conversation
+    decoded: Decoded
+    decode_dir: Path
+    voices: Voices
+    voices_dir: Path
+
+
+def jpegs(count: int, width: int, height: int) -> list[bytes]:
+    """Distinct MJPEG pictures: a bar that moves."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt = width, height, "yuvj420p"
+    codec.time_base = Fraction(1, 5)
+    made = []
+    for k in range(count):
+        pixels = np.full((height, width, 3), 40, np.uint8)
+        at = k * 8 % (width - 8)
+        pixels[:, at : at + 8] = (250, 200, 10 * k % 256)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")
+        frame.pts = k
+        made += [bytes(packet) for packet in codec.encode(frame)]
+    return made + [bytes(packet) for packet in codec.encode(None)]
+
+
+def activity_of(turns: list[Turn], speakers: tuple[str, ...], segments: tuple[Segment, ...]) -> np.ndarray:
+    """The rule, slowly: SPEECH where a speaker's turns cover half a frame, OVERLAP with another's."""
+    windows = [s.first_window + k for s in segments for k in range(s.windows)]
+    flags = np.zeros((len(speakers) + 1, len(windows), FRAMES_PER_WINDOW), np.uint8)
+    for place, window in enumerate(windows):
+        for f in range(FRAMES_PER_WINDOW):
+            start = window * WINDOW_US + f * FRAME_US
+            talking = []
+            for channel, name in enumerate(speakers):
+                covered = [
+                    min(t.stop_us, start + FRAME_US) - max(t.start_us, start)
+                    for t in turns
+                    if t.speaker == name
+                ]
+                if sum(c for c in covered if c > 0) * 2 >= FRAME_US:
+                    talking.append(channel)
+            for channel in talking:
+                flags[channel, place, f] = SPEECH | (OVERLAP if len(talking) > 1 else 0)
+    return flags
+
+
+def make(
+    folder: Path,
+    name: str = "talk",
+    *,
+    segments: tuple[tuple[int, int], ...] = ((0, 23),),
+    speakers: tuple[str, ...] = ("S1", "S2"),
+    video: bool = True,
+    bare: bool = False,
+    rate: int = 16000,
+    seed: int = 1,
+    licence: str | None = "CC-BY-4.0",
+    conversation: str | None = None,
+    named: tuple[str, ...] = (),
+) -> Made:
+    """A recording of noise bursts with turns, words, cues and events (none when `bare`)."""
+    rng = np.random.default_rng(seed)
+    parts = tuple(Segment(first_window=a, windows=n) for a, n in segments)
+    written = sum(s.windows for s in parts)
+    stop_us = (parts[-1].first_window + parts[-1].windows) * WINDOW_US
+    decode_dir, voices_dir = folder / name / "decode", folder / name / "voices"
+    decode_dir.mkdir(parents=True)
+    voices_dir.mkdir()
+    samples = written * samples_per_window(rate)
+    for channel in range(len(speakers) + 1):
+        loud = 3000 if channel < len(speakers) else 30
+        sound = np.clip(rng.standard_normal(samples) * loud, -32768, 32767).astype("<i2")
+        sound.tofile(voices_dir / f"channel-{channel}.i16")
+    turns: list[Turn] = []
+    words: list[Word] = []
+    cues: list[Cue] = []
+    events: list[Event] = []
+    if not bare:
+        edges = np.arange(37_000, stop_us - 600_000, 450_000)
+        for k, start in enumerate(edges.tolist()):
+            who = speakers[k % len(speakers)]
+            turns.append(Turn(speaker=who, start_us=start, stop_us=start + 530_000))
+            words.append(Word(speaker=who, start_us=start + 10_000, stop_us=start + 200_001, text=f"w{k}"))
+        words.append(
+            Word(speaker=speakers[0], start_us=None, stop_us=None, text="somewhere", timing="unknown")
+        )
+        cues.append(
+            Cue(
+                label="overlap",
+                kind="simultaneous",
+                speaker=speakers[0],
+                start_us=487_000,
+                stop_us=567_000,
+                confidence=1,
+                origin="overlap/1",
+            )
+        )
+        events.append(
+            Event(label="note", kind="", speaker=None, start_us=1_000_000, stop_us=1_000_000, origin="test")
+        )
+    np.save(voices_dir / "activity.npy", activity_of(turns, speakers, parts))
+    width, height = (80, 40) if video else (0, 0)
+    if video:
+        pictures = np.zeros(written, PICTURE_DTYPE)
+        at = 0
+        made = jpegs(written, width, height)
+        numbers = [s.first_window + k for s in parts for k in range(s.windows)]
+        with open(decode_dir / "pictures.mjpeg", "wb") as file:
+            for k, jpeg in enumerate(made):
+                if k == 0:
+                    pictures[k] = (-1, 0, -1, PICTURE_NONE)
+                    continue
+                pictures[k] = (at, len(jpeg), (numbers[k] + 1) * WINDOW_US - 33_000, 0)
+                at += file.write(jpeg)
+        np.save(decode_dir / "pictures.npy", pictures)
+    hash_ = hashlib.sha256(f"{name}{seed}".encode()).hexdigest()
+    return Made(
+        recording=Recording(
+            hash=hash_,
+            uri=f"{name}.mp4",
+            files=(SourceFile(uri=f"{name}.mp4", sha256=hash_, bytes=1),),
+            streams=(),
+            duration_us=stop_us,
+            licence=licence,
+            conversation=conversation,
+            speakers=named,
+        ),
+        conversation=Conversation(
+            recording=hash_,
+            duration_us=stop_us,
+            speakers=speakers,
+            turns=tuple(turns),
+            words=tuple(words),
+            cues=tuple(cues),
+            events=tuple(events),
+        ),
+        decoded=Decoded(
+            duration_us=stop_us,
+            sample_rate_hz=rate,
+            segments=parts,
+            channels=(None,),
+            streams=(),
+            picture_width=width,
+            picture_height=height,
+        ),
+        decode_dir=decode_dir,
+        voices=Voices(speakers=speakers, sample_rate_hz=rate, segments=parts),
+        voices_dir=voices_dir,
+    )
+
+
+def cut_made(
+    made: Made, out: Path, *, split: str = "train", windows: int = 10
+) -> tuple[SegmentRef, list[Drop]]:
+    out.mkdir(parents=True)
+    drops = cut(
+        made.recording,
+        made.conversation,
+        made.decoded,
+        made.decode_dir,
+        made.voices,
+        made.voices_dir,
+        split=split,
+        settings=ClipSettings(windows_per_clip=windows),
+        config="c" * 64,
+        out=out,
+    )
+    key = digest([made.recording.hash, split, windows])
+    return SegmentRef(folder=out, recording=made.recording.hash, split=split, digest=key), drops
+
+
+@pytest.fixture
+def make_recording(tmp_path: Path) -> Callable[..., Made]:
+    def made(name: str = "talk", **options: object) -> Made:
+        return make(tmp_path / "made", name, **options)  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def cut_recording(
+    tmp_path: Path, make_recording: Callable[..., Made]
+) -> Callable[..., tuple[SegmentRef, list[Drop]]]:
+    def made(
+        name: str = "talk", *, split: str = "train", windows: int = 10, **options: object
+    ) -> tuple[SegmentRef, list[Drop]]:
+        return cut_made(
+            make_recording(name, **options), tmp_path / "cut" / name, split=split, windows=windows
+        )
+
+    return made
+
+
+SMALL = Settings(shards=ShardSettings(shard_bytes=1024 * 1024))
+
+
+@pytest.fixture
+def small_settings() -> Settings:
+    """A build whose shards close at 1 MiB."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def whole_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five recordings in three splits and several shards; the first has no labels and no pictures.
+
+    Shared by tests that only read; those that write copy it.
+    """
+    base = tmp_path_factory.mktemp("whole")
+    plans = (
+        ("bare", "train", {"bare": True, "video": False}),
+        ("talk", "train", {"segments": ((0, 33), (90, 14))}),
+        ("three", "train", {"speakers": ("Ann", "Bo", "Cy"), "named": ("Ann", "Bo", "Cy"), "seed": 3}),
+        ("valid", "validation", {"licence": None, "conversation": "meeting-1"}),
+        ("rate", "test", {"rate": 24000, "speakers": ("S1",)}),
+    )
+    refs = []
+    for name, split, options in plans:
+        made = make(base / "made", name, **options)  # type: ignore[arg-type]
+        refs.append(cut_made(made, base / "cut" / name, split=split)[0])
+    out = base / "OUT"
+    write_dataset(out, refs, settings=SMALL, config="c" * 64)
+    return out
+
+
+@pytest.fixture
+def repo_root() -> Path:
+    return Path(__file__).parents[2]

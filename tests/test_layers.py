@@ -1,0 +1,85 @@
+"""The shape of the project: who may import whom, what loads what, what the wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ALLOWED = {
+    "schemas": set[str](),
+    "ingest": {"schemas"},
+    "align": {"schemas"},
+    "shards": {"schemas"},
+    "pipeline": {"schemas", "ingest", "align", "shards"},
+    "review": {"schemas", "shards.read"},
+    "trainer": {"schemas", "shards.read", "shards.mel"},
+    "cli": {"schemas", "ingest", "align", "shards", "pipeline", "review", "trainer"},
+}
+
+
+def folders(repository: Path) -> list[str]:
+    return [name for name in ALLOWED if (repository / name).is_dir()]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names a file imports anywhere, at the top or inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_arrows_run_only_as_listed(repository: Path, folder: str) -> None:
+    if not (repository / folder).is_dir():
+        pytest.skip(f"{folder}/ has no content yet")
+    for path in sorted((repository / folder).rglob("*.py")):
+        for name in imports_of(path):
+            parts = name.split(".")
+            assert parts[0] not in ALLOWED, f"{path}: bare import of {name}; use corpus.{parts[0]}"
+            if parts[0] != "corpus" or parts[1] == folder:
+                continue
+            allowed = ALLOWED[folder]
+            assert parts[1] in allowed or ".".join(parts[1:3]) in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["corpus.schemas.settings", "corpus.shards.read", "corpus.cli.main"])
+def test_light_modules_load_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'av', 'duckdb')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_links_for_type_checkers_cover_every_folder(repository: Path) -> None:
+    for folder in folders(repository):
+        link = repository / "typings" / "corpus" / folder
+        assert link.resolve() == repository / folder
+        assert (repository / folder / "py.typed").is_file()
+
+
+def test_no_folder_named_corpus(repository: Path) -> None:
+    """A top-level corpus/ would hide the installed package from anything started at the root."""
+    assert not (repository / "corpus").exists()
+
+
+@pytest.mark.slow
+def test_wheel_holds_exactly_the_packages_found(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(tmp_path), str(repository)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.endswith(".py")}
+    expected = {
+        f"corpus/{path.relative_to(repository).as_posix()}"
+        for folder in folders(repository)
+        for path in (repository / folder).rglob("*.py")
+    }
+    assert held == expected
