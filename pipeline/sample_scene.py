@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -141,9 +141,9 @@ def _frame(talking: bool) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float
     """Coverage of the panel with its round corners, and of the line around it while talking."""
     canvas = blank(_PANEL_W, _PANEL_H)
     edge = rounded(canvas, 1, 1, _PANEL_W - 1, _PANEL_H - 1, 16)
-    inside = np.clip(0.5 - edge, 0, 1)[:, :, None]
-    ring = np.clip(0.5 - np.maximum(edge, -edge - 4), 0, 1)[:, :, None]
-    return inside, ring if talking else ring * 0
+    inside = np.clip(np.float32(0.5) - edge, 0, 1)[:, :, None]
+    ring = np.clip(np.float32(0.5) - np.maximum(edge, -edge - 4), 0, 1)[:, :, None]
+    return inside, ring if talking else np.zeros_like(ring)
 
 
 @lru_cache(maxsize=2)
@@ -167,7 +167,7 @@ def _panel(place: int) -> Picture:
     return np.rint(canvas.colour).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _head(place: int, mouth: int, blink: bool) -> Canvas:
     person = PEOPLE[place]
     canvas = blank(_HEAD_W, _HEAD_H)
@@ -209,7 +209,7 @@ def _draw_eyes(canvas: Canvas, person: Person, x: float, y: float, blink: bool) 
             canvas.paint(ellipse(canvas, eye - 1.5 * side + 1.8, y - 1.6, 1.7, 1.7), (255, 255, 255))
         if person.glasses:
             lens = rounded(canvas, eye - 20, y - 16, eye + 20, y + 17, 14)
-            canvas.paint(np.abs(lens) - 1.7, (30, 30, 36))
+            canvas.paint(np.asarray(np.abs(lens) - 1.7, np.float32), (30, 30, 36))
     if person.glasses:
         canvas.paint(capsule(canvas, x - 8, y - 2, x + 8, y - 2, 1.6), (30, 30, 36))
 
