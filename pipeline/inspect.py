@@ -105,7 +105,7 @@ def _cues(head: ClipHead) -> str:
         f'<tr data-us="{c.start_us}" tabindex="0"><td class="n">{c.start_us / US:.2f} s</td>'
         f'<td class="n">{text(length(c.stop_us - c.start_us))}</td><td>{text(c.label.replace("_", " "))}</td>'
         f"<td>{text(c.kind.replace('_', ' '))}</td><td>{text(c.speaker or '')}</td>"
-        f'<td class="n">{c.confidence:.2f}</td><td>{code(c.origin)}</td><td>{code(c.evidence)}</td></tr>'
+        f'<td class="n">{c.confidence:.2f}</td><td>{code(c.origin)}</td><td><code class="wrap">{text(c.evidence)}</code></td></tr>'
         for c in head.cues
     )
     heads = ("Start", "Length", "Label", "Kind", "Speaker", "Confidence", "From", "Evidence")

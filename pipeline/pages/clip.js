@@ -11,7 +11,6 @@
   const clock = document.getElementById("clock"), place = document.getElementById("place");
   const saying = document.getElementById("saying"), screen = document.getElementById("picture");
   const byWindow = new Map(pictures.map((p) => [+p.dataset.window, p.getAttribute("href")]));
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let now = sounds[0], shown = -1;
 
   const end = windows * step;
@@ -32,7 +31,7 @@
   const follow = (x, jump) => {
     const left = lanes.scrollLeft, room = lanes.clientWidth;
     if (x < left || x > left + room * (jump ? 1 : 0.8)) {
-      lanes.scrollTo({ left: x - room * 0.2, behavior: jump && !calm.matches ? "smooth" : "auto" });
+      lanes.scrollLeft = x - room * 0.2;
     }
   };
   const draw = (jump) => {

@@ -106,18 +106,20 @@ def _grid(line: Timeline) -> str:
     for window in range(line.head.windows + 1):
         second = (line.head.first_window + window) * line.head.window_us % 1_000_000 == 0
         kind, x = ("second" if second else "grid"), window * WINDOW_PX
-        lines.append(f'<line class="{kind}" x1="{x}" x2="{x}" y1="18" y2="{line.y}"/>')
+        lines.append(f'<line class="{kind}" x1="{x}" x2="{x}" y1="0" y2="{line.y}"/>')
     return "".join(lines)
 
 
 def _ruler(line: Timeline) -> None:
-    line.name("window", 4)
+    line.name("time", 1)
+    line.name("window", 16)
     for window in range(line.head.windows):
-        number = line.head.first_window + window
+        number, x = line.head.first_window + window, window * WINDOW_PX + 4
         seconds, rest = divmod(number * line.head.window_us, 1_000_000)
-        shown = f"{number}" if rest else f"{number} · {seconds} s"
-        line.marks.append(f'<text class="tick" x="{window * WINDOW_PX + 4}" y="14">{shown}</text>')
-    line.y = 22
+        if not rest:
+            line.marks.append(f'<text x="{x}" y="13">{seconds // 60}:{seconds % 60:02d}</text>')
+        line.marks.append(f'<text class="tick" x="{x}" y="28">{number}</text>')
+    line.y = 34
 
 
 def _pictures(line: Timeline, clip: Clip) -> None:
