@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from corpus.cli import build, models, settings
+from corpus.cli import build, models, sample, settings, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -27,6 +27,9 @@ app.command("plan")(build.plan)
 app.command("status")(build.status)
 app.command("errors")(build.errors)
 app.command("verify")(build.verify)
+app.command("stats")(views.stats)
+app.command("catalog")(views.catalog)
+app.command("sample")(sample.sample)
 app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
 app.command("init")(settings.init)

@@ -1,265 +1,273 @@
-"""OUT/catalog.duckdb: everything a build knows, for SQL. Rebuilt whole; nothing is kept only here."""
+"""catalog.duckdb: everything a build knows of its recordings, to be asked with SQL. Tables: catalog.sql."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
-from corpus.schemas.codec import to_plain
-from corpus.schemas.conversation import Conversation
-from corpus.schemas.drops import Drop
+from corpus.pipeline.cache import flush_file
+from corpus.pipeline.catalog_rows import CatalogEntry, Row, entry_rows
+from corpus.pipeline.flow import TransitionKind
+from corpus.schemas.conversation import CUE_KINDS, WordTiming
+from corpus.schemas.dataset import SPLITS
+from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
-from corpus.schemas.recording import Recording
+from corpus.schemas.settings import Settings
+from corpus.shards.files import put_in_place, storage_errors, temporary
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
-CATALOG = "catalog.duckdb"
+CATALOG_FILE = "catalog.duckdb"
+CATALOG_FORM = "corpus.catalog"
 CATALOG_VERSION = 1
-_BATCH = 200
-"""Recordings whose rows stand in memory at a time."""
 
-Row = dict[str, Any]
+_BATCH_ROWS = 20_000
+_FETCH_ROWS = 1_000
+_MEMORY = "512MB"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogEntry:
-    """A recording that is in the dataset."""
-
-    recording: Recording
-    conversation: Conversation
-    split: str
-    sidecars: tuple[str, ...] = ()
-    """Names of the annotation files that were used."""
+ENUMS: dict[str, tuple[str, ...]] = {
+    "split_name": SPLITS,
+    "stream_kind": ("audio", "video"),
+    "word_timing": get_args(WordTiming),
+    "cue_label": tuple(CUE_KINDS),
+    "drop_kind": get_args(DropKind),
+    "transition_kind": get_args(TransitionKind),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """The build that writes the catalog."""
+    """The build behind a dataset. Nothing of the clock on the wall."""
 
-    version: str
     config: str
-    settings: str
-    """JSON text of the settings."""
-    started_at_us: int | None = None
-    """Microseconds since 1970-01-01 UTC."""
-    stopped_at_us: int | None = None
-    num_workers: int | None = None
+    """Digest of the settings and of all stages' versions."""
+    settings: Settings
+    settings_json: str
+    versions_json: str
+    recordings: int
+    clips: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a query found: the columns' names, and the rows as they are fetched."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+
+
+# -- writing ----------------------------------------------------------------------------------
 
 
 def write_catalog(
     out: Path, recordings: Iterable[CatalogEntry], drops: Iterable[Drop], run: RunFacts
 ) -> None:
-    """Write OUT/catalog.duckdb in a temporary file and rename it over the one that is there.
+    """Make the catalog anew from the recordings and OUT/clips.parquet; readers see the old one or the new.
 
-    Readers see the old catalog or the new one. Takes `clips` from OUT/clips.parquet; keeps the runs of the
-    catalog before, where it can be read.
+    Conversations are taken one at a time; what is held is one of them and one batch of rows.
 
     Raises:
-        StorageError: no room, or OUT cannot be written.
+        StorageError: the disk is full or the folder cannot be written.
     """
     import duckdb
 
-    partial = out / f".{CATALOG}.partial"
-    runs = [*_earlier_runs(out), to_plain(run)]
+    path = out / CATALOG_FILE
+    unfinished, spill = temporary(path), temporary(out / "catalog-spill")
     try:
-        partial.unlink(missing_ok=True)
-        with duckdb.connect(str(partial), config={"threads": 1}) as db:
-            db.execute(files("corpus.pipeline").joinpath("catalog.sql").read_text(encoding="utf-8"))
-            _insert_all(db, recordings, drops, runs)
-            _insert_clips(db, out / "clips.parquet")
-        _settle(partial, out / CATALOG)
-    except (OSError, duckdb.IOException) as error:
-        raise StorageError(f"the catalog cannot be written: {error}", where=str(out)) from error
+        with storage_errors(path):
+            unfinished.unlink(missing_ok=True)
+            with closing(duckdb.connect(str(unfinished), config=_config(spill))) as connection:
+                _fill(connection, recordings, drops, run, out / "clips.parquet")
+            flush_file(unfinished)
+            put_in_place(path)
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        todo = "make room on the disk and run the same command again"
+        raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
     finally:
-        partial.unlink(missing_ok=True)
-        Path(f"{partial}.wal").unlink(missing_ok=True)
+        for left in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(spill, ignore_errors=True)
 
 
-def _settle(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
+    return {"memory_limit": _MEMORY, "temp_directory": str(spill), "threads": 1}
 
 
-def _insert_all(
-    db: duckdb.DuckDBPyConnection, recordings: Iterable[CatalogEntry], drops: Iterable[Drop], runs: list[Row]
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    recordings: Iterable[CatalogEntry],
+    drops: Iterable[Drop],
+    run: RunFacts,
+    clips: Path,
 ) -> None:
-    entries = iter(recordings)
-    while batch := list(islice(entries, _BATCH)):
-        for table, rows_of in _TABLES.items():
-            _insert(db, table, [row for entry in batch for row in rows_of(entry)])
-    _insert(db, "drops", [{"drop_id": i, **to_plain(drop)} for i, drop in enumerate(drops)])
-    _insert(db, "runs", [{**run, "run_id": i} for i, run in enumerate(runs)])
-
-
-def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: list[Row]) -> None:
-    if not rows:
-        return
-    import pyarrow as pa
-
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    db.register("incoming", pa.table(columns))
-    db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
-    db.unregister("incoming")
-
-
-def _insert_clips(db: duckdb.DuckDBPyConnection, index: Path) -> None:
-    from corpus.shards.columns import arrow_schema
-
-    if index.is_file():
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(index)
-    else:
-        table = arrow_schema().empty_table()
-    db.register("incoming", table)
-    db.execute(
-        "CREATE TABLE clips AS SELECT key AS clip_id, recording AS recording_id, "
-        "* EXCLUDE (key, recording) FROM incoming"
+    for name, values in ENUMS.items():
+        connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
+    connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
+    writer = _Writer(connection)
+    writer.add("schema_version", [(CATALOG_FORM, CATALOG_VERSION)])
+    facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
+    writer.add("runs", [facts])
+    for entry in recordings:
+        for table, rows in entry_rows(entry, bridge_us=run.settings.cues.ipu_bridge_us):
+            writer.add(table, rows)
+    writer.add(
+        "drops",
+        ((d.item, d.stage, d.kind, d.code, d.reason, d.start_us, d.stop_us, d.count) for d in drops),
     )
-    db.unregister("incoming")
-    db.execute("COMMENT ON TABLE clips IS 'clips.parquet: one row for each clip of the shards'")
+    writer.flush()
+    connection.execute(
+        "CREATE TABLE clips AS SELECT key AS clip_id, recording AS recording_id, "
+        f"* EXCLUDE (key, recording) FROM read_parquet({_quoted(str(clips))})"
+    )
+    connection.execute("COMMENT ON TABLE clips IS 'One row per clip: the columns of clips.parquet.'")
 
 
-def _recording_rows(entry: CatalogEntry) -> Iterator[Row]:
-    recording = entry.recording
-    yield {
-        "recording_id": recording.hash,
-        "uri": recording.uri,
-        "split": entry.split or None,
-        "duration_us": recording.duration_us,
-        "bytes": sum(file.bytes for file in recording.files),
-        "licence": recording.licence,
-        "consent": recording.consent,
-        "conversation": recording.conversation,
-        "speakers": list(entry.conversation.speakers),
-        "named_speakers": list(recording.speakers),
-        "sidecars": list(entry.sidecars),
-    }
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
-def _stream_rows(entry: CatalogEntry) -> Iterator[Row]:
-    for place, stream in enumerate(entry.recording.streams):
-        plain = to_plain(stream)
-        del plain["oddities"]
-        file = plain.pop("file")
-        yield {
-            "recording_id": entry.recording.hash,
-            "stream_id": place,
-            "file_uri": entry.recording.files[file].uri,
-            "file_index": plain.pop("index"),
-            **plain,
+class _Writer:
+    """Rows collected per table and inserted as Arrow tables, a batch at a time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._rows: dict[str, list[Row]] = {}
+
+    def add(self, table: str, rows: Iterable[Row]) -> None:
+        waiting = self._rows.setdefault(table, [])
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) >= _BATCH_ROWS:
+                self._insert(table)
+
+    def flush(self) -> None:
+        for table in self._rows:
+            self._insert(table)
+
+    def _insert(self, table: str) -> None:
+        import pyarrow as pa
+
+        rows = self._rows[table]
+        if not rows:
+            return
+        schema = self._schema(table)
+        columns = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+        ]
+        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
+        self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
+        self._connection.unregister("batch")
+        rows.clear()
+
+    def _schema(self, table: str) -> pa.Schema:
+        """Arrow types for a table's columns; enums and JSON go in as text, which DuckDB checks."""
+        import pyarrow as pa
+
+        plain = {
+            "BIGINT": pa.int64(),
+            "INTEGER": pa.int32(),
+            "DOUBLE": pa.float64(),
+            "BOOLEAN": pa.bool_(),
+            "VARCHAR[]": pa.list_(pa.string()),
         }
+        part = pa.struct({"role": pa.string(), "start_us": pa.int64(), "stop_us": pa.int64()})
+        kinds = self._connection.execute(f"DESCRIBE {table}").fetchall()
+        return pa.schema(
+            (name, pa.list_(part) if kind.startswith("STRUCT") else plain.get(kind, pa.string()))
+            for name, kind, *_ in kinds
+        )
 
 
-def _oddity_rows(entry: CatalogEntry) -> Iterator[Row]:
-    head = {"recording_id": entry.recording.hash}
-    for oddity in entry.recording.oddities:
-        yield {**head, "stream_id": None, **to_plain(oddity)}
-    for place, stream in enumerate(entry.recording.streams):
-        for oddity in stream.oddities:
-            yield {**head, "stream_id": place, **to_plain(oddity)}
+# -- asking -----------------------------------------------------------------------------------
 
 
-def _items(name: str, id_name: str) -> Callable[[CatalogEntry], Iterator[Row]]:
-    """Rows of the conversation's turns, cues or events under the recording's id."""
-
-    def rows(entry: CatalogEntry) -> Iterator[Row]:
-        for item in getattr(entry.conversation, name):
-            plain = to_plain(item)
-            yield {"recording_id": entry.recording.hash, id_name: plain.pop("id"), **plain}
-
-    return rows
-
-
-def _word_rows(entry: CatalogEntry) -> Iterator[Row]:
-    for position, row in enumerate(_items("words", "word_id")(entry)):
-        yield {**row, "position": position}
-
-
-_TABLES: dict[str, Callable[[CatalogEntry], Iterator[Row]]] = {
-    "recordings": _recording_rows,
-    "streams": _stream_rows,
-    "oddities": _oddity_rows,
-    "turns": _items("turns", "turn_id"),
-    "words": _word_rows,
-    "cues": _items("cues", "cue_id"),
-    "events": _items("events", "event_id"),
-}
-
-
-def _earlier_runs(out: Path) -> list[Row]:
-    """The runs of the catalog that is there; none where it is absent, broken or of another version."""
-    if not (out / CATALOG).is_file():
-        return []
-    try:
-        columns, rows = query(out, "SELECT * EXCLUDE (run_id) FROM runs ORDER BY run_id")
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-    except (DatasetError, NewerSchemaError, UsageError):
-        return []
-
-
-def query(out: Path, sql: str) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-    """The columns and rows of one SQL statement on OUT/catalog.duckdb, which cannot change anything.
-
-    The database is open for reading only and may not touch other files or the network.
+@contextmanager
+def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog, read-only, with no way out to other files or the network.
 
     Raises:
-        UsageError: the SQL is wrong or asks for what is not allowed; also while rows are read.
-        DatasetError: there is no catalog, or it cannot be read.
+        DatasetError: there is none, or it cannot be read.
         NewerSchemaError: written by a newer version.
     """
     import duckdb
 
-    db = _open(out)
-    try:
-        statements = db.extract_statements(sql)
-        if len(statements) != 1:
-            raise UsageError(f"expected one SQL statement, got {len(statements)}", where=f"{out}/{CATALOG}")
-        cursor = db.execute(statements[0])
-        columns = tuple(str(column[0]) for column in cursor.description or ())
-    except duckdb.Error as error:
-        raise _bad_sql(error) from error
-    return columns, _rows(db)
-
-
-def _rows(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    import duckdb
-
-    with db:
-        try:
-            while rows := db.fetchmany(1000):
-                yield from rows
-        except duckdb.Error as error:
-            raise _bad_sql(error) from error
-
-
-def _bad_sql(error: Exception) -> UsageError:
-    todo = 'the tables: corpus catalog OUT "SHOW ALL TABLES"'
-    return UsageError(f"the query fails: {str(error).strip()}", todo=todo)
-
-
-def _open(out: Path) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    path = out / CATALOG
+    path = out / CATALOG_FILE
     if not path.is_file():
-        raise DatasetError("holds no catalog", where=str(out), todo="run corpus build; it writes one")
-    config: dict[str, Any] = {"enable_external_access": False, "lock_configuration": True}
+        raise DatasetError(
+            "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
+        )
     try:
-        db = duckdb.connect(str(path), read_only=True, config=config)
-        version = db.execute("SELECT version FROM schema_version").fetchone()
+        connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": False})
     except duckdb.Error as error:
-        todo = "run corpus build again; the catalog is rebuilt from the cache"
-        raise DatasetError(f"the catalog cannot be read: {error}", where=str(path), todo=todo) from error
-    if version and version[0] > CATALOG_VERSION:
-        db.close()
-        todo = "install a newer duplex-corpus"
-        raise NewerSchemaError(f"catalog version {version[0]}, this reads {CATALOG_VERSION}", todo=todo)
-    return db
+        todo = "run corpus build again; it rewrites catalog.duckdb"
+        raise DatasetError(
+            f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+        ) from error
+    with closing(connection):
+        connection.execute("SET lock_configuration = true")
+        _check_version(connection, path)
+        yield connection
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
+    try:
+        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
+    except duckdb.Error:
+        found = None
+    if found is None or found[0] != CATALOG_FORM:
+        raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
+    if found[1] > CATALOG_VERSION:
+        what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
+        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
+
+
+@contextmanager
+def query(out: Path, sql: str) -> Iterator[Answer]:
+    """What one SQL statement finds in the catalog; rows are fetched as they are asked for.
+
+    Raises:
+        UsageError: the statement is wrong, more than one, or would change something.
+        DatasetError: no catalog there.
+    """
+    import duckdb
+
+    with open_catalog(out) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise UsageError(f"expected one SQL statement, got {len(statements)}", where="corpus catalog")
+            connection.execute(statements[0])
+        except duckdb.Error as error:
+            raise _refused(error) from error
+        columns = tuple(column[0] for column in connection.description or ())
+        yield Answer(columns=columns, rows=_fetch(connection))
+
+
+def _fetch(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    import duckdb
+
+    try:
+        while rows := connection.fetchmany(_FETCH_ROWS):
+            yield from rows
+    except duckdb.Error as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> UsageError:
+    todo = 'tables and views: corpus catalog OUT "SHOW TABLES"'
+    return UsageError(f"the query failed: {_line(error)}", where="corpus catalog", todo=todo)
+
+
+def _line(error: Exception) -> str:
+    """DuckDB's message without the drawing of the statement below it."""
+    return " ".join(str(error).split("\n\nLINE")[0].split())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.catalog import RunFacts, write_catalog
+from corpus.pipeline.catalog_rows import CatalogEntry
 from corpus.pipeline.progress import Talk
+from corpus.pipeline.versions import all_versions
+from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
@@ -43,4 +47,40 @@ def publish(
         for cut in cuts
         if cut.segment is not None
     ]
-    return write_dataset(out, segments, settings=settings, config=config)
+    manifest = write_dataset(out, segments, settings=settings, config=config)
+    built = {cut.recording: cut.split for cut in cuts if cut.segment is not None}
+    write_catalog(out, _entries(annotated, built, cache), drops, _facts(manifest, settings))
+    return manifest
+
+
+def _entries(
+    annotated: Sequence[tuple[Identity, Annotated]], split: Mapping[str, str], cache: Cache
+) -> Iterator[CatalogEntry]:
+    """Every recording that has clips, read from the cache one at a time."""
+    from corpus.pipeline.annotate import conversation_of
+    from corpus.pipeline.cutting import recording_of
+    from corpus.pipeline.stages import decoded_of
+
+    for identity, done in annotated:
+        if identity.recording not in split:
+            continue
+        conversation = conversation_of(done, cache)
+        decoded = decoded_of(identity, cache.get("decode", str(done.decode)))
+        yield CatalogEntry(
+            recording=recording_of(identity, decoded, conversation),
+            conversation=conversation,
+            split=split[identity.recording],
+            sidecars=done.sidecars,
+        )
+
+
+def _facts(manifest: Manifest, settings: Settings) -> RunFacts:
+    return RunFacts(
+        config=manifest.config,
+        settings=settings,
+        settings_json=manifest.settings,
+        versions_json=to_json(all_versions()),
+        recordings=manifest.recordings,
+        clips=manifest.clips,
+        windows=manifest.windows,
+    )

@@ -1,68 +1,69 @@
-"""The numbers of a built dataset, from its catalog."""
+"""The numbers of a built dataset, from its catalog: hours, speech, overlap, floor, cues, drops.
+
+Pauses, gaps, overlaps and floor-transfer offsets are those of Heldner & Edlund (2010), see `flow`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from corpus.pipeline.catalog import query
-from corpus.pipeline.floor import floor_of, talking_us
+import numpy as np
+import numpy.typing as npt
+
+from corpus.pipeline.catalog import open_catalog
+from corpus.pipeline.flow import TransitionKind
+from corpus.pipeline.spread import Offsets, Spread, offsets, spread
 from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.conversation import Turn
-from corpus.schemas.dataset import SPLITS
 
-BIN_US = 100_000
-"""Width of a bar of the offset histogram."""
-FARTHEST_US = 3_000_000
-"""Offsets beyond this are counted in the outermost bars."""
+if TYPE_CHECKING:
+    import duckdb
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lengths:
-    """How many there are, and how long they are in microseconds; 0 where there is none."""
+class Floor:
+    """What lies between one speaker talking alone and the next (Heldner & Edlund 2010)."""
 
-    count: int
-    total_us: int
-    median_us: int
-    low_us: int
-    """First quartile."""
-    high_us: int
-    """Third quartile."""
+    units: int
+    """Inter-pausal units."""
+    unit: Spread
+    pauses: Spread
+    gaps: Spread
+    overlaps_between: Spread
+    overlaps_within: Spread
+    unclear: int
+    offsets: Offsets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetBar:
-    """Floor transfers with an offset in `[start_us, stop_us)`."""
+class Talk:
+    """How much is said. Shares are of the recordings' time."""
 
+    speech_us: int
+    """Time in which anybody talks."""
+    speech_share: float
+    overlap_us: int
+    """Time in which two or more talk."""
+    overlap_share: float
+    overlap_of_speech: float
+    turns: int
+    words: int
+    words_without_time: int
+    words_per_minute: float | None
+    """Of talking time, over the speakers who have words; None without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongestMonologue:
+    """The longest stretch in which one speaker is heard and nobody else, pauses included."""
+
+    uri: str
+    speaker: str
     start_us: int
     stop_us: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorStats:
-    """Turn-taking in the sense of Heldner and Edlund (2010); `pipeline/floor.py` has the definitions."""
-
-    units: Lengths
-    pauses: Lengths
-    gaps: Lengths
-    overlaps_between: Lengths
-    overlaps_within: Lengths
-    offsets: Lengths
-    offset_bars: tuple[OffsetBar, ...]
-    unclear: int
-    longest_monologue_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitCount:
-    split: str
-    recordings: int
-    clips: int
-    windows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,177 +76,232 @@ class CueCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropCount:
-    stage: str
+    """Drops of one kind and reason."""
+
     kind: str
+    stage: str
     code: str
-    items: int
-    count: int
+    drops: int
+    things: int
+    """What the drops stand for together: words, lines, samples."""
+    example: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipLength:
+class SplitCount:
+    split: str
+    recordings: int
+    clips: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCount:
+    """How many clips have this many windows."""
+
     windows: int
     clips: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpeakerTime:
-    recording: str
-    uri: str
-    speaker: str
-    turns: int
-    words: int
-    speech_us: int
+class Named:
+    """A name and how often it occurs."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Shares of all frames of all channels, weighted by clip length."""
+
+    unreliable_share: float
+    separated_share: float
+    padded_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What a dataset holds."""
+    """A dataset in numbers."""
 
+    config: str
     recordings: int
     recorded_us: int
     clips: int
     windows: int
     written_us: int
-    """Windows times 200 ms: what a model sees."""
+    """Time the windows cover."""
+    bytes: int
+    """Of the shards' clips."""
+    speakers: int
+    """Voices, counted in each recording."""
+    named_people: int
+    """Different people known by name over all recordings."""
     windows_with_picture: int
-    speech_us: int
-    """Anybody talks."""
-    overlap_us: int
-    """Two or more talk."""
-    words: int
-    words_without_time: int
-    words_per_minute: float
-    """Words by the minutes in which their speakers talk; 0 without speech."""
-    speech_share: float
-    """Speech by the recorded time."""
-    overlap_share: float
-    """Overlap by the speech."""
+    recordings_with_sidecars: int
+    talk: Talk
+    floor: Floor
+    longest_monologue: LongestMonologue | None
     splits: tuple[SplitCount, ...]
-    speakers: tuple[SpeakerTime, ...]
+    clip_lengths: tuple[LengthCount, ...]
+    """From the longest down, the ten most frequent lengths."""
     cues: tuple[CueCount, ...]
+    events: tuple[Named, ...]
+    oddities: tuple[Named, ...]
     drops: tuple[DropCount, ...]
-    clip_lengths: tuple[ClipLength, ...]
-    floor: FloorStats
+    """Faults first."""
+    quality: Quality
+
+    @property
+    def hours(self) -> float:
+        return self.written_us / 3.6e9
 
 
-def stats(out: Path) -> Stats:
-    """The numbers of the dataset at OUT; raises DatasetError where it has no catalog."""
-    speech_us, overlap_us, floor = _talk(out)
-    speakers = tuple(SpeakerTime(**row) for row in _table(out, _SPEAKERS))
-    words, untimed = _row(out, "SELECT count(*), count(*) FILTER (start_us IS NULL) FROM words")
-    recordings, recorded_us = _row(
-        out, "SELECT count(*), coalesce(sum(duration_us), 0)::BIGINT FROM recordings"
+def dataset_stats(out: Path) -> Stats:
+    """The numbers of the dataset at `out`.
+
+    Raises:
+        DatasetError: no catalog there.
+    """
+    with open_catalog(out) as connection:
+        return _stats(connection)
+
+
+def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
+    config = _one(db, "SELECT run_id FROM runs")[0]
+    recordings, recorded_us, beside = _one(
+        db, "SELECT count(*), sum(duration_us), count(*) FILTER (len(sidecars) > 0) FROM recordings"
     )
-    clips, windows, pictures = _row(
-        out,
-        "SELECT count(*), coalesce(sum(windows), 0)::BIGINT, coalesce(sum(pictures), 0)::BIGINT FROM clips",
+    clips, windows, size, pictures = _one(
+        db, "SELECT count(*), sum(windows), sum(size), sum(pictures) FROM clips"
     )
-    minutes = sum(s.speech_us for s in speakers) / 60e6
+    speakers, named = _one(db, "SELECT count(*), count(DISTINCT speaker) FILTER (named) FROM speakers")
     return Stats(
+        config=config,
         recordings=recordings,
         recorded_us=recorded_us,
         clips=clips,
         windows=windows,
         written_us=windows * WINDOW_US,
-        windows_with_picture=pictures,
-        speech_us=speech_us,
-        overlap_us=overlap_us,
-        words=words,
-        words_without_time=untimed,
-        words_per_minute=round(words / minutes, 1) if minutes else 0.0,
-        speech_share=speech_us / recorded_us if recorded_us else 0.0,
-        overlap_share=overlap_us / speech_us if speech_us else 0.0,
-        splits=_splits(out),
+        bytes=size,
         speakers=speakers,
-        cues=tuple(CueCount(**row) for row in _table(out, _CUES)),
-        drops=tuple(DropCount(**row) for row in _table(out, _DROPS)),
-        clip_lengths=tuple(ClipLength(**row) for row in _table(out, _LENGTHS)),
-        floor=floor,
+        named_people=named,
+        windows_with_picture=pictures,
+        recordings_with_sidecars=beside,
+        talk=_talk(db, recorded_us),
+        floor=_floor(db),
+        longest_monologue=_longest(db),
+        splits=_splits(db),
+        clip_lengths=_clip_lengths(db),
+        cues=_rows(
+            db,
+            CueCount,
+            "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
+            "FROM cue_counts GROUP BY label, kind ORDER BY label, kind",
+        ),
+        events=_named(db, "SELECT label, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"),
+        oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
+        drops=_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
+        quality=_quality(db),
     )
 
 
-_SPEAKERS = """
-SELECT recording_id AS recording, uri, speaker, turns, coalesce(n, 0)::BIGINT AS words, speech_us
-FROM speech_by_speaker JOIN recordings USING (recording_id)
-LEFT JOIN (SELECT recording_id, speaker, count(*) AS n FROM words GROUP BY ALL) USING (recording_id, speaker)
-ORDER BY uri, recording, list_position(speakers, speaker)
-"""
-_CUES = """
-SELECT label::VARCHAR AS label, kind, count(*) AS count, sum(stop_us - start_us)::BIGINT AS total_us
-FROM cues GROUP BY ALL ORDER BY label, kind
-"""
-_DROPS = """
-SELECT stage, kind::VARCHAR AS kind, code, count(DISTINCT item) AS items, sum(count)::BIGINT AS count
-FROM drops GROUP BY ALL ORDER BY kind, items DESC, stage, code
-"""
-_LENGTHS = "SELECT windows, count(*) AS clips FROM clips GROUP BY windows ORDER BY windows"
-_SPLITS = """
-SELECT split, count(DISTINCT recording_id) AS recordings, count(*) AS clips, sum(windows)::BIGINT AS windows
-FROM clips GROUP BY split
-"""
+def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The one row of an aggregate; sums over nothing are 0."""
+    row = db.execute(sql).fetchone() or ()
+    return tuple(0 if value is None else value for value in row)
 
 
-def _splits(out: Path) -> tuple[SplitCount, ...]:
-    found = {row["split"]: SplitCount(**row) for row in _table(out, _SPLITS)}
-    empty = {name: SplitCount(split=name, recordings=0, clips=0, windows=0) for name in SPLITS}
-    return tuple({**empty, **found}.values())
+def _rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
+    """Rows as `cls`, whose fields are the columns' names."""
+    found = db.execute(sql)
+    names = [column[0] for column in found.description or ()]
+    return tuple(cls(**dict(zip(names, row, strict=True))) for row in found.fetchall())
 
 
-def _talk(out: Path) -> tuple[int, int, FloorStats]:
-    """Everything that needs the turns, one recording after another."""
-    speech = overlap = unclear = longest = 0
-    lengths: dict[str, list[int]] = {name: [] for name in _LISTS}
-    for turns in _turns(out):
-        talk_us, both_us = talking_us(turns)
-        floor = floor_of(turns)
-        speech, overlap = speech + talk_us, overlap + both_us
-        unclear, longest = unclear + floor.unclear, max(longest, floor.longest_monologue_us)
-        for name in _LISTS:
-            lengths[name] += getattr(floor, f"{name}_us")
-    found = FloorStats(
-        **{name: lengths_of(values) for name, values in lengths.items()},
-        offset_bars=offset_bars(lengths["offsets"]),
-        unclear=unclear,
-        longest_monologue_us=longest,
-    )
-    return speech, overlap, found
+def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Named, ...]:
+    return tuple(Named(name=name, count=count) for name, count in db.execute(sql).fetchall())
 
 
-_LISTS = ("units", "pauses", "gaps", "overlaps_between", "overlaps_within", "offsets")
-
-
-def _turns(out: Path) -> Iterator[list[Turn]]:
-    _, rows = query(out, "SELECT recording_id, speaker, start_us, stop_us FROM turns ORDER BY ALL")
-    for _, group in groupby(rows, key=lambda row: row[0]):
-        yield [Turn(speaker=who, start_us=start_us, stop_us=stop_us) for _, who, start_us, stop_us in group]
-
-
-def lengths_of(values: Sequence[int]) -> Lengths:
-    """Median and quartiles, each the value at or below which at least that share lies."""
-    ranked = sorted(values)
-    low, median, high = (ranked[-(-len(ranked) * q // 4) - 1] if ranked else 0 for q in (1, 2, 3))
-    return Lengths(count=len(ranked), total_us=sum(ranked), median_us=median, low_us=low, high_us=high)
-
-
-def offset_bars(offsets_us: Sequence[int]) -> tuple[OffsetBar, ...]:
-    """A bar for every BIN_US from -FARTHEST_US to FARTHEST_US; what lies beyond is in the outermost."""
-    bars = [0] * (2 * FARTHEST_US // BIN_US)
-    for offset_us in offsets_us:
-        place = (offset_us + FARTHEST_US) // BIN_US
-        bars[min(max(place, 0), len(bars) - 1)] += 1
-    starts = range(-FARTHEST_US, FARTHEST_US, BIN_US)
-    return tuple(
-        OffsetBar(start_us=start_us, stop_us=start_us + BIN_US, count=count)
-        for start_us, count in zip(starts, bars, strict=True)
+def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> Talk:
+    speech_us, overlap_us = _one(db, "SELECT sum(speech_us), sum(overlap_us) FROM recordings")
+    words, timeless = _one(db, "SELECT count(*), count(*) FILTER (start_us IS NULL) FROM words")
+    spoken, spoken_us = _one(db, "SELECT sum(words), sum(speech_us) FROM speakers WHERE words > 0")
+    return Talk(
+        speech_us=speech_us,
+        speech_share=share(speech_us, recorded_us),
+        overlap_us=overlap_us,
+        overlap_share=share(overlap_us, recorded_us),
+        overlap_of_speech=share(overlap_us, speech_us),
+        turns=_one(db, "SELECT count(*) FROM turns")[0],
+        words=words,
+        words_without_time=timeless,
+        words_per_minute=words_per_minute(spoken, spoken_us),
     )
 
 
-def _table(out: Path, sql: str) -> Iterator[dict[str, Any]]:
-    columns, rows = query(out, sql)
-    return (dict(zip(columns, row, strict=True)) for row in rows)
+def share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
-def _row(out: Path, sql: str) -> tuple[int, ...]:
-    (row,) = query(out, sql)[1]
-    return tuple(row)
+def words_per_minute(words: int, talking_us: int) -> float | None:
+    return words * 60e6 / talking_us if words and talking_us else None
+
+
+def _floor(db: duckdb.DuckDBPyConnection) -> Floor:
+    lengths = {kind: _lengths(db, f"transitions WHERE kind = '{kind}'") for kind in get_args(TransitionKind)}
+    units = _lengths(db, "units")
+    return Floor(
+        units=len(units),
+        unit=spread(units),
+        pauses=spread(lengths["pause"]),
+        gaps=spread(lengths["gap"]),
+        overlaps_between=spread(lengths["overlap_between"]),
+        overlaps_within=spread(lengths["overlap_within"]),
+        unclear=len(lengths["unclear"]),
+        offsets=offsets(np.concatenate([lengths["gap"], -lengths["overlap_between"]])),
+    )
+
+
+def _lengths(db: duckdb.DuckDBPyConnection, source: str) -> npt.NDArray[np.int64]:
+    """As an array: millions of them take eight bytes each."""
+    found = db.execute(f"SELECT stop_us - start_us AS length_us FROM {source}").fetchnumpy()
+    return np.asarray(found["length_us"], np.int64)
+
+
+def _longest(db: duckdb.DuckDBPyConnection) -> LongestMonologue | None:
+    found = _rows(
+        db,
+        LongestMonologue,
+        "SELECT uri, monologue_speaker AS speaker, monologue_start_us AS start_us, "
+        "monologue_stop_us AS stop_us FROM recordings WHERE monologue_speaker IS NOT NULL "
+        "ORDER BY stop_us - start_us DESC, uri LIMIT 1",
+    )
+    return found[0] if found else None
+
+
+def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:
+    return _rows(
+        db,
+        SplitCount,
+        "SELECT split, count(DISTINCT recording_id) AS recordings, count(*) AS clips, "
+        "sum(windows)::BIGINT AS windows FROM clips GROUP BY split ORDER BY split::split_name",
+    )
+
+
+def _clip_lengths(db: duckdb.DuckDBPyConnection) -> tuple[LengthCount, ...]:
+    return _rows(
+        db,
+        LengthCount,
+        "FROM (SELECT windows, count(*) AS clips FROM clips GROUP BY windows "
+        "ORDER BY clips DESC, windows DESC LIMIT 10) ORDER BY windows DESC",
+    )
+
+
+def _quality(db: duckdb.DuckDBPyConnection) -> Quality:
+    shares = ", ".join(
+        f"sum({name} * windows * (len(speakers) + 1)) / sum(windows * (len(speakers) + 1))"
+        for name in ("unreliable_share", "separated_share", "padded_share")
+    )
+    unreliable, separated, padded = _one(db, f"SELECT {shares} FROM clips")
+    return Quality(unreliable_share=unreliable, separated_share=separated, padded_share=padded)

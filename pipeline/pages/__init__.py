@@ -1,1 +1,0 @@
-"""Pages for people: self-contained HTML, nothing fetched, every text from outside escaped."""
