@@ -50,6 +50,8 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except SystemExit as ended:  # typer's own answer to a closed pipe is exit code 1
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except BrokenPipeError:  # whoever read our output has seen enough, as in `corpus plan … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
