@@ -99,3 +99,31 @@ def stats(
         show.json_line(found)
     else:
         show.data("\n".join(show.one_line(line) for line in stats_text(found)))
+
+
+def inspect(
+    out: Built,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A clip, or how its key begins.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the clip's head, write no page.")] = False,
+) -> None:
+    """Write a clip as one HTML page to see and hear; the first clip without a key.
+
+    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line.
+
+    Examples:
+
+      corpus inspect dataset
+
+      corpus inspect dataset 3f2a90c1b7d04e5a8c1f-0000150 --page clip.html
+    """
+    from corpus.pipeline.inspect import find_clip, write_page
+
+    clip = find_clip(out, key)
+    if as_json:
+        show.json_line(clip.json)
+        return
+    path = page or Path(f"{clip.key}.html")
+    write_page(clip, path)
+    show.data(str(path))
+    show.talk("open it in a browser; space plays")

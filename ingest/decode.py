@@ -6,6 +6,7 @@ One pass over each file feeds all its chosen streams; memory does not depend on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -96,7 +97,7 @@ def _pass(
     progress: Progress | None,
 ) -> None:
     where = plan.source.path.name
-    with open_media(plan.source.path) as container:
+    with ExitStack() as open_files, open_media(plan.source.path) as container:
         heads = {h.index: h for h in stream_heads(container) if h.index in plan.heads}
         for index, head in heads.items():
             head.first = plan.heads[index].first
@@ -109,8 +110,10 @@ def _pass(
             one_core(head.stream)
             if head.kind == "audio":
                 sounds[head.index] = _sound(number, head, plan, out, settings, state, restarts)
+                open_files.callback(sounds[head.index].close)
             else:
                 moving = _moving(head, plan, out, settings, state, observers, restarts)
+                open_files.callback(moving.close)
         log = _run(container, where, sounds, moving, plan, progress)
         for sound in sounds.values():
             sound.finish()

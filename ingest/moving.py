@@ -87,6 +87,10 @@ class PictureTrack:
             self._waiting = None
         self._picker.finish(self.end_us)
 
+    def close(self) -> None:
+        """Close the file, also where decoding was broken off."""
+        self._picker.close()
+
     def _us(self, time: int) -> int:
         """Microseconds, rounded half up."""
         return (2 * US * time + self._per_second) // (2 * self._per_second)

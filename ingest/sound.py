@@ -140,10 +140,14 @@ class SoundTrack:
     def finish(self) -> None:
         """Place what is left and close the files."""
         self._finish_clock()
-        for file in self._files:
-            file.close()
+        self.close()
         if self._stop is not None and self.extents:
             self._trim(self._stop - self._zero)
+
+    def close(self) -> None:
+        """Close the files, also where decoding was broken off."""
+        for file in self._files:
+            file.close()
 
     def _trim(self, stop: Fraction) -> None:
         excess = self.end - stop

@@ -10,6 +10,8 @@ from corpus.pipeline.cache import Cache
 from corpus.pipeline.catalog import RunFacts, write_catalog
 from corpus.pipeline.catalog_rows import CatalogEntry
 from corpus.pipeline.progress import Talk
+from corpus.pipeline.report import write_report
+from corpus.pipeline.stats import dataset_stats
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import Manifest
@@ -50,6 +52,7 @@ def publish(
     manifest = write_dataset(out, segments, settings=settings, config=config)
     built = {cut.recording: cut.split for cut in cuts if cut.segment is not None}
     write_catalog(out, _entries(annotated, built, cache), drops, _facts(manifest, settings))
+    write_report(out, dataset_stats(out))
     return manifest
 
 

@@ -25,7 +25,7 @@ ROWS = 24
 
 LARGEST = (1 << BITS) - 1
 _SEGMENTS = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
-"""The segments lit for each digit, as a seven-segment display names them: a on top, clockwise, g across."""
+"""The segments lit for each digit, on a seven-segment display: a on top, then clockwise, g across."""
 
 
 def cells_of(number: int) -> tuple[bool, ...]:

@@ -193,7 +193,7 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         longest_monologue=_longest(db),
         splits=_splits(db),
         clip_lengths=_clip_lengths(db),
-        cues=_rows(
+        cues=read_rows(
             db,
             CueCount,
             "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
@@ -201,7 +201,7 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         ),
         events=_named(db, "SELECT label, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"),
         oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
-        drops=_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
+        drops=read_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
         quality=_quality(db),
     )
 
@@ -212,7 +212,7 @@ def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
     return tuple(0 if value is None else value for value in row)
 
 
-def _rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
+def read_rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
     """Rows as `cls`, whose fields are the columns' names."""
     found = db.execute(sql)
     names = [column[0] for column in found.description or ()]
@@ -270,7 +270,7 @@ def _lengths(db: duckdb.DuckDBPyConnection, source: str) -> npt.NDArray[np.int64
 
 
 def _longest(db: duckdb.DuckDBPyConnection) -> LongestMonologue | None:
-    found = _rows(
+    found = read_rows(
         db,
         LongestMonologue,
         "SELECT uri, monologue_speaker AS speaker, monologue_start_us AS start_us, "
@@ -281,7 +281,7 @@ def _longest(db: duckdb.DuckDBPyConnection) -> LongestMonologue | None:
 
 
 def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:
-    return _rows(
+    return read_rows(
         db,
         SplitCount,
         "SELECT split, count(DISTINCT recording_id) AS recordings, count(*) AS clips, "
@@ -290,7 +290,7 @@ def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:
 
 
 def _clip_lengths(db: duckdb.DuckDBPyConnection) -> tuple[LengthCount, ...]:
-    return _rows(
+    return read_rows(
         db,
         LengthCount,
         "FROM (SELECT windows, count(*) AS clips FROM clips GROUP BY windows "

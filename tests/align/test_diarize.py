@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from corpus.align import diarize
-from corpus.align.diarize import Stretch, in_order_of_speech, open_diarizer, split, together
+from corpus.align.diarize import Stretch, in_order_of_speech, open_diarizer, split, together, without_flicker
 from corpus.align.linking import Voice, link
 from corpus.align.pyannote_pipeline import Found
 from corpus.schemas.artifacts import Segment
@@ -98,6 +98,16 @@ def test_a_turn_over_the_seam_is_one_turn() -> None:
         Turn(speaker="S2", start_us=9 * SECOND, stop_us=13 * SECOND),
         Turn(speaker="S1", start_us=14 * SECOND, stop_us=15 * SECOND),
     ]
+
+
+def test_slivers_go_to_the_turn_they_touch() -> None:
+    def turn(speaker: str, start_ms: int, stop_ms: int) -> Turn:
+        return Turn(speaker=speaker, start_us=start_ms * 1000, stop_us=stop_ms * 1000)
+
+    turns = [turn("a", 0, 17), turn("b", 17, 500), turn("a", 500, 530), turn("a", 900, 920)]
+    assert without_flicker(turns) == [turn("b", 0, 530), turn("a", 900, 920)]
+    long = [turn("a", 0, 400), turn("b", 400, 900)]
+    assert without_flicker(long) == long
 
 
 def test_speakers_are_named_in_order_of_first_speech() -> None:

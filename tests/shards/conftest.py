@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -186,7 +187,7 @@ def make(
 
 
 def cut_made(
-    made: Made, out: Path, *, split: str = "train", windows: int = 10
+    made: Made, out: Path, *, split: str = "train", windows: int = 10, frames: Literal[8, 16] = 8
 ) -> tuple[SegmentRef, list[Drop]]:
     out.mkdir(parents=True)
     drops = cut(
@@ -197,7 +198,7 @@ def cut_made(
         made.voices,
         made.voices_dir,
         split=split,
-        settings=ClipSettings(windows_per_clip=windows),
+        settings=ClipSettings(windows_per_clip=windows, frames_per_window=frames),
         config="c" * 64,
         out=out,
     )
@@ -206,10 +207,16 @@ def cut_made(
 
 
 def make_and_cut(
-    folder: Path, name: str = "talk", *, split: str = "train", windows: int = 10, **options: object
+    folder: Path,
+    name: str = "talk",
+    *,
+    split: str = "train",
+    windows: int = 10,
+    frames: Literal[8, 16] = 8,
+    **options: object,
 ) -> tuple[SegmentRef, list[Drop]]:
     made = make(folder / "made", name, **options)  # type: ignore[arg-type]
-    return cut_made(made, folder / "cut" / name, split=split, windows=windows)
+    return cut_made(made, folder / "cut" / name, split=split, windows=windows, frames=frames)
 
 
 @pytest.fixture(scope="session", autouse=True)
