@@ -24,7 +24,10 @@ VERSION = "channels_vad/1"
 MIN_SILENCE_MS = 200
 """A shorter silence stays inside a turn: the bridge of an inter-pausal unit."""
 MIN_SPEECH_MS = 60
-SPEECH_PAD_MS = 30
+SPEECH_PAD_MS = 60
+THRESHOLD = 0.35
+"""Of the network's probability. Its own 0.5 with a pad of 30 ms misses 25 s of the 119 s of speech in seven
+AMI clips; this and the longer pad miss 18 s, for 1.8 s more of false speech."""
 
 
 def open_channels_vad(settings: DiarizeSettings, speakers: Sequence[str]) -> Diarizer:
@@ -41,7 +44,7 @@ def open_channels_vad(settings: DiarizeSettings, speakers: Sequence[str]) -> Dia
 class _ChannelsVad:
     def __init__(self, settings: DiarizeSettings, speakers: tuple[str, ...]) -> None:
         libraries = [f"{name}={version(name)}" for name in ("faster-whisper", "onnxruntime", "numpy")]
-        thresholds = [MIN_SILENCE_MS, MIN_SPEECH_MS, SPEECH_PAD_MS]
+        thresholds: list[float] = [THRESHOLD, MIN_SILENCE_MS, MIN_SPEECH_MS, SPEECH_PAD_MS]
         self.key = digest([VERSION, thresholds, libraries, list(speakers), settings.threads])
         self._speakers = speakers
 
@@ -65,6 +68,7 @@ def _speech_of(pcm: Pcm, channel: int, stretch: Stretch) -> Iterator[Span]:
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(
+        threshold=THRESHOLD,
         min_silence_duration_ms=MIN_SILENCE_MS,
         min_speech_duration_ms=MIN_SPEECH_MS,
         speech_pad_ms=SPEECH_PAD_MS,

@@ -31,6 +31,7 @@ from corpus.schemas.errors import FormatError, NewerSchemaError, SidecarError
 from corpus.schemas.span import Span
 
 Item = TypeVar("Item", Turn, Word, Cue, Event)
+DURATION_TOLERANCE_US = 1_000_000
 PARTS = ("turns", "words", "cues", "events", "speakers")
 
 
@@ -126,6 +127,8 @@ class _Reader:
             raise LineError("malformed", "has no times")
         elif kind is Cue:
             self._complete_cue(plain)
+        elif kind is Event and isinstance(plain.get("payload"), dict):
+            plain["payload"] = _json(plain["payload"])
         if span is not None:
             plain["start_us"], plain["stop_us"] = span.start_us, span.stop_us
         item = from_plain(kind, self._known(kind, plain, place))
@@ -138,6 +141,13 @@ class _Reader:
         for name in sorted(plain.keys() - names):
             self.ignored[(place.partition("[")[0], name)] += 1
         return {name: value for name, value in plain.items() if name in names}
+
+    def compare_duration(self, told_us: object) -> None:
+        """Flag a file that seems to be of another recording; its times are used all the same."""
+        if isinstance(told_us, int) and abs(told_us - self.duration_us) > DURATION_TOLERANCE_US:
+            lengths = f"{told_us / 1e6:.3f} s long, the media is {self.duration_us / 1e6:.3f} s"
+            reason = f"says that the recording is {lengths}; check that it belongs to it"
+            self.drops.append(drop_at(self.file, "duration_differs", reason, "trim"))
 
     def all_drops(self) -> list[Drop]:
         """The Drops, and one for each field that the form does not know."""
@@ -249,6 +259,14 @@ def _names(plain: dict[str, Any], file: str) -> tuple[str, ...]:
     return tuple(listed)
 
 
+def _named(plain: dict[str, Any], speakers: tuple[str, ...], file: str) -> tuple[str, ...]:
+    """Those the file says are people known beyond this recording."""
+    named = plain.get("named_speakers") or []
+    if not isinstance(named, list) or not set(map(str, named)) <= set(speakers):
+        raise SidecarError("named_speakers must be some of the file's speakers", where=file)
+    return tuple(str(name) for name in named)
+
+
 def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for part in ("turns", "words"):
@@ -270,12 +288,14 @@ def read_conversation(path: Path, duration_us: int) -> tuple[Annotation | None, 
     source = plain["source"] if isinstance(plain.get("source"), str) else path.name
     stored = words if isinstance(words, list) else []
     reader = _Reader(path.name, duration_us, set(speakers), stored, [], source)
+    reader.compare_duration(plain.get("duration_us"))
     annotation = Annotation(
         turns=reader.items(Turn, "turns", plain["turns"]) if plain.get("turns") is not None else None,
         words=reader.items(Word, "words", words) if words is not None else None,
         cues=reader.items(Cue, "cues", plain.get("cues") or []),
         events=reader.items(Event, "events", plain.get("events") or []),
         speakers=speakers,
+        named_speakers=_named(plain, speakers, path.name),
         used=(path.name,),
     )
     extra = (*reader.sounds(plain.get("sounds")), *reader.unscored(plain.get("unscored")))

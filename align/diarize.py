@@ -34,7 +34,7 @@ from corpus.schemas.errors import SettingsError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings
 
-VERSION = "diarize/1"
+VERSION = "diarize/2"
 MODEL_RATE_HZ = 16_000
 STRETCH_S = 600
 LONGEST_STRETCH_S = 900
@@ -43,6 +43,9 @@ MARGIN_S = 10
 """Context on either side of a stretch: the network's own window."""
 JOIN_US = 50_000
 """A turn that a stretch's end cut in two is joined again over at most this."""
+
+FLICKER_US = 40_000
+"""Two frames of the network are 34 ms; nobody says anything in that."""
 
 PYANNOTE_PREFIX = "pyannote:"
 
@@ -163,8 +166,8 @@ def together(
     ]
     if len(stretches) > 1:
         names = _linked(local, found, at_least, at_most)
-        local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local])
-    return in_order_of_speech(local)
+        local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local], JOIN_US)
+    return in_order_of_speech(_joined(without_flicker(local), 0))
 
 
 def _turns_of(place: int, stretch: Stretch, found: Found, rate_hz: int) -> list[Turn]:
@@ -197,19 +200,41 @@ def _voice(name: str, found: Sequence[Found], talk_us: int) -> Voice:
     return Voice(int(place), label, found[int(place)].centroids.get(label), talk_us)
 
 
-def _joined(turns: Sequence[Turn]) -> list[Turn]:
-    """Turns of one speaker that touch or overlap are one."""
+def _joined(turns: Sequence[Turn], over_us: int) -> list[Turn]:
+    """Turns of one speaker that overlap or are at most `over_us` apart are one."""
     joined: list[Turn] = []
     last: dict[str, int] = {}
     for turn in sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us)):
         place = last.get(turn.speaker)
-        if place is not None and turn.start_us - joined[place].stop_us <= JOIN_US:
+        if place is not None and turn.start_us - joined[place].stop_us <= over_us:
             stop_us = max(joined[place].stop_us, turn.stop_us)
             joined[place] = replace(joined[place], stop_us=stop_us)
         else:
             last[turn.speaker] = len(joined)
             joined.append(turn)
     return joined
+
+
+def without_flicker(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without slivers at another speaker's edge: these are given to the turn they touch.
+
+    Where the networks waver between two voices, a frame or two goes to the wrong one.
+    """
+    kept = [turn for turn in turns if turn.span.duration_us >= FLICKER_US]
+    starts = {turn.start_us: place for place, turn in enumerate(kept)}
+    stops = {turn.stop_us: place for place, turn in enumerate(kept)}
+    for turn in sorted(turns, key=lambda turn: turn.start_us):
+        if turn.span.duration_us >= FLICKER_US:
+            continue
+        if turn.stop_us in starts:
+            place = starts[turn.stop_us]
+            kept[place] = replace(kept[place], start_us=turn.start_us)
+        elif turn.start_us in stops:
+            place = stops[turn.start_us]
+            kept[place] = replace(kept[place], stop_us=turn.stop_us)
+        else:
+            kept.append(turn)
+    return kept
 
 
 def in_order_of_speech(turns: Sequence[Turn]) -> list[Turn]:

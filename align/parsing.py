@@ -64,6 +64,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         SidecarError: it cannot be read, or is larger than 512 MiB.
     """
+    if path.exists() and not path.is_file():
+        raise SidecarError("is not a file", where=path.name)
     try:
         with path.open("rb") as file:
             data = file.read(LONGEST_FILE_BYTES + 1)

@@ -40,8 +40,8 @@ SKIPPED_SILENCE_US = 20_000_000
 LONGEST_STRETCH_US = 300_000_000
 CUT_WITHIN_US = 120_000_000
 """A long stretch is cut at the longest silence in this last part of it."""
-NO_REPEAT_TOKENS = 10
-"""The decoder does not say the same ten tokens twice in 30 s, which stops most loops."""
+NO_REPEAT_TOKENS = 6
+"""The decoder does not say the same six tokens twice in 30 s, which stops most loops."""
 
 
 class Transcriber(Protocol):

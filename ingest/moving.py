@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import lcm
 from typing import Protocol
 
 import av
 
 from corpus.ingest.pictures import PicturePicker
 from corpus.ingest.timeline import Restarts
-from corpus.schemas.clock import US, round_half_up
+from corpus.schemas.clock import US
 
 LEAP = Fraction(1)
 """A jump backward by more is a restart; a jump forward by more must be confirmed by the next stamp."""
@@ -30,6 +31,7 @@ class PictureTrack:
         picker: PicturePicker,
         observers: Sequence[FrameObserver],
         *,
+        tick: Fraction,
         zero: Fraction,
         nominal: Fraction,
         aspect: Fraction,
@@ -37,21 +39,27 @@ class PictureTrack:
         restarts: Restarts,
         stream: int,
     ) -> None:
-        """`zero`: the stream's time that is the recording's zero; `nominal`: usual seconds per frame."""
+        """`tick`: the stream's time base; `zero`: its time that is the recording's zero; `nominal`:
+        usual seconds per frame."""
         self._picker = picker
         self._observers = observers
-        self._zero = zero
-        self._nominal = nominal
+        # Times are whole units in which stamps and zero are exact, and microseconds nearly so.
+        self._per_second = lcm(tick.denominator, zero.denominator, US)
+        self._tick = int(tick * self._per_second)
+        self._zero = int(zero * self._per_second)
+        self._leap = int(LEAP * self._per_second)
+        self._nominal = round(nominal * self._per_second)
+        self._longest = longest_gap_us * self._per_second // US
         self._aspect = aspect
         self._longest_gap_us = longest_gap_us
         self._restarts = restarts
         self._stream = stream
         self._jumps = 0
-        self._shift = Fraction(0)
-        self._waiting: tuple[av.VideoFrame, Fraction | None] | None = None
-        self._last: Fraction | None = None
+        self._shift = 0
+        self._waiting: tuple[av.VideoFrame, int | None] | None = None
+        self._last: int | None = None
         self._last_us = 0
-        self._last_duration = Fraction(0)
+        self._last_duration = 0
         self.first_us: int | None = None
         self.end_us = 0
         self.frames = 0
@@ -64,34 +72,39 @@ class PictureTrack:
         self.holes_us: list[tuple[int, int]] = []
         """(start, stop) without a new picture for over a second, the first hundred."""
 
-    def push(self, frame: av.VideoFrame, tick: Fraction) -> None:
+    def push(self, frame: av.VideoFrame) -> None:
         """Take the next decoded frame. One frame waits, until the stamp after it is seen."""
         stamp = frame.pts if frame.pts is not None else frame.dts
-        time = None if stamp is None else stamp * tick
+        time = None if stamp is None else stamp * self._tick
         if self._waiting is not None:
-            self._settle(*self._waiting, time, tick)
+            self._settle(*self._waiting, time)
         self._waiting = (frame, time)
 
-    def finish(self, tick: Fraction) -> None:
+    def finish(self) -> None:
         """The stream has ended: the last picture is shown for its own duration."""
         if self._waiting is not None:
-            self._settle(*self._waiting, None, tick)
+            self._settle(*self._waiting, None)
             self._waiting = None
         self._picker.finish(self.end_us)
 
-    def _settle(
-        self, frame: av.VideoFrame, stamp: Fraction | None, following: Fraction | None, tick: Fraction
-    ) -> None:
+    def close(self) -> None:
+        """Close the file, also where decoding was broken off."""
+        self._picker.close()
+
+    def _us(self, time: int) -> int:
+        """Microseconds, rounded half up."""
+        return (2 * US * time + self._per_second) // (2 * self._per_second)
+
+    def _settle(self, frame: av.VideoFrame, stamp: int | None, following: int | None) -> None:
         time = self._time(stamp, following)
         if self._last is not None and time < self._last:
             self.out_of_order += 1
             return
-        duration = frame.duration * tick
-        longest = Fraction(self._longest_gap_us, US)
-        self._last_duration = duration if 0 < duration <= longest else self._nominal
+        duration = frame.duration * self._tick
+        self._last_duration = duration if 0 < duration <= self._longest else self._nominal
         self._last = time
-        self._restarts.stand(self._stream, time + self._last_duration)
-        time_us = round_half_up((time - self._zero) * US)
+        self._restarts.stand(self._stream, time + self._last_duration, self._per_second)
+        time_us = self._us(time - self._zero)
         if time_us < 0:
             self.before_zero += 1
             time_us = 0
@@ -100,26 +113,32 @@ class PictureTrack:
             observer(frame, time_us)
         self._picker.push(frame, time_us, self._aspect)
 
-    def _time(self, stamp: Fraction | None, following: Fraction | None) -> Fraction:
-        """A frame's time after restarts, in the stream's seconds; a wild stamp goes on by duration."""
+    def _time(self, stamp: int | None, following: int | None) -> int:
+        """A frame's time after restarts; a wild stamp goes on by duration."""
         if self._last is None:
-            return stamp if stamp is not None else Fraction(0)
+            return stamp if stamp is not None else 0
         by_count = self._last + self._last_duration
         if stamp is None:
             return by_count
         time = stamp + self._shift
-        confirmed = following is None or abs(following - stamp) <= LEAP
-        back_again = following is not None and abs(following + self._shift - by_count) <= LEAP
-        if time < self._last - LEAP and (confirmed or not back_again):
-            self._shift = self._restarts.jump(self._stream, self._jumps, stamp)
-            self._jumps += 1
-            time = stamp + self._shift
-            self.restarts_us.append(round_half_up((time - self._zero) * US))
-            # Another stream decided the shift: this one may overlap its own end by a little.
-            return max(time, self._last)
-        if abs(time - by_count) > LEAP and back_again and not confirmed:
+        if abs(time - by_count) <= self._leap:
+            return time
+        confirmed = following is None or abs(following - stamp) <= self._leap
+        back_again = following is not None and abs(following + self._shift - by_count) <= self._leap
+        if back_again and not confirmed:
             self.wild_stamps += 1
             return by_count
+        if time < self._last - self._leap:
+            return self._restart(stamp, self._last)
+        return time
+
+    def _restart(self, stamp: int, last: int) -> int:
+        shift = self._restarts.jump(self._stream, self._jumps, Fraction(stamp, self._per_second))
+        self._jumps += 1
+        self._shift = round(shift * self._per_second)
+        # Where another stream decided the shift, the new part may overlap this one's end a little.
+        time = max(stamp + self._shift, last)
+        self.restarts_us.append(self._us(time - self._zero))
         return time
 
     def _cover(self, time_us: int) -> None:
@@ -129,9 +148,10 @@ class PictureTrack:
         elif time_us - self._last_us > US and len(self.holes_us) < 100:
             self.holes_us.append((self._last_us, time_us))
         self._last_us = time_us
-        self.end_us = max(self.end_us, time_us + round_half_up(self._last_duration * US))
+        duration_us = self._us(self._last_duration)
+        self.end_us = max(self.end_us, time_us + duration_us)
         # A picture counts as something for a second at most: after that it is stale.
-        stop_us = time_us + round_half_up(min(self._last_duration, LEAP) * US)
+        stop_us = time_us + min(duration_us, US)
         if self.spans_us and time_us - self.spans_us[-1][1] <= self._longest_gap_us:
             self.spans_us[-1][1] = max(self.spans_us[-1][1], stop_us)
         else:

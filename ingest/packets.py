@@ -50,6 +50,11 @@ def packets(
             packet = next(reader)
         except StopIteration:
             return
+        except IndexError:
+            # A stream has appeared that was not in the header: PyAV trips over it when it empties
+            # the decoders at the end, so they are emptied here.
+            yield from _flush(streams, log)
+            return
         except av.FFmpegError:
             log.read_errors += 1
             if not progress or log.read_errors > MOST_READ_ERRORS:
@@ -73,5 +78,7 @@ def _flush(streams: Sequence[Stream], log: PacketLog) -> Iterator[tuple[int, lis
     for stream in streams:
         try:
             yield stream.index, list(stream.decode(None))  # type: ignore[attr-defined]
+        except av.EOFError:
+            continue
         except (av.FFmpegError, ValueError):
             log.bad_packets += 1

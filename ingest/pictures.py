@@ -82,6 +82,7 @@ class JpegEncoder:
         self._size = (width, height)
         self._scaler = VideoReformatter()
         self._encoder = self._open(quality)
+        self._orientations: dict[int, tuple[int, bool]] = {}
         self._pts = 0
 
     def _open(self, quality: int) -> VideoCodecContext:
@@ -99,13 +100,21 @@ class JpegEncoder:
 
     def __call__(self, frame: av.VideoFrame, aspect: Fraction) -> bytes:
         canvas = self._letterboxed(frame, aspect)
-        canvas.pts = self._pts
+        canvas.pts, canvas.time_base = self._pts, self._encoder.time_base
         canvas.pict_type = 1
         self._pts += 1
         return b"".join(bytes(packet) for packet in self._encoder.encode(canvas))
 
+    def _orientation(self, frame: av.VideoFrame) -> tuple[int, bool]:
+        # A frame that was asked for its side data refers to itself and stays, 3 MB at 1080 lines, until
+        # the garbage collector comes: so it is asked only when its rotation was not met before.
+        rotation = frame.rotation
+        if rotation not in self._orientations:
+            self._orientations[rotation] = orientation(frame)
+        return self._orientations[rotation]
+
     def _letterboxed(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
-        turns, mirrored = orientation(frame)
+        turns, mirrored = self._orientation(frame)
         box = letterbox(frame.width, frame.height, aspect, turns, self._size)
         size = (box.height, box.width) if turns % 2 else (box.width, box.height)
         scaled = self._scaler.reformat(
@@ -189,6 +198,9 @@ class PicturePicker:
         """The video ends at `end_us`: windows that start at or after it have no picture."""
         self._show_until(-(-end_us // WINDOW_US))
         self._held = None
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
     def _show_until(self, window: int) -> None:

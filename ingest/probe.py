@@ -78,6 +78,7 @@ def probe(path: Path) -> MediaInfo:
                 head.chosen = True
         require_usable(heads, path.name)
         scan(container, heads)
+        require_usable(heads, path.name)
         return _info(container, heads, size)
 
 
@@ -86,7 +87,7 @@ def require_usable(heads: list[StreamHead], where: str) -> None:
     if any(h.chosen for h in heads):
         return
     if not heads:
-        raise MediaError("holds neither sound nor pictures", where=where)
+        raise MediaError("holds neither sound nor pictures, or was cut off before them", where=where)
     reasons = "; ".join(f"stream {h.index} {h.refused}" for h in heads if h.refused)
     raise MediaError(f"holds nothing that can be used: {reasons}", where=where)
 

@@ -18,10 +18,15 @@ from corpus.ingest.resample import Floats, Resampler
 from corpus.ingest.timeline import AudioClock, Placement, Restarts
 from corpus.schemas.clock import samples_per_window
 
-_FULL_SCALE = {"u8": 128.0, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
-BATCH_S = Fraction(1, 2)
-"""Sound is collected for so long before it is resampled: few calls, little memory."""
-
+_SAMPLES: dict[str, tuple[str, float]] = {
+    "u8": ("u1", 2.0**7),
+    "s16": ("<i2", 2.0**15),
+    "s32": ("<i4", 2.0**31),
+    "s64": ("<i8", 2.0**63),
+    "flt": ("<f4", 1.0),
+    "dbl": ("<f8", 1.0),
+}
+"""Sample format: how it lies in memory, and its full scale."""
 CODEC_FRAME = 4096
 """No codec fills up by more input samples than this."""
 
@@ -49,21 +54,25 @@ class Moves:
     restarts: list[Fraction] = field(default_factory=list)
 
 
-def samples_of(frame: av.AudioFrame) -> Floats:
-    """(channels, samples), full scale 1."""
-    raw = frame.to_ndarray()
-    name = frame.format.name
-    packed = not name.endswith("p")
-    base = name.removesuffix("p")
-    channels = frame.layout.nb_channels
-    values = raw.reshape(-1, channels).T if packed else raw
-    floats = values.astype(np.float64)
-    if base == "u8":
-        return (floats - 128.0) / 128.0
-    if base in _FULL_SCALE:
-        return floats / _FULL_SCALE[base]
+def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
+    """(channels, samples), full scale 1, of frames of one format, one after another."""
+    name = frames[0].format.name
+    channels = frames[0].layout.nb_channels
+    kind, full_scale = _SAMPLES[name.removesuffix("p")]
+    width = 1 if name.endswith("p") else channels
+    planes = channels if width == 1 else 1
+    parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(planes)]
+    for frame in frames:
+        for part, plane in zip(parts, frame.planes, strict=False):
+            part.append(np.frombuffer(plane, kind, frame.samples * width))  # type: ignore[call-overload]
+    raw = np.stack([np.concatenate(part) for part in parts])
+    floats = np.ascontiguousarray(raw.reshape(-1, channels).T if width > 1 else raw, np.float64)
+    if kind == "u1":
+        floats -= full_scale
+    if full_scale != 1.0:
+        return floats / full_scale
     # A broken stream may decode to NaN or infinity; such a sample says nothing.
-    return np.nan_to_num(floats, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return floats if np.isfinite(floats.sum()) else np.nan_to_num(floats, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class SoundTrack:
@@ -75,6 +84,7 @@ class SoundTrack:
         *,
         mixed: bool,
         rate_out: int,
+        tick: Fraction,
         zero: Fraction,
         stop: Fraction | None,
         restarts: Restarts,
@@ -82,9 +92,9 @@ class SoundTrack:
     ) -> None:
         """`mixed`: one output, the mean of the channels; else one output per channel.
 
-        `zero`: the stream's own time that is the recording's zero, in seconds. `stop`: where its
-        presentation ends, on the same clock, if the container says; what fills the codec's last
-        frame up behind it is cut off.
+        `tick`: the stream's time base. `zero`: its own time that is the recording's zero, in
+        seconds. `stop`: where its presentation ends, on the same clock, if the container says;
+        what fills the codec's last frame up behind it is cut off.
         """
         self._files: list[BinaryIO] = [path.open("wb") for path in files]
         self._mixed = mixed
@@ -95,10 +105,11 @@ class SoundTrack:
         self._stream = stream
         self._clock: AudioClock | None = None
         self._rate_in = 0
-        self._tick = Fraction(1)
-        self._blocks: deque[Floats] = deque()
+        self._tick = tick
+        self._blocks: deque[av.AudioFrame] = deque()
         self._resampler: Resampler | None = None
-        self._batch: list[Floats] = []
+        self._batch: list[av.AudioFrame] = []
+        self._format = ("", 0)
         self._batch_samples = 0
         self._anchor = Fraction(0)
         self._piece_samples = 0
@@ -117,28 +128,26 @@ class SoundTrack:
     def outputs(self) -> int:
         return len(self._files)
 
-    def push(self, frame: av.AudioFrame, tick: Fraction) -> None:
-        """Take the next decoded frame; `tick` is its time base."""
-        if self._clock is None or frame.sample_rate != self._rate_in or tick != self._tick:
-            self._start_clock(frame.sample_rate, tick)
+    def push(self, frame: av.AudioFrame) -> None:
+        """Take the next decoded frame."""
+        if self._clock is None or frame.sample_rate != self._rate_in:
+            self._start_clock(frame.sample_rate)
         assert self._clock is not None
-        block = samples_of(frame)
-        if self._mixed:
-            block = block.mean(axis=0, keepdims=True) if len(block) > 1 else block
-        elif len(block) != len(self._files):
-            block = _fit(block, len(self._files))
-            self.formats_changed += 1
-        self._blocks.append(block)
+        self._blocks.append(frame)
         for placement in self._clock.push(frame.pts, frame.samples):
             self._place(placement)
 
     def finish(self) -> None:
         """Place what is left and close the files."""
         self._finish_clock()
-        for file in self._files:
-            file.close()
+        self.close()
         if self._stop is not None and self.extents:
             self._trim(self._stop - self._zero)
+
+    def close(self) -> None:
+        """Close the files, also where decoding was broken off."""
+        for file in self._files:
+            file.close()
 
     def _trim(self, stop: Fraction) -> None:
         excess = self.end - stop
@@ -148,13 +157,12 @@ class SoundTrack:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
 
-    def _start_clock(self, rate_hz: int, tick: Fraction) -> None:
+    def _start_clock(self, rate_hz: int) -> None:
         """A stream whose rate changes goes on under a new count, anchored at its next stamp."""
         if self._clock is not None:
             self._finish_clock()
-            self.formats_changed += 1
-        self._rate_in, self._tick = rate_hz, tick
-        self._clock = AudioClock(rate_hz, tick, self._restarts, self._stream)
+        self._rate_in = rate_hz
+        self._clock = AudioClock(rate_hz, self._tick, self._restarts, self._stream)
 
     def _finish_clock(self) -> None:
         if self._clock is None:
@@ -165,21 +173,30 @@ class SoundTrack:
         self._clock = None
 
     def _place(self, placement: Placement) -> None:
+        frame = self._blocks.popleft()
+        if placement.move != "on" or placement.by:
+            self._move(placement)
+        form = (frame.format.name, frame.layout.nb_channels)
+        if form != self._format:
+            self._flush()
+            self.formats_changed += self._format[1] > 0
+            self._format = form
+        self._batch.append(frame)
+        self._batch_samples += placement.samples
+        self._piece_samples += placement.samples
+        if self._batch_samples * 2 >= self._rate_in:
+            self._flush()
+
+    def _move(self, placement: Placement) -> None:
         assert self._clock is not None
         per_second = self._clock.units_per_second
         start = Fraction(placement.start, per_second) - self._zero
         by = Fraction(placement.by, per_second)
-        block = self._blocks.popleft()
         if placement.move == "start" or (placement.move in ("hole", "restart") and by > 0):
             self._start_piece(start)
         elif placement.by:
             self._bend(start)
         self._note(placement, start, by)
-        self._batch.append(block)
-        self._batch_samples += placement.samples
-        self._piece_samples += placement.samples
-        if self._batch_samples >= BATCH_S * self._rate_in:
-            self._flush()
 
     def _note(self, placement: Placement, start: Fraction, by: Fraction) -> None:
         moves = self.moves
@@ -216,17 +233,27 @@ class SoundTrack:
     def _flush(self) -> None:
         if self._resampler is None or not self._batch:
             return
-        self._resampler.feed(np.concatenate(self._batch, axis=1))
+        samples = samples_of(self._batch)
         self._batch.clear()
+        if self._mixed:
+            samples = samples.mean(axis=0, keepdims=True) if len(samples) > 1 else samples
+        elif len(samples) != len(self._files):
+            samples = _fit(samples, len(self._files))
+        self._resampler.feed(samples)
         self._batch_samples = 0
         self._write(self._resampler.next, self._resampler.pull())
+        self._piece_end()
+
+    def _piece_end(self) -> Fraction:
+        end = self._anchor + Fraction(self._piece_samples, self._rate_in)
+        self.end = max(self.end, end)
+        return end
 
     def _end_piece(self) -> None:
         if self._resampler is None:
             return
         self._flush()
-        end = self._anchor + Fraction(self._piece_samples, self._rate_in)
-        self.end = max(self.end, end)
+        end = self._piece_end()
         first = self._resampler.next
         self._write(first, self._resampler.pull(stop=max(first, ceil(end * self._rate_out))))
         self._resampler = None

@@ -53,11 +53,11 @@ class Restarts:
 
     def __init__(self) -> None:
         self._shifts = [Fraction(0)]
-        self._stood: dict[int, Fraction] = {}
+        self._stood: dict[int, tuple[int, int]] = {}
 
-    def stand(self, stream: int, at: Fraction) -> None:
-        """Stream `stream` has come as far as `at`, on the recording's clock."""
-        self._stood[stream] = at
+    def stand(self, stream: int, at: int, per_second: int) -> None:
+        """Stream `stream` has come as far as `at / per_second` seconds. Called for every packet."""
+        self._stood[stream] = (at, per_second)
 
     def shift(self, jumps: int) -> Fraction:
         """Seconds to add to stamps after so many jumps."""
@@ -66,7 +66,7 @@ class Restarts:
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
         """The shift after one more jump of `stream`, which then shows `stamp`."""
         if jumps + 1 == len(self._shifts):
-            self._shifts.append(max(self._stood.values(), default=stamp) - stamp)
+            self._shifts.append(max((Fraction(*s) for s in self._stood.values()), default=stamp) - stamp)
         return self._shifts[jumps + 1]
 
 
@@ -104,7 +104,10 @@ class AudioClock:
         """Where the next block would stand by count alone, holes included, corrections not."""
         self._placed: deque[_Block] = deque()
         """Blocks whose holes are settled and whose median is not."""
+        self._ahead: deque[_Block] = deque()
+        """Those of them that are not yet in the median of the first."""
         self._behind: deque[_Block] = deque()
+        """Those in the median, the oldest first."""
         self._departures: list[int] = []
         self._in_median_samples = 0
         self._correction = 0
@@ -134,9 +137,8 @@ class AudioClock:
         if self._at is None or self._jumping:
             return
         end = self._at + self._correction + self._waiting_samples * self._sample
+        self._restarts.stand(self._stream, end, self.units_per_second)
         self._jumping = stamp is not None and stamp + self._shift - end < -self._restart
-        if not self._jumping:
-            self._restarts.stand(self._stream, Fraction(end, self.units_per_second))
 
     # --- holes and restarts -------------------------------------------------------------------
 
@@ -155,7 +157,8 @@ class AudioClock:
         self._at += block.samples * self._sample
         if not self._waiting:
             self._jumping = False
-        self._enter(block)
+        self._placed.append(block)
+        self._ahead.append(block)
 
     def _compare(self, block: _Block, stamp: int) -> None:
         """Compare a stamp with the count: set the block's departure, and move the count if it jumped."""
@@ -175,6 +178,7 @@ class AudioClock:
 
     def _jump(self, block: _Block, stamp: int) -> int:
         assert self._at is not None
+        self._restarts.stand(self._stream, self._at + self._correction, self.units_per_second)
         shift = self._restarts.jump(self._stream, self._jumps, Fraction(stamp, self.units_per_second))
         self._jumps += 1
         self._shift = round(shift * self.units_per_second)
@@ -197,29 +201,29 @@ class AudioClock:
 
     # --- the median over two seconds ----------------------------------------------------------
 
-    def _enter(self, block: _Block) -> None:
-        self._placed.append(block)
-        self._in_median_samples += block.samples
-        if block.departure is not None:
-            insort(self._departures, block.departure)
-
     def _take(self, *, finished: bool) -> list[Placement]:
         done: list[Placement] = []
         while self._placed and (
             finished or self._placed[-1].start - self._placed[0].start > self._half_median
         ):
             block = self._placed.popleft()
-            self._forget(block.start - self._half_median)
+            self._slide(block.start)
             done.append(self._place(block))
-            self._behind.append(block)
         return done
 
-    def _forget(self, before: int) -> None:
-        while self._behind and self._behind[0].start < before:
-            old = self._behind.popleft()
-            self._in_median_samples -= old.samples
-            if old.departure is not None:
-                del self._departures[bisect_left(self._departures, old.departure)]
+    def _slide(self, middle: int) -> None:
+        """Let the median cover the blocks that start within a second of `middle`."""
+        while self._ahead and self._ahead[0].start <= middle + self._half_median:
+            block = self._ahead.popleft()
+            self._behind.append(block)
+            self._in_median_samples += block.samples
+            if block.departure is not None:
+                insort(self._departures, block.departure)
+        while self._behind[0].start < middle - self._half_median:
+            block = self._behind.popleft()
+            self._in_median_samples -= block.samples
+            if block.departure is not None:
+                del self._departures[bisect_left(self._departures, block.departure)]
 
     def _place(self, block: _Block) -> Placement:
         move, by = block.move, block.by

@@ -204,11 +204,15 @@ def _diarized(
 def _transcribed(
     decode: Artifact, decoded: Decoded, turns: tuple[Turn, ...], settings: Settings, cache: Cache
 ) -> tuple[tuple[Word, ...], tuple[Drop, ...]]:
-    if not decoded.channels or not turns:
+    if not decoded.channels or settings.transcribe.backend == "none":
         return (), ()
+    if not turns:
+        reason = "nobody was found to talk, so there is nobody to give words to and nothing was transcribed"
+        if settings.diarize.backend == "none":
+            reason += '; diarize.backend is "none" and no sidecar has turns'
+        silent = Drop(item="", stage="transcribe", kind="trim", code="no_turns", reason=reason)
+        return (), (silent,)
     transcriber = _transcriber(settings.transcribe)
-    if transcriber is None:
-        return (), ()
     artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
     return stages.words_of(artifact), artifact.drops
 
@@ -228,9 +232,7 @@ def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None
 
 
 @cache
-def _transcriber(settings: TranscribeSettings) -> Transcriber | None:
-    if settings.backend == "none":
-        return None
+def _transcriber(settings: TranscribeSettings) -> Transcriber:
     from corpus.align.transcribe import open_transcriber
 
     return open_transcriber(settings, None)

@@ -115,7 +115,7 @@ class State:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the output folder; released by the system however the process ends."""
-        with open(self.folder / "lock", "w") as file:
+        with open(self.folder / "lock", "a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from corpus.schemas.artifacts import Segment
 from corpus.schemas.clock import samples_per_window
+from corpus.schemas.errors import FormatError
 
 Samples = npt.NDArray[np.int16]
 
@@ -17,8 +18,8 @@ Samples = npt.NDArray[np.int16]
 class Pcm:
     """The channels of a decode or voices folder, addressed by sample on the recording's clock.
 
-    Samples outside the segments read as zeros. Files are mapped, not loaded, so memory stays
-    bounded by what is asked for.
+    Samples outside the segments read as zeros. Files are read where asked, not mapped: mapped pages
+    count as the process's memory, which would grow with the length.
     """
 
     def __init__(self, folder: Path, channels: int, segments: Sequence[Segment], sample_rate_hz: int) -> None:
@@ -27,12 +28,10 @@ class Pcm:
         self.channels = channels
         self._window = samples_per_window(sample_rate_hz)
         total = sum(s.windows for s in segments) * self._window
-        self._maps: list[Samples] = [
-            np.memmap(folder / f"channel-{i}.i16", dtype="<i2", mode="r", shape=(total,))
-            if total
-            else np.zeros(0, np.int16)
-            for i in range(channels)
-        ]
+        self._paths = [folder / f"channel-{i}.i16" for i in range(channels)]
+        for path in self._paths:
+            if path.stat().st_size < 2 * total:
+                raise FormatError(f"holds less than the {total} samples of its segments", where=str(path))
 
     @property
     def stop_sample(self) -> int:
@@ -51,7 +50,9 @@ class Pcm:
             length = segment.windows * self._window
             low, high = max(start, first), min(stop, first + length)
             if low < high:
-                out[low - start : high - start] = self._maps[channel][at + low - first : at + high - first]
+                out[low - start : high - start] = np.fromfile(
+                    self._paths[channel], "<i2", count=high - low, offset=2 * (at + low - first)
+                )
             at += length
         return out
 

@@ -116,6 +116,8 @@ class ClipSettings:
     """How a recording is cut, and what goes to which split."""
 
     windows_per_clip: int = 150
+    frames_per_window: Literal[8, 16] = 8
+    """Mel and activity frames: 8 are 25 ms each, 16 are 12.5 ms."""
     validation_share: float = 0.05
     """Expected share of conversations; named speakers and conversations stay whole."""
     test_share: float = 0.05

@@ -19,17 +19,17 @@ from corpus.schemas.artifacts import (
     UNRELIABLE,
 )
 from corpus.schemas.clip import MEMBERS, ClipHead, Video, clip_key
-from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US, samples_per_window
+from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.conversation import Cue, Event, Turn, Word
 from corpus.schemas.errors import CorpusError, FormatError
-from corpus.schemas.span import union
 from corpus.shards.columns import ClipRow
 from corpus.shards.flac import MOST_CHANNELS, decode_flac
-from corpus.shards.mel import BINS, MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.mel import BINS, MEL_FORM, MelShape, mel_bytes, mel_shape
 from corpus.shards.npy import npy_view
 from corpus.shards.pictures import PATCH
 from corpus.shards.row import Place, clip_row
+from corpus.shards.talk import talk_flags
 
 BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
 """All that reading damaged bytes can raise. `verify` must report damage, whatever it makes of the bytes."""
@@ -67,7 +67,7 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
     found += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
     found += _pictures(head, parts["mjpeg"])
     found += _row(row, head, flags, sound)
-    return found, CheckedClip(head=head, tail=sound[:, -mel_shape(head.sample_rate_hz).context_samples :])
+    return found, CheckedClip(head=head, tail=sound[:, -_shape(head).context_samples :])
 
 
 def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:
@@ -82,10 +82,12 @@ def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
     if to_json(head).encode() != text:
         yield "json_form", "the JSON is not the text corpus writes for it"
     start_us = head.first_window * WINDOW_US
-    expected = (row.key, head.source.sha256, WINDOW_US, FRAMES_PER_WINDOW, MEL_FORM, start_us)
-    told = (head.key, head.recording, head.window_us, head.frames_per_window, head.mel, head.start_us)
+    expected = (row.key, head.source.sha256, WINDOW_US, MEL_FORM, start_us)
+    told = (head.key, head.recording, head.window_us, head.mel, head.start_us)
     if told != expected or head.key != clip_key(head.recording, head.first_window):
         yield "head", f"key, recording, window, mel or start are {told}, expected {expected}"
+    if head.frames_per_window not in (8, 16):
+        yield "head", f"{head.frames_per_window} frames a window, must be 8 or 16"
     if head.windows < 1 or head.stop_us != start_us + head.windows * WINDOW_US:
         yield "times", f"{head.windows} windows from {head.start_us} us do not end at {head.stop_us} us"
     if len(set(head.speakers)) != len(head.speakers) or len(head.speakers) >= MOST_CHANNELS:
@@ -142,34 +144,26 @@ def _sound(sound: Samples, stream_info: bytes, head: ClipHead) -> Iterator[Found
 
 def _flags(flags: Bytes, head: ClipHead) -> Iterator[Found]:
     """SPEECH where a speaker's turns cover half a frame, OVERLAP where another's SPEECH stands too."""
-    expected = (len(head.speakers) + 1, head.windows, FRAMES_PER_WINDOW)
+    expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
     if flags.shape != expected:
         yield "activity_shape", f"activity is {flags.shape}, expected {expected}"
         return
     if int((flags & ~np.uint8(SPEECH | OVERLAP | SEPARATED | UNRELIABLE | PADDED)).max()):
         yield "activity", "unknown flags are set"
-    talk = np.stack([_frames_of(head, name) for name in head.speakers] + [np.zeros(expected[1:], bool)])
-    overlap = talk & (talk.sum(axis=0) > 1)
-    for name, bit, truth in (("speech", SPEECH, talk), ("overlap", OVERLAP, overlap)):
-        wrong = int(np.count_nonzero(((flags & bit) != 0) != truth))
+    truth = talk_flags(head.turns, head.speakers, head.start_us, head.windows, head.frames_per_window)
+    for name, bit in (("speech", SPEECH), ("overlap", OVERLAP)):
+        wrong = int(np.count_nonzero((flags ^ truth) & bit))
         if wrong:
             yield "activity", f"{wrong} frames contradict the turns about {name}"
 
 
-def _frames_of(head: ClipHead, speaker: str) -> npt.NDArray[np.bool_]:
-    """bool `[windows, frames]`: where the speaker's turns cover at least half of the frame."""
-    frame_us = WINDOW_US // FRAMES_PER_WINDOW
-    edges = head.start_us + np.arange(head.windows * FRAMES_PER_WINDOW + 1) * frame_us
-    covered = np.zeros(len(edges) - 1, np.int64)
-    for span in union(turn.span for turn in head.turns if turn.speaker == speaker):
-        low, high = np.maximum(edges[:-1], span.start_us), np.minimum(edges[1:], span.stop_us)
-        covered += np.maximum(0, high - low)
-    return (2 * covered >= frame_us).reshape(head.windows, FRAMES_PER_WINDOW)
+def _shape(head: ClipHead) -> MelShape:
+    return mel_shape(head.sample_rate_hz, head.frames_per_window)
 
 
 def _context(head: ClipHead, before: CheckedClip | None) -> Samples | None:
     """What sounds before the clip: zeros before the recording, None where it is not known."""
-    shape = (len(head.speakers) + 1, mel_shape(head.sample_rate_hz).context_samples)
+    shape = (len(head.speakers) + 1, _shape(head).context_samples)
     if head.first_window == 0:
         return np.zeros(shape, np.int16)
     if before is None or before.head.first_window + before.head.windows != head.first_window:
@@ -178,13 +172,13 @@ def _context(head: ClipHead, before: CheckedClip | None) -> Samples | None:
 
 
 def _mel(mel: Bytes, sound: Samples, context: Samples | None, head: ClipHead) -> Iterator[Found]:
-    expected = (len(sound), head.windows, FRAMES_PER_WINDOW, BINS)
+    expected = (len(sound), head.windows, head.frames_per_window, BINS)
     if mel.shape != expected:
         yield "mel_shape", f"mel is {mel.shape}, expected {expected}"
         return
-    shape = mel_shape(head.sample_rate_hz)
+    shape = _shape(head)
     before = np.zeros((len(sound), shape.context_samples), np.int16) if context is None else context
-    again = mel_bytes(np.concatenate([before, sound], axis=1), head.sample_rate_hz)
+    again = mel_bytes(np.concatenate([before, sound], axis=1), head.sample_rate_hz, head.frames_per_window)
     rows, truth = (m.reshape(len(sound), -1, BINS) for m in (mel, again))
     first = 0 if context is not None else -(-shape.context_samples // shape.hop_samples)
     wrong = int(np.count_nonzero((rows[:, first:] != truth[:, first:]).any(axis=-1)))

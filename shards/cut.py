@@ -24,10 +24,11 @@ from corpus.schemas.settings import ClipSettings
 from corpus.shards.columns import ClipRow
 from corpus.shards.flac import MOST_CHANNELS, encode_flac
 from corpus.shards.items import Items
-from corpus.shards.mel import MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.mel import MEL_FORM, MelShape, mel_bytes, mel_shape
 from corpus.shards.npy import npy_bytes
 from corpus.shards.pictures import Pictures
 from corpus.shards.row import append_clip, clip_row
+from corpus.shards.talk import finer_flags, talk_flags
 
 SEGMENT_FILE = "segment.tar"
 ROWS_FILE = "rows.json"
@@ -65,6 +66,7 @@ def cut(
         pcm=Pcm(voices_dir, len(voices.speakers) + 1, voices.segments, voices.sample_rate_hz),
         activity=_activity(voices, voices_dir, where=recording.uri),
         pictures=Pictures.of(decoded, decode_dir),
+        mel=mel_shape(voices.sample_rate_hz, settings.frames_per_window),
         split=split,
         config=config,
     )
@@ -128,23 +130,24 @@ class _ClipMaker:
     pcm: Pcm
     activity: Bytes
     pictures: Pictures | None
+    mel: MelShape
     split: str
     config: str
 
     def write(self, stretch: _Stretch, offset: int, tar: BinaryIO) -> ClipRow:
         """Append one clip to `tar`, whose position is `offset`."""
         sound = self._sound(stretch)
-        context = mel_shape(self.pcm.sample_rate_hz).context_samples
-        flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
+        context = self.mel.context_samples
         video, mjpeg = (
             self.pictures.of_clip(stretch.written, stretch.windows) if self.pictures else (None, b"")
         )
         mix = sound[:, context:].sum(axis=0, dtype=np.int32)
         head = self._head(stretch, video, mix)
+        flags = self._flags(stretch, head)
         contents = (
             to_json(head).encode(),
             encode_flac(sound[:, context:], self.pcm.sample_rate_hz),
-            npy_bytes(mel_bytes(sound, self.pcm.sample_rate_hz)),
+            npy_bytes(mel_bytes(sound, self.pcm.sample_rate_hz, self.mel.frames_per_window)),
             npy_bytes(flags),
             mjpeg,
         )
@@ -157,8 +160,16 @@ class _ClipMaker:
         rate = self.pcm.sample_rate_hz
         start = stretch.first_window * samples_per_window(rate)
         stop = start + stretch.windows * samples_per_window(rate)
-        start -= mel_shape(rate).context_samples
+        start -= self.mel.context_samples
         return np.stack([self.pcm.read(channel, start, stop) for channel in range(self.pcm.channels)])
+
+    def _flags(self, stretch: _Stretch, head: ClipHead) -> Bytes:
+        """The clip's activity; stages before this one know frames of 25 ms only."""
+        flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
+        if head.frames_per_window == FRAMES_PER_WINDOW:
+            return flags
+        talk = talk_flags(head.turns, head.speakers, head.start_us, head.windows, head.frames_per_window)
+        return finer_flags(flags, talk)
 
     def _head(self, stretch: _Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
         start_us = stretch.first_window * WINDOW_US
@@ -174,7 +185,7 @@ class _ClipMaker:
             start_us=start_us,
             stop_us=stop_us,
             sample_rate_hz=self.pcm.sample_rate_hz,
-            frames_per_window=FRAMES_PER_WINDOW,
+            frames_per_window=self.mel.frames_per_window,
             mel=MEL_FORM,
             speakers=self.voices.speakers,
             turns=self.items.turns.within(start_us, stop_us),

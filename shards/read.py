@@ -40,6 +40,7 @@ def open_clips(path: Path | str, *, split: str | None = None) -> Clips:
         NewerSchemaError: written by a newer version.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     out = Path(path)
@@ -52,7 +53,7 @@ def open_clips(path: Path | str, *, split: str | None = None) -> Clips:
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(f"clips.parquet cannot be read: {error}", where=str(index)) from error
     if split is not None:
-        table = table.filter(pa.compute.equal(table["split"], split))
+        table = table.filter(pc.equal(table["split"], split))
     return Clips(out, table, sizes)
 
 

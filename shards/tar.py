@@ -56,7 +56,9 @@ def members(data: memoryview | bytes, *, where: str = "") -> Iterator[Member]:
         head = bytes(data[at : at + BLOCK])
         if len(head) < BLOCK:
             raise FormatError(f"the tar is cut off at byte {at + len(head)}", where=where)
-        member = Member(name=_text(head[:100]), offset=at + BLOCK, size=_octal(head[124:136], at, where))
+        member = Member(
+            name=_text(head[:100], at, where), offset=at + BLOCK, size=_octal(head[124:136], at, where)
+        )
         if head != header(member.name, member.size):
             raise FormatError(f"the header at byte {at} is not one corpus writes", where=where)
         stop = member.offset + member.size
@@ -70,8 +72,11 @@ def members(data: memoryview | bytes, *, where: str = "") -> Iterator[Member]:
         raise FormatError(f"the archive's end at byte {at} is not the end of the file", where=where)
 
 
-def _text(raw: bytes) -> str:
-    return raw.rstrip(b"\0").decode("ascii", "replace")[:100]
+def _text(raw: bytes, at: int, where: str) -> str:
+    try:
+        return raw.rstrip(b"\0").decode("ascii")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the header at byte {at} holds no name", where=where) from error
 
 
 def _octal(raw: bytes, at: int, where: str) -> int:

@@ -208,7 +208,8 @@ def _shards(
             yield Problem(code="shard_name", where=shard.path, what="is not the next shard of its split")
         data = _mapped(out / shard.path)
         if data is None:
-            continue  # reported as a missing file
+            yield Problem(code="tar", where=shard.path, what="is empty or cannot be read")
+            continue
         found, problems = _clips_of(data, shard)
         yield from problems
         yield from _compare(shard, found, of_shard[shard.path])

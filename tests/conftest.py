@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,3 +25,15 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("no folder of real conversations here (CORPUS_SHARED_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def media() -> ModuleType:
+    """The generator of media files with sounds and pictures at known times, tests/media.py."""
+    path = REPOSITORY / "tests" / "media.py"
+    spec = importlib.util.spec_from_file_location("tests_media", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tests_media"] = module
+    spec.loader.exec_module(module)
+    return module

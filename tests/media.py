@@ -176,12 +176,20 @@ def _video_packets(
         times = [Fraction(n) / video.rate for n in range(round(duration_s * video.rate))]
     packets: list[av.Packet] = []
     for number, time in enumerate(times):
-        frame = av.VideoFrame.from_ndarray(
-            picture(number + video.first_number, video.width, video.height), format="gray"
-        ).reformat(format=video.pix_fmt, dst_color_range="MPEG", src_color_range="MPEG")
+        frame = _frame(picture(number + video.first_number, video.width, video.height), video.pix_fmt)
         frame.pts, frame.time_base = round(time / base), base
         packets += stream.encode(frame)
     return packets + stream.encode(None)
+
+
+def _frame(luma: npt.NDArray[np.uint8], pix_fmt: str) -> av.VideoFrame:
+    """Grey in studio range: white is 235."""
+    height, width = luma.shape
+    grey = np.full(luma.shape, 128, np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.stack([luma, grey, grey]), format="yuv444p")
+    frame.color_range = av.video.reformatter.ColorRange.MPEG
+    full = av.video.reformatter.ColorRange.JPEG if pix_fmt.startswith("yuvj") else frame.color_range
+    return frame.reformat(width, height, pix_fmt, src_color_range="MPEG", dst_color_range=full)
 
 
 def _audio_packets(
@@ -209,3 +217,17 @@ def _audio_packets(
             converted.pts, converted.time_base = stamp, Fraction(1, audio.rate_hz)
             packets += stream.encode(converted)
     return packets + stream.encode(None)
+
+
+def id3_with_cover(width: int, height: int) -> bytes:
+    """An ID3v2.3 tag with an attached picture."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(picture(7, width, height), format="gray").reformat(format="yuvj420p")
+    frame.pts = 0
+    image = b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
+    body = b"\x00image/jpeg\x00\x03\x00" + image
+    apic = b"APIC" + len(body).to_bytes(4, "big") + b"\x00\x00" + body
+    size = len(apic)
+    return b"ID3\x03\x00\x00" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + apic

@@ -122,17 +122,16 @@ def gap(start_s: Fraction, length_s: Fraction) -> Callable[[ModuleType, Path], A
 
 
 def jittery(m: ModuleType, path: Path) -> Any:
-    """Stamps that wander up to 4 ms to and fro and are not even in order for very small blocks."""
+    """Stamps that wander up to 4 ms to and fro."""
     wander = (0, 3, -4, 1, -2, 4, -1, 2, -3)
 
     def shake(first: int) -> int:
-        return first + 48 * wander[first // 96 % 9] if first else 0
+        return first + 48 * wander[first // 480 % 9] if first else 0
 
     return m.write_media(
         path,
-        audio=[m.Audio("pcm_s16le", chunk=96, stamps=shake)],
+        audio=[m.Audio("pcm_s16le", chunk=480, stamps=shake)],
         video=m.Video(),
-        options={"cluster_time_limit": "500"},
     )
 
 

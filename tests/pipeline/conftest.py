@@ -1,16 +1,19 @@
-"""Datasets made by hand for what people look at: conversations without media, and their catalog."""
+"""What the tests of pipeline share: small recordings and builds of them; datasets made by hand."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from corpus.pipeline.build import Outcome, Request, build
 from corpus.pipeline.catalog import RunFacts, write_catalog
 from corpus.pipeline.catalog_rows import CatalogEntry
 from corpus.schemas.codec import to_json
@@ -18,8 +21,119 @@ from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.ids import with_ids
 from corpus.schemas.recording import Oddity, Recording, SourceFile, Stream
-from corpus.schemas.settings import Settings
+from corpus.schemas.settings import (
+    ClipSettings,
+    DiarizeSettings,
+    Settings,
+    ShardSettings,
+    TranscribeSettings,
+)
 from corpus.shards.columns import ClipRow, rows_table
+
+NO_MODELS = Settings(
+    diarize=DiarizeSettings(backend="none"),
+    transcribe=TranscribeSettings(backend="none"),
+    clips=ClipSettings(windows_per_clip=10, validation_share=0.2, test_share=0.2),
+    shards=ShardSettings(shard_bytes=1024 * 1024),
+)
+NO_MODELS_FLAGS = [
+    "--set=diarize.backend=none",
+    "--set=transcribe.backend=none",
+    "--set=clips.windows_per_clip=10",
+    "--set=clips.validation_share=0.2",
+    "--set=clips.test_share=0.2",
+    "--set=shards.shard_bytes=1048576",
+]
+
+
+@dataclass
+class Quiet:
+    """A build's talk, kept for the test to read."""
+
+    phases: list[tuple[str, int]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def phase(self, name: str, total: int) -> None:
+        self.phases.append((name, total))
+
+    def at(self, done: float, detail: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="session")
+def talks(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path:
+    """Four recordings: video with turns and words beside it, another video, sound alone, two speakers."""
+    folder = tmp_path_factory.mktemp("talks")
+    video = media.Video(width=320, height=200, rate=Fraction(25))
+    media.write_media(folder / "meeting.mp4", duration_s=6.3, audio=[media.Audio()], video=video)
+    (folder / "meeting.rttm").write_text(
+        "SPEAKER meeting 1 0.500 2.000 <NA> <NA> Ann <NA> <NA>\n"
+        "SPEAKER meeting 1 2.200 3.000 <NA> <NA> Bob <NA> <NA>\n"
+    )
+    (folder / "meeting.stm").write_text(
+        "meeting 1 Ann 0.5 2.5 <o> hello there bob\nmeeting 1 Bob 2.2 5.2 <o> hello ann how are you\n"
+    )
+    media.write_media(folder / "walk.mkv", duration_s=5.0, audio=[media.Audio(codec="libopus")], video=video)
+    media.write_media(
+        folder / "sound only.wav", duration_s=4.1, audio=[media.Audio(codec="pcm_s16le", rate_hz=16000)]
+    )
+    media.write_media(
+        folder / "deep.flac",
+        duration_s=3.0,
+        audio=[media.Audio(codec="flac", rate_hz=44100, channels=2)],
+    )
+    return folder
+
+
+@pytest.fixture
+def run_build(tmp_path: Path) -> Callable[..., Outcome]:
+    """run_build(*inputs, out=..., settings=NO_MODELS, num_workers=1, ...) -> Outcome"""
+
+    def _run(*inputs: Path | str, out: Path, settings: Settings = NO_MODELS, **options: object) -> Outcome:
+        request = Request(inputs=tuple(map(str, inputs)), out=out, settings=settings, **options)  # type: ignore[arg-type]
+        return build(request, Quiet())
+
+    return _run
+
+
+def promised_bytes(out: Path) -> dict[str, str]:
+    """sha256 of every file whose bytes a build promises: tars, clips.parquet, manifest.json, README.md."""
+    names = [*out.glob("*/*.tar"), *(out / n for n in ("clips.parquet", "manifest.json", "README.md"))]
+    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(names)}
+
+
+@pytest.fixture(scope="session")
+def bytes_of() -> Callable[[Path], dict[str, str]]:
+    return promised_bytes
+
+
+@pytest.fixture(scope="session")
+def corpus_command(repository: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start the command line as a user does; returns the running process."""
+
+    def _start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "corpus.cli.main", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    return _start
+
+
+@pytest.fixture(scope="session")
+def no_models_flags() -> list[str]:
+    return list(NO_MODELS_FLAGS)
+
+
+@pytest.fixture(scope="session")
+def no_models() -> Settings:
+    return NO_MODELS
+
 
 Made = Callable[..., CatalogEntry]
 Written = Callable[..., Path]
@@ -132,17 +246,3 @@ def write_built(tmp_path: Path) -> Written:
         return out
 
     return written
-
-
-@pytest.fixture(scope="session")
-def media_module() -> ModuleType:
-    """tests/media.py, which writes media files with known sound and pictures."""
-    if "tests_media" in sys.modules:
-        return sys.modules["tests_media"]
-    path = Path(__file__).parents[1] / "media.py"
-    spec = importlib.util.spec_from_file_location("tests_media", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -5,8 +5,8 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -36,17 +36,16 @@ class Silent:
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory, media_module: object) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path:
     """Seven seconds of chirps and numbered pictures, two speakers, cut into clips of four seconds."""
     base = tmp_path_factory.mktemp("inspect")
     inputs = base / "in"
     inputs.mkdir()
-    media: Callable[..., object] = media_module.write_media  # type: ignore[attr-defined]
-    media(
+    media.write_media(
         inputs / "talk.mp4",
         duration_s=7.0,
-        audio=[media_module.Audio()],  # type: ignore[attr-defined]
-        video=media_module.Video(),  # type: ignore[attr-defined]
+        audio=[media.Audio()],
+        video=media.Video(),
     )
     talked = Conversation(
         recording="talk",

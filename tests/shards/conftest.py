@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -186,7 +187,7 @@ def make(
 
 
 def cut_made(
-    made: Made, out: Path, *, split: str = "train", windows: int = 10
+    made: Made, out: Path, *, split: str = "train", windows: int = 10, frames: Literal[8, 16] = 8
 ) -> tuple[SegmentRef, list[Drop]]:
     out.mkdir(parents=True)
     drops = cut(
@@ -197,12 +198,38 @@ def cut_made(
         made.voices,
         made.voices_dir,
         split=split,
-        settings=ClipSettings(windows_per_clip=windows),
+        settings=ClipSettings(windows_per_clip=windows, frames_per_window=frames),
         config="c" * 64,
         out=out,
     )
     key = digest([made.recording.hash, split, windows])
     return SegmentRef(folder=out, recording=made.recording.hash, split=split, digest=key), drops
+
+
+def make_and_cut(
+    folder: Path,
+    name: str = "talk",
+    *,
+    split: str = "train",
+    windows: int = 10,
+    frames: Literal[8, 16] = 8,
+    **options: object,
+) -> tuple[SegmentRef, list[Drop]]:
+    made = make(folder / "made", name, **options)  # type: ignore[arg-type]
+    return cut_made(made, folder / "cut" / name, split=split, windows=windows, frames=frames)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small arrays gain nothing from more, and tests run beside each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_segment() -> Callable[..., tuple[SegmentRef, list[Drop]]]:
+    return make_and_cut
 
 
 @pytest.fixture
@@ -214,15 +241,9 @@ def make_recording(tmp_path: Path) -> Callable[..., Made]:
 
 
 @pytest.fixture
-def cut_recording(
-    tmp_path: Path, make_recording: Callable[..., Made]
-) -> Callable[..., tuple[SegmentRef, list[Drop]]]:
-    def made(
-        name: str = "talk", *, split: str = "train", windows: int = 10, **options: object
-    ) -> tuple[SegmentRef, list[Drop]]:
-        return cut_made(
-            make_recording(name, **options), tmp_path / "cut" / name, split=split, windows=windows
-        )
+def cut_recording(tmp_path: Path) -> Callable[..., tuple[SegmentRef, list[Drop]]]:
+    def made(name: str = "talk", **options: object) -> tuple[SegmentRef, list[Drop]]:
+        return make_and_cut(tmp_path, name, **options)  # type: ignore[arg-type]
 
     return made
 
@@ -252,8 +273,7 @@ def whole_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     refs = []
     for name, split, options in plans:
-        made = make(base / "made", name, **options)  # type: ignore[arg-type]
-        refs.append(cut_made(made, base / "cut" / name, split=split)[0])
+        refs.append(make_and_cut(base, name, split=split, **options)[0])
     out = base / "OUT"
     write_dataset(out, refs, settings=SMALL, config="c" * 64)
     return out

@@ -1,0 +1,50 @@
+"""Who talks in which frame, by the turns; and flags carried over to finer frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import OVERLAP, SPEECH
+from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
+from corpus.schemas.conversation import Turn
+from corpus.schemas.span import union
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def talk_flags(
+    turns: Sequence[Turn], speakers: Sequence[str], start_us: int, windows: int, frames_per_window: int
+) -> Bytes:
+    """uint8 `[speakers + 1, windows, frames]` with SPEECH and OVERLAP, from the window at `start_us` on.
+
+    SPEECH where a speaker's turns cover at least half of the frame, OVERLAP where another's SPEECH
+    stands too. The last channel, the room, has neither.
+    """
+    talk = np.zeros((len(speakers) + 1, windows * frames_per_window), bool)
+    for channel, name in enumerate(speakers):
+        own = [turn for turn in turns if turn.speaker == name]
+        talk[channel] = _covered(own, start_us, windows, frames_per_window)
+    overlap = talk & (talk.sum(axis=0) > 1)
+    flags: Bytes = talk.astype(np.uint8) * np.uint8(SPEECH) + overlap.astype(np.uint8) * np.uint8(OVERLAP)
+    return flags.reshape(len(talk), windows, frames_per_window)
+
+
+def _covered(
+    turns: Sequence[Turn], start_us: int, windows: int, frames_per_window: int
+) -> npt.NDArray[np.bool_]:
+    frame_us = WINDOW_US // frames_per_window
+    edges = start_us + np.arange(windows * frames_per_window + 1) * frame_us
+    covered = np.zeros(len(edges) - 1, np.int64)
+    for span in union(turn.span for turn in turns):
+        low, high = np.maximum(edges[:-1], span.start_us), np.minimum(edges[1:], span.stop_us)
+        covered += np.maximum(0, high - low)
+    return 2 * covered >= frame_us
+
+
+def finer_flags(flags: Bytes, talk: Bytes) -> Bytes:
+    """Flags of 25 ms frames on the frames of `talk`: speech by the turns, the others as they were."""
+    others = flags & np.uint8(255 - SPEECH - OVERLAP)
+    return np.repeat(others, talk.shape[2] // FRAMES_PER_WINDOW, axis=2) | talk

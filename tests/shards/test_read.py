@@ -1,0 +1,160 @@
+"""Clips by index and key, lazily and without copies; clear errors where a dataset is not whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from corpus.schemas.clip import MEMBERS, ClipHead
+from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
+from corpus.shards.flac import decode_flac
+from corpus.shards.read import _decode_jpeg_av, decode_jpeg, open_clips
+
+
+@pytest.fixture
+def copy(whole_dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole_dataset, tmp_path / "copy"))
+
+
+def plain(out: Path, split: str) -> dict[str, bytes]:
+    """Members of a split by name, read by Python's own tar reader."""
+    found = {}
+    for path in sorted((out / split).glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found |= {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+    return found
+
+
+def test_every_member_is_that_of_the_tar(whole_dataset: Path) -> None:
+    for split in ("train", "validation", "test"):
+        expected = plain(whole_dataset, split)
+        clips = open_clips(whole_dataset, split=split)
+        got = {f"{clip.key}.{name}": bytes(clip.member(name)) for clip in clips for name in MEMBERS}
+        assert got == expected
+        assert list(got) == list(expected)
+
+
+def test_index_key_slice_and_iteration_agree(whole_dataset: Path) -> None:
+    clips = open_clips(whole_dataset)
+    keys = clips.keys()
+    assert len(clips) == len(keys) == 18
+    assert [clip.key for clip in clips] == keys
+    assert clips[keys[3]].key == clips[3].key == clips[3 - len(clips)].key
+    assert [clip.key for clip in clips[2:5]] == keys[2:5]
+    assert keys[0] in clips
+    assert "nobody" not in clips
+    with pytest.raises(KeyError):
+        clips["nobody"]
+    for place in (len(clips), -len(clips) - 1):
+        with pytest.raises(IndexError):
+            clips[place]
+
+
+def test_splits_are_apart(whole_dataset: Path) -> None:
+    sizes = {split: len(open_clips(whole_dataset, split=split)) for split in ("train", "validation", "test")}
+    assert sum(sizes.values()) == len(open_clips(whole_dataset))
+    assert {clip.json.split for clip in open_clips(whole_dataset, split="validation")} == {"validation"}
+    assert len(open_clips(whole_dataset, split="nothing")) == 0
+
+
+def test_heads_are_typed_and_parsed_once(whole_dataset: Path) -> None:
+    clip = open_clips(whole_dataset)[0]
+    assert isinstance(clip.json, ClipHead)
+    assert clip.json is clip.json
+    assert json.loads(clip.json_bytes)["key"] == clip.key == clip.json.key
+
+
+def test_arrays_have_their_shapes_and_are_views(whole_dataset: Path) -> None:
+    for clip in open_clips(whole_dataset):
+        head = clip.json
+        channels = len(head.speakers) + 1
+        assert clip.mel().shape == (channels, head.windows, 8, 80)
+        assert clip.activity().shape == (channels, head.windows, 8)
+        assert clip.audio().shape == (channels, head.windows * head.sample_rate_hz // 5)
+        for view in (clip.mel(), clip.activity()):
+            assert not view.flags.writeable
+            assert not view.flags.owndata
+        assert np.array_equal(clip.audio(), decode_flac(bytes(clip.member("flac"))))
+        assert np.array_equal(clip.mel(), np.load(io.BytesIO(clip.member("mel.npy"))))
+
+
+def test_pictures_are_those_of_their_windows(whole_dataset: Path) -> None:
+    seen = 0
+    for clip in open_clips(whole_dataset):
+        video = clip.json.video
+        for window in range(clip.json.windows):
+            picture = clip.picture(window)
+            if video is None or video.sizes[window] == 0:
+                assert picture is None
+                assert clip.jpeg(window) is None
+                continue
+            assert picture is not None
+            assert (picture.shape, picture.dtype) == ((40, 80, 3), np.uint8)
+            # the bar of the made pictures stands at 8 pixels times the window's place in the recording
+            if clip.json.first_window < 90:
+                bar = (clip.json.first_window + window) * 8 % 72
+                assert abs(int(picture[:, :, 0].mean(axis=0).argmax()) - bar) <= 8
+            seen += 1
+        with pytest.raises(IndexError):
+            clip.jpeg(clip.json.windows)
+    assert seen > 80
+
+
+def test_pillow_and_pyav_see_the_same_picture(whole_dataset: Path) -> None:
+    jpeg = next(j for clip in open_clips(whole_dataset) if (j := clip.jpeg(1)) is not None)
+    one, two = decode_jpeg(jpeg).astype(int), _decode_jpeg_av(jpeg, "").astype(int)
+    assert one.shape == two.shape
+    assert np.abs(one - two).mean() < 4  # their chroma upsampling differs
+
+
+@pytest.mark.parametrize("decode", [decode_jpeg, lambda data: _decode_jpeg_av(data, "")])
+def test_a_broken_picture_is_a_format_error(decode: object) -> None:
+    with pytest.raises(FormatError, match="JPEG"):
+        decode(b"\xff\xd8 no picture")  # type: ignore[operator]
+
+
+def test_clips_travel_to_another_process(whole_dataset: Path) -> None:
+    clips = open_clips(whole_dataset)
+    first = bytes(clips[0].member("json"))
+    again = pickle.loads(pickle.dumps(clips))
+    assert bytes(again[0].member("json")) == first
+
+
+def test_no_manifest_is_no_dataset(copy: Path) -> None:
+    (copy / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+        open_clips(copy)
+    with pytest.raises(DatasetError):
+        open_clips(copy / "nowhere")
+
+
+def test_a_newer_dataset_says_so(copy: Path) -> None:
+    text = (copy / "manifest.json").read_text("utf-8")
+    (copy / "manifest.json").write_text(text.replace("corpus.manifest/1", "corpus.manifest/7"), "utf-8")
+    with pytest.raises(NewerSchemaError, match=r"corpus\.manifest/7"):
+        open_clips(copy)
+
+
+def test_a_shard_cut_off_says_so(copy: Path) -> None:
+    shard = copy / "validation" / "validation-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-2000])
+    clips = open_clips(copy)
+    assert clips[0].json.split == "train"
+    with pytest.raises(DatasetError, match=r"validation-000000\.tar: holds .* bytes, the manifest says"):
+        open_clips(copy, split="validation")[0]
+
+
+def test_a_missing_shard_and_a_changed_index_say_so(copy: Path) -> None:
+    (copy / "test" / "test-000000.tar").unlink()
+    with pytest.raises(DatasetError, match="missing"):
+        open_clips(copy, split="test")[0]
+    (copy / "clips.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"clips\.parquet"):
+        open_clips(copy)

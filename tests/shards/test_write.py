@@ -1,0 +1,339 @@
+"""Shards, index and manifest: what they hold, what is left alone, and what a killed write leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.dataset import Manifest
+from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError
+from corpus.schemas.settings import Settings
+from corpus.shards.files import storage_errors
+from corpus.shards.plan import SegmentRef
+from corpus.shards.verify import verify
+from corpus.shards.write import rewrite, write_dataset
+
+NAMES = ("one", "two", "three", "four")
+CutRecording = Callable[..., tuple[SegmentRef, list[object]]]
+
+
+@pytest.fixture(scope="module")
+def four_segments(tmp_path_factory: pytest.TempPathFactory, make_segment: CutRecording) -> list[SegmentRef]:
+    """Four recordings of a few hundred kilobytes."""
+    base = tmp_path_factory.mktemp("four")
+    made = []
+    for place, name in enumerate(NAMES):
+        split = "validation" if name == "four" else "train"
+        made.append(make_segment(base, name, split=split, segments=((0, 23 + 7 * place),), seed=place)[0])
+    return made
+
+
+@pytest.fixture
+def refs(four_segments: list[SegmentRef], tmp_path: Path) -> list[SegmentRef]:
+    """The four, for this test to change as it likes."""
+    shutil.copytree(four_segments[0].folder.parent, tmp_path / "cut")
+    return [dataclasses.replace(ref, folder=tmp_path / "cut" / ref.folder.name) for ref in four_segments]
+
+
+def state(out: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every file: what a rename or a write changes."""
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    return {path.relative_to(out).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_manifest_tells_the_truth(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    manifest = write_dataset(out, refs, settings=small_settings, config="c")
+    assert from_json(Manifest, (out / "manifest.json").read_bytes()) == manifest
+    for entry in (*manifest.shards, *manifest.files):
+        data = (out / entry.path).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry.bytes, entry.sha256)
+    assert manifest.recordings == 4
+    assert manifest.windows == sum(23 + 7 * seed for seed in range(4))
+    assert [s.path for s in manifest.shards] == [
+        "train/train-000000.tar",
+        "train/train-000001.tar",
+        "validation/validation-000000.tar",
+    ]
+    assert all(shard.bytes <= 1024 * 1024 for shard in manifest.shards)
+
+
+def test_clips_are_in_key_order_whatever_the_order_given(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "a", refs, settings=small_settings, config="c")
+    write_dataset(tmp_path / "b", refs[::-1], settings=small_settings, config="c")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    table = pq.read_table(tmp_path / "a" / "clips.parquet", columns=["split", "key"]).to_pylist()
+    for split in ("train", "validation"):
+        keys = [row["key"] for row in table if row["split"] == split]
+        assert keys == sorted(keys)
+
+
+def test_nothing_changed_touches_nothing(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    first = write_dataset(out, refs, settings=small_settings, config="c")
+    before = state(out)
+    assert write_dataset(out, refs, settings=small_settings, config="c") == first
+    assert state(out) == before
+
+
+def test_a_new_recording_leaves_whole_shards_alone(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    ordered = sorted(refs, key=lambda ref: ref.recording)
+    write_dataset(out, [r for r in ordered if r.split == "train"], settings=small_settings, config="c")
+    before = state(out)
+    write_dataset(out, refs, settings=small_settings, config="c")
+    after = state(out)
+    assert all(after[path] == before[path] for path in before if path.startswith("train/"))
+    assert "validation/validation-000000.tar" in after
+    assert verify(out).ok
+
+
+def test_shards_of_an_older_build_are_removed(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    (out / "train" / "train-000009.tar").write_bytes(b"old")
+    (out / "train" / "train-000000.tar.writing").write_bytes(b"half")
+    fewer = [ref for ref in refs if ref.split == "train"][:1]
+    write_dataset(out, fewer, settings=small_settings, config="c")
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.tar*")) == ["train/train-000000.tar"]
+    assert not (out / "validation").exists()
+    assert verify(out).ok
+
+
+def test_a_lost_shard_is_written_again(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    whole = content(out)
+    (out / "train" / "train-000001.tar").unlink()
+    write_dataset(out, refs, settings=small_settings, config="c")
+    assert content(out) == whole
+
+
+def test_progress_ends_at_the_bytes_of_the_shards(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    manifest = write_dataset(
+        tmp_path / "OUT", refs, settings=small_settings, config="c", progress=seen.append
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == sum(shard.bytes for shard in manifest.shards)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from corpus.schemas.codec import from_json
+from corpus.schemas.settings import Settings
+from corpus.shards.plan import SegmentRef
+from corpus.shards.write import write_dataset
+import pyarrow.parquet
+
+out, after, refs = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
+segments = []
+for folder, recording, split, digest in (ref.split("|") for ref in refs):
+    segments.append(SegmentRef(folder=Path(folder), recording=recording, split=split, digest=digest))
+settings = from_json(Settings, sys.argv[4])
+count = 0
+
+def hook(event, args):
+    global count
+    changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
+    if changes or (event == "open" and str(out) in str(args[0])):
+        count += 1
+        if count == after:
+            os._exit(9)
+
+sys.addaudithook(hook)
+write_dataset(out, segments, settings=settings, config="c")
+"""
+
+
+def killed_write(out: Path, refs: list[SegmentRef], settings: Settings, after: int) -> int:
+    """Write in another process that dies without a word at its n-th touch of the disk."""
+    listed = ",".join(f"{r.folder}|{r.recording}|{r.split}|{r.digest}" for r in refs)
+    code = [sys.executable, "-c", KILLED, str(out), str(after), listed, to_json(settings)]
+    return subprocess.run(code, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("older", "places"),
+    [
+        (False, range(1, 40, 7)),
+        (True, range(2, 40, 7)),
+        pytest.param(False, range(1, 60), marks=pytest.mark.slow),
+        pytest.param(True, range(1, 60), marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_write_never_looks_whole_and_is_finished_by_the_next(
+    older: bool, places: range, refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "unbroken", refs, settings=small_settings, config="c")
+    expected = content(tmp_path / "unbroken")
+    out = tmp_path / "OUT"
+    deaths = 0
+    for after in places:
+        shutil.rmtree(out, ignore_errors=True)
+        if older:
+            write_dataset(out, refs[1:], settings=small_settings, config="c")
+        died = killed_write(out, refs, small_settings, after) == 9
+        deaths += died
+        if (out / "manifest.json").exists():
+            assert verify_without_leftovers(out)
+        write_dataset(out, refs, settings=small_settings, config="c")
+        assert content(out) == expected, after
+        if not died:
+            break
+    assert deaths >= 3
+
+
+def verify_without_leftovers(out: Path) -> bool:
+    """Whole but for files under temporary names, which nothing reads."""
+    return all(p.where.endswith(".writing") for p in verify(out).problems)
+
+
+def test_what_a_killed_write_finished_is_not_written_again(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    (out / "manifest.json").unlink()
+    before = state(out)
+    write_dataset(out, refs, settings=small_settings, config="c")
+    after = state(out)
+    shards = [path for path in before if path.endswith(".tar")]
+    assert [after[path] for path in shards] == [before[path] for path in shards]
+
+
+def test_a_damaged_shard_without_a_manifest_is_written_again(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    whole = content(out)
+    (out / "manifest.json").unlink()
+    shard = out / "train" / "train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    write_dataset(out, refs, settings=small_settings, config="c")
+    assert content(out) == whole
+
+
+def recut(refs: list[SegmentRef], make_segment: CutRecording, name: str, folder: Path) -> SegmentRef:
+    """The same recording in clips of another length: other bytes, the same hash."""
+    place = NAMES.index(name)
+    segments = ((0, 23 + 7 * place),)
+    return make_segment(folder, name, split=refs[place].split, windows=7, segments=segments, seed=place)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rewriting_a_recording_gives_the_bytes_of_a_whole_build(
+    name: str,
+    refs: list[SegmentRef],
+    small_settings: Settings,
+    tmp_path: Path,
+    make_segment: CutRecording,
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    before = state(out)
+    new = recut(refs, make_segment, name, tmp_path / "recut")
+    rewrite(out, [new], config="c2")
+    assert verify(out).ok
+    others = [ref for ref in refs if ref.recording != new.recording]
+    write_dataset(tmp_path / "whole", [*others, new], settings=small_settings, config="c2")
+    ours, theirs = content(out), content(tmp_path / "whole")
+    assert {k: v for k, v in ours.items() if k != "manifest.json"} == {
+        k: v for k, v in theirs.items() if k != "manifest.json"
+    }
+    if name == "four":
+        assert all(state(out)[p] == before[p] for p in before if p.startswith("train/"))
+
+
+def test_rewriting_needs_a_dataset(refs: list[SegmentRef], tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no dataset to change"):
+        rewrite(tmp_path, refs, config="c")
+
+
+def test_the_same_recording_twice_is_refused(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="two clips have the key"):
+        write_dataset(tmp_path / "OUT", [refs[0], *refs], settings=small_settings, config="c")
+
+
+def test_a_segment_that_is_cut_off_is_refused(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    file = refs[0].folder / "segment.tar"
+    file.write_bytes(file.read_bytes()[:-512])
+    with pytest.raises(DatasetError, match=r"segment\.tar"):
+        write_dataset(tmp_path / "OUT", refs, settings=small_settings, config="c")
+    assert not (tmp_path / "OUT" / "manifest.json").exists()
+
+
+def test_a_segment_of_another_split_is_refused(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    moved = dataclasses.replace(refs[0], split="test")
+    with pytest.raises(DatasetError, match="not the one its rows describe"):
+        write_dataset(tmp_path / "OUT", [moved], settings=small_settings, config="c")
+
+
+def test_a_newer_dataset_is_not_overwritten(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    text = (out / "manifest.json").read_text("utf-8")
+    (out / "manifest.json").write_text(text.replace("corpus.manifest/1", "corpus.manifest/2"), "utf-8")
+    with pytest.raises(NewerSchemaError):
+        write_dataset(out, refs[:1], settings=small_settings, config="c")
+
+
+def test_no_recordings_make_an_empty_dataset(small_settings: Settings, tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "OUT", [], settings=small_settings, config="c")
+    assert (manifest.clips, manifest.shards) == (0, ())
+    assert verify(tmp_path / "OUT").ok
+
+
+def test_what_the_disk_refuses_is_one_clear_line(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "OUT").write_text("a file", "utf-8")
+    with pytest.raises(StorageError, match="OUT"):
+        write_dataset(tmp_path / "OUT", refs, settings=small_settings, config="c")
+    with pytest.raises(StorageError, match="make room on the disk"), storage_errors(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,187 @@
+"""Every choice of a training run, as frozen dataclasses: the model, its data, the optimiser, the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, US, WINDOW_US
+from corpus.schemas.errors import SettingsError
+
+AudioHead = Literal["dmel", "flow", "depth"]
+
+
+def _require(ok: bool, what: str, todo: str) -> None:
+    if not ok:
+        raise SettingsError(what, where="trainer configuration", todo=todo)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The interaction model. Widths are ours: the article publishes none."""
+
+    width: int
+    """D, the residual stream."""
+    layers: int
+    dense_layers: int
+    """The first so many layers have a dense feed-forward instead of experts."""
+    heads: int
+    kv_heads: int
+    head_dim: int
+    experts: int
+    top_k: int
+    expert_width: int
+    shared_width: int
+    """Width of the expert every position visits; 0 for none."""
+    dense_width: int
+    vocab: int
+    tied: bool
+    """Text embedding and text head share their table."""
+
+    mel_bins: int = 80
+    audio_levels: int = 16
+    """Levels the model hears and predicts: a table over the shards' 256-level bytes."""
+    audio_low: float = -5.0
+    """log10 magnitude of the lowest and highest level's edge."""
+    audio_high: float = 1.0
+    frames_per_window: int = FRAMES_PER_WINDOW
+    frames_per_position: int = 2
+    """r: 25 ms frames embedded and predicted together."""
+    picture_rows: int = 5
+    """Patches of 40 x 40 pixels; 0 rows for a model that does not see."""
+    picture_columns: int = 8
+    patch_pixels: int = 40
+    text_slots: int = 4
+    """Text tokens in a window at most; what does not fit waits for the next."""
+    response_delay: int = 1
+    """out_i is the model's sound of window i + response_delay; 1 is what can really be played."""
+    audio_head: AudioHead = "dmel"
+    attention_window_s: float | None = None
+    """Keys older than this are not attended to; None for all."""
+    sink_turns: int = 1
+    """With a window: micro-turns at the start that are attended to for ever."""
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    route_scale: float = 1.0
+    balance_rate: float = 1e-3
+    """How far a router bias moves at each optimiser step."""
+    flow_width: int = 1024
+    flow_layers: int = 6
+    flow_steps: int = 8
+    depth_width: int = 512
+    depth_groups: int = 8
+
+    def __post_init__(self) -> None:
+        _require(
+            self.frames_per_window % self.frames_per_position == 0,
+            f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
+            "take 1, 2, 4 or 8",
+        )
+        _require(self.heads % self.kv_heads == 0, "heads must be a multiple of kv_heads", "change one")
+        _require(0 < self.top_k <= self.experts, "top_k must lie in [1, experts]", "change one")
+        _require(self.head_dim % 8 == 0, "head_dim must be a multiple of 8", "its quarters are rotated apart")
+        _require(
+            self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
+        )
+        _require(self.mel_bins % self.depth_groups == 0, "depth_groups must divide mel_bins", "take 8")
+        _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
+
+    @property
+    def audio_positions(self) -> int:
+        """Positions of one window's sound."""
+        return self.frames_per_window // self.frames_per_position
+
+    @property
+    def patches(self) -> int:
+        return self.picture_rows * self.picture_columns
+
+    @property
+    def attention_window_turns(self) -> int | None:
+        """The attention window in micro-turns, rounded up."""
+        if self.attention_window_s is None:
+            return None
+        return -(-round(self.attention_window_s * US) // WINDOW_US)
+
+
+TIME_UNIT_US = FRAME_US
+"""One step of the time coordinate of rotary positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What the model is trained on and in what order."""
+
+    data: str = ""
+    """A dataset folder."""
+    split: str = "train"
+    length: int = 256
+    """L: positions in a row."""
+    rows: int = 4
+    """Rows in a global batch, over all ranks and accumulation steps."""
+    seed: int = 0
+    pictures: bool = True
+    hears: Literal["mix", "max"] = "mix"
+    """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
+    channels' mel bytes, which needs no decoder."""
+    tokenizer: Literal["bytes"] = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the losses."""
+
+    text: float = 1.0
+    silence: float = 0.2
+    """`<sil>` after `<sil>`."""
+    onset: float = 3.0
+    """The first `<spk>` after silence."""
+    offset: float = 1.0
+    """The first `<sil>` after speech, and `<spk>` inside speech."""
+    end_of_window: float = 0.5
+    audio: float = 1.0
+    balance: float = 1e-4
+    router_z: float = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """The optimiser and its schedule."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float = 3e-3
+    muon_lr: float = 2e-2
+    betas: tuple[float, ...] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
+    warmup_steps: int = 20
+    decay_share: float = 0.2
+    final_share: float = 0.0
+    """The learning rate at the end, as a share of its peak."""
+    ema_decay: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """A whole run. Written to RUN/config.json, resolved."""
+
+    model: ModelConfig
+    preset: str
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps: int = 200
+    accumulate: int = 1
+    """Micro-batches in an optimiser step, per rank."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    expert_parallel: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every: int = 100
+    keep: int = 3
+    log_every: int = 10
+    nan_limit: int = 5
+    """Steps in a row with a non-finite gradient before the run gives up."""
+    deterministic: bool = True
+    schema: str = "corpus.run/1"

@@ -1,0 +1,115 @@
+"""Named models. Parameter counts are asserted on the meta device in tests/trainer/test_presets.py."""
+
+from __future__ import annotations
+
+from corpus.schemas.errors import UsageError
+from corpus.trainer.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+
+MODELS = {
+    "tiny": ModelConfig(
+        width=64,
+        layers=2,
+        dense_layers=1,
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        experts=4,
+        top_k=2,
+        expert_width=64,
+        shared_width=64,
+        dense_width=192,
+        vocab=512,
+        tied=True,
+        flow_width=64,
+        flow_layers=2,
+        depth_width=64,
+    ),
+    "small": ModelConfig(
+        width=768,
+        layers=12,
+        dense_layers=1,
+        heads=12,
+        kv_heads=4,
+        head_dim=64,
+        experts=32,
+        top_k=4,
+        expert_width=512,
+        shared_width=512,
+        dense_width=2048,
+        vocab=32_768,
+        tied=True,
+        flow_width=512,
+    ),
+    "base": ModelConfig(
+        width=2048,
+        layers=16,
+        dense_layers=1,
+        heads=16,
+        kv_heads=4,
+        head_dim=128,
+        experts=32,
+        top_k=6,
+        expert_width=768,
+        shared_width=768,
+        dense_width=6144,
+        vocab=65_536,
+        tied=False,
+    ),
+    "tml-276b-a12b": ModelConfig(
+        width=4096,
+        layers=56,
+        dense_layers=2,
+        heads=32,
+        kv_heads=4,
+        head_dim=128,
+        experts=320,
+        top_k=10,
+        expert_width=1280,
+        shared_width=0,
+        dense_width=12_288,
+        vocab=200_064,
+        tied=False,
+        audio_head="flow",
+    ),
+}
+
+_RUNS = {
+    "tiny": RunConfig(model=MODELS["tiny"], preset="tiny", data=DataConfig(length=256, rows=4)),
+    "small": RunConfig(
+        model=MODELS["small"],
+        preset="small",
+        data=DataConfig(length=2048, rows=64),
+        optim=OptimConfig(lr=6e-4, warmup_steps=500),
+        steps=20_000,
+        precision="bf16",
+        save_every=500,
+    ),
+    "base": RunConfig(
+        model=MODELS["base"],
+        preset="base",
+        data=DataConfig(length=4096, rows=32),
+        optim=OptimConfig(lr=3e-4, warmup_steps=1000),
+        steps=50_000,
+        accumulate=4,
+        precision="bf16",
+        compile=True,
+        save_every=500,
+    ),
+    "tml-276b-a12b": RunConfig(
+        model=MODELS["tml-276b-a12b"],
+        preset="tml-276b-a12b",
+        data=DataConfig(length=8192, rows=2048),
+        optim=OptimConfig(optimizer="muon", lr=2e-4, warmup_steps=2000),
+        steps=100_000,
+        precision="bf16",
+        compile=True,
+        expert_parallel=8,
+    ),
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The run a preset stands for."""
+    if name not in _RUNS:
+        raise UsageError(f"no preset {name!r}", todo=f"one of {', '.join(_RUNS)}")
+    return _RUNS[name]

@@ -1,0 +1,121 @@
+"""The one sequence `in_0 out_0 in_1 out_1 …`: what a position is, and what a batch holds.
+
+    micro-turn i   | in_i                                        | out_i                                |
+    positions      | patches    | heard sound | given text       | <sil>                                |
+                   | 0 or 40    | 4 x 2 frames| 0..4 tokens      | <spk> tokens… <eow>? | 4 x 2 frames  |
+
+A position predicts what follows it inside out_i: the last of in_i predicts the first of out_i, the
+last text slot the first two frames, frames the next frames; the last position of out_i predicts nothing.
+`<eow>` is written only where a window has text. out_i holds the model's own sound and text of window
+i + response_delay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+PAD = 0
+SIL = 1
+SPK = 2
+EOW = 3
+BOS = 4
+"""The first position of every document, before in_0; belongs to the system stream."""
+TOOL = 5
+"""Starts an event's text in the input: a tool's result, a note, a timer."""
+BYTE_0 = 16
+"""Byte b of UTF-8 text is token BYTE_0 + b; tokens between are reserved."""
+SMALLEST_VOCAB = BYTE_0 + 256
+
+NO_TARGET = -100
+
+
+class Stream(IntEnum):
+    """What a position carries; each stream has an embedding added to its positions."""
+
+    HEARD = 0
+    OWN_SOUND = 1
+    GIVEN_TEXT = 2
+    OWN_TEXT = 3
+    PICTURE = 4
+    SYSTEM = 5
+    CONTROL = 6
+    PAD = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """Consecutive positions as columns, in numpy. A document, or a part of one.
+
+    L positions, A of them sound, P of them patches, T positions that predict sound.
+    """
+
+    token_L: npt.NDArray[np.int32]
+    """Text or control token; -1 for sound and patches."""
+    stream_L: npt.NDArray[np.int8]
+    time_L: npt.NDArray[np.int32]
+    """Rotary coordinates: time in 25 ms from the document's start, …"""
+    row_L: npt.NDArray[np.int16]
+    """… row (patch row; slot for everything else), …"""
+    column_L: npt.NDArray[np.int16]
+    """… and column (patch column; slot for everything else)."""
+    turn_L: npt.NDArray[np.int32]
+    """Micro-turn, counted from the document's start; -1 for BOS."""
+    text_target_L: npt.NDArray[np.int32]
+    """The text or control token this position predicts, or NO_TARGET."""
+    text_weight_L: npt.NDArray[np.float32]
+    audio_at_A: npt.NDArray[np.int32]
+    """Which positions carry sound; rising."""
+    audio_ARM: npt.NDArray[np.uint8]
+    """Their mel bytes (256 levels): r frames of M bins."""
+    patch_at_P: npt.NDArray[np.int32]
+    patch_PHWC: npt.NDArray[np.uint8]
+    """40 x 40 x 3."""
+    audio_target_at_T: npt.NDArray[np.int32]
+    """Which positions predict sound; rising."""
+    audio_target_TRM: npt.NDArray[np.uint8]
+    """What they predict, as mel bytes."""
+    audio_weight_T: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.token_L)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B packed rows of L positions as tensors of fixed shapes.
+
+    Sound, patches and sound targets are lists over the whole batch, padded to a capacity: entry n
+    stands at flat position `*_at[n]` = row * L + column, or at B * L (a trash row) where it is padding.
+    Rows hold several documents; `segment_BL` tells them apart (-1 for padding).
+    """
+
+    token_BL: torch.Tensor
+    stream_BL: torch.Tensor
+    time_BL: torch.Tensor
+    row_BL: torch.Tensor
+    column_BL: torch.Tensor
+    turn_BL: torch.Tensor
+    segment_BL: torch.Tensor
+    text_target_BL: torch.Tensor
+    text_weight_BL: torch.Tensor
+    audio_at_A: torch.Tensor
+    audio_ARM: torch.Tensor
+    patch_at_P: torch.Tensor
+    patch_PHWC: torch.Tensor
+    audio_target_at_T: torch.Tensor
+    audio_target_TRM: torch.Tensor
+    audio_weight_T: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, length = self.token_BL.shape
+        return rows, length
+
+    def to(self, device: torch.device) -> Batch:
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__}
+        return Batch(**moved)
