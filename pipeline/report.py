@@ -64,9 +64,9 @@ def _note(*content: str) -> Markup:
     return el("p", *content, class_="note")
 
 
-def _figure(title: str, image: Markup, caption: str = "") -> Markup:
+def _figure(title: str, image: Markup, caption: str = "", *, look: str | None = None) -> Markup:
     below = el("figcaption", caption) if caption else Markup("")
-    return el("figure", el("h3", title) if title else Markup(""), image, below)
+    return el("figure", el("h3", title) if title else Markup(""), image, below, class_=look)
 
 
 def _command(*words: str) -> Markup:
@@ -141,7 +141,12 @@ def _talk(stats: Stats, lists: Lists) -> Markup:
         ("one", "one person talks", talk.speech_us - talk.overlap_us),
         ("many", "two or more talk", talk.overlap_us),
     )
-    key = el("ul", *(el("li", el("i"), name, class_=tone) for tone, name, _ in parts), class_="key")
+    whole = sum(size for _, _, size in parts) or 1
+    names = [
+        el("li", el("i"), f"{name} {_tight(f'{size / whole:.1%}')}", class_=tone)
+        for tone, name, size in parts
+    ]
+    key = el("ul", *names, class_="key")
     voices = [
         Bar(
             label=f"{v.speaker} · {v.uri}",
@@ -207,7 +212,9 @@ def _floor(stats: Stats) -> Markup:
     )
     if floor.unclear:
         caption += f" {floor.unclear:,} more are left out: two began or ended together."
-    return _section("How the floor passes", _figure("", offset_histogram(floor.offsets), caption), lengths)
+    return _section(
+        "How the floor passes", _figure("", offset_histogram(floor.offsets), caption, look="broad"), lengths
+    )
 
 
 def _right(title: str) -> Column:
@@ -234,7 +241,7 @@ def _cues(place: str, stats: Stats) -> Markup:
     ]
     return _section(
         "Cues",
-        el("figure", bars("Cues by label and kind", rows, label_width=230, width=1000)),
+        _figure("", bars("Cues by label and kind", rows, label_width=230, width=1000), look="broad"),
         _note("Every cue carries the thresholds it was made with:"),
         _command(f"corpus catalog {shlex.quote(place)} \"SELECT * FROM cues WHERE label = 'overlap'\""),
     )

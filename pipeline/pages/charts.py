@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from corpus.pipeline.pages.markup import Markup, el, join
+from corpus.pipeline.pages.markup import Attribute, Markup, el, join
 from corpus.pipeline.spread import Offsets
 
 _WIDTH = 1000
@@ -25,9 +25,10 @@ class Bar:
     tone: str = "one"
 
 
-def drawing(title: str, width: int, height: int, *content: str) -> Markup:
+def drawing(title: str, width: int, height: int, *content: str, **attributes: Attribute) -> Markup:
     """An SVG that a screen reader announces by its title."""
-    return el("svg", el("title", title), *content, viewBox=f"0 0 {width} {height}", role="img")
+    box = f"0 0 {width} {height}"
+    return el("svg", el("title", title), *content, viewBox=box, role="img", **attributes)
 
 
 def bars(title: str, rows: Sequence[Bar], *, label_width: int = 224, width: int = 520) -> Markup:
@@ -59,22 +60,15 @@ def shortened(label: str, longest: int) -> str:
 
 
 def strip(title: str, parts: Sequence[tuple[str, str, int]]) -> Markup:
-    """One bar that is a whole, from tones, names and sizes; shares are written into what is wide enough."""
+    """One bar that is a whole, from tones, names and sizes; a key with the shares belongs below it."""
     whole = sum(size for _, _, size in parts) or 1
     drawn, left = [], 0.0
     for tone, name, size in parts:
         width = _WIDTH * size / whole
-        label = f"{size / whole:.1%}"
-        drawn.append(
-            el(
-                "g",
-                el("title", f"{name}: {label}"),
-                el("rect", x=left, y=0, width=max(0.0, width - 2), height=26, rx=2, class_=tone),
-                el("text", label, x=left, y=46, class_="soft") if width > 60 else Markup(""),
-            )
-        )
+        bar = el("rect", x=left, y=0, width=max(0.0, width - 2), height=26, class_=tone)
+        drawn.append(el("g", el("title", f"{name}: {size / whole:.1%}"), bar))
         left += width
-    return drawing(title, _WIDTH, 52, *drawn)
+    return drawing(title, _WIDTH, 26, *drawn, class_="strip", preserveAspectRatio="none")
 
 
 def offset_histogram(offsets: Offsets) -> Markup:

@@ -129,7 +129,7 @@
       "-": () => zoom(1 / 1.5),
     };
     const action = keys[event.key] ?? (/^[0-9]$/.test(event.key) ? () => choose(Number(event.key)) : null);
-    if (!action || (event.key === " " && event.target.matches("button, summary"))) return;
+    if (!action || (event.key === " " && event.target.closest?.("button, summary"))) return;
     event.preventDefault();
     action();
   });

@@ -81,15 +81,18 @@ def ruler(axis: Axis) -> Markup:
     marks = []
     for k in range(0, axis.windows, 5):
         time_us = axis.start_us + k * 200_000
-        marks.append(el("span", clock(time_us), style=f"left:{100 * k / axis.windows:.4f}%"))
+        marks.append(
+            el("span", clock(time_us).removesuffix(".0"), style=f"left:{100 * k / axis.windows:.4f}%")
+        )
     return row("time", *marks, kind="ruler")
 
 
 def clock(time_us: int) -> str:
-    minutes, rest = divmod(time_us // 100_000, 600)
+    """A time with tenths of a second: 1:01.5, 1:00:00.0."""
+    minutes, tenths = divmod(time_us // 100_000, 600)
     hours, minutes = divmod(minutes, 60)
     head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{head}:{rest // 10:02d}" if rest % 10 == 0 else f"{head}:{rest // 10:02d}.{rest % 10}"
+    return f"{head}:{tenths // 10:02d}.{tenths % 10}"
 
 
 def pictures(axis: Axis, jpegs: Sequence[bytes | None], flags: Sequence[int]) -> Markup:

@@ -21,5 +21,8 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]
         el("tr", *(el("td", cell, class_=c.look or None) for c, cell in zip(columns, row, strict=True)))
         for row in rows
     ]
-    whole = el("table", el("caption", caption), el("thead", head), el("tbody", *body))
+    named = any(c.title for c in columns)
+    whole = el(
+        "table", el("caption", caption), el("thead", head) if named else Markup(""), el("tbody", *body)
+    )
     return el("div", whole, class_="wide", tabindex="0", role="region", aria_label=caption)

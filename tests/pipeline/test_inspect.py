@@ -161,7 +161,7 @@ def test_cues_that_would_cover_each_other_stand_in_lanes_of_their_own(first: Cli
 
 
 def test_clock_as_people_read_it() -> None:
-    assert [clock(us) for us in (0, 61_500_000, 3_600_000_000)] == ["0:00", "1:01.5", "1:00:00"]
+    assert [clock(us) for us in (0, 61_500_000, 3_600_000_000)] == ["0:00.0", "1:01.5", "1:00:00.0"]
 
 
 @pytest.fixture(scope="session")
