@@ -65,6 +65,30 @@ def decode_flac(data: bytes | memoryview, *, where: str = "") -> npt.NDArray[np.
     return np.concatenate(blocks, 1)
 
 
+def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") -> npt.NDArray[np.int16]:
+    """The last samples of a FLAC file, int16 `[channels, samples]`, without decoding what is before them.
+
+    Raises:
+        FormatError: not FLAC, broken inside, or shorter.
+        MissingDependencyError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependencyError("sound is read with PyAV", where=where, todo="pip install av") from error
+    try:
+        with av.open(io.BytesIO(data), "r", format="flac") as container:
+            stream = container.streams.audio[0]
+            stream.codec_context.thread_count = 1
+            container.seek(max(0, (stream.duration or 0) - samples), stream=stream, backward=True)
+            blocks = [_block(frame) for frame in container.decode(audio=0)]
+    except (av.FFmpegError, IndexError, EOFError) as error:
+        raise FormatError(f"the FLAC member cannot be decoded: {error}", where=where) from error
+    if sum(block.shape[1] for block in blocks) < samples:
+        raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
+    return np.concatenate(blocks, 1)[:, -samples:]
+
+
 def _block(frame: av.AudioFrame) -> npt.NDArray[np.int16]:
     if frame.format.name != "s16":
         raise EOFError(f"samples are {frame.format.name}, not 16 bit")
