@@ -111,8 +111,8 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
     known = turns.known_N.astype(np.float32)
     sheet.predict(own_at - 1, _flat(turns.written), loss.text * np.repeat(known, written_N))
     sheet.predict((end_N - 1)[spoken], EOW, loss.end_of_window * known[spoken])
-    audible: Flags = turns.audible_NF[spoken].reshape(-1, model.frames_per_position).all(1)
-    sheet.predict_sound(sound_at - 1, turns.sound_NFM[spoken], loss.audio * audible.astype(np.float32))
+    audible_TR = turns.audible_NF[spoken].reshape(-1, model.frames_per_position)
+    sheet.predict_sound(sound_at - 1, turns.sound_NFM[spoken], loss.audio * audible_TR.min(1, initial=True))
     return sheet.positions()
 
 

@@ -30,7 +30,8 @@ from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Event
-from corpus.shards.mel import mel_bytes, mel_shape
+from corpus.schemas.errors import DatasetError
+from corpus.shards.mel import MEL_FORM, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.layout import Bytes, Flags, Places, Turns, turn_sizes
@@ -93,6 +94,7 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
     """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
     clip = clips[place]
     head = clip.json
+    check_head(head, model, data)
     speaker = head.speakers[channel]
     delay = model.response_delay
     turns = max(0, head.windows - delay)
@@ -118,6 +120,34 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
         sizes_N=turn_sizes(pictures_N, counts[0], speak_N, counts[1], model),
         text=own + told + TextCounts(before=before),
     )
+
+
+def check_head(head: ClipHead, model: ModelConfig, data: DataConfig) -> None:
+    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
+    if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
+        raise DatasetError(
+            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model is made for "
+            f"{model.mel_bins} bins, and this version for {MEL_FORM.low} and {MEL_FORM.step}",
+            where=head.key,
+            todo="build the dataset again with this version",
+        )
+    if head.frames_per_window != model.frames_per_window:
+        raise DatasetError(
+            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
+            where=head.key,
+            todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
+        )
+    if head.video is None or not (data.pictures and model.patches):
+        return
+    side = model.patch_pixels
+    width, height = model.picture_columns * side, model.picture_rows * side
+    if (head.video.width, head.video.height) != (width, height):
+        columns, rows = head.video.width // side, head.video.height // side
+        raise DatasetError(
+            f"pictures of {head.video.width} x {head.video.height}, the model sees {width} x {height}",
+            where=head.key,
+            todo=f"set model.picture_rows={rows} model.picture_columns={columns}, or data.pictures=false",
+        )
 
 
 def _words(head: ClipHead, speaker: str, delay: int) -> list[tuple[int, Tokens]]:
@@ -169,15 +199,17 @@ def spread(
 
 
 def read_turns(
-    clips: Clips, view: View, start: int, stop: int, model: ModelConfig, hears: Literal["mix", "max"]
+    clips: Clips, view: View, heard_NFM: Bytes, start: int, stop: int, model: ModelConfig
 ) -> Turns:
-    """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan."""
+    """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
+
+    `heard_NFM` is what is heard in all of the view's windows, from `heard`.
+    """
     clip = clips[view.place]
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
-    before = view.spoke_before if start == 0 else bool(view.speak_N[start - 1])
     return Turns(
-        heard_NFM=heard(clips, view.place, view.channel, start, stop, hears),
+        heard_NFM=heard_NFM[start:stop],
         pictures=[
             _patches(clip, window, model) if view.pictures_N[window] else None
             for window in range(start, stop)
@@ -188,7 +220,7 @@ def read_turns(
         sound_NFM=clip.mel()[view.channel, own],
         audible_NF=(flags_NF & (UNRELIABLE | PADDED)) == 0,
         known_N=~((flags_NF & PADDED) != 0).all(1),
-        spoke_before=before,
+        spoke_before=view.spoke_before if start == 0 else bool(view.speak_N[start - 1]),
     )
 
 
@@ -202,25 +234,19 @@ def _patches(clip: Clip, window: int, model: ModelConfig) -> Bytes | None:
     return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
 
 
-def heard(
-    clips: Clips, place: int, channel: int, start: int, stop: int, hears: Literal["mix", "max"]
-) -> Bytes:
-    """Mel bytes `[N, F, M]` of what the speaker on `channel` hears in windows `[start, stop)` of a clip."""
-    clip = clips[place]
-    others = [other for other in range(len(clip.mel())) if other != channel]
+def heard(clips: Clips, view: View, hears: Literal["mix", "max"]) -> Bytes:
+    """Mel bytes `[N, F, M]` of what the speaker hears in all windows of a view."""
+    clip = clips[view.place]
+    others = [channel for channel in range(len(clip.mel())) if channel != view.channel]
     if hears == "max":
-        loudest: Bytes = clip.mel()[others, start:stop].max(axis=0)
+        loudest: Bytes = clip.mel()[others, : len(view)].max(axis=0)
         return loudest
-    rate = clip.json.sample_rate_hz
-    shape = mel_shape(rate, clip.json.frames_per_window)
-    context = shape.context_samples
-    first = start * shape.samples_per_window - context
-    last = stop * shape.samples_per_window
-    sound_CS = clip.audio()
-    if first < 0:
-        sound_CS = np.concatenate([_end_before(clips, place, context), sound_CS[:, : max(0, last)]], axis=1)
-        first, last = 0, last + context
-    mel_1NFM = mel_bytes(mixed(sound_CS[others, first:last])[None], rate, clip.json.frames_per_window)
+    head = clip.json
+    shape = mel_shape(head.sample_rate_hz, head.frames_per_window)
+    before_CS = _end_before(clips, view.place, shape.context_samples)
+    inside_CS = clip.audio()[:, : len(view) * shape.samples_per_window]
+    mix_1S = mixed(np.concatenate([before_CS, inside_CS], axis=1)[others])[None]
+    mel_1NFM = mel_bytes(mix_1S, head.sample_rate_hz, head.frames_per_window)
     return mel_1NFM.reshape(mel_1NFM.shape[1:])
 
 
@@ -237,7 +263,7 @@ def _end_before(clips: Clips, place: int, samples: int) -> Samples:
     before = clips[place - 1] if place > 0 else None
     if before is None or not _meet(before, clip):
         return np.zeros((channels, samples), np.int16)
-    return before.audio()[:, -samples:]
+    return before.audio_end(samples)
 
 
 def _meet(before: Clip, clip: Clip) -> bool:
