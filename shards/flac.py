@@ -66,27 +66,34 @@ def decode_flac(data: bytes | memoryview, *, where: str = "") -> npt.NDArray[np.
 
 
 def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") -> npt.NDArray[np.int16]:
-    """The last samples of a FLAC file, int16 `[channels, samples]`, without decoding what is before them.
+    """The last samples of a FLAC file, int16 `[channels, samples]`, decoding little before them.
 
     Raises:
         FormatError: not FLAC, broken inside, or shorter.
         MissingDependencyError: PyAV is not installed.
     """
+    found = _decode_from(data, samples)
+    if found is None or found.shape[1] < samples:
+        found = decode_flac(data, where=where)
+    if found.shape[1] < samples:
+        raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
+    return found[:, -samples:]
+
+
+def _decode_from(data: bytes | memoryview, samples: int) -> npt.NDArray[np.int16] | None:
+    """What a seek to `samples` before the end gives; None where the file is too short to seek in."""
     try:
         import av
-    except ImportError as error:
-        raise MissingDependencyError("sound is read with PyAV", where=where, todo="pip install av") from error
+    except ImportError:
+        return None
     try:
         with av.open(io.BytesIO(data), "r", format="flac") as container:
             stream = container.streams.audio[0]
             stream.codec_context.thread_count = 1
             container.seek(max(0, (stream.duration or 0) - samples), stream=stream, backward=True)
-            blocks = [_block(frame) for frame in container.decode(audio=0)]
-    except (av.FFmpegError, IndexError, EOFError) as error:
-        raise FormatError(f"the FLAC member cannot be decoded: {error}", where=where) from error
-    if sum(block.shape[1] for block in blocks) < samples:
-        raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
-    return np.concatenate(blocks, 1)[:, -samples:]
+            return np.concatenate([_block(frame) for frame in container.decode(audio=0)], 1)
+    except (av.FFmpegError, IndexError, EOFError, ValueError):
+        return None
 
 
 def _block(frame: av.AudioFrame) -> npt.NDArray[np.int16]:

@@ -126,8 +126,8 @@ def check_head(head: ClipHead, model: ModelConfig, data: DataConfig) -> None:
     """Refuse a clip whose sound or pictures are not of the form the model is made for."""
     if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
         raise DatasetError(
-            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model is made for "
-            f"{model.mel_bins} bins, and this version for {MEL_FORM.low} and {MEL_FORM.step}",
+            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
+            f"{model.mel_bins} bins, this version {MEL_FORM.low} and {MEL_FORM.step}",
             where=head.key,
             todo="build the dataset again with this version",
         )
