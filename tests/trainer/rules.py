@@ -178,10 +178,12 @@ def count(name: str, windows: int) -> tuple[Draft, Truth]:
     return draft, Truth(cues=tuple(cues), answers=answers, speaks=tuple(speaks), text=str(wanted))
 
 
-def talk(name: str, windows: int, *, pictures: bool = True) -> tuple[Draft, Truth]:
+def talk(
+    name: str, windows: int, *, speakers: int | None = None, pictures: bool = True
+) -> tuple[Draft, Truth]:
     """Anything may happen: overlaps, saturation, words that spill, unreliable and padded frames."""
-    chosen = np.random.default_rng(len(name) + windows)
-    draft = Draft(name=name, windows=windows, speakers=("Ann", "Bo", "Cy")[: int(chosen.integers(1, 4))])
+    how_many = speakers or 1 + hashlib.sha256(name.encode()).digest()[-1] % 3
+    draft = Draft(name=name, windows=windows, speakers=("Ann", "Bo", "Cy")[:how_many])
     rng = draft.rng
     for channel in range(len(draft.speakers) + 1):
         draft.noise(channel, 0, windows, int(rng.choice([20, 3000, 15_000])))
