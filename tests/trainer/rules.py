@@ -80,6 +80,8 @@ class Draft:
     windows: int
     speakers: tuple[str, ...] = ("Bo",)
     split: str = "train"
+    clip_windows: int | None = None
+    """Windows of its clips, where they differ from the dataset's."""
     sound: np.ndarray = field(init=False)
     flags: np.ndarray = field(init=False)
     turns: list[Turn] = field(default_factory=list)
@@ -284,7 +286,7 @@ def _cut(
         Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
         voices,
         split=draft.split,
-        settings=ClipSettings(windows_per_clip=windows_per_clip),
+        settings=ClipSettings(windows_per_clip=draft.clip_windows or windows_per_clip),
         config=CONFIG,
         out=out,
     )
