@@ -72,8 +72,6 @@ def _parse(path: Path) -> Any:
             data = _unzipped(data, path)
         return json.loads(data)
     except (ValueError, RecursionError, EOFError, OSError, zlib.error) as error:
-        if b"corpus.conversation" not in data and not path.name.endswith(".gz"):
-            return None
         raise SidecarError(f"is not JSON: {error}", where=path.name) from error
 
 

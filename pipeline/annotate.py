@@ -147,9 +147,14 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
 
 
 def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
-    """Drops under the recording's uri; a place the stage named within it stays readable."""
-    uri = identity.item.uri
-    return [replace(d, item=uri if d.item in ("", uri) else f"{uri}: {d.item}") for d in drops]
+    """Drops under the recording's uri; a place the stage named within it stays in the reason."""
+    return [in_recording(identity.item.uri, drop) for drop in drops]
+
+
+def in_recording(uri: str, drop: Drop) -> Drop:
+    """The Drop under its recording's uri, with what the stage called the item in front of the reason."""
+    told = drop.item in ("", uri) or drop.reason.startswith(drop.item)
+    return replace(drop, item=uri, reason=drop.reason if told else f"{drop.item}: {drop.reason}")
 
 
 def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> tuple[Annotation, list[Drop]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline import stages
-from corpus.pipeline.annotate import Annotated, guarded
+from corpus.pipeline.annotate import Annotated, guarded, in_recording
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.progress import Reporter
@@ -99,7 +99,7 @@ def _cut(job: CutJob) -> Cut:
         recording=job.identity.recording,
         split=job.split,
         segment=made.digest,
-        drops=tuple(replace(d, item=uri if d.item in ("", uri) else f"{uri}: {d.item}") for d in made.drops),
+        drops=tuple(in_recording(uri, drop) for drop in made.drops),
     )
 
 

@@ -82,13 +82,16 @@ def _expected_us(identity: Identity) -> int:
 
 
 def decoded_of(identity: Identity, artifact: Artifact) -> Decoded:
-    """The decode stage's head, its channels renamed to the people the manifest names."""
+    """The decode stage's head; channels that hold one speaker each have the manifest's names, or S1, S2 …"""
     path = artifact.folder / "decoded.json"
     decoded = from_json(Decoded, path.read_bytes(), where=str(path))
-    names = identity.item.speakers
-    if decoded.one_speaker_per_channel and len(names) == len(decoded.channels):
-        return replace(decoded, channels=names)
-    return decoded
+    if not decoded.one_speaker_per_channel:
+        return decoded
+    given = identity.item.speakers
+    if len(given) == len(decoded.channels):
+        return replace(decoded, channels=given)
+    names = (name or f"S{number}" for number, name in enumerate(decoded.channels, start=1))
+    return replace(decoded, channels=tuple(names))
 
 
 def diarize_stage(

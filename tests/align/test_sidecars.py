@@ -191,7 +191,9 @@ def test_sidecars_are_found_by_either_name(tmp_path: Path) -> None:
 def test_an_unrelated_json_is_ignored_and_a_lookalike_reported(tmp_path: Path) -> None:
     assert read(tmp_path, "x.json", '{"title": "holiday", "turns": 3}') == (Annotation(), [])
     assert read(tmp_path, "x.json", "[1, 2]") == (Annotation(), [])
-    assert read(tmp_path, "x.json", "not json at all") == (Annotation(), [])
+    annotation, drops = read(tmp_path, "x.json", "not json at all")
+    assert annotation == Annotation()
+    assert [(d.kind, d.code) for d in drops] == [("fault", "sidecar_unreadable")]
     _, (lookalike,) = read(tmp_path, "x.json", '{"turns": [], "speakers": []}')
     assert (lookalike.code, "not a conversation file" in lookalike.reason) == ("sidecar_unreadable", True)
     _, (newer,) = read(tmp_path, "x.json", '{"schema": "corpus.conversation/2"}')

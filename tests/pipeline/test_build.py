@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from corpus.pipeline.quarantine import chosen, retry
 from corpus.pipeline.state import State
+from corpus.schemas.artifacts import UNRELIABLE
 from corpus.schemas.errors import LockedError, StorageError
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips
@@ -169,3 +173,37 @@ def test_an_output_folder_that_cannot_be_written_is_one_clear_line(
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot write here"):
         run_build(talks, out=tmp_path / "file" / "out")
+
+
+def test_one_speaker_per_channel_is_never_mixed_down(
+    tmp_path: Path, run_build: Run, no_models: Settings, media: ModuleType
+) -> None:
+    """Each channel has the input's own samples, overlaps whole, and the room is silent."""
+    left = media.sound(16_000, 4.0, chirps_us=[500_000, 1_500_000])
+    right = media.sound(16_000, 4.0, chirps_us=[1_500_000, 3_000_000])
+    track = media.Audio(codec="pcm_s16le", rate_hz=16_000, channels=2, track=np.stack([left, right]))
+    media.write_media(tmp_path / "call.wav", duration_s=4.0, audio=[track])
+    (tmp_path / "call.rttm").write_text(
+        "SPEAKER call 1 0.5 1.5 <NA> <NA> Ann <NA> <NA>\nSPEAKER call 1 1.5 2.0 <NA> <NA> Bob <NA> <NA>\n"
+    )
+    line = {"uri": "call.wav", "channels": "per_channel", "speakers": ["Ann", "Bob"], "licence": "CC0-1.0"}
+    (tmp_path / "list.jsonl").write_text(json.dumps(line))
+    longer = replace(no_models, clips=replace(no_models.clips, windows_per_clip=20))
+    run_build(tmp_path / "list.jsonl", out=tmp_path / "out", settings=longer)
+    (clip,) = open_clips(tmp_path / "out")
+    assert clip.json.speakers == ("Ann", "Bob")
+    assert clip.json.source.licence == "CC0-1.0"
+    audio = clip.audio()
+    for channel, source in enumerate([left, right]):
+        assert np.abs(audio[channel] - np.round(source[:64_000] * 32768)).max() <= 1
+    assert not audio[2].any()
+    assert not (clip.activity() & UNRELIABLE).any()
+    assert verify(tmp_path / "out").problems == ()
+
+
+def test_channels_nobody_names_are_numbered(
+    tmp_path: Path, talks: Path, run_build: Run, no_models: Settings
+) -> None:
+    apart = replace(no_models, ingest=replace(no_models.ingest, channels="per_channel"))
+    run_build(talks / "deep.flac", out=tmp_path / "out", settings=apart)
+    assert open_clips(tmp_path / "out")[0].json.speakers == ("S1", "S2")
