@@ -100,7 +100,10 @@ def _tell(outcome: Outcome, out: Path) -> None:
             f"{show.duration(outcome.windows * WINDOW_US)} in {out}"
         )
         trims = [d for d in outcome.drops if d.kind == "trim"]
-        if trims:
+        if not outcome.recordings:  # else nothing would say why an empty folder makes nothing
+            for trim in trims[:20]:
+                show.talk(f"trim: {show.drop_line(trim)}")
+        elif trims:
             show.talk(f"{len(trims)} expected trims; see report.html")
         for fault in outcome.faults[:20]:
             show.talk(f"fault: {show.drop_line(fault)}")

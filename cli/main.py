@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -47,16 +48,34 @@ def main() -> None:
         print(f"corpus: {error}", file=sys.stderr)
         code = error.exit_code
     except typer.TyperException as error:
-        print(f"corpus: {error.format_message()}; `corpus --help` shows how", file=sys.stderr)
+        print(_complaint(error.format_message()), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except SystemExit as ended:  # typer's own answer to a closed pipe is exit code 1
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except BrokenPipeError:  # whoever read our output has seen enough, as in `corpus plan … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        print(f"corpus: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        code = 1
     if code == 130:
         print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the machine may refuse at any write; no defect of ours, so no traceback."""
+
+
+def _complaint(message: str) -> str:
+    """One line; but a group of commands called without one has its whole help as its message."""
+    if "\n" in message:
+        return message
+    return f"corpus: {message.rstrip('.')}; `corpus --help` shows how"
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -18,13 +18,15 @@ def init(
     Example: corpus init
     """
     from corpus.pipeline.settings_file import commented_toml
-    from corpus.schemas.errors import UsageError
+    from corpus.schemas.errors import StorageError, UsageError
 
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(commented_toml())
     except FileExistsError as error:
         raise UsageError("is there already", where=str(path), todo="name another file") from error
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(path)) from error
     show.talk(f"wrote {path}; use it with `corpus build -c {path} ...`")
 
 

@@ -85,15 +85,17 @@ def build(request: Request, talk: Talk) -> Outcome:
         UsageError, StorageError, LockedError, MissingError: the build cannot be done at all.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
+    items, drops = gather(request.inputs)  # first: a mistyped input shall leave nothing behind
+    refuse_newer(request.out)
     kept = keep.State(request.out)
     kept.create()
     with kept.locked():
-        items, drops = gather(request.inputs)
         key = quick_key(items, request)
         finished = None if request.rehash else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         running = _Build(request, talk, kept)
+        running.cache.create()
         running.remember()
         try:
             outcome = running.run(items, drops)
@@ -106,6 +108,17 @@ def build(request: Request, talk: Talk) -> Outcome:
         outputs = keep.outputs_of(request.out)
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
         return outcome
+
+
+def refuse_newer(out: Path) -> None:
+    """Say before any work, not after it, that a dataset was written by a newer version.
+
+    Raises:
+        NewerSchemaError: it was.
+    """
+    from corpus.shards.write import read_manifest
+
+    read_manifest(out)
 
 
 def quick_key(items: Sequence[Item], request: Request) -> str:

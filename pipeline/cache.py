@@ -14,6 +14,7 @@ from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop
+from corpus.schemas.errors import StorageError
 
 DROPS = "drops.json"
 
@@ -40,6 +41,15 @@ class Cache:
     def __init__(self, root: Path, scratch: str) -> None:
         self.root = root
         self.scratch = root / "scratch" / scratch
+
+    def create(self) -> None:
+        """Make the folders, and say in one line why where they cannot be made."""
+        try:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the cache: {error.strerror}", where=str(self.root), todo="name another --cache"
+            ) from error
 
     def folder(self, stage: str, digest: str) -> Path:
         return self.root / stage / digest[:2] / digest

@@ -178,17 +178,30 @@ def _fault(uri: str, code: str, reason: str) -> Drop:
 def _file(path: Path, uri: str) -> Iterator[Item | Drop]:
     problem = _unfit(path)
     if problem:
-        yield _fault(uri, *problem)
+        yield _fault(_utf8(uri), *problem)
     else:
         yield _single(os.path.abspath(path), uri)
 
 
+def _utf8(text: str) -> str:
+    """The text with bytes that are no UTF-8, which a file's name may hold, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _unfit(path: Path) -> tuple[str, str] | None:
     """Why a path cannot be opened as a file, found without opening it: a FIFO would block."""
+    place = os.path.abspath(path)
+    if _utf8(place) != place:
+        return (
+            "name_not_utf8",
+            "the name or a folder's name is not UTF-8, which a dataset could not hold; rename it",
+        )
     try:
         mode = path.stat().st_mode
     except OSError as error:
         return "unreadable", f"the file cannot be reached: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "not_a_file", "this is a folder, not a file; name a media file"
     if not stat.S_ISREG(mode):
         return "not_a_file", "this is a pipe, socket or device, not a file; copy its content to a file"
     if not os.access(path, os.R_OK):
@@ -202,13 +215,20 @@ def _single(place: str, uri: str) -> Item:
 
 def read_manifest(path: Path) -> Iterator[Item | Drop]:
     """The items of a JSONL manifest: one `InputEntry` a line. A bad line is a Drop naming it."""
-    text = path.read_text(encoding="utf-8-sig")
-    for number, line in enumerate(text.split("\n"), start=1):
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise UsageError(f"the manifest cannot be read: {error.strerror}", where=str(path)) from error
+    if not any(line.strip() for line in lines):
+        reason = "the manifest holds no line"
+        yield Drop(item=path.name, stage="input", kind="trim", code="empty_manifest", reason=reason)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        where = f"{path.name}:{number}"
+        where = f"{_utf8(path.name)}:{number}"
         try:
-            plain = json.loads(line)
+            plain = json.loads(line.decode())
+            json.dumps(plain, ensure_ascii=False).encode()  # "\\udcff" is JSON, but no text
             entry = from_plain(InputEntry, plain, where=where)
             yield from _entry(entry, path.parent)
         except (CorpusError, ValueError, RecursionError) as error:

@@ -54,10 +54,11 @@ class Plan:
 
 def plan(request: Request) -> Plan:
     """Look at every input, probe it, and ask the cache; nothing is written, hashed or decoded."""
-    from corpus.pipeline.build import quick_key
+    from corpus.pipeline.build import quick_key, refuse_newer
 
-    kept = state.State(request.out)
     items, drops = gather(request.inputs)
+    refuse_newer(request.out)
+    kept = state.State(request.out)
     cache = Cache(request.cache or kept.folder, "plan")
     marks = kept.marks()
     held = {q.uri: q.drops[0].reason for q in kept.quarantine().items if not q.built and q.drops}

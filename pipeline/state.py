@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from corpus.pipeline.cache import write_atomic
 from corpus.pipeline.identify import FileMark
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import DatasetError, LockedError, StorageError
+from corpus.schemas.errors import DatasetError, FormatError, LockedError, StorageError
+
+T = TypeVar("T")
 
 STATE = ".cache"
 
@@ -115,7 +118,13 @@ class State:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the output folder; released by the system however the process ends."""
-        with open(self.folder / "lock", "a") as file:
+        try:
+            file = open(self.folder / "lock", "a")  # noqa: SIM115 - closed below; only opening is caught here
+        except OSError as error:
+            raise StorageError(
+                f"cannot write here: {error.strerror}", where=str(self.out), todo="choose another --out"
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -148,14 +157,14 @@ class State:
             raise DatasetError(
                 "no build was started here", where=str(self.out), todo="start one with `corpus build`"
             )
-        return from_json(Invocation, path.read_bytes(), where=str(path))
+        return _read(Invocation, path)
 
     def save_status(self, status: Status) -> None:
         self._write("status.json", status)
 
     def status(self) -> Status | None:
         path = self.folder / "status.json"
-        return from_json(Status, path.read_bytes(), where=str(path)) if path.is_file() else None
+        return _read(Status, path) if path.is_file() else None
 
     def save_quarantine(self, quarantine: Quarantine) -> None:
         self._write("quarantine.json", quarantine)
@@ -164,16 +173,17 @@ class State:
         path = self.folder / "quarantine.json"
         if not path.is_file():
             return Quarantine(items=())
-        return from_json(Quarantine, path.read_bytes(), where=str(path))
+        return _read(Quarantine, path)
 
     def save_marks(self, marks: Marks) -> None:
         self._write("marks.json", marks)
 
     def marks(self) -> dict[str, FileMark]:
-        path = self.folder / "marks.json"
-        if not path.is_file():
+        """What is known by place; nothing where the file is damaged, so that all is read again."""
+        try:
+            return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
+        except (FileNotFoundError, FormatError):
             return {}
-        return {m.place: m for m in from_json(Marks, path.read_bytes(), where=str(path)).files}
 
     def save_finished(self, finished: Finished) -> None:
         self._write("finished.json", finished)
@@ -183,8 +193,18 @@ class State:
         (self.folder / "finished.json").unlink(missing_ok=True)
 
     def finished(self) -> Finished | None:
-        path = self.folder / "finished.json"
-        return from_json(Finished, path.read_bytes(), where=str(path)) if path.is_file() else None
+        """None where no build ended or the file is damaged: then the next one looks at everything."""
+        try:
+            return _read(Finished, self.folder / "finished.json")
+        except (FileNotFoundError, FormatError):
+            return None
+
+
+def _read(cls: type[T], path: Path) -> T:
+    try:
+        return from_json(cls, path.read_bytes(), where=str(path))
+    except FormatError as error:
+        raise FormatError(error.what, where=str(path), todo="remove this file and build again") from error
 
 
 OUTPUTS = ("manifest.json", "README.md", "clips.parquet", "catalog.duckdb", "report.html")

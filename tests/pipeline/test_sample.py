@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import av
 import numpy as np
 import pytest
 
+from corpus.ingest.decode import DecodeSource, decode
 from corpus.pipeline.sample import find_call, read_call, write_sample
 from corpus.pipeline.sample_counter import read_counter
 from corpus.schemas.errors import MissingDependencyError, StorageError
+from corpus.schemas.settings import IngestSettings
 
 try:
     find_call()
@@ -38,6 +41,21 @@ def test_last_picture_of_window_k_shows_k(sample: Path) -> None:
     for time, picture in frames(sample):
         last[int(time * 1000 + 0.5) // 200] = read_counter(picture)
     assert last == {k: k for k in range(150)}
+
+
+def test_after_decode_the_small_picture_of_window_k_shows_k(sample: Path, tmp_path: Path) -> None:
+    """What a build keeps: 320x200, JPEG, the last frame strictly before the window's end."""
+    decoded, drops = decode([DecodeSource(sample, None, 0)], tmp_path, IngestSettings())
+    assert (decoded.windows, decoded.picture_width, decoded.picture_height) == (150, 320, 200)
+    assert [d for d in drops if d.kind == "fault"] == []
+    rows = np.load(tmp_path / "pictures.npy")
+    film = (tmp_path / "pictures.mjpeg").read_bytes()
+    seen = []
+    for row in rows:
+        data = film[int(row["offset"]) : int(row["offset"]) + int(row["size"])]
+        with av.open(io.BytesIO(data), format="mjpeg") as container:
+            seen.append(read_counter(next(container.decode(video=0)).to_ndarray(format="rgb24")))
+    assert seen == list(range(150))
 
 
 def test_sound_stands_where_the_call_has_it(sample: Path) -> None:
