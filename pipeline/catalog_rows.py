@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.align.cues.talk import talk
+from corpus.align.cues.talk import states, talk
 from corpus.pipeline.flow import longest_monologue, speech_us, transitions
 from corpus.schemas.codec import to_plain
 from corpus.schemas.conversation import Conversation
@@ -87,7 +87,8 @@ def _of_conversation(talked: Conversation) -> Rows:
 def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
     one, talked = entry.recording, entry.conversation
     spans, units = talk(talked), talk(talked, bridge_us=bridge_us)
-    longest = longest_monologue(units)
+    chain = states(units)
+    longest = longest_monologue(chain)
     yield (
         "recordings",
         [
@@ -95,7 +96,7 @@ def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
                 *(one.hash, one.uri, entry.split, one.duration_us, one.licence, one.consent),
                 *(one.conversation, len(one.files), sum(file.bytes for file in one.files)),
                 list(entry.sidecars),
-                *speech_us(spans),
+                *speech_us(states(spans)),
                 *((longest.speaker, longest.start_us, longest.stop_us) if longest else (None, None, None)),
             )
         ],
@@ -116,7 +117,7 @@ def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
         "transitions",
         (
             (one.hash, t.kind, t.from_speaker, t.to_speaker, t.start_us, t.stop_us, t.offset_us)
-            for t in transitions(units)
+            for t in transitions(chain)
         ),
     )
 

@@ -14,16 +14,17 @@ Journal of Phonetics 38 (2010) 555-568: what lies between one speaker talking al
 The floor-transfer offset is the length of a gap, or minus that of an overlap_between. Their definition
 is for two speakers; ours says the same of any number, and calls what they leave open `unclear`: two who
 begin or end in the same microsecond, silence and overlap in a row.
+
+All functions take the chain that `align.cues.talk.states` makes of the speakers' talk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from corpus.align.cues.talk import State, states
-from corpus.schemas.span import Span
+from corpus.align.cues.talk import State
 
 TransitionKind = Literal["pause", "gap", "overlap_between", "overlap_within", "unclear"]
 
@@ -54,11 +55,11 @@ class Monologue:
     stop_us: int
 
 
-def transitions(units: Mapping[str, Sequence[Span]]) -> Iterator[Transition]:
-    """Every transition of a conversation in order, from each speaker's units (`align.cues.talk.talk`)."""
+def transitions(chain: Iterable[State]) -> Iterator[Transition]:
+    """Every transition of a conversation in order, from the chain of its units' states."""
     before: State | None = None
     between: list[State] = []
-    for state in states(units):
+    for state in chain:
         if len(state.talking) != 1:
             between.append(state)
             continue
@@ -87,18 +88,18 @@ def _kind(between: Sequence[State], *, same: bool) -> TransitionKind:
     return "pause" if same else "gap"  # no state between: one begins in the microsecond another ends
 
 
-def speech_us(units: Mapping[str, Sequence[Span]]) -> tuple[int, int]:
+def speech_us(chain: Iterable[State]) -> tuple[int, int]:
     """Time in which anybody talks, and in which two or more do."""
     somebody = several = 0
-    for state in states(units):
+    for state in chain:
         somebody += state.span.duration_us if state.talking else 0
         several += state.span.duration_us if len(state.talking) > 1 else 0
     return somebody, several
 
 
-def longest_monologue(units: Mapping[str, Sequence[Span]]) -> Monologue | None:
+def longest_monologue(chain: Iterable[State]) -> Monologue | None:
     """The longest stretch in which only one speaker is heard; the first of equals, None in silence."""
-    return max(_monologues(states(units)), key=lambda m: m.stop_us - m.start_us, default=None)
+    return max(_monologues(chain), key=lambda m: m.stop_us - m.start_us, default=None)
 
 
 def _monologues(chain: Iterable[State]) -> Iterator[Monologue]:

@@ -31,7 +31,11 @@ def _whole(stats: Stats) -> Iterator[str]:
     yield _line("recordings", f"{stats.recordings:>8,}", f"{time_text(stats.recorded_us)} recorded")
     yield _line("clips", f"{stats.clips:>8,}", f"{time_text(stats.written_us)} in {stats.windows:,} windows")
     for split in stats.splits:
-        yield _line(f"  {split.split}", f"{split.clips:>8,}", f"from {split.recordings:,} recordings")
+        yield _line(
+            f"  {split.split}",
+            f"{split.clips:>8,}",
+            f"from {split.recordings:,} recording{'s' if split.recordings != 1 else ''}",
+        )
     yield _line("pictures", f"{stats.windows_with_picture:>8,}", f"of {stats.windows:,} windows")
     yield _line("speakers", f"{stats.speakers:>8,}", f"{stats.named_people:,} people known by name")
 

@@ -11,7 +11,7 @@
   }));
   const words = spans(".words .lane span"), cues = spans("a[data-cue]");
   const voices = all(".said p").map((node) => ({ node, speaker: node.dataset.speaker }));
-  let sound = sounds[0], shown = -1, width = 52;
+  let sound = sounds[0], shown = -1, width = parseFloat(getComputedStyle(root).getPropertyValue("--w"));
 
   const two = (number) => String(number).padStart(2, "0");
   const clock = (seconds) => {

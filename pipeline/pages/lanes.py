@@ -40,7 +40,7 @@ _DMEL: list[Colour] = ramp(
 )
 """Level 0, exact silence, lets the page through."""
 _POINTS_PER_WINDOW = 20
-_CHARACTER_US = 28_000
+_CHARACTER_US = 23_000
 """Room a letter of a cue's name takes at the zoom the page opens with."""
 
 

@@ -5,18 +5,16 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.align.cues.talk import talk
+from corpus.align.cues.talk import State, states, talk
 from corpus.pipeline.flow import Monologue, Transition, longest_monologue, speech_us, transitions
 from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.span import Span, union
 
 
-def units(turns: tuple[Turn, ...], bridge_us: int = 200_000) -> dict[str, list[Span]]:
+def chain(turns: tuple[Turn, ...], bridge_us: int = 200_000) -> list[State]:
     speakers = tuple(sorted({turn.speaker for turn in turns}))
-    return talk(
-        Conversation(recording="r", duration_us=5_000_000, speakers=speakers, turns=turns),
-        bridge_us=bridge_us,
-    )
+    talked = Conversation(recording="r", duration_us=5_000_000, speakers=speakers, turns=turns)
+    return states(talk(talked, bridge_us=bridge_us))
 
 
 def told(found: list[Transition]) -> list[tuple[str, str, str, int, int, int | None]]:
@@ -27,7 +25,7 @@ def told(found: list[Transition]) -> list[tuple[str, str, str, int, int, int | N
 
 
 def test_a_conversation_worked_by_hand(hand_worked: tuple[Turn, ...]) -> None:
-    found = units(hand_worked)
+    found = chain(hand_worked)
     assert told(list(transitions(found))) == [
         ("pause", "A", "A", 1000, 1500, None),
         ("gap", "A", "B", 2000, 2300, 300_000),
@@ -45,8 +43,8 @@ def test_a_silence_up_to_the_bridge_is_no_pause() -> None:
         start_us = 1_000_000 + silence_us
         return first, Turn(speaker="A", start_us=start_us, stop_us=start_us + 500_000)
 
-    assert list(transitions(units(turns(200_000)))) == []
-    assert [t.kind for t in transitions(units(turns(200_001)))] == ["pause"]
+    assert list(transitions(chain(turns(200_000)))) == []
+    assert [t.kind for t in transitions(chain(turns(200_001)))] == ["pause"]
 
 
 def test_two_who_end_together_leave_the_change_unclear() -> None:
@@ -55,13 +53,13 @@ def test_two_who_end_together_leave_the_change_unclear() -> None:
         Turn(speaker="B", start_us=500_000, stop_us=1_000_000),
         Turn(speaker="B", start_us=2_000_000, stop_us=3_000_000),
     )
-    assert told(list(transitions(units(turns)))) == [("unclear", "A", "B", 500, 2000, None)]
+    assert told(list(transitions(chain(turns)))) == [("unclear", "A", "B", 500, 2000, None)]
 
 
 def test_nobody_talks() -> None:
-    assert list(transitions({})) == []
-    assert speech_us({}) == (0, 0)
-    assert longest_monologue({}) is None
+    assert list(transitions([])) == []
+    assert speech_us([]) == (0, 0)
+    assert longest_monologue([]) is None
 
 
 spans = st.lists(
@@ -95,6 +93,8 @@ def test_tick_by_tick_the_same(talked: dict[str, list[Span]]) -> None:
                 kind = "pause" if stays else "gap"
             slow.append((kind, before, name, sum(n for _, n in between)))
         before, between = name, []
-    fast = [(t.kind, t.from_speaker, t.to_speaker, t.stop_us - t.start_us) for t in transitions(found)]
+    fast = [
+        (t.kind, t.from_speaker, t.to_speaker, t.stop_us - t.start_us) for t in transitions(states(found))
+    ]
     assert fast == slow
-    assert speech_us(found) == (sum(map(bool, ticks)), sum(len(who) > 1 for who in ticks))
+    assert speech_us(states(found)) == (sum(map(bool, ticks)), sum(len(who) > 1 for who in ticks))
