@@ -21,7 +21,7 @@ STAGE_LIBRARIES = {
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),
     "label": (),
-    "cut": ("av", "numpy", "torch"),
+    "cut": ("av", "numpy"),
 }
 
 
