@@ -33,7 +33,7 @@ STEP = 0.0375
 FLOOR = 1e-10
 MEL_FORM = MelForm(bins=BINS, low=LOW, step=STEP)
 
-_BLOCK_FRAMES = 200
+_BLOCK_FRAMES = 100
 """Frames transformed at a time: the block stays in the processor's cache, which is most of the speed."""
 _NEAR = 1e-4
 """In levels. Far more than 32 bits can be off: all terms of a filter's sum are positive."""
