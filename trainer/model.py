@@ -106,7 +106,7 @@ class Block(nn.Module):
         self,
         x_BLD: torch.Tensor,
         place_3BL: torch.Tensor,
-        mask: torch.Tensor | BlockMask | None,
+        mask: torch.Tensor | BlockMask,
         valid_BL: torch.Tensor,
         store: KeyStore | None = None,
     ) -> tuple[torch.Tensor, RouterStats | None]:
