@@ -249,7 +249,7 @@ class InteractionModel(nn.Module):
 
     def _mask(self, batch: Batch) -> torch.Tensor | BlockMask:
         sight = Sight.of(self.config)
-        if batch.token_BL.device.type != "cuda":
+        if batch.token_BL.device.type != "cuda" or self._dtype == torch.float64:
             return dense_mask(batch.segment_BL, batch.turn_BL, sight)
         flex = self._flex
         if flex is None or flex.segment_BL.shape != batch.segment_BL.shape:
