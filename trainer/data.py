@@ -160,7 +160,7 @@ class Loader:
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
                 last = step == self.config.accumulate - 1
-                yield collate(micro, self.config), after if last else state
+                yield collate(micro, self._documents.config), after if last else state
             state = after
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:

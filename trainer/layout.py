@@ -83,7 +83,7 @@ def largest_turn(model: ModelConfig, *, pictures: bool) -> int:
 def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 0) -> Positions:
     """All positions of consecutive micro-turns, the first of which has number `first`."""
     patches_N = np.array([0 if p is None else len(p) for p in turns.pictures], np.int64)
-    given_N, written_N = _lengths(turns.given), _lengths(turns.written)
+    given_N, written_N = lengths(turns.given), lengths(turns.written)
     _check(turns, patches_N, given_N, written_N, model)
     has_text_N = written_N > 0
     in_N = patches_N + model.audio_positions + given_N
@@ -221,7 +221,8 @@ def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def _lengths(lists: Sequence[Sequence[int]]) -> Places:
+def lengths(lists: Sequence[Sequence[int]]) -> Places:
+    """How many tokens each window has."""
     return np.fromiter(map(len, lists), np.int64, len(lists))
 
 
@@ -290,7 +291,7 @@ class _Sheet:
         slot: int = 0,
     ) -> Places:
         """Lists of tokens from their starts on; where they stand."""
-        owner, place = _spread(_lengths(lists))
+        owner, place = _spread(lengths(lists))
         at = start_N[owner] + place
         self.token(at, turn_N[owner], place + slot, stream, _flat(lists))
         return at
