@@ -194,6 +194,15 @@ def test_uneven_shards_give_each_document_once_an_epoch_and_no_rank_ends_early(u
     assert last == ranks[1][-1][1]
 
 
+def test_a_loader_of_one_epoch_can_be_gone_through_again(dataset: Path) -> None:
+    loader = Loader(config_for(dataset), epochs=1)
+    first, second = list(loader), list(loader)
+    assert len(first) == len(second) > 5
+    for (batch, state), (found, after) in zip(first, second, strict=True):
+        assert_same(batch, found)
+        assert state == after
+
+
 def test_epochs_have_the_same_documents_in_another_order(dataset: Path) -> None:
     documents = Documents(config_for(dataset))
     count = len(documents)
