@@ -70,7 +70,8 @@ class Loader:
 
     The state moves with the last micro-batch of a global batch; before that it is the one the global
     batch began with, so whoever resumes takes whole optimiser steps. With `epochs` it ends after so
-    many, and the last global batch is filled up with empty rows; every rank gets as many batches.
+    many, and the last global batch is filled up with empty rows; every rank gets as many batches. Then
+    it can be gone through again.
 
     Raises:
         DatasetError: no dataset, another form, or too few clips for a batch.
@@ -113,12 +114,19 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
-            made = self._batches(self.state, pool)
+            made = self._batches(self._start(), pool)
             if self._ahead == 0:
                 yield from self._noted(made)
                 return
             with _Ahead(made, self._ahead) as ahead:
                 yield from self._noted(ahead)
+
+    def _start(self) -> LoaderState:
+        """Where an iterator begins: at the state, or anew where all epochs are done."""
+        place = self.state.epoch * len(self._documents) + self.state.document
+        if self._end is None or place < self._end:
+            return self.state
+        return LoaderState(dataset=self.state.dataset, settings=self.state.settings, seed=self.state.seed)
 
     def state_dict(self) -> dict[str, int | str]:
         """The state after the last batch handed out."""
@@ -160,7 +168,7 @@ class Loader:
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
                 last = step == self.config.accumulate - 1
-                yield collate(micro, self.config), after if last else state
+                yield collate(micro, self._documents.config), after if last else state
             state = after
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:

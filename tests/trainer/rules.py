@@ -3,8 +3,9 @@
     beep    "answer two windows after the beep", "never over speech": the room beeps, and sometimes talks
             right after. Bo says "yes" for two windows from window b + 2 on when the beep was in b,
             unless somebody talks in b + 1.
-    count   "say the count when the shape has moved n times": a note in window 0 gives n, a square moves
-            among the four patches of an 80 x 80 picture; Bo says the number two windows after move n.
+    count   "say the count when the shape has moved n times", and begin again: a note in window 0 gives n,
+            a square moves among the four patches of an 80 x 80 picture; Bo says the number two windows
+            after every n-th move.
     talk    no rule: random turns, words, notes, pictures and flags of up to three speakers, for tests of
             the data path; its words are long enough to spill.
 
@@ -56,7 +57,7 @@ class Truth:
     """What the rule asks of Bo in one clip."""
 
     cues: tuple[int, ...]
-    """Windows of the beeps, or of the n-th move."""
+    """Windows of the beeps, or of every n-th move."""
     answers: tuple[int, ...]
     """Windows in which Bo begins to speak."""
     speaks: tuple[bool, ...]
@@ -158,16 +159,16 @@ def beep(name: str, windows: int) -> tuple[Draft, Truth]:
 def count(name: str, windows: int) -> tuple[Draft, Truth]:
     draft = Draft(name=name, windows=windows)
     rng = draft.rng
-    wanted, moves, where = int(rng.integers(2, 5)), 0, int(rng.integers(4))
+    wanted, moves, where = int(rng.integers(2, 4)), 0, int(rng.integers(4))
     draft.note(0, str(wanted))
     speaks, pictures, cues = [False] * windows, [], []
-    next_move = int(rng.integers(3, 6))
+    next_move = int(rng.integers(2, 5))
     for window in range(windows):
         if window == next_move:
             where = (where + int(rng.integers(1, 4))) % 4
             moves += 1
-            next_move += int(rng.integers(3, 8))
-            if moves == wanted and window + ANSWER_AFTER + 1 < windows:
+            next_move += int(rng.integers(3, 6))
+            if moves % wanted == 0 and window + ANSWER_AFTER + 1 < windows:
                 cues.append(window)
         pictures.append(where)
     for cue in cues:

@@ -47,7 +47,7 @@ def uneven(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five shards of 1 to 50 clips: a loud clip nearly fills a shard, and the still ones are small."""
     names = sorted((f"uneven-{k}" for k in range(6)), key=lambda name: rules.Draft(name=name, windows=1).hash)
     drafts = []
-    for name, clips in zip(names, (50, 1, 1, 30, 1, 1), strict=True):
+    for name, clips in zip(names, (50, 1, 1, 12, 1, 1), strict=True):
         loud = clips == 1
         draft = rules.Draft(name=name, windows=40 if loud else 2 * clips, speakers=("Ann", "Bo"))
         draft.clip_windows = 40 if loud else 2
@@ -171,7 +171,7 @@ def test_workers_change_nothing(dataset: Path) -> None:
 def test_uneven_shards_give_each_document_once_an_epoch_and_no_rank_ends_early(uneven: Path) -> None:
     manifest = json.loads((uneven / "manifest.json").read_text())
     clips = [shard["clips"] for shard in manifest["shards"]]
-    assert clips == [50, 1, 31, 1, 1]
+    assert clips == [50, 1, 13, 1, 1]
     config = config_for(uneven, length=64)
     ranks = [list(Loader(config, rank, 2, epochs=1)) for rank in range(2)]
     assert len(ranks[0]) == len(ranks[1]) > 10
@@ -188,10 +188,19 @@ def test_uneven_shards_give_each_document_once_an_epoch_and_no_rank_ends_early(u
             view = documents.view(piece.document)
             seen.update(f"{view.id} {turn}" for turn in range(piece.start, piece.stop))
     assert begins == segments
-    assert set(seen.values()) == {1} and len(seen) == 2 * (80 * 1 + 4 * 39)
+    assert set(seen.values()) == {1} and len(seen) == 2 * (62 * 1 + 4 * 39)
     last = ranks[0][-1][1]
-    assert (last.epoch, last.document, last.documents) == (1, 0, 2 * 84)
+    assert (last.epoch, last.document, last.documents) == (1, 0, 2 * 66)
     assert last == ranks[1][-1][1]
+
+
+def test_a_loader_of_one_epoch_can_be_gone_through_again(dataset: Path) -> None:
+    loader = Loader(config_for(dataset), epochs=1)
+    first, second = list(loader), list(loader)
+    assert len(first) == len(second) > 5
+    for (batch, state), (found, after) in zip(first, second, strict=True):
+        assert_same(batch, found)
+        assert state == after
 
 
 def test_epochs_have_the_same_documents_in_another_order(dataset: Path) -> None:
@@ -253,6 +262,12 @@ def test_another_grid_of_pictures_is_refused_before_the_first_step(dataset: Path
     wide = dataclasses.replace(config, model=dataclasses.replace(config.model, picture_columns=8))
     with pytest.raises(DatasetError, match=r"80 x 80, the model sees 320 x 80.*picture_columns=2"):
         Loader(wide)
+
+
+def test_where_there_is_nothing_to_see_batches_hold_no_room_for_it(uneven: Path, dataset: Path) -> None:
+    assert len(taken(Loader(config_for(uneven)), 1)[0][0].patch_at_P) == 0
+    assert len(taken(Loader(config_for(dataset)), 1)[0][0].patch_at_P) > 0
+    assert len(taken(Loader(config_for(dataset, pictures=False)), 1)[0][0].patch_at_P) == 0
 
 
 def test_clips_of_another_form_are_refused(dataset: Path, tmp_path: Path) -> None:
