@@ -1,0 +1,77 @@
+"""Every command in the documents runs as it stands, in a folder with the files they name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md")
+ELSEWHERE = ("models pull", "doctor", "--num-workers 8")
+"""Not run here: what fetches, what judges the machine, what starts eight processes on two cores."""
+
+
+def commands(text: str) -> list[str]:
+    """Lines of fenced blocks that call corpus, without prompt and trailing comment."""
+    found = []
+    for block in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            line = re.sub(r"^\$ (\.venv/bin/)?", "", line)
+            if line.startswith("corpus "):
+                found.append(line.split("  #")[0].replace("demo/dataset", "dataset").strip())
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path:
+    """A working folder with talk.mp4, talks/ and list.jsonl, all annotated, so that no model is needed."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "talks").mkdir()
+    video = media.Video(width=320, height=200, rate=Fraction(10))
+    for name in ("talk", "talks/one", "talks/two"):
+        start = 0.4 + 0.1 * len(name)
+        sound = media.Audio(track=media.sound(48_000, 3.0, chirps_us=[round(start * 1e6)]))
+        media.write_media(folder / f"{name}.mp4", duration_s=3.0, audio=[sound], video=video)
+        line = f"{Path(name).name} 1 Ann {start:.1f} 1.9 <o> hello there\n"
+        (folder / f"{name}.stm").write_text(line)
+    (folder / "list.jsonl").write_text(json.dumps({"uri": "talk.mp4", "licence": "CC0-1.0"}))
+    return folder
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_run_as_they_stand(document: str, repository: Path, place: Path) -> None:
+    told = commands((repository / document).read_text(encoding="utf-8"))
+    assert told, f"{document} shows no command"
+    build = "corpus build talks/ --out dataset"
+    for command in [build, *(c for c in told if not any(part in c for part in ELSEWHERE))]:
+        arguments = shlex.split(command)[1:]
+        if arguments[0] == "init":
+            (place / "corpus.toml").unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "corpus.cli.main", *arguments],
+            cwd=place,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_every_command_is_told_of(repository: Path) -> None:
+    from corpus.cli.main import app
+
+    text = "".join((repository / name).read_text(encoding="utf-8") for name in DOCUMENTS)
+    text += (
+        (repository / "docs" / "trainer.md").read_text(encoding="utf-8")
+        if (repository / "docs" / "trainer.md").is_file()
+        else ""
+    )
+    names = [c.name for c in app.registered_commands] + [g.name for g in app.registered_groups]
+    missing = [name for name in names if name and f"corpus {name}" not in text]
+    assert missing == []
