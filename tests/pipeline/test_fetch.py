@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.pipeline.fetch import fetch
+from corpus.schemas.errors import MediaError, MissingDependencyError
+from corpus.shards.read import open_clips
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(talks: Path) -> Iterator[str]:
+    """The talks, served on loopback."""
+    handler = functools.partial(Handler, directory=str(talks))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_url_is_fetched_once_and_built(
+    served: str, talks: Path, tmp_path: Path, run_build: Callable[..., Any]
+) -> None:
+    url = f"{served}/sound%20only.wav"
+    run_build(url, out=tmp_path / "out")
+    assert {c.json.source.uri for c in open_clips(tmp_path / "out")} == {url}
+    (copy,) = (tmp_path / "out" / ".cache" / "downloads").rglob("*.wav")
+    assert copy.read_bytes() == (talks / "sound only.wav").read_bytes()
+    assert run_build(url, out=tmp_path / "out").unchanged
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="cannot be read"):
+        fetch(f"{served}/gone.mp4", tmp_path)
+    with pytest.raises(MissingDependencyError):
+        fetch("nosuchscheme://x/y.mp4", tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
