@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
+import torch
+
 from corpus.schemas.codec import digest, from_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
@@ -91,6 +93,7 @@ class Loader:
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
         self._ahead = ahead
+        self._pin = config.device != "cpu" and torch.cuda.is_available()
         self._documents = Documents(config)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
@@ -168,7 +171,8 @@ class Loader:
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
                 last = step == self.config.accumulate - 1
-                yield collate(micro, self._documents.config), after if last else state
+                batch = collate(micro, self._documents.config)
+                yield _pinned(batch) if self._pin else batch, after if last else state
             state = after
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
@@ -224,6 +228,11 @@ class Loader:
                     where=self.config.data.data,
                     todo="build more recordings, or make data.rows or data.length smaller",
                 )
+
+
+def _pinned(batch: Batch) -> Batch:
+    """In memory a GPU copies from while the host goes on."""
+    return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
 def _check_rows(config: RunConfig, rank: int, world_size: int) -> None:
