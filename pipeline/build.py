@@ -155,6 +155,8 @@ class _Build:
         self.cache = Cache(root, digest(str(request.out.resolve()))[:16])
         self.config = digest([to_plain(self.settings), all_versions()])
         self.drops: list[Drop] = []
+        self.held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
+        """What failed before and would fail again; read before this run's own list is written."""
         self.quarantined: list[keep.Quarantined] = []
         self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
 
@@ -271,14 +273,13 @@ class _Build:
     def _annotate(self, identities: Sequence[Identity]) -> list[tuple[Identity, Annotated]]:
         from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
 
-        held = {q.key: q for q in self.kept.quarantine().items if q.key and not q.built}
         jobs: list[AnnotateJob] = []
         done: list[tuple[Identity, Annotated]] = []
         for identity in identities:
             key = self._failure_key(identity)
-            if key in held:
-                self.drops += held[key].drops
-                self._quarantine(identity.item.uri, key, held[key].drops, built=False)
+            if key in self.held:
+                self.drops += self.held[key].drops
+                self._quarantine(identity.item.uri, key, self.held[key].drops, built=False)
             else:
                 jobs.append(
                     AnnotateJob(

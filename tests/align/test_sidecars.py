@@ -19,14 +19,6 @@ from corpus.schemas.drops import Drop
 SECOND = 1_000_000
 
 
-def shared_data() -> Path:
-    here = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    folder = Path(os.environ.get("CORPUS_SHARED_DATA", here))
-    if not folder.is_dir():
-        pytest.skip(f"real conversations are not here: {folder}")
-    return folder
-
-
 def read(
     folder: Path, name: str, text: str | bytes, duration_us: int = 60 * SECOND
 ) -> tuple[Annotation, list[Drop]]:
@@ -371,15 +363,14 @@ def test_a_file_of_another_length_is_flagged(tmp_path: Path) -> None:
     assert (drop.code, drop.kind) == ("duration_differs", "trim")
 
 
-def test_real_conversations_are_read_whole() -> None:
-    data = shared_data()
-    files = sorted((data / "cues").glob("*.json.gz"))
+def test_real_conversations_are_read_whole(shared_data: Path) -> None:
+    files = sorted((shared_data / "cues").glob("*.json.gz"))
     words = 0
     for path in files:
         annotation, drops = read_sidecars([path], 10**12)
         assert {drop.code for drop in drops} == {"duration_differs"}
         words += len(annotation.words or ())
     assert (len(files), words) == (20, 96_728)
-    gecko, _ = read_sidecars([data / "gecko" / "demo1.ctm"], 568_800_000)
+    gecko, _ = read_sidecars([shared_data / "gecko" / "demo1.ctm"], 568_800_000)
     counts = [sum(word.speaker == name for word in gecko.words or ()) for name in ("Roger", "Virgil")]
     assert abs(counts[0] - 1093) < 6 and abs(counts[1] - 404) < 6

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,21 +20,6 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.recording import Stream
 from corpus.schemas.settings import IngestSettings
-
-
-def _load_media() -> ModuleType:
-    path = Path(__file__).parents[1] / "media.py"
-    spec = importlib.util.spec_from_file_location("tests_media", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tests_media"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def media() -> ModuleType:
-    return _load_media()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from corpus.pipeline.build import Request, build
 from corpus.pipeline.quarantine import chosen, retry
 from corpus.pipeline.state import State
 from corpus.schemas.artifacts import UNRELIABLE
@@ -24,16 +25,22 @@ Run = Callable[..., Any]
 Bytes = Callable[[Path], dict[str, str]]
 
 
+class Silent:
+    """A build's talk that keeps the phases and says nothing."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, int]] = []
+
+    def phase(self, name: str, total: int) -> None:
+        self.phases.append((name, total))
+
+    def at(self, done: float, detail: str) -> None: ...
+    def say(self, line: str) -> None: ...
+
+
 @pytest.fixture(scope="module")
 def built(talks: Path, tmp_path_factory: pytest.TempPathFactory, no_models: Settings) -> Path:
     """One build of all talks, for the tests that only look."""
-    from corpus.pipeline.build import Request, build
-
-    class Silent:
-        def phase(self, name: str, total: int) -> None: ...
-        def at(self, done: float, detail: str) -> None: ...
-        def say(self, line: str) -> None: ...
-
     out = tmp_path_factory.mktemp("built") / "out"
     outcome = build(Request(inputs=(str(talks),), out=out, settings=no_models), Silent())
     assert (outcome.exit_code, outcome.recordings) == (0, 4)
@@ -135,7 +142,9 @@ def test_the_same_content_twice_is_built_once(talks: Path, tmp_path: Path, run_b
     ]
 
 
-def test_a_bad_file_is_quarantined_and_retried(talks: Path, tmp_path: Path, run_build: Run) -> None:
+def test_a_bad_file_is_quarantined_and_retried(
+    talks: Path, tmp_path: Path, run_build: Run, no_models: Settings
+) -> None:
     folder, out = tmp_path / "talks", tmp_path / "out"
     folder.mkdir()
     shutil.copy(talks / "sound only.wav", folder / "good.wav")
@@ -146,18 +155,16 @@ def test_a_bad_file_is_quarantined_and_retried(talks: Path, tmp_path: Path, run_
     assert {q.uri for q in chosen(out, [])} == {"bad.mp4", "empty.mp4"}
     assert run_build(folder, out=out).unchanged
     assert run_build(folder, out=out).exit_code == 3
+    State(out).forget_finished()
+    talk = Silent()
+    build(Request(inputs=(str(folder),), out=out, settings=no_models), talk)
+    assert dict(talk.phases)["annotate"] == 1, "what failed is not tried again"
     again = retry(out, ["bad.mp4"], Silent())
     assert again.exit_code == 3
     shutil.copy(talks / "walk.mkv", folder / "bad.mp4")
     (folder / "empty.mp4").unlink()
     assert run_build(folder, out=out).exit_code == 0
     assert chosen(out, []) == []
-
-
-class Silent:
-    def phase(self, name: str, total: int) -> None: ...
-    def at(self, done: float, detail: str) -> None: ...
-    def say(self, line: str) -> None: ...
 
 
 def test_two_builds_of_one_folder_do_not_meet(talks: Path, tmp_path: Path, run_build: Run) -> None:
