@@ -79,13 +79,14 @@ class FlexMask:
 
         self.segment_BL.copy_(segment_BL)
         self.turn_BL.copy_(turn_BL)
-        some_BQK = self._blocks_seen()
-        count = some_BQK.sum(-1).to(torch.int32)[:, None]
-        # The blocks seen come first, in rising order.
-        order = (~some_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
+        some_BQK, all_BQK = self._blocks()
         length = self.segment_BL.shape[1]
         mask: BlockMask = BlockMask.from_kv_blocks(
-            count, order, BLOCK_SIZE=self.BLOCK, mask_mod=self._seen, seq_lengths=(length, length)
+            *_listed(some_BQK & ~all_BQK),
+            *_listed(all_BQK),
+            BLOCK_SIZE=self.BLOCK,
+            mask_mod=self._seen,
+            seq_lengths=(length, length),
         )
         return mask
 
@@ -97,14 +98,22 @@ class FlexMask:
         seen: torch.Tensor = same & reach & (key <= query)
         return seen
 
-    def _blocks_seen(self) -> torch.Tensor:
-        """Boolean (B, L/128, L/128): blocks in which some query sees some key."""
+    def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key."""
         rows, length = self.segment_BL.shape
         blocks = -(-length // self.BLOCK)
         dense = dense_mask(self.segment_BL, self.turn_BL, self.sight)[:, 0]
         short = blocks * self.BLOCK - length
         dense = F.pad(dense, (0, short, 0, short))
-        return dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK).any(4).any(2)
+        dense = dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK)
+        return dense.any(4).any(2), dense.all(4).all(2)
+
+
+def _listed(blocks_BQK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many key blocks each query block has, and all blocks' numbers, those first and rising."""
+    count = blocks_BQK.sum(-1).to(torch.int32)[:, None]
+    order = (~blocks_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
+    return count, order
 
 
 @cache

@@ -95,7 +95,10 @@ class LossSums:
 
 
 class Block(nn.Module):
-    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart."""
+    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart.
+
+    A step of a session (with a store) keeps no statistics of the router.
+    """
 
     def __init__(self, config: ModelConfig, *, dense: bool) -> None:
         super().__init__()
@@ -111,7 +114,7 @@ class Block(nn.Module):
         store: KeyStore | None = None,
     ) -> tuple[torch.Tensor, RouterStats | None]:
         x_BLD = x_BLD + self.attention(x_BLD, place_3BL, mask, store)
-        added, stats = self.feed(x_BLD, valid_BL)
+        added, stats = self.feed(x_BLD, valid_BL, store is None)
         return x_BLD + added, stats
 
 
