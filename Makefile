@@ -12,7 +12,7 @@ setup: $(STAMP)
 
 $(STAMP): constraints.txt pyproject.toml setup.py
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,train,dev]"
 	touch $@
 
 demo: setup
@@ -41,6 +41,11 @@ unit: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# The ratios of benchmarks/RESULTS.md, an hour and more; each prints its bar.
+bench: setup
+	cd benchmarks && for name in mel shard_write shard_read whole_build build_memory rebuild align_quality \
+		trainer_loader; do ../$(BIN)/python $$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo
