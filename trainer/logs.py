@@ -98,18 +98,22 @@ class Meter:
         if counts:
             made = torch.stack(self._step).sum(0)
             self._sums = made if self._sums is None else self._sums + made
+            assert self._load_NE is not None
             self._loads = self._load_NE if self._loads is None else self._loads + self._load_NE
         self._step, self._load_NE = [], None
 
-    def line(self, before: LoaderState, after: LoaderState, *, peak_flops: float | None, **rest: Any) -> LogLine:
+    def line(
+        self, before: LoaderState, after: LoaderState, *, peak_flops: float | None, **rest: Any
+    ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask."""
         seconds = max(self._clock() - self._started, 1e-9)
         windows = int(summed(self.windows.clone()))
         positions = after.positions - before.positions
         padding = after.padding - before.padding
         text = after.text - before.text
+        losses: dict[str, Any] = self._losses()
         return LogLine(
-            **self._losses(),
+            **losses,
             **rest,
             positions=after.positions,
             positions_per_s=round(positions / seconds, 1),
@@ -227,4 +231,4 @@ def _board(run: Path) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run / "tensorboard"))
