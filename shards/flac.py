@@ -65,6 +65,37 @@ def decode_flac(data: bytes | memoryview, *, where: str = "") -> npt.NDArray[np.
     return np.concatenate(blocks, 1)
 
 
+def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") -> npt.NDArray[np.int16]:
+    """The last samples of a FLAC file, int16 `[channels, samples]`, decoding little before them.
+
+    Raises:
+        FormatError: not FLAC, broken inside, or shorter.
+        MissingDependencyError: PyAV is not installed.
+    """
+    found = _decode_from(data, samples)
+    if found is None or found.shape[1] < samples:
+        found = decode_flac(data, where=where)
+    if found.shape[1] < samples:
+        raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
+    return found[:, -samples:]
+
+
+def _decode_from(data: bytes | memoryview, samples: int) -> npt.NDArray[np.int16] | None:
+    """What a seek to `samples` before the end gives; None where the file is too short to seek in."""
+    try:
+        import av
+    except ImportError:
+        return None
+    try:
+        with av.open(io.BytesIO(data), "r", format="flac") as container:
+            stream = container.streams.audio[0]
+            stream.codec_context.thread_count = 1
+            container.seek(max(0, (stream.duration or 0) - samples), stream=stream, backward=True)
+            return np.concatenate([_block(frame) for frame in container.decode(audio=0)], 1)
+    except (av.FFmpegError, IndexError, EOFError, ValueError):
+        return None
+
+
 def _block(frame: av.AudioFrame) -> npt.NDArray[np.int16]:
     if frame.format.name != "s16":
         raise EOFError(f"samples are {frame.format.name}, not 16 bit")

@@ -20,7 +20,7 @@ from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
-from corpus.shards.flac import decode_flac
+from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.npy import npy_view
 from corpus.shards.tar import BLOCK
 
@@ -203,6 +203,11 @@ class Clip:
     def audio(self) -> npt.NDArray[np.int16]:
         """int16 `[channels, samples]`: the speakers in order, then the room; their sum is the mix."""
         return decode_flac(self.member("flac"), where=f"{self._where}: {self.key}.flac")
+
+    def audio_end(self, samples: int) -> npt.NDArray[np.int16]:
+        """The last samples of `audio()`; reads little more than them."""
+        where = f"{self._where}: {self.key}.flac"
+        return decode_flac_end(self.member("flac"), samples, where=where)
 
     def mel(self) -> npt.NDArray[np.uint8]:
         """uint8 `[channels, windows, frames, bins]`, read-only; `>> 4` is dMel."""

@@ -30,10 +30,19 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def media() -> ModuleType:
     """The generator of media files with sounds and pictures at known times, tests/media.py."""
-    path = REPOSITORY / "tests" / "media.py"
-    spec = importlib.util.spec_from_file_location("tests_media", path)
+    return _module("tests_media", REPOSITORY / "tests" / "media.py")
+
+
+@pytest.fixture(scope="session")
+def rules() -> ModuleType:
+    """The generator of datasets that follow known rules, tests/trainer/rules.py."""
+    return _module("tests_trainer_rules", REPOSITORY / "tests" / "trainer" / "rules.py")
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["tests_media"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -124,6 +124,8 @@ class DataConfig:
     """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
     channels' mel bytes, which needs no decoder."""
     tokenizer: Literal["bytes"] = "bytes"
+    workers: int = 1
+    """Threads that read ahead; batches are the same for any number of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.schemas.errors import FormatError
-from corpus.shards.flac import decode_flac, encode_flac
+from corpus.shards.flac import decode_flac, decode_flac_end, encode_flac
 
 
 def sound(kind: str, channels: int, samples: int, seed: int) -> np.ndarray:
@@ -42,6 +42,28 @@ def test_what_comes_out_is_what_went_in(kind: str, channels: int, samples: int, 
 def test_a_clip_longer_than_one_block_is_whole() -> None:
     pcm = sound("noise", 2, 3 * 65536 + 17, 1)
     assert np.array_equal(decode_flac(memoryview(encode_flac(pcm, 16000))), pcm)
+
+
+@given(
+    kind=st.sampled_from(["noise", "silent"]),
+    channels=st.integers(1, 4),
+    samples=st.integers(1, 60_000),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_end_is_the_end_of_the_whole(
+    kind: str, channels: int, samples: int, share: float, seed: int
+) -> None:
+    pcm = sound(kind, channels, samples, seed)
+    wanted = max(1, round(share * samples))
+    assert np.array_equal(decode_flac_end(encode_flac(pcm, 16000), wanted), pcm[:, -wanted:])
+
+
+def test_an_end_longer_than_the_whole_is_refused() -> None:
+    data = encode_flac(sound("noise", 2, 3200, 1), 16000)
+    with pytest.raises(FormatError, match="less than 3201"):
+        decode_flac_end(data, 3201)
 
 
 def test_channels_keep_their_places() -> None:

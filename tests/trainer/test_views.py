@@ -1,0 +1,245 @@
+"""What a speaker hears, sees, reads, says and writes, against the recording it was cut from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.errors import DatasetError
+from corpus.shards.mel import mel_bytes
+from corpus.shards.read import Clips, open_clips
+from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
+from corpus.trainer.layout import Turns, lay_out
+from corpus.trainer.presets import MODELS
+from corpus.trainer.text import decode, word_tokens
+from corpus.trainer.views import View, check_head, heard, mixed, plan_view, read_turns, spread
+
+MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
+DATA = DataConfig()
+WINDOWS = 50
+"""In clips of 17: two whole ones and a shorter."""
+
+
+@pytest.fixture(scope="module")
+def draft(rules: ModuleType) -> object:
+    """Three speakers, loud enough that their sum saturates."""
+    draft, _ = rules.talk("views", WINDOWS, speakers=3)
+    for channel in range(4):
+        draft.noise(channel, 10, 20, 9000)
+    return draft
+
+
+@pytest.fixture(scope="module")
+def clips(rules: ModuleType, draft: object, tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return open_clips(rules.store(tmp_path_factory.mktemp("views"), [draft], windows_per_clip=17))
+
+
+def views(clips: Clips, model: ModelConfig = MODEL) -> list[View]:
+    return [plan_view(clips, place, c, model, DATA) for place in range(len(clips)) for c in range(3)]
+
+
+def turns_of(clips: Clips, view: View, model: ModelConfig = MODEL) -> Turns:
+    return read_turns(clips, view, heard(clips, view, "mix"), 0, len(view), model)
+
+
+def first_window(view: View) -> int:
+    return int(view.key[-7:])
+
+
+def test_the_heard_mix_is_that_of_the_whole_recording(clips: Clips, draft: object) -> None:
+    """Windows of a clip are windows of the recording: the first frame looks into the clip before."""
+    saturated = 0
+    for view in views(clips):
+        others = np.delete(draft.sound, view.channel, axis=0)
+        exact = others.astype(np.int64).sum(0)
+        saturated += int((abs(exact) > 32767).sum())
+        mix = np.clip(exact, -32768, 32767).astype(np.int16)
+        expected = mel_bytes(np.pad(mix, (400, 0))[None], 16_000)[0]
+        start = first_window(view)
+        assert np.array_equal(heard(clips, view, "mix"), expected[start : start + len(view)])
+    assert saturated > 100
+
+
+def test_across_a_gap_nothing_was_heard(rules: ModuleType, tmp_path: Path) -> None:
+    draft, _ = rules.talk("gap", 30, speakers=2, pictures=False)
+    path = rules.store(tmp_path, [draft], windows_per_clip=15, segments=((0, 15), (90, 15)))
+    clips = open_clips(path)
+    view = plan_view(clips, 1, 0, MODEL, DATA)
+    mix = mixed(draft.sound[1:, 15 * 3200 : 29 * 3200])
+    assert np.array_equal(heard(clips, view, "mix"), mel_bytes(np.pad(mix, (400, 0))[None], 16_000)[0])
+
+
+def test_the_maximum_is_over_the_others(clips: Clips) -> None:
+    for view in views(clips):
+        mel = clips[view.place].mel()
+        others = [mel[c] for c in range(4) if c != view.channel]
+        expected = np.maximum(np.maximum(others[0], others[1]), others[2])
+        assert np.array_equal(heard(clips, view, "max"), expected[: len(view)])
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_own_sound_and_speech_are_those_of_the_delayed_window(
+    clips: Clips, draft: object, delay: int
+) -> None:
+    model = dataclasses.replace(MODEL, response_delay=delay)
+    for view in views(clips, model):
+        turns, clip = turns_of(clips, view, model), clips[view.place]
+        windows = clip.json.windows
+        assert len(view) == windows - delay
+        for turn in range(len(view)):
+            flags = draft.flags[view.channel, first_window(view) + turn + delay]
+            assert np.array_equal(turns.sound_NFM[turn], clip.mel()[view.channel, turn + delay])
+            assert turns.speak_N[turn] == (bool((flags & SPEECH).any()) or bool(turns.written[turn]))
+            assert turns.audible_NF[turn].tolist() == [not flag & (UNRELIABLE | PADDED) for flag in flags]
+            assert turns.known_N[turn] == (not all(flag & PADDED for flag in flags))
+        before = draft.flags[view.channel, first_window(view)] & SPEECH
+        assert view.spoke_before == (bool(before.any()) and delay == 1)
+
+
+def test_bad_frames_carry_no_loss(clips: Clips) -> None:
+    seen = 0
+    for view in views(clips):
+        turns = turns_of(clips, view)
+        positions = lay_out(turns, MODEL, LossConfig())
+        good = turns.audible_NF[turns.speak_N].reshape(-1, 2).all(1)
+        assert np.array_equal(positions.audio_weight_T > 0, good)
+        unknown = np.isin(positions.turn_L, np.flatnonzero(~turns.known_N))
+        assert not positions.text_weight_L[unknown].any()
+        seen += int((~good).sum()) + int(unknown.sum())
+    assert seen > 50
+
+
+def test_every_word_is_written_after_it_starts_or_counted(clips: Clips, draft: object) -> None:
+    """Against a queue kept by hand, and against the text of the recording."""
+    spilled = 0
+    for view in views(clips):
+        first, speaker = first_window(view), view.speaker
+        own = sorted((w for w in draft.words if w.speaker == speaker), key=lambda w: (w.start_us, w.stop_us))
+        queue: list[int] = []
+        for turn in range(len(view)):
+            window = first + turn + 1
+            for word in own:
+                if word.start_us // WINDOW_US == window:
+                    queue += word_tokens(word.text)
+            now, queue = queue[:4], queue[4:]
+            assert view.written[turn] == tuple(now)
+        assert len(view.written) == len(view)
+        in_clip = [w for w in own if first <= w.start_us // WINDOW_US < first + len(view) + 1]
+        all_tokens = sum(len(word_tokens(w.text)) for w in in_clip)
+        given = sum(map(len, view.given))
+        assert view.text.written == sum(map(len, view.written)) + given
+        assert view.text.written + view.text.left + view.text.before == all_tokens + sum(
+            len(e) for e in told(draft, view)
+        )
+        spilled += view.text.spilled
+    assert spilled > 20
+
+
+def told(draft: object, view: View) -> list[str]:
+    """One byte a letter and TOOL before: the notes that reach a speaker in a clip."""
+    first = first_window(view)
+    own = [e for e in draft.events if e.speaker in (None, view.speaker)]
+    inside = [e for e in own if first <= e.start_us // WINDOW_US < first + len(view) + 1]
+    return ["!" + ("for all" if e.speaker is None else f"for {e.speaker} alone") for e in inside]
+
+
+def test_notes_are_given_to_whom_they_are_for(clips: Clips, draft: object) -> None:
+    found = {speaker: "" for speaker in draft.speakers}
+    for view in views(clips):
+        found[view.speaker] += decode(token for tokens in view.given for token in tokens)
+    for speaker, text in found.items():
+        assert f"for {speaker} alone" in text or "for all" in text
+        assert not any(f"for {other} alone" in text for other in draft.speakers if other != speaker)
+
+
+@given(
+    items=st.lists(st.tuples(st.integers(-2, 8), st.lists(st.integers(16, 271), max_size=9))),
+    turns=st.integers(0, 9),
+    slots=st.integers(1, 4),
+    cut=st.integers(0, 9),
+)
+@settings(deadline=None)
+def test_the_queue_loses_nothing_and_knows_no_later_word(
+    items: list[tuple[int, list[int]]], turns: int, slots: int, cut: int
+) -> None:
+    ordered = sorted(((t, tuple(tokens)) for t, tokens in items), key=lambda item: item[0])
+    made, counts = spread(ordered, turns, slots)
+    inside = [token for turn, tokens in ordered if turn >= 0 for token in tokens]
+    flat = [token for tokens in made for token in tokens]
+    assert flat == inside[: len(flat)] and len(made) == turns
+    assert (counts.written, counts.left) == (len(flat), len(inside) - len(flat))
+    assert all(len(tokens) <= slots for tokens in made)
+    sooner, _ = spread([item for item in ordered if item[0] < cut], turns, slots)
+    assert sooner[:cut] == made[:cut]
+
+
+def test_pictures_are_cut_into_patches_row_by_row(clips: Clips, draft: object) -> None:
+    for view in views(clips):
+        turns, clip = turns_of(clips, view), clips[view.place]
+        for turn, patches in enumerate(turns.pictures):
+            picture = clip.picture(turn)
+            assert (patches is None) == (picture is None)
+            if patches is None or picture is None:
+                continue
+            for k, patch in enumerate(patches):
+                row, column = divmod(k, 2)
+                cut = picture[row * 40 : row * 40 + 40, column * 40 : column * 40 + 40]
+                assert np.array_equal(patch, cut)
+            bright = int(np.argmax(patches.reshape(4, -1).mean(1)))
+            assert bright == draft.pictures[first_window(view) + turn]
+
+
+def test_a_model_that_does_not_see_gets_no_pictures(clips: Clips) -> None:
+    blind = dataclasses.replace(MODEL, picture_rows=0)
+    for model, data in ((blind, DATA), (MODEL, DataConfig(pictures=False))):
+        view = plan_view(clips, 0, 0, model, data)
+        assert not view.pictures_N.any()
+
+
+def test_other_forms_are_refused_with_what_to_do(clips: Clips) -> None:
+    head = clips[0].json
+    wide = dataclasses.replace(MODEL, picture_columns=3)
+    with pytest.raises(DatasetError, match=r"80 x 80, the model sees 120 x 80.*picture_columns=2"):
+        check_head(head, wide, DATA)
+    check_head(head, wide, DataConfig(pictures=False))
+    other = dataclasses.replace(head, mel=dataclasses.replace(head.mel, step=0.04))
+    with pytest.raises(DatasetError, match=r"steps of 0.04.*build the dataset again"):
+        check_head(other, MODEL, DATA)
+    frames = dataclasses.replace(head, frames_per_window=16)
+    with pytest.raises(DatasetError, match=r"16 frames a window.*frames_per_window=16"):
+        check_head(frames, MODEL, DATA)
+
+
+@pytest.mark.parametrize("hears", ["mix", "max"])
+def test_a_later_window_changes_nothing_before_it(rules: ModuleType, tmp_path: Path, hears: str) -> None:
+    """Two recordings that are the same up to a window: so are all positions before it."""
+    same, delay = 19, MODEL.response_delay
+    made = []
+    for number in range(2):
+        draft, _ = rules.talk("fork", 30, speakers=2)
+        other, _ = rules.talk("fork", 30, speakers=2)
+        if number:
+            other.sound[:, same * 3200 :] = 17
+            other.flags[:, same:] ^= SPEECH
+            other.words = [w for w in other.words if w.start_us < same * WINDOW_US]
+            other.events = [e for e in other.events if e.start_us < same * WINDOW_US]
+            other.pictures[same:] = [3] * (30 - same)
+        clips = open_clips(rules.store(tmp_path / str(number), [other], windows_per_clip=30))
+        positions = []
+        for channel in range(len(draft.speakers)):
+            view = plan_view(clips, 0, channel, MODEL, DATA)
+            sound = heard(clips, view, hears)
+            turns = read_turns(clips, view, sound, 0, same - delay, MODEL)
+            positions.append(lay_out(turns, MODEL, LossConfig()))
+        made.append(positions)
+    for first, second in zip(*made, strict=True):
+        for name in first.__slots__:
+            assert np.array_equal(getattr(first, name), getattr(second, name)), name

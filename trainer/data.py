@@ -1,0 +1,300 @@
+"""Batches of a run: the same for any number of ranks, and exactly resumable.
+
+    documents in their endless order -> rows (pack.py) -> global batch g = rows [g R, (g + 1) R)
+    rank r of W takes rows r::W of it, in `accumulate` micro-batches
+
+Every rank plans all rows, which needs no sound and no pixels, and reads only its own. A state is a few
+whole numbers and travels with the batch, because the thread that reads ahead is always further on.
+Resuming reads again only the document under way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+from corpus.schemas.codec import digest, from_plain
+from corpus.schemas.errors import DatasetError, SettingsError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.documents import Documents
+from corpus.trainer.layout import beginning, concat, lay_out
+from corpus.trainer.pack import Cursor, Piece, Row, check_length, collate, next_row
+from corpus.trainer.sequence import Batch, Positions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderState:
+    """Where a run stands in its data, and what it has seen. Equal on all ranks."""
+
+    schema: str = "corpus.loader/1"
+    dataset: str
+    """sha256 of the dataset's manifest."""
+    settings: str
+    """Digest of all settings that decide what stands in which batch."""
+    seed: int
+    batches: int = 0
+    """Whole global batches taken."""
+    epoch: int = 0
+    document: int = 0
+    """Place in the epoch of the document under way."""
+    turn: int = 0
+    """Its first micro-turn not yet taken."""
+    chain: str = "0" * 16
+    """64-bit hash chain over the pieces of documents taken, 16 hex digits."""
+    positions: int = 0
+    """Filled positions taken."""
+    padding: int = 0
+    documents: int = 0
+    """Begun. Text of documents begun, in tokens: …"""
+    text: int = 0
+    text_spilled: int = 0
+    """… written in a later window than their word starts in, …"""
+    text_left: int = 0
+    """… still waiting at their document's end, …"""
+    text_before: int = 0
+    """… and of words before the first window the model speaks in."""
+
+    @property
+    def padding_share(self) -> float:
+        return self.padding / max(1, self.positions + self.padding)
+
+
+class Loader:
+    """Micro-batches of one rank with the state after each.
+
+    The state moves with the last micro-batch of a global batch; before that it is the one the global
+    batch began with, so whoever resumes takes whole optimiser steps. With `epochs` it ends after so
+    many, and the last global batch is filled up with empty rows; every rank gets as many batches.
+
+    Raises:
+        DatasetError: no dataset, another form, or too few clips for a batch.
+        SettingsError: rows, ranks and accumulation steps, or row length and micro-turns, do not fit.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        epochs: int | None = None,
+        ahead: int = 2,
+    ) -> None:
+        _check_rows(config, rank, world_size)
+        check_length(config)
+        self.config, self.rank, self.world_size = config, rank, world_size
+        self._ahead = ahead
+        self._documents = Documents(config)
+        self._end = None if epochs is None else epochs * len(self._documents)
+        self.state = LoaderState(
+            dataset=self._documents.digest, settings=_settings_digest(config), seed=config.data.seed
+        )
+        self._check_enough()
+
+    @property
+    def documents(self) -> int:
+        """Documents in an epoch: clips times speakers."""
+        return len(self._documents)
+
+    @property
+    def positions_per_batch(self) -> int:
+        """Of a global batch, padding included."""
+        return self.config.data.rows * self.config.data.length
+
+    def __len__(self) -> int:
+        """Micro-batches of this rank from the run's start to its last step."""
+        return self.config.steps * self.config.accumulate
+
+    def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
+        with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
+            made = self._batches(self.state, pool)
+            if self._ahead == 0:
+                yield from self._noted(made)
+                return
+            with _Ahead(made, self._ahead) as ahead:
+                yield from self._noted(ahead)
+
+    def state_dict(self) -> dict[str, int | str]:
+        """The state after the last batch handed out."""
+        return dataclasses.asdict(self.state)
+
+    def load_state_dict(self, plain: Mapping[str, object]) -> None:
+        """Go on from a state; iterators made before do not follow.
+
+        Raises:
+            DatasetError: it is of another dataset.
+            SettingsError: batches would be cut differently now.
+        """
+        state = from_plain(LoaderState, dict(plain), where="the loader's state")
+        where = self.config.data.data
+        if state.dataset != self.state.dataset:
+            todo = "resume with the dataset the run began with, or begin a new run"
+            raise DatasetError("this is not the dataset the run was trained on", where=where, todo=todo)
+        if (state.settings, state.seed) != (self.state.settings, self.state.seed):
+            raise SettingsError(
+                "settings that decide what stands in a batch differ from those the run began with",
+                where=where,
+                todo=f"give the old values of {', '.join(_settings(self.config))}, or begin a new run",
+            )
+        self.state = state
+
+    def _noted(self, made: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
+        for batch, state in made:
+            self.state = state
+            yield batch, state
+
+    def _batches(self, state: LoaderState, pool: ThreadPoolExecutor) -> Iterator[tuple[Batch, LoaderState]]:
+        while True:
+            rows, after = self._plan(state)
+            if not any(rows):
+                return
+            own = rows[self.rank :: self.world_size]
+            each = len(own) // self.config.accumulate
+            filled = pool.map(self._fill, own)
+            for step in range(self.config.accumulate):
+                micro = [next(filled) for _ in range(each)]
+                last = step == self.config.accumulate - 1
+                yield collate(micro, self.config), after if last else state
+            state = after
+
+    def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
+        """The rows of the next global batch, on all ranks, and the state after it."""
+        count = len(self._documents)
+        cursor = Cursor(document=state.epoch * count + state.document, turn=state.turn)
+        rows = []
+        for _ in range(self.config.data.rows):
+            row, cursor = next_row(cursor, self.config.data.length, self._documents.sizes, end=self._end)
+            rows.append(row)
+        epoch, document = divmod(cursor.document, count)
+        counted = self._counted(state, [piece for row in rows for piece in row])
+        batches = state.batches + 1
+        return rows, dataclasses.replace(
+            counted, batches=batches, epoch=epoch, document=document, turn=cursor.turn
+        )
+
+    def _counted(self, state: LoaderState, pieces: Sequence[Piece]) -> LoaderState:
+        chain = bytes.fromhex(state.chain)
+        begun = [self._documents.view(piece.document) for piece in pieces if piece.start == 0]
+        for piece in pieces:
+            name = f"{self._documents.view(piece.document).id}:{piece.start}:{piece.stop}"
+            chain = hashlib.blake2b(chain + name.encode(), digest_size=8).digest()
+        filled = sum(piece.positions for piece in pieces)
+        return dataclasses.replace(
+            state,
+            chain=chain.hex(),
+            positions=state.positions + filled,
+            padding=state.padding + self.positions_per_batch - filled,
+            documents=state.documents + len(begun),
+            text=state.text + sum(view.text.written for view in begun),
+            text_spilled=state.text_spilled + sum(view.text.spilled for view in begun),
+            text_left=state.text_left + sum(view.text.left for view in begun),
+            text_before=state.text_before + sum(view.text.before for view in begun),
+        )
+
+    def _fill(self, row: Row) -> list[Positions]:
+        model, loss = self.config.model, self.config.loss
+        begin = beginning(model)
+        turns = [self._documents.turns(piece.document, piece.start, piece.stop) for piece in row]
+        return [concat([begin, lay_out(part, model, loss)]) for part in turns]
+
+    def _check_enough(self) -> None:
+        """Every row of a batch must have documents of its own."""
+        sizes = self._documents.sizes
+        cursor, wanted = Cursor(), 1 if self._end is not None else self.config.data.rows
+        for done in range(wanted):
+            row, cursor = next_row(cursor, self.config.data.length, sizes, end=len(self._documents))
+            if not row:
+                raise DatasetError(
+                    f"too few clips: the {len(self._documents)} documents of split "
+                    f"{self.config.data.split!r} fill {done} of {wanted} rows of {self.config.data.length}",
+                    where=self.config.data.data,
+                    todo="build more recordings, or make data.rows or data.length smaller",
+                )
+
+
+def _check_rows(config: RunConfig, rank: int, world_size: int) -> None:
+    parts = world_size * config.accumulate
+    if not 0 <= rank < world_size:
+        raise SettingsError(f"rank {rank} of {world_size}", where="data", todo="start it with torchrun")
+    if config.data.rows < 1 or config.data.rows % parts:
+        raise SettingsError(
+            f"{config.data.rows} rows do not divide among {world_size} ranks times "
+            f"{config.accumulate} accumulation steps",
+            where="data.rows",
+            todo=f"make it a multiple of {parts}",
+        )
+    if config.data.workers < 1:
+        raise SettingsError("no thread to read with", where="data.workers", todo="make it at least 1")
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    """All settings that decide what stands in which batch."""
+    model, data = config.model, config.data
+    names = ("split", "length", "rows", "seed", "pictures", "hears", "tokenizer")
+    found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    for name in (
+        "mel_bins",
+        "frames_per_window",
+        "frames_per_position",
+        "picture_rows",
+        "picture_columns",
+        "patch_pixels",
+        "text_slots",
+        "response_delay",
+    ):
+        found[f"model.{name}"] = getattr(model, name)
+    return found
+
+
+def _settings_digest(config: RunConfig) -> str:
+    return digest(_settings(config))
+
+
+class _Ahead:
+    """An iterator whose items a thread makes ahead of their use, a few at most."""
+
+    def __init__(self, made: Iterator[tuple[Batch, LoaderState]], depth: int) -> None:
+        self._made = made
+        self._items: queue.Queue[tuple[Batch, LoaderState] | BaseException | None] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+
+    def __enter__(self) -> Iterator[tuple[Batch, LoaderState]]:
+        self._thread.start()
+        return iter(self._take, None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _take(self) -> tuple[Batch, LoaderState] | None:
+        item = self._items.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def _run(self) -> None:
+        try:
+            for item in self._made:
+                if not self._put(item):
+                    return
+            self._put(None)
+        except BaseException as error:  # whatever it is, it is raised where the batch is waited for
+            self._put(error)
+
+    def _put(self, item: tuple[Batch, LoaderState] | BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._items.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

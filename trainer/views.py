@@ -1,0 +1,274 @@
+"""A clip as one of its speakers lives it: what the speaker hears, sees and is told, says and writes.
+
+A document is one view: one clip, one speaker, whose part the model plays. Micro-turn i of a clip of W
+windows is in_i from window i and out_i from window i + response_delay, so it has W - response_delay.
+
+Heard sound is everything but the speaker's own channel: `mix` sums the other channels' samples in 32
+bits, saturates to 16 and computes mel as the shards do, which is what a microphone beside the speaker
+would have given; `max` takes the largest of the other channels' mel bytes, which needs no decoder. The
+first frame of a clip looks 25 ms back: into the clip before it where that stands beside it in the
+dataset and they meet, else onto zeros.
+
+A word belongs to the window it starts in, an event's text to the window of its start. What exceeds
+`text_slots` waits for the next windows. Words before the first out window belong to no micro-turn.
+
+Shape suffixes: W windows of the clip, N micro-turns, F frames, M bins, C channels, S samples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.clip import ClipHead
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.conversation import Event
+from corpus.schemas.errors import DatasetError
+from corpus.shards.mel import MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.read import Clip, Clips
+from corpus.trainer.config import DataConfig, ModelConfig
+from corpus.trainer.layout import Bytes, Flags, Places, Turns, turn_sizes
+from corpus.trainer.text import event_tokens, word_tokens
+
+Tokens = tuple[int, ...]
+Samples = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCounts:
+    """What became of a document's text, in tokens."""
+
+    written: int = 0
+    spilled: int = 0
+    """Written in a later window than their word starts in."""
+    left: int = 0
+    """Still waiting at the document's end."""
+    before: int = 0
+    """Of words that start before the first window the model speaks in."""
+
+    def __add__(self, other: TextCounts) -> TextCounts:
+        return TextCounts(
+            written=self.written + other.written,
+            spilled=self.spilled + other.spilled,
+            left=self.left + other.left,
+            before=self.before + other.before,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The plan of a document: everything but sound and pixels, so all sizes are known without them."""
+
+    place: int
+    """Of the clip among the clips of its split."""
+    key: str
+    speaker: str
+    channel: int
+    given: tuple[Tokens, ...]
+    """Per micro-turn."""
+    written: tuple[Tokens, ...]
+    speak_N: Flags
+    spoke_before: bool
+    """In the window before the first out window."""
+    pictures_N: Flags
+    sizes_N: Places
+    """Positions of each micro-turn."""
+    text: TextCounts
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}/{self.channel}"
+
+    def __len__(self) -> int:
+        return len(self.speak_N)
+
+
+def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: DataConfig) -> View:
+    """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
+    clip = clips[place]
+    head = clip.json
+    check_head(head, model, data)
+    speaker = head.speakers[channel]
+    delay = model.response_delay
+    turns = max(0, head.windows - delay)
+    written, own = spread(_words(head, speaker, delay), turns, model.text_slots)
+    given, told = spread(_events(head, speaker), turns, model.text_slots)
+    before = sum(len(tokens) for window, tokens in _words(head, speaker, delay) if window < 0)
+    speech_W = (clip.activity()[channel] & SPEECH).any(1)
+    speak_N = speech_W[delay : delay + turns] | np.array([bool(tokens) for tokens in written], bool)
+    pictures_N = np.zeros(turns, bool)
+    if head.video is not None and data.pictures and model.patches:
+        pictures_N |= np.array(head.video.sizes[:turns]) > 0
+    counts = [np.array([len(tokens) for tokens in lists], np.int64) for lists in (given, written)]
+    return View(
+        place=place,
+        key=clip.key,
+        speaker=speaker,
+        channel=channel,
+        given=given,
+        written=written,
+        speak_N=speak_N,
+        spoke_before=bool(delay and len(speech_W) and speech_W[delay - 1]),
+        pictures_N=pictures_N,
+        sizes_N=turn_sizes(pictures_N, counts[0], speak_N, counts[1], model),
+        text=own + told + TextCounts(before=before),
+    )
+
+
+def check_head(head: ClipHead, model: ModelConfig, data: DataConfig) -> None:
+    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
+    if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
+        raise DatasetError(
+            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
+            f"{model.mel_bins} bins, this version {MEL_FORM.low} and {MEL_FORM.step}",
+            where=head.key,
+            todo="build the dataset again with this version",
+        )
+    if head.frames_per_window != model.frames_per_window:
+        raise DatasetError(
+            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
+            where=head.key,
+            todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
+        )
+    if head.video is None or not (data.pictures and model.patches):
+        return
+    side = model.patch_pixels
+    width, height = model.picture_columns * side, model.picture_rows * side
+    if (head.video.width, head.video.height) != (width, height):
+        columns, rows = head.video.width // side, head.video.height // side
+        raise DatasetError(
+            f"pictures of {head.video.width} x {head.video.height}, the model sees {width} x {height}",
+            where=head.key,
+            todo=f"set model.picture_rows={rows} model.picture_columns={columns}, or data.pictures=false",
+        )
+
+
+def _words(head: ClipHead, speaker: str, delay: int) -> list[tuple[int, Tokens]]:
+    """Tokens of a speaker's words with the micro-turn they belong to, in order."""
+    own = [word for word in head.words if word.speaker == speaker and word.start_us is not None]
+    own.sort(key=lambda word: (word.start_us, word.stop_us, word.id))
+    numbered = [(_window(head, word.start_us), word_tokens(word.text, word.after)) for word in own]
+    return [(window - delay, tokens) for window, tokens in numbered if 0 <= window < head.windows]
+
+
+def _events(head: ClipHead, speaker: str) -> list[tuple[int, Tokens]]:
+    """Tokens of what the speaker is told in writing: by events that are its own or nobody's."""
+    own = [event for event in head.events if event.speaker in (None, speaker) and event_text(event)]
+    own.sort(key=lambda event: (event.start_us, event.stop_us, event.id))
+    numbered = [(_window(head, event.start_us), event_tokens(event_text(event))) for event in own]
+    return [(window, tokens) for window, tokens in numbered if 0 <= window < head.windows]
+
+
+def event_text(event: Event) -> str:
+    """What an event tells in words, "" for nothing: a string called `text` in its payload."""
+    payload = json.loads(event.payload)
+    text = payload.get("text") if isinstance(payload, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _window(head: ClipHead, time_us: int | None) -> int:
+    return -1 if time_us is None else time_us // WINDOW_US - head.first_window
+
+
+def spread(
+    items: Iterable[tuple[int, Tokens]], turns: int, slots: int
+) -> tuple[tuple[Tokens, ...], TextCounts]:
+    """Tokens of each of `turns` micro-turns, at most `slots`; the rest waits in a queue, none is lost inside.
+
+    Items name the micro-turn they start in, rising; those before the first are left out.
+    """
+    waiting: deque[tuple[int, int]] = deque()
+    coming = deque((turn, token) for turn, tokens in items if turn >= 0 for token in tokens)
+    total, spilled = len(coming), 0
+    made: list[Tokens] = []
+    for turn in range(turns):
+        while coming and coming[0][0] <= turn:
+            waiting.append(coming.popleft())
+        now = [waiting.popleft() for _ in range(min(slots, len(waiting)))]
+        spilled += sum(since < turn for since, _ in now)
+        made.append(tuple(token for _, token in now))
+    written = sum(map(len, made))
+    return tuple(made), TextCounts(written=written, spilled=spilled, left=total - written)
+
+
+def read_turns(
+    clips: Clips, view: View, heard_NFM: Bytes, start: int, stop: int, model: ModelConfig
+) -> Turns:
+    """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
+
+    `heard_NFM` is what is heard in all of the view's windows, from `heard`.
+    """
+    clip = clips[view.place]
+    own = slice(start + model.response_delay, stop + model.response_delay)
+    flags_NF = clip.activity()[view.channel, own]
+    return Turns(
+        heard_NFM=heard_NFM[start:stop],
+        pictures=[
+            _patches(clip, window, model) if view.pictures_N[window] else None
+            for window in range(start, stop)
+        ],
+        given=view.given[start:stop],
+        speak_N=view.speak_N[start:stop],
+        written=view.written[start:stop],
+        sound_NFM=clip.mel()[view.channel, own],
+        audible_NF=(flags_NF & (UNRELIABLE | PADDED)) == 0,
+        known_N=~((flags_NF & PADDED) != 0).all(1),
+        spoke_before=view.spoke_before if start == 0 else bool(view.speak_N[start - 1]),
+    )
+
+
+def _patches(clip: Clip, window: int, model: ModelConfig) -> Bytes | None:
+    """A window's picture as patches, row by row."""
+    picture = clip.picture(window)
+    if picture is None:
+        return None
+    rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
+    grid = picture.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+    return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
+
+
+def heard(clips: Clips, view: View, hears: Literal["mix", "max"]) -> Bytes:
+    """Mel bytes `[N, F, M]` of what the speaker hears in all windows of a view."""
+    clip = clips[view.place]
+    others = [channel for channel in range(len(clip.mel())) if channel != view.channel]
+    if hears == "max":
+        loudest: Bytes = clip.mel()[others, : len(view)].max(axis=0)
+        return loudest
+    head = clip.json
+    shape = mel_shape(head.sample_rate_hz, head.frames_per_window)
+    before_CS = _end_before(clips, view.place, shape.context_samples)
+    inside_CS = clip.audio()[:, : len(view) * shape.samples_per_window]
+    mix_1S = mixed(np.concatenate([before_CS, inside_CS], axis=1)[others])[None]
+    mel_1NFM = mel_bytes(mix_1S, head.sample_rate_hz, head.frames_per_window)
+    return mel_1NFM.reshape(mel_1NFM.shape[1:])
+
+
+def mixed(sound_CS: Samples) -> Samples:
+    """The exact sum of channels, saturated to 16 bits."""
+    total: npt.NDArray[np.int32] = sound_CS.sum(axis=0, dtype=np.int32)
+    return total.clip(-32768, 32767).astype(np.int16)
+
+
+def _end_before(clips: Clips, place: int, samples: int) -> Samples:
+    """The last samples of the clip that ends where this one starts, `[C, samples]`; zeros without one."""
+    clip = clips[place]
+    channels = len(clip.mel())
+    before = clips[place - 1] if place > 0 else None
+    if before is None or not _meet(before, clip):
+        return np.zeros((channels, samples), np.int16)
+    return before.audio_end(samples)
+
+
+def _meet(before: Clip, clip: Clip) -> bool:
+    """Whether a clip goes on where another ends, told from their keys and sizes without reading heads."""
+    recording, _, first = clip.key.rpartition("-")
+    recording_before, _, first_before = before.key.rpartition("-")
+    same = recording == recording_before and len(before.mel()) == len(clip.mel())
+    return same and int(first_before) + before.mel().shape[1] == int(first)
