@@ -70,6 +70,7 @@ MODELS = {
         vocab=200_064,
         tied=False,
         audio_head="flow",
+        flow_width=2048,
     ),
 }
 

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import torch
+
+from corpus.trainer import noise
+
+
+def test_noise_is_a_function_of_its_keys() -> None:
+    element = torch.arange(64)
+    whole = noise.normal(7, 3, element)
+    assert torch.equal(noise.normal(7, 3, element[20:]), whole[20:])
+    for other in (noise.normal(8, 3, element), noise.normal(7, 4, element), noise.normal(3, 7, element)):
+        assert not torch.equal(other, whole)
+
+
+def test_all_64_bits_of_a_key_count() -> None:
+    assert noise.mix(1) != noise.mix(1 + (1 << 32))
+    assert noise.mix(-1) != noise.mix((1 << 32) - 1)
+
+
+def test_moments_and_neighbours() -> None:
+    x = noise.normal(1, 2, torch.arange(200_000)).double()
+    assert abs(float(x.mean())) < 0.01
+    assert abs(float(x.square().mean()) - 1) < 0.01
+    assert abs(float((x[1:] * x[:-1]).mean())) < 0.01
+    steps = noise.normal(1, torch.arange(200_000), 5).double()
+    assert abs(float((steps * x).mean())) < 0.01
+    u = noise.uniform(noise.mix(3, torch.arange(100_000)))
+    assert float(u.min()) > 0 and float(u.max()) < 1
+    assert torch.histc(u, 10, 0, 1).sub(10_000).abs().max() < 500

@@ -1,0 +1,163 @@
+"""Causal attention inside a document, the same in training and in the cached step.
+
+# B batch rows, L queries, S keys, D width, H heads, G key heads, C head dimension, K and Q blocks
+
+A query sees a key of the same document that is not later and, with a window, whose micro-turn is fewer than W
+back or one of the first `sinks`. Off the GPU the mask is a boolean matrix for SDPA; on it, training uses
+FlexAttention, whose mask reads tensors, so that a new batch recompiles nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.layers import Norm, linear, parameter
+from corpus.trainer.rope import rotate, turns
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+
+class KeyStore(Protocol):
+    """One layer of a cache: takes new keys and values, gives back all that are held."""
+
+    def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """How far back a query sees."""
+
+    window_turns: int | None
+    sink_turns: int
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Sight:
+        return cls(window_turns=config.attention_window_turns, sink_turns=config.sink_turns)
+
+    def reaches(self, query_turn: Any, key_turn: Any) -> Any:
+        """Whether a key's micro-turn is near enough or a sink; for tensors and numpy arrays alike."""
+        if self.window_turns is None:
+            return key_turn == key_turn
+        return (query_turn - key_turn < self.window_turns) | (key_turn < self.sink_turns)
+
+
+def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) -> torch.Tensor:
+    """Boolean (B, 1, L, L); padding sees padding, so no row is empty."""
+    same = segment_BL[:, :, None] == segment_BL[:, None, :]
+    reach = sight.reaches(turn_BL[:, :, None], turn_BL[:, None, :])
+    seen: torch.Tensor = (same & reach).tril()
+    return seen[:, None]
+
+
+class FlexMask:
+    """The mask of a batch shape for FlexAttention: its tensors are overwritten by each batch.
+
+    One closure for ever, so nothing is compiled again; valid until the next `set`.
+    """
+
+    BLOCK = 128
+
+    def __init__(self, rows: int, length: int, sight: Sight, device: torch.device) -> None:
+        self.segment_BL = torch.zeros(rows, length, dtype=torch.int32, device=device)
+        self.turn_BL = torch.zeros(rows, length, dtype=torch.int32, device=device)
+        self.sight = sight
+
+    def set(self, segment_BL: torch.Tensor, turn_BL: torch.Tensor) -> BlockMask:
+        from torch.nn.attention.flex_attention import BlockMask
+
+        self.segment_BL.copy_(segment_BL)
+        self.turn_BL.copy_(turn_BL)
+        some_BQK = self._blocks_seen()
+        count = some_BQK.sum(-1).to(torch.int32)[:, None]
+        # The blocks seen come first, in rising order.
+        order = (~some_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
+        length = self.segment_BL.shape[1]
+        mask: BlockMask = BlockMask.from_kv_blocks(
+            count, order, BLOCK_SIZE=self.BLOCK, mask_mod=self._seen, seq_lengths=(length, length)
+        )
+        return mask
+
+    def _seen(
+        self, row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
+    ) -> torch.Tensor:
+        same = self.segment_BL[row, query] == self.segment_BL[row, key]
+        reach = self.sight.reaches(self.turn_BL[row, query], self.turn_BL[row, key])
+        seen: torch.Tensor = same & reach & (key <= query)
+        return seen
+
+    def _blocks_seen(self) -> torch.Tensor:
+        """Boolean (B, L/128, L/128): blocks in which some query sees some key."""
+        rows, length = self.segment_BL.shape
+        blocks = -(-length // self.BLOCK)
+        dense = dense_mask(self.segment_BL, self.turn_BL, self.sight)[:, 0]
+        short = blocks * self.BLOCK - length
+        dense = F.pad(dense, (0, short, 0, short))
+        return dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK).any(4).any(2)
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def attend(
+    query_BHLC: torch.Tensor,
+    key_BGSC: torch.Tensor,
+    value_BGSC: torch.Tensor,
+    mask: torch.Tensor | BlockMask | None,
+) -> torch.Tensor:
+    """Softmax attention, key heads shared by H/G query heads. The one place where kernels are chosen."""
+    shared = query_BHLC.shape[1] != key_BGSC.shape[1]
+    if mask is None or isinstance(mask, torch.Tensor):
+        return F.scaled_dot_product_attention(
+            query_BHLC, key_BGSC, value_BGSC, attn_mask=mask, enable_gqa=shared
+        )
+    out: torch.Tensor = _compiled_flex()(query_BHLC, key_BGSC, value_BGSC, block_mask=mask, enable_gqa=shared)
+    return out
+
+
+class Attention(nn.Module):
+    """Norm, projections, norms of queries and keys, rotation, attention, projection."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.rope_theta = config.rope_theta
+        self.norm = Norm(config.width, config.norm_eps)
+        self.query = parameter(config.heads * config.head_dim, config.width)
+        self.key_value = parameter(2 * config.kv_heads * config.head_dim, config.width)
+        self.query_norm = Norm(config.head_dim, config.norm_eps)
+        self.key_norm = Norm(config.head_dim, config.norm_eps)
+        self.out = parameter(config.width, config.heads * config.head_dim)
+
+    def forward(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask | None,
+        store: KeyStore | None = None,
+    ) -> torch.Tensor:
+        """What attention adds to x. With a `store` the keys are those it holds, and B is 1."""
+        normed = self.norm(x_BLD)
+        turned = turns(place_3BL, self.head_dim, self.rope_theta)
+        query = linear(normed, self.query).view(*x_BLD.shape[:2], self.heads, self.head_dim)
+        key_value = linear(normed, self.key_value)
+        key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
+        query = rotate(self.query_norm(query), *turned).transpose(1, 2)
+        key = rotate(self.key_norm(key), *turned).transpose(1, 2)
+        value = value.transpose(1, 2)
+        if store is not None:
+            held_key, held_value = store.append(key[0], value[0])
+            key, value = held_key[None], held_value[None]
+        mixed = attend(query, key, value, mask)
+        return linear(mixed.transpose(1, 2).flatten(2), self.out)

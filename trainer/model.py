@@ -1,0 +1,353 @@
+"""The interaction model: what is heard, seen, read and said is one sequence; text and sound follow from it.
+
+# B batch rows, L positions, T positions with a target, D width, V vocabulary, E experts
+
+    tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
+    hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
+    hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
+
+`hidden` runs over packed rows, `step` over the next positions of one session with a cache of keys; they agree
+to rounding (tests/trainer/test_stream.py). Losses are sums: they are divided by denominators counted over the
+whole optimiser step, so that neither accumulation nor the number of ranks changes a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from corpus.schemas.errors import SettingsError
+from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense_mask
+from corpus.trainer.cache import KvCache
+from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.cross_entropy import cross_entropy_sum
+from corpus.trainer.embed import Embed
+from corpus.trainer.heads import NoiseKey, audio_head
+from corpus.trainer.layers import Norm, linear, parameter, wide
+from corpus.trainer.moe import Dense, Experts, MixtureOfExperts, Router, RouterStats
+from corpus.trainer.sequence import NO_TARGET, Batch, Positions
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.nn.attention.flex_attention import BlockMask
+
+INIT_STD = 0.02
+
+
+class Denominators(NamedTuple):
+    """What the sums of one optimiser step are divided by: over all micro-batches and ranks."""
+
+    text_weight: torch.Tensor
+    audio_weight: torch.Tensor
+    positions: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> Denominators:
+        """One micro-batch's share, from the batch alone: add these up, over ranks too, before backward."""
+        text = batch.text_weight_BL * (batch.text_target_BL != NO_TARGET)
+        positions = (batch.segment_BL >= 0).sum().to(torch.float64)
+        audio = batch.audio_weight_T * _is_real(batch)
+        return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), positions)
+
+
+def _is_real(batch: Batch) -> torch.Tensor:
+    rows, length = batch.shape
+    return batch.audio_target_at_T < rows * length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSums:
+    """Weighted sums over a micro-batch, and what they are to be weighed by."""
+
+    text_sum: torch.Tensor
+    text_weight: torch.Tensor
+    audio_sum: torch.Tensor
+    audio_weight: torch.Tensor
+    balance: torch.Tensor
+    """Summed over tokens, mean over layers; so is router_z."""
+    router_z: torch.Tensor
+    positions: torch.Tensor
+    load_NE: torch.Tensor
+    """Tokens every expert of every mixture layer got."""
+    weights: LossConfig
+
+    @property
+    def denominators(self) -> Denominators:
+        return Denominators(self.text_weight, self.audio_weight, self.positions)
+
+    def total(self, denominators: Denominators) -> torch.Tensor:
+        """This micro-batch's part of the step's loss; the parts add up to it."""
+        text_weight, audio_weight, positions = (
+            value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
+        )
+        return (
+            self.weights.text * self.text_sum / text_weight
+            + self.weights.audio * self.audio_sum / audio_weight
+            + (self.weights.balance * self.balance + self.weights.router_z * self.router_z) / positions
+        )
+
+
+class Block(nn.Module):
+    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart."""
+
+    def __init__(self, config: ModelConfig, *, dense: bool) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.feed = Dense(config) if dense else MixtureOfExperts(config)
+
+    def forward(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask | None,
+        valid_BL: torch.Tensor,
+        store: KeyStore | None = None,
+    ) -> tuple[torch.Tensor, RouterStats | None]:
+        x_BLD = x_BLD + self.attention(x_BLD, place_3BL, mask, store)
+        added, stats = self.feed(x_BLD, valid_BL)
+        return x_BLD + added, stats
+
+
+class InteractionModel(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.compute: torch.dtype | None = None
+        """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
+        self.embed = Embed(config)
+        self.blocks = nn.ModuleList(
+            [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
+        )
+        self.norm = Norm(config.width, config.norm_eps)
+        self.text_head = None if config.tied else parameter(config.vocab, config.width)
+        self.audio_head = audio_head(config)
+        mixtures = config.layers - config.dense_layers
+        self.register_buffer(
+            "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
+        )
+        self._flex: FlexMask | None = None
+        self.initialise()
+
+    load_NE: torch.Tensor
+    """Tokens every expert got in training since the last `update_router_bias`."""
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Set every parameter and buffer: also after `to_empty` of a model made on the meta device."""
+        for name, parameter_ in self.named_parameters():
+            deviation = _deviation(name, self.config)
+            if deviation is None:
+                nn.init.ones_(parameter_)
+            else:
+                parameter_.normal_(0.0, deviation, generator=generator)
+        for module in self.modules():
+            if isinstance(module, Router):
+                module.bias_E.zero_()
+        self.load_NE.zero_()
+
+    # Training
+
+    def forward(
+        self,
+        batch: Batch,
+        weights: LossConfig,
+        key: NoiseKey | None = None,
+        row_B: torch.Tensor | None = None,
+    ) -> LossSums:
+        """The same as `loss`: wrappers that hook into `forward` see it."""
+        return self.loss(batch, weights, key, row_B)
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """(B, L, D), normed: what both heads read."""
+        return self._trunk(batch)[0]
+
+    def loss(
+        self,
+        batch: Batch,
+        weights: LossConfig,
+        key: NoiseKey | None = None,
+        row_B: torch.Tensor | None = None,
+    ) -> LossSums:
+        """Loss sums of a micro-batch. `key` and the rows' numbers in the global batch decide all noise."""
+        hidden_BLD, stats = self._trunk(batch)
+        hidden_ND = hidden_BLD.flatten(0, 1)
+        count = Denominators.of(batch)
+        audio = self.audio_losses(hidden_ND, batch, key or NoiseKey(), row_B)
+        real = _is_real(batch)
+        audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
+        zero = wide(hidden_ND).new_zeros(())
+        balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
+        router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
+        return LossSums(
+            text_sum=self._text_sum(hidden_ND, batch),
+            text_weight=count.text_weight,
+            audio_sum=audio_sum,
+            audio_weight=count.audio_weight,
+            balance=balance,
+            router_z=router_z,
+            positions=count.positions,
+            load_NE=torch.stack([stat.count_E for stat in stats]) if stats else self.load_NE,
+            weights=weights,
+        )
+
+    def _text_sum(self, hidden_ND: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Only positions that predict text meet the vocabulary: their number goes to the host once."""
+        target_N = batch.text_target_BL.reshape(-1)
+        at = (target_N != NO_TARGET).nonzero()[:, 0]
+        weight_N = batch.text_weight_BL.reshape(-1)[at]
+        return cross_entropy_sum(hidden_ND[at], self.text_table, target_N[at], weight_N)
+
+    def audio_losses(
+        self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(T,): the audio head's loss at every target, padding included."""
+        rows, length = batch.shape
+        at_T = batch.audio_target_at_T.long()
+        row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
+        inside_T = at_T.clamp_max(rows * length - 1)
+        position_T = row_B.long()[inside_T // length] * length + inside_T % length
+        return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
+
+    @property
+    def text_table(self) -> torch.Tensor:
+        return self.embed.text if self.text_head is None else self.text_head
+
+    def text_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., V) in fp32 or wider; for sampling and small batches, training never holds them all."""
+        return wide(linear(hidden, self.text_table))
+
+    def _trunk(self, batch: Batch) -> tuple[torch.Tensor, list[RouterStats]]:
+        x_BLD = self.embed(
+            batch.token_BL,
+            batch.stream_BL,
+            (batch.audio_at_A, batch.audio_ARM),
+            (batch.patch_at_P, batch.patch_PHWC),
+            self._dtype,
+        )
+        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
+        mask = self._mask(batch)
+        valid_BL = batch.segment_BL >= 0
+        stats = []
+        for block in self.blocks:
+            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL)
+            if stat is not None:
+                stats.append(stat)
+        if stats and self.training and torch.is_grad_enabled():
+            self.load_NE += torch.stack([stat.count_E for stat in stats])
+        return self.norm(x_BLD), stats
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.compute or self.embed.stream.dtype
+
+    def _mask(self, batch: Batch) -> torch.Tensor | BlockMask:
+        sight = Sight.of(self.config)
+        if batch.token_BL.device.type != "cuda":
+            return dense_mask(batch.segment_BL, batch.turn_BL, sight)
+        flex = self._flex
+        if flex is None or flex.segment_BL.shape != batch.segment_BL.shape:
+            flex = self._flex = FlexMask(*batch.shape, sight, batch.token_BL.device)
+        return flex.set(batch.segment_BL, batch.turn_BL)
+
+    @torch.no_grad()
+    def update_router_bias(self) -> None:
+        """Once an optimiser step: experts with less than their share become a little more likely."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(self.load_NE)
+        routers = [module for module in self.modules() if isinstance(module, Router)]
+        for router, load_E in zip(routers, self.load_NE, strict=True):
+            short = torch.sign(load_E.float().mean() - load_E.float())
+            router.bias_E += self.config.balance_rate * (short - short.mean())
+        self.load_NE.zero_()
+
+    def compile_blocks(self) -> None:
+        """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32."""
+        if self._dtype != torch.bfloat16:
+            raise SettingsError("compile needs bf16", where="run", todo="set precision to bf16")
+        for block in self.blocks:
+            block.compile(fullgraph=True, dynamic=False)
+
+    def share_experts(self, mesh: DeviceMesh) -> None:
+        """Expert parallelism over a 1-D mesh: every rank keeps its part of the experts."""
+        from torch.distributed.tensor import Shard, distribute_tensor
+
+        if self.config.experts % mesh.size():
+            raise SettingsError(
+                f"{self.config.experts} experts cannot be shared by {mesh.size()} ranks",
+                where="run.expert_parallel",
+                todo="take a divisor of the number of experts",
+            )
+        for module in self.modules():
+            if isinstance(module, Experts):
+                module.group = mesh.get_group()
+                for name in ("gate_up", "down"):
+                    whole = getattr(module, name)
+                    shared = distribute_tensor(whole.data, mesh, [Shard(0)])
+                    setattr(module, name, nn.Parameter(shared, whole.requires_grad))
+
+    # Streaming
+
+    def new_cache(
+        self,
+        *,
+        capacity_positions: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> KvCache:
+        """An empty cache for one session; all its memory is taken now."""
+        return KvCache(
+            layers=self.config.layers,
+            kv_heads=self.config.kv_heads,
+            head_dim=self.config.head_dim,
+            capacity_positions=capacity_positions,
+            sight=Sight.of(self.config),
+            dtype=dtype or self._dtype,
+            device=device or self.embed.stream.device,
+        )
+
+    @torch.no_grad()
+    def step(self, positions: Positions, cache: KvCache) -> torch.Tensor:
+        """(L, D): hidden vectors of the session's next positions, whose keys go into the cache."""
+        device = cache.device
+        seen = cache.extend(positions.turn_L)
+
+        def put(values: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+        x_BLD = self.embed(
+            put(positions.token_L)[None],
+            put(positions.stream_L)[None],
+            (put(positions.audio_at_A), put(positions.audio_ARM)),
+            (put(positions.patch_at_P), put(positions.patch_PHWC)),
+            self._dtype,
+        )
+        places = np.stack([positions.time_L, positions.row_L, positions.column_L]).astype(np.int32)
+        place_3BL = put(places)[:, None]
+        valid_BL = torch.ones(1, len(positions), dtype=torch.bool, device=device)
+        for block, store in zip(self.blocks, cache.layers, strict=True):
+            # Not through a compiled call: the number of keys changes at every step.
+            x_BLD, _ = block.forward(x_BLD, place_3BL, seen[None, None], valid_BL, store)
+        hidden_BLD: torch.Tensor = self.norm(x_BLD)
+        return hidden_BLD[0]
+
+
+def _deviation(name: str, config: ModelConfig) -> float | None:
+    """Of a parameter's normal distribution; None for norms, which start as ones.
+
+    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no velocity.
+    """
+    owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
+    if "norm" in name and last == "weight":
+        return None
+    if owner == "blocks" and last in ("out", "down"):
+        return INIT_STD / math.sqrt(2 * config.layers)
+    if owner == "audio_head" and config.audio_head == "flow":
+        return 0.0 if last in ("adapt", "out") else INIT_STD
+    return INIT_STD

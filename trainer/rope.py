@@ -1,0 +1,41 @@
+"""Rotary positions of three coordinates: time, row and column.
+
+# B batch rows, L positions, H heads, C head dimensions
+
+Of the C/2 pairs of a head a half is turned by time (25 ms a step), a quarter by row, a quarter by column.
+Pair i is made of dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the
+precision of the model: in bf16, positions beyond 256 would run into each other.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def turns(place_3BL: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine (B, L, C/2) in fp32 for `rotate`, of integers (time, row, column).
+
+    Made in every layer from the integers: wrappers that cast what goes into a layer cast only floats.
+    """
+    pairs = head_dim // 2
+    counts = (pairs // 2, pairs // 4, pairs // 4)
+    parts = [
+        place_BL.float()[..., None] * _speeds(count, theta, place_BL.device)
+        for place_BL, count in zip(place_3BL, counts, strict=True)
+    ]
+    angle = torch.cat(parts, -1)
+    return angle.cos(), angle.sin()
+
+
+def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
+    """Radians a step, from 1 down to nearly 1 / theta."""
+    exponent = torch.arange(count, dtype=torch.float64, device=device) / count
+    return (theta**-exponent).float()
+
+
+def rotate(x_BLHC: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn the pairs of every head; half precision is turned in fp32."""
+    wide = x_BLHC.float() if x_BLHC.dtype.itemsize < 4 else x_BLHC
+    first, second = wide.chunk(2, -1)
+    c, s = cos[:, :, None].to(wide.dtype), sin[:, :, None].to(wide.dtype)
+    return torch.cat((first * c - second * s, first * s + second * c), -1).to(x_BLHC.dtype)
