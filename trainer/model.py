@@ -276,21 +276,9 @@ class InteractionModel(nn.Module):
 
     def share_experts(self, mesh: DeviceMesh) -> None:
         """Expert parallelism over a 1-D mesh: every rank keeps its part of the experts."""
-        from torch.distributed.tensor import Shard, distribute_tensor
-
-        if self.config.experts % mesh.size():
-            raise SettingsError(
-                f"{self.config.experts} experts cannot be shared by {mesh.size()} ranks",
-                where="run.expert_parallel",
-                todo="take a divisor of the number of experts",
-            )
         for module in self.modules():
             if isinstance(module, Experts):
-                module.group = mesh.get_group()
-                for name in ("gate_up", "down"):
-                    whole = getattr(module, name)
-                    shared = distribute_tensor(whole.data, mesh, [Shard(0)])
-                    setattr(module, name, nn.Parameter(shared, whole.requires_grad))
+                module.share(mesh)
 
     # Streaming
 

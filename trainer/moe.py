@@ -18,8 +18,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.layers import Gated, Norm, parameter, wide
 
@@ -175,6 +177,20 @@ class Experts(nn.Module):
         self.down = parameter(config.experts, config.width, config.expert_width)
         self.group: dist.ProcessGroup | None = None
         """Expert parallelism: the ranks that share the experts between them, in equal consecutive parts."""
+
+    def share(self, mesh: DeviceMesh) -> None:
+        """Keep this rank's part of the experts; the gradients of a part come from the tokens of all ranks."""
+        if self.count % mesh.size():
+            raise SettingsError(
+                f"{self.count} experts cannot be shared by {mesh.size()} ranks",
+                where="run.expert_parallel",
+                todo="take a divisor of the number of experts",
+            )
+        self.group = mesh.get_group()
+        for name in ("gate_up", "down"):
+            whole = getattr(self, name)
+            shared = distribute_tensor(whole.data, mesh, [Shard(0)])
+            setattr(self, name, nn.Parameter(shared, whole.requires_grad))
 
     def _weights(self) -> tuple[torch.Tensor, torch.Tensor]:
         gate_up: torch.Tensor = self.gate_up

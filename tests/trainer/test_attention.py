@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from corpus.trainer.attention import FlexMask, Sight, attend, dense_mask
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.sequence import Batch, Positions
+
+SIGHTS = [
+    Sight(window_turns=None, sink_turns=1),
+    Sight(window_turns=2, sink_turns=1),
+    Sight(window_turns=3, sink_turns=0),
+]
+
+
+@pytest.fixture
+def batch(
+    tiny: ModelConfig, make_document: Callable[..., Positions], pack_rows: Callable[..., Batch]
+) -> Batch:
+    return pack_rows(
+        [[make_document(tiny, 9, 0), make_document(tiny, 8, 1)], [make_document(tiny, 12, 2)]], 200
+    )
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_mask_is_what_it_says(batch: Batch, sight: Sight) -> None:
+    mask = dense_mask(batch.segment_BL, batch.turn_BL, sight)
+    segment, turn = batch.segment_BL.tolist(), batch.turn_BL.tolist()
+    for row in range(2):
+        for q in range(0, 200, 7):
+            for k in range(200):
+                near = (
+                    sight.window_turns is None
+                    or turn[row][q] - turn[row][k] < sight.window_turns
+                    or turn[row][k] < sight.sink_turns
+                )
+                expected = segment[row][q] == segment[row][k] and k <= q and near
+                assert bool(mask[row, 0, q, k]) == expected
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_gpu_mask_is_the_same_mask(batch: Batch, sight: Sight) -> None:
+    """Block by block and inside the blocks; after other content has been there before."""
+    flex = FlexMask(2, 200, sight, torch.device("cpu"))
+    flex.set(batch.segment_BL.flip(0), batch.turn_BL.flip(0))
+    block = flex.set(batch.segment_BL, batch.turn_BL)
+    dense = dense_mask(batch.segment_BL, batch.turn_BL, sight)[:, 0]
+    row = torch.arange(2)[:, None, None]
+    query, key = torch.arange(200)[None, :, None], torch.arange(200)[None, None, :]
+    assert torch.equal(block.mask_mod(row, torch.zeros_like(row), query, key), dense)
+    padded = torch.nn.functional.pad(dense, (0, 56, 0, 56)).view(2, 2, 128, 2, 128)
+    assert torch.equal(block.to_dense()[:, 0].bool(), padded.any(4).any(2))
+
+
+def test_the_mask_of_a_window_in_seconds_is_in_micro_turns(tiny: ModelConfig) -> None:
+    for seconds, turns in ((0.2, 1), (0.6, 3), (0.61, 4), (30.0, 150)):
+        assert Sight.of(dataclasses.replace(tiny, attention_window_s=seconds)).window_turns == turns
+    assert Sight.of(tiny).window_turns is None
+
+
+def test_attention_equals_its_formula_with_shared_key_heads() -> None:
+    random = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 4, 5, 8, dtype=torch.float64, generator=random)
+    key, value = torch.randn(2, 1, 2, 5, 8, dtype=torch.float64, generator=random)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
+    out = attend(query, key, value, mask)
+    for head in range(4):
+        score = query[0, head] @ key[0, head // 2].T / 8**0.5
+        score = score.masked_fill(~mask[0, 0], -torch.inf)
+        assert torch.allclose(out[0, head], score.softmax(-1) @ value[0, head // 2], atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_flex_attention_equals_the_dense_mask(batch: Batch) -> None:
+    """Compiled for the CPU, which has the forward pass only."""
+    random = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 4, 200, 16, generator=random)
+    key, value = torch.randn(2, 2, 2, 200, 16, generator=random)
+    for sight in SIGHTS[:2]:
+        flex = FlexMask(2, 200, sight, torch.device("cpu")).set(batch.segment_BL, batch.turn_BL)
+        ours = attend(query, key, value, flex)
+        dense = attend(query, key, value, dense_mask(batch.segment_BL, batch.turn_BL, sight))
+        assert torch.allclose(ours, dense, atol=1e-5)
