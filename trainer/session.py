@@ -58,6 +58,8 @@ class MicroTurn:
     """uint8 `[height, width, 3]`."""
     text: str | None = None
     """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
+    tokens: tuple[int, ...] = ()
+    """The same as tokens, where they are at hand; read before `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +281,7 @@ class Session:
         picture = None
         if given.frame is not None:
             picture = patches_of(self._checked(given.frame), self.config)
-        waiting = state.waiting + (event_tokens(given.text) if given.text else ())
+        waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
         block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
