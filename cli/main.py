@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from corpus.cli import build, doctor, models, sample, settings, views
+from corpus.cli import build, doctor, models, sample, settings, train, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ app.command("sample")(sample.sample)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
+app.add_typer(train.group, name="train")
+app.command("export")(train.export)
 app.command("init")(settings.init)
 app.command("config")(settings.config)
 

@@ -144,6 +144,12 @@ class Loader:
             )
         self.state = state
 
+    def names(self, state: LoaderState) -> list[list[str]]:
+        """What stands in each row of the global batch that follows a state: `KEY/channel:start:stop`, …"""
+        rows, _ = self._plan(state)
+        view = self._documents.view
+        return [[f"{view(p.document).id}:{p.start}:{p.stop}" for p in row] for row in rows]
+
     def _noted(self, made: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
         for batch, state in made:
             self.state = state

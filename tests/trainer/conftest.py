@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from corpus.trainer.config import ModelConfig
-from corpus.trainer.presets import MODELS
+from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.overrides import with_overrides
+from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sequence import BYTE_0, EOW, NO_TARGET, PAD, SIL, SPK, Batch, Positions, Stream
 
 
@@ -229,3 +236,53 @@ def pack_rows() -> Callable[..., Batch]:
 @pytest.fixture
 def cut_positions() -> Callable[..., Positions]:
     return cut
+
+
+@pytest.fixture(scope="session")
+def beeps(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset in which a beep is answered."""
+    folder = tmp_path_factory.mktemp("beeps")
+    return Path(rules.write(folder, "beep", {"train": 12}, windows=40).path)
+
+
+@pytest.fixture
+def small_run(beeps: Path) -> Callable[..., RunConfig]:
+    """A configuration whose steps take some milliseconds, with overrides."""
+
+    def make(*pairs: str) -> RunConfig:
+        small = ("data.length=72", "data.pictures=false", "steps=6", "log_every=1", "save_every=100")
+        few = ("optim.warmup_steps=2", f"data.data={beeps}")
+        return with_overrides(preset("tiny"), [*small, *few, *pairs])
+
+    return make
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., list[subprocess.CompletedProcess[str]]]]:
+    """Runs `python ARGUMENTS` as so many ranks at once and waits for all of them."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, world: int = 1) -> list[subprocess.CompletedProcess[str]]:
+        own = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for rank in range(world):
+            names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+            ranks = {name: str(value) for name, value in names.items()} if world > 1 else {}
+            env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", **ranks}
+            command = [sys.executable, *arguments]
+            pipe = subprocess.PIPE
+            own.append(subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True))
+        started.extend(own)
+        done = []
+        for process in own:
+            out, err = process.communicate(timeout=240)
+            done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+        return done
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()

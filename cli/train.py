@@ -1,0 +1,133 @@
+"""`corpus train`, `corpus train plan` and `corpus export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.trainer.config import RunConfig
+
+Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
+
+
+class _PairsOrCommand(TyperGroup):
+    """`corpus train --run RUN steps=5` and `corpus train plan ...`: what names no command is a pair."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in self.commands:
+            return super().parse_args(ctx, args)
+        ctx.allow_interspersed_args = True
+        super().parse_args(ctx, args)
+        ctx.args = [*ctx._protected_args, *ctx.args]
+        ctx._protected_args = []
+        return list(ctx.args)
+
+
+group = typer.Typer(
+    cls=_PairsOrCommand,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    subcommand_metavar="[KEY=VALUE]... | plan ...",
+)
+
+
+@group.callback()
+def train(
+    ctx: typer.Context,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="tiny, small, base; without it, as the run began.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder.")] = None,
+) -> None:
+    """Train the interaction model on a dataset; the same command goes on where a run was stopped.
+
+    Any setting can be given as key=value. Under torchrun all processes train one model.
+
+    Examples:
+
+      corpus train --preset tiny --data dataset --run run
+
+      corpus train --preset tiny --data dataset --run run steps=400 model.width=128 optim.optimizer=muon
+
+      torchrun --nproc-per-node 8 -m -- corpus.cli.main train --preset base --data dataset --run run
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if run is None:
+        raise typer.BadParameter("--run is needed: the folder of the run")
+    from corpus.trainer.loop import train as start
+
+    config = _config(run, preset, data, ctx.args)
+    flops, peak = _counting(config)
+    result = start(config, run, talk=show.talk, flops=flops, peak_flops=peak)
+    if _first_rank():
+        show.talk(_ending(run, result.step, result.ended))
+
+
+def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
+    from corpus.schemas.errors import UsageError
+    from corpus.trainer.overrides import read_run, with_overrides
+    from corpus.trainer.presets import preset as named
+
+    base = named(preset) if preset is not None else read_run(run).config
+    changed = with_overrides(base, [*([f"data.data={data}"] if data is not None else []), *pairs])
+    if not changed.data.data:
+        raise UsageError("no dataset named", todo="give --data OUT")
+    return changed
+
+
+def _counting(config: RunConfig) -> tuple[Any, float | None]:
+    return None, None
+
+
+def _first_rank() -> bool:
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _ending(run: Path, step: int, ended: str) -> str:
+    if ended == "stopped":
+        return f"stopped after step {step}, everything saved in {run}; the same command goes on"
+    return f"step {step} done; the model is in {run}"
+
+
+@group.command(
+    "plan",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def plan(ctx: typer.Context) -> None:
+    """Calculate memory, parallelism, step time and days of a training; starts nothing."""
+    from corpus.cli.talk import plan as body
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command("plan")(body)
+    app(ctx.args, standalone_mode=False, prog_name="corpus train plan")
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder.")],
+    step: Annotated[
+        int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Weights in bfloat16, half the size.")] = False,
+) -> None:
+    """Write a run's model as safetensors with a config.json.
+
+    Example: corpus export --run run --out model
+    """
+    from corpus.trainer.export import export as write
+
+    for path in write(run, out, step=step, ema=ema, dtype="bfloat16" if bf16 else "float32"):
+        show.data(str(path))

@@ -1,0 +1,249 @@
+"""AdamW and Muon behind one optimiser, weight averages, and the norm of all gradients.
+
+# N matrices, R rows, C columns
+
+Everything works on the part of a parameter that this rank holds: AdamW is element by element, and Muon's
+update gathers whole matrices first where they are cut apart. States are kept by parameter name and handed
+out placed like their parameters, so that a checkpoint can be read by any number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
+
+from corpus.trainer.config import OptimConfig
+
+Named = Iterable[tuple[str, nn.Parameter]]
+
+MUON_MOMENTUM = 0.95
+_POLAR = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+"""Odd polynomials of degree 5 that together bring singular values in about [1e-3, 1] near 1: the optimal
+ones of "The Polar Express" (arXiv 2505.16932), with its 2 % margin for rounding."""
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this rank holds of a tensor, sharing its memory."""
+    with torch.no_grad():
+        return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def placed_like(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """A rank's part as a tensor placed like a parameter, sharing the part's memory."""
+    if not isinstance(parameter, DTensor):
+        return part
+    mesh, places = parameter.device_mesh, parameter.placements
+    shape, stride = parameter.shape, parameter.stride()
+    return DTensor.from_local(part, mesh, places, run_check=False, shape=shape, stride=stride)
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest (..., R, C) with all singular values 1, roughly; each matrix apart, all in one go.
+
+    In bf16 on a GPU, where products dominate; in fp32 elsewhere. A matrix of zeros stays one.
+    """
+    x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
+    for a, b, c in _POLAR:
+        square = x @ x.mT
+        x = a * x + (b * square + c * (square @ square)) @ x
+    return (x.mT if tall else x).to(matrix.dtype)
+
+
+def uses_muon(name: str, parameter: torch.Tensor) -> bool:
+    """Hidden matrices and packed experts; not embeddings, heads, norms or routers."""
+    return name.startswith("blocks.") and parameter.ndim >= 2 and not name.endswith("router.weight")
+
+
+def decays(name: str, parameter: torch.Tensor) -> bool:
+    """Matrices that are multiplied with; not norms and not tables that are looked up."""
+    tables = ("embed.text", "embed.stream", "embed.sound.weight")
+    return parameter.ndim >= 2 and name not in tables
+
+
+class Optimizer:
+    """AdamW for all parameters, or Muon for hidden matrices and AdamW for the rest."""
+
+    def __init__(self, named: Named, config: OptimConfig) -> None:
+        self.config = config
+        self.parameters = dict(named)
+        muon = config.optimizer == "muon"
+        self._muon = {n: p for n, p in self.parameters.items() if muon and uses_muon(n, p)}
+        self._adam_names = [n for n in self.parameters if n not in self._muon]
+        self._parts = {n: nn.Parameter(local_part(self.parameters[n])) for n in self._adam_names}
+        self._adamw = self._new_adamw()
+        self._momentum = {n: torch.zeros_like(local_part(p)) for n, p in self._muon.items()}
+        self._steps = torch.zeros(())
+
+    def _new_adamw(self) -> torch.optim.AdamW | None:
+        """With its state already there, so that a checkpoint has somewhere to go."""
+        held = {n: part for n, part in self._parts.items() if part.numel()}
+        groups = [
+            {"params": [p for n, p in held.items() if decays(n, p) == decay], "weight_decay": weight}
+            for decay, weight in ((True, self.config.weight_decay), (False, 0.0))
+        ]
+        groups = [group for group in groups if group["params"]]
+        beta_1, beta_2 = self.config.betas
+        if not groups:
+            return None
+        on_gpu = next(iter(held.values())).is_cuda
+        adamw = torch.optim.AdamW(
+            groups, lr=self.config.lr, betas=(beta_1, beta_2), eps=self.config.eps, fused=on_gpu
+        )
+        for part in held.values():
+            adamw.state[part] = {
+                "step": torch.zeros((), device=part.device if on_gpu else "cpu"),
+                "exp_avg": torch.zeros_like(part, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(part, requires_grad=False),
+            }
+        return adamw
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """One update with learning rates at a share of their peak."""
+        self._steps += 1
+        for name, part in self._parts.items():
+            grad = self.parameters[name].grad
+            part.grad = None if grad is None else local_part(grad)
+        if self._adamw is not None:
+            for group in self._adamw.param_groups:
+                group["lr"] = self.config.lr * share
+            self._adamw.step()
+            self._adamw.zero_grad()
+        for shape in dict.fromkeys(self._muon_shape(name) for name in self._muon):
+            self._step_muon([n for n in self._muon if self._muon_shape(n) == shape], share)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def _muon_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._muon[name].shape)
+
+    def _step_muon(self, names: list[str], share: float) -> None:
+        """Parameters of one shape: matrices are orthogonalised together, packed experts by themselves."""
+        updates = []
+        for name in names:
+            grad = self._muon[name].grad
+            if grad is None:
+                grad = torch.zeros_like(self._muon[name])
+            momentum, part = self._momentum[name], local_part(grad).float()
+            momentum.lerp_(part, 1 - MUON_MOMENTUM)
+            updates.append(part.lerp(momentum, MUON_MOMENTUM))  # Nesterov's
+        whole = [_whole_matrices(self._muon[n], u) for n, u in zip(names, updates, strict=True)]
+        if whole[0].ndim == 2:
+            whole = list(orthogonal(torch.stack(whole)))
+        else:
+            whole = [orthogonal(each) if each.numel() else each for each in whole]
+        lr = self.config.muon_lr * share
+        for name, each in zip(names, whole, strict=True):
+            parameter = self._muon[name]
+            rows, columns = parameter.shape[-2:]
+            scale = max(1.0, rows / columns) ** 0.5
+            part = local_part(parameter)
+            part.mul_(1 - lr * self.config.weight_decay)
+            part.add_(_own_part(parameter, each), alpha=-lr * scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """By parameter name; tensors share memory with the optimiser, so loading into them loads it."""
+        state: dict[str, Any] = {"steps": self._steps}
+        for name, parameter in self.parameters.items():
+            if name in self._muon:
+                state[f"{name}.momentum"] = placed_like(parameter, self._momentum[name])
+                continue
+            for kind in ("exp_avg", "exp_avg_sq"):
+                state[f"{name}.{kind}"] = placed_like(parameter, self._adam_state(name)[kind])
+        return state
+
+    def loaded(self) -> None:
+        """Call after `state_dict()` was loaded into."""
+        for name in self._adam_names:
+            self._adam_state(name)["step"].copy_(self._steps)
+
+    def _adam_state(self, name: str) -> Mapping[str, torch.Tensor]:
+        part = self._parts[name]
+        if self._adamw is not None and part in self._adamw.state:
+            found: Mapping[str, torch.Tensor] = self._adamw.state[part]
+            return found
+        return {kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")}
+
+
+def _matrix_places(parameter: DTensor) -> list[Placement]:
+    """Its placements with no matrix cut apart: packed experts may stay shared out."""
+    keep = Shard(0) if parameter.ndim == 3 else None
+    return [place if place == keep else Replicate() for place in parameter.placements]
+
+
+def _whole_matrices(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    if not isinstance(parameter, DTensor):
+        return part
+    placed = placed_like(parameter, part)
+    assert isinstance(placed, DTensor)
+    whole: torch.Tensor = placed.redistribute(placements=_matrix_places(parameter)).to_local()
+    return whole
+
+
+def _own_part(parameter: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    if not isinstance(parameter, DTensor):
+        return whole
+    mesh, shape, stride = parameter.device_mesh, parameter.shape, parameter.stride()
+    places = _matrix_places(parameter)
+    placed = DTensor.from_local(whole, mesh, places, run_check=False, shape=shape, stride=stride)
+    own: torch.Tensor = placed.redistribute(placements=parameter.placements).to_local()
+    return own
+
+
+class Average:
+    """Exponential moving average of the parameters, in fp32."""
+
+    def __init__(self, named: Named, decay: float) -> None:
+        self.decay = decay
+        self._parameters = dict(named)
+        self._parts = {n: local_part(p).float().clone() for n, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        now = [local_part(p).float() for p in self._parameters.values()]
+        torch._foreach_lerp_(list(self._parts.values()), now, 1 - self.decay)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Tensors share memory with the average: loading into them loads it."""
+        return {n: placed_like(p, self._parts[n]) for n, p in self._parameters.items()}
+
+
+@torch.no_grad()
+def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """Sum of squares of this rank's gradients, fp64, 0-D.
+
+    With all parameters cut over all ranks and none held twice, the sum over ranks is the square of the
+    global norm, whatever mesh each one lies on.
+    """
+    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
+    norms = torch.stack(torch._foreach_norm([g for g in grads if g.numel()]))
+    return norms.double().square().sum()
+
+
+@torch.no_grad()
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: torch.Tensor) -> None:
+    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
+    torch._foreach_mul_(grads, factor.to(grads[0].dtype))
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """Over all ranks, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values

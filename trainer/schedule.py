@@ -1,0 +1,23 @@
+"""The learning rate as a share of its peak: a function of the step alone, so nothing of it needs saving."""
+
+from __future__ import annotations
+
+import math
+
+from corpus.trainer.config import OptimConfig
+
+
+def share(config: OptimConfig, step: int, steps: int) -> float:
+    """For the step numbered `step` in `[0, steps)`.
+
+    Warm-up rises in equal parts and reaches 1 with its last step. `wsd` then stays until the last
+    `decay_share` of all steps and falls in a straight line, `cosine` falls in half a wave, `constant`
+    stays; both that fall reach `final_share` where the run ends, one step after its last.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.schedule == "constant":
+        return warm
+    falling = steps - config.warmup_steps if config.schedule == "cosine" else config.decay_share * steps
+    done = min(1.0, max(0.0, (step - (steps - falling)) / falling)) if falling > 0 else 0.0
+    left = 1 - done if config.schedule == "wsd" else (1 + math.cos(math.pi * done)) / 2
+    return warm * (config.final_share + (1 - config.final_share) * left)
