@@ -103,9 +103,7 @@ class Saver:
             # Synced by _publish, which reads the files again for their digests.
             writer = dcp.FileSystemWriter(temporary, sync_files=False)
             alone = self._group is None
-            future = dcp.async_save(
-                tensors, storage_writer=writer, process_group=self._group, no_dist=alone
-            )
+            future = dcp.async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=alone)
         except _FAILURES as error:
             self._error = error
             return
@@ -230,7 +228,9 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
     theirs, ours = to_plain(meta.model), to_plain(model)
-    differ = [f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]]
+    differ = [
+        f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
+    ]
     if differ:
         todo = "give these values as they were, or begin a new run"
         raise FormatError(f"the checkpoint has {', '.join(differ)}", where=where, todo=todo)

@@ -101,7 +101,9 @@ class Meter:
             self._loads = self._load_NE if self._loads is None else self._loads + self._load_NE
         self._step, self._load_NE = [], None
 
-    def line(self, before: LoaderState, after: LoaderState, *, peak_flops: float | None, **rest: Any) -> LogLine:
+    def line(
+        self, before: LoaderState, after: LoaderState, *, peak_flops: float | None, **rest: Any
+    ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask."""
         seconds = max(self._clock() - self._started, 1e-9)
         windows = int(summed(self.windows.clone()))

@@ -178,7 +178,9 @@ class Optimizer:
         if self._adamw is not None and part in self._adamw.state:
             found: Mapping[str, torch.Tensor] = self._adamw.state[part]
             return found
-        return {kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")}
+        return {
+            kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")
+        }
 
 
 def _matrix_places(parameter: DTensor) -> list[Placement]:
