@@ -86,7 +86,9 @@ def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) 
 
 
 def _counting(config: RunConfig) -> tuple[Any, float | None]:
-    return None, None
+    from corpus.trainer.flops import flops_of, peak_flops
+
+    return flops_of, peak_flops() if config.device != "cpu" else None
 
 
 def _first_rank() -> bool:

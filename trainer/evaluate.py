@@ -165,8 +165,7 @@ def evaluate(
         DatasetError: no dataset, no clips in the split, or clips of another form than the model's.
     """
     sampling = sampling or Sampling()
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
-    check_length(config)
+    config = held_out_config(config, data, split)
     documents = Documents(config)
     count = len(documents) if most is None else min(most, len(documents))
     free_count = count if most_free is None else min(most_free, count)
@@ -207,6 +206,17 @@ def evaluate(
         losses=losses.rows(),
         timing=tuple(tally.row() for tally in rows.values() if tally.windows),
     )
+
+
+def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
+    """A run's configuration, turned to other data.
+
+    Raises:
+        SettingsError: its rows are too short for a micro-turn.
+    """
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
+    check_length(config)
+    return config
 
 
 def _speaking_share(config: RunConfig) -> float:
