@@ -107,7 +107,8 @@ class Meter:
     ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask."""
         seconds = max(self._clock() - self._started, 1e-9)
-        windows = int(summed(self.windows.clone()))
+        counted = torch.tensor([float(self.windows), self.flops], dtype=torch.float64)
+        windows, flops = summed(counted).tolist()
         positions = after.positions - before.positions
         padding = after.padding - before.padding
         text = after.text - before.text
@@ -119,7 +120,7 @@ class Meter:
             positions_per_s=round(positions / seconds, 1),
             audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),
             data_wait_ms=round(1e3 * self.waited_s / max(1, self.steps), 2),
-            mfu=None if not peak_flops or not self.flops else round(self.flops / seconds / peak_flops, 4),
+            mfu=round(flops / seconds / peak_flops, 4) if peak_flops and flops else None,
             expert_load=self._load(),
             padding=round(padding / max(1, padding + positions), 4),
             text_spilled=round((after.text_spilled - before.text_spilled) / max(1, text), 4),

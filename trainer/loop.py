@@ -161,7 +161,7 @@ class _Run:
         for batch in micro:
             self.meter.windows += windows_of(batch)
             if self.flops is not None:
-                self.meter.flops += self.flops(self.config, batch) * self.ranks.world
+                self.meter.flops += self.flops(self.config, batch)
         return micro
 
     def _learn(self, micro: list[Batch], lr_share: float, stop: Callable[[], bool]) -> tuple[float, bool]:
