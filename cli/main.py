@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from corpus.cli import build, doctor, models, sample, settings, train, views
+from corpus.cli import build, doctor, models, sample, settings, talk, train, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ app.command("doctor")(doctor.doctor)
 app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
 app.add_typer(train.group, name="train")
+app.command("talk")(talk.talk)
+app.command("eval")(talk.eval_)
 app.command("export")(train.export)
 app.command("init")(settings.init)
 app.command("config")(settings.config)

@@ -10,7 +10,9 @@ Keys were rotated before they came here, so the order of the slots does not matt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from corpus.schemas.errors import CorpusError
 from corpus.trainer.attention import Sight
 
 NEVER = -(2**30)
+_INTEGERS = ("length", "_sinks", "_lost", "_lost_turn")
 
 
 @dataclass(slots=True)
@@ -123,6 +126,27 @@ class KvCache:
         twin.layers = [LayerStore(store.key_GSC.clone(), store.value_GSC.clone()) for store in self.layers]
         twin._order_S, twin._turn_S = self._order_S.copy(), self._turn_S.copy()
         return twin
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and integers; keys and values are not copied."""
+        plain: dict[str, Any] = {name: getattr(self, name) for name in _INTEGERS}
+        plain["order"], plain["turn"] = torch.from_numpy(self._order_S), torch.from_numpy(self._turn_S)
+        plain["key"] = [store.key_GSC for store in self.layers]
+        plain["value"] = [store.value_GSC for store in self.layers]
+        return plain
+
+    def load_state_dict(self, plain: Mapping[str, Any]) -> None:
+        """Take over another cache's content, which must be of the same sizes."""
+        shapes = [tuple(key.shape) for key in plain["key"]]
+        own = [tuple(store.key_GSC.shape) for store in self.layers]
+        if shapes != own:
+            raise CorpusError(f"keys of {shapes[:1]}, this cache holds {own[:1]}", where="KV cache")
+        for name in _INTEGERS:
+            setattr(self, name, plain[name])
+        self._order_S[:], self._turn_S[:] = plain["order"].numpy(), plain["turn"].numpy()
+        for store, key_GSC, value_GSC in zip(self.layers, plain["key"], plain["value"], strict=True):
+            store.key_GSC.copy_(key_GSC)
+            store.value_GSC.copy_(value_GSC)
 
     def _ahead(self) -> int:
         """Slots beyond `length` may be held over from before a rollback past the ring's turn."""

@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
 from corpus.schemas.codec import from_json, to_json, to_plain
@@ -101,11 +103,9 @@ class Saver:
         _expect_one_process()
         try:
             # Synced by _publish, which reads the files again for their digests.
-            writer = dcp.FileSystemWriter(temporary, sync_files=False)
+            writer = FileSystemWriter(temporary, sync_files=False)
             alone = self._group is None
-            future = dcp.async_save(
-                tensors, storage_writer=writer, process_group=self._group, no_dist=alone
-            )
+            future = async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=alone)
         except _FAILURES as error:
             self._error = error
             return
@@ -230,7 +230,9 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
     theirs, ours = to_plain(meta.model), to_plain(model)
-    differ = [f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]]
+    differ = [
+        f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
+    ]
     if differ:
         todo = "give these values as they were, or begin a new run"
         raise FormatError(f"the checkpoint has {', '.join(differ)}", where=where, todo=todo)
@@ -243,7 +245,7 @@ def load_tensors(path: Path, tensors: Tensors, group: dist.ProcessGroup | None =
     """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
     _expect_one_process()
     try:
-        dcp.load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
+        load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
     except (*_FAILURES, KeyError, ValueError) as error:
         raise FormatError(f"cannot be loaded: {_why(error)}", where=str(path)) from error
 

@@ -1,8 +1,8 @@
 """A trained model as safetensors with a config.json, to be read without a run.
 
-    FOLDER/config.json                         what the model is
-    FOLDER/model.safetensors                   its weights; above a size as model-00001-of-0000n.safetensors
-    FOLDER/model.safetensors.index.json        with an index that says which file holds what
+FOLDER/config.json                         what the model is
+FOLDER/model.safetensors                   its weights; above a size as model-00001-of-0000n.safetensors
+FOLDER/model.safetensors.index.json        with an index that says which file holds what
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def export(
     return sorted(folder.iterdir())
 
 
-def load_exported(
-    folder: Path, device: torch.device | str = "cpu"
-) -> tuple[InteractionModel, ExportConfig]:
+def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
     """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -103,7 +101,9 @@ def load_exported(
         raise FormatError(f"is no exported model: {error}", where=str(folder)) from error
     if head.mel != MEL_FORM:
         todo = "use the version the model was trained with"
-        raise DatasetError(f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo)
+        raise DatasetError(
+            f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
+        )
     model = InteractionModel(head.model)
     if head.torch_dtype == "bfloat16":
         model = model.to(torch.bfloat16)

@@ -117,11 +117,17 @@ class _Run:
         self.saver = Saver(run, config.keep, first=ranks.first, group=ranks.files, talk=talk)
         self.log: Log | None = None
         if ranks.first:
-            dataset = self.loader.state.dataset
-            write_run(run, RunFile(dataset=dataset, torch=torch.__version__, config=config))
-            self.log = Log(run, config.steps, self.step, talk)
+            self.log = self._open_log()
         self.meter = Meter(config.loss)
         self.last: LogLine | None = None
+
+    def _open_log(self) -> Log:
+        file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
+        try:
+            write_run(self.run, file)
+            return Log(self.run, self.config.steps, self.step, self.talk)
+        except OSError as error:
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
 
     def close(self) -> None:
         self.saver.wait()
@@ -161,7 +167,7 @@ class _Run:
         for batch in micro:
             self.meter.windows += windows_of(batch)
             if self.flops is not None:
-                self.meter.flops += self.flops(self.config, batch) * self.ranks.world
+                self.meter.flops += self.flops(self.config, batch)
         return micro
 
     def _learn(self, micro: list[Batch], lr_share: float, stop: Callable[[], bool]) -> tuple[float, bool]:
@@ -228,9 +234,12 @@ class _Run:
         folder = self.run / "nan"
         if self.ranks.first:
             note = {"step": self.step, "rows": self.loader.names(before), "state": before}
-            folder.mkdir(exist_ok=True)
-            write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             self.talk(f"step {self.step}: the gradient is no number, nothing learnt; see {folder}")
+            try:
+                folder.mkdir(exist_ok=True)
+                write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
+            except OSError as error:
+                self.talk(f"its rows could not be written down: {error.strerror}")
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(
@@ -339,18 +348,19 @@ def _locked(run: Path) -> Iterator[None]:
 @contextmanager
 def _determinism(config: RunConfig, ranks: Ranks) -> Iterator[None]:
     """Deterministic kernels, where there are some; on a GPU those without one warn."""
+    memory: Any = torch.utils.deterministic  # a module that makes its attributes itself
     before = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    filled = memory.fill_uninitialized_memory
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=ranks.device.type == "cuda")
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warns)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

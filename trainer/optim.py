@@ -60,7 +60,8 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     for a, b, c in _POLAR:
         square = x @ x.mT
         x = a * x + (b * square + c * (square @ square)) @ x
-    return (x.mT if tall else x).to(matrix.dtype)
+    whole: torch.Tensor = (x.mT if tall else x).to(matrix.dtype)
+    return whole
 
 
 def uses_muon(name: str, parameter: torch.Tensor) -> bool:
@@ -178,7 +179,9 @@ class Optimizer:
         if self._adamw is not None and part in self._adamw.state:
             found: Mapping[str, torch.Tensor] = self._adamw.state[part]
             return found
-        return {kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")}
+        return {
+            kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")
+        }
 
 
 def _matrix_places(parameter: DTensor) -> list[Placement]:

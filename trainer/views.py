@@ -172,8 +172,11 @@ def read_turns(
 def _patches(clip: Clip, window: int, model: ModelConfig) -> Bytes | None:
     """A window's picture as patches, row by row."""
     picture = clip.picture(window)
-    if picture is None:
-        return None
+    return None if picture is None else patches_of(picture, model)
+
+
+def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
+    """`[P, H, W, C]` of a picture `[height, width, 3]` that holds the model's patches."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     grid = picture.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
     return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)

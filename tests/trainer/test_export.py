@@ -84,7 +84,7 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     export(run, tmp_path / "model")
     with pytest.raises(UsageError, match="not empty"):
         export(run, tmp_path / "model")
-    with pytest.raises(FormatError, match="expected 'corpus.model/1'"):
+    with pytest.raises(FormatError, match=r"expected 'corpus\.model/1'"):
         load_exported(run)
     with pytest.raises(FormatError, match="no exported model"):
         load_exported(tmp_path / "nowhere")

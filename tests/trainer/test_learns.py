@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 
 from corpus.trainer.checkpoint import load_model
-from corpus.trainer.config import ModelConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.layout import Turns, beginning, input_block, output_block, sound_slot, text_slot
 from corpus.trainer.loop import train
@@ -86,7 +84,9 @@ def scored(
 
 @pytest.mark.slow
 def test_sixteen_micro_turns_are_learnt_by_heart(rules: ModuleType, tmp_path: Path) -> None:
-    made = rules.store(tmp_path, [rules.talk("heart", 16, speakers=1, pictures=False)[0]], windows_per_clip=16)
+    made = rules.store(
+        tmp_path, [rules.talk("heart", 16, speakers=1, pictures=False)[0]], windows_per_clip=16
+    )
     pairs = [f"data.data={made}", "data.rows=1", "data.length=192", "data.pictures=false", "steps=150"]
     pairs += ["log_every=10", "save_every=1000", "optim.lr=5e-3", "optim.weight_decay=0"]
     began = time.monotonic()
@@ -100,7 +100,9 @@ def test_sixteen_micro_turns_are_learnt_by_heart(rules: ModuleType, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_beep_is_answered_two_windows_later_and_never_over_speech(rules: ModuleType, tmp_path: Path) -> None:
+def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
+    rules: ModuleType, tmp_path: Path
+) -> None:
     torch.set_num_threads(2)
     corpus = rules.write(tmp_path / "data", "beep")
     pairs = [f"data.data={corpus.path}", "data.pictures=false", *BEEP]

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 import torch
 
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError, LockedError, SettingsError
-from corpus.trainer import data as data_module
 from corpus.trainer import loop
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
@@ -136,14 +134,9 @@ if where == "step":
 elif where == "publish":
     checkpoint._publish = second(checkpoint._publish)
 else:
-    checkpoint.write_whole = (lambda write: lambda path, data: die() if times_latest(path) else write(path, data))(
-        checkpoint.write_whole
-    )
-
-def times_latest(path):
-    global times
-    times += path.name == "LATEST"
-    return times == 2
+    write_whole = checkpoint.write_whole
+    latest = second(write_whole)
+    checkpoint.write_whole = lambda path, data: (latest if path.name == "LATEST" else write_whole)(path, data)
 
 loop.train(read_run(source).config, run, talk=print)
 """
@@ -292,7 +285,7 @@ def test_what_can_be_known_is_said_before_the_first_step(
 ) -> None:
     with pytest.raises(SettingsError, match="expert parallel"):
         train(small_run("expert_parallel=2"), tmp_path, talk=silent)
-    with pytest.raises(SettingsError, match="data.rows"):
+    with pytest.raises(SettingsError, match=r"data\.rows"):
         train(small_run("accumulate=3"), tmp_path, talk=silent)
     with pytest.raises(SettingsError, match="micro-turn"):
         train(small_run("data.length=8"), tmp_path, talk=silent)
@@ -301,6 +294,38 @@ def test_what_can_be_known_is_said_before_the_first_step(
     with pytest.raises(DatasetError, match=r"no manifest\.json"):
         train(small_run(f"data.data={tmp_path}"), tmp_path, talk=silent)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_half_precision_goes_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        train(small_run("steps=3", f"precision={precision}"), tmp_path / precision, talk=silent)
+    for one, other in zip(losses(tmp_path / "fp32"), losses(tmp_path / "bf16"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=2e-2) and one[1] != other[1]
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
+
+
+@pytest.mark.slow
+def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        pairs = ("steps=3", "precision=bf16", f"compile={compiled}")
+        train(small_run(*pairs), tmp_path / name, talk=silent)
+    for one, other in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pairs", [("precision=fp32",), ("precision=bf16", "compile=true")])
+def test_on_a_gpu_two_halves_are_the_whole(
+    small_run: SmallRun, tmp_path: Path, pairs: tuple[str, ...]
+) -> None:
+    more = (*pairs, "data.length=256", "save_every=3", "optim.ema_decay=0.9")
+    train(small_run(*more), tmp_path / "whole", talk=silent)
+    with pytest.raises(ZeroDivisionError):
+        train(small_run(*more), tmp_path / "half", talk=silent, flops=_fail_at(3))
+    train(small_run(*more), tmp_path / "half", talk=silent)
+    for one, other in zip(losses(tmp_path / "whole"), losses(tmp_path / "half"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=1e-6 if "precision=fp32" in pairs else 1e-3)
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ def test_values_of_every_kind() -> None:
     changed = with_overrides(preset("tiny"), pairs)
     assert (changed.steps, changed.optim.lr, changed.compile) == (7, 3e-4, True)
     assert (changed.model.attention_window_s, changed.data.split) == (20.0, "7")
-    assert (changed.optim.betas, changed.optim.ema_decay, changed.optim.optimizer) == ((0.8, 0.99), 0.5, "muon")
+    assert (changed.optim.betas, changed.optim.ema_decay, changed.optim.optimizer) == (
+        (0.8, 0.99),
+        0.5,
+        "muon",
+    )
     assert with_overrides(changed, ["optim.ema_decay=none"]).optim.ema_decay is None
 
 
@@ -24,7 +28,8 @@ def test_nothing_given_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "near"), [("stepz", "steps"), ("lr", "optim.lr"), ("model.witdh", "model.width"), ("rows", "data.rows")]
+    ("key", "near"),
+    [("stepz", "steps"), ("lr", "optim.lr"), ("model.witdh", "model.width"), ("rows", "data.rows")],
 )
 def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
     with pytest.raises(UsageError, match=near):

@@ -138,15 +138,38 @@ def test_half_precision_over_two_ranks(small_run: SmallRun, start_python: Start,
     both = zip(lines(tmp_path / "one"), lines(tmp_path / "many"), strict=True)
     for a, b in both:
         assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
-    assert all(value.dtype == torch.float32 for value in load_model(tmp_path / "many")[0].state_dict().values())
+    assert all(
+        value.dtype == torch.float32 for value in load_model(tmp_path / "many")[0].state_dict().values()
+    )
 
 
 @pytest.mark.slow
-def test_sigterm_to_torchrun_saves_and_ends_all_ranks(small_run: SmallRun, beeps: Path, tmp_path: Path) -> None:
+def test_sigterm_to_torchrun_saves_and_ends_all_ranks(
+    small_run: SmallRun, beeps: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     pairs = ["data.length=72", "data.pictures=false", "steps=100000", "log_every=1", "save_every=1000"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
-    command += ["corpus.cli.main", "train", "--preset", "tiny", "--data", str(beeps), "--run", str(run), *pairs]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "--",
+    ]
+    command += [
+        "corpus.cli.main",
+        "train",
+        "--preset",
+        "tiny",
+        "--data",
+        str(beeps),
+        "--run",
+        str(run),
+        *pairs,
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     try:

@@ -1,0 +1,226 @@
+"""`corpus talk`, `corpus eval` and `corpus train plan`: what uses a model, and what calculates one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from tqdm import tqdm
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.trainer.evaluate import EvalReport
+    from corpus.trainer.sampling import Sampling
+
+Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
+Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")]
+Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
+Sampled = Annotated[
+    bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Everything, as one object.")]
+
+
+def talk(
+    run: Run,
+    user: Annotated[
+        str, typer.Option("--user", metavar="FILE|OUT:KEY", help="A sound file, or a clip of a dataset.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
+    speaker: Annotated[
+        str | None, typer.Option("--speaker", help="Whom the model stands for in a clip; the first.")
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option("--event", metavar='SECONDS:"TEXT"', help="Tell the model something; repeatable."),
+    ] = None,
+    sampled: Sampled = False,
+    seed: Seed = 0,
+    step: Step = None,
+    ema: Ema = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Play a recorded user to a model and write what it answers: sound, text and timing.
+
+    Examples:
+
+      corpus talk --run run --user question.wav --out answer
+
+      corpus talk --run run --user dataset:3f2a90c1b7d04e5a8c1f-0000150 --speaker S2 --out answer
+
+      corpus talk --run run --user question.wav --event 12.4:"tool: 21 degrees" --out answer
+    """
+    from corpus.trainer.checkpoint import load_model
+    from corpus.trainer.talk import parse_event, user_of
+    from corpus.trainer.talk import talk as play
+
+    events = [parse_event(text) for text in event or []]
+    heard = user_of(user, speaker)
+    model, _ = load_model(run, step=step, ema=ema, device=device)
+    with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
+        result = play(
+            model,
+            heard,
+            out,
+            events=events,
+            sampling=_sampling(sampled),
+            seed=seed,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+    if as_json:
+        show.json_line(result)
+        return
+    for path in result.files:
+        show.data(str(path))
+    show.talk(
+        f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
+        f"99 % within {result.p99_ms:.1f}, {result.late} late"
+    )
+
+
+def _sampling(sampled: bool) -> Sampling:
+    from corpus.trainer.sampling import Sampling
+
+    return Sampling(control="sampled" if sampled else "threshold")
+
+
+def eval_(
+    run: Run,
+    data: Annotated[Path, typer.Option("--data", metavar="OUT", help="A dataset's folder.")],
+    split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
+    most: Annotated[int | None, typer.Option("--documents", help="So many at most; all without.")] = None,
+    free: Annotated[
+        int, typer.Option("--free", help="How many of them the model also runs through freely.")
+    ] = 16,
+    bench: Annotated[
+        Path | None,
+        typer.Option("--bench", metavar="FOLDER", help="Also write Full-Duplex-Bench's folders."),
+    ] = None,
+    sampled: Sampled = False,
+    seed: Seed = 0,
+    step: Step = None,
+    ema: Ema = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
+
+    The rows it must beat stand in the same table.
+
+    Examples:
+
+      corpus eval --run run --data dataset
+
+      corpus eval --run run --data dataset --free 4 --json
+
+      corpus eval --run run --data dataset --bench fdb
+    """
+    from corpus.trainer.checkpoint import load_model
+    from corpus.trainer.evaluate import evaluate
+
+    model, config = load_model(run, step=step, ema=ema, device=device)
+    sampling = _sampling(sampled)
+    with tqdm(unit="document", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = evaluate(
+            model,
+            config,
+            data,
+            split=split,
+            sampling=sampling,
+            seed=seed,
+            most=most,
+            most_free=free,
+            progress=progress,
+        )
+    if as_json:
+        show.json_line(report)
+    else:
+        _print_report(report)
+    if bench is not None:
+        from corpus.trainer.bench_layout import write_bench
+
+        count = write_bench(model, config, data, bench, split=split, sampling=sampling, seed=seed, most=most)
+        show.talk(f"{count} samples written to {bench}")
+
+
+def _print_report(report: EvalReport) -> None:
+    show.table(
+        [
+            [row.cue, row.stream, str(row.count), _number(row.model), _number(row.unigram)]
+            for row in report.losses
+        ],
+        ["cue", "stream", "count", "model", "unigram"],
+    )
+    show.data("")
+    head = ["", "speaks", "right", "off by", "pause", "turn", "latency", "bc/min", "bc dist", "stops", "in"]
+    rows = [
+        [
+            row.name + (" (told)" if row.told else ""),
+            f"{row.speaks:.2f}",
+            _number(row.right, 2),
+            _number(row.error_windows, 1),
+            _number(row.pause_taken, 2),
+            _number(row.turn_taken, 2),
+            _number(row.latency_ms, 0, " ms"),
+            f"{row.backchannels_per_minute:.1f}",
+            _number(row.backchannel_distance, 2),
+            _number(row.stopped, 2),
+            _number(row.stop_ms, 0, " ms"),
+        ]
+        for row in report.timing
+    ]
+    show.table(rows, head)
+    show.talk(
+        f"{report.documents} documents of split {report.split}, {report.free_documents} of them also freely. "
+        "told: teacher-forced; off by: windows, median; pause, turn: share taken over; '-': no case"
+    )
+
+
+def _number(value: float | None, digits: int = 3, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def plan(
+    preset: Annotated[str, typer.Option("--preset", help="tiny, small, base or tml-276b-a12b.")] = "base",
+    gpus: Annotated[int, typer.Option("--gpus", help="How many.")] = 8,
+    gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, a100 or b200.")] = "h100",
+    stages: Annotated[int | None, typer.Option("--stages", help="Pipeline stages; searched for.")] = None,
+    expert_ranks: Annotated[
+        int | None, typer.Option("--expert-ranks", help="GPUs that share the experts; searched for.")
+    ] = None,
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak reached; assumed.")] = 0.28,
+    positions: Annotated[
+        float | None, typer.Option("--positions", help="To train on, such as 1e12; the preset's steps.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Calculate memory, parallelism, step time and days of a training; starts nothing.
+
+    Examples:
+
+      corpus train plan --preset tml-276b-a12b --gpus 256 --gpu h100
+
+      corpus train plan --preset base --gpus 8 --positions 1e11 --mfu 0.4
+    """
+    from corpus.trainer.plan import lines
+    from corpus.trainer.plan import plan as calculate
+
+    made = calculate(
+        preset, gpus, gpu, stages=stages, expert_ranks=expert_ranks, mfu=mfu, positions=positions
+    )
+    if as_json:
+        show.json_line(made)
+        return
+    width = max(len(name) for name, _ in lines(made))
+    for name, value in lines(made):
+        show.data(f"{name.ljust(width)}  {value}")

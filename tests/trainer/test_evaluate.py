@@ -1,0 +1,209 @@
+"""Losses of held-out clips are the model's own; timing follows the cues of the shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.conversation import Cue
+from corpus.schemas.errors import DatasetError
+from corpus.trainer.config import DataConfig, LossConfig, RunConfig
+from corpus.trainer.documents import Documents
+from corpus.trainer.evaluate import Tally, evaluate, run_free
+from corpus.trainer.held_out import Losses
+from corpus.trainer.layout import beginning, concat, lay_out
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.pack import collate
+from corpus.trainer.presets import MODELS, preset
+from corpus.trainer.sampling import Sampling
+from corpus.trainer.scene import scene_of
+from corpus.trainer.session import Answer, MicroTurn, Session
+
+MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
+EVEN = LossConfig(silence=1, onset=1, offset=1, end_of_window=1)
+
+
+def config_of(path: Path, *, length: int = 700, split: str = "validation") -> RunConfig:
+    data = DataConfig(data=str(path), split=split, length=length, rows=1)
+    return dataclasses.replace(preset("tiny"), model=MODEL, data=data, loss=EVEN)
+
+
+@pytest.fixture(scope="module")
+def model() -> InteractionModel:
+    torch.manual_seed(0)
+    return InteractionModel(MODEL).double().eval()
+
+
+def cue(label: str, kind: str, speaker: str, first: float, stop: float, **evidence: str) -> Cue:
+    return Cue(
+        label=label,
+        kind=kind,
+        speaker=speaker,
+        start_us=round(first * WINDOW_US),
+        stop_us=round(stop * WINDOW_US),
+        confidence=1.0,
+        origin="x",
+        evidence=json.dumps(evidence),
+    )
+
+
+@pytest.fixture(scope="module")
+def talks(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of random talk with cues, and one to train on."""
+    drafts = []
+    for number in range(3):
+        draft, _ = rules.talk(f"evaluate-{number}", 30, speakers=2)
+        draft.split = "train" if number == 0 else "validation"
+        draft.cues += [
+            cue("yield", "turn_end", "Ann", 5.4, 7.2, to="Bo"),
+            cue("hold", "pause", "Ann", 12.0, 14.5),
+            cue("backchannel", "lexical", "Bo", 20.0, 22.0),
+            cue("interruption", "butting_in", "Ann", 25.0, 27.0, of="Bo"),
+        ]
+        drafts.append(draft)
+    return rules.store(tmp_path_factory.mktemp("evaluate"), drafts, windows_per_clip=30)
+
+
+def test_losses_are_the_models(talks: Path, model: InteractionModel) -> None:
+    """With all weights 1, the means of all streams put together are what training would sum up."""
+    config = config_of(talks)
+    documents, losses = Documents(config), Losses(model, config)
+    text_sum = text_weight = audio_sum = audio_weight = 0.0
+    for document in range(len(documents)):
+        losses.add(documents, document)
+        turns = documents.turns(document, 0, len(documents.view(document)))
+        batch = collate([[concat([beginning(MODEL), lay_out(turns, MODEL, EVEN)])]], config)
+        with torch.no_grad():
+            sums = model.loss(batch, EVEN)
+        text_sum, text_weight = text_sum + float(sums.text_sum), text_weight + float(sums.text_weight)
+        audio_sum, audio_weight = audio_sum + float(sums.audio_sum), audio_weight + float(sums.audio_weight)
+    rows = {(row.cue, row.stream): row for row in losses.rows()}
+    written = [rows["all", stream] for stream in ("control", "text", "end")]
+    assert sum(row.count for row in written) == text_weight
+    assert sum(row.model * row.count for row in written) == pytest.approx(text_sum, rel=1e-9)
+    assert rows["all", "audio"].count == audio_weight
+    assert rows["all", "audio"].model == pytest.approx(audio_sum / audio_weight, rel=1e-9)
+    # Untrained, it is about as good as knowing nothing at all; the constant guess knows the shares.
+    assert rows["all", "control"].model > rows["all", "control"].unigram
+    assert rows["all", "audio"].model == pytest.approx(np.log(16), abs=0.3)
+
+
+def test_losses_of_a_cue_are_of_its_windows(talks: Path, model: InteractionModel) -> None:
+    """Answers in windows 12 to 14 are those of the hold; one control token each, 2 views of 2 clips."""
+    losses = Losses(model, config_of(talks))
+    documents = Documents(config_of(talks))
+    known = 0
+    for document in range(len(documents)):
+        losses.add(documents, document)
+        turns = documents.turns(document, 0, 29)
+        known += int(turns.known_N[11:14].sum())
+    rows = {(row.cue, row.stream): row for row in losses.rows()}
+    assert rows["hold", "control"].count == known > 8
+    assert {cue for cue, _ in rows} == {"all", "hold", "yield", "backchannel", "interruption"}
+
+
+def test_pieces_that_do_not_fit_a_row_start_anew(talks: Path, model: InteractionModel) -> None:
+    config = config_of(talks, length=300)
+    documents, losses = Documents(config), Losses(model, config)
+    p_N = losses.add(documents, 0)
+    assert len(p_N) == 29
+    whole = Losses(model, config_of(talks)).add(Documents(config_of(talks)), 0)
+    assert p_N[0] == pytest.approx(whole[0], abs=1e-12)
+    assert np.abs(p_N - whole).max() > 1e-9
+
+
+def test_teacher_forced_odds_are_a_sessions(talks: Path, model: InteractionModel) -> None:
+    config = config_of(talks)
+    documents = Documents(config)
+    for document in range(2):
+        p_N = Losses(model, config).add(documents, document)
+        view = documents.view(document)
+        turns = documents.turns(document, 0, len(view))
+        clip = documents.clips[view.place]
+        session = Session(model, max_seconds=6)
+        for turn in range(len(view)):
+            speak = bool(turns.speak_N[turn])
+            out = session.step(
+                MicroTurn(
+                    audio=turns.heard_NFM[turn],
+                    frame=clip.picture(turn) if view.pictures_N[turn] else None,
+                    tokens=turns.given[turn],
+                ),
+                force=Answer(speak=speak, written=turns.written[turn], sound_FM=turns.sound_NFM[turn]),
+            )
+            assert out.p_speak == pytest.approx(p_N[turn], abs=1e-12)
+
+
+def test_scene(talks: Path) -> None:
+    """Cues of the other call for something; one's own do not, but for backchannels."""
+    documents = Documents(config_of(talks))
+    for document in range(len(documents)):
+        view, scene = documents.view(document), scene_of(documents, document)
+        assert np.array_equal(scene.human_W[1:], view.speak_N)
+        if view.speaker == "Bo":
+            assert scene.ends == (5,)
+            assert scene.pauses == ((12, 15),)
+            assert scene.interrupted == (25,)
+            assert scene.backchannels == (20,)
+        else:
+            assert scene.ends == scene.pauses == scene.interrupted == scene.backchannels == ()
+
+
+def test_evaluate_fills_the_table(talks: Path, model: InteractionModel) -> None:
+    seen: list[tuple[int, int]] = []
+    report = evaluate(
+        model, config_of(talks), talks, most_free=2, progress=lambda done, of: seen.append((done, of))
+    )
+    assert (report.documents, report.free_documents, seen[-1]) == (4, 2, (4, 4))
+    told = {row.name: row for row in report.timing if row.told}
+    free = {row.name: row for row in report.timing if not row.told}
+    assert set(told) == set(free) == {"model", "silent", "timer", "copy", "unigram", "human"}
+    for rows in (told, free):
+        assert rows["human"].right == 1.0 and rows["human"].error_windows == 0.0
+        assert rows["silent"].speaks == 0.0 and rows["silent"].turn_taken == 0.0
+        assert rows["silent"].right < 1.0 and rows["silent"].error_windows is None
+    assert told["copy"].right < 1.0 and free["copy"] == dataclasses.replace(free["silent"], name="copy")
+    assert told["human"].turns == 2 and told["human"].pauses == 2
+    assert told["silent"].backchannel_distance == 1.0
+    again = evaluate(model, config_of(talks), talks, most_free=2)
+    assert again == report
+
+
+def test_free_running_is_a_function_of_the_seed(talks: Path, model: InteractionModel) -> None:
+    documents = Documents(config_of(talks))
+    sampling = Sampling(control="sampled")
+
+    def said(seed: int) -> list[object]:
+        outs = run_free(model, documents, 0, sampling=sampling, seed=seed)
+        return [(out.speak, out.text, out.tokens) for out in outs]
+
+    assert said(1) == said(1) != said(2)
+
+
+def test_rule_corpus_gives_right_action_to_who_follows_the_rule(rules: ModuleType, tmp_path: Path) -> None:
+    corpus = rules.write(tmp_path, "beep", {"validation": 4}, windows=60)
+    documents = Documents(config_of(corpus.path))
+    follows, late, silent = Tally("x", False), Tally("x", False), Tally("x", False)
+    nothing = np.zeros(60, np.int64)
+    for document in range(len(documents)):
+        scene = scene_of(documents, document)
+        truth = np.array(corpus.truths[documents.view(document).key].speaks)
+        assert np.array_equal(scene.human_W, truth)
+        follows.add(scene, truth, nothing)
+        late.add(scene, np.roll(truth, 3), nothing)
+        silent.add(scene, np.zeros(60, bool), nothing)
+    assert follows.row().right == 1.0 and follows.row().error_windows == 0
+    assert late.row().right < 0.2 and late.row().error_windows == 3
+    assert 0.4 < silent.row().right < 0.6
+
+
+def test_no_such_split(talks: Path, model: InteractionModel) -> None:
+    with pytest.raises(DatasetError, match="test"):
+        evaluate(model, config_of(talks), talks, split="test")

@@ -1,0 +1,81 @@
+"""What speaks without understanding anything: the rows a model must beat. All are causal, except `human`.
+
+Flags are per window of the corpus clock, at the window in which the sound would be heard.
+
+    silent    never speaks
+    timer     a voice assistant: 700 ms after the other has stopped it speaks, for 2 s at most, and stops
+              when the other speaks
+    copy      does in each window what the person it stands for did in the one before. Running freely its
+              past is its own, and it never begins
+    unigram   speaks in each window with the share of windows the person speaks in
+    human     the person it stands for
+
+Shape suffixes: W windows, F frames a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clock import FRAME_US
+
+Flags = npt.NDArray[np.bool_]
+Baseline = Literal["silent", "timer", "copy", "unigram", "human"]
+BASELINES: tuple[Baseline, ...] = ("silent", "timer", "copy", "unigram", "human")
+
+TIMER_FRAMES = 700_000 // FRAME_US
+TIMER_WINDOWS = 10
+
+
+def silent(windows: int) -> Flags:
+    return np.zeros(windows, bool)
+
+
+def timer(other_WF: Flags) -> Flags:
+    """Decided at each window's end, heard in the next."""
+    windows = len(other_WF)
+    speaks_W = np.zeros(windows, bool)
+    quiet, owed, left = 0, False, 0
+    for window in range(windows - 1):
+        for talking in other_WF[window]:
+            quiet = 0 if talking else quiet + 1
+            owed = owed or bool(talking)
+        if other_WF[window].any() and quiet < TIMER_FRAMES:
+            left = 0
+        if owed and quiet >= TIMER_FRAMES:
+            owed, left = False, TIMER_WINDOWS
+        if left:
+            speaks_W[window + 1] = True
+            left -= 1
+    return speaks_W
+
+
+def copy(human_W: Flags) -> Flags:
+    return np.concatenate(([False], human_W[:-1]))
+
+
+def unigram(windows: int, share: float, name: str) -> Flags:
+    """`name` decides the draws: the same for the same document."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.random.default_rng(seed).random(windows) < share
+
+
+def baseline(
+    name: Baseline, *, human_W: Flags, other_WF: Flags, share: float, document: str, told: bool
+) -> Flags:
+    """One row's flags for a document; `told` as under teacher forcing."""
+    match name:
+        case "silent":
+            return silent(len(human_W))
+        case "timer":
+            return timer(other_WF)
+        case "copy":
+            return copy(human_W) if told else silent(len(human_W))
+        case "unigram":
+            return unigram(len(human_W), share, document)
+        case "human":
+            return human_W.copy()

@@ -1,0 +1,166 @@
+"""Held-out clips in the folders of Full-Duplex-Bench v1, so that its own scripts can judge a model.
+
+    FOLDER/pause_handling/1/        input.wav  output.wav  output.json  pause.json
+    FOLDER/smooth_turn_taking/1/    input.wav  output.wav  output.json  turn_taking.json
+    FOLDER/user_interruption/1/     input.wav  output.wav  output.json  interrupt.json
+    FOLDER/backchannel/1/           input.wav  output.wav  output.json
+    FOLDER/icc_gt_distribution.json     by sample of backchannel: the person's onsets over 0.2 s bins
+
+A sample is the stretch around one cue, cut from a conversation the model lived through freely, so both
+files keep one clock that begins with the sample; a backchannel sample is a whole clip. `output.json` holds
+`text` and `chunks` of words with `timestamp` in seconds. The words are those the model wrote, each spread
+over the windows it was heard in: no recogniser listens to `output.wav`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.schemas.errors import StorageError
+from corpus.trainer import timing
+from corpus.trainer.config import RunConfig
+from corpus.trainer.documents import Documents
+from corpus.trainer.evaluate import held_out_config, run_free
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.sampling import Sampling
+from corpus.trainer.scene import Scene, scene_of
+from corpus.trainer.session import MicroTurnOut
+from corpus.trainer.talk import WINDOW_SAMPLES, Samples, user_of, voice_of, wave_bytes
+
+BEFORE_WINDOWS = 25
+"""Of the conversation before a cue, in a sample."""
+
+Chunk = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One folder to be: windows `[start, stop)` of a clip."""
+
+    task: str
+    start: int
+    stop: int
+    label: tuple[str, list[dict[str, Any]]] | None
+    """Name and content of its label file."""
+
+
+def write_bench(
+    model: InteractionModel,
+    config: RunConfig,
+    data: Path,
+    out: Path,
+    *,
+    split: str = "validation",
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    most: int | None = None,
+) -> int:
+    """Run the model freely through a split and write every sample; how many.
+
+    Raises:
+        StorageError: `out` cannot be written.
+    """
+    documents = Documents(held_out_config(config, data, split))
+    numbers: dict[str, int] = {}
+    references: dict[str, list[float]] = {}
+    count = len(documents) if most is None else min(most, len(documents))
+    try:
+        for document in range(count):
+            view, scene = documents.view(document), scene_of(documents, document)
+            samples = samples_of(scene)
+            if not samples:
+                continue
+            outs = run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed)
+            user, voice = user_of(f"{data}:{view.key}", view.speaker).samples, voice_of(outs)
+            chunks = words_of(outs)
+            for sample in samples:
+                numbers[sample.task] = numbers.get(sample.task, 0) + 1
+                folder = out / sample.task / str(numbers[sample.task])
+                _write(folder, sample, user, voice, chunks)
+                if sample.task == "backchannel":
+                    bins = np.bincount(scene.backchannels, minlength=len(scene.human_W))
+                    references[folder.name] = (bins / bins.sum()).tolist()
+        if references:
+            text = json.dumps(references, sort_keys=True)
+            (out / "icc_gt_distribution.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(out)) from error
+    return sum(numbers.values())
+
+
+def samples_of(scene: Scene) -> list[Sample]:
+    """What can be asked in a clip. Times in label files are seconds from the sample's start."""
+    windows = len(scene.human_W)
+    made = []
+    for start, stop in scene.pauses:
+        label = ("pause.json", [{"text": "[PAUSE]"}])
+        made.append(_around("pause_handling", start, stop, stop, label))
+    for ended in scene.ends:
+        answered = timing.answer_stop(scene.other_W, ended)
+        label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
+        made.append(_around("smooth_turn_taking", ended, ended, answered, label))
+    for window in scene.interrupted:
+        after = scene.other_W[window:]
+        ended = window + (int(np.argmin(after)) if not after.all() else len(after))
+        label = ("interrupt.json", [{"context": "", "interrupt": ""}])
+        answered = timing.answer_stop(scene.other_W, ended)
+        made.append(_around("user_interruption", window, ended, answered, label))
+    if scene.backchannels:
+        made.append(Sample(task="backchannel", start=0, stop=windows, label=None))
+    return made
+
+
+def _around(task: str, first: int, last: int, stop: int, label: tuple[str, list[dict[str, Any]]]) -> Sample:
+    start = max(0, first - BEFORE_WINDOWS)
+    times = [_seconds(first - start), _seconds(last - start)]
+    name, (entry,) = label
+    return Sample(task=task, start=start, stop=stop, label=(name, [{**entry, "timestamp": times}]))
+
+
+def _seconds(windows: float) -> float:
+    return round(windows * timing.WINDOW_S, 3)
+
+
+def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
+    """The model's words with the time from the window a word begins in to the end of its last."""
+    letters = [(letter, out.turn + 1) for out in outs for letter in out.text]
+    chunks: list[Chunk] = []
+    word, first, last = "", 0, 0
+    for letter, window in [*letters, (" ", 0)]:
+        if letter.isspace():
+            if word:
+                chunks.append({"text": word, "timestamp": [_seconds(first), _seconds(last + 1)]})
+            word = ""
+            continue
+        first, last = (first if word else window), window
+        word += letter
+    return chunks
+
+
+def _write(folder: Path, sample: Sample, user: Samples, voice: Samples, chunks: Sequence[Chunk]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
+    (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
+    (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
+    begin, end = _seconds(sample.start), _seconds(sample.stop)
+    inside = [
+        {
+            "text": chunk["text"],
+            "timestamp": [round(chunk["timestamp"][0] - begin, 3), round(chunk["timestamp"][1] - begin, 3)],
+        }
+        for chunk in chunks
+        if begin <= chunk["timestamp"][0] < end
+    ]
+    text = " ".join(chunk["text"] for chunk in inside)
+    (folder / "output.json").write_text(
+        json.dumps({"text": text, "chunks": inside}, ensure_ascii=False), encoding="utf-8"
+    )
+    if sample.label is not None:
+        name, content = sample.label
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")

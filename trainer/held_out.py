@@ -1,0 +1,157 @@
+"""Losses on held-out documents, per stream and per cue, beside the best guess that never changes.
+
+Shape suffixes: N micro-turns, L positions, D width, T sound targets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from corpus.schemas.clip import ClipHead
+from corpus.trainer.config import RunConfig
+from corpus.trainer.cross_entropy import cross_entropy_each
+from corpus.trainer.documents import Documents
+from corpus.trainer.heads import NoiseKey
+from corpus.trainer.layout import beginning, concat, lay_out
+from corpus.trainer.levels import level_of_byte
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.pack import Cursor, collate, rows_from
+from corpus.trainer.scene import cue_windows
+from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Positions
+from corpus.trainer.timing import Flags
+
+STREAMS = ("control", "text", "end", "audio")
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRow:
+    """Mean loss of a stream: nats a token, for sound the head's own (nats a bin, or squared error)."""
+
+    cue: str
+    """A label, or `all`."""
+    stream: str
+    count: int
+    model: float | None
+    unigram: float | None
+
+
+class Losses:
+    """Sums of losses over documents, per cue and stream."""
+
+    def __init__(self, model: InteractionModel, config: RunConfig) -> None:
+        self.model, self.config = model, config
+        self._sums: dict[tuple[str, str], list[float]] = {}
+        self._tokens: dict[tuple[str, str], Counter[int]] = {}
+        self._levels: dict[str, npt.NDArray[np.int64]] = {}
+        self._level_of_byte = level_of_byte(config.model)
+
+    @torch.no_grad()
+    def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
+        """A document; the probability to speak in each of its micro-turns."""
+        model, config = self.model, self.config
+        clip = documents.clips[documents.view(document).place]
+        device = model.embed.stream.device
+        found = []
+        cursor = Cursor(document=document)
+        for row, _ in rows_from(cursor, config.data.length, documents.sizes, end=document + 1):
+            for piece in row:
+                turns = documents.turns(piece.document, piece.start, piece.stop)
+                laid = lay_out(turns, config.model, config.loss)
+                positions = concat([beginning(config.model), laid])
+                batch = collate([[positions]], config).to(device)
+                hidden_LD = model.hidden(batch)[0]
+                labels = _labels(clip.json, piece.start, piece.stop, config.model.response_delay)
+                self._add_text(positions, hidden_LD, labels)
+                audio_T = model.audio_losses(hidden_LD, batch, NoiseKey()).double().cpu().numpy()
+                self._add_audio(positions, audio_T[: len(positions.audio_target_at_T)], labels)
+                asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
+                logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
+                found.append(logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy())
+        return np.concatenate(found)
+
+    def _add_text(self, positions: Positions, hidden_LD: torch.Tensor, labels: Mapping[str, Flags]) -> None:
+        at = np.flatnonzero((positions.text_weight_L > 0) & (positions.text_target_L != NO_TARGET))
+        if not len(at):
+            return
+        target = positions.text_target_L[at]
+        device = hidden_LD.device
+        nats = cross_entropy_each(
+            hidden_LD[torch.from_numpy(at).to(device)],
+            self.model.text_table,
+            torch.from_numpy(target).to(device),
+        )
+        streams = np.where(np.isin(target, (SIL, SPK)), 0, np.where(target == EOW, 2, 1))
+        each = nats.double().cpu().numpy()
+        for cue, in_N in labels.items():
+            chosen = in_N[positions.turn_L[at]]
+            for number in range(3):
+                some = chosen & (streams == number)
+                self._sum((cue, STREAMS[number]), each[some])
+                self._tokens.setdefault((cue, STREAMS[number]), Counter()).update(target[some].tolist())
+
+    def _add_audio(
+        self, positions: Positions, audio_T: npt.NDArray[np.float64], labels: Mapping[str, Flags]
+    ) -> None:
+        known = positions.audio_weight_T > 0
+        turn_T = positions.turn_L[positions.audio_target_at_T]
+        bins = positions.audio_target_TRM[0].size if len(turn_T) else 0
+        for cue, in_N in labels.items():
+            some = known & in_N[turn_T]
+            self._sum((cue, "audio"), audio_T[some])
+            if not some.any():
+                continue
+            levels = self._level_of_byte[positions.audio_target_TRM[some]].reshape(-1, bins)
+            counts = self._levels.setdefault(cue, np.zeros((bins, self.config.model.audio_levels), np.int64))
+            place = np.broadcast_to(np.arange(bins), levels.shape)
+            np.add.at(counts, (place, levels), 1)
+
+    def _sum(self, key: tuple[str, str], values: npt.NDArray[np.float64]) -> None:
+        entry = self._sums.setdefault(key, [0.0, 0])
+        entry[0] += float(values.sum())
+        entry[1] += len(values)
+
+    def rows(self) -> tuple[LossRow, ...]:
+        cues = sorted({cue for cue, _ in self._sums}, key=lambda cue: (cue != ALL, cue))
+        found = []
+        for cue in cues:
+            for stream in STREAMS:
+                total, count = self._sums.get((cue, stream), (0.0, 0))
+                mean = total / count if count else None
+                row = LossRow(
+                    cue=cue, stream=stream, count=int(count), model=mean, unigram=self._guess(cue, stream)
+                )
+                found.append(row)
+        return tuple(found)
+
+    def _guess(self, cue: str, stream: str) -> float | None:
+        """Entropy of what was there: the loss of the best guess that never changes."""
+        if stream != "audio":
+            counts = np.array(list(self._tokens.get((cue, stream), Counter()).values()), np.float64)
+            return _entropy(counts[None]) if len(counts) else None
+        if cue not in self._levels or self.config.model.audio_head == "flow":
+            return None
+        return _entropy(self._levels[cue].astype(np.float64))
+
+
+def _entropy(counts: npt.NDArray[np.float64]) -> float:
+    """Mean over rows of the entropy of each, in nats."""
+    share = counts / counts.sum(1, keepdims=True)
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return float(-(share * logs).sum(1).mean())
+
+
+def _labels(head: ClipHead, start: int, stop: int, delay: int) -> dict[str, Flags]:
+    """For every label of the clip, which micro-turns of `[start, stop)` are answered inside such a cue."""
+    found = {ALL: np.ones(stop - start, bool)}
+    for cue in head.cues:
+        first, last = cue_windows(cue, head)
+        in_N = found.setdefault(cue.label, np.zeros(stop - start, bool))
+        in_N[max(0, first - delay - start) : max(0, last - delay - start)] = True
+    return found

@@ -1,0 +1,336 @@
+"""What a training would need, by calculation: memory, parallelism, step time, days. Nothing is started.
+
+The mesh is pipeline stages x expert ranks x the rest:
+
+    GPUs = stages x experts' ranks x copies of an expert part
+    dense weights   sharded over all GPUs of a stage
+    experts         1 / (stages x expert ranks) each, their optimiser's state sharded over the copies
+
+`corpus train` itself runs without pipeline stages; a plan with more than one says what would be needed
+beyond it. Every assumption is printed with the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from corpus.schemas.errors import UsageError
+from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.flops import GPUS, Gpu, Work, training
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.presets import preset
+
+USABLE = 0.92
+"""Of a GPU's memory; the rest is the context's and the allocator's."""
+TEXT_SHARE = 0.3
+"""Of positions that predict text, …"""
+AUDIO_SHARE = 0.25
+"""… and sound, in packed two-way speech."""
+POSITIONS_PER_HOUR = 37 * 3600
+"""Of packed two-way audio; 320 * 3600 with every picture."""
+MFU = 0.28
+"""Published for a 235 B mixture on H100 (Megatron-Core); own runs replace it with --mfu."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Parameters, counted on the meta device."""
+
+    total: int
+    experts: int
+    """Routed."""
+    active: int
+    """Used by one position: no table of input tokens, top_k experts."""
+
+    @property
+    def dense(self) -> int:
+        return self.total - self.experts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    gpus: int
+    stages: int
+    expert_ranks: int
+
+    @property
+    def data_ranks(self) -> int:
+        """GPUs of a stage: each sees its own rows."""
+        return self.gpus // self.stages
+
+    @property
+    def copies(self) -> int:
+        return self.data_ranks // self.expert_ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes on one GPU, of the fullest stage."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    """fp32 parameters and moments."""
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    schema: str = "corpus.plan/1"
+    preset: str
+    gpu: str
+    counts: Counts
+    mesh: Mesh
+    rows: int
+    length: int
+    micro_batches: int
+    """Per rank and step, of one row."""
+    memory: Memory
+    memory_limit: float
+    flops_per_position: float
+    bubble: float
+    """Share of time pipeline stages wait."""
+    mfu: float
+    step_s: float
+    steps: float
+    days: float
+    positions_per_s: float
+    hours_per_hour: float
+    """Hours of two-way audio in an hour."""
+    exchange_s: float
+    """Sending one micro-batch's rows to their experts, one way, one layer …"""
+    layer_s: float
+    """… beside computing that layer forward."""
+    notes: tuple[str, ...]
+
+
+def count(config: ModelConfig) -> Counts:
+    """Parameters of a model that is never given memory."""
+    with torch.device("meta"):
+        model = InteractionModel(config)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    routed = sum(size for name, size in sizes.items() if ".experts." in name)
+    total = sum(sizes.values())
+    tables = 0 if config.tied else sizes["embed.text"]
+    return Counts(
+        total=total, experts=routed, active=total - tables - routed + routed * config.top_k // config.experts
+    )
+
+
+def plan(
+    name: str,
+    gpus: int,
+    gpu: str,
+    *,
+    stages: int | None = None,
+    expert_ranks: int | None = None,
+    mfu: float = MFU,
+    positions: float | None = None,
+) -> Plan:
+    """Calculate a preset's training. Stages and expert ranks are searched for where they are not given.
+
+    Raises:
+        UsageError: no such GPU, a mesh that does not divide the model or the GPUs, or too little memory.
+    """
+    run = preset(name)
+    if gpu.lower() not in GPUS:
+        raise UsageError(f"no GPU {gpu!r}", where="--gpu", todo=f"one of {', '.join(GPUS)}")
+    if not 0 < mfu <= 1:
+        raise UsageError(f"an MFU of {mfu}", where="--mfu", todo="give a share, such as 0.28")
+    if gpus < 1:
+        raise UsageError(f"{gpus} GPUs", where="--gpus", todo="at least 1")
+    counts = count(run.model)
+    given = stages is not None and expert_ranks is not None
+    fullest = None
+    for mesh in _meshes(run, gpus, GPUS[gpu.lower()], stages, expert_ranks):
+        refused = refusal(run, mesh)
+        if refused is not None:
+            if given:
+                raise UsageError(refused[0], where="mesh", todo=refused[1])
+            continue
+        made = _planned(run, gpu.lower(), counts, mesh, mfu, positions)
+        if made.memory.total <= made.memory_limit:
+            return made
+        if fullest is None or made.memory.total < fullest.memory.total:
+            fullest = made
+    if fullest is None:
+        raise UsageError(
+            f"{gpus} GPUs cannot be divided for {name}: {run.model.layers} layers, {run.model.experts} "
+            f"experts, {run.data.rows} rows",
+            where="mesh",
+            todo="take a number of GPUs that divides the rows, or name --stages and --expert-ranks",
+        )
+    raise UsageError(
+        f"{fullest.memory.total / 1e9:.0f} GB a GPU needed, {fullest.memory_limit / 1e9:.0f} usable "
+        f"({_mesh_text(fullest.mesh)})",
+        where="memory",
+        todo="take more GPUs, or larger ones",
+    )
+
+
+def _meshes(run: RunConfig, gpus: int, gpu: Gpu, stages: int | None, expert_ranks: int | None) -> list[Mesh]:
+    """What to try: fewest stages first, and the widest spread of experts inside a node."""
+    stage_choices = [stages] if stages is not None else [s for s in range(1, gpus + 1) if gpus % s == 0]
+    rank_choices = [expert_ranks] if expert_ranks is not None else range(min(gpu.node, gpus), 0, -1)
+    return [
+        Mesh(gpus=gpus, stages=s, expert_ranks=e)
+        for s in stage_choices
+        for e in rank_choices
+        if s <= run.model.layers or stages is not None
+    ]
+
+
+def refusal(run: RunConfig, mesh: Mesh) -> tuple[str, str] | None:
+    """Why a mesh is impossible and what to do, or None."""
+    model = run.model
+    if min(mesh.stages, mesh.expert_ranks) < 1 or mesh.gpus % (mesh.stages * mesh.expert_ranks):
+        what = f"{mesh.stages} stages times {mesh.expert_ranks} expert ranks do not divide {mesh.gpus} GPUs"
+        return what, "take divisors"
+    if model.layers % mesh.stages:
+        return f"{mesh.stages} stages do not divide {model.layers} layers", "take a divisor of the layers"
+    if model.experts % mesh.expert_ranks:
+        what = f"{mesh.expert_ranks} expert ranks do not divide {model.experts} experts"
+        return what, "take a divisor of the experts"
+    if run.data.rows % mesh.data_ranks:
+        what = f"{run.data.rows} rows do not divide among {mesh.data_ranks} data ranks"
+        return what, "take more stages, or another number of GPUs"
+    return None
+
+
+def _planned(
+    run: RunConfig, gpu_name: str, counts: Counts, mesh: Mesh, mfu: float, positions: float | None
+) -> Plan:
+    gpu, model = GPUS[gpu_name], run.model
+    length, rows = run.data.length, run.data.rows
+    micro = rows // mesh.data_ranks
+    per_position = training(model, _typical(model, length)).needed / length
+    bubble = (mesh.stages - 1) / (micro + mesh.stages - 1)
+    rate = mesh.gpus * gpu.bf16_flops * mfu * (1 - bubble) / per_position
+    step = rows * length / rate
+    steps = run.steps if positions is None else positions / (rows * length)
+    link = gpu.node_bytes_per_s if mesh.expert_ranks <= gpu.node else gpu.network_bytes_per_s
+    leaves = 1 - 1 / mesh.expert_ranks
+    exchange = length * model.top_k * model.width * 2 * leaves / link
+    return Plan(
+        preset=run.preset,
+        gpu=gpu_name,
+        counts=counts,
+        mesh=mesh,
+        rows=rows,
+        length=length,
+        micro_batches=micro,
+        memory=_memory(run, counts, mesh),
+        memory_limit=gpu.memory_bytes * USABLE,
+        flops_per_position=per_position,
+        bubble=bubble,
+        mfu=mfu,
+        step_s=step,
+        steps=steps,
+        days=step * steps / 86_400,
+        positions_per_s=rate,
+        hours_per_hour=rate * 3600 / POSITIONS_PER_HOUR,
+        exchange_s=exchange,
+        layer_s=per_position * length / 3 / model.layers / (gpu.bf16_flops * mfu),
+        notes=_notes(mesh, gpu),
+    )
+
+
+def _typical(model: ModelConfig, length: int) -> Work:
+    """A full row that is one document."""
+    seen = length * (length + 1) / 2
+    if model.attention_window_turns is not None:
+        widest = model.attention_window_turns * (model.audio_positions * 2 + 2)
+        seen = min(seen, float(length) * widest)
+    return Work(
+        positions=length,
+        pairs=seen,
+        text_targets=TEXT_SHARE * length,
+        audio_targets=AUDIO_SHARE * length,
+        sounds=0,
+        patches=0,
+    )
+
+
+def _memory(run: RunConfig, counts: Counts, mesh: Mesh) -> Memory:
+    model = run.model
+    # One table of tokens stands at each end; no stage holds more than one of them and its layers.
+    tables = model.vocab * model.width
+    layers = counts.dense - tables * (1 if model.tied else 2)
+    dense = layers / mesh.stages + tables * (1 if mesh.stages > 1 or model.tied else 2)
+    experts = counts.experts / mesh.stages / mesh.expert_ranks
+    moments = 2 if run.optim.optimizer == "adamw" else 1
+    state = 4 * (1 + moments)
+    return Memory(
+        weights=2 * experts + 2 * dense,
+        gradients=2 * experts + 4 * dense / mesh.data_ranks,
+        optimizer=state * (experts / mesh.copies + dense / mesh.data_ranks),
+        activations=_activations(model, run.data.length, mesh),
+    )
+
+
+def _activations(model: ModelConfig, length: int, mesh: Mesh) -> float:
+    """bf16, minimal caching: the residual, what attention reads, gate and up of the experts visited.
+
+    The first stage holds a part of the layers, for as many micro-batches as there are stages.
+    """
+    attention = 3 * model.width + 2 * (model.heads + model.kv_heads) * model.head_dim
+    feed = 2 * (model.top_k * model.expert_width + model.shared_width)
+    in_flight = mesh.stages
+    return 2.0 * length * (attention + feed) * model.layers / mesh.stages * in_flight
+
+
+def _notes(mesh: Mesh, gpu: Gpu) -> tuple[str, ...]:
+    notes = [
+        f"MFU is assumed, not measured; {TEXT_SHARE:.0%} of positions predict text, {AUDIO_SHARE:.0%} sound",
+        "expert gradients and activations in bf16, minimal caching, no checkpointing; a micro-batch is one row",
+    ]
+    if mesh.stages > 1:
+        notes.append("pipeline stages are calculated only: corpus train runs without them")
+    if mesh.expert_ranks > gpu.node:
+        notes.append(
+            f"experts are spread over more than a node of {gpu.node}: the exchange crosses the network"
+        )
+    return tuple(notes)
+
+
+def _mesh_text(mesh: Mesh) -> str:
+    return f"{mesh.stages} stages x {mesh.expert_ranks} expert ranks x {mesh.copies} copies"
+
+
+def lines(made: Plan) -> list[tuple[str, str]]:
+    """The plan as a table of two columns."""
+    memory, counts = made.memory, made.counts
+    gb = 1e9
+    return [
+        ("preset", f"{made.preset}, {made.mesh.gpus} x {made.gpu.upper()}"),
+        ("parameters", f"{_big(counts.total)} in all, {_big(counts.active)} active a position"),
+        ("of them experts", _big(counts.experts)),
+        ("mesh", _mesh_text(made.mesh)),
+        ("batch", f"{made.rows} rows of {made.length} positions, {made.micro_batches} micro-batches a rank"),
+        ("memory a GPU", f"{memory.total / gb:.1f} of {made.memory_limit / gb:.0f} GB usable"),
+        ("  weights, bf16", f"{memory.weights / gb:.1f} GB"),
+        ("  gradients", f"{memory.gradients / gb:.1f} GB"),
+        ("  optimiser, fp32", f"{memory.optimizer / gb:.1f} GB"),
+        ("  activations", f"{memory.activations / gb:.1f} GB"),
+        ("work a position", f"{made.flops_per_position / 1e9:.2f} GFLOP, forward and backward"),
+        ("assumed MFU", f"{made.mfu:.0%}, and {made.bubble:.1%} of the time the pipeline fills or drains"),
+        ("expert exchange", f"{made.exchange_s * 1e3:.2f} ms beside {made.layer_s * 1e3:.2f} ms a layer"),
+        ("speed", f"{_big(made.positions_per_s)} positions/s, {made.hours_per_hour:,.0f} h of talk an hour"),
+        ("step", f"{made.step_s:.2f} s"),
+        ("steps", f"{made.steps:,.0f} ({_big(made.steps * made.rows * made.length)} positions)"),
+        ("days", f"{made.days:.1f}"),
+        *(("note", note) for note in made.notes),
+    ]
+
+
+def _big(value: float) -> str:
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value:.0f}"
