@@ -63,6 +63,10 @@ def talk(
     heard = user_of(user, speaker)
     model, _ = load_model(run, step=step, ema=ema, device=device)
     with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
         result = play(
             model,
             heard,
@@ -70,7 +74,7 @@ def talk(
             events=events,
             sampling=_sampling(sampled),
             seed=seed,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     if as_json:
         show.json_line(result)

@@ -89,7 +89,7 @@ def user_of(named: str, speaker: str | None = None) -> User:
 
 def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     clips = open_clips(out)
-    if key not in clips:
+    if key not in clips.keys():  # noqa: SIM118 - a sequence of clips, not a mapping
         raise UsageError(f"no clip {key!r}", where=str(out), todo="corpus inspect lists them")
     clip = clips[key]
     head = clip.json
