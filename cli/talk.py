@@ -79,8 +79,8 @@ def talk(
     if as_json:
         show.json_line(result)
         return
-    for path in result.files:
-        show.data(str(path))
+    for name in result.files:
+        show.data(name)
     show.talk(
         f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
         f"99 % within {result.p99_ms:.1f}, {result.late} late"

@@ -66,7 +66,7 @@ class TalkResult:
     late: int
     median_ms: float
     p99_ms: float
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 def user_of(named: str, speaker: str | None = None) -> User:
@@ -227,7 +227,7 @@ def talk(
         late=sum(late),
         median_ms=float(np.median(ms)),
         p99_ms=float(np.percentile(ms, 99)),
-        files=tuple(out / name for name in files),
+        files=tuple(str(out / name) for name in files),
     )
 
 
