@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from corpus.cli import show
+from corpus.cli import show, talk
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -88,7 +88,8 @@ def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) 
 def _counting(config: RunConfig) -> tuple[Any, float | None]:
     from corpus.trainer.flops import flops_of, peak_flops
 
-    return flops_of, peak_flops() if config.device != "cpu" else None
+    peak = None if config.device == "cpu" else peak_flops()
+    return (flops_of if peak else None), peak
 
 
 def _first_rank() -> bool:
@@ -103,17 +104,7 @@ def _ending(run: Path, step: int, ended: str) -> str:
     return f"step {step} done; the model is in {run}"
 
 
-@group.command(
-    "plan",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def plan(ctx: typer.Context) -> None:
-    """Calculate memory, parallelism, step time and days of a training; starts nothing."""
-    from corpus.cli.talk import plan as body
-
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command("plan")(body)
-    app(ctx.args, standalone_mode=False, prog_name="corpus train plan")
+group.command("plan")(talk.plan)
 
 
 def export(

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
+FEW_QUERIES = 64
+"""Up to so many queries, those of a cached step, heads are folded."""
+
+
 class KeyStore(Protocol):
     """One layer of a cache: takes new keys and values, gives back all that are held."""
 
@@ -75,13 +79,14 @@ class FlexMask:
 
         self.segment_BL.copy_(segment_BL)
         self.turn_BL.copy_(turn_BL)
-        some_BQK = self._blocks_seen()
-        count = some_BQK.sum(-1).to(torch.int32)[:, None]
-        # The blocks seen come first, in rising order.
-        order = (~some_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
+        some_BQK, all_BQK = self._blocks()
         length = self.segment_BL.shape[1]
         mask: BlockMask = BlockMask.from_kv_blocks(
-            count, order, BLOCK_SIZE=self.BLOCK, mask_mod=self._seen, seq_lengths=(length, length)
+            *_listed(some_BQK & ~all_BQK),
+            *_listed(all_BQK),
+            BLOCK_SIZE=self.BLOCK,
+            mask_mod=self._seen,
+            seq_lengths=(length, length),
         )
         return mask
 
@@ -93,14 +98,22 @@ class FlexMask:
         seen: torch.Tensor = same & reach & (key <= query)
         return seen
 
-    def _blocks_seen(self) -> torch.Tensor:
-        """Boolean (B, L/128, L/128): blocks in which some query sees some key."""
+    def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key."""
         rows, length = self.segment_BL.shape
         blocks = -(-length // self.BLOCK)
         dense = dense_mask(self.segment_BL, self.turn_BL, self.sight)[:, 0]
         short = blocks * self.BLOCK - length
         dense = F.pad(dense, (0, short, 0, short))
-        return dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK).any(4).any(2)
+        dense = dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK)
+        return dense.any(4).any(2), dense.all(4).all(2)
+
+
+def _listed(blocks_BQK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many key blocks each query block has, and all blocks' numbers, those first and rising."""
+    count = blocks_BQK.sum(-1).to(torch.int32)[:, None]
+    order = (~blocks_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
+    return count, order
 
 
 @cache
@@ -114,16 +127,48 @@ def attend(
     query_BHLC: torch.Tensor,
     key_BGSC: torch.Tensor,
     value_BGSC: torch.Tensor,
-    mask: torch.Tensor | BlockMask | None,
+    mask: torch.Tensor | BlockMask,
 ) -> torch.Tensor:
     """Softmax attention, key heads shared by H/G query heads. The one place where kernels are chosen."""
     shared = query_BHLC.shape[1] != key_BGSC.shape[1]
-    if mask is None or isinstance(mask, torch.Tensor):
-        return F.scaled_dot_product_attention(
-            query_BHLC, key_BGSC, value_BGSC, attn_mask=mask, enable_gqa=shared
-        )
-    out: torch.Tensor = _compiled_flex()(query_BHLC, key_BGSC, value_BGSC, block_mask=mask, enable_gqa=shared)
+    if isinstance(mask, torch.Tensor):
+        if shared and query_BHLC.shape[2] <= FEW_QUERIES:
+            return _attend_folded(query_BHLC, key_BGSC, value_BGSC, mask)
+        return F.scaled_dot_product_attention(query_BHLC, key_BGSC, value_BGSC, mask, enable_gqa=shared)
+    return _attend_flex(query_BHLC, key_BGSC, value_BGSC, mask)
+
+
+def _attend_flex(
+    query_BHLC: torch.Tensor, key_BGSC: torch.Tensor, value_BGSC: torch.Tensor, mask: BlockMask
+) -> torch.Tensor:
+    """Inside a compiled block as a part of it; else compiled by itself.
+
+    Contiguous, because the compiler takes views that a block made before for contiguous, without a word:
+    tests/trainer/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
+    """
+    from torch.nn.attention.flex_attention import flex_attention
+
+    kernel: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+    out: torch.Tensor = kernel(
+        query_BHLC.contiguous(),
+        key_BGSC.contiguous(),
+        value_BGSC.contiguous(),
+        block_mask=mask,
+        enable_gqa=query_BHLC.shape[1] != key_BGSC.shape[1],
+    )
     return out
+
+
+def _attend_folded(
+    query_BHLC: torch.Tensor, key_BGSC: torch.Tensor, value_BGSC: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Query heads that share keys become further queries: keys are read once and copied never."""
+    rows, heads, length, size = query_BHLC.shape
+    groups = key_BGSC.shape[1]
+    folded = query_BHLC.reshape(rows, groups, heads // groups * length, size)
+    mask = mask.repeat(1, 1, heads // groups, 1)
+    out = F.scaled_dot_product_attention(folded, key_BGSC, value_BGSC, mask)
+    return out.view(rows, heads, length, size)
 
 
 class Attention(nn.Module):
@@ -144,7 +189,7 @@ class Attention(nn.Module):
         self,
         x_BLD: torch.Tensor,
         place_3BL: torch.Tensor,
-        mask: torch.Tensor | BlockMask | None,
+        mask: torch.Tensor | BlockMask,
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         """What attention adds to x. With a `store` the keys are those it holds, and B is 1."""

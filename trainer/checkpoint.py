@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
 from corpus.schemas.codec import from_json, to_json, to_plain
@@ -101,9 +103,9 @@ class Saver:
         _expect_one_process()
         try:
             # Synced by _publish, which reads the files again for their digests.
-            writer = dcp.FileSystemWriter(temporary, sync_files=False)
+            writer = FileSystemWriter(temporary, sync_files=False)
             alone = self._group is None
-            future = dcp.async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=alone)
+            future = async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=alone)
         except _FAILURES as error:
             self._error = error
             return
@@ -243,7 +245,7 @@ def load_tensors(path: Path, tensors: Tensors, group: dist.ProcessGroup | None =
     """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
     _expect_one_process()
     try:
-        dcp.load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
+        load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
     except (*_FAILURES, KeyError, ValueError) as error:
         raise FormatError(f"cannot be loaded: {_why(error)}", where=str(path)) from error
 

@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
+import torch
+
 from corpus.schemas.codec import digest, from_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
@@ -70,7 +72,8 @@ class Loader:
 
     The state moves with the last micro-batch of a global batch; before that it is the one the global
     batch began with, so whoever resumes takes whole optimiser steps. With `epochs` it ends after so
-    many, and the last global batch is filled up with empty rows; every rank gets as many batches.
+    many, and the last global batch is filled up with empty rows; every rank gets as many batches. Then
+    it can be gone through again.
 
     Raises:
         DatasetError: no dataset, another form, or too few clips for a batch.
@@ -90,6 +93,7 @@ class Loader:
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
         self._ahead = ahead
+        self._pin = config.device != "cpu" and torch.cuda.is_available()
         self._documents = Documents(config)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
@@ -113,12 +117,19 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
-            made = self._batches(self.state, pool)
+            made = self._batches(self._start(), pool)
             if self._ahead == 0:
                 yield from self._noted(made)
                 return
             with _Ahead(made, self._ahead) as ahead:
                 yield from self._noted(ahead)
+
+    def _start(self) -> LoaderState:
+        """Where an iterator begins: at the state, or anew where all epochs are done."""
+        place = self.state.epoch * len(self._documents) + self.state.document
+        if self._end is None or place < self._end:
+            return self.state
+        return LoaderState(dataset=self.state.dataset, settings=self.state.settings, seed=self.state.seed)
 
     def state_dict(self) -> dict[str, int | str]:
         """The state after the last batch handed out."""
@@ -166,7 +177,8 @@ class Loader:
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
                 last = step == self.config.accumulate - 1
-                yield collate(micro, self.config), after if last else state
+                batch = collate(micro, self._documents.config)
+                yield _pinned(batch) if self._pin else batch, after if last else state
             state = after
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
@@ -222,6 +234,11 @@ class Loader:
                     where=self.config.data.data,
                     todo="build more recordings, or make data.rows or data.length smaller",
                 )
+
+
+def _pinned(batch: Batch) -> Batch:
+    """In memory a GPU copies from while the host goes on."""
+    return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
 def _check_rows(config: RunConfig, rank: int, world_size: int) -> None:

@@ -7,6 +7,7 @@ A document is a clip and one of its speakers. Place `d` of the endless order is 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import threading
 from collections import OrderedDict
@@ -22,11 +23,12 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
+from corpus.trainer.cliphead import check_head, read_head
 from corpus.trainer.config import RunConfig
 from corpus.trainer.layout import Bytes, Places, Turns
 from corpus.trainer.order import Order
 from corpus.trainer.sequence import SMALLEST_VOCAB
-from corpus.trainer.views import View, check_head, heard, plan_view, read_turns
+from corpus.trainer.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
 
@@ -39,12 +41,15 @@ class Documents:
     """Views of a split by their place in the endless order. Threads may share it."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.path = Path(config.data.data)
+        self.path, data = Path(config.data.data), config.data
         self.digest = _digest(self.path)
-        self.clips = open_clips(self.path, split=config.data.split)
-        self._ends = np.cumsum(_speakers(self.path, config.data.split))
-        self._check()
+        self.clips = open_clips(self.path, split=data.split)
+        speakers, pictures = _columns(self.path, data.split)
+        self._ends = np.cumsum(speakers)
+        sees = data.pictures and config.model.patches > 0 and bool(pictures.any())
+        self.config = dataclasses.replace(config, data=dataclasses.replace(data, pictures=sees))
+        """With `data.pictures` off where there is none to see: batches then hold no room for them."""
+        self._check(int(pictures.argmax()) if sees else 0)
         self._views: _Kept[View] = _Kept(_KEPT_VIEWS)
         self._sounds: _Kept[Bytes] = _Kept(_KEPT_SOUNDS)
         self._thread = threading.local()
@@ -81,8 +86,8 @@ class Documents:
             clips = self._thread.clips = copy.copy(self.clips)
         return clips
 
-    def _check(self) -> None:
-        """What can be known to be wrong before anything is read in earnest."""
+    def _check(self, telling: int) -> None:
+        """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
         model, where = self.config.model, str(self.path)
         if model.vocab < SMALLEST_VOCAB:
             raise SettingsError(
@@ -94,10 +99,7 @@ class Documents:
             raise DatasetError(
                 f"no clips with a speaker in split {self.config.data.split!r}", where=where, todo=todo
             )
-        check_head(self.clips[0].json, model, self.config.data)
-        seen = (clip for clip in self.clips if len(clip.member("mjpeg")))
-        if self.config.data.pictures and model.patches and (first := next(seen, None)) is not None:
-            check_head(first.json, model, self.config.data)
+        check_head(read_head(self.clips[telling]), model, self.config.data)
 
 
 class _Kept(Generic[T]):
@@ -143,11 +145,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _speakers(path: Path, split: str) -> npt.NDArray[np.int64]:
-    """Speakers of each clip, in the order of `open_clips`."""
+def _columns(path: Path, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Speakers and pictures of each clip, in the order of `open_clips`."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path / "clips.parquet", columns=["split", "speakers"])
-    chosen = table.filter(pc.equal(table["split"], split))["speakers"]
-    return np.asarray(pc.list_value_length(chosen).to_numpy(), np.int64)
+    table = pq.read_table(path / "clips.parquet", columns=["split", "speakers", "pictures"])
+    chosen = table.filter(pc.equal(table["split"], split))
+    speakers = pc.list_value_length(chosen["speakers"]).to_numpy()
+    return np.asarray(speakers, np.int64), np.asarray(chosen["pictures"].to_numpy(), np.int64)

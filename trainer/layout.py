@@ -12,6 +12,10 @@ a = frames_per_window / frames_per_position. The last sound of out_i predicts no
 Rotary time is 8 i + frame (8 i + slot for text, 8 i for patches); rows and columns are those of a patch,
 the slot for everything else: which sound position, which token of the given text, which token of out_i.
 
+Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
+configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
+`loss.audio`) is applied where the two sums meet, in the model.
+
 Shape suffixes: N micro-turns, F frames a window, M mel bins, R frames a position, P patches, HWC a
 patch's pixels, L positions, A positions of sound, T positions that predict sound.
 """
@@ -83,7 +87,7 @@ def largest_turn(model: ModelConfig, *, pictures: bool) -> int:
 def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 0) -> Positions:
     """All positions of consecutive micro-turns, the first of which has number `first`."""
     patches_N = np.array([0 if p is None else len(p) for p in turns.pictures], np.int64)
-    given_N, written_N = _lengths(turns.given), _lengths(turns.written)
+    given_N, written_N = lengths(turns.given), lengths(turns.written)
     _check(turns, patches_N, given_N, written_N, model)
     has_text_N = written_N > 0
     in_N = patches_N + model.audio_positions + given_N
@@ -109,10 +113,10 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
 
     sheet.predict(control_N - 1, control, _control_weights(turns, loss))
     known = turns.known_N.astype(np.float32)
-    sheet.predict(own_at - 1, _flat(turns.written), loss.text * np.repeat(known, written_N))
+    sheet.predict(own_at - 1, _flat(turns.written), np.repeat(known, written_N))
     sheet.predict((end_N - 1)[spoken], EOW, loss.end_of_window * known[spoken])
     audible_TR = turns.audible_NF[spoken].reshape(-1, model.frames_per_position)
-    sheet.predict_sound(sound_at - 1, turns.sound_NFM[spoken], loss.audio * audible_TR.min(1, initial=True))
+    sheet.predict_sound(sound_at - 1, turns.sound_NFM[spoken], audible_TR.min(1, initial=True))
     return sheet.positions()
 
 
@@ -221,7 +225,8 @@ def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def _lengths(lists: Sequence[Sequence[int]]) -> Places:
+def lengths(lists: Sequence[Sequence[int]]) -> Places:
+    """How many tokens each window has."""
     return np.fromiter(map(len, lists), np.int64, len(lists))
 
 
@@ -290,7 +295,7 @@ class _Sheet:
         slot: int = 0,
     ) -> Places:
         """Lists of tokens from their starts on; where they stand."""
-        owner, place = _spread(_lengths(lists))
+        owner, place = _spread(lengths(lists))
         at = start_N[owner] + place
         self.token(at, turn_N[owner], place + slot, stream, _flat(lists))
         return at

@@ -98,6 +98,7 @@ class Meter:
         if counts:
             made = torch.stack(self._step).sum(0)
             self._sums = made if self._sums is None else self._sums + made
+            assert self._load_NE is not None
             self._loads = self._load_NE if self._loads is None else self._loads + self._load_NE
         self._step, self._load_NE = [], None
 
@@ -106,18 +107,20 @@ class Meter:
     ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask."""
         seconds = max(self._clock() - self._started, 1e-9)
-        windows = int(summed(self.windows.clone()))
+        counted = torch.tensor([float(self.windows), self.flops], dtype=torch.float64)
+        windows, flops = summed(counted).tolist()
         positions = after.positions - before.positions
         padding = after.padding - before.padding
         text = after.text - before.text
+        losses: dict[str, Any] = self._losses()
         return LogLine(
-            **self._losses(),
+            **losses,
             **rest,
             positions=after.positions,
             positions_per_s=round(positions / seconds, 1),
             audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),
             data_wait_ms=round(1e3 * self.waited_s / max(1, self.steps), 2),
-            mfu=None if not peak_flops or not self.flops else round(self.flops / seconds / peak_flops, 4),
+            mfu=round(flops / seconds / peak_flops, 4) if peak_flops and flops else None,
             expert_load=self._load(),
             padding=round(padding / max(1, padding + positions), 4),
             text_spilled=round((after.text_spilled - before.text_spilled) / max(1, text), 4),
@@ -229,4 +232,4 @@ def _board(run: Path) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run / "tensorboard"))

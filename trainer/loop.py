@@ -161,7 +161,7 @@ class _Run:
         for batch in micro:
             self.meter.windows += windows_of(batch)
             if self.flops is not None:
-                self.meter.flops += self.flops(self.config, batch) * self.ranks.world
+                self.meter.flops += self.flops(self.config, batch)
         return micro
 
     def _learn(self, micro: list[Batch], lr_share: float, stop: Callable[[], bool]) -> tuple[float, bool]:
@@ -339,18 +339,19 @@ def _locked(run: Path) -> Iterator[None]:
 @contextmanager
 def _determinism(config: RunConfig, ranks: Ranks) -> Iterator[None]:
     """Deterministic kernels, where there are some; on a GPU those without one warn."""
+    memory: Any = torch.utils.deterministic  # a module that makes its attributes itself
     before = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    filled = memory.fill_uninitialized_memory
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=ranks.device.type == "cuda")
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warns)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

@@ -95,7 +95,10 @@ class LossSums:
 
 
 class Block(nn.Module):
-    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart."""
+    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart.
+
+    A step of a session (with a store) keeps no statistics of the router.
+    """
 
     def __init__(self, config: ModelConfig, *, dense: bool) -> None:
         super().__init__()
@@ -106,12 +109,12 @@ class Block(nn.Module):
         self,
         x_BLD: torch.Tensor,
         place_3BL: torch.Tensor,
-        mask: torch.Tensor | BlockMask | None,
+        mask: torch.Tensor | BlockMask,
         valid_BL: torch.Tensor,
         store: KeyStore | None = None,
     ) -> tuple[torch.Tensor, RouterStats | None]:
         x_BLD = x_BLD + self.attention(x_BLD, place_3BL, mask, store)
-        added, stats = self.feed(x_BLD, valid_BL)
+        added, stats = self.feed(x_BLD, valid_BL, store is None)
         return x_BLD + added, stats
 
 
@@ -249,7 +252,7 @@ class InteractionModel(nn.Module):
 
     def _mask(self, batch: Batch) -> torch.Tensor | BlockMask:
         sight = Sight.of(self.config)
-        if batch.token_BL.device.type != "cuda":
+        if batch.token_BL.device.type != "cuda" or self._dtype == torch.float64:
             return dense_mask(batch.segment_BL, batch.turn_BL, sight)
         flex = self._flex
         if flex is None or flex.segment_BL.shape != batch.segment_BL.shape:

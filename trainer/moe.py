@@ -142,7 +142,7 @@ class Router(nn.Module):
         return Routes(choice_TK, weight_TK.masked_fill(~valid_T[:, None], 0), score_TE, logit_TE)
 
 
-def router_stats(routes: Routes, valid_BL: torch.Tensor, count_E: torch.Tensor) -> RouterStats:
+def router_stats(routes: Routes, valid_BL: torch.Tensor) -> RouterStats:
     """Balance within a row: sum over experts of (share of choices x E) times (mean share of scores)."""
     rows, length = valid_BL.shape
     experts, k = routes.score_TE.shape[1], routes.choice_TK.shape[1]
@@ -155,7 +155,7 @@ def router_stats(routes: Routes, valid_BL: torch.Tensor, count_E: torch.Tensor) 
     tokens_B1 = valid_BL.sum(1, keepdim=True).clamp_min(1)
     balance = (chosen_BE * (experts / k) / tokens_B1 * share_BE).sum()
     z_T = routes.logit_TE.logsumexp(-1).square().masked_fill(~valid_BL.reshape(-1), 0)
-    return RouterStats(count_E, balance, z_T.sum())
+    return RouterStats(chosen_BE.sum(0), balance, z_T.sum())
 
 
 def grouped(rows_ND: torch.Tensor, weight_EFD: torch.Tensor, end_E: torch.Tensor) -> torch.Tensor:
@@ -199,20 +199,14 @@ class Experts(nn.Module):
             return gate_up.to_local(), down.to_local()
         return gate_up, down
 
-    def forward(
-        self, x_TD: torch.Tensor, routes: Routes, valid_T: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """y_TD and how many tokens each expert got."""
+    def forward(self, x_TD: torch.Tensor, routes: Routes, valid_T: torch.Tensor) -> torch.Tensor:
+        if self.group is None and x_TD.dtype == torch.float64:
+            return self.every_expert(x_TD, routes)
+        if self.group is None and len(x_TD) <= FEW_TOKENS and not torch.is_grad_enabled():
+            return self.few_tokens(x_TD, routes)
         order = sort_by_expert(routes.choice_TK, valid_T, self.count)
-        if self.group is not None:
-            return self._exchanged(x_TD, routes, order), counts(order.end_E)
-        if x_TD.dtype == torch.float64:
-            y_TD = self.every_expert(x_TD, routes)
-        elif len(x_TD) <= FEW_TOKENS and not torch.is_grad_enabled():
-            y_TD = self.few_tokens(x_TD, routes)
-        else:
-            y_TD = self.permuted(x_TD, routes, order)
-        return y_TD, counts(order.end_E)
+        apply = self.permuted if self.group is None else self._exchanged
+        return apply(x_TD, routes, order)
 
     def permuted(self, x_TD: torch.Tensor, routes: Routes, order: Order) -> torch.Tensor:
         """The fast path: two grouped products over all rows."""
@@ -308,15 +302,18 @@ class MixtureOfExperts(nn.Module):
         self.experts = Experts(config)
         self.shared = Gated(config.width, config.shared_width) if config.shared_width else None
 
-    def forward(self, x_BLD: torch.Tensor, valid_BL: torch.Tensor) -> tuple[torch.Tensor, RouterStats]:
+    def forward(
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
+    ) -> tuple[torch.Tensor, RouterStats | None]:
         normed = self.norm(x_BLD)
         x_TD = normed.flatten(0, 1)
         valid_T = valid_BL.reshape(-1)
         routes = self.router(x_TD, valid_T)
-        y_TD, count_E = self.experts(x_TD, routes, valid_T)
+        y_TD = self.experts(x_TD, routes, valid_T)
         if self.shared is not None:
             y_TD = y_TD + self.shared(x_TD)
-        return y_TD.view_as(x_BLD), router_stats(routes, valid_BL, count_E)
+        stats = router_stats(routes, valid_BL) if with_stats else None
+        return y_TD.view_as(x_BLD), stats
 
 
 class Dense(nn.Module):
@@ -327,5 +324,7 @@ class Dense(nn.Module):
         self.norm = Norm(config.width, config.norm_eps)
         self.gated = Gated(config.width, config.dense_width)
 
-    def forward(self, x_BLD: torch.Tensor, valid_BL: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def forward(
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
+    ) -> tuple[torch.Tensor, None]:
         return self.gated(self.norm(x_BLD)), None

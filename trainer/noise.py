@@ -8,6 +8,7 @@ Two rounds of a 32 bit finaliser for each key. The same on every device up to th
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -15,8 +16,8 @@ _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
 
 
-def _scramble(x: torch.Tensor) -> torch.Tensor:
-    """Chris Wellons' `lowbias32`, on int64 tensors that hold 32 bits."""
+def _scramble(x: Any) -> Any:
+    """Chris Wellons' `lowbias32`, on integers or int64 tensors that hold 32 bits."""
     x = x ^ (x >> 16)
     x = (x * 0x7FEB352D) & _MASK
     x = x ^ (x >> 15)
@@ -26,12 +27,12 @@ def _scramble(x: torch.Tensor) -> torch.Tensor:
 
 def mix(*keys: torch.Tensor | int) -> torch.Tensor:
     """32 random bits in int64, of the shape the keys broadcast to; of each key all 64 bits count."""
-    state: torch.Tensor = torch.tensor(_ODD)
+    state: Any = _ODD
     for key in keys:
-        word = torch.as_tensor(key, dtype=torch.int64)
-        state = _scramble((state.to(word.device) + _ODD + (word & _MASK)) & _MASK)
+        word = key if isinstance(key, int) else key.long()
+        state = _scramble((state + _ODD + (word & _MASK)) & _MASK)
         state = _scramble(state ^ ((word >> 32) & _MASK))
-    return state
+    return torch.as_tensor(state)
 
 
 def uniform(bits: torch.Tensor) -> torch.Tensor:

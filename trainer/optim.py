@@ -60,7 +60,8 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     for a, b, c in _POLAR:
         square = x @ x.mT
         x = a * x + (b * square + c * (square @ square)) @ x
-    return (x.mT if tall else x).to(matrix.dtype)
+    whole: torch.Tensor = (x.mT if tall else x).to(matrix.dtype)
+    return whole
 
 
 def uses_muon(name: str, parameter: torch.Tensor) -> bool:

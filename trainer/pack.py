@@ -3,8 +3,10 @@
 A row takes micro-turns of the current document as long as they fit, then of the next one. A micro-turn
 is never split: a document that does not fit goes on in the next row as a segment of its own. Every
 segment begins with BOS and counts its micro-turns and its time from 0, so it is what a shorter
-document would be, and attention sinks are where they are looked for. What is left of a row is padding:
-half a micro-turn on average, under 1 % of a row from 1024 positions without pictures, 2 % of 256.
+document would be, and attention sinks are where they are looked for; it no longer sees what was said
+before it, so rows should be several times as long as documents where early notes matter. What is left
+of a row is padding: half a micro-turn on average, under 1 % of a row from 1024 positions without
+pictures, 2 to 4 % of 256.
 
 Shape suffixes: B rows, L positions, A positions of sound, P patches, T positions that predict sound.
 """

@@ -145,7 +145,7 @@ def _compile_units(model: InteractionModel, *, experts: bool) -> None:
         units = (block.attention, block.feed) if experts else (block.attention,)
         for unit in units:
             compiled = torch.compile(unit.forward, fullgraph=True, dynamic=False)
-            unit.forward = compiled  # type: ignore[method-assign]
+            setattr(unit, "forward", compiled)  # noqa: B010  a method is replaced
 
 
 def _blocks(model: InteractionModel) -> list[Block]:

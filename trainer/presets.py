@@ -79,7 +79,7 @@ _RUNS = {
     "small": RunConfig(
         model=MODELS["small"],
         preset="small",
-        data=DataConfig(length=2048, rows=64),
+        data=DataConfig(length=2048, rows=64, workers=8),
         optim=OptimConfig(lr=6e-4, warmup_steps=500),
         steps=20_000,
         precision="bf16",
@@ -88,7 +88,7 @@ _RUNS = {
     "base": RunConfig(
         model=MODELS["base"],
         preset="base",
-        data=DataConfig(length=4096, rows=32),
+        data=DataConfig(length=4096, rows=32, workers=8),
         optim=OptimConfig(lr=3e-4, warmup_steps=1000),
         steps=50_000,
         accumulate=4,
@@ -99,7 +99,7 @@ _RUNS = {
     "tml-276b-a12b": RunConfig(
         model=MODELS["tml-276b-a12b"],
         preset="tml-276b-a12b",
-        data=DataConfig(length=8192, rows=2048),
+        data=DataConfig(length=8192, rows=2048, workers=8),
         optim=OptimConfig(optimizer="muon", lr=2e-4, warmup_steps=2000),
         steps=100_000,
         precision="bf16",

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 
 from corpus.trainer.sequence import BYTE_0, SMALLEST_VOCAB, TOOL
 
+Tokens = tuple[int, ...]
 
-def encode(text: str) -> tuple[int, ...]:
+
+def encode(text: str) -> Tokens:
     """Tokens of a text. Half a surrogate pair, which UTF-8 cannot hold, is replaced."""
     return tuple(BYTE_0 + byte for byte in text.encode("utf-8", errors="replace"))
 
@@ -27,12 +29,12 @@ def _bytes(token: int) -> bytes:
     return "\ufffd".encode() if token >= SMALLEST_VOCAB else b""
 
 
-def word_tokens(text: str, after: str = "") -> tuple[int, ...]:
+def word_tokens(text: str, after: str = "") -> Tokens:
     """Tokens of a word and the punctuation behind it, a space before."""
     word = f"{text}{after}".strip()
     return encode(f" {word}") if word else ()
 
 
-def event_tokens(text: str) -> tuple[int, ...]:
+def event_tokens(text: str) -> Tokens:
     """Tokens of an event's text as it is given to the model."""
     return (TOOL, *encode(text))

@@ -17,9 +17,7 @@ Shape suffixes: W windows of the clip, N micro-turns, F frames, M bins, C channe
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,17 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
-from corpus.schemas.clip import ClipHead
-from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.conversation import Event
-from corpus.schemas.errors import DatasetError
-from corpus.shards.mel import MEL_FORM, mel_bytes, mel_shape
+from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
+from corpus.trainer.cliphead import check_head, read_head
 from corpus.trainer.config import DataConfig, ModelConfig
-from corpus.trainer.layout import Bytes, Flags, Places, Turns, turn_sizes
-from corpus.trainer.text import event_tokens, word_tokens
+from corpus.trainer.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
+from corpus.trainer.text import Tokens
 
-Tokens = tuple[int, ...]
 Samples = npt.NDArray[np.int16]
 
 
@@ -71,6 +65,7 @@ class View:
     key: str
     speaker: str
     channel: int
+    sample_rate_hz: int
     given: tuple[Tokens, ...]
     """Per micro-turn."""
     written: tuple[Tokens, ...]
@@ -93,109 +88,59 @@ class View:
 def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: DataConfig) -> View:
     """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
     clip = clips[place]
-    head = clip.json
+    head = read_head(clip)
     check_head(head, model, data)
-    speaker = head.speakers[channel]
-    delay = model.response_delay
+    speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
-    written, own = spread(_words(head, speaker, delay), turns, model.text_slots)
-    given, told = spread(_events(head, speaker), turns, model.text_slots)
-    before = sum(len(tokens) for window, tokens in _words(head, speaker, delay) if window < 0)
-    speech_W = (clip.activity()[channel] & SPEECH).any(1)
-    speak_N = speech_W[delay : delay + turns] | np.array([bool(tokens) for tokens in written], bool)
+    inside = range(head.windows)
+    words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
+    words = [(window - delay, tokens) for window, tokens in words if window in inside]
+    notes = [(head.window(at), tokens) for who, at, _, _, tokens in head.events if who in (None, speaker)]
+    written, own = spread(words, turns, model.text_slots)
+    given, told = spread([note for note in notes if note[0] in inside], turns, model.text_slots)
+    before = sum(len(tokens) for turn, tokens in words if turn < 0)
+    speech_W = ((clip.activity()[channel] & SPEECH) != 0).any(1)
+    written_N, given_N = lengths(written), lengths(given)
+    speak_N = speech_W[delay : delay + turns] | (written_N > 0)
     pictures_N = np.zeros(turns, bool)
-    if head.video is not None and data.pictures and model.patches:
-        pictures_N |= np.array(head.video.sizes[:turns]) > 0
-    counts = [np.array([len(tokens) for tokens in lists], np.int64) for lists in (given, written)]
+    if head.picture_sizes and data.pictures and model.patches:
+        pictures_N = np.array(head.picture_sizes[:turns]) > 0
     return View(
         place=place,
         key=clip.key,
         speaker=speaker,
         channel=channel,
+        sample_rate_hz=head.sample_rate_hz,
         given=given,
         written=written,
         speak_N=speak_N,
         spoke_before=bool(delay and len(speech_W) and speech_W[delay - 1]),
         pictures_N=pictures_N,
-        sizes_N=turn_sizes(pictures_N, counts[0], speak_N, counts[1], model),
+        sizes_N=turn_sizes(pictures_N, given_N, speak_N, written_N, model),
         text=own + told + TextCounts(before=before),
     )
 
 
-def check_head(head: ClipHead, model: ModelConfig, data: DataConfig) -> None:
-    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
-    if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
-        raise DatasetError(
-            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
-            f"{model.mel_bins} bins, this version {MEL_FORM.low} and {MEL_FORM.step}",
-            where=head.key,
-            todo="build the dataset again with this version",
-        )
-    if head.frames_per_window != model.frames_per_window:
-        raise DatasetError(
-            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
-            where=head.key,
-            todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
-        )
-    if head.video is None or not (data.pictures and model.patches):
-        return
-    side = model.patch_pixels
-    width, height = model.picture_columns * side, model.picture_rows * side
-    if (head.video.width, head.video.height) != (width, height):
-        columns, rows = head.video.width // side, head.video.height // side
-        raise DatasetError(
-            f"pictures of {head.video.width} x {head.video.height}, the model sees {width} x {height}",
-            where=head.key,
-            todo=f"set model.picture_rows={rows} model.picture_columns={columns}, or data.pictures=false",
-        )
-
-
-def _words(head: ClipHead, speaker: str, delay: int) -> list[tuple[int, Tokens]]:
-    """Tokens of a speaker's words with the micro-turn they belong to, in order."""
-    own = [word for word in head.words if word.speaker == speaker and word.start_us is not None]
-    own.sort(key=lambda word: (word.start_us, word.stop_us, word.id))
-    numbered = [(_window(head, word.start_us), word_tokens(word.text, word.after)) for word in own]
-    return [(window - delay, tokens) for window, tokens in numbered if 0 <= window < head.windows]
-
-
-def _events(head: ClipHead, speaker: str) -> list[tuple[int, Tokens]]:
-    """Tokens of what the speaker is told in writing: by events that are its own or nobody's."""
-    own = [event for event in head.events if event.speaker in (None, speaker) and event_text(event)]
-    own.sort(key=lambda event: (event.start_us, event.stop_us, event.id))
-    numbered = [(_window(head, event.start_us), event_tokens(event_text(event))) for event in own]
-    return [(window, tokens) for window, tokens in numbered if 0 <= window < head.windows]
-
-
-def event_text(event: Event) -> str:
-    """What an event tells in words, "" for nothing: a string called `text` in its payload."""
-    payload = json.loads(event.payload)
-    text = payload.get("text") if isinstance(payload, dict) else None
-    return text if isinstance(text, str) else ""
-
-
-def _window(head: ClipHead, time_us: int | None) -> int:
-    return -1 if time_us is None else time_us // WINDOW_US - head.first_window
-
-
 def spread(
-    items: Iterable[tuple[int, Tokens]], turns: int, slots: int
+    items: Sequence[tuple[int, Tokens]], turns: int, slots: int
 ) -> tuple[tuple[Tokens, ...], TextCounts]:
     """Tokens of each of `turns` micro-turns, at most `slots`; the rest waits in a queue, none is lost inside.
 
     Items name the micro-turn they start in, rising; those before the first are left out.
     """
-    waiting: deque[tuple[int, int]] = deque()
-    coming = deque((turn, token) for turn, tokens in items if turn >= 0 for token in tokens)
-    total, spilled = len(coming), 0
+    since = [turn for turn, tokens in items if turn >= 0 for _ in tokens]
+    text = [token for turn, tokens in items if turn >= 0 for token in tokens]
     made: list[Tokens] = []
+    done = come = spilled = 0
     for turn in range(turns):
-        while coming and coming[0][0] <= turn:
-            waiting.append(coming.popleft())
-        now = [waiting.popleft() for _ in range(min(slots, len(waiting)))]
-        spilled += sum(since < turn for since, _ in now)
-        made.append(tuple(token for _, token in now))
-    written = sum(map(len, made))
-    return tuple(made), TextCounts(written=written, spilled=spilled, left=total - written)
+        while come < len(since) and since[come] <= turn:
+            come += 1
+        stop = min(come, done + slots)
+        if done < stop and since[done] < turn:
+            spilled += sum(came < turn for came in since[done:stop])
+        made.append(tuple(text[done:stop]))
+        done = stop
+    return tuple(made), TextCounts(written=done, spilled=spilled, left=len(text) - done)
 
 
 def read_turns(
@@ -244,12 +189,12 @@ def heard(clips: Clips, view: View, hears: Literal["mix", "max"]) -> Bytes:
     if hears == "max":
         loudest: Bytes = clip.mel()[others, : len(view)].max(axis=0)
         return loudest
-    head = clip.json
-    shape = mel_shape(head.sample_rate_hz, head.frames_per_window)
+    frames = clip.mel().shape[2]
+    shape = mel_shape(view.sample_rate_hz, frames)
     before_CS = _end_before(clips, view.place, shape.context_samples)
     inside_CS = clip.audio()[:, : len(view) * shape.samples_per_window]
     mix_1S = mixed(np.concatenate([before_CS, inside_CS], axis=1)[others])[None]
-    mel_1NFM = mel_bytes(mix_1S, head.sample_rate_hz, head.frames_per_window)
+    mel_1NFM = mel_bytes(mix_1S, view.sample_rate_hz, frames)
     return mel_1NFM.reshape(mel_1NFM.shape[1:])
 
 

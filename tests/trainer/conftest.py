@@ -151,8 +151,10 @@ def _padded(parts: list[npt.NDArray[np.generic]], capacity: int, fill: int) -> t
     return torch.from_numpy(np.pad(joined, widths, constant_values=fill))
 
 
-def pack(rows: Sequence[Sequence[Positions]], length: int, spare: int = 3) -> Batch:
-    """Rows of documents as one batch; every list has `spare` entries of padding."""
+def pack(
+    rows: Sequence[Sequence[Positions]], length: int, spare: int = 3, capacity: int | None = None
+) -> Batch:
+    """Rows of documents as one batch; every list has `spare` entries of padding, or `capacity` entries."""
     count = len(rows)
     trash = count * length
 
@@ -181,7 +183,7 @@ def pack(rows: Sequence[Sequence[Positions]], length: int, spare: int = 3) -> Ba
         line = np.repeat(np.arange(len(row), dtype=np.int32), [len(part) for part in row])
         segments.append(np.pad(line, (0, length - len(line)), constant_values=-1))
     sounds, patches, targets = (
-        sum(len(getattr(part, name)) for row in rows for part in row) + spare
+        capacity or sum(len(getattr(part, name)) for row in rows for part in row) + spare
         for name in ("audio_at_A", "patch_at_P", "audio_target_at_T")
     )
     return Batch(

@@ -3,8 +3,10 @@
     beep    "answer two windows after the beep", "never over speech": the room beeps, and sometimes talks
             right after. Bo says "yes" for two windows from window b + 2 on when the beep was in b,
             unless somebody talks in b + 1.
-    count   "say the count when the shape has moved n times": a note in window 0 gives n, a square moves
-            among the four patches of an 80 x 80 picture; Bo says the number two windows after move n.
+    count   "say the count when the shape has moved n times": a note in window 0 gives n, 1 to 3; a square
+            goes clockwise round the four patches of an 80 x 80 picture, one move at a time; Bo says the
+            number two windows after the n-th move of every round. Rows should be 1100 positions or more:
+            what stands in the next row no longer knows the note.
     talk    no rule: random turns, words, notes, pictures and flags of up to three speakers, for tests of
             the data path; its words are long enough to spill.
 
@@ -49,6 +51,7 @@ SIDE = 80
 CONFIG = "c" * 64
 ANSWER_AFTER = 2
 ANSWER_WINDOWS = 2
+CLOCKWISE = (0, 1, 3, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Truth:
     """What the rule asks of Bo in one clip."""
 
     cues: tuple[int, ...]
-    """Windows of the beeps, or of the n-th move."""
+    """Windows of the beeps, or of every round's n-th move."""
     answers: tuple[int, ...]
     """Windows in which Bo begins to speak."""
     speaks: tuple[bool, ...]
@@ -80,6 +83,8 @@ class Draft:
     windows: int
     speakers: tuple[str, ...] = ("Bo",)
     split: str = "train"
+    clip_windows: int | None = None
+    """Windows of its clips, where they differ from the dataset's."""
     sound: np.ndarray = field(init=False)
     flags: np.ndarray = field(init=False)
     turns: list[Turn] = field(default_factory=list)
@@ -157,18 +162,17 @@ def beep(name: str, windows: int) -> tuple[Draft, Truth]:
 def count(name: str, windows: int) -> tuple[Draft, Truth]:
     draft = Draft(name=name, windows=windows)
     rng = draft.rng
-    wanted, moves, where = int(rng.integers(2, 5)), 0, int(rng.integers(4))
+    wanted, moves = int(rng.integers(1, 4)), 0
     draft.note(0, str(wanted))
     speaks, pictures, cues = [False] * windows, [], []
-    next_move = int(rng.integers(3, 6))
+    next_move = int(rng.integers(2, 5))
     for window in range(windows):
         if window == next_move:
-            where = (where + int(rng.integers(1, 4))) % 4
             moves += 1
-            next_move += int(rng.integers(3, 8))
-            if moves == wanted and window + ANSWER_AFTER + 1 < windows:
+            next_move += int(rng.integers(3, 6))
+            if moves % 4 == wanted and window + ANSWER_AFTER + 1 < windows:
                 cues.append(window)
-        pictures.append(where)
+        pictures.append(CLOCKWISE[moves % 4])
     for cue in cues:
         begin = cue + ANSWER_AFTER
         draft.tone(0, begin, 1, 300, 5000)
@@ -286,7 +290,7 @@ def _cut(
         Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
         voices,
         split=draft.split,
-        settings=ClipSettings(windows_per_clip=windows_per_clip),
+        settings=ClipSettings(windows_per_clip=draft.clip_windows or windows_per_clip),
         config=CONFIG,
         out=out,
     )

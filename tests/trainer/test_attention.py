@@ -62,16 +62,19 @@ def test_the_mask_of_a_window_in_seconds_is_in_micro_turns(tiny: ModelConfig) ->
     assert Sight.of(tiny).window_turns is None
 
 
-def test_attention_equals_its_formula_with_shared_key_heads() -> None:
+@pytest.mark.parametrize("length", [5, 64, 70])
+def test_attention_equals_its_formula_with_shared_key_heads(length: int) -> None:
+    """Both ways of sharing: few queries are folded."""
     random = torch.Generator().manual_seed(0)
-    query = torch.randn(1, 4, 5, 8, dtype=torch.float64, generator=random)
-    key, value = torch.randn(2, 1, 2, 5, 8, dtype=torch.float64, generator=random)
-    mask = torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
+    query = torch.randn(2, 4, length, 8, dtype=torch.float64, generator=random)
+    key, value = torch.randn(2, 2, 2, 80, 8, dtype=torch.float64, generator=random)
+    mask = torch.rand(2, 1, length, 80, generator=random) > 0.5
     out = attend(query, key, value, mask)
-    for head in range(4):
-        score = query[0, head] @ key[0, head // 2].T / 8**0.5
-        score = score.masked_fill(~mask[0, 0], -torch.inf)
-        assert torch.allclose(out[0, head], score.softmax(-1) @ value[0, head // 2], atol=1e-12)
+    for row in range(2):
+        for head in range(4):
+            score = query[row, head] @ key[row, head // 2].T / 8**0.5
+            score = score.masked_fill(~mask[row, 0], -torch.inf)
+            assert torch.allclose(out[row, head], score.softmax(-1) @ value[row, head // 2], atol=1e-12)
 
 
 @pytest.mark.slow

@@ -6,11 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.parametrize("poison", ["", "1"])
-def test_experts_shared_by_two_processes_equal_one_process(repository: Path, poison: str) -> None:
+def test_experts_shared_by_two_processes_equal_one_process(repository: Path) -> None:
     """Outputs, gradients of inputs, experts and router; with memory that is not set reading as NaN, too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -20,7 +17,6 @@ def test_experts_shared_by_two_processes_equal_one_process(repository: Path, poi
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",
-        "POISON": poison,
         "OMP_NUM_THREADS": "1",
     }
     processes = [

@@ -107,13 +107,13 @@ def reference(turns: Turns, model: ModelConfig, first: int) -> list[dict[str, ob
         slots = [SPK, *turns.written[n]] + ([EOW] if turns.written[n] else [])
         for slot, token in enumerate(slots):
             follows = slots[slot + 1] if slot + 1 < len(slots) else (EOW if token == SPK else NO_TARGET)
-            weight = {EOW: LOSS.end_of_window, NO_TARGET: 0.0}.get(follows, LOSS.text) * known
+            weight = {EOW: LOSS.end_of_window, NO_TARGET: 0.0}.get(follows, 1.0) * known
             stream = Stream.CONTROL if token in (SPK, EOW) else Stream.OWN_TEXT
             put(turn, stream, slot, slot, slot, token=token, target=follows, weight=weight)
         for a in range(model.audio_positions):
             frames = turns.sound_NFM[n, a * r : (a + 1) * r]
             heard_well = all(turns.audible_NF[n, a * r : (a + 1) * r])
-            made[-1] |= {"next": frames, "next_weight": LOSS.audio if heard_well else 0.0}
+            made[-1] |= {"next": frames, "next_weight": 1.0 if heard_well else 0.0}
             put(turn, Stream.OWN_SOUND, a * r, a, a, sound=frames)
     return made
 

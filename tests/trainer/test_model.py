@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from corpus.schemas.errors import SettingsError
+from corpus.trainer.attention import FlexMask, Sight
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.heads import NoiseKey
 from corpus.trainer.model import Denominators, InteractionModel, LossSums
@@ -209,3 +210,30 @@ def test_blocks_compile_whole_and_once(tiny: ModelConfig, make_document: Make, p
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=2e-2)
         frames.append(counter["stats"]["unique_graphs"])
     assert frames == [2, 2, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_the_gpu_mask_goes_into_compiled_blocks(
+    tiny: ModelConfig, make_document: Make, pack_rows: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask of a GPU, compiled for the CPU, which has its forward pass: one graph a block, no new ones."""
+    torch.manual_seed(0)
+    model = InteractionModel(tiny).eval()
+    model.compute = torch.bfloat16
+    batches = [pack_rows([[make_document(tiny, 5, n), make_document(tiny, 4, n + 9)]], 128) for n in range(3)]
+    dense = [model.hidden(batch) for batch in batches]
+    flex = FlexMask(1, 128, Sight.of(tiny), torch.device("cpu"))
+    monkeypatch.setattr(model, "_mask", lambda batch: flex.set(batch.segment_BL, batch.turn_BL))
+    torch._dynamo.reset()
+    model.compile_blocks()
+    counter = torch._dynamo.utils.counters
+    counter.clear()
+    graphs = []
+    for batch, expected in zip(batches, dense, strict=True):
+        real = (batch.segment_BL >= 0)[..., None]
+        difference = (model.hidden(batch) - expected).masked_fill(~real, 0).float()
+        assert float(difference.norm() / expected.float().norm()) < 2e-2
+        graphs.append(counter["stats"]["unique_graphs"])
+    assert graphs == [2, 2, 2]

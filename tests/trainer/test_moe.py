@@ -238,7 +238,7 @@ def test_balance_loss_equals_its_formula(tiny: ModelConfig) -> None:
     valid[1, 6:] = False
     with torch.no_grad():
         routes = router(torch.randn(18, tiny.width, generator=random), valid.reshape(-1))
-    stats = router_stats(routes, valid, torch.zeros(4, dtype=torch.int64))
+    stats = router_stats(routes, valid)
     expected = 0.0
     for row in range(2):
         tokens = [row * 9 + n for n in range(9) if valid[row, n]]
@@ -247,6 +247,8 @@ def test_balance_loss_equals_its_formula(tiny: ModelConfig) -> None:
             share = sum(float(routes.score_TE[t, expert] / routes.score_TE[t].sum()) for t in tokens)
             expected += 4 / 2 * times / len(tokens) * share
     assert float(stats.balance) == pytest.approx(expected, rel=1e-5)
+    chosen = routes.choice_TK[valid.reshape(-1)].flatten()
+    assert torch.equal(stats.count_E, torch.bincount(chosen, minlength=4))
     z = [float(routes.logit_TE[t].logsumexp(0)) ** 2 for t in range(18) if valid.reshape(-1)[t]]
     assert float(stats.router_z) == pytest.approx(sum(z), rel=1e-5)
 

@@ -18,6 +18,12 @@ def test_all_64_bits_of_a_key_count() -> None:
     assert noise.mix(-1) != noise.mix((1 << 32) - 1)
 
 
+def test_integers_and_tensors_are_the_same_keys() -> None:
+    """So that keys on the host never move a result off the GPU."""
+    for key in (0, 5, -3, (1 << 40) + 9, -(1 << 62)):
+        assert noise.mix(2, key, 7) == noise.mix(torch.tensor(2), torch.tensor(key), 7)
+
+
 def test_moments_and_neighbours() -> None:
     x = noise.normal(1, 2, torch.arange(200_000)).double()
     assert abs(float(x.mean())) < 0.01

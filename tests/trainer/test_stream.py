@@ -94,6 +94,27 @@ def test_a_small_ring_forgets_what_the_window_hides(
     assert cache.bytes == 2 * 2 * 2 * 64 * 16 * 8
 
 
+def test_a_ring_of_any_size_is_right_or_says_it_is_too_small(
+    tiny: ModelConfig, make_document: Make, pack_rows: Pack, cut_positions: Cut
+) -> None:
+    """Also where a chunk's first query still sees what room for its last one would need."""
+    model = model_of(far(tiny))
+    whole = make_document(tiny, 12)
+    expected = full(model, whole, pack_rows)
+    outcomes = set()
+    for capacity in range(20, 60, 2):
+        for size in (3, 9, 17):
+            cache = model.new_cache(capacity_positions=capacity)
+            try:
+                ours = run(model, whole, cache, [size], cut_positions)
+            except CorpusError:
+                outcomes.add("too small")
+                continue
+            outcomes.add("right")
+            assert float((ours - expected).abs().max()) <= EXACT
+    assert outcomes == {"right", "too small"}
+
+
 @pytest.mark.parametrize("window", [False, True])
 def test_after_going_back_all_is_as_if_nothing_had_been(
     tiny: ModelConfig, make_document: Make, pack_rows: Pack, cut_positions: Cut, window: bool

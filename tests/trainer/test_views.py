@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.errors import DatasetError
+from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import mel_bytes
 from corpus.shards.read import Clips, open_clips
+from corpus.trainer.cliphead import check_head, read_head
 from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
 from corpus.trainer.layout import Turns, lay_out
 from corpus.trainer.presets import MODELS
 from corpus.trainer.text import decode, word_tokens
-from corpus.trainer.views import View, check_head, heard, mixed, plan_view, read_turns, spread
+from corpus.trainer.views import View, heard, mixed, plan_view, read_turns, spread
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 DATA = DataConfig()
@@ -204,8 +205,38 @@ def test_a_model_that_does_not_see_gets_no_pictures(clips: Clips) -> None:
         assert not view.pictures_N.any()
 
 
+def test_the_quick_reading_of_a_head_is_the_whole_ones(clips: Clips) -> None:
+    for clip in clips:
+        quick, whole = read_head(clip), clip.json
+        assert whole.video is not None
+        for name in (
+            "key",
+            "first_window",
+            "windows",
+            "sample_rate_hz",
+            "frames_per_window",
+            "mel",
+            "speakers",
+        ):
+            assert getattr(quick, name) == getattr(whole, name)
+        assert quick.picture == (whole.video.width, whole.video.height)
+        assert quick.picture_sizes == whole.video.sizes
+        words = [(w.speaker, w.start_us, w.stop_us, w.id, word_tokens(w.text, w.after)) for w in whole.words]
+        timed = [word for word in words if word[1] is not None and word[4]]
+        assert sorted(quick.words) == sorted(timed)
+        assert sorted(event[3] for event in quick.events) == sorted(e.id for e in whole.events)
+
+
+def test_a_broken_head_is_said_to_be_one(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = clips[0]
+    for found in (b"{}", b"[]", b"{", clip.json_bytes.replace(b"corpus.clip/1", b"corpus.clip/2")):
+        monkeypatch.setattr(type(clip), "json_bytes", property(lambda _, found=found: found))
+        with pytest.raises(FormatError, match="the head cannot be read"):
+            read_head(clip)
+
+
 def test_other_forms_are_refused_with_what_to_do(clips: Clips) -> None:
-    head = clips[0].json
+    head = read_head(clips[0])
     wide = dataclasses.replace(MODEL, picture_columns=3)
     with pytest.raises(DatasetError, match=r"80 x 80, the model sees 120 x 80.*picture_columns=2"):
         check_head(head, wide, DATA)

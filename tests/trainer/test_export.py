@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corpus.schemas.clip import MelForm
+from corpus.schemas.errors import DatasetError, FormatError, UsageError
+from corpus.trainer import export as export_module
+from corpus.trainer.checkpoint import load_model
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data import Loader
+from corpus.trainer.export import export, load_exported
+from corpus.trainer.loop import train
+
+FRESH = """
+import sys, torch
+from pathlib import Path
+from corpus.trainer.export import load_exported
+from corpus.trainer.overrides import read_run
+from corpus.trainer.data import Loader
+torch.set_num_threads(1)
+model, head = load_exported(Path(sys.argv[1]))
+batch, _ = next(iter(Loader(read_run(Path(sys.argv[2])).config, ahead=0)))
+with torch.no_grad():
+    torch.save(model.text_logits(model.hidden(batch)), sys.argv[3])
+"""
+
+
+@pytest.fixture
+def run(small_run: Callable[..., RunConfig], tmp_path: Path) -> Path:
+    train(small_run("steps=2", "optim.ema_decay=0.5"), tmp_path / "run", talk=print)
+    return tmp_path / "run"
+
+
+def test_a_fresh_process_computes_the_same_logits(
+    run: Path, start_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    files = export(run, tmp_path / "model")
+    assert [file.name for file in files] == ["config.json", "model.safetensors"]
+    model, config = load_model(run)
+    batch, _ = next(iter(Loader(config, ahead=0)))
+    with torch.no_grad():
+        expected = model.text_logits(model.hidden(batch))
+    (done,) = start_python("-c", FRESH, str(tmp_path / "model"), str(run), str(tmp_path / "logits"))
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(tmp_path / "logits"), expected)
+
+
+def test_large_models_get_several_files_and_an_index(run: Path, tmp_path: Path) -> None:
+    files = export(run, tmp_path / "model", file_bytes=300_000)
+    names = [file.name for file in files if file.suffix == ".safetensors"]
+    assert len(names) > 2 and names[0] == f"model-00001-of-{len(names):05d}.safetensors"
+    index = json.loads((tmp_path / "model" / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"].values()) == set(names)
+    model = load_model(run)[0].state_dict()
+    assert index["metadata"]["total_size"] == sum(value.nbytes for value in model.values())
+    loaded = load_exported(tmp_path / "model")[0].state_dict()
+    assert all(torch.equal(model[name], loaded[name]) for name in model)
+
+
+def test_half_precision_keeps_the_router_biases_whole(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model", dtype="bfloat16")
+    model, head = load_exported(tmp_path / "model")
+    whole = load_model(run)[0].state_dict()
+    assert head.torch_dtype == "bfloat16" and head.tokenizer == "bytes"
+    for name, value in model.state_dict().items():
+        expected = whole[name] if name.endswith("bias_E") else whole[name].bfloat16()
+        assert value.dtype == expected.dtype and torch.equal(value, expected), name
+
+
+def test_the_average_is_exported(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model", ema=True)
+    average = load_model(run, ema=True)[0].state_dict()
+    loaded = load_exported(tmp_path / "model")[0].state_dict()
+    assert all(torch.equal(average[name], loaded[name]) for name in average)
+
+
+def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(run, tmp_path / "model")
+    with pytest.raises(UsageError, match="not empty"):
+        export(run, tmp_path / "model")
+    with pytest.raises(FormatError, match=r"expected 'corpus\.model/1'"):
+        load_exported(run)
+    with pytest.raises(FormatError, match="no exported model"):
+        load_exported(tmp_path / "nowhere")
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match=r"low=-7\.3"):
+        patch.setattr(export_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
+        load_exported(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"12345678")
+    with pytest.raises(FormatError, match="no exported model"):
+        load_exported(tmp_path / "model")

@@ -1,0 +1,129 @@
+"""It learns: a few windows by heart, and a rule well enough to be played against."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from corpus.trainer.checkpoint import load_model
+from corpus.trainer.documents import Documents
+from corpus.trainer.layout import Turns, beginning, input_block, output_block, sound_slot, text_slot
+from corpus.trainer.loop import train
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.overrides import with_overrides
+from corpus.trainer.presets import preset
+from corpus.trainer.sequence import EOW, SIL, SPK
+
+
+class Player:
+    """The model in a conversation of its own: it hears what was recorded and itself, never the truth."""
+
+    def __init__(self, model: InteractionModel, windows: int) -> None:
+        self.model, self.config = model, model.config
+        self.cache = model.new_cache(capacity_positions=1 + 20 * windows)
+        self.last_D = model.step(beginning(self.config), self.cache)[-1]
+
+    def token(self) -> int:
+        return int(self.model.text_logits(self.last_D).argmax())
+
+    def window(self, turn: int, turns: Turns) -> bool:
+        block = input_block(turn, turns.heard_NFM[turn], self.config, given=turns.given[turn])
+        self.last_D = self.model.step(block, self.cache)[-1]
+        logits = self.model.text_logits(self.last_D)
+        speaks = bool(logits[SPK] > logits[SIL])
+        if not speaks:
+            self.model.step(output_block(turn, self.config, speak=False), self.cache)
+            return False
+        self.write(turn, SPK, 0)
+        slot = 1
+        while slot <= self.config.text_slots and (token := self.token()) != EOW:
+            self.write(turn, token, slot)
+            slot += 1
+        if slot > 1:
+            self.write(turn, EOW, slot)
+        for place in range(self.config.audio_positions):
+            frames = self.model.audio_head.sample(self.last_D, seed=turn * 4 + place, temperature=0.0)
+            sound = sound_slot(turn, place, frames.numpy(), self.config)
+            self.last_D = self.model.step(sound, self.cache)[-1]
+        return True
+
+    def write(self, turn: int, token: int, slot: int) -> None:
+        self.last_D = self.model.step(text_slot(turn, slot, token, self.config), self.cache)[-1]
+
+
+def played(model: InteractionModel, turns: Turns) -> list[bool]:
+    """Whether the model speaks in each window of the recording's clock."""
+    player = Player(model, len(turns))
+    decided = [player.window(turn, turns) for turn in range(len(turns))]
+    delay = model.config.response_delay
+    return [False] * delay + decided
+
+
+def scored(
+    said: list[bool], cues: tuple[int, ...], answers: tuple[int, ...], reach: int = 5
+) -> tuple[list[bool], list[int]]:
+    """For each cue whether the model did right, and by how many windows each answer missed its time.
+
+    Right is: an answer begun within `reach` windows where one is due, none where none is.
+    """
+    begins = [w for w, speaks in enumerate(said) if speaks and not (w and said[w - 1])]
+    right, errors = [], []
+    for cue in cues:
+        due = [answer for answer in answers if answer == cue + 2]
+        near = [begin for begin in begins if cue < begin <= cue + reach]
+        right.append(bool(near) == bool(due))
+        if due and near:
+            errors.append(abs(near[0] - due[0]))
+    return right, errors
+
+
+@pytest.mark.slow
+def test_sixteen_micro_turns_are_learnt_by_heart(rules: ModuleType, tmp_path: Path) -> None:
+    made = rules.store(
+        tmp_path, [rules.talk("heart", 16, speakers=1, pictures=False)[0]], windows_per_clip=16
+    )
+    pairs = [f"data.data={made}", "data.rows=1", "data.length=192", "data.pictures=false", "steps=150"]
+    pairs += ["log_every=10", "save_every=1000", "optim.lr=5e-3", "optim.weight_decay=0"]
+    began = time.monotonic()
+    result = train(with_overrides(preset("tiny"), pairs), tmp_path / "run", talk=print)
+    seconds = time.monotonic() - began
+    assert result.last is not None and result.last.text is not None and result.last.audio is not None
+    print(f"text {result.last.text:.4f}, audio {result.last.audio:.4f}, {seconds:.1f} s")
+    assert result.last.text < 0.05
+    assert result.last.audio < 0.15
+    assert seconds < 60
+
+
+@pytest.mark.slow
+def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
+    rules: ModuleType, tmp_path: Path
+) -> None:
+    torch.set_num_threads(2)
+    corpus = rules.write(tmp_path / "data", "beep")
+    pairs = [f"data.data={corpus.path}", "data.pictures=false", *BEEP]
+    config = with_overrides(preset("tiny"), pairs)
+    began = time.monotonic()
+    train(config, tmp_path / "run", talk=print)
+    seconds = time.monotonic() - began
+    model, _ = load_model(tmp_path / "run")
+    held_out = Documents(with_overrides(config, ["data.split=validation"]))
+    right, errors = [], []
+    for document in range(len(held_out)):
+        view = held_out.view(document)
+        truth = corpus.truths[view.key]
+        said = played(model, held_out.turns(document, 0, len(view)))
+        some, more = scored(said, truth.cues, truth.answers)
+        right += some
+        errors += more
+    print(f"right {sum(right) / len(right):.3f} of {len(right)}, {errors=}, {seconds:.0f} s")
+    assert sum(right) / len(right) >= 0.95
+    assert statistics.median(errors) <= 1
+    assert seconds <= 180
+
+
+BEEP = ("steps=300", "log_every=50", "save_every=600")

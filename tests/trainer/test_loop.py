@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, LockedError, SettingsError
+from corpus.trainer import loop
+from corpus.trainer.checkpoint import load_model
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data import Loader, LoaderState
+from corpus.trainer.loop import train
+from corpus.trainer.overrides import read_run
+from corpus.trainer.sequence import Batch
+
+SmallRun = Callable[..., RunConfig]
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[tuple[int, float, float]]:
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in lines(run)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(run)[0].state_dict()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def test_a_run_writes_what_it_promises(small_run: SmallRun, tmp_path: Path) -> None:
+    config = small_run("save_every=2", "keep=2")
+    result = train(config, tmp_path, talk=silent)
+    assert (result.step, result.ended, result.skipped) == (6, "done", 0)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["LATEST", "step-00000004", "step-00000006"]
+    assert read_run(tmp_path).config == config
+    assert read_run(tmp_path).dataset == Loader(config).state.dataset
+    seen = lines(tmp_path)
+    assert [line["step"] for line in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[-1]["loss"] < seen[0]["loss"]
+    assert all(line["positions_per_s"] > 0 and line["audio_hours_per_hour"] > 0 for line in seen)
+    assert seen[-1]["positions"] == sum(round(72 * 4 * (1 - line["padding"])) for line in seen)
+    assert 1 <= seen[0]["expert_load"] <= 4
+
+
+def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path) -> None:
+    for name, accumulate in (("whole", 1), ("parts", 4)):
+        config = small_run("data.rows=8", f"accumulate={accumulate}", "steps=4")
+        train(config, tmp_path / name, talk=silent)
+    for (step, loss, norm), (step_, loss_, norm_) in zip(
+        losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True
+    ):
+        assert (step, loss) == (step_, pytest.approx(loss_, rel=1e-6))
+        assert norm == pytest.approx(norm_, rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_halves_are_the_whole(small_run: SmallRun, tmp_path: Path, optimizer: str) -> None:
+    pairs = (f"optim.optimizer={optimizer}", "optim.ema_decay=0.9", "save_every=3", "data.seed=3")
+    train(small_run(*pairs), tmp_path / "whole", talk=silent)
+    half = tmp_path / "half"
+
+    def stop_after_three(config: RunConfig) -> None:
+        with pytest.raises(ZeroDivisionError):
+            train(config, half, talk=silent, flops=_fail_at(3))
+
+    stop_after_three(small_run(*pairs))
+    said: list[str] = []
+    train(small_run(*pairs), half, talk=said.append)
+    assert said == ["going on from step 3"]
+    assert losses(half) == losses(tmp_path / "whole")
+    assert_same_weights(half, tmp_path / "whole")
+    averages = [load_model(run, ema=True)[0].state_dict() for run in (half, tmp_path / "whole")]
+    assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[0])
+    assert not torch.equal(averages[0]["norm.weight"], weights(half)["norm.weight"])
+
+
+def _fail_at(step: int) -> Callable[[RunConfig, Batch], float]:
+    """A step that dies before it has done anything."""
+    counted = iter(range(1_000))
+
+    def flops(config: RunConfig, batch: Batch) -> float:
+        if next(counted) == step:
+            raise ZeroDivisionError
+        return 1.0
+
+    return flops
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+from corpus.trainer import checkpoint, loop
+from corpus.trainer.overrides import read_run
+torch.set_num_threads(1)
+where, source, run = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+times = 0
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def second(function):
+    def counted(*args, **kwargs):
+        global times
+        times += 1
+        return die() if times == 2 else function(*args, **kwargs)
+    return counted
+
+if where == "step":
+    update = loop._Run._update
+    def killed(self, *args):
+        return die() if self.step == 7 else update(self, *args)
+    loop._Run._update = killed
+elif where == "publish":
+    checkpoint._publish = second(checkpoint._publish)
+else:
+    write_whole = checkpoint.write_whole
+    latest = second(write_whole)
+    checkpoint.write_whole = lambda path, data: (latest if path.name == "LATEST" else write_whole)(path, data)
+
+loop.train(read_run(source).config, run, talk=print)
+"""
+
+
+@pytest.mark.parametrize("where", ["step", "publish", pytest.param("latest", marks=pytest.mark.slow)])
+def test_killed_and_resumed_is_unbroken(
+    small_run: SmallRun, start_python: Callable[..., Any], tmp_path: Path, where: str
+) -> None:
+    config = small_run("steps=10", "save_every=5")
+    if where != "step":
+        config = dataclasses.replace(config, save_every=3)
+    train(config, tmp_path / "whole", talk=silent)
+    (died,) = start_python("-c", KILLED, where, str(tmp_path / "whole"), str(tmp_path / "run"))
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    said: list[str] = []
+    train(config, tmp_path / "run", talk=said.append)
+    assert said == [f"going on from step {5 if where == 'step' else 3}"]
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    states = [_last_loader(tmp_path / name) for name in ("run", "whole")]
+    assert states[0] == states[1]
+
+
+def _last_loader(run: Path) -> Any:
+    latest = (run / "checkpoints" / "LATEST").read_text().strip()
+    return json.loads((run / "checkpoints" / latest / "meta.json").read_text())["loader"]
+
+
+def test_sigterm_saves_and_ends_well(small_run: SmallRun, tmp_path: Path) -> None:
+    """The signal comes while a step is under way; the step is finished and nothing is lost."""
+    before = signal.getsignal(signal.SIGTERM)
+    counted = iter(range(100))
+
+    def flops(config: RunConfig, batch: Batch) -> float:
+        if next(counted) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 1.0
+
+    result = train(small_run(), tmp_path / "run", talk=silent, flops=flops)
+    assert (result.ended, result.step) == ("stopped", 3)
+    assert signal.getsignal(signal.SIGTERM) == before
+    train(small_run(), tmp_path / "run", talk=silent)
+    train(small_run(), tmp_path / "whole", talk=silent)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+class _Poisoned(Loader):
+    """The weights of some global batches are no numbers."""
+
+    bad: frozenset[int] = frozenset()
+
+    def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
+        for batch, state in super().__iter__():
+            if state.batches in self.bad:
+                poison = torch.full_like(batch.audio_weight_T, torch.nan)
+                batch = dataclasses.replace(batch, audio_weight_T=poison)
+            yield batch, state
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, *bad: int) -> None:
+    monkeypatch.setattr(_Poisoned, "bad", frozenset(bad))
+    monkeypatch.setattr(loop, "Loader", _Poisoned)
+
+
+def test_a_gradient_that_is_no_number_is_passed_over(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned(monkeypatch, 2, 4)
+    said: list[str] = []
+    result = train(small_run(), tmp_path, talk=said.append)
+    assert (result.step, result.skipped) == (6, 2)
+    assert len(said) == 2 and "step 2" in said[0]
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+    seen = lines(tmp_path)
+    assert [line["loss"] is None for line in seen] == [False, True, False, True, False, False]
+    assert [line["skipped"] for line in seen] == [0, 1, 1, 2, 2, 2]
+
+
+def test_the_bad_batch_is_written_down(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_run()
+    fresh = Loader(config)
+    pieces = [[piece.document for piece in row] for row in fresh._plan(fresh.state)[0]]
+    keys = [[fresh._documents.view(document).key for document in row] for row in pieces]
+    poisoned(monkeypatch, 1)
+    train(config, tmp_path, talk=silent)
+    note = json.loads((tmp_path / "nan" / "step-00000001.json").read_text())
+    assert [[name.split("/")[0] for name in row] for row in note["rows"]] == keys
+    assert note["state"]["batches"] == 0
+
+
+def test_too_many_in_a_row_end_the_run_with_all_saved(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned(monkeypatch, 2, 3, 4, 5)
+    with pytest.raises(CorpusError, match="3 steps in a row"):
+        train(small_run("nan_limit=3"), tmp_path, talk=silent)
+    monkeypatch.undo()
+    result = train(small_run("nan_limit=3"), tmp_path, talk=silent)
+    assert (result.step, result.skipped) == (6, 3)
+
+
+def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path) -> None:
+    train(small_run("steps=2"), tmp_path, talk=silent)
+    assert train(small_run("steps=4"), tmp_path, talk=silent).step == 4
+    assert train(small_run("steps=4"), tmp_path, talk=silent).last is None
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("pair", "error", "match"),
+    [
+        ("model.width=128", FormatError, "model.width 64 .now 128"),
+        ("model.audio_levels=8", FormatError, "audio_levels"),
+        ("optim.optimizer=muon", FormatError, "optim.optimizer"),
+        ("optim.ema_decay=0.9", FormatError, "optim.ema_decay"),
+        ("data.seed=5", SettingsError, "data.seed"),
+        ("data.rows=6", SettingsError, "data.rows"),
+    ],
+)
+def test_going_on_with_something_else_is_refused(
+    small_run: SmallRun, run_of_two: Path, tmp_path: Path, pair: str, error: type[Exception], match: str
+) -> None:
+    before = (run_of_two / "config.json").read_bytes()
+    with pytest.raises(error, match=match):
+        train(small_run("steps=4", pair), run_of_two, talk=silent)
+    assert (run_of_two / "config.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def run_of_two(beeps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from corpus.trainer.overrides import with_overrides
+    from corpus.trainer.presets import preset
+
+    pairs = ["data.length=72", "data.pictures=false", "steps=2", f"data.data={beeps}"]
+    run = tmp_path_factory.mktemp("run")
+    train(with_overrides(preset("tiny"), pairs), run, talk=silent)
+    return run
+
+
+def test_what_can_be_known_is_said_before_the_first_step(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="expert parallel"):
+        train(small_run("expert_parallel=2"), tmp_path, talk=silent)
+    with pytest.raises(SettingsError, match=r"data\.rows"):
+        train(small_run("accumulate=3"), tmp_path, talk=silent)
+    with pytest.raises(SettingsError, match="micro-turn"):
+        train(small_run("data.length=8"), tmp_path, talk=silent)
+    with pytest.raises(DatasetError, match="too few clips"):
+        train(small_run("data.rows=600"), tmp_path, talk=silent)
+    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+        train(small_run(f"data.data={tmp_path}"), tmp_path, talk=silent)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:
+    with loop._locked(tmp_path), pytest.raises(LockedError, match="another process"):
+        train(small_run(), tmp_path, talk=silent)
+
+
+def test_flags_of_the_process_are_given_back(small_run: SmallRun, tmp_path: Path) -> None:
+    random = torch.get_rng_state()
+    train(small_run("steps=1"), tmp_path, talk=silent)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.equal(torch.get_rng_state(), random)
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"checkpoint", "read-ahead"}

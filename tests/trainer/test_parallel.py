@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corpus.schemas.codec import to_json
+from corpus.schemas.errors import SettingsError
+from corpus.trainer.checkpoint import load_model
+from corpus.trainer.config import RunConfig
+from corpus.trainer.loop import train
+from corpus.trainer.parallel import check_mesh
+
+SmallRun = Callable[..., RunConfig]
+Start = Callable[..., list[subprocess.CompletedProcess[str]]]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "world", "match"),
+    [
+        (["expert_parallel=2"], 1, "do not divide 1 ranks"),
+        (["expert_parallel=2"], 3, "do not divide 3 ranks"),
+        (["expert_parallel=3"], 3, "4 experts cannot be shared by 3 ranks"),
+        (["expert_parallel=2", "data.rows=12", "model.width=64"], 12, "cannot be cut into 6"),
+        (["data.rows=3"], 2, "3 rows do not divide among 2 ranks"),
+        (["data.rows=4", "accumulate=4"], 2, "times 4 accumulation steps"),
+    ],
+)
+def test_what_does_not_fit_is_said(small_run: SmallRun, pairs: list[str], world: int, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        check_mesh(small_run(*pairs), world)
+
+
+def test_what_fits_is_taken(small_run: SmallRun) -> None:
+    for pairs, world in ((["expert_parallel=2"], 4), (["expert_parallel=4"], 4), (["accumulate=2"], 2)):
+        check_mesh(small_run(*pairs), world)
+
+
+RANK = """
+import sys, torch
+from pathlib import Path
+from corpus.schemas.codec import from_json
+from corpus.trainer.config import RunConfig
+from corpus.trainer.loop import train
+torch.set_num_threads(1)
+train(from_json(RunConfig, Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), talk=print)
+"""
+
+
+def started(start: Start, config: RunConfig, run: Path, world: int) -> str:
+    """Train with so many ranks; what the first one said."""
+    run.mkdir(exist_ok=True)
+    file = run / "asked.json"
+    file.write_text(to_json(config))
+    done = start("-c", RANK, str(file), str(run), world=world)
+    assert [process.returncode for process in done] == [0] * world, done[0].stderr[-3000:]
+    return done[0].stdout
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def assert_same_course(one: Path, other: Path, rel: float) -> None:
+    mine, theirs = lines(one), lines(other)
+    assert len(mine) == len(theirs)
+    for a, b in zip(mine, theirs, strict=True):
+        for name in ("step", "positions", "padding", "skipped"):
+            assert a[name] == b[name]
+        for name in ("loss", "text", "audio", "balance", "router_z"):
+            assert a[name] == pytest.approx(b[name], rel=rel), (a["step"], name)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=10 * rel)
+        assert a["expert_load"] == pytest.approx(b["expert_load"], rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "pairs", "rel"),
+    [
+        (2, [], 1e-6),
+        (2, ["accumulate=2"], 1e-6),
+        (2, ["optim.optimizer=muon"], 1e-5),
+        (2, ["expert_parallel=2"], 1e-5),
+        (4, ["expert_parallel=2"], 1e-5),
+        (4, ["expert_parallel=2", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
+    ],
+)
+def test_many_processes_are_one(
+    small_run: SmallRun, start_python: Start, tmp_path: Path, world: int, pairs: list[str], rel: float
+) -> None:
+    config = small_run("steps=4", *pairs)
+    alone = [pair for pair in pairs if not pair.startswith("expert_parallel")]
+    train(small_run("steps=4", *alone), tmp_path / "one", talk=print)
+    started(start_python, config, tmp_path / "many", world)
+    assert_same_course(tmp_path / "one", tmp_path / "many", rel)
+    mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("one", "many"))
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Start, tmp_path: Path) -> None:
+    """Two ranks, then one, then two with shared experts: the same batches and the same course."""
+    train(_until(small_run, 6), tmp_path / "one", talk=print)
+    run = tmp_path / "many"
+    saves = "save_every=2"
+    started(start_python, _until(small_run, 2, saves), run, 2)
+    train(_until(small_run, 4, saves), run, talk=print)
+    said = started(start_python, _until(small_run, 6, saves, "expert_parallel=2"), run, 2)
+    assert "going on from step 4" in said
+    assert_same_course(tmp_path / "one", run, 1e-6)
+    assert _chain(run) == _chain(tmp_path / "one")
+
+
+def _until(small_run: SmallRun, steps: int, *pairs: str) -> RunConfig:
+    """A run cut short whose learning rates do not hang on where it ends."""
+    return small_run(f"steps={steps}", "optim.schedule=constant", *pairs)
+
+
+def _chain(run: Path) -> Any:
+    latest = (run / "checkpoints" / "LATEST").read_text().strip()
+    return json.loads((run / "checkpoints" / latest / "meta.json").read_text())["loader"]["chain"]
+
+
+@pytest.mark.slow
+def test_half_precision_over_two_ranks(small_run: SmallRun, start_python: Start, tmp_path: Path) -> None:
+    train(small_run("steps=3"), tmp_path / "one", talk=print)
+    started(start_python, small_run("steps=3", "precision=bf16"), tmp_path / "many", 2)
+    both = zip(lines(tmp_path / "one"), lines(tmp_path / "many"), strict=True)
+    for a, b in both:
+        assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
+    assert all(
+        value.dtype == torch.float32 for value in load_model(tmp_path / "many")[0].state_dict().values()
+    )
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_saves_and_ends_all_ranks(
+    small_run: SmallRun, beeps: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    pairs = ["data.length=72", "data.pictures=false", "steps=100000", "log_every=1", "save_every=1000"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "--",
+    ]
+    command += [
+        "corpus.cli.main",
+        "train",
+        "--preset",
+        "tiny",
+        "--data",
+        str(beeps),
+        "--run",
+        str(run),
+        *pairs,
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (run / "log.jsonl").exists() or len(lines(run)) < 3:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "everything saved" in said
+    latest = (run / "checkpoints" / "LATEST").read_text().strip()
+    assert latest == f"step-{lines(run)[-1]['step']:08d}"
