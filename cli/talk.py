@@ -63,6 +63,10 @@ def talk(
     heard = user_of(user, speaker)
     model, _ = load_model(run, step=step, ema=ema, device=device)
     with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
         result = play(
             model,
             heard,
@@ -70,13 +74,13 @@ def talk(
             events=events,
             sampling=_sampling(sampled),
             seed=seed,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     if as_json:
         show.json_line(result)
         return
-    for path in result.files:
-        show.data(str(path))
+    for name in result.files:
+        show.data(name)
     show.talk(
         f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
         f"99 % within {result.p99_ms:.1f}, {result.late} late"

@@ -66,7 +66,7 @@ class TalkResult:
     late: int
     median_ms: float
     p99_ms: float
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 def user_of(named: str, speaker: str | None = None) -> User:
@@ -89,7 +89,7 @@ def user_of(named: str, speaker: str | None = None) -> User:
 
 def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     clips = open_clips(out)
-    if key not in clips:
+    if key not in clips.keys():  # noqa: SIM118 - a sequence of clips, not a mapping
         raise UsageError(f"no clip {key!r}", where=str(out), todo="corpus inspect lists them")
     clip = clips[key]
     head = clip.json
@@ -227,7 +227,7 @@ def talk(
         late=sum(late),
         median_ms=float(np.median(ms)),
         p99_ms=float(np.percentile(ms, 99)),
-        files=tuple(out / name for name in files),
+        files=tuple(str(out / name) for name in files),
     )
 
 
