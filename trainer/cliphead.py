@@ -81,11 +81,16 @@ def _in_order(
     return tuple(sorted(found, key=lambda item: item[1:4]))
 
 
-def _told(payload: str) -> Tokens:
-    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
+def event_text(payload: str) -> str:
+    """What an event tells in words: the string called `text` in its payload; "" where there is none."""
     plain = json.loads(payload)
     text = plain.get("text") if isinstance(plain, dict) else None
-    return event_tokens(text) if isinstance(text, str) and text else ()
+    return text if isinstance(text, str) else ""
+
+
+def _told(payload: str) -> Tokens:
+    text = event_text(payload)
+    return event_tokens(text) if text else ()
 
 
 def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:

@@ -25,12 +25,13 @@ import numpy.typing as npt
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, StorageError, UsageError
 from corpus.shards.read import open_clips
+from corpus.trainer.cliphead import event_text
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
 from corpus.trainer.text import event_tokens
 from corpus.trainer.timing import runs
-from corpus.trainer.views import event_text, mixed
+from corpus.trainer.views import mixed
 from corpus.trainer.vocoder import sound_of
 
 RATE = 16_000
@@ -105,9 +106,9 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     others = [channel for channel in range(len(sound)) if channel != head.speakers.index(speaker)]
     seen = {window: clip.picture(window) for window in range(head.windows)}
     told = [
-        (event.start_us // WINDOW_US - head.first_window, event_text(event))
+        (event.start_us // WINDOW_US - head.first_window, event_text(event.payload))
         for event in sorted(head.events, key=lambda event: (event.start_us, event.stop_us, event.id))
-        if event.speaker in (None, speaker) and event_text(event)
+        if event.speaker in (None, speaker) and event_text(event.payload)
     ]
     return User(
         samples=_whole(mixed(sound[others])),
