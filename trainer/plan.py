@@ -288,7 +288,7 @@ def _activations(model: ModelConfig, length: int, mesh: Mesh) -> float:
 def _notes(mesh: Mesh, gpu: Gpu) -> tuple[str, ...]:
     notes = [
         f"MFU is assumed, not measured; {TEXT_SHARE:.0%} of positions predict text, {AUDIO_SHARE:.0%} sound",
-        "expert gradients and activations in bf16, minimal caching, no checkpointing; a micro-batch is one row",
+        "expert gradients and activations in bf16, minimal caching; a micro-batch is one row",
     ]
     if mesh.stages > 1:
         notes.append("pipeline stages are calculated only: corpus train runs without them")

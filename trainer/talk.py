@@ -25,12 +25,13 @@ import numpy.typing as npt
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, StorageError, UsageError
 from corpus.shards.read import open_clips
+from corpus.trainer.cliphead import read_head
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
-from corpus.trainer.text import event_tokens
+from corpus.trainer.text import decode, event_tokens
 from corpus.trainer.timing import runs
-from corpus.trainer.views import event_text, mixed
+from corpus.trainer.views import mixed
 from corpus.trainer.vocoder import sound_of
 
 RATE = 16_000
@@ -66,7 +67,7 @@ class TalkResult:
     late: int
     median_ms: float
     p99_ms: float
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 def user_of(named: str, speaker: str | None = None) -> User:
@@ -89,7 +90,7 @@ def user_of(named: str, speaker: str | None = None) -> User:
 
 def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     clips = open_clips(out)
-    if key not in clips:
+    if key not in clips.keys():  # noqa: SIM118 - a sequence of clips, not a mapping
         raise UsageError(f"no clip {key!r}", where=str(out), todo="corpus inspect lists them")
     clip = clips[key]
     head = clip.json
@@ -104,10 +105,9 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     sound = clip.audio()
     others = [channel for channel in range(len(sound)) if channel != head.speakers.index(speaker)]
     seen = {window: clip.picture(window) for window in range(head.windows)}
+    notes = read_head(clip)
     told = [
-        (event.start_us // WINDOW_US - head.first_window, event_text(event))
-        for event in sorted(head.events, key=lambda event: (event.start_us, event.stop_us, event.id))
-        if event.speaker in (None, speaker) and event_text(event)
+        (notes.window(at), decode(tokens)) for who, at, _, _, tokens in notes.events if who in (None, speaker)
     ]
     return User(
         samples=_whole(mixed(sound[others])),
@@ -227,7 +227,7 @@ def talk(
         late=sum(late),
         median_ms=float(np.median(ms)),
         p99_ms=float(np.percentile(ms, 99)),
-        files=tuple(out / name for name in files),
+        files=tuple(str(out / name) for name in files),
     )
 
 

@@ -76,7 +76,8 @@ def _hann(samples: int) -> torch.Tensor:
 def _analyse(sound_S: torch.Tensor, shape: MelShape) -> torch.Tensor:
     """(F, K) complex spectra of all whole frames."""
     frames = sound_S.unfold(0, shape.window_samples, shape.hop_samples) * _hann(shape.window_samples)
-    return torch.fft.rfft(frames, shape.fft_samples)
+    spectrum_FK: torch.Tensor = torch.fft.rfft(frames, shape.fft_samples)
+    return spectrum_FK
 
 
 def _synthesise(spectrum_FK: torch.Tensor, shape: MelShape) -> torch.Tensor:

@@ -1,0 +1,72 @@
+"""The commands, from a run to sound, tables and plans."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from corpus.cli.main import app
+from corpus.trainer.talk import wave_bytes
+
+
+@pytest.fixture(scope="module")
+def run(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of one step, and its dataset."""
+    from corpus.trainer.loop import train
+    from corpus.trainer.overrides import with_overrides
+    from corpus.trainer.presets import preset
+
+    folder = tmp_path_factory.mktemp("cli")
+    data = rules.write(folder, "beep", {"train": 8, "validation": 2}, windows=30).path
+    config = with_overrides(
+        preset("tiny"),
+        [f"data.data={data}", "data.pictures=false", "model.picture_rows=0", "steps=1", "device=cpu"],
+    )
+    train(config, folder / "run", talk=lambda _: None)
+    return folder / "run", data
+
+
+def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = np.random.default_rng(0).integers(-900, 900, (6400, 1)).astype(np.int16)
+    (tmp_path / "user.wav").write_bytes(wave_bytes(user))
+    common = ["talk", "--run", str(run[0]), "--user", str(tmp_path / "user.wav"), "--out"]
+    app([*common, str(tmp_path / "out"), "--event", "0.2:tool: x"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    names = [Path(line).name for line in out.splitlines()]
+    assert names == ["talk.wav", "transcript.jsonl", "timing.csv"]
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    assert "2 windows" in err
+    app([*common, str(tmp_path / "again"), "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["windows"] == 2
+
+
+def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["eval", "--run", str(run[0]), "--data", str(run[1])]
+    app([*common, "--json", "--free", "1"], standalone_mode=False)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/1", 2, 1)
+    app([*common, "--free", "0", "--documents", "1", "--bench", str(tmp_path / "fdb")], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "human (told)" in out and "control" in out
+    # This corpus has no cues.
+    assert "0 samples" in err
+
+
+def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "plan", "--preset", "tml-276b-a12b", "--gpus", "256", "--gpu", "h100"]
+    app(command, standalone_mode=False)
+    assert "8 stages x 8 expert ranks x 4 copies" in capsys.readouterr().out
+    app([*command, "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["counts"]["total"] > 276e9
+
+
+def test_help_does_not_load_torch() -> None:
+    code = "import sys, corpus.cli.main; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

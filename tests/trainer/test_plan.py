@@ -1,0 +1,82 @@
+"""Trainings by calculation: the counts are the model's, impossible meshes are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from corpus.schemas.errors import UsageError
+from corpus.trainer.plan import Mesh, count, lines, plan, refusal
+from corpus.trainer.presets import MODELS, preset
+
+LARGEST = "tml-276b-a12b"
+
+
+def test_counts() -> None:
+    """276 B and 12 B are the article's. An expert is 3 x 4096 x 1280; 54 layers have 320."""
+    counts = count(MODELS[LARGEST])
+    assert counts.experts == 3 * 4096 * 1280 * 320 * 54
+    assert counts.total == pytest.approx(276.1e9, rel=1e-3)
+    assert counts.active == pytest.approx(11.98e9, rel=1e-3)
+    assert counts.dense == counts.total - counts.experts
+
+
+def test_the_largest_on_256() -> None:
+    """Worked by hand from the counts: see the comments."""
+    made = plan(LARGEST, 256, "h100")
+    assert made.mesh == Mesh(gpus=256, stages=8, expert_ranks=8)
+    assert made.mesh.copies == 4 and made.micro_batches == 64
+    experts = 271.79e9 / 64
+    # 2 bytes of weights and 2 of gradients, 8 of Muon's fp32 parameters and momentum over 4 copies.
+    assert made.memory.optimizer == pytest.approx(8 * experts / 4, rel=0.05)
+    assert made.memory.gradients == pytest.approx(2 * experts, rel=0.05)
+    assert made.bubble == 7 / 71
+    # 65.9 linear and 11.3 attention at 8 k, and the heads at their shares.
+    assert made.flops_per_position == pytest.approx(79.5e9, rel=0.01)
+    rate = 256 * 989.5e12 * 0.28 * (64 / 71) / made.flops_per_position
+    assert made.positions_per_s == pytest.approx(rate)
+    assert made.days == pytest.approx(100_000 * 2048 * 8192 / rate / 86_400)
+    # 8192 positions to 10 experts each of 4096 bf16 values, 7 of 8 elsewhere, at 350 GB/s.
+    assert made.exchange_s == pytest.approx(8192 * 10 * 4096 * 2 * 7 / 8 / 350e9)
+    assert made.memory.total <= made.memory_limit
+    assert any("without them" in note for note in made.notes)
+    table = dict(lines(made))
+    assert table["parameters"] == "276.10 B in all, 11.98 B active a position"
+
+
+def test_base_on_one() -> None:
+    made = plan("base", 1, "h100", mfu=0.45)
+    assert made.mesh == Mesh(gpus=1, stages=1, expert_ranks=1) and made.bubble == 0
+    # The calculation in the documents: 84.6 k positions/s at 45 %.
+    assert made.positions_per_s == pytest.approx(84.6e3, rel=0.01)
+    assert made.memory.optimizer == 12 * made.counts.total
+    assert plan("base", 1, "h100", positions=1e9).steps == pytest.approx(1e9 / (32 * 4096))
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"name": LARGEST, "gpus": 256, "stages": 5, "expert_ranks": 8}, "do not divide 256 GPUs"),
+        ({"name": LARGEST, "gpus": 256, "stages": 16, "expert_ranks": 8}, "do not divide 56 layers"),
+        ({"name": LARGEST, "gpus": 384, "stages": 8, "expert_ranks": 48}, "do not divide 320 experts"),
+        ({"name": LARGEST, "gpus": 24, "stages": 8, "expert_ranks": 1}, "do not divide among 3 data ranks"),
+        ({"name": LARGEST, "gpus": 8}, "GB a GPU needed"),
+        ({"name": LARGEST, "gpus": 17}, "cannot be divided"),
+        ({"name": LARGEST, "gpus": 256, "gpu": "abacus"}, "no GPU"),
+        ({"name": LARGEST, "gpus": 0}, "0 GPUs"),
+        ({"name": "base", "gpus": 1, "mfu": 1.5}, "an MFU of 1.5"),
+        ({"name": "nothing", "gpus": 1}, "no preset"),
+    ],
+)
+def test_impossible_ones_are_refused(asked: dict[str, object], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        plan(**{"gpu": "h100", **asked})
+
+
+def test_every_preset_has_a_plan() -> None:
+    for name in MODELS:
+        made = plan(name, 256 if name == LARGEST else 1, "h200")
+        assert made.preset == name and made.step_s > 0
+        assert refusal(preset(name), made.mesh) is None
+        assert dataclasses.asdict(made)["schema"] == "corpus.plan/1"
