@@ -11,7 +11,9 @@ from tqdm import tqdm
 from corpus.cli import show
 
 if TYPE_CHECKING:
+    from corpus.trainer.config import RunConfig
     from corpus.trainer.evaluate import EvalReport
+    from corpus.trainer.model import InteractionModel
     from corpus.trainer.sampling import Sampling
 
 Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
@@ -22,6 +24,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same a
 Sampled = Annotated[
     bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
 ]
+SMALL_WIDTH = 256
+"""Up to so wide, handing work to a second thread takes longer than doing it."""
 Json = Annotated[bool, typer.Option("--json", help="Everything, as one object.")]
 
 
@@ -55,13 +59,12 @@ def talk(
 
       corpus talk --run run --user question.wav --event 12.4:"tool: 21 degrees" --out answer
     """
-    from corpus.trainer.checkpoint import load_model
     from corpus.trainer.talk import parse_event, user_of
     from corpus.trainer.talk import talk as play
 
     events = [parse_event(text) for text in event or []]
     heard = user_of(user, speaker)
-    model, _ = load_model(run, step=step, ema=ema, device=device)
+    model, _ = _loaded(run, step, ema, device)
     with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -85,6 +88,17 @@ def talk(
         f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
         f"99 % within {result.p99_ms:.1f}, {result.late} late"
     )
+
+
+def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
+    import torch
+
+    from corpus.trainer.checkpoint import load_model
+
+    model, config = load_model(run, step=step, ema=ema, device=device)
+    if device == "cpu" and config.model.width <= SMALL_WIDTH:
+        torch.set_num_threads(1)
+    return model, config
 
 
 def _sampling(sampled: bool) -> Sampling:
@@ -124,10 +138,9 @@ def eval_(
 
       corpus eval --run run --data dataset --bench fdb
     """
-    from corpus.trainer.checkpoint import load_model
     from corpus.trainer.evaluate import evaluate
 
-    model, config = load_model(run, step=step, ema=ema, device=device)
+    model, config = _loaded(run, step, ema, device)
     sampling = _sampling(sampled)
     with tqdm(unit="document", disable=None, leave=False) as bar:
 

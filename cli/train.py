@@ -79,7 +79,7 @@ def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) 
     from corpus.trainer.presets import preset as named
 
     base = named(preset) if preset is not None else read_run(run).config
-    changed = with_overrides(base, [*([f"data.data={data}"] if data is not None else []), *pairs])
+    changed = with_overrides(base, [*([f"data.data={data.absolute()}"] if data is not None else []), *pairs])
     if not changed.data.data:
         raise UsageError("no dataset named", todo="give --data OUT")
     return changed

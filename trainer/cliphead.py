@@ -81,16 +81,11 @@ def _in_order(
     return tuple(sorted(found, key=lambda item: item[1:4]))
 
 
-def event_text(payload: str) -> str:
-    """What an event tells in words: the string called `text` in its payload; "" where there is none."""
+def _told(payload: str) -> Tokens:
+    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
     plain = json.loads(payload)
     text = plain.get("text") if isinstance(plain, dict) else None
-    return text if isinstance(text, str) else ""
-
-
-def _told(payload: str) -> Tokens:
-    text = event_text(payload)
-    return event_tokens(text) if text else ()
+    return event_tokens(text) if isinstance(text, str) and text else ()
 
 
 def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:

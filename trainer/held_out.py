@@ -144,7 +144,7 @@ def _entropy(counts: npt.NDArray[np.float64]) -> float:
     """Mean over rows of the entropy of each, in nats."""
     share = counts / counts.sum(1, keepdims=True)
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    return float(-(share * logs).sum(1).mean())
+    return float(np.abs((share * logs).sum(1)).mean())
 
 
 def _labels(head: ClipHead, start: int, stop: int, delay: int) -> dict[str, Flags]:

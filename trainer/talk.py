@@ -25,11 +25,11 @@ import numpy.typing as npt
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, StorageError, UsageError
 from corpus.shards.read import open_clips
-from corpus.trainer.cliphead import event_text
+from corpus.trainer.cliphead import read_head
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
-from corpus.trainer.text import event_tokens
+from corpus.trainer.text import decode, event_tokens
 from corpus.trainer.timing import runs
 from corpus.trainer.views import mixed
 from corpus.trainer.vocoder import sound_of
@@ -105,10 +105,9 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     sound = clip.audio()
     others = [channel for channel in range(len(sound)) if channel != head.speakers.index(speaker)]
     seen = {window: clip.picture(window) for window in range(head.windows)}
+    notes = read_head(clip)
     told = [
-        (event.start_us // WINDOW_US - head.first_window, event_text(event.payload))
-        for event in sorted(head.events, key=lambda event: (event.start_us, event.stop_us, event.id))
-        if event.speaker in (None, speaker) and event_text(event.payload)
+        (notes.window(at), decode(tokens)) for who, at, _, _, tokens in notes.events if who in (None, speaker)
     ]
     return User(
         samples=_whole(mixed(sound[others])),
