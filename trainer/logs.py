@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -199,7 +200,8 @@ class Log:
 
     def close(self) -> None:
         self._bar.close()
-        self._file.close()
+        with contextlib.suppress(OSError):  # said when it was written
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -117,11 +117,17 @@ class _Run:
         self.saver = Saver(run, config.keep, first=ranks.first, group=ranks.files, talk=talk)
         self.log: Log | None = None
         if ranks.first:
-            dataset = self.loader.state.dataset
-            write_run(run, RunFile(dataset=dataset, torch=torch.__version__, config=config))
-            self.log = Log(run, config.steps, self.step, talk)
+            self.log = self._open_log()
         self.meter = Meter(config.loss)
         self.last: LogLine | None = None
+
+    def _open_log(self) -> Log:
+        file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
+        try:
+            write_run(self.run, file)
+            return Log(self.run, self.config.steps, self.step, self.talk)
+        except OSError as error:
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
 
     def close(self) -> None:
         self.saver.wait()
@@ -228,9 +234,12 @@ class _Run:
         folder = self.run / "nan"
         if self.ranks.first:
             note = {"step": self.step, "rows": self.loader.names(before), "state": before}
-            folder.mkdir(exist_ok=True)
-            write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             self.talk(f"step {self.step}: the gradient is no number, nothing learnt; see {folder}")
+            try:
+                folder.mkdir(exist_ok=True)
+                write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
+            except OSError as error:
+                self.talk(f"its rows could not be written down: {error.strerror}")
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(

@@ -296,6 +296,38 @@ def test_what_can_be_known_is_said_before_the_first_step(
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_half_precision_goes_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        train(small_run("steps=3", f"precision={precision}"), tmp_path / precision, talk=silent)
+    for one, other in zip(losses(tmp_path / "fp32"), losses(tmp_path / "bf16"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=2e-2) and one[1] != other[1]
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
+
+
+@pytest.mark.slow
+def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        pairs = ("steps=3", "precision=bf16", f"compile={compiled}")
+        train(small_run(*pairs), tmp_path / name, talk=silent)
+    for one, other in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pairs", [("precision=fp32",), ("precision=bf16", "compile=true")])
+def test_on_a_gpu_two_halves_are_the_whole(
+    small_run: SmallRun, tmp_path: Path, pairs: tuple[str, ...]
+) -> None:
+    more = (*pairs, "data.length=256", "save_every=3", "optim.ema_decay=0.9")
+    train(small_run(*more), tmp_path / "whole", talk=silent)
+    with pytest.raises(ZeroDivisionError):
+        train(small_run(*more), tmp_path / "half", talk=silent, flops=_fail_at(3))
+    train(small_run(*more), tmp_path / "half", talk=silent)
+    for one, other in zip(losses(tmp_path / "whole"), losses(tmp_path / "half"), strict=True):
+        assert one[1] == pytest.approx(other[1], rel=1e-6 if "precision=fp32" in pairs else 1e-3)
+
+
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:
     with loop._locked(tmp_path), pytest.raises(LockedError, match="another process"):
         train(small_run(), tmp_path, talk=silent)
