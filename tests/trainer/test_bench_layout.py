@@ -45,6 +45,7 @@ def written(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tupl
     ]
     folder = tmp_path_factory.mktemp("bench")
     data = rules.store(folder, [draft], windows_per_clip=50)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     config = preset("tiny")
     model = dataclasses.replace(MODELS["tiny"], picture_rows=0)

@@ -37,6 +37,7 @@ def config_of(path: Path, *, length: int = 700, split: str = "validation") -> Ru
 
 @pytest.fixture(scope="module")
 def model() -> InteractionModel:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     return InteractionModel(MODEL).double().eval()
 

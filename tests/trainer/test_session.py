@@ -396,3 +396,14 @@ def test_text_sampling() -> None:
     assert drawn(text_top_p=0.85) == pytest.approx({letters[0]: 2 / 3, letters[1]: 1 / 3}, abs=0.05)
     assert drawn(text_min_p=0.4) == pytest.approx({letters[0]: 2 / 3, letters[1]: 1 / 3}, abs=0.05)
     assert drawn(text_temperature=0.0) == {letters[0]: 1.0}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_says_what_it_says_on_a_cpu() -> None:
+    turns, frames = turns_of(16)
+    expected = run(Session(model_of(), sampling=SAMPLED), turns, frames, 0, 16)
+    ours = run(Session(model_of().cuda(), sampling=SAMPLED), turns, frames, 0, 16)
+    for one, other in zip(ours, expected, strict=True):
+        assert [one[i] for i in (0, 1, 3, 4, 5)] == [other[i] for i in (0, 1, 3, 4, 5)]
+        assert one[2] == pytest.approx(other[2], abs=1e-9)

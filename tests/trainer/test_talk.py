@@ -25,6 +25,7 @@ SAMPLED = Sampling(control="sampled")
 
 @pytest.fixture(scope="module")
 def model() -> InteractionModel:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     return InteractionModel(dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)).eval()
 
