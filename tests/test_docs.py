@@ -13,7 +13,9 @@ from types import ModuleType
 
 import pytest
 
-DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md")
+from corpus.shards.read import open_clips
+
+DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md")
 ELSEWHERE = ("models pull", "doctor", "--num-workers 8")
 """Not run here: what fetches, what judges the machine, what starts eight processes on two cores."""
 
@@ -35,12 +37,15 @@ def place(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     (folder / "talks").mkdir()
     video = media.Video(width=320, height=200, rate=Fraction(10))
-    for name in ("talk", "talks/one", "talks/two"):
-        start = 0.4 + 0.1 * len(name)
-        sound = media.Audio(track=media.sound(48_000, 3.0, chirps_us=[round(start * 1e6)]))
-        media.write_media(folder / f"{name}.mp4", duration_s=3.0, audio=[sound], video=video)
+    for number, name in enumerate(("talk", "talks/one", "talks/two", "talks/three")):
+        start = 0.4 + 0.1 * number
+        sound = media.Audio(track=media.sound(48_000, 8.0, chirps_us=[round(start * 1e6)]))
+        media.write_media(folder / f"{name}.mp4", duration_s=8.0, audio=[sound], video=video)
         line = f"{Path(name).name} 1 Ann {start:.1f} 1.9 <o> hello there\n"
         (folder / f"{name}.stm").write_text(line)
+    media.write_media(
+        folder / "talk.wav", duration_s=2.0, audio=[media.Audio(codec="pcm_s16le", rate_hz=16_000)]
+    )
     (folder / "list.jsonl").write_text(json.dumps({"uri": "talk.mp4", "licence": "CC0-1.0"}))
     return folder
 
@@ -51,6 +56,8 @@ def test_commands_run_as_they_stand(document: str, repository: Path, place: Path
     assert told, f"{document} shows no command"
     build = "corpus build talks/ --out dataset"
     for command in [build, *(c for c in told if not any(part in c for part in ELSEWHERE))]:
+        if ":KEY" in command:
+            command = command.replace("KEY", open_clips(place / "dataset")[0].json.key)
         arguments = shlex.split(command)[1:]
         if arguments[0] == "init":
             (place / "corpus.toml").unlink(missing_ok=True)
