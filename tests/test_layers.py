@@ -83,3 +83,35 @@ def test_wheel_holds_exactly_the_packages_found(repository: Path, tmp_path: Path
         for path in (repository / folder).rglob("*.py")
     }
     assert held == expected
+
+
+ABSENT = (
+    "av",
+    "duckdb",
+    "pyannote",
+    "faster_whisper",
+    "webdataset",
+    "fsspec",
+    "torchaudio",
+    "PIL",
+    "pydantic",
+)
+TRAINER_ALONE = """
+import importlib, pkgutil, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import corpus.trainer, corpus.cli.main
+for module in pkgutil.iter_modules(corpus.trainer.__path__):
+    importlib.import_module("corpus.trainer." + module.name)
+print(len(sys.modules))
+"""
+
+
+def test_the_trainer_imports_where_little_is_installed() -> None:
+    """A machine that trains has torch, numpy, pyarrow, safetensors, tqdm and typer."""
+    code = TRAINER_ALONE.format(absent=ABSENT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
