@@ -1,6 +1,8 @@
 """Layers all parts share: a norm, a linear map, a gated feed-forward.
 
-Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used.
+Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used, and cast
+again in backward. Backward is written by hand where autograd would keep casts or what a pointwise pass makes
+again.
 """
 
 from __future__ import annotations
@@ -19,8 +21,31 @@ def wide(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return F.linear(x, weight.to(x.dtype))
+class _Linear(torch.autograd.Function):
+    """Keeps x and the weight as they are given, not as they are cast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x.to(dtype), weight.to(dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        d_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return d_x, outer(grad, x).to(weight.dtype), None
+
+
+def outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Gradient of the weight of a linear map from x, in the gradient's type."""
+    return grad.flatten(0, -2).T @ x.to(grad.dtype).flatten(0, -2)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """x @ weight.T, computed in `dtype` or else in that of x."""
+    y: torch.Tensor = _Linear.apply(x, weight, dtype or x.dtype)  # type: ignore[no-untyped-call]
+    return y
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -48,6 +73,27 @@ class Table(nn.Module):
         return self.values[index.long()]
 
 
+class _Norm(torch.autograd.Function):
+    """Keeps x and one scale a vector, nothing in fp32 of the size of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        x32 = wide(x)
+        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight, scale)
+        return (x32 * scale * weight.to(x32.dtype)).to(x.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, weight, scale = ctx.saved_tensors
+        grad32, unit = wide(grad), wide(x) * scale
+        d_unit = grad32 * weight.to(scale.dtype)
+        d_x = scale * (d_unit - unit * (d_unit * unit).mean(-1, keepdim=True))
+        d_weight = (grad32 * unit).flatten(0, -2).sum(0)
+        return d_x.to(x.dtype), d_weight.to(weight.dtype), None
+
+
 class Norm(nn.Module):
     """Root mean square norm, summed in fp32 or wider."""
 
@@ -57,9 +103,38 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x32 = wide(x)
-        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
-        return (x32 * scale * self.weight.to(x32.dtype)).to(x.dtype)
+        y: torch.Tensor = _Norm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        return y
+
+
+def swiglu(both: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up of gate and up side by side."""
+    gate, up = both.chunk(2, -1)
+    return F.silu(gate) * up
+
+
+def swiglu_backward(grad: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+    gate, up = both.chunk(2, -1)
+    d_gate = torch.ops.aten.silu_backward(grad * up, gate)
+    return torch.cat((d_gate, grad * F.silu(gate)), -1)
+
+
+class _Gated(torch.autograd.Function):
+    """Keeps x and gate and up before the activation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        both = F.linear(x, gate_up.to(x.dtype))
+        ctx.save_for_backward(x, gate_up, down, both)
+        return F.linear(swiglu(both), down.to(x.dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, gate_up, down, both = ctx.saved_tensors
+        d_down = outer(grad, swiglu(both)).to(down.dtype)
+        d_both = swiglu_backward(grad @ down.to(grad.dtype), both)
+        return d_both @ gate_up.to(grad.dtype), outer(d_both, x).to(gate_up.dtype), d_down
 
 
 class Gated(nn.Module):
@@ -71,5 +146,5 @@ class Gated(nn.Module):
         self.down = parameter(width, inner)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate, up = linear(x, self.gate_up).chunk(2, -1)
-        return linear(F.silu(gate) * up, self.down)
+        y: torch.Tensor = _Gated.apply(x, self.gate_up, self.down)  # type: ignore[no-untyped-call]
+        return y

@@ -10,19 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.experts import FEW_TOKENS, Experts
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.moe import (
-    FEW_TOKENS,
-    Experts,
-    MixtureOfExperts,
-    Order,
-    Router,
-    Routes,
-    permute,
-    router_stats,
-    sort_by_expert,
-    unpermute,
-)
+from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.permute import Order, permute, sort_by_expert, unpermute
+from corpus.trainer.router import Router, Routes, router_stats
 
 PATTERNS = ["even", "some empty", "all to the first", "all to the last", "one token", "padding"]
 
