@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.layers import Norm, linear, parameter
+from corpus.trainer.layers import Norm, linear, parameter, recomputed
 from corpus.trainer.rope import rotate, turns
 
 if TYPE_CHECKING:
@@ -174,8 +174,12 @@ def _attend_folded(
 class Attention(nn.Module):
     """Norm, projections, norms of queries and keys, rotation, attention, projection."""
 
+    PARTS = ("mix",)
+    """What is compiled where the whole cannot be, because it is computed again in backward."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.recompute = False
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.rope_theta = config.rope_theta
         self.norm = Norm(config.width, config.norm_eps)
@@ -193,6 +197,18 @@ class Attention(nn.Module):
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         """What attention adds to x. With a `store` the keys are those it holds, and B is 1."""
+        if self.recompute and store is None:
+            added: torch.Tensor = recomputed(self.mix, x_BLD, place_3BL, mask)
+            return added
+        return self.mix(x_BLD, place_3BL, mask, store)
+
+    def mix(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
+        store: KeyStore | None = None,
+    ) -> torch.Tensor:
         normed = self.norm(x_BLD)
         turned = turns(place_3BL, self.head_dim, self.rope_theta)
         query = linear(normed, self.query).view(*x_BLD.shape[:2], self.heads, self.head_dim)

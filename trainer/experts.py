@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.layers import linear, parameter, swiglu
+from corpus.trainer.layers import linear, parameter, recomputed, swiglu
 from corpus.trainer.packed import apply_experts
 from corpus.trainer.permute import Order, counts, permute, sort_by_expert, unpermute
 from corpus.trainer.router import Routes
@@ -34,6 +34,8 @@ class Experts(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.recompute = False
+        """Under expert parallelism: received rows are kept and computed on again, nothing is sent again."""
         self.count = config.experts
         self.gate_up = parameter(config.experts, 2 * config.expert_width, config.width)
         self.down = parameter(config.experts, config.width, config.expert_width)
@@ -112,7 +114,10 @@ class Experts(nn.Module):
         sent = sum(out_sizes)
         rows = _all_to_all(rows_ND[:sent], in_sizes, out_sizes, self.group)
         weights = _all_to_all(weight_N1[:sent], in_sizes, out_sizes, self.group)
-        answers = self._apply_received(rows, weights, received_E)
+        received = (rows, weights, received_E)
+        answers = (
+            recomputed(self._apply_received, *received) if self.recompute else self._apply_received(*received)
+        )
         mine = _all_to_all(answers, out_sizes, in_sizes, self.group)
         y_ND = torch.cat((mine, mine.new_zeros(len(rows_ND) - sent, mine.shape[1])))
         return unpermute(y_ND, order_N, inverse_N, k)

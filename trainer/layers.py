@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
@@ -46,6 +48,11 @@ def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = No
     """x @ weight.T, computed in `dtype` or else in that of x."""
     y: torch.Tensor = _Linear.apply(x, weight, dtype or x.dtype)  # type: ignore[no-untyped-call]
     return y
+
+
+def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Call it now and once more in backward: only its inputs are kept. It must draw no random numbers."""
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def parameter(*shape: int) -> nn.Parameter:

@@ -26,6 +26,7 @@ from torch import nn
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense_mask
 from corpus.trainer.cache import KvCache
+from corpus.trainer.compile import backend, compile_methods
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
@@ -126,6 +127,7 @@ class InteractionModel(nn.Module):
         self.config = config
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
+        self.recompute = False
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -276,8 +278,26 @@ class InteractionModel(nn.Module):
         """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32."""
         if self._dtype != torch.bfloat16:
             raise SettingsError("compile needs bf16", where="run", todo="set precision to bf16")
+        if self.recompute:
+            for unit in self._units():
+                compile_methods(unit, unit.PARTS)
+            return
         for block in self.blocks:
-            block.compile(fullgraph=True, dynamic=False)
+            block.compile(backend=backend, fullgraph=True, dynamic=False)
+
+    def recompute_blocks(self) -> None:
+        """Attention and feed-forward of every block are computed again in backward; routers are not.
+
+        To be told before anything is compiled: what is computed again is compiled in parts.
+        """
+        self.recompute = True
+        for module in self.modules():
+            if isinstance(module, (Attention, Dense, MixtureOfExperts, Experts)):
+                module.recompute = True
+
+    def _units(self) -> list[Attention | Dense | MixtureOfExperts]:
+        kinds = (Attention, Dense, MixtureOfExperts)
+        return [module for module in self.modules() if isinstance(module, kinds)]
 
     def share_experts(self, mesh: DeviceMesh) -> None:
         """Expert parallelism over a 1-D mesh: every rank keeps its part of the experts."""

@@ -12,15 +12,19 @@ from torch import nn
 
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.experts import Experts
-from corpus.trainer.layers import Gated, Norm
-from corpus.trainer.router import Router, RouterStats, router_stats
+from corpus.trainer.layers import Gated, Norm, recomputed
+from corpus.trainer.router import Router, RouterStats, Routes, router_stats
 
 
 class MixtureOfExperts(nn.Module):
     """Norm, routed experts, and the expert every position visits."""
 
+    PARTS = ("route", "answer")
+    """What is compiled where the whole cannot be, because `answer` is computed again in backward."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.recompute = False
         self.norm = Norm(config.width, config.norm_eps)
         self.router = Router(config)
         self.experts = Experts(config)
@@ -29,26 +33,43 @@ class MixtureOfExperts(nn.Module):
     def forward(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
     ) -> tuple[torch.Tensor, RouterStats | None]:
-        normed = self.norm(x_BLD)
-        x_TD = normed.flatten(0, 1)
+        normed_TD, routes, stats = self.route(x_BLD, valid_BL, with_stats)
         valid_T = valid_BL.reshape(-1)
-        routes = self.router(x_TD, valid_T)
-        y_TD = self.experts(x_TD, routes, valid_T)
-        if self.shared is not None:
-            y_TD = y_TD + self.shared(x_TD)
-        stats = router_stats(routes, valid_BL) if with_stats else None
+        if self.recompute and self.experts.group is None:
+            y_TD = recomputed(self.answer, normed_TD, routes, valid_T)
+        else:
+            y_TD = self.answer(normed_TD, routes, valid_T)
         return y_TD.view_as(x_BLD), stats
+
+    def route(
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool
+    ) -> tuple[torch.Tensor, Routes, RouterStats | None]:
+        """Never computed again: where two experts are nearly equal, another choice could come out."""
+        normed_TD = self.norm(x_BLD).flatten(0, 1)
+        routes = self.router(normed_TD, valid_BL.reshape(-1))
+        return normed_TD, routes, router_stats(routes, valid_BL) if with_stats else None
+
+    def answer(self, normed_TD: torch.Tensor, routes: Routes, valid_T: torch.Tensor) -> torch.Tensor:
+        y_TD: torch.Tensor = self.experts(normed_TD, routes, valid_T)
+        return y_TD if self.shared is None else y_TD + self.shared(normed_TD)
 
 
 class Dense(nn.Module):
     """Norm and one feed-forward for all, with no router to speak of."""
 
+    PARTS = ("answer",)
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.recompute = False
         self.norm = Norm(config.width, config.norm_eps)
         self.gated = Gated(config.width, config.dense_width)
 
     def forward(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
     ) -> tuple[torch.Tensor, None]:
-        return self.gated(self.norm(x_BLD)), None
+        return recomputed(self.answer, x_BLD) if self.recompute else self.answer(x_BLD), None
+
+    def answer(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        y_BLD: torch.Tensor = self.gated(self.norm(x_BLD))
+        return y_BLD

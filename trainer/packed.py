@@ -66,18 +66,19 @@ class _Apply(torch.autograd.Function):
         weight_N1 = weight_TK.reshape(-1, 1)[order_N]
         plain_NF = swiglu(both_N2F)
         d_y_ND = gather_rows(grad_TD, order_N, k)
+        d_down = grouped_outer(d_y_ND, (plain_NF * weight_N1).to(x_TD.dtype), end_E).to(down.dtype)
         d_hidden_NF = grouped(d_y_ND, down, end_E)
-        d_down = grouped_outer(d_y_ND, (plain_NF * weight_N1).to(x_TD.dtype), end_E)
+        del d_y_ND  # as large as all that is kept
         d_weight_N = (wide(d_hidden_NF) * plain_NF).sum(-1).to(weight_TK.dtype)
-        d_plain_NF = (d_hidden_NF * weight_N1).to(x_TD.dtype)
-        d_both_N2F = swiglu_backward(d_plain_NF, both_N2F)
-        d_gate_up = grouped_outer(d_both_N2F, gather_rows(x_TD, order_N, k), end_E)
+        d_both_N2F = swiglu_backward((d_hidden_NF * weight_N1).to(x_TD.dtype), both_N2F)
+        del d_hidden_NF, plain_NF
+        d_gate_up = grouped_outer(d_both_N2F, gather_rows(x_TD, order_N, k), end_E).to(gate_up.dtype)
         d_x_TD = sum_rows(grouped(d_both_N2F, gate_up, end_E), inverse_N, k)
         return (
             d_x_TD,
             d_weight_N[inverse_N].view_as(weight_TK),
-            d_gate_up.to(gate_up.dtype),
-            d_down.to(down.dtype),
+            d_gate_up,
+            d_down,
             None,
             None,
             None,

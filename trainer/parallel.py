@@ -22,6 +22,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Shard
 
 from corpus.schemas.errors import SettingsError, UsageError
+from corpus.trainer.compile import compile_methods
 from corpus.trainer.config import RunConfig
 from corpus.trainer.model import Block, InteractionModel, LossSums
 from corpus.trainer.moe import MixtureOfExperts
@@ -124,6 +125,8 @@ def place(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     """Move a model to its device, cut it over the ranks, and compile its blocks if asked."""
     if config.precision == "bf16":
         model.compute = torch.bfloat16
+    if config.recompute == "blocks":
+        model.recompute_blocks()
     if ranks.mesh is None:
         model.to(ranks.device)
         if config.compile:
@@ -144,8 +147,7 @@ def _compile_units(model: InteractionModel, *, experts: bool) -> None:
     for block in _blocks(model):
         units = (block.attention, block.feed) if experts else (block.attention,)
         for unit in units:
-            compiled = torch.compile(unit.forward, fullgraph=True, dynamic=False)
-            setattr(unit, "forward", compiled)  # noqa: B010  a method is replaced
+            compile_methods(unit, unit.PARTS if model.recompute else ("forward",))
 
 
 def _blocks(model: InteractionModel) -> list[Block]:
