@@ -9,6 +9,7 @@ from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, US, WINDOW_US
 from corpus.schemas.errors import SettingsError
 
 AudioHead = Literal["dmel", "flow", "depth"]
+Recompute = Literal["none", "blocks", "exchange"]
 
 
 def _require(ok: bool, what: str, todo: str) -> None:
@@ -178,9 +179,10 @@ class RunConfig:
     """Micro-batches in an optimiser step, per rank."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    recompute: Literal["none", "blocks"] = "none"
-    """Whether attention and feed-forward of every block are computed again in backward instead of kept: about
-    a third of the work more, a third to a quarter of the memory for activations."""
+    recompute: Recompute = "none"
+    """What is computed again in backward in place of being kept. `blocks`: attention and feed-forward, for a
+    third more work and about a quarter of the memory; never the router's choices, and nothing is sent to
+    other ranks again. `exchange`: rows for experts of other ranks are sent again, too."""
     expert_parallel: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = 100

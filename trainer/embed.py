@@ -3,7 +3,8 @@
 # B batch rows, L positions, D width, A sound positions, R frames, M mel bins, Q levels, P patches
 
 Sound and patches come as lists of fixed capacity; what is padding goes to a trash row after the last
-position, so that shapes never change.
+position, so that shapes never change. Both are embedded again in backward: a patch's stem alone would keep as
+much as five layers, and the multi-hot matrix of sound more than its vector.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.layers import Norm, Table, linear, parameter
+from corpus.trainer.layers import Norm, Table, linear, parameter, recomputed
 from corpus.trainer.levels import level_of_byte
 from corpus.trainer.sequence import Stream
 
@@ -102,9 +103,9 @@ class Embed(nn.Module):
         text_ND = text_ND.masked_fill((token_N < 0)[:, None], 0)
         x_ND = torch.cat((text_ND, text_ND.new_zeros(1, text_ND.shape[1])))
         audio_at_A, audio_ARM = sound
-        x_ND = x_ND.index_copy(0, audio_at_A.long(), self.sound(audio_ARM, dtype))
+        x_ND = x_ND.index_copy(0, audio_at_A.long(), recomputed(self.sound, audio_ARM, dtype))
         patch_at_P, patch_PHWC = patches
         if self.patch is not None:
-            x_ND = x_ND.index_copy(0, patch_at_P.long(), self.patch(patch_PHWC, dtype))
+            x_ND = x_ND.index_copy(0, patch_at_P.long(), recomputed(self.patch, patch_PHWC, dtype))
         x_BLD = x_ND[:-1].view(rows, length, -1)
         return x_BLD + F.embedding(stream_BL.long(), self.stream).to(dtype)

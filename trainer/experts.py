@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from corpus.schemas.errors import SettingsError
-from corpus.trainer.config import ModelConfig
+from corpus.trainer.config import ModelConfig, Recompute
 from corpus.trainer.layers import linear, parameter, recomputed, swiglu
 from corpus.trainer.packed import apply_experts
 from corpus.trainer.permute import Order, counts, permute, sort_by_expert, unpermute
@@ -34,8 +34,8 @@ class Experts(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.recompute = False
-        """Under expert parallelism: received rows are kept and computed on again, nothing is sent again."""
+        self.recompute: Recompute = "none"
+        """With a `group`: `blocks` computes again on received rows, `exchange` sends them again, too."""
         self.count = config.experts
         self.gate_up = parameter(config.experts, 2 * config.expert_width, config.width)
         self.down = parameter(config.experts, config.width, config.expert_width)
@@ -100,26 +100,34 @@ class Experts(nn.Module):
 
         Two lists of sizes go to the host.
         """
-        assert self.group is not None
+        group = self.group
+        assert group is not None
         order_N, inverse_N, end_E = order
         k = routes.choice_TK.shape[1]
-        ranks = dist.get_world_size(self.group)
+        ranks = dist.get_world_size(group)
         sent_E = counts(end_E)
         received_E = torch.empty_like(sent_E)
-        dist.all_to_all_single(received_E, sent_E, group=self.group)
+        dist.all_to_all_single(received_E, sent_E, group=group)
         out_sizes = sent_E.view(ranks, -1).sum(1).tolist()
         in_sizes = received_E.view(ranks, -1).sum(1).tolist()
-        rows_ND = permute(x_TD, order_N, inverse_N, k)
-        weight_N1 = permute(routes.weight_TK.reshape(-1, 1), order_N, inverse_N, 1)
-        sent = sum(out_sizes)
-        rows = _all_to_all(rows_ND[:sent], in_sizes, out_sizes, self.group)
-        weights = _all_to_all(weight_N1[:sent], in_sizes, out_sizes, self.group)
-        received = (rows, weights, received_E)
-        answers = (
-            recomputed(self._apply_received, *received) if self.recompute else self._apply_received(*received)
-        )
-        mine = _all_to_all(answers, out_sizes, in_sizes, self.group)
-        y_ND = torch.cat((mine, mine.new_zeros(len(rows_ND) - sent, mine.shape[1])))
+        sizes = (in_sizes, out_sizes)
+
+        def send(x_TD: torch.Tensor, weight_TK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            weight_N1 = permute(weight_TK.reshape(-1, 1), order_N, inverse_N, 1)
+            rows_ND, sent = permute(x_TD, order_N, inverse_N, k), sum(out_sizes)
+            return _all_to_all(rows_ND[:sent], *sizes, group), _all_to_all(weight_N1[:sent], *sizes, group)
+
+        def ask(x_TD: torch.Tensor, weight_TK: torch.Tensor) -> torch.Tensor:
+            received = (*send(x_TD, weight_TK), received_E)
+            if self.recompute == "blocks":
+                answers: torch.Tensor = recomputed(self._apply_received, *received)
+                return answers
+            return self._apply_received(*received)
+
+        asked = (x_TD, routes.weight_TK)
+        answers = recomputed(ask, *asked) if self.recompute == "exchange" else ask(*asked)
+        mine = _all_to_all(answers, out_sizes, in_sizes, group)
+        y_ND = torch.cat((mine, mine.new_zeros(len(order_N) - len(mine), mine.shape[1])))
         return unpermute(y_ND, order_N, inverse_N, k)
 
     def _apply_received(

@@ -52,10 +52,12 @@ class Parts:
     pictures: float
     sound_bag: float
     """As executed; needed by nobody, so no part of `needed`."""
+    again: float
+    """Pictures, embedded once more in backward to save memory; no part of `needed` either."""
 
     @property
     def needed(self) -> float:
-        return self.executed - self.sound_bag
+        return self.executed - self.sound_bag - self.again
 
     @property
     def executed(self) -> float:
@@ -108,8 +110,9 @@ def training(config: ModelConfig, work: Work) -> Parts:
         router=at_all * mixtures * width * config.experts,
         text_head=text,
         audio_head=work.audio_targets * _audio_head(config),
-        pictures=work.patches * _patch(width),
+        pictures=work.patches * (4 * _patch_inputs(width) + 6 * _patch_rest(width)),
         sound_bag=4 * work.sounds * frames * (config.audio_levels + 1) * width,
+        again=2 * work.patches * (_patch_inputs(width) + _patch_rest(width)),
     )
 
 
@@ -133,10 +136,15 @@ def _audio_head(config: ModelConfig) -> float:
             return heard + 6 * (width * inner + DepthHead.LAYERS * layer + steps * inner * group)
 
 
-def _patch(width: int) -> float:
-    """The four stages of the picture stem: 64 cells of 75 values, then 16, 4 and 1 of four quarters."""
+def _patch_inputs(width: int) -> float:
+    """The first of the picture stem's four stages, whose pixels need no gradient: 64 cells of 75 values."""
+    return 64 * 75 * (width // 4)
+
+
+def _patch_rest(width: int) -> float:
+    """The other three: 16, 4 and 1 of four quarters."""
     quarter = width // 4
-    return 4 * 64 * 75 * quarter + 6 * ((16 + 4) * 4 * quarter * quarter + 4 * quarter * width)
+    return (16 + 4) * 4 * quarter * quarter + 4 * quarter * width
 
 
 def flops_of(config: RunConfig, batch: Batch) -> float:

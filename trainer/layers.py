@@ -52,6 +52,8 @@ def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = No
 
 def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
     """Call it now and once more in backward: only its inputs are kept. It must draw no random numbers."""
+    if not torch.is_grad_enabled():
+        return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 

@@ -33,6 +33,7 @@ from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
 from corpus.trainer.heads import NoiseKey
 from corpus.trainer.logs import Log, LogLine, Meter, windows_of
+from corpus.trainer.memory import check_memory
 from corpus.trainer.model import Denominators, InteractionModel
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
 from corpus.trainer.overrides import RunFile, check, write_run
@@ -72,7 +73,7 @@ def train(
     """Train until `config.steps`, from the run's newest checkpoint where it has one.
 
     Raises:
-        SettingsError: settings, ranks and data do not fit together; before the first step.
+        SettingsError: settings, ranks and data do not fit together, or not on the GPU; before the first step.
         DatasetError: no dataset, too few clips, or not the one the run began with.
         FormatError: no checkpoint is whole, or they are of another model.
         LockedError: another process trains this run.
@@ -108,6 +109,7 @@ class _Run:
         self.flops, self.peak_flops = flops, peak_flops
         self.loader = Loader(config, ranks.rank, ranks.world)
         self.model = _new_model(config, ranks)
+        check_memory(config, self.model, ranks.world, ranks.device)
         named = list(self.model.named_parameters())
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay

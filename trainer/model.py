@@ -27,7 +27,7 @@ from corpus.schemas.errors import SettingsError
 from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense_mask
 from corpus.trainer.cache import KvCache
 from corpus.trainer.compile import backend, compile_methods
-from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.experts import Experts
@@ -127,7 +127,7 @@ class InteractionModel(nn.Module):
         self.config = config
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
-        self.recompute = False
+        self.recompute: Recompute = "none"
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -278,22 +278,24 @@ class InteractionModel(nn.Module):
         """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32."""
         if self._dtype != torch.bfloat16:
             raise SettingsError("compile needs bf16", where="run", todo="set precision to bf16")
-        if self.recompute:
+        if self.recompute != "none":
             for unit in self._units():
                 compile_methods(unit, unit.PARTS)
             return
         for block in self.blocks:
             block.compile(backend=backend, fullgraph=True, dynamic=False)
 
-    def recompute_blocks(self) -> None:
+    def recompute_in_backward(self, what: Recompute) -> None:
         """Attention and feed-forward of every block are computed again in backward; routers are not.
 
         To be told before anything is compiled: what is computed again is compiled in parts.
         """
-        self.recompute = True
+        self.recompute = what
         for module in self.modules():
-            if isinstance(module, (Attention, Dense, MixtureOfExperts, Experts)):
-                module.recompute = True
+            if isinstance(module, Experts):
+                module.recompute = what
+            elif isinstance(module, (Attention, Dense, MixtureOfExperts)):
+                module.recompute = what != "none"
 
     def _units(self) -> list[Attention | Dense | MixtureOfExperts]:
         kinds = (Attention, Dense, MixtureOfExperts)

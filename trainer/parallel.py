@@ -125,8 +125,7 @@ def place(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     """Move a model to its device, cut it over the ranks, and compile its blocks if asked."""
     if config.precision == "bf16":
         model.compute = torch.bfloat16
-    if config.recompute == "blocks":
-        model.recompute_blocks()
+    model.recompute_in_backward(config.recompute)
     if ranks.mesh is None:
         model.to(ranks.device)
         if config.compile:
@@ -147,7 +146,7 @@ def _compile_units(model: InteractionModel, *, experts: bool) -> None:
     for block in _blocks(model):
         units = (block.attention, block.feed) if experts else (block.attention,)
         for unit in units:
-            compile_methods(unit, unit.PARTS if model.recompute else ("forward",))
+            compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
 
 
 def _blocks(model: InteractionModel) -> list[Block]:

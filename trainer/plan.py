@@ -12,6 +12,7 @@ beyond it. Every assumption is printed with the result.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ import torch
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.flops import GPUS, Gpu, Work, training
+from corpus.trainer.memory import ends_bytes, trunk_bytes, working_bytes
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import preset
 
@@ -74,10 +76,13 @@ class Memory:
     optimizer: float
     """fp32 parameters and moments."""
     activations: float
+    """Kept from forward to backward …"""
+    working: float
+    """… and what comes and goes meanwhile."""
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.working
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,9 @@ class Plan:
     rows: int
     length: int
     micro_batches: int
-    """Per rank and step, of one row."""
+    """Per rank and step, of `micro_rows` rows."""
+    micro_rows: int
+    recompute: str
     memory: Memory
     memory_limit: float
     flops_per_position: float
@@ -208,7 +215,8 @@ def _planned(
 ) -> Plan:
     gpu, model = GPUS[gpu_name], run.model
     length, rows = run.data.length, run.data.rows
-    micro = rows // mesh.data_ranks
+    micro_rows = _micro_rows(run, mesh)
+    micro = rows // mesh.data_ranks // micro_rows
     per_position = training(model, _typical(model, length)).needed / length
     bubble = (mesh.stages - 1) / (micro + mesh.stages - 1)
     rate = mesh.gpus * gpu.bf16_flops * mfu * (1 - bubble) / per_position
@@ -225,6 +233,8 @@ def _planned(
         rows=rows,
         length=length,
         micro_batches=micro,
+        micro_rows=micro_rows,
+        recompute=run.recompute,
         memory=_memory(run, counts, mesh),
         memory_limit=gpu.memory_bytes * USABLE,
         flops_per_position=per_position,
@@ -266,29 +276,27 @@ def _memory(run: RunConfig, counts: Counts, mesh: Mesh) -> Memory:
     experts = counts.experts / mesh.stages / mesh.expert_ranks
     moments = 2 if run.optim.optimizer == "adamw" else 1
     state = 4 * (1 + moments)
+    positions = _micro_rows(run, mesh) * run.data.length
+    shared = dataclasses.replace(run, expert_parallel=mesh.expert_ranks)
     return Memory(
         weights=2 * experts + 2 * dense,
         gradients=2 * experts + 4 * dense / mesh.data_ranks,
         optimizer=state * (experts / mesh.copies + dense / mesh.data_ranks),
-        activations=_activations(model, run.data.length, mesh),
+        # The first stage has its share of the layers and as many micro-batches in flight as there are stages.
+        activations=positions * (trunk_bytes(shared) + ends_bytes(shared)),
+        working=working_bytes(shared, positions, mesh.gpus),
     )
 
 
-def _activations(model: ModelConfig, length: int, mesh: Mesh) -> float:
-    """bf16, minimal caching: the residual, what attention reads, gate and up of the experts visited.
-
-    The first stage holds a part of the layers, for as many micro-batches as there are stages.
-    """
-    attention = 3 * model.width + 2 * (model.heads + model.kv_heads) * model.head_dim
-    feed = 2 * (model.top_k * model.expert_width + model.shared_width)
-    in_flight = mesh.stages
-    return 2.0 * length * (attention + feed) * model.layers / mesh.stages * in_flight
+def _micro_rows(run: RunConfig, mesh: Mesh) -> int:
+    """Rows of a micro-batch: as the preset accumulates, and one where a pipeline is to be filled."""
+    return 1 if mesh.stages > 1 else max(1, run.data.rows // mesh.data_ranks // run.accumulate)
 
 
 def _notes(mesh: Mesh, gpu: Gpu) -> tuple[str, ...]:
     notes = [
         f"MFU is assumed, not measured; {TEXT_SHARE:.0%} of positions predict text, {AUDIO_SHARE:.0%} sound",
-        "expert gradients and activations in bf16, minimal caching; a micro-batch is one row",
+        "expert gradients and activations in bf16",
     ]
     if mesh.stages > 1:
         notes.append("pipeline stages are calculated only: corpus train runs without them")
@@ -312,12 +320,17 @@ def lines(made: Plan) -> list[tuple[str, str]]:
         ("parameters", f"{_big(counts.total)} in all, {_big(counts.active)} active a position"),
         ("of them experts", _big(counts.experts)),
         ("mesh", _mesh_text(made.mesh)),
-        ("batch", f"{made.rows} rows of {made.length} positions, {made.micro_batches} micro-batches a rank"),
+        (
+            "batch",
+            f"{made.rows} rows of {made.length} positions, {made.micro_batches} micro-batches of "
+            f"{made.micro_rows} a rank",
+        ),
         ("memory a GPU", f"{memory.total / gb:.1f} of {made.memory_limit / gb:.0f} GB usable"),
         ("  weights, bf16", f"{memory.weights / gb:.1f} GB"),
         ("  gradients", f"{memory.gradients / gb:.1f} GB"),
         ("  optimiser, fp32", f"{memory.optimizer / gb:.1f} GB"),
-        ("  activations", f"{memory.activations / gb:.1f} GB"),
+        ("  activations", f"{memory.activations / gb:.1f} GB, recomputed: {made.recompute}"),
+        ("  working", f"{memory.working / gb:.1f} GB"),
         ("work a position", f"{made.flops_per_position / 1e9:.2f} GFLOP, forward and backward"),
         ("assumed MFU", f"{made.mfu:.0%}, and {made.bubble:.1%} of the time the pipeline fills or drains"),
         ("expert exchange", f"{made.exchange_s * 1e3:.2f} ms beside {made.layer_s * 1e3:.2f} ms a layer"),

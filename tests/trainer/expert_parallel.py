@@ -12,6 +12,8 @@ import warnings
 import torch
 import torch.distributed as dist
 
+from corpus.trainer import experts
+from corpus.trainer.config import Recompute
 from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.presets import MODELS
 
@@ -48,6 +50,38 @@ def outcome(
         outputs.append(y.detach())
         grads.append(x.grad)
     return outputs, grads
+
+
+def sent_in(module: MixtureOfExperts, inputs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[object, int]:
+    """The outcome, and how often rows or weights were sent in forward and by computing again."""
+    calls, exchange = 0, experts._all_to_all
+
+    def counted(*given: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return exchange(*given)  # type: ignore[arg-type]
+
+    experts._all_to_all = counted  # type: ignore[assignment]
+    found = outcome(module, inputs)
+    experts._all_to_all = exchange
+    return found, calls
+
+
+def check_recomputation() -> None:
+    """The same bits; the choices are made once, and only `exchange` sends rows and weights again."""
+    rank = dist.get_rank()
+    expected: list[torch.Tensor] = []
+    kinds: list[tuple[Recompute, int]] = [("none", 3), ("blocks", 3), ("exchange", 5)]
+    for what, exchanges in kinds:
+        module = mixture(torch.float32)
+        module.experts.share(torch.distributed.device_mesh.init_device_mesh("cpu", (dist.get_world_size(),)))
+        module.recompute, module.experts.recompute = what != "none", what
+        ((y,), (dx,)), calls = sent_in(module, [rows(rank, "even", torch.float32)])  # type: ignore[misc]
+        assert calls == exchanges, f"{what}: {calls}"
+        found = [y, dx, *(parameter.grad for parameter in module.parameters())]
+        found = [getattr(part, "_local_tensor", part) for part in found]
+        expected = expected or found
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True)), what
 
 
 def check(pattern: str, dtype: torch.dtype, tolerance: float) -> None:
@@ -88,6 +122,7 @@ def main() -> None:
         torch.use_deterministic_algorithms(True)
         check(pattern, torch.float32, 1e-5)
         torch.use_deterministic_algorithms(False)
+    check_recomputation()
     dist.barrier()
     dist.destroy_process_group()
 

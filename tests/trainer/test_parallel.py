@@ -89,9 +89,11 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
         (2, [], 1e-6),
         (2, ["accumulate=2"], 1e-6),
         (2, ["optim.optimizer=muon"], 1e-5),
+        (2, ["recompute=blocks"], 1e-6),
         (2, ["expert_parallel=2"], 1e-5),
+        (2, ["expert_parallel=2", "recompute=exchange"], 1e-5),
         (4, ["expert_parallel=2"], 1e-5),
-        (4, ["expert_parallel=2", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
+        (4, ["expert_parallel=2", "recompute=blocks", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
     ],
 )
 def test_many_processes_are_one(

@@ -24,7 +24,7 @@ def test_counts() -> None:
 
 def test_the_largest_on_256() -> None:
     """Worked by hand from the counts: see the comments."""
-    made = plan(LARGEST, 256, "h100")
+    made = plan(LARGEST, 256, "h100", stages=8, expert_ranks=8)
     assert made.mesh == Mesh(gpus=256, stages=8, expert_ranks=8)
     assert made.mesh.copies == 4 and made.micro_batches == 64
     experts = 271.79e9 / 64
@@ -41,6 +41,11 @@ def test_the_largest_on_256() -> None:
     assert made.exchange_s == pytest.approx(8192 * 10 * 4096 * 2 * 7 / 8 / 350e9)
     assert made.memory.total <= made.memory_limit
     assert any("without them" in note for note in made.notes)
+    # 56 layers of x twice, normed, and little else; then the ends. Rows for experts are sent again.
+    assert made.recompute == "exchange"
+    assert made.memory.activations == pytest.approx(8192 * (56 * 6 * 4096 + 46e3 + 54 * 2880), rel=0.02)
+    found = plan(LARGEST, 256, "h100")
+    assert found.mesh.stages <= 8 and found.memory.total <= found.memory_limit
     table = dict(lines(made))
     assert table["parameters"] == "276.10 B in all, 11.98 B active a position"
 
@@ -51,6 +56,7 @@ def test_base_on_one() -> None:
     # The calculation in the documents: 84.6 k positions/s at 45 %.
     assert made.positions_per_s == pytest.approx(84.6e3, rel=0.01)
     assert made.memory.optimizer == 12 * made.counts.total
+    assert (made.micro_batches, made.micro_rows, made.recompute) == (8, 4, "none")
     assert plan("base", 1, "h100", positions=1e9).steps == pytest.approx(1e9 / (32 * 4096))
 
 

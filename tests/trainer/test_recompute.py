@@ -31,7 +31,7 @@ def pair(config: ModelConfig) -> tuple[InteractionModel, InteractionModel]:
     torch.manual_seed(0)
     keeps = InteractionModel(config)
     again = copy.deepcopy(keeps)
-    again.recompute_blocks()
+    again.recompute_in_backward("blocks")
     return keeps, again
 
 
