@@ -99,13 +99,23 @@ class FlexMask:
         return seen
 
     def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key."""
-        rows, length = self.segment_BL.shape
+        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key.
+
+        One row at a time: a mask of all positions by all takes 17 MB of a row of 4096, several times over.
+        """
+        rows = zip(torch.split(self.segment_BL, 1), torch.split(self.turn_BL, 1), strict=True)
+        some, every = zip(*(self._blocks_of_row(*row) for row in rows), strict=True)
+        return torch.cat(some), torch.cat(every)
+
+    def _blocks_of_row(
+        self, segment_BL: torch.Tensor, turn_BL: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        length = segment_BL.shape[1]
         blocks = -(-length // self.BLOCK)
-        dense = dense_mask(self.segment_BL, self.turn_BL, self.sight)[:, 0]
+        dense = dense_mask(segment_BL, turn_BL, self.sight)[:, 0]
         short = blocks * self.BLOCK - length
         dense = F.pad(dense, (0, short, 0, short))
-        dense = dense.view(rows, blocks, self.BLOCK, blocks, self.BLOCK)
+        dense = dense.view(1, blocks, self.BLOCK, blocks, self.BLOCK)
         return dense.any(4).any(2), dense.all(4).all(2)
 
 
