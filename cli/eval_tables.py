@@ -65,6 +65,8 @@ def _print_turns(rows: list[TimingRow]) -> None:
         "off by",
         f"pause taken ({first.pause_taken.cases})",
         f"turn taken ({first.turn_taken.cases})",
+        "bc/min",
+        "bc dist",
     ]
     lines = [
         [
@@ -74,6 +76,8 @@ def _print_turns(rows: list[TimingRow]) -> None:
             number(row.off_by_windows.value, 0),
             with_interval(row.pause_taken),
             with_interval(row.turn_taken),
+            number(row.backchannels_per_minute.value, 1),
+            number(row.backchannel_distance.value, 2),
         ]
         for row in rows
     ]
@@ -81,17 +85,16 @@ def _print_turns(rows: list[TimingRow]) -> None:
 
 
 def _print_speech(rows: list[TimingRow]) -> None:
-    head = ["", "latency p10 50 90, ms", "stops", "in, ms", "overlap", "false/min", "bc/min", "bc dist"]
+    head = ["", "latency p10 50 90, ms", "stops", "in, ms", "answers", "overlap", "false/min"]
     lines = [
         [
             row.name,
             _latency(row),
             with_interval(row.stopped) + _cases(row.stopped),
             number(row.stop_ms.value, 0),
+            with_interval(row.answered),
             number(row.overlap.value, 2),
             number(row.false_starts_per_minute.value, 1),
-            number(row.backchannels_per_minute.value, 1),
-            number(row.backchannel_distance.value, 2),
         ]
         for row in rows
     ]

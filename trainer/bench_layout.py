@@ -50,7 +50,7 @@ class Sample:
     start: int
     stop: int
     told: int
-    """Words heard before this window are left out."""
+    """What was heard of words before this window is left out."""
     label: tuple[str, list[dict[str, Any]]] | None
     """Name and content of its label file."""
 
@@ -113,8 +113,7 @@ def samples_of(scene: Scene) -> list[Sample]:
         label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
         made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.first), label))
     for window in scene.interrupted:
-        after_W = scene.other_W[window:]
-        ended = window + (int(np.argmin(after_W)) if not after_W.all() else len(after_W))
+        ended = timing.interruption_end(scene.other_W, window)
         start, stop = max(0, window - BEFORE_WINDOWS), timing.answer_stop(scene.other_W, ended)
         label = ("interrupt.json", [{"context": "", "interrupt": ""}])
         made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
@@ -150,8 +149,11 @@ def _seconds(windows: float) -> float:
 
 
 def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
-    """The model's words with the time from the window a word begins in to the end of its last."""
-    letters = [(letter, out.turn + 1) for out in outs for letter in out.text]
+    """The model's words with the time from the window a word begins in to the end of its last.
+
+    Silence ends a word.
+    """
+    letters = [(letter, out.turn + 1) for out in outs for letter in (out.text if out.speak else " ")]
     chunks: list[Chunk] = []
     word, first, last = "", 0, 0
     for letter, window in [*letters, (" ", 0)]:
@@ -171,14 +173,14 @@ def _write(folder: Path, sample: Sample, user: Samples, voice: Samples, chunks: 
     (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
     (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
     begin, told, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
-    inside = [
-        {
-            "text": chunk["text"],
-            "timestamp": [round(chunk["timestamp"][0] - begin, 3), round(chunk["timestamp"][1] - begin, 3)],
-        }
-        for chunk in chunks
-        if told <= chunk["timestamp"][0] < end
-    ]
+    inside = []
+    for chunk in chunks:
+        # A word begun before the sample answers something else; of one begun during an interruption the
+        # rest is heard after it.
+        first, last = max(told, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
+        if begin <= chunk["timestamp"][0] and first < last:
+            times = [round(first - begin, 3), round(last - begin, 3)]
+            inside.append({"text": chunk["text"], "timestamp": times})
     text = " ".join(chunk["text"] for chunk in inside)
     (folder / "output.json").write_text(
         json.dumps({"text": text, "chunks": inside}, ensure_ascii=False), encoding="utf-8"

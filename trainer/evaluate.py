@@ -208,6 +208,7 @@ def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[Flags, Counts]
         if out.turn + 1 >= windows:
             break
         speaks_W[out.turn + 1] = out.speak
+        inside = inside and out.speak
         for letter in out.text:
             words_W[out.turn + 1] += not (inside or letter.isspace())
             inside = not letter.isspace()

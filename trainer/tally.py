@@ -44,6 +44,8 @@ class TimingRow:
     """Of the interruptions in which it spoke when the other began."""
     stop_ms: Measure
     """Median; no value where most speak on to the clip's end."""
+    answered: Measure
+    """Of the same, those whose end and a second after it lie in the clip: took over after it."""
     overlap: Measure
     """Share of the windows it speaks in."""
     false_starts_per_minute: Measure
@@ -100,6 +102,7 @@ class Tally:
     latencies: Values = field(default_factory=Values)
     stopped: Sums = field(default_factory=Sums)
     stops: Values = field(default_factory=Values)
+    answers: Sums = field(default_factory=Sums)
     overlap: Sums = field(default_factory=Sums)
     false_starts: Sums = field(default_factory=Sums)
     backchannels: Sums = field(default_factory=Sums)
@@ -115,10 +118,7 @@ class Tally:
         self.right.add(found.met + found.kept, found.onsets + found.silences)
         self.errors.add(self.documents, found.errors)
         self._add_turns(scene, speaks_W, words_W)
-        stops = [timing.stop_windows(speaks_W, window) for window in scene.interrupted]
-        known = [stop for stop in stops if stop is not None]
-        self.stopped.add(sum(stop <= timing.STOP_WINDOWS for stop in known), len(known))
-        self.stops.add(self.documents, known)
+        self._add_interruptions(scene, speaks_W, words_W)
         self.false_starts.add(len(timing.false_starts(speaks_W, words_W, other_W)), windows)
         given = timing.backchannels(speaks_W, words_W, other_W)
         self.backchannels.add(len(given), windows)
@@ -139,6 +139,20 @@ class Tally:
         taken = [latency for latency in latencies if latency is not None]
         self.turns.add(len(taken), len(latencies))
         self.latencies.add(self.documents, taken)
+
+    def _add_interruptions(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+        stops, answers = [], []
+        for window in scene.interrupted:
+            stop = timing.stop_windows(speaks_W, window)
+            if stop is None:
+                continue
+            stops.append(stop)
+            ended = timing.interruption_end(scene.other_W, window)
+            if ended + timing.SECOND <= len(speaks_W):
+                answers.append(timing.answer(speaks_W, words_W, scene.other_W, ended).taken)
+        self.stopped.add(sum(stop <= timing.STOP_WINDOWS for stop in stops), len(stops))
+        self.stops.add(self.documents, stops)
+        self.answers.add(sum(answers), len(answers))
 
     def _add_distance(self, given: Sequence[Run], scene: Scene) -> None:
         labelled = scene.backchannels
@@ -161,6 +175,7 @@ class Tally:
             latency_counts=tuple(np.bincount(np.array(latency.values, np.int64)).tolist()),
             stopped=self.stopped.share(drawn_BD),
             stop_ms=self.stops.quantile(0.5, drawn_BD, scale=WINDOW_MS),
+            answered=self.answers.share(drawn_BD),
             overlap=self.overlap.measure(drawn_BD),
             false_starts_per_minute=self._rate(self.false_starts, drawn_BD),
             backchannels_per_minute=self._rate(self.backchannels, drawn_BD),

@@ -12,6 +12,7 @@ fills it, so a run is one window longer than its sound on average, the person's 
     distance       Jensen-Shannon distance (square root, natural logarithm, at most 0.8326) between the
                    windows backchannels fill and those labelled ones do, 1 where the model gave none
     stop           the other begins to interrupt while it speaks: it is silent within 1.5 s
+    answer         after that interruption it takes over; what it never stopped saying counts from there on
 
 Unlike the published scripts every run of a recording counts (there the last segment overwrites what was
 found before), and speech begun before the window looked at is looked at whole. What was decided in a
@@ -167,6 +168,19 @@ def stop_windows(speaks_W: Flags, interrupted: int) -> float | None:
         if start <= interrupted < stop:
             return stop - interrupted if stop < len(speaks_W) else math.inf
     return None
+
+
+def interruption_end(other_W: Flags, interrupted: int) -> int:
+    """The first window after an interruption's begin in which nobody else speaks."""
+    silent = np.flatnonzero(~other_W[interrupted + 1 :])
+    return interrupted + 1 + int(silent[0]) if len(silent) else len(other_W)
+
+
+def answer(speaks_W: Flags, words_W: Counts, other_W: Flags, ended: int) -> TakeOver:
+    """What is said after an interruption: speech it goes on with counts from its end on."""
+    after_W = speaks_W.copy()
+    after_W[:ended] = False
+    return take_over(after_W, words_W, ended, answer_stop(other_W, ended))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

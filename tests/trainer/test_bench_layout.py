@@ -16,6 +16,7 @@ from corpus.schemas.artifacts import SPEECH
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.trainer.bench_layout import words_of, write_bench
+from corpus.trainer.evaluate import heard_of
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sampling import Sampling
@@ -104,7 +105,7 @@ def test_folders_and_clock(written: tuple[Path, object]) -> None:
 def test_words_span_the_windows_they_are_heard_in() -> None:
     def out(turn: int, text: str) -> MicroTurnOut:
         return MicroTurnOut(
-            turn=turn, speak=True, p_speak=1.0, text=text, tokens=(), mel=None, logprobs=(), ms=0.0
+            turn=turn, speak=bool(text), p_speak=1.0, text=text, tokens=(), mel=None, logprobs=(), ms=0.0
         )
 
     found = words_of([out(0, " he"), out(1, "llo y"), out(2, "ou"), out(7, " ok")])
@@ -114,3 +115,7 @@ def test_words_span_the_windows_they_are_heard_in() -> None:
         {"text": "ok", "timestamp": [1.6, 1.8]},
     ]
     assert words_of([]) == []
+    # Broken off, and something else said after a silence.
+    found = words_of([out(0, " he"), out(1, ""), out(2, "you")])
+    assert [chunk["timestamp"] for chunk in found] == [[0.2, 0.4], [0.6, 0.8]]
+    assert heard_of([out(0, " he"), out(1, ""), out(2, "you")], 5)[1].tolist() == [0, 1, 0, 1, 0]
