@@ -9,6 +9,7 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
+from corpus.cli.eval_tables import EvalBar, number, print_timing
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -113,11 +114,14 @@ def eval_(
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
     most: Annotated[int | None, typer.Option("--documents", help="So many at most; all without.")] = None,
     free: Annotated[
-        int, typer.Option("--free", help="How many of them the model also runs through freely.")
+        int, typer.Option("--free", help="So many of them the model also lives through, step by step.")
     ] = 16,
     bench: Annotated[
         Path | None,
         typer.Option("--bench", metavar="FOLDER", help="Also write Full-Duplex-Bench's folders."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also draw it, as one page.")
     ] = None,
     sampled: Sampled = False,
     seed: Seed = 0,
@@ -128,7 +132,7 @@ def eval_(
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
 
-    The rows it must beat stand in the same table.
+    The rows it must beat stand in the same tables. Behind a figure stand the bounds of its 95 % interval.
 
     Examples:
 
@@ -136,19 +140,16 @@ def eval_(
 
       corpus eval --run run --data dataset --free 4 --json
 
+      corpus eval --run run --data dataset --free 100 --report page.html
+
       corpus eval --run run --data dataset --bench fdb
     """
     from corpus.trainer.evaluate import evaluate
 
     model, config = _loaded(run, step, ema, device)
     sampling = _sampling(sampled)
-    with tqdm(unit="document", disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        report = evaluate(
+    with EvalBar() as bar:
+        found = evaluate(
             model,
             config,
             data,
@@ -157,12 +158,18 @@ def eval_(
             seed=seed,
             most=most,
             most_free=free,
-            progress=progress,
+            progress=bar,
         )
     if as_json:
-        show.json_line(report)
+        show.json_line(found)
     else:
-        _print_report(report)
+        _print_losses(found)
+        print_timing(found)
+    if report is not None:
+        from corpus.cli.eval_page import write_page
+
+        write_page(found, report)
+        show.talk(f"the page: {report}")
     if bench is not None:
         from corpus.trainer.bench_layout import write_bench
 
@@ -170,41 +177,14 @@ def eval_(
         show.talk(f"{count} samples written to {bench}")
 
 
-def _print_report(report: EvalReport) -> None:
+def _print_losses(report: EvalReport) -> None:
     show.table(
         [
-            [row.cue, row.stream, str(row.count), _number(row.model), _number(row.unigram)]
+            [row.cue, row.stream, str(row.count), number(row.model), number(row.unigram)]
             for row in report.losses
         ],
         ["cue", "stream", "count", "model", "unigram"],
     )
-    show.data("")
-    head = ["", "speaks", "right", "off by", "pause", "turn", "latency", "bc/min", "bc dist", "stops", "in"]
-    rows = [
-        [
-            row.name + (" (told)" if row.told else ""),
-            f"{row.speaks:.2f}",
-            _number(row.right, 2),
-            _number(row.error_windows, 1),
-            _number(row.pause_taken, 2),
-            _number(row.turn_taken, 2),
-            _number(row.latency_ms, 0, " ms"),
-            f"{row.backchannels_per_minute:.1f}",
-            _number(row.backchannel_distance, 2),
-            _number(row.stopped, 2),
-            _number(row.stop_ms, 0, " ms"),
-        ]
-        for row in report.timing
-    ]
-    show.table(rows, head)
-    show.talk(
-        f"{report.documents} documents of split {report.split}, {report.free_documents} of them also freely. "
-        "told: teacher-forced; off by: windows, median; pause, turn: share taken over; '-': no case"
-    )
-
-
-def _number(value: float | None, digits: int = 3, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.{digits}f}{unit}"
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""What speaks without understanding anything: the rows a model must beat. All are causal, except `human`.
+"""What speaks without understanding anything: the rows a model must beat. All but the last two are causal.
 
 Flags are per window of the corpus clock, at the window in which the sound would be heard.
 
@@ -8,6 +8,8 @@ Flags are per window of the corpus clock, at the window in which the sound would
     copy      does in each window what the person it stands for did in the one before. Running freely its
               past is its own, and it never begins
     unigram   speaks in each window with the share of windows the person speaks in
+    shifted   the person it stands for, one window late: what knowing everything but being late is worth.
+              Told it is the same as `copy`
     human     the person it stands for
 
 Shape suffixes: W windows, F frames a window.
@@ -24,8 +26,8 @@ import numpy.typing as npt
 from corpus.schemas.clock import FRAME_US
 
 Flags = npt.NDArray[np.bool_]
-Baseline = Literal["silent", "timer", "copy", "unigram", "human"]
-BASELINES: tuple[Baseline, ...] = ("silent", "timer", "copy", "unigram", "human")
+Baseline = Literal["silent", "timer", "copy", "unigram", "shifted", "human"]
+BASELINES: tuple[Baseline, ...] = ("silent", "timer", "copy", "unigram", "shifted", "human")
 
 TIMER_FRAMES = 700_000 // FRAME_US
 TIMER_WINDOWS = 10
@@ -77,5 +79,7 @@ def baseline(
             return copy(human_W) if told else silent(len(human_W))
         case "unigram":
             return unigram(len(human_W), share, document)
+        case "shifted":
+            return copy(human_W)
         case "human":
             return human_W.copy()

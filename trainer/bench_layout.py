@@ -4,11 +4,14 @@
     FOLDER/smooth_turn_taking/1/    input.wav  output.wav  output.json  turn_taking.json
     FOLDER/user_interruption/1/     input.wav  output.wav  output.json  interrupt.json
     FOLDER/backchannel/1/           input.wav  output.wav  output.json
-    FOLDER/icc_gt_distribution.json     by sample of backchannel: the person's onsets over 0.2 s bins
+    FOLDER/icc_gt_distribution.json     by sample of backchannel: the person's, over 0.2 s bins
 
 A sample is the stretch around one cue, cut from a conversation the model lived through freely, so both
-files keep one clock that begins with the sample; a backchannel sample is a whole clip. `output.json` holds
-`text` and `chunks` of words with `timestamp` in seconds. The words are those the model wrote, each spread
+files keep one clock that begins with the sample; a backchannel sample is a whole clip. At pauses and ends
+of turns it begins where the floor became the other's: the published scripts count all that is said in it.
+
+`output.json` holds `text` and `chunks` of words with `timestamp` in seconds; of an interruption those after
+its end only, as the published transcription cuts them. The words are those the model wrote, each spread
 over the windows it was heard in: no recogniser listens to `output.wav`.
 """
 
@@ -46,6 +49,8 @@ class Sample:
     task: str
     start: int
     stop: int
+    told: int
+    """What was heard of words before this window is left out."""
     label: tuple[str, list[dict[str, Any]]] | None
     """Name and content of its label file."""
 
@@ -76,7 +81,7 @@ def write_bench(
             samples = samples_of(scene)
             if not samples:
                 continue
-            outs = run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed)
+            outs = list(run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed))
             user, voice = user_of(f"{data}:{view.key}", view.speaker).samples, voice_of(outs)
             chunks = words_of(outs)
             for sample in samples:
@@ -84,8 +89,9 @@ def write_bench(
                 folder = out / sample.task / str(numbers[sample.task])
                 _write(folder, sample, user, voice, chunks)
                 if sample.task == "backchannel":
-                    bins = np.bincount(scene.backchannels, minlength=len(scene.human_W))
-                    references[folder.name] = (bins / bins.sum()).tolist()
+                    # One bin more than windows: the published script then need not interpolate.
+                    bins = timing.filled(scene.backchannels, len(scene.human_W) + 1)
+                    references[folder.name] = bins.tolist()
         if references:
             text = json.dumps(references, sort_keys=True)
             (out / "icc_gt_distribution.json").write_text(text, encoding="utf-8")
@@ -98,29 +104,44 @@ def samples_of(scene: Scene) -> list[Sample]:
     """What can be asked in a clip. Times in label files are seconds from the sample's start."""
     windows = len(scene.human_W)
     made = []
-    for start, stop in scene.pauses:
+    for pause in scene.pauses:
+        start, stop = _floor(scene, pause.first), min(windows, pause.stop + timing.HEARD_AFTER)
         label = ("pause.json", [{"text": "[PAUSE]"}])
-        made.append(_around("pause_handling", start, stop, stop, label))
-    for ended in scene.ends:
-        answered = timing.answer_stop(scene.other_W, ended)
+        made.append(_sample("pause_handling", start, stop, (pause.first, pause.stop), label))
+    for end in scene.ends:
+        start, stop = _floor(scene, end.first), timing.answer_stop(scene.other_W, end.first)
         label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
-        made.append(_around("smooth_turn_taking", ended, ended, answered, label))
+        made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.first), label))
     for window in scene.interrupted:
-        after = scene.other_W[window:]
-        ended = window + (int(np.argmin(after)) if not after.all() else len(after))
+        ended = timing.interruption_end(scene.other_W, window)
+        start, stop = max(0, window - BEFORE_WINDOWS), timing.answer_stop(scene.other_W, ended)
         label = ("interrupt.json", [{"context": "", "interrupt": ""}])
-        answered = timing.answer_stop(scene.other_W, ended)
-        made.append(_around("user_interruption", window, ended, answered, label))
+        made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
     if scene.backchannels:
-        made.append(Sample(task="backchannel", start=0, stop=windows, label=None))
+        made.append(Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
     return made
 
 
-def _around(task: str, first: int, last: int, stop: int, label: tuple[str, list[dict[str, Any]]]) -> Sample:
-    start = max(0, first - BEFORE_WINDOWS)
-    times = [_seconds(first - start), _seconds(last - start)]
+def _floor(scene: Scene, cue: int) -> int:
+    """The first window of a sample: the person has stopped, and it is not too long before the cue."""
+    start = max(0, cue - BEFORE_WINDOWS)
+    spoken = np.flatnonzero(scene.human_W[start:cue])
+    return start + int(spoken[-1]) + 1 if len(spoken) else start
+
+
+def _sample(
+    task: str,
+    start: int,
+    stop: int,
+    span: tuple[int, int],
+    label: tuple[str, list[dict[str, Any]]],
+    *,
+    told: int = 0,
+) -> Sample:
+    times = [_seconds(window - start) for window in span]
     name, (entry,) = label
-    return Sample(task=task, start=start, stop=stop, label=(name, [{**entry, "timestamp": times}]))
+    label = (name, [{**entry, "timestamp": times}])
+    return Sample(task=task, start=start, stop=stop, told=max(told, start), label=label)
 
 
 def _seconds(windows: float) -> float:
@@ -128,8 +149,11 @@ def _seconds(windows: float) -> float:
 
 
 def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
-    """The model's words with the time from the window a word begins in to the end of its last."""
-    letters = [(letter, out.turn + 1) for out in outs for letter in out.text]
+    """The model's words with the time from the window a word begins in to the end of its last.
+
+    Silence ends a word.
+    """
+    letters = [(letter, out.turn + 1) for out in outs for letter in (out.text if out.speak else " ")]
     chunks: list[Chunk] = []
     word, first, last = "", 0, 0
     for letter, window in [*letters, (" ", 0)]:
@@ -148,15 +172,15 @@ def _write(folder: Path, sample: Sample, user: Samples, voice: Samples, chunks: 
     part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
     (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
     (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
-    begin, end = _seconds(sample.start), _seconds(sample.stop)
-    inside = [
-        {
-            "text": chunk["text"],
-            "timestamp": [round(chunk["timestamp"][0] - begin, 3), round(chunk["timestamp"][1] - begin, 3)],
-        }
-        for chunk in chunks
-        if begin <= chunk["timestamp"][0] < end
-    ]
+    begin, told, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
+    inside = []
+    for chunk in chunks:
+        # A word begun before the sample answers something else; of one begun during an interruption the
+        # rest is heard after it.
+        first, last = max(told, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
+        if begin <= chunk["timestamp"][0] and first < last:
+            times = [round(first - begin, 3), round(last - begin, 3)]
+            inside.append({"text": chunk["text"], "timestamp": times})
     text = " ".join(chunk["text"] for chunk in inside)
     (folder / "output.json").write_text(
         json.dumps({"text": text, "chunks": inside}, ensure_ascii=False), encoding="utf-8"

@@ -14,61 +14,39 @@ Shape suffixes: W windows, N micro-turns, F frames, L positions, T sound targets
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.errors import DatasetError
 from corpus.trainer import timing
 from corpus.trainer.baselines import BASELINES, baseline
+from corpus.trainer.bootstrap import Floats, draws
+from corpus.trainer.calibration import Calibration, Told
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.held_out import Losses, LossRow
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import check_length
-from corpus.trainer.sampling import Sampling
+from corpus.trainer.sampling import Sampling, decide
 from corpus.trainer.scene import Scene, scene_of
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
-from corpus.trainer.timing import Actions, Counts, Flags
+from corpus.trainer.tally import Tally, TimingRow
+from corpus.trainer.timing import Counts, Flags
+
+Phase = Literal["losses", "freely"]
+Progress = Callable[[Phase, int, int], None]
 
 _SHARE_DOCUMENTS = 200
 """Training documents from which the share of speaking windows is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimingRow:
-    """One way to behave, over all documents. None where there was no case."""
-
-    name: str
-    told: bool
-    """Teacher-forced."""
-    speaks: float
-    """Share of windows."""
-    right: float | None
-    error_windows: float | None
-    """Median distance of an onset from the person's; None where most have no answer within reach."""
-    pauses: int
-    pause_taken: float | None
-    turns: int
-    turn_taken: float | None
-    latency_ms: float | None
-    """Median."""
-    backchannels_per_minute: float
-    backchannel_distance: float | None
-    interruptions: int
-    """In which it spoke when the other began."""
-    stopped: float | None
-    stop_ms: float | None
-    """Median."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/1"
+    schema: str = "corpus.eval/2"
     data: str
     split: str
     documents: int
@@ -76,75 +54,7 @@ class EvalReport:
     """How many of them the model ran through freely."""
     losses: tuple[LossRow, ...]
     timing: tuple[TimingRow, ...]
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums for one row."""
-
-    name: str
-    told: bool
-    windows: int = 0
-    spoken: int = 0
-    actions: Actions = timing.NO_ACTIONS
-    pauses: list[bool] = field(default_factory=list)
-    turns: list[bool] = field(default_factory=list)
-    latencies: list[int] = field(default_factory=list)
-    backchannels: int = 0
-    distances: list[float] = field(default_factory=list)
-    stops: list[int] = field(default_factory=list)
-
-    def add(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
-        """One document; the first window, in which nothing can be heard of a model yet, is left out."""
-        self.windows += len(speaks_W) - 1
-        self.spoken += int(speaks_W[1:].sum())
-        self.actions += timing.actions(speaks_W, scene.human_W, told=self.told, first=1)
-        for start, stop in scene.pauses:
-            self.pauses.append(timing.take_over(speaks_W, words_W, start, stop).taken)
-        for ended in scene.ends:
-            stop = timing.answer_stop(scene.other_W, ended)
-            found = timing.take_over(speaks_W, words_W, ended, stop)
-            self.turns.append(found.taken)
-            latency = timing.latency_windows(found, ended)
-            if latency is not None:
-                self.latencies.append(latency)
-        given = timing.backchannels(speaks_W, words_W, scene.other_W)
-        self.backchannels += len(given)
-        if scene.backchannels:
-            self.distances.append(timing.timing_distance(given, scene.backchannels, len(speaks_W)))
-        for window in scene.interrupted:
-            after = timing.stop_windows(speaks_W, window)
-            if after is not None:
-                self.stops.append(after)
-
-    def row(self) -> TimingRow:
-        error = self.actions.median_error
-        window_ms = WINDOW_US / 1000
-        return TimingRow(
-            name=self.name,
-            told=self.told,
-            speaks=self.spoken / max(1, self.windows),
-            right=self.actions.right,
-            error_windows=error if error is not None and np.isfinite(error) else None,
-            pauses=len(self.pauses),
-            pause_taken=_mean(self.pauses),
-            turns=len(self.turns),
-            turn_taken=_mean(self.turns),
-            latency_ms=_median(self.latencies, window_ms),
-            backchannels_per_minute=self.backchannels / max(1, self.windows) * 60 * timing.SECOND,
-            backchannel_distance=_mean(self.distances),
-            interruptions=len(self.stops),
-            stopped=_mean([stop <= timing.STOP_WINDOWS for stop in self.stops]),
-            stop_ms=_median(self.stops, window_ms),
-        )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def _median(values: Sequence[float], scale: float) -> float | None:
-    return float(np.median(values)) * scale if values else None
+    calibration: Calibration
 
 
 def evaluate(
@@ -157,9 +67,12 @@ def evaluate(
     seed: int = 0,
     most: int | None = None,
     most_free: int | None = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvalReport:
     """Losses and timing of a model over a split, at most so many documents of it.
+
+    `progress` is told the phase, how much of it is done and of how much: first every document is read
+    once, then some are lived through freely, window by window, which takes most of the time.
 
     Raises:
         DatasetError: no dataset, no clips in the split, or clips of another form than the model's.
@@ -168,44 +81,69 @@ def evaluate(
     config = held_out_config(config, data, split)
     documents = Documents(config)
     count = len(documents) if most is None else min(most, len(documents))
-    free_count = count if most_free is None else min(most_free, count)
-    share = _speaking_share(config)
-    losses = Losses(model, config)
-    rows = {(name, told): Tally(name, told) for told in (True, False) for name in ("model", *BASELINES)}
+    chosen = [document for document in range(count) if len(documents.view(document))]
+    free = chosen if most_free is None else chosen[:most_free]
+    rows = _Rows(documents, sampling, seed, _speaking_share(config))
+    losses, told = Losses(model, config), Told()
+    tell = progress or (lambda phase, done, of: None)
     model.eval()
-    for document in range(count):
-        view = documents.view(document)
-        if not len(view):
-            continue
-        scene = scene_of(documents, document)
-        p_N = losses.add(documents, document)
-        asked_W = _asked(p_N, scene, sampling, config.model.response_delay)
-        rows["model", True].add(scene, asked_W, np.zeros(len(asked_W), np.int64))
-        if document < free_count:
-            outs = run_free(model, documents, document, sampling=sampling, seed=seed)
-            rows["model", False].add(scene, *heard_of(outs, len(scene.human_W)))
-        for told in (True, False) if document < free_count else (True,):
-            for name in BASELINES:
-                flags_W = baseline(
-                    name,
-                    human_W=scene.human_W,
-                    other_WF=scene.other_WF,
-                    share=share,
-                    document=scene.id,
-                    told=told,
-                )
-                words_W = scene.words_W if name == "human" else np.zeros(len(flags_W), np.int64)
-                rows[name, told].add(scene, flags_W, words_W)
-        if progress is not None:
-            progress(document + 1, count)
+    for done, document in enumerate(chosen, 1):
+        scene, p_N = scene_of(documents, document), losses.add(documents, document)
+        told.add(scene, p_N, config.model.response_delay)
+        rows.add_told(scene, p_N)
+        tell("losses", done, len(chosen))
+    windows, before = sum(len(documents.view(document)) for document in free), 0
+    for document in free:
+        outs = []
+        for out in run_free(model, documents, document, sampling=sampling, seed=seed):
+            outs.append(out)
+            tell("freely", before + len(outs), windows)
+        rows.add_free(scene_of(documents, document), outs)
+        before += len(outs)
+    drawn = {True: draws(len(chosen)), False: draws(len(free))}
     return EvalReport(
         data=str(data),
         split=split,
-        documents=count,
-        free_documents=free_count,
+        documents=len(chosen),
+        free_documents=len(free),
         losses=losses.rows(),
-        timing=tuple(tally.row() for tally in rows.values() if tally.windows),
+        timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
+        calibration=told.result(drawn[True]),
     )
+
+
+class _Rows:
+    """The rows of the timing tables while documents are added."""
+
+    def __init__(self, documents: Documents, sampling: Sampling, seed: int, share: float) -> None:
+        self._delay = documents.config.model.response_delay
+        self._sampling, self._seed, self._share = sampling, seed, share
+        names = ("model", *BASELINES)
+        self.tallies = {(name, told): Tally(name, told) for told in (True, False) for name in names}
+
+    def add_told(self, scene: Scene, p_N: Floats) -> None:
+        asked_W = _asked(p_N, scene, self._sampling, self._delay, self._seed)
+        self.tallies["model", True].add(scene, asked_W, np.zeros(len(asked_W), np.int64))
+        self._add_baselines(scene, told=True)
+
+    def add_free(self, scene: Scene, outs: Iterable[MicroTurnOut]) -> None:
+        self.tallies["model", False].add(scene, *heard_of(outs, len(scene.human_W)))
+        self._add_baselines(scene, told=False)
+
+    def _add_baselines(self, scene: Scene, *, told: bool) -> None:
+        """Only those that say the person's words have words."""
+        silent_W = np.zeros_like(scene.words_W)
+        words = {"human": scene.words_W, "shifted": np.concatenate((silent_W[:1], scene.words_W[:-1]))}
+        for name in BASELINES:
+            flags_W = baseline(
+                name,
+                human_W=scene.human_W,
+                other_WF=scene.other_WF,
+                share=self._share,
+                document=scene.id,
+                told=told,
+            )
+            self.tallies[name, told].add(scene, flags_W, words.get(name, silent_W))
 
 
 def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
@@ -242,7 +180,7 @@ def run_free(
     *,
     sampling: Sampling,
     seed: int = 0,
-) -> list[MicroTurnOut]:
+) -> Iterator[MicroTurnOut]:
     """The model in a session that hears, sees and is told what the document's speaker was."""
     config = documents.config
     view = documents.view(document)
@@ -256,36 +194,33 @@ def run_free(
         history_turns=0,
         pictures=config.data.pictures,
     )
-    outs = []
     for turn in range(len(view)):
         frame = clip.picture(turn) if view.pictures_N[turn] else None
         given = MicroTurn(audio=turns.heard_NFM[turn], frame=frame, tokens=view.given[turn])
-        outs.append(session.step(given))
-    return outs
+        yield session.step(given)
 
 
-def heard_of(outs: Sequence[MicroTurnOut], windows: int) -> tuple[Flags, Counts]:
+def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[Flags, Counts]:
     """In which windows a session was heard, and how many words it began in each."""
     speaks_W, words_W = np.zeros(windows, bool), np.zeros(windows, np.int64)
-    text = ""
+    inside = False
     for out in outs:
         if out.turn + 1 >= windows:
             break
         speaks_W[out.turn + 1] = out.speak
-        before = len(text.split())
-        text += out.text
-        words_W[out.turn + 1] = len(text.split()) - before
+        inside = inside and out.speak
+        for letter in out.text:
+            words_W[out.turn + 1] += not (inside or letter.isspace())
+            inside = not letter.isspace()
     return speaks_W, words_W
 
 
-def _asked(p_N: npt.NDArray[np.float64], scene: Scene, sampling: Sampling, delay: int) -> Flags:
+def _asked(p_N: Floats, scene: Scene, sampling: Sampling, delay: int, seed: int) -> Flags:
     """Whether the model would speak in each window, given the person's past."""
     windows = len(scene.human_W)
     asked_W = np.zeros(windows, bool)
-    for turn, p in enumerate(p_N):
-        if turn + 1 >= windows:
-            break
+    for turn, p in enumerate(p_N[: windows - 1]):
         before = turn + delay - 1
         speaking = before >= 0 and bool(scene.human_W[before])
-        asked_W[turn + 1] = p >= (sampling.stay_above if speaking else sampling.speak_above)
+        asked_W[turn + 1] = decide(float(p), speaking=speaking, sampling=sampling, seed=seed, turn=turn)
     return asked_W

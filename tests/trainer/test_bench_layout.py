@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from corpus.schemas.artifacts import SPEECH
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.trainer.bench_layout import words_of, write_bench
+from corpus.trainer.evaluate import heard_of
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sampling import Sampling
@@ -76,17 +78,22 @@ def test_folders_and_clock(written: tuple[Path, object]) -> None:
         *(f"user_interruption/1/{name}" for name in ("input.wav", "interrupt.json", *common[1:])),
     ]
     assert found == sorted(expected)
-    # The other and the room, without Bo; 5 s before the pause in window 40, up to its end.
+    # The other and the room, without Bo, since he stopped; up to the window after the pause in 40 to 42.
     heard = np.clip(draft.sound[[0, 2]].astype(int).sum(0), -32768, 32767)
-    assert np.array_equal(samples(folder / "pause_handling/1/input.wav"), heard[15 * 3200 : 43 * 3200])
+    pause = samples(folder / "pause_handling/1/input.wav")
+    start = 44 - len(pause) // 3200
+    assert np.array_equal(pause, heard[start * 3200 : 44 * 3200])
+    assert 15 <= start <= 40 and not (draft.flags[1, start:40] & SPEECH).any()
     label = json.loads((folder / "pause_handling/1/pause.json").read_text())
-    assert label[0]["timestamp"] == [5.0, 5.6]
+    assert label[0]["timestamp"] == [round((40 - start) * 0.2, 3), round((43 - start) * 0.2, 3)]
     label = json.loads((folder / "smooth_turn_taking/1/turn_taking.json").read_text())
-    assert label[0]["timestamp"] == [5.0, 5.0]
+    assert label[0]["timestamp"][0] == label[0]["timestamp"][1]
     label = json.loads((folder / "user_interruption/1/interrupt.json").read_text())
     assert label[0]["timestamp"][0] == 2.0 <= label[0]["timestamp"][1]
     truth = json.loads((folder / "icc_gt_distribution.json").read_text())
-    assert truth["1"][20] == 1.0 and len(truth["1"]) == 50
+    assert truth["1"][20:22] == [0.5, 0.5] and len(truth["1"]) == 51
+    after = json.loads((folder / "user_interruption/1/output.json").read_text())["chunks"]
+    assert all(chunk["timestamp"][0] >= label[0]["timestamp"][1] for chunk in after)
     for output in folder.rglob("output.wav"):
         assert len(samples(output)) == len(samples(output.with_name("input.wav")))
         told = json.loads(output.with_name("output.json").read_text())
@@ -98,7 +105,7 @@ def test_folders_and_clock(written: tuple[Path, object]) -> None:
 def test_words_span_the_windows_they_are_heard_in() -> None:
     def out(turn: int, text: str) -> MicroTurnOut:
         return MicroTurnOut(
-            turn=turn, speak=True, p_speak=1.0, text=text, tokens=(), mel=None, logprobs=(), ms=0.0
+            turn=turn, speak=bool(text), p_speak=1.0, text=text, tokens=(), mel=None, logprobs=(), ms=0.0
         )
 
     found = words_of([out(0, " he"), out(1, "llo y"), out(2, "ou"), out(7, " ok")])
@@ -108,3 +115,7 @@ def test_words_span_the_windows_they_are_heard_in() -> None:
         {"text": "ok", "timestamp": [1.6, 1.8]},
     ]
     assert words_of([]) == []
+    # Broken off, and something else said after a silence.
+    found = words_of([out(0, " he"), out(1, ""), out(2, "you")])
+    assert [chunk["timestamp"] for chunk in found] == [[0.2, 0.4], [0.6, 0.8]]
+    assert heard_of([out(0, " he"), out(1, ""), out(2, "you")], 5)[1].tolist() == [0, 1, 0, 1, 0]

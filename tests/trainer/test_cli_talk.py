@@ -50,10 +50,13 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     common = ["eval", "--run", str(run[0]), "--data", str(run[1])]
     app([*common, "--json", "--free", "1"], standalone_mode=False)
     report = json.loads(capsys.readouterr().out)
-    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/1", 2, 1)
-    app([*common, "--free", "0", "--documents", "1", "--bench", str(tmp_path / "fdb")], standalone_mode=False)
+    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/2", 2, 1)
+    page, fdb = str(tmp_path / "page.html"), str(tmp_path / "fdb")
+    app([*common, "--free", "0", "--documents", "1", "--bench", fdb, "--report", page], standalone_mode=False)
     out, err = capsys.readouterr()
-    assert "human (told)" in out and "control" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert Path(page).read_text().count("<svg") == 2  # no latencies without cues
+    assert "told what the person did before, 1 documents" in out and "control" in out
     # This corpus has no cues.
     assert "0 samples" in err
 

@@ -14,9 +14,10 @@ import torch
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError
+from corpus.trainer.bootstrap import draws
 from corpus.trainer.config import DataConfig, LossConfig, RunConfig
 from corpus.trainer.documents import Documents
-from corpus.trainer.evaluate import Tally, evaluate, run_free
+from corpus.trainer.evaluate import evaluate, run_free
 from corpus.trainer.held_out import Losses
 from corpus.trainer.layout import beginning, concat, lay_out
 from corpus.trainer.model import InteractionModel
@@ -25,6 +26,7 @@ from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.scene import scene_of
 from corpus.trainer.session import Answer, MicroTurn, Session
+from corpus.trainer.tally import Tally, TimingRow
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 EVEN = LossConfig(silence=1, onset=1, offset=1, end_of_window=1)
@@ -66,7 +68,7 @@ def talks(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
             cue("yield", "turn_end", "Ann", 5.4, 7.2, to="Bo"),
             cue("hold", "pause", "Ann", 12.0, 14.5),
             cue("backchannel", "lexical", "Bo", 20.0, 22.0),
-            cue("interruption", "butting_in", "Ann", 25.0, 27.0, of="Bo"),
+            cue("interruption", "butting_in", "Ann", 22.0, 24.0, of="Bo"),
         ]
         drafts.append(draft)
     return rules.store(tmp_path_factory.mktemp("evaluate"), drafts, windows_per_clip=30)
@@ -149,30 +151,40 @@ def test_scene(talks: Path) -> None:
         view, scene = documents.view(document), scene_of(documents, document)
         assert np.array_equal(scene.human_W[1:], view.speak_N)
         if view.speaker == "Bo":
-            assert scene.ends == (5,)
-            assert scene.pauses == ((12, 15),)
-            assert scene.interrupted == (25,)
-            assert scene.backchannels == (20,)
+            assert [(end.first, end.stop) for end in scene.ends] == [(5, 8)]
+            assert [(pause.first, pause.stop) for pause in scene.pauses] == [(12, 15)]
+            assert scene.interrupted == (22,)
+            assert scene.backchannels == ((20, 22),)
         else:
             assert scene.ends == scene.pauses == scene.interrupted == scene.backchannels == ()
 
 
 def test_evaluate_fills_the_table(talks: Path, model: InteractionModel) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     report = evaluate(
-        model, config_of(talks), talks, most_free=2, progress=lambda done, of: seen.append((done, of))
+        model, config_of(talks), talks, most_free=2, progress=lambda *progress: seen.append(progress)
     )
-    assert (report.documents, report.free_documents, seen[-1]) == (4, 2, (4, 4))
+    assert (report.documents, report.free_documents) == (4, 2)
+    assert seen == [("losses", n + 1, 4) for n in range(4)] + [("freely", n + 1, 58) for n in range(58)]
     told = {row.name: row for row in report.timing if row.told}
     free = {row.name: row for row in report.timing if not row.told}
-    assert set(told) == set(free) == {"model", "silent", "timer", "copy", "unigram", "human"}
+    assert (
+        set(told)
+        == set(free)
+        == {
+            *("model", "silent", "timer", "copy"),
+            *("unigram", "shifted", "human"),
+        }
+    )
     for rows in (told, free):
-        assert rows["human"].right == 1.0 and rows["human"].error_windows == 0.0
-        assert rows["silent"].speaks == 0.0 and rows["silent"].turn_taken == 0.0
-        assert rows["silent"].right < 1.0 and rows["silent"].error_windows is None
-    assert told["copy"].right < 1.0 and free["copy"] == dataclasses.replace(free["silent"], name="copy")
-    assert told["human"].turns == 2 and told["human"].pauses == 2
-    assert told["silent"].backchannel_distance == 1.0
+        assert rows["human"].right.value == 1.0 and rows["human"].off_by_windows.value == 0.0
+        assert rows["silent"].speaks.value == 0.0 and rows["silent"].turn_taken.value == 0.0
+        assert rows["silent"].right.value < 1.0 and rows["silent"].off_by_windows.value is None
+    assert told["shifted"] == dataclasses.replace(told["copy"], name="shifted")
+    assert free["shifted"].off_by_windows.value == 1.0
+    assert told["copy"].right.value < 1.0 and free["copy"] == dataclasses.replace(free["silent"], name="copy")
+    assert told["human"].turn_taken.cases == 2 and told["human"].pause_taken.cases == 2
+    assert told["silent"].backchannel_distance.value == 1.0
     again = evaluate(model, config_of(talks), talks, most_free=2)
     assert again == report
 
@@ -188,6 +200,11 @@ def test_free_running_is_a_function_of_the_seed(talks: Path, model: InteractionM
     assert said(1) == said(1) != said(2)
 
 
+def measured(tally: Tally) -> tuple[float | None, float | None]:
+    row: TimingRow = tally.row(draws(tally.documents))
+    return row.right.value, row.off_by_windows.value
+
+
 def test_rule_corpus_gives_right_action_to_who_follows_the_rule(rules: ModuleType, tmp_path: Path) -> None:
     corpus = rules.write(tmp_path, "beep", {"validation": 4}, windows=60)
     documents = Documents(config_of(corpus.path))
@@ -200,9 +217,11 @@ def test_rule_corpus_gives_right_action_to_who_follows_the_rule(rules: ModuleTyp
         follows.add(scene, truth, nothing)
         late.add(scene, np.roll(truth, 3), nothing)
         silent.add(scene, np.zeros(60, bool), nothing)
-    assert follows.row().right == 1.0 and follows.row().error_windows == 0
-    assert late.row().right < 0.2 and late.row().error_windows == 3
-    assert 0.4 < silent.row().right < 0.6
+    assert measured(follows) == (1.0, 0.0)
+    right, error = measured(late)
+    assert right < 0.2 and error == 3
+    right, error = measured(silent)
+    assert 0.4 < right < 0.6 and error is None
 
 
 def test_no_such_split(talks: Path, model: InteractionModel) -> None:

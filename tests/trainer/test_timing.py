@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from corpus.trainer.baselines import copy, silent, timer, unigram
 from corpus.trainer.timing import (
-    Actions,
     actions,
     answer_stop,
     backchannels,
+    false_starts,
     latency_windows,
     runs,
     stop_windows,
@@ -78,9 +78,10 @@ def test_latency_from_the_end_in_window_4(drawn: str, latency: int | None) -> No
 
 
 def test_answers_are_looked_for_until_the_other_goes_on() -> None:
+    """And one window longer: what is decided in the last silent window is heard in the next."""
     #               0123456789
     other = flags("####.....##" + "." * 40)
-    assert answer_stop(other, 3) == 9
+    assert answer_stop(other, 3) == 10
     assert answer_stop(other, 10) == 35
     assert answer_stop(other[:20], 10) == 20
 
@@ -91,29 +92,49 @@ def test_backchannels_are_short_and_while_the_other_talks() -> None:
     other = flags("########...########...####....")
     drawn = flags(".##.....#..#####......####....")
     said = words("1...............................")[:30]
-    # 1-2: yes. 8: in the window after the other's: yes. 11-15: 1 s, no. 22-25: 0.8 s: yes.
-    assert backchannels(drawn, said, other) == [1, 8, 22]
+    # 1-2: yes. 8: in the window after the other's, 1 s apart from it: yes. 11-15: 1 s, no. 22-25: yes.
+    drawn[11:14] = False
+    drawn[14:16] = True
+    assert backchannels(drawn, said, other) == [(1, 3), (8, 9), (14, 16), (22, 26)]
     said = words(".3....................2.......")
-    assert backchannels(drawn, said, other) == [8, 22]
+    assert backchannels(drawn, said, other) == [(8, 9), (14, 16), (22, 26)]
+    drawn[13] = True  # 0.8 s after the one before: neither is set apart
+    assert backchannels(drawn, said, other) == [(22, 26)]
     assert backchannels(flags("..........#..................."), said, other) == []
 
 
+def test_false_starts_are_given_up_while_the_other_talks() -> None:
+    #              0         1         2         3
+    #              0123456789012345678901234567890123456789
+    other = flags("##########################..............")
+    drawn = flags(".##...#.......####......####........#...")
+    said = words("......................................" + "..")
+    # 1-2 and 6 are 0.6 s apart: neither is a backchannel. 14-17 is one. 24-27 outlasts the other.
+    assert backchannels(drawn, said, other) == [(14, 18), (24, 28)]
+    assert false_starts(drawn, said, other) == [(1, 3), (6, 7)]
+    said[14] = 3  # three words are no backchannel
+    assert false_starts(drawn, said, other) == [(1, 3), (6, 7), (14, 18)]
+    assert false_starts(flags("#####" + "." * 35), said, other) == []  # 1 s: a take-over
+    assert false_starts(other, said, ~other) == []
+
+
 def test_timing_distance() -> None:
-    assert timing_distance([], [3], 10) == 1.0
-    assert timing_distance([3, 7], [7, 3], 10) == 0.0
+    """Of the windows that are filled, as the published script counts them, not of the onsets."""
+    assert timing_distance([], [(3, 5)], 10) == 1.0
+    assert timing_distance([(3, 4), (7, 9)], [(7, 9), (3, 4)], 10) == 0.0
     # Nothing in common: the square root of ln 2.
-    assert timing_distance([3], [4], 10) == pytest.approx(0.8325546, abs=1e-7)
+    assert timing_distance([(3, 4)], [(4, 6)], 10) == pytest.approx(0.8325546, abs=1e-7)
     # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): [ln(4/3) + (ln(2/3) + ln 2) / 2] / 2
     expected = math.sqrt((math.log(4 / 3) + (math.log(2 / 3) + math.log(2)) / 2) / 2)
-    assert timing_distance([5], [5, 9], 10) == pytest.approx(expected)
+    assert timing_distance([(5, 6)], [(5, 7)], 10) == pytest.approx(expected)
 
 
 def test_timing_distance_is_scipys() -> None:
     spatial = pytest.importorskip("scipy.spatial.distance")
     rng = np.random.default_rng(0)
     for _ in range(20):
-        a, b = rng.integers(0, 30, 8).tolist(), rng.integers(0, 30, 5).tolist()
-        hist_a, hist_b = (np.bincount(x, minlength=30) for x in (a, b))
+        a, b = ([(int(x), int(x) + 3) for x in rng.integers(0, 27, many)] for many in (8, 5))
+        hist_a, hist_b = (np.bincount([w for run in x for w in range(*run)], minlength=30) for x in (a, b))
         assert timing_distance(a, b, 30) == pytest.approx(spatial.jensenshannon(hist_a, hist_b))
 
 
@@ -124,6 +145,8 @@ def test_stopping() -> None:
     assert stop_windows(drawn, 7) == 1
     assert stop_windows(drawn, 8) is None
     assert stop_windows(drawn, 0) is None
+    # The clip ends while it speaks: nobody knows when it stopped.
+    assert stop_windows(drawn[:7], 4) == math.inf
 
 
 #                    0         1         2
@@ -140,28 +163,21 @@ REFERENCE = flags("....###.......##.........")
         # One window late each: met running freely; no merit when told.
         (".....###.......##........", False, 2, 3, (1, 1)),
         (".....###.......##........", True, 0, 3, (math.inf, 9)),
-        # Two early and two late: neither. The first breaks a silence; the second begins in the window
-        # after a run, which no silence counts.
-        ("..#####.........##.......", False, 0, 2, (2, 2)),
+        # Two early and two late: neither, and both speak in a silence.
+        ("..#####.........##.......", False, 0, 1, (2, 2)),
         # A false start in the middle of a silence.
         ("....###...#...##.........", False, 2, 2, (0, 0)),
         ("....###...#...##......#..", True, 2, 1, (0, 0)),
-        ("#########################", False, 0, 2, (4, math.inf)),
+        # To speak all the time keeps no silence, whether or not a run begins in it.
+        ("#########################", False, 0, 0, (4, math.inf)),
+        # Seven windows longer than the person.
+        ("....##########....##.....", False, 1, 1, (0, 4)),
     ],
 )
 def test_actions(drawn: str, told: bool, met: int, kept: int, errors: tuple[float, ...]) -> None:
     found = actions(flags(drawn), REFERENCE, told=told)
     assert (found.onsets, found.met, found.silences, found.kept) == (2, met, 3, kept)
     assert found.errors == errors
-    assert found.right == pytest.approx((met + kept) / 5)
-
-
-def test_actions_add_up() -> None:
-    one = actions(REFERENCE, REFERENCE, told=False)
-    assert (one + one).right == 1.0
-    assert (one + one).median_error == 0
-    nothing = Actions(onsets=0, met=0, silences=0, kept=0, errors=())
-    assert nothing.right is None and nothing.median_error is None
 
 
 def test_copy_and_silence_deserve_nothing() -> None:

@@ -1,0 +1,148 @@
+"""What `corpus eval` prints of when a model speaks: tables of at most 100 columns, and a bar before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from tqdm import tqdm
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.trainer.bootstrap import Measure
+    from corpus.trainer.calibration import Calibration
+    from corpus.trainer.evaluate import EvalReport, Phase
+    from corpus.trainer.tally import TimingRow
+
+SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
+
+
+class EvalBar:
+    """A bar for each phase: documents while losses are counted, then windows lived through."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[NoReturn] | None = None
+        self._phase = ""
+
+    def __enter__(self) -> EvalBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, phase: Phase, done: int, of: int) -> None:
+        if self._bar is None or phase != self._phase:
+            self.__exit__()
+            unit = "document" if phase == "losses" else "window"
+            self._bar = tqdm(total=of, desc=phase, unit=unit, disable=None, leave=False)
+            self._phase = phase
+        self._bar.update(done - self._bar.n)
+
+
+def print_timing(report: EvalReport) -> None:
+    for told, title in ((False, "freely"), (True, "told what the person did before")):
+        rows = [row for row in report.timing if row.told == told]
+        if rows:
+            documents = report.documents if told else report.free_documents
+            show.data(f"\n{title}, {documents} documents")
+            _print_turns(rows)
+            show.data("")
+            _print_speech(rows)
+    _print_calibration(report.calibration)
+    show.talk(
+        f"{report.documents} documents of split {report.split}, {report.free_documents} of them also freely. "
+        "off by: windows, median\n(n): cases; '-': no case; [ ]: the 95 % interval over documents"
+    )
+
+
+def _print_turns(rows: list[TimingRow]) -> None:
+    first = rows[0]
+    head = [
+        "",
+        "speaks",
+        "right",
+        "off by",
+        f"pause taken ({first.pause_taken.cases})",
+        f"turn taken ({first.turn_taken.cases})",
+        "bc/min",
+        "bc dist",
+    ]
+    lines = [
+        [
+            row.name,
+            number(row.speaks.value, 2),
+            with_interval(row.right),
+            number(row.off_by_windows.value, 0),
+            with_interval(row.pause_taken),
+            with_interval(row.turn_taken),
+            number(row.backchannels_per_minute.value, 1),
+            number(row.backchannel_distance.value, 2),
+        ]
+        for row in rows
+    ]
+    show.table(lines, head)
+
+
+def _print_speech(rows: list[TimingRow]) -> None:
+    head = ["", "latency p10 50 90, ms", "stops", "in, ms", "answers", "overlap", "false/min"]
+    lines = [
+        [
+            row.name,
+            _latency(row),
+            with_interval(row.stopped) + _cases(row.stopped),
+            number(row.stop_ms.value, 0),
+            with_interval(row.answered),
+            number(row.overlap.value, 2),
+            number(row.false_starts_per_minute.value, 1),
+        ]
+        for row in rows
+    ]
+    show.table(lines, head)
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    show.data("")
+    near, far = calibration.horizons[0], calibration.horizons[-1]
+    lines = [
+        ["ece", with_interval(calibration.ece, 3) + _cases(calibration.ece)],
+        ["ece out of silence", with_interval(calibration.ece_silent, 3) + _cases(calibration.ece_silent)],
+        *(
+            [
+                f"begins within {one.windows} windows" if one.windows > 1 else "begins in the next window",
+                f"{number(one.observed)} observed, {number(one.expected)} expected, "
+                f"{with_interval(one.excess, 3)} apart",
+            ]
+            for one in (near, far)
+        ),
+    ]
+    lines += [
+        [
+            f"auc of {SCORES[one.score]}" + (f", {one.lag} later" if one.lag else ""),
+            f"{with_interval(one.auc)} ({one.shifts} ends, {one.holds} pauses)",
+        ]
+        for one in calibration.separation
+        if one.lag < 2
+    ]
+    show.table(lines, ["the probability to speak, told", ""])
+
+
+def _latency(row: TimingRow) -> str:
+    if row.latency_ms.value is None:
+        return "-"
+    low, high = number(row.latency_p10_ms.value, 0), number(row.latency_p90_ms.value, 0)
+    return f"{low} {number(row.latency_ms.value, 0)} {high}{_cases(row.latency_ms)}"
+
+
+def with_interval(found: Measure, digits: int = 2) -> str:
+    if found.low is None or found.high is None:
+        return number(found.value, digits)
+    return f"{number(found.value, digits)} [{found.low:.{digits}f} {found.high:.{digits}f}]"
+
+
+def _cases(found: Measure) -> str:
+    return f" ({found.cases})" if found.cases else ""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

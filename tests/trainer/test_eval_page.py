@@ -1,0 +1,85 @@
+"""What `corpus eval` shows: tables of 100 columns, and a page a browser draws, whatever is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from corpus.cli.eval_page import page_of
+from corpus.cli.eval_tables import print_timing
+from corpus.schemas.codec import to_json
+from corpus.trainer.bootstrap import draws
+from corpus.trainer.calibration import Told
+from corpus.trainer.evaluate import EvalReport
+from corpus.trainer.scene import Scene, Silence
+from corpus.trainer.tally import Tally
+
+
+@pytest.fixture(scope="module")
+def report() -> EvalReport:
+    rng = np.random.default_rng(0)
+    tallies = {(name, told): Tally(name, told) for told in (False, True) for name in ("model", "human")}
+    made = Told()
+    for number in range(12):
+        human_W = rng.random(400) < 0.4
+        human_W[100:150] = [False] * 30 + [True] * 20
+        scene = Scene(
+            id=f"{number}",
+            human_W=human_W,
+            known_W=np.ones(400, bool),
+            words_W=np.zeros(400, np.int64),
+            other_WF=np.repeat(rng.random((400, 1)) < 0.3, 8, 1),
+            ends=(Silence(start_us=25_100_000, stop_us=26_000_000),),
+            pauses=(Silence(start_us=20_100_000, stop_us=20_900_000),),
+            backchannels=((30, 32),),
+            interrupted=tuple(range(10, 390, 12)),
+        )
+        for (name, _), tally in tallies.items():
+            speaks_W = human_W if name == "human" else rng.random(400) < 0.5
+            tally.add(scene, speaks_W, np.zeros(400, np.int64))
+        made.add(scene, rng.random(399), 1)
+    return EvalReport(
+        data="a <b> & c",
+        split="validation",
+        documents=12,
+        free_documents=12,
+        losses=(),
+        timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
+        calibration=made.result(draws(12)),
+    )
+
+
+def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.CaptureFixture[str]) -> None:
+    print_timing(report)
+    out, err = capsys.readouterr()
+    assert max(map(len, [*out.splitlines(), *err.splitlines()])) <= 100
+    assert len(re.findall(r"^human +0\.\d\d +1\.00 \[0\.74 1\.00\] +0 ", out, re.M)) == 2
+
+
+def test_report_is_plain_json(report: EvalReport) -> None:
+    assert '"schema":"corpus.eval/2"' in to_json(report)
+
+
+def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
+    page = page_of(report)
+    assert "a &lt;b&gt; &amp; c" in page and "http" not in page.replace("http-equiv", "")
+    drawings = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(drawings) == 4
+    for drawn in drawings:
+        inside = ElementTree.fromstring(drawn)
+        width, height = (float(side) for side in inside.attrib["viewBox"].split()[2:])
+        for shape in inside.iter("rect"):
+            x, y, w, h = (float(shape.attrib[name]) for name in ("x", "y", "width", "height"))
+            assert 0 <= x <= x + w <= width + 1 and 0 <= y <= y + h <= height
+        for dot in inside.iter("circle"):
+            assert 0 <= float(dot.attrib["cx"]) <= width and 0 <= float(dot.attrib["cy"]) <= height
+
+
+def test_page_without_a_single_case(report: EvalReport) -> None:
+    nothing = Told()
+    empty = dataclasses.replace(report, timing=(), calibration=nothing.result(draws(0)))
+    assert page_of(empty).count("<svg") == 2

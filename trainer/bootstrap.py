@@ -1,0 +1,109 @@
+"""How far a figure would move with other documents of the same kind: intervals by the bootstrap.
+
+As many documents as there are drawn with replacement, 1000 times, and the figure computed for each draw;
+the interval holds the middle 95 %. Documents are the unit because cases of one conversation hang
+together; two views of one clip count as two, so intervals are if anything too narrow. The draws are a
+function of their number alone (a counter-based generator with a fixed key): same cases, same interval.
+
+Shape suffixes: B draws, D documents, V values, U different values, X rows of counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 1000
+KEY = 20_260_101
+COVERED = (0.025, 0.975)
+LEAST_DRAWS = 0.95
+"""Share of the draws that must hold a case for an interval to be given."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A figure, the interval of 95 % around it, and over how many cases.
+
+    No value without a case; no interval where fewer than two documents have one, or too few draws.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    cases: int
+
+
+def draws(documents: int) -> Floats:
+    """How often each document is in each draw, `[B, D]`."""
+    generator = np.random.Generator(np.random.Philox(key=KEY))
+    drawn_BD = generator.integers(0, max(1, documents), (DRAWS, documents))
+    return np.stack([np.bincount(row, minlength=documents) for row in drawn_BD]).astype(np.float64)
+
+
+def share(above_D: Floats, below_D: Floats, drawn_BD: Floats) -> Measure:
+    """Cases of a kind among all. Of none or all of them no draw knows more: there the bound is that of
+    documents alike or not (Clopper and Pearson), which treats what hangs together as one case.
+    """
+    found = ratio(above_D, below_D, drawn_BD)
+    documents = int((below_D > 0).sum())
+    if found.value not in (0.0, 1.0) or found.low is None:
+        return found
+    reach = 1 - COVERED[0] ** (1 / documents)
+    low, high = (1 - reach, 1.0) if found.value else (0.0, reach)
+    return Measure(value=found.value, low=low, high=high, cases=found.cases)
+
+
+def ratio(above_D: Floats, below_D: Floats, drawn_BD: Floats, *, cases: int | None = None) -> Measure:
+    """Sum over sum; `cases` where the lower is not their number."""
+    below = float(below_D.sum())
+    value = float(above_D.sum()) / below if below > 0 else None
+    under_B = drawn_BD @ below_D
+    over_B = np.divide(drawn_BD @ above_D, under_B, out=np.full(len(drawn_BD), np.nan), where=under_B > 0)
+    return measure(value, over_B, int((below_D > 0).sum()), round(below) if cases is None else cases)
+
+
+def quantile(values: Sequence[float], documents: Sequence[int], part: float, drawn_BD: Floats) -> Measure:
+    """The smallest value that at least that share of all values does not exceed."""
+    found_U, counts_DU = counted(values, documents, drawn_BD.shape[1])
+    if not len(found_U):
+        return measure(None, np.zeros(0), 0, 0)
+
+    def of(counts_XU: Floats) -> Floats:
+        reached_XU = counts_XU.cumsum(1)
+        # Counts are whole: the slack only takes up rounding.
+        place_X = (reached_XU < part * reached_XU[:, -1:] - 1e-9).sum(1)
+        return np.where(reached_XU[:, -1] > 0, found_U[place_X.clip(max=len(found_U) - 1)], np.nan)
+
+    value = float(of(counts_DU.sum(0, keepdims=True))[0])
+    return measure(value, of(drawn_BD @ counts_DU), len(set(documents)), len(values))
+
+
+def counted(values: Sequence[float], documents: Sequence[int], among: int) -> tuple[Floats, Floats]:
+    """The different values, rising, and how often each document has each, `[D, U]`."""
+    found_U, place_V = np.unique(np.array(values, np.float64), return_inverse=True)
+    counts_DU = np.zeros((among, len(found_U)))
+    np.add.at(counts_DU, (np.array(documents, np.int64), place_V.reshape(-1)), 1)
+    return found_U, counts_DU
+
+
+def measure(value: float | None, found_B: Floats, documents: int, cases: int) -> Measure:
+    """A figure with what it is in each draw, NaN where there it has no value.
+
+    Infinities are no figures: the median of cases of which most have none.
+    """
+    if value is None or not np.isfinite(value):
+        return Measure(value=None, low=None, high=None, cases=cases)
+    known_B = found_B[~np.isnan(found_B)]
+    if documents < 2 or len(known_B) < LEAST_DRAWS * len(found_B):
+        return Measure(value=value, low=None, high=None, cases=cases)
+    low, high = np.quantile(known_B, COVERED, method="inverted_cdf")
+    return Measure(value=value, low=_finite(low), high=_finite(high), cases=cases)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
