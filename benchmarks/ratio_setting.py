@@ -82,7 +82,7 @@ class Setting:
 
     def with_clips(self, run: RunConfig, *, pictures: bool = False, hears: str = "max") -> RunConfig:
         """A run over made-up clips that fill a batch of `base`."""
-        clips = (12 if pictures else 60) if self.gpu else 4
+        clips = (12 if pictures else 60) if self.gpu else 1 if self.quick else 4
         path = dataset(self.clips, clips=clips, pictures=pictures)
         data = replace(run.data, data=str(path), pictures=pictures)
         return replace(run, data=dataclasses.replace(data, **{"hears": hears}))
