@@ -5,14 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from ratio_report import Row
 from ratio_setting import Setting
 
-from corpus.trainer.layout import largest_turn
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, Session
@@ -20,9 +18,10 @@ from corpus.trainer.session import MicroTurn, Session
 HISTORY = 25
 """Turns measured before going back to where the past is as long as asked for."""
 KINDS = {
-    "speaking": Sampling(speak_above=0.0, stay_above=0.0),
-    "silent": Sampling(speak_above=1.0, stay_above=1.0),
+    "speaking": (Sampling(speak_above=0.0, stay_above=0.0), 9),
+    "silent": (Sampling(speak_above=1.0, stay_above=1.0), 5),
 }
+"""Settings that make it so, and the fewest positions of such a window."""
 
 
 def turns(setting: Setting) -> Iterator[Row]:
@@ -31,11 +30,8 @@ def turns(setting: Setting) -> Iterator[Row]:
     with torch.device(setting.device):
         model = InteractionModel(setting.model)
     model = model.to(setting.device, setting.dtype).eval()
-    for name, sampling in KINDS.items():
-        # The shortest window holds four positions of sound and a control token.
-        most_turns = past // 5 + 2 * HISTORY
-        seconds = min(0.2 * most_turns, 0.2 * (2 * past // largest_turn(setting.model, pictures=False) + 60))
-        seconds = 0.2 * most_turns if name == "silent" else seconds
+    for name, (sampling, least) in KINDS.items():
+        seconds = 0.2 * (past // least + 2 * HISTORY)
         session = Session(
             model, sampling=sampling, max_seconds=seconds, history_turns=HISTORY, pictures=False
         )
@@ -65,7 +61,7 @@ def _turns(setting: Setting, session: Session, past: int, name: str) -> Iterator
     assert session.turn == start
     ordered = sorted(taken)
     p99 = ordered[max(0, -(-99 * len(ordered) // 100) - 1)]
-    row = Row(
+    yield Row(
         section="turn",
         what=f"a {name} micro-turn of {_preset(setting)}, {past} positions held, p99",
         bar="40 ms / 15 ms" if name == "speaking" else "",
@@ -75,7 +71,6 @@ def _turns(setting: Setting, session: Session, past: int, name: str) -> Iterator
         note=f"p50 {statistics.median(taken):.1f} ms, longest {ordered[-1]:.1f} ms, {len(taken)} turns of "
         f"{each:.0f} positions, {session.cache_bytes / 1e6:.0f} MB of keys",
     )
-    yield replace(row)
 
 
 def _preset(setting: Setting) -> str:
