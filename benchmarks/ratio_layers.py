@@ -43,16 +43,14 @@ def inputs(setting: Setting, *, positions: int | None = None) -> tuple[torch.Ten
 class Trained:
     """A layer's forward and backward as a work."""
 
-    def __init__(
-        self, layer: nn.Module, setting: Setting, *, stats: bool = False, compiled: bool = False
-    ) -> None:
+    def __init__(self, layer: nn.Module, setting: Setting, *, compiled: bool = False) -> None:
         self.x_BLD, self.valid_BL = inputs(setting)
         self.grad = torch.randn_like(self.x_BLD)
-        self.layer, self.stats = layer, stats
+        self.layer = layer
         self.call: Any = torch.compile(layer, fullgraph=True, dynamic=False) if compiled else layer
 
     def __call__(self) -> None:
-        y_BLD, _ = self.call(self.x_BLD, self.valid_BL, self.stats)
+        y_BLD, _ = self.call(self.x_BLD, self.valid_BL)
         y_BLD.backward(self.grad)
         self.x_BLD.grad = None
         for parameter in self.layer.parameters():
@@ -112,11 +110,11 @@ def checks(setting: Setting) -> Iterator[Row]:
         for _ in range(2):  # fresh memory is often zero: the second pass finds what the first left
             layer.zero_grad()
             x_BLD.grad = None
-            y_BLD, _ = layer(x_BLD, valid_BL, False)
+            y_BLD, _ = layer(x_BLD, valid_BL)
             y_BLD.square().sum().backward()
     finally:
         torch.use_deterministic_algorithms(before)
-    expected, _ = exact(x_exact, valid_BL, False)
+    expected, _ = exact(x_exact, valid_BL)
     expected.square().sum().backward()
     found = [x_BLD.grad, *(parameter.grad for parameter in layer.parameters())]
     if not all(grad is not None and bool(grad.isfinite().all()) for grad in found):
@@ -157,7 +155,7 @@ def layer(setting: Setting) -> Iterator[Row]:
             continue
         works = {
             "dense": Trained(dense, setting, compiled=compiled),
-            "mixture": Trained(mixture, setting, stats=True, compiled=compiled),
+            "mixture": Trained(mixture, setting, compiled=compiled),
         }
         taken = interleaved(works, setting.device, rounds=setting.rounds)
         operations = 18 * setting.positions * model.width * wide
@@ -165,7 +163,7 @@ def layer(setting: Setting) -> Iterator[Row]:
         yield replace(
             row,
             values=ratios(taken["dense"], taken["mixture"]),
-            note=f"mixture at best {rate:.3g} TFLOP/s, statistics of the router included",
+            note=f"mixture at best {rate:.3g} TFLOP/s",
         )
 
 
@@ -212,7 +210,7 @@ def loop(setting: Setting) -> Iterator[Row]:
 @torch.no_grad()
 def _agree(ours: nn.Module, theirs: nn.Module, setting: Setting) -> float:
     x_BLD, valid_BL = inputs(setting)
-    a, b = (layer(x_BLD, valid_BL, False)[0].double() for layer in (ours, theirs))
+    a, b = (layer(x_BLD, valid_BL)[0].double() for layer in (ours, theirs))
     error = float((a - b).norm() / a.norm())
     if not error < (2e-2 if setting.gpu else 1e-5):
         raise ArithmeticError(f"results differ by {error:.1e}")
@@ -227,8 +225,10 @@ def skew(setting: Setting) -> Iterator[Row]:
     works = {"skewed": Trained(skewed, setting), "balanced": Trained(balanced, setting)}
     taken = interleaved(works, setting.device, rounds=setting.rounds)
     x_BLD, valid_BL = inputs(setting)
-    load_E = balanced(x_BLD, valid_BL, True)[1].count_E.double()
+    with torch.no_grad():
+        routes = balanced.router(balanced.norm(x_BLD).flatten(0, 1), valid_BL.reshape(-1))
     k, experts = setting.model.top_k, setting.model.experts
+    load_E = routes.choice_TK.flatten().bincount(minlength=experts).double()
     yield Row(
         section="skew",
         what=f"every token visits one expert ({1 / k:.0%} of rows, {experts / k:.1f} times its share) : "
@@ -255,11 +255,11 @@ def few(setting: Setting) -> Iterator[Row]:
 
         def gathered(x: Any = x_BLD, valid: Any = valid_BL, turn: Any = turn) -> None:
             with torch.no_grad():
-                next(turn)(x, valid, False)
+                next(turn)(x, valid)
 
         def grouped(x: Any = x_BLD, valid: Any = valid_BL, turn: Any = turn) -> None:
             with torch.enable_grad():  # nothing wants one, so none is recorded
-                next(turn)(x, valid, False)
+                next(turn)(x, valid)
 
         for recorded in (False, True):
             row = Row(

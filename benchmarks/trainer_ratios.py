@@ -39,7 +39,7 @@ GROUPS: dict[str, dict[str, Section]] = {
     "turns": ratio_turns.SECTIONS,
 }
 SECTIONS: dict[str, Section] = {name: made for group in GROUPS.values() for name, made in group.items()}
-SECTION_S = 300
+SECTION_S = 480
 """A section that takes longer hangs."""
 
 
