@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
@@ -91,6 +92,7 @@ class Saver:
         self._keep, self._first, self._group, self._talk = keep, first, group, talk
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._staging: BlockingAsyncStager | None = None
         self.failures = 0
         """Saves in a row that failed."""
         if first:
@@ -105,7 +107,13 @@ class Saver:
             # Synced by _publish, which reads the files again for their digests.
             writer = FileSystemWriter(temporary, sync_files=False)
             alone = self._group is None
-            future = async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=alone)
+            future = async_save(
+                tensors,
+                storage_writer=writer,
+                process_group=self._group,
+                async_stager=self._stager(tensors),
+                no_dist=alone,
+            )
         except _FAILURES as error:
             self._error = error
             return
@@ -113,6 +121,13 @@ class Saver:
         work = (future, temporary, meta)
         self._thread = threading.Thread(target=self._finish, args=work, name="checkpoint")
         self._thread.start()
+
+    def _stager(self, tensors: Tensors) -> BlockingAsyncStager | None:
+        """Of a GPU's tensors the copies lie in pinned memory taken once: new pages would take as long as
+        several steps to fill, every time."""
+        if self._staging is None and _on_gpu(tensors):
+            self._staging = BlockingAsyncStager(cache_staged_state_dict=True)
+        return self._staging
 
     def wait(self) -> bool:
         """Until nothing is being written. False when the last save failed, on all ranks alike."""
@@ -138,6 +153,10 @@ class Saver:
                 _publish(temporary, meta, self._keep)
         except _FAILURES as error:
             self._error = error
+
+
+def _on_gpu(tensors: Tensors) -> bool:
+    return any(tensor.is_cuda for tensor in tensors["model"].values())
 
 
 def _begin(folder: Path) -> None:

@@ -158,7 +158,9 @@ def peak_flops(name: str | None = None) -> float | None:
         if not torch.cuda.is_available():
             return None
         name = torch.cuda.get_device_name()
-    return next((gpu.bf16_flops for key, gpu in GPUS.items() if key in name.lower()), None)
+    words = set(name.lower().replace("-", " ").split())
+    slower = next((peak for kind, peak in _SLOWER.items() if set(kind.split()) <= words), None)
+    return slower or next((gpu.bf16_flops for key, gpu in GPUS.items() if key in name.lower()), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +207,6 @@ GPUS = {
         network_bytes_per_s=50e9,
     ),
 }
+
+_SLOWER = {"h100 pcie": 756e12, "h100 nvl": 835e12, "h200 nvl": 835e12}
+"""Dense bf16 of cards that share a name with the faster modules above."""

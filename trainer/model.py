@@ -218,7 +218,9 @@ class InteractionModel(nn.Module):
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
         row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
-        inside_T = at_T.clamp_max(rows * length - 1)
+        # Padding reads positions apart: gradients of many that read one would be added one after the other.
+        apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
+        inside_T = torch.where(at_T < rows * length, at_T, apart_T)
         position_T = row_B.long()[inside_T // length] * length + inside_T % length
         return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
 

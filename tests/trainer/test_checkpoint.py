@@ -66,6 +66,26 @@ def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
     assert (into["model"]["a"] == 1).all()
 
 
+def test_copies_of_a_gpu_lie_where_the_last_ones_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, but not pinned: memory is taken by the first save, and every save is of its moment."""
+    taken = []
+    monkeypatch.setattr(checkpoint, "_on_gpu", lambda _: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: taken.append(self) or self)
+    made = saver(tmp_path, [])
+    held = {"model": {"a": torch.ones(500_000), "b": torch.zeros(0)}, "optimizer": {"steps": torch.zeros(())}}
+    for step in (1, 2, 3):
+        held["model"]["a"].fill_(step)
+        held["optimizer"]["steps"].fill_(step)
+        made.save(held, meta(step))
+        held["model"]["a"].fill_(9)
+        assert made.wait()
+    assert len(taken) == 1
+    for step, path in zip((3, 2, 1), candidates(tmp_path), strict=True):
+        into = {"model": {"a": torch.zeros(500_000)}, "optimizer": {"steps": torch.zeros(())}}
+        load_tensors(path, into)
+        assert (into["model"]["a"] == step).all() and into["optimizer"]["steps"] == step
+
+
 def test_the_last_few_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3, 4, keep=2)
     assert [path.name for path in candidates(tmp_path)] == ["step-00000004", "step-00000003"]

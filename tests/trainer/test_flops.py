@@ -130,4 +130,12 @@ def test_base_needs_what_was_calculated() -> None:
 def test_peaks() -> None:
     assert peak_flops("NVIDIA H100 80GB HBM3") == 989.5e12
     assert peak_flops("NVIDIA H200") == GPUS["h200"].bf16_flops
+    assert peak_flops("NVIDIA GH200 480GB") == 989.5e12
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
     assert peak_flops("Radeon") is None
+
+
+def test_slower_cards_of_the_same_name_are_told_apart() -> None:
+    """Half again as much MFU would be claimed for an H100 on PCIe else."""
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA H100 NVL") == peak_flops("NVIDIA H200 NVL") == 835e12

@@ -1,18 +1,32 @@
-"""What only a GPU can show: its kernels against the CPU's, compiled and not, and how long a step takes."""
+"""What only a GPU can show: its kernels against the CPU's, compiled and not, and how long a step takes.
+
+Needs no PyAV: what is trained on is heard by `max`.
+"""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import importlib.util
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.loop import train
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.presets import MODELS
+from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.overrides import with_overrides
+from corpus.trainer.presets import MODELS, preset
+from corpus.trainer.sampling import Sampling
 from corpus.trainer.sequence import Batch, Positions
+from corpus.trainer.session import MicroTurn, Session
 
 pytestmark = [
     pytest.mark.gpu,
@@ -90,26 +104,76 @@ def test_the_step_equals_the_full_pass_in_fp64(
     assert float((torch.cat(steps) - full).abs().max()) < 1e-10
 
 
-@torch.no_grad()
-def test_a_micro_turn_of_base_is_in_time(
-    make_document: Make, cut_positions: Callable[..., Positions]
+@pytest.mark.usefixtures("poison")
+def test_experts_of_base_are_those_of_fp64_with_some_unvisited() -> None:
+    """Near ties send some tokens elsewhere in bf16, so the middle token is looked at."""
+    torch.manual_seed(0)
+    layer = MixtureOfExperts(dataclasses.replace(MODELS["base"], top_k=2))
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_(0, 0.02) if parameter.ndim > 1 else parameter.fill_(1)
+    layer = layer.to(GPU, torch.bfloat16)
+    layer.router.bias_E[[1, 31]] = -10
+    exact = copy.deepcopy(layer).double()
+    x_BLD = torch.randn(1, 512, MODELS["base"].width, device=GPU, dtype=torch.bfloat16, requires_grad=True)
+    valid_BL = torch.ones(1, 512, dtype=torch.bool, device=GPU)
+    for _ in range(2):  # fresh memory is often zero: the second pass finds what the first left
+        layer.zero_grad()
+        y_BLD, _ = layer(x_BLD, valid_BL)
+        y_BLD.square().sum().backward()
+    with torch.no_grad():
+        expected, _ = exact(x_BLD.double(), valid_BL)
+    off = (y_BLD.detach().double() - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert float(off.median()) < 2e-2
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all())
+        assert parameter.ndim < 3 or not bool(parameter.grad[[1, 31]].any())
+
+
+def test_a_run_stopped_and_resumed_is_the_unbroken_run(
+    rules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """13 positions, 5 at once and 8 alone, with 8,000 positions held: p99 within 40 ms."""
+    """The whole command: pinned batches, compiled blocks, fused AdamW, a checkpoint of the GPU's tensors."""
+    if importlib.util.find_spec("av") is None:
+        monkeypatch.setattr("corpus.shards.cut.encode_flac", lambda *_: b"fLaC")  # not read by `max`
+    data = rules.write(tmp_path / "beeps", "beep", {"train": 12}, windows=40).path
+    pairs = [f"data.data={data}", "data.hears=max", "data.length=128", "data.pictures=false", "device=cuda"]
+    pairs += ["precision=bf16", "compile=true", "steps=6", "log_every=1", "save_every=3"]
+    whole = with_overrides(preset("tiny"), pairs)
+    # Stopped by its number of steps, so the learning rate must not hang on it.
+    whole = dataclasses.replace(whole, optim=dataclasses.replace(whole.optim, schedule="constant"))
+    losses = []
+    for run, parts in ((tmp_path / "whole", (6,)), (tmp_path / "parts", (3, 6))):
+        for steps in parts:
+            torch._dynamo.reset()
+            train(dataclasses.replace(whole, steps=steps), run, talk=lambda _: None)
+        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@torch.no_grad()
+def test_a_micro_turn_of_base_is_in_time() -> None:
+    """Spoken, with text: 14 positions, most of them one by one, over 8,000 held: p99 within 40 ms."""
     with torch.device(GPU):
-        model = InteractionModel(MODELS["base"]).to(torch.bfloat16).eval()
-    whole = make_document(MODELS["base"], 700)
-    cache = model.new_cache(capacity_positions=8300)
-    for start in range(0, 8000, 500):
-        model.step(cut_positions(whole, start % 4000, start % 4000 + 500), cache)
-    times = []
-    for _ in range(120):
-        torch.cuda.synchronize()
+        model = InteractionModel(MODELS["base"])
+    model = model.to(GPU, torch.bfloat16).eval()  # tables of constants are made on the CPU
+    always = Sampling(speak_above=0.0, stay_above=0.0)
+    session = Session(model, sampling=always, max_seconds=160, history_turns=25, pictures=False)
+    heard = np.random.default_rng(0).integers(40, 220, (8, 80), dtype=np.uint8)
+
+    def step() -> float:
         start_s = time.perf_counter()
-        model.step(cut_positions(whole, 0, 5), cache)
-        for at in range(5, 13):
-            model.step(cut_positions(whole, at, at + 1), cache)
+        session.step(MicroTurn(audio=heard))
         torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start_s))
-        cache.rollback(8000)
-    slowest = sorted(times[20:])[98]
+        return 1e3 * (time.perf_counter() - start_s)
+
+    while session.positions < 8000:
+        step()
+    times = []
+    for _ in range(5):
+        times += [step() for _ in range(25)]
+        session.rollback(session.turn - 25)
+    slowest = sorted(times[25:])[98]
     assert slowest <= 40, f"p99 {slowest:.1f} ms"

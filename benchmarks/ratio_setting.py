@@ -1,0 +1,170 @@
+"""What the sections of the trainer's ratio table share: sizes by device, and a model under training."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from ratio_clips import dataset
+from ratio_report import Row
+
+from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
+from corpus.trainer.data import Loader
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.optim import Optimizer, scale_gradients, squares
+from corpus.trainer.presets import MODELS, preset
+from corpus.trainer.sequence import Batch
+
+SMALL = replace(
+    MODELS["tiny"],
+    width=128,
+    experts=8,
+    expert_width=128,
+    shared_width=128,
+    dense_width=384,
+    picture_columns=8,
+)
+"""For a CPU: large enough that products outweigh calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where and how large."""
+
+    device: torch.device
+    quick: bool
+    clips: Path
+    """Where made-up datasets lie."""
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.gpu else torch.float32
+
+    @property
+    def model(self) -> ModelConfig:
+        """`base` on a GPU."""
+        if self.gpu:
+            return MODELS["base"]
+        return replace(MODELS["tiny"], picture_columns=8) if self.quick else SMALL
+
+    @property
+    def positions(self) -> int:
+        """Of a micro-batch: 8 rows of 4096 on a GPU."""
+        return 32_768 if self.gpu else 256 if self.quick else 1024
+
+    @property
+    def rounds(self) -> int:
+        return 2 if self.quick else 7
+
+    def run(
+        self, *, layers: int | None = None, rows: int | None = None, accumulate: int | None = None
+    ) -> RunConfig:
+        """The preset's run: `base` on a GPU, with fewer layers or rows if asked; a small one elsewhere."""
+        run = preset("base" if self.gpu else "tiny")
+        data = replace(run.data, hears="max", pictures=False, workers=run.data.workers)
+        if not self.gpu:
+            data = replace(data, length=128 if self.quick else 256, rows=4)
+        model = replace(self.model, layers=min(layers or self.model.layers, self.model.layers))
+        run = replace(run, model=model, data=data, device=self.device.type)
+        accumulate = accumulate or (run.accumulate if self.gpu else 2)
+        data = replace(run.data, rows=(rows or run.data.rows // accumulate) * accumulate)
+        return replace(run, data=data, accumulate=accumulate)
+
+    def with_clips(self, run: RunConfig, *, pictures: bool = False, hears: str = "max") -> RunConfig:
+        """A run over made-up clips that fill a batch of `base`."""
+        clips = (12 if pictures else 60) if self.gpu else 1 if self.quick else 4
+        path = dataset(self.clips, clips=clips, pictures=pictures)
+        data = replace(run.data, data=str(path), pictures=pictures)
+        return replace(run, data=dataclasses.replace(data, **{"hears": hears}))
+
+
+Section = Callable[[Setting], Iterator[Row]]
+
+
+class Trainee:
+    """A model under training as `corpus train` does it, a step at a time, with batches given."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        with torch.device(device):
+            model = InteractionModel(config.model)
+        if config.precision == "bf16":
+            model.compute = torch.bfloat16
+        self.model = model.to(device).train()
+        if config.compile:
+            self.model.compile_blocks()
+        self.optimizer = Optimizer(self.model.named_parameters(), config.optim)
+
+    def step(self, micro: Sequence[Batch]) -> None:
+        for batch in micro:
+            sums = self.model(batch.to(self.device), LossConfig())
+            sums.total(sums.denominators).backward()
+        norm = squares(self.model.parameters()).sqrt()
+        if norm > self.config.optim.clip:
+            scale_gradients(self.model.parameters(), self.config.optim.clip / norm)
+        self.optimizer.step(0.01)
+        self.model.update_router_bias()
+        self.optimizer.zero_grad()
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """As `corpus train` sets it."""
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(on, warn_only=torch.cuda.is_available())
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        memory.fill_uninitialized_memory = filled
+
+
+def micro_batches(config: RunConfig, device: torch.device | None = None) -> list[Batch]:
+    """Those of the first step; kept on a device if one is named."""
+    stream = iter(Loader(config))
+    batches = [next(stream)[0] for _ in range(config.accumulate)]
+    stream.close()
+    return batches if device is None else [batch.to(device) for batch in batches]
+
+
+def fitting(config: RunConfig, measure: Callable[[RunConfig], Iterator[Row]]) -> Iterator[Row]:
+    """Measure; where memory does not suffice, again with micro-batches half as large and twice as many."""
+    while True:
+        try:
+            yield from measure(config)
+            return
+        except torch.OutOfMemoryError:
+            config = halved(config)
+        release()
+
+
+def halved(config: RunConfig) -> RunConfig:
+    each = config.data.rows // config.accumulate
+    if each < 2:
+        raise MemoryError("not even micro-batches of one row fit")
+    return replace(config, accumulate=2 * config.accumulate)
+
+
+def release() -> None:
+    """What a section has left: memory, and compiled code whose number is limited."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch._dynamo.reset()
+
+
+def shape_of(config: RunConfig) -> str:
+    each = config.data.rows // config.accumulate
+    return f"{config.accumulate} micro-batches of {each} x {config.data.length}"
