@@ -179,6 +179,9 @@ class RunConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     expert_parallel: int = 1
+    """Ranks that share the experts between them."""
+    replicas: int = 1
+    """Whole copies of the model, each cut over its part of the ranks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = 100
     keep: int = 3

@@ -24,7 +24,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def parameter(*shape: int) -> nn.Parameter:
-    """Not yet set; `InteractionModel.initialise` does."""
+    """Not yet set; `InteractionModel` does."""
     return nn.Parameter(torch.empty(*shape))
 
 

@@ -107,13 +107,18 @@ class _Run:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
         self.loader = Loader(config, ranks.rank, ranks.world)
-        self.model = _new_model(config, ranks)
+        self.model = InteractionModel.unset(config.model).train()
+        place(self.model, config, ranks)
+        found = choose(run, group=ranks.files, talk=talk)
+        if found is None:
+            self.model.initialise(config.data.seed)
         named = list(self.model.named_parameters())
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
-        self._resume()
+        if found is not None:
+            self._resume(*found)
         self.saver = Saver(run, config.keep, first=ranks.first, group=ranks.files, talk=talk)
         self.log: Log | None = None
         if ranks.first:
@@ -275,7 +280,6 @@ class _Run:
         tensors: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": {"cpu": torch.get_rng_state()},
         }
         if self.average is not None:
             tensors["average"] = self.average.state_dict()
@@ -292,11 +296,7 @@ class _Run:
             config=digest(self.config),
         )
 
-    def _resume(self) -> None:
-        found = choose(self.run, group=self.ranks.files, talk=self.talk)
-        if found is None:
-            return
-        path, meta = found
+    def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
         for what, theirs, ours in (
             ("optimizer", meta.optimizer, self.config.optim.optimizer),
@@ -309,18 +309,8 @@ class _Run:
         tensors = self._tensors()
         load_tensors(path, tensors, self.ranks.files)
         self.optimizer.loaded()
-        torch.set_rng_state(tensors["random"]["cpu"])
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
         self.talk(f"going on from step {self.step}")
-
-
-def _new_model(config: RunConfig, ranks: Ranks) -> InteractionModel:
-    """The same numbers on all ranks, before they are cut."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.data.seed)
-        model = InteractionModel(config.model)
-    place(model, config, ranks)
-    return model.train()
 
 
 def _silent(text: str) -> None:

@@ -116,6 +116,7 @@ def check(config: RunConfig) -> None:
         ("keep", config.keep >= 1, "at least 1"),
         ("nan_limit", config.nan_limit >= 1, "at least 1"),
         ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
+        ("replicas", config.replicas >= 1, "at least 1"),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
         ("optim.clip", optim.clip > 0, "above 0"),

@@ -31,6 +31,8 @@ Start = Callable[..., list[subprocess.CompletedProcess[str]]]
         (["expert_parallel=2"], 3, "do not divide 3 ranks"),
         (["expert_parallel=3"], 3, "4 experts cannot be shared by 3 ranks"),
         (["expert_parallel=2", "data.rows=12", "model.width=64"], 12, "cannot be cut into 6"),
+        (["replicas=2"], 3, "2 replicas do not divide 3 ranks"),
+        (["replicas=2", "expert_parallel=2"], 2, "do not divide 1 ranks of a replica"),
         (["data.rows=3"], 2, "3 rows do not divide among 2 ranks"),
         (["data.rows=4", "accumulate=4"], 2, "times 4 accumulation steps"),
     ],
@@ -41,7 +43,14 @@ def test_what_does_not_fit_is_said(small_run: SmallRun, pairs: list[str], world:
 
 
 def test_what_fits_is_taken(small_run: SmallRun) -> None:
-    for pairs, world in ((["expert_parallel=2"], 4), (["expert_parallel=4"], 4), (["accumulate=2"], 2)):
+    for pairs, world in (
+        (["expert_parallel=2"], 4),
+        (["expert_parallel=4"], 4),
+        (["accumulate=2"], 2),
+        (["replicas=2"], 4),
+        (["replicas=2", "expert_parallel=2"], 4),
+        (["replicas=2", "model.width=66"], 4),
+    ):
         check_mesh(small_run(*pairs), world)
 
 
@@ -92,13 +101,16 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
         (2, ["expert_parallel=2"], 1e-5),
         (4, ["expert_parallel=2"], 1e-5),
         (4, ["expert_parallel=2", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
+        (4, ["replicas=2"], 1e-5),
+        (4, ["replicas=2", "expert_parallel=2"], 1e-5),
+        (4, ["replicas=2", "accumulate=1", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
     ],
 )
 def test_many_processes_are_one(
     small_run: SmallRun, start_python: Start, tmp_path: Path, world: int, pairs: list[str], rel: float
 ) -> None:
     config = small_run("steps=4", *pairs)
-    alone = [pair for pair in pairs if not pair.startswith("expert_parallel")]
+    alone = [pair for pair in pairs if not pair.startswith(("expert_parallel", "replicas"))]
     train(small_run("steps=4", *alone), tmp_path / "one", talk=print)
     started(start_python, config, tmp_path / "many", world)
     assert_same_course(tmp_path / "one", tmp_path / "many", rel)
