@@ -28,6 +28,8 @@ from corpus.schemas.errors import SettingsError, UsageError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.model import Block, InteractionModel, LossSums
 from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.overrides import settings_of
+from corpus.trainer.together import Group, expect_same, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,10 @@ class Ranks:
     """("replica", "data", "expert"); None in a single process."""
     flat: DeviceMesh | None = None
     """The same ranks, those of a replica in one row: ("replica", "all")."""
-    files: dist.ProcessGroup | None = None
+    files: Group = None
     """A gloo group of all ranks for what goes on beside training: writing and choosing checkpoints."""
+    host: Group = None
+    """Another, for numbers and errors on the host; nothing else is ever on its way in it."""
 
     @property
     def first(self) -> bool:
@@ -57,22 +61,28 @@ def world_size() -> int:
 def joined(config: RunConfig) -> Iterator[Ranks]:
     """Join the ranks torchrun started; alone where it started none.
 
-    Raises: SettingsError when experts, rows and ranks do not fit together; UsageError without a GPU.
+    Raises: SettingsError when experts, rows and ranks do not fit together, or ranks have other settings;
+    UsageError without a GPU. The same on all ranks.
     """
     world = world_size()
-    check_mesh(config, world)
-    device = _device(config)
     if world == 1:
-        yield Ranks(device=device)
+        check_mesh(config, world)
+        yield Ranks(device=_device(config))
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    gpus = config.device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
-        yield ranks_of(config, device, files=dist.new_group(backend="gloo"))
+        host = dist.new_group(backend="gloo")
+        expect_same(host, settings_of(config))
+        together(host, lambda: check_mesh(config, world))
+        device = together(host, lambda: _device(config))
+        expect_same(host, {"device": device.type})
+        yield ranks_of(config, device, files=dist.new_group(backend="gloo"), host=host)
     finally:
         dist.destroy_process_group()
 
 
-def ranks_of(config: RunConfig, device: torch.device, *, files: dist.ProcessGroup | None = None) -> Ranks:
+def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, host: Group = None) -> Ranks:
     """This process's place among those that have joined."""
     world, copies, share = dist.get_world_size(), config.replicas, config.expert_parallel
     row = world // copies
@@ -85,6 +95,7 @@ def ranks_of(config: RunConfig, device: torch.device, *, files: dist.ProcessGrou
         ),
         flat=init_device_mesh(device.type, (copies, row), mesh_dim_names=("replica", "all")),
         files=files,
+        host=host,
     )
 
 
@@ -96,7 +107,11 @@ def _device(config: RunConfig) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UsageError("no GPU here", where="device=cuda", todo="use device=cpu, or check the driver")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        what = f"process {number + 1} of this machine finds {count} GPUs"
+        raise UsageError(what, where="device=cuda", todo=f"start {count} with --nproc-per-node")
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
 

@@ -133,6 +133,28 @@ def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Star
     assert _chain(run) == _chain(tmp_path / "one")
 
 
+@pytest.mark.slow
+def test_copies_are_saved_once_and_any_ranks_go_on(
+    small_run: SmallRun, start_python: Start, tmp_path: Path
+) -> None:
+    """Two copies on two ranks each, then one process, then two copies that share their experts."""
+    train(_until(small_run, 6), tmp_path / "one", talk=print)
+    run = tmp_path / "many"
+    saves = "save_every=2"
+    started(start_python, _until(small_run, 2, saves, "replicas=2"), run, 4)
+    train(_until(small_run, 2), tmp_path / "short", talk=print)
+    assert _bytes_saved(run) == pytest.approx(_bytes_saved(tmp_path / "short"), rel=0.05)
+    train(_until(small_run, 4, saves), run, talk=print)
+    said = started(start_python, _until(small_run, 6, saves, "replicas=2", "expert_parallel=2"), run, 4)
+    assert "going on from step 4" in said
+    assert_same_course(tmp_path / "one", run, 1e-5)
+    assert _chain(run) == _chain(tmp_path / "one")
+
+
+def _bytes_saved(run: Path) -> int:
+    return sum(file.stat().st_size for file in (run / "checkpoints").glob("step-00000002/*.distcp"))
+
+
 def _until(small_run: SmallRun, steps: int, *pairs: str) -> RunConfig:
     """A run cut short whose learning rates do not hang on where it ends."""
     return small_run(f"steps={steps}", "optim.schedule=constant", *pairs)
