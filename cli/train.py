@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from corpus.cli import show, talk
+from corpus.schemas.errors import CorpusError
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -66,10 +70,12 @@ def train(
         raise typer.BadParameter("--run is needed: the folder of the run")
     from corpus.trainer.loop import train as start
 
-    config = _config(run, preset, data, ctx.args)
-    flops, peak = _counting(config)
-    result = start(config, run, talk=show.talk, flops=flops, peak_flops=peak)
-    if _first_rank():
+    with _said_once("LOCAL_RANK"):  # machines may differ in what they find
+        config = _config(run, preset, data, ctx.args)
+        flops, peak = _counting(config)
+    with _said_once("RANK"):
+        result = start(config, run, talk=show.talk, flops=flops, peak_flops=peak)
+    if _is_first("RANK"):
         show.talk(_ending(run, result.step, result.ended))
 
 
@@ -92,10 +98,19 @@ def _counting(config: RunConfig) -> tuple[Any, float | None]:
     return (flops_of if peak else None), peak
 
 
-def _first_rank() -> bool:
-    import os
+@contextmanager
+def _said_once(rank: str) -> Iterator[None]:
+    """Under torchrun all processes fail alike; the first one says why, the others have its exit code."""
+    try:
+        yield
+    except CorpusError as error:
+        if _is_first(rank):
+            raise
+        raise typer.Exit(error.exit_code) from error
 
-    return os.environ.get("RANK", "0") == "0"
+
+def _is_first(rank: str) -> bool:
+    return os.environ.get(rank, "0") == "0"
 
 
 def _ending(run: Path, step: int, ended: str) -> str:

@@ -292,11 +292,13 @@ def load_model(
     if ema and not meta.average:
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
-    model = InteractionModel(config.model)
-    load_tensors(path, {"model": model.state_dict()})
+    model = InteractionModel.unset(config.model, device)
+    state, average = model.state_dict(), dict(model.named_parameters())
+    wanted: Tensors = {"model": state}
     if ema:
-        load_tensors(path, {"average": dict(model.named_parameters())})
-    return model.to(device).eval(), config
+        wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
+    load_tensors(path, wanted)
+    return model.eval(), config
 
 
 def _any(value: bool, group: dist.ProcessGroup | None) -> bool:

@@ -184,6 +184,9 @@ class RunConfig:
     third more work and about a quarter of the memory; never the router's choices, and nothing is sent to
     other ranks again. `exchange`: rows for experts of other ranks are sent again, too."""
     expert_parallel: int = 1
+    """Ranks that share the experts between them."""
+    replicas: int = 1
+    """Whole copies of the model, each cut over its part of the ranks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = 100
     keep: int = 3

@@ -104,14 +104,15 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
         raise DatasetError(
             f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
         )
-    model = InteractionModel(head.model)
+    model = InteractionModel.unset(head.model)
     if head.torch_dtype == "bfloat16":
         model = model.to(torch.bfloat16)
+    model = model.to_empty(device=device)
     missing, unknown = model.load_state_dict(weights, strict=False)
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
         raise FormatError(what, where=str(folder))
-    return model.to(device).eval(), head
+    return model.eval(), head
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:

@@ -61,7 +61,7 @@ def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
 
 
 def parameter(*shape: int) -> nn.Parameter:
-    """Not yet set; `InteractionModel.initialise` does."""
+    """Not yet set; `InteractionModel` does."""
     return nn.Parameter(torch.empty(*shape))
 
 

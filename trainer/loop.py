@@ -33,16 +33,17 @@ from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
 from corpus.trainer.heads import NoiseKey
 from corpus.trainer.logs import Log, LogLine, Meter, windows_of
-from corpus.trainer.memory import check_memory
 from corpus.trainer.model import Denominators, InteractionModel
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
 from corpus.trainer.overrides import RunFile, check, write_run
-from corpus.trainer.parallel import Ranks, joined, place
+from corpus.trainer.parallel import Ranks, joined, place, world_size
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
+from corpus.trainer.together import expect_same, no_rank_lost, summed_or_raised, together
 
 SAVES_TO_GIVE_UP = 2
 """Saves in a row that fail before a run stops."""
+_LOCK = ".lock"
 
 
 class Flops(Protocol):
@@ -78,13 +79,16 @@ def train(
         FormatError: no checkpoint is whole, or they are of another model.
         LockedError: another process trains this run.
         StorageError: checkpoints cannot be written; the last one is kept.
-        CorpusError: gradients were no numbers too often in a row.
+        CorpusError: gradients were no numbers too often in a row, or another rank was lost.
+
+    Every rank raises the same error, but where one is lost.
     """
     check(config)
     with ExitStack() as stack:
+        stack.enter_context(no_rank_lost(world_size()))
         ranks = stack.enter_context(joined(config))
-        if ranks.first:
-            stack.enter_context(_locked(run))
+        together(ranks.host, lambda: stack.enter_context(_locked(run)) if ranks.first else None)
+        together(ranks.host, lambda: _expect_shared(run))
         stack.enter_context(_determinism(config, ranks))
         stop = stack.enter_context(_signals())
         told = talk if ranks.first else _silent
@@ -107,21 +111,28 @@ class _Run:
     ) -> None:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
-        self.loader = Loader(config, ranks.rank, ranks.world)
-        self.model = _new_model(config, ranks)
-        check_memory(config, self.model, ranks.world, ranks.device)
+        self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
+        expect_same(ranks.host, {"dataset": self.loader.state.dataset})
+        self.model = InteractionModel.unset(config.model).train()
+        place(self.model, config, ranks)
+        found = choose(run, group=ranks.files, talk=talk)
+        if found is None:
+            self.model.initialise(config.data.seed)
         named = list(self.model.named_parameters())
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
-        self._resume()
-        self.saver = Saver(run, config.keep, first=ranks.first, group=ranks.files, talk=talk)
-        self.log: Log | None = None
-        if ranks.first:
-            self.log = self._open_log()
+        if found is not None:
+            self._resume(*found)
+        self.saver, self.log = together(ranks.host, self._open)
         self.meter = Meter(config.loss)
         self.last: LogLine | None = None
+
+    def _open(self) -> tuple[Saver, Log | None]:
+        first, group = self.ranks.first, self.ranks.files
+        saver = Saver(self.run, self.config.keep, first=first, group=group, talk=self.talk)
+        return saver, self._open_log() if first else None
 
     def _open_log(self) -> Log:
         file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
@@ -144,9 +155,9 @@ class _Run:
         stopped = False
         while self.step < self.config.steps and not stopped:
             before = self.loader.state
-            micro = self._take(batches)
+            micro, denominators = self._take(batches)
             lr_share = share(self.config.optim, self.step, self.config.steps)
-            norm, stopped = self._learn(micro, lr_share, stop)
+            norm, stopped = self._learn(micro, denominators, lr_share, stop)
             self.step += 1
             if self.log is not None:
                 self.log.advance(self.step)
@@ -161,23 +172,32 @@ class _Run:
         ended: Literal["done", "stopped"] = "done" if self.step >= self.config.steps else "stopped"
         return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
 
-    def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> list[Batch]:
-        """The micro-batches of a step: all of them, since their weights are counted before backward."""
+    def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
+        """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
+
+        Raises: on all ranks, what one of them finds when it reads.
+        """
         began = time.monotonic()
-        micro = [next(batches)[0] for _ in range(self.config.accumulate)]
+        micro, error = [], None
+        try:
+            micro = [next(batches)[0] for _ in range(self.config.accumulate)]
+        except CorpusError as found:
+            error = found
         self.meter.waited_s += time.monotonic() - began
         for batch in micro:
             self.meter.windows += windows_of(batch)
             if self.flops is not None:
                 self.meter.flops += self.flops(self.config, batch)
-        return micro
+        weights = [torch.stack(Denominators.of(batch)) for batch in micro]
+        own = torch.stack(weights).sum(0) if weights else torch.zeros(3, dtype=torch.float64)
+        total = summed_or_raised(self.ranks.host, own, error)
+        return micro, Denominators(*total.to(self.ranks.device).unbind())
 
-    def _learn(self, micro: list[Batch], lr_share: float, stop: Callable[[], bool]) -> tuple[float, bool]:
+    def _learn(
+        self, micro: list[Batch], denominators: Denominators, lr_share: float, stop: Callable[[], bool]
+    ) -> tuple[float, bool]:
         """One step. The gradient's norm before clipping, and whether any rank was asked to stop."""
         device = self.ranks.device
-        weights = [torch.stack(Denominators.of(batch)) for batch in micro]
-        total = summed(torch.stack(weights).sum(0).to(device))
-        denominators = Denominators(*total.unbind())
         key = NoiseKey(seed=self.config.data.seed, step=self.step)
         for number, batch in enumerate(micro):
             rows = self._global_rows(number, batch.shape[0])
@@ -277,7 +297,6 @@ class _Run:
         tensors: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": {"cpu": torch.get_rng_state()},
         }
         if self.average is not None:
             tensors["average"] = self.average.state_dict()
@@ -294,11 +313,7 @@ class _Run:
             config=digest(self.config),
         )
 
-    def _resume(self) -> None:
-        found = choose(self.run, group=self.ranks.files, talk=self.talk)
-        if found is None:
-            return
-        path, meta = found
+    def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
         for what, theirs, ours in (
             ("optimizer", meta.optimizer, self.config.optim.optimizer),
@@ -311,29 +326,25 @@ class _Run:
         tensors = self._tensors()
         load_tensors(path, tensors, self.ranks.files)
         self.optimizer.loaded()
-        torch.set_rng_state(tensors["random"]["cpu"])
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
         self.talk(f"going on from step {self.step}")
-
-
-def _new_model(config: RunConfig, ranks: Ranks) -> InteractionModel:
-    """The same numbers on all ranks, before they are cut."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.data.seed)
-        model = InteractionModel(config.model)
-    place(model, config, ranks)
-    return model.train()
 
 
 def _silent(text: str) -> None:
     """What ranks other than the first have to say."""
 
 
+def _expect_shared(run: Path) -> None:
+    if not (run / _LOCK).exists():
+        todo = "name a folder on a disk that all machines share"
+        raise StorageError("is not the same folder for all ranks", where=str(run), todo=todo)
+
+
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
     try:
         run.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(run)) from error
     try:

@@ -148,7 +148,7 @@ def footprint(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]],
 def check_memory(
     config: RunConfig, model: torch.nn.Module, world: int, device: torch.device, free: float | None = None
 ) -> None:
-    """Say before the first step that it cannot fit; the model stands on its GPU already.
+    """Say before the model gets memory that its training cannot fit; the model is cut over its ranks.
 
     Raises: SettingsError, naming settings that would fit.
     """

@@ -13,7 +13,6 @@ whole optimiser step, so that neither accumulation nor the number of ranks chang
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +31,7 @@ from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.experts import Experts
 from corpus.trainer.heads import NoiseKey, audio_head
+from corpus.trainer.initial import fill
 from corpus.trainer.layers import Norm, linear, parameter, wide
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.router import Router, RouterStats
@@ -40,8 +40,6 @@ from corpus.trainer.sequence import NO_TARGET, Batch, Positions
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.nn.attention.flex_attention import BlockMask
-
-INIT_STD = 0.02
 
 
 class Denominators(NamedTuple):
@@ -122,7 +120,9 @@ class Block(nn.Module):
 
 
 class InteractionModel(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    """Made ready to use, with first values that `seed` decides; on the meta device, without values."""
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.compute: torch.dtype | None = None
@@ -140,24 +140,32 @@ class InteractionModel(nn.Module):
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
         )
         self._flex: FlexMask | None = None
-        self.initialise()
+        if not self.embed.stream.is_meta:
+            self.initialise(seed)
 
     load_NE: torch.Tensor
     """Tokens every expert got in training since the last `update_router_bias`."""
 
-    @torch.no_grad()
-    def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Set every parameter and buffer: also after `to_empty` of a model made on the meta device."""
+    @classmethod
+    def unset(cls, config: ModelConfig, device: torch.device | str = "meta") -> InteractionModel:
+        """A model whose parameters have memory at most, for values that come from elsewhere."""
+        with torch.device("meta"):
+            model = cls(config)
+        return model if torch.device(device).type == "meta" else model.to_empty(device=device)
+
+    def initialise(self, seed: int) -> None:
+        """Set every parameter, of a cut one the part held here, to values that only the seed decides."""
         for name, parameter_ in self.named_parameters():
-            deviation = _deviation(name, self.config)
-            if deviation is None:
-                nn.init.ones_(parameter_)
-            else:
-                parameter_.normal_(0.0, deviation, generator=generator)
+            fill(parameter_, seed=seed, name=name, config=self.config)
+
+    def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> InteractionModel:
+        """Memory for parameters, not set; buffers begin anew."""
+        super().to_empty(device=device, recurse=recurse)
         for module in self.modules():
             if isinstance(module, Router):
                 module.bias_E.zero_()
         self.load_NE.zero_()
+        return self
 
     # Training
 
@@ -353,18 +361,3 @@ class InteractionModel(nn.Module):
             x_BLD, _ = block.forward(x_BLD, place_3BL, seen[None, None], valid_BL, store)
         hidden_BLD: torch.Tensor = self.norm(x_BLD)
         return hidden_BLD[0]
-
-
-def _deviation(name: str, config: ModelConfig) -> float | None:
-    """Of a parameter's normal distribution; None for norms, which start as ones.
-
-    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no velocity.
-    """
-    owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
-    if "norm" in name and last == "weight":
-        return None
-    if owner == "blocks" and last in ("out", "down"):
-        return INIT_STD / math.sqrt(2 * config.layers)
-    if owner == "audio_head" and config.audio_head == "flow":
-        return 0.0 if last in ("adapt", "out") else INIT_STD
-    return INIT_STD

@@ -25,6 +25,21 @@ def _scramble(x: Any) -> Any:
     return x ^ (x >> 16)
 
 
+def _signed(word: int) -> int:
+    """The int32 of the same 32 bits."""
+    return (word & _MASK ^ 0x80000000) - 0x80000000
+
+
+def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
+    """`_scramble` of an int32 tensor in place: products wrap, and shifts are stripped of their signs."""
+    for shift, factor in ((16, _signed(0x7FEB352D)), (15, _signed(0x846CA68B)), (16, 1)):
+        torch.bitwise_right_shift(x, shift, out=spare)
+        x.bitwise_xor_(spare.bitwise_and_((1 << 32 - shift) - 1))
+        if factor != 1:
+            x.mul_(factor)
+    return x
+
+
 def mix(*keys: torch.Tensor | int) -> torch.Tensor:
     """32 random bits in int64, of the shape the keys broadcast to; of each key all 64 bits count."""
     state: Any = _ODD
@@ -44,3 +59,27 @@ def normal(*keys: torch.Tensor | int) -> torch.Tensor:
     """Standard normal fp32, by Box and Muller."""
     radius = torch.sqrt(-2 * torch.log(uniform(mix(*keys, 0))))
     return radius * torch.cos(2 * math.pi * uniform(mix(*keys, 1)))
+
+
+def normal_run(out: torch.Tensor, *keys: int, first: int) -> torch.Tensor:
+    """`normal(*keys, first), normal(*keys, first + 1), ...` into a row of fp32: the same numbers, sooner.
+
+    In int32 and in place, with the rounds that both of Box and Muller's uniforms share done once.
+    """
+    assert first >> 32 == first + len(out) - 1 >> 32, "a run keeps within 2**32 elements"
+    low = int(mix(*keys)) + _ODD + (first & _MASK)
+    count = torch.arange(len(out), dtype=torch.int32, device=out.device)
+    spare = torch.empty_like(count)
+    shared = _scramble_(count.add_(_signed(low)), spare)
+    shared = _scramble_(shared.bitwise_xor_(_signed(first >> 32)), spare)
+    last = torch.empty_like(count)
+
+    def uniform_(into: torch.Tensor, key: int) -> torch.Tensor:
+        torch.add(shared, _signed(_ODD + key), out=last)
+        bits = _scramble_(_scramble_(last, spare), spare)
+        bits.bitwise_right_shift_(8).bitwise_and_((1 << 24) - 1)
+        return into.copy_(bits).add_(0.5).mul_(2.0**-24)
+
+    radius = uniform_(out, 0).log_().mul_(-2).sqrt_()
+    angle = uniform_(torch.empty_like(out), 1).mul_(2 * math.pi)
+    return radius.mul_(angle.cos_())

@@ -9,6 +9,7 @@ out placed like their parameters, so that a checkpoint can be read by any number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -229,14 +230,22 @@ class Average:
 
 @torch.no_grad()
 def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
-    """Sum of squares of this rank's gradients, fp64, 0-D.
+    """Sum of squares of this rank's gradients, each divided by how many ranks hold it; fp64, 0-D.
 
-    With all parameters cut over all ranks and none held twice, the sum over ranks is the square of the
-    global norm, whatever mesh each one lies on.
+    So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
     """
-    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
-    norms = torch.stack(torch._foreach_norm([g for g in grads if g.numel()]))
-    return norms.double().square().sum()
+    held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
+    norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
+    copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
+    return (norms.double().square() / copies).sum()
+
+
+def _copies(tensor: torch.Tensor) -> int:
+    """How many ranks hold the same part of a tensor."""
+    if not isinstance(tensor, DTensor):
+        return 1
+    mesh, places = tensor.device_mesh, tensor.placements
+    return math.prod(mesh.size(dim) for dim, place in enumerate(places) if place == Replicate())
 
 
 @torch.no_grad()

@@ -50,8 +50,7 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
         UsageError: no `key=value`, or no such key; the nearest known one is named.
         SettingsError: the value is of the wrong kind or out of range.
     """
-    plain = to_plain(config)
-    known = dict(_leaves(plain))
+    plain, known = to_plain(config), settings_of(config)
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not sign:
@@ -71,6 +70,11 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
         raise SettingsError(error.what, where="settings", todo=error.todo) from error
     check(changed)
     return changed
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Every setting by the name it has on the command line."""
+    return dict(_leaves(to_plain(config)))
 
 
 def _leaves(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -116,6 +120,7 @@ def check(config: RunConfig) -> None:
         ("keep", config.keep >= 1, "at least 1"),
         ("nan_limit", config.nan_limit >= 1, "at least 1"),
         ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
+        ("replicas", config.replicas >= 1, "at least 1"),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
         ("optim.clip", optim.clip > 0, "above 0"),

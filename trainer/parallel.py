@@ -1,10 +1,12 @@
-"""Ranks: one process, or as many as torchrun started, as a mesh of data parallel x expert parallel.
+"""Ranks: one process, or as many as torchrun started, as a mesh: replicas x data x expert parallel.
 
-    rank = data rank x expert_parallel + expert rank
+    rank = (replica x data ranks + data rank) x expert_parallel + expert rank
 
-Parameters are cut over all ranks (FSDP2), attention, feed-forward and experts as units of their own;
-with expert parallelism a rank holds only its experts, which are cut over the data ranks alone. Losses
+Parameters are cut over all ranks of a replica (FSDP2), attention, feed-forward and experts as units of their
+own; with expert parallelism a rank holds only its experts, which are cut over the data ranks alone. Losses
 are sums over global denominators, so gradients are added over ranks, never averaged.
+
+A model begins on the meta device, is cut there, and only then gets memory: no rank ever holds it whole.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,8 +27,11 @@ from torch.distributed.tensor import Shard
 from corpus.schemas.errors import SettingsError, UsageError
 from corpus.trainer.compile import compile_methods
 from corpus.trainer.config import RunConfig
+from corpus.trainer.memory import check_memory
 from corpus.trainer.model import Block, InteractionModel, LossSums
 from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.overrides import settings_of
+from corpus.trainer.together import Group, expect_same, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +42,13 @@ class Ranks:
     world: int = 1
     device: torch.device
     mesh: DeviceMesh | None = None
-    """2-D, ("data", "expert"); None in a single process."""
+    """("replica", "data", "expert"); None in a single process."""
     flat: DeviceMesh | None = None
-    """The same ranks in one row."""
-    files: dist.ProcessGroup | None = None
+    """The same ranks, those of a replica in one row: ("replica", "all")."""
+    files: Group = None
     """A gloo group of all ranks for what goes on beside training: writing and choosing checkpoints."""
+    host: Group = None
+    """Another, for numbers and errors on the host; nothing else is ever on its way in it."""
 
     @property
     def first(self) -> bool:
@@ -55,27 +63,42 @@ def world_size() -> int:
 def joined(config: RunConfig) -> Iterator[Ranks]:
     """Join the ranks torchrun started; alone where it started none.
 
-    Raises: SettingsError when experts, rows and ranks do not fit together; UsageError without a GPU.
+    Raises: SettingsError when experts, rows and ranks do not fit together, or ranks have other settings;
+    UsageError without a GPU. The same on all ranks.
     """
     world = world_size()
-    check_mesh(config, world)
-    device = _device(config)
     if world == 1:
-        yield Ranks(device=device)
+        check_mesh(config, world)
+        yield Ranks(device=_device(config))
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    gpus = config.device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
-        shape = (world // config.expert_parallel, config.expert_parallel)
-        yield Ranks(
-            rank=dist.get_rank(),
-            world=world,
-            device=device,
-            mesh=init_device_mesh(device.type, shape, mesh_dim_names=("data", "expert")),
-            flat=init_device_mesh(device.type, (world,), mesh_dim_names=("all",)),
-            files=dist.new_group(backend="gloo"),
-        )
+        host = dist.new_group(backend="gloo")
+        expect_same(host, settings_of(config))
+        together(host, lambda: check_mesh(config, world))
+        device = together(host, lambda: _device(config))
+        expect_same(host, {"device": device.type})
+        yield ranks_of(config, device, files=dist.new_group(backend="gloo"), host=host)
     finally:
         dist.destroy_process_group()
+
+
+def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, host: Group = None) -> Ranks:
+    """This process's place among those that have joined."""
+    world, copies, share = dist.get_world_size(), config.replicas, config.expert_parallel
+    row = world // copies
+    return Ranks(
+        rank=dist.get_rank(),
+        world=world,
+        device=device,
+        mesh=init_device_mesh(
+            device.type, (copies, row // share, share), mesh_dim_names=("replica", "data", "expert")
+        ),
+        flat=init_device_mesh(device.type, (copies, row), mesh_dim_names=("replica", "all")),
+        files=files,
+        host=host,
+    )
 
 
 def _device(config: RunConfig) -> torch.device:
@@ -86,19 +109,31 @@ def _device(config: RunConfig) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UsageError("no GPU here", where="device=cuda", todo="use device=cpu, or check the driver")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        what = f"process {number + 1} of this machine finds {count} GPUs"
+        raise UsageError(what, where="device=cuda", todo=f"start {count} with --nproc-per-node")
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
 
 
 def check_mesh(config: RunConfig, world: int) -> None:
     """What cannot work is said before anything is read."""
-    share, model, rows = config.expert_parallel, config.model, config.data.rows
-    if world % share:
+    copies, share, model, rows = config.replicas, config.expert_parallel, config.model, config.data.rows
+    if world % copies:
         raise SettingsError(
-            f"{share} expert parallel ranks do not divide {world} ranks",
+            f"{copies} replicas do not divide {world} ranks",
+            where="replicas",
+            todo=f"start a multiple of {copies} processes with torchrun, or make it a divisor of {world}",
+        )
+    if world // copies % share:
+        raise SettingsError(
+            f"{share} expert parallel ranks do not divide {world // copies} ranks"
+            + (" of a replica" if copies > 1 else ""),
             where="expert_parallel",
-            todo=f"start a multiple of {share} processes with torchrun, or make it a divisor of {world}",
+            todo=f"start a multiple of {copies * share} processes with torchrun, "
+            f"or make it a divisor of {world // copies}",
         )
     if model.experts % share:
         raise SettingsError(
@@ -106,7 +141,7 @@ def check_mesh(config: RunConfig, world: int) -> None:
             where="expert_parallel",
             todo="take a divisor of the number of experts",
         )
-    data = world // share
+    data = world // (copies * share)
     if share > 1 and (model.width % data or 2 * model.expert_width % data):
         raise SettingsError(
             f"expert matrices of {2 * model.expert_width} and {model.width} rows cannot be cut into {data}",
@@ -122,20 +157,25 @@ def check_mesh(config: RunConfig, world: int) -> None:
 
 
 def place(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
-    """Move a model to its device, cut it over the ranks, and compile its blocks if asked."""
+    """Cut a model made on the meta device over the ranks, give it memory on its device, not set, and compile
+    its blocks if asked.
+
+    Raises: SettingsError where training it cannot fit into that memory.
+    """
     if config.precision == "bf16":
         model.compute = torch.bfloat16
     model.recompute_in_backward(config.recompute)
-    if ranks.mesh is None:
-        model.to(ranks.device)
-        if config.compile:
-            model.compile_blocks()
-        return
-    if config.expert_parallel > 1:
+    if ranks.mesh is not None and config.expert_parallel > 1:
         model.share_experts(ranks.mesh["expert"])
     if config.compile:
-        _compile_units(model, experts=config.expert_parallel == 1)
-    _cut(model, config, ranks)
+        if ranks.mesh is None:
+            model.compile_blocks()
+        else:
+            _compile_units(model, experts=config.expert_parallel == 1)
+    if ranks.mesh is not None:
+        _cut(model, config, ranks)
+    together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
+    model.to_empty(device=ranks.device)
 
 
 def _compile_units(model: InteractionModel, *, experts: bool) -> None:
@@ -155,24 +195,32 @@ def _blocks(model: InteractionModel) -> list[Block]:
 
 def _cut(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     assert ranks.mesh is not None and ranks.flat is not None
-    # FSDP finds the tensors of a result only inside containers it knows.
-    torch.export.register_dataclass(LossSums, serialized_type_name="corpus.trainer.LossSums")
+    _make_losses_known()
     dtype = torch.bfloat16 if config.precision == "bf16" else None
     policy = MixedPrecisionPolicy(
         param_dtype=dtype, reduce_dtype=torch.float32 if dtype else None, cast_forward_inputs=False
     )
     units: list[FSDPModule] = []
+    several = config.replicas > 1
+    # A dimension of one replica would cost an exchange with nobody.
+    whole = ranks.flat if several else ranks.flat["all"]
+    outside = ranks.mesh["replica", "data"] if several else ranks.mesh["data"]
 
     def cut(module: torch.nn.Module, mesh: DeviceMesh, **how: Any) -> None:
         units.append(fully_shard(module, mesh=mesh, mp_policy=policy, **how))
 
     for block in _blocks(model):
-        cut(block.attention, ranks.flat)
+        cut(block.attention, whole)
         if config.expert_parallel > 1 and isinstance(block.feed, MixtureOfExperts):
-            cut(block.feed.experts, ranks.mesh["data"], shard_placement_fn=lambda _: Shard(1))
-        cut(block.feed, ranks.flat)
-    cut(model, ranks.flat)
+            cut(block.feed.experts, outside, shard_placement_fn=lambda _: Shard(1))
+        cut(block.feed, whole)
+    cut(model, whole)
     for unit in units:
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)
-    model.load_NE = model.load_NE.to(ranks.device)
+
+
+@cache
+def _make_losses_known() -> None:
+    """FSDP finds the tensors of a result only inside containers it knows."""
+    torch.export.register_dataclass(LossSums, serialized_type_name="corpus.trainer.LossSums")

@@ -24,6 +24,15 @@ def test_integers_and_tensors_are_the_same_keys() -> None:
         assert noise.mix(2, key, 7) == noise.mix(torch.tensor(2), torch.tensor(key), 7)
 
 
+def test_a_run_has_the_same_numbers() -> None:
+    """At every place of 64 bits, for keys of any size, and lengths no vector register divides."""
+    for first in (0, 5, (1 << 31) - 500, (1 << 32) - 1001, (1 << 40) + 17, 7 << 32):
+        element = torch.arange(first, first + 1001)
+        for keys in ((), (3,), (3, (1 << 63) + 5)):
+            run = noise.normal_run(torch.empty(1001), *keys, first=first)
+            assert torch.equal(run, noise.normal(*keys, element))
+
+
 def test_moments_and_neighbours() -> None:
     x = noise.normal(1, 2, torch.arange(200_000)).double()
     assert abs(float(x.mean())) < 0.01

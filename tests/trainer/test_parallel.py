@@ -31,6 +31,8 @@ Start = Callable[..., list[subprocess.CompletedProcess[str]]]
         (["expert_parallel=2"], 3, "do not divide 3 ranks"),
         (["expert_parallel=3"], 3, "4 experts cannot be shared by 3 ranks"),
         (["expert_parallel=2", "data.rows=12", "model.width=64"], 12, "cannot be cut into 6"),
+        (["replicas=2"], 3, "2 replicas do not divide 3 ranks"),
+        (["replicas=2", "expert_parallel=2"], 2, "do not divide 1 ranks of a replica"),
         (["data.rows=3"], 2, "3 rows do not divide among 2 ranks"),
         (["data.rows=4", "accumulate=4"], 2, "times 4 accumulation steps"),
     ],
@@ -41,7 +43,14 @@ def test_what_does_not_fit_is_said(small_run: SmallRun, pairs: list[str], world:
 
 
 def test_what_fits_is_taken(small_run: SmallRun) -> None:
-    for pairs, world in ((["expert_parallel=2"], 4), (["expert_parallel=4"], 4), (["accumulate=2"], 2)):
+    for pairs, world in (
+        (["expert_parallel=2"], 4),
+        (["expert_parallel=4"], 4),
+        (["accumulate=2"], 2),
+        (["replicas=2"], 4),
+        (["replicas=2", "expert_parallel=2"], 4),
+        (["replicas=2", "model.width=66"], 4),
+    ):
         check_mesh(small_run(*pairs), world)
 
 
@@ -94,13 +103,16 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
         (2, ["expert_parallel=2", "recompute=exchange"], 1e-5),
         (4, ["expert_parallel=2"], 1e-5),
         (4, ["expert_parallel=2", "recompute=blocks", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
+        (4, ["replicas=2"], 1e-5),
+        (4, ["replicas=2", "expert_parallel=2"], 1e-5),
+        (4, ["replicas=2", "accumulate=1", "optim.optimizer=muon", "optim.ema_decay=0.5"], 1e-5),
     ],
 )
 def test_many_processes_are_one(
     small_run: SmallRun, start_python: Start, tmp_path: Path, world: int, pairs: list[str], rel: float
 ) -> None:
     config = small_run("steps=4", *pairs)
-    alone = [pair for pair in pairs if not pair.startswith("expert_parallel")]
+    alone = [pair for pair in pairs if not pair.startswith(("expert_parallel", "replicas"))]
     train(small_run("steps=4", *alone), tmp_path / "one", talk=print)
     started(start_python, config, tmp_path / "many", world)
     assert_same_course(tmp_path / "one", tmp_path / "many", rel)
@@ -121,6 +133,28 @@ def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Star
     assert "going on from step 4" in said
     assert_same_course(tmp_path / "one", run, 1e-6)
     assert _chain(run) == _chain(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_copies_are_saved_once_and_any_ranks_go_on(
+    small_run: SmallRun, start_python: Start, tmp_path: Path
+) -> None:
+    """Two copies on two ranks each, then one process, then two copies that share their experts."""
+    train(_until(small_run, 6), tmp_path / "one", talk=print)
+    run = tmp_path / "many"
+    saves = "save_every=2"
+    started(start_python, _until(small_run, 2, saves, "replicas=2"), run, 4)
+    train(_until(small_run, 2), tmp_path / "short", talk=print)
+    assert _bytes_saved(run) == pytest.approx(_bytes_saved(tmp_path / "short"), rel=0.05)
+    train(_until(small_run, 4, saves), run, talk=print)
+    said = started(start_python, _until(small_run, 6, saves, "replicas=2", "expert_parallel=2"), run, 4)
+    assert "going on from step 4" in said
+    assert_same_course(tmp_path / "one", run, 1e-5)
+    assert _chain(run) == _chain(tmp_path / "one")
+
+
+def _bytes_saved(run: Path) -> int:
+    return sum(file.stat().st_size for file in (run / "checkpoints").glob("step-00000002/*.distcp"))
 
 
 def _until(small_run: SmallRun, steps: int, *pairs: str) -> RunConfig:

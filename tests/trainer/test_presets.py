@@ -81,7 +81,7 @@ def test_a_model_made_on_meta_can_be_initialised_later(tiny: ModelConfig) -> Non
         model = on_meta(dataclasses.replace(tiny, audio_head=head))
         assert all(parameter.is_meta for parameter in model.parameters())
         model.to_empty(device="cpu")
-        model.initialise(torch.Generator().manual_seed(0))
+        model.initialise(0)
         values = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
         assert bool(values.isfinite().all())
         assert model.embed.sound.level_of_byte.values[255] == tiny.audio_levels - 1
