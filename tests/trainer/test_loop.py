@@ -20,6 +20,7 @@ from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.loop import train
 from corpus.trainer.overrides import read_run
 from corpus.trainer.sequence import Batch
+from corpus.trainer.surroundings import locked
 
 SmallRun = Callable[..., RunConfig]
 
@@ -329,7 +330,7 @@ def test_on_a_gpu_two_halves_are_the_whole(
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:
-    with loop._locked(tmp_path), pytest.raises(LockedError, match="another process"):
+    with locked(tmp_path), pytest.raises(LockedError, match="another process"):
         train(small_run(), tmp_path, talk=silent)
 
 
