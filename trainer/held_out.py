@@ -17,10 +17,10 @@ from corpus.schemas.clip import ClipHead
 from corpus.trainer.config import RunConfig
 from corpus.trainer.cross_entropy import cross_entropy_each
 from corpus.trainer.documents import Documents
-from corpus.trainer.heads import NoiseKey
 from corpus.trainer.layout import beginning, concat, lay_out
 from corpus.trainer.levels import level_of_byte
 from corpus.trainer.model import InteractionModel
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.pack import Cursor, collate, rows_from
 from corpus.trainer.scene import cue_windows
 from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Positions

@@ -31,9 +31,9 @@ from corpus.trainer.checkpoint import Meta, Saver, Talk, check_model, choose, lo
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
-from corpus.trainer.heads import NoiseKey
 from corpus.trainer.logs import Log, LogLine, Meter, windows_of
 from corpus.trainer.model import Denominators, InteractionModel
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
 from corpus.trainer.overrides import RunFile, check, write_run
 from corpus.trainer.parallel import Ranks, joined, place

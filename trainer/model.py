@@ -29,9 +29,10 @@ from corpus.trainer.cache import KvCache
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
-from corpus.trainer.heads import NoiseKey, audio_head
+from corpus.trainer.heads import audio_head
 from corpus.trainer.layers import Norm, linear, parameter, wide
 from corpus.trainer.moe import Dense, Experts, MixtureOfExperts, Router, RouterStats
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
 
 if TYPE_CHECKING:
