@@ -173,10 +173,19 @@ def eval_(
 def _print_report(report: EvalReport) -> None:
     show.table(
         [
-            [row.cue, row.stream, str(row.count), _number(row.model), _number(row.unigram)]
+            [
+                row.cue,
+                row.stream,
+                str(row.count),
+                _number(row.model),
+                _number(row.unigram),
+                _number(row.bits_per_s, 0),
+                _number(row.level_mae, 2),
+                _number(row.unigram_level_mae, 2),
+            ]
             for row in report.losses
         ],
-        ["cue", "stream", "count", "model", "unigram"],
+        ["cue", "stream", "count", "model", "unigram", "bits/s", "levels off", "unigram off"],
     )
     show.data("")
     head = ["", "speaks", "right", "off by", "pause", "turn", "latency", "bc/min", "bc dist", "stops", "in"]

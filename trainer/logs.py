@@ -1,4 +1,4 @@
-"""What a run says: RUN/log.jsonl, TensorBoard where it is installed, and a progress line."""
+"""What a run says: RUN/log.jsonl and its picture, TensorBoard where it is installed, and a progress line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from corpus.trainer.curves import draw_report
 from corpus.trainer.files import write_whole
 from corpus.trainer.meter import LogLine
 
@@ -24,7 +25,7 @@ class Log:
     """Where lines go; only the first rank has one. A full disk stops the log, not the run."""
 
     def __init__(self, run: Path, steps: int, step: int, talk: Callable[[str], None]) -> None:
-        self._path, self._talk = run / LOG_NAME, talk
+        self._path, self._steps, self._talk = run / LOG_NAME, steps, talk
         self._cut(step)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = _board(run)
@@ -60,6 +61,13 @@ class Log:
                 self._board.add_scalar(name, value, line.step)
         self._bar.set_postfix_str(progress(line))
 
+    def draw(self) -> None:
+        """RUN/report.html, from all lines so far."""
+        try:
+            draw_report(self._path, self._steps)
+        except OSError as error:
+            self._talk(f"the report could not be drawn: {os.strerror(error.errno or 0)}")
+
     def close(self) -> None:
         self._bar.close()
         with contextlib.suppress(OSError):  # said when it was written
@@ -92,7 +100,8 @@ def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 def progress(line: LogLine) -> str:
     """The tail of the progress line."""
     parts = [
-        f"text {_shown(line.text)}",
+        f"control {_shown(line.nats_control)}",
+        f"words {_shown(line.nats_words)}",
         f"audio {_shown(line.audio)}",
         f"{line.positions_per_s:.0f} pos/s",
         f"{line.audio_hours_per_hour:.1f} h/h",
@@ -104,7 +113,7 @@ def progress(line: LogLine) -> str:
 
 
 def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _board(run: Path) -> Any:

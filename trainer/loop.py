@@ -287,11 +287,15 @@ class _Run:
     def _save(self) -> None:
         self.saver.save(self._tensors(), self._meta())
         self.saved = self.step
+        if self.log is not None:
+            self.log.draw()
         if self.saver.failures >= SAVES_TO_GIVE_UP:
             self._give_up()
 
     def _end(self) -> None:
         """The last save, waited for."""
+        if self.log is not None:
+            self.log.draw()
         if self.saved != self.step or not self.saver.wait():
             self.saver.save(self._tensors(), self._meta())
             self.saved = self.step

@@ -51,8 +51,9 @@ def test_nothing_is_drawn_without_a_terminal(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_progress_line() -> None:
-    made = line(text=1.25, audio=None, positions_per_s=1234.4, audio_hours_per_hour=5.25, mfu=0.4512)
-    assert progress(made).startswith("text 1.2500, audio -, 1234 pos/s, 5.2 h/h, wait 0 ms, MFU 45.1 %")
+    made = line(nats_control=0.25, nats_words=1.25, positions_per_s=1234.4, mfu=0.4512)
+    told = "control 0.250, words 1.250, audio -, 1234 pos/s, 0.0 h/h, wait 0 ms, MFU 45.1 %"
+    assert progress(made) == told
 
 
 def test_every_field_of_a_line_is_explained() -> None:
