@@ -11,27 +11,23 @@ number of ranks, to rounding with another.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
 
 from corpus.schemas.codec import digest, to_json
-from corpus.schemas.errors import CorpusError, FormatError, LockedError, StorageError
+from corpus.schemas.errors import CorpusError, FormatError, StorageError
 from corpus.trainer.checkpoint import Meta, Saver, Talk, check_model, choose, load_tensors
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
+from corpus.trainer.guards import determinism, locked, signals
 from corpus.trainer.logs import Log
 from corpus.trainer.meter import LogLine, Meter
 from corpus.trainer.model import Denominators, InteractionModel
@@ -87,9 +83,9 @@ def train(
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(config))
         if ranks.first:
-            stack.enter_context(_locked(run))
-        stack.enter_context(_determinism(config, ranks))
-        stop = stack.enter_context(_signals())
+            stack.enter_context(locked(run))
+        stack.enter_context(determinism(config, ranks))
+        stop = stack.enter_context(signals())
         told = talk if ranks.first else _silent
         run_ = _Run(config, run, ranks, told, flops, peak_flops)
         stack.callback(run_.close)
@@ -365,61 +361,3 @@ def _new_model(config: RunConfig, ranks: Ranks) -> InteractionModel:
 
 def _silent(text: str) -> None:
     """What ranks other than the first have to say."""
-
-
-@contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(run)) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            what, todo = "another process trains this run", "wait for it, or name another folder"
-            raise LockedError(what, where=str(run), todo=todo) from error
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _determinism(config: RunConfig, ranks: Ranks) -> Iterator[None]:
-    """Deterministic kernels, where there are some; on a GPU those without one warn."""
-    memory: Any = torch.utils.deterministic  # a module that makes its attributes itself
-    before = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = memory.fill_uninitialized_memory
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=ranks.device.type == "cuda")
-        memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warns)
-        memory.fill_uninitialized_memory = filled
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and Ctrl-C ask to stop after the step under way; a second Ctrl-C does not wait."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    kinds = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(kind, ask) for kind in kinds]
-    try:
-        yield asked.is_set
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)

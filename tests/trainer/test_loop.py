@@ -17,6 +17,7 @@ from corpus.trainer import loop
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
+from corpus.trainer.guards import locked
 from corpus.trainer.loop import train
 from corpus.trainer.overrides import read_run
 from corpus.trainer.sequence import Batch
@@ -128,8 +129,8 @@ def second(function):
 
 if where == "step":
     update = loop._Run._update
-    def killed(self, *args):
-        return die() if self.step == 7 else update(self, *args)
+    def killed(self, *args, **rest):
+        return die() if self.step == 7 else update(self, *args, **rest)
     loop._Run._update = killed
 elif where == "publish":
     checkpoint._publish = second(checkpoint._publish)
@@ -329,7 +330,7 @@ def test_on_a_gpu_two_halves_are_the_whole(
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:
-    with loop._locked(tmp_path), pytest.raises(LockedError, match="another process"):
+    with locked(tmp_path), pytest.raises(LockedError, match="another process"):
         train(small_run(), tmp_path, talk=silent)
 
 

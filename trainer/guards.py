@@ -1,0 +1,77 @@
+"""What holds while a run goes on: its folder is its own, kernels are deterministic, signals ask to stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from corpus.schemas.errors import LockedError, StorageError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.parallel import Ranks
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(run)) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            what, todo = "another process trains this run", "wait for it, or name another folder"
+            raise LockedError(what, where=str(run), todo=todo) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def determinism(config: RunConfig, ranks: Ranks) -> Iterator[None]:
+    """Deterministic kernels, where there are some; on a GPU those without one warn."""
+    memory: Any = torch.utils.deterministic  # a module that makes its attributes itself
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=ranks.device.type == "cuda")
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        memory.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and Ctrl-C ask to stop after the step under way; a second Ctrl-C does not wait."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(kind, ask) for kind in kinds]
+    try:
+        yield asked.is_set
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
