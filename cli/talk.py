@@ -180,10 +180,19 @@ def eval_(
 def _print_losses(report: EvalReport) -> None:
     show.table(
         [
-            [row.cue, row.stream, str(row.count), number(row.model), number(row.unigram)]
+            [
+                row.cue,
+                row.stream,
+                str(row.count),
+                number(row.model),
+                number(row.unigram),
+                number(row.bits_per_s, 0),
+                number(row.level_mae, 2),
+                number(row.unigram_level_mae, 2),
+            ]
             for row in report.losses
         ],
-        ["cue", "stream", "count", "model", "unigram"],
+        ["cue", "stream", "count", "model", "unigram", "bits/s", "levels off", "unigram off"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +77,7 @@ def train(
     with _said_once("RANK"):
         result = start(config, run, talk=show.talk, flops=flops, peak_flops=peak)
     if _is_first("RANK"):
-        show.talk(_ending(run, result.step, result.ended))
+        show.talk(_ending(run, config, result.step, result.ended))
 
 
 def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
@@ -113,10 +114,21 @@ def _is_first(rank: str) -> bool:
     return os.environ.get(rank, "0") == "0"
 
 
-def _ending(run: Path, step: int, ended: str) -> str:
+def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
+    """Where things are, and what can be done with them."""
+    from corpus.trainer.curves import REPORT_NAME
+    from corpus.trainer.logs import LOG_NAME
+
+    seen = f"its curves: {run / REPORT_NAME}, its numbers: {run / LOG_NAME}"
     if ended == "stopped":
-        return f"stopped after step {step}, everything saved in {run}; the same command goes on"
-    return f"step {step} done; the model is in {run}"
+        again = f"corpus train --run {shlex.quote(str(run))} goes on"
+        return f"stopped after step {step}, everything saved in {run}; {again}\n{seen}"
+    where, data = shlex.quote(str(run)), shlex.quote(config.data.data)
+    return (
+        f"step {step} done; the model is in {run}\n{seen}\n"
+        f"next: corpus eval --run {where} --data {data}\n"
+        f"      corpus export --run {where} --out FOLDER"
+    )
 
 
 group.command("plan")(talk.plan)

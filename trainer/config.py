@@ -69,6 +69,8 @@ class ModelConfig:
     flow_width: int = 1024
     flow_layers: int = 6
     flow_steps: int = 8
+    flow_dropout: float = 0.1
+    """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
 
@@ -85,6 +87,7 @@ class ModelConfig:
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
         )
         _require(self.mel_bins % self.depth_groups == 0, "depth_groups must divide mel_bins", "take 8")
+        _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
     @property

@@ -3,6 +3,7 @@
 # N positions, D width, V vocabulary
 
 Gradients are made in the forward pass, a chunk of positions at a time: one product less than recomputing.
+What each position adds to the sum, before its weight, is given beside it, for logs.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ class _ChunkedSum(torch.autograd.Function):
         target_N: torch.Tensor,
         weight_N: torch.Tensor,
         rows: int,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         table = table_VD.to(hidden_ND.dtype)
         need_grad = any(ctx.needs_input_grad[:2])
         d_hidden = torch.empty_like(hidden_ND) if need_grad else None
         d_table = torch.zeros_like(table_VD, dtype=wide(table_VD).dtype) if need_grad else None
         total = wide(hidden_ND).new_zeros(())
+        nats_N = total.new_empty(len(hidden_ND))
         for start in range(0, len(hidden_ND), rows):
             part = slice(start, start + rows)
             logit = wide(hidden_ND[part] @ table.T)
@@ -44,6 +46,7 @@ class _ChunkedSum(torch.autograd.Function):
             lse = logit.logsumexp(-1)
             nats = lse - logit.gather(1, target[:, None])[:, 0]
             total = total + (nats * weight).sum()
+            nats_N[part] = nats
             if d_hidden is None or d_table is None:
                 continue
             slope = (logit - lse[:, None]).exp_()
@@ -53,11 +56,12 @@ class _ChunkedSum(torch.autograd.Function):
             d_table += slope.T @ hidden_ND[part]
         ctx.save_for_backward(d_hidden, d_table)
         ctx.table_dtype = table_VD.dtype
-        return total
+        ctx.mark_non_differentiable(nats_N)
+        return total, nats_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> Any:
         d_hidden, d_table = ctx.saved_tensors
         return (
             (d_hidden * grad).to(d_hidden.dtype),
@@ -74,13 +78,16 @@ def cross_entropy_sum(
     target_N: torch.Tensor,
     weight_N: torch.Tensor,
     rows: int | None = None,
-) -> torch.Tensor:
-    """Weighted sum of nats in fp32 or wider, 0-D; at most `rows` positions' logits exist at a time."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted sum of nats in fp32 or wider, 0-D, and nats of every position without gradient.
+
+    At most `rows` positions' logits exist at a time.
+    """
     rows = rows or chunk_rows(len(table_VD))
-    total: torch.Tensor = _ChunkedSum.apply(  # type: ignore[no-untyped-call]
+    total, nats_N = _ChunkedSum.apply(  # type: ignore[no-untyped-call]
         hidden_ND, table_VD, target_N.long(), weight_N, rows
     )
-    return total
+    return total, nats_N
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.heads import FLOW_DRAWS, DepthHead, FlowHead
+from corpus.trainer.flow import FLOW_DRAWS, FlowHead
+from corpus.trainer.heads import DepthHead
 from corpus.trainer.sequence import NO_TARGET, Batch
 
 

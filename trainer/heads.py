@@ -6,14 +6,12 @@
     flow    a rectified flow from noise to the frames, by a small network steered by the hidden vector
     depth   groups of bins one after the other, each a softmax over levels knowing the groups before
 
-`losses` gives nats a bin (dmel, depth) or squared error (flow) of every position. `sample` gives mel bytes,
-ready to be heard again. All randomness is a function of keys, see noise.py.
+`losses` gives nats a bin (dmel, depth) or squared error (flow.py) of every position. `sample` gives mel
+bytes, ready to be heard again, of one position or many. All randomness is a function of keys, see noise.py.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -23,19 +21,10 @@ from torch import nn
 
 from corpus.trainer import noise
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.flow import FlowHead
 from corpus.trainer.layers import Gated, Norm, Table, linear, parameter, wide
-from corpus.trainer.levels import byte_of_level, level_of_byte, value_of_byte
-
-FLOW_DRAWS = 4
-"""Times drawn for each target."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseKey:
-    """Where in training a loss is taken: with the position it decides all of the loss's randomness."""
-
-    seed: int = 0
-    step: int = 0
+from corpus.trainer.levels import byte_of_level, level_of_byte
+from corpus.trainer.noise import NoiseKey
 
 
 class AudioHead(Protocol):
@@ -44,8 +33,16 @@ class AudioHead(Protocol):
     ) -> torch.Tensor: ...
 
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
-    ) -> torch.Tensor: ...
+        self,
+        hidden: torch.Tensor,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        guidance: float = 1.0,
+    ) -> torch.Tensor:
+        """(..., R, M) mel bytes for hidden vectors (..., D). Settings of other heads mean nothing."""
+        ...
 
 
 def choose_levels(
@@ -98,104 +95,18 @@ class DmelHead(_Levels):
 
     @torch.no_grad()
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self,
+        hidden: torch.Tensor,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        guidance: float = 1.0,
     ) -> torch.Tensor:
-        logit = self.logits(hidden_D).view(-1, self.levels)
-        level = choose_levels(logit, seed, 0, temperature, top_k)
+        logit = self.logits(hidden)
+        level = choose_levels(logit.view(-1, self.levels), seed, 0, temperature, top_k)
         byte: torch.Tensor = self.byte_of_level(level)
-        return byte.view(self.frames, self.bins)
-
-
-class _FlowBlock(nn.Module):
-    """A residual layer whose norm is shifted, scaled and gated by what is known (AdaLN)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.adapt = parameter(3 * width, width)
-        self.up = parameter(width, width)
-        self.down = parameter(width, width)
-
-    def forward(self, x: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        shift, scale, gate = linear(known, self.adapt).chunk(3, -1)
-        normed = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
-        return x + gate * linear(F.silu(linear(normed, self.up)), self.down)
-
-
-class FlowHead(nn.Module):
-    """Velocity field from noise (t = 0) to frames (t = 1) along straight lines."""
-
-    TIME_FEATURES = 256
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.frames, self.bins, self.steps = config.frames_per_position, config.mel_bins, config.flow_steps
-        self.size = self.frames * self.bins
-        inner = config.flow_width
-        self.into = parameter(inner, self.size)
-        self.known = parameter(inner, config.width)
-        self.time = parameter(inner, self.TIME_FEATURES)
-        self.blocks = nn.ModuleList([_FlowBlock(inner) for _ in range(config.flow_layers)])
-        self.adapt = parameter(2 * inner, inner)
-        self.out = parameter(self.size, inner)
-        values = value_of_byte(config)
-        self.lowest, self.highest = float(values[0]), float(values[-1])
-        self.value_of_byte = Table(values.astype(np.float32))
-
-    def velocity(self, x: torch.Tensor, time: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """dx/dt at x (..., R M), time (..., 1), given hidden (..., D)."""
-        speeds = torch.exp(
-            torch.arange(self.TIME_FEATURES // 2, device=x.device)
-            * (-math.log(1e4) / (self.TIME_FEATURES // 2))
-        )
-        angle = 1000 * time.float() * speeds
-        waves = torch.cat((angle.cos(), angle.sin()), -1).to(hidden.dtype)
-        known = F.silu(linear(hidden, self.known) + linear(waves, self.time))
-        state = linear(x.to(hidden.dtype), self.into)
-        for block in self.blocks:
-            state = block(state, known)
-        shift, scale = linear(known, self.adapt).chunk(2, -1)
-        return linear(F.layer_norm(state, state.shape[-1:]) * (1 + scale) + shift, self.out)
-
-    def losses(
-        self, hidden_TD: torch.Tensor, target_TRM: torch.Tensor, key: NoiseKey, position_T: torch.Tensor
-    ) -> torch.Tensor:
-        return self.losses_of_values(hidden_TD, self.value_of_byte(target_TRM).flatten(1), key, position_T)
-
-    def losses_of_values(
-        self, hidden_TD: torch.Tensor, value_TX: torch.Tensor, key: NoiseKey, position_T: torch.Tensor
-    ) -> torch.Tensor:
-        """(T,): squared error of the velocity, mean over dimensions and over 4 logit-normal times."""
-        device = hidden_TD.device
-        draw_K1 = torch.arange(FLOW_DRAWS, device=device)[:, None]
-        element_X = torch.arange(self.size, device=device) + 1
-        where_T11 = position_T.long()[:, None, None]
-        time = torch.sigmoid(noise.normal(key.seed, key.step, where_T11, draw_K1, 0))
-        start = noise.normal(key.seed, key.step, where_T11, draw_K1, element_X).to(value_TX.dtype)
-        value = value_TX[:, None]
-        x = (1 - time) * start + time * value
-        hidden = hidden_TD[:, None].expand(-1, FLOW_DRAWS, -1)
-        error = wide(self.velocity(x, time, hidden)) - (value - start)
-        return error.square().mean((1, 2))
-
-    @torch.no_grad()
-    def sample_values(self, hidden_ND: torch.Tensor, *, seed: int, temperature: float = 1.0) -> torch.Tensor:
-        """(N, R M): Euler's steps from noise scaled by the temperature."""
-        element = torch.arange(len(hidden_ND) * self.size, device=hidden_ND.device).view(-1, self.size)
-        x = noise.normal(seed, element) * temperature
-        for step in range(self.steps):
-            time = torch.full((len(x), 1), step / self.steps, device=x.device)
-            x = x + self.velocity(x, time, hidden_ND).to(x.dtype) / self.steps
-        return x
-
-    @torch.no_grad()
-    def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
-    ) -> torch.Tensor:
-        """`top_k` means nothing here."""
-        value = self.sample_values(hidden_D[None], seed=seed, temperature=temperature)[0]
-        scale = 255 / (self.highest - self.lowest)
-        byte = ((value.double() - self.lowest) * scale).round().clamp(0, 255)
-        return byte.to(torch.uint8).view(self.frames, self.bins)
+        return byte.view(logit.shape[:-1])
 
 
 class _DepthLayer(nn.Module):
@@ -258,15 +169,22 @@ class DepthHead(_Levels):
 
     @torch.no_grad()
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self,
+        hidden: torch.Tensor,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        guidance: float = 1.0,
     ) -> torch.Tensor:
-        level = torch.zeros(1, 0, self.group_bins, dtype=torch.int64, device=hidden_D.device)
+        hidden_TD = hidden.reshape(-1, hidden.shape[-1])
+        level = torch.zeros(len(hidden_TD), 0, self.group_bins, dtype=torch.int64, device=hidden.device)
         for step in range(self.group_steps):
-            logit = self.logits(hidden_D[None], level)[0, -1]
+            logit = self.logits(hidden_TD, level)[:, -1].reshape(-1, self.levels)
             chosen = choose_levels(logit, seed, step, temperature, top_k)
-            level = torch.cat((level, chosen.view(1, 1, -1)), 1)
+            level = torch.cat((level, chosen.view(-1, 1, self.group_bins)), 1)
         byte: torch.Tensor = self.byte_of_level(level)
-        return byte.view(self.frames, self.bins)
+        return byte.view(*hidden.shape[:-1], self.frames, self.bins)
 
 
 def audio_head(config: ModelConfig) -> DmelHead | FlowHead | DepthHead:

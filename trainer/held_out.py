@@ -1,10 +1,15 @@
 """Losses on held-out documents, per stream and per cue, beside the best guess that never changes.
 
-Shape suffixes: N micro-turns, L positions, D width, T sound targets.
+Nothing is drawn at random: a flow's loss is taken at fixed times with noise that hangs on the position
+alone (flow.py), so that two evaluations of the same clips compare.
+
+Shape suffixes: N micro-turns, L positions, D width, T sound targets, X bins of a position, Q levels.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +19,14 @@ import numpy.typing as npt
 import torch
 
 from corpus.schemas.clip import ClipHead
+from corpus.schemas.clock import US, WINDOW_US
 from corpus.trainer.config import RunConfig
 from corpus.trainer.cross_entropy import cross_entropy_each
 from corpus.trainer.documents import Documents
-from corpus.trainer.heads import NoiseKey
 from corpus.trainer.layout import beginning, concat, lay_out
 from corpus.trainer.levels import level_of_byte
 from corpus.trainer.model import InteractionModel
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.pack import Cursor, collate, rows_from
 from corpus.trainer.scene import cue_windows
 from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Positions
@@ -40,6 +46,12 @@ class LossRow:
     count: int
     model: float | None
     unigram: float | None
+    bits_per_s: float | None = None
+    """Of sound: what a second of speech takes to tell with the model's help; a flow cannot say."""
+    level_mae: float | None = None
+    """Of sound: how many of the model's levels its likeliest frames, those of temperature 0, are off."""
+    unigram_level_mae: float | None = None
+    """The same of each bin's median."""
 
 
 class Losses:
@@ -50,6 +62,7 @@ class Losses:
         self._sums: dict[tuple[str, str], list[float]] = {}
         self._tokens: dict[tuple[str, str], Counter[int]] = {}
         self._levels: dict[str, npt.NDArray[np.int64]] = {}
+        self._off: dict[str, float] = {}
         self._level_of_byte = level_of_byte(config.model)
 
     @torch.no_grad()
@@ -69,8 +82,9 @@ class Losses:
                 hidden_LD = model.hidden(batch)[0]
                 labels = _labels(clip.json, piece.start, piece.stop, config.model.response_delay)
                 self._add_text(positions, hidden_LD, labels)
-                audio_T = model.audio_losses(hidden_LD, batch, NoiseKey()).double().cpu().numpy()
-                self._add_audio(positions, audio_T[: len(positions.audio_target_at_T)], labels)
+                count = len(positions.audio_target_at_T)
+                audio_T = model.audio_losses(hidden_LD, batch, NoiseKey())[:count].double().cpu().numpy()
+                self._add_audio(positions, audio_T, self._levels_off(positions, hidden_LD), labels)
                 asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
                 logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
                 found.append(logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy())
@@ -96,8 +110,22 @@ class Losses:
                 self._sum((cue, STREAMS[number]), each[some])
                 self._tokens.setdefault((cue, STREAMS[number]), Counter()).update(target[some].tolist())
 
+    def _levels_off(self, positions: Positions, hidden_LD: torch.Tensor) -> npt.NDArray[np.float64]:
+        """(T,): mean distance in levels of the likeliest frames from those that were."""
+        at = torch.from_numpy(positions.audio_target_at_T.astype(np.int64)).to(hidden_LD.device)
+        if not len(at):
+            return np.zeros(0)
+        likeliest = self.model.audio_head.sample(hidden_LD[at], seed=0, temperature=0.0).cpu().numpy()
+        pair = [self._level_of_byte[each].astype(int) for each in (likeliest, positions.audio_target_TRM)]
+        off: npt.NDArray[np.float64] = np.abs(pair[0] - pair[1]).mean((1, 2))
+        return off
+
     def _add_audio(
-        self, positions: Positions, audio_T: npt.NDArray[np.float64], labels: Mapping[str, Flags]
+        self,
+        positions: Positions,
+        audio_T: npt.NDArray[np.float64],
+        off_T: npt.NDArray[np.float64],
+        labels: Mapping[str, Flags],
     ) -> None:
         known = positions.audio_weight_T > 0
         turn_T = positions.turn_L[positions.audio_target_at_T]
@@ -105,6 +133,7 @@ class Losses:
         for cue, in_N in labels.items():
             some = known & in_N[turn_T]
             self._sum((cue, "audio"), audio_T[some])
+            self._off[cue] = self._off.get(cue, 0.0) + float(off_T[some].sum())
             if not some.any():
                 continue
             levels = self._level_of_byte[positions.audio_target_TRM[some]].reshape(-1, bins)
@@ -127,8 +156,19 @@ class Losses:
                 row = LossRow(
                     cue=cue, stream=stream, count=int(count), model=mean, unigram=self._guess(cue, stream)
                 )
-                found.append(row)
+                found.append(row if stream != "audio" or mean is None else self._sound(row, mean))
         return tuple(found)
+
+    def _sound(self, row: LossRow, mean: float) -> LossRow:
+        """A row of sound with what sound has besides."""
+        model = self.config.model
+        bins_per_s = model.mel_bins * model.frames_per_window * US / WINDOW_US
+        return dataclasses.replace(
+            row,
+            bits_per_s=None if model.audio_head == "flow" else mean * bins_per_s / math.log(2),
+            level_mae=self._off[row.cue] / row.count,
+            unigram_level_mae=_median_mae(self._levels[row.cue]),
+        )
 
     def _guess(self, cue: str, stream: str) -> float | None:
         """Entropy of what was there: the loss of the best guess that never changes."""
@@ -138,6 +178,14 @@ class Losses:
         if cue not in self._levels or self.config.model.audio_head == "flow":
             return None
         return _entropy(self._levels[cue].astype(np.float64))
+
+
+def _median_mae(counts_XQ: npt.NDArray[np.int64]) -> float:
+    """Mean over bins of the mean distance from the bin's median level."""
+    total_X1 = counts_XQ.sum(1, keepdims=True)
+    median_X1 = (counts_XQ.cumsum(1) * 2 >= total_X1).argmax(1)[:, None]
+    off_XQ = np.abs(np.arange(counts_XQ.shape[1]) - median_X1)
+    return float(((counts_XQ * off_XQ).sum(1) / total_X1[:, 0]).mean())
 
 
 def _entropy(counts: npt.NDArray[np.float64]) -> float:

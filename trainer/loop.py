@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
+import torch.distributed as dist
 
 from corpus.schemas.codec import digest, to_json
 from corpus.schemas.errors import CorpusError, FormatError, StorageError
@@ -26,14 +27,17 @@ from corpus.trainer.checkpoint import Meta, Saver, Talk, check_model, choose, lo
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
-from corpus.trainer.heads import NoiseKey
-from corpus.trainer.logs import Log, LogLine, Meter, windows_of
+from corpus.trainer.logs import Log
+from corpus.trainer.meter import LogLine, Meter
 from corpus.trainer.model import Denominators, InteractionModel
+from corpus.trainer.noise import NoiseKey
+from corpus.trainer.norms import Movement, gradient_squares
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
 from corpus.trainer.overrides import RunFile, check, write_run
 from corpus.trainer.parallel import Ranks, joined, place, world_size
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
+from corpus.trainer.signals import windows_of
 from corpus.trainer.surroundings import determinism, expect_shared, locked, signals
 from corpus.trainer.together import expect_same, no_rank_lost, summed_or_raised, together
 
@@ -92,6 +96,18 @@ def train(
         return run_.train(stop)
 
 
+class _Learnt(NamedTuple):
+    """What a step leaves for its log line."""
+
+    norm: float
+    """Of the gradient, before clipping."""
+    stopped: bool
+    """Any rank was asked to stop."""
+    logged: bool
+    gradients: torch.Tensor | None
+    moved: torch.Tensor | None
+
+
 class _Run:
     """Everything that changes while a run goes on."""
 
@@ -121,7 +137,7 @@ class _Run:
         if found is not None:
             self._resume(*found)
         self.saver, self.log = together(ranks.host, self._open)
-        self.meter = Meter(config.loss)
+        self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.last: LogLine | None = None
 
     def _open(self) -> tuple[Saver, Log | None]:
@@ -152,12 +168,13 @@ class _Run:
             before = self.loader.state
             micro, denominators = self._take(batches)
             lr_share = share(self.config.optim, self.step, self.config.steps)
-            norm, stopped = self._learn(micro, denominators, lr_share, stop)
+            learnt = self._learn(micro, denominators, lr_share, stop)
+            stopped = learnt.stopped
             self.step += 1
             if self.log is not None:
                 self.log.advance(self.step)
-            if self.step % self.config.log_every == 0 or self.step == self.config.steps or stopped:
-                self._write_log(logged, norm, lr_share)
+            if learnt.logged:
+                self._write_log(logged, learnt, lr_share)
                 logged = self.loader.state
             if self.skipped_in_row:
                 self._note_bad(before)
@@ -190,8 +207,8 @@ class _Run:
 
     def _learn(
         self, micro: list[Batch], denominators: Denominators, lr_share: float, stop: Callable[[], bool]
-    ) -> tuple[float, bool]:
-        """One step. The gradient's norm before clipping, and whether any rank was asked to stop."""
+    ) -> _Learnt:
+        """One step; what a line tells of one step alone is looked at only where one is written."""
         device = self.ranks.device
         key = NoiseKey(seed=self.config.data.seed, step=self.step)
         for number, batch in enumerate(micro):
@@ -202,14 +219,18 @@ class _Run:
         norm, stopped = self._agree(stop())
         good = bool(torch.isfinite(norm))
         self.meter.step(counts=good)
+        done = self.step + 1
+        logged = done % self.config.log_every == 0 or done == self.config.steps or stopped
+        gradients = gradient_squares(list(self.model.named_parameters())) if logged else None
+        moved = None
         if good:
-            self._update(norm, lr_share)
+            moved = self._update(norm, lr_share, measured=logged)
         else:
             self.model.load_NE.zero_()
         self.skipped += not good
         self.skipped_in_row = 0 if good else self.skipped_in_row + 1
         self.optimizer.zero_grad()
-        return float(norm), stopped
+        return _Learnt(float(norm), stopped, logged, gradients, moved)
 
     def _global_rows(self, number: int, rows: int) -> torch.Tensor:
         """Where a micro-batch's rows stand in the global batch: all noise hangs on it."""
@@ -221,21 +242,27 @@ class _Run:
         both = summed(torch.stack([square, square.new_tensor(float(stop))]))
         return both[0].sqrt(), bool(both[1])
 
-    def _update(self, norm: torch.Tensor, lr_share: float) -> None:
+    def _update(self, norm: torch.Tensor, lr_share: float, *, measured: bool) -> torch.Tensor | None:
+        """Where it is measured, `Movement.squares`."""
         if norm > self.config.optim.clip:
             scale_gradients(self.model.parameters(), self.config.optim.clip / norm)
+        movement = Movement(self.model.named_parameters()) if measured else None
         self.optimizer.step(lr_share)
         if self.average is not None:
             self.average.update()
         self.model.update_router_bias()
+        return None if movement is None else movement.squares()
 
-    def _write_log(self, before: LoaderState, norm: float, lr_share: float) -> None:
+    def _write_log(self, before: LoaderState, learnt: _Learnt, lr_share: float) -> None:
         line = self.meter.line(
             before,
             self.loader.state,
             peak_flops=None if self.peak_flops is None else self.peak_flops * self.ranks.world,
+            gpu_peak_bytes=self._gpu_peak(),
+            gradients=learnt.gradients,
+            movement=learnt.moved,
             step=self.step,
-            grad_norm=norm,
+            grad_norm=learnt.norm,
             lr=self.config.optim.lr * lr_share,
             skipped=self.skipped,
         )
@@ -243,6 +270,15 @@ class _Run:
         if self.log is not None:
             self.log.write(line)
         self.meter.reset()
+
+    def _gpu_peak(self) -> int | None:
+        """The largest of all ranks."""
+        if self.ranks.device.type != "cuda":
+            return None
+        peak = torch.tensor(torch.cuda.max_memory_allocated(self.ranks.device))
+        if dist.is_initialized():
+            dist.all_reduce(peak, dist.ReduceOp.MAX)
+        return int(peak)
 
     # What may go wrong
 
@@ -268,11 +304,15 @@ class _Run:
     def _save(self) -> None:
         self.saver.save(self._tensors(), self._meta())
         self.saved = self.step
+        if self.log is not None:
+            self.log.draw()
         if self.saver.failures >= SAVES_TO_GIVE_UP:
             self._give_up()
 
     def _end(self) -> None:
         """The last save, waited for."""
+        if self.log is not None:
+            self.log.draw()
         if self.saved != self.step or not self.saver.wait():
             self.saver.save(self._tensors(), self._meta())
             self.saved = self.step

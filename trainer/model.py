@@ -30,12 +30,14 @@ from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.experts import Experts
-from corpus.trainer.heads import NoiseKey, audio_head
+from corpus.trainer.heads import audio_head
 from corpus.trainer.initial import fill
 from corpus.trainer.layers import Norm, linear, parameter, wide
 from corpus.trainer.moe import Dense, MixtureOfExperts
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.router import Router, RouterStats
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
+from corpus.trainer.signals import spoken, text_sums
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -76,7 +78,13 @@ class LossSums:
     router_z: torch.Tensor
     positions: torch.Tensor
     load_NE: torch.Tensor
-    """Tokens every expert of every mixture layer got."""
+    """Tokens every expert of every mixture layer got, …"""
+    spoken_NE: torch.Tensor
+    """… and those of micro-turns the model speaks in."""
+    margin_N: torch.Tensor
+    """Each router's margin, summed over tokens."""
+    text_S: torch.Tensor
+    """`signals.TEXT_SUMS`."""
     weights: LossConfig
 
     @property
@@ -98,7 +106,7 @@ class LossSums:
 class Block(nn.Module):
     """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart.
 
-    A step of a session (with a store) keeps no statistics of the router.
+    A step of a session (with a store, without `spoken_BL`) keeps no statistics of the router.
     """
 
     def __init__(self, config: ModelConfig, *, dense: bool) -> None:
@@ -113,9 +121,10 @@ class Block(nn.Module):
         mask: torch.Tensor | BlockMask,
         valid_BL: torch.Tensor,
         store: KeyStore | None = None,
+        spoken_BL: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, RouterStats | None]:
         x_BLD = x_BLD + self.attention(x_BLD, place_3BL, mask, store)
-        added, stats = self.feed(x_BLD, valid_BL, store is None)
+        added, stats = self.feed(x_BLD, valid_BL, spoken_BL)
         return x_BLD + added, stats
 
 
@@ -200,8 +209,9 @@ class InteractionModel(nn.Module):
         zero = wide(hidden_ND).new_zeros(())
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
         router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
+        text_sum, text_S = self._text_sums(hidden_ND, batch)
         return LossSums(
-            text_sum=self._text_sum(hidden_ND, batch),
+            text_sum=text_sum,
             text_weight=count.text_weight,
             audio_sum=audio_sum,
             audio_weight=count.audio_weight,
@@ -209,15 +219,19 @@ class InteractionModel(nn.Module):
             router_z=router_z,
             positions=count.positions,
             load_NE=torch.stack([stat.count_E for stat in stats]) if stats else self.load_NE,
+            spoken_NE=torch.stack([stat.spoken_E for stat in stats]) if stats else self.load_NE,
+            margin_N=torch.stack([stat.margin for stat in stats]) if stats else zero.new_zeros(0),
+            text_S=text_S,
             weights=weights,
         )
 
-    def _text_sum(self, hidden_ND: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Only positions that predict text meet the vocabulary: their number goes to the host once."""
         target_N = batch.text_target_BL.reshape(-1)
         at = (target_N != NO_TARGET).nonzero()[:, 0]
         weight_N = batch.text_weight_BL.reshape(-1)[at]
-        return cross_entropy_sum(hidden_ND[at], self.text_table, target_N[at], weight_N)
+        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N[at], weight_N)
+        return total, text_sums(batch, at, nats_N)
 
     def audio_losses(
         self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None
@@ -250,10 +264,10 @@ class InteractionModel(nn.Module):
         )
         place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
         mask = self._mask(batch)
-        valid_BL = batch.segment_BL >= 0
+        valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
         stats = []
         for block in self.blocks:
-            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL)
+            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL, None, spoken_BL)
             if stat is not None:
                 stats.append(stat)
         if stats and self.training and torch.is_grad_enabled():

@@ -31,9 +31,10 @@ class MixtureOfExperts(nn.Module):
         self.shared = Gated(config.width, config.shared_width) if config.shared_width else None
 
     def forward(
-        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, RouterStats | None]:
-        normed_TD, routes, stats = self.route(x_BLD, valid_BL, with_stats)
+        """Statistics only where it is told which positions lie in micro-turns the model speaks in."""
+        normed_TD, routes, stats = self.route(x_BLD, valid_BL, spoken_BL)
         valid_T = valid_BL.reshape(-1)
         if self.recompute and self.experts.group is None:
             y_TD = recomputed(self.answer, normed_TD, routes, valid_T)
@@ -42,12 +43,14 @@ class MixtureOfExperts(nn.Module):
         return y_TD.view_as(x_BLD), stats
 
     def route(
-        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None
     ) -> tuple[torch.Tensor, Routes, RouterStats | None]:
         """Never computed again: where two experts are nearly equal, another choice could come out."""
         normed_TD = self.norm(x_BLD).flatten(0, 1)
         routes = self.router(normed_TD, valid_BL.reshape(-1))
-        return normed_TD, routes, router_stats(routes, valid_BL) if with_stats else None
+        if spoken_BL is None:
+            return normed_TD, routes, None
+        return normed_TD, routes, router_stats(routes, valid_BL, spoken_BL, self.router.bias_E)
 
     def answer(self, normed_TD: torch.Tensor, routes: Routes, valid_T: torch.Tensor) -> torch.Tensor:
         y_TD: torch.Tensor = self.experts(normed_TD, routes, valid_T)
@@ -66,7 +69,7 @@ class Dense(nn.Module):
         self.gated = Gated(config.width, config.dense_width)
 
     def forward(
-        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, with_stats: bool = True
+        self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
         return recomputed(self.answer, x_BLD) if self.recompute else self.answer(x_BLD), None
 

@@ -8,12 +8,21 @@ Two rounds of a 32 bit finaliser for each key. The same on every device up to th
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseKey:
+    """Where in training a loss is taken: with the position it decides all of the loss's randomness."""
+
+    seed: int = 0
+    step: int = 0
 
 
 def _scramble(x: Any) -> Any:

@@ -31,6 +31,10 @@ class RouterStats(NamedTuple):
     """Sum over rows of the row's balance loss times its tokens."""
     router_z: torch.Tensor
     """Sum over tokens of the squared log-sum-exp of the logits."""
+    spoken_E: torch.Tensor
+    """int64: of `count_E` those in micro-turns the model speaks in. Silence is much alike, and so routed."""
+    margin: torch.Tensor
+    """fp64: sum over tokens of how far the last chosen expert's score, bias included, is above the next."""
 
 
 class Router(nn.Module):
@@ -62,17 +66,35 @@ class Router(nn.Module):
         return Routes(choice_TK, weight_TK.masked_fill(~valid_T[:, None], 0), score_TE, logit_TE)
 
 
-def router_stats(routes: Routes, valid_BL: torch.Tensor) -> RouterStats:
+def router_stats(
+    routes: Routes, valid_BL: torch.Tensor, spoken_BL: torch.Tensor, bias_E: torch.Tensor
+) -> RouterStats:
     """Balance within a row: sum over experts of (share of choices x E) times (mean share of scores)."""
     rows, length = valid_BL.shape
     experts, k = routes.score_TE.shape[1], routes.choice_TK.shape[1]
     valid_BL1 = valid_BL[:, :, None]
     kinds = torch.arange(experts, device=valid_BL.device)
     choice = routes.choice_TK.view(rows, length, k, 1) == kinds
-    chosen_BE = (choice.any(2) & valid_BL1).sum(1)
+    chosen_BLE = choice.any(2) & valid_BL1
+    chosen_BE = chosen_BLE.sum(1)
     share_TE = routes.score_TE / (routes.score_TE.sum(-1, keepdim=True) + 1e-20)
     share_BE = share_TE.view(rows, length, experts).masked_fill(~valid_BL1, 0).sum(1)
     tokens_B1 = valid_BL.sum(1, keepdim=True).clamp_min(1)
     balance = (chosen_BE * (experts / k) / tokens_B1 * share_BE).sum()
     z_T = routes.logit_TE.logsumexp(-1).square().masked_fill(~valid_BL.reshape(-1), 0)
-    return RouterStats(chosen_BE.sum(0), balance, z_T.sum())
+    return RouterStats(
+        count_E=chosen_BE.sum(0),
+        balance=balance,
+        router_z=z_T.sum(),
+        spoken_E=(chosen_BLE & spoken_BL[:, :, None]).sum((0, 1)),
+        margin=_margin(routes.score_TE.detach() + bias_E, chosen_BLE.flatten(0, 1), k),
+    )
+
+
+def _margin(score_TE: torch.Tensor, chosen_TE: torch.Tensor, k: int) -> torch.Tensor:
+    """Tokens with no choice, padding, count nothing; with all experts chosen there is no next."""
+    if k == score_TE.shape[1]:
+        return score_TE.new_zeros((), dtype=torch.float64)
+    last_T = score_TE.masked_fill(~chosen_TE, torch.inf).amin(1)
+    next_T = score_TE.masked_fill(chosen_TE, -torch.inf).amax(1)
+    return (last_T - next_T).masked_fill(~chosen_TE.any(1), 0).sum(dtype=torch.float64)

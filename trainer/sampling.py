@@ -38,6 +38,8 @@ class Sampling:
     audio_temperature: float = 0.8
     audio_top_k: int = 4
     """Levels a bin is drawn from; 0 for all."""
+    flow_guidance: float = 1.0
+    """Of a flow: how far to go from what is likely anyway to what follows here; 1 is the model itself."""
 
     def __post_init__(self) -> None:
         ranges = {
@@ -47,6 +49,7 @@ class Sampling:
             "text_min_p": (0.0, self.text_min_p, 1.0),
             "text_temperature": (0.0, self.text_temperature, 100.0),
             "audio_temperature": (0.0, self.audio_temperature, 100.0),
+            "flow_guidance": (0.0, self.flow_guidance, 100.0),
         }
         for name, (low, value, high) in ranges.items():
             if not low <= value <= high:

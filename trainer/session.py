@@ -355,6 +355,7 @@ class Session:
                         seed=sound_seed(self.seed, turn, place),
                         temperature=self.sampling.audio_temperature,
                         top_k=self.sampling.audio_top_k,
+                        guidance=self.sampling.flow_guidance,
                     )
                     .cpu()
                     .numpy()

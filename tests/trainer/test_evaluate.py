@@ -15,11 +15,12 @@ from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError
 from corpus.trainer.bootstrap import draws
-from corpus.trainer.config import DataConfig, LossConfig, RunConfig
+from corpus.trainer.config import AudioHead, DataConfig, LossConfig, RunConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.evaluate import evaluate, run_free
-from corpus.trainer.held_out import Losses
+from corpus.trainer.held_out import Losses, LossRow
 from corpus.trainer.layout import beginning, concat, lay_out
+from corpus.trainer.levels import level_of_byte
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
@@ -96,6 +97,50 @@ def test_losses_are_the_models(talks: Path, model: InteractionModel) -> None:
     # Untrained, it is about as good as knowing nothing at all; the constant guess knows the shares.
     assert rows["all", "control"].model > rows["all", "control"].unigram
     assert rows["all", "audio"].model == pytest.approx(np.log(16), abs=0.3)
+
+
+def sound_of(path: Path, model: InteractionModel) -> LossRow:
+    config = dataclasses.replace(config_of(path), model=model.config)
+    documents, losses = Documents(config), Losses(model, config)
+    for document in range(len(documents)):
+        losses.add(documents, document)
+    return next(row for row in losses.rows() if (row.cue, row.stream) == ("all", "audio"))
+
+
+@pytest.mark.parametrize("head", ["dmel", "depth", "flow"])
+def test_sound_in_levels_and_bits(talks: Path, head: AudioHead) -> None:
+    """Against frames sampled one by one, and levels counted by hand."""
+    config = dataclasses.replace(MODEL, audio_head=head)
+    model = InteractionModel(config).double().eval()
+    row = sound_of(talks, model)
+    documents = Documents(config_of(talks))
+    table = level_of_byte(MODEL).astype(int)
+    off, said = [], []
+    for document in range(len(documents)):
+        turns = documents.turns(document, 0, len(documents.view(document)))
+        positions = concat([beginning(MODEL), lay_out(turns, MODEL, EVEN)])
+        hidden_LD = model.hidden(collate([[positions]], config_of(talks)))[0]
+        known = positions.audio_weight_T > 0
+        for at, frames in zip(
+            positions.audio_target_at_T[known], positions.audio_target_TRM[known], strict=True
+        ):
+            likeliest = model.audio_head.sample(hidden_LD[at].detach(), seed=5, temperature=0.0).numpy()
+            off.append(np.abs(table[likeliest] - table[frames]).mean())
+            said.append(table[frames].reshape(-1))
+    assert row.count == len(off) and row.level_mae == pytest.approx(np.mean(off), abs=1e-9)
+    levels = np.array(said)
+    median = np.sort(levels, 0)[(len(levels) - 1) // 2]
+    assert row.unigram_level_mae == pytest.approx(np.abs(levels - median).mean(), abs=1e-9)
+    assert row.model is not None
+    if head == "flow":
+        assert row.bits_per_s is None and row.unigram is None
+    else:
+        assert row.bits_per_s == pytest.approx(row.model * 80 * 40 / np.log(2))
+
+
+def test_a_flow_is_asked_the_same_each_time(talks: Path) -> None:
+    model = InteractionModel(dataclasses.replace(MODEL, audio_head="flow")).eval()
+    assert sound_of(talks, model) == sound_of(talks, model)
 
 
 def test_losses_of_a_cue_are_of_its_windows(talks: Path, model: InteractionModel) -> None:

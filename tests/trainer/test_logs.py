@@ -1,83 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
-from corpus.trainer.logs import Log, LogLine, Meter, progress, windows_of
-from corpus.trainer.model import LossSums
-from corpus.trainer.sequence import Batch, Positions
+from corpus.trainer.logs import Log, progress, scalars
+from corpus.trainer.meter import LayerLine, LogLine, Meter
 
 
-def state(positions: int, padding: int, text: int = 0, spilled: int = 0) -> LoaderState:
-    return LoaderState(
-        dataset="", settings="", seed=0, positions=positions, padding=padding, text=text, text_spilled=spilled
-    )
+def line(step: int = 1, **values: Any) -> LogLine:
+    state = LoaderState(dataset="", settings="", seed=0)
+    made = Meter(LossConfig()).line(state, state, step=step, grad_norm=1.0, lr=0.1, skipped=0)
+    return dataclasses.replace(made, **values)
 
 
-def sums(text: float, audio: float, weight: float, load: list[list[int]]) -> LossSums:
-    zero = torch.zeros(())
-    return LossSums(
-        text_sum=torch.tensor(text),
-        text_weight=torch.tensor(weight),
-        audio_sum=torch.tensor(audio),
-        audio_weight=torch.tensor(2 * weight),
-        balance=torch.tensor(3.0),
-        router_z=zero,
-        positions=torch.tensor(6.0),
-        load_NE=torch.tensor(load),
-        weights=LossConfig(),
-    )
-
-
-def line(step: int = 1, **values: float | None) -> LogLine:
-    meter = Meter(LossConfig())
-    made = meter.line(state(0, 0), state(1, 0), peak_flops=None, step=step, grad_norm=1.0, lr=0.1, skipped=0)
-    return LogLine(**{name: values.get(name, getattr(made, name)) for name in LogLine.__slots__})
-
-
-def test_sums_become_means_over_all_micro_batches() -> None:
-    times = iter([100.0, 104.0])
-    meter = Meter(LossConfig(text=2.0, balance=0.5), clock=lambda: next(times))
-    meter.add(sums(6.0, 1.0, 1.0, [[1, 3], [2, 2]]))
-    meter.add(sums(2.0, 5.0, 3.0, [[1, 3], [2, 2]]))
-    meter.step(counts=True)
-    meter.add(sums(torch.nan, 1.0, 1.0, [[9, 0], [9, 0]]))
-    meter.step(counts=False)
-    meter.windows += 40
-    meter.waited_s = 0.5
-    meter.flops = 8e9
-    made = meter.line(
-        state(100, 10, 50, 5),
-        state(280, 30, 70, 10),
-        peak_flops=1e10,
-        step=2,
-        grad_norm=1.0,
-        lr=0.1,
-        skipped=1,
-    )
-    assert (made.text, made.audio, made.balance) == (2.0, 0.75, 0.5)
-    assert made.loss == pytest.approx(2 * 2.0 + 0.75 + 0.25)
-    assert (made.positions, made.positions_per_s) == (280, 45.0)
-    assert made.audio_hours_per_hour == 2.0
-    assert made.data_wait_ms == 250.0
-    assert made.mfu == 0.2
-    assert made.expert_load == 1.5
-    assert (made.padding, made.text_spilled) == (0.1, 0.25)
-
-
-def test_windows_are_counted_across_documents(
-    tiny: ModelConfig, make_document: Callable[..., Positions], pack_rows: Callable[..., Batch]
-) -> None:
-    batch = pack_rows(
-        [[make_document(tiny, 3, pictures=False), make_document(tiny, 2, pictures=False)], []][:1], 160
-    )
-    assert int(windows_of(batch)) == 5
+def layer(number: int, **values: Any) -> LayerLine:
+    made = LayerLine(layer=number, load=1.5, load_speaking=None, entropy=0.9, dead=0, margin=0.25)
+    return dataclasses.replace(made, **values)
 
 
 def test_lines_of_steps_to_be_done_again_are_dropped(tmp_path: Path) -> None:
@@ -91,10 +35,11 @@ def test_lines_of_steps_to_be_done_again_are_dropped(tmp_path: Path) -> None:
 
 def test_a_number_that_is_none_is_null(tmp_path: Path) -> None:
     log = Log(tmp_path, 10, 0, print)
-    log.write(line(grad_norm=float("nan"), loss=None))
+    log.write(line(grad_norm=float("nan"), loss=None, layers=(layer(3, margin=float("inf")),)))
     log.close()
     written = json.loads((tmp_path / "log.jsonl").read_text())
     assert written["grad_norm"] is None and written["loss"] is None
+    assert written["layers"][0]["margin"] is None and written["layers"][0]["layer"] == 3
 
 
 def test_nothing_is_drawn_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,5 +51,39 @@ def test_nothing_is_drawn_without_a_terminal(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_progress_line() -> None:
-    made = line(text=1.25, audio=None, positions_per_s=1234.4, audio_hours_per_hour=5.25, mfu=0.4512)
-    assert progress(made).startswith("text 1.2500, audio -, 1234 pos/s, 5.2 h/h, wait 0 ms, MFU 45.1 %")
+    made = line(nats_control=0.25, nats_words=1.25, positions_per_s=1234.4, mfu=0.4512)
+    told = "control 0.250, words 1.250, audio -, 1234 pos/s, 0.0 h/h, wait 0 ms, MFU 45.1 %"
+    assert progress(made) == told
+
+
+def test_every_field_of_a_line_is_explained() -> None:
+    """log.jsonl is read by programs: docs/trainer.md says what each of its names means."""
+    page = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text()
+    told = page[page.index("corpus.log/1") :]
+    names = [field.name for form in (LogLine, LayerLine) for field in dataclasses.fields(form)]
+    assert [name for name in names if f"`{name}`" not in told] == []
+
+
+def test_layers_are_scalars_of_their_own() -> None:
+    plain = dataclasses.asdict(line(layers=(layer(1), layer(12, load_speaking=2.0)), text=1.25))
+    found = dict(scalars(plain))
+    assert found["text"] == 1.25 and found["layer_01/load"] == 1.5 and found["layer_12/load_speaking"] == 2.0
+    assert not {"schema", "step", "layers", "layer_01/layer", "layer_01/load_speaking"} & set(found)
+
+
+def test_tensorboard_gets_every_scalar(tmp_path: Path) -> None:
+    """Runs where tensorboard is installed, which the project does not ask for."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = Log(tmp_path, 10, 0, print)
+    lines = [line(step=step, text=1 / step, loss=None, layers=(layer(1, load=step),)) for step in (1, 2)]
+    for each in lines:
+        log.write(each)
+    log.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    expected = {name for name, _ in scalars(dataclasses.asdict(lines[0]))}
+    assert set(board.Tags()["scalars"]) == expected and "loss" not in expected
+    assert [(e.step, e.value) for e in board.Scalars("text")] == [(1, 1.0), (2, 0.5)]
+    assert [e.value for e in board.Scalars("layer_01/load")] == [1.0, 2.0]

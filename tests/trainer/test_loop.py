@@ -129,8 +129,8 @@ def second(function):
 
 if where == "step":
     update = loop._Run._update
-    def killed(self, *args):
-        return die() if self.step == 7 else update(self, *args)
+    def killed(self, *args, **rest):
+        return die() if self.step == 7 else update(self, *args, **rest)
     loop._Run._update = killed
 elif where == "publish":
     checkpoint._publish = second(checkpoint._publish)

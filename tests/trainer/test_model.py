@@ -12,8 +12,8 @@ import torch
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.attention import FlexMask, Sight
 from corpus.trainer.config import LossConfig, ModelConfig
-from corpus.trainer.heads import NoiseKey
 from corpus.trainer.model import Denominators, InteractionModel, LossSums
+from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
 
 Make = Callable[..., Positions]

@@ -193,10 +193,11 @@ def test_padding_is_neither_counted_nor_answered_nor_learnt_from(tiny: ModelConf
     x = torch.randn(2, 24, tiny.width, generator=random)
     valid = torch.ones(2, 24, dtype=torch.bool)
     valid[1, 10:] = False
+    spoken = torch.arange(24).expand(2, 24) % 3 == 0
     grads = []
     for fill in (1.0, 50.0):
         content = x.masked_fill(~valid[..., None], fill).requires_grad_()
-        y, stats = mixture(content, valid)
+        y, stats = mixture(content, valid, spoken)
         assert int(stats.count_E.sum()) == int(valid.sum()) * tiny.top_k
         assert not y[~valid].any()
         found = torch.autograd.grad(y.square().sum(), [content, *mixture.parameters()])
@@ -228,9 +229,12 @@ def test_balance_loss_equals_its_formula(tiny: ModelConfig) -> None:
         router.weight.normal_(0, 0.3, generator=random)
     valid = torch.ones(2, 9, dtype=torch.bool)
     valid[1, 6:] = False
+    spoken = torch.arange(9).expand(2, 9) > 4
+    bias = torch.tensor([0.3, 0.0, -0.1, 0.05])
+    router.bias_E.copy_(bias)
     with torch.no_grad():
         routes = router(torch.randn(18, tiny.width, generator=random), valid.reshape(-1))
-    stats = router_stats(routes, valid)
+    stats = router_stats(routes, valid, spoken, router.bias_E)
     expected = 0.0
     for row in range(2):
         tokens = [row * 9 + n for n in range(9) if valid[row, n]]
@@ -243,6 +247,19 @@ def test_balance_loss_equals_its_formula(tiny: ModelConfig) -> None:
     assert torch.equal(stats.count_E, torch.bincount(chosen, minlength=4))
     z = [float(routes.logit_TE[t].logsumexp(0)) ** 2 for t in range(18) if valid.reshape(-1)[t]]
     assert float(stats.router_z) == pytest.approx(sum(z), rel=1e-5)
+    told = (valid & spoken).reshape(-1)
+    assert torch.equal(stats.spoken_E, torch.bincount(routes.choice_TK[told].flatten(), minlength=4))
+    ranked = (routes.score_TE + bias).sort(descending=True).values[valid.reshape(-1)]
+    assert float(stats.margin) == pytest.approx(float((ranked[:, 1] - ranked[:, 2]).sum()), rel=1e-5)
+
+
+def test_there_is_no_margin_where_all_experts_are_chosen(tiny: ModelConfig) -> None:
+    router = Router(dataclasses.replace(tiny, top_k=4))
+    valid = torch.ones(1, 6, dtype=torch.bool)
+    with torch.no_grad():
+        router.weight.normal_(0, 0.3)
+        routes = router(torch.randn(6, tiny.width), valid.reshape(-1))
+    assert float(router_stats(routes, valid, valid, router.bias_E).margin) == 0
 
 
 def test_the_bias_survives_a_cast_of_the_model(tiny: ModelConfig) -> None:

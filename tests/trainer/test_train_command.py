@@ -33,6 +33,8 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
         "train", "steps=2", "--preset", "tiny", *SMALL, "--data", str(beeps), "--run", run, "optim.lr=1e-3"
     )
     assert (code, out) == (0, "") and "step 2 done" in err
+    assert f"corpus eval --run {run} --data {beeps}" in err and f"{run}/report.html" in err
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text()
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["optim"]["lr"] == 1e-3 and config["data"]["data"] == str(beeps)
     code, _, err = corpus("train", "--run", run, "steps=3")

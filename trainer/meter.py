@@ -1,0 +1,258 @@
+"""What the steps of a log line come to: sums on the device, over all ranks, divided once.
+
+# N mixture layers, E experts
+
+The sums of a micro-batch are laid end to end in one fp64 vector, which is added up over the step, over the
+steps of a line and over ranks. So a line is the same for one micro-batch of eight rows and for two of four.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from corpus.schemas.clock import US, WINDOW_US
+from corpus.trainer.config import LossConfig
+from corpus.trainer.data import LoaderState
+from corpus.trainer.model import LossSums
+from corpus.trainer.norms import GROUPS
+from corpus.trainer.optim import summed
+from corpus.trainer.signals import STREAMS, TEXT_SUMS
+
+LOG_FORM = "corpus.log/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLine:
+    """One mixture of experts."""
+
+    layer: int
+    load: float
+    """Tokens of the busiest expert : mean."""
+    load_speaking: float | None
+    """The same in micro-turns the model speaks in: silence is much alike and goes the same way."""
+    entropy: float
+    """Of the experts' shares of tokens, as a share of the greatest: 1 is even."""
+    dead: int
+    """Experts no token went to."""
+    margin: float
+    """Mean gap between the last chosen expert's score, bias included, and the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """The steps since the line before, all ranks together. None: nothing to tell."""
+
+    schema: str = LOG_FORM
+    step: int
+    loss: float | None
+    """Weighted, as it is trained; parts below as they are."""
+    text: float | None
+    """Nats a unit of weight: text and control tokens."""
+    audio: float | None
+    """Nats a bin, or the flow's squared error."""
+    balance: float | None
+    router_z: float | None
+    nats_control: float | None
+    """Nats a token, without weights: `<sil>` or `<spk>`, …"""
+    nats_onset: float | None
+    """… the first `<spk>` after a silence that stands in the same segment, …"""
+    nats_words: float | None
+    """… text, …"""
+    nats_end: float | None
+    """… and `<eow>`."""
+    speaking: float | None
+    """Share of windows spoken in, of those in which it is known."""
+    grad_norm: float | None
+    """Of the last step, before clipping; below that of groups of parameters."""
+    grad_norm_experts: float | None
+    grad_norm_router: float | None
+    grad_norm_embeddings: float | None
+    update: float | None
+    """How far parameters went in the last step : how large they were, root mean squares; then groups."""
+    update_experts: float | None
+    update_router: float | None
+    update_embeddings: float | None
+    lr: float
+    positions: int
+    """Since the run's start, without padding; below per second of these steps."""
+    positions_per_s: float
+    audio_hours_per_hour: float
+    """Hours of conversation, both sides, in an hour."""
+    data_wait_ms: float
+    """A step's wait for its batches, mean; of rank 0."""
+    mfu: float | None
+    gpu_peak_bytes: int | None
+    """Most GPU memory a rank's tensors have held since the run was started."""
+    expert_load: float | None
+    """Tokens of the busiest expert : mean, in the layer where it is highest."""
+    padding: float
+    """Share of all positions in these steps."""
+    text_spilled: float
+    """Share of text tokens written in a later window than they belong to."""
+    text_lost: float
+    """Share of text tokens that are never written: their document ended, or began, too close to them."""
+    skipped: int
+    """Steps since the run's start whose gradient was no number."""
+    layers: tuple[LayerLine, ...]
+    """Layers with experts."""
+
+
+class Meter:
+    """Sums over the steps of a log line; nothing goes to the host before it is asked for."""
+
+    _NAMES = ("text_sum", "text_weight", "audio_sum", "audio_weight", "balance", "router_z", "positions")
+
+    def __init__(
+        self,
+        weights: LossConfig,
+        *,
+        first_layer: int = 0,
+        top_k: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`first_layer` has experts, `top_k` of them a token."""
+        self._weights, self._first_layer, self._top_k, self._clock = weights, first_layer, top_k, clock
+        self._step: torch.Tensor | None = None
+        self._shape = (0, 0)
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self.windows = torch.zeros((), dtype=torch.int64)
+        self.waited_s, self.flops, self.steps = 0.0, 0.0, 0
+        self._started = self._clock()
+
+    @torch.no_grad()
+    def add(self, sums: LossSums) -> None:
+        """A micro-batch of the step under way."""
+        self._shape = (sums.load_NE.shape[0], sums.load_NE.shape[1])
+        losses = torch.stack([getattr(sums, name).double() for name in self._NAMES])
+        parts = (losses, sums.text_S, sums.load_NE.flatten(), sums.spoken_NE.flatten(), sums.margin_N)
+        made = torch.cat([part.double() for part in parts])
+        self._step = made if self._step is None else self._step + made
+
+    def step(self, *, counts: bool) -> None:
+        """End of a step; one without an update leaves no trace in the losses."""
+        self.steps += 1
+        if counts and self._step is not None:
+            self._sums = self._step if self._sums is None else self._sums + self._step
+        self._step = None
+
+    def line(
+        self,
+        before: LoaderState,
+        after: LoaderState,
+        *,
+        peak_flops: float | None = None,
+        gpu_peak_bytes: int | None = None,
+        gradients: torch.Tensor | None = None,
+        movement: torch.Tensor | None = None,
+        **rest: Any,
+    ) -> LogLine:
+        """Everything since the last reset, over all ranks: all of them must ask.
+
+        `gradients` and `movement` are this rank's sums of squares, from norms.py.
+        """
+        seconds = max(self._clock() - self._started, 1e-9)
+        windows, flops = _over_ranks([float(self.windows), self.flops])
+        positions = after.positions - before.positions
+        padding = after.padding - before.padding
+        text, spilled = after.text - before.text, after.text_spilled - before.text_spilled
+        lost = after.text_left + after.text_before - before.text_left - before.text_before
+        layers, found = self._summed()
+        return LogLine(
+            **found,
+            **_norms(gradients, movement),
+            **rest,
+            positions=after.positions,
+            positions_per_s=round(positions / seconds, 1),
+            audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),
+            data_wait_ms=round(1e3 * self.waited_s / max(1, self.steps), 2),
+            mfu=round(flops / seconds / peak_flops, 4) if peak_flops and flops else None,
+            gpu_peak_bytes=gpu_peak_bytes,
+            expert_load=max((layer.load for layer in layers), default=None),
+            padding=round(padding / max(1, padding + positions), 4),
+            text_spilled=round(spilled / max(1, text), 4),
+            text_lost=round(lost / max(1, text + lost), 4),
+            layers=layers,
+        )
+
+    def _summed(self) -> tuple[tuple[LayerLine, ...], dict[str, Any]]:
+        """Layers, and the losses of all ranks; every rank has counted the same steps, or none has."""
+        if self._sums is None:
+            return (), self._losses([0.0] * len(self._NAMES), [0.0] * len(TEXT_SUMS))
+        layers, experts = self._shape
+        sizes = [len(self._NAMES), len(TEXT_SUMS), layers * experts, layers * experts, layers]
+        losses, text, load, spoken, margin = torch.split(summed(self._sums.clone()).cpu(), sizes)
+        rows = zip(load.view(layers, experts), spoken.view(layers, experts), margin.tolist(), strict=True)
+        found = [self._layer(self._first_layer + n, *row) for n, row in enumerate(rows)]
+        return tuple(found), self._losses(losses.tolist(), text.tolist())
+
+    def _layer(self, layer: int, load_E: torch.Tensor, spoken_E: torch.Tensor, margin: float) -> LayerLine:
+        tokens = float(load_E.sum()) / self._top_k
+        return LayerLine(
+            layer=layer,
+            load=_most_to_mean(load_E) or 0.0,
+            load_speaking=_most_to_mean(spoken_E),
+            entropy=_evenness(load_E),
+            dead=int((load_E == 0).sum()),
+            margin=round(margin / max(1.0, tokens), 5),
+        )
+
+    def _losses(self, sums: list[float], text: list[float]) -> dict[str, float | None]:
+        of = dict(zip((*self._NAMES, *TEXT_SUMS), (*sums, *text), strict=True))
+        weights = self._weights
+        parts = {
+            "text": _part(of["text_sum"], of["text_weight"]),
+            "audio": _part(of["audio_sum"], of["audio_weight"]),
+            "balance": _part(of["balance"], of["positions"]),
+            "router_z": _part(of["router_z"], of["positions"]),
+        }
+        loss = sum(getattr(weights, name) * (value or 0.0) for name, value in parts.items())
+        return {
+            "loss": loss if of["positions"] else None,
+            **parts,
+            **{f"nats_{name}": _part(of[f"nats_{name}"], of[name]) for name in STREAMS},
+            "speaking": _part(of["speaks"], of["control"]),
+        }
+
+
+def _over_ranks(values: list[float]) -> list[float]:
+    found: list[float] = summed(torch.tensor(values, dtype=torch.float64)).tolist()
+    return found
+
+
+def _norms(gradients: torch.Tensor | None, movement: torch.Tensor | None) -> dict[str, Any]:
+    """Norms and ratios from sums of squares of this rank; a group without parameters has none."""
+    names = ("", *(f"_{group}" for group in GROUPS))
+    found: dict[str, float | None] = dict.fromkeys(f"grad_norm{name}" for name in names[1:])
+    found |= dict.fromkeys(f"update{name}" for name in names)
+    if gradients is not None:
+        squares = summed(gradients.clone()).tolist()
+        roots = (math.sqrt(square) if square else None for square in squares)
+        found |= dict(zip((f"grad_norm{name}" for name in names[1:]), roots, strict=True))
+    if movement is not None:
+        steps, sizes = summed(movement.clone()).tolist()
+        ratios = [math.sqrt(step / size) if size else None for step, size in zip(steps, sizes, strict=True)]
+        found |= dict(zip((f"update{name}" for name in names), ratios, strict=True))
+    return found
+
+
+def _part(total: float, weight: float) -> float | None:
+    return total / weight if weight else None
+
+
+def _most_to_mean(load_E: torch.Tensor) -> float | None:
+    return round(float(load_E.max() / load_E.mean()), 3) if load_E.any() else None
+
+
+def _evenness(load_E: torch.Tensor) -> float:
+    share_E = load_E / load_E.sum().clamp_min(1)
+    most = math.log(len(load_E))
+    return round(float(torch.special.entr(share_E).sum()) / most, 4) if most else 1.0
