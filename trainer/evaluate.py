@@ -84,7 +84,7 @@ def evaluate(
     chosen = [document for document in range(count) if len(documents.view(document))]
     free = chosen if most_free is None else chosen[:most_free]
     rows = _Rows(documents, sampling, seed, _speaking_share(config))
-    losses, told = Losses(model, config), Told()
+    losses, told = Losses(model, config), Told(tilt=config.loss.onset / max(config.loss.silence, 1e-9))
     tell = progress or (lambda phase, done, of: None)
     model.eval()
     for done, document in enumerate(chosen, 1):
