@@ -114,7 +114,10 @@ def eval_(
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
     most: Annotated[int | None, typer.Option("--documents", help="So many at most; all without.")] = None,
     free: Annotated[
-        int, typer.Option("--free", help="So many of them the model also lives through, step by step.")
+        int,
+        typer.Option(
+            "--free", help="So many of them the model also lives through, step by step: the slow part."
+        ),
     ] = 16,
     bench: Annotated[
         Path | None,

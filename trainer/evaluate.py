@@ -81,17 +81,19 @@ def evaluate(
     config = held_out_config(config, data, split)
     documents = Documents(config)
     count = len(documents) if most is None else min(most, len(documents))
-    chosen = [document for document in range(count) if len(documents.view(document))]
-    free = chosen if most_free is None else chosen[:most_free]
     rows = _Rows(documents, sampling, seed, _speaking_share(config))
-    losses, told = Losses(model, config), Told()
+    losses, told = Losses(model, config), Told(tilt=config.loss.onset / max(config.loss.silence, 1e-9))
     tell = progress or (lambda phase, done, of: None)
     model.eval()
-    for done, document in enumerate(chosen, 1):
-        scene, p_N = scene_of(documents, document), losses.add(documents, document)
-        told.add(scene, p_N, config.model.response_delay)
-        rows.add_told(scene, p_N)
-        tell("losses", done, len(chosen))
+    chosen: list[int] = []
+    for document in range(count):
+        if len(documents.view(document)):
+            scene, p_N = scene_of(documents, document), losses.add(documents, document)
+            told.add(scene, p_N, config.model.response_delay)
+            rows.add_told(scene, p_N)
+            chosen.append(document)
+        tell("losses", document + 1, count)
+    free = chosen if most_free is None else chosen[:most_free]
     windows, before = sum(len(documents.view(document)) for document in free), 0
     for document in free:
         outs = []
