@@ -39,7 +39,8 @@ class Sampling:
     audio_top_k: int = 4
     """Levels a bin is drawn from; 0 for all."""
     flow_guidance: float = 1.0
-    """Of a flow: how far to go from what is likely anyway to what follows here; 1 is the model itself."""
+    """Of a flow: how far to go from what is likely anyway to what follows here. 1 is the model itself, and
+    the nearest to distributions that are known; about 1.5 helps where a model has learnt little."""
 
     def __post_init__(self) -> None:
         ranges = {
