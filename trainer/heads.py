@@ -44,12 +44,12 @@ class AudioHead(Protocol):
     ) -> torch.Tensor: ...
 
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self, hidden_D: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, top_k: int = 0
     ) -> torch.Tensor: ...
 
 
 def choose_levels(
-    logit_NQ: torch.Tensor, seed: int, step: int, temperature: float, top_k: int
+    logit_NQ: torch.Tensor, seed: noise.Key, step: int, temperature: float, top_k: int
 ) -> torch.Tensor:
     """One level of each row: the likeliest at temperature 0, else drawn, if `top_k` from the likeliest."""
     logit_NQ = wide(logit_NQ)
@@ -98,7 +98,7 @@ class DmelHead(_Levels):
 
     @torch.no_grad()
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self, hidden_D: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, top_k: int = 0
     ) -> torch.Tensor:
         logit = self.logits(hidden_D).view(-1, self.levels)
         level = choose_levels(logit, seed, 0, temperature, top_k)
@@ -178,7 +178,9 @@ class FlowHead(nn.Module):
         return error.square().mean((1, 2))
 
     @torch.no_grad()
-    def sample_values(self, hidden_ND: torch.Tensor, *, seed: int, temperature: float = 1.0) -> torch.Tensor:
+    def sample_values(
+        self, hidden_ND: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0
+    ) -> torch.Tensor:
         """(N, R M): Euler's steps from noise scaled by the temperature."""
         element = torch.arange(len(hidden_ND) * self.size, device=hidden_ND.device).view(-1, self.size)
         x = noise.normal(seed, element) * temperature
@@ -189,7 +191,7 @@ class FlowHead(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self, hidden_D: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, top_k: int = 0
     ) -> torch.Tensor:
         """`top_k` means nothing here."""
         value = self.sample_values(hidden_D[None], seed=seed, temperature=temperature)[0]
@@ -258,7 +260,7 @@ class DepthHead(_Levels):
 
     @torch.no_grad()
     def sample(
-        self, hidden_D: torch.Tensor, *, seed: int, temperature: float = 1.0, top_k: int = 0
+        self, hidden_D: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, top_k: int = 0
     ) -> torch.Tensor:
         level = torch.zeros(1, 0, self.group_bins, dtype=torch.int64, device=hidden_D.device)
         for step in range(self.group_steps):

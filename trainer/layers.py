@@ -57,6 +57,8 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled() and x.dtype == self.weight.dtype:
+            return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)  # the same in one kernel
         x32 = wide(x)
         scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
         return (x32 * scale * self.weight.to(x32.dtype)).to(x.dtype)
