@@ -123,7 +123,7 @@ class Choices:
         frames_RM = self._frames_RM = torch.zeros(shape, dtype=torch.uint8, device=device)
 
         def text() -> None:
-            odds_6.copy_(_odds(model.text_logits(hidden_D), sampling, asked_3))
+            odds_6.copy_(odds_of(model.text_logits(hidden_D), sampling, asked_3))
 
         def sound() -> None:
             frames_RM.copy_(
@@ -159,7 +159,7 @@ class Choices:
         return frames_RM
 
 
-def _odds(logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor) -> torch.Tensor:
+def odds_of(logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor) -> torch.Tensor:
     """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
     p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
     token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2])).view(1)
