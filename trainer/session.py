@@ -121,7 +121,8 @@ class Session:
         pictures: bool = True,
     ) -> None:
         """`max_seconds` bounds a session without an attention window; with one there is no end and
-        memory is that of the window. `rollback` reaches `history_turns` back.
+        memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
+        record is recorded now, so the model's weights must stay where they are.
         """
         self.model = model
         self.config: ModelConfig = model.config
