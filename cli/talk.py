@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from corpus.cli import show
 from corpus.cli.eval_tables import EvalBar, number, print_timing
+from corpus.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
 Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")]
 Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
 Sampled = Annotated[
     bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
@@ -47,7 +48,7 @@ def talk(
     seed: Seed = 0,
     step: Step = None,
     ema: Ema = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Play a recorded user to a model and write what it answers: sound, text and timing.
@@ -96,8 +97,15 @@ def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[Intera
 
     from corpus.trainer.checkpoint import load_model
 
+    gpu = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not gpu):
+        todo = "use cpu, or check the driver" if device == "cuda" else "one of auto, cpu, cuda"
+        raise UsageError(f"no device {device!r} here", where="--device", todo=todo)
+    device = ("cuda" if gpu else "cpu") if device == "auto" else device
     model, config = load_model(run, step=step, ema=ema, device=device)
-    if device == "cpu" and config.model.width <= SMALL_WIDTH:
+    if device == "cuda":
+        model = model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
+    elif config.model.width <= SMALL_WIDTH:
         torch.set_num_threads(1)
     return model, config
 
@@ -130,7 +138,7 @@ def eval_(
     seed: Seed = 0,
     step: Step = None,
     ema: Ema = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.

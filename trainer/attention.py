@@ -11,28 +11,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.layers import Norm, linear, parameter, recomputed
+from corpus.trainer.layers import Norm, linear, parameter, recomputed, wide
 from corpus.trainer.rope import rotate, turns
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
-FEW_QUERIES = 64
-"""Up to so many queries, those of a cached step, heads are folded."""
+HIDDEN = -1e30
+"""Added to the score of a key that is not seen. Finite, so that a query that sees nothing stays finite."""
 
 
-class KeyStore(Protocol):
-    """One layer of a cache: takes new keys and values, gives back all that are held."""
+class KeyStore(NamedTuple):
+    """One layer's memory for a step of L positions."""
 
-    def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+    key_GSC: torch.Tensor
+    """All slots; the first `used` are looked at."""
+    value_GSC: torch.Tensor
+    used: int
+    slot_L: torch.Tensor
+    """Where the step's own keys and values go."""
+    turned: tuple[torch.Tensor, torch.Tensor]
+    """What `rope.turns` gives: the same in all layers."""
+
+    def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, those of this step with them."""
+        self.key_GSC.index_copy_(1, self.slot_L, key_GLC.to(self.key_GSC.dtype))
+        self.value_GSC.index_copy_(1, self.slot_L, value_GLC.to(self.value_GSC.dtype))
+        return self.key_GSC[:, : self.used], self.value_GSC[:, : self.used]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +155,6 @@ def attend(
     """Softmax attention, key heads shared by H/G query heads. The one place where kernels are chosen."""
     shared = query_BHLC.shape[1] != key_BGSC.shape[1]
     if isinstance(mask, torch.Tensor):
-        if shared and query_BHLC.shape[2] <= FEW_QUERIES:
-            return _attend_folded(query_BHLC, key_BGSC, value_BGSC, mask)
         return F.scaled_dot_product_attention(query_BHLC, key_BGSC, value_BGSC, mask, enable_gqa=shared)
     return _attend_flex(query_BHLC, key_BGSC, value_BGSC, mask)
 
@@ -169,16 +180,27 @@ def _attend_flex(
     return out
 
 
-def _attend_folded(
-    query_BHLC: torch.Tensor, key_BGSC: torch.Tensor, value_BGSC: torch.Tensor, mask: torch.Tensor
+def attend_held(
+    query_HLC: torch.Tensor, key_GSC: torch.Tensor, value_GSC: torch.Tensor, bias_LS: torch.Tensor
 ) -> torch.Tensor:
-    """Query heads that share keys become further queries: keys are read once and copied never."""
-    rows, heads, length, size = query_BHLC.shape
-    groups = key_BGSC.shape[1]
-    folded = query_BHLC.reshape(rows, groups, heads // groups * length, size)
-    mask = mask.repeat(1, 1, heads // groups, 1)
-    out = F.scaled_dot_product_attention(folded, key_BGSC, value_BGSC, mask)
-    return out.view(rows, heads, length, size)
+    """(H, L, C): few queries, many keys. Query heads that share keys become further queries of theirs.
+
+    Two products and a softmax: fused kernels that take a mask work on one piece of queries at a time, which
+    here leaves all but G of a GPU's processors without work. Scores are fp32 or wider.
+    """
+    heads, length, size = query_HLC.shape
+    groups = len(key_GSC)
+    score_GNS = _product(query_HLC.reshape(groups, -1, size), key_GSC.mT)
+    score = score_GNS.view(groups, heads // groups, length, -1)
+    share = torch.add(bias_LS, score, alpha=size**-0.5).softmax(-1).to(value_GSC.dtype)
+    return torch.bmm(share.view(score_GNS.shape), value_GSC).view(heads, length, size)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Batched, in fp32 or wider, without a rounding to half precision in between."""
+    if a.dtype.itemsize < 4 and a.is_cuda:
+        return torch.bmm(a, b, out_dtype=torch.float32)
+    return torch.bmm(wide(a), wide(b))
 
 
 class Attention(nn.Module):
@@ -206,7 +228,7 @@ class Attention(nn.Module):
         mask: torch.Tensor | BlockMask,
         store: KeyStore | None = None,
     ) -> torch.Tensor:
-        """What attention adds to x. With a `store` the keys are those it holds, and B is 1."""
+        """What attention adds to x. With a `store`, keys are those it holds, B is 1 and the mask a bias."""
         if self.recompute and store is None:
             added: torch.Tensor = recomputed(self.mix, x_BLD, place_3BL, mask)
             return added
@@ -220,15 +242,16 @@ class Attention(nn.Module):
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         normed = self.norm(x_BLD)
-        turned = turns(place_3BL, self.head_dim, self.rope_theta)
+        turned = turns(place_3BL, self.head_dim, self.rope_theta) if store is None else store.turned
         query = linear(normed, self.query).view(*x_BLD.shape[:2], self.heads, self.head_dim)
         key_value = linear(normed, self.key_value)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
         query = rotate(self.query_norm(query), *turned).transpose(1, 2)
         key = rotate(self.key_norm(key), *turned).transpose(1, 2)
         value = value.transpose(1, 2)
-        if store is not None:
-            held_key, held_value = store.append(key[0], value[0])
-            key, value = held_key[None], held_value[None]
-        mixed = attend(query, key, value, mask)
+        if store is None:
+            mixed = attend(query, key, value, mask)
+        else:
+            assert isinstance(mask, torch.Tensor)
+            mixed = attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
         return linear(mixed.transpose(1, 2).flatten(2), self.out)

@@ -2,17 +2,18 @@
 
 # G key heads, S slots, C head dimension, L new positions
 
-    slots   | sinks, kept for ever | ring: position p lies at sinks + (p - sinks) mod (S - sinks) |
+    slots   | sinks, kept for ever | ring: position p lies at sinks + (p - sinks) mod ring | spare, trash |
 
 Without an attention window the ring never comes round: a full cache is an error. With one, memory is bounded.
-Keys were rotated before they came here, so the order of the slots does not matter.
+Keys were rotated before they came here, so the order of the slots does not matter. What a query sees is
+decided where the keys are, from each slot's position and micro-turn: a slot that is empty, trash or left over
+from before a rollback holds a position later than any query's, until it is written again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +23,19 @@ from corpus.schemas.errors import CorpusError
 from corpus.trainer.attention import Sight
 
 NEVER = -(2**30)
+FAR = 2**30
+"""The position of what nothing sees."""
+_ROUND = 64
+"""Slots come in multiples of so many."""
 _INTEGERS = ("length", "_sinks", "_lost", "_lost_turn")
 
 
-@dataclass(slots=True)
-class LayerStore:
-    """One layer's keys and values, and where the next ones go (set by `KvCache.extend`)."""
-
+class Layer(NamedTuple):
     key_GSC: torch.Tensor
     value_GSC: torch.Tensor
-    slot_L: torch.Tensor | None = None
-    used: int = 0
 
-    def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.slot_L is not None
-        self.key_GSC.index_copy_(1, self.slot_L, key_GLC.to(self.key_GSC.dtype))
-        self.value_GSC.index_copy_(1, self.slot_L, value_GLC.to(self.value_GSC.dtype))
-        return self.key_GSC[:, : self.used], self.value_GSC[:, : self.used]
+    def clone(self) -> Layer:
+        return Layer(self.key_GSC.clone(), self.value_GSC.clone())
 
 
 class KvCache:
@@ -55,20 +52,22 @@ class KvCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (kv_heads, capacity_positions, head_dim)
-        self.layers = [
-            LayerStore(
-                torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device)
-            )
-            for _ in range(layers)
-        ]
         self.capacity = capacity_positions
+        self.slots = -(-(capacity_positions + 1) // _ROUND) * _ROUND
+        """The last of them is trash: where padding is written."""
+        shape = (kv_heads, self.slots, head_dim)
+
+        def zeros() -> torch.Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        self.layers = [Layer(zeros(), zeros()) for _ in range(layers)]
+        self.position_S = torch.full((self.slots,), FAR, dtype=torch.int32, device=device)
+        self.turn_S = torch.full((self.slots,), NEVER, dtype=torch.int32, device=device)
         self.sight = sight
-        self.device = device
+        self.dtype, self.device = dtype, device
         self.length = 0
-        self._order_S = np.full(capacity_positions, NEVER, np.int64)
-        """The position each slot holds."""
         self._turn_S = np.full(capacity_positions, NEVER, np.int32)
+        """`turn_S` once more, for the host to decide what may be overwritten."""
         self._sinks: int | None = None
         """Positions of the sink micro-turns, once the first other one is known."""
         self._lost = 0
@@ -79,10 +78,15 @@ class KvCache:
     @property
     def bytes(self) -> int:
         """Memory of keys and values."""
-        return sum(2 * store.key_GSC.nbytes for store in self.layers)
+        return sum(2 * layer.key_GSC.nbytes for layer in self.layers)
 
-    def extend(self, turn_L: npt.NDArray[np.int32]) -> torch.Tensor:
-        """Make room for positions of these micro-turns; boolean (L, used): what each of them sees."""
+    @property
+    def used(self) -> int:
+        """Slots from the first on, beyond which nothing can be seen."""
+        return self.capacity if self._lost else self.length
+
+    def extend(self, turn_L: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Make room for positions of these micro-turns; the slots they are to be written to."""
         position_L = np.arange(self.length, self.length + len(turn_L))
         sinks = self._sinks
         try:
@@ -90,17 +94,9 @@ class KvCache:
         except CorpusError:
             self._sinks = sinks
             raise
-        self._order_S[slot_L] = position_L
         self._turn_S[slot_L] = turn_L
         self.length += len(turn_L)
-        used = min(self.length + self._ahead(), self.capacity)
-        slots = torch.from_numpy(slot_L).to(self.device)
-        for store in self.layers:
-            store.slot_L, store.used = slots, used
-        order_S, turn_S = self._order_S[:used], self._turn_S[:used]
-        past = (order_S <= position_L[:, None]) & (order_S >= 0)
-        seen = past & self.sight.reaches(turn_L[:, None], turn_S)
-        return torch.from_numpy(seen).to(self.device)
+        return slot_L
 
     def rollback(self, length: int) -> None:
         """Forget the positions from `length` on. What a window has evicted does not come back."""
@@ -116,41 +112,39 @@ class KvCache:
                 )
         if self._sinks is not None and length <= self._sinks:
             self._sinks = None
-        self._order_S[self._order_S >= length] = NEVER
         self.length = length
 
     def fork(self) -> KvCache:
         """An independent copy."""
         twin = object.__new__(KvCache)
         twin.__dict__.update(self.__dict__)
-        twin.layers = [LayerStore(store.key_GSC.clone(), store.value_GSC.clone()) for store in self.layers]
-        twin._order_S, twin._turn_S = self._order_S.copy(), self._turn_S.copy()
+        twin.layers = [layer.clone() for layer in self.layers]
+        twin.position_S, twin.turn_S = self.position_S.clone(), self.turn_S.clone()
+        twin._turn_S = self._turn_S.copy()
         return twin
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and integers; keys and values are not copied."""
         plain: dict[str, Any] = {name: getattr(self, name) for name in _INTEGERS}
-        plain["order"], plain["turn"] = torch.from_numpy(self._order_S), torch.from_numpy(self._turn_S)
-        plain["key"] = [store.key_GSC for store in self.layers]
-        plain["value"] = [store.value_GSC for store in self.layers]
+        plain["position"], plain["turn"] = self.position_S, self.turn_S
+        plain["key"] = [layer.key_GSC for layer in self.layers]
+        plain["value"] = [layer.value_GSC for layer in self.layers]
         return plain
 
     def load_state_dict(self, plain: Mapping[str, Any]) -> None:
         """Take over another cache's content, which must be of the same sizes."""
         shapes = [tuple(key.shape) for key in plain["key"]]
-        own = [tuple(store.key_GSC.shape) for store in self.layers]
+        own = [tuple(layer.key_GSC.shape) for layer in self.layers]
         if shapes != own:
             raise CorpusError(f"keys of {shapes[:1]}, this cache holds {own[:1]}", where="KV cache")
         for name in _INTEGERS:
             setattr(self, name, plain[name])
-        self._order_S[:], self._turn_S[:] = plain["order"].numpy(), plain["turn"].numpy()
-        for store, key_GSC, value_GSC in zip(self.layers, plain["key"], plain["value"], strict=True):
-            store.key_GSC.copy_(key_GSC)
-            store.value_GSC.copy_(value_GSC)
-
-    def _ahead(self) -> int:
-        """Slots beyond `length` may be held over from before a rollback past the ring's turn."""
-        return self.capacity if self._lost else 0
+        self.position_S.copy_(plain["position"])
+        self.turn_S.copy_(plain["turn"])
+        self._turn_S[:] = plain["turn"][: self.capacity].cpu().numpy()
+        for layer, key_GSC, value_GSC in zip(self.layers, plain["key"], plain["value"], strict=True):
+            layer.key_GSC.copy_(key_GSC)
+            layer.value_GSC.copy_(value_GSC)
 
     def _slot(self, position_L: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self._sinks is None:

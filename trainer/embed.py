@@ -93,7 +93,7 @@ class Embed(nn.Module):
         token_BL: torch.Tensor,
         stream_BL: torch.Tensor,
         sound: tuple[torch.Tensor, torch.Tensor],
-        patches: tuple[torch.Tensor, torch.Tensor],
+        patches: tuple[torch.Tensor, torch.Tensor] | None,
         dtype: torch.dtype,
     ) -> torch.Tensor:
         """x_BLD. `sound` and `patches` are each their flat positions and their values."""
@@ -104,8 +104,8 @@ class Embed(nn.Module):
         x_ND = torch.cat((text_ND, text_ND.new_zeros(1, text_ND.shape[1])))
         audio_at_A, audio_ARM = sound
         x_ND = x_ND.index_copy(0, audio_at_A.long(), recomputed(self.sound, audio_ARM, dtype))
-        patch_at_P, patch_PHWC = patches
-        if self.patch is not None:
+        if patches is not None and self.patch is not None:
+            patch_at_P, patch_PHWC = patches
             x_ND = x_ND.index_copy(0, patch_at_P.long(), recomputed(self.patch, patch_PHWC, dtype))
         x_BLD = x_ND[:-1].view(rows, length, -1)
         return x_BLD + F.embedding(stream_BL.long(), self.stream).to(dtype)

@@ -81,9 +81,11 @@ class Experts(nn.Module):
         """Matrix-vector products with gathered weights: reads only the experts in use."""
         gate_up, down = self._weights()
         chosen = routes.choice_TK
-        both = torch.einsum("tkfd,td->tkf", gate_up[chosen].to(x_TD.dtype), x_TD)
+        shape = *chosen.shape, -1
+        both = torch.bmm(gate_up[chosen].flatten(1, 2).to(x_TD.dtype), x_TD[..., None]).view(shape)
         hidden_TKF = (swiglu(both) * routes.weight_TK[..., None]).to(x_TD.dtype)
-        return torch.einsum("tkdf,tkf->td", down[chosen].to(x_TD.dtype), hidden_TKF)
+        y_N1 = torch.bmm(down[chosen].flatten(0, 1).to(x_TD.dtype), hidden_TKF.flatten(0, 1)[..., None])
+        return y_N1.view(shape).sum(1)
 
     def every_expert(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
         """Every expert on every token, summed in the experts' order: no result depends on other tokens."""

@@ -126,7 +126,7 @@ class FlowHead(nn.Module):
 
     @torch.no_grad()
     def sample_values(
-        self, hidden_ND: torch.Tensor, *, seed: int, temperature: float = 1.0, guidance: float = 1.0
+        self, hidden_ND: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, guidance: float = 1.0
     ) -> torch.Tensor:
         """(N, R M): Euler's steps from noise scaled by the temperature."""
         element = torch.arange(len(hidden_ND) * self.size, device=hidden_ND.device).view(-1, self.size)
@@ -141,7 +141,7 @@ class FlowHead(nn.Module):
         self,
         hidden: torch.Tensor,
         *,
-        seed: int,
+        seed: noise.Key,
         temperature: float = 1.0,
         top_k: int = 0,
         guidance: float = 1.0,

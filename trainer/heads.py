@@ -36,7 +36,7 @@ class AudioHead(Protocol):
         self,
         hidden: torch.Tensor,
         *,
-        seed: int,
+        seed: noise.Key,
         temperature: float = 1.0,
         top_k: int = 0,
         guidance: float = 1.0,
@@ -46,7 +46,7 @@ class AudioHead(Protocol):
 
 
 def choose_levels(
-    logit_NQ: torch.Tensor, seed: int, step: int, temperature: float, top_k: int
+    logit_NQ: torch.Tensor, seed: noise.Key, step: int, temperature: float, top_k: int
 ) -> torch.Tensor:
     """One level of each row: the likeliest at temperature 0, else drawn, if `top_k` from the likeliest."""
     logit_NQ = wide(logit_NQ)
@@ -98,7 +98,7 @@ class DmelHead(_Levels):
         self,
         hidden: torch.Tensor,
         *,
-        seed: int,
+        seed: noise.Key,
         temperature: float = 1.0,
         top_k: int = 0,
         guidance: float = 1.0,
@@ -172,7 +172,7 @@ class DepthHead(_Levels):
         self,
         hidden: torch.Tensor,
         *,
-        seed: int,
+        seed: noise.Key,
         temperature: float = 1.0,
         top_k: int = 0,
         guidance: float = 1.0,

@@ -6,18 +6,16 @@
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
 
-`hidden` runs over packed rows, `step` over the next positions of one session with a cache of keys; they agree
-to rounding (tests/trainer/test_stream.py). Losses are sums: they are divided by denominators counted over the
+`hidden` runs over packed rows, `step` over the next positions of one session (reader.py); they agree to
+rounding (tests/trainer/test_stream.py). Losses are sums: they are divided by denominators counted over the
 whole optimiser step, so that neither accumulation nor the number of ranks changes a gradient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -35,6 +33,7 @@ from corpus.trainer.initial import fill
 from corpus.trainer.layers import Norm, linear, parameter, wide
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
+from corpus.trainer.reader import Reader
 from corpus.trainer.router import Router, RouterStats
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
 from corpus.trainer.signals import spoken, text_sums
@@ -333,45 +332,19 @@ class InteractionModel(nn.Module):
 
     # Streaming
 
-    def new_cache(
-        self,
-        *,
-        capacity_positions: int,
-        dtype: torch.dtype | None = None,
-        device: torch.device | None = None,
-    ) -> KvCache:
-        """An empty cache for one session; all its memory is taken now."""
-        return KvCache(
+    def new_cache(self, *, capacity_positions: int) -> Reader:
+        """For one session that has read nothing yet; all its memory is taken now."""
+        cache = KvCache(
             layers=self.config.layers,
             kv_heads=self.config.kv_heads,
             head_dim=self.config.head_dim,
             capacity_positions=capacity_positions,
             sight=Sight.of(self.config),
-            dtype=dtype or self._dtype,
-            device=device or self.embed.stream.device,
+            dtype=self._dtype,
+            device=self.embed.stream.device,
         )
+        return Reader(self, cache)
 
-    @torch.no_grad()
-    def step(self, positions: Positions, cache: KvCache) -> torch.Tensor:
-        """(L, D): hidden vectors of the session's next positions, whose keys go into the cache."""
-        device = cache.device
-        seen = cache.extend(positions.turn_L)
-
-        def put(values: npt.NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-        x_BLD = self.embed(
-            put(positions.token_L)[None],
-            put(positions.stream_L)[None],
-            (put(positions.audio_at_A), put(positions.audio_ARM)),
-            (put(positions.patch_at_P), put(positions.patch_PHWC)),
-            self._dtype,
-        )
-        places = np.stack([positions.time_L, positions.row_L, positions.column_L]).astype(np.int32)
-        place_3BL = put(places)[:, None]
-        valid_BL = torch.ones(1, len(positions), dtype=torch.bool, device=device)
-        for block, store in zip(self.blocks, cache.layers, strict=True):
-            # Not through a compiled call: the number of keys changes at every step.
-            x_BLD, _ = block.forward(x_BLD, place_3BL, seen[None, None], valid_BL, store)
-        hidden_BLD: torch.Tensor = self.norm(x_BLD)
-        return hidden_BLD[0]
+    def step(self, positions: Positions, reader: Reader) -> torch.Tensor:
+        """(L, D): hidden vectors of the session's next positions, whose keys go into its cache."""
+        return reader.read(positions)

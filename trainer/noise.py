@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+Key = torch.Tensor | int
+
 _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
 
@@ -49,7 +51,7 @@ def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def mix(*keys: torch.Tensor | int) -> torch.Tensor:
+def mix(*keys: Key) -> torch.Tensor:
     """32 random bits in int64, of the shape the keys broadcast to; of each key all 64 bits count."""
     state: Any = _ODD
     for key in keys:
@@ -64,7 +66,7 @@ def uniform(bits: torch.Tensor) -> torch.Tensor:
     return ((bits >> 8).float() + 0.5) * 2.0**-24
 
 
-def normal(*keys: torch.Tensor | int) -> torch.Tensor:
+def normal(*keys: Key) -> torch.Tensor:
     """Standard normal fp32, by Box and Muller."""
     radius = torch.sqrt(-2 * torch.log(uniform(mix(*keys, 0))))
     return radius * torch.cos(2 * math.pi * uniform(mix(*keys, 1)))

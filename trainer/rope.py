@@ -13,7 +13,7 @@ import torch
 
 
 def turns(place_3BL: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine (B, L, C/2) in fp32 for `rotate`, of integers (time, row, column).
+    """Cosine and signed sine (B, L, 1, C) in fp32 for `rotate`, of integers (time, row, column).
 
     Made in every layer from the integers: wrappers that cast what goes into a layer cast only floats.
     """
@@ -23,8 +23,9 @@ def turns(place_3BL: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.T
         place_BL.float()[..., None] * _speeds(count, theta, place_BL.device)
         for place_BL, count in zip(place_3BL, counts, strict=True)
     ]
-    angle = torch.cat(parts, -1)
-    return angle.cos(), angle.sin()
+    angle = torch.cat(parts, -1)[:, :, None]
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
 def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
@@ -34,8 +35,6 @@ def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
 
 
 def rotate(x_BLHC: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turn the pairs of every head; half precision is turned in fp32."""
-    wide = x_BLHC.float() if x_BLHC.dtype.itemsize < 4 else x_BLHC
-    first, second = wide.chunk(2, -1)
-    c, s = cos[:, :, None].to(wide.dtype), sin[:, :, None].to(wide.dtype)
-    return torch.cat((first * c - second * s, first * s + second * c), -1).to(x_BLHC.dtype)
+    """Turn the pairs of every head; half precision is turned in fp32, to which factors of fp32 widen it."""
+    other = x_BLHC.roll(x_BLHC.shape[-1] // 2, -1)
+    return torch.addcmul(x_BLHC * cos, other, sin).to(x_BLHC.dtype)

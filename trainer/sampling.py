@@ -1,20 +1,27 @@
 """How a running model's choices are made from its probabilities.
 
 Randomness is a function of the session's seed, the micro-turn and the place of the choice in it
-(noise.py), so the same seed and the same input give the same answer whatever was undone in between.
+(noise.py), so the same seed and the same input give the same answer whatever was undone in between. What
+reads a whole vocabulary or draws sound is done where the model is; a few numbers come to the host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer import noise
 from corpus.trainer.layers import wide
+from corpus.trainer.replay import Replay
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK
+
+if TYPE_CHECKING:
+    from corpus.trainer.reader import Reader
 
 CONTROL, TEXT, SOUND = 0, 1, 2
 """Kinds of choices, told apart in the noise."""
@@ -57,12 +64,6 @@ class Sampling:
                 raise SettingsError(f"{name} = {value}", where="sampling", todo=f"take [{low}, {high}]")
 
 
-def p_speak(logit_V: torch.Tensor) -> float:
-    """Probability of `<spk>` among the two control tokens."""
-    pair = torch.stack((logit_V[SIL], logit_V[SPK])).double()
-    return float(pair.softmax(0)[1])
-
-
 def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int) -> bool:
     """Whether to speak in this window."""
     if sampling.control == "sampled":
@@ -70,22 +71,103 @@ def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int
     return p >= (sampling.stay_above if speaking else sampling.speak_above)
 
 
-def next_token(logit_V: torch.Tensor, sampling: Sampling, *, seed: int, turn: int, slot: int) -> int:
-    """`<eow>` or a byte of text; nothing else can follow inside a window's text."""
-    allowed = torch.tensor([EOW, *range(BYTE_0, SMALLEST_VOCAB)], device=logit_V.device)
-    logit = wide(logit_V[allowed])
+def next_token(logit_V: torch.Tensor, sampling: Sampling, drawn: torch.Tensor) -> torch.Tensor:
+    """`<eow>` or a byte of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1)."""
+    logit = wide(torch.cat((logit_V[EOW : EOW + 1], logit_V[BYTE_0:SMALLEST_VOCAB])))
     if sampling.text_temperature == 0:
-        return int(allowed[logit.argmax()])
+        return _allowed(logit.argmax())
     share, order = (logit / sampling.text_temperature).softmax(0).sort(descending=True, stable=True)
     before = share.cumsum(0) - share
     kept = (before < sampling.text_top_p) & (share >= sampling.text_min_p * share[0])
     reached = (share * kept).cumsum(0)
-    drawn = noise.uniform(noise.mix(seed, turn, TEXT, slot)).to(reached)
-    place = int(torch.searchsorted(reached, drawn * reached[-1], right=True))
+    place = torch.searchsorted(reached, drawn.to(reached) * reached[-1:], right=True)
     # Rounding can put the draw on the very end.
-    return int(allowed[order[min(place, int(kept.nonzero()[-1]))]])
+    last = (kept * torch.arange(len(kept), device=kept.device)).amax()
+    return _allowed(order.gather(0, torch.minimum(place, last))[0])
+
+
+def _allowed(choice: torch.Tensor) -> torch.Tensor:
+    """The token of a choice among `<eow>` and the bytes."""
+    return torch.where(choice == 0, EOW, BYTE_0 - 1 + choice)
+
+
+def text_bits(seed: int, turn: int, slot: int) -> int:
+    """32 random bits for a token of text."""
+    return int(noise.mix(seed, turn, TEXT, slot))
 
 
 def sound_seed(seed: int, turn: int, place: int) -> int:
     """For the audio head, one for every position of sound."""
     return int(noise.mix(seed, turn, SOUND, place))
+
+
+class Odds(NamedTuple):
+    """What the text head says of a position. Natural logarithms, under the model."""
+
+    p_speak: float
+    """Probability of `<spk>` among the two control tokens."""
+    silent_logprob: float
+    speak_logprob: float
+    asked_logprob: float
+    """Of the token that was asked about."""
+    token: int
+    """Drawn for the text, at the settings' temperature."""
+    token_logprob: float
+
+
+class Choices:
+    """Both heads on the position a reader has read last."""
+
+    def __init__(self, reader: Reader, sampling: Sampling) -> None:
+        model, hidden_D, device = reader.model, reader.last_D, reader.cache.device
+        # The token asked about and random bits: for the text, for the sound.
+        asked_3 = self._asked_3 = torch.zeros(3, dtype=torch.int64, device=device)
+        odds_6 = self._odds_6 = torch.zeros(6, dtype=torch.float64, device=device)
+        shape = (model.config.frames_per_position, model.config.mel_bins)
+        frames_RM = self._frames_RM = torch.zeros(shape, dtype=torch.uint8, device=device)
+
+        def text() -> None:
+            odds_6.copy_(odds_of(model.text_logits(hidden_D), sampling, asked_3))
+
+        def sound() -> None:
+            frames_RM.copy_(
+                model.audio_head.sample(
+                    hidden_D,
+                    seed=asked_3[2],
+                    temperature=sampling.audio_temperature,
+                    top_k=sampling.audio_top_k,
+                    guidance=sampling.flow_guidance,
+                )
+            )
+
+        self._text = Replay(text, device, reader.pool)
+        self._sound = Replay(sound, device, reader.pool)
+
+    def prepare(self) -> None:
+        """As `Reader.prepare`."""
+        if self._asked_3.device.type == "cuda":
+            self._text()
+            self._sound()
+
+    def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
+        """What may follow in text, and what is drawn with these bits."""
+        self._asked_3.copy_(torch.tensor((asked, bits, 0)))
+        self._text()
+        p, silent, speak, asked_logprob, token, token_logprob = self._odds_6.tolist()
+        return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
+
+    def frames(self, seed: int) -> npt.NDArray[np.uint8]:
+        """(R, M) mel bytes that follow."""
+        self._asked_3.copy_(torch.tensor((0, 0, seed)))
+        self._sound()
+        frames_RM: npt.NDArray[np.uint8] = self._frames_RM.cpu().numpy().copy()
+        return frames_RM
+
+
+def odds_of(logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor) -> torch.Tensor:
+    """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
+    p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
+    token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2])).view(1)
+    logprob_V = logit_V.double().log_softmax(0)
+    asked_1, own_1 = logprob_V.gather(0, asked_3[:1]), logprob_V.gather(0, token_1)
+    return torch.cat((p_2[1:], logprob_V[SIL : SPK + 1], asked_1, token_1.double(), own_1))

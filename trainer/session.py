@@ -7,7 +7,7 @@ The last position of out_i predicts nothing, so it waits and is read together wi
 window is one forward pass. Hidden vectors are those of the full pass over the same sequence
 (tests/trainer/test_session.py). One step at a time; a step that fails leaves no trace.
 
-Shape suffixes: F frames, M mel bins, R frames a position, V vocabulary, D width.
+Shape suffixes: F frames, M mel bins, R frames a position.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from corpus.trainer.layout import (
     text_slot,
 )
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.sampling import Sampling, decide, next_token, p_speak, sound_seed
+from corpus.trainer.sampling import Choices, Sampling, decide, sound_seed, text_bits
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, Positions
 from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
@@ -121,7 +121,8 @@ class Session:
         pictures: bool = True,
     ) -> None:
         """`max_seconds` bounds a session without an attention window; with one there is no end and
-        memory is that of the window. `rollback` reaches `history_turns` back.
+        memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
+        record is recorded now, so the model's weights must stay where they are.
         """
         self.model = model
         self.config: ModelConfig = model.config
@@ -130,11 +131,14 @@ class Session:
         self._shape = mel_shape(sample_rate_hz, self.config.frames_per_window)
         self._rate = sample_rate_hz
         self._pictures = pictures and self.config.patches > 0
-        self._cache = model.new_cache(
+        self._reader = model.new_cache(
             capacity_positions=capacity(
                 self.config, max_seconds=max_seconds, history_turns=history_turns, pictures=self._pictures
             )
         )
+        self._choices = Choices(self._reader, self.sampling)
+        self._reader.prepare()
+        self._choices.prepare()
         self._lock = threading.Lock()
         start = _State(
             pending=beginning(self.config), context=np.zeros(self._shape.context_samples, np.int16)
@@ -150,11 +154,11 @@ class Session:
     @property
     def positions(self) -> int:
         """Positions in the cache."""
-        return self._cache.length
+        return self._reader.length
 
     @property
     def cache_bytes(self) -> int:
-        return self._cache.bytes
+        return self._reader.bytes
 
     def step(self, given: MicroTurn, *, force: Answer | None = None) -> MicroTurnOut:
         """One micro-turn.
@@ -169,7 +173,7 @@ class Session:
         try:
             out, state = self._step(given, force)
         except BaseException:
-            self._cache.rollback(self._state.length)
+            self._reader.rollback(self._state.length)
             raise
         else:
             self._state = state
@@ -190,7 +194,7 @@ class Session:
                 first = self._history[0].turn
                 todo = f"[{first}, {self.turn}] can be reached; open the session with more history_turns"
                 raise UsageError(f"cannot go back to micro-turn {turn}", where="session", todo=todo)
-            self._cache.rollback(kept[-1].length)
+            self._reader.rollback(kept[-1].length)
             self._state = kept[-1]
             self._history = deque(kept, maxlen=self._history.maxlen)
 
@@ -199,7 +203,8 @@ class Session:
         with self._lock:
             twin = object.__new__(Session)
             twin.__dict__.update(self.__dict__)
-            twin._cache, twin._lock = self._cache.fork(), threading.Lock()
+            twin._reader, twin._lock = self._reader.fork(), threading.Lock()
+            twin._choices = Choices(twin._reader, self.sampling)
             twin._history = deque(self._history, maxlen=self._history.maxlen)
         twin.seed = self.seed if seed is None else seed
         return twin
@@ -212,7 +217,7 @@ class Session:
             return {
                 "schema": STATE,
                 "seed": self.seed,
-                "cache": self._cache.state_dict(),
+                "cache": self._reader.state_dict(),
                 "pending": {name: getattr(state.pending, name) for name in Positions.__slots__},
                 **{name: getattr(state, name) for name in _PLAIN},
             }
@@ -226,7 +231,7 @@ class Session:
         if plain.get("schema") != STATE:
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
         with self._lock:
-            self._cache.load_state_dict(plain["cache"])
+            self._reader.load_state_dict(plain["cache"])
             pending = Positions(**plain["pending"])
             self._state = _State(pending=pending, **{name: plain[name] for name in _PLAIN})
             self._history = deque([self._state], maxlen=self._history.maxlen)
@@ -236,20 +241,20 @@ class Session:
     def _step(self, given: MicroTurn, force: Answer | None) -> tuple[MicroTurnOut, _State]:
         state, turn = self._state, self._state.turn
         read, context, waiting = self._read(given)
-        hidden_D = self._run(concat([state.pending, read]))
-        logit_V = self.model.text_logits(hidden_D)
-        p = p_speak(logit_V)
+        self._reader.read(concat([state.pending, read]))
+        odds = self._choices.odds()
+        p = odds.p_speak
         speak = (
             force.speak
             if force is not None
             else decide(p, speaking=state.speaking, sampling=self.sampling, seed=self.seed, turn=turn)
         )
-        logprobs = [_logprob(logit_V, SPK if speak else SIL)]
+        logprobs = [odds.speak_logprob if speak else odds.silent_logprob]
         tokens: tuple[int, ...] = ()
         sound_FM: Bytes | None = None
         if speak:
-            hidden_D, tokens = self._write(turn, logprobs, force)
-            pending, sound_FM = self._sound(turn, hidden_D, force)
+            tokens = self._write(turn, logprobs, force)
+            pending, sound_FM = self._sound(turn, force)
         else:
             pending = text_slot(turn, 0, SIL, self.config)
         text, unread = _readable(state.unread, tokens)
@@ -265,7 +270,7 @@ class Session:
         )
         after = _State(
             turn=turn + 1,
-            length=self._cache.length,
+            length=self._reader.length,
             pending=pending,
             speaking=speak,
             context=context,
@@ -312,58 +317,42 @@ class Session:
             raise UsageError(f"a picture of {frame.dtype} {frame.shape}", where="session", todo=todo)
         return frame
 
-    def _run(self, positions: Positions) -> torch.Tensor:
-        """Hidden vector of the last of these positions."""
-        return self.model.step(positions, self._cache)[-1]
-
-    def _write(
-        self, turn: int, logprobs: list[float], force: Answer | None
-    ) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """Read `<spk>`, write text up to `<eow>`: the hidden vector sound follows from, and the text."""
-        hidden_D = self._run(text_slot(turn, 0, SPK, self.config))
+    def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
+        """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
+        self._reader.read(text_slot(turn, 0, SPK, self.config))
         tokens: list[int] = []
         while True:
-            logit_V = self.model.text_logits(hidden_D)
-            slot = len(tokens)
-            if force is not None:
-                token = force.written[slot] if slot < len(force.written) else EOW
-            elif slot == self.config.text_slots:
-                token = EOW
-            else:
-                token = next_token(logit_V, self.sampling, seed=self.seed, turn=turn, slot=slot)
-            logprobs.append(_logprob(logit_V, token))
-            if token == EOW and not tokens:
-                return hidden_D, ()
-            hidden_D = self._run(text_slot(turn, slot + 1, token, self.config))
+            token, logprob = self._next(turn, len(tokens), force)
+            logprobs.append(logprob)
+            if token != EOW or tokens:
+                self._reader.read(text_slot(turn, len(tokens) + 1, token, self.config))
             if token == EOW:
-                return hidden_D, tuple(tokens)
+                return tuple(tokens)
             tokens.append(token)
 
-    def _sound(self, turn: int, hidden_D: torch.Tensor, force: Answer | None) -> tuple[Positions, Bytes]:
+    def _next(self, turn: int, slot: int, force: Answer | None) -> tuple[int, float]:
+        """A token of text or `<eow>`, and its logarithm under the model."""
+        if force is None and slot < self.config.text_slots:
+            odds = self._choices.odds(bits=text_bits(self.seed, turn, slot))
+            return odds.token, odds.token_logprob
+        token = force.written[slot] if force is not None and slot < len(force.written) else EOW
+        return token, self._choices.odds(asked=token).asked_logprob
+
+    def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, Bytes]:
         """The window's sound; its last position, which nothing follows from, is not yet read."""
         config, made = self.config, []
         for place in range(config.audio_positions):
-            if force is not None:
-                if force.sound_FM is None:
-                    raise UsageError("speech without sound", where="session", todo="give sound_FM")
+            if force is None:
+                frames_RM = self._choices.frames(sound_seed(self.seed, turn, place))
+            elif force.sound_FM is None:
+                raise UsageError("speech without sound", where="session", todo="give sound_FM")
+            else:
                 first = place * config.frames_per_position
                 frames_RM = force.sound_FM[first : first + config.frames_per_position]
-            else:
-                frames_RM = (
-                    self.model.audio_head.sample(
-                        hidden_D,
-                        seed=sound_seed(self.seed, turn, place),
-                        temperature=self.sampling.audio_temperature,
-                        top_k=self.sampling.audio_top_k,
-                        guidance=self.sampling.flow_guidance,
-                    )
-                    .cpu()
-                    .numpy()
-                )
             made.append(frames_RM)
             slot = sound_slot(turn, place, frames_RM, config)
             if place + 1 < config.audio_positions:
-                hidden_D = self._run(slot)
+                self._reader.read(slot)
         return slot, np.concatenate(made)
 
 
@@ -378,10 +367,6 @@ def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pic
         bounded = config.sink_turns + config.attention_window_turns + history_turns + 2
         turns = min(turns, bounded)
     return 1 + turns * largest_turn(config, pictures=pictures)
-
-
-def _logprob(logit_V: torch.Tensor, token: int) -> float:
-    return float(logit_V.double().log_softmax(0)[token])
 
 
 def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:

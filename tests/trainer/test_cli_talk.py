@@ -10,8 +10,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from corpus.cli.main import app
+from corpus.schemas.errors import UsageError
 from corpus.trainer.talk import wave_bytes
 
 
@@ -44,6 +46,14 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     assert "2 windows" in err
     app([*common, str(tmp_path / "again"), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["windows"] == 2
+
+
+def test_a_device_that_is_not_there(run: tuple[Path, Path], tmp_path: Path) -> None:
+    common = ["talk", "--run", str(run[0]), "--user", str(tmp_path / "u.wav"), "--out", str(tmp_path)]
+    (tmp_path / "u.wav").write_bytes(wave_bytes(np.zeros((6400, 1), np.int16)))
+    for device in ("tpu", "cuda") if not torch.cuda.is_available() else ("tpu",):
+        with pytest.raises(UsageError, match="no device"):
+            app([*common, "--device", device], standalone_mode=False)
 
 
 def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

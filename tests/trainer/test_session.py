@@ -12,12 +12,14 @@ import torch
 
 from corpus.schemas.errors import CorpusError, FormatError, UsageError
 from corpus.shards.mel import mel_bytes
+from corpus.trainer import noise
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.layout import Turns, beginning, concat, lay_out
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.sampling import Sampling, decide, next_token
+from corpus.trainer.reader import Reader
+from corpus.trainer.sampling import Sampling, decide, next_token, text_bits
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SPK, Positions
 from corpus.trainer.session import Answer, MicroTurn, MicroTurnOut, Session, capacity
 from corpus.trainer.text import event_tokens
@@ -26,6 +28,7 @@ from corpus.trainer.views import patches_of
 CONFIG = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 NEAR = dataclasses.replace(CONFIG, attention_window_s=0.6)
 SAMPLED = Sampling(control="sampled")
+READ = Reader.read
 
 
 def model_of(config: ModelConfig = CONFIG, dtype: torch.dtype = torch.float64) -> InteractionModel:
@@ -78,15 +81,14 @@ def forced_to(turns: Turns, turn: int) -> Answer:
 class Recorder:
     """Keeps every hidden vector a session makes."""
 
-    def __init__(self, model: InteractionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hidden: list[torch.Tensor] = []
-        step = model.step
 
-        def recorded(positions: Positions, cache: object) -> torch.Tensor:
-            self.hidden.append(step(positions, cache))
+        def recorded(reader: Reader, positions: Positions) -> torch.Tensor:
+            self.hidden.append(READ(reader, positions))
             return self.hidden[-1]
 
-        monkeypatch.setattr(model, "step", recorded)
+        monkeypatch.setattr(Reader, "read", recorded)
 
 
 def whole(turns: Turns, config: ModelConfig) -> Positions:
@@ -108,7 +110,7 @@ def test_stream_equals_full(config: ModelConfig, monkeypatch: pytest.MonkeyPatch
     turns, frames = turns_of(24, config=config)
     positions = whole(turns, config)
     expected = full(model, positions)
-    recorder = Recorder(model, monkeypatch)
+    recorder = Recorder(monkeypatch)
     session = Session(model, max_seconds=24 * 0.2, history_turns=2)
     outs = [session.step(given_to(turns, frames, i), force=forced_to(turns, i)) for i in range(24)]
     hidden = torch.cat(recorder.hidden)
@@ -140,7 +142,7 @@ def test_what_a_model_says_is_what_it_would_be_forced_to_say(monkeypatch: pytest
     """Free running and teacher forcing of the same answers make the same sequence."""
     model = model_of()
     turns, frames = turns_of(16)
-    recorder = Recorder(model, monkeypatch)
+    recorder = Recorder(monkeypatch)
     session = Session(model, sampling=SAMPLED, seed=3)
     outs = [session.step(given_to(turns, frames, i)) for i in range(16)]
     free = torch.cat(recorder.hidden)
@@ -228,19 +230,19 @@ def test_an_aborted_step_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Non
     """Stopped after each of its forward passes in turn, a step can be taken again."""
     model, (turns, frames) = model_of(), turns_of(12)
     expected = run(Session(model, sampling=SAMPLED), turns, frames, 0, 12)
-    session, step = Session(model, sampling=SAMPLED), model.step
+    session = Session(model, sampling=SAMPLED)
     aborted = 0
     for turn in range(12):
         for limit in range(1, 12):
             left = iter(range(limit))
 
-            def stopped(positions: Positions, cache: object) -> torch.Tensor:
-                hidden = step(positions, cache)
+            def stopped(reader: Reader, positions: Positions) -> torch.Tensor:
+                hidden = READ(reader, positions)
                 if next(left, None) is None:  # noqa: B023
                     raise KeyboardInterrupt
                 return hidden
 
-            monkeypatch.setattr(model, "step", stopped)
+            monkeypatch.setattr(Reader, "read", stopped)
             try:
                 out = session.step(given_to(turns, frames, turn))
                 break
@@ -254,14 +256,13 @@ def test_an_aborted_step_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_one_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (turns, frames) = model_of(), turns_of(2)
     inside, go = threading.Event(), threading.Event()
-    step = model.step
 
-    def slow(positions: Positions, cache: object) -> torch.Tensor:
+    def slow(reader: Reader, positions: Positions) -> torch.Tensor:
         inside.set()
         assert go.wait(10)
-        return step(positions, cache)
+        return READ(reader, positions)
 
-    monkeypatch.setattr(model, "step", slow)
+    monkeypatch.setattr(Reader, "read", slow)
     session = Session(model)
     done: list[MicroTurnOut] = []
     thread = threading.Thread(target=lambda: done.append(session.step(given_to(turns, frames, 0))))
@@ -297,14 +298,13 @@ def test_sound_heard_in_windows_is_the_mel_of_the_whole(monkeypatch: pytest.Monk
     rng = np.random.default_rng(0)
     samples = (rng.standard_normal(12 * 3200) * np.repeat(rng.integers(1, 9000, 12), 3200)).astype(np.int16)
     heard: list[np.ndarray] = []
-    step = model.step
 
-    def recorded(positions: Positions, cache: object) -> torch.Tensor:
+    def recorded(reader: Reader, positions: Positions) -> torch.Tensor:
         if len(positions) > 1:
             heard.append(positions.audio_ARM[-4:].reshape(8, 80))
-        return step(positions, cache)
+        return READ(reader, positions)
 
-    monkeypatch.setattr(model, "step", recorded)
+    monkeypatch.setattr(Reader, "read", recorded)
     session = Session(model)
     for turn in range(12):
         session.step(MicroTurn(audio=samples[turn * 3200 : (turn + 1) * 3200]), force=Answer(speak=False))
@@ -314,13 +314,12 @@ def test_sound_heard_in_windows_is_the_mel_of_the_whole(monkeypatch: pytest.Monk
 def test_text_that_does_not_fit_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(dtype=torch.float32)
     read: list[int] = []
-    step = model.step
 
-    def recorded(positions: Positions, cache: object) -> torch.Tensor:
+    def recorded(reader: Reader, positions: Positions) -> torch.Tensor:
         read.extend(int(t) for t in positions.token_L if t >= 0 and t not in (SIL, 4))
-        return step(positions, cache)
+        return READ(reader, positions)
 
-    monkeypatch.setattr(model, "step", recorded)
+    monkeypatch.setattr(Reader, "read", recorded)
     session = Session(model)
     silence = np.zeros((8, 80), np.uint8)
     counts = []
@@ -389,7 +388,8 @@ def test_text_sampling() -> None:
 
     def drawn(**changes: float) -> dict[int, float]:
         sampling = Sampling(**{"text_temperature": 1.0, "text_top_p": 1.0, **changes})
-        got = [next_token(logit, sampling, seed=1, turn=t, slot=0) for t in range(1000)]
+        bits = (torch.tensor(text_bits(1, turn, 0)) for turn in range(1000))
+        got = [int(next_token(logit, sampling, noise.uniform(each))) for each in bits]
         return {token: got.count(token) / 1000 for token in set(got)}
 
     assert drawn() == pytest.approx(dict(zip(letters, (0.6, 0.3, 0.1), strict=True)), abs=0.05)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from corpus.schemas.errors import CorpusError
-from corpus.trainer.cache import KvCache
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.model import InteractionModel
+from corpus.trainer.reader import Reader
 from corpus.trainer.sequence import BYTE_0, Batch, Positions, Stream
 
 EXACT = 1e-12
@@ -45,9 +45,7 @@ def far(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, attention_window_s=0.6, sink_turns=1)
 
 
-def run(
-    model: InteractionModel, whole: Positions, cache: KvCache, sizes: list[int], cut: Cut
-) -> torch.Tensor:
+def run(model: InteractionModel, whole: Positions, cache: Reader, sizes: list[int], cut: Cut) -> torch.Tensor:
     """Hidden vectors of the positions from `cache.length` on, in chunks whose sizes repeat."""
     parts, turn = [], 0
     while cache.length < len(whole):
@@ -91,7 +89,7 @@ def test_a_small_ring_forgets_what_the_window_hides(
     cache = model.new_cache(capacity_positions=64)
     assert len(whole) > 4 * 64
     assert float((run(model, whole, cache, sizes, cut_positions) - expected).abs().max()) <= EXACT
-    assert cache.bytes == 2 * 2 * 2 * 64 * 16 * 8
+    assert cache.bytes == 2 * 2 * 2 * 128 * 16 * 8
 
 
 def test_a_ring_of_any_size_is_right_or_says_it_is_too_small(
