@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer import memory
@@ -48,7 +47,6 @@ def kept_by_layer(config: RunConfig, *, dense: bool, positions: int) -> float:
     """Bytes a position of one layer, x included, the mask excluded: a GPU's is made of blocks."""
     torch.manual_seed(0)
     block = Block(config.model, dense=dense)
-    nn.init.normal_(block.attention.key_value, 0, 0.02)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.normal_(0, 0.02)
