@@ -35,7 +35,7 @@ def gradient_squares(named: Sequence[tuple[str, nn.Parameter]]) -> torch.Tensor:
     return torch.stack(found)
 
 
-WATCHED = 1 << 16
+WATCHED = 1 << 20
 """Entries of a parameter that are compared, evenly spread: a whole copy need not fit beside a large model."""
 
 

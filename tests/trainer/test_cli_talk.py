@@ -74,7 +74,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
 def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "plan", "--preset", "tml-276b-a12b", "--gpus", "256", "--gpu", "h100"]
     app(command, standalone_mode=False)
-    assert "8 stages x 8 expert ranks x 4 copies" in capsys.readouterr().out
+    assert "4 stages x 8 expert ranks x 8 copies" in capsys.readouterr().out
     app([*command, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["counts"]["total"] > 276e9
 
