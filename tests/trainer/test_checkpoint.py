@@ -13,7 +13,7 @@ from torch.distributed.checkpoint import FileSystemWriter
 
 from corpus.schemas.clip import MelForm
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError, UsageError
-from corpus.trainer import checkpoint
+from corpus.trainer import checkpoint, noise
 from corpus.trainer.checkpoint import Meta, Saver, candidates, choose, load_model, load_tensors, read_meta
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import LoaderState
@@ -227,6 +227,25 @@ def test_load_model_says_what_is_missing(small_run: Callable[..., RunConfig], tm
         load_model(tmp_path, ema=True)
     one, two = (load_model(tmp_path, step=step)[0] for step in (1, 2))
     assert not one.training and not torch.equal(one.norm.weight, two.norm.weight)
+
+
+def test_nothing_is_drawn_that_a_checkpoint_overwrites(
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ("optim.ema_decay=0.5", "optim.schedule=constant")
+    train(small_run("steps=1", *more), tmp_path, talk=print)
+
+    def drawn(*keys: Any, **more: Any) -> torch.Tensor:
+        raise AssertionError("numbers were drawn")
+
+    monkeypatch.setattr(noise, "normal_run", drawn)
+    model, _ = load_model(tmp_path)
+    average, _ = load_model(tmp_path, ema=True)
+    for name, value in model.state_dict().items():
+        assert bool(value.isfinite().all())
+        torch.testing.assert_close(average.state_dict()[name], value, rtol=0, atol=1e-2)
+    assert not torch.equal(average.norm.weight, model.norm.weight)
+    assert train(small_run("steps=2", *more), tmp_path, talk=print).step == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
