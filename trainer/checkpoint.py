@@ -159,7 +159,9 @@ def _publish(temporary: Path, meta: Meta, keep: int) -> None:
     temporary.rename(final)
     sync_folder(final.parent)
     write_whole(final.parent / LATEST, f"{final.name}\n".encode())
-    for old in _finished(final.parent)[keep:]:
+    # One with a higher number is damaged, or the run would have gone on from it: it takes nobody's place.
+    upto = [path for path in _finished(final.parent) if path.name <= final.name]
+    for old in upto[keep:]:
         shutil.rmtree(old)
 
 
@@ -172,7 +174,7 @@ def _mark(file: Path) -> FileMark:
 
 def _finished(folder: Path) -> list[Path]:
     """Newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
 
 
 def candidates(run: Path) -> list[Path]:

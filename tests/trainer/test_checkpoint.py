@@ -72,6 +72,17 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000003", "step-00000004"]
 
 
+def test_a_damaged_newer_one_never_costs_the_one_just_written(tmp_path: Path) -> None:
+    """A run that goes on from step 1, since 3 and 4 are damaged, and is stopped at step 2."""
+    saved(tmp_path, 1, 3, 4)
+    for step in (3, 4):
+        _flip(tmp_path / "checkpoints" / f"step-0000000{step}")
+    saved(tmp_path, 2, keep=1)
+    found = choose(tmp_path, talk=print)
+    assert found is not None and found[1].step == 2
+    assert not (tmp_path / "checkpoints" / "step-00000001").exists()
+
+
 def test_one_that_latest_does_not_name_yet_is_not_taken(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3)
     (tmp_path / "checkpoints" / "LATEST").write_text("step-00000002\n")
