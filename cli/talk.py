@@ -111,9 +111,11 @@ def eval_(
     run: Run,
     data: Annotated[Path, typer.Option("--data", metavar="OUT", help="A dataset's folder.")],
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
-    most: Annotated[int | None, typer.Option("--documents", help="So many at most; all without.")] = None,
+    most: Annotated[
+        int | None, typer.Option("--documents", min=1, help="So many at most; all without.")
+    ] = None,
     free: Annotated[
-        int, typer.Option("--free", help="How many of them the model also runs through freely.")
+        int, typer.Option("--free", min=0, help="How many of them the model also runs through freely.")
     ] = 16,
     bench: Annotated[
         Path | None,

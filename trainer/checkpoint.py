@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
 from corpus.schemas.codec import from_json, to_json, to_plain
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, StorageError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, StorageError, UsageError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data import LoaderState
@@ -258,14 +258,19 @@ def load_model(
     """A run's model, from its newest whole checkpoint or a step's; with `ema` its moving average.
 
     Raises:
-        UsageError: no such run.
+        UsageError: no such run or device.
         FormatError: no such checkpoint, or none that is whole, or of another model.
     """
     config = read_run(run).config
+    place = _place(device)
     if step is None:
         found = choose(run, talk=lambda _: None)
     else:
         path = run / FOLDER / name_of(step)
+        if not path.is_dir():
+            kept = ", ".join(str(int(each.name[5:])) for each in reversed(_finished(run / FOLDER)))
+            todo = f"it has {kept or 'none'}"
+            raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
         found = (path, read_meta(path))
     if found is None:
         todo = "train it first: corpus train"
@@ -279,7 +284,18 @@ def load_model(
     load_tensors(path, {"model": model.state_dict()})
     if ema:
         load_tensors(path, {"average": dict(model.named_parameters())})
-    return model.to(device).eval(), config
+    return model.to(place).eval(), config
+
+
+def _place(device: torch.device | str) -> torch.device:
+    """Raises: UsageError where there is no such device."""
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"no device {device!r}", where="device", todo="cpu or cuda") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no GPU here", where=f"device={device}", todo="use cpu, or check the driver")
+    return place
 
 
 def _any(value: bool, group: dist.ProcessGroup | None) -> bool:

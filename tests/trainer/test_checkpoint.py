@@ -212,8 +212,13 @@ def test_load_model_says_what_is_missing(small_run: Callable[..., RunConfig], tm
     with pytest.raises(UsageError, match="no run"):
         load_model(tmp_path / "nowhere")
     train(small_run("steps=2", "save_every=1"), tmp_path, talk=print)
-    with pytest.raises(FormatError, match="step-00000009"):
+    with pytest.raises(FormatError, match=r"no checkpoint of step 9; it has 1, 2"):
         load_model(tmp_path, step=9)
+    with pytest.raises(UsageError, match="no device 'abacus'"):
+        load_model(tmp_path, device="abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no GPU here"):
+            load_model(tmp_path, device="cuda")
     with pytest.raises(FormatError, match="no average"):
         load_model(tmp_path, ema=True)
     one, two = (load_model(tmp_path, step=step)[0] for step in (1, 2))

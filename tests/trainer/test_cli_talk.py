@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import typer
 
 from corpus.cli.main import app
 from corpus.trainer.talk import wave_bytes
@@ -54,6 +55,9 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     app([*common, "--free", "0", "--documents", "1", "--bench", str(tmp_path / "fdb")], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "human (told)" in out and "control" in out
+    for pair in (("--documents", "0"), ("--free", "-1")):
+        with pytest.raises(typer.BadParameter, match="greater than or equal"):
+            app([*common, *pair], standalone_mode=False)
     # This corpus has no cues.
     assert "0 samples" in err
 
