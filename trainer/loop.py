@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,7 @@ from corpus.trainer.heads import NoiseKey
 from corpus.trainer.logs import Log, LogLine, Meter, windows_of
 from corpus.trainer.model import Denominators, InteractionModel
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
-from corpus.trainer.overrides import RunFile, check, write_run
+from corpus.trainer.overrides import RunFile, changes, check, read_run, write_run
 from corpus.trainer.parallel import Ranks, joined, place
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
@@ -123,11 +123,19 @@ class _Run:
 
     def _open_log(self) -> Log:
         file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
+        if self.step:
+            self._tell_changes()
         try:
             write_run(self.run, file)
             return Log(self.run, self.config.steps, self.step, self.talk)
         except OSError as error:
             raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
+
+    def _tell_changes(self) -> None:
+        """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
+        with suppress(CorpusError):  # the checkpoint is enough to go on with
+            for change in changes(read_run(self.run).config, self.config):
+                self.talk(f"changed since: {change}")
 
     def close(self) -> None:
         self.saver.wait()

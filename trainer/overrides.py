@@ -73,6 +73,12 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
     return changed
 
 
+def changes(before: RunConfig, after: RunConfig) -> list[str]:
+    """Settings that differ, as `optim.lr 0.003 -> 0.001`."""
+    old, new = dict(_leaves(to_plain(before))), dict(_leaves(to_plain(after)))
+    return [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
+
+
 def _leaves(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in plain.items():
         if isinstance(value, dict):

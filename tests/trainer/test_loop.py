@@ -244,7 +244,9 @@ def test_too_many_in_a_row_end_the_run_with_all_saved(
 
 def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path) -> None:
     train(small_run("steps=2"), tmp_path, talk=silent)
-    assert train(small_run("steps=4"), tmp_path, talk=silent).step == 4
+    said: list[str] = []
+    assert train(small_run("steps=4", "optim.lr=0.001"), tmp_path, talk=said.append).step == 4
+    assert said[1:] == ["changed since: optim.lr 0.003 -> 0.001", "changed since: steps 2 -> 4"]
     assert train(small_run("steps=4"), tmp_path, talk=silent).last is None
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
 
