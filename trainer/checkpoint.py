@@ -124,7 +124,8 @@ class Saver:
         failed = _any(self._error is not None, self._group)
         self.failures = self.failures + 1 if failed else 0
         if failed and self._first:
-            why = _why(self._error)
+            # A full disk comes out of torch as a RuntimeError about positions in a file.
+            why = f"{_why(self._error)}; {shutil.disk_usage(self.folder).free / 1e9:.3f} GB free there"
             self._talk(f"the checkpoint could not be saved ({why}); the one before is kept, the run goes on")
             for left in self.folder.glob(".step-*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)

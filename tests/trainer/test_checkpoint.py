@@ -170,6 +170,7 @@ def test_a_full_disk_once_costs_one_checkpoint(
     result = train(small_run("save_every=2"), tmp_path, talk=said.append)
     assert result.step == 6
     assert len(said) == 1 and "No space left" in said[0] and "the run goes on" in said[0]
+    assert "GB free there" in said[0]
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000002", "step-00000006"]
 
 
