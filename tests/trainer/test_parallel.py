@@ -88,6 +88,7 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
     [
         (2, [], 1e-6),
         (2, ["accumulate=2"], 1e-6),
+        (2, ["model.audio_head=flow"], 1e-6),
         (2, ["optim.optimizer=muon"], 1e-5),
         (2, ["expert_parallel=2"], 1e-5),
         (4, ["expert_parallel=2"], 1e-5),
