@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from corpus.cli import show
 from corpus.cli.eval_tables import EvalBar, number, print_timing
-from corpus.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -97,13 +96,10 @@ def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[Intera
 
     from corpus.trainer.checkpoint import load_model
 
-    gpu = torch.cuda.is_available()
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not gpu):
-        todo = "use cpu, or check the driver" if device == "cuda" else "one of auto, cpu, cuda"
-        raise UsageError(f"no device {device!r} here", where="--device", todo=todo)
-    device = ("cuda" if gpu else "cpu") if device == "auto" else device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     model, config = load_model(run, step=step, ema=ema, device=device)
-    if device == "cuda":
+    if device != "cpu":
         model = model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
     elif config.model.width <= SMALL_WIDTH:
         torch.set_num_threads(1)
@@ -120,11 +116,15 @@ def eval_(
     run: Run,
     data: Annotated[Path, typer.Option("--data", metavar="OUT", help="A dataset's folder.")],
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
-    most: Annotated[int | None, typer.Option("--documents", help="So many at most; all without.")] = None,
+    most: Annotated[
+        int | None, typer.Option("--documents", min=1, help="So many at most; all without.")
+    ] = None,
     free: Annotated[
         int,
         typer.Option(
-            "--free", help="So many of them the model also lives through, step by step: the slow part."
+            "--free",
+            min=0,
+            help="So many of them the model also lives through, step by step: the slow part.",
         ),
     ] = 16,
     bench: Annotated[

@@ -31,7 +31,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
 from corpus.schemas.codec import from_json, to_json, to_plain
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, StorageError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, StorageError, UsageError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data import LoaderState
@@ -139,7 +139,8 @@ class Saver:
         failed = _any(self._error is not None, self._group)
         self.failures = self.failures + 1 if failed else 0
         if failed and self._first:
-            why = _why(self._error)
+            # A full disk comes out of torch as a RuntimeError about positions in a file.
+            why = f"{_why(self._error)}; {shutil.disk_usage(self.folder).free / 1e9:.3f} GB free there"
             self._talk(f"the checkpoint could not be saved ({why}); the one before is kept, the run goes on")
             for left in self.folder.glob(".step-*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -178,7 +179,9 @@ def _publish(temporary: Path, meta: Meta, keep: int) -> None:
     temporary.rename(final)
     sync_folder(final.parent)
     write_whole(final.parent / LATEST, f"{final.name}\n".encode())
-    for old in _finished(final.parent)[keep:]:
+    # One with a higher number is damaged, or the run would have gone on from it: it takes nobody's place.
+    upto = [path for path in _finished(final.parent) if path.name <= final.name]
+    for old in upto[keep:]:
         shutil.rmtree(old)
 
 
@@ -191,7 +194,7 @@ def _mark(file: Path) -> FileMark:
 
 def _finished(folder: Path) -> list[Path]:
     """Newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
 
 
 def candidates(run: Path) -> list[Path]:
@@ -275,14 +278,19 @@ def load_model(
     """A run's model, from its newest whole checkpoint or a step's; with `ema` its moving average.
 
     Raises:
-        UsageError: no such run.
+        UsageError: no such run or device.
         FormatError: no such checkpoint, or none that is whole, or of another model.
     """
     config = read_run(run).config
+    place = _place(device)
     if step is None:
         found = choose(run, talk=lambda _: None)
     else:
         path = run / FOLDER / name_of(step)
+        if not path.is_dir():
+            kept = ", ".join(str(int(each.name[5:])) for each in reversed(_finished(run / FOLDER)))
+            todo = f"it has {kept or 'none'}"
+            raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
         found = (path, read_meta(path))
     if found is None:
         todo = "train it first: corpus train"
@@ -292,13 +300,24 @@ def load_model(
     if ema and not meta.average:
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
-    model = InteractionModel.unset(config.model, device)
+    model = InteractionModel.unset(config.model, place)
     state, average = model.state_dict(), dict(model.named_parameters())
     wanted: Tensors = {"model": state}
     if ema:
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
     load_tensors(path, wanted)
     return model.eval(), config
+
+
+def _place(device: torch.device | str) -> torch.device:
+    """Raises: UsageError where there is no such device."""
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"no device {device!r}", where="device", todo="cpu or cuda") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no GPU here", where=f"device={device}", todo="use cpu, or check the driver")
+    return place
 
 
 def _any(value: bool, group: dist.ProcessGroup | None) -> bool:

@@ -75,6 +75,23 @@ class ModelConfig:
     depth_groups: int = 8
 
     def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            _require(value >= least, f"model.{name} is {value}", f"take at least {least}")
+        for name in ("width", "expert_width"):
+            value = getattr(self, name)
+            _require(value % 8 == 0, f"model.{name} is {value}", "take a multiple of 8: kernels need it")
+        _require(
+            self.dense_layers <= self.layers, "more dense_layers than layers", "lower model.dense_layers"
+        )
+        _require(
+            self.depth_width % max(1, self.depth_width // 64) == 0,
+            f"model.depth_width is {self.depth_width}",
+            "take a multiple of 64: so wide are its heads",
+        )
+        for name in ("rope_theta", "norm_eps", "route_scale", "attention_window_s"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"model.{name} is {value}", "take one above 0")
         _require(
             self.frames_per_window % self.frames_per_position == 0,
             f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
@@ -106,6 +123,14 @@ class ModelConfig:
             return None
         return -(-round(self.attention_window_s * US) // WINDOW_US)
 
+
+_LEAST = {
+    **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
+    **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
+    **dict.fromkeys(("patch_pixels", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1),
+    **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
+    **dict.fromkeys(("text_slots", "sink_turns", "balance_rate", "flow_layers"), 0),
+}
 
 TIME_UNIT_US = FRAME_US
 """One step of the time coordinate of rotary positions."""

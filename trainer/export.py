@@ -67,8 +67,8 @@ def export(
     """
     from safetensors.torch import save_file
 
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError("is not empty", where=str(folder), todo="name a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("is not an empty folder", where=str(folder), todo="name a new one")
     model, config = load_model(run, step=step, ema=ema)
     weights = _weights(model, dtype)
     files = _files(weights, file_bytes)

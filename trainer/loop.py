@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -33,7 +33,7 @@ from corpus.trainer.model import Denominators, InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.norms import Movement, gradient_squares
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
-from corpus.trainer.overrides import RunFile, check, write_run
+from corpus.trainer.overrides import RunFile, changes, check, read_run, write_run
 from corpus.trainer.parallel import Ranks, joined, place, world_size
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
@@ -147,11 +147,19 @@ class _Run:
 
     def _open_log(self) -> Log:
         file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
+        if self.step:
+            self._tell_changes()
         try:
             write_run(self.run, file)
             return Log(self.run, self.config.steps, self.step, self.talk)
         except OSError as error:
             raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
+
+    def _tell_changes(self) -> None:
+        """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
+        with suppress(CorpusError):  # the checkpoint is enough to go on with
+            for change in changes(read_run(self.run).config, self.config):
+                self.talk(f"changed since: {change}")
 
     def close(self) -> None:
         self.saver.wait()

@@ -77,6 +77,12 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     return dict(_leaves(to_plain(config)))
 
 
+def changes(before: RunConfig, after: RunConfig) -> list[str]:
+    """Settings that differ, as `optim.lr 0.003 -> 0.001`."""
+    old, new = settings_of(before), settings_of(after)
+    return [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
+
+
 def _leaves(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in plain.items():
         if isinstance(value, dict):
@@ -111,7 +117,7 @@ def _value(text: str, before: Any) -> Any:
 
 def check(config: RunConfig) -> None:
     """Ranges that no part of the configuration checks by itself. Raises: SettingsError."""
-    optim = config.optim
+    optim, data = config.optim, config.data
     wanted = (
         ("steps", config.steps >= 1, "at least 1"),
         ("accumulate", config.accumulate >= 1, "at least 1"),
@@ -121,8 +127,14 @@ def check(config: RunConfig) -> None:
         ("nan_limit", config.nan_limit >= 1, "at least 1"),
         ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
         ("replicas", config.replicas >= 1, "at least 1"),
+        ("data.rows", data.rows >= 1, "at least 1"),
+        ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
+        ("data.workers", data.workers >= 1, "at least 1"),
+        *((f"loss.{name}", value >= 0, "not negative") for name, value in to_plain(config.loss).items()),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
+        ("optim.eps", optim.eps > 0, "above 0"),
+        ("optim.weight_decay", optim.weight_decay >= 0, "not negative"),
         ("optim.clip", optim.clip > 0, "above 0"),
         ("optim.betas", len(optim.betas) == 2 and all(0 <= b < 1 for b in optim.betas), "two in [0, 1)"),
         ("optim.warmup_steps", optim.warmup_steps >= 0, "not negative"),

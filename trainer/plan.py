@@ -150,6 +150,8 @@ def plan(
         raise UsageError(f"no GPU {gpu!r}", where="--gpu", todo=f"one of {', '.join(GPUS)}")
     if not 0 < mfu <= 1:
         raise UsageError(f"an MFU of {mfu}", where="--mfu", todo="give a share, such as 0.28")
+    if positions is not None and not 0 < positions < float("inf"):
+        raise UsageError(f"{positions} positions", where="--positions", todo="above 0, such as 1e12")
     if gpus < 1:
         raise UsageError(f"{gpus} GPUs", where="--gpus", todo="at least 1")
     counts = count(run.model)

@@ -37,6 +37,7 @@ from corpus.trainer.vocoder import sound_of
 RATE = 16_000
 WINDOW_SAMPLES = samples_per_window(RATE)
 WINDOW_MS = WINDOW_US / 1000
+LONGEST_S = 1_000_000_000
 
 Samples = npt.NDArray[np.int16]
 Picture = npt.NDArray[np.uint8]
@@ -131,9 +132,9 @@ def read_sound(path: Path) -> Samples:
     try:
         with wave.open(str(path)) as opened:
             if opened.getsampwidth() == 2 and opened.getframerate() == RATE:
-                data = np.frombuffer(opened.readframes(opened.getnframes()), "<i2")
-                frames = data.reshape(-1, opened.getnchannels())
-                return _mean(frames)
+                data = opened.readframes(opened.getnframes())
+                whole = len(data) - len(data) % (2 * opened.getnchannels())  # the file may be cut off
+                return _mean(np.frombuffer(data[:whole], "<i2").reshape(-1, opened.getnchannels()))
     except (wave.Error, EOFError):
         pass
     return _read_any(path)
@@ -176,12 +177,13 @@ def parse_event(text: str) -> tuple[int, str]:
     """
     seconds, _, told = text.partition(":")
     try:
-        time_us = int(Decimal(seconds) * US)
-    except (InvalidOperation, ValueError, OverflowError):
-        time_us = -1
-    if time_us < 0 or not told.strip():
+        time_s = Decimal(seconds)
+    except InvalidOperation:
+        time_s = Decimal("NaN")
+    # Longer than any stream, and far less than makes whole numbers of a million digits.
+    if not (time_s.is_finite() and 0 <= time_s < LONGEST_S) or not told.strip():
         raise UsageError(f"not an event: {text!r}", where="--event", todo='as in --event 12.4:"tool: result"')
-    return time_us // WINDOW_US, told.strip()
+    return int(time_s * US) // WINDOW_US, told.strip()
 
 
 def talk(

@@ -92,6 +92,17 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000003", "step-00000004"]
 
 
+def test_a_damaged_newer_one_never_costs_the_one_just_written(tmp_path: Path) -> None:
+    """A run that goes on from step 1, since 3 and 4 are damaged, and is stopped at step 2."""
+    saved(tmp_path, 1, 3, 4)
+    for step in (3, 4):
+        _flip(tmp_path / "checkpoints" / f"step-0000000{step}")
+    saved(tmp_path, 2, keep=1)
+    found = choose(tmp_path, talk=print)
+    assert found is not None and found[1].step == 2
+    assert not (tmp_path / "checkpoints" / "step-00000001").exists()
+
+
 def test_one_that_latest_does_not_name_yet_is_not_taken(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3)
     (tmp_path / "checkpoints" / "LATEST").write_text("step-00000002\n")
@@ -179,6 +190,7 @@ def test_a_full_disk_once_costs_one_checkpoint(
     result = train(small_run("save_every=2"), tmp_path, talk=said.append)
     assert result.step == 6
     assert len(said) == 1 and "No space left" in said[0] and "the run goes on" in said[0]
+    assert "GB free there" in said[0]
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000002", "step-00000006"]
 
 
@@ -221,8 +233,13 @@ def test_load_model_says_what_is_missing(small_run: Callable[..., RunConfig], tm
     with pytest.raises(UsageError, match="no run"):
         load_model(tmp_path / "nowhere")
     train(small_run("steps=2", "save_every=1"), tmp_path, talk=print)
-    with pytest.raises(FormatError, match="step-00000009"):
+    with pytest.raises(FormatError, match=r"no checkpoint of step 9; it has 1, 2"):
         load_model(tmp_path, step=9)
+    with pytest.raises(UsageError, match="no device 'abacus'"):
+        load_model(tmp_path, device="abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no GPU here"):
+            load_model(tmp_path, device="cuda")
     with pytest.raises(FormatError, match="no average"):
         load_model(tmp_path, ema=True)
     one, two = (load_model(tmp_path, step=step)[0] for step in (1, 2))

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+import typer
 
 from corpus.cli.main import app
 from corpus.schemas.errors import UsageError
@@ -67,6 +68,9 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     assert max(map(len, out.splitlines())) <= 100
     assert Path(page).read_text().count("<svg") == 2  # no latencies without cues
     assert "told what the person did before, 1 documents" in out and "control" in out
+    for pair in (("--documents", "0"), ("--free", "-1")):
+        with pytest.raises(typer.BadParameter, match="greater than or equal"):
+            app([*common, *pair], standalone_mode=False)
     # This corpus has no cues.
     assert "0 samples" in err
 

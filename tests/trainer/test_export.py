@@ -82,8 +82,10 @@ def test_the_average_is_exported(run: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export(run, tmp_path / "model")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         export(run, tmp_path / "model")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        export(run, tmp_path / "model" / "config.json")
     with pytest.raises(FormatError, match=r"expected 'corpus\.model/1'"):
         load_exported(run)
     with pytest.raises(FormatError, match="no exported model"):

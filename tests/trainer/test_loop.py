@@ -19,6 +19,7 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.loop import train
 from corpus.trainer.overrides import read_run
+from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
 from corpus.trainer.surroundings import locked
 
@@ -61,11 +62,17 @@ def test_a_run_writes_what_it_promises(small_run: SmallRun, tmp_path: Path) -> N
     assert all(line["positions_per_s"] > 0 and line["audio_hours_per_hour"] > 0 for line in seen)
     assert seen[-1]["positions"] == sum(round(72 * 4 * (1 - line["padding"])) for line in seen)
     assert 1 <= seen[0]["expert_load"] <= 4
+    assert [line["lr"] for line in seen] == [config.optim.lr * share(config.optim, k, 6) for k in range(6)]
+    biases = [value for name, value in weights(tmp_path).items() if name.endswith("bias_E")]
+    assert biases and all(value.any() for value in biases)
 
 
-def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["dmel", "flow"])
+def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, head: str) -> None:
+    """With a head that draws noise too: it hangs on the row's place in the global batch."""
     for name, accumulate in (("whole", 1), ("parts", 4)):
-        config = small_run("data.rows=8", f"accumulate={accumulate}", "steps=4")
+        pairs = ("data.rows=8", "steps=4", f"model.audio_head={head}")
+        config = small_run(f"accumulate={accumulate}", *pairs)
         train(config, tmp_path / name, talk=silent)
     for (step, loss, norm), (step_, loss_, norm_) in zip(
         losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True
@@ -245,7 +252,9 @@ def test_too_many_in_a_row_end_the_run_with_all_saved(
 
 def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path) -> None:
     train(small_run("steps=2"), tmp_path, talk=silent)
-    assert train(small_run("steps=4"), tmp_path, talk=silent).step == 4
+    said: list[str] = []
+    assert train(small_run("steps=4", "optim.lr=0.001"), tmp_path, talk=said.append).step == 4
+    assert said[1:] == ["changed since: optim.lr 0.003 -> 0.001", "changed since: steps 2 -> 4"]
     assert train(small_run("steps=4"), tmp_path, talk=silent).last is None
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
 

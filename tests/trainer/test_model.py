@@ -237,3 +237,22 @@ def test_the_gpu_mask_goes_into_compiled_blocks(
         assert float(difference.norm() / expected.float().norm()) < 2e-2
         graphs.append(counter["stats"]["unique_graphs"])
     assert graphs == [2, 2, 2]
+
+
+def test_every_weight_counts_in_the_total(
+    tiny: ModelConfig, make_document: Callable[..., Positions], pack_rows: Callable[..., Batch]
+) -> None:
+    """The step's loss is linear in its weights, each with the sum and denominator that are its own."""
+    batch = pack_rows([[make_document(tiny, 3)]], 256)
+    with torch.no_grad():
+        sums = InteractionModel(tiny).loss(batch, LossConfig())
+    none = dataclasses.replace(LossConfig(), text=0.0, audio=0.0, balance=0.0, router_z=0.0)
+    for name, value in (
+        ("text", sums.text_sum / sums.text_weight),
+        ("audio", sums.audio_sum / sums.audio_weight),
+        ("balance", sums.balance / sums.positions),
+        ("router_z", sums.router_z / sums.positions),
+    ):
+        only = dataclasses.replace(sums, weights=dataclasses.replace(none, **{name: 2.0}))
+        assert float(value) > 0
+        assert float(only.total(sums.denominators)) == pytest.approx(2 * float(value), rel=1e-5), name

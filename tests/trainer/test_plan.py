@@ -72,6 +72,8 @@ def test_base_on_one() -> None:
         ({"name": LARGEST, "gpus": 256, "gpu": "abacus"}, "no GPU"),
         ({"name": LARGEST, "gpus": 0}, "0 GPUs"),
         ({"name": "base", "gpus": 1, "mfu": 1.5}, "an MFU of 1.5"),
+        ({"name": "base", "gpus": 8, "positions": 0.0}, "0.0 positions"),
+        ({"name": "base", "gpus": 8, "positions": float("nan")}, "nan positions"),
         ({"name": "nothing", "gpus": 1}, "no preset"),
     ],
 )

@@ -119,12 +119,17 @@ def test_sound_of_other_forms(tmp_path: Path) -> None:
     assert abs(len(read) - 16_000) <= 32
     peak = np.abs(np.fft.rfft(read[:16_000])).argmax() * 16_000 / len(read[:16_000])
     assert peak == pytest.approx(440, abs=2)
+    cut = wave_bytes(two)[:-6401]
+    (tmp_path / "cut.wav").write_bytes(cut)
+    assert np.array_equal(read_sound(tmp_path / "cut.wav"), two[:1599].astype(int).sum(1) // 2)
     (tmp_path / "no.wav").write_bytes(b"not sound")
     with pytest.raises(MediaError, match="cannot be read as sound"):
         read_sound(tmp_path / "no.wav")
 
 
-@pytest.mark.parametrize("text", ["12.4", "x:y", ":y", "1:", "-1:x", "nan:x", "inf:x"])
+@pytest.mark.parametrize(
+    "text", ["12.4", "x:y", ":y", "1:", "-1:x", "nan:x", "inf:x", "1e400:x", "1e9999999:x"]
+)
 def test_what_is_no_event(text: str) -> None:
     with pytest.raises(UsageError, match="not an event"):
         parse_event(text)

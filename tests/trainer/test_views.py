@@ -103,6 +103,9 @@ def test_own_sound_and_speech_are_those_of_the_delayed_window(
             assert turns.known_N[turn] == (not all(flag & PADDED for flag in flags))
         before = draft.flags[view.channel, first_window(view)] & SPEECH
         assert view.spoke_before == (bool(before.any()) and delay == 1)
+        for turn in range(1, len(view)):  # where a row goes on with the rest of a document
+            rest = read_turns(clips, view, heard(clips, view, "max"), turn, len(view), model)
+            assert rest.spoke_before == turns.speak_N[turn - 1]
 
 
 def test_bad_frames_carry_no_loss(clips: Clips) -> None:
