@@ -14,10 +14,12 @@ import torch
 from ratio_clips import dataset
 from ratio_report import Row
 
+from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
 from corpus.trainer.data import Loader
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.optim import Optimizer, scale_gradients, squares
+from corpus.trainer.parallel import Ranks, place
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sequence import Batch
 
@@ -96,13 +98,9 @@ class Trainee:
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        with torch.device(device):
-            model = InteractionModel(config.model)
-        if config.precision == "bf16":
-            model.compute = torch.bfloat16
-        self.model = model.to(device).train()
-        if config.compile:
-            self.model.compile_blocks()
+        self.model = InteractionModel.unset(config.model).train()
+        place(self.model, config, Ranks(device=device))
+        self.model.initialise(config.data.seed)
         self.optimizer = Optimizer(self.model.named_parameters(), config.optim)
 
     def step(self, micro: Sequence[Batch]) -> None:
@@ -146,6 +144,10 @@ def fitting(config: RunConfig, measure: Callable[[RunConfig], Iterator[Row]]) ->
             yield from measure(config)
             return
         except torch.OutOfMemoryError:
+            config = halved(config)
+        except SettingsError as error:
+            if error.where != "memory":
+                raise
             config = halved(config)
         release()
 

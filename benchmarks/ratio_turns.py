@@ -27,9 +27,9 @@ KINDS = {
 def turns(setting: Setting) -> Iterator[Row]:
     """Every window spoken in, with four letters, is 14 positions, 10 of them one after the other."""
     past = 8000 if setting.gpu else 40 if setting.quick else 400
-    with torch.device(setting.device):
-        model = InteractionModel(setting.model)
-    model = model.to(setting.device, setting.dtype).eval()
+    model = InteractionModel.unset(setting.model, setting.device)
+    model.initialise(0)
+    model = model.to(setting.dtype).eval()
     for name, (sampling, least) in KINDS.items():
         seconds = 0.2 * (past // least + 2 * HISTORY)
         session = Session(

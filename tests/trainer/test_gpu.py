@@ -9,12 +9,10 @@ import copy
 import dataclasses
 import importlib.util
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 
@@ -24,9 +22,7 @@ from corpus.trainer.model import InteractionModel
 from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.sampling import Sampling
 from corpus.trainer.sequence import Batch, Positions
-from corpus.trainer.session import MicroTurn, Session
 
 pytestmark = [
     pytest.mark.gpu,
@@ -151,29 +147,3 @@ def test_a_run_stopped_and_resumed_is_the_unbroken_run(
         losses.append([json.loads(line)["loss"] for line in lines])
     assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-
-
-@torch.no_grad()
-def test_a_micro_turn_of_base_is_in_time() -> None:
-    """Spoken, with text: 14 positions, most of them one by one, over 8,000 held: p99 within 40 ms."""
-    with torch.device(GPU):
-        model = InteractionModel(MODELS["base"])
-    model = model.to(GPU, torch.bfloat16).eval()  # tables of constants are made on the CPU
-    always = Sampling(speak_above=0.0, stay_above=0.0)
-    session = Session(model, sampling=always, max_seconds=160, history_turns=25, pictures=False)
-    heard = np.random.default_rng(0).integers(40, 220, (8, 80), dtype=np.uint8)
-
-    def step() -> float:
-        start_s = time.perf_counter()
-        session.step(MicroTurn(audio=heard))
-        torch.cuda.synchronize()
-        return 1e3 * (time.perf_counter() - start_s)
-
-    while session.positions < 8000:
-        step()
-    times = []
-    for _ in range(5):
-        times += [step() for _ in range(25)]
-        session.rollback(session.turn - 25)
-    slowest = sorted(times[25:])[98]
-    assert slowest <= 40, f"p99 {slowest:.1f} ms"

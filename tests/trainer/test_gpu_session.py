@@ -99,10 +99,9 @@ def test_a_session_is_the_same_recorded_forked_and_gone_back(
 def test_a_micro_turn_of_base_is_in_time() -> None:
     """Spoken windows with text, from 8,000 positions on: p99 within 40 ms."""
     config = MODELS["base"]
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        model = InteractionModel(config)
-    model = model.to("cuda", torch.bfloat16).eval()
+    model = InteractionModel.unset(config, "cuda")
+    model.initialise(0)
+    model = model.to(torch.bfloat16).eval()
     random = np.random.default_rng(0)
     heard = random.integers(0, 256, (8, 80), np.uint8)
     frame = random.integers(0, 256, (200, 320, 3), np.uint8)

@@ -64,7 +64,7 @@ def kept_by_layer(config: RunConfig, *, dense: bool, positions: int) -> float:
     place = torch.stack([turn, torch.zeros_like(turn), torch.zeros_like(turn)])
     # SDPA on a CPU keeps the mask in the type of the queries; it is L wide, so it is told apart by that.
     owned = [*block.parameters(), *block.buffers(), mask, valid, place]
-    total = kept(lambda: block(x + 0, place, mask, valid), *owned)
+    total = kept(lambda: block(x + 0, place, mask, valid, None, valid), *owned)
     mask_bytes = 0 if config.compile or config.recompute != "none" else x.element_size() * positions**2
     return (total - mask_bytes) / positions
 

@@ -49,7 +49,7 @@ def test_what_fits_is_taken(small_run: SmallRun) -> None:
         (["accumulate=2"], 2),
         (["replicas=2"], 4),
         (["replicas=2", "expert_parallel=2"], 4),
-        (["replicas=2", "model.width=66"], 4),
+        (["replicas=2", "model.width=72"], 4),
     ):
         check_mesh(small_run(*pairs), world)
 
