@@ -15,7 +15,7 @@ from corpus.schemas.errors import StorageError
 if TYPE_CHECKING:
     from corpus.trainer.calibration import Bin, Calibration, Horizon
     from corpus.trainer.evaluate import EvalReport
-    from corpus.trainer.tally import TimingRow
+    from corpus.trainer.timing_table import TimingRow
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2

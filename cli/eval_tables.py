@@ -9,10 +9,10 @@ from tqdm import tqdm
 from corpus.cli import show
 
 if TYPE_CHECKING:
-    from corpus.trainer.bootstrap import Measure
     from corpus.trainer.calibration import Calibration
+    from corpus.trainer.confidence import Measure
     from corpus.trainer.evaluate import EvalReport, Phase
-    from corpus.trainer.tally import TimingRow
+    from corpus.trainer.timing_table import TimingRow
 
 SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
 

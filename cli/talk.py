@@ -182,7 +182,7 @@ def eval_(
         write_page(found, report)
         show.talk(f"the page: {report}")
     if bench is not None:
-        from corpus.trainer.bench_layout import write_bench
+        from corpus.trainer.duplex_bench import write_bench
 
         count = write_bench(model, config, data, bench, split=split, sampling=sampling, seed=seed, most=most)
         show.talk(f"{count} samples written to {bench}")

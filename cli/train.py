@@ -116,8 +116,8 @@ def _is_first(rank: str) -> bool:
 
 def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
     """Where things are, and what can be done with them."""
-    from corpus.trainer.curves import REPORT_NAME
     from corpus.trainer.logs import LOG_NAME
+    from corpus.trainer.run_report import REPORT_NAME
 
     seen = f"its curves: {run / REPORT_NAME}, its numbers: {run / LOG_NAME}"
     if ended == "stopped":

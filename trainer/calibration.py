@@ -36,9 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.clock import WINDOW_US
-from corpus.trainer.bootstrap import Floats, Measure, counted, measure, ratio
-from corpus.trainer.scene import Scene, Silence
+from corpus.trainer.confidence import Floats, Measure, counted, measure, ratio
 from corpus.trainer.timing import Flags
+from corpus.trainer.timing_cases import Scene, Silence
 
 BINS = 10
 HORIZONS = 10

@@ -23,11 +23,11 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
-from corpus.trainer.cliphead import check_head, read_head
+from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import RunConfig
 from corpus.trainer.layout import Bytes, Places, Turns
-from corpus.trainer.order import Order
 from corpus.trainer.sequence import SMALLEST_VOCAB
+from corpus.trainer.shuffle import Shuffle
 from corpus.trainer.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Documents:
 
     def _plan(self, document: int) -> View:
         epoch, place = divmod(document, len(self))
-        index = Order(len(self), self.config.data.seed, epoch)[place]
+        index = Shuffle(len(self), self.config.data.seed, epoch)[place]
         clip = int(np.searchsorted(self._ends, index, side="right"))
         channel = index - (int(self._ends[clip - 1]) if clip else 0)
         return plan_view(self._own_clips(), clip, channel, self.config.model, self.config.data)

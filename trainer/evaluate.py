@@ -24,18 +24,18 @@ import numpy as np
 from corpus.schemas.errors import DatasetError
 from corpus.trainer import timing
 from corpus.trainer.baselines import BASELINES, baseline
-from corpus.trainer.bootstrap import Floats, draws
 from corpus.trainer.calibration import Calibration, Told
+from corpus.trainer.confidence import Floats, draws
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.held_out import Losses, LossRow
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import check_length
 from corpus.trainer.sampling import Sampling, decide
-from corpus.trainer.scene import Scene, scene_of
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
-from corpus.trainer.tally import Tally, TimingRow
 from corpus.trainer.timing import Counts, Flags
+from corpus.trainer.timing_cases import Scene, scene_of
+from corpus.trainer.timing_table import Tally, TimingRow
 
 Phase = Literal["losses", "freely"]
 Progress = Callable[[Phase, int, int], None]

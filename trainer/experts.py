@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import ModelConfig, Recompute
+from corpus.trainer.grouped_mlp import apply_experts
 from corpus.trainer.layers import linear, parameter, recomputed, swiglu
-from corpus.trainer.packed import apply_experts
 from corpus.trainer.permute import Order, counts, permute, sort_by_expert, unpermute
 from corpus.trainer.router import Routes
 

@@ -28,9 +28,9 @@ from corpus.trainer.levels import level_of_byte
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.pack import Cursor, collate, rows_from
-from corpus.trainer.scene import cue_windows
 from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Positions
 from corpus.trainer.timing import Flags
+from corpus.trainer.timing_cases import cue_windows
 
 STREAMS = ("control", "text", "end", "audio")
 ALL = "all"

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from corpus.trainer.curves import draw_report
 from corpus.trainer.files import write_whole
 from corpus.trainer.meter import LogLine
+from corpus.trainer.run_report import draw_report
 
 LOG_NAME = "log.jsonl"
 

@@ -23,23 +23,23 @@ import torch.distributed as dist
 
 from corpus.schemas.codec import digest, to_json
 from corpus.schemas.errors import CorpusError, FormatError, StorageError
+from corpus.trainer.batch_stats import windows_of
 from corpus.trainer.checkpoint import Meta, Saver, Talk, check_model, choose, load_tensors
+from corpus.trainer.collectives import expect_same, no_rank_lost, summed_or_raised, together
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
+from corpus.trainer.gradient_norms import Movement, gradient_squares
 from corpus.trainer.logs import Log
 from corpus.trainer.meter import LogLine, Meter
 from corpus.trainer.model import Denominators, InteractionModel
 from corpus.trainer.noise import NoiseKey
-from corpus.trainer.norms import Movement, gradient_squares
 from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
 from corpus.trainer.overrides import RunFile, changes, check, read_run, write_run
 from corpus.trainer.parallel import Ranks, joined, place, world_size
+from corpus.trainer.process import determinism, expect_shared, locked, stop_signals
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
-from corpus.trainer.signals import windows_of
-from corpus.trainer.surroundings import determinism, expect_shared, locked, signals
-from corpus.trainer.together import expect_same, no_rank_lost, summed_or_raised, together
 
 SAVES_TO_GIVE_UP = 2
 """Saves in a row that fail before a run stops."""
@@ -89,7 +89,7 @@ def train(
         together(ranks.host, lambda: stack.enter_context(locked(run)) if ranks.first else None)
         together(ranks.host, lambda: expect_shared(run))
         stack.enter_context(determinism(config.deterministic, ranks.device))
-        stop = stack.enter_context(signals())
+        stop = stack.enter_context(stop_signals())
         told = talk if ranks.first else _silent
         run_ = _Run(config, run, ranks, told, flops, peak_flops)
         stack.callback(run_.close)

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from corpus.schemas.clock import US, WINDOW_US
+from corpus.trainer.batch_stats import STREAMS, TEXT_SUMS
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
+from corpus.trainer.gradient_norms import GROUPS
 from corpus.trainer.model import LossSums
-from corpus.trainer.norms import GROUPS
 from corpus.trainer.optim import summed
-from corpus.trainer.signals import STREAMS, TEXT_SUMS
 
 LOG_FORM = "corpus.log/1"
 
@@ -157,7 +157,7 @@ class Meter:
     ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask.
 
-        `gradients` and `movement` are this rank's sums of squares, from norms.py.
+        `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py.
         """
         seconds = max(self._clock() - self._started, 1e-9)
         windows, flops = _over_ranks([float(self.windows), self.flops])

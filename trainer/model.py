@@ -6,7 +6,7 @@
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
 
-`hidden` runs over packed rows, `step` over the next positions of one session (reader.py); they agree to
+`hidden` runs over packed rows, `step` over the next positions of one session (incremental.py); they agree to
 rounding (tests/trainer/test_stream.py). Losses are sums: they are divided by denominators counted over the
 whole optimiser step, so that neither accumulation nor the number of ranks changes a gradient.
 """
@@ -22,21 +22,21 @@ from torch import nn
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense_mask
-from corpus.trainer.cache import KvCache
+from corpus.trainer.batch_stats import spoken, text_sums
 from corpus.trainer.compile import backend, compile_methods
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.experts import Experts
 from corpus.trainer.heads import audio_head
-from corpus.trainer.initial import fill
+from corpus.trainer.incremental import Reader
+from corpus.trainer.initial_values import fill
+from corpus.trainer.kv_cache import KvCache
 from corpus.trainer.layers import Norm, linear, parameter, wide
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
-from corpus.trainer.reader import Reader
 from corpus.trainer.router import Router, RouterStats
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
-from corpus.trainer.signals import spoken, text_sums
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -83,7 +83,7 @@ class LossSums:
     margin_N: torch.Tensor
     """Each router's margin, summed over tokens."""
     text_S: torch.Tensor
-    """`signals.TEXT_SUMS`."""
+    """`batch_stats.TEXT_SUMS`."""
     weights: LossConfig
 
     @property

@@ -25,13 +25,13 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Shard
 
 from corpus.schemas.errors import SettingsError, UsageError
+from corpus.trainer.collectives import Group, expect_same, together
 from corpus.trainer.compile import compile_methods
 from corpus.trainer.config import RunConfig
 from corpus.trainer.memory import check_memory
 from corpus.trainer.model import Block, InteractionModel, LossSums
 from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.overrides import settings_of
-from corpus.trainer.together import Group, expect_same, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

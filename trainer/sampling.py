@@ -16,12 +16,12 @@ import torch
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer import noise
+from corpus.trainer.cuda_graph import Replay
 from corpus.trainer.layers import wide
-from corpus.trainer.replay import Replay
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK
 
 if TYPE_CHECKING:
-    from corpus.trainer.reader import Reader
+    from corpus.trainer.incremental import Reader
 
 CONTROL, TEXT, SOUND = 0, 1, 2
 """Kinds of choices, told apart in the noise."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, StorageError, UsageError
 from corpus.shards.read import open_clips
-from corpus.trainer.cliphead import read_head
+from corpus.trainer.clip_head import read_head
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session

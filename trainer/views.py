@@ -27,7 +27,7 @@ import numpy.typing as npt
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
-from corpus.trainer.cliphead import check_head, read_head
+from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
 from corpus.trainer.text import Tokens

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from corpus.schemas.clock import WINDOW_US
-from corpus.trainer.bootstrap import draws
 from corpus.trainer.calibration import HORIZONS, Told, auc, horizon_sums
-from corpus.trainer.scene import Scene, Silence
+from corpus.trainer.confidence import draws
+from corpus.trainer.timing_cases import Scene, Silence
 
 
 def flags(drawn: str) -> np.ndarray:

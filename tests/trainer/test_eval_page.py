@@ -12,11 +12,11 @@ import pytest
 from corpus.cli.eval_page import page_of
 from corpus.cli.eval_tables import print_timing
 from corpus.schemas.codec import to_json
-from corpus.trainer.bootstrap import draws
 from corpus.trainer.calibration import Told
+from corpus.trainer.confidence import draws
 from corpus.trainer.evaluate import EvalReport
-from corpus.trainer.scene import Scene, Silence
-from corpus.trainer.tally import Tally
+from corpus.trainer.timing_cases import Scene, Silence
+from corpus.trainer.timing_table import Tally
 
 
 @pytest.fixture(scope="module")

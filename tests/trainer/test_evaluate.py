@@ -14,7 +14,7 @@ import torch
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError
-from corpus.trainer.bootstrap import draws
+from corpus.trainer.confidence import draws
 from corpus.trainer.config import AudioHead, DataConfig, LossConfig, RunConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.evaluate import evaluate, run_free
@@ -25,9 +25,9 @@ from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sampling import Sampling
-from corpus.trainer.scene import scene_of
 from corpus.trainer.session import Answer, MicroTurn, Session
-from corpus.trainer.tally import Tally, TimingRow
+from corpus.trainer.timing_cases import scene_of
+from corpus.trainer.timing_table import Tally, TimingRow
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 EVEN = LossConfig(silence=1, onset=1, offset=1, end_of_window=1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.cuda_graph import Replay
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS
-from corpus.trainer.replay import Replay
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.sequence import Positions
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session

@@ -19,9 +19,9 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.loop import train
 from corpus.trainer.overrides import read_run
+from corpus.trainer.process import locked
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
-from corpus.trainer.surroundings import locked
 
 SmallRun = Callable[..., RunConfig]
 

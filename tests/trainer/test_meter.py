@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from corpus.trainer.batch_stats import TEXT_SUMS
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.meter import LogLine, Meter
 from corpus.trainer.model import InteractionModel, LossSums
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import Batch, Positions
-from corpus.trainer.signals import TEXT_SUMS
 
 
 def state(positions: int, padding: int, **counts: int) -> LoaderState:

@@ -14,11 +14,11 @@ from corpus.schemas.errors import CorpusError, FormatError, UsageError
 from corpus.shards.mel import mel_bytes
 from corpus.trainer import noise
 from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.incremental import Reader
 from corpus.trainer.layout import Turns, beginning, concat, lay_out
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.reader import Reader
 from corpus.trainer.sampling import Sampling, decide, next_token, text_bits
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SPK, Positions
 from corpus.trainer.session import Answer, MicroTurn, MicroTurnOut, Session, capacity

@@ -11,8 +11,8 @@ import torch
 
 from corpus.schemas.errors import CorpusError
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.incremental import Reader
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.reader import Reader
 from corpus.trainer.sequence import BYTE_0, Batch, Positions, Stream
 
 EXACT = 1e-12

@@ -16,7 +16,7 @@ from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import mel_bytes
 from corpus.shards.read import Clips, open_clips
-from corpus.trainer.cliphead import check_head, read_head
+from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
 from corpus.trainer.layout import Turns, lay_out
 from corpus.trainer.presets import MODELS

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from corpus.trainer.files import write_whole
-from corpus.trainer.linechart import STYLE, Curve, Panel, drawable, figure
-from corpus.trainer.norms import GROUPS
+from corpus.trainer.gradient_norms import GROUPS
+from corpus.trainer.line_chart import STYLE, Curve, Panel, drawable, figure
 
 REPORT_NAME = "report.html"
 Line = dict[str, Any]

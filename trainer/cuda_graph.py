@@ -2,7 +2,7 @@
 
 Such a function takes nothing and gives nothing back: it reads tensors that stay where they are, and writes
 into tensors that stay where they are. It asks no tensor for its value, and no shape in it depends on one
-(tests/trainer/test_step_shapes.py). A replay starts a thousand kernels with one call instead of a thousand.
+(tests/trainer/test_incremental.py). A replay starts a thousand kernels with one call instead of a thousand.
 """
 
 from __future__ import annotations

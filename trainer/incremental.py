@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 
 from corpus.trainer.attention import HIDDEN, KeyStore
-from corpus.trainer.cache import FAR, KvCache
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.cuda_graph import Replay
+from corpus.trainer.kv_cache import FAR, KvCache
 from corpus.trainer.layout import part
-from corpus.trainer.replay import Replay
 from corpus.trainer.rope import turns
 from corpus.trainer.sequence import PAD, Positions, Stream
 

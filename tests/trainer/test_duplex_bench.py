@@ -15,7 +15,7 @@ import torch
 from corpus.schemas.artifacts import SPEECH
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
-from corpus.trainer.bench_layout import words_of, write_bench
+from corpus.trainer.duplex_bench import words_of, write_bench
 from corpus.trainer.evaluate import heard_of
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS, preset

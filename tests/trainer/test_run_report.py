@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from corpus.trainer.curves import draw_report, page, panels, read_lines
-from corpus.trainer.linechart import POINTS
+from corpus.trainer.line_chart import POINTS
+from corpus.trainer.run_report import draw_report, page, panels, read_lines
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from corpus.trainer.packed import apply_experts, grouped, grouped_outer
+from corpus.trainer.grouped_mlp import apply_experts, grouped, grouped_outer
 from corpus.trainer.permute import Order, sort_by_expert
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]

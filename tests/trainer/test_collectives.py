@@ -13,8 +13,8 @@ import torch
 
 from corpus.schemas.codec import to_json
 from corpus.schemas.errors import DatasetError, UsageError
+from corpus.trainer.collectives import expect_same, no_rank_lost, summed_or_raised, together
 from corpus.trainer.config import RunConfig
-from corpus.trainer.together import expect_same, no_rank_lost, summed_or_raised, together
 
 SmallRun = Callable[..., RunConfig]
 Start = Callable[..., list[subprocess.CompletedProcess[str]]]

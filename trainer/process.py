@@ -64,7 +64,7 @@ def determinism(wanted: bool, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def signals() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """SIGTERM and Ctrl-C ask to stop after the step under way; a second Ctrl-C does not wait."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -13,7 +13,7 @@ _ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Shuffle:
     """A pseudo-random permutation of `range(count)`, a function of seed and epoch."""
 
     count: int

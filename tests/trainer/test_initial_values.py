@@ -18,9 +18,9 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from corpus.trainer import initial, noise
+from corpus.trainer import initial_values, noise
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.initial import fill
+from corpus.trainer.initial_values import fill
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.parallel import place, ranks_of
 from corpus.trainer.presets import MODELS
@@ -140,16 +140,16 @@ def test_a_model_cut_before_it_has_memory_is_the_whole_one(
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole((37, 11))
     for size in (1, 7, 64):
-        monkeypatch.setattr(initial, "_CHUNK_CPU", size)
+        monkeypatch.setattr(initial_values, "_CHUNK_CPU", size)
         assert torch.equal(whole((37, 11)), expected)
     element = torch.arange(37 * 11).view(37, 11)
-    key = initial.key_of("a")
-    assert torch.equal(noise.normal(0, key, element) * initial.INIT_STD, expected)
+    key = initial_values.key_of("a")
+    assert torch.equal(noise.normal(0, key, element) * initial_values.INIT_STD, expected)
 
 
 def test_no_chunk_crosses_what_the_generator_cannot() -> None:
     edge = 1 << 32
-    found = list(initial._chunks(edge - 5, edge + 9, 4))
+    found = list(initial_values._chunks(edge - 5, edge + 9, 4))
     assert found == [
         (edge - 5, edge - 1),
         (edge - 1, edge),
@@ -177,7 +177,7 @@ def test_values_hang_on_seed_and_name_alone() -> None:
 def test_values_are_normal_and_independent() -> None:
     """Moments to the fourth, the distribution function (Kolmogorov), and neighbours along every dimension."""
     count = 1 << 20
-    x = whole((1 << 8, 1 << 6, 1 << 6)).double() / initial.INIT_STD
+    x = whole((1 << 8, 1 << 6, 1 << 6)).double() / initial_values.INIT_STD
     root = math.sqrt(count)
     assert abs(float(x.mean())) < 4 / root
     assert abs(float(x.var()) - 1) < 4 * math.sqrt(2) / root
@@ -193,14 +193,14 @@ def test_values_are_normal_and_independent() -> None:
         near = x.narrow(dim, 0, length) * x.narrow(dim, 1, length)
         assert abs(float(near.mean())) < 4 / math.sqrt(near.numel())
     for other in (whole(tuple(x.shape), "b"), whole(tuple(x.shape), seed=1)):
-        assert abs(float((x * other / initial.INIT_STD).mean())) < 4 / root
+        assert abs(float((x * other / initial_values.INIT_STD).mean())) < 4 / root
 
 
 @pytest.mark.parametrize("head", ["dmel", "flow", "depth"])
 def test_deviations_are_those_documented(head: str) -> None:
     config: ModelConfig = dataclasses.replace(TINY, audio_head=head)  # type: ignore[arg-type]
     for name, value in InteractionModel(config).named_parameters():
-        wanted = initial.deviation(name, config)
+        wanted = initial_values.deviation(name, config)
         if wanted is None:
             assert bool((value == 1).all()), name
         elif value.numel() > 500 or wanted == 0:

@@ -15,12 +15,12 @@ from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
 from corpus.trainer.baselines import copy, timer
-from corpus.trainer.bootstrap import draws
+from corpus.trainer.confidence import draws
 from corpus.trainer.config import DataConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.scene import Scene, Silence, scene_of
-from corpus.trainer.tally import Tally, TimingRow
+from corpus.trainer.timing_cases import Scene, Silence, scene_of
+from corpus.trainer.timing_table import Tally, TimingRow
 
 
 def flags(drawn: str) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 
 from corpus.schemas.clock import WINDOW_US
 from corpus.trainer import timing
-from corpus.trainer.bootstrap import Floats, Measure, quantile, ratio, share
-from corpus.trainer.scene import Scene
+from corpus.trainer.confidence import Floats, Measure, quantile, ratio, share
 from corpus.trainer.timing import Counts, Flags, Run
+from corpus.trainer.timing_cases import Scene
 
 MINUTE = 60 * timing.SECOND
 WINDOW_MS = WINDOW_US / 1000

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from corpus.trainer.batch_stats import TEXT_SUMS, spoken, text_sums, windows_of
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
-from corpus.trainer.signals import TEXT_SUMS, spoken, text_sums, windows_of
 
 Make = Callable[..., Positions]
 Pack = Callable[..., Batch]

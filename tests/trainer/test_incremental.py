@@ -16,11 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from corpus.trainer import noise
-from corpus.trainer.cache import KvCache, Layer
 from corpus.trainer.config import AudioHead, ModelConfig
+from corpus.trainer.incremental import Block, Inputs, Reader, _sizes, forward, lengths
+from corpus.trainer.kv_cache import KvCache, Layer
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS
-from corpus.trainer.reader import Block, Inputs, Reader, _sizes, forward, lengths
 from corpus.trainer.sampling import Choices, Sampling, odds_of, sound_seed, text_bits
 from corpus.trainer.sequence import BYTE_0, SIL, SPK, Positions
 from corpus.trainer.session import MicroTurn, Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from corpus.trainer.bootstrap import DRAWS, draws, measure, quantile, ratio, share
+from corpus.trainer.confidence import DRAWS, draws, measure, quantile, ratio, share
 
 
 def test_draws_are_documents_with_replacement_and_always_the_same() -> None:

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.gradient_norms import GROUPS, Movement, gradient_squares, group_of
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.norms import GROUPS, Movement, gradient_squares, group_of
 
 
 def test_groups_of_a_real_model(tiny: ModelConfig) -> None:

@@ -32,9 +32,9 @@ from corpus.trainer.documents import Documents
 from corpus.trainer.evaluate import held_out_config, run_free
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
-from corpus.trainer.scene import Scene, scene_of
 from corpus.trainer.session import MicroTurnOut
 from corpus.trainer.talk import WINDOW_SAMPLES, Samples, user_of, voice_of, wave_bytes
+from corpus.trainer.timing_cases import Scene, scene_of
 
 BEFORE_WINDOWS = 25
 """Of the conversation before a cue, in a sample."""
