@@ -17,10 +17,12 @@ from ratio_report import Row
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
 from corpus.trainer.data import Loader
+from corpus.trainer.gradient_norms import scale_gradients, squares
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.optim import Optimizer, scale_gradients, squares
-from corpus.trainer.parallel import Ranks, place
+from corpus.trainer.optim import Optimizer
+from corpus.trainer.parallel import place
 from corpus.trainer.presets import MODELS, preset
+from corpus.trainer.ranks import Ranks
 from corpus.trainer.sequence import Batch
 
 SMALL = replace(

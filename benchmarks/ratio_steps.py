@@ -17,7 +17,8 @@ from ratio_clips import has_av
 from ratio_report import NEEDS_GPU, Row, interleaved, ratios
 from ratio_setting import Setting, Trainee, deterministic, fitting, micro_batches, shape_of
 
-from corpus.trainer.checkpoint import Meta, Saver
+from corpus.trainer.checkpoint import Meta
+from corpus.trainer.checkpoint_saver import Saver
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.flops import flops_of, peak_flops

@@ -96,10 +96,8 @@ def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[Intera
 
     from corpus.trainer.checkpoint import load_model
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     model, config = load_model(run, step=step, ema=ema, device=device)
-    if device != "cpu":
+    if model.embed.stream.is_cuda:
         model = model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
     elif config.model.width <= SMALL_WIDTH:
         torch.set_num_threads(1)
@@ -229,7 +227,7 @@ def plan(
 
       corpus train plan --preset base --gpus 8 --positions 1e11 --mfu 0.4
     """
-    from corpus.trainer.plan import lines
+    from corpus.cli.plan_table import lines
     from corpus.trainer.plan import plan as calculate
 
     made = calculate(

@@ -1,15 +1,15 @@
-"""Causal attention inside a document, the same in training and in the cached step.
+"""Attention with rotated queries and keys, the same in training and in a session's step.
 
-# B batch rows, L queries, S keys, D width, H heads, G key heads, C head dimension, K and Q blocks
+# B batch rows, L queries, S keys, D width, H heads, G key heads, C head dimension
 
-A query sees a key of the same document that is not later and, with a window, whose micro-turn is fewer than W
-back or one of the first `sinks`. Off the GPU the mask is a boolean matrix for SDPA; on it, training uses
-FlexAttention, whose mask reads tensors, so that a new batch recompiles nothing.
+    x_BLD -> norm -> queries, keys, values -> norm, rotation (rope.py) -> attention -> projection
+
+Who sees whom is a mask, made once a batch for all layers (attention_mask.py). A session's step hands over a
+store of the keys there are, and a bias in the place of the mask.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,97 +46,6 @@ class KeyStore(NamedTuple):
         self.key_GSC.index_copy_(1, self.slot_L, key_GLC.to(self.key_GSC.dtype))
         self.value_GSC.index_copy_(1, self.slot_L, value_GLC.to(self.value_GSC.dtype))
         return self.key_GSC[:, : self.used], self.value_GSC[:, : self.used]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """How far back a query sees."""
-
-    window_turns: int | None
-    sink_turns: int
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Sight:
-        return cls(window_turns=config.attention_window_turns, sink_turns=config.sink_turns)
-
-    def reaches(self, query_turn: Any, key_turn: Any) -> Any:
-        """Whether a key's micro-turn is near enough or a sink; for tensors and numpy arrays alike."""
-        if self.window_turns is None:
-            return key_turn == key_turn
-        return (query_turn - key_turn < self.window_turns) | (key_turn < self.sink_turns)
-
-
-def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) -> torch.Tensor:
-    """Boolean (B, 1, L, L); padding sees padding, so no row is empty."""
-    same = segment_BL[:, :, None] == segment_BL[:, None, :]
-    reach = sight.reaches(turn_BL[:, :, None], turn_BL[:, None, :])
-    seen: torch.Tensor = (same & reach).tril()
-    return seen[:, None]
-
-
-class FlexMask:
-    """The mask of a batch shape for FlexAttention: its tensors are overwritten by each batch.
-
-    One closure for ever, so nothing is compiled again; valid until the next `set`.
-    """
-
-    BLOCK = 128
-
-    def __init__(self, rows: int, length: int, sight: Sight, device: torch.device) -> None:
-        self.segment_BL = torch.zeros(rows, length, dtype=torch.int32, device=device)
-        self.turn_BL = torch.zeros(rows, length, dtype=torch.int32, device=device)
-        self.sight = sight
-
-    def set(self, segment_BL: torch.Tensor, turn_BL: torch.Tensor) -> BlockMask:
-        from torch.nn.attention.flex_attention import BlockMask
-
-        self.segment_BL.copy_(segment_BL)
-        self.turn_BL.copy_(turn_BL)
-        some_BQK, all_BQK = self._blocks()
-        length = self.segment_BL.shape[1]
-        mask: BlockMask = BlockMask.from_kv_blocks(
-            *_listed(some_BQK & ~all_BQK),
-            *_listed(all_BQK),
-            BLOCK_SIZE=self.BLOCK,
-            mask_mod=self._seen,
-            seq_lengths=(length, length),
-        )
-        return mask
-
-    def _seen(
-        self, row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
-    ) -> torch.Tensor:
-        same = self.segment_BL[row, query] == self.segment_BL[row, key]
-        reach = self.sight.reaches(self.turn_BL[row, query], self.turn_BL[row, key])
-        seen: torch.Tensor = same & reach & (key <= query)
-        return seen
-
-    def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key.
-
-        One row at a time: a mask of all positions by all takes 17 MB of a row of 4096, several times over.
-        """
-        rows = zip(torch.split(self.segment_BL, 1), torch.split(self.turn_BL, 1), strict=True)
-        some, every = zip(*(self._blocks_of_row(*row) for row in rows), strict=True)
-        return torch.cat(some), torch.cat(every)
-
-    def _blocks_of_row(
-        self, segment_BL: torch.Tensor, turn_BL: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        length = segment_BL.shape[1]
-        blocks = -(-length // self.BLOCK)
-        dense = dense_mask(segment_BL, turn_BL, self.sight)[:, 0]
-        short = blocks * self.BLOCK - length
-        dense = F.pad(dense, (0, short, 0, short))
-        dense = dense.view(1, blocks, self.BLOCK, blocks, self.BLOCK)
-        return dense.any(4).any(2), dense.all(4).all(2)
-
-
-def _listed(blocks_BQK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many key blocks each query block has, and all blocks' numbers, those first and rising."""
-    count = blocks_BQK.sum(-1).to(torch.int32)[:, None]
-    order = (~blocks_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
-    return count, order
 
 
 @cache

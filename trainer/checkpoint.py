@@ -1,22 +1,18 @@
-"""Checkpoints of a run, written beside training and never seen half done.
+"""Checkpoints of a run: what they hold, which one is taken, and how it is read.
 
     RUN/checkpoints/step-00000100/   tensors (torch's distributed checkpoint) and meta.json
     RUN/checkpoints/LATEST           the name of the newest one, written last
 
-A checkpoint is written under a name beginning with a point, synced, and renamed; then LATEST is. Tensors
-are copied first, so that training goes on meanwhile; every file's sha256 stands in meta.json and is
-compared before it is trusted. Any number of ranks reads what any number has written.
+Every file's sha256 stands in meta.json and is compared before it is trusted; what is damaged is passed over
+for the one before. Any number of ranks reads what any number has written (checkpoint_saver.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +20,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
-from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
-from corpus.schemas.codec import from_json, to_json, to_plain
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, StorageError, UsageError
+from corpus.schemas.codec import from_json, to_plain
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data import LoaderState
-from corpus.trainer.files import sync_folder, write_whole
+from corpus.trainer.device import device_named
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.overrides import read_run
 
@@ -46,7 +39,8 @@ META = "meta.json"
 Talk = Callable[[str], None]
 Tensors = dict[str, Any]
 
-_FAILURES = (OSError, CheckpointException, RuntimeError)
+FAILURES = (OSError, CheckpointException, RuntimeError)
+"""What torch raises where a checkpoint can be neither written nor read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,117 +76,15 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-class Saver:
-    """Saves one checkpoint at a time beside training. All ranks call the same methods at the same steps."""
-
-    def __init__(
-        self, run: Path, keep: int, *, first: bool, group: dist.ProcessGroup | None, talk: Talk
-    ) -> None:
-        self.folder = run / FOLDER
-        self._keep, self._first, self._group, self._talk = keep, first, group, talk
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-        self._staging: BlockingAsyncStager | None = None
-        self.failures = 0
-        """Saves in a row that failed."""
-        if first:
-            _begin(self.folder)
-
-    def save(self, tensors: Tensors, meta: Meta) -> None:
-        """Copy the tensors and return; they are written meanwhile. Waits for the save before it first."""
-        self.wait()
-        temporary = self.folder / f".{name_of(meta.step)}.tmp"
-        _expect_one_process()
-        try:
-            # Synced by _publish, which reads the files again for their digests.
-            writer = FileSystemWriter(temporary, sync_files=False)
-            alone = self._group is None
-            future = async_save(
-                tensors,
-                storage_writer=writer,
-                process_group=self._group,
-                async_stager=self._stager(tensors),
-                no_dist=alone,
-            )
-        except _FAILURES as error:
-            self._error = error
-            return
-        assert isinstance(future, Future)
-        work = (future, temporary, meta)
-        self._thread = threading.Thread(target=self._finish, args=work, name="checkpoint")
-        self._thread.start()
-
-    def _stager(self, tensors: Tensors) -> BlockingAsyncStager | None:
-        """Of a GPU's tensors the copies lie in pinned memory taken once: new pages would take as long as
-        several steps to fill, every time."""
-        if self._staging is None and _on_gpu(tensors):
-            self._staging = BlockingAsyncStager(cache_staged_state_dict=True)
-        return self._staging
-
-    def wait(self) -> bool:
-        """Until nothing is being written. False when the last save failed, on all ranks alike."""
-        if self._thread is None and self._error is None:
-            return True
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        failed = _any(self._error is not None, self._group)
-        self.failures = self.failures + 1 if failed else 0
-        if failed and self._first:
-            # A full disk comes out of torch as a RuntimeError about positions in a file.
-            why = f"{_why(self._error)}; {shutil.disk_usage(self.folder).free / 1e9:.3f} GB free there"
-            self._talk(f"the checkpoint could not be saved ({why}); the one before is kept, the run goes on")
-            for left in self.folder.glob(".step-*.tmp"):
-                shutil.rmtree(left, ignore_errors=True)
-        self._error = None
-        return not failed
-
-    def _finish(self, future: Future[Any], temporary: Path, meta: Meta) -> None:
-        try:
-            future.result()
-            if self._first:
-                _publish(temporary, meta, self._keep)
-        except _FAILURES as error:
-            self._error = error
-
-
-def _on_gpu(tensors: Tensors) -> bool:
-    return any(tensor.is_cuda for tensor in tensors["model"].values())
-
-
-def _begin(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".step-*.tmp"):
-            shutil.rmtree(left)
-    except OSError as error:
-        raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
-
-
-def _publish(temporary: Path, meta: Meta, keep: int) -> None:
-    marks = tuple(_mark(file) for file in sorted(temporary.iterdir()))
-    full = from_json(Meta, to_json({**to_plain(meta), "files": to_plain(marks)}))
-    write_whole(temporary / META, to_json(full, indent=1).encode())
-    final = temporary.with_name(name_of(meta.step))
-    if final.exists():  # left by a run that ended before LATEST named it
-        shutil.rmtree(final)
-    temporary.rename(final)
-    sync_folder(final.parent)
-    write_whole(final.parent / LATEST, f"{final.name}\n".encode())
-    # One with a higher number is damaged, or the run would have gone on from it: it takes nobody's place.
-    upto = [path for path in _finished(final.parent) if path.name <= final.name]
-    for old in upto[keep:]:
-        shutil.rmtree(old)
-
-
-def _mark(file: Path) -> FileMark:
+def mark_of(file: Path) -> FileMark:
+    """Read a file once more, from first to last, and put it on the disk."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         os.fsync(opened.fileno())
         return FileMark(name=file.name, bytes=os.fstat(opened.fileno()).st_size, sha256=digest)
 
 
-def _finished(folder: Path) -> list[Path]:
+def finished(folder: Path) -> list[Path]:
     """Newest first."""
     return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
 
@@ -200,7 +92,7 @@ def _finished(folder: Path) -> list[Path]:
 def candidates(run: Path) -> list[Path]:
     """Checkpoints in the order they are tried: LATEST's, then older ones."""
     folder = run / FOLDER
-    found = _finished(folder)
+    found = finished(folder)
     try:
         latest = (folder / LATEST).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -214,7 +106,7 @@ def read_meta(path: Path) -> Meta:
         meta = from_json(Meta, (path / META).read_bytes(), where=str(path / META))
         marks = {mark.name: mark for mark in meta.files}
         for name, mark in marks.items():
-            if _mark(path / name) != mark:
+            if mark_of(path / name) != mark:
                 raise FormatError(f"{name} is not what was written", where=str(path))
     except OSError as error:
         raise FormatError(f"{error.strerror}: {error.filename}", where=str(path)) from error
@@ -265,11 +157,11 @@ def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
 
 def load_tensors(path: Path, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
     """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
-    _expect_one_process()
+    expect_one_process()
     try:
         load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
-    except (*_FAILURES, KeyError, ValueError) as error:
-        raise FormatError(f"cannot be loaded: {_why(error)}", where=str(path)) from error
+    except (*FAILURES, KeyError, ValueError) as error:
+        raise FormatError(f"cannot be loaded: {reason_of(error)}", where=str(path)) from error
 
 
 def load_model(
@@ -282,13 +174,13 @@ def load_model(
         FormatError: no such checkpoint, or none that is whole, or of another model.
     """
     config = read_run(run).config
-    place = _place(device)
+    place = device_named(device)
     if step is None:
         found = choose(run, talk=lambda _: None)
     else:
         path = run / FOLDER / name_of(step)
         if not path.is_dir():
-            kept = ", ".join(str(int(each.name[5:])) for each in reversed(_finished(run / FOLDER)))
+            kept = ", ".join(str(int(each.name[5:])) for each in reversed(finished(run / FOLDER)))
             todo = f"it has {kept or 'none'}"
             raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
         found = (path, read_meta(path))
@@ -309,26 +201,7 @@ def load_model(
     return model.eval(), config
 
 
-def _place(device: torch.device | str) -> torch.device:
-    """Raises: UsageError where there is no such device."""
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"no device {device!r}", where="device", todo="cpu or cuda") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no GPU here", where=f"device={device}", todo="use cpu, or check the driver")
-    return place
-
-
-def _any(value: bool, group: dist.ProcessGroup | None) -> bool:
-    if group is None:
-        return value
-    flag = torch.tensor([int(value)])
-    dist.all_reduce(flag, group=group)
-    return bool(flag.item())
-
-
-def _why(error: BaseException | None) -> str:
+def reason_of(error: BaseException | None) -> str:
     """One line of what torch's checkpoint raises for many ranks at once."""
     if isinstance(error, CheckpointException):
         failures: Mapping[int, Any] = error.failures
@@ -340,5 +213,6 @@ def _why(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text[0] if text else ''}"
 
 
-def _expect_one_process() -> None:
+def expect_one_process() -> None:
+    """Torch warns of what is meant: a run of one process joins none."""
     warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)

@@ -1,4 +1,4 @@
-"""Errors that all ranks raise alike, so that none waits for one that has gone, and one can speak for all.
+"""What ranks tell each other: sums, and errors that all raise alike, so that one can speak for all.
 
 Ranks walk in step: one that leaves alone leaves the others in an exchange that never ends. So what may go
 wrong on one of them, a lock, a disk, a dataset, is done in `together`; and what nobody can announce, that a
@@ -49,6 +49,30 @@ def summed_or_raised(group: Group, values: torch.Tensor, error: CorpusError | No
     if both[-1]:
         together(group, lambda: _raise(error))
     return both[:-1]
+
+
+def on_any(group: Group, value: bool) -> bool:
+    """Whether it holds on one of the ranks."""
+    if group is None:
+        return value
+    flag = torch.tensor([int(value)])
+    dist.all_reduce(flag, group=group)
+    return bool(flag.item())
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """Over all ranks, in place, where training's tensors are."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def greatest(value: int) -> int:
+    """Of all ranks."""
+    most = torch.tensor(value)
+    if dist.is_initialized():
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+    return int(most)
 
 
 def expect_same(group: Group, settings: Mapping[str, Any]) -> None:

@@ -14,7 +14,27 @@ from typing import Any, TypeVar
 import torch
 from torch import fx
 
+from corpus.schemas.errors import SettingsError
+from corpus.trainer.model import InteractionModel, blocks_of
+
 Called = TypeVar("Called", bound=Callable[..., Any])
+
+
+def compile_blocks(model: InteractionModel, *, cut: bool = False, experts: bool = True) -> None:
+    """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32.
+
+    Of blocks that are to be `cut` over ranks only what lies between FSDP's hooks is compiled; what is made
+    again in backward, in its parts. Without `experts` feed-forwards stay as they are: where ranks share the
+    experts they send sizes to the host, which no whole graph can.
+    """
+    if model.dtype != torch.bfloat16:
+        raise SettingsError("compile needs bf16", where="compile", todo="set precision=bf16")
+    for block in blocks_of(model):
+        if not cut and model.recompute == "none":
+            block.compile(backend=backend, fullgraph=True, dynamic=False)
+            continue
+        for unit in (block.attention, block.feed) if experts else (block.attention,):
+            compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
 
 
 def backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import queue
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 
 import torch
 
@@ -26,7 +23,9 @@ from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
 from corpus.trainer.layout import beginning, concat, lay_out
+from corpus.trainer.mesh import check_rows
 from corpus.trainer.pack import Cursor, Piece, Row, check_length, collate, next_row
+from corpus.trainer.read_ahead import Ahead
 from corpus.trainer.sequence import Batch, Positions
 
 
@@ -62,10 +61,6 @@ class LoaderState:
     text_before: int = 0
     """… and of words before the first window the model speaks in."""
 
-    @property
-    def padding_share(self) -> float:
-        return self.padding / max(1, self.positions + self.padding)
-
 
 class Loader:
     """Micro-batches of one rank with the state after each.
@@ -89,7 +84,7 @@ class Loader:
         epochs: int | None = None,
         ahead: int = 2,
     ) -> None:
-        _check_rows(config, rank, world_size)
+        _check(config, rank, world_size)
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
         self._ahead = ahead
@@ -97,7 +92,7 @@ class Loader:
         self._documents = Documents(config)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
-            dataset=self._documents.digest, settings=_settings_digest(config), seed=config.data.seed
+            dataset=self._documents.digest, settings=digest(_settings(config)), seed=config.data.seed
         )
         self._check_enough()
 
@@ -121,7 +116,7 @@ class Loader:
             if self._ahead == 0:
                 yield from self._noted(made)
                 return
-            with _Ahead(made, self._ahead) as ahead:
+            with Ahead(made, self._ahead) as ahead:
                 yield from self._noted(ahead)
 
     def _start(self) -> LoaderState:
@@ -241,17 +236,10 @@ def _pinned(batch: Batch) -> Batch:
     return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
-def _check_rows(config: RunConfig, rank: int, world_size: int) -> None:
-    parts = world_size * config.accumulate
+def _check(config: RunConfig, rank: int, world_size: int) -> None:
     if not 0 <= rank < world_size:
         raise SettingsError(f"rank {rank} of {world_size}", where="data", todo="start it with torchrun")
-    if config.data.rows < 1 or config.data.rows % parts:
-        raise SettingsError(
-            f"{config.data.rows} rows do not divide among {world_size} ranks times "
-            f"{config.accumulate} accumulation steps",
-            where="data.rows",
-            todo=f"make it a multiple of {parts}",
-        )
+    check_rows(config, world_size)
     if config.data.workers < 1:
         raise SettingsError("no thread to read with", where="data.workers", todo="make it at least 1")
 
@@ -273,51 +261,3 @@ def _settings(config: RunConfig) -> dict[str, object]:
     ):
         found[f"model.{name}"] = getattr(model, name)
     return found
-
-
-def _settings_digest(config: RunConfig) -> str:
-    return digest(_settings(config))
-
-
-class _Ahead:
-    """An iterator whose items a thread makes ahead of their use, a few at most."""
-
-    def __init__(self, made: Iterator[tuple[Batch, LoaderState]], depth: int) -> None:
-        self._made = made
-        self._items: queue.Queue[tuple[Batch, LoaderState] | BaseException | None] = queue.Queue(depth)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
-
-    def __enter__(self) -> Iterator[tuple[Batch, LoaderState]]:
-        self._thread.start()
-        return iter(self._take, None)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _take(self) -> tuple[Batch, LoaderState] | None:
-        item = self._items.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def _run(self) -> None:
-        try:
-            for item in self._made:
-                if not self._put(item):
-                    return
-            self._put(None)
-        except BaseException as error:  # whatever it is, it is raised where the batch is waited for
-            self._put(error)
-
-    def _put(self, item: tuple[Batch, LoaderState] | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._items.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False

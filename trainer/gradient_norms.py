@@ -1,16 +1,18 @@
-"""How large gradients and updates are, for all parameters and for groups of them.
+"""How large gradients and updates are, for all parameters and for groups of them; clipping.
 
 Sums of squares of what this rank holds: added up over ranks before the root is taken.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, Replicate
 
-from corpus.trainer.optim import local_part, squares
+from corpus.trainer.optim import local_part
 
 GROUPS = ("experts", "router", "embeddings")
 
@@ -22,6 +24,32 @@ def group_of(name: str) -> str | None:
     if name.endswith("router.weight"):
         return "router"
     return "embeddings" if name.startswith("embed.") else None
+
+
+@torch.no_grad()
+def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """Sum of squares of this rank's gradients, each divided by how many ranks hold it; fp64, 0-D.
+
+    So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
+    """
+    held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
+    norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
+    copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
+    return (norms.double().square() / copies).sum()
+
+
+def _copies(tensor: torch.Tensor) -> int:
+    """How many ranks hold the same part of a tensor."""
+    if not isinstance(tensor, DTensor):
+        return 1
+    mesh, places = tensor.device_mesh, tensor.placements
+    return math.prod(mesh.size(dim) for dim, place in enumerate(places) if place == Replicate())
+
+
+@torch.no_grad()
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: torch.Tensor) -> None:
+    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
+    torch._foreach_mul_(grads, factor.to(grads[0].dtype))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from corpus.schemas.errors import CorpusError
-from corpus.trainer.attention import Sight
+from corpus.trainer.attention_mask import Sight
 
 NEVER = -(2**30)
 FAR = 2**30

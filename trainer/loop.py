@@ -1,11 +1,10 @@
 """Training: from a configuration to checkpoints, in one process or in as many as torchrun started.
 
-    micro-batches of a step -> denominators over all ranks -> forward, backward -> norm over all ranks
-    -> clip, update, average, router bias -> log, save
+    micro-batches of a step -> denominators over all ranks -> the step (step.py) -> log, save
 
-A step is a function of the step's number, the batches and the state before it, so a run that goes on
-after it was stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same
-number of ranks, to rounding with another.
+A step hangs on its number, its batches and the state before it alone, so a run that goes on after it was
+stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same number of ranks,
+to rounding with another.
 """
 
 from __future__ import annotations
@@ -16,30 +15,29 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import torch
-import torch.distributed as dist
 
 from corpus.schemas.codec import digest, to_json
 from corpus.schemas.errors import CorpusError, FormatError, StorageError
 from corpus.trainer.batch_stats import windows_of
-from corpus.trainer.checkpoint import Meta, Saver, Talk, check_model, choose, load_tensors
-from corpus.trainer.collectives import expect_same, no_rank_lost, summed_or_raised, together
+from corpus.trainer.checkpoint import Meta, Talk, check_model, choose, load_tensors
+from corpus.trainer.checkpoint_saver import Saver
+from corpus.trainer.collectives import expect_same, greatest, no_rank_lost, summed_or_raised, together
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
-from corpus.trainer.gradient_norms import Movement, gradient_squares
 from corpus.trainer.logs import Log
+from corpus.trainer.loss_sums import Denominators
 from corpus.trainer.meter import LogLine, Meter
-from corpus.trainer.model import Denominators, InteractionModel
-from corpus.trainer.noise import NoiseKey
-from corpus.trainer.optim import Average, Optimizer, scale_gradients, squares, summed
+from corpus.trainer.model import InteractionModel
 from corpus.trainer.overrides import RunFile, changes, check, read_run, write_run
-from corpus.trainer.parallel import Ranks, joined, place, world_size
+from corpus.trainer.parallel import place
 from corpus.trainer.process import determinism, expect_shared, locked, stop_signals
-from corpus.trainer.schedule import share
+from corpus.trainer.ranks import Ranks, joined, world_size
 from corpus.trainer.sequence import Batch
+from corpus.trainer.step import Learner, Learnt
 
 SAVES_TO_GIVE_UP = 2
 """Saves in a row that fail before a run stops."""
@@ -96,18 +94,6 @@ def train(
         return run_.train(stop)
 
 
-class _Learnt(NamedTuple):
-    """What a step leaves for its log line."""
-
-    norm: float
-    """Of the gradient, before clipping."""
-    stopped: bool
-    """Any rank was asked to stop."""
-    logged: bool
-    gradients: torch.Tensor | None
-    moved: torch.Tensor | None
-
-
 class _Run:
     """Everything that changes while a run goes on."""
 
@@ -124,20 +110,17 @@ class _Run:
         self.flops, self.peak_flops = flops, peak_flops
         self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
-        self.model = InteractionModel.unset(config.model).train()
-        place(self.model, config, ranks)
+        model = InteractionModel.unset(config.model).train()
+        place(model, config, ranks)
         found = choose(run, group=ranks.files, talk=talk)
         if found is None:
-            self.model.initialise(config.data.seed)
-        named = list(self.model.named_parameters())
-        self.optimizer = Optimizer(named, config.optim)
-        decay = config.optim.ema_decay
-        self.average = None if decay is None else Average(named, decay)
+            model.initialise(config.data.seed)
+        self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
+        self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
         if found is not None:
             self._resume(*found)
         self.saver, self.log = together(ranks.host, self._open)
-        self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.last: LogLine | None = None
 
     def _open(self) -> tuple[Saver, Log | None]:
@@ -169,22 +152,24 @@ class _Run:
     # The steps
 
     def train(self, stop: Callable[[], bool]) -> TrainResult:
+        self.meter.reset()  # what was before the first step is no part of its speed
         batches = iter(self.loader)
         logged = self.loader.state
         stopped = False
         while self.step < self.config.steps and not stopped:
             before = self.loader.state
             micro, denominators = self._take(batches)
-            lr_share = share(self.config.optim, self.step, self.config.steps)
-            learnt = self._learn(micro, denominators, lr_share, stop)
+            learnt = self.learner.learn(self.step, micro, denominators, stop)
             stopped = learnt.stopped
             self.step += 1
             if self.log is not None:
                 self.log.advance(self.step)
+            self.skipped += not learnt.good
+            self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
             if learnt.logged:
-                self._write_log(logged, learnt, lr_share)
+                self._write_log(logged, learnt)
                 logged = self.loader.state
-            if self.skipped_in_row:
+            if not learnt.good:
                 self._note_bad(before)
             if self.step % self.config.save_every == 0:
                 self._save()
@@ -213,55 +198,7 @@ class _Run:
         total = summed_or_raised(self.ranks.host, own, error)
         return micro, Denominators(*total.to(self.ranks.device).unbind())
 
-    def _learn(
-        self, micro: list[Batch], denominators: Denominators, lr_share: float, stop: Callable[[], bool]
-    ) -> _Learnt:
-        """One step; what a line tells of one step alone is looked at only where one is written."""
-        device = self.ranks.device
-        key = NoiseKey(seed=self.config.data.seed, step=self.step)
-        for number, batch in enumerate(micro):
-            rows = self._global_rows(number, batch.shape[0])
-            sums = self.model(batch.to(device), self.config.loss, key, rows)
-            sums.total(denominators).backward()
-            self.meter.add(sums)
-        norm, stopped = self._agree(stop())
-        good = bool(torch.isfinite(norm))
-        self.meter.step(counts=good)
-        done = self.step + 1
-        logged = done % self.config.log_every == 0 or done == self.config.steps or stopped
-        gradients = gradient_squares(list(self.model.named_parameters())) if logged else None
-        moved = None
-        if good:
-            moved = self._update(norm, lr_share, measured=logged)
-        else:
-            self.model.load_NE.zero_()
-        self.skipped += not good
-        self.skipped_in_row = 0 if good else self.skipped_in_row + 1
-        self.optimizer.zero_grad()
-        return _Learnt(float(norm), stopped, logged, gradients, moved)
-
-    def _global_rows(self, number: int, rows: int) -> torch.Tensor:
-        """Where a micro-batch's rows stand in the global batch: all noise hangs on it."""
-        return (torch.arange(rows) + number * rows) * self.ranks.world + self.ranks.rank
-
-    def _agree(self, stop: bool) -> tuple[torch.Tensor, bool]:
-        """The global norm, and whether to stop, in one exchange."""
-        square = squares(self.model.parameters())
-        both = summed(torch.stack([square, square.new_tensor(float(stop))]))
-        return both[0].sqrt(), bool(both[1])
-
-    def _update(self, norm: torch.Tensor, lr_share: float, *, measured: bool) -> torch.Tensor | None:
-        """Where it is measured, `Movement.squares`."""
-        if norm > self.config.optim.clip:
-            scale_gradients(self.model.parameters(), self.config.optim.clip / norm)
-        movement = Movement(self.model.named_parameters()) if measured else None
-        self.optimizer.step(lr_share)
-        if self.average is not None:
-            self.average.update()
-        self.model.update_router_bias()
-        return None if movement is None else movement.squares()
-
-    def _write_log(self, before: LoaderState, learnt: _Learnt, lr_share: float) -> None:
+    def _write_log(self, before: LoaderState, learnt: Learnt) -> None:
         line = self.meter.line(
             before,
             self.loader.state,
@@ -271,7 +208,7 @@ class _Run:
             movement=learnt.moved,
             step=self.step,
             grad_norm=learnt.norm,
-            lr=self.config.optim.lr * lr_share,
+            lr=self.config.optim.lr * learnt.lr_share,
             skipped=self.skipped,
         )
         self.last = line
@@ -283,10 +220,7 @@ class _Run:
         """The largest of all ranks."""
         if self.ranks.device.type != "cuda":
             return None
-        peak = torch.tensor(torch.cuda.max_memory_allocated(self.ranks.device))
-        if dist.is_initialized():
-            dist.all_reduce(peak, dist.ReduceOp.MAX)
-        return int(peak)
+        return greatest(torch.cuda.max_memory_allocated(self.ranks.device))
 
     # What may go wrong
 
@@ -310,7 +244,7 @@ class _Run:
             )
 
     def _save(self) -> None:
-        self.saver.save(self._tensors(), self._meta())
+        self.saver.save(self.learner.state_dict(), self._meta())
         self.saved = self.step
         if self.log is not None:
             self.log.draw()
@@ -322,7 +256,7 @@ class _Run:
         if self.log is not None:
             self.log.draw()
         if self.saved != self.step or not self.saver.wait():
-            self.saver.save(self._tensors(), self._meta())
+            self.saver.save(self.learner.state_dict(), self._meta())
             self.saved = self.step
         if not self.saver.wait():
             self._give_up()
@@ -336,21 +270,12 @@ class _Run:
 
     # Checkpoints
 
-    def _tensors(self) -> dict[str, Any]:
-        tensors: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.average is not None:
-            tensors["average"] = self.average.state_dict()
-        return tensors
-
     def _meta(self) -> Meta:
         return Meta(
             step=self.step,
             model=self.config.model,
             optimizer=self.config.optim.optimizer,
-            average=self.average is not None,
+            average=self.learner.average is not None,
             loader=self.loader.state,
             skipped=self.skipped,
             config=digest(self.config),
@@ -360,15 +285,14 @@ class _Run:
         check_model(meta, self.config.model, str(path))
         for what, theirs, ours in (
             ("optimizer", meta.optimizer, self.config.optim.optimizer),
-            ("ema_decay", meta.average, self.average is not None),
+            ("ema_decay", meta.average, self.learner.average is not None),
         ):
             if theirs != ours:
                 todo = "give it as it was, or begin a new run"
                 raise FormatError(f"the run has another optim.{what}", where=str(path), todo=todo)
         self.loader.load_state_dict(dataclasses.asdict(meta.loader))
-        tensors = self._tensors()
-        load_tensors(path, tensors, self.ranks.files)
-        self.optimizer.loaded()
+        load_tensors(path, self.learner.state_dict(), self.ranks.files)
+        self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
         self.talk(f"going on from step {self.step}")
 

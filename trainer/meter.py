@@ -18,11 +18,11 @@ import torch
 
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.trainer.batch_stats import STREAMS, TEXT_SUMS
+from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.gradient_norms import GROUPS
-from corpus.trainer.model import LossSums
-from corpus.trainer.optim import summed
+from corpus.trainer.loss_sums import LossSums
 
 LOG_FORM = "corpus.log/1"
 

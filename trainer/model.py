@@ -6,100 +6,38 @@
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
 
-`hidden` runs over packed rows, `step` over the next positions of one session (incremental.py); they agree to
-rounding (tests/trainer/test_stream.py). Losses are sums: they are divided by denominators counted over the
-whole optimiser step, so that neither accumulation nor the number of ranks changes a gradient.
+All of it runs over packed rows. A session reads its next positions through the same layers (incremental.py);
+both agree to rounding (tests/trainer/test_stream.py). What makes a model ready for GPUs is elsewhere:
+compile.py compiles its blocks, parallel.py cuts it over ranks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from corpus.schemas.errors import SettingsError
-from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense_mask
+from corpus.trainer.attention import Attention, KeyStore
+from corpus.trainer.attention_mask import BatchMask, Sight
 from corpus.trainer.batch_stats import spoken, text_sums
-from corpus.trainer.compile import backend, compile_methods
+from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
-from corpus.trainer.experts import Experts
 from corpus.trainer.heads import audio_head
 from corpus.trainer.incremental import Reader
 from corpus.trainer.initial_values import fill
 from corpus.trainer.kv_cache import KvCache
 from corpus.trainer.layers import Norm, linear, parameter, wide
+from corpus.trainer.loss_sums import Denominators, LossSums, real_targets
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.router import Router, RouterStats
-from corpus.trainer.sequence import NO_TARGET, Batch, Positions
+from corpus.trainer.sequence import NO_TARGET, Batch
 
 if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
     from torch.nn.attention.flex_attention import BlockMask
-
-
-class Denominators(NamedTuple):
-    """What the sums of one optimiser step are divided by: over all micro-batches and ranks."""
-
-    text_weight: torch.Tensor
-    audio_weight: torch.Tensor
-    positions: torch.Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> Denominators:
-        """One micro-batch's share, from the batch alone: add these up, over ranks too, before backward."""
-        text = batch.text_weight_BL * (batch.text_target_BL != NO_TARGET)
-        positions = (batch.segment_BL >= 0).sum().to(torch.float64)
-        audio = batch.audio_weight_T * _is_real(batch)
-        return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), positions)
-
-
-def _is_real(batch: Batch) -> torch.Tensor:
-    rows, length = batch.shape
-    return batch.audio_target_at_T < rows * length
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossSums:
-    """Weighted sums over a micro-batch, and what they are to be weighed by."""
-
-    text_sum: torch.Tensor
-    text_weight: torch.Tensor
-    audio_sum: torch.Tensor
-    audio_weight: torch.Tensor
-    balance: torch.Tensor
-    """Summed over tokens, mean over layers; so is router_z."""
-    router_z: torch.Tensor
-    positions: torch.Tensor
-    load_NE: torch.Tensor
-    """Tokens every expert of every mixture layer got, …"""
-    spoken_NE: torch.Tensor
-    """… and those of micro-turns the model speaks in."""
-    margin_N: torch.Tensor
-    """Each router's margin, summed over tokens."""
-    text_S: torch.Tensor
-    """`batch_stats.TEXT_SUMS`."""
-    weights: LossConfig
-
-    @property
-    def denominators(self) -> Denominators:
-        return Denominators(self.text_weight, self.audio_weight, self.positions)
-
-    def total(self, denominators: Denominators) -> torch.Tensor:
-        """This micro-batch's part of the step's loss; the parts add up to it."""
-        text_weight, audio_weight, positions = (
-            value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
-        )
-        return (
-            self.weights.text * self.text_sum / text_weight
-            + self.weights.audio * self.audio_sum / audio_weight
-            + (self.weights.balance * self.balance + self.weights.router_z * self.router_z) / positions
-        )
 
 
 class Block(nn.Module):
@@ -147,12 +85,17 @@ class InteractionModel(nn.Module):
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
         )
-        self._flex: FlexMask | None = None
+        self._mask = BatchMask(Sight.of(config))
         if not self.embed.stream.is_meta:
             self.initialise(seed)
 
     load_NE: torch.Tensor
     """Tokens every expert got in training since the last `update_router_bias`."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations."""
+        return self.compute or self.embed.stream.dtype
 
     @classmethod
     def unset(cls, config: ModelConfig, device: torch.device | str = "meta") -> InteractionModel:
@@ -175,23 +118,31 @@ class InteractionModel(nn.Module):
         self.load_NE.zero_()
         return self
 
-    # Training
-
-    def forward(
-        self,
-        batch: Batch,
-        weights: LossConfig,
-        key: NoiseKey | None = None,
-        row_B: torch.Tensor | None = None,
-    ) -> LossSums:
-        """The same as `loss`: wrappers that hook into `forward` see it."""
-        return self.loss(batch, weights, key, row_B)
-
     def hidden(self, batch: Batch) -> torch.Tensor:
         """(B, L, D), normed: what both heads read."""
         return self._trunk(batch)[0]
 
-    def loss(
+    def _trunk(self, batch: Batch) -> tuple[torch.Tensor, list[RouterStats]]:
+        x_BLD = self.embed(
+            batch.token_BL,
+            batch.stream_BL,
+            (batch.audio_at_A, batch.audio_ARM),
+            (batch.patch_at_P, batch.patch_PHWC),
+            self.dtype,
+        )
+        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
+        mask = self._mask(batch, self.dtype)
+        valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
+        stats = []
+        for block in self.blocks:
+            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL, None, spoken_BL)
+            if stat is not None:
+                stats.append(stat)
+        if stats and self.training and torch.is_grad_enabled():
+            self.load_NE += torch.stack([stat.count_E for stat in stats])
+        return self.norm(x_BLD), stats
+
+    def forward(
         self,
         batch: Batch,
         weights: LossConfig,
@@ -203,7 +154,7 @@ class InteractionModel(nn.Module):
         hidden_ND = hidden_BLD.flatten(0, 1)
         count = Denominators.of(batch)
         audio = self.audio_losses(hidden_ND, batch, key or NoiseKey(), row_B)
-        real = _is_real(batch)
+        real = real_targets(batch)
         audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
         zero = wide(hidden_ND).new_zeros(())
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
@@ -253,84 +204,15 @@ class InteractionModel(nn.Module):
         """(..., V) in fp32 or wider; for sampling and small batches, training never holds them all."""
         return wide(linear(hidden, self.text_table))
 
-    def _trunk(self, batch: Batch) -> tuple[torch.Tensor, list[RouterStats]]:
-        x_BLD = self.embed(
-            batch.token_BL,
-            batch.stream_BL,
-            (batch.audio_at_A, batch.audio_ARM),
-            (batch.patch_at_P, batch.patch_PHWC),
-            self._dtype,
-        )
-        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
-        mask = self._mask(batch)
-        valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
-        stats = []
-        for block in self.blocks:
-            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL, None, spoken_BL)
-            if stat is not None:
-                stats.append(stat)
-        if stats and self.training and torch.is_grad_enabled():
-            self.load_NE += torch.stack([stat.count_E for stat in stats])
-        return self.norm(x_BLD), stats
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.compute or self.embed.stream.dtype
-
-    def _mask(self, batch: Batch) -> torch.Tensor | BlockMask:
-        sight = Sight.of(self.config)
-        if batch.token_BL.device.type != "cuda" or self._dtype == torch.float64:
-            return dense_mask(batch.segment_BL, batch.turn_BL, sight)
-        flex = self._flex
-        if flex is None or flex.segment_BL.shape != batch.segment_BL.shape:
-            flex = self._flex = FlexMask(*batch.shape, sight, batch.token_BL.device)
-        return flex.set(batch.segment_BL, batch.turn_BL)
-
     @torch.no_grad()
     def update_router_bias(self) -> None:
         """Once an optimiser step: experts with less than their share become a little more likely."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(self.load_NE)
+        summed(self.load_NE)
         routers = [module for module in self.modules() if isinstance(module, Router)]
         for router, load_E in zip(routers, self.load_NE, strict=True):
             short = torch.sign(load_E.float().mean() - load_E.float())
             router.bias_E += self.config.balance_rate * (short - short.mean())
         self.load_NE.zero_()
-
-    def compile_blocks(self) -> None:
-        """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32."""
-        if self._dtype != torch.bfloat16:
-            raise SettingsError("compile needs bf16", where="run", todo="set precision to bf16")
-        if self.recompute != "none":
-            for unit in self._units():
-                compile_methods(unit, unit.PARTS)
-            return
-        for block in self.blocks:
-            block.compile(backend=backend, fullgraph=True, dynamic=False)
-
-    def recompute_in_backward(self, what: Recompute) -> None:
-        """Attention and feed-forward of every block are computed again in backward; routers are not.
-
-        To be told before anything is compiled: what is computed again is compiled in parts.
-        """
-        self.recompute = what
-        for module in self.modules():
-            if isinstance(module, Experts):
-                module.recompute = what
-            elif isinstance(module, (Attention, Dense, MixtureOfExperts)):
-                module.recompute = what != "none"
-
-    def _units(self) -> list[Attention | Dense | MixtureOfExperts]:
-        kinds = (Attention, Dense, MixtureOfExperts)
-        return [module for module in self.modules() if isinstance(module, kinds)]
-
-    def share_experts(self, mesh: DeviceMesh) -> None:
-        """Expert parallelism over a 1-D mesh: every rank keeps its part of the experts."""
-        for module in self.modules():
-            if isinstance(module, Experts):
-                module.share(mesh)
-
-    # Streaming
 
     def new_cache(self, *, capacity_positions: int) -> Reader:
         """For one session that has read nothing yet; all its memory is taken now."""
@@ -340,11 +222,12 @@ class InteractionModel(nn.Module):
             head_dim=self.config.head_dim,
             capacity_positions=capacity_positions,
             sight=Sight.of(self.config),
-            dtype=self._dtype,
+            dtype=self.dtype,
             device=self.embed.stream.device,
         )
         return Reader(self, cache)
 
-    def step(self, positions: Positions, reader: Reader) -> torch.Tensor:
-        """(L, D): hidden vectors of the session's next positions, whose keys go into its cache."""
-        return reader.read(positions)
+
+def blocks_of(model: InteractionModel) -> list[Block]:
+    """The layers, known to be such."""
+    return [block for block in model.blocks if isinstance(block, Block)]

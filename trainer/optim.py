@@ -1,4 +1,4 @@
-"""AdamW and Muon behind one optimiser, weight averages, and the norm of all gradients.
+"""AdamW and Muon behind one optimiser, and averages of weights.
 
 # N matrices, R rows, C columns
 
@@ -9,12 +9,10 @@ out placed like their parameters, so that a checkpoint can be read by any number
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
@@ -226,36 +224,3 @@ class Average:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors share memory with the average: loading into them loads it."""
         return {n: placed_like(p, self._parts[n]) for n, p in self._parameters.items()}
-
-
-@torch.no_grad()
-def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
-    """Sum of squares of this rank's gradients, each divided by how many ranks hold it; fp64, 0-D.
-
-    So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
-    """
-    held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
-    norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
-    copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
-    return (norms.double().square() / copies).sum()
-
-
-def _copies(tensor: torch.Tensor) -> int:
-    """How many ranks hold the same part of a tensor."""
-    if not isinstance(tensor, DTensor):
-        return 1
-    mesh, places = tensor.device_mesh, tensor.placements
-    return math.prod(mesh.size(dim) for dim, place in enumerate(places) if place == Replicate())
-
-
-@torch.no_grad()
-def scale_gradients(parameters: Iterable[nn.Parameter], factor: torch.Tensor) -> None:
-    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
-    torch._foreach_mul_(grads, factor.to(grads[0].dtype))
-
-
-def summed(values: torch.Tensor) -> torch.Tensor:
-    """Over all ranks, in place."""
-    if dist.is_initialized():
-        dist.all_reduce(values)
-    return values

@@ -21,6 +21,7 @@ from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.flops import GPUS, Gpu, Work, training
 from corpus.trainer.memory import ends_bytes, trunk_bytes, working_bytes
+from corpus.trainer.mesh import Mesh, meshes, refusal
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import preset
 
@@ -49,22 +50,6 @@ class Counts:
     @property
     def dense(self) -> int:
         return self.total - self.experts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mesh:
-    gpus: int
-    stages: int
-    expert_ranks: int
-
-    @property
-    def data_ranks(self) -> int:
-        """GPUs of a stage: each sees its own rows."""
-        return self.gpus // self.stages
-
-    @property
-    def copies(self) -> int:
-        return self.data_ranks // self.expert_ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +142,7 @@ def plan(
     counts = count(run.model)
     given = stages is not None and expert_ranks is not None
     fullest = None
-    for mesh in _meshes(run, gpus, GPUS[gpu.lower()], stages, expert_ranks):
+    for mesh in meshes(run, gpus, GPUS[gpu.lower()].node, stages, expert_ranks):
         refused = refusal(run, mesh)
         if refused is not None:
             if given:
@@ -177,39 +162,10 @@ def plan(
         )
     raise UsageError(
         f"{fullest.memory.total / 1e9:.0f} GB a GPU needed, {fullest.memory_limit / 1e9:.0f} usable "
-        f"({_mesh_text(fullest.mesh)})",
+        f"({fullest.mesh})",
         where="memory",
         todo="take more GPUs, or larger ones",
     )
-
-
-def _meshes(run: RunConfig, gpus: int, gpu: Gpu, stages: int | None, expert_ranks: int | None) -> list[Mesh]:
-    """What to try: fewest stages first, and the widest spread of experts inside a node."""
-    stage_choices = [stages] if stages is not None else [s for s in range(1, gpus + 1) if gpus % s == 0]
-    rank_choices = [expert_ranks] if expert_ranks is not None else range(min(gpu.node, gpus), 0, -1)
-    return [
-        Mesh(gpus=gpus, stages=s, expert_ranks=e)
-        for s in stage_choices
-        for e in rank_choices
-        if s <= run.model.layers or stages is not None
-    ]
-
-
-def refusal(run: RunConfig, mesh: Mesh) -> tuple[str, str] | None:
-    """Why a mesh is impossible and what to do, or None."""
-    model = run.model
-    if min(mesh.stages, mesh.expert_ranks) < 1 or mesh.gpus % (mesh.stages * mesh.expert_ranks):
-        what = f"{mesh.stages} stages times {mesh.expert_ranks} expert ranks do not divide {mesh.gpus} GPUs"
-        return what, "take divisors"
-    if model.layers % mesh.stages:
-        return f"{mesh.stages} stages do not divide {model.layers} layers", "take a divisor of the layers"
-    if model.experts % mesh.expert_ranks:
-        what = f"{mesh.expert_ranks} expert ranks do not divide {model.experts} experts"
-        return what, "take a divisor of the experts"
-    if run.data.rows % mesh.data_ranks:
-        what = f"{run.data.rows} rows do not divide among {mesh.data_ranks} data ranks"
-        return what, "take more stages, or another number of GPUs"
-    return None
 
 
 def _planned(
@@ -307,45 +263,3 @@ def _notes(mesh: Mesh, gpu: Gpu) -> tuple[str, ...]:
             f"experts are spread over more than a node of {gpu.node}: the exchange crosses the network"
         )
     return tuple(notes)
-
-
-def _mesh_text(mesh: Mesh) -> str:
-    return f"{mesh.stages} stages x {mesh.expert_ranks} expert ranks x {mesh.copies} copies"
-
-
-def lines(made: Plan) -> list[tuple[str, str]]:
-    """The plan as a table of two columns."""
-    memory, counts = made.memory, made.counts
-    gb = 1e9
-    return [
-        ("preset", f"{made.preset}, {made.mesh.gpus} x {made.gpu.upper()}"),
-        ("parameters", f"{_big(counts.total)} in all, {_big(counts.active)} active a position"),
-        ("of them experts", _big(counts.experts)),
-        ("mesh", _mesh_text(made.mesh)),
-        (
-            "batch",
-            f"{made.rows} rows of {made.length} positions, {made.micro_batches} micro-batches of "
-            f"{made.micro_rows} a rank",
-        ),
-        ("memory a GPU", f"{memory.total / gb:.1f} of {made.memory_limit / gb:.0f} GB usable"),
-        ("  weights, bf16", f"{memory.weights / gb:.1f} GB"),
-        ("  gradients", f"{memory.gradients / gb:.1f} GB"),
-        ("  optimiser, fp32", f"{memory.optimizer / gb:.1f} GB"),
-        ("  activations", f"{memory.activations / gb:.1f} GB, recomputed: {made.recompute}"),
-        ("  working", f"{memory.working / gb:.1f} GB"),
-        ("work a position", f"{made.flops_per_position / 1e9:.2f} GFLOP, forward and backward"),
-        ("assumed MFU", f"{made.mfu:.0%}, and {made.bubble:.1%} of the time the pipeline fills or drains"),
-        ("expert exchange", f"{made.exchange_s * 1e3:.2f} ms beside {made.layer_s * 1e3:.2f} ms a layer"),
-        ("speed", f"{_big(made.positions_per_s)} positions/s, {made.hours_per_hour:,.0f} h of talk an hour"),
-        ("step", f"{made.step_s:.2f} s"),
-        ("steps", f"{made.steps:,.0f} ({_big(made.steps * made.rows * made.length)} positions)"),
-        ("days", f"{made.days:.1f}"),
-        *(("note", note) for note in made.notes),
-    ]
-
-
-def _big(value: float) -> str:
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value:.0f}"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from corpus.trainer.attention import FlexMask, Sight, attend, dense_mask
+from corpus.trainer.attention import attend
+from corpus.trainer.attention_mask import FlexMask, Sight, dense_mask
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.sequence import Batch, Positions
 

@@ -89,7 +89,7 @@ def test_the_model_gives_the_nats_of_its_logits(
     with torch.no_grad():
         logit = model.text_logits(model.hidden(batch)).flatten(0, 1)[at]
         nats = F.cross_entropy(logit, batch.text_target_BL.reshape(-1)[at].long(), reduction="none")
-        sums = model.loss(batch, LossConfig())
+        sums = model(batch, LossConfig())
     expected = slow_sums(batch, dict(zip(at.tolist(), nats.tolist(), strict=True)))
     found = dict(zip(TEXT_SUMS, sums.text_S.tolist(), strict=True))
     assert found == pytest.approx(expected, abs=1e-9)
@@ -100,7 +100,7 @@ def test_load_apart_for_spoken_micro_turns(tiny: ModelConfig, make_document: Mak
     model = InteractionModel(tiny)
     batch = pack_rows([[make_document(tiny, 5)]], 300)
     with torch.no_grad():
-        sums = model.loss(batch, LossConfig())
+        sums = model(batch, LossConfig())
     assert int(sums.load_NE.sum()) == int((batch.segment_BL >= 0).sum()) * tiny.top_k
     assert int(sums.spoken_NE.sum()) == int(spoken(batch).sum()) * tiny.top_k
     assert bool((sums.spoken_NE <= sums.load_NE).all())

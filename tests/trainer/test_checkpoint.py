@@ -13,8 +13,9 @@ from torch.distributed.checkpoint import FileSystemWriter
 
 from corpus.schemas.clip import MelForm
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError, UsageError
-from corpus.trainer import checkpoint, noise
-from corpus.trainer.checkpoint import Meta, Saver, candidates, choose, load_model, load_tensors, read_meta
+from corpus.trainer import checkpoint, checkpoint_saver, noise
+from corpus.trainer.checkpoint import Meta, candidates, choose, load_model, load_tensors, read_meta
+from corpus.trainer.checkpoint_saver import Saver
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.loop import train
@@ -69,7 +70,7 @@ def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
 def test_copies_of_a_gpu_lie_where_the_last_ones_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, but not pinned: memory is taken by the first save, and every save is of its moment."""
     taken = []
-    monkeypatch.setattr(checkpoint, "_on_gpu", lambda _: True)
+    monkeypatch.setattr(checkpoint_saver, "_on_gpu", lambda _: True)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: taken.append(self) or self)
     made = saver(tmp_path, [])
     held = {"model": {"a": torch.ones(500_000), "b": torch.zeros(0)}, "optimizer": {"steps": torch.zeros(())}}

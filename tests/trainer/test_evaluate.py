@@ -85,7 +85,7 @@ def test_losses_are_the_models(talks: Path, model: InteractionModel) -> None:
         turns = documents.turns(document, 0, len(documents.view(document)))
         batch = collate([[concat([beginning(MODEL), lay_out(turns, MODEL, EVEN)])]], config)
         with torch.no_grad():
-            sums = model.loss(batch, EVEN)
+            sums = model(batch, EVEN)
         text_sum, text_weight = text_sum + float(sums.text_sum), text_weight + float(sums.text_weight)
         audio_sum, audio_weight = audio_sum + float(sums.audio_sum), audio_weight + float(sums.audio_weight)
     rows = {(row.cue, row.stream): row for row in losses.rows()}

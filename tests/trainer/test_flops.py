@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from corpus.trainer.attention import Sight, dense_mask
+from corpus.trainer.attention_mask import Sight, dense_mask
 from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
 from corpus.trainer.flops import GPUS, flops_of, peak_flops, training, work_of
 from corpus.trainer.layout import Turns, beginning, concat, lay_out
@@ -72,7 +72,7 @@ def test_counts_what_torch_counts(head: str, tied: bool) -> None:
         FlopCounterMode(display=False, custom_mapping=mapping) as counter,
         sdpa_kernel(SDPBackend.MATH),
     ):
-        sums = model.loss(batch, LossConfig())
+        sums = model(batch, LossConfig())
         sums.total(sums.denominators).backward()
     asked = dataclasses.replace(
         work_of(batch, config.model),

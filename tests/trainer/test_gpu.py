@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.loop import train
 from corpus.trainer.model import InteractionModel
@@ -49,7 +50,7 @@ def poison() -> Iterator[None]:
 
 
 def outcome(model: InteractionModel, batch: Batch) -> tuple[float, list[torch.Tensor]]:
-    sums = model.loss(batch, LossConfig())
+    sums = model(batch, LossConfig())
     loss = sums.total(sums.denominators)
     return float(loss.detach()), list(torch.autograd.grad(loss, list(model.parameters())))
 
@@ -63,7 +64,7 @@ def test_bf16_on_the_gpu_is_fp64_on_the_cpu(tiny: ModelConfig, batch: Batch, com
     model.compute = torch.bfloat16
     if compiled:
         torch._dynamo.reset()
-        model.compile_blocks()
+        compile_blocks(model)
     expected, expected_grads = outcome(exact, batch)
     found, grads = outcome(model, batch.to(GPU))
     assert found == pytest.approx(expected, rel=2e-2)
@@ -77,7 +78,7 @@ def test_new_batches_compile_nothing(tiny: ModelConfig, make_document: Make, pac
     model = InteractionModel(tiny).to(GPU)
     model.compute = torch.bfloat16
     torch._dynamo.reset()
-    model.compile_blocks()
+    compile_blocks(model)
     counter = torch._dynamo.utils.counters
     counter.clear()
     graphs = []
@@ -95,7 +96,7 @@ def test_the_step_equals_the_full_pass_in_fp64(
     model = InteractionModel(tiny).double().to(GPU).eval()
     whole = make_document(tiny, 8)
     cache = model.new_cache(capacity_positions=len(whole))
-    steps = [model.step(cut_positions(whole, n, n + 1), cache) for n in range(len(whole))]
+    steps = [cache.read(cut_positions(whole, n, n + 1)) for n in range(len(whole))]
     full = model.hidden(pack_rows([[whole]], len(whole)).to(GPU))[0]
     assert float((torch.cat(steps) - full).abs().max()) < 1e-10
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from corpus.trainer.attention import FlexMask, Sight
+from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.config import ModelConfig, OptimConfig
 from corpus.trainer.model import Block
 from corpus.trainer.optim import Optimizer

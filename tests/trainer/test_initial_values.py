@@ -22,8 +22,9 @@ from corpus.trainer import initial_values, noise
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.initial_values import fill
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.parallel import place, ranks_of
+from corpus.trainer.parallel import place
 from corpus.trainer.presets import MODELS
+from corpus.trainer.ranks import ranks_of
 
 TINY = MODELS["tiny"]
 Box = tuple[slice, ...]

@@ -27,7 +27,7 @@ class Player:
     def __init__(self, model: InteractionModel, windows: int, threshold: float = 0.0) -> None:
         self.model, self.config, self.threshold = model, model.config, threshold
         self.cache = model.new_cache(capacity_positions=1 + (20 + model.config.patches) * windows)
-        self.last_D = model.step(beginning(self.config), self.cache)[-1]
+        self.last_D = self.cache.read(beginning(self.config))[-1]
 
     def token(self) -> int:
         return int(self.model.text_logits(self.last_D).argmax())
@@ -40,11 +40,11 @@ class Player:
             given=turns.given[turn],
             picture_PHWC=turns.pictures[turn],
         )
-        self.last_D = self.model.step(block, self.cache)[-1]
+        self.last_D = self.cache.read(block)[-1]
         logits = self.model.text_logits(self.last_D)
         speaks = bool(logits[SPK] - logits[SIL] > self.threshold)
         if not speaks:
-            self.model.step(output_block(turn, self.config, speak=False), self.cache)
+            self.cache.read(output_block(turn, self.config, speak=False))
             return False
         self.write(turn, SPK, 0)
         slot = 1
@@ -56,11 +56,11 @@ class Player:
         for place in range(self.config.audio_positions):
             frames = self.model.audio_head.sample(self.last_D, seed=turn * 4 + place, temperature=0.0)
             sound = sound_slot(turn, place, frames.numpy(), self.config)
-            self.last_D = self.model.step(sound, self.cache)[-1]
+            self.last_D = self.cache.read(sound)[-1]
         return True
 
     def write(self, turn: int, token: int, slot: int) -> None:
-        self.last_D = self.model.step(text_slot(turn, slot, token, self.config), self.cache)[-1]
+        self.last_D = self.cache.read(text_slot(turn, slot, token, self.config))[-1]
 
 
 def played(model: InteractionModel, turns: Turns, threshold: float = 0.0) -> list[bool]:

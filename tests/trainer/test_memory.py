@@ -10,10 +10,11 @@ import torch
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer import memory
-from corpus.trainer.attention import Sight, dense_mask
+from corpus.trainer.attention_mask import Sight, dense_mask
 from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
 from corpus.trainer.memory import check_memory, ends_bytes, footprint, layer_bytes, trunk_bytes
 from corpus.trainer.model import Block, InteractionModel
+from corpus.trainer.parallel import recompute_in_backward
 from corpus.trainer.presets import preset
 from corpus.trainer.sequence import Batch, Positions
 
@@ -106,12 +107,12 @@ def test_a_whole_model_keeps_what_the_formula_says(
     batch = pack_rows([[make_document(model_config, 24)]], 240)
     monkeypatch.setattr(memory, "SOUND_TARGETS", len(batch.audio_target_at_T) / 240)
     model = InteractionModel(model_config)
-    model.recompute_in_backward(run.recompute)
+    recompute_in_backward(model, run.recompute)
     mask = dense_mask(batch.segment_BL, batch.turn_BL, Sight.of(model_config))
-    model._mask = lambda _: mask  # type: ignore[method-assign, assignment]
+    model._mask = lambda *_: mask  # type: ignore[method-assign, assignment]
     columns = [getattr(batch, field.name) for field in dataclasses.fields(batch)]
     owned = [*model.parameters(), *model.buffers(), mask, *columns]
-    found = kept(lambda: model.loss(batch, LossConfig()), *owned)
+    found = kept(lambda: model(batch, LossConfig()), *owned)
     if recompute == "none":
         found -= model_config.layers * 4 * 240**2
     table = 4 * model_config.vocab * model_config.width

@@ -11,8 +11,9 @@ import torch
 from corpus.trainer.batch_stats import TEXT_SUMS
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data import LoaderState
+from corpus.trainer.loss_sums import LossSums
 from corpus.trainer.meter import LogLine, Meter
-from corpus.trainer.model import InteractionModel, LossSums
+from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import Batch, Positions
 
@@ -112,7 +113,7 @@ def test_a_line_is_the_same_however_rows_are_split(
             batch = pack_rows(rows[start : start + size], 200)
             with torch.no_grad():
                 numbers = torch.arange(start, start + size)
-                meter.add(model.loss(batch, LossConfig(), NoiseKey(seed=1, step=2), numbers))
+                meter.add(model(batch, LossConfig(), NoiseKey(seed=1, step=2), numbers))
         meter.step(counts=True)
         plain = dataclasses.asdict(line_of(meter, state(0, 0), state(9, 0)))
         for layer in plain.pop("layers"):

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from corpus.schemas.errors import SettingsError
-from corpus.trainer.attention import FlexMask, Sight
+from corpus.trainer.attention_mask import FlexMask, Sight
+from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
-from corpus.trainer.model import Denominators, InteractionModel, LossSums
+from corpus.trainer.loss_sums import Denominators, LossSums
+from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import NO_TARGET, Batch, Positions
 
@@ -38,10 +40,10 @@ def test_precisions_agree(tiny: ModelConfig, batch: Batch, head: str) -> None:
     single = InteractionModel(config)
     double, half = copy.deepcopy(single).double(), copy.deepcopy(single)
     half.compute = torch.bfloat16
-    losses = [float(total(m.loss(batch, LossConfig())).detach()) for m in (double, single, half)]
+    losses = [float(total(m(batch, LossConfig())).detach()) for m in (double, single, half)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
     assert losses[2] == pytest.approx(losses[0], rel=2e-2)
-    total(half.loss(batch, LossConfig())).backward()
+    total(half(batch, LossConfig())).backward()
     for name, parameter in half.named_parameters():
         assert parameter.grad is not None and parameter.grad.dtype == torch.float32, name
         assert bool(parameter.grad.isfinite().all()), name
@@ -50,7 +52,7 @@ def test_precisions_agree(tiny: ModelConfig, batch: Batch, head: str) -> None:
 def test_sums_are_the_slow_sums(tiny: ModelConfig, batch: Batch) -> None:
     torch.manual_seed(0)
     model = InteractionModel(tiny).double().eval()
-    sums = model.loss(batch, LossConfig())
+    sums = model(batch, LossConfig())
     hidden = model.hidden(batch)
     log_p = model.text_logits(hidden).log_softmax(-1)
     text = 0.0
@@ -79,7 +81,7 @@ def test_micro_batches_add_up_to_the_batch(
     model = InteractionModel(dataclasses.replace(tiny, audio_head=head)).double()  # type: ignore[arg-type]
     rows = [[make_document(tiny, 4, 0)], [make_document(tiny, 7, 1)]]
     key = NoiseKey(seed=1, step=5)
-    at_once = model.loss(pack_rows(rows, 96), LossConfig(), key)
+    at_once = model(pack_rows(rows, 96), LossConfig(), key)
     loss = total(at_once)
     loss.backward()
     expected = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
@@ -89,7 +91,7 @@ def test_micro_batches_add_up_to_the_batch(
     whole = Denominators(*(sum(column, torch.zeros(())) for column in zip(*shares, strict=True)))
     losses = 0.0
     for number, part in enumerate(parts):
-        share = model.loss(part, LossConfig(), key, torch.tensor([number])).total(whole)
+        share = model(part, LossConfig(), key, torch.tensor([number])).total(whole)
         share.backward()
         losses += float(share.detach())
     assert losses == pytest.approx(float(loss.detach()), rel=1e-12)
@@ -106,7 +108,7 @@ def test_padding_changes_no_loss_and_no_gradient(
     results = []
     for length, spare in ((101, 0), (128, 5)):
         rows = [[make_document(tiny, 8, 1)]]
-        loss = total(model.loss(pack_rows(rows, length, spare), LossConfig()))
+        loss = total(model(pack_rows(rows, length, spare), LossConfig()))
         results.append([loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))])
     for tight, loose in zip(*results, strict=True):
         assert torch.allclose(tight, loose, atol=1e-12)
@@ -124,7 +126,7 @@ def test_a_batch_without_sound_or_targets_still_has_all_gradients(
         segment_BL=torch.full_like(batch.segment_BL, -1),
     )
     model = InteractionModel(tiny)
-    loss = total(model.loss(silent, LossConfig()))
+    loss = total(model(silent, LossConfig()))
     loss.backward()
     assert float(loss.detach()) == 0
     for name, parameter in model.named_parameters():
@@ -145,10 +147,10 @@ def test_loads_are_counted_in_training_only_and_reset(tiny: ModelConfig, batch: 
     model = InteractionModel(tiny)
     valid = int((batch.segment_BL >= 0).sum())
     for _ in range(2):
-        total(model.loss(batch, LossConfig())).backward()
+        total(model(batch, LossConfig())).backward()
     with torch.no_grad():
-        model.loss(batch, LossConfig())
-    model.eval().loss(batch, LossConfig())
+        model(batch, LossConfig())
+    model.eval()(batch, LossConfig())
     assert int(model.load_NE.sum()) == 2 * valid * tiny.top_k
     before = model.blocks[1].feed.router.bias_E.clone()
     model.update_router_bias()
@@ -169,7 +171,7 @@ def test_weights_start_small_and_smaller_where_they_add_up(tiny: ModelConfig) ->
 
 def test_compiling_asks_for_bf16(tiny: ModelConfig) -> None:
     with pytest.raises(SettingsError, match="needs bf16"):
-        InteractionModel(tiny).compile_blocks()
+        compile_blocks(InteractionModel(tiny))
 
 
 def test_the_model_can_learn_a_batch_by_heart(
@@ -180,7 +182,7 @@ def test_the_model_can_learn_a_batch_by_heart(
     batch = pack_rows([[make_document(tiny, 16, 2)]], 168)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
     for _ in range(70):
-        sums = model.loss(batch, LossConfig())
+        sums = model(batch, LossConfig())
         total(sums).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -198,14 +200,14 @@ def test_blocks_compile_whole_and_once(tiny: ModelConfig, make_document: Make, p
     model = InteractionModel(tiny)
     model.compute = torch.bfloat16
     batches = [pack_rows([[make_document(tiny, 5, n), make_document(tiny, 4, n + 9)]], 128) for n in range(4)]
-    eager = [total(model.loss(batch, LossConfig())) for batch in batches]
+    eager = [total(model(batch, LossConfig())) for batch in batches]
     torch._dynamo.reset()
-    model.compile_blocks()
+    compile_blocks(model)
     counter = torch._dynamo.utils.counters
     counter.clear()
     frames = []
     for batch, expected in zip(batches, eager, strict=True):
-        loss = total(model.loss(batch, LossConfig()))
+        loss = total(model(batch, LossConfig()))
         loss.backward()
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=2e-2)
         frames.append(counter["stats"]["unique_graphs"])
@@ -225,9 +227,9 @@ def test_the_gpu_mask_goes_into_compiled_blocks(
     batches = [pack_rows([[make_document(tiny, 5, n), make_document(tiny, 4, n + 9)]], 128) for n in range(3)]
     dense = [model.hidden(batch) for batch in batches]
     flex = FlexMask(1, 128, Sight.of(tiny), torch.device("cpu"))
-    monkeypatch.setattr(model, "_mask", lambda batch: flex.set(batch.segment_BL, batch.turn_BL))
+    monkeypatch.setattr(model, "_mask", lambda batch, dtype: flex.set(batch.segment_BL, batch.turn_BL))
     torch._dynamo.reset()
-    model.compile_blocks()
+    compile_blocks(model)
     counter = torch._dynamo.utils.counters
     counter.clear()
     graphs = []
@@ -245,7 +247,7 @@ def test_every_weight_counts_in_the_total(
     """The step's loss is linear in its weights, each with the sum and denominator that are its own."""
     batch = pack_rows([[make_document(tiny, 3)]], 256)
     with torch.no_grad():
-        sums = InteractionModel(tiny).loss(batch, LossConfig())
+        sums = InteractionModel(tiny)(batch, LossConfig())
     none = dataclasses.replace(LossConfig(), text=0.0, audio=0.0, balance=0.0, router_z=0.0)
     for name, value in (
         ("text", sums.text_sum / sums.text_weight),

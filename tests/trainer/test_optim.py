@@ -9,14 +9,13 @@ import torch
 from torch import nn
 
 from corpus.trainer.config import OptimConfig
+from corpus.trainer.gradient_norms import scale_gradients, squares
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.optim import (
     Average,
     Optimizer,
     decays,
     orthogonal,
-    scale_gradients,
-    squares,
     uses_muon,
 )
 from corpus.trainer.presets import MODELS

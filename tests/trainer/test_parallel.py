@@ -18,7 +18,7 @@ from corpus.schemas.errors import SettingsError
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
 from corpus.trainer.loop import train
-from corpus.trainer.parallel import check_mesh
+from corpus.trainer.mesh import check_mesh
 
 SmallRun = Callable[..., RunConfig]
 Start = Callable[..., list[subprocess.CompletedProcess[str]]]

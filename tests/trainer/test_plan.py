@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
+from corpus.cli.plan_table import lines
 from corpus.schemas.errors import UsageError
-from corpus.trainer.plan import Mesh, count, lines, plan, refusal
+from corpus.trainer.mesh import Mesh, refusal
+from corpus.trainer.plan import count, plan
 from corpus.trainer.presets import MODELS, preset
 
 LARGEST = "tml-276b-a12b"

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.model import InteractionModel
+from corpus.trainer.parallel import recompute_in_backward
 from corpus.trainer.router import Router
 from corpus.trainer.sequence import Batch, Positions
 
@@ -31,12 +33,12 @@ def pair(config: ModelConfig) -> tuple[InteractionModel, InteractionModel]:
     torch.manual_seed(0)
     keeps = InteractionModel(config)
     again = copy.deepcopy(keeps)
-    again.recompute_in_backward("blocks")
+    recompute_in_backward(again, "blocks")
     return keeps, again
 
 
 def outcome(model: InteractionModel, batch: Batch) -> list[torch.Tensor]:
-    sums = model.loss(batch, LossConfig())
+    sums = model(batch, LossConfig())
     loss = sums.total(sums.denominators)
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
@@ -92,7 +94,7 @@ def test_attention_and_feed_forward_run_twice_and_only_in_training(
     assert calls == ["0", "1", "2", "3", "3", "2", "1", "0"]
     calls.clear()
     with torch.no_grad():
-        again.loss(batch, LossConfig())
+        again(batch, LossConfig())
     assert calls == ["0", "1", "2", "3"]
 
 
@@ -104,7 +106,7 @@ def test_compiled_in_parts(tiny: ModelConfig, make_document: Make, pack_rows: Pa
     keeps.compute = again.compute = torch.bfloat16
     batches = [pack_rows([[make_document(tiny, 5, n), make_document(tiny, 4, n + 9)]], 128) for n in range(3)]
     torch._dynamo.reset()
-    again.compile_blocks()
+    compile_blocks(again)
     counter = torch._dynamo.utils.counters
     counter.clear()
     graphs = []

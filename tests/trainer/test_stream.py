@@ -50,7 +50,7 @@ def run(model: InteractionModel, whole: Positions, cache: Reader, sizes: list[in
     parts, turn = [], 0
     while cache.length < len(whole):
         size = sizes[turn % len(sizes)]
-        parts.append(model.step(cut(whole, cache.length, min(cache.length + size, len(whole))), cache))
+        parts.append(cache.read(cut(whole, cache.length, min(cache.length + size, len(whole)))))
         turn += 1
     return torch.cat(parts)
 
@@ -126,10 +126,10 @@ def test_after_going_back_all_is_as_if_nothing_had_been(
         start = cache.length
         stop = min(start + int(random.integers(1, 9)), len(whole))
         # A wrong step first, the right one after it.
-        model.step(cut_positions(other, start, min(stop + 2, len(other))), cache)
+        cache.read(cut_positions(other, start, min(stop + 2, len(other))))
         cache.rollback(start)
         assert cache.length == start
-        ours = model.step(cut_positions(whole, start, stop), cache)
+        ours = cache.read(cut_positions(whole, start, stop))
         assert float((ours - expected[start:stop]).abs().max()) <= EXACT
 
 
@@ -158,9 +158,9 @@ def test_a_full_cache_says_so_and_stays_whole(
         cache = model.new_cache(capacity_positions=20)
         run(model, cut_positions(whole, 0, 18), cache, [1], cut_positions)
         with pytest.raises(CorpusError, match="20 positions are held"):
-            model.step(cut_positions(whole, 18, 40), cache)
+            cache.read(cut_positions(whole, 18, 40))
         assert cache.length == 18
-        ours = model.step(cut_positions(whole, 18, 20), cache)
+        ours = cache.read(cut_positions(whole, 18, 20))
         expected = full(model, whole, pack_rows)[18:20]
         assert float((ours - expected).abs().max()) <= EXACT
 
