@@ -82,8 +82,9 @@ def train(
 
 def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.overrides import read_run, with_overrides
+    from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset as named
+    from corpus.trainer.run_file import read_run
 
     base = named(preset) if preset is not None else read_run(run).config
     changed = with_overrides(base, [*([f"data.data={data.absolute()}"] if data is not None else []), *pairs])

@@ -30,7 +30,7 @@ from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.device import device_named
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.overrides import read_run
+from corpus.trainer.run_file import read_run
 
 FOLDER = "checkpoints"
 LATEST = "LATEST"

@@ -75,7 +75,7 @@ def greatest(value: int) -> int:
     return int(most)
 
 
-def expect_same(group: Group, settings: Mapping[str, Any]) -> None:
+def expect_same(group: Group, settings: Mapping[str, object]) -> None:
     """Raises: SettingsError when ranks were given different values."""
     if group is None:
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, US, WINDOW_US
+from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US
+from corpus.schemas.codec import to_plain
 from corpus.schemas.errors import SettingsError
 
 AudioHead = Literal["dmel", "flow", "depth"]
@@ -132,9 +133,6 @@ _LEAST = {
     **dict.fromkeys(("text_slots", "sink_turns", "balance_rate", "flow_layers"), 0),
 }
 
-TIME_UNIT_US = FRAME_US
-"""One step of the time coordinate of rotary positions."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
@@ -223,3 +221,35 @@ class RunConfig:
     """Steps in a row with a non-finite gradient before the run gives up."""
     deterministic: bool = True
     schema: str = "corpus.run/1"
+
+
+def check_ranges(config: RunConfig) -> None:
+    """Ranges that no part of the configuration checks by itself. Raises: SettingsError."""
+    optim, data = config.optim, config.data
+    wanted = (
+        ("steps", config.steps >= 1, "at least 1"),
+        ("accumulate", config.accumulate >= 1, "at least 1"),
+        ("save_every", config.save_every >= 1, "at least 1"),
+        ("log_every", config.log_every >= 1, "at least 1"),
+        ("keep", config.keep >= 1, "at least 1"),
+        ("nan_limit", config.nan_limit >= 1, "at least 1"),
+        ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
+        ("replicas", config.replicas >= 1, "at least 1"),
+        ("data.rows", data.rows >= 1, "at least 1"),
+        ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
+        ("data.workers", data.workers >= 1, "at least 1"),
+        *((f"loss.{name}", value >= 0, "not negative") for name, value in to_plain(config.loss).items()),
+        ("optim.lr", optim.lr >= 0, "not negative"),
+        ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
+        ("optim.eps", optim.eps > 0, "above 0"),
+        ("optim.weight_decay", optim.weight_decay >= 0, "not negative"),
+        ("optim.clip", optim.clip > 0, "above 0"),
+        ("optim.betas", len(optim.betas) == 2 and all(0 <= b < 1 for b in optim.betas), "two in [0, 1)"),
+        ("optim.warmup_steps", optim.warmup_steps >= 0, "not negative"),
+        ("optim.decay_share", 0 <= optim.decay_share <= 1, "in [0, 1]"),
+        ("optim.final_share", 0 <= optim.final_share <= 1, "in [0, 1]"),
+        ("optim.ema_decay", optim.ema_decay is None or 0 <= optim.ema_decay < 1, "none or in [0, 1)"),
+    )
+    for name, fits, must in wanted:
+        if not fits:
+            raise SettingsError("is out of range", where=name, todo=f"must be {must}")

@@ -106,10 +106,6 @@ class Loader:
         """Of a global batch, padding included."""
         return self.config.data.rows * self.config.data.length
 
-    def __len__(self) -> int:
-        """Micro-batches of this rank from the run's start to its last step."""
-        return self.config.steps * self.config.accumulate
-
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
             made = self._batches(self._start(), pool)

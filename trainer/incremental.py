@@ -33,7 +33,7 @@ FEWEST_KEYS = 512
 _COLUMNS = ("token_L", "stream_L", "time_L", "row_L", "column_L", "turn_L")
 
 
-def lengths(config: ModelConfig) -> tuple[int, ...]:
+def run_lengths(config: ModelConfig) -> tuple[int, ...]:
     """Numbers of positions that are run at once: one; what waits and a window's sound; and given text with
     it; and a picture with it."""
     heard = 1 + config.audio_positions
@@ -41,8 +41,8 @@ def lengths(config: ModelConfig) -> tuple[int, ...]:
     return (1, heard, told, told + config.patches) if config.patches else (1, heard, told)
 
 
-class Block(NamedTuple):
-    """What a run of L positions reads: views of one block of memory."""
+class StepInput(NamedTuple):
+    """What a run of L positions reads, as views of one block of memory."""
 
     column_8L: torch.Tensor
     """Token, stream, time, row, column, micro-turn, number, slot."""
@@ -55,7 +55,7 @@ class Block(NamedTuple):
     patch_PHWC: torch.Tensor
 
     @classmethod
-    def of(cls, memory: torch.Tensor, length: int, patches: int, config: ModelConfig) -> Block:
+    def of(cls, memory: torch.Tensor, length: int, patches: int, config: ModelConfig) -> StepInput:
         integers, sound, pixels = torch.split(memory, [*_sizes(length, patches, config)])
         columns, sound_at, patch_at, last = torch.split(
             integers.view(torch.int32), [8 * length, length, patches, 1]
@@ -83,13 +83,13 @@ class Inputs:
     def __init__(self, config: ModelConfig, length: int, cache: KvCache) -> None:
         """Only the longest length has room for patches."""
         self.length = length
-        patches = length if config.patches and length == lengths(config)[-1] else 0
+        patches = length if config.patches and length == run_lengths(config)[-1] else 0
         on_gpu = cache.device.type == "cuda"
         size = sum(_sizes(length, patches, config))
         self._host = torch.zeros(size, dtype=torch.uint8, pin_memory=on_gpu)
         self._memory = torch.zeros_like(self._host, device=cache.device) if on_gpu else self._host
-        self.block = Block.of(self._memory, length, patches, config)
-        twin = Block.of(self._host, length, patches, config)
+        self.block = StepInput.of(self._memory, length, patches, config)
+        twin = StepInput.of(self._host, length, patches, config)
         self._column, self._sound_at, self._patch_at, self._last, self._sound, self._patch = (
             each.numpy() for each in twin
         )
@@ -121,7 +121,7 @@ class Reader:
     def __init__(self, model: InteractionModel, cache: KvCache) -> None:
         self.model, self.cache = model, cache
         config = model.config
-        self._lengths = lengths(config)
+        self._lengths = run_lengths(config)
         self._inputs: dict[int, Inputs] = {}
         self._hidden: dict[int, torch.Tensor] = {}
         self._runs: dict[tuple[int, int], Replay] = {}
@@ -225,7 +225,7 @@ class Reader:
         return self._runs[length, keys]
 
 
-def forward(model: InteractionModel, cache: KvCache, block: Block, keys: int) -> torch.Tensor:
+def forward(model: InteractionModel, cache: KvCache, block: StepInput, keys: int) -> torch.Tensor:
     """(L, D): the model over one block of positions. Reads and writes fixed memory only."""
     config = model.config
     token_L, stream_L, time_L, row_L, column_L, turn_L, position_L, slot_L = block.column_8L.unbind()

@@ -1,4 +1,7 @@
-"""Line charts as inline SVG: few points, round ticks, and each curve's name and last value at its end."""
+"""Line charts as inline SVG: few points, round ticks, and each curve's name and last value at its end.
+
+A run draws its own page on machines that have no pipeline, so nothing here comes from `pipeline.pages`.
+"""
 
 from __future__ import annotations
 

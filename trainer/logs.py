@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from corpus.trainer.files import write_whole
-from corpus.trainer.meter import LogLine
+from corpus.trainer.log_line import LogLine
 from corpus.trainer.run_report import draw_report
 
 LOG_NAME = "log.jsonl"

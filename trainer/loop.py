@@ -25,17 +25,19 @@ from corpus.trainer.batch_stats import windows_of
 from corpus.trainer.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.checkpoint_saver import Saver
 from corpus.trainer.collectives import expect_same, greatest, no_rank_lost, summed_or_raised, together
-from corpus.trainer.config import RunConfig
+from corpus.trainer.config import RunConfig, check_ranges
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
+from corpus.trainer.log_line import LogLine
 from corpus.trainer.logs import Log
 from corpus.trainer.loss_sums import Denominators
-from corpus.trainer.meter import LogLine, Meter
+from corpus.trainer.meter import Meter
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.overrides import RunFile, changes, check, read_run, write_run
+from corpus.trainer.overrides import changes
 from corpus.trainer.parallel import place
 from corpus.trainer.process import determinism, expect_shared, locked, stop_signals
 from corpus.trainer.ranks import Ranks, joined, world_size
+from corpus.trainer.run_file import RunFile, read_run, write_run
 from corpus.trainer.sequence import Batch
 from corpus.trainer.step import Learner, Learnt
 
@@ -80,7 +82,7 @@ def train(
 
     Every rank raises the same error, but where one is lost.
     """
-    check(config)
+    check_ranges(config)
     with ExitStack() as stack:
         stack.enter_context(no_rank_lost(world_size()))
         ranks = stack.enter_context(joined(config))

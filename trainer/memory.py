@@ -83,11 +83,9 @@ def layer_bytes(config: RunConfig, *, dense: bool) -> float:
     if dense:
         return size * 2 * model.width
     kept = size * 3 * model.width + 4 + _router_bytes(model)
-    return kept + (_received_bytes(config) if config.recompute == "blocks" and _shared(config) else 0)
-
-
-def _shared(config: RunConfig) -> bool:
-    return config.expert_parallel > 1
+    return kept + (
+        _received_bytes(config) if config.recompute == "blocks" and config.expert_parallel > 1 else 0
+    )
 
 
 def trunk_bytes(config: RunConfig) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,85 +21,8 @@ from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.gradient_norms import GROUPS
+from corpus.trainer.log_line import LayerLine, LogLine
 from corpus.trainer.loss_sums import LossSums
-
-LOG_FORM = "corpus.log/1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerLine:
-    """One mixture of experts."""
-
-    layer: int
-    load: float
-    """Tokens of the busiest expert : mean."""
-    load_speaking: float | None
-    """The same in micro-turns the model speaks in: silence is much alike and goes the same way."""
-    entropy: float
-    """Of the experts' shares of tokens, as a share of the greatest: 1 is even."""
-    dead: int
-    """Experts no token went to."""
-    margin: float
-    """Mean gap between the last chosen expert's score, bias included, and the next."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """The steps since the line before, all ranks together. None: nothing to tell."""
-
-    schema: str = LOG_FORM
-    step: int
-    loss: float | None
-    """Weighted, as it is trained; parts below as they are."""
-    text: float | None
-    """Nats a unit of weight: text and control tokens."""
-    audio: float | None
-    """Nats a bin, or the flow's squared error."""
-    balance: float | None
-    router_z: float | None
-    nats_control: float | None
-    """Nats a token, without weights: `<sil>` or `<spk>`, …"""
-    nats_onset: float | None
-    """… the first `<spk>` after a silence that stands in the same segment, …"""
-    nats_words: float | None
-    """… text, …"""
-    nats_end: float | None
-    """… and `<eow>`."""
-    speaking: float | None
-    """Share of windows spoken in, of those in which it is known."""
-    grad_norm: float | None
-    """Of the last step, before clipping; below that of groups of parameters."""
-    grad_norm_experts: float | None
-    grad_norm_router: float | None
-    grad_norm_embeddings: float | None
-    update: float | None
-    """How far parameters went in the last step : how large they were, root mean squares; then groups."""
-    update_experts: float | None
-    update_router: float | None
-    update_embeddings: float | None
-    lr: float
-    positions: int
-    """Since the run's start, without padding; below per second of these steps."""
-    positions_per_s: float
-    audio_hours_per_hour: float
-    """Hours of conversation, both sides, in an hour."""
-    data_wait_ms: float
-    """A step's wait for its batches, mean; of rank 0."""
-    mfu: float | None
-    gpu_peak_bytes: int | None
-    """Most GPU memory a rank's tensors have held since the run was started."""
-    expert_load: float | None
-    """Tokens of the busiest expert : mean, in the layer where it is highest."""
-    padding: float
-    """Share of all positions in these steps."""
-    text_spilled: float
-    """Share of text tokens written in a later window than they belong to."""
-    text_lost: float
-    """Share of text tokens that are never written: their document ended, or began, too close to them."""
-    skipped: int
-    """Steps since the run's start whose gradient was no number."""
-    layers: tuple[LayerLine, ...]
-    """Layers with experts."""
 
 
 class Meter:
@@ -149,11 +71,14 @@ class Meter:
         before: LoaderState,
         after: LoaderState,
         *,
+        step: int,
+        lr: float,
+        grad_norm: float,
+        skipped: int,
         peak_flops: float | None = None,
         gpu_peak_bytes: int | None = None,
         gradients: torch.Tensor | None = None,
         movement: torch.Tensor | None = None,
-        **rest: Any,
     ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask.
 
@@ -169,7 +94,10 @@ class Meter:
         return LogLine(
             **found,
             **_norms(gradients, movement),
-            **rest,
+            step=step,
+            lr=lr,
+            grad_norm=grad_norm,
+            skipped=skipped,
             positions=after.positions,
             positions_per_s=round(positions / seconds, 1),
             audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),

@@ -1,46 +1,15 @@
-"""`key=value` on the command line over a run's configuration, and the file RUN/config.json."""
+"""`key=value` on the command line over a run's configuration."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from corpus.schemas.codec import from_json, from_plain, to_json, to_plain
+from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.errors import CorpusError, SettingsError, UsageError
-from corpus.trainer.config import RunConfig
-from corpus.trainer.files import write_whole
-
-CONFIG_NAME = "config.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFile:
-    """RUN/config.json: what a run was started with, resolved."""
-
-    schema: str = "corpus.run-file/1"
-    dataset: str
-    """sha256 of the dataset's manifest."""
-    torch: str
-    config: RunConfig
-
-
-def read_run(run: Path) -> RunFile:
-    """Raises: UsageError when there is none, FormatError when it cannot be read."""
-    path = run / CONFIG_NAME
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        todo = "name a folder that corpus train has written"
-        raise UsageError("is no run: no config.json", where=str(run), todo=todo) from error
-    return from_json(RunFile, text, where=str(path))
-
-
-def write_run(run: Path, file: RunFile) -> None:
-    write_whole(run / CONFIG_NAME, (to_json(file, indent=2) + "\n").encode())
+from corpus.trainer.config import RunConfig, check_ranges
 
 
 def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
@@ -68,7 +37,7 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
         raise
     except CorpusError as error:
         raise SettingsError(error.what, where="settings", todo=error.todo) from error
-    check(changed)
+    check_ranges(changed)
     return changed
 
 
@@ -113,35 +82,3 @@ def _value(text: str, before: Any) -> Any:
         return float(text)
     except ValueError:
         return text
-
-
-def check(config: RunConfig) -> None:
-    """Ranges that no part of the configuration checks by itself. Raises: SettingsError."""
-    optim, data = config.optim, config.data
-    wanted = (
-        ("steps", config.steps >= 1, "at least 1"),
-        ("accumulate", config.accumulate >= 1, "at least 1"),
-        ("save_every", config.save_every >= 1, "at least 1"),
-        ("log_every", config.log_every >= 1, "at least 1"),
-        ("keep", config.keep >= 1, "at least 1"),
-        ("nan_limit", config.nan_limit >= 1, "at least 1"),
-        ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
-        ("replicas", config.replicas >= 1, "at least 1"),
-        ("data.rows", data.rows >= 1, "at least 1"),
-        ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
-        ("data.workers", data.workers >= 1, "at least 1"),
-        *((f"loss.{name}", value >= 0, "not negative") for name, value in to_plain(config.loss).items()),
-        ("optim.lr", optim.lr >= 0, "not negative"),
-        ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
-        ("optim.eps", optim.eps > 0, "above 0"),
-        ("optim.weight_decay", optim.weight_decay >= 0, "not negative"),
-        ("optim.clip", optim.clip > 0, "above 0"),
-        ("optim.betas", len(optim.betas) == 2 and all(0 <= b < 1 for b in optim.betas), "two in [0, 1)"),
-        ("optim.warmup_steps", optim.warmup_steps >= 0, "not negative"),
-        ("optim.decay_share", 0 <= optim.decay_share <= 1, "in [0, 1]"),
-        ("optim.final_share", 0 <= optim.final_share <= 1, "in [0, 1]"),
-        ("optim.ema_decay", optim.ema_decay is None or 0 <= optim.ema_decay < 1, "none or in [0, 1)"),
-    )
-    for name, fits, must in wanted:
-        if not fits:
-            raise SettingsError("is out of range", where=name, todo=f"must be {must}")

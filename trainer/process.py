@@ -1,4 +1,4 @@
-"""What a run asks of its folder and its process: a lock, deterministic kernels, an answer to signals."""
+"""What a run holds its process to: a lock on its folder, deterministic kernels, an answer to stop signals."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from corpus.trainer.batch_stats import STREAMS
 from corpus.trainer.files import write_whole
 from corpus.trainer.gradient_norms import GROUPS
 from corpus.trainer.line_chart import STYLE, Curve, Panel, drawable, figure
@@ -57,7 +58,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
             Curve(label=f"layer {number}", values=[found.get(number) for found in each]) for number in numbers
         )
 
-    nats = tuple(of(f"nats_{name}", name) for name in ("control", "onset", "words", "end"))
+    nats = tuple(of(f"nats_{name}", name) for name in STREAMS)
     made = [
         Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
         Panel(

@@ -21,7 +21,7 @@ FRESH = """
 import sys, torch
 from pathlib import Path
 from corpus.trainer.export import load_exported
-from corpus.trainer.overrides import read_run
+from corpus.trainer.run_file import read_run
 from corpus.trainer.data import Loader
 torch.set_num_threads(1)
 model, head = load_exported(Path(sys.argv[1]))

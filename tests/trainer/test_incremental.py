@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from corpus.trainer import noise
 from corpus.trainer.config import AudioHead, ModelConfig
-from corpus.trainer.incremental import Block, Inputs, Reader, _sizes, forward, lengths
+from corpus.trainer.incremental import Inputs, Reader, StepInput, _sizes, forward, run_lengths
 from corpus.trainer.kv_cache import KvCache, Layer
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.presets import MODELS
@@ -54,7 +54,7 @@ def recorded(reader: Reader, inputs: Inputs) -> tuple[GraphModule, list[torch.Te
     memory = [*inputs.block, cache.position_S, cache.turn_S, *held]
 
     def run(memory: list[torch.Tensor]) -> torch.Tensor:
-        block, (position_S, turn_S), held = Block(*memory[:6]), memory[6:8], memory[8:]
+        block, (position_S, turn_S), held = StepInput(*memory[:6]), memory[6:8], memory[8:]
         twin: KvCache = copy.copy(cache)
         twin.position_S, twin.turn_S = position_S, turn_S
         twin.layers = [Layer(*held[n : n + 2]) for n in range(0, len(held), 2)]
@@ -75,17 +75,17 @@ def test_a_run_reads_nothing_but_its_memory(
     whole = make_document(config, 8)
     plain, ours = (model.new_cache(capacity_positions=len(whole)) for _ in range(2))
     runs = {}
-    for length in lengths(config):
+    for length in run_lengths(config):
         inputs = Inputs(config, length, ours.cache)
         inputs.fill(None, 0, np.zeros(0, np.int64))
         runs[length] = (inputs, *recorded(ours, inputs))
     random = np.random.default_rng(0)
     while plain.length < len(whole):
-        length = int(random.choice(lengths(config)))
+        length = int(random.choice(run_lengths(config)))
         start, stop = plain.length, min(plain.length + int(random.integers(1, length + 1)), len(whole))
         part = cut_positions(whole, start, stop)
         if len(part.patch_at_P):
-            length = lengths(config)[-1]
+            length = run_lengths(config)[-1]
         inputs, run, memory = runs[length]
         inputs.fill(part, start, ours.cache.extend(part.turn_L))
         with torch.no_grad():
@@ -120,10 +120,10 @@ def test_nothing_comes_from_the_host(head: AudioHead) -> None:
     model = InteractionModel(dataclasses.replace(NEAR, audio_head=head)).to("meta", torch.bfloat16).eval()
     reader = model.new_cache(capacity_positions=600)
     with OneDevice("meta") as runs:
-        for length in lengths(NEAR):
+        for length in run_lengths(NEAR):
             size = sum(_sizes(length, length, NEAR))
             memory = torch.empty(size, dtype=torch.uint8, device="meta")
-            forward(model, reader.cache, Block.of(memory, length, length, NEAR), KEYS)
+            forward(model, reader.cache, StepInput.of(memory, length, length, NEAR), KEYS)
     with OneDevice("meta") as choices:
         asked_3 = torch.empty(3, dtype=torch.int64, device="meta")
         odds_of(model.text_logits(reader.last_D), Sampling(), asked_3)
@@ -181,7 +181,7 @@ def test_padding_is_not_felt(config: ModelConfig, make_document: Make, cut_posit
     whole = make_document(config, 8)
     padded, dirty = (model.new_cache(capacity_positions=len(whole)) for _ in range(2))
     fitting = model.new_cache(capacity_positions=len(whole))
-    longest = lengths(config)[-1]
+    longest = run_lengths(config)[-1]
     padded._lengths = dirty._lengths = (longest,)
     random = np.random.default_rng(0)
     while fitting.length < len(whole):
@@ -209,8 +209,8 @@ def test_a_conversation_has_few_shapes() -> None:
         text = "tool: 42" if turn % 7 == 0 else None
         session.step(MicroTurn(audio=sound, frame=frame, text=text))
     assert session.positions > 512
-    assert lengths(CONFIG) == (1, 5, 9, 13)
-    assert {length for length, _ in session._reader.shapes} == set(lengths(CONFIG))
+    assert run_lengths(CONFIG) == (1, 5, 9, 13)
+    assert {length for length, _ in session._reader.shapes} == set(run_lengths(CONFIG))
     assert {keys for _, keys in session._reader.shapes} == {512, 1024}
 
 

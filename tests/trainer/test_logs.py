@@ -9,8 +9,9 @@ import pytest
 
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
+from corpus.trainer.log_line import LayerLine, LogLine
 from corpus.trainer.logs import Log, progress, scalars
-from corpus.trainer.meter import LayerLine, LogLine, Meter
+from corpus.trainer.meter import Meter
 
 
 def line(step: int = 1, **values: Any) -> LogLine:

@@ -18,8 +18,8 @@ from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.loop import train
-from corpus.trainer.overrides import read_run
 from corpus.trainer.process import locked
+from corpus.trainer.run_file import read_run
 from corpus.trainer.schedule import share
 from corpus.trainer.sequence import Batch
 
@@ -120,7 +120,7 @@ import torch
 from pathlib import Path
 from corpus.trainer import checkpoint_saver, loop
 from corpus.trainer.optim import Optimizer
-from corpus.trainer.overrides import read_run
+from corpus.trainer.run_file import read_run
 torch.set_num_threads(1)
 where, source, run = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 times = 0

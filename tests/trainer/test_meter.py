@@ -11,8 +11,9 @@ import torch
 from corpus.trainer.batch_stats import TEXT_SUMS
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data import LoaderState
+from corpus.trainer.log_line import LogLine
 from corpus.trainer.loss_sums import LossSums
-from corpus.trainer.meter import LogLine, Meter
+from corpus.trainer.meter import Meter
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.sequence import Batch, Positions
