@@ -31,7 +31,6 @@ def sound_of(
     sample_rate_hz: int = 16_000,
     frames_per_window: int = 8,
     iterations: int = ITERATIONS,
-    momentum: float = MOMENTUM,
 ) -> npt.NDArray[np.int16]:
     """int16 samples of consecutive frames: `F * hop` of them, from the first frame's hop on."""
     shape = mel_shape(sample_rate_hz, frames_per_window)
@@ -44,7 +43,7 @@ def sound_of(
     before = torch.zeros_like(phase_FK)
     for _ in range(iterations):
         rebuilt = _analyse(_synthesise(size_FK * phase_FK, shape), shape)
-        step = rebuilt - momentum / (1 + momentum) * before
+        step = rebuilt - MOMENTUM / (1 + MOMENTUM) * before
         before = rebuilt
         phase_FK = step / step.abs().clamp_min(_TINY)
     samples = _synthesise(size_FK * phase_FK, shape)[shape.context_samples :]
