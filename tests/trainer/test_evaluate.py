@@ -270,5 +270,5 @@ def test_rule_corpus_gives_right_action_to_who_follows_the_rule(rules: ModuleTyp
 
 
 def test_no_such_split(talks: Path, model: InteractionModel) -> None:
-    with pytest.raises(DatasetError, match="test"):
+    with pytest.raises(DatasetError, match=r"'test'.*it has train, validation\)"):
         evaluate(model, config_of(talks), talks, split="test")
