@@ -98,6 +98,12 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
             assert mine_layer == pytest.approx(their_layer, rel=1e-2)
 
 
+WEIGHT_OFF, WEIGHT_OFF_RMS = 2e-5, 1e-6
+"""After four steps, in which a weight goes about 1e-2. Sums over ranks are rounded in another order, and
+AdamW divides each gradient by its own size, so that where one is nearly zero its rounding is a part of a
+step: 5.4e-6 at most was found in any weight of any mesh here. Of a whole tensor, 2.5e-7, Muon's."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "pairs", "rel"),
@@ -126,7 +132,8 @@ def test_many_processes_are_one(
     assert_same_course(tmp_path / "one", tmp_path / "many", rel)
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("one", "many"))
     for name, value in mine.items():
-        torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=name)
+        off = (theirs[name].double() - value.double()).abs()
+        assert float(off.max()) <= WEIGHT_OFF and float(off.square().mean().sqrt()) <= WEIGHT_OFF_RMS, name
 
 
 @pytest.mark.slow
