@@ -182,6 +182,17 @@ def test_rollback_and_fork(config: ModelConfig) -> None:
         session.rollback(41)
 
 
+def test_going_back_a_little_is_not_going_back_as_far_as_can_be() -> None:
+    model, (turns, frames) = model_of(), turns_of(10)
+    expected = run(Session(model, sampling=SAMPLED), turns, frames, 0, 10)
+    session = Session(model, sampling=SAMPLED)
+    run(session, turns, frames, 0, 10)
+    for back in (10, 9, 7, 4):
+        session.rollback(back)
+        assert session.turn == back
+        assert run(session, turns, frames, back, 10) == expected[back:]
+
+
 def test_every_turn_that_is_remembered_can_be_gone_back_to() -> None:
     """With the smallest ring a window allows, after every turn, as far back as promised."""
     model = model_of(NEAR)
