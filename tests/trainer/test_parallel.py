@@ -136,6 +136,31 @@ def test_many_processes_are_one(
         assert float(off.max()) <= WEIGHT_OFF and float(off.square().mean().sqrt()) <= WEIGHT_OFF_RMS, name
 
 
+BIAS = """
+import os, torch
+import torch.distributed as dist
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.presets import MODELS
+from corpus.trainer.router import Router
+dist.init_process_group("gloo")
+model = InteractionModel(MODELS["tiny"])
+# To one rank the first expert is the busiest, to the other the last; in all the second has too little.
+model.load_NE[:] = torch.tensor([[90, 10, 30, 30], [10, 10, 30, 90]][dist.get_rank()])
+model.update_router_bias()
+print([[round(1e4 * bias) for bias in m.bias_E.tolist()] for m in model.modules() if isinstance(m, Router)])
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_router_biases_move_by_the_loads_of_all_ranks(start_python: Start) -> None:
+    done = start_python("-c", BIAS, world=2)
+    assert [process.returncode for process in done] == [0, 0], done[0].stderr[-3000:]
+    first, second = (json.loads(process.stdout) for process in done)
+    # Loads 100, 20, 60, 120 have a mean of 75: two are short, two are not, and steps of 1e-3 add up to none.
+    assert first == second == [[-10, 10, 10, -10]] * len(first) and first
+
+
 @pytest.mark.slow
 def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Start, tmp_path: Path) -> None:
     """Two ranks, then one, then two with shared experts: the same batches and the same course."""
