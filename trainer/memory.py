@@ -44,7 +44,7 @@ def _bytes(config: RunConfig) -> int:
 
 def attention_bytes(config: RunConfig) -> float:
     """Kept a position by one layer's attention: x; queries and keys before norm and rotation, and if not
-    compiled also after; values; the answer; in fp32 each norm's scale, each head's log-sum-exp, the angles."""
+    compiled also after; values; the answer; in fp32 the norms' scales, the log-sum-exps, the angles."""
     model, size = config.model, _bytes(config)
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     kept = size * (model.width + 2 * queries + 2 * keys)
