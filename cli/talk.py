@@ -89,6 +89,11 @@ def talk(
         f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
         f"99 % within {result.p99_ms:.1f}, {result.late} late"
     )
+    if result.unread:
+        show.talk(
+            f"the last {result.unread} characters it was told were not read: the user stream ended before; "
+            "tell them earlier, or let the stream go on"
+        )
 
 
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
@@ -183,7 +188,11 @@ def eval_(
         from corpus.trainer.duplex_bench import write_bench
 
         count = write_bench(model, config, data, bench, split=split, sampling=sampling, seed=seed, most=most)
-        show.talk(f"{count} samples written to {bench}")
+        show.talk(
+            f"{count} samples written to {bench}"
+            if count
+            else "no sample for Full-Duplex-Bench: these clips have no cues to ask about; nothing is written"
+        )
 
 
 def _print_losses(report: EvalReport) -> None:

@@ -105,6 +105,11 @@ class ModelConfig:
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
         )
         _require(self.mel_bins % self.depth_groups == 0, "depth_groups must divide mel_bins", "take 8")
+        _require(
+            0 <= self.balance_rate <= 1,
+            f"model.balance_rate is {self.balance_rate}",
+            "take one in [0, 1]: the scores it competes with lie between",
+        )
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
@@ -130,7 +135,7 @@ _LEAST = {
     **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
     **dict.fromkeys(("patch_pixels", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
-    **dict.fromkeys(("text_slots", "sink_turns", "balance_rate", "flow_layers"), 0),
+    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
 }
 
 

@@ -62,6 +62,9 @@ class LoaderState:
     """… and of words before the first window the model speaks in."""
 
 
+_LOOKED_AT = 200
+
+
 class Loader:
     """Micro-batches of one rank with the state after each.
 
@@ -100,6 +103,12 @@ class Loader:
     def documents(self) -> int:
         """Documents in an epoch: clips times speakers."""
         return len(self._documents)
+
+    def listeners(self) -> tuple[int, int]:
+        """How many documents are of speakers who say nothing in their clip, and of how many that were looked
+        at: all, or as many as come first."""
+        among = min(len(self._documents), _LOOKED_AT)
+        return sum(not self._documents.view(place).speak_N.any() for place in range(among)), among
 
     @property
     def positions_per_batch(self) -> int:

@@ -95,7 +95,8 @@ class Documents:
                 todo=f"set model.vocab >= {SMALLEST_VOCAB}",
             )
         if not len(self):
-            todo = "choose another with data.split, or build more recordings"
+            splits = ", ".join(_splits(self.path))
+            todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {self.config.data.split!r}", where=where, todo=todo
             )
@@ -143,6 +144,13 @@ def _digest(path: Path) -> str:
         what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
         raise DatasetError(what, where=str(path), todo="build the dataset again with this version")
     return hashlib.sha256(text).hexdigest()
+
+
+def _splits(path: Path) -> list[str]:
+    """Those that hold a clip."""
+    import pyarrow.parquet as pq
+
+    return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
 
 
 def _columns(path: Path, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

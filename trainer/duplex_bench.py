@@ -72,6 +72,8 @@ def write_bench(
         StorageError: `out` cannot be written.
     """
     documents = Documents(held_out_config(config, data, split))
+    if out.exists() and not out.is_dir():
+        raise StorageError("is no folder", where=str(out), todo="name another one")
     numbers: dict[str, int] = {}
     references: dict[str, list[float]] = {}
     count = len(documents) if most is None else min(most, len(documents))

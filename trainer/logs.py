@@ -34,17 +34,17 @@ class Log:
         )
 
     def _cut(self, step: int) -> None:
-        """Drop lines of steps that will be done again, and one that was being written."""
+        """Drop lines of steps that will be done again, and those that are not whole."""
         if not self._path.exists():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().splitlines():
             try:
                 if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
+                    kept.append(line + b"\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        write_whole(self._path, "".join(kept).encode())
+        write_whole(self._path, b"".join(kept))
 
     def advance(self, step: int) -> None:
         self._bar.update(step - self._bar.n)

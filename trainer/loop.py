@@ -134,6 +134,8 @@ class _Run:
         file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
         if self.step:
             self._tell_changes()
+        else:
+            self._tell_listeners()
         try:
             write_run(self.run, file)
             return Log(self.run, self.config.steps, self.step, self.talk)
@@ -145,6 +147,13 @@ class _Run:
         with suppress(CorpusError):  # the checkpoint is enough to go on with
             for change in changes(read_run(self.run).config, self.config):
                 self.talk(f"changed since: {change}")
+
+    def _tell_listeners(self) -> None:
+        """They teach to be silent, which is right, but who looks at a model that rarely speaks must know."""
+        silent, among = self.loader.listeners()
+        if silent:
+            whose = "" if among == self.loader.documents else "first "
+            self.talk(f"of the {whose}{among} documents {silent} are of speakers who say nothing in them")
 
     def close(self) -> None:
         self.saver.wait()

@@ -43,15 +43,15 @@ def _bytes(config: RunConfig) -> int:
 
 
 def attention_bytes(config: RunConfig) -> float:
-    """Kept a position by one layer's attention: x; queries and keys before and after norm and rotation;
-    values; the answer; in fp32 the scale of each norm, a log-sum-exp for each head, and the angles."""
+    """Kept a position by one layer's attention: x; queries and keys before norm and rotation, and if not
+    compiled also after; values; the answer; in fp32 the norms' scales, the log-sum-exps, the angles."""
     model, size = config.model, _bytes(config)
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    kept = size * (model.width + 3 * queries + 3 * keys)
+    kept = size * (model.width + 2 * queries + 2 * keys)
     scales = 4 * (1 + 2 * model.heads + model.kv_heads)
     if config.compile:
-        return kept + scales + 2 * model.head_dim
-    return kept + scales + 4 * model.head_dim + size * model.width
+        return kept + scales + 6 * model.head_dim
+    return kept + scales + 4 * model.head_dim + size * (model.width + queries + keys)
 
 
 def feed_bytes(config: RunConfig, *, dense: bool) -> float:

@@ -140,13 +140,9 @@ def plan(
     if gpus < 1:
         raise UsageError(f"{gpus} GPUs", where="--gpus", todo="at least 1")
     counts = count(run.model)
-    given = stages is not None and expert_ranks is not None
     fullest = None
     for mesh in meshes(run, gpus, GPUS[gpu.lower()].node, stages, expert_ranks):
-        refused = refusal(run, mesh)
-        if refused is not None:
-            if given:
-                raise UsageError(refused[0], where="mesh", todo=refused[1])
+        if refusal(run, mesh) is not None:
             continue
         made = _planned(run, gpu.lower(), counts, mesh, mfu, positions)
         if made.memory.total <= made.memory_limit:
@@ -154,6 +150,12 @@ def plan(
         if fullest is None or made.memory.total < fullest.memory.total:
             fullest = made
     if fullest is None:
+        # What is named fails even beside the least of what is not: that is the reason to tell.
+        named = {"stages": stages, "expert_ranks": expert_ranks}
+        least = Mesh(gpus=gpus, **{key: 1 if value is None else value for key, value in named.items()})
+        refused = refusal(run, least)
+        if refused is not None and any(value is not None for value in named.values()):
+            raise UsageError(refused[0], where="mesh", todo=refused[1])
         raise UsageError(
             f"{gpus} GPUs cannot be divided for {name}: {run.model.layers} layers, {run.model.experts} "
             f"experts, {run.data.rows} rows",

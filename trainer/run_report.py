@@ -30,9 +30,9 @@ def draw_report(log: Path, steps: int) -> Path:
 
 
 def read_lines(log: Path) -> list[Line]:
-    """Whole lines; one that is being written is left out."""
+    """Whole lines; one that is being written or damaged is left out."""
     found = []
-    for text in log.read_text(encoding="utf-8").splitlines():
+    for text in log.read_bytes().splitlines():
         try:
             line = json.loads(text)
         except ValueError:

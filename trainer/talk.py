@@ -63,6 +63,8 @@ class TalkResult:
     """A finished conversation."""
 
     windows: int
+    unread: int
+    """Characters the model was to be told, but for which the stream had no window left."""
     spoken: int
     text: str
     late: int
@@ -81,7 +83,10 @@ def user_of(named: str, speaker: str | None = None) -> User:
     if Path(named).is_file():
         if speaker is not None:
             raise UsageError("a sound file has no speakers", where="--speaker", todo="leave it out")
-        return User(samples=_whole(read_sound(Path(named))), pictures={}, events=())
+        samples = read_sound(Path(named))
+        if not len(samples):
+            raise MediaError("holds no sound", where=named)
+        return User(samples=_whole(samples), pictures={}, events=())
     folder, colon, key = named.rpartition(":")
     if not colon or not Path(folder).is_dir():
         todo = "name a sound file, or OUT:KEY for a clip of a dataset"
@@ -208,7 +213,7 @@ def talk(
         raise UsageError(
             f"an event in window {told[-1][0]}, the user stream ends at {ends:.1f} s", where="--event"
         )
-    outs = run(model, user, told, sampling=sampling, seed=seed, progress=progress)
+    outs, unread = run(model, user, told, sampling=sampling, seed=seed, progress=progress)
     late = late_windows([each.ms for each in outs])
     files = {
         "talk.wav": _wave(user.samples, voice_of(outs)),
@@ -224,6 +229,7 @@ def talk(
     ms = np.array([each.ms for each in outs] or [0.0])
     return TalkResult(
         windows=len(outs),
+        unread=len(unread),
         spoken=sum(each.speak for each in outs),
         text="".join(each.text for each in outs),
         late=sum(late),
@@ -241,8 +247,8 @@ def run(
     sampling: Sampling | None,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[MicroTurnOut]:
-    """One session over the whole stream."""
+) -> tuple[list[MicroTurnOut], str]:
+    """One session over the whole stream; and what it was told but had no window left to read."""
     config = model.config
     sees = config.patches > 0 and bool(user.pictures)
     session = Session(
@@ -262,7 +268,7 @@ def run(
         outs.append(session.step(MicroTurn(audio=heard, frame=frame, tokens=tokens)))
         if progress is not None:
             progress(window + 1, user.windows)
-    return outs
+    return outs, decode(session.state_dict()["waiting"])
 
 
 def late_windows(ms: Sequence[float]) -> list[bool]:

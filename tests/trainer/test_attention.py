@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +56,33 @@ def test_the_gpu_mask_is_the_same_mask(batch: Batch, sight: Sight) -> None:
     assert torch.equal(block.mask_mod(row, torch.zeros_like(row), query, key), dense)
     padded = torch.nn.functional.pad(dense, (0, 56, 0, 56)).view(2, 2, 128, 2, 128)
     assert torch.equal(block.to_dense()[:, 0].bool(), padded.any(4).any(2))
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_blocks_are_skipped_or_taken_whole_where_all_their_pairs_allow_it(sight: Sight) -> None:
+    """One document over three blocks of 128, and two that meet at a block's edge."""
+    segment = torch.zeros(2, 384, dtype=torch.int64)
+    segment[1, 256:] = 1
+    turn = (torch.arange(384) // 60).expand(2, -1)
+    mask = FlexMask(2, 384, sight, torch.device("cpu")).set(segment, turn)
+    dense = dense_mask(segment, turn, sight).view(2, 3, 128, 3, 128)
+    whole, some = dense.all(4).all(2), dense.any(4).any(2)
+    assert bool(whole.any()) == (sight.window_turns is None)
+    for found, expected in (
+        (_blocks(mask.full_kv_num_blocks, mask.full_kv_indices), whole),
+        (_blocks(mask.kv_num_blocks, mask.kv_indices), some & ~whole),
+    ):
+        assert torch.equal(found, expected)
+
+
+def _blocks(count_B1Q: torch.Tensor, number_B1QK: torch.Tensor) -> torch.Tensor:
+    """(B, Q, K): whether a key block is among those listed for a query block."""
+    found = torch.zeros(2, 3, 3, dtype=torch.bool)
+    for row, query in itertools.product(range(2), range(3)):
+        listed = number_B1QK[row, 0, query, : int(count_B1Q[row, 0, query])].tolist()
+        assert len(set(listed)) == len(listed)
+        found[row, query, listed] = True
+    return found
 
 
 def test_the_mask_of_a_window_in_seconds_is_in_micro_turns(tiny: ModelConfig) -> None:

@@ -112,6 +112,20 @@ def test_one_that_latest_does_not_name_yet_is_not_taken(tmp_path: Path) -> None:
     assert candidates(tmp_path)[0].name == "step-00000003"
 
 
+def test_latest_names_what_lies_there_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads LATEST while a checkpoint is being published finds the one it names."""
+    named, write = [], checkpoint.write_whole
+
+    def noted(path: Path, data: bytes) -> None:
+        write(path, data)
+        if path.name == "LATEST":
+            named.append(read_meta(path.parent / data.decode().strip()).step)
+
+    monkeypatch.setattr(checkpoint, "write_whole", noted)
+    saved(tmp_path, 3, 6)
+    assert named == [3, 6]
+
+
 def test_leftovers_are_swept_up_and_no_checkpoint_is_none(tmp_path: Path) -> None:
     left = tmp_path / "checkpoints" / ".step-00000004.tmp"
     left.mkdir(parents=True)

@@ -14,7 +14,8 @@ import torch
 import typer
 
 from corpus.cli.main import app
-from corpus.schemas.errors import UsageError
+from corpus.schemas.errors import StorageError, UsageError
+from corpus.trainer.presets import MODELS
 from corpus.trainer.talk import wave_bytes
 
 
@@ -47,6 +48,10 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     assert "2 windows" in err
     app([*common, str(tmp_path / "again"), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["windows"] == 2
+    read = MODELS["tiny"].text_slots - 1  # of the last window; one place takes the mark that begins an event
+    assert f"the last {len('tool: x') - read} characters it was told were not read" in err
+    app([*common, str(tmp_path / "short"), "--event", "0.2:x"], standalone_mode=False)
+    assert "were not read" not in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there(run: tuple[Path, Path], tmp_path: Path) -> None:
@@ -72,7 +77,10 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
         with pytest.raises(typer.BadParameter, match="greater than or equal"):
             app([*common, *pair], standalone_mode=False)
     # This corpus has no cues.
-    assert "0 samples" in err
+    assert "these clips have no cues to ask about; nothing is written" in err and fdb not in err
+    assert not Path(fdb).exists()
+    with pytest.raises(StorageError, match="is no folder"):
+        app([*common, "--free", "0", "--documents", "1", "--bench", page], standalone_mode=False)
 
 
 def test_plan(capsys: pytest.CaptureFixture[str]) -> None:

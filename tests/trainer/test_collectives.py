@@ -58,6 +58,8 @@ if trouble == "settings":
 if trouble == "locked" and rank == 0:
     held = os.open(Path(run) / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
+if trouble == "log" and rank == 0:
+    (Path(run) / "log.jsonl").mkdir()
 if trouble == "data" and rank == 1:
     other = dataclasses.replace(config.data, data=config.data.data + "/none")
     config = dataclasses.replace(config, data=other)
@@ -94,6 +96,7 @@ def said(
         ("locked", 1, "LockedError: "),
         ("data", 2, "SettingsError: data.data: is "),
         ("folders", 1, "StorageError: "),
+        ("log", 1, "StorageError: "),
     ],
 )
 def test_trouble_of_one_is_the_error_of_all(

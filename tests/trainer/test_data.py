@@ -305,3 +305,45 @@ def test_no_thread_is_left_behind(dataset: Path) -> None:
 def test_a_batch_counts_its_padding(dataset: Path) -> None:
     config = dataclasses.replace(config_for(dataset), steps=7, accumulate=2)
     assert Loader(config).positions_per_batch == 4 * 128
+
+
+def test_speakers_who_say_nothing_are_counted(dataset: Path, rules: ModuleType, tmp_path: Path) -> None:
+    """Of two who sit in four clips one speaks in the first only, the other never."""
+    draft = rules.Draft(name="listeners", windows=40, speakers=("Ann", "Bo"))
+    draft.speak(0, 300_000, 900_000, "one two")
+    path = rules.store(tmp_path, [draft], windows_per_clip=10)
+    assert Loader(config_for(path, pictures=False, rows=1)).listeners() == (7, 8)
+    loader = Loader(config_for(dataset))
+    views = [loader._documents.view(place) for place in range(loader.documents)]
+    assert loader.listeners() == (sum(not view.speak_N.any() for view in views), len(views))
+
+
+def test_what_goes_on_in_another_row_begins_anew(dataset: Path) -> None:
+    """A piece of a document is what a shorter document would be: BOS, micro-turns and time from 0."""
+    loader = Loader(config_for(dataset), epochs=1)
+    frames = loader.config.model.frames_per_window
+    later = 0
+    before = loader.state
+    for batch, state in loader:
+        later += sum(":0:" not in name for row in loader.names(before) for name in row)
+        before = state
+        for row in range(batch.shape[0]):
+            for number in range(int(batch.segment_BL[row].max()) + 1):
+                inside = batch.segment_BL[row] == number
+                turn, time = batch.turn_BL[row, inside], batch.time_BL[row, inside]
+                assert turn.unique().tolist() == list(range(-1, int(turn.max()) + 1))
+                assert batch.token_BL[row, inside][0] == BOS and int(time[0]) == 0
+                assert torch.equal(time[1:] // frames, turn[1:])
+    assert later > 3
+
+
+def test_the_chain_tells_all_that_was_seen(dataset: Path) -> None:
+    """It moves with every batch, and who has seen something else before never has the same again."""
+    loader = Loader(config_for(dataset))
+    states = [state for _, (_, state) in zip(range(4), loader, strict=False)]
+    assert len({state.chain for state in states}) == 4
+    other = Loader(config_for(dataset))
+    other.load_state_dict(dataclasses.asdict(dataclasses.replace(states[0], chain="1" * 16)))
+    for (_, state), expected in zip(other, states[1:], strict=False):
+        assert state.chain != expected.chain
+        assert dataclasses.replace(state, chain=expected.chain) == expected

@@ -17,7 +17,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.trainer.confidence import draws
 from corpus.trainer.config import AudioHead, DataConfig, LossConfig, RunConfig
 from corpus.trainer.documents import Documents
-from corpus.trainer.evaluate import evaluate, run_free
+from corpus.trainer.evaluate import evaluate, heard_of, run_free
 from corpus.trainer.held_out import Losses, LossRow
 from corpus.trainer.layout import beginning, concat, lay_out
 from corpus.trainer.levels import level_of_byte
@@ -25,7 +25,7 @@ from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.sampling import Sampling
-from corpus.trainer.session import Answer, MicroTurn, Session
+from corpus.trainer.session import Answer, MicroTurn, MicroTurnOut, Session
 from corpus.trainer.timing_cases import scene_of
 from corpus.trainer.timing_table import Tally, TimingRow
 
@@ -269,6 +269,18 @@ def test_rule_corpus_gives_right_action_to_who_follows_the_rule(rules: ModuleTyp
     assert 0.4 < right < 0.6 and error is None
 
 
+def test_what_is_decided_in_a_window_is_heard_in_the_next() -> None:
+    said = ((False, ""), (True, "one t"), (True, "wo"), (False, ""), (True, " x"))
+    outs = [
+        MicroTurnOut(turn=turn, speak=speak, p_speak=0.5, text=text, tokens=(), mel=None, logprobs=(), ms=0.0)
+        for turn, (speak, text) in enumerate(said)
+    ]
+    speaks_W, words_W = heard_of(outs, 5)
+    assert speaks_W.tolist() == [False, False, True, True, False]
+    assert words_W.tolist() == [0, 0, 2, 0, 0]
+    assert heard_of(outs, 6)[1].tolist() == [0, 0, 2, 0, 0, 1]
+
+
 def test_no_such_split(talks: Path, model: InteractionModel) -> None:
-    with pytest.raises(DatasetError, match="test"):
+    with pytest.raises(DatasetError, match=r"'test'.*it has train, validation\)"):
         evaluate(model, config_of(talks), talks, split="test")

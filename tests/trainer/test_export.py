@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from corpus.schemas.clip import MelForm
 from corpus.schemas.errors import DatasetError, FormatError, UsageError
@@ -29,6 +30,43 @@ batch, _ = next(iter(Loader(read_run(Path(sys.argv[2])).config, ahead=0)))
 with torch.no_grad():
     torch.save(model.text_logits(model.hidden(batch)), sys.argv[3])
 """
+
+
+HEADS = """
+import sys, torch
+from pathlib import Path
+from corpus.trainer.export import load_exported
+torch.set_num_threads(1)
+model, head = load_exported(Path(sys.argv[1]))
+hidden = torch.load(sys.argv[2])
+frames = model.audio_head.sample(hidden, seed=3, temperature=0.7, top_k=4)
+torch.save((head.model.audio_head, model.text_logits(hidden), frames), sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("head", ["flow", "depth"])
+def test_every_head_says_the_same_in_a_fresh_process(
+    small_run: Callable[..., RunConfig], start_python: Callable[..., Any], tmp_path: Path, head: str
+) -> None:
+    """And the file holds plain tensors, the router's biases among them, for whoever has only safetensors."""
+    train(small_run("steps=2", f"model.audio_head={head}"), tmp_path / "run", talk=print)
+    export(tmp_path / "run", tmp_path / "model")
+    model, _ = load_model(tmp_path / "run")
+    plain, state = load_file(tmp_path / "model" / "model.safetensors"), model.state_dict()
+    assert plain.keys() == state.keys()
+    assert all(torch.equal(plain[name], value) for name, value in state.items())
+    biases = [value for name, value in plain.items() if name.endswith("bias_E")]
+    assert biases and all(value.any() for value in biases)
+    hidden = torch.randn(5, model.config.width, generator=torch.Generator().manual_seed(0))
+    torch.save(hidden, tmp_path / "hidden")
+    files = [str(tmp_path / name) for name in ("model", "hidden", "said")]
+    (done,) = start_python("-c", HEADS, *files)
+    assert done.returncode == 0, done.stderr
+    name, logits, frames = torch.load(tmp_path / "said")
+    with torch.no_grad():
+        assert name == head and torch.equal(logits, model.text_logits(hidden))
+        again = model.audio_head.sample(hidden, seed=3, temperature=0.7, top_k=4)
+    assert torch.equal(frames, again)
 
 
 @pytest.fixture

@@ -34,6 +34,16 @@ def test_lines_of_steps_to_be_done_again_are_dropped(tmp_path: Path) -> None:
     assert [json.loads(text)["step"] for text in path.read_text().splitlines()] == [1, 2, 3]
 
 
+def test_damaged_lines_are_dropped_and_do_not_stop_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    damaged = (b'{"step": \xff\xfe}', b"\x00\x00\x00", b'{"step": "2"}', b"[2]", b'{"loss": 1.0}')
+    path.write_bytes(b'{"step": 1}\n' + b"\n".join(damaged) + b'\n{"step": 2}\n\xc3')
+    log = Log(tmp_path, 10, 2, print)
+    log.write(line(step=3))
+    log.close()
+    assert [json.loads(text)["step"] for text in path.read_text().splitlines()] == [1, 2, 3]
+
+
 def test_a_number_that_is_none_is_null(tmp_path: Path) -> None:
     log = Log(tmp_path, 10, 0, print)
     log.write(line(grad_norm=float("nan"), loss=None, layers=(layer(3, margin=float("inf")),)))

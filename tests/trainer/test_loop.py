@@ -6,18 +6,29 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, LockedError, SettingsError
+from corpus.schemas.errors import (
+    CorpusError,
+    DatasetError,
+    FormatError,
+    LockedError,
+    SettingsError,
+    StorageError,
+)
 from corpus.trainer import loop
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.loop import train
+from corpus.trainer.model import InteractionModel
+from corpus.trainer.optim import Optimizer, squares
 from corpus.trainer.process import locked
 from corpus.trainer.run_file import read_run
 from corpus.trainer.schedule import share
@@ -79,6 +90,22 @@ def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, head:
     ):
         assert (step, loss) == (step_, pytest.approx(loss_, rel=1e-6))
         assert norm == pytest.approx(norm_, rel=1e-5)
+
+
+def test_every_step_and_row_has_noise_of_its_own(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a run that goes on; and rows are numbered through the micro-batches of a step."""
+    seen, forward = [], InteractionModel.forward
+
+    def noted(self: InteractionModel, batch: Batch, weights: Any, key: Any, row_B: Any) -> Any:
+        seen.extend((key.seed, key.step, row) for row in row_B.tolist())
+        return forward(self, batch, weights, key, row_B)
+
+    monkeypatch.setattr(InteractionModel, "forward", noted)
+    for steps in (2, 3):
+        train(small_run(f"steps={steps}", "accumulate=2", "data.seed=5"), tmp_path, talk=silent)
+    assert seen == [(5, step, row) for step in range(3) for row in range(4)]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -196,6 +223,27 @@ def test_sigterm_saves_and_ends_well(small_run: SmallRun, tmp_path: Path) -> Non
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_second_interrupt_does_not_wait(small_run: SmallRun, tmp_path: Path) -> None:
+    """Nor does it lose what was saved, or keep the process's handlers."""
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    counted = iter(range(100))
+
+    def flops(config: RunConfig, batch: Batch) -> float:
+        if next(counted) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)  # asks once more for the same, and waits
+            os.kill(os.getpid(), signal.SIGINT)
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_run("save_every=3"), tmp_path, talk=silent, flops=flops)
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+    assert not {thread.name for thread in threading.enumerate()} & {"checkpoint", "read-ahead"}
+    said: list[str] = []
+    assert train(small_run("save_every=3"), tmp_path, talk=said.append).step == 6
+    assert said[0] == "going on from step 3"
+
+
 class _Poisoned(Loader):
     """The weights of some global batches are no numbers."""
 
@@ -240,6 +288,58 @@ def test_the_bad_batch_is_written_down(
     note = json.loads((tmp_path / "nan" / "step-00000001.json").read_text())
     assert [[name.split("/")[0] for name in row] for row in note["rows"]] == keys
     assert note["state"]["batches"] == 0
+
+
+def test_a_step_without_an_update_leaves_no_load_behind(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router bias moves by the choices of its own step."""
+    config, loads, update = small_run("steps=4"), [], InteractionModel.update_router_bias
+
+    def noted(model: InteractionModel) -> None:
+        loads.append(model.load_NE.sum(1).tolist())
+        update(model)
+
+    monkeypatch.setattr(InteractionModel, "update_router_bias", noted)
+    poisoned(monkeypatch, 2)
+    train(config, tmp_path, talk=silent)
+    filled = [0, *(line["positions"] for line in lines(tmp_path))]
+    each = [(after - before) * config.model.top_k for before, after in pairwise(filled)]
+    mixtures = config.model.layers - config.model.dense_layers
+    assert loads == [[each[step]] * mixtures for step in (0, 2, 3)]
+
+
+def test_the_update_sees_gradients_of_at_most_the_norm_set(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AdamW hides the size of gradients, so that what it is given is looked at."""
+    seen, step = [], Optimizer.step
+
+    def noted(self: Optimizer, lr_share: float) -> None:
+        seen.append(float(squares(self.parameters.values()).sqrt()))
+        step(self, lr_share)
+
+    monkeypatch.setattr(Optimizer, "step", noted)
+    for clip in (0.125, 1e9):
+        train(small_run("steps=2", f"optim.clip={clip}"), tmp_path / str(clip), talk=silent)
+        norms = [line["grad_norm"] for line in lines(tmp_path / str(clip))]
+        assert min(norms) > 0.125
+        assert seen == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
+        seen.clear()
+
+
+def test_the_average_is_that_of_the_weights_after_each_step(small_run: SmallRun, tmp_path: Path) -> None:
+    config = small_run("steps=3", "save_every=1", "keep=9", "optim.ema_decay=0.75")
+    train(config, tmp_path, talk=silent)
+    first = dict(InteractionModel(config.model, seed=config.data.seed).named_parameters())
+    expected = {name: value.detach().double() for name, value in first.items()}
+    for step in (1, 2, 3):
+        now = dict(load_model(tmp_path, step=step)[0].named_parameters())
+        expected = {name: 0.75 * value + 0.25 * now[name].double() for name, value in expected.items()}
+        kept = dict(load_model(tmp_path, step=step, ema=True)[0].named_parameters())
+        for name, value in expected.items():
+            # An update goes some thousandths; half a unit in the last place of fp32 near 1 is 6e-8.
+            torch.testing.assert_close(kept[name].double(), value, atol=1e-6, rtol=0, msg=name)
 
 
 def test_too_many_in_a_row_end_the_run_with_all_saved(
@@ -339,6 +439,36 @@ def test_on_a_gpu_two_halves_are_the_whole(
     train(small_run(*more), tmp_path / "half", talk=silent)
     for one, other in zip(losses(tmp_path / "whole"), losses(tmp_path / "half"), strict=True):
         assert one[1] == pytest.approx(other[1], rel=1e-6 if "precision=fp32" in pairs else 1e-3)
+
+
+def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tmp_path: Path) -> None:
+    train(small_run("steps=2"), tmp_path, talk=silent)
+    with (tmp_path / "log.jsonl").open("r+b") as file:
+        file.write(b"\xff\xfe\x00")
+    assert train(small_run("steps=3"), tmp_path, talk=silent).step == 3
+    assert [line["step"] for line in lines(tmp_path)] == [2, 3]
+
+
+def test_a_log_that_cannot_be_written_is_said_before_the_first_step(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(StorageError, match="cannot be written: Is a directory"):
+        train(small_run(), tmp_path, talk=silent)
+    (tmp_path / "log.jsonl").rmdir()
+    assert train(small_run("steps=1"), tmp_path, talk=silent).step == 1
+
+
+def test_who_says_nothing_is_told_once(small_run: SmallRun, rules: ModuleType, tmp_path: Path) -> None:
+    drafts = [rules.Draft(name=f"quiet-{n}", windows=40, speakers=("Ann", "Bo")) for n in range(3)]
+    for draft in drafts:
+        draft.speak(0, 300_000, 7_000_000, "one two")
+    data = rules.store(tmp_path, drafts, windows_per_clip=40)
+    said: list[str] = []
+    for steps in (1, 2):
+        train(small_run(f"steps={steps}", f"data.data={data}"), tmp_path / "run", talk=said.append)
+    told = "of the 6 documents 3 are of speakers who say nothing in them"
+    assert [line for line in said if "say nothing" in line] == [told]
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def test_a_run_of_any_name_and_a_log_of_any_state(tmp_path: Path) -> None:
     log = run / "log.jsonl"
     log.write_text(json.dumps(line(1)) + "\n[]\n{}\n" + json.dumps(line(2)) + '\n{"step": 3, "au')
     assert [each["step"] for each in read_lines(log)] == [1, 2]
+    with log.open("ab") as file:
+        file.write(b'\n{"step": \xff\n')
+    assert [each["step"] for each in read_lines(log)] == [1, 2]
     text = draw_report(log, 5).read_text()
     assert "<b>&" not in text and "&lt;b&gt;&amp;" in text and "step 2 of 5" in text
     assert "http" not in text.replace("http-equiv", "")

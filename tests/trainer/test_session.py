@@ -182,6 +182,35 @@ def test_rollback_and_fork(config: ModelConfig) -> None:
         session.rollback(41)
 
 
+def test_who_is_undecided_says_something_else_in_every_place_turn_and_session() -> None:
+    """Nothing is likelier than anything else to this model, so that what it says is the noise alone."""
+    model = model_of(dtype=torch.float32)
+    with torch.no_grad():
+        model.norm.weight.zero_()
+    turns, frames = turns_of(3)
+    free = Sampling(speak_above=0.0, stay_above=0.0, text_temperature=1.0, text_top_p=1.0, audio_top_k=0)
+    texts, sounds = [], []
+    for seed in (1, 2):
+        session = Session(model, sampling=free, seed=seed)
+        for turn in range(3):
+            out = session.step(given_to(turns, frames, turn))
+            assert out.speak and out.mel is not None
+            texts.append(out.tokens)
+            sounds += [place.tobytes() for place in np.split(out.mel, model.config.audio_positions)]
+    assert len(set(texts)) == len(texts) and len(set(sounds)) == len(sounds)
+
+
+def test_going_back_a_little_is_not_going_back_as_far_as_can_be() -> None:
+    model, (turns, frames) = model_of(), turns_of(10)
+    expected = run(Session(model, sampling=SAMPLED), turns, frames, 0, 10)
+    session = Session(model, sampling=SAMPLED)
+    run(session, turns, frames, 0, 10)
+    for back in (10, 9, 7, 4):
+        session.rollback(back)
+        assert session.turn == back
+        assert run(session, turns, frames, back, 10) == expected[back:]
+
+
 def test_every_turn_that_is_remembered_can_be_gone_back_to() -> None:
     """With the smallest ring a window allows, after every turn, as far back as promised."""
     model = model_of(NEAR)

@@ -12,6 +12,7 @@ import torch
 from corpus.schemas.errors import CorpusError
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.incremental import Reader
+from corpus.trainer.layout import concat
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sequence import BYTE_0, Batch, Positions, Stream
 
@@ -144,9 +145,27 @@ def test_forks_do_not_know_of_each_other(
     half = len(whole) // 2
     run(model, cut_positions(whole, 0, half), cache, [6], cut_positions)
     fork = cache.fork()
-    run(model, cut_positions(other, 0, half + 30), fork, [4], cut_positions)
+    run(model, other, fork, [4], cut_positions)  # with a window, once and more around the ring
     ours = run(model, whole, cache, [6], cut_positions)
     assert float((ours - expected[half:]).abs().max()) <= EXACT
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_forks_that_take_turns_do_not_know_of_each_other(
+    tiny: ModelConfig, make_document: Make, pack_rows: Pack, cut_positions: Cut, window: bool
+) -> None:
+    """What one appends stands where the other reads back to."""
+    model = model_of(far(tiny) if window else tiny)
+    whole, other = make_document(tiny, 20, 0), make_document(tiny, 20, 9)
+    joined = concat([cut_positions(whole, 0, 60), cut_positions(other, 60, 120)])
+    caches = [model.new_cache(capacity_positions=80 if window else 120)]
+    run(model, cut_positions(whole, 0, 60), caches[0], [6], cut_positions)
+    caches.append(caches[0].fork())
+    expected = [full(model, cut_positions(whole, 0, 120), pack_rows), full(model, joined, pack_rows)]
+    for start in range(60, 120, 5):
+        for cache, lived, hidden in zip(caches, (whole, joined), expected, strict=True):
+            ours = model.step(cut_positions(lived, start, start + 5), cache)
+            assert float((ours - hidden[start : start + 5]).abs().max()) <= EXACT
 
 
 def test_a_full_cache_says_so_and_stays_whole(

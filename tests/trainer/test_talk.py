@@ -81,6 +81,18 @@ def test_events_are_heard(model: InteractionModel, tmp_path: Path) -> None:
         talk(model, user, tmp_path / "c", events=[(8, "late")])
 
 
+def test_what_is_told_too_late_to_be_read_is_counted(model: InteractionModel, tmp_path: Path) -> None:
+    (tmp_path / "user.wav").write_bytes(wave_bytes(noise(4 * 3200)))
+    user = user_of(str(tmp_path / "user.wav"))
+    room = 2 * model.config.text_slots - 1  # of the last two windows; an event begins with a mark
+    for text in ("", 3 * "é"):
+        result = talk(model, user, tmp_path / "out", events=[(2, room * "x" + text)])
+        assert result.unread == len(text)
+    assert (
+        json.loads((tmp_path / "out" / "transcript.jsonl").read_text().splitlines()[0])["text"][-3:] == "ééé"
+    )
+
+
 def test_a_clip_is_played_without_its_speaker(
     rules: ModuleType, model: InteractionModel, tmp_path: Path
 ) -> None:
@@ -125,6 +137,9 @@ def test_sound_of_other_forms(tmp_path: Path) -> None:
     (tmp_path / "no.wav").write_bytes(b"not sound")
     with pytest.raises(MediaError, match="cannot be read as sound"):
         read_sound(tmp_path / "no.wav")
+    (tmp_path / "empty.wav").write_bytes(wave_bytes(noise(0)))
+    with pytest.raises(MediaError, match=r"empty\.wav: holds no sound"):
+        user_of(str(tmp_path / "empty.wav"))
 
 
 @pytest.mark.parametrize(
