@@ -16,7 +16,7 @@ that are silent themselves, stands `QUIET`. A frame silent in part stays where a
 Integers decide everything, and randomness hangs on (seed, document, window, frame) alone. Nothing looks
 past its own window.
 
-Shape suffixes: N windows, F frames a window, M bins, S samples, R frames of the room.
+Shape suffixes: N windows, F frames a window, M bins, S samples, X all frames, R frames of the room.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class Room:
 
 def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
     """The frames in which nobody speaks, but for those silent in part."""
-    frames_M = heard_NFM.reshape(-1, heard_NFM.shape[2])
-    sounds = frames_M.any(1)
+    frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
+    sounds = np.asarray(frames_XM.any(1), bool)
     at = np.flatnonzero(nobody_NF.reshape(-1) & ~(silent_NF.reshape(-1) & sounds))
-    frames_RM = np.where(sounds[at, None], frames_M[at], QUIET)
+    frames_RM = np.where(sounds[at, None], frames_XM[at], QUIET)
     return Room(frames_RM=frames_RM, window_R=at // heard_NFM.shape[1])
 
 
@@ -87,7 +87,8 @@ def filled(
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
     rows = words(seed, name, window, frame, _GRAIN) % len(grain)
-    level_R = room.frames_RM.sum(1, dtype=np.int64)
+    # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
+    level_R = room.frames_RM.sum(1, dtype=np.int64) + BINS * room.frames_RM.max(1, initial=0).astype(np.int64)
     sums = [
         _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
         for number, bits in zip(windows, stretch, strict=True)
@@ -104,7 +105,7 @@ def _stretch(room: Room, level_R: npt.NDArray[np.int64], bits: int, wanted_F: Fl
     if not heard:
         return np.tile(QUIET.astype(np.int64) * _JOINED, (int(wanted_F.sum()), 1))
     quarter = np.partition(level_R, heard // 4)[heard // 4]
-    usable = np.flatnonzero(level_R <= quarter + _LOUD * BINS)
+    usable = np.flatnonzero(level_R <= quarter + 2 * _LOUD * BINS)
     place = bits % len(usable) + np.flatnonzero(wanted_F)[:, None] + np.arange(_JOINED)
     chosen = room.frames_RM[usable[place % len(usable)]]
     return cast("npt.NDArray[np.int64]", chosen.sum(1, dtype=np.int64))

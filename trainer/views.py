@@ -196,7 +196,7 @@ def heard(clips: Clips, view: View, hears: Hears, seed: int = 0) -> Bytes:
 
 
 def heard_by(
-    clips: Clips, place: int, channel: int, windows: int, *, sample_rate_hz: int, hears: Hears, seed: int
+    clips: Clips, place: int, channel: int, windows: int, *, sample_rate_hz: int, hears: Hears, seed: int = 0
 ) -> Bytes:
     """Mel bytes `[N, F, M]` of what the speaker on a channel hears in the first windows of a clip.
 
@@ -227,6 +227,17 @@ def heard_by(
     keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
     name = view_id(clip.key, channel)
     return filled(heard_NFM, silent_NF & ~keeps_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name)
+
+
+def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:
+    """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
+    shape = mel_shape(sample_rate_hz, frames_per_window)
+    heard_WFM = mel_bytes(
+        np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
+    )[0]
+    silent_WF = np.asarray(~heard_WFM.any(2), bool)
+    unknown = room_of(heard_WFM, silent_WF, np.zeros_like(silent_WF))
+    return filled(heard_WFM, silent_WF, unknown, rate_hz=sample_rate_hz, seed=0, document="")
 
 
 def _loudest(clip: Clip, channel: int) -> Bytes:
