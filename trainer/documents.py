@@ -69,7 +69,8 @@ class Documents:
     def turns(self, document: int, start: int, stop: int) -> Turns:
         """Everything in micro-turns `[start, stop)` of a document."""
         clips, view = self._own_clips(), self.view(document)
-        sound = self._sounds.get(document, lambda: heard(clips, view, self.config.data.hears))
+        data = self.config.data
+        sound = self._sounds.get(document, lambda: heard(clips, view, data.hears, data.seed))
         return read_turns(clips, view, sound, start, stop, self.config.model)
 
     def _plan(self, document: int) -> View:

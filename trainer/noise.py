@@ -8,9 +8,12 @@ Two rounds of a 32 bit finaliser for each key. The same on every device up to th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 Key = torch.Tensor | int
@@ -28,7 +31,7 @@ class NoiseKey:
 
 
 def _scramble(x: Any) -> Any:
-    """Chris Wellons' `lowbias32`, on integers or int64 tensors that hold 32 bits."""
+    """Chris Wellons' `lowbias32`, on integers, or int64 arrays or tensors, that hold 32 bits."""
     x = x ^ (x >> 16)
     x = (x * 0x7FEB352D) & _MASK
     x = x ^ (x >> 15)
@@ -53,12 +56,20 @@ def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
 
 def mix(*keys: Key) -> torch.Tensor:
     """32 random bits in int64, of the shape the keys broadcast to; of each key all 64 bits count."""
+    return torch.as_tensor(_mixed([key if isinstance(key, int) else key.long() for key in keys]))
+
+
+def words(*keys: npt.NDArray[np.int64] | int) -> npt.NDArray[np.int64]:
+    """`mix` in numpy: the same bits."""
+    return np.asarray(_mixed(keys), np.int64)
+
+
+def _mixed(keys: Iterable[Any]) -> Any:
     state: Any = _ODD
-    for key in keys:
-        word = key if isinstance(key, int) else key.long()
+    for word in keys:
         state = _scramble((state + _ODD + (word & _MASK)) & _MASK)
         state = _scramble(state ^ ((word >> 32) & _MASK))
-    return torch.as_tensor(state)
+    return state
 
 
 def uniform(bits: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,8 @@
     FOLDER/timing.csv         every window: speak, p_speak, milliseconds, late
 
 Real time is simulated: nothing waits. What the model answers to window i is heard in window i + 1, whatever
-it took; a window is late where the answer came more than 200 ms after its input, backlog included.
+it took; a window is late where the answer came more than 200 ms after its input, backlog included. Times are
+the model's: the mel of the user's sound, a third of a millisecond a window, is made before.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
 from corpus.trainer.text import decode, event_tokens
 from corpus.trainer.timing import runs
-from corpus.trainer.views import mixed
+from corpus.trainer.views import heard_alone, heard_by, mixed
 from corpus.trainer.vocoder import sound_of
 
 RATE = 16_000
@@ -40,7 +41,7 @@ WINDOW_MS = WINDOW_US / 1000
 LONGEST_S = 1_000_000_000
 
 Samples = npt.NDArray[np.int16]
-Picture = npt.NDArray[np.uint8]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,10 @@ class User:
     """What comes to the model, window by window."""
 
     samples: Samples
-    """Whole windows at 16 kHz."""
-    pictures: Mapping[int, Picture]
+    """Whole windows at 16 kHz, as they were recorded."""
+    heard: Bytes | None
+    """Mel bytes `[W, F, M]` of them with the room's noise, of a clip; of a sound file the model decides F."""
+    pictures: Mapping[int, Bytes]
     events: tuple[tuple[int, str], ...]
     """Window and text, in order."""
 
@@ -86,7 +89,7 @@ def user_of(named: str, speaker: str | None = None) -> User:
         samples = read_sound(Path(named))
         if not len(samples):
             raise MediaError("holds no sound", where=named)
-        return User(samples=_whole(samples), pictures={}, events=())
+        return User(samples=_whole(samples), heard=None, pictures={}, events=())
     folder, colon, key = named.rpartition(":")
     if not colon or not Path(folder).is_dir():
         todo = "name a sound file, or OUT:KEY for a clip of a dataset"
@@ -108,15 +111,15 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
         raise UsageError(
             f"no speaker {speaker!r}", where=key, todo=f"one of {', '.join(head.speakers) or 'none'}"
         )
-    sound = clip.audio()
-    others = [channel for channel in range(len(sound)) if channel != head.speakers.index(speaker)]
+    channel, place = head.speakers.index(speaker), clips.keys().index(key)
     seen = {window: clip.picture(window) for window in range(head.windows)}
     notes = read_head(clip)
     told = [
         (notes.window(at), decode(tokens)) for who, at, _, _, tokens in notes.events if who in (None, speaker)
     ]
     return User(
-        samples=_whole(mixed(sound[others])),
+        samples=_whole(mixed(np.delete(clip.audio(), channel, axis=0))),
+        heard=heard_by(clips, place, channel, head.windows, sample_rate_hz=RATE, hears="mix"),
         pictures={window: picture for window, picture in seen.items() if picture is not None},
         events=tuple((window, text) for window, text in told if 0 <= window < head.windows),
     )
@@ -259,13 +262,15 @@ def run(
         history_turns=0,
         pictures=sees,
     )
+    heard_WFM = user.heard
+    if heard_WFM is None:
+        heard_WFM = heard_alone(user.samples, RATE, config.frames_per_window)
     outs = []
     for window in range(user.windows):
-        heard = user.samples[window * WINDOW_SAMPLES : (window + 1) * WINDOW_SAMPLES]
         texts = [text for at, text in events if at == window]
         tokens = tuple(token for text in texts for token in event_tokens(text))
         frame = user.pictures.get(window) if sees else None
-        outs.append(session.step(MicroTurn(audio=heard, frame=frame, tokens=tokens)))
+        outs.append(session.step(MicroTurn(audio=heard_WFM[window], frame=frame, tokens=tokens)))
         if progress is not None:
             progress(window + 1, user.windows)
     return outs, decode(session.state_dict()["waiting"])

@@ -5,9 +5,10 @@ windows is in_i from window i and out_i from window i + response_delay, so it ha
 
 Heard sound is everything but the speaker's own channel: `mix` sums the other channels' samples in 32
 bits, saturates to 16 and computes mel as the shards do, which is what a microphone beside the speaker
-would have given; `max` takes the largest of the other channels' mel bytes, which needs no decoder. The
-first frame of a clip looks 25 ms back: into the clip before it where that stands beside it in the
-dataset and they meet, else onto zeros.
+would have given; `max` takes the largest of the other channels' mel bytes, which needs no decoder. Where
+the other channels are digitally silent the room's noise is heard (room.py), however one hears. The first
+frame of a clip looks 25 ms back: into the clip before it where that stands beside it in the dataset and
+they meet, else onto zeros.
 
 A word belongs to the window it starts in, an event's text to the window of its start. What exceeds
 `text_slots` waits for the next windows. Words before the first out window belong to no micro-turn.
@@ -25,14 +26,16 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
-from corpus.shards.mel import mel_bytes, mel_shape
+from corpus.shards.mel import MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
+from corpus.trainer.room import Room, filled, looked_at, room_of, silent_frames, silent_mels
 from corpus.trainer.text import Tokens
 
 Samples = npt.NDArray[np.int16]
+Hears = Literal["mix", "max"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +82,14 @@ class View:
 
     @property
     def id(self) -> str:
-        return f"{self.key}/{self.channel}"
+        return view_id(self.key, self.channel)
 
     def __len__(self) -> int:
         return len(self.speak_N)
+
+
+def view_id(key: str, channel: int) -> str:
+    return f"{key}/{channel}"
 
 
 def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: DataConfig) -> View:
@@ -182,20 +189,72 @@ def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
     return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
 
 
-def heard(clips: Clips, view: View, hears: Literal["mix", "max"]) -> Bytes:
+def heard(clips: Clips, view: View, hears: Hears, seed: int = 0) -> Bytes:
     """Mel bytes `[N, F, M]` of what the speaker hears in all windows of a view."""
-    clip = clips[view.place]
-    others = [channel for channel in range(len(clip.mel())) if channel != view.channel]
+    rate = view.sample_rate_hz
+    return heard_by(clips, view.place, view.channel, len(view), sample_rate_hz=rate, hears=hears, seed=seed)
+
+
+def heard_by(
+    clips: Clips, place: int, channel: int, windows: int, *, sample_rate_hz: int, hears: Hears, seed: int = 0
+) -> Bytes:
+    """Mel bytes `[N, F, M]` of what the speaker on a channel hears in the first windows of a clip.
+
+    `seed` decides the room's noise, which stands where the other channels are silent.
+    """
+    clip, before = clips[place], _clip_before(clips, place)
+    shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
     if hears == "max":
-        loudest: Bytes = clip.mel()[others, : len(view)].max(axis=0)
-        return loudest
-    frames = clip.mel().shape[2]
-    shape = mel_shape(view.sample_rate_hz, frames)
-    before_CS = _end_before(clips, view.place, shape.context_samples)
-    inside_CS = clip.audio()[:, : len(view) * shape.samples_per_window]
-    mix_1S = mixed(np.concatenate([before_CS, inside_CS], axis=1)[others])[None]
-    mel_1NFM = mel_bytes(mix_1S, view.sample_rate_hz, frames)
-    return mel_1NFM.reshape(mel_1NFM.shape[1:])
+        heard_NFM = _loudest(clip, channel)[:windows]
+        silent_NF = silent_mels(heard_NFM, shape)
+    else:
+        unknown = shape.context_samples if before is None else 0
+        inside_CS = clip.audio()[:, : windows * shape.samples_per_window]
+        ahead_CS = np.zeros((len(inside_CS), unknown), np.int16)
+        if before is not None:
+            ahead_CS = before.audio_end(shape.context_samples)
+        mix_S = mixed(np.delete(np.concatenate([ahead_CS, inside_CS], axis=1), channel, axis=0))
+        heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
+        silent_NF = silent_frames(mix_S, shape, unknown=unknown)
+    if not silent_NF.any():
+        return heard_NFM
+    room = _room(clip, heard_NFM, silent_NF, shape)
+    if before is not None:
+        earlier_NFM = _loudest(before, channel)
+        earlier = _room(before, earlier_NFM, silent_mels(earlier_NFM, shape), shape)
+        room = room.after(earlier, len(earlier_NFM))
+    others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
+    keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
+    name = view_id(clip.key, channel)
+    return filled(heard_NFM, silent_NF & ~keeps_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name)
+
+
+def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:
+    """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
+    shape = mel_shape(sample_rate_hz, frames_per_window)
+    heard_WFM = mel_bytes(
+        np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
+    )[0]
+    silent_WF = np.asarray(~heard_WFM.any(2), bool)
+    unknown = room_of(heard_WFM, silent_WF, np.zeros_like(silent_WF))
+    return filled(heard_WFM, silent_WF, unknown, rate_hz=sample_rate_hz, seed=0, document="")
+
+
+def _loudest(clip: Clip, channel: int) -> Bytes:
+    """Mel bytes `[W, F, M]`: the largest of all channels but one."""
+    loudest: Bytes = np.delete(clip.mel(), channel, axis=0).max(axis=0)
+    return loudest
+
+
+def _speech(clip: Clip) -> Flags:
+    speech_CWF: Flags = (clip.activity() & SPEECH) > 0
+    return speech_CWF
+
+
+def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Room:
+    """Of a clip's windows: nobody speaks in the frame's samples, and the source has some."""
+    speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
+    return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
 
 
 def mixed(sound_CS: Samples) -> Samples:
@@ -204,14 +263,10 @@ def mixed(sound_CS: Samples) -> Samples:
     return total.clip(-32768, 32767).astype(np.int16)
 
 
-def _end_before(clips: Clips, place: int, samples: int) -> Samples:
-    """The last samples of the clip that ends where this one starts, `[C, samples]`; zeros without one."""
-    clip = clips[place]
-    channels = len(clip.mel())
+def _clip_before(clips: Clips, place: int) -> Clip | None:
+    """The clip that ends where this one starts."""
     before = clips[place - 1] if place > 0 else None
-    if before is None or not _meet(before, clip):
-        return np.zeros((channels, samples), np.int16)
-    return before.audio_end(samples)
+    return before if before is not None and _meet(before, clips[place]) else None
 
 
 def _meet(before: Clip, clip: Clip) -> bool:

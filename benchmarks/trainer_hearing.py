@@ -1,0 +1,185 @@
+"""Whether what is heard tells when one's own person spoke: detectors against what is heard in quiet.
+
+    python benchmarks/trainer_hearing.py OUT [OUT ...] [--hears mix] [--split train]
+
+Frames in which nobody else speaks: those in which the document's own person does, against those in which
+nobody does. For each detector the area under the ROC curve, 0.5 is chance: the mean over documents with at
+least 20 frames of both kinds, and of all frames together; first of the other channels as they are, then
+as the trainer hears them.
+
+    silent   the frame is digital silence
+    level    mean mel byte, which any threshold on the level goes by
+    change   of the level, from the frame before
+    repeat   the frame equals the one before
+    known    the frame's distance, in the model's levels, from the nearest of all frames before it
+    linear   the best linear rule on the frame's 80 bytes, learnt on the other documents (ridge)
+
+The last line tells windows: how often two frames or more are digital silence where the person speaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from corpus.schemas.artifacts import SPEECH
+from corpus.shards.mel import mel_bytes, mel_shape
+from corpus.shards.read import Clips, open_clips
+from corpus.trainer.config import DataConfig
+from corpus.trainer.levels import level_of_byte
+from corpus.trainer.presets import preset
+from corpus.trainer.views import View, heard, mixed, plan_view
+
+DETECTORS = ("silent", "level", "change", "repeat", "known", "linear")
+FEWEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A document: `[F, M]` of all its frames, and which belong to which kind."""
+
+    before_FM: np.ndarray
+    after_FM: np.ndarray
+    own_F: np.ndarray
+    quiet_F: np.ndarray
+
+    @property
+    def counts(self) -> bool:
+        return min(self.own_F.sum(), self.quiet_F.sum()) >= FEWEST
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--hears", choices=("mix", "max"), default="mix")
+    parser.add_argument("--split", default=None)
+    options = parser.parse_args()
+    documents = [one for data in options.data for one in read(data, options.hears, options.split)]
+    both = sum(one.counts for one in documents)
+    own, quiet = (sum(int(getattr(one, name).sum()) for one in documents) for name in ("own_F", "quiet_F"))
+    print(f"{len(documents)} documents, {both} with both kinds; frames: {own} own speech, {quiet} quiet")
+    print(f"{'':8}{'before':>17}{'after':>17}\n{'':8}" + f"{'each':>9}{'all':>8}" * 2)
+    for name in DETECTORS:
+        line = f"{name:8}"
+        for side in ("before_FM", "after_FM"):
+            each, pooled = areas(name, documents, side)
+            line += f"{each:9.3f}{pooled:8.3f}"
+        print(line)
+    for side in ("before_FM", "after_FM"):
+        print(side[:-3], *(f"{share:.3f}" for share in silent_windows(documents, side)))
+
+
+def read(data: Path, hears: str, split: str | None) -> Iterator[Heard]:
+    model, clips = preset("tiny").model, open_clips(data, split=split)
+    settings = DataConfig(pictures=False)
+    for place in range(len(clips)):
+        for channel in range(len(clips[place].json.speakers)):
+            view = plan_view(clips, place, channel, model, settings)
+            if not len(view):
+                continue
+            speech_CF = (clips[place].activity()[:, : len(view)] & SPEECH).reshape(
+                len(clips[place].mel()), -1
+            )
+            speech_CF = speech_CF > 0
+            others_F = looked_at(np.delete(speech_CF, channel, axis=0).any(0))
+            after_FM = heard(clips, view, hears).reshape(-1, model.mel_bins)
+            before_FM = as_it_is(clips, view, hears).reshape(after_FM.shape)
+            own_F = speech_CF[channel]
+            own_F = own_F & np.concatenate(([False], own_F[:-1]))
+            yield Heard(before_FM, after_FM, own_F & ~others_F, ~looked_at(speech_CF[channel]) & ~others_F)
+
+
+def looked_at(flags_F: np.ndarray) -> np.ndarray:
+    """A frame of 50 ms looks at its own 25 ms and those before."""
+    return flags_F | np.concatenate(([False], flags_F[:-1]))
+
+
+def as_it_is(clips: Clips, view: View, hears: str) -> np.ndarray:
+    """The other channels alone."""
+    clip = clips[view.place]
+    if hears == "max":
+        return np.delete(clip.mel(), view.channel, axis=0).max(0)[: len(view)]
+    shape = mel_shape(view.sample_rate_hz)
+    mix_S = mixed(np.delete(clip.audio(), view.channel, axis=0))[: len(view) * shape.samples_per_window]
+    return mel_bytes(np.pad(mix_S, (shape.context_samples, 0))[None], view.sample_rate_hz)[0]
+
+
+def areas(name: str, documents: list[Heard], side: str) -> tuple[float, float]:
+    """Mean over documents with enough of both kinds, and of all frames together."""
+    found = [scores(name, documents, number, side) for number in range(len(documents))]
+    kinds = [(one.own_F, one.quiet_F) for one in documents]
+    each = [
+        area(score_F[own_F], score_F[quiet_F])
+        for one, score_F, (own_F, quiet_F) in zip(documents, found, kinds, strict=True)
+        if one.counts
+    ]
+    pairs = list(zip(found, kinds, strict=True))
+    own = np.concatenate([score_F[own_F] for score_F, (own_F, _) in pairs])
+    quiet = np.concatenate([score_F[quiet_F] for score_F, (_, quiet_F) in pairs])
+    return float(np.mean(each)) if each else float("nan"), area(own, quiet)
+
+
+def scores(name: str, documents: list[Heard], number: int, side: str) -> np.ndarray:
+    """One number for each frame of a document; low is taken for own speech."""
+    frames_FM = getattr(documents[number], side).astype(np.int64)
+    before_FM = np.concatenate([frames_FM[:1], frames_FM[:-1]])
+    match name:
+        case "silent":
+            return frames_FM.any(1).astype(float)
+        case "level":
+            return frames_FM.mean(1)
+        case "change":
+            return np.abs(frames_FM.mean(1) - before_FM.mean(1))
+        case "repeat":
+            return (frames_FM != before_FM).any(1).astype(float)
+        case "known":
+            return nearest(level_of_byte(preset("tiny").model)[frames_FM].astype(np.int8))
+    return linear(documents, number, side)
+
+
+def nearest(levels_FM: np.ndarray) -> np.ndarray:
+    """The least sum of distances from a frame to any before it."""
+    found = np.zeros(len(levels_FM))
+    for at in range(1, len(levels_FM)):
+        found[at] = np.abs(levels_FM[:at] - levels_FM[at]).sum(1, dtype=np.int64).min()
+    return found
+
+
+def linear(documents: list[Heard], number: int, side: str) -> np.ndarray:
+    parts, wanted = [], []
+    for place, one in enumerate(documents):
+        for kind, value in ((one.own_F, 0.0), (one.quiet_F, 1.0)):
+            if place != number:
+                parts.append(getattr(one, side)[kind].astype(float))
+                wanted.append(np.full(len(parts[-1]), value))
+    x, y = np.concatenate(parts), np.concatenate(wanted)
+    middle, y = x.mean(0), y - y.mean()
+    x = x - middle
+    weights = np.linalg.solve(x.T @ x + len(x) * np.eye(x.shape[1]), x.T @ y)
+    return (getattr(documents[number], side) - middle) @ weights
+
+
+def area(own: np.ndarray, quiet: np.ndarray) -> float:
+    """How often a frame of own speech scores lower than one of quiet; ties count half."""
+    quiet = np.sort(quiet)
+    above = len(quiet) - np.searchsorted(quiet, own, side="right")
+    same = len(quiet) - above - np.searchsorted(quiet, own, side="left")
+    return float((above + same / 2).mean() / len(quiet)) if len(own) and len(quiet) else float("nan")
+
+
+def silent_windows(documents: list[Heard], side: str) -> tuple[float, float]:
+    """Share of windows with two digitally silent frames: with own speech, without."""
+    silent, own = [], []
+    for one in documents:
+        silent.append((~getattr(one, side).any(1)).reshape(-1, 8).sum(1) >= 2)
+        own.append(one.own_F.reshape(-1, 8).any(1))
+    silent_W, own_W = np.concatenate(silent), np.concatenate(own)
+    return float(silent_W[own_W].mean()), float(silent_W[~own_W].mean())
+
+
+if __name__ == "__main__":
+    main()
