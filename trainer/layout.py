@@ -9,8 +9,9 @@
 from the text head whether text goes on, and takes the sound from the position it stands at.
 a = frames_per_window / frames_per_position. The last sound of out_i predicts nothing.
 
-Rotary time is 8 i + frame (8 i + slot for text, 8 i for patches); rows and columns are those of a patch,
-the slot for everything else: which sound position, which token of the given text, which token of out_i.
+Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token stands
+in a later window's time); rows and columns are those of a patch, the slot for everything else: which sound
+position, which token of the given text, which token of out_i.
 
 Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
 configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
@@ -282,7 +283,7 @@ class _Sheet:
     def token(
         self, at: Places, turn: Places, slot: Places | int, stream: Stream, token: Places | int
     ) -> None:
-        self._place(at, turn, stream, slot, slot, slot)
+        self._place(at, turn, stream, np.minimum(slot, self.model.frames_per_window - 1), slot, slot)
         self.token_L[at] = token
 
     def text(
