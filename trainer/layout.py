@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.control import control_weights
 from corpus.trainer.sequence import BOS, EOW, NO_TARGET, SIL, SPK, Positions, Stream
 
 Bytes = npt.NDArray[np.uint8]
@@ -219,11 +220,8 @@ def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, 
 
 
 def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
-    before = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
-    changed = np.where(turns.speak_N, loss.onset, loss.offset)
-    unchanged = np.where(turns.speak_N, loss.offset, loss.silence)
-    weights = np.where(before == turns.speak_N, unchanged, changed) * turns.known_N
-    return weights.astype(np.float32)
+    before_N = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
+    return (control_weights(before_N, turns.speak_N, loss) * turns.known_N).astype(np.float32)
 
 
 def lengths(lists: Sequence[Sequence[int]]) -> Places:

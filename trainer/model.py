@@ -25,6 +25,7 @@ from corpus.trainer.attention import Attention, FlexMask, KeyStore, Sight, dense
 from corpus.trainer.cache import KvCache
 from corpus.trainer.compile import backend, compile_methods
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
+from corpus.trainer.control import Weighting
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.experts import Experts
@@ -136,6 +137,8 @@ class InteractionModel(nn.Module):
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
+        self.weighting = Weighting()
+        """What training did to the odds to speak, set where a trained model is loaded."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
