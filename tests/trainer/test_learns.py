@@ -55,7 +55,7 @@ class Player:
         )
         self.last_D = self.model.step(block, self.cache)[-1]
         logits = self.model.text_logits(self.last_D)
-        learnt = float(logits[[SIL, SPK]].double().softmax(0)[1])
+        learnt = float(logits.detach()[[SIL, SPK]].double().softmax(0)[1])
         p = self.model.weighting.undone(learnt, self.speaking)
         self.speaking = decide(p, speaking=self.speaking, sampling=Sampling(), seed=0, turn=turn)
         if not self.speaking:

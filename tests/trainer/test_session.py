@@ -369,7 +369,7 @@ def test_hysteresis() -> None:
         said.append(speaking)
     assert said == [False, True, True, True, False, False, True]
     with pytest.raises(CorpusError, match="stay_above"):
-        Sampling(speak_above=0.3, stay_above=0.6)
+        Sampling(stay_above=1.5)
 
 
 def test_sampled_control_is_as_likely_as_its_odds() -> None:
