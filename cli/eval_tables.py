@@ -107,7 +107,6 @@ def _print_calibration(calibration: Calibration) -> None:
     lines = [
         ["ece", with_interval(calibration.ece, 3) + _cases(calibration.ece)],
         ["ece out of silence", with_interval(calibration.ece_silent, 3) + _cases(calibration.ece_silent)],
-        ["the same, training's weights undone", with_interval(calibration.ece_silent_unweighted, 3)],
         *(
             [
                 f"begins within {one.windows} windows" if one.windows > 1 else "begins in the next window",

@@ -21,8 +21,7 @@ window i, that the person speaks in the window it answers.
 Beside p stand two scores without a model: the silence `heard` up to there, and how long the silence was
 as a `whole`, which nobody knows at the time: what a timer could reach at best.
 
-Training weighs an onset more than a silence that goes on (`loss.onset` over `loss.silence`), which multiplies
-the odds of an onset by their ratio. `*_unweighted` is ece with that undone, all else being as it is.
+Training weighs an onset more than a silence that goes on; p comes here with that undone (control.py).
 
 Shape suffixes: N micro-turns, B draws, D documents, K bins, H horizons, U different values.
 """
@@ -85,8 +84,6 @@ class Separation:
 class Calibration:
     ece: Measure
     ece_silent: Measure
-    ece_unweighted: Measure
-    ece_silent_unweighted: Measure
     bins: tuple[Bin, ...]
     bins_silent: tuple[Bin, ...]
     horizons: tuple[Horizon, ...]
@@ -107,12 +104,8 @@ class _Case:
 class Told:
     """Sums over documents of the model's teacher-forced probabilities."""
 
-    tilt: float = 1.0
-    """What training multiplied the odds of an onset by."""
     bins: list[Floats] = field(default_factory=list)
     """Per document `[2, 3, K]`: out of silence or out of speech; cases, sum of p, spoken."""
-    unweighted: list[Floats] = field(default_factory=list)
-    """The same with the tilt undone."""
     horizons: list[Floats] = field(default_factory=list)
     """Per document `[3, H]`: cases, expected, observed."""
     cases: list[_Case] = field(default_factory=list)
@@ -124,9 +117,7 @@ class Told:
         before_N = np.concatenate((np.zeros(1, bool), scene.human_W))[delay : delay + turns]
         document = len(self.bins)
         parts = (known_N & ~before_N, known_N & before_N)
-        fair_N = np.where(before_N, p_N, p_N / (p_N + (1 - p_N) * self.tilt))
-        for sums, given_N in ((self.bins, p_N), (self.unweighted, fair_N)):
-            sums.append(np.stack([_binned(given_N[some], speak_N[some]) for some in parts]))
+        self.bins.append(np.stack([_binned(p_N[some], speak_N[some]) for some in parts]))
         self.horizons.append(horizon_sums(p_N, speak_N, before_N, known_N))
         for shift, silences in ((True, scene.ends), (False, scene.pauses)):
             for silence in silences:
@@ -149,13 +140,11 @@ class Told:
             self.cases.append(_Case(document, shift, lag, scores))
 
     def result(self, drawn_BD: Floats) -> Calibration:
-        sums_DSK, fair_DSK = (np.array(sums).reshape(-1, 2, 3, BINS) for sums in (self.bins, self.unweighted))
+        sums_DSK = np.array(self.bins).reshape(-1, 2, 3, BINS)
         sums_DH = np.array(self.horizons).reshape(-1, 3, HORIZONS)
         return Calibration(
             ece=_ece(sums_DSK.sum(1), drawn_BD),
             ece_silent=_ece(sums_DSK[:, 0], drawn_BD),
-            ece_unweighted=_ece(fair_DSK.sum(1), drawn_BD),
-            ece_silent_unweighted=_ece(fair_DSK[:, 0], drawn_BD),
             bins=_bins(sums_DSK.sum((0, 1))),
             bins_silent=_bins(sums_DSK[:, 0].sum(0)),
             horizons=tuple(_horizon(h + 1, sums_DH[:, :, h], drawn_BD) for h in range(HORIZONS)),

@@ -27,6 +27,7 @@ from corpus.schemas.codec import from_json, to_plain
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.control import Weighting
 from corpus.trainer.data import LoaderState
 from corpus.trainer.device import device_named
 from corpus.trainer.model import InteractionModel
@@ -198,6 +199,7 @@ def load_model(
     if ema:
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
     load_tensors(path, wanted)
+    model.weighting = Weighting.of(config.loss)
     return model.eval(), config
 
 

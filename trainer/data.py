@@ -56,6 +56,8 @@ class LoaderState:
     text: int = 0
     text_spilled: int = 0
     """… written in a later window than their word starts in, …"""
+    text_later: int = 0
+    """… of these, after a silence: in a later stretch of speech, …"""
     text_left: int = 0
     """… still waiting at their document's end, …"""
     text_before: int = 0
@@ -211,6 +213,7 @@ class Loader:
             documents=state.documents + len(begun),
             text=state.text + sum(view.text.written for view in begun),
             text_spilled=state.text_spilled + sum(view.text.spilled for view in begun),
+            text_later=state.text_later + sum(view.text.later for view in begun),
             text_left=state.text_left + sum(view.text.left for view in begun),
             text_before=state.text_before + sum(view.text.before for view in begun),
         )

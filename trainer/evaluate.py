@@ -46,7 +46,7 @@ _SHARE_DOCUMENTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/2"
+    schema: str = "corpus.eval/3"
     data: str
     split: str
     documents: int
@@ -82,13 +82,15 @@ def evaluate(
     documents = Documents(config)
     count = len(documents) if most is None else min(most, len(documents))
     rows = _Rows(documents, sampling, seed, _speaking_share(config))
-    losses, told = Losses(model, config), Told(tilt=config.loss.onset / max(config.loss.silence, 1e-9))
+    losses, told = Losses(model, config), Told()
     tell = progress or (lambda phase, done, of: None)
     model.eval()
     chosen: list[int] = []
     for document in range(count):
         if len(documents.view(document)):
-            scene, p_N = scene_of(documents, document), losses.add(documents, document)
+            scene, view = scene_of(documents, document), documents.view(document)
+            before_N = np.concatenate(([view.spoke_before], view.speak_N[:-1]))
+            p_N = model.weighting.undone(losses.add(documents, document), before_N)
             told.add(scene, p_N, config.model.response_delay)
             rows.add_told(scene, p_N)
             chosen.append(document)

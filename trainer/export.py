@@ -21,6 +21,7 @@ from corpus.schemas.errors import DatasetError, FormatError, StorageError, Usage
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.control import Weighting
 from corpus.trainer.files import write_whole
 from corpus.trainer.model import InteractionModel
 
@@ -46,6 +47,8 @@ class ExportConfig:
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     """What a mel byte means."""
+    weighting: Weighting
+    """What its training did to the odds to speak."""
     model: ModelConfig
 
 
@@ -79,7 +82,11 @@ def export(
         if len(files) > 1:
             write_whole(folder / INDEX, _index(files))
         head = ExportConfig(
-            torch_dtype=dtype, tokenizer=config.data.tokenizer, hears=config.data.hears, model=config.model
+            torch_dtype=dtype,
+            tokenizer=config.data.tokenizer,
+            hears=config.data.hears,
+            weighting=model.weighting,
+            model=config.model,
         )
         write_whole(folder / CONFIG_NAME, (to_json(head, indent=2) + "\n").encode())
     except OSError as error:
@@ -112,6 +119,7 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
         raise FormatError(what, where=str(folder))
+    model.weighting = head.weighting
     return model.eval(), head
 
 

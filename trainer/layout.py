@@ -9,8 +9,9 @@
 from the text head whether text goes on, and takes the sound from the position it stands at.
 a = frames_per_window / frames_per_position. The last sound of out_i predicts nothing.
 
-Rotary time is 8 i + frame (8 i + slot for text, 8 i for patches); rows and columns are those of a patch,
-the slot for everything else: which sound position, which token of the given text, which token of out_i.
+Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token stands
+in a later window's time); rows and columns are those of a patch, the slot for everything else: which sound
+position, which token of the given text, which token of out_i.
 
 Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
 configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.control import control_weights
 from corpus.trainer.sequence import BOS, EOW, NO_TARGET, SIL, SPK, Positions, Stream
 
 Bytes = npt.NDArray[np.uint8]
@@ -218,11 +220,8 @@ def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, 
 
 
 def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
-    before = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
-    changed = np.where(turns.speak_N, loss.onset, loss.offset)
-    unchanged = np.where(turns.speak_N, loss.offset, loss.silence)
-    weights = np.where(before == turns.speak_N, unchanged, changed) * turns.known_N
-    return weights.astype(np.float32)
+    before_N = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
+    return (control_weights(before_N, turns.speak_N, loss) * turns.known_N).astype(np.float32)
 
 
 def lengths(lists: Sequence[Sequence[int]]) -> Places:
@@ -282,7 +281,7 @@ class _Sheet:
     def token(
         self, at: Places, turn: Places, slot: Places | int, stream: Stream, token: Places | int
     ) -> None:
-        self._place(at, turn, stream, slot, slot, slot)
+        self._place(at, turn, stream, np.minimum(slot, self.model.frames_per_window - 1), slot, slot)
         self.token_L[at] = token
 
     def text(

@@ -23,6 +23,7 @@ from corpus.trainer.attention_mask import BatchMask, Sight
 from corpus.trainer.batch_stats import spoken, text_sums
 from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
+from corpus.trainer.control import Weighting
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed
 from corpus.trainer.heads import audio_head
@@ -74,6 +75,8 @@ class InteractionModel(nn.Module):
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
+        self.weighting = Weighting()
+        """What training did to the odds to speak, set where a trained model is loaded."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]

@@ -52,7 +52,7 @@ class Sampling:
     def __post_init__(self) -> None:
         ranges = {
             "speak_above": (0.0, self.speak_above, 1.0),
-            "stay_above": (0.0, self.stay_above, self.speak_above),
+            "stay_above": (0.0, self.stay_above, 1.0),
             "text_top_p": (1e-9, self.text_top_p, 1.0),
             "text_min_p": (0.0, self.text_min_p, 1.0),
             "text_temperature": (0.0, self.text_temperature, 100.0),
@@ -65,7 +65,7 @@ class Sampling:
 
 
 def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int) -> bool:
-    """Whether to speak in this window."""
+    """Whether to speak in this window; `p` with training's weights undone (control.py)."""
     if sampling.control == "sampled":
         return float(noise.uniform(noise.mix(seed, turn, CONTROL, 0))) < p
     return p >= (sampling.stay_above if speaking else sampling.speak_above)
@@ -105,7 +105,7 @@ class Odds(NamedTuple):
     """What the text head says of a position. Natural logarithms, under the model."""
 
     p_speak: float
-    """Probability of `<spk>` among the two control tokens."""
+    """Probability of `<spk>` among the two control tokens, as training's weights have left it."""
     silent_logprob: float
     speak_logprob: float
     asked_logprob: float

@@ -78,13 +78,15 @@ class MicroTurnOut:
     turn: int
     speak: bool
     p_speak: float
+    """That the speaker speaks, given everything so far: what training's weights did to it is undone."""
     text: str
     """What became readable in this window: a letter of several bytes may need two."""
     tokens: tuple[int, ...]
     mel: Bytes | None
     """uint8 mel bytes `[F, M]`; None when silent."""
     logprobs: tuple[float, ...]
-    """Natural logarithms under the model, of the control token and of each text token with `<eow>`."""
+    """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
+    of each text token with `<eow>`."""
     ms: float
 
 
@@ -243,7 +245,7 @@ class Session:
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
-        p = odds.p_speak
+        p = self.model.weighting.undone(odds.p_speak, state.speaking)
         speak = (
             force.speak
             if force is not None

@@ -70,11 +70,10 @@ def scene_of(documents: Documents, document: int) -> Scene:
     """Flags and cues of a document's whole clip."""
     view = documents.view(document)
     clip = documents.clips[view.place]
-    head, delay = clip.json, documents.config.model.response_delay
+    head = clip.json
     activity_CWF = clip.activity()
     speech_CWF = (activity_CWF & SPEECH) > 0
     human_W = speech_CWF[view.channel].any(1)
-    human_W[delay : delay + len(view)] = view.speak_N
     others = [channel for channel in range(len(head.speakers)) if channel != view.channel]
     words_W = np.zeros(head.windows, np.int64)
     for word in head.words:

@@ -10,8 +10,12 @@ the other channels are digitally silent the room's noise is heard (room.py), how
 frame of a clip looks 25 ms back: into the clip before it where that stands beside it in the dataset and
 they meet, else onto zeros.
 
-A word belongs to the window it starts in, an event's text to the window of its start. What exceeds
-`text_slots` waits for the next windows. Words before the first out window belong to no micro-turn.
+Whether the speaker speaks is what the activity flags say and nothing else: only there the channel holds the
+speaker's sound. Words never make speech, speech carries words: a word belongs to the window it starts in and
+is written in the first windows of speech from there on that have room, in order; what `text_slots` cannot
+hold, or what starts in a silent window, waits for the speaker's next window of speech. Nothing is lost
+uncounted (`TextCounts`). An event's text is given from the window of its start on. Words before the first out
+window belong to no micro-turn.
 
 Shape suffixes: W windows of the clip, N micro-turns, F frames, M bins, C channels, S samples.
 """
@@ -45,6 +49,9 @@ class TextCounts:
     written: int = 0
     spilled: int = 0
     """Written in a later window than their word starts in."""
+    later: int = 0
+    """Of these, written after a silent window: in a later stretch of speech than their word starts in, if
+    it starts in one."""
     left: int = 0
     """Still waiting at the document's end."""
     before: int = 0
@@ -54,6 +61,7 @@ class TextCounts:
         return TextCounts(
             written=self.written + other.written,
             spilled=self.spilled + other.spilled,
+            later=self.later + other.later,
             left=self.left + other.left,
             before=self.before + other.before,
         )
@@ -103,12 +111,14 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
     words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
     words = [(window - delay, tokens) for window, tokens in words if window in inside]
     notes = [(head.window(at), tokens) for who, at, _, _, tokens in head.events if who in (None, speaker)]
-    written, own = spread(words, turns, model.text_slots)
-    given, told = spread([note for note in notes if note[0] in inside], turns, model.text_slots)
-    before = sum(len(tokens) for turn, tokens in words if turn < 0)
     speech_W = ((clip.activity()[channel] & SPEECH) != 0).any(1)
+    speak_N = speech_W[delay : delay + turns]
+    written, own = spread(words, speak_N, model.text_slots)
+    given, told = spread(
+        [note for note in notes if note[0] in inside], np.ones(turns, bool), model.text_slots
+    )
+    before = sum(len(tokens) for turn, tokens in words if turn < 0)
     written_N, given_N = lengths(written), lengths(given)
-    speak_N = speech_W[delay : delay + turns] | (written_N > 0)
     pictures_N = np.zeros(turns, bool)
     if head.picture_sizes and data.pictures and model.patches:
         pictures_N = np.array(head.picture_sizes[:turns]) > 0
@@ -129,25 +139,27 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
 
 
 def spread(
-    items: Sequence[tuple[int, Tokens]], turns: int, slots: int
+    items: Sequence[tuple[int, Tokens]], open_N: Flags, slots: int
 ) -> tuple[tuple[Tokens, ...], TextCounts]:
-    """Tokens of each of `turns` micro-turns, at most `slots`; the rest waits in a queue, none is lost inside.
+    """Tokens of each micro-turn, at most `slots` and only in open ones; the rest waits in a queue.
 
     Items name the micro-turn they start in, rising; those before the first are left out.
     """
     since = [turn for turn, tokens in items if turn >= 0 for _ in tokens]
     text = [token for turn, tokens in items if turn >= 0 for token in tokens]
+    closed_N1 = [0, *np.cumsum(~open_N).tolist()]
     made: list[Tokens] = []
-    done = come = spilled = 0
-    for turn in range(turns):
+    done = come = spilled = later = 0
+    for turn, is_open in enumerate(open_N.tolist()):
         while come < len(since) and since[come] <= turn:
             come += 1
-        stop = min(come, done + slots)
+        stop = min(come, done + slots) if is_open else done
         if done < stop and since[done] < turn:
             spilled += sum(came < turn for came in since[done:stop])
+            later += sum(closed_N1[came] < closed_N1[turn] for came in since[done:stop])
         made.append(tuple(text[done:stop]))
         done = stop
-    return tuple(made), TextCounts(written=done, spilled=spilled, left=len(text) - done)
+    return tuple(made), TextCounts(written=done, spilled=spilled, later=later, left=len(text) - done)
 
 
 def read_turns(

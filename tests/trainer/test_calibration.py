@@ -54,20 +54,6 @@ def test_error_and_reliability_by_hand() -> None:
     assert result.ece_silent.value == pytest.approx((0.1 + 0.88) / 2)
 
 
-def test_training_weights_are_undone_out_of_silence_only() -> None:
-    """Onsets weighted 15 times: odds 1 to 9 are learnt as 15 to 9, p 0.625. Inside speech nothing changes."""
-    made = Told(tilt=15.0)
-    drawn = "." + ".........#" * 4
-    p_N = np.array([0.7 if k and drawn[k] == "#" else 0.625 for k in range(len(drawn) - 1)])
-    made.add(scene(drawn), p_N, 1)
-    result = made.result(draws(1))
-    # After each # comes one answer inside speech, never spoken; 37 out of silence, 4 of them spoken.
-    assert result.ece_silent.cases == 37
-    assert result.ece_silent.value == pytest.approx(0.625 - 4 / 37)
-    assert result.ece_silent_unweighted.value == pytest.approx(4 / 37 - 0.1)
-    assert result.ece_unweighted.value == pytest.approx((4 - 3.7 + 3 * 0.7) / 40)
-
-
 def test_unknown_windows_are_no_cases() -> None:
     made = Told()
     made.add(scene(".#.#.", unknown=(2,)), np.array([0.9, 0.95, 0.12, 0.18]), 1)

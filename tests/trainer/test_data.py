@@ -222,6 +222,7 @@ def test_the_state_counts_positions_and_text(dataset: Path) -> None:
     views = [documents.view(k) for k in range(len(documents))]
     assert last.text == sum(view.text.written for view in views) > 0
     assert last.text_spilled == sum(view.text.spilled for view in views) > 0
+    assert last.text_later == sum(view.text.later for view in views) > 0
     assert last.text_left == sum(view.text.left for view in views)
 
 

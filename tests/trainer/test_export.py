@@ -13,7 +13,8 @@ from corpus.schemas.clip import MelForm
 from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.trainer import export as export_module
 from corpus.trainer.checkpoint import load_model
-from corpus.trainer.config import RunConfig
+from corpus.trainer.config import LossConfig, RunConfig
+from corpus.trainer.control import Weighting
 from corpus.trainer.data import Loader
 from corpus.trainer.export import export, load_exported
 from corpus.trainer.loop import train
@@ -87,6 +88,18 @@ def test_a_fresh_process_computes_the_same_logits(
     (done,) = start_python("-c", FRESH, str(tmp_path / "model"), str(run), str(tmp_path / "logits"))
     assert done.returncode == 0, done.stderr
     assert torch.equal(torch.load(tmp_path / "logits"), expected)
+
+
+def test_what_training_did_to_the_odds_goes_along(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model")
+    model, head = load_exported(tmp_path / "model")
+    assert model.weighting == head.weighting == load_model(run)[0].weighting == Weighting.of(LossConfig())
+    assert model.weighting.after_silence == pytest.approx(15)
+    plain = json.loads((tmp_path / "model" / "config.json").read_text())
+    del plain["weighting"]
+    (tmp_path / "model" / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(FormatError, match="weighting"):
+        load_exported(tmp_path / "model")
 
 
 def test_large_models_get_several_files_and_an_index(run: Path, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def reference(turns: Turns, model: ModelConfig, first: int) -> list[dict[str, ob
         for a in range(model.audio_positions):
             put(turn, Stream.HEARD, a * r, a, a, sound=turns.heard_NFM[n, a * r : (a + 1) * r])
         for k, token in enumerate(turns.given[n]):
-            put(turn, Stream.GIVEN_TEXT, k, k, k, token=token)
+            put(turn, Stream.GIVEN_TEXT, min(k, 7), k, k, token=token)
         speaks = bool(turns.speak_N[n])
         made[-1]["target"] = SPK if speaks else SIL
         kinds = {(0, 0): "silence", (0, 1): "onset", (1, 0): "offset", (1, 1): "offset"}
@@ -109,7 +109,7 @@ def reference(turns: Turns, model: ModelConfig, first: int) -> list[dict[str, ob
             follows = slots[slot + 1] if slot + 1 < len(slots) else (EOW if token == SPK else NO_TARGET)
             weight = {EOW: LOSS.end_of_window, NO_TARGET: 0.0}.get(follows, 1.0) * known
             stream = Stream.CONTROL if token in (SPK, EOW) else Stream.OWN_TEXT
-            put(turn, stream, slot, slot, slot, token=token, target=follows, weight=weight)
+            put(turn, stream, min(slot, 7), slot, slot, token=token, target=follows, weight=weight)
         for a in range(model.audio_positions):
             frames = turns.sound_NFM[n, a * r : (a + 1) * r]
             heard_well = all(turns.audible_NF[n, a * r : (a + 1) * r])
@@ -127,7 +127,7 @@ def assert_equal(found: Positions, expected: Positions) -> None:
 cases = given(
     r=st.sampled_from([1, 2, 4, 8]),
     grid=st.sampled_from([(0, 0), (1, 2), (2, 3)]),
-    slots=st.integers(1, 4),
+    slots=st.integers(1, 12),
     count=st.integers(1, 6),
     first=st.integers(0, 9),
     seed=st.integers(0, 2**31),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from pathlib import Path
@@ -11,22 +10,36 @@ from types import ModuleType
 import pytest
 import torch
 
+from corpus.trainer.calibration import Calibration
 from corpus.trainer.checkpoint import load_model
+from corpus.trainer.config import RunConfig
+from corpus.trainer.control import Weighting
 from corpus.trainer.documents import Documents
-from corpus.trainer.layout import Turns, beginning, input_block, output_block, sound_slot, text_slot
+from corpus.trainer.evaluate import evaluate
+from corpus.trainer.layout import (
+    Turns,
+    beginning,
+    input_block,
+    largest_turn,
+    output_block,
+    sound_slot,
+    text_slot,
+)
 from corpus.trainer.loop import train
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
+from corpus.trainer.sampling import Sampling, decide
 from corpus.trainer.sequence import EOW, SIL, SPK
 
 
 class Player:
     """The model in a conversation of its own: it hears what was recorded and itself, never the truth."""
 
-    def __init__(self, model: InteractionModel, windows: int, threshold: float = 0.0) -> None:
-        self.model, self.config, self.threshold = model, model.config, threshold
-        self.cache = model.new_cache(capacity_positions=1 + (20 + model.config.patches) * windows)
+    def __init__(self, model: InteractionModel, windows: int) -> None:
+        self.model, self.config, self.speaking = model, model.config, False
+        most = largest_turn(model.config, pictures=True)
+        self.cache = model.new_cache(capacity_positions=1 + most * windows)
         self.last_D = self.cache.read(beginning(self.config))[-1]
 
     def token(self) -> int:
@@ -42,8 +55,10 @@ class Player:
         )
         self.last_D = self.cache.read(block)[-1]
         logits = self.model.text_logits(self.last_D)
-        speaks = bool(logits[SPK] - logits[SIL] > self.threshold)
-        if not speaks:
+        learnt = float(logits.detach()[[SIL, SPK]].double().softmax(0)[1])
+        p = self.model.weighting.undone(learnt, self.speaking)
+        self.speaking = decide(p, speaking=self.speaking, sampling=Sampling(), seed=0, turn=turn)
+        if not self.speaking:
             self.cache.read(output_block(turn, self.config, speak=False))
             return False
         self.write(turn, SPK, 0)
@@ -63,9 +78,9 @@ class Player:
         self.last_D = self.cache.read(text_slot(turn, slot, token, self.config))[-1]
 
 
-def played(model: InteractionModel, turns: Turns, threshold: float = 0.0) -> list[bool]:
-    """Whether the model speaks in each window of the recording's clock, its log odds above the threshold."""
-    player = Player(model, len(turns), threshold)
+def played(model: InteractionModel, turns: Turns) -> list[bool]:
+    """Whether the model speaks in each window of the recording's clock, decided as a session decides."""
+    player = Player(model, len(turns))
     decided = [player.window(turn, turns) for turn in range(len(turns))]
     delay = model.config.response_delay
     return [False] * delay + decided
@@ -130,6 +145,18 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
     assert sum(right) / len(right) >= 0.95
     assert statistics.median(errors) <= 1
     assert seconds <= 180
+    told = calibration(model, config, corpus.path)
+    model.weighting = Weighting()
+    learnt = calibration(model, config, corpus.path)
+    for name in ("ece", "ece_silent"):
+        with_weights, undone = getattr(learnt, name).value, getattr(told, name).value
+        print(f"{name}: {with_weights:.4f} as trained, {undone:.4f} with the weights undone")
+        assert undone < with_weights
+
+
+def calibration(model: InteractionModel, config: RunConfig, data: Path) -> Calibration:
+    """Of held-out clips, told what the person did before."""
+    return evaluate(model, config, data, most_free=0).calibration
 
 
 BEEP = ("steps=200", "log_every=50", "save_every=600")
@@ -152,8 +179,6 @@ COUNT = (
 def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, tmp_path: Path) -> None:
     corpus = rules.write(tmp_path / "data", "count")
     config = with_overrides(preset("tiny"), [f"data.data={corpus.path}", *COUNT])
-    # An onset weighs more than silence in training; the odds are set right again by that much.
-    threshold = math.log(config.loss.onset / config.loss.silence)
     torch.set_num_threads(2)
     began = time.monotonic()
     train(config, tmp_path / "run", talk=print)
@@ -164,7 +189,7 @@ def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, 
     for document in range(16):
         view = held_out.view(document)
         answers = corpus.truths[view.key].answers
-        said = played(model, held_out.turns(document, 0, len(view)), threshold)
+        said = played(model, held_out.turns(document, 0, len(view)))
         begins = [w for w, speaks in enumerate(said) if speaks and not (w and said[w - 1])]
         nearest = [min((abs(b - answer) for b in begins), default=99) for answer in answers]
         errors += [error for error in nearest if error <= 1]

@@ -117,7 +117,7 @@ def test_rows_hold_every_micro_turn_once_in_order_and_break_off_only_when_the_ne
 @given(
     patches=st.integers(0, 5),
     r=st.sampled_from([1, 2, 4, 8]),
-    slots=st.integers(1, 4),
+    slots=st.integers(1, 12),
     extra=st.integers(0, 120),
     seed=st.integers(0, 2**31),
     full=st.booleans(),

@@ -240,7 +240,7 @@ def test_memory_is_bounded_by_the_window() -> None:
         assert long.turn == session_turn + 1
     assert long.positions > 40 * 6
     endless = capacity(CONFIG, max_seconds=3600, history_turns=0, pictures=False)
-    assert endless == 1 + 18_000 * 18
+    assert endless == 1 + 18_000 * (2 * 4 + 2 * CONFIG.text_slots + 2)
 
 
 def test_a_session_without_window_says_when_it_is_full() -> None:
@@ -262,7 +262,7 @@ def test_an_aborted_step_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Non
     session = Session(model, sampling=SAMPLED)
     aborted = 0
     for turn in range(12):
-        for limit in range(1, 12):
+        for limit in range(1, 8 + CONFIG.text_slots):
             left = iter(range(limit))
 
             def stopped(reader: Reader, positions: Positions) -> torch.Tensor:
@@ -341,7 +341,7 @@ def test_sound_heard_in_windows_is_the_mel_of_the_whole(monkeypatch: pytest.Monk
 
 
 def test_text_that_does_not_fit_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of(dtype=torch.float32)
+    model = model_of(dataclasses.replace(CONFIG, text_slots=4), torch.float32)
     read: list[int] = []
 
     def recorded(reader: Reader, positions: Positions) -> torch.Tensor:
@@ -398,7 +398,7 @@ def test_hysteresis() -> None:
         said.append(speaking)
     assert said == [False, True, True, True, False, False, True]
     with pytest.raises(CorpusError, match="stay_above"):
-        Sampling(speak_above=0.3, stay_above=0.6)
+        Sampling(stay_above=1.5)
 
 
 def test_sampled_control_is_as_likely_as_its_odds() -> None:

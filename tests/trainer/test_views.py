@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +21,9 @@ from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
 from corpus.trainer.layout import Turns, lay_out
 from corpus.trainer.presets import MODELS
+from corpus.trainer.sequence import SIL, SPK
 from corpus.trainer.text import decode, word_tokens
-from corpus.trainer.views import View, heard, mixed, plan_view, read_turns, spread
+from corpus.trainer.views import TextCounts, View, heard, mixed, plan_view, read_turns, spread
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 DATA = DataConfig()
@@ -98,7 +100,7 @@ def test_own_sound_and_speech_are_those_of_the_delayed_window(
         for turn in range(len(view)):
             flags = draft.flags[view.channel, first_window(view) + turn + delay]
             assert np.array_equal(turns.sound_NFM[turn], clip.mel()[view.channel, turn + delay])
-            assert turns.speak_N[turn] == (bool((flags & SPEECH).any()) or bool(turns.written[turn]))
+            assert turns.speak_N[turn] == bool((flags & SPEECH).any())
             assert turns.audible_NF[turn].tolist() == [not flag & (UNRELIABLE | PADDED) for flag in flags]
             assert turns.known_N[turn] == (not all(flag & PADDED for flag in flags))
         before = draft.flags[view.channel, first_window(view)] & SPEECH
@@ -121,10 +123,13 @@ def test_bad_frames_carry_no_loss(clips: Clips) -> None:
     assert seen > 50
 
 
-def test_every_word_is_written_after_it_starts_or_counted(clips: Clips, draft: object) -> None:
+@pytest.mark.parametrize("slots", [1, 4, 8])
+def test_every_word_is_written_while_its_speaker_speaks_or_counted(
+    clips: Clips, draft: object, slots: int
+) -> None:
     """Against a queue kept by hand, and against the text of the recording."""
-    spilled = 0
-    for view in views(clips):
+    sums = TextCounts()
+    for view in views(clips, dataclasses.replace(MODEL, text_slots=slots)):
         first, speaker = first_window(view), view.speaker
         own = sorted((w for w in draft.words if w.speaker == speaker), key=lambda w: (w.start_us, w.stop_us))
         queue: list[int] = []
@@ -133,7 +138,8 @@ def test_every_word_is_written_after_it_starts_or_counted(clips: Clips, draft: o
             for word in own:
                 if word.start_us // WINDOW_US == window:
                     queue += word_tokens(word.text)
-            now, queue = queue[:4], queue[4:]
+            room = slots if (draft.flags[view.channel, window] & SPEECH).any() else 0
+            now, queue = queue[:room], queue[room:]
             assert view.written[turn] == tuple(now)
         assert len(view.written) == len(view)
         in_clip = [w for w in own if first <= w.start_us // WINDOW_US < first + len(view) + 1]
@@ -143,8 +149,26 @@ def test_every_word_is_written_after_it_starts_or_counted(clips: Clips, draft: o
         assert view.text.written + view.text.left + view.text.before == all_tokens + sum(
             len(e) for e in told(draft, view)
         )
-        spilled += view.text.spilled
-    assert spilled > 20
+        assert view.text.later <= view.text.spilled <= view.text.written
+        sums += view.text
+    assert sums.spilled > 20 and sums.later > 5 and sums.left > 5
+
+
+def test_text_decides_nothing_about_speech(clips: Clips) -> None:
+    """With room for one token or for many, the same windows are spoken in, and weigh the same."""
+    for place in range(len(clips)):
+        for channel in range(3):
+            made = []
+            for slots in (0, 1, 12):
+                model = dataclasses.replace(MODEL, text_slots=slots)
+                view = plan_view(clips, place, channel, model, DATA)
+                laid = lay_out(turns_of(clips, view, model), model, LossConfig())
+                control = np.isin(laid.text_target_L, (SIL, SPK))
+                made.append((view.speak_N, laid.text_target_L[control], laid.text_weight_L[control]))
+                made[-1] += (laid.audio_target_TRM, laid.audio_weight_T)
+            for other in made[1:]:
+                for one, two in zip(made[0], other, strict=True):
+                    assert np.array_equal(one, two)
 
 
 def told(draft: object, view: View) -> list[str]:
@@ -165,23 +189,37 @@ def test_notes_are_given_to_whom_they_are_for(clips: Clips, draft: object) -> No
 
 
 @given(
-    items=st.lists(st.tuples(st.integers(-2, 8), st.lists(st.integers(16, 271), max_size=9))),
-    turns=st.integers(0, 9),
-    slots=st.integers(1, 4),
-    cut=st.integers(0, 9),
+    items=st.lists(st.tuples(st.integers(-2, 12), st.integers(0, 9))),
+    flags=st.lists(st.booleans(), max_size=13),
+    slots=st.integers(0, 12),
+    cut=st.integers(0, 13),
 )
 @settings(deadline=None)
-def test_the_queue_loses_nothing_and_knows_no_later_word(
-    items: list[tuple[int, list[int]]], turns: int, slots: int, cut: int
+def test_text_waits_in_order_for_speech_and_knows_no_later_word(
+    items: list[tuple[int, int]], flags: list[bool], slots: int, cut: int
 ) -> None:
-    ordered = sorted(((t, tuple(tokens)) for t, tokens in items), key=lambda item: item[0])
-    made, counts = spread(ordered, turns, slots)
-    inside = [token for turn, tokens in ordered if turn >= 0 for token in tokens]
+    """Every token is its own: where each goes, and when."""
+    numbers = itertools.count()
+    ordered = [
+        (turn, tuple(next(numbers) for _ in range(size)))
+        for turn, size in sorted(items, key=lambda item: item[0])
+    ]
+    open_N = np.array(flags, bool)
+    made, counts = spread(ordered, open_N, slots)
+    since = {token: turn for turn, tokens in ordered for token in tokens if turn >= 0}
+    at = {token: turn for turn, tokens in enumerate(made) for token in tokens}
     flat = [token for tokens in made for token in tokens]
-    assert flat == inside[: len(flat)] and len(made) == turns
-    assert (counts.written, counts.left) == (len(flat), len(inside) - len(flat))
+    assert len(made) == len(flags) and flat == list(since)[: len(flat)]
+    assert all(at[token] >= since[token] and flags[at[token]] for token in flat)
     assert all(len(tokens) <= slots for tokens in made)
-    sooner, _ = spread([item for item in ordered if item[0] < cut], turns, slots)
+    assert (counts.written, counts.left) == (len(flat), len(since) - len(flat))
+    assert counts.spilled == sum(at[token] > since[token] for token in flat)
+    assert counts.later == sum(not all(flags[since[token] : at[token]]) for token in flat)
+    # Nothing stands still while there is room: a window is full, or nothing waits.
+    for turn, tokens in enumerate(made):
+        if flags[turn] and len(tokens) < slots:
+            assert all(at[token] <= turn for token in since if since[token] <= turn)
+    sooner, _ = spread([item for item in ordered if item[0] < cut], open_N, slots)
     assert sooner[:cut] == made[:cut]
 
 

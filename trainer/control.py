@@ -1,0 +1,60 @@
+"""How training weighs `<sil>` and `<spk>`, and how a probability learnt so is set right again.
+
+An onset is rare and weighs much, a silence that goes on weighs little. Cross-entropy with weights is least
+where the odds are the true ones times weight(`<spk>`) / weight(`<sil>`); which weights apply hangs on
+whether the speaker spoke in the window before, so the factor does too:
+
+    before      <sil>         <spk>         odds are multiplied by
+    silence     silence       onset         onset / silence, 15 unless told
+    speech      offset        offset        1
+
+`control_weights` is what training uses, `Weighting` the factors that follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.trainer.config import LossConfig
+
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+def control_weights(before_N: Flags, speak_N: Flags, loss: LossConfig) -> Floats:
+    """The weight of each window's `<sil>` or `<spk>`, from whether the window before was spoken in."""
+    changed = np.where(speak_N, loss.onset, loss.offset)
+    unchanged = np.where(speak_N, loss.offset, loss.silence)
+    return np.where(before_N == speak_N, unchanged, changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighting:
+    """What training multiplied the odds of `<spk>` by. 1 where nothing did: a model that is no run's."""
+
+    after_silence: float = 1.0
+    after_speech: float = 1.0
+
+    @classmethod
+    def of(cls, loss: LossConfig) -> Weighting:
+        """Of a model trained with these weights. What weighs nothing is not learnt, and nothing undoes that:
+        its factor stays 1."""
+        silent, speaks = (
+            control_weights(np.array([False, True]), np.full(2, each), loss) for each in (False, True)
+        )
+        after = [float(s / n) if s > 0 and n > 0 else 1.0 for s, n in zip(speaks, silent, strict=True)]
+        return cls(after_silence=after[0], after_speech=after[1])
+
+    @overload
+    def undone(self, p: float, before: bool) -> float: ...
+    @overload
+    def undone(self, p: Floats, before: Flags) -> Floats: ...
+    def undone(self, p: float | Floats, before: bool | Flags) -> float | Floats:
+        """The probability to speak that was learnt as `p`, after a window with or without speech."""
+        factor = np.where(before, self.after_speech, self.after_silence)
+        found = p / (p + (1 - p) * factor)
+        return found if isinstance(p, np.ndarray) else float(found)
