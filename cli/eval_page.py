@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.cli.eval_tables import SCORES, number, with_interval
+from corpus.cli.eval_tables import SCORES, counted, number, with_interval
 from corpus.pipeline.pages.charts import drawing
 from corpus.pipeline.pages.markup import Markup, el, join, page
 from corpus.pipeline.pages.tables import Column, table
@@ -15,10 +15,12 @@ from corpus.schemas.errors import StorageError
 if TYPE_CHECKING:
     from corpus.trainer.calibration import Bin, Calibration, Horizon
     from corpus.trainer.evaluate import EvalReport
+    from corpus.trainer.held_out import LossRow
     from corpus.trainer.timing_table import TimingRow
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2
+_ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
 STYLE = (
     "svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--soft); stroke-width: 1;"
     " stroke-dasharray: 4 4; } svg .curve { stroke-width: 2; } svg .curve.one { fill: none;"
@@ -44,8 +46,8 @@ def page_of(report: EvalReport) -> str:
     free = [row for row in report.timing if not row.told]
     told = [row for row in report.timing if row.told]
     lead = (
-        f"{report.data}, split {report.split}: {report.documents} documents, {report.free_documents} of them "
-        "also lived through freely. Brackets hold the 95 % interval over documents."
+        f"{report.data}, split {report.split}: {counted(report.documents)}, {report.free_documents} of them "
+        "also lived through freely. Brackets hold the 95 % interval over documents; a dash is no case."
     )
     return page(
         "How the model keeps time",
@@ -71,8 +73,9 @@ def page_of(report: EvalReport) -> str:
             el(
                 "section",
                 el("h2", "All rows"),
-                *(_table(t, r) for t, r in (("Freely", free), ("Told", told))),
+                *(part for t, r in (("Freely", free), ("Told", told)) if r for part in _tables(t, r)),
             ),
+            _losses(report.losses),
         ),
         styles=("page.css",),
     )
@@ -154,6 +157,7 @@ def _probability(found: Calibration) -> Markup:
             with_interval(one.auc),
         )
         for one in found.separation
+        if one.auc.value is not None
     ]
     columns = [
         Column("score", "name"),
@@ -166,9 +170,9 @@ def _probability(found: Calibration) -> Markup:
         el("h2", "The probability to speak"),
         el("p", "Teacher-forced: the model knows what everybody did up to the window.", class_="note"),
         el("div", reliability, horizons, class_="pair"),
-        table(
-            "Ends of turns told from pauses: area under the ROC curve", [*columns, Column("auc", "n")], rows
-        ),
+        table(_ENDS_FROM_PAUSES, [*columns, Column("auc", "n")], rows)
+        if rows
+        else el("p", f"{_ENDS_FROM_PAUSES}: these clips do not hold both.", class_="note"),
     )
 
 
@@ -235,19 +239,58 @@ def _figure(title: str, content: Markup, caption: str, *, key: Sequence[tuple[st
     return el("figure", el("h3", title, names), content, el("figcaption", caption))
 
 
-def _table(title: str, rows: Sequence[TimingRow]) -> Markup:
-    names = ("right", "pause taken", "turn taken", "latency, ms", "stops", "overlap", "false starts/min")
+def _tables(title: str, rows: Sequence[TimingRow]) -> Iterator[Markup]:
+    """The columns of the terminal's two tables."""
+    first = ("speaks", "right", "off by", "pause taken", "turn taken", "bc/min", "bc dist")
     cells = [
         (
             row.name,
+            with_interval(row.speaks),
             with_interval(row.right),
+            with_interval(row.off_by_windows, 0),
             with_interval(row.pause_taken),
             with_interval(row.turn_taken),
+            with_interval(row.backchannels_per_minute, 1),
+            with_interval(row.backchannel_distance),
+        )
+        for row in rows
+    ]
+    yield _table(title, first, cells)
+    second = ("latency, ms", "stops", "in, ms", "answers", "overlap", "false starts/min")
+    speech = [
+        (
+            row.name,
             with_interval(row.latency_ms, 0),
             with_interval(row.stopped),
+            with_interval(row.stop_ms, 0),
+            with_interval(row.answered),
             with_interval(row.overlap),
             with_interval(row.false_starts_per_minute, 1),
         )
         for row in rows
     ]
+    yield _table(f"{title}, continued", second, speech)
+
+
+def _table(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Markup:
     return table(title, [Column("row", "name"), *(Column(name, "n") for name in names)], cells)
+
+
+def _losses(rows: Sequence[LossRow]) -> Markup:
+    names = ("count", "model", "unigram", "bits/s", "levels off", "unigram off")
+    cells = [
+        (
+            row.cue,
+            row.stream,
+            f"{row.count}",
+            number(row.model),
+            number(row.unigram),
+            number(row.bits_per_s, 0),
+            number(row.level_mae, 2),
+            number(row.unigram_level_mae, 2),
+        )
+        for row in rows
+    ]
+    columns = [Column("cue", "name"), Column("stream", "name"), *(Column(name, "n") for name in names)]
+    said = "Nats a token, for sound a bin; unigram is the best constant guess for the row's own data"
+    return el("section", el("h2", "Losses"), table(said, columns, cells))

@@ -45,13 +45,13 @@ def print_timing(report: EvalReport) -> None:
         rows = [row for row in report.timing if row.told == told]
         if rows:
             documents = report.documents if told else report.free_documents
-            show.data(f"\n{title}, {documents} documents")
+            show.data(f"\n{title}, {counted(documents)}")
             _print_turns(rows)
             show.data("")
             _print_speech(rows)
     _print_calibration(report.calibration)
     show.talk(
-        f"{report.documents} documents of split {report.split}, {report.free_documents} of them also freely. "
+        f"{counted(report.documents)} of split {report.split}, {report.free_documents} of them also freely. "
         "off by: windows, median\n(n): cases; '-': no case; [ ]: the 95 % interval over documents"
     )
 
@@ -122,7 +122,7 @@ def _print_calibration(calibration: Calibration) -> None:
             f"{with_interval(one.auc)} ({one.shifts} ends, {one.holds} pauses)",
         ]
         for one in calibration.separation
-        if one.lag < 2
+        if one.lag < 2 and one.auc.value is not None
     ]
     show.table(lines, ["the probability to speak, told", ""])
 
@@ -142,6 +142,10 @@ def with_interval(found: Measure, digits: int = 2) -> str:
 
 def _cases(found: Measure) -> str:
     return f" ({found.cases})" if found.cases else ""
+
+
+def counted(documents: int) -> str:
+    return f"{documents} document{'s' * (documents != 1)}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

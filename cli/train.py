@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from corpus.cli import show, talk
-from corpus.schemas.errors import CorpusError
+from corpus.schemas.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -27,11 +27,25 @@ class _PairsOrCommand(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] in self.commands:
             return super().parse_args(ctx, args)
+        _refuse_dashes(args)
         ctx.allow_interspersed_args = True
         super().parse_args(ctx, args)
         ctx.args = [*ctx._protected_args, *ctx.args]
         ctx._protected_args = []
         return list(ctx.args)
+
+
+def _refuse_dashes(args: list[str]) -> None:
+    """`--steps 5` and `--optim.lr=1e-3`, where settings have no dashes."""
+    from corpus.trainer.overrides import settings_of
+    from corpus.trainer.presets import preset
+
+    settings = settings_of(preset("tiny"))
+    for place, arg in enumerate(args):
+        name, _, value = arg.removeprefix("--").partition("=")
+        if arg.startswith("--") and name in settings:
+            value = value or "".join(args[place + 1 : place + 2]) or "VALUE"
+            raise UsageError(f"{name} is a setting, not an option", todo=f"write {name}={value}")
 
 
 group = typer.Typer(
@@ -55,7 +69,8 @@ def train(
 ) -> None:
     """Train the interaction model on a dataset; the same command goes on where a run was stopped.
 
-    Any setting can be given as key=value. Under torchrun all processes train one model.
+    Any setting can be given as key=value; RUN/config.json holds all of a run. Under torchrun all processes
+    train one model.
 
     Examples:
 
@@ -63,12 +78,14 @@ def train(
 
       corpus train --preset tiny --data dataset --run run steps=400 model.width=128 optim.optimizer=muon
 
+      corpus train --run run steps=800
+
       torchrun --nproc-per-node 8 -m -- corpus.cli.main train --preset base --data dataset --run run
     """
     if ctx.invoked_subcommand is not None:
         return
     if run is None:
-        raise typer.BadParameter("--run is needed: the folder of the run")
+        raise UsageError("--run is needed", todo="name the run's folder, as in corpus train --run run")
     from corpus.trainer.loop import train as start
 
     with _said_once("LOCAL_RANK"):  # machines may differ in what they find
@@ -81,11 +98,12 @@ def train(
 
 
 def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
-    from corpus.schemas.errors import UsageError
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset as named
-    from corpus.trainer.run_file import read_run
+    from corpus.trainer.run_file import CONFIG_NAME, read_run
 
+    if preset is None and not (run / CONFIG_NAME).exists():
+        raise UsageError("is no run yet", where=str(run), todo="begin one with --preset tiny, small or base")
     base = named(preset) if preset is not None else read_run(run).config
     changed = with_overrides(base, [*([f"data.data={data.absolute()}"] if data is not None else []), *pairs])
     if not changed.data.data:
@@ -125,11 +143,24 @@ def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
         again = f"corpus train --run {shlex.quote(str(run))} goes on"
         return f"stopped after step {step}, everything saved in {run}; {again}\n{seen}"
     where, data = shlex.quote(str(run)), shlex.quote(config.data.data)
+    split = "" if _holds_validation(config) else f" --split {config.data.split}"
     return (
         f"step {step} done; the model is in {run}\n{seen}\n"
-        f"next: corpus eval --run {where} --data {data}\n"
-        f"      corpus export --run {where} --out FOLDER"
+        f"next: corpus eval --run {where} --data {data}{split}\n"
+        f"      corpus talk --run {where} --user FILE --out FOLDER\n"
+        f"      corpus export --run {where} --out FOLDER\n"
+        f"      corpus train --run {where} steps={2 * step}"
     )
+
+
+def _holds_validation(config: RunConfig) -> bool:
+    """Small datasets have no clips to spare."""
+    from corpus.shards.read import open_clips
+
+    try:
+        return len(open_clips(config.data.data, split="validation")) > 0
+    except CorpusError:  # gone since: eval will say so
+        return True
 
 
 group.command("plan")(talk.plan)

@@ -56,9 +56,12 @@ class _Axis:
         if not self.log:
             return _round_steps(self.low, self.high)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        factors = (1,) if last - first > 4 else (1, 3) if last - first > 1 else (1, 2, 5)
-        found = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-        return [value for value in found if self.low <= value <= self.high]
+        for factors in ((1,), (1, 3), (1, 2, 5)):
+            every = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+            found = [value for value in every if self.low <= value <= self.high]
+            if len(found) >= 4:
+                return found
+        return _round_steps(self.low, self.high)
 
 
 def _axis(panel: Panel, values: Iterable[float]) -> _Axis:
@@ -97,7 +100,7 @@ def figure(panel: Panel, steps: Sequence[int]) -> str:
         points = [(x(step), axis.y(v)) if v is not None else None for step, v in zip(at, values, strict=True)]
         parts.append(f'<path {look} d="{_path(points)}"/>')
         last = next(v for v in reversed(values) if v is not None)
-        ends.append((axis.y(last), look, f"{label} {_shown(last)}"))
+        ends.append((axis.y(last), look, f"{label}: {_shown(last)}"))
     parts += _labels(ends)
     explained = f" <small>{html.escape(panel.explained)}</small>" if panel.explained else ""
     return (
@@ -175,12 +178,15 @@ def _labels(ends: Sequence[tuple[float, str, str]]) -> list[str]:
 
 
 def _shown(value: float) -> str:
-    """Three digits; thousands as k, small numbers with a power."""
+    """Three digits; thousands as k, small numbers with a power: 3e-4."""
     if abs(value) >= 10_000:
         return f"{value / 1000:.4g}k"
     if abs(value) >= 1000:
         return f"{value:.0f}"
-    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
+    if 0 < abs(value) < 0.001:
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
+    return f"{value:.3g}"
 
 
 STYLE = """

@@ -19,10 +19,15 @@ from corpus.trainer.log_line import LogLine
 from corpus.trainer.run_report import draw_report
 
 LOG_NAME = "log.jsonl"
+BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+"""No bar proper: what it would take of a line of 100 columns belongs to the figures."""
 
 
 class Log:
-    """Where lines go; only the first rank has one. A full disk stops the log, not the run."""
+    """Where lines go; only the first rank has one. A full disk stops the log, not the run.
+
+    In a terminal the newest line's figures stand behind the steps done; elsewhere each line is told.
+    """
 
     def __init__(self, run: Path, steps: int, step: int, talk: Callable[[str], None]) -> None:
         self._path, self._steps, self._talk = run / LOG_NAME, steps, talk
@@ -30,7 +35,7 @@ class Log:
         self._file = self._path.open("a", encoding="utf-8")
         self._board = _board(run)
         self._bar: tqdm[NoReturn] = tqdm(
-            total=steps, initial=step, unit="step", disable=None, dynamic_ncols=True, leave=True
+            total=steps, initial=step, disable=None, dynamic_ncols=True, leave=True, bar_format=BAR
         )
 
     def _cut(self, step: int) -> None:
@@ -59,6 +64,8 @@ class Log:
         if self._board is not None:
             for name, value in scalars(plain):
                 self._board.add_scalar(name, value, line.step)
+        if self._bar.disable:
+            self._talk(f"step {line.step}/{self._steps}: {progress(line)}")
         self._bar.set_postfix_str(progress(line))
 
     def draw(self) -> None:
@@ -104,16 +111,15 @@ def progress(line: LogLine) -> str:
         f"words {_shown(line.nats_words)}",
         f"audio {_shown(line.audio)}",
         f"{line.positions_per_s:.0f} pos/s",
-        f"{line.audio_hours_per_hour:.1f} h/h",
+        f"{line.audio_hours_per_hour:.{0 if line.audio_hours_per_hour >= 100 else 1}f} h/h",
+        *([f"MFU {100 * line.mfu:.1f} %"] if line.mfu is not None else []),
         f"wait {line.data_wait_ms:.0f} ms",
     ]
-    if line.mfu is not None:
-        parts.append(f"MFU {100 * line.mfu:.1f} %")
     return ", ".join(parts)
 
 
 def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.{2 if abs(value) >= 1 else 3}f}"
 
 
 def _board(run: Path) -> Any:

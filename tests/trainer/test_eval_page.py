@@ -15,6 +15,7 @@ from corpus.schemas.codec import to_json
 from corpus.trainer.calibration import Told
 from corpus.trainer.confidence import draws
 from corpus.trainer.evaluate import EvalReport
+from corpus.trainer.held_out import LossRow
 from corpus.trainer.timing_cases import Scene, Silence
 from corpus.trainer.timing_table import Tally
 
@@ -47,7 +48,7 @@ def report() -> EvalReport:
         split="validation",
         documents=12,
         free_documents=12,
-        losses=(),
+        losses=(LossRow(cue="all", stream="audio", count=7, model=1.25, unigram=None),),
         timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
         calibration=made.result(draws(12)),
     )
@@ -69,6 +70,8 @@ def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
     assert "a &lt;b&gt; &amp; c" in page and "http" not in page.replace("http-equiv", "")
     drawings = re.findall(r"<svg.*?</svg>", page, re.S)
     assert len(drawings) == 4
+    for said in ("1.250", "bc dist", "answers", "false starts/min"):
+        assert said in page
     for drawn in drawings:
         inside = ElementTree.fromstring(drawn)
         width, height = (float(side) for side in inside.attrib["viewBox"].split()[2:])

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data import LoaderState
 from corpus.trainer.log_line import LayerLine, LogLine
-from corpus.trainer.logs import Log, progress, scalars
+from corpus.trainer.logs import BAR, Log, progress, scalars
 from corpus.trainer.meter import Meter
 
 
@@ -53,17 +54,31 @@ def test_a_number_that_is_none_is_null(tmp_path: Path) -> None:
     assert written["layers"][0]["margin"] is None and written["layers"][0]["layer"] == 3
 
 
-def test_nothing_is_drawn_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = Log(tmp_path, 10, 0, print)
+def test_a_plain_line_each_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    log = Log(tmp_path, 10, 0, told.append)
     log.write(line())
     log.advance(1)
     log.close()
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "") and told == [f"step 1/10: {progress(line())}"]
+
+
+def test_the_line_of_a_small_run_fits_into_100_columns() -> None:
+    made = line(
+        nats_control=1.23,
+        nats_words=1.23,
+        audio=1.23,
+        positions_per_s=1765.0,
+        audio_hours_per_hour=7.2,
+        data_wait_ms=12.0,
+    )
+    told = tqdm.format_meter(300, 20_000, 180.0, bar_format=BAR, postfix=progress(made))
+    assert told.endswith("wait 12 ms") and len(told) <= 100
 
 
 def test_the_progress_line() -> None:
     made = line(nats_control=0.25, nats_words=1.25, positions_per_s=1234.4, mfu=0.4512)
-    told = "control 0.250, words 1.250, audio -, 1234 pos/s, 0.0 h/h, wait 0 ms, MFU 45.1 %"
+    told = "control 0.250, words 1.25, audio -, 1234 pos/s, 0.0 h/h, MFU 45.1 %, wait 0 ms"
     assert progress(made) == told
 
 

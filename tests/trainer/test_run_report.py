@@ -87,3 +87,13 @@ def test_a_run_of_any_name_and_a_log_of_any_state(tmp_path: Path) -> None:
     assert "http" not in text.replace("http-equiv", "")
     log.write_text(json.dumps({"step": 1, "text": 1.0, "lr": 0.1, "expert_load": 2.0}) + "\n")
     assert list(figures(draw_report(log, 5).read_text())) == ["Learning rate"]
+
+
+def test_every_scale_has_ticks() -> None:
+    """Also a logarithmic one over less than a decade, in which no power of ten lies."""
+    for low, high in ((1.16, 4.0), (0.97, 1.03), (2e-5, 7.0), (1e-9, 1e9)):
+        values = [low, (low * high) ** 0.5, high]
+        svg = figures(page("run", 3, [line(n + 1, audio=value) for n, value in enumerate(values)]))["Sound"]
+        assert 3 <= len(svg.findall("line")) <= 20
+        texts = [text.text or "" for text in svg.findall("text")]
+        assert any(text.startswith("audio: ") for text in texts) and not any("e-0" in text for text in texts)

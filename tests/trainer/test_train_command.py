@@ -34,6 +34,7 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     )
     assert (code, out) == (0, "") and "step 2 done" in err
     assert f"corpus eval --run {run} --data {beeps}" in err and f"{run}/report.html" in err
+    assert f"corpus train --run {run} steps=4" in err
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["optim"]["lr"] == 1e-3 and config["data"]["data"] == str(beeps)
@@ -49,11 +50,14 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     [
         (["--preset", "tiny", "--run", "RUN"], "give --data OUT"),
         (["--preset", "tiny", "--data", "x"], "--run is needed"),
-        (["--run", "RUN"], "is no run"),
+        (["--run", "RUN"], "begin one with --preset"),
+        (["--run", "RUN", "--data", "x"], "begin one with --preset"),
         (["--preset", "huge", "--run", "RUN", "--data", "x"], "one of tiny"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "stepz=3"], "did you mean steps"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "steps=0"], "at least 1"),
-        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--steps", "3"], "No such option"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--steps", "3"], "write steps=3"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--optim.lr=1e-3"], "write optim.lr=1e-3"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--step", "3"], "No such option"),
     ],
 )
 def test_mistakes_are_one_line(corpus: Run, tmp_path: Path, arguments: list[str], says: str) -> None:
