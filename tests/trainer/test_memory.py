@@ -161,6 +161,6 @@ def test_what_cannot_fit_is_said_with_what_would() -> None:
 
     at_once = dataclasses.replace(run, accumulate=2)
     assert said(at_once, H100_BYTES) == "set accumulate=4 or recompute=blocks"
-    assert said(run, 60e9) == "set accumulate=16 or recompute=blocks"
+    assert said(run, 58e9) == "set accumulate=16 or recompute=blocks"
     assert "larger GPUs" in said(run, 40e9)
     check_memory(run, model, 1, torch.device("cpu"))
