@@ -25,7 +25,7 @@ KINDS = {
 
 
 def turns(setting: Setting) -> Iterator[Row]:
-    """Every window spoken in, with the twelve letters it can hold, is 22 positions, 18 of them one after the
+    """Every window spoken in, with the eight letters it can hold, is 18 positions, 14 of them one after the
     other; of English at a normal rate it holds three."""
     past = 8000 if setting.gpu else 40 if setting.quick else 400
     model = InteractionModel.unset(setting.model, setting.device)

@@ -53,10 +53,10 @@ class ModelConfig:
     """Patches of 40 x 40 pixels; 0 rows for a model that does not see."""
     picture_columns: int = 8
     patch_pixels: int = 40
-    text_slots: int = 12
-    """Text tokens in a window at most; what does not fit waits for the next window of speech. 12 bytes: of
-    text at normal rates 0.0 % in English and Chinese comes two windows late or more, 0.8 % in Russian, whose
-    letters are two bytes (benchmarks/text_slots.py); a position stands only where there is a byte."""
+    text_slots: int = 8
+    """Text tokens in a window at most; what does not fit waits for the next window of speech. Of bytes at
+    normal rates 0.1 % come two windows late or more in English, 11 % in Russian, whose letters are two bytes
+    (benchmarks/text_slots.py); a position stands only where there is a byte."""
     response_delay: int = 1
     """out_i is the model's sound of window i + response_delay; 1 is what can really be played."""
     audio_head: AudioHead = "dmel"

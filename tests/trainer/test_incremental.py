@@ -209,7 +209,7 @@ def test_a_conversation_has_few_shapes() -> None:
         text = "tool: 42" if turn % 7 == 0 else None
         session.step(MicroTurn(audio=sound, frame=frame, text=text))
     assert session.positions > 512
-    assert run_lengths(CONFIG) == (1, 5, 17, 21)
+    assert run_lengths(CONFIG) == (1, 5, 13, 17)
     assert {length for length, _ in session._reader.shapes} == set(run_lengths(CONFIG))
     assert {keys for _, keys in session._reader.shapes} == {512, 1024}
 
