@@ -95,6 +95,8 @@ class LogLine:
     """Share of all positions in these steps."""
     text_spilled: float
     """Share of text tokens written in a later window than they belong to."""
+    text_later: float
+    """Share of text tokens written after a silent window: later than the speech they were said in."""
     text_lost: float
     """Share of text tokens that are never written: their document ended, or began, too close to them."""
     skipped: int
@@ -164,6 +166,7 @@ class Meter:
         positions = after.positions - before.positions
         padding = after.padding - before.padding
         text, spilled = after.text - before.text, after.text_spilled - before.text_spilled
+        later = after.text_later - before.text_later
         lost = after.text_left + after.text_before - before.text_left - before.text_before
         layers, found = self._summed()
         return LogLine(
@@ -179,6 +182,7 @@ class Meter:
             expert_load=max((layer.load for layer in layers), default=None),
             padding=round(padding / max(1, padding + positions), 4),
             text_spilled=round(spilled / max(1, text), 4),
+            text_later=round(later / max(1, text), 4),
             text_lost=round(lost / max(1, text + lost), 4),
             layers=layers,
         )
