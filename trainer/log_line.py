@@ -75,6 +75,8 @@ class LogLine:
     """Share of all positions in these steps."""
     text_spilled: float
     """Share of text tokens written in a later window than they belong to."""
+    text_later: float
+    """Share of text tokens written after a silent window: later than the speech they were said in."""
     text_lost: float
     """Share of text tokens that are never written: their document ended, or began, too close to them."""
     skipped: int

@@ -89,6 +89,7 @@ class Meter:
         positions = after.positions - before.positions
         padding = after.padding - before.padding
         text, spilled = after.text - before.text, after.text_spilled - before.text_spilled
+        later = after.text_later - before.text_later
         lost = after.text_left + after.text_before - before.text_left - before.text_before
         layers, found = self._summed()
         return LogLine(
@@ -107,6 +108,7 @@ class Meter:
             expert_load=max((layer.load for layer in layers), default=None),
             padding=round(padding / max(1, padding + positions), 4),
             text_spilled=round(spilled / max(1, text), 4),
+            text_later=round(later / max(1, text), 4),
             text_lost=round(lost / max(1, text + lost), 4),
             layers=layers,
         )

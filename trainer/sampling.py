@@ -29,13 +29,19 @@ CONTROL, TEXT, SOUND = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Settings of a session's choices."""
+    """Settings of a session's choices. Probabilities to speak are those with training's weights undone.
+
+    `threshold` does what is likelier and is for answers that can be known: it is the more often right, and
+    where a beginning is spread over many windows, each unlikely, it stays silent. `sampled` draws, and is
+    for talk that shall begin as often as a person's, if the model is calibrated. Measured in
+    benchmarks/RESULTS.md, "When to speak".
+    """
 
     control: Literal["threshold", "sampled"] = "threshold"
     speak_above: float = 0.5
-    """Silent: speak from this probability of `<spk>` on."""
+    """Silent: speak from this probability on."""
     stay_above: float = 0.4
-    """Speaking: go on down to this probability."""
+    """Speaking: go on down to this probability; what is below `speak_above` bridges a moment's doubt."""
     text_temperature: float = 0.7
     """0 takes the likeliest."""
     text_top_p: float = 0.95

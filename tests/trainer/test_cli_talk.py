@@ -40,7 +40,7 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     user = np.random.default_rng(0).integers(-900, 900, (6400, 1)).astype(np.int16)
     (tmp_path / "user.wav").write_bytes(wave_bytes(user))
     common = ["talk", "--run", str(run[0]), "--user", str(tmp_path / "user.wav"), "--out"]
-    app([*common, str(tmp_path / "out"), "--event", "0.2:tool: x"], standalone_mode=False)
+    app([*common, str(tmp_path / "out"), "--event", "0.2:tool: 21 degrees"], standalone_mode=False)
     out, err = capsys.readouterr()
     names = [Path(line).name for line in out.splitlines()]
     assert names == ["talk.wav", "transcript.jsonl", "timing.csv"]
@@ -49,7 +49,7 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     app([*common, str(tmp_path / "again"), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["windows"] == 2
     read = MODELS["tiny"].text_slots - 1  # of the last window; one place takes the mark that begins an event
-    assert f"the last {len('tool: x') - read} characters it was told were not read" in err
+    assert f"the last {len('tool: 21 degrees') - read} characters it was told were not read" in err
     app([*common, str(tmp_path / "short"), "--event", "0.2:x"], standalone_mode=False)
     assert "were not read" not in capsys.readouterr().err
 
@@ -66,7 +66,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     common = ["eval", "--run", str(run[0]), "--data", str(run[1])]
     app([*common, "--json", "--free", "1"], standalone_mode=False)
     report = json.loads(capsys.readouterr().out)
-    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/2", 2, 1)
+    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/3", 2, 1)
     page, fdb = str(tmp_path / "page.html"), str(tmp_path / "fdb")
     app([*common, "--free", "0", "--documents", "1", "--bench", fdb, "--report", page], standalone_mode=False)
     out, err = capsys.readouterr()

@@ -26,9 +26,10 @@ from corpus.trainer import loop
 from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
+from corpus.trainer.gradient_norms import squares
 from corpus.trainer.loop import train
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.optim import Optimizer, squares
+from corpus.trainer.optim import Optimizer
 from corpus.trainer.process import locked
 from corpus.trainer.run_file import read_run
 from corpus.trainer.schedule import share

@@ -56,7 +56,7 @@ def test_sums_become_means_over_all_micro_batches() -> None:
     meter.waited_s = 0.5
     meter.flops = 8e9
     before = state(100, 10, text=50, text_spilled=5, text_left=2)
-    after = state(280, 30, text=68, text_spilled=10, text_left=3, text_before=1)
+    after = state(280, 30, text=68, text_spilled=10, text_later=2, text_left=3, text_before=1)
     made = line_of(meter, before, after, peak_flops=1e10, gpu_peak_bytes=7)
     assert (made.text, made.audio, made.balance) == (2.0, 0.75, 0.5)
     assert made.loss == pytest.approx(2 * 2.0 + 0.75 + 0.25)
@@ -67,6 +67,7 @@ def test_sums_become_means_over_all_micro_batches() -> None:
     assert (made.mfu, made.gpu_peak_bytes) == (0.2, 7)
     assert made.padding == 0.1
     assert (made.text_spilled, made.text_lost) == (round(5 / 18, 4), 0.1)
+    assert made.text_later == round(2 / 18, 4)
     assert made.expert_load == 1.5
     first, second = made.layers
     entropy = -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
