@@ -104,7 +104,7 @@ def as_it_is(clips: Clips, view: View, hears: str) -> np.ndarray:
     if hears == "max":
         return np.delete(clip.mel(), view.channel, axis=0).max(0)[: len(view)]
     shape = mel_shape(view.sample_rate_hz)
-    mix_S = mixed(np.delete(clip.audio(), view.channel, axis=0))[: len(view) * shape.samples_per_window]
+    mix_S = mixed(clip.audio(), view.channel)[: len(view) * shape.samples_per_window]
     return mel_bytes(np.pad(mix_S, (shape.context_samples, 0))[None], view.sample_rate_hz)[0]
 
 

@@ -130,9 +130,11 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
     """
     hop, width = shape.hop_samples, shape.window_samples
     least = SILENT_US * shape.samples_per_window // WINDOW_US
-    sounds = np.concatenate([[unknown - 1], unknown + np.flatnonzero(sound_S[unknown:]), [len(sound_S)]])
-    gap = np.flatnonzero(np.diff(sounds) > least)
-    start, stop = sounds[gap] + 1, sounds[gap + 1]
+    zero = np.concatenate([[False], sound_S[unknown:] == 0, [False]])
+    turns = unknown + np.flatnonzero(zero[1:] != zero[:-1])
+    start, stop = turns[::2], turns[1::2]
+    long = stop - start >= least
+    start, stop = start[long], stop[long]
     edges = np.zeros((len(sound_S) - shape.context_samples) // hop + 1, np.int64)
     # Frame f looks at samples [f * hop, f * hop + width).
     np.add.at(edges, (-((width - start - least) // hop)).clip(0), 1)

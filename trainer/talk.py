@@ -118,7 +118,7 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
         (notes.window(at), decode(tokens)) for who, at, _, _, tokens in notes.events if who in (None, speaker)
     ]
     return User(
-        samples=_whole(mixed(np.delete(clip.audio(), channel, axis=0))),
+        samples=_whole(mixed(clip.audio(), channel)),
         heard=heard_by(clips, place, channel, head.windows, sample_rate_hz=RATE, hears="mix"),
         pictures={window: picture for window, picture in seen.items() if picture is not None},
         events=tuple((window, text) for window, text in told if 0 <= window < head.windows),

@@ -221,11 +221,11 @@ def heard_by(
         silent_NF = silent_mels(heard_NFM, shape)
     else:
         unknown = shape.context_samples if before is None else 0
-        inside_CS = clip.audio()[:, : windows * shape.samples_per_window]
-        ahead_CS = np.zeros((len(inside_CS), unknown), np.int16)
+        ahead_S = np.zeros(unknown, np.int16)
         if before is not None:
-            ahead_CS = before.audio_end(shape.context_samples)
-        mix_S = mixed(np.delete(np.concatenate([ahead_CS, inside_CS], axis=1), channel, axis=0))
+            ahead_S = mixed(before.audio_end(shape.context_samples), channel)
+        inside_S = mixed(clip.audio()[:, : windows * shape.samples_per_window], channel)
+        mix_S = np.concatenate([ahead_S, inside_S])
         heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
         silent_NF = silent_frames(mix_S, shape, unknown=unknown)
     if not silent_NF.any():
@@ -269,9 +269,10 @@ def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Ro
     return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
 
 
-def mixed(sound_CS: Samples) -> Samples:
-    """The exact sum of channels, saturated to 16 bits."""
+def mixed(sound_CS: Samples, without: int) -> Samples:
+    """The exact sum of all channels but one, saturated to 16 bits."""
     total: npt.NDArray[np.int32] = sound_CS.sum(axis=0, dtype=np.int32)
+    total -= sound_CS[without]
     return total.clip(-32768, 32767).astype(np.int16)
 
 
