@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow bench clean setup
+.PHONY: demo test lint types unit test-slow bench ratios clean setup
 
 setup: $(STAMP)
 
@@ -47,5 +47,9 @@ bench: setup
 	cd benchmarks && for name in mel shard_write shard_read whole_build build_memory rebuild align_quality \
 		trainer_loader; do ../$(BIN)/python $$name.py || exit 1; done
 
+# The trainer's ratios and MFU: on a GPU at the shapes of `base`, elsewhere small.
+ratios: setup
+	$(BIN)/python benchmarks/trainer_ratios.py --out ratios
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) build dist *.egg-info demo ratios

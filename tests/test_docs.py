@@ -16,6 +16,14 @@ import pytest
 from corpus.shards.read import open_clips
 
 DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md")
+PAGES = (
+    *DOCUMENTS,
+    "docs/trainer-reference.md",
+    "docs/cues.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
 ELSEWHERE = ("models pull", "doctor", "--num-workers 8")
 """Not run here: what fetches, what judges the machine, what starts eight processes on two cores."""
 
@@ -74,11 +82,53 @@ def test_every_command_is_told_of(repository: Path) -> None:
     from corpus.cli.main import app
 
     text = "".join((repository / name).read_text(encoding="utf-8") for name in DOCUMENTS)
-    text += (
-        (repository / "docs" / "trainer.md").read_text(encoding="utf-8")
-        if (repository / "docs" / "trainer.md").is_file()
-        else ""
-    )
     names = [c.name for c in app.registered_commands] + [g.name for g in app.registered_groups]
     missing = [name for name in names if name and f"corpus {name}" not in text]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_fit_a_screen_and_links_lead_somewhere(page: str, repository: Path) -> None:
+    """Tables may be wider: an editor shows a row of them badly at any width."""
+    text = (repository / page).read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, part = target.partition("#")
+        file = (repository / page).parent / name
+        assert file.is_file(), target
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not part or part in [_anchor(heading) for heading in headings], target
+
+
+def _anchor(heading: str) -> str:
+    """As the usual hosts make it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_are_there(page: str, repository: Path) -> None:
+    text = (repository / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/.-])((?:\w+/)*\w+\.py)\b", text))
+    here = {path.name for path in repository.glob("*/**/*.py")}
+    missing = [name for name in named if not ((repository / name).is_file() if "/" in name else name in here)]
+    assert missing == []
+
+
+def test_every_setting_of_the_trainer_is_in_the_reference(repository: Path) -> None:
+    from corpus.trainer.overrides import settings_of
+    from corpus.trainer.presets import MODELS, preset
+
+    text = (repository / "docs" / "trainer-reference.md").read_text(encoding="utf-8")
+    known = settings_of(preset("tiny"))
+    told = set(re.findall(r"`((?:model|data|loss|optim)\.\w+)`", text)) | {
+        name for name in known if "." not in name and f"`{name}`" in text
+    }
+    assert told == set(known)
+    for name in MODELS:
+        run = preset(name)
+        made = run.model
+        numbers = [made.width, made.layers, made.dense_layers, made.heads, made.kv_heads, made.experts]
+        numbers += [made.top_k, made.expert_width, made.shared_width, made.dense_width, made.vocab]
+        numbers += [run.data.rows, run.data.length, run.steps]
+        (row,) = re.findall(rf"^\| `{name}` \|(.*)$", text, re.MULTILINE)
+        assert [int(each) for each in re.findall(r"\d+", row)] == numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -257,6 +258,12 @@ def small_run(beeps: Path) -> Callable[..., RunConfig]:
         return with_overrides(preset("tiny"), [*small, *few, *pairs])
 
     return make
+
+
+@pytest.fixture
+def beside_progress() -> Callable[[list[str]], list[str]]:
+    """Of what a run has said, all but its lines of progress."""
+    return lambda said: [line for line in said if not re.match(r"step \d+/\d+:", line)]
 
 
 @pytest.fixture

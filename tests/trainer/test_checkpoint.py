@@ -21,6 +21,7 @@ from corpus.trainer.data import LoaderState
 from corpus.trainer.loop import train
 from corpus.trainer.presets import MODELS
 
+Beside = Callable[[list[str]], list[str]]
 LOADER = LoaderState(dataset="d" * 64, settings="s" * 64, seed=0)
 
 
@@ -168,20 +169,15 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: Calla
         choose(tmp_path, talk=said.append)
 
 
-def told(said: list[str]) -> list[str]:
-    """What was said beside the lines of progress."""
-    return [line for line in said if not line.startswith("step ")]
-
-
 def test_a_run_with_a_damaged_checkpoint_ends_as_the_unbroken_one(
-    small_run: Callable[..., RunConfig], tmp_path: Path
+    small_run: Callable[..., RunConfig], tmp_path: Path, beside_progress: Beside
 ) -> None:
     for name in ("whole", "hurt"):
         train(small_run("steps=4", "save_every=2"), tmp_path / name, talk=print)
     _flip(tmp_path / "hurt" / "checkpoints" / "step-00000004")
     said: list[str] = []
     train(small_run("steps=4", "save_every=2"), tmp_path / "hurt", talk=said.append)
-    assert len(told(said)) == 2 and told(said)[1] == "going on from step 2"
+    assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "going on from step 2"
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "hurt"))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
@@ -203,13 +199,13 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_full_disk_once_costs_one_checkpoint(
-    small_run: Callable[..., RunConfig], tmp_path: Path, full_disk: list[int]
+    small_run: Callable[..., RunConfig], tmp_path: Path, full_disk: list[int], beside_progress: Beside
 ) -> None:
     full_disk.append(1)
     said: list[str] = []
     result = train(small_run("save_every=2"), tmp_path, talk=said.append)
     assert result.step == 6
-    (failure,) = told(said)
+    (failure,) = beside_progress(said)
     assert "No space left" in failure and "the run goes on" in failure and "GB free there" in failure
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000002", "step-00000006"]
 

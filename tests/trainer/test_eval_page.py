@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -58,6 +59,10 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
     print_timing(report)
     out, err = capsys.readouterr()
     assert max(map(len, [*out.splitlines(), *err.splitlines()])) <= 100
+    reference = (Path(__file__).parents[2] / "docs" / "trainer-reference.md").read_text(encoding="utf-8")
+    for head in re.findall(r"^ {3,}(\S.*)$", out, re.M):
+        for title in re.split(r" {2,}", head):
+            assert re.split(r" p10| \(|,", title)[0] in reference, title
     assert len(re.findall(r"^human +0\.\d\d +1\.00 \[0\.74 1\.00\] +0 ", out, re.M)) == 2
 
 
