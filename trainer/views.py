@@ -271,8 +271,12 @@ def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Ro
 
 def mixed(sound_CS: Samples, without: int) -> Samples:
     """The exact sum of all channels but one, saturated to 16 bits."""
-    total: npt.NDArray[np.int32] = sound_CS.sum(axis=0, dtype=np.int32)
-    total -= sound_CS[without]
+    total = np.zeros(sound_CS.shape[1], np.int32)
+    for channel, sound_S in enumerate(
+        sound_CS
+    ):  # decoded sound lies sample by sample: slow to sum over its first axis
+        if channel != without:
+            total += sound_S
     return total.clip(-32768, 32767).astype(np.int16)
 
 
