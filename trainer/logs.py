@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 class Log:
     """Where lines go; only the first rank has one. A full disk stops the log, not the run.
 
-    In a terminal the newest line's figures stand behind the steps done; elsewhere each line is told.
+    In a terminal the newest line's figures stand behind the steps done; elsewhere each line is one on stderr.
     """
 
     def __init__(self, run: Path, steps: int, step: int, talk: Callable[[str], None]) -> None:
@@ -65,7 +66,7 @@ class Log:
             for name, value in scalars(plain):
                 self._board.add_scalar(name, value, line.step)
         if self._bar.disable:
-            self._talk(f"step {line.step}/{self._steps}: {progress(line)}")
+            tqdm.write(f"step {line.step}/{self._steps}: {progress(line)}", file=sys.stderr)
         self._bar.set_postfix_str(progress(line))
 
     def draw(self) -> None:
