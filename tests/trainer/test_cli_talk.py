@@ -72,11 +72,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     out, err = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= 100
     assert Path(page).read_text().count("<svg") == 2  # no latencies without cues
-<<<<<<< HEAD
-    assert "told what the person did before, 1 document" in out and "control" in out
-=======
     assert "told what the person did before, 1 document\n" in out and "control" in out
->>>>>>> newuser
     for pair in (("--documents", "0"), ("--free", "-1")):
         with pytest.raises(typer.BadParameter, match="greater than or equal"):
             app([*common, *pair], standalone_mode=False)
