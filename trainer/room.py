@@ -1,8 +1,8 @@
 """The noise of the room, heard where nothing else is to hear.
 
-Recordings made with one microphone give all of the sound to the only talker (align/voices.py), and his
-other channels digital silence. A model that stands for him would be told by it when he spoke, and would
-never meet it at a microphone. So silent frames are drawn anew, from how the room sounded before:
+Recordings made with one microphone give all of the sound to the only talker (align/voices.py), and to the
+other channels digital silence. A model that stands for that speaker would be told by it when they spoke,
+and would never meet it at a microphone. So silent frames are drawn anew, from how the room sounded before:
 
     heard     room room room A A A A room room ░ 0 0 0 0 0 ░ room        0 silent, ░ silent in part: this
     returned  room room room A A A A room room r r r r r r r room        speaker alone talks
