@@ -186,6 +186,8 @@ class _Build:
         cuts = self._cut(annotated)
         outcome = self._write(annotated, cuts)
         self.cache.clear_scratch()
+        self.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
+        self.done = outcome.recordings
         self.say("done")
         return outcome
 

@@ -69,8 +69,10 @@ class Documents:
     def turns(self, document: int, start: int, stop: int) -> Turns:
         """Everything in micro-turns `[start, stop)` of a document."""
         clips, view = self._own_clips(), self.view(document)
-        data = self.config.data
-        sound = self._sounds.get(document, lambda: heard(clips, view, data.hears, data.seed))
+        data, epoch = self.config.data, document // len(self)
+        sound = self._sounds.get(
+            document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
+        )
         return read_turns(clips, view, sound, start, stop, self.config.model)
 
     def _plan(self, document: int) -> View:

@@ -79,6 +79,7 @@ def export(
         folder.mkdir(parents=True, exist_ok=True)
         for name, held in files.items():
             save_file(held, folder / name, metadata={"format": "pt"})
+            (folder / name).chmod(0o644)  # the library leaves it to its owner alone
         if len(files) > 1:
             write_whole(folder / INDEX, _index(files))
         head = ExportConfig(

@@ -13,8 +13,9 @@ mean of four neighbours of the stretch and three quarters of the variance of whi
 as a frame of the room does, and none is the copy of another. Before any such frame, and in recordings
 that are silent themselves, stands `QUIET`. A frame silent in part stays where another speaks in it.
 
-Integers decide everything, and randomness hangs on (seed, document, window, frame) alone. Nothing looks
-past its own window.
+Integers decide everything, and randomness hangs on (seed, epoch, document, window, frame) alone: what is
+heard again sounds otherwise, or a model would know a recording by its noise. Nothing looks past its own
+window.
 
 Shape suffixes: N windows, F frames a window, M bins, S samples, X all frames, R frames of the room.
 """
@@ -74,7 +75,14 @@ def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
 
 
 def filled(
-    heard_NFM: Bytes, replaced_NF: Flags, room: Room, *, rate_hz: int, seed: int, document: str
+    heard_NFM: Bytes,
+    replaced_NF: Flags,
+    room: Room,
+    *,
+    rate_hz: int,
+    seed: int,
+    document: str,
+    epoch: int = 0,
 ) -> Bytes:
     """What is heard with the marked frames drawn from the room as it was before their window."""
     windows = np.flatnonzero(replaced_NF.any(1))
@@ -83,10 +91,10 @@ def filled(
     per_window = heard_NFM.shape[1]
     name = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "little")
     grain = _grain(rate_hz, per_window)
-    stretch = words(seed, name, windows, _STRETCH)
+    stretch = words(seed, epoch, name, windows, _STRETCH)
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
-    rows = words(seed, name, window, frame, _GRAIN) % len(grain)
+    rows = words(seed, epoch, name, window, frame, _GRAIN) % len(grain)
     # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
     level_R = room.frames_RM.sum(1, dtype=np.int64) + BINS * room.frames_RM.max(1, initial=0).astype(np.int64)
     sums = [

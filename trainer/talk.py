@@ -100,7 +100,11 @@ def user_of(named: str, speaker: str | None = None) -> User:
 def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     clips = open_clips(out)
     if key not in clips.keys():  # noqa: SIM118 - a sequence of clips, not a mapping
-        raise UsageError(f"no clip {key!r}", where=str(out), todo="corpus inspect lists them")
+        raise UsageError(
+            f"no clip {key!r}",
+            where=str(out),
+            todo=f'corpus catalog {out} "select clip_id from clips" lists them',
+        )
     clip = clips[key]
     head = clip.json
     if head.sample_rate_hz != RATE:

@@ -201,18 +201,34 @@ def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
     return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
 
 
-def heard(clips: Clips, view: View, hears: Hears, seed: int = 0) -> Bytes:
+def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Bytes:
     """Mel bytes `[N, F, M]` of what the speaker hears in all windows of a view."""
-    rate = view.sample_rate_hz
-    return heard_by(clips, view.place, view.channel, len(view), sample_rate_hz=rate, hears=hears, seed=seed)
+    return heard_by(
+        clips,
+        view.place,
+        view.channel,
+        len(view),
+        sample_rate_hz=view.sample_rate_hz,
+        hears=hears,
+        seed=seed,
+        epoch=epoch,
+    )
 
 
 def heard_by(
-    clips: Clips, place: int, channel: int, windows: int, *, sample_rate_hz: int, hears: Hears, seed: int = 0
+    clips: Clips,
+    place: int,
+    channel: int,
+    windows: int,
+    *,
+    sample_rate_hz: int,
+    hears: Hears,
+    seed: int = 0,
+    epoch: int = 0,
 ) -> Bytes:
     """Mel bytes `[N, F, M]` of what the speaker on a channel hears in the first windows of a clip.
 
-    `seed` decides the room's noise, which stands where the other channels are silent.
+    `seed` and `epoch` decide the room's noise, which stands where the other channels are silent.
     """
     clip, before = clips[place], _clip_before(clips, place)
     shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
@@ -238,7 +254,15 @@ def heard_by(
     others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
     keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
     name = view_id(clip.key, channel)
-    return filled(heard_NFM, silent_NF & ~keeps_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name)
+    return filled(
+        heard_NFM,
+        silent_NF & ~keeps_NF,
+        room,
+        rate_hz=sample_rate_hz,
+        seed=seed,
+        document=name,
+        epoch=epoch,
+    )
 
 
 def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:

@@ -57,6 +57,9 @@ def test_a_name_that_is_no_text_is_a_drop(wav: Path, tmp_path: Path, run_build: 
     assert (outcome.exit_code, outcome.recordings) == (3, 1)
     (fault,) = outcome.faults
     assert (fault.item, fault.code) == ("bad\\udcff.wav", "name_not_utf8")
+    status = State(tmp_path / "out").status()
+    assert status is not None
+    assert (status.phase, status.done, status.recordings, status.faults) == ("done", 1, 2, 1)
 
 
 def test_things_that_are_no_recordings(wav: Path, tmp_path: Path, run_build: Run) -> None:

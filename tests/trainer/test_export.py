@@ -55,6 +55,7 @@ def test_every_head_says_the_same_in_a_fresh_process(
     model, _ = load_model(tmp_path / "run")
     plain, state = load_file(tmp_path / "model" / "model.safetensors"), model.state_dict()
     assert plain.keys() == state.keys()
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o644
     assert all(torch.equal(plain[name], value) for name, value in state.items())
     biases = [value for name, value in plain.items() if name.endswith("bias_E")]
     assert biases and all(value.any() for value in biases)
