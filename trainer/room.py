@@ -94,14 +94,15 @@ def filled(
     stretch = words(seed, epoch, name, windows, _STRETCH)
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
-    rows = words(seed, epoch, name, window, frame, _GRAIN) % len(grain)
+    pair = words(seed, epoch, name, window, frame, _GRAIN)
+    rustle = grain[pair % len(grain)] + grain[(pair >> 16) % len(grain)]
     # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
     level_R = room.frames_RM.sum(1, dtype=np.int64) + BINS * room.frames_RM.max(1, initial=0).astype(np.int64)
     sums = [
         _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
         for number, bits in zip(windows, stretch, strict=True)
     ]
-    drawn = (np.concatenate(sums) + grain[rows] + _JOINED // 2) // _JOINED
+    drawn = (np.concatenate(sums) + rustle + _JOINED // 2) // _JOINED
     out = heard_NFM.copy()
     out.reshape(-1, heard_NFM.shape[2])[at] = drawn.clip(1, 255)
     return out
@@ -126,7 +127,7 @@ def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]
     samples = shape.context_samples + _NOISE_WINDOWS * shape.samples_per_window
     sound = (words(np.arange(samples), _SAMPLE) & 0x3FFF) - 0x2000
     mel = mel_bytes(sound[None].astype(np.int16), sample_rate_hz, frames_per_window).reshape(-1, BINS)
-    share = (1 - 1 / _JOINED) ** 0.5
+    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two are added: of so many pairs none comes again
     grain: npt.NDArray[np.int64] = np.rint((mel - mel.mean(0)) * (share * _JOINED)).astype(np.int64)
     return grain
 
