@@ -167,9 +167,10 @@ COUNT = (
     "model.picture_rows=2",
     "model.picture_columns=2",
     "model.layers=4",
+    "model.frames_per_position=8",
     "optim.lr=4e-3",
     "optim.weight_decay=0.01",
-    "steps=640",
+    "steps=800",
     "log_every=50",
     "save_every=5000",
 )
