@@ -440,6 +440,7 @@ def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) ->
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore")  # torch's own while it compiles
 @pytest.mark.parametrize("pairs", [("precision=fp32",), ("precision=bf16", "compile=true")])
 def test_on_a_gpu_two_halves_are_the_whole(
     small_run: SmallRun, tmp_path: Path, pairs: tuple[str, ...]
