@@ -45,7 +45,7 @@ from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
 
 Samples = npt.NDArray[np.int16]
-STATE = "corpus.session/1"
+STATE = "corpus.session/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,11 @@ class Session:
         return self._reader.length
 
     @property
+    def waiting(self) -> tuple[int, ...]:
+        """Text tokens that were given but not yet read."""
+        return self._state.waiting
+
+    @property
     def cache_bytes(self) -> int:
         return self._reader.bytes
 
@@ -212,8 +217,8 @@ class Session:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """The session as tensors, numbers and bytes; goes on exactly in a new session of the same model
-        and settings. What lies before this moment cannot be rolled back to there."""
+        """A copy of the session as tensors, numbers and bytes; goes on exactly in a new session of the same
+        model and settings. What lies before this moment cannot be rolled back to there."""
         with self._lock:
             state = self._state
             return {
@@ -229,6 +234,7 @@ class Session:
 
         Raises:
             FormatError: it is no session's state.
+            CorpusError: of a session of another size.
         """
         if plain.get("schema") != STATE:
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")

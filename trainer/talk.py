@@ -277,7 +277,7 @@ def run(
         outs.append(session.step(MicroTurn(audio=heard_WFM[window], frame=frame, tokens=tokens)))
         if progress is not None:
             progress(window + 1, user.windows)
-    return outs, decode(session.state_dict()["waiting"])
+    return outs, decode(session.waiting)
 
 
 def late_windows(ms: Sequence[float]) -> list[bool]:

@@ -322,6 +322,32 @@ def test_goes_on_from_its_state() -> None:
         second.load_state_dict({})
 
 
+def test_a_state_is_a_copy() -> None:
+    """With a window, what the session does next overwrites what the state must still know."""
+    model, (turns, frames) = model_of(NEAR), turns_of(40)
+    first = Session(model, sampling=SAMPLED, history_turns=0)
+    run(first, turns, frames, 0, 20)
+    state = first.state_dict()
+    expected = run(first, turns, frames, 20, 40)
+    second = Session(model, sampling=SAMPLED, history_turns=0)
+    second.load_state_dict(state)
+    assert run(second, turns, frames, 20, 40) == expected
+
+
+def test_a_state_does_not_go_into_a_session_of_another_size() -> None:
+    """Also where both take the same memory, rounded up: their rings have positions in other slots."""
+    model, sizes = model_of(NEAR), {}
+    for history in range(9):
+        cache = Session(model, history_turns=history)._reader.cache
+        sizes.setdefault(cache.slots, []).append(history)
+    history, other = next(found for found in sizes.values() if len(found) > 1)[:2]
+    state = Session(model, history_turns=history).state_dict()
+    session = Session(model, history_turns=other)
+    with pytest.raises(CorpusError, match="positions, this one has"):
+        session.load_state_dict(state)
+    assert session.turn == 0
+
+
 def test_sound_heard_in_windows_is_the_mel_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(dtype=torch.float32)
     rng = np.random.default_rng(0)
