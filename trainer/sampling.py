@@ -7,6 +7,7 @@ reads a whole vocabulary or draws sound is done where the model is; a few number
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from corpus.schemas.errors import SettingsError
+from corpus.schemas.errors import CorpusError, SettingsError
 from corpus.trainer import noise
 from corpus.trainer.cuda_graph import Replay
 from corpus.trainer.layers import wide
@@ -63,6 +64,7 @@ class Sampling:
             "text_min_p": (0.0, self.text_min_p, 1.0),
             "text_temperature": (0.0, self.text_temperature, 100.0),
             "audio_temperature": (0.0, self.audio_temperature, 100.0),
+            "audio_top_k": (0, self.audio_top_k, 256),
             "flow_guidance": (0.0, self.flow_guidance, 100.0),
         }
         for name, (low, value, high) in ranges.items():
@@ -156,10 +158,16 @@ class Choices:
             self._sound()
 
     def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
-        """What may follow in text, and what is drawn with these bits."""
+        """What may follow in text, and what is drawn with these bits.
+
+        Raises: CorpusError where the probabilities are no numbers: they would read as silence for ever.
+        """
         self._asked_3.copy_(torch.tensor((asked, bits, 0)))
         self._text()
         p, silent, speak, asked_logprob, token, token_logprob = self._odds_6.tolist()
+        if not math.isfinite(p):
+            todo = "its weights are damaged, or too large for their precision"
+            raise CorpusError("what the model says is no number", where="session", todo=todo)
         return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
 
     def frames(self, seed: int) -> npt.NDArray[np.uint8]:

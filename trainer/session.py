@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
@@ -40,7 +41,7 @@ from corpus.trainer.layout import (
 )
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Choices, Sampling, decide, sound_seed, text_bits
-from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, Positions
+from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
 from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
 
@@ -125,6 +126,9 @@ class Session:
         """`max_seconds` bounds a session without an attention window; with one there is no end and
         memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
         record is recorded now, so the model's weights must stay where they are.
+
+        Raises:
+            UsageError: a length that is none, or without an end where memory has one.
         """
         self.model = model
         self.config: ModelConfig = model.config
@@ -172,7 +176,7 @@ class Session:
 
         Raises:
             UsageError: another step is in flight, or the input does not fit the model.
-            CorpusError: the session is longer than it was opened for.
+            CorpusError: the session is longer than it was opened for, or the model gives no numbers.
         """
         if not self._lock.acquire(blocking=False):
             raise UsageError("a step is in flight", where="session", todo="wait for it, or fork the session")
@@ -248,6 +252,8 @@ class Session:
     @torch.no_grad()
     def _step(self, given: MicroTurn, force: Answer | None) -> tuple[MicroTurnOut, _State]:
         state, turn = self._state, self._state.turn
+        if force is not None:
+            self._check_forced(force)
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
@@ -294,6 +300,7 @@ class Session:
         picture = None
         if given.frame is not None:
             picture = patches_of(self._checked(given.frame), self.config)
+        self._check_tokens((token for token in given.tokens if token != TOOL), "MicroTurn.tokens")
         waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
@@ -325,6 +332,24 @@ class Session:
             raise UsageError(f"a picture of {frame.dtype} {frame.shape}", where="session", todo=todo)
         return frame
 
+    def _check_tokens(self, tokens: Iterable[int], where: str) -> None:
+        """Here, because on a GPU one beyond the table ends not the step but the process."""
+        for token in tokens:
+            if not BYTE_0 <= token < self.config.vocab:
+                todo = f"text is tokens of [{BYTE_0}, {self.config.vocab})"
+                raise UsageError(f"token {token} is no text", where=where, todo=todo)
+
+    def _check_forced(self, force: Answer) -> None:
+        shape, slots = (self.config.frames_per_window, self.config.mel_bins), self.config.text_slots
+        self._check_tokens(force.written, "Answer.written")
+        if len(force.written) > (slots if force.speak else 0):
+            what = f"{len(force.written)} tokens of text where {slots if force.speak else 0} can be"
+            raise UsageError(what, where="Answer.written")
+        sound_FM = force.sound_FM
+        if force.speak and (sound_FM is None or sound_FM.dtype != np.uint8 or sound_FM.shape != shape):
+            found = "none" if sound_FM is None else f"{sound_FM.dtype} {sound_FM.shape}"
+            raise UsageError(f"sound of {found}", where="Answer.sound_FM", todo=f"give uint8 {shape}")
+
     def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
         """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
         self._reader.read(text_slot(turn, 0, SPK, self.config))
@@ -352,9 +377,8 @@ class Session:
         for place in range(config.audio_positions):
             if force is None:
                 frames_RM = self._choices.frames(sound_seed(self.seed, turn, place))
-            elif force.sound_FM is None:
-                raise UsageError("speech without sound", where="session", todo="give sound_FM")
             else:
+                assert force.sound_FM is not None
                 first = place * config.frames_per_position
                 frames_RM = force.sound_FM[first : first + config.frames_per_position]
             made.append(frames_RM)
@@ -369,12 +393,19 @@ _PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name 
 
 def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pictures: bool) -> int:
     """Positions to hold: all of a session's, or with an attention window what can be seen or gone back to."""
-    turns = -(-round(max_seconds * 1e6) // WINDOW_US)
+    if not max_seconds >= 0 or history_turns < 0:
+        what = f"max_seconds={max_seconds}, history_turns={history_turns}"
+        raise UsageError(what, where="session", todo="give no less than 0")
+    turns: list[int] = []
+    if math.isfinite(max_seconds):
+        turns.append(-(-round(max_seconds * US) // WINDOW_US))
     if config.attention_window_turns is not None:
         # One more for the turn under way, one because what it leaves is read with the next.
-        bounded = config.sink_turns + config.attention_window_turns + history_turns + 2
-        turns = min(turns, bounded)
-    return 1 + turns * largest_turn(config, pictures=pictures)
+        turns.append(config.sink_turns + config.attention_window_turns + history_turns + 2)
+    if not turns:
+        todo = "give max_seconds, or train with attention_window_s"
+        raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
+    return 1 + min(turns) * largest_turn(config, pictures=pictures)
 
 
 def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:

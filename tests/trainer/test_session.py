@@ -29,6 +29,7 @@ CONFIG = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 NEAR = dataclasses.replace(CONFIG, attention_window_s=0.6)
 SAMPLED = Sampling(control="sampled")
 READ = Reader.read
+SILENCE = np.zeros((8, 80), np.uint8)
 
 
 def model_of(config: ModelConfig = CONFIG, dtype: torch.dtype = torch.float64) -> InteractionModel:
@@ -403,6 +404,10 @@ def test_a_letter_of_several_bytes_is_told_when_it_is_whole() -> None:
         (MicroTurn(audio=np.zeros((4, 80), np.uint8)), "sound of uint8"),
         (MicroTurn(audio=np.zeros(3199, np.int16)), "sound of int16"),
         (MicroTurn(audio=np.zeros((8, 80), np.uint8), frame=np.zeros((8, 8, 3), np.uint8)), "a picture of"),
+        *(
+            (MicroTurn(audio=SILENCE, tokens=(token,)), f"token {token} is no text")
+            for token in (-1, SPK, 512)
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(given: MicroTurn, match: str) -> None:
@@ -413,6 +418,44 @@ def test_what_does_not_fit_is_refused(given: MicroTurn, match: str) -> None:
     blind = Session(model_of(dtype=torch.float32), pictures=False)
     with pytest.raises(UsageError, match="does not see"):
         blind.step(MicroTurn(audio=np.zeros((8, 80), np.uint8), frame=np.zeros((80, 80, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("force", "match"),
+    [
+        (Answer(speak=True, written=(BYTE_0,) * 9, sound_FM=SILENCE), "9 tokens of text where 8 can be"),
+        (Answer(speak=False, written=(BYTE_0,)), "1 tokens of text where 0 can be"),
+        (Answer(speak=True, written=(EOW,), sound_FM=SILENCE), "token 3 is no text"),
+        (Answer(speak=True), "sound of none"),
+        (Answer(speak=True, sound_FM=SILENCE[:4]), r"sound of uint8 \(4, 80\)"),
+        (Answer(speak=True, sound_FM=SILENCE.astype(float)), "sound of float64"),
+    ],
+)
+def test_only_what_a_model_could_have_said_can_be_forced(force: Answer, match: str) -> None:
+    session = Session(model_of(dtype=torch.float32))
+    with pytest.raises(UsageError, match=match):
+        session.step(MicroTurn(audio=SILENCE), force=force)
+    assert session.turn == 0
+
+
+def test_a_length_is_a_length() -> None:
+    for config, wrong in ((CONFIG, {"max_seconds": np.inf}), (NEAR, {"max_seconds": np.nan})):
+        for settings in (wrong, {"max_seconds": -1.0}, {"history_turns": -1}):
+            with pytest.raises(UsageError, match="session"):
+                Session(model_of(config, torch.float32), **settings)
+    endless = Session(model_of(NEAR, torch.float32), max_seconds=np.inf)
+    assert endless.cache_bytes == Session(model_of(NEAR, torch.float32), max_seconds=3600).cache_bytes
+
+
+def test_a_model_that_is_broken_is_not_silent() -> None:
+    """No comparison with what is no number holds, so it would be taken for a decision not to speak."""
+    model = model_of(dtype=torch.float32)
+    session = Session(model)
+    with torch.no_grad():
+        model.norm.weight.fill_(torch.nan)
+    with pytest.raises(CorpusError, match="no number"):
+        session.step(MicroTurn(audio=SILENCE))
+    assert session.turn == 0
 
 
 def test_hysteresis() -> None:
