@@ -37,7 +37,7 @@ Dtype = Literal["float32", "bfloat16"]
 class ExportConfig:
     """config.json of an exported model."""
 
-    schema: str = "corpus.model/1"
+    schema: str = "corpus.model/2"
     model_type: str = "corpus-interaction"
     architectures: tuple[str, ...] = ("InteractionModel",)
     torch_dtype: Dtype
@@ -93,6 +93,15 @@ def export(
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
     return sorted(folder.iterdir())
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is an exported model's and not a run's, by its config.json."""
+    try:
+        plain = json.loads((folder / CONFIG_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
 
 
 def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
