@@ -63,8 +63,8 @@ def talk(
 
       corpus talk --run run --user question.wav --event 12.4:"tool: 21 degrees" --out answer
     """
-    from corpus.trainer.talk import parse_event, user_of
     from corpus.trainer.talk import talk as play
+    from corpus.trainer.talk_user import parse_event, user_of
 
     events = [parse_event(text) for text in event or []]
     heard = user_of(user, speaker)

@@ -18,12 +18,11 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from corpus.schemas.clock import US, WINDOW_US
@@ -39,56 +38,24 @@ from corpus.trainer.layout import (
     sound_slot,
     text_slot,
 )
+from corpus.trainer.micro_turn import (
+    Answer,
+    MicroTurn,
+    MicroTurnOut,
+    Samples,
+    check_answer,
+    check_picture,
+    check_tokens,
+)
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Choices, Sampling, decide, sound_seed, text_bits
 from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
 from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
 
-Samples = npt.NDArray[np.int16]
+__all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
+
 STATE = "corpus.session/2"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroTurn:
-    """What arrives in one window. Sound always arrives; silence is zeros."""
-
-    audio: Bytes | Samples
-    """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
-    frame: Bytes | None = None
-    """uint8 `[height, width, 3]`."""
-    text: str | None = None
-    """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
-    tokens: tuple[int, ...] = ()
-    """The same as tokens, where they are at hand; read before `text`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the model is made to do instead of choosing: teacher forcing."""
-
-    speak: bool
-    written: tuple[int, ...] = ()
-    sound_FM: Bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroTurnOut:
-    """What the model does with a window; its sound can be played during the next."""
-
-    turn: int
-    speak: bool
-    p_speak: float
-    """That the speaker speaks, given everything so far: what training's weights did to it is undone."""
-    text: str
-    """What became readable in this window: a letter of several bytes may need two."""
-    tokens: tuple[int, ...]
-    mel: Bytes | None
-    """uint8 mel bytes `[F, M]`; None when silent."""
-    logprobs: tuple[float, ...]
-    """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
-    of each text token with `<eow>`."""
-    ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +220,7 @@ class Session:
     def _step(self, given: MicroTurn, force: Answer | None) -> tuple[MicroTurnOut, _State]:
         state, turn = self._state, self._state.turn
         if force is not None:
-            self._check_forced(force)
+            check_answer(force, self.config)
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
@@ -299,8 +266,11 @@ class Session:
         heard_FM, context = self._hear(given.audio)
         picture = None
         if given.frame is not None:
-            picture = patches_of(self._checked(given.frame), self.config)
-        self._check_tokens((token for token in given.tokens if token != TOOL), "MicroTurn.tokens")
+            if not self._pictures:
+                raise UsageError("a picture for a session that does not see", where="session")
+            check_picture(given.frame, self.config)
+            picture = patches_of(given.frame, self.config)
+        check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
         waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
@@ -321,34 +291,6 @@ class Session:
         heard = np.concatenate([self._state.context, audio.astype(np.int16)])
         mel_FM = mel_bytes(heard[None], self._rate, self.config.frames_per_window)[0, 0]
         return mel_FM, heard[-self._shape.context_samples :].copy()
-
-    def _checked(self, frame: Bytes) -> Bytes:
-        config, side = self.config, self.config.patch_pixels
-        wanted = (config.picture_rows * side, config.picture_columns * side, 3)
-        if not self._pictures:
-            raise UsageError("a picture for a session that does not see", where="session")
-        if frame.dtype != np.uint8 or frame.shape != wanted:
-            todo = f"scale it to uint8 {wanted}"
-            raise UsageError(f"a picture of {frame.dtype} {frame.shape}", where="session", todo=todo)
-        return frame
-
-    def _check_tokens(self, tokens: Iterable[int], where: str) -> None:
-        """Here, because on a GPU one beyond the table ends not the step but the process."""
-        for token in tokens:
-            if not BYTE_0 <= token < self.config.vocab:
-                todo = f"text is tokens of [{BYTE_0}, {self.config.vocab})"
-                raise UsageError(f"token {token} is no text", where=where, todo=todo)
-
-    def _check_forced(self, force: Answer) -> None:
-        shape, slots = (self.config.frames_per_window, self.config.mel_bins), self.config.text_slots
-        self._check_tokens(force.written, "Answer.written")
-        if len(force.written) > (slots if force.speak else 0):
-            what = f"{len(force.written)} tokens of text where {slots if force.speak else 0} can be"
-            raise UsageError(what, where="Answer.written")
-        sound_FM = force.sound_FM
-        if force.speak and (sound_FM is None or sound_FM.dtype != np.uint8 or sound_FM.shape != shape):
-            found = "none" if sound_FM is None else f"{sound_FM.dtype} {sound_FM.shape}"
-            raise UsageError(f"sound of {found}", where="Answer.sound_FM", todo=f"give uint8 {shape}")
 
     def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
         """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
