@@ -47,12 +47,15 @@ class Replay:
                     self.function()
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self._pool, aside, "thread_local"):
                 self.function()
         return graph
 
 
 @cache
 def _aside(device: torch.device) -> torch.cuda.Stream:
-    """One for all warm-ups: libraries keep a workspace, on a Hopper of 32 MB, for every stream they met."""
+    """One of each GPU for all warm-ups and recordings. Left to itself torch records on a stream of whichever
+    GPU recorded first, and what runs on another is in no recording; and libraries keep a workspace for every
+    stream they met, on a Hopper of 32 MB.
+    """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

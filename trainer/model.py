@@ -76,7 +76,7 @@ class InteractionModel(nn.Module):
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
         self.weighting = Weighting()
-        """What training did to the odds to speak, set where a trained model is loaded."""
+        """What training did to odds, set where a trained model is loaded: before a session records them."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
