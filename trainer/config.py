@@ -105,7 +105,11 @@ class ModelConfig:
         )
         _require(self.heads % self.kv_heads == 0, "heads must be a multiple of kv_heads", "change one")
         _require(0 < self.top_k <= self.experts, "top_k must lie in [1, experts]", "change one")
-        _require(self.head_dim % 8 == 0, "head_dim must be a multiple of 8", "its quarters are rotated apart")
+        _require(
+            self.head_dim % 8 == 0 and self.head_dim >= 16,
+            f"model.head_dim is {self.head_dim}",
+            "take a multiple of 8, whose quarters are rotated apart, from the 16 on that kernels need",
+        )
         _require(
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
         )
