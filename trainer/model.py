@@ -25,7 +25,7 @@ from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.control import Weighting
 from corpus.trainer.cross_entropy import cross_entropy_sum
-from corpus.trainer.embed import Embed
+from corpus.trainer.embed import Embed, masked_sound
 from corpus.trainer.heads import audio_head
 from corpus.trainer.incremental import Reader
 from corpus.trainer.initial_values import fill
@@ -76,7 +76,7 @@ class InteractionModel(nn.Module):
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
         self.weighting = Weighting()
-        """What training did to the odds to speak, set where a trained model is loaded."""
+        """What training did to odds, set where a trained model is loaded: before a session records them."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -125,13 +125,16 @@ class InteractionModel(nn.Module):
         """(B, L, D), normed: what both heads read."""
         return self._trunk(batch)[0]
 
-    def _trunk(self, batch: Batch) -> tuple[torch.Tensor, list[RouterStats]]:
+    def _trunk(
+        self, batch: Batch, masked_A: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[RouterStats]]:
         x_BLD = self.embed(
             batch.token_BL,
             batch.stream_BL,
             (batch.audio_at_A, batch.audio_ARM),
             (batch.patch_at_P, batch.patch_PHWC),
             self.dtype,
+            masked_A,
         )
         place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
         mask = self._mask(batch, self.dtype)
@@ -153,10 +156,13 @@ class InteractionModel(nn.Module):
         row_B: torch.Tensor | None = None,
     ) -> LossSums:
         """Loss sums of a micro-batch. `key` and the rows' numbers in the global batch decide all noise."""
-        hidden_BLD, stats = self._trunk(batch)
+        key = key or NoiseKey()
+        row_B = torch.arange(batch.shape[0], device=batch.token_BL.device) if row_B is None else row_B
+        share = self.config.sound_masked if self.training else 0.0
+        hidden_BLD, stats = self._trunk(batch, masked_sound(batch, share, key, row_B) if share else None)
         hidden_ND = hidden_BLD.flatten(0, 1)
         count = Denominators.of(batch)
-        audio = self.audio_losses(hidden_ND, batch, key or NoiseKey(), row_B)
+        audio = self.audio_losses(hidden_ND, batch, key, row_B)
         real = real_targets(batch)
         audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
         zero = wide(hidden_ND).new_zeros(())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.config import ModelConfig, OptimConfig
+from corpus.trainer.incremental import run_lengths
 from corpus.trainer.model import Block
+from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.optim import Optimizer
 from corpus.trainer.presets import MODELS
 
@@ -59,3 +63,27 @@ def test_an_optimiser_on_a_gpu_holds_and_updates_there(tiny: ModelConfig, optimi
         made.step(1.0)
         state = made.state_dict()
     assert {value.device.type for name, value in state.items() if name != "steps"} == {"cuda"}
+
+
+@torch.no_grad()
+def test_a_session_in_fp32_has_no_grouped_product(tiny: ModelConfig) -> None:
+    """Off its own kernel, bf16 on Hopper and Blackwell, it asks the host: no recording could hold it."""
+    with FakeTensorMode(), torch.device("cuda"):
+        layer = MixtureOfExperts(tiny)
+        grouped: list[object] = []
+
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(
+                self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                if function is torch.ops.aten._grouped_mm.default:
+                    grouped.append(function)
+                    return args[0].new_empty(len(args[0]), args[1].shape[-1])
+                return function(*args, **(kwargs or {}))
+
+        with Watch():
+            for length in run_lengths(tiny):
+                layer(torch.ones(1, length, tiny.width), torch.ones(1, length, dtype=torch.bool))
+            assert not grouped
+            layer(torch.ones(1, 256, tiny.width), torch.ones(1, 256, dtype=torch.bool))
+        assert len(grouped) == 2

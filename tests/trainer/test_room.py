@@ -17,7 +17,7 @@ from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig
 from corpus.trainer.presets import MODELS
 from corpus.trainer.room import QUIET, silent_frames, silent_mels
-from corpus.trainer.talk import user_of
+from corpus.trainer.talk_user import user_of
 from corpus.trainer.views import View, heard, heard_alone, plan_view
 
 MODEL = MODELS["tiny"]
