@@ -45,7 +45,7 @@ from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
 
 Samples = npt.NDArray[np.int16]
-STATE = "corpus.session/1"
+STATE = "corpus.session/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
 
 
 def test_report_is_plain_json(report: EvalReport) -> None:
-    assert '"schema":"corpus.eval/3"' in to_json(report)
+    assert '"schema":"corpus.eval/4"' in to_json(report)
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:

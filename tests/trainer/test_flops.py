@@ -42,6 +42,7 @@ def document(model: ModelConfig, turns: int, seed: int) -> Positions:
         speak_N=speak,
         written=[(40, 41) if s and rng.random() < 0.5 else () for s in speak],
         sound_NFM=rng.integers(0, 256, shape, np.uint8),
+        heard_known_NF=np.ones(shape[:2], bool),
         audible_NF=np.ones(shape[:2], bool),
         known_N=np.ones(turns, bool),
         spoke_before=False,

@@ -60,6 +60,7 @@ def random_turns(model: ModelConfig, count: int, seed: int) -> Turns:
         speak_N=speak,
         written=[tokens() if speaks else () for speaks in speak],
         sound_NFM=sound(),
+        heard_known_NF=rng.random((count, model.frames_per_window)) < 0.9,
         audible_NF=rng.random((count, model.frames_per_window)) < 0.9,
         known_N=rng.random(count) < 0.8,
         spoke_before=bool(rng.random() < 0.5),
@@ -198,6 +199,7 @@ def test_streaming_blocks_are_the_training_positions(
         audio_target_at_T=nothing.audio_target_at_T,
         audio_target_TRM=nothing.audio_target_TRM,
         audio_weight_T=nothing.audio_weight_T,
+        heard_known_A=np.zeros_like(whole.heard_known_A),
     )
     assert_equal(concat(blocks), without_targets)
 
@@ -220,7 +222,7 @@ def test_parts_join_to_the_whole_and_later_turns_change_nothing_before(
         },
         **{
             name: np.concatenate([getattr(turns, name)[:keep], getattr(other, name)[keep:]])
-            for name in ("heard_NFM", "speak_N", "sound_NFM", "audible_NF", "known_N")
+            for name in ("heard_NFM", "heard_known_NF", "speak_N", "sound_NFM", "audible_NF", "known_N")
         },
         spoke_before=turns.spoke_before,
     )

@@ -29,6 +29,8 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
         text_weight=torch.tensor(weight),
         audio_sum=torch.tensor(audio),
         audio_weight=torch.tensor(2 * weight),
+        user_audio_sum=torch.tensor(3 * audio),
+        user_audio_weight=torch.tensor(4 * weight),
         balance=torch.tensor(3.0),
         router_z=torch.zeros(()),
         positions=torch.tensor(6.0),
@@ -90,7 +92,7 @@ def test_an_expert_without_tokens_is_dead() -> None:
 def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
     made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0))
     assert (made.loss, made.text, made.nats_onset, made.expert_load, made.update) == (None,) * 5
-    assert made.layers == () and made.schema == "corpus.log/1"
+    assert made.layers == () and made.schema == "corpus.log/2"
 
 
 def test_norms_are_roots_of_sums() -> None:
