@@ -35,6 +35,7 @@ def model_of(r: int, rows: int, columns: int, slots: int) -> ModelConfig:
         picture_columns=columns,
         patch_pixels=4,
         text_slots=slots,
+        user_audio=True,
     )
 
 
@@ -94,7 +95,8 @@ def reference(turns: Turns, model: ModelConfig, first: int) -> list[dict[str, ob
             row, column = k // model.picture_columns, k % model.picture_columns
             put(turn, Stream.PICTURE, 0, row, column, patch=picture[k])
         for a in range(model.audio_positions):
-            put(turn, Stream.HEARD, a * r, a, a, sound=turns.heard_NFM[n, a * r : (a + 1) * r])
+            known_a = all(turns.heard_known_NF[n, a * r + frame] for frame in range(r))
+            put(turn, Stream.HEARD, a * r, a, a, sound=turns.heard_NFM[n, a * r : (a + 1) * r], told=known_a)
         for k, token in enumerate(turns.given[n]):
             put(turn, Stream.GIVEN_TEXT, min(k, 7), k, k, token=token)
         speaks = bool(turns.speak_N[n])
@@ -163,6 +165,9 @@ def test_every_position_and_target_is_the_references(
         places = [k for k, position in enumerate(expected) if name in position]
         assert at.tolist() == places
         assert all(np.array_equal(v, expected[k][name]) for v, k in zip(values, places, strict=True))
+    told = [position.get("told", False) for position in expected if "sound" in position]
+    assert found.heard_known_A.tolist() == told
+    assert not lay_out(turns, replace(model, user_audio=False), LOSS, first=first).heard_known_A.any()
     weights = [p["next_weight"] for p in expected if "next" in p]
     assert found.audio_weight_T.tolist() == pytest.approx(weights)
     sizes = turn_sizes(

@@ -132,6 +132,14 @@ def test_one_hears_the_room_while_one_speaks(clips: Clips, hears: str) -> None:
             assert distance.min() > 0.5, "a copy"
 
 
+@pytest.mark.parametrize("hears", ["mix", "max"])
+def test_drawn_frames_are_those_that_nobody_recorded(clips: Clips, hears: str) -> None:
+    for view in views(clips):
+        sound_NFM, drawn_NF = heard(clips, view, hears)
+        other = (sound_NFM.reshape(-1, 80) != as_recorded(clips, view, hears)).any(1)
+        assert np.array_equal(drawn_NF.reshape(-1), other) and 50 < other.sum() < len(other) - 50
+
+
 def test_the_other_is_heard_up_to_the_sample_one_begins_at(clips: Clips) -> None:
     """Ann begins as Bo stops: frames that hold the end of his speech are left as they are."""
     ann = views(clips)[0]

@@ -112,6 +112,25 @@ def test_own_sound_and_speech_are_those_of_the_delayed_window(
             assert rest.spoke_before == turns.speak_N[turn - 1]
 
 
+@pytest.mark.parametrize("delay", [0, 1])
+def test_what_is_heard_is_learnt_where_it_was_recorded_and_the_others_are_whole(
+    clips: Clips, draft: object, delay: int
+) -> None:
+    """One's own channel has no say, and no window but the one that is heard."""
+    model, told = dataclasses.replace(MODEL, response_delay=delay), []
+    for view in views(clips, model):
+        sound = heard(clips, view, "mix")
+        drawn_NF = np.random.default_rng(view.channel).random(sound.drawn_NF.shape) < 0.2
+        turns = read_turns(clips, view, sound._replace(drawn_NF=drawn_NF), 2, len(view), model)
+        for turn in range(2, len(view)):
+            for frame in range(8):
+                flags = draft.flags[:, first_window(view) + turn, frame]
+                bad = any(f & (UNRELIABLE | PADDED) for c, f in enumerate(flags) if c != view.channel)
+                told.append(not (bad or drawn_NF[turn, frame]))
+                assert turns.heard_known_NF[turn - 2, frame] == told[-1]
+    assert 0.3 < np.mean(told) < 0.7
+
+
 def test_bad_frames_carry_no_loss(clips: Clips) -> None:
     seen = 0
     for view in views(clips):
