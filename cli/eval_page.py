@@ -22,7 +22,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2
 WORST = 5
 """Recordings named of each stream."""
-_WHERE = "corpus inspect shows a clip by how its key begins, which is its recording's; --json lists all."
+_WHERE = "To see and hear one: corpus inspect OUT RECORDING. For all of them: corpus eval --json."
 _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
 STYLE = (
     "svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--soft); stroke-width: 1;"
