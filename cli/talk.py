@@ -9,7 +9,7 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
-from corpus.cli.eval_tables import EvalBar, number, print_timing
+from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -238,6 +238,7 @@ def _print_losses(report: EvalReport) -> None:
         ],
         ["cue", "stream", "count", "model", "unigram", "bits/s", "levels off", "unigram off"],
     )
+    print_recordings(report.recordings)
 
 
 def plan(

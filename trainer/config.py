@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US
@@ -79,6 +79,8 @@ class ModelConfig:
     """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
+    user_audio: bool = False
+    """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -183,6 +185,8 @@ class LossConfig:
     """The first `<sil>` after speech, and `<spk>` inside speech."""
     end_of_window: float = 0.5
     audio: float = 1.0
+    user_audio: float = 0.0
+    """What is heard next, told from the position before it; at 0 the model has no head for it."""
     balance: float = 1e-4
     router_z: float = 1e-5
 
@@ -236,6 +240,11 @@ class RunConfig:
     """Steps in a row with a non-finite gradient before the run gives up."""
     deterministic: bool = True
     schema: str = "corpus.run/1"
+
+    def __post_init__(self) -> None:
+        listens = self.loss.user_audio > 0
+        if self.model.user_audio != listens:
+            object.__setattr__(self, "model", replace(self.model, user_audio=listens))
 
 
 def check_ranges(config: RunConfig) -> None:

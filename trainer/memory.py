@@ -25,6 +25,10 @@ SOUND_TARGETS = 4 / 9
 """Positions that predict sound, of all: at most, and with that shape in every batch."""
 
 
+HEARD_TARGETS = 4 / 5
+"""Positions of heard sound, of all: at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """Bytes on one GPU."""
@@ -97,10 +101,11 @@ def trunk_bytes(config: RunConfig) -> float:
 
 def ends_bytes(config: RunConfig) -> float:
     """Kept a position before and after the layers: x for the last norm, normed, the vectors that predict, and
-    the sound head's probabilities in fp32. Inputs are embedded again in backward."""
+    the sound heads' probabilities in fp32. Inputs are embedded again in backward."""
     model, size = config.model, _bytes(config)
     levels = model.frames_per_position * model.mel_bins * model.audio_levels
-    return size * model.width * (3 + SOUND_TARGETS) + SOUND_TARGETS * 4 * levels
+    targets = SOUND_TARGETS + HEARD_TARGETS * model.user_audio
+    return size * model.width * (3 + targets) + targets * 4 * levels
 
 
 def working_bytes(config: RunConfig, positions: int, world: int) -> float:

@@ -5,6 +5,7 @@
     tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
+    hidden before heard sound  -> its own dmel head, in training alone and where it is asked for
 
 All of it runs over packed rows. A session reads its next positions through the same layers (incremental.py);
 both agree to rounding (tests/trainer/test_stream.py). What makes a model ready for GPUs is elsewhere:
@@ -26,12 +27,12 @@ from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.control import Weighting
 from corpus.trainer.cross_entropy import cross_entropy_sum
 from corpus.trainer.embed import Embed, masked_sound
-from corpus.trainer.heads import audio_head
+from corpus.trainer.heads import DmelHead, audio_head
 from corpus.trainer.incremental import Reader
 from corpus.trainer.initial_values import fill
 from corpus.trainer.kv_cache import KvCache
 from corpus.trainer.layers import Norm, linear, parameter, wide
-from corpus.trainer.loss_sums import Denominators, LossSums, real_targets
+from corpus.trainer.loss_sums import Denominators, LossSums, heard_targets, real_targets
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.router import Router, RouterStats
@@ -84,6 +85,7 @@ class InteractionModel(nn.Module):
         self.norm = Norm(config.width, config.norm_eps)
         self.text_head = None if config.tied else parameter(config.vocab, config.width)
         self.audio_head = audio_head(config)
+        self.user_audio_head = DmelHead(config) if config.user_audio else None
         mixtures = config.layers - config.dense_layers
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
@@ -169,11 +171,14 @@ class InteractionModel(nn.Module):
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
         router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
         text_sum, text_S = self._text_sums(hidden_ND, batch)
+        listens = self.user_audio_head is not None
         return LossSums(
             text_sum=text_sum,
             text_weight=count.text_weight,
             audio_sum=audio_sum,
             audio_weight=count.audio_weight,
+            user_audio_sum=self.user_audio_losses(hidden_ND, batch)[1].sum() if listens else zero,
+            user_audio_weight=count.user_audio_weight,
             balance=balance,
             router_z=router_z,
             positions=count.positions,
@@ -204,6 +209,17 @@ class InteractionModel(nn.Module):
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)
         position_T = row_B.long()[inside_T // length] * length + inside_T % length
         return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
+
+    def user_audio_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the batch's sound is told from the position before it, and the nats a bin of each.
+
+        Its own head, linear: what a flow or a depth head costs would be spent on what is never played.
+        """
+        assert self.user_audio_head is not None
+        chosen_T = heard_targets(batch).nonzero()[:, 0]
+        before_T = batch.audio_at_A[chosen_T].long() - 1
+        target_TRM = batch.audio_ARM[chosen_T]
+        return chosen_T, self.user_audio_head.losses(hidden_ND[before_T], target_TRM, NoiseKey(), before_T)
 
     @property
     def text_table(self) -> torch.Tensor:

@@ -163,6 +163,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
         segment_BL=torch.from_numpy(segment_BL),
         audio_at_A=_places(placed, "audio_at_A", len(rows) * most.sound, trash),
         audio_ARM=_values(placed, "audio_ARM", (len(rows) * most.sound, *frames)),
+        heard_known_A=_values(placed, "heard_known_A", (len(rows) * most.sound,), torch.bool),
         patch_at_P=_places(placed, "patch_at_P", len(rows) * most.patches, trash),
         patch_PHWC=_values(placed, "patch_PHWC", (len(rows) * most.patches, *pixels)),
         audio_target_at_T=_places(placed, "audio_target_at_T", len(rows) * most.targets, trash),

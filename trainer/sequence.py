@@ -72,6 +72,8 @@ class Positions:
     """Which positions carry sound; rising."""
     audio_ARM: npt.NDArray[np.uint8]
     """Their mel bytes (256 levels): r frames of M bins."""
+    heard_known_A: npt.NDArray[np.bool_]
+    """Which of them are heard and are to be predicted, from the position before: with a head for it alone."""
     patch_at_P: npt.NDArray[np.int32]
     patch_PHWC: npt.NDArray[np.uint8]
     """40 x 40 x 3."""
@@ -105,6 +107,7 @@ class Batch:
     text_weight_BL: torch.Tensor
     audio_at_A: torch.Tensor
     audio_ARM: torch.Tensor
+    heard_known_A: torch.Tensor
     patch_at_P: torch.Tensor
     patch_PHWC: torch.Tensor
     audio_target_at_T: torch.Tensor

@@ -90,7 +90,7 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     ]
     return User(
         samples=_whole(mixed(clip.audio(), channel)),
-        heard=heard_by(clips, place, channel, head.windows, sample_rate_hz=RATE, hears="mix"),
+        heard=heard_by(clips, place, channel, head.windows, sample_rate_hz=RATE, hears="mix").sound_NFM,
         pictures={window: picture for window, picture in seen.items() if picture is not None},
         events=tuple((window, text) for window, text in told if 0 <= window < head.windows),
     )

@@ -54,6 +54,7 @@ def test_a_table_trained_with_the_layouts_weights_gives_the_true_shares_back(tin
         speak_N=speak,
         written=[()] * count,
         sound_NFM=blank,
+        heard_known_NF=np.ones((count, 8), bool),
         audible_NF=np.ones((count, 8), bool),
         known_N=np.ones(count, bool),
         spoke_before=False,

@@ -99,15 +99,22 @@ def test_a_compiled_layer_of_base_keeps_what_the_formula_says() -> None:
     assert found == pytest.approx(1.35e9 / 32_768, rel=0.02)
 
 
-@pytest.mark.parametrize("recompute", ["none", "blocks"])
+@pytest.mark.parametrize(("recompute", "listens"), [("none", False), ("blocks", False), ("none", True)])
 def test_a_whole_model_keeps_what_the_formula_says(
-    tiny: ModelConfig, make_document: Make, pack_rows: Pack, monkeypatch: pytest.MonkeyPatch, recompute: str
+    tiny: ModelConfig,
+    make_document: Make,
+    pack_rows: Pack,
+    monkeypatch: pytest.MonkeyPatch,
+    recompute: str,
+    listens: bool,
 ) -> None:
     """At the batch's own share of targets; masks are not in the formula."""
-    model_config = dataclasses.replace(tiny, layers=4, width=128, picture_rows=0)
-    run = RunConfig(model=model_config, preset="tiny", recompute=recompute)  # type: ignore[arg-type]
+    model_config = dataclasses.replace(tiny, layers=4, width=128, picture_rows=0, user_audio=listens)
+    loss = LossConfig(user_audio=float(listens))
+    run = RunConfig(model=model_config, preset="tiny", recompute=recompute, loss=loss)  # type: ignore[arg-type]
     batch = pack_rows([[make_document(model_config, 24)]], 240)
     monkeypatch.setattr(memory, "SOUND_TARGETS", len(batch.audio_target_at_T) / 240)
+    monkeypatch.setattr(memory, "HEARD_TARGETS", int(batch.heard_known_A.sum()) / 240)
     model = InteractionModel(model_config)
     recompute_in_backward(model, run.recompute)
     mask = dense_mask(batch.segment_BL, batch.turn_BL, Sight.of(model_config))

@@ -96,3 +96,18 @@ def test_every_preset_has_a_plan() -> None:
         assert made.preset == name and made.step_s > 0
         assert refusal(preset(name), made.mesh) is None
         assert dataclasses.asdict(made)["schema"] == "corpus.plan/1"
+
+
+def test_what_is_heard_next_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head of 2048 x 2 x 80 x 16 on 20 of 37 positions: 6 operations a weight and position."""
+    without = plan("base", 1, "h100")
+    base = preset("base")
+    listens = dataclasses.replace(base, loss=dataclasses.replace(base.loss, user_audio=0.1))
+    monkeypatch.setattr("corpus.trainer.plan.preset", lambda name: listens)
+    made, weights = plan("base", 1, "h100"), 2048 * 2 * 80 * 16
+    assert made.counts.total - without.counts.total == weights
+    more = made.flops_per_position - without.flops_per_position
+    assert more == pytest.approx(6 * weights * 20 / 37, rel=1e-9)
+    # At most four of five positions: the vector that tells and 2560 probabilities in fp32.
+    kept = made.memory.activations - without.memory.activations
+    assert kept == pytest.approx(4 * 4096 * 0.8 * (2 * 2048 + 4 * 2560), rel=1e-9)

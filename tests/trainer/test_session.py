@@ -62,6 +62,7 @@ def turns_of(
         speak_N=speak,
         written=written,
         sound_NFM=rng.integers(0, 256, shape, np.uint8),
+        heard_known_NF=np.ones(shape[:2], bool),
         audible_NF=np.ones(shape[:2], bool),
         known_N=np.ones(count, bool),
         spoke_before=False,
