@@ -36,7 +36,7 @@ from corpus.trainer.loss_sums import Denominators, LossSums, heard_targets, real
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.router import Router, RouterStats
-from corpus.trainer.sequence import NO_TARGET, Batch
+from corpus.trainer.sequence import Batch
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -190,11 +190,10 @@ class InteractionModel(nn.Module):
         )
 
     def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Only positions that predict text meet the vocabulary: their number goes to the host once."""
-        target_N = batch.text_target_BL.reshape(-1)
-        at = (target_N != NO_TARGET).nonzero()[:, 0]
-        weight_N = batch.text_weight_BL.reshape(-1)[at]
-        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N[at], weight_N)
+        """Only positions that predict text meet the vocabulary."""
+        at = batch.text_at()
+        target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
+        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
         return total, text_sums(batch, at, nats_N)
 
     def audio_losses(
@@ -203,7 +202,11 @@ class InteractionModel(nn.Module):
         """(T,): the audio head's loss at every target, padding included."""
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
-        row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
+        row_B = (
+            torch.arange(rows, device=at_T.device)
+            if row_B is None
+            else row_B.to(at_T.device, non_blocking=True)
+        )
         # Padding reads positions apart: gradients of many that read one would be added one after the other.
         apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)
