@@ -241,8 +241,7 @@ class Loader:
 
 def _pinned(batch: Batch) -> Batch:
     """In memory a GPU copies from while the host goes on."""
-    known = dataclasses.replace(batch, text_at_S=batch.text_at())
-    return Batch(**{name: getattr(known, name).pin_memory() for name in Batch.__slots__})
+    return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
 def _check(config: RunConfig, rank: int, world_size: int) -> None:

@@ -191,7 +191,7 @@ class InteractionModel(nn.Module):
 
     def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Only positions that predict text meet the vocabulary."""
-        at = batch.text_at()
+        at = batch.text_at_S
         target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
         total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
         return total, text_sums(batch, at, nats_N)

@@ -158,6 +158,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
     model, trash = config.model, len(rows) * length
     frames = (model.frames_per_position, model.mel_bins)
     pixels = (model.patch_pixels, model.patch_pixels, 3)
+    text_at = np.flatnonzero(sheet["text_target"] != NO_TARGET)
     return Batch(
         **{f"{name}_BL": torch.from_numpy(values) for name, values in sheet.items()},
         segment_BL=torch.from_numpy(segment_BL),
@@ -169,6 +170,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
         audio_target_at_T=_places(placed, "audio_target_at_T", len(rows) * most.targets, trash),
         audio_target_TRM=_values(placed, "audio_target_TRM", (len(rows) * most.targets, *frames)),
         audio_weight_T=_values(placed, "audio_weight_T", (len(rows) * most.targets,), torch.float32),
+        text_at_S=torch.from_numpy(text_at),
     )
 
 

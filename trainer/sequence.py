@@ -12,7 +12,6 @@ i + response_delay.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -114,20 +113,15 @@ class Batch:
     audio_target_at_T: torch.Tensor
     audio_target_TRM: torch.Tensor
     audio_weight_T: torch.Tensor
-    text_at_S: torch.Tensor | None = None
-    """`text_at()`, known since the batch was moved: to find them on a GPU waits for all it has to do."""
+    text_at_S: torch.Tensor
+    """Flat positions that predict text or control, rising, as many as there are: found on the host, for to
+    find them on a GPU waits for all it has to do."""
 
     @property
     def shape(self) -> tuple[int, int]:
         rows, length = self.token_BL.shape
         return rows, length
 
-    def text_at(self) -> torch.Tensor:
-        """Flat positions that predict text or control, rising."""
-        if self.text_at_S is not None:
-            return self.text_at_S
-        return (self.text_target_BL != NO_TARGET).reshape(-1).nonzero()[:, 0]
-
     def to(self, device: torch.device) -> Batch:
-        known = dataclasses.replace(self, text_at_S=self.text_at())
-        return Batch(**{n: getattr(known, n).to(device, non_blocking=True) for n in self.__slots__})
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__}
+        return Batch(**moved)

@@ -191,6 +191,7 @@ def pack(
         capacity or sum(len(getattr(part, name)) for row in rows for part in row) + spare
         for name in ("audio_at_A", "patch_at_P", "audio_target_at_T")
     )
+    text_target_BL = columns("text_target_L", NO_TARGET)
     return Batch(
         token_BL=columns("token_L", PAD),
         stream_BL=columns("stream_L", int(Stream.PAD)),
@@ -199,7 +200,7 @@ def pack(
         column_BL=columns("column_L", 0),
         turn_BL=columns("turn_L", 0),
         segment_BL=torch.from_numpy(np.stack(segments)),
-        text_target_BL=columns("text_target_L", NO_TARGET),
+        text_target_BL=text_target_BL,
         text_weight_BL=columns("text_weight_L", 0.0),
         audio_at_A=places("audio_at_A", sounds),
         audio_ARM=values("audio_ARM", sounds),
@@ -209,6 +210,7 @@ def pack(
         audio_target_at_T=places("audio_target_at_T", targets),
         audio_target_TRM=values("audio_target_TRM", targets),
         audio_weight_T=values("audio_weight_T", targets),
+        text_at_S=(text_target_BL != NO_TARGET).reshape(-1).nonzero()[:, 0],
     )
 
 

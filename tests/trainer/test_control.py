@@ -49,12 +49,12 @@ def test_a_table_trained_with_the_layouts_weights_gives_the_true_shares_back(tin
     blank = np.zeros((count, 8, 80), np.uint8)
     turns = Turns(
         heard_NFM=blank,
+        heard_known_NF=np.ones((count, 8), bool),
         pictures=[None] * count,
         given=[()] * count,
         speak_N=speak,
         written=[()] * count,
         sound_NFM=blank,
-        heard_known_NF=np.ones((count, 8), bool),
         audible_NF=np.ones((count, 8), bool),
         known_N=np.ones(count, bool),
         spoke_before=False,
@@ -103,6 +103,7 @@ def test_text_ends_as_often_as_it_did_in_training(tiny: ModelConfig) -> None:
     blank, yes = np.zeros((count, 8, 80), np.uint8), np.ones(count, bool)
     turns = Turns(
         heard_NFM=blank,
+        heard_known_NF=np.ones((count, 8), bool),
         pictures=[None] * count,
         given=[()] * count,
         speak_N=yes,

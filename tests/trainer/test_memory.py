@@ -120,7 +120,6 @@ def test_a_whole_model_keeps_what_the_formula_says(
     recompute_in_backward(model, run.recompute)
     mask = dense_mask(batch.segment_BL, batch.turn_BL, Sight.of(model_config))
     model._mask = lambda *_: mask  # type: ignore[method-assign, assignment]
-    batch = batch.to(torch.device("cpu"))
     columns = [getattr(batch, field.name) for field in dataclasses.fields(batch)]
     owned = [*model.parameters(), *model.buffers(), mask, *columns]
     found = kept(lambda: model(batch, LossConfig()), *owned)

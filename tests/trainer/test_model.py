@@ -125,6 +125,7 @@ def test_a_batch_without_sound_or_targets_still_has_all_gradients(
     silent = dataclasses.replace(
         batch,
         text_target_BL=torch.full_like(batch.text_target_BL, NO_TARGET),
+        text_at_S=batch.text_at_S[:0],
         audio_weight_T=torch.zeros_like(batch.audio_weight_T),
         segment_BL=torch.full_like(batch.segment_BL, -1),
         heard_known_A=torch.zeros_like(batch.heard_known_A),
