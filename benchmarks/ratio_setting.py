@@ -15,15 +15,16 @@ from ratio_clips import dataset
 from ratio_report import Row
 
 from corpus.schemas.errors import SettingsError
-from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
+from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data import Loader
-from corpus.trainer.gradient_norms import scale_gradients, squares
+from corpus.trainer.loss_sums import Denominators
+from corpus.trainer.meter import Meter
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.optim import Optimizer
 from corpus.trainer.parallel import place
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.ranks import Ranks
 from corpus.trainer.sequence import Batch
+from corpus.trainer.step import Learner
 
 SMALL = replace(
     MODELS["tiny"],
@@ -96,25 +97,24 @@ Section = Callable[[Setting], Iterator[Row]]
 
 
 class Trainee:
-    """A model under training as `corpus train` does it, a step at a time, with batches given."""
+    """A model under training by what `corpus train` trains with, a step at a time, with batches given."""
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
+        self.device, self.steps = device, 0
         self.model = InteractionModel.unset(config.model).train()
-        place(self.model, config, Ranks(device=device))
+        ranks = Ranks(device=device)
+        place(self.model, config, ranks)
         self.model.initialise(config.data.seed)
-        self.optimizer = Optimizer(self.model.named_parameters(), config.optim)
+        # Between lines of its log.
+        config = replace(config, steps=1 << 30, log_every=1 << 30)
+        meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
+        self.learner = Learner(self.model, config, ranks, meter)
 
     def step(self, micro: Sequence[Batch]) -> None:
-        for batch in micro:
-            sums = self.model(batch.to(self.device), LossConfig())
-            sums.total(sums.denominators).backward()
-        norm = squares(self.model.parameters()).sqrt()
-        if norm > self.config.optim.clip:
-            scale_gradients(self.model.parameters(), self.config.optim.clip / norm)
-        self.optimizer.step(0.01)
-        self.model.update_router_bias()
-        self.optimizer.zero_grad()
+        weights = torch.stack([torch.stack(Denominators.of(batch)) for batch in micro]).sum(0)
+        denominators = Denominators(*weights.to(self.device).unbind())
+        self.learner.learn(self.steps, micro, denominators, lambda: False)
+        self.steps += 1
 
 
 @contextmanager

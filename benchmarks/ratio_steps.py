@@ -243,7 +243,7 @@ def _saving(setting: Setting, config: RunConfig) -> Iterator[Row]:
     """What a save adds to the steps that begin with it, in steps."""
     micro = micro_batches(setting.with_clips(config), setting.device)
     trainee = Trainee(config, setting.device)
-    tensors = {"model": trainee.model.state_dict(), "optimizer": trainee.optimizer.state_dict()}
+    tensors = trainee.learner.state_dict()
     size = sum(tensor.nbytes for part in tensors.values() for tensor in part.values())
     row = Row(section="save", what="stall of an asynchronous save, in steps", bar="2 / 0.5")
     with tempfile.TemporaryDirectory() as folder:

@@ -141,7 +141,8 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
-    parameters = {name for name, _ in model.named_parameters()}
+    """Routers stay as they are: rounded, they would choose other experts here and there."""
+    parameters = {name for name, _ in model.named_parameters() if ".router." not in name}
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return {
         name: value.to(kind if name in parameters else value.dtype).contiguous()

@@ -50,11 +50,14 @@ class Router(nn.Module):
     bias_E: torch.Tensor
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Casting the model must not round the bias: it moves in steps of a thousandth."""
-        before = self.bias_E
+        """Casting the model must not round the bias, which moves in steps of a thousandth, nor narrow the
+        weights: of two experts nearly alike another might be chosen than in training."""
+        bias_E, weight = self.bias_E, self.weight.detach()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.bias_E.dtype != before.dtype:
-            self.bias_E = before.to(self.bias_E.device)
+        if self.bias_E.dtype != bias_E.dtype:
+            self.bias_E = bias_E.to(self.bias_E.device)
+        if self.weight.dtype.itemsize < 4 <= weight.dtype.itemsize:
+            self.weight.data = weight.to(self.weight.device, torch.float32)
         return self
 
     def forward(self, x_TD: torch.Tensor, valid_T: torch.Tensor) -> Routes:

@@ -271,6 +271,14 @@ def test_the_bias_survives_a_cast_of_the_model(tiny: ModelConfig) -> None:
     assert "bias_E" in router.state_dict()
 
 
+def test_no_cast_narrows_a_routers_weights(tiny: ModelConfig) -> None:
+    router = Router(tiny)
+    torch.nn.init.normal_(router.weight)
+    before = router.weight.detach().clone()
+    assert torch.equal(router.to(torch.bfloat16).weight, before)
+    assert router.double().weight.dtype == torch.float64
+
+
 def test_bias_steps_balance_a_skewed_router(tiny: ModelConfig) -> None:
     """Scores of experts start up to 0.2 apart; 200 steps of a thousandth bring all loads together."""
     config = dataclasses.replace(tiny, experts=16, top_k=2, layers=1, dense_layers=0)
