@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from corpus.schemas.codec import digest, from_plain
+from corpus.schemas.codec import digest, from_plain, to_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
@@ -137,8 +137,8 @@ class Loader:
         """The state after the last batch handed out."""
         return dataclasses.asdict(self.state)
 
-    def load_state_dict(self, plain: Mapping[str, object]) -> None:
-        """Go on from a state; iterators made before do not follow.
+    def load_state_dict(self, plain: Mapping[str, object], began: RunConfig | None = None) -> None:
+        """Go on from a state; iterators made before do not follow. `began` tells which settings differ.
 
         Raises:
             DatasetError: it is of another dataset.
@@ -150,10 +150,13 @@ class Loader:
             todo = "resume with the dataset the run began with, or begin a new run"
             raise DatasetError("this is not the dataset the run was trained on", where=where, todo=todo)
         if (state.settings, state.seed) != (self.state.settings, self.state.seed):
+            now = _settings(self.config)
+            old = {} if began is None else _settings(began)
+            differ = [f"{name}={to_plain(value)}" for name, value in old.items() if value != now[name]]
             raise SettingsError(
                 "settings that decide what stands in a batch differ from those the run began with",
-                where=where,
-                todo=f"give the old values of {', '.join(_settings(self.config))}, or begin a new run",
+                where="data",
+                todo=f"give {', '.join(differ or now)} as it was, or begin a new run",
             )
         self.state = state
 
