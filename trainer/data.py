@@ -87,12 +87,13 @@ class Loader:
         world_size: int = 1,
         *,
         epochs: int | None = None,
-        ahead: int = 2,
+        ahead: int | None = None,
     ) -> None:
         _check(config, rank, world_size)
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
-        self._ahead = ahead
+        # A step takes all of its micro-batches before it begins: as many are made during the one before.
+        self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
         self._documents = Documents(config)
         self._end = None if epochs is None else epochs * len(self._documents)

@@ -29,7 +29,7 @@ from corpus.trainer.config import RunConfig, check_ranges
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
 from corpus.trainer.log_line import LogLine
-from corpus.trainer.logs import Log
+from corpus.trainer.logs import LOG_NAME, Log
 from corpus.trainer.loss_sums import Denominators
 from corpus.trainer.meter import Meter
 from corpus.trainer.model import InteractionModel
@@ -135,6 +135,8 @@ class _Run:
         if self.step:
             self._tell_changes()
         else:
+            if (self.run / LOG_NAME).exists():
+                self.talk("no checkpoint there: it begins anew, its log too")
             self._tell_listeners()
         try:
             write_run(self.run, file)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -488,6 +489,29 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tm
         file.write(b"\xff\xfe\x00")
     assert train(small_run("steps=3"), tmp_path, talk=silent).step == 3
     assert [line["step"] for line in lines(tmp_path)] == [2, 3]
+
+
+def test_a_run_that_begins_anew_says_so(small_run: SmallRun, tmp_path: Path, beside_progress: Beside) -> None:
+    """Its log goes: whoever lost the checkpoints by mistake should know from the first line."""
+    for checkpoints, told in ((True, []), (False, ["no checkpoint there: it begins anew, its log too"])):
+        said: list[str] = []
+        train(small_run("steps=2"), tmp_path / "run", talk=said.append)
+        assert beside_progress(said) == told, checkpoints
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
+
+
+def test_going_back_is_removing_the_newest(
+    small_run: SmallRun, tmp_path: Path, beside_progress: Beside
+) -> None:
+    config = small_run("save_every=2")
+    train(config, tmp_path / "whole", talk=silent)
+    train(config, tmp_path / "run", talk=silent)
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
+    said: list[str] = []
+    train(config, tmp_path / "run", talk=said.append)
+    assert beside_progress(said) == ["going on from step 2"]
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_first_step(
