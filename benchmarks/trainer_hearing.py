@@ -86,7 +86,7 @@ def read(data: Path, hears: str, split: str | None) -> Iterator[Heard]:
             )
             speech_CF = speech_CF > 0
             others_F = looked_at(np.delete(speech_CF, channel, axis=0).any(0))
-            after_FM = heard(clips, view, hears).reshape(-1, model.mel_bins)
+            after_FM = heard(clips, view, hears).sound_NFM.reshape(-1, model.mel_bins)
             before_FM = as_it_is(clips, view, hears).reshape(after_FM.shape)
             own_F = speech_CF[channel]
             own_F = own_F & np.concatenate(([False], own_F[:-1]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.cli.eval_tables import SCORES, counted, number, with_interval
+from corpus.cli.eval_tables import SCORES, counted, number, with_interval, worst
 from corpus.pipeline.pages.charts import drawing
 from corpus.pipeline.pages.markup import Markup, el, join, page
 from corpus.pipeline.pages.tables import Column, table
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2
+WORST = 5
+"""Recordings named of each stream."""
+_WHERE = "To see and hear one: corpus inspect OUT RECORDING. For all of them: corpus eval --json."
 _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
 STYLE = (
     "svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--soft); stroke-width: 1;"
@@ -76,6 +79,7 @@ def page_of(report: EvalReport) -> str:
                 *(part for t, r in (("Freely", free), ("Told", told)) if r for part in _tables(t, r)),
             ),
             _losses(report.losses),
+            _recordings(report),
         ),
         styles=("page.css",),
     )
@@ -294,3 +298,23 @@ def _losses(rows: Sequence[LossRow]) -> Markup:
     columns = [Column("cue", "name"), Column("stream", "name"), *(Column(name, "n") for name in names)]
     said = "Nats a token, for sound a bin; unigram is the best constant guess for the row's own data"
     return el("section", el("h2", "Losses"), table(said, columns, cells))
+
+
+def _recordings(report: EvalReport) -> Markup:
+    """Where a researcher looks first: the highest losses by stream."""
+    found = worst(report.recordings, WORST)
+    means = {row.stream: row.model for row in report.losses if row.cue == "all"}
+    cells = [
+        (one.stream, one.recording, f"{one.scored}", number(one.loss), number(means.get(one.stream)))
+        for one in found
+    ]
+    nothing = sum(not any(one.count for one in recording.streams) for recording in report.recordings)
+    said = f"{len(report.recordings)} recordings in the split, {nothing} of them with nothing scored."
+    columns = [Column("stream", "name"), Column("recording", "name")]
+    columns += [Column("count", "n"), Column("model", "n"), Column("all", "n")]
+    return el(
+        "section",
+        el("h2", "Recordings with the highest losses"),
+        el("p", f"{said} {_WHERE}", class_="note"),
+        table(f"At most {WORST} of each stream; few tokens make a mean high by chance", columns, cells),
+    )

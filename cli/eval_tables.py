@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from tqdm import tqdm
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from corpus.trainer.calibration import Calibration
     from corpus.trainer.confidence import Measure
     from corpus.trainer.evaluate import EvalReport, Phase
+    from corpus.trainer.held_out import RecordingLosses
     from corpus.trainer.timing_table import TimingRow
 
 SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
@@ -38,6 +40,47 @@ class EvalBar:
             self._bar = tqdm(total=of, desc=phase, unit=unit, disable=None, leave=False)
             self._phase = phase
         self._bar.update(done - self._bar.n)
+
+
+class Worst(NamedTuple):
+    """A recording with a high loss."""
+
+    stream: str
+    recording: str
+    scored: int
+    """Tokens or positions of sound."""
+    loss: float
+
+
+def worst(recordings: Sequence[RecordingLosses], most: int) -> list[Worst]:
+    """Of each stream the recordings with the highest mean loss, at most so many."""
+    scored = [
+        Worst(one.stream, recording.recording, one.count, one.model)
+        for recording in recordings
+        for one in recording.streams
+        if one.model is not None
+    ]
+    return [
+        found
+        for stream in dict.fromkeys(one.stream for recording in recordings for one in recording.streams)
+        for found in sorted(
+            (one for one in scored if one.stream == stream), key=lambda one: (-one.loss, one.recording)
+        )[:most]
+    ]
+
+
+def print_recordings(recordings: Sequence[RecordingLosses]) -> None:
+    """Where to look first: of each stream the recording with the highest loss, two lines at most."""
+    if len(recordings) < 2:
+        return
+    told = [
+        f"{one.stream} {number(one.loss)} {one.recording}"
+        for one in worst(recordings, 1)
+        if one.stream != "end"
+    ]
+    head = "highest of a recording: "
+    for start in range(0, len(told), 2):
+        show.data((" " * len(head) if start else head) + ", ".join(told[start : start + 2]))
 
 
 def print_timing(report: EvalReport) -> None:

@@ -9,7 +9,7 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
-from corpus.cli.eval_tables import EvalBar, number, print_timing
+from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from corpus.trainer.sampling import Sampling
 
 Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
+RunOrModel = Annotated[
+    Path, typer.Option("--run", metavar="RUN", help="A run's folder, or one that corpus export wrote.")
+]
 Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")]
 Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
@@ -31,7 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Everything, as one object.")
 
 
 def talk(
-    run: Run,
+    run: RunOrModel,
     user: Annotated[
         str, typer.Option("--user", metavar="FILE|OUT:KEY", help="A sound file, or a clip of a dataset.")
     ],
@@ -60,12 +63,12 @@ def talk(
 
       corpus talk --run run --user question.wav --event 12.4:"tool: 21 degrees" --out answer
     """
-    from corpus.trainer.talk import parse_event, user_of
     from corpus.trainer.talk import talk as play
+    from corpus.trainer.talk_user import parse_event, user_of
 
     events = [parse_event(text) for text in event or []]
     heard = user_of(user, speaker)
-    model, _ = _loaded(run, step, ema, device)
+    model = _model(run, step, ema, device)
     with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -97,16 +100,39 @@ def talk(
 
 
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
+    from corpus.schemas.errors import UsageError
+    from corpus.trainer.checkpoint import load_model
+    from corpus.trainer.export import is_exported
+
+    if is_exported(run):
+        todo = "name the run it was exported from, which knows how the data was read"
+        raise UsageError("is an exported model, no run", where=str(run), todo=todo)
+    model, config = load_model(run, step=step, ema=ema, device=device)
+    return _made_fast(model), config
+
+
+def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionModel:
+    """Of a run or of an exported folder."""
+    from corpus.schemas.errors import UsageError
+    from corpus.trainer.device import device_named
+    from corpus.trainer.export import is_exported, load_exported
+
+    if not is_exported(run):
+        return _loaded(run, step, ema, device)[0]
+    if step is not None or ema:
+        todo = "leave --step and --ema out, or name the run"
+        raise UsageError("an exported model has one set of weights", where=str(run), todo=todo)
+    return _made_fast(load_exported(run, device_named(device))[0])
+
+
+def _made_fast(model: InteractionModel) -> InteractionModel:
     import torch
 
-    from corpus.trainer.checkpoint import load_model
-
-    model, config = load_model(run, step=step, ema=ema, device=device)
     if model.embed.stream.is_cuda:
-        model = model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
-    elif config.model.width <= SMALL_WIDTH:
+        return model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
+    if model.config.width <= SMALL_WIDTH:
         torch.set_num_threads(1)
-    return model, config
+    return model
 
 
 def _sampling(sampled: bool) -> Sampling:
@@ -212,6 +238,7 @@ def _print_losses(report: EvalReport) -> None:
         ],
         ["cue", "stream", "count", "model", "unigram", "bits/s", "levels off", "unigram off"],
     )
+    print_recordings(report.recordings)
 
 
 def plan(

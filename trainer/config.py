@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US
@@ -60,6 +60,9 @@ class ModelConfig:
     response_delay: int = 1
     """out_i is the model's sound of window i + response_delay; 1 is what can really be played."""
     audio_head: AudioHead = "dmel"
+    sound_masked: float = 0.0
+    """Share of windows of sound, heard or own, that are hidden from the model in training, so that it does
+    not lean on the last one alone."""
     attention_window_s: float | None = None
     """Keys older than this are not attended to; None for all."""
     sink_turns: int = 1
@@ -76,6 +79,8 @@ class ModelConfig:
     """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
+    user_audio: bool = False
+    """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -102,7 +107,11 @@ class ModelConfig:
         )
         _require(self.heads % self.kv_heads == 0, "heads must be a multiple of kv_heads", "change one")
         _require(0 < self.top_k <= self.experts, "top_k must lie in [1, experts]", "change one")
-        _require(self.head_dim % 8 == 0, "head_dim must be a multiple of 8", "its quarters are rotated apart")
+        _require(
+            self.head_dim % 8 == 0 and self.head_dim >= 16,
+            f"model.head_dim is {self.head_dim}",
+            "take a multiple of 8, whose quarters are rotated apart, from the 16 on that kernels need",
+        )
         _require(
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
         )
@@ -112,6 +121,7 @@ class ModelConfig:
             f"model.balance_rate is {self.balance_rate}",
             "take one in [0, 1]: the scores it competes with lie between",
         )
+        _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
@@ -175,6 +185,8 @@ class LossConfig:
     """The first `<sil>` after speech, and `<spk>` inside speech."""
     end_of_window: float = 0.5
     audio: float = 1.0
+    user_audio: float = 0.0
+    """What is heard next, told from the position before it; at 0 the model has no head for it."""
     balance: float = 1e-4
     router_z: float = 1e-5
 
@@ -228,6 +240,11 @@ class RunConfig:
     """Steps in a row with a non-finite gradient before the run gives up."""
     deterministic: bool = True
     schema: str = "corpus.run/1"
+
+    def __post_init__(self) -> None:
+        listens = self.loss.user_audio > 0
+        if self.model.user_audio != listens:
+            object.__setattr__(self, "model", replace(self.model, user_audio=listens))
 
 
 def check_ranges(config: RunConfig) -> None:

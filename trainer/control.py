@@ -1,4 +1,4 @@
-"""How training weighs `<sil>` and `<spk>`, and how a probability learnt so is set right again.
+"""How training weighs `<sil>`, `<spk>` and `<eow>`, and how a probability learnt so is set right again.
 
 An onset is rare and weighs much, a silence that goes on weighs little. Cross-entropy with weights is least
 where the odds are the true ones times weight(`<spk>`) / weight(`<sil>`); which weights apply hangs on
@@ -7,6 +7,8 @@ whether the speaker spoke in the window before, so the factor does too:
     before      <sil>         <spk>         odds are multiplied by
     silence     silence       onset         onset / silence, 15 unless told
     speech      offset        offset        1
+
+A token of text weighs 1, so the odds of `<eow>` against text are multiplied by its weight, 0.5 unless told.
 
 `control_weights` is what training uses, `Weighting` the factors that follow from it.
 """
@@ -34,10 +36,13 @@ def control_weights(before_N: Flags, speak_N: Flags, loss: LossConfig) -> Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighting:
-    """What training multiplied the odds of `<spk>` by. 1 where nothing did: a model that is no run's."""
+    """What training multiplied odds by. 1 where nothing did: a model that is no run's."""
 
     after_silence: float = 1.0
+    """Those of `<spk>` after a window without speech …"""
     after_speech: float = 1.0
+    end_of_window: float = 1.0
+    """Those of `<eow>` against text."""
 
     @classmethod
     def of(cls, loss: LossConfig) -> Weighting:
@@ -47,7 +52,7 @@ class Weighting:
             control_weights(np.array([False, True]), np.full(2, each), loss) for each in (False, True)
         )
         after = [float(s / n) if s > 0 and n > 0 else 1.0 for s, n in zip(speaks, silent, strict=True)]
-        return cls(after_silence=after[0], after_speech=after[1])
+        return cls(after_silence=after[0], after_speech=after[1], end_of_window=loss.end_of_window or 1.0)
 
     @overload
     def undone(self, p: float, before: bool) -> float: ...

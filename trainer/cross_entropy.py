@@ -15,8 +15,8 @@ import torch.nn.functional as F
 
 from corpus.trainer.layers import wide
 
-CHUNK_LOGITS = 1 << 25
-"""Logits held at a time: 128 MB in fp32."""
+CHUNK_LOGITS = 1 << 27
+"""Logits held at a time: 0.5 GB in fp32. Each chunk reads and writes the gradient of the whole table."""
 
 
 def chunk_rows(vocab: int) -> int:

@@ -8,6 +8,7 @@ into tensors that stay where they are. It asks no tensor for its value, and no s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,13 +40,22 @@ class Replay:
     def _recorded(self) -> torch.cuda.CUDAGraph:
         """Nothing runs while it is recorded; the warm-ups do, and do what the replay then does again."""
         with torch.cuda.device(self._device):
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside = _aside(self._device)
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UPS):
                     self.function()
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self._pool, aside, "thread_local"):
                 self.function()
         return graph
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """One of each GPU for all warm-ups and recordings. Left to itself torch records on a stream of whichever
+    GPU recorded first, and what runs on another is in no recording; and libraries keep a workspace for every
+    stream they met, on a Hopper of 32 MB.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -25,10 +25,10 @@ from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.clip_head import check_head, read_head
 from corpus.trainer.config import RunConfig
-from corpus.trainer.layout import Bytes, Places, Turns
+from corpus.trainer.layout import Places, Turns
 from corpus.trainer.sequence import SMALLEST_VOCAB
 from corpus.trainer.shuffle import Shuffle
-from corpus.trainer.views import View, heard, plan_view, read_turns
+from corpus.trainer.views import Heard, View, heard, plan_view, read_turns
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Documents:
         """With `data.pictures` off where there is none to see: batches then hold no room for them."""
         self._check(int(pictures.argmax()) if sees else 0)
         self._views: _Kept[View] = _Kept(_KEPT_VIEWS)
-        self._sounds: _Kept[Bytes] = _Kept(_KEPT_SOUNDS)
+        self._sounds: _Kept[Heard] = _Kept(_KEPT_SOUNDS)
         self._thread = threading.local()
 
     def __len__(self) -> int:

@@ -33,7 +33,8 @@ from corpus.trainer.evaluate import held_out_config, run_free
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Sampling
 from corpus.trainer.session import MicroTurnOut
-from corpus.trainer.talk import WINDOW_SAMPLES, Samples, user_of, voice_of, wave_bytes
+from corpus.trainer.talk import voice_of, wave_bytes
+from corpus.trainer.talk_user import WINDOW_SAMPLES, Samples, user_of
 from corpus.trainer.timing_cases import Scene, scene_of
 
 BEFORE_WINDOWS = 25

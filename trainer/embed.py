@@ -14,16 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from corpus.trainer import noise
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.layers import Norm, Table, linear, parameter, recomputed
 from corpus.trainer.levels import level_of_byte
-from corpus.trainer.sequence import Stream
+from corpus.trainer.noise import NoiseKey
+from corpus.trainer.sequence import Batch, Stream
 
 
 class SoundBag(nn.Module):
     """dMel: the sum of one vector for each (frame, bin, level), as a multi-hot matrix product.
 
-    Unlike `embedding_bag` its backward is deterministic. Every bin has one more row, for where it is masked.
+    Unlike `embedding_bag` its backward is deterministic. Every bin has one more row, for where it is masked:
+    in training, if `model.sound_masked` says so.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -36,6 +39,7 @@ class SoundBag(nn.Module):
     def forward(
         self, audio_ARM: torch.Tensor, dtype: torch.dtype, masked_ARM: torch.Tensor | None = None
     ) -> torch.Tensor:
+        """(A, D). What is masked may be told of whole positions: (A, 1, 1)."""
         level_ARM: torch.Tensor = self.level_of_byte(audio_ARM)
         if masked_ARM is not None:
             level_ARM = level_ARM.masked_fill(masked_ARM, self.levels)
@@ -78,6 +82,21 @@ class PatchStem(nn.Module):
         return x[:, 0]
 
 
+def masked_sound(batch: Batch, share: float, key: NoiseKey, row_B: torch.Tensor) -> torch.Tensor:
+    """(A,): positions in windows of sound that are hidden from the model, each stream's by itself.
+
+    Drawn by the window's place: its row in the global batch, document and micro-turn. The row comes after a
+    position that is none, so that no loss draws the same numbers.
+    """
+    rows, length = batch.shape
+    at_A = batch.audio_at_A.long().clamp_max(rows * length - 1)  # of padding it does not matter
+    row_A = row_B.to(at_A.device).long()[at_A // length]
+    segment_A, turn_A, stream_A = (
+        each_BL.reshape(-1)[at_A] for each_BL in (batch.segment_BL, batch.turn_BL, batch.stream_BL)
+    )
+    return noise.uniform(noise.mix(key.seed, key.step, -1, row_A, segment_A, turn_A, stream_A)) < share
+
+
 class Embed(nn.Module):
     """All positions of a batch as vectors."""
 
@@ -95,6 +114,7 @@ class Embed(nn.Module):
         sound: tuple[torch.Tensor, torch.Tensor],
         patches: tuple[torch.Tensor, torch.Tensor] | None,
         dtype: torch.dtype,
+        masked_A: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """x_BLD. `sound` and `patches` are each their flat positions and their values."""
         rows, length = token_BL.shape
@@ -103,7 +123,8 @@ class Embed(nn.Module):
         text_ND = text_ND.masked_fill((token_N < 0)[:, None], 0)
         x_ND = torch.cat((text_ND, text_ND.new_zeros(1, text_ND.shape[1])))
         audio_at_A, audio_ARM = sound
-        x_ND = x_ND.index_copy(0, audio_at_A.long(), recomputed(self.sound, audio_ARM, dtype))
+        masked_A11 = None if masked_A is None else masked_A[:, None, None]
+        x_ND = x_ND.index_copy(0, audio_at_A.long(), recomputed(self.sound, audio_ARM, dtype, masked_A11))
         if patches is not None and self.patch is not None:
             patch_at_P, patch_PHWC = patches
             x_ND = x_ND.index_copy(0, patch_at_P.long(), recomputed(self.patch, patch_PHWC, dtype))

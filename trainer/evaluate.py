@@ -28,7 +28,7 @@ from corpus.trainer.calibration import Calibration, Told
 from corpus.trainer.confidence import Floats, draws
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
-from corpus.trainer.held_out import Losses, LossRow
+from corpus.trainer.held_out import Losses, LossRow, RecordingLosses
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.pack import check_length
 from corpus.trainer.sampling import Sampling, decide
@@ -46,13 +46,15 @@ _SHARE_DOCUMENTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/3"
+    schema: str = "corpus.eval/4"
     data: str
     split: str
     documents: int
     free_documents: int
     """How many of them the model ran through freely."""
     losses: tuple[LossRow, ...]
+    recordings: tuple[RecordingLosses, ...]
+    """All of the split, by their keys."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -111,6 +113,7 @@ def evaluate(
         documents=len(chosen),
         free_documents=len(free),
         losses=losses.rows(),
+        recordings=losses.recordings(documents.clips.keys()),
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
         calibration=told.result(drawn[True]),
     )

@@ -4,7 +4,9 @@
 
 Padding is not routed: it is not counted, its weight is exactly zero, and its rows only fill the end of the
 last expert's group, because `F.grouped_mm` leaves rows after the last group unset (and NaN in its backward).
-fp64, which `F.grouped_mm` refuses, runs every expert on every token: the oracle, free of batch effects.
+fp64, which `F.grouped_mm` refuses, runs every expert on every token: the oracle, free of batch effects. So do
+a session's reads on a GPU whose `F.grouped_mm` has no kernel for them: it would ask for the groups' sizes on
+the host, which a recording (cuda_graph.py) cannot.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ class Experts(nn.Module):
         self.recompute: Recompute = "none"
         """With a `group`: `blocks` computes again on received rows, `exchange` sends them again, too."""
         self.count = config.experts
+        self.read_at_once = 1 + config.audio_positions + config.text_slots + config.patches
+        """Positions, at most, that a session reads in one run."""
         self.gate_up = parameter(config.experts, 2 * config.expert_width, config.width)
         self.down = parameter(config.experts, config.width, config.expert_width)
         self.group: dist.ProcessGroup | None = None
@@ -68,9 +72,17 @@ class Experts(nn.Module):
             return self.every_expert(x_TD, routes)
         if self.group is None and len(x_TD) <= FEW_TOKENS and not torch.is_grad_enabled():
             return self.few_tokens(x_TD, routes)
+        if self.group is None and self._is_recorded(x_TD):
+            return self.every_expert(x_TD, routes)
         order = sort_by_expert(routes.choice_TK, valid_T, self.count)
         apply = self.permuted if self.group is None else self._exchanged
         return apply(x_TD, routes, order)
+
+    def _is_recorded(self, x_TD: torch.Tensor) -> bool:
+        """Whether it may be a part of a recording in which the grouped product cannot be."""
+        if torch.is_grad_enabled() or not x_TD.is_cuda or len(x_TD) > self.read_at_once:
+            return False
+        return x_TD.dtype != torch.bfloat16 or torch.cuda.get_device_capability(x_TD.device)[0] not in (9, 10)
 
     def permuted(self, x_TD: torch.Tensor, routes: Routes, order: Order) -> torch.Tensor:
         """The fast path: two grouped products over all rows."""

@@ -37,7 +37,7 @@ Dtype = Literal["float32", "bfloat16"]
 class ExportConfig:
     """config.json of an exported model."""
 
-    schema: str = "corpus.model/1"
+    schema: str = "corpus.model/2"
     model_type: str = "corpus-interaction"
     architectures: tuple[str, ...] = ("InteractionModel",)
     torch_dtype: Dtype
@@ -95,6 +95,15 @@ def export(
     return sorted(folder.iterdir())
 
 
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is an exported model's and not a run's, by its config.json."""
+    try:
+        plain = json.loads((folder / CONFIG_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
+
+
 def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
     """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
     from safetensors import SafetensorError
@@ -105,8 +114,8 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
         weights: dict[str, torch.Tensor] = {}
         for name in _names(folder):
             weights |= load_file(folder / name)
-    except (OSError, SafetensorError) as error:
-        raise FormatError(f"is no exported model: {error}", where=str(folder)) from error
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
     if head.mel != MEL_FORM:
         todo = "use the version the model was trained with"
         raise DatasetError(
@@ -116,6 +125,13 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     if head.torch_dtype == "bfloat16":
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
+    wrong = [
+        name
+        for name, held in model.state_dict().items()
+        if name in weights and held.shape != weights[name].shape
+    ]
+    if wrong:
+        raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
     missing, unknown = model.load_state_dict(weights, strict=False)
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"

@@ -21,6 +21,7 @@ import torch
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.flow import FLOW_DRAWS, FlowHead
 from corpus.trainer.heads import DepthHead
+from corpus.trainer.loss_sums import heard_targets
 from corpus.trainer.sequence import NO_TARGET, Batch
 
 
@@ -33,6 +34,7 @@ class Work:
     """Of a position and one it sees, itself among them."""
     text_targets: float
     audio_targets: float
+    heard_targets: float
     sounds: float
     """Positions that carry sound."""
     patches: float
@@ -50,6 +52,7 @@ class Parts:
     router: float
     text_head: float
     audio_head: float
+    user_audio_head: float
     pictures: float
     sound_bag: float
     """As executed; needed by nobody, so no part of `needed`."""
@@ -75,6 +78,7 @@ def work_of(batch: Batch, config: ModelConfig) -> Work:
         pairs=sum(_pairs(s, t, config) for s, t in zip(segment, turn, strict=True)),
         text_targets=int((batch.text_target_BL != NO_TARGET).sum()),
         audio_targets=int((batch.audio_target_at_T < trash).sum()),
+        heard_targets=int(heard_targets(batch).sum()),
         sounds=int((batch.audio_at_A < trash).sum()),
         patches=int((batch.patch_at_P < trash).sum()),
     )
@@ -111,6 +115,7 @@ def training(config: ModelConfig, work: Work) -> Parts:
         router=at_all * mixtures * width * config.experts,
         text_head=text,
         audio_head=work.audio_targets * _audio_head(config),
+        user_audio_head=work.heard_targets * 6 * width * frames * config.audio_levels,
         pictures=work.patches * (4 * _patch_inputs(width) + 6 * _patch_rest(width)),
         sound_bag=4 * work.sounds * frames * (config.audio_levels + 1) * width,
         again=2 * work.patches * (_patch_inputs(width) + _patch_rest(width)),

@@ -75,7 +75,7 @@ class _Levels(nn.Module):
         each = F.cross_entropy(
             wide(logit_T_Q).reshape(-1, self.levels), level_TRM.reshape(-1), reduction="none"
         )
-        return each.view(len(level_TRM), -1).mean(1)
+        return each.view(level_TRM.shape).flatten(1).mean(1)
 
 
 class DmelHead(_Levels):

@@ -1,4 +1,4 @@
-"""Losses on held-out documents, per stream and per cue, beside the best guess that never changes.
+"""Losses on held-out documents, per stream, cue and recording, beside the best guess that never changes.
 
 Nothing is drawn at random: a flow's loss is taken at fixed times with noise that hangs on the position
 alone (flow.py), so that two evaluations of the same clips compare.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +23,19 @@ from corpus.schemas.clock import US, WINDOW_US
 from corpus.trainer.config import RunConfig
 from corpus.trainer.cross_entropy import cross_entropy_each
 from corpus.trainer.documents import Documents
+from corpus.trainer.heads import AudioHead
 from corpus.trainer.layout import beginning, concat, lay_out
 from corpus.trainer.levels import level_of_byte
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.pack import Cursor, collate, rows_from
-from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Positions
+from corpus.trainer.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
 from corpus.trainer.timing import Flags
 from corpus.trainer.timing_cases import cue_windows
 
-STREAMS = ("control", "text", "end", "audio")
+STREAMS = ("control", "text", "end", "audio", "user_audio")
+"""The last one of models with a head for it alone."""
+_SOUNDS = ("audio", "user_audio")
 ALL = "all"
 
 
@@ -47,22 +50,48 @@ class LossRow:
     model: float | None
     unigram: float | None
     bits_per_s: float | None = None
-    """Of sound: what a second of speech takes to tell with the model's help; a flow cannot say."""
+    """Of sound: what a second of it takes to tell with the model's help; a flow cannot say."""
     level_mae: float | None = None
     """Of sound: how many of the model's levels its likeliest frames, those of temperature 0, are off."""
     unigram_level_mae: float | None = None
     """The same of each bin's median."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLoss:
+    """Mean loss of a stream of a recording, as in `LossRow`."""
+
+    stream: str
+    count: int
+    model: float | None
+    """None where there is nothing to score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingLosses:
+    """A recording of the split, whether or not any of it was looked at."""
+
+    recording: str
+    """What the keys of its clips begin with."""
+    documents: int
+    """Of it that have a micro-turn, and were looked at."""
+    streams: tuple[StreamLoss, ...]
+
+
 class Losses:
-    """Sums of losses over documents, per cue and stream."""
+    """Sums of losses over documents, per cue and stream, and per recording and stream."""
 
     def __init__(self, model: InteractionModel, config: RunConfig) -> None:
         self.model, self.config = model, config
+        self._streams = STREAMS if model.config.user_audio else STREAMS[:-1]
         self._sums: dict[tuple[str, str], list[float]] = {}
+        self._recordings: dict[tuple[str, str], list[float]] = {}
+        self._documents: Counter[str] = Counter()
+        self._recording = ""
+        """Of the document being added."""
         self._tokens: dict[tuple[str, str], Counter[int]] = {}
-        self._levels: dict[str, npt.NDArray[np.int64]] = {}
-        self._off: dict[str, float] = {}
+        self._levels: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+        self._off: dict[tuple[str, str], float] = {}
         self._level_of_byte = level_of_byte(config.model)
 
     @torch.no_grad()
@@ -70,6 +99,8 @@ class Losses:
         """A document; the probability to speak in each of its micro-turns."""
         model, config = self.model, self.config
         clip = documents.clips[documents.view(document).place]
+        self._recording = _recording_of(clip.key)
+        self._documents[self._recording] += 1
         device = model.embed.stream.device
         found = []
         cursor = Cursor(document=document)
@@ -82,9 +113,10 @@ class Losses:
                 hidden_LD = model.hidden(batch)[0]
                 labels = _labels(clip.json, piece.start, piece.stop, config.model.response_delay)
                 self._add_text(positions, hidden_LD, labels)
-                count = len(positions.audio_target_at_T)
-                audio_T = model.audio_losses(hidden_LD, batch, NoiseKey())[:count].double().cpu().numpy()
-                self._add_audio(positions, audio_T, self._levels_off(positions, hidden_LD), labels)
+                self._add_audio(positions, hidden_LD, batch, labels)
+                if model.user_audio_head is not None:
+                    heard = _labels(clip.json, piece.start, piece.stop, 0)
+                    self._add_user_audio(positions, hidden_LD, batch, heard)
                 asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
                 logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
                 found.append(logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy())
@@ -110,54 +142,100 @@ class Losses:
                 self._sum((cue, STREAMS[number]), each[some])
                 self._tokens.setdefault((cue, STREAMS[number]), Counter()).update(target[some].tolist())
 
-    def _levels_off(self, positions: Positions, hidden_LD: torch.Tensor) -> npt.NDArray[np.float64]:
+    def _add_audio(
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+    ) -> None:
+        known_T = np.flatnonzero(positions.audio_weight_T > 0)
+        at_T = positions.audio_target_at_T[known_T].astype(np.int64)
+        each_T = self.model.audio_losses(hidden_LD, batch, NoiseKey())[torch.from_numpy(known_T)]
+        target_TRM = positions.audio_target_TRM[known_T]
+        off_T = self._levels_off(self.model.audio_head, hidden_LD, at_T, target_TRM)
+        self._add_sound("audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
+
+    def _add_user_audio(
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+    ) -> None:
+        head = self.model.user_audio_head
+        assert head is not None
+        chosen_T, each_T = self.model.user_audio_losses(hidden_LD, batch)
+        chosen = chosen_T.cpu().numpy()
+        at_T, target_TRM = positions.audio_at_A[chosen].astype(np.int64), positions.audio_ARM[chosen]
+        off_T = self._levels_off(head, hidden_LD, at_T - 1, target_TRM)
+        self._add_sound("user_audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
+
+    def _levels_off(
+        self,
+        head: AudioHead,
+        hidden_LD: torch.Tensor,
+        at_T: npt.NDArray[np.int64],
+        target_TRM: npt.NDArray[np.uint8],
+    ) -> npt.NDArray[np.float64]:
         """(T,): mean distance in levels of the likeliest frames from those that were."""
-        at = torch.from_numpy(positions.audio_target_at_T.astype(np.int64)).to(hidden_LD.device)
-        if not len(at):
+        if not len(at_T):
             return np.zeros(0)
-        likeliest = self.model.audio_head.sample(hidden_LD[at], seed=0, temperature=0.0).cpu().numpy()
-        pair = [self._level_of_byte[each].astype(int) for each in (likeliest, positions.audio_target_TRM)]
+        hidden_TD = hidden_LD[torch.from_numpy(at_T).to(hidden_LD.device)]
+        likeliest = head.sample(hidden_TD, seed=0, temperature=0.0).cpu().numpy()
+        pair = [self._level_of_byte[each].astype(int) for each in (likeliest, target_TRM)]
         off: npt.NDArray[np.float64] = np.abs(pair[0] - pair[1]).mean((1, 2))
         return off
 
-    def _add_audio(
+    def _add_sound(
         self,
-        positions: Positions,
-        audio_T: npt.NDArray[np.float64],
+        stream: str,
+        target_TRM: npt.NDArray[np.uint8],
+        loss_T: torch.Tensor,
         off_T: npt.NDArray[np.float64],
+        turn_T: npt.NDArray[np.int32],
         labels: Mapping[str, Flags],
     ) -> None:
-        known = positions.audio_weight_T > 0
-        turn_T = positions.turn_L[positions.audio_target_at_T]
-        bins = positions.audio_target_TRM[0].size if len(turn_T) else 0
+        each_T = loss_T.double().cpu().numpy()
+        bins = self.config.model.frames_per_position * self.config.model.mel_bins
         for cue, in_N in labels.items():
-            some = known & in_N[turn_T]
-            self._sum((cue, "audio"), audio_T[some])
-            self._off[cue] = self._off.get(cue, 0.0) + float(off_T[some].sum())
+            key, some = (cue, stream), in_N[turn_T]
+            self._sum(key, each_T[some])
+            self._off[key] = self._off.get(key, 0.0) + float(off_T[some].sum())
             if not some.any():
                 continue
-            levels = self._level_of_byte[positions.audio_target_TRM[some]].reshape(-1, bins)
-            counts = self._levels.setdefault(cue, np.zeros((bins, self.config.model.audio_levels), np.int64))
+            levels = self._level_of_byte[target_TRM[some]].reshape(-1, bins)
+            counts = self._levels.setdefault(key, np.zeros((bins, self.config.model.audio_levels), np.int64))
             place = np.broadcast_to(np.arange(bins), levels.shape)
             np.add.at(counts, (place, levels), 1)
 
     def _sum(self, key: tuple[str, str], values: npt.NDArray[np.float64]) -> None:
-        entry = self._sums.setdefault(key, [0.0, 0])
-        entry[0] += float(values.sum())
-        entry[1] += len(values)
+        entries = [self._sums.setdefault(key, [0.0, 0])]
+        if key[0] == ALL:
+            entries.append(self._recordings.setdefault((self._recording, key[1]), [0.0, 0]))
+        for entry in entries:
+            entry[0] += float(values.sum())
+            entry[1] += len(values)
 
     def rows(self) -> tuple[LossRow, ...]:
         cues = sorted({cue for cue, _ in self._sums}, key=lambda cue: (cue != ALL, cue))
         found = []
         for cue in cues:
-            for stream in STREAMS:
+            for stream in self._streams:
                 total, count = self._sums.get((cue, stream), (0.0, 0))
                 mean = total / count if count else None
                 row = LossRow(
                     cue=cue, stream=stream, count=int(count), model=mean, unigram=self._guess(cue, stream)
                 )
-                found.append(row if stream != "audio" or mean is None else self._sound(row, mean))
+                found.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
         return tuple(found)
+
+    def recordings(self, keys: Iterable[str]) -> tuple[RecordingLosses, ...]:
+        """Of all recordings that clips with these keys are cut from, by their keys."""
+        return tuple(
+            RecordingLosses(
+                recording=recording,
+                documents=self._documents[recording],
+                streams=tuple(self._of_recording(recording, stream) for stream in self._streams),
+            )
+            for recording in sorted({_recording_of(key) for key in keys})
+        )
+
+    def _of_recording(self, recording: str, stream: str) -> StreamLoss:
+        total, count = self._recordings.get((recording, stream), (0.0, 0))
+        return StreamLoss(stream=stream, count=int(count), model=total / count if count else None)
 
     def _sound(self, row: LossRow, mean: float) -> LossRow:
         """A row of sound with what sound has besides."""
@@ -165,19 +243,26 @@ class Losses:
         bins_per_s = model.mel_bins * model.frames_per_window * US / WINDOW_US
         return dataclasses.replace(
             row,
-            bits_per_s=None if model.audio_head == "flow" else mean * bins_per_s / math.log(2),
-            level_mae=self._off[row.cue] / row.count,
-            unigram_level_mae=_median_mae(self._levels[row.cue]),
+            bits_per_s=None if self._is_flow(row.stream) else mean * bins_per_s / math.log(2),
+            level_mae=self._off[row.cue, row.stream] / row.count,
+            unigram_level_mae=_median_mae(self._levels[row.cue, row.stream]),
         )
 
     def _guess(self, cue: str, stream: str) -> float | None:
         """Entropy of what was there: the loss of the best guess that never changes."""
-        if stream != "audio":
+        if stream not in _SOUNDS:
             counts = np.array(list(self._tokens.get((cue, stream), Counter()).values()), np.float64)
             return _entropy(counts[None]) if len(counts) else None
-        if cue not in self._levels or self.config.model.audio_head == "flow":
+        if (cue, stream) not in self._levels or self._is_flow(stream):
             return None
-        return _entropy(self._levels[cue].astype(np.float64))
+        return _entropy(self._levels[cue, stream].astype(np.float64))
+
+    def _is_flow(self, stream: str) -> bool:
+        return stream == "audio" and self.config.model.audio_head == "flow"
+
+
+def _recording_of(key: str) -> str:
+    return key.rpartition("-")[0]
 
 
 def _median_mae(counts_XQ: npt.NDArray[np.int64]) -> float:

@@ -27,7 +27,7 @@ FAR = 2**30
 """The position of what nothing sees."""
 _ROUND = 64
 """Slots come in multiples of so many."""
-_INTEGERS = ("length", "_sinks", "_lost", "_lost_turn")
+_INTEGERS = ("capacity", "length", "_sinks", "_lost", "_lost_turn")
 
 
 class Layer(NamedTuple):
@@ -124,11 +124,12 @@ class KvCache:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and integers; keys and values are not copied."""
+        """Integers and copies of the tensors: what is appended later may overwrite what is held now."""
         plain: dict[str, Any] = {name: getattr(self, name) for name in _INTEGERS}
-        plain["position"], plain["turn"] = self.position_S, self.turn_S
-        plain["key"] = [layer.key_GSC for layer in self.layers]
-        plain["value"] = [layer.value_GSC for layer in self.layers]
+        plain["position"], plain["turn"] = self.position_S.clone(), self.turn_S.clone()
+        layers = [layer.clone() for layer in self.layers]
+        plain["key"] = [layer.key_GSC for layer in layers]
+        plain["value"] = [layer.value_GSC for layer in layers]
         return plain
 
     def load_state_dict(self, plain: Mapping[str, Any]) -> None:
@@ -137,6 +138,10 @@ class KvCache:
         own = [tuple(layer.key_GSC.shape) for layer in self.layers]
         if shapes != own:
             raise CorpusError(f"keys of {shapes[:1]}, this cache holds {own[:1]}", where="KV cache")
+        if plain["capacity"] != self.capacity:  # a ring of another size has positions in other slots
+            what = f"a cache of {plain['capacity']} positions, this one has {self.capacity}"
+            todo = "open the session as the one that was saved: max_seconds, history_turns, pictures"
+            raise CorpusError(what, where="KV cache", todo=todo)
         for name in _INTEGERS:
             setattr(self, name, plain[name])
         self.position_S.copy_(plain["position"])

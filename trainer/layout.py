@@ -38,7 +38,7 @@ Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 _LISTS = (
-    ("audio_at_A", ("audio_ARM",)),
+    ("audio_at_A", ("audio_ARM", "heard_known_A")),
     ("patch_at_P", ("patch_PHWC",)),
     ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
 )
@@ -51,6 +51,8 @@ class Turns:
     """What is heard, seen, read, said and written in N consecutive micro-turns."""
 
     heard_NFM: Bytes
+    heard_known_NF: Flags
+    """Frames of it that can be learnt from; a position with any other carries no loss of what is heard."""
     pictures: Sequence[Bytes | None]
     """Each `[P, H, W, C]`; None where a window has none."""
     given: Sequence[Sequence[int]]
@@ -101,7 +103,8 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
 
     sheet = _Sheet(int((in_N + out_N).sum()), model)
     sheet.patches(start_N, number_N, turns.pictures)
-    sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM)
+    listened_NF = turns.heard_known_NF & model.user_audio
+    sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM, listened_NF)
     sheet.text(control_N - given_N, number_N, Stream.GIVEN_TEXT, turns.given)
     control = np.where(turns.speak_N, SPK, SIL)
     sheet.token(control_N, number_N, 0, Stream.CONTROL, control)
@@ -252,7 +255,7 @@ class _Sheet:
         self.turn_L = np.zeros(length, np.int32)
         self.text_target_L = np.full(length, NO_TARGET, np.int32)
         self.text_weight_L = np.zeros(length, np.float32)
-        self.sounds: list[tuple[Places, Bytes]] = []
+        self.sounds: list[tuple[Places, Bytes, Flags]] = []
         self.pictures: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._no_patch())
         self.targets: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)))
         self.target_weight_T = np.zeros(0, np.float32)
@@ -299,17 +302,35 @@ class _Sheet:
         self.token(at, turn_N[owner], place + slot, stream, _flat(lists))
         return at
 
-    def sound(self, start_N: Places, turn_N: Places, stream: Stream, sound_NFM: Bytes) -> Places:
+    def sound(
+        self,
+        start_N: Places,
+        turn_N: Places,
+        stream: Stream,
+        sound_NFM: Bytes,
+        listened_NF: Flags | None = None,
+    ) -> Places:
         """Windows of sound from their starts on; where they stand."""
         count = self.model.audio_positions
         place = np.tile(np.arange(count), len(start_N))
         at = np.repeat(start_N, count) + place
-        self.sound_at(at, np.repeat(turn_N, count), place, stream, sound_NFM)
+        self.sound_at(at, np.repeat(turn_N, count), place, stream, sound_NFM, listened_NF)
         return at
 
-    def sound_at(self, at: Places, turn: Places, place: Places, stream: Stream, sound: Bytes) -> None:
+    def sound_at(
+        self,
+        at: Places,
+        turn: Places,
+        place: Places,
+        stream: Stream,
+        sound: Bytes,
+        listened_NF: Flags | None = None,
+    ) -> None:
         self._place(at, turn, stream, place * self.model.frames_per_position, place, place)
-        self.sounds.append((at, self._frames(sound)))
+        known: Flags = np.zeros(len(at), bool)
+        if listened_NF is not None:
+            known = np.asarray(listened_NF.reshape(-1, self.model.frames_per_position).all(1), bool)
+        self.sounds.append((at, self._frames(sound), known))
 
     def patches(self, start_N: Places, turn_N: Places, pictures: Sequence[Bytes | None]) -> None:
         seen = [picture for picture in pictures if picture is not None]
@@ -330,8 +351,8 @@ class _Sheet:
         self.target_weight_T = weight_T.astype(np.float32, copy=False)
 
     def positions(self) -> Positions:
-        at = np.concatenate([np.zeros(0, np.int64), *(places for places, _ in self.sounds)])
-        sound = np.concatenate([self._frames(np.zeros(0, np.uint8)), *(frames for _, frames in self.sounds)])
+        nothing = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)), np.zeros(0, bool))
+        at, sound, known = (np.concatenate(parts) for parts in zip(nothing, *self.sounds, strict=True))
         rising = np.argsort(at, kind="stable")
         return Positions(
             token_L=self.token_L,
@@ -344,6 +365,7 @@ class _Sheet:
             text_weight_L=self.text_weight_L,
             audio_at_A=at[rising].astype(np.int32),
             audio_ARM=sound[rising],
+            heard_known_A=known[rising],
             patch_at_P=self.pictures[0].astype(np.int32),
             patch_PHWC=self.pictures[1],
             audio_target_at_T=self.targets[0].astype(np.int32),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOG_FORM = "corpus.log/1"
+LOG_FORM = "corpus.log/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class LogLine:
     """Nats a unit of weight: text and control tokens."""
     audio: float | None
     """Nats a bin, or the flow's squared error."""
+    user_audio: float | None
+    """Nats a bin of what is heard next; None without `loss.user_audio`."""
     balance: float | None
     router_z: float | None
     nats_control: float | None

@@ -211,7 +211,11 @@ class _Run:
             if self.flops is not None:
                 self.meter.flops += self.flops(self.config, batch)
         weights = [torch.stack(Denominators.of(batch)) for batch in micro]
-        own = torch.stack(weights).sum(0) if weights else torch.zeros(3, dtype=torch.float64)
+        own = (
+            torch.stack(weights).sum(0)
+            if weights
+            else torch.zeros(len(Denominators._fields), dtype=torch.float64)
+        )
         total = summed_or_raised(self.ranks.host, own, error)
         return micro, Denominators(*total.to(self.ranks.device).unbind())
 

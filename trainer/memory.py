@@ -1,6 +1,6 @@
 """Bytes a training needs on one GPU, by a formula that tests/trainer/test_memory.py holds against a count.
 
-    state         parameters, gradients and moments in fp32, from the first step to the last
+    state         parameters, gradients and moments in fp32 and copies of matrices, from step to step
     activations   what a micro-batch keeps from forward to backward, for every position
     working       what comes and goes: the widest moment of a backward pass, and the text head's table
 
@@ -20,12 +20,19 @@ from typing import Any
 import torch
 
 from corpus.schemas.errors import SettingsError
+from corpus.trainer.compute_copies import is_copied
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.cross_entropy import CHUNK_LOGITS
 from corpus.trainer.optim import local_part, uses_muon
 
 SOUND_TARGETS = 4 / 9
 """Positions that predict sound, of all: at most, and with that shape in every batch."""
+TEXT_TARGETS = 1 / 2
+"""Positions that predict text or control, of all: about as many as can be."""
+
+
+HEARD_TARGETS = 4 / 5
+"""Positions of heard sound, of all: at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,35 +107,42 @@ def trunk_bytes(config: RunConfig) -> float:
 
 def ends_bytes(config: RunConfig) -> float:
     """Kept a position before and after the layers: x for the last norm, normed, the vectors that predict, and
-    the sound head's probabilities in fp32. Inputs are embedded again in backward."""
+    the sound heads' probabilities in fp32. Inputs are embedded again in backward."""
     model, size = config.model, _bytes(config)
     levels = model.frames_per_position * model.mel_bins * model.audio_levels
-    return size * model.width * (3 + SOUND_TARGETS) + SOUND_TARGETS * 4 * levels
+    targets = SOUND_TARGETS + HEARD_TARGETS * model.user_audio
+    return size * model.width * (3 + targets) + targets * 4 * levels
 
 
 def working_bytes(config: RunConfig, positions: int, world: int) -> float:
-    """The larger of the experts' backward (rows twice, gate and up, activations in fp32, a layer's weights
-    cast, their gradients in both types) and the text head with its fp32 gradient, twice while it is scaled;
-    and one block's activations where it is computed again."""
+    """The larger of the experts' backward (rows twice, gate and up, activations in fp32, the gradients of a
+    layer's weights; cut over ranks, weights and their gradients in both types) and the text head with its
+    fp32 gradient, twice while it is scaled; and one block's activations where it is computed again."""
     model, size = config.model, _bytes(config)
     rows, weights = positions * model.top_k, 3 * model.experts * model.expert_width * model.width
     experts: float = rows * (2 * size * model.width + (5 * size + 8) * model.expert_width)
-    # Cut over ranks, whole weights of this layer and the next come and go, too.
-    experts += (2 * size + 4) * weights / config.expert_parallel * (2 if world > 1 else 1)
+    if world > 1:  # whole weights of this layer and the next come and go
+        experts += 2 * (2 * size + 4) * weights / config.expert_parallel
+    else:
+        experts += size * weights
     if config.recompute != "none":
         kept = dataclasses.replace(config, recompute="none")
         experts += positions * layer_bytes(kept, dense=False)
     table = model.vocab * model.width
-    return max(experts, (8 + size) * table + 12 * CHUNK_LOGITS)
+    logits = min(CHUNK_LOGITS, TEXT_TARGETS * positions * model.vocab)
+    return max(experts, (8 + size) * table + 12 * logits)
 
 
-def state_bytes(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]]) -> float:
-    """fp32 parameters, gradients and moments of the parts this rank holds; averages where asked for."""
+def state_bytes(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int = 1) -> float:
+    """fp32 parameters, gradients and moments of the parts this rank holds; averages where asked for; on one
+    GPU copies in the precision of activations."""
+    copies = config.precision == "bf16" and world == 1
     muon, average = config.optim.optimizer == "muon", config.optim.ema_decay is not None
     total = 0.0
     for name, parameter in parameters:
         moments = 1 if muon and uses_muon(name, parameter) else 2
-        total += 4 * (2 + moments + average) * local_part(parameter).numel()
+        bytes_each = 4 * (2 + moments + average) + (2 if copies and is_copied(name, parameter) else 0)
+        total += bytes_each * local_part(parameter).numel()
     return total
 
 
@@ -140,7 +154,7 @@ def micro_positions(config: RunConfig, world: int) -> int:
 def footprint(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int) -> Footprint:
     positions = micro_positions(config, world)
     return Footprint(
-        state=state_bytes(config, parameters),
+        state=state_bytes(config, parameters, world),
         activations=positions * (trunk_bytes(config) + ends_bytes(config)),
         working=working_bytes(config, positions, world),
     )

@@ -28,7 +28,10 @@ from corpus.trainer.loss_sums import LossSums
 class Meter:
     """Sums over the steps of a log line; nothing goes to the host before it is asked for."""
 
-    _NAMES = ("text_sum", "text_weight", "audio_sum", "audio_weight", "balance", "router_z", "positions")
+    _NAMES = (
+        *("text_sum", "text_weight", "audio_sum", "audio_weight", "user_audio_sum", "user_audio_weight"),
+        *("balance", "router_z", "positions"),
+    )
 
     def __init__(
         self,
@@ -141,6 +144,7 @@ class Meter:
         parts = {
             "text": _part(of["text_sum"], of["text_weight"]),
             "audio": _part(of["audio_sum"], of["audio_weight"]),
+            "user_audio": _part(of["user_audio_sum"], of["user_audio_weight"]),
             "balance": _part(of["balance"], of["positions"]),
             "router_z": _part(of["router_z"], of["positions"]),
         }

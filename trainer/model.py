@@ -5,6 +5,7 @@
     tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
+    hidden before heard sound  -> its own dmel head, in training alone and where it is asked for
 
 All of it runs over packed rows. A session reads its next positions through the same layers (incremental.py);
 both agree to rounding (tests/trainer/test_stream.py). What makes a model ready for GPUs is elsewhere:
@@ -25,17 +26,17 @@ from corpus.trainer.collectives import summed
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.control import Weighting
 from corpus.trainer.cross_entropy import cross_entropy_sum
-from corpus.trainer.embed import Embed
-from corpus.trainer.heads import audio_head
+from corpus.trainer.embed import Embed, masked_sound
+from corpus.trainer.heads import DmelHead, audio_head
 from corpus.trainer.incremental import Reader
 from corpus.trainer.initial_values import fill
 from corpus.trainer.kv_cache import KvCache
 from corpus.trainer.layers import Norm, linear, parameter, wide
-from corpus.trainer.loss_sums import Denominators, LossSums, real_targets
+from corpus.trainer.loss_sums import Denominators, LossSums, heard_targets, real_targets
 from corpus.trainer.moe import Dense, MixtureOfExperts
 from corpus.trainer.noise import NoiseKey
 from corpus.trainer.router import Router, RouterStats
-from corpus.trainer.sequence import NO_TARGET, Batch
+from corpus.trainer.sequence import Batch
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -76,7 +77,7 @@ class InteractionModel(nn.Module):
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
         self.weighting = Weighting()
-        """What training did to the odds to speak, set where a trained model is loaded."""
+        """What training did to odds, set where a trained model is loaded: before a session records them."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -84,6 +85,7 @@ class InteractionModel(nn.Module):
         self.norm = Norm(config.width, config.norm_eps)
         self.text_head = None if config.tied else parameter(config.vocab, config.width)
         self.audio_head = audio_head(config)
+        self.user_audio_head = DmelHead(config) if config.user_audio else None
         mixtures = config.layers - config.dense_layers
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
@@ -125,13 +127,16 @@ class InteractionModel(nn.Module):
         """(B, L, D), normed: what both heads read."""
         return self._trunk(batch)[0]
 
-    def _trunk(self, batch: Batch) -> tuple[torch.Tensor, list[RouterStats]]:
+    def _trunk(
+        self, batch: Batch, masked_A: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[RouterStats]]:
         x_BLD = self.embed(
             batch.token_BL,
             batch.stream_BL,
             (batch.audio_at_A, batch.audio_ARM),
             (batch.patch_at_P, batch.patch_PHWC),
             self.dtype,
+            masked_A,
         )
         place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
         mask = self._mask(batch, self.dtype)
@@ -153,21 +158,27 @@ class InteractionModel(nn.Module):
         row_B: torch.Tensor | None = None,
     ) -> LossSums:
         """Loss sums of a micro-batch. `key` and the rows' numbers in the global batch decide all noise."""
-        hidden_BLD, stats = self._trunk(batch)
+        key = key or NoiseKey()
+        row_B = torch.arange(batch.shape[0], device=batch.token_BL.device) if row_B is None else row_B
+        share = self.config.sound_masked if self.training else 0.0
+        hidden_BLD, stats = self._trunk(batch, masked_sound(batch, share, key, row_B) if share else None)
         hidden_ND = hidden_BLD.flatten(0, 1)
         count = Denominators.of(batch)
-        audio = self.audio_losses(hidden_ND, batch, key or NoiseKey(), row_B)
+        audio = self.audio_losses(hidden_ND, batch, key, row_B)
         real = real_targets(batch)
         audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
         zero = wide(hidden_ND).new_zeros(())
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
         router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
         text_sum, text_S = self._text_sums(hidden_ND, batch)
+        listens = self.user_audio_head is not None
         return LossSums(
             text_sum=text_sum,
             text_weight=count.text_weight,
             audio_sum=audio_sum,
             audio_weight=count.audio_weight,
+            user_audio_sum=self.user_audio_losses(hidden_ND, batch)[1].sum() if listens else zero,
+            user_audio_weight=count.user_audio_weight,
             balance=balance,
             router_z=router_z,
             positions=count.positions,
@@ -179,11 +190,10 @@ class InteractionModel(nn.Module):
         )
 
     def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Only positions that predict text meet the vocabulary: their number goes to the host once."""
-        target_N = batch.text_target_BL.reshape(-1)
-        at = (target_N != NO_TARGET).nonzero()[:, 0]
-        weight_N = batch.text_weight_BL.reshape(-1)[at]
-        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N[at], weight_N)
+        """Only positions that predict text meet the vocabulary."""
+        at = batch.text_at_S
+        target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
+        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
         return total, text_sums(batch, at, nats_N)
 
     def audio_losses(
@@ -192,12 +202,27 @@ class InteractionModel(nn.Module):
         """(T,): the audio head's loss at every target, padding included."""
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
-        row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
+        row_B = (
+            torch.arange(rows, device=at_T.device)
+            if row_B is None
+            else row_B.to(at_T.device, non_blocking=True)
+        )
         # Padding reads positions apart: gradients of many that read one would be added one after the other.
         apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)
         position_T = row_B.long()[inside_T // length] * length + inside_T % length
         return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
+
+    def user_audio_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the batch's sound is told from the position before it, and the nats a bin of each.
+
+        Its own head, linear: what a flow or a depth head costs would be spent on what is never played.
+        """
+        assert self.user_audio_head is not None
+        chosen_T = heard_targets(batch).nonzero()[:, 0]
+        before_T = batch.audio_at_A[chosen_T].long() - 1
+        target_TRM = batch.audio_ARM[chosen_T]
+        return chosen_T, self.user_audio_head.losses(hidden_ND[before_T], target_TRM, NoiseKey(), before_T)
 
     @property
     def text_table(self) -> torch.Tensor:

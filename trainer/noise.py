@@ -20,6 +20,8 @@ Key = torch.Tensor | int
 
 _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
+_BELOW_1 = 1 - 2.0**-24
+"""The largest fp32 below 1. The middle of the last of 2**24 parts is no fp32 and would be rounded to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ def _mixed(keys: Iterable[Any]) -> Any:
 
 def uniform(bits: torch.Tensor) -> torch.Tensor:
     """fp32 in the open interval (0, 1), 24 bits deep."""
-    return ((bits >> 8).float() + 0.5) * 2.0**-24
+    return (((bits >> 8).float() + 0.5) * 2.0**-24).clamp_max(_BELOW_1)
 
 
 def normal(*keys: Key) -> torch.Tensor:
@@ -100,7 +102,7 @@ def normal_run(out: torch.Tensor, *keys: int, first: int) -> torch.Tensor:
         torch.add(shared, _signed(_ODD + key), out=last)
         bits = _scramble_(_scramble_(last, spare), spare)
         bits.bitwise_right_shift_(8).bitwise_and_((1 << 24) - 1)
-        return into.copy_(bits).add_(0.5).mul_(2.0**-24)
+        return into.copy_(bits).add_(0.5).mul_(2.0**-24).clamp_max_(_BELOW_1)
 
     radius = uniform_(out, 0).log_().mul_(-2).sqrt_()
     angle = uniform_(torch.empty_like(out), 1).mul_(2 * math.pi)

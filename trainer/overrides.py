@@ -11,6 +11,9 @@ from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.errors import CorpusError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig, check_ranges
 
+_NOT_SET = ("schema", "preset", "model.user_audio")
+"""Told by other settings, or by nobody."""
+
 
 def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
     """The configuration with some values replaced: `steps=300`, `model.width=128`, `optim.ema_decay=none`.
@@ -56,7 +59,7 @@ def _leaves(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in plain.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{path}{name}.")
-        elif name not in ("schema", "preset"):
+        elif f"{path}{name}" not in _NOT_SET:
             yield f"{path}{name}", value
 
 

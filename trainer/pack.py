@@ -158,16 +158,19 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
     model, trash = config.model, len(rows) * length
     frames = (model.frames_per_position, model.mel_bins)
     pixels = (model.patch_pixels, model.patch_pixels, 3)
+    text_at = np.flatnonzero(sheet["text_target"] != NO_TARGET)
     return Batch(
         **{f"{name}_BL": torch.from_numpy(values) for name, values in sheet.items()},
         segment_BL=torch.from_numpy(segment_BL),
         audio_at_A=_places(placed, "audio_at_A", len(rows) * most.sound, trash),
         audio_ARM=_values(placed, "audio_ARM", (len(rows) * most.sound, *frames)),
+        heard_known_A=_values(placed, "heard_known_A", (len(rows) * most.sound,), torch.bool),
         patch_at_P=_places(placed, "patch_at_P", len(rows) * most.patches, trash),
         patch_PHWC=_values(placed, "patch_PHWC", (len(rows) * most.patches, *pixels)),
         audio_target_at_T=_places(placed, "audio_target_at_T", len(rows) * most.targets, trash),
         audio_target_TRM=_values(placed, "audio_target_TRM", (len(rows) * most.targets, *frames)),
         audio_weight_T=_values(placed, "audio_weight_T", (len(rows) * most.targets,), torch.float32),
+        text_at_S=torch.from_numpy(text_at),
     )
 
 

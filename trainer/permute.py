@@ -23,11 +23,12 @@ class Order(NamedTuple):
 
 
 def sort_by_expert(choice_TK: torch.Tensor, valid_T: torch.Tensor, experts: int) -> Order:
-    expert_N = choice_TK.masked_fill(~valid_T[:, None], experts).reshape(-1).to(torch.int32)
+    # A GPU sorts eight bits at a time: keys are as short as they can be.
+    expert_N = choice_TK.masked_fill(~valid_T[:, None], experts).reshape(-1).to(torch.int16)
     sorted_N, order_N = expert_N.sort(stable=True)
-    wanted = torch.arange(experts, dtype=torch.int32, device=sorted_N.device)
+    wanted = torch.arange(experts, dtype=torch.int16, device=sorted_N.device)
     end_E = torch.searchsorted(sorted_N, wanted, right=True)
-    return Order(order_N, order_N.argsort(), end_E)
+    return Order(order_N, order_N.to(torch.int32).argsort(), end_E)
 
 
 def counts(end_E: torch.Tensor) -> torch.Tensor:

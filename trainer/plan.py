@@ -30,7 +30,9 @@ USABLE = 0.92
 TEXT_SHARE = 0.3
 """Of positions that predict text, …"""
 AUDIO_SHARE = 0.25
-"""… and sound, in packed two-way speech."""
+"""… sound, in packed two-way speech, …"""
+HEARD_SHARE = 20 / 37
+"""… and heard sound, where that is predicted, too."""
 POSITIONS_PER_HOUR = 37 * 3600
 """Of packed two-way audio; 320 * 3600 with every picture."""
 MFU = 0.28
@@ -222,6 +224,7 @@ def _typical(model: ModelConfig, length: int) -> Work:
         pairs=seen,
         text_targets=TEXT_SHARE * length,
         audio_targets=AUDIO_SHARE * length,
+        heard_targets=HEARD_SHARE * length * model.user_audio,
         sounds=0,
         patches=0,
     )

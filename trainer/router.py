@@ -61,9 +61,15 @@ class Router(nn.Module):
         logit_TE = linear(x_TD, self.weight, torch.promote_types(x_TD.dtype, torch.float32))
         score_TE = logit_TE.sigmoid()
         choice_TK = (score_TE.detach() + self.bias_E).topk(self.top_k, -1).indices
-        chosen_TK = score_TE.gather(1, choice_TK)
+        chosen_TK = _chosen(score_TE, choice_TK)
         weight_TK = chosen_TK / (chosen_TK.sum(-1, keepdim=True) + 1e-20) * self.route_scale
         return Routes(choice_TK, weight_TK.masked_fill(~valid_T[:, None], 0), score_TE, logit_TE)
+
+
+def _chosen(score_TE: torch.Tensor, choice_TK: torch.Tensor) -> torch.Tensor:
+    """`gather`, as a sum over experts: its backward is pointwise, where that of `gather` sorts on a GPU."""
+    hot_TKE = choice_TK[..., None] == torch.arange(score_TE.shape[1], device=score_TE.device)
+    return torch.where(hot_TKE, score_TE[:, None], 0).sum(-1)
 
 
 def router_stats(

@@ -64,7 +64,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         Panel(
             title="Sound",
             explained="nats a bin, or the flow's squared error",
-            curves=(of("audio"),),
+            curves=(of("audio"), of("user_audio", "heard next")),
             scale="log",
         ),
         Panel(title="Gradient", explained="norm before clipping", curves=groups("grad_norm"), scale="log"),

@@ -7,6 +7,7 @@ reads a whole vocabulary or draws sound is done where the model is; a few number
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from corpus.schemas.errors import SettingsError
+from corpus.schemas.errors import CorpusError, SettingsError
 from corpus.trainer import noise
 from corpus.trainer.cuda_graph import Replay
 from corpus.trainer.layers import wide
@@ -29,7 +30,8 @@ CONTROL, TEXT, SOUND = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Settings of a session's choices. Probabilities to speak are those with training's weights undone.
+    """Settings of a session's choices. Probabilities to speak, and that text ends, are those with training's
+    weights undone.
 
     `threshold` does what is likelier and is for answers that can be known: it is the more often right, and
     where a beginning is spread over many windows, each unlikely, it stays silent. `sampled` draws, and is
@@ -63,6 +65,7 @@ class Sampling:
             "text_min_p": (0.0, self.text_min_p, 1.0),
             "text_temperature": (0.0, self.text_temperature, 100.0),
             "audio_temperature": (0.0, self.audio_temperature, 100.0),
+            "audio_top_k": (0, self.audio_top_k, 256),
             "flow_guidance": (0.0, self.flow_guidance, 100.0),
         }
         for name, (low, value, high) in ranges.items():
@@ -77,9 +80,15 @@ def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int
     return p >= (sampling.stay_above if speaking else sampling.speak_above)
 
 
-def next_token(logit_V: torch.Tensor, sampling: Sampling, drawn: torch.Tensor) -> torch.Tensor:
-    """`<eow>` or a byte of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1)."""
-    logit = wide(torch.cat((logit_V[EOW : EOW + 1], logit_V[BYTE_0:SMALLEST_VOCAB])))
+def next_token(
+    logit_V: torch.Tensor, sampling: Sampling, drawn: torch.Tensor, end_of_window: float = 1.0
+) -> torch.Tensor:
+    """`<eow>` or a byte of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1).
+
+    Training has multiplied the odds of `<eow>` by `end_of_window`; they are divided by it.
+    """
+    end_1 = logit_V[EOW : EOW + 1] - math.log(end_of_window)
+    logit = wide(torch.cat((end_1, logit_V[BYTE_0:SMALLEST_VOCAB])))
     if sampling.text_temperature == 0:
         return _allowed(logit.argmax())
     share, order = (logit / sampling.text_temperature).softmax(0).sort(descending=True, stable=True)
@@ -117,7 +126,7 @@ class Odds(NamedTuple):
     asked_logprob: float
     """Of the token that was asked about."""
     token: int
-    """Drawn for the text, at the settings' temperature."""
+    """Drawn for the text, at the settings' temperature, training's weight of `<eow>` undone."""
     token_logprob: float
 
 
@@ -133,7 +142,8 @@ class Choices:
         frames_RM = self._frames_RM = torch.zeros(shape, dtype=torch.uint8, device=device)
 
         def text() -> None:
-            odds_6.copy_(odds_of(model.text_logits(hidden_D), sampling, asked_3))
+            logit_V = model.text_logits(hidden_D)
+            odds_6.copy_(odds_of(logit_V, sampling, asked_3, model.weighting.end_of_window))
 
         def sound() -> None:
             frames_RM.copy_(
@@ -156,10 +166,16 @@ class Choices:
             self._sound()
 
     def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
-        """What may follow in text, and what is drawn with these bits."""
+        """What may follow in text, and what is drawn with these bits.
+
+        Raises: CorpusError where the probabilities are no numbers: they would read as silence for ever.
+        """
         self._asked_3.copy_(torch.tensor((asked, bits, 0)))
         self._text()
         p, silent, speak, asked_logprob, token, token_logprob = self._odds_6.tolist()
+        if not math.isfinite(p):
+            todo = "its weights are damaged, or too large for their precision"
+            raise CorpusError("what the model says is no number", where="session", todo=todo)
         return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
 
     def frames(self, seed: int) -> npt.NDArray[np.uint8]:
@@ -170,10 +186,12 @@ class Choices:
         return frames_RM
 
 
-def odds_of(logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor) -> torch.Tensor:
+def odds_of(
+    logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor, end_of_window: float = 1.0
+) -> torch.Tensor:
     """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
     p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
-    token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2])).view(1)
+    token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2]), end_of_window).view(1)
     logprob_V = logit_V.double().log_softmax(0)
     asked_1, own_1 = logprob_V.gather(0, asked_3[:1]), logprob_V.gather(0, token_1)
     return torch.cat((p_2[1:], logprob_V[SIL : SPK + 1], asked_1, token_1.double(), own_1))

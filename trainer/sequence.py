@@ -72,6 +72,8 @@ class Positions:
     """Which positions carry sound; rising."""
     audio_ARM: npt.NDArray[np.uint8]
     """Their mel bytes (256 levels): r frames of M bins."""
+    heard_known_A: npt.NDArray[np.bool_]
+    """Which of them are heard and are to be predicted, from the position before: with a head for it alone."""
     patch_at_P: npt.NDArray[np.int32]
     patch_PHWC: npt.NDArray[np.uint8]
     """40 x 40 x 3."""
@@ -105,11 +107,15 @@ class Batch:
     text_weight_BL: torch.Tensor
     audio_at_A: torch.Tensor
     audio_ARM: torch.Tensor
+    heard_known_A: torch.Tensor
     patch_at_P: torch.Tensor
     patch_PHWC: torch.Tensor
     audio_target_at_T: torch.Tensor
     audio_target_TRM: torch.Tensor
     audio_weight_T: torch.Tensor
+    text_at_S: torch.Tensor
+    """Flat positions that predict text or control, rising, as many as there are: found on the host, for to
+    find them on a GPU waits for all it has to do."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import math
 import threading
 import time
 from collections import deque
@@ -22,10 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
@@ -38,56 +38,24 @@ from corpus.trainer.layout import (
     sound_slot,
     text_slot,
 )
+from corpus.trainer.micro_turn import (
+    Answer,
+    MicroTurn,
+    MicroTurnOut,
+    Samples,
+    check_answer,
+    check_picture,
+    check_tokens,
+)
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.sampling import Choices, Sampling, decide, sound_seed, text_bits
-from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, Positions
+from corpus.trainer.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
 from corpus.trainer.text import event_tokens
 from corpus.trainer.views import patches_of
 
-Samples = npt.NDArray[np.int16]
-STATE = "corpus.session/1"
+__all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroTurn:
-    """What arrives in one window. Sound always arrives; silence is zeros."""
-
-    audio: Bytes | Samples
-    """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
-    frame: Bytes | None = None
-    """uint8 `[height, width, 3]`."""
-    text: str | None = None
-    """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
-    tokens: tuple[int, ...] = ()
-    """The same as tokens, where they are at hand; read before `text`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the model is made to do instead of choosing: teacher forcing."""
-
-    speak: bool
-    written: tuple[int, ...] = ()
-    sound_FM: Bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroTurnOut:
-    """What the model does with a window; its sound can be played during the next."""
-
-    turn: int
-    speak: bool
-    p_speak: float
-    """That the speaker speaks, given everything so far: what training's weights did to it is undone."""
-    text: str
-    """What became readable in this window: a letter of several bytes may need two."""
-    tokens: tuple[int, ...]
-    mel: Bytes | None
-    """uint8 mel bytes `[F, M]`; None when silent."""
-    logprobs: tuple[float, ...]
-    """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
-    of each text token with `<eow>`."""
-    ms: float
+STATE = "corpus.session/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +93,9 @@ class Session:
         """`max_seconds` bounds a session without an attention window; with one there is no end and
         memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
         record is recorded now, so the model's weights must stay where they are.
+
+        Raises:
+            UsageError: a length that is none, or without an end where memory has one.
         """
         self.model = model
         self.config: ModelConfig = model.config
@@ -159,6 +130,11 @@ class Session:
         return self._reader.length
 
     @property
+    def waiting(self) -> tuple[int, ...]:
+        """Text tokens that were given but not yet read."""
+        return self._state.waiting
+
+    @property
     def cache_bytes(self) -> int:
         return self._reader.bytes
 
@@ -167,7 +143,7 @@ class Session:
 
         Raises:
             UsageError: another step is in flight, or the input does not fit the model.
-            CorpusError: the session is longer than it was opened for.
+            CorpusError: the session is longer than it was opened for, or the model gives no numbers.
         """
         if not self._lock.acquire(blocking=False):
             raise UsageError("a step is in flight", where="session", todo="wait for it, or fork the session")
@@ -212,8 +188,8 @@ class Session:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """The session as tensors, numbers and bytes; goes on exactly in a new session of the same model
-        and settings. What lies before this moment cannot be rolled back to there."""
+        """A copy of the session as tensors, numbers and bytes; goes on exactly in a new session of the same
+        model and settings. What lies before this moment cannot be rolled back to there."""
         with self._lock:
             state = self._state
             return {
@@ -229,6 +205,7 @@ class Session:
 
         Raises:
             FormatError: it is no session's state.
+            CorpusError: of a session of another size.
         """
         if plain.get("schema") != STATE:
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
@@ -242,6 +219,8 @@ class Session:
     @torch.no_grad()
     def _step(self, given: MicroTurn, force: Answer | None) -> tuple[MicroTurnOut, _State]:
         state, turn = self._state, self._state.turn
+        if force is not None:
+            check_answer(force, self.config)
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
@@ -287,7 +266,11 @@ class Session:
         heard_FM, context = self._hear(given.audio)
         picture = None
         if given.frame is not None:
-            picture = patches_of(self._checked(given.frame), self.config)
+            if not self._pictures:
+                raise UsageError("a picture for a session that does not see", where="session")
+            check_picture(given.frame, self.config)
+            picture = patches_of(given.frame, self.config)
+        check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
         waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
@@ -308,16 +291,6 @@ class Session:
         heard = np.concatenate([self._state.context, audio.astype(np.int16)])
         mel_FM = mel_bytes(heard[None], self._rate, self.config.frames_per_window)[0, 0]
         return mel_FM, heard[-self._shape.context_samples :].copy()
-
-    def _checked(self, frame: Bytes) -> Bytes:
-        config, side = self.config, self.config.patch_pixels
-        wanted = (config.picture_rows * side, config.picture_columns * side, 3)
-        if not self._pictures:
-            raise UsageError("a picture for a session that does not see", where="session")
-        if frame.dtype != np.uint8 or frame.shape != wanted:
-            todo = f"scale it to uint8 {wanted}"
-            raise UsageError(f"a picture of {frame.dtype} {frame.shape}", where="session", todo=todo)
-        return frame
 
     def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
         """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
@@ -346,9 +319,8 @@ class Session:
         for place in range(config.audio_positions):
             if force is None:
                 frames_RM = self._choices.frames(sound_seed(self.seed, turn, place))
-            elif force.sound_FM is None:
-                raise UsageError("speech without sound", where="session", todo="give sound_FM")
             else:
+                assert force.sound_FM is not None
                 first = place * config.frames_per_position
                 frames_RM = force.sound_FM[first : first + config.frames_per_position]
             made.append(frames_RM)
@@ -363,12 +335,19 @@ _PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name 
 
 def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pictures: bool) -> int:
     """Positions to hold: all of a session's, or with an attention window what can be seen or gone back to."""
-    turns = -(-round(max_seconds * 1e6) // WINDOW_US)
+    if not max_seconds >= 0 or history_turns < 0:
+        what = f"max_seconds={max_seconds}, history_turns={history_turns}"
+        raise UsageError(what, where="session", todo="give no less than 0")
+    turns: list[int] = []
+    if math.isfinite(max_seconds):
+        turns.append(-(-round(max_seconds * US) // WINDOW_US))
     if config.attention_window_turns is not None:
         # One more for the turn under way, one because what it leaves is read with the next.
-        bounded = config.sink_turns + config.attention_window_turns + history_turns + 2
-        turns = min(turns, bounded)
-    return 1 + turns * largest_turn(config, pictures=pictures)
+        turns.append(config.sink_turns + config.attention_window_turns + history_turns + 2)
+    if not turns:
+        todo = "give max_seconds, or train with attention_window_s"
+        raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
+    return 1 + min(turns) * largest_turn(config, pictures=pictures)
 
 
 def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:

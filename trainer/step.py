@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from corpus.trainer.collectives import summed
+from corpus.trainer.compute_copies import ComputeCopies
 from corpus.trainer.config import RunConfig
 from corpus.trainer.gradient_norms import Movement, gradient_squares, scale_gradients, squares
 from corpus.trainer.loss_sums import Denominators
@@ -51,6 +52,7 @@ class Learner:
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
+        self.copies = ComputeCopies(model)
 
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
@@ -58,11 +60,12 @@ class Learner:
         """Step `number`, counted from 0. What a line tells of one step alone is measured only for a line."""
         config, model = self.config, self.model
         key = NoiseKey(seed=config.data.seed, step=number)
-        for place, batch in enumerate(micro):
-            rows = self._global_rows(place, batch.shape[0])
-            sums = model(batch.to(self.ranks.device), config.loss, key, rows)
-            sums.total(denominators).backward()
-            self.meter.add(sums)
+        with self.copies.in_place():
+            for place, batch in enumerate(micro):
+                rows = self._global_rows(place, batch.shape[0])
+                sums = model(batch.to(self.ranks.device), config.loss, key, rows)
+                sums.total(denominators).backward()
+                self.meter.add(sums)
 
         square = squares(model.parameters())
         square, stops = summed(torch.stack([square, square.new_tensor(float(stop()))])).unbind()

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -162,18 +162,27 @@ def spread(
     return tuple(made), TextCounts(written=done, spilled=spilled, later=later, left=len(text) - done)
 
 
-def read_turns(
-    clips: Clips, view: View, heard_NFM: Bytes, start: int, stop: int, model: ModelConfig
-) -> Turns:
+class Heard(NamedTuple):
+    """What a speaker hears in consecutive windows."""
+
+    sound_NFM: Bytes
+    drawn_NF: Flags
+    """Frames that nobody recorded: the room's noise, drawn."""
+
+
+def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, model: ModelConfig) -> Turns:
     """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
 
-    `heard_NFM` is what is heard in all of the view's windows, from `heard`.
+    `heard` is of all of the view's windows, from the function of that name.
     """
     clip = clips[view.place]
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
+    others_CNF = np.delete(clip.activity()[:, start:stop], view.channel, axis=0)
+    bad_NF = ((others_CNF & (UNRELIABLE | PADDED)) != 0).any(0)
     return Turns(
-        heard_NFM=heard_NFM[start:stop],
+        heard_NFM=heard.sound_NFM[start:stop],
+        heard_known_NF=~(heard.drawn_NF[start:stop] | bad_NF),
         pictures=[
             _patches(clip, window, model) if view.pictures_N[window] else None
             for window in range(start, stop)
@@ -201,8 +210,8 @@ def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
     return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
 
 
-def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Bytes:
-    """Mel bytes `[N, F, M]` of what the speaker hears in all windows of a view."""
+def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Heard:
+    """What the speaker hears in all windows of a view."""
     return heard_by(
         clips,
         view.place,
@@ -225,8 +234,8 @@ def heard_by(
     hears: Hears,
     seed: int = 0,
     epoch: int = 0,
-) -> Bytes:
-    """Mel bytes `[N, F, M]` of what the speaker on a channel hears in the first windows of a clip.
+) -> Heard:
+    """What the speaker on a channel hears in the first windows of a clip.
 
     `seed` and `epoch` decide the room's noise, which stands where the other channels are silent.
     """
@@ -245,7 +254,7 @@ def heard_by(
         heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
         silent_NF = silent_frames(mix_S, shape, unknown=unknown)
     if not silent_NF.any():
-        return heard_NFM
+        return Heard(heard_NFM, silent_NF)
     room = _room(clip, heard_NFM, silent_NF, shape)
     if before is not None:
         earlier_NFM = _loudest(before, channel)
@@ -253,16 +262,12 @@ def heard_by(
         room = room.after(earlier, len(earlier_NFM))
     others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
     keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
+    drawn_NF = silent_NF & ~keeps_NF
     name = view_id(clip.key, channel)
-    return filled(
-        heard_NFM,
-        silent_NF & ~keeps_NF,
-        room,
-        rate_hz=sample_rate_hz,
-        seed=seed,
-        document=name,
-        epoch=epoch,
+    sound_NFM = filled(
+        heard_NFM, drawn_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name, epoch=epoch
     )
+    return Heard(sound_NFM, drawn_NF)
 
 
 def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:

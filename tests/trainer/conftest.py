@@ -45,6 +45,7 @@ class Builder:
         self.rows: list[tuple[int, int, int, int, int, int, int, float]] = []
         self.audio: list[npt.NDArray[np.uint8]] = []
         self.audio_at: list[int] = []
+        self.heard_known: list[bool] = []
         self.patch: list[npt.NDArray[np.uint8]] = []
         self.patch_at: list[int] = []
         self.target: list[npt.NDArray[np.uint8]] = []
@@ -70,6 +71,8 @@ class Builder:
     def sound(self, stream: Stream, turn: int, slot: int, text: int = NO_TARGET) -> None:
         self.audio_at.append(len(self.rows))
         self.audio.append(self.frames())
+        listened = self.config.user_audio and stream == Stream.HEARD
+        self.heard_known.append(listened and (turn + slot) % 5 != 4)
         self.put(stream, turn, place=(8 * turn + 2 * slot, slot, slot), text=text)
 
     def picture(self, turn: int, row: int, column: int) -> None:
@@ -127,6 +130,7 @@ class Builder:
             text_weight_L=np.array(columns[7], np.float32),
             audio_at_A=np.array(self.audio_at, np.int32),
             audio_ARM=np.array(self.audio, np.uint8).reshape(-1, *sound),
+            heard_known_A=np.array(self.heard_known, bool),
             patch_at_P=np.array(self.patch_at, np.int32),
             patch_PHWC=np.array(self.patch, np.uint8).reshape(-1, 40, 40, 3),
             audio_target_at_T=np.array(self.target_at, np.int32),
@@ -187,6 +191,7 @@ def pack(
         capacity or sum(len(getattr(part, name)) for row in rows for part in row) + spare
         for name in ("audio_at_A", "patch_at_P", "audio_target_at_T")
     )
+    text_target_BL = columns("text_target_L", NO_TARGET)
     return Batch(
         token_BL=columns("token_L", PAD),
         stream_BL=columns("stream_L", int(Stream.PAD)),
@@ -195,15 +200,17 @@ def pack(
         column_BL=columns("column_L", 0),
         turn_BL=columns("turn_L", 0),
         segment_BL=torch.from_numpy(np.stack(segments)),
-        text_target_BL=columns("text_target_L", NO_TARGET),
+        text_target_BL=text_target_BL,
         text_weight_BL=columns("text_weight_L", 0.0),
         audio_at_A=places("audio_at_A", sounds),
         audio_ARM=values("audio_ARM", sounds),
+        heard_known_A=values("heard_known_A", sounds),
         patch_at_P=places("patch_at_P", patches),
         patch_PHWC=values("patch_PHWC", patches),
         audio_target_at_T=places("audio_target_at_T", targets),
         audio_target_TRM=values("audio_target_TRM", targets),
         audio_weight_T=values("audio_weight_T", targets),
+        text_at_S=(text_target_BL != NO_TARGET).reshape(-1).nonzero()[:, 0],
     )
 
 
@@ -214,7 +221,7 @@ def cut(whole: Positions, start: int, stop: int) -> Positions:
         if field.name.endswith("_L"):
             changed[field.name] = getattr(whole, field.name)[start:stop]
     for at, others in (
-        ("audio_at_A", ["audio_ARM"]),
+        ("audio_at_A", ["audio_ARM", "heard_known_A"]),
         ("patch_at_P", ["patch_PHWC"]),
         ("audio_target_at_T", ["audio_target_TRM", "audio_weight_T"]),
     ):

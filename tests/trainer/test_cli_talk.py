@@ -54,6 +54,25 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     assert "were not read" not in capsys.readouterr().err
 
 
+def test_talk_reads_an_exported_model(
+    run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says what the run it is of says; what only a run knows is asked of the run."""
+    user = np.random.default_rng(0).integers(-900, 900, (6400, 1)).astype(np.int16)
+    (tmp_path / "user.wav").write_bytes(wave_bytes(user))
+    model = tmp_path / "model"
+    app(["export", "--run", str(run[0]), "--out", str(model)], standalone_mode=False)
+    common = ["--user", str(tmp_path / "user.wav"), "--out"]
+    for source, out in ((run[0], "a"), (model, "b")):
+        app(["talk", "--run", str(source), *common, str(tmp_path / out)], standalone_mode=False)
+    for name in ("talk.wav", "transcript.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    with pytest.raises(UsageError, match="one set of weights"):
+        app(["talk", "--run", str(model), *common, str(tmp_path / "c"), "--ema"], standalone_mode=False)
+    with pytest.raises(UsageError, match="is an exported model, no run"):
+        app(["eval", "--run", str(model), "--data", str(run[1])], standalone_mode=False)
+
+
 def test_a_device_that_is_not_there(run: tuple[Path, Path], tmp_path: Path) -> None:
     common = ["talk", "--run", str(run[0]), "--user", str(tmp_path / "u.wav"), "--out", str(tmp_path)]
     (tmp_path / "u.wav").write_bytes(wave_bytes(np.zeros((6400, 1), np.int16)))
@@ -66,7 +85,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     common = ["eval", "--run", str(run[0]), "--data", str(run[1])]
     app([*common, "--json", "--free", "1"], standalone_mode=False)
     report = json.loads(capsys.readouterr().out)
-    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/3", 2, 1)
+    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/4", 2, 1)
     page, fdb = str(tmp_path / "page.html"), str(tmp_path / "fdb")
     app([*common, "--free", "0", "--documents", "1", "--bench", fdb, "--report", page], standalone_mode=False)
     out, err = capsys.readouterr()

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus.trainer import noise
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.control import Weighting, control_weights
 from corpus.trainer.layout import Turns, lay_out
 from corpus.trainer.model import InteractionModel
-from corpus.trainer.sampling import Sampling
-from corpus.trainer.sequence import SIL, SPK
+from corpus.trainer.sampling import Sampling, next_token
+from corpus.trainer.sequence import BYTE_0, EOW, NO_TARGET, SIL, SPK
 from corpus.trainer.session import Answer, MicroTurn, Session
 
 LOSS = LossConfig()
@@ -48,6 +49,7 @@ def test_a_table_trained_with_the_layouts_weights_gives_the_true_shares_back(tin
     blank = np.zeros((count, 8, 80), np.uint8)
     turns = Turns(
         heard_NFM=blank,
+        heard_known_NF=np.ones((count, 8), bool),
         pictures=[None] * count,
         given=[()] * count,
         speak_N=speak,
@@ -85,9 +87,70 @@ def test_a_table_trained_with_the_layouts_weights_gives_the_true_shares_back(tin
 def test_factors_are_those_of_the_loss() -> None:
     made = Weighting.of(LOSS)
     assert (made.after_silence, made.after_speech) == (pytest.approx(15), 1.0)
-    assert Weighting.of(LossConfig(silence=1, onset=1)) == Weighting()
+    assert made.end_of_window == 0.5
+    even = {"silence": 1.0, "onset": 1.0, "offset": 1.0, "end_of_window": 1.0}
+    assert Weighting.of(LossConfig(**even)) == Weighting()
     # What weighs nothing has left no trace in the odds.
-    assert Weighting.of(LossConfig(silence=0)) == Weighting() == Weighting.of(LossConfig(onset=0, offset=0))
+    for nothing in ({"silence": 0.0}, {"onset": 0.0}, {"end_of_window": 0.0}):
+        assert Weighting.of(LossConfig(**even | nothing)) == Weighting()
+
+
+def test_text_ends_as_often_as_it_did_in_training(tiny: ModelConfig) -> None:
+    """A table of logits goes down the weighted loss of a layout's real targets: of spoken windows, those with
+    one letter, with another, and without. What is drawn from it are their shares."""
+    count, letters = 2000, [BYTE_0 + 97, BYTE_0 + 98]
+    kind = np.random.default_rng(0).choice(3, count, p=[0.15, 0.25, 0.6])
+    blank, yes = np.zeros((count, 8, 80), np.uint8), np.ones(count, bool)
+    turns = Turns(
+        heard_NFM=blank,
+        heard_known_NF=np.ones((count, 8), bool),
+        pictures=[None] * count,
+        given=[()] * count,
+        speak_N=yes,
+        written=[(letters[k],) if k < 2 else () for k in kind],
+        sound_NFM=blank,
+        audible_NF=np.ones((count, 8), bool),
+        known_N=yes,
+        spoke_before=False,
+    )
+    laid = lay_out(turns, tiny, LOSS)
+    first = (laid.token_L == SPK) & (laid.text_target_L != NO_TARGET)
+    target = torch.from_numpy(laid.text_target_L[first].astype(np.int64))
+    weight = torch.from_numpy(laid.text_weight_L[first])
+    logit_V = torch.zeros(tiny.vocab, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logit_V], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        total = (-logit_V.log_softmax(0)[target] * weight).sum() / weight.sum()
+        total.backward()
+        return total
+
+    optimizer.step(closure)
+    free = Sampling(text_temperature=1.0, text_top_p=1.0)
+    bits = noise.uniform(noise.mix(5, torch.arange(1500)))
+
+    def ends(factor: float) -> float:
+        drawn = [int(next_token(logit_V.detach(), free, each, factor)) for each in bits]
+        return drawn.count(EOW) / len(drawn)
+
+    share = float((kind == 2).mean())
+    assert ends(1.0) == pytest.approx(share / 2 / (share / 2 + 1 - share), abs=0.04)
+    assert ends(Weighting.of(LOSS).end_of_window) == pytest.approx(share, abs=0.04)
+
+
+def test_a_session_writes_with_the_weight_of_the_end_undone(tiny: ModelConfig) -> None:
+    """The same model and seed: told that training made `<eow>` hardly likely, it ends at once."""
+    model = InteractionModel(dataclasses.replace(tiny, picture_rows=0)).double().eval()
+    with torch.no_grad():
+        model.norm.weight.zero_()  # every token is as likely
+    sampling = Sampling(speak_above=0.0, stay_above=0.0, text_temperature=1.0, text_top_p=1.0)
+    heard = np.zeros((8, 80), np.uint8)
+    written = []
+    for factor in (1.0, 1e-9):
+        model.weighting = Weighting(end_of_window=factor)
+        written.append(len(Session(model, sampling=sampling).step(MicroTurn(audio=heard)).tokens))
+    assert written == [tiny.text_slots, 0]
 
 
 @given(p=st.floats(0, 1), before=st.booleans())

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from corpus.cli.eval_page import page_of
-from corpus.cli.eval_tables import print_timing
+from corpus.cli.eval_tables import print_recordings, print_timing, worst
 from corpus.schemas.codec import to_json
 from corpus.trainer.calibration import Told
 from corpus.trainer.confidence import draws
 from corpus.trainer.evaluate import EvalReport
-from corpus.trainer.held_out import LossRow
+from corpus.trainer.held_out import LossRow, RecordingLosses, StreamLoss
 from corpus.trainer.timing_cases import Scene, Silence
 from corpus.trainer.timing_table import Tally
 
@@ -50,9 +50,48 @@ def report() -> EvalReport:
         documents=12,
         free_documents=12,
         losses=(LossRow(cue="all", stream="audio", count=7, model=1.25, unigram=None),),
+        recordings=tuple(recording(number) for number in range(9)),
         timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
         calibration=made.result(draws(12)),
     )
+
+
+STREAMS = ("control", "text", "end", "audio", "user_audio")
+
+
+def key_of(number: int) -> str:
+    return f"{number:020x}"
+
+
+def recording(number: int) -> RecordingLosses:
+    """Number 2 has nothing to score; by their losses the others stand 5, 7, 4, 1, 6, 3, then 0 and 8."""
+    count = 0 if number == 2 else 10 + number
+    loss = None if number == 2 else 3 * number % 8 + 0.25
+    streams = tuple(StreamLoss(stream=stream, count=count, model=loss) for stream in STREAMS)
+    return RecordingLosses(recording=key_of(number), documents=int(count > 0), streams=streams)
+
+
+def test_the_worst_recordings_are_named(report: EvalReport, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = [(7.25, 5), (5.25, 7), (4.25, 4), (3.25, 1), (2.25, 6), (1.25, 3), (0.25, 0), (0.25, 8)]
+    found = worst(report.recordings, 5)
+    assert [one.stream for one in found] == [stream for stream in STREAMS for _ in range(5)]
+    assert [(one.loss, one.recording, one.scored) for one in found[:5]] == [
+        (loss, key_of(number), 10 + number) for loss, number in losses[:5]
+    ]
+    page = page_of(report)
+    assert "9 recordings in the split, 1 of them with nothing scored" in page
+    shown = page[page.index("Recordings with the highest losses") :]
+    for loss, number in losses[:5]:
+        assert shown.count(f'<td class="name">{key_of(number)}</td>') == 5 and f"{loss:.3f}" in shown
+    assert not any(key_of(number) in shown for _, number in losses[5:])
+    print_recordings(report.recordings)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and max(map(len, lines)) <= 100
+    assert lines[0] == f"highest of a recording: control 7.250 {key_of(5)}, text 7.250 {key_of(5)}"
+    assert lines[1].split(", ")[1] == f"user_audio 7.250 {key_of(5)}"
+    print_recordings(report.recordings[:1])
+    print_recordings(())
+    assert capsys.readouterr().out == ""
 
 
 def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +106,7 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
 
 
 def test_report_is_plain_json(report: EvalReport) -> None:
-    assert '"schema":"corpus.eval/3"' in to_json(report)
+    assert '"schema":"corpus.eval/4"' in to_json(report)
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
@@ -89,5 +128,5 @@ def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
 
 def test_page_without_a_single_case(report: EvalReport) -> None:
     nothing = Told()
-    empty = dataclasses.replace(report, timing=(), calibration=nothing.result(draws(0)))
+    empty = dataclasses.replace(report, recordings=(), timing=(), calibration=nothing.result(draws(0)))
     assert page_of(empty).count("<svg") == 2

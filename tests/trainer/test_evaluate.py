@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from corpus.schemas.artifacts import PADDED
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError
@@ -97,6 +98,78 @@ def test_losses_are_the_models(talks: Path, model: InteractionModel) -> None:
     # Untrained, it is about as good as knowing nothing at all; the constant guess knows the shares.
     assert rows["all", "control"].model > rows["all", "control"].unigram
     assert rows["all", "audio"].model == pytest.approx(np.log(16), abs=0.3)
+
+
+def test_what_is_heard_next_is_the_models_and_of_the_windows_it_is_heard_in(talks: Path) -> None:
+    """Sums as training's; of the hold in its own windows, 12 to 14, not in those answered in them."""
+    model = InteractionModel(dataclasses.replace(MODEL, user_audio=True)).double().eval()
+    config = dataclasses.replace(config_of(talks), loss=dataclasses.replace(EVEN, user_audio=1))
+    documents, losses = Documents(config), Losses(model, config)
+    total = weight = 0.0
+    held: list[float] = []
+    for document in range(len(documents)):
+        losses.add(documents, document)
+        turns = documents.turns(document, 0, len(documents.view(document)))
+        positions = concat([beginning(MODEL), lay_out(turns, config.model, EVEN)])
+        batch = collate([[positions]], config)
+        with torch.no_grad():
+            sums = model(batch, config.loss)
+            chosen, nats = model.user_audio_losses(model.hidden(batch)[0], batch)
+        heard_in = positions.turn_L[positions.audio_at_A[chosen]]
+        held += nats[torch.from_numpy((heard_in >= 12) & (heard_in < 15))].tolist()
+        total, weight = total + float(sums.user_audio_sum), weight + float(sums.user_audio_weight)
+    rows = {(row.cue, row.stream): row for row in losses.rows()}
+    row = rows["all", "user_audio"]
+    assert row.count == weight and row.model == pytest.approx(total / weight, rel=1e-9)
+    assert row.bits_per_s == pytest.approx(row.model * 80 * 40 / np.log(2))
+    assert row.unigram is not None and row.level_mae is not None and row.unigram_level_mae is not None
+    assert row.level_mae > row.unigram_level_mae > 0
+    assert rows["hold", "user_audio"].count == len(held) > 0
+    assert rows["hold", "user_audio"].model == pytest.approx(np.mean(held), rel=1e-9)
+    assert "user_audio" not in {row.stream for row in Losses(model_without(), config_of(talks)).rows()}
+
+
+def model_without() -> InteractionModel:
+    return InteractionModel(MODEL).eval()
+
+
+def test_recordings_add_up_and_none_is_lost(rules: ModuleType, tmp_path: Path) -> None:
+    """Two recordings of two clips each, one padded all through, one of a single window, one without a
+    speaker; another split is none of theirs."""
+    drafts = [rules.talk(f"part-{n}", 24, speakers=2)[0] for n in range(2)]
+    empty, short, nobody, other = (
+        rules.talk(f"part-{n}", w, speakers=1)[0] for n, w in enumerate((9, 1, 9, 9), 2)
+    )
+    empty.flags[:] = PADDED
+    nobody = dataclasses.replace(rules.Draft(name="nobody", windows=9, speakers=()))
+    for draft in (*drafts, empty, short, nobody):
+        draft.split = "validation"
+    data = rules.store(tmp_path, [*drafts, empty, short, nobody, other], windows_per_clip=12)
+    made = InteractionModel(MODEL).double().eval()
+    report = evaluate(made, config_of(data), data, most_free=0)
+    found = {one.recording: one for one in report.recordings}
+    names = [one.recording for one in report.recordings]
+    assert names == sorted(draft.hash[:20] for draft in (*drafts, empty, short, nobody))
+    assert [found[d.hash[:20]].documents for d in (*drafts, empty, short, nobody)] == [4, 4, 1, 0, 0]
+    for draft in (empty, short, nobody):
+        assert [(s.count, s.model) for s in found[draft.hash[:20]].streams] == [(0, None)] * 4
+    whole = {row.stream: row for row in report.losses if row.cue == "all"}
+    for place, stream in enumerate(("control", "text", "end", "audio")):
+        parts = [one.streams[place] for one in report.recordings]
+        assert {part.stream for part in parts} == {stream}
+        assert sum(part.count for part in parts) == whole[stream].count > 0
+        total = sum(part.count * part.model for part in parts if part.model is not None)
+        assert total / whole[stream].count == pytest.approx(whole[stream].model, rel=1e-9)
+    # Each recording by itself, from documents of it alone.
+    documents, alone = Documents(config_of(data)), Losses(made, config_of(data))
+    for document in range(len(documents)):
+        if documents.view(document).key.startswith(drafts[0].hash[:20]):
+            alone.add(documents, document)
+    rows = {row.stream: row.model for row in alone.rows() if row.cue == "all"}
+    assert {s.stream: s.model for s in found[drafts[0].hash[:20]].streams} == pytest.approx(rows, rel=1e-12)
+    few = evaluate(made, config_of(data), data, most=1, most_free=0)
+    assert [one.recording for one in few.recordings] == names
+    assert sum(one.documents for one in few.recordings) == few.documents <= 1
 
 
 def sound_of(path: Path, model: InteractionModel) -> LossRow:

@@ -138,7 +138,7 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         export(run, tmp_path / "model")
     with pytest.raises(UsageError, match="not an empty folder"):
         export(run, tmp_path / "model" / "config.json")
-    with pytest.raises(FormatError, match=r"expected 'corpus\.model/1'"):
+    with pytest.raises(FormatError, match=r"expected 'corpus\.model/2'"):
         load_exported(run)
     with pytest.raises(FormatError, match="no exported model"):
         load_exported(tmp_path / "nowhere")
@@ -146,5 +146,18 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr(export_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"12345678")
+    with pytest.raises(FormatError, match="no exported model"):
+        load_exported(tmp_path / "model")
+
+
+def test_what_does_not_fit_together_is_refused(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model", file_bytes=300_000)
+    config = tmp_path / "model" / "config.json"
+    plain = json.loads(config.read_text())
+    plain["model"]["width"] *= 2
+    config.write_text(json.dumps(plain))
+    with pytest.raises(FormatError, match="another shape"):
+        load_exported(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text("{")
     with pytest.raises(FormatError, match="no exported model"):
         load_exported(tmp_path / "model")

@@ -27,7 +27,9 @@ def run_of(**changes: Any) -> RunConfig:
     base = preset("tiny")
     small = {"picture_rows": 1, "picture_columns": 2, **changes}
     model = dataclasses.replace(base.model, **small)
-    return dataclasses.replace(base, model=model, data=dataclasses.replace(base.data, length=LENGTH))
+    loss = LossConfig(user_audio=0.1 * model.user_audio)
+    data = dataclasses.replace(base.data, length=LENGTH)
+    return dataclasses.replace(base, model=model, data=data, loss=loss)
 
 
 def document(model: ModelConfig, turns: int, seed: int) -> Positions:
@@ -42,6 +44,7 @@ def document(model: ModelConfig, turns: int, seed: int) -> Positions:
         speak_N=speak,
         written=[(40, 41) if s and rng.random() < 0.5 else () for s in speak],
         sound_NFM=rng.integers(0, 256, shape, np.uint8),
+        heard_known_NF=np.ones(shape[:2], bool),
         audible_NF=np.ones(shape[:2], bool),
         known_N=np.ones(turns, bool),
         spoke_before=False,
@@ -61,10 +64,10 @@ def grouped(a: Any, b: Any, *_: Any, **__: Any) -> int:
 
 
 @pytest.mark.parametrize("head", ["dmel", "flow", "depth"])
-@pytest.mark.parametrize("tied", [True, False])
-def test_counts_what_torch_counts(head: str, tied: bool) -> None:
+@pytest.mark.parametrize(("tied", "listens"), [(True, False), (False, False), (True, True)])
+def test_counts_what_torch_counts(head: str, tied: bool, listens: bool) -> None:
     """Torch sees whole squares of attention, padded lists and padded rows, so it is told of as much."""
-    config = run_of(audio_head=head, tied=tied)
+    config = run_of(audio_head=head, tied=tied, user_audio=listens)
     model = InteractionModel(config.model).train()
     batch = batch_of(config)
     mapping = {torch.ops.aten._grouped_mm: grouped}
@@ -72,7 +75,7 @@ def test_counts_what_torch_counts(head: str, tied: bool) -> None:
         FlopCounterMode(display=False, custom_mapping=mapping) as counter,
         sdpa_kernel(SDPBackend.MATH),
     ):
-        sums = model(batch, LossConfig())
+        sums = model(batch, config.loss)
         sums.total(sums.denominators).backward()
     asked = dataclasses.replace(
         work_of(batch, config.model),
@@ -87,6 +90,8 @@ def test_counts_what_torch_counts(head: str, tied: bool) -> None:
     tolerance = 0.02 if head == "depth" else 1e-3
     assert counter.get_total_flops() == pytest.approx(parts.executed, rel=tolerance)
     assert parts.needed == parts.executed - parts.sound_bag - parts.again
+    # A window has four positions of heard sound, told by a product of 64 by 2 x 80 x 16 values each.
+    assert parts.user_audio_head == listens * 29 * 4 * 6 * 64 * 2560
 
 
 @pytest.mark.parametrize("window", [None, 0.4, 1.0])

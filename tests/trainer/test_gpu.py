@@ -19,6 +19,7 @@ import torch
 from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.loop import train
+from corpus.trainer.memory import footprint
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.overrides import with_overrides
@@ -148,3 +149,19 @@ def test_a_run_stopped_and_resumed_is_the_unbroken_run(
         losses.append([json.loads(line)["loss"] for line in lines])
     assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_takes_the_memory_the_formula_says(rules: ModuleType, tmp_path: Path, compiled: bool) -> None:
+    data = rules.write(tmp_path / "talks", "talk", {"train": 8}, windows=300).path
+    pairs = [f"data.data={data}", "data.hears=max", "data.pictures=false", "device=cuda", "data.workers=1"]
+    pairs += ["model.layers=4", "model.experts=8", "model.vocab=8192", "data.rows=4", "accumulate=2"]
+    pairs += ["steps=2", "log_every=1", f"compile={str(compiled).lower()}"]
+    config = with_overrides(preset("base"), pairs)
+    torch._dynamo.reset()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    train(config, tmp_path / "run", talk=lambda _: None)
+    found = torch.cuda.max_memory_allocated() - before
+    needed = footprint(config, InteractionModel.unset(config.model).named_parameters(), 1).total
+    assert 0.88 * needed < found < 1.02 * needed  # it supposes as much sound and text as there can be

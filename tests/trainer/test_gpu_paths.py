@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.config import ModelConfig, OptimConfig
+from corpus.trainer.incremental import run_lengths
 from corpus.trainer.meter import Meter
 from corpus.trainer.model import Block, InteractionModel
+from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.optim import Optimizer
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.ranks import Ranks
@@ -70,3 +74,27 @@ def test_rows_are_numbered_where_their_noise_is_drawn(tiny: ModelConfig) -> None
     ranks = Ranks(rank=1, world=2, device=torch.device("meta"))
     learner = Learner(InteractionModel.unset(tiny), config, ranks, Meter(config.loss))
     assert learner._global_rows(1, 4).device.type == "meta"
+
+
+@torch.no_grad()
+def test_a_session_in_fp32_has_no_grouped_product(tiny: ModelConfig) -> None:
+    """Off its own kernel, bf16 on Hopper and Blackwell, it asks the host: no recording could hold it."""
+    with FakeTensorMode(), torch.device("cuda"):
+        layer = MixtureOfExperts(tiny)
+        grouped: list[object] = []
+
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(
+                self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                if function is torch.ops.aten._grouped_mm.default:
+                    grouped.append(function)
+                    return args[0].new_empty(len(args[0]), args[1].shape[-1])
+                return function(*args, **(kwargs or {}))
+
+        with Watch():
+            for length in run_lengths(tiny):
+                layer(torch.ones(1, length, tiny.width), torch.ones(1, length, dtype=torch.bool))
+            assert not grouped
+            layer(torch.ones(1, 256, tiny.width), torch.ones(1, 256, dtype=torch.bool))
+        assert len(grouped) == 2

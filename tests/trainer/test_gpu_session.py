@@ -44,7 +44,9 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.05)], ids=["fp64", "bf16"]
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-4), (torch.bfloat16, 0.05)],
+    ids=["fp64", "fp32", "bf16"],
 )
 def test_a_replay_is_what_it_was_recorded_from(
     tiny: ModelConfig,

@@ -35,6 +35,7 @@ def model_of(r: int, rows: int, columns: int, slots: int) -> ModelConfig:
         picture_columns=columns,
         patch_pixels=4,
         text_slots=slots,
+        user_audio=True,
     )
 
 
@@ -60,6 +61,7 @@ def random_turns(model: ModelConfig, count: int, seed: int) -> Turns:
         speak_N=speak,
         written=[tokens() if speaks else () for speaks in speak],
         sound_NFM=sound(),
+        heard_known_NF=rng.random((count, model.frames_per_window)) < 0.9,
         audible_NF=rng.random((count, model.frames_per_window)) < 0.9,
         known_N=rng.random(count) < 0.8,
         spoke_before=bool(rng.random() < 0.5),
@@ -93,7 +95,8 @@ def reference(turns: Turns, model: ModelConfig, first: int) -> list[dict[str, ob
             row, column = k // model.picture_columns, k % model.picture_columns
             put(turn, Stream.PICTURE, 0, row, column, patch=picture[k])
         for a in range(model.audio_positions):
-            put(turn, Stream.HEARD, a * r, a, a, sound=turns.heard_NFM[n, a * r : (a + 1) * r])
+            known_a = all(turns.heard_known_NF[n, a * r + frame] for frame in range(r))
+            put(turn, Stream.HEARD, a * r, a, a, sound=turns.heard_NFM[n, a * r : (a + 1) * r], told=known_a)
         for k, token in enumerate(turns.given[n]):
             put(turn, Stream.GIVEN_TEXT, min(k, 7), k, k, token=token)
         speaks = bool(turns.speak_N[n])
@@ -162,6 +165,9 @@ def test_every_position_and_target_is_the_references(
         places = [k for k, position in enumerate(expected) if name in position]
         assert at.tolist() == places
         assert all(np.array_equal(v, expected[k][name]) for v, k in zip(values, places, strict=True))
+    told = [position.get("told", False) for position in expected if "sound" in position]
+    assert found.heard_known_A.tolist() == told
+    assert not lay_out(turns, replace(model, user_audio=False), LOSS, first=first).heard_known_A.any()
     weights = [p["next_weight"] for p in expected if "next" in p]
     assert found.audio_weight_T.tolist() == pytest.approx(weights)
     sizes = turn_sizes(
@@ -198,6 +204,7 @@ def test_streaming_blocks_are_the_training_positions(
         audio_target_at_T=nothing.audio_target_at_T,
         audio_target_TRM=nothing.audio_target_TRM,
         audio_weight_T=nothing.audio_weight_T,
+        heard_known_A=np.zeros_like(whole.heard_known_A),
     )
     assert_equal(concat(blocks), without_targets)
 
@@ -220,7 +227,7 @@ def test_parts_join_to_the_whole_and_later_turns_change_nothing_before(
         },
         **{
             name: np.concatenate([getattr(turns, name)[:keep], getattr(other, name)[keep:]])
-            for name in ("heard_NFM", "speak_N", "sound_NFM", "audible_NF", "known_N")
+            for name in ("heard_NFM", "heard_known_NF", "speak_N", "sound_NFM", "audible_NF", "known_N")
         },
         spoke_before=turns.spoke_before,
     )

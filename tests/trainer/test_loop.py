@@ -81,11 +81,11 @@ def test_a_run_writes_what_it_promises(small_run: SmallRun, tmp_path: Path) -> N
     assert biases and all(value.any() for value in biases)
 
 
-@pytest.mark.parametrize("head", ["dmel", "flow"])
-def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, head: str) -> None:
+@pytest.mark.parametrize("setting", ["model.audio_head=dmel", "model.audio_head=flow", "loss.user_audio=0.5"])
+def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, setting: str) -> None:
     """With a head that draws noise too: it hangs on the row's place in the global batch."""
     for name, accumulate in (("whole", 1), ("parts", 4)):
-        pairs = ("data.rows=8", "steps=4", f"model.audio_head={head}")
+        pairs = ("data.rows=8", "steps=4", setting)
         config = small_run(f"accumulate={accumulate}", *pairs)
         train(config, tmp_path / name, talk=silent)
     for (step, loss, norm), (step_, loss_, norm_) in zip(
@@ -470,6 +470,7 @@ def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) ->
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore")  # torch's own while it compiles
 @pytest.mark.parametrize("pairs", [("precision=fp32",), ("precision=bf16", "compile=true")])
 def test_on_a_gpu_two_halves_are_the_whole(
     small_run: SmallRun, tmp_path: Path, pairs: tuple[str, ...]

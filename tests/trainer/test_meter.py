@@ -29,6 +29,8 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
         text_weight=torch.tensor(weight),
         audio_sum=torch.tensor(audio),
         audio_weight=torch.tensor(2 * weight),
+        user_audio_sum=torch.tensor(3 * audio),
+        user_audio_weight=torch.tensor(4 * weight),
         balance=torch.tensor(3.0),
         router_z=torch.zeros(()),
         positions=torch.tensor(6.0),
@@ -46,7 +48,8 @@ def line_of(meter: Meter, before: LoaderState, after: LoaderState, **rest: Any) 
 
 def test_sums_become_means_over_all_micro_batches() -> None:
     times = iter([100.0, 104.0])
-    meter = Meter(LossConfig(text=2.0, balance=0.5), first_layer=3, top_k=2, clock=lambda: next(times))
+    weights = LossConfig(text=2.0, user_audio=0.5, balance=0.5)
+    meter = Meter(weights, first_layer=3, top_k=2, clock=lambda: next(times))
     meter.add(sums(6.0, 1.0, 1.0, [[1, 3], [2, 2]], nats_control=3.0, control=4, speaks=1, onset=1))
     meter.add(sums(2.0, 5.0, 3.0, [[1, 3], [2, 2]], nats_control=1.0, control=4, speaks=1, nats_onset=9))
     meter.step(counts=True)
@@ -58,8 +61,8 @@ def test_sums_become_means_over_all_micro_batches() -> None:
     before = state(100, 10, text=50, text_spilled=5, text_left=2)
     after = state(280, 30, text=68, text_spilled=10, text_later=2, text_left=3, text_before=1)
     made = line_of(meter, before, after, peak_flops=1e10, gpu_peak_bytes=7)
-    assert (made.text, made.audio, made.balance) == (2.0, 0.75, 0.5)
-    assert made.loss == pytest.approx(2 * 2.0 + 0.75 + 0.25)
+    assert (made.text, made.audio, made.user_audio, made.balance) == (2.0, 0.75, 1.125, 0.5)
+    assert made.loss == pytest.approx(2 * 2.0 + 0.75 + 0.5625 + 0.25)
     assert (made.nats_control, made.nats_onset, made.nats_words, made.speaking) == (0.5, 9.0, None, 0.25)
     assert (made.positions, made.positions_per_s) == (280, 45.0)
     assert made.audio_hours_per_hour == 2.0
@@ -90,7 +93,7 @@ def test_an_expert_without_tokens_is_dead() -> None:
 def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
     made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0))
     assert (made.loss, made.text, made.nats_onset, made.expert_load, made.update) == (None,) * 5
-    assert made.layers == () and made.schema == "corpus.log/1"
+    assert made.layers == () and made.schema == "corpus.log/2"
 
 
 def test_norms_are_roots_of_sums() -> None:

@@ -12,7 +12,7 @@ import torch
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.compile import compile_blocks
-from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.config import AudioHead, LossConfig, ModelConfig
 from corpus.trainer.loss_sums import Denominators, LossSums
 from corpus.trainer.model import InteractionModel
 from corpus.trainer.noise import NoiseKey
@@ -72,16 +72,19 @@ def test_sums_are_the_slow_sums(tiny: ModelConfig, batch: Batch) -> None:
     assert int(sums.load_NE.sum()) == tiny.top_k * int(sums.positions)
 
 
-@pytest.mark.parametrize("head", ["dmel", "flow", "depth"])
+@pytest.mark.parametrize(
+    ("head", "listens"), [("dmel", False), ("flow", False), ("depth", False), ("flow", True)]
+)
 def test_micro_batches_add_up_to_the_batch(
-    tiny: ModelConfig, make_document: Make, pack_rows: Pack, head: str
+    tiny: ModelConfig, make_document: Make, pack_rows: Pack, head: AudioHead, listens: bool
 ) -> None:
     """Loss and gradient of two rows at once, and of one row at a time over the same denominators."""
     torch.manual_seed(0)
-    model = InteractionModel(dataclasses.replace(tiny, audio_head=head)).double()  # type: ignore[arg-type]
-    rows = [[make_document(tiny, 4, 0)], [make_document(tiny, 7, 1)]]
+    config = dataclasses.replace(tiny, audio_head=head, user_audio=listens)
+    model, weights = InteractionModel(config).double(), LossConfig(user_audio=0.5 * listens)
+    rows = [[make_document(config, 4, 0)], [make_document(config, 7, 1)]]
     key = NoiseKey(seed=1, step=5)
-    at_once = model(pack_rows(rows, 96), LossConfig(), key)
+    at_once = model(pack_rows(rows, 96), weights, key)
     loss = total(at_once)
     loss.backward()
     expected = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
@@ -91,7 +94,7 @@ def test_micro_batches_add_up_to_the_batch(
     whole = Denominators(*(sum(column, torch.zeros(())) for column in zip(*shares, strict=True)))
     losses = 0.0
     for number, part in enumerate(parts):
-        share = model(part, LossConfig(), key, torch.tensor([number])).total(whole)
+        share = model(part, weights, key, torch.tensor([number])).total(whole)
         share.backward()
         losses += float(share.detach())
     assert losses == pytest.approx(float(loss.detach()), rel=1e-12)
@@ -122,11 +125,13 @@ def test_a_batch_without_sound_or_targets_still_has_all_gradients(
     silent = dataclasses.replace(
         batch,
         text_target_BL=torch.full_like(batch.text_target_BL, NO_TARGET),
+        text_at_S=batch.text_at_S[:0],
         audio_weight_T=torch.zeros_like(batch.audio_weight_T),
         segment_BL=torch.full_like(batch.segment_BL, -1),
+        heard_known_A=torch.zeros_like(batch.heard_known_A),
     )
-    model = InteractionModel(tiny)
-    loss = total(model(silent, LossConfig()))
+    model = InteractionModel(dataclasses.replace(tiny, user_audio=True))
+    loss = total(model(silent, LossConfig(user_audio=1)))
     loss.backward()
     assert float(loss.detach()) == 0
     for name, parameter in model.named_parameters():
@@ -245,13 +250,15 @@ def test_every_weight_counts_in_the_total(
     tiny: ModelConfig, make_document: Callable[..., Positions], pack_rows: Callable[..., Batch]
 ) -> None:
     """The step's loss is linear in its weights, each with the sum and denominator that are its own."""
-    batch = pack_rows([[make_document(tiny, 3)]], 256)
+    config = dataclasses.replace(tiny, user_audio=True)
+    batch = pack_rows([[make_document(config, 3)]], 256)
     with torch.no_grad():
-        sums = InteractionModel(tiny)(batch, LossConfig())
+        sums = InteractionModel(config)(batch, LossConfig())
     none = dataclasses.replace(LossConfig(), text=0.0, audio=0.0, balance=0.0, router_z=0.0)
     for name, value in (
         ("text", sums.text_sum / sums.text_weight),
         ("audio", sums.audio_sum / sums.audio_weight),
+        ("user_audio", sums.user_audio_sum / sums.user_audio_weight),
         ("balance", sums.balance / sums.positions),
         ("router_z", sums.router_z / sums.positions),
     ):

@@ -33,6 +33,13 @@ def test_a_run_has_the_same_numbers() -> None:
             assert torch.equal(run, noise.normal(*keys, element))
 
 
+def test_a_uniform_number_is_never_0_nor_1() -> None:
+    """Its logarithms are numbers: a level's noise that is infinite wins against every probability."""
+    u = noise.uniform(torch.tensor([0, 255, (1 << 32) - 256, (1 << 32) - 1]))
+    assert bool(((u > 0) & (u < 1)).all())
+    assert bool((-torch.log(-torch.log(u))).isfinite().all())
+
+
 def test_moments_and_neighbours() -> None:
     x = noise.normal(1, 2, torch.arange(200_000)).double()
     assert abs(float(x.mean())) < 0.01

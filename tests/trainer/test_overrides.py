@@ -74,6 +74,7 @@ def test_what_is_no_setting(pair: str) -> None:
         "model.dense_layers=3",
         "model.kv_heads=0",
         "model.head_dim=0",
+        "model.head_dim=8",
         "model.dense_width=-1",
         "model.frames_per_position=0",
         "model.picture_rows=-1",

@@ -52,6 +52,7 @@ def turns_of(config: RunConfig, count: int, seed: int, *, full: bool = False, te
         speak_N=speak,
         written=[tokens() if s else () for s in speak],
         sound_NFM=rng.integers(0, 256, shape, np.uint8),
+        heard_known_NF=np.ones(shape[:2], bool),
         audible_NF=np.ones(shape[:2], bool),
         known_N=np.ones(count, bool),
         spoke_before=False,
@@ -197,7 +198,7 @@ def test_a_batch_is_its_rows(seed: int = 5) -> None:
                 expected = padding if segment is None else getattr(segment, f"{name}_L")[k]
                 assert getattr(batch, f"{name}_BL")[b, at] == expected, (name, b, at)
     lists = (
-        ("audio_at_A", ("audio_ARM",), most.sound),
+        ("audio_at_A", ("audio_ARM", "heard_known_A"), most.sound),
         ("patch_at_P", ("patch_PHWC",), most.patches),
         ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T"), most.targets),
     )
@@ -263,6 +264,7 @@ def _turns(kept: dict[tuple[int, int], list[object]], count: int, config: RunCon
         speak_N=np.array([control[0] == SPK for control in controls]),
         written=written,
         sound_NFM=windows(Stream.OWN_SOUND),
+        heard_known_NF=np.ones((count, model.frames_per_window), bool),
         audible_NF=np.ones((count, model.frames_per_window), bool),
         known_N=np.ones(count, bool),
         spoke_before=False,

@@ -86,7 +86,7 @@ def assert_same_course(one: Path, other: Path, rel: float) -> None:
         for name in ("step", "positions", "padding", "skipped"):
             assert a[name] == b[name]
         nats = [name for name in a if name.startswith("nats_")]
-        for name in ("loss", "text", "audio", "balance", "router_z", *nats):
+        for name in ("loss", "text", "audio", "user_audio", "balance", "router_z", *nats):
             assert a[name] == pytest.approx(b[name], rel=rel), (a["step"], name)
         for name in (n for n in a if n.startswith(("grad_norm", "update"))):
             assert a[name] == pytest.approx(b[name], rel=max(1e-4, 10 * rel)), (a["step"], name)
@@ -111,6 +111,7 @@ step: 5.4e-6 at most was found in any weight of any mesh here. Of a whole tensor
         (2, [], 1e-6),
         (2, ["accumulate=2"], 1e-6),
         (2, ["accumulate=2", "model.audio_head=flow", "model.flow_dropout=0.5"], 1e-6),
+        (2, ["accumulate=2", "loss.user_audio=0.5"], 1e-6),
         (2, ["optim.optimizer=muon"], 1e-5),
         (2, ["recompute=blocks"], 1e-6),
         (2, ["expert_parallel=2"], 1e-5),

@@ -115,3 +115,18 @@ def test_figures_are_printed_in_units_of_their_size() -> None:
             number, unit = shown[label].split(",")[0].split()
             # A whole number of the least unit may be half of it away.
             assert float(number) * sizes[unit] == pytest.approx(value, rel=0.05, abs=5e-7), label
+
+
+def test_what_is_heard_next_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head of 2048 x 2 x 80 x 16 on 20 of 37 positions: 6 operations a weight and position."""
+    without = plan("base", 1, "h100")
+    base = preset("base")
+    listens = dataclasses.replace(base, loss=dataclasses.replace(base.loss, user_audio=0.1))
+    monkeypatch.setattr("corpus.trainer.plan.preset", lambda name: listens)
+    made, weights = plan("base", 1, "h100"), 2048 * 2 * 80 * 16
+    assert made.counts.total - without.counts.total == weights
+    more = made.flops_per_position - without.flops_per_position
+    assert more == pytest.approx(6 * weights * 20 / 37, rel=1e-9)
+    # At most four of five positions: the vector that tells and 2560 probabilities in fp32.
+    kept = made.memory.activations - without.memory.activations
+    assert kept == pytest.approx(4 * 4096 * 0.8 * (2 * 2048 + 4 * 2560), rel=1e-9)

@@ -17,7 +17,7 @@ from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig
 from corpus.trainer.presets import MODELS
 from corpus.trainer.room import QUIET, silent_frames, silent_mels
-from corpus.trainer.talk import user_of
+from corpus.trainer.talk_user import user_of
 from corpus.trainer.views import View, heard, heard_alone, plan_view
 
 MODEL = MODELS["tiny"]
@@ -116,7 +116,7 @@ def test_silent_frames_against_looking_at_each(runs: list[int], unknown: int, ra
 @pytest.mark.parametrize("hears", ["mix", "max"])
 def test_one_hears_the_room_while_one_speaks(clips: Clips, hears: str) -> None:
     for view in views(clips):
-        frames = heard(clips, view, hears).reshape(-1, 80).astype(int)
+        frames = heard(clips, view, hears).sound_NFM.reshape(-1, 80).astype(int)
         recorded = as_recorded(clips, view, hears).astype(int)
         own, some, other = kinds(clips, view)
         assert own.sum() > 50 and not recorded[own & ~other].any()
@@ -132,11 +132,19 @@ def test_one_hears_the_room_while_one_speaks(clips: Clips, hears: str) -> None:
             assert distance.min() > 0.5, "a copy"
 
 
+@pytest.mark.parametrize("hears", ["mix", "max"])
+def test_drawn_frames_are_those_that_nobody_recorded(clips: Clips, hears: str) -> None:
+    for view in views(clips):
+        sound_NFM, drawn_NF = heard(clips, view, hears)
+        other = (sound_NFM.reshape(-1, 80) != as_recorded(clips, view, hears)).any(1)
+        assert np.array_equal(drawn_NF.reshape(-1), other) and 50 < other.sum() < len(other) - 50
+
+
 def test_the_other_is_heard_up_to_the_sample_one_begins_at(clips: Clips) -> None:
     """Ann begins as Bo stops: frames that hold the end of his speech are left as they are."""
     ann = views(clips)[0]
     at = 5_210_000 // FRAME_US
-    frames, recorded = heard(clips, ann, "mix").reshape(-1, 80), as_recorded(clips, ann)
+    frames, recorded = heard(clips, ann, "mix").sound_NFM.reshape(-1, 80), as_recorded(clips, ann)
     assert np.array_equal(frames[at - 4 : at + 1], recorded[at - 4 : at + 1])
     assert recorded[at].mean() > 140 and frames[at + 2].mean() < 130
 
@@ -149,7 +157,7 @@ def test_the_room_knows_nothing_of_later_windows(
     """Whether somebody goes on to speak changes nothing heard before."""
     other = open_clips(rules.store(tmp_path, [one_microphone(rules, cut=cut)], windows_per_clip=60))
     for view, same in zip(views(clips), views(other), strict=True):
-        whole, short = heard(clips, view, hears), heard(other, same, hears)
+        whole, short = heard(clips, view, hears).sound_NFM, heard(other, same, hears).sound_NFM
         assert np.array_equal(whole[:cut], short[:cut])
     assert not np.array_equal(whole[cut:], short[cut:])
 
@@ -161,12 +169,14 @@ def test_a_clip_goes_on_in_the_room_of_the_clip_before(rules: ModuleType, tmp_pa
     clips = open_clips(path)
     third = plan_view(clips, 2, 0, MODEL, DATA)
     assert first_window(third) == 36
-    frames = heard(clips, third, "mix").reshape(-1, 80)
+    frames = heard(clips, third, "mix").sound_NFM.reshape(-1, 80)
     room = as_recorded(clips, plan_view(clips, 0, 1, MODEL, DATA))[:50]
     assert abs(frames[:100].mean() - room.mean()) < 2
-    assert np.array_equal(heard(clips, third, "mix"), heard(open_clips(path), third, "mix"))
-    assert not np.array_equal(frames, heard(clips, third, "mix", seed=1).reshape(-1, 80))
-    assert not np.array_equal(frames, heard(clips, third, "mix", epoch=1).reshape(-1, 80))
+    assert np.array_equal(
+        heard(clips, third, "mix").sound_NFM, heard(open_clips(path), third, "mix").sound_NFM
+    )
+    assert not np.array_equal(frames, heard(clips, third, "mix", seed=1).sound_NFM.reshape(-1, 80))
+    assert not np.array_equal(frames, heard(clips, third, "mix", epoch=1).sound_NFM.reshape(-1, 80))
 
 
 def first_window(view: View) -> int:
@@ -177,7 +187,7 @@ def test_talk_and_training_hear_the_same(clips: Clips) -> None:
     for view in views(clips):
         user = user_of(f"{clips.path}:{view.key}", view.speaker)
         assert user.heard is not None and len(user.heard) == len(view) + 1
-        assert np.array_equal(user.heard[: len(view)], heard(clips, view, "mix"))
+        assert np.array_equal(user.heard[: len(view)], heard(clips, view, "mix").sound_NFM)
 
 
 @pytest.mark.parametrize("hears", ["mix", "max"])
@@ -187,7 +197,7 @@ def test_a_silent_recording_is_a_quiet_room_and_noises_are_not_drawn(
     corpus = rules.write(tmp_path, "beep", {"train": 1}, windows=60)
     clips = open_clips(corpus.path)
     view = plan_view(clips, 0, 0, MODEL, DATA)
-    frames = heard(clips, view, hears).reshape(-1, 80).astype(int)
+    frames = heard(clips, view, hears).sound_NFM.reshape(-1, 80).astype(int)
     silent = ~as_recorded(clips, view).any(1)
     assert silent.sum() > 200
     away = (frames[silent] - QUIET).mean(1)

@@ -29,6 +29,7 @@ CONFIG = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 NEAR = dataclasses.replace(CONFIG, attention_window_s=0.6)
 SAMPLED = Sampling(control="sampled")
 READ = Reader.read
+SILENCE = np.zeros((8, 80), np.uint8)
 
 
 def model_of(config: ModelConfig = CONFIG, dtype: torch.dtype = torch.float64) -> InteractionModel:
@@ -61,6 +62,7 @@ def turns_of(
         speak_N=speak,
         written=written,
         sound_NFM=rng.integers(0, 256, shape, np.uint8),
+        heard_known_NF=np.ones(shape[:2], bool),
         audible_NF=np.ones(shape[:2], bool),
         known_N=np.ones(count, bool),
         spoke_before=False,
@@ -322,6 +324,32 @@ def test_goes_on_from_its_state() -> None:
         second.load_state_dict({})
 
 
+def test_a_state_is_a_copy() -> None:
+    """With a window, what the session does next overwrites what the state must still know."""
+    model, (turns, frames) = model_of(NEAR), turns_of(40)
+    first = Session(model, sampling=SAMPLED, history_turns=0)
+    run(first, turns, frames, 0, 20)
+    state = first.state_dict()
+    expected = run(first, turns, frames, 20, 40)
+    second = Session(model, sampling=SAMPLED, history_turns=0)
+    second.load_state_dict(state)
+    assert run(second, turns, frames, 20, 40) == expected
+
+
+def test_a_state_does_not_go_into_a_session_of_another_size() -> None:
+    """Also where both take the same memory, rounded up: their rings have positions in other slots."""
+    model, sizes = model_of(NEAR), {}
+    for history in range(9):
+        cache = Session(model, history_turns=history)._reader.cache
+        sizes.setdefault(cache.slots, []).append(history)
+    history, other = next(found for found in sizes.values() if len(found) > 1)[:2]
+    state = Session(model, history_turns=history).state_dict()
+    session = Session(model, history_turns=other)
+    with pytest.raises(CorpusError, match="positions, this one has"):
+        session.load_state_dict(state)
+    assert session.turn == 0
+
+
 def test_sound_heard_in_windows_is_the_mel_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(dtype=torch.float32)
     rng = np.random.default_rng(0)
@@ -377,6 +405,10 @@ def test_a_letter_of_several_bytes_is_told_when_it_is_whole() -> None:
         (MicroTurn(audio=np.zeros((4, 80), np.uint8)), "sound of uint8"),
         (MicroTurn(audio=np.zeros(3199, np.int16)), "sound of int16"),
         (MicroTurn(audio=np.zeros((8, 80), np.uint8), frame=np.zeros((8, 8, 3), np.uint8)), "a picture of"),
+        *(
+            (MicroTurn(audio=SILENCE, tokens=(token,)), f"token {token} is no text")
+            for token in (-1, SPK, 512)
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(given: MicroTurn, match: str) -> None:
@@ -387,6 +419,33 @@ def test_what_does_not_fit_is_refused(given: MicroTurn, match: str) -> None:
     blind = Session(model_of(dtype=torch.float32), pictures=False)
     with pytest.raises(UsageError, match="does not see"):
         blind.step(MicroTurn(audio=np.zeros((8, 80), np.uint8), frame=np.zeros((80, 80, 3), np.uint8)))
+
+
+def test_an_answer_no_model_gives_is_no_step() -> None:
+    session = Session(model_of(dtype=torch.float32))
+    with pytest.raises(UsageError, match="sound of none"):
+        session.step(MicroTurn(audio=SILENCE), force=Answer(speak=True))
+    assert session.turn == 0
+
+
+def test_a_length_is_a_length() -> None:
+    for config, wrong in ((CONFIG, {"max_seconds": np.inf}), (NEAR, {"max_seconds": np.nan})):
+        for settings in (wrong, {"max_seconds": -1.0}, {"history_turns": -1}):
+            with pytest.raises(UsageError, match="session"):
+                Session(model_of(config, torch.float32), **settings)
+    endless = Session(model_of(NEAR, torch.float32), max_seconds=np.inf)
+    assert endless.cache_bytes == Session(model_of(NEAR, torch.float32), max_seconds=3600).cache_bytes
+
+
+def test_a_model_that_is_broken_is_not_silent() -> None:
+    """No comparison with what is no number holds, so it would be taken for a decision not to speak."""
+    model = model_of(dtype=torch.float32)
+    session = Session(model)
+    with torch.no_grad():
+        model.norm.weight.fill_(torch.nan)
+    with pytest.raises(CorpusError, match="no number"):
+        session.step(MicroTurn(audio=SILENCE))
+    assert session.turn == 0
 
 
 def test_hysteresis() -> None:

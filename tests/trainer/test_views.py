@@ -67,7 +67,7 @@ def test_the_heard_mix_is_that_of_the_whole_recording(clips: Clips, draft: objec
         mix = np.clip(exact, -32768, 32767).astype(np.int16)
         expected = mel_bytes(np.pad(mix, (400, 0))[None], 16_000)[0]
         start = first_window(view)
-        assert np.array_equal(heard(clips, view, "mix"), expected[start : start + len(view)])
+        assert np.array_equal(heard(clips, view, "mix").sound_NFM, expected[start : start + len(view)])
     assert saturated > 100
 
 
@@ -77,7 +77,9 @@ def test_across_a_gap_nothing_was_heard(rules: ModuleType, tmp_path: Path) -> No
     clips = open_clips(path)
     view = plan_view(clips, 1, 0, MODEL, DATA)
     mix = mixed(draft.sound[:, 15 * 3200 : 29 * 3200], 0)
-    assert np.array_equal(heard(clips, view, "mix"), mel_bytes(np.pad(mix, (400, 0))[None], 16_000)[0])
+    assert np.array_equal(
+        heard(clips, view, "mix").sound_NFM, mel_bytes(np.pad(mix, (400, 0))[None], 16_000)[0]
+    )
 
 
 def test_the_maximum_is_over_the_others(clips: Clips) -> None:
@@ -85,7 +87,7 @@ def test_the_maximum_is_over_the_others(clips: Clips) -> None:
         mel = clips[view.place].mel()
         others = [mel[c] for c in range(4) if c != view.channel]
         expected = np.maximum(np.maximum(others[0], others[1]), others[2])
-        assert np.array_equal(heard(clips, view, "max"), expected[: len(view)])
+        assert np.array_equal(heard(clips, view, "max").sound_NFM, expected[: len(view)])
 
 
 @pytest.mark.parametrize("delay", [0, 1])
@@ -108,6 +110,25 @@ def test_own_sound_and_speech_are_those_of_the_delayed_window(
         for turn in range(1, len(view)):  # where a row goes on with the rest of a document
             rest = read_turns(clips, view, heard(clips, view, "max"), turn, len(view), model)
             assert rest.spoke_before == turns.speak_N[turn - 1]
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_what_is_heard_is_learnt_where_it_was_recorded_and_the_others_are_whole(
+    clips: Clips, draft: object, delay: int
+) -> None:
+    """One's own channel has no say, and no window but the one that is heard."""
+    model, told = dataclasses.replace(MODEL, response_delay=delay), []
+    for view in views(clips, model):
+        sound = heard(clips, view, "mix")
+        drawn_NF = np.random.default_rng(view.channel).random(sound.drawn_NF.shape) < 0.2
+        turns = read_turns(clips, view, sound._replace(drawn_NF=drawn_NF), 2, len(view), model)
+        for turn in range(2, len(view)):
+            for frame in range(8):
+                flags = draft.flags[:, first_window(view) + turn, frame]
+                bad = any(f & (UNRELIABLE | PADDED) for c, f in enumerate(flags) if c != view.channel)
+                told.append(not (bad or drawn_NF[turn, frame]))
+                assert turns.heard_known_NF[turn - 2, frame] == told[-1]
+    assert 0.3 < np.mean(told) < 0.7
 
 
 def test_bad_frames_carry_no_loss(clips: Clips) -> None:
