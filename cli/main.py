@@ -52,7 +52,7 @@ def main() -> None:
         print(f"corpus: {error}", file=sys.stderr)
         code = error.exit_code
     except typer.TyperException as error:
-        print(_complaint(error.format_message()), file=sys.stderr)
+        print(_complaint(error.format_message(), getattr(error, "ctx", None)), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -75,11 +75,14 @@ _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What the machine may refuse at any write; no defect of ours, so no traceback."""
 
 
-def _complaint(message: str) -> str:
+def _complaint(message: str, context: Any) -> str:
     """One line; but a group of commands called without one has its whole help as its message."""
     if "\n" in message:
         return message
-    return f"corpus: {message.rstrip('.')}; `corpus --help` shows how"
+    names: list[str] = []
+    while context is not None and context.parent is not None:  # the outermost is the program
+        names, context = [context.info_name, *names], context.parent
+    return f"corpus: {message.rstrip('.')}; `{' '.join(['corpus', *names])} --help` shows how"
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shlex
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +88,10 @@ def train(
         return
     if run is None:
         raise UsageError("--run is needed", todo="name the run's folder, as in corpus train --run run")
-    from corpus.trainer.loop import train as start
+    with _undisturbed():
+        from corpus.trainer.loop import train as start
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # a shard cut off while it is read ends a process without a word
 
     with _said_once("LOCAL_RANK"):  # machines may differ in what they find
         config = _config(run, preset, data, ctx.args)
@@ -116,6 +121,17 @@ def _counting(config: RunConfig) -> tuple[Any, float | None]:
 
     peak = None if config.device == "cpu" else peak_flops()
     return (flops_of if peak else None), peak
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Stop signals wait: raised while a package is loaded, one can be swallowed and leave half of it."""
+    stops = {signal.SIGTERM, signal.SIGINT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from corpus.schemas.clip import CLIP_FORM, MelForm
 from corpus.schemas.codec import from_json, to_plain
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.control import Weighting
@@ -87,7 +87,8 @@ def mark_of(file: Path) -> FileMark:
 
 def finished(folder: Path) -> list[Path]:
     """Newest first."""
-    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    names = (path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
+    return sorted(names, reverse=True)
 
 
 def candidates(run: Path) -> list[Path]:
@@ -134,6 +135,8 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
     for path in paths:
         try:
             return path, read_meta(path)
+        except NewerSchemaError as error:  # nothing is wrong with it: an older one would take its place
+            return error
         except FormatError as error:
             talk(f"checkpoint {path.name} cannot be used ({error.what}); trying the one before")
     if not paths:

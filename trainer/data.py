@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from corpus.schemas.codec import digest, from_plain
+from corpus.schemas.codec import digest, from_plain, to_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.documents import Documents
@@ -87,12 +87,13 @@ class Loader:
         world_size: int = 1,
         *,
         epochs: int | None = None,
-        ahead: int = 2,
+        ahead: int | None = None,
     ) -> None:
         _check(config, rank, world_size)
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
-        self._ahead = ahead
+        # A step takes all of its micro-batches before it begins: as many are made during the one before.
+        self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
         self._documents = Documents(config)
         self._end = None if epochs is None else epochs * len(self._documents)
@@ -137,8 +138,8 @@ class Loader:
         """The state after the last batch handed out."""
         return dataclasses.asdict(self.state)
 
-    def load_state_dict(self, plain: Mapping[str, object]) -> None:
-        """Go on from a state; iterators made before do not follow.
+    def load_state_dict(self, plain: Mapping[str, object], began: RunConfig | None = None) -> None:
+        """Go on from a state; iterators made before do not follow. `began` tells which settings differ.
 
         Raises:
             DatasetError: it is of another dataset.
@@ -150,10 +151,13 @@ class Loader:
             todo = "resume with the dataset the run began with, or begin a new run"
             raise DatasetError("this is not the dataset the run was trained on", where=where, todo=todo)
         if (state.settings, state.seed) != (self.state.settings, self.state.seed):
+            now = _settings(self.config)
+            old = {} if began is None else _settings(began)
+            differ = [f"{name}={to_plain(value)}" for name, value in old.items() if value != now[name]]
             raise SettingsError(
                 "settings that decide what stands in a batch differ from those the run began with",
-                where=where,
-                todo=f"give the old values of {', '.join(_settings(self.config))}, or begin a new run",
+                where="data",
+                todo=f"give {', '.join(differ or now)} as it was, or begin a new run",
             )
         self.state = state
 

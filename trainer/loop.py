@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 import torch
 
 from corpus.schemas.codec import digest, to_json
-from corpus.schemas.errors import CorpusError, FormatError, StorageError
+from corpus.schemas.errors import CorpusError, FormatError, SettingsError, StorageError
 from corpus.trainer.batch_stats import windows_of
 from corpus.trainer.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.checkpoint_saver import Saver
@@ -29,7 +29,7 @@ from corpus.trainer.config import RunConfig, check_ranges
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.files import write_whole
 from corpus.trainer.log_line import LogLine
-from corpus.trainer.logs import Log
+from corpus.trainer.logs import LOG_NAME, Log
 from corpus.trainer.loss_sums import Denominators
 from corpus.trainer.meter import Meter
 from corpus.trainer.model import InteractionModel
@@ -135,6 +135,8 @@ class _Run:
         if self.step:
             self._tell_changes()
         else:
+            if (self.run / LOG_NAME).exists():
+                self.talk("no checkpoint there: it begins anew, its log too")
             self._tell_listeners()
         try:
             write_run(self.run, file)
@@ -144,7 +146,7 @@ class _Run:
 
     def _tell_changes(self) -> None:
         """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
-        with suppress(CorpusError):  # the checkpoint is enough to go on with
+        with suppress(CorpusError):
             for change in changes(read_run(self.run).config, self.config):
                 self.talk(f"changed since: {change}")
 
@@ -169,7 +171,11 @@ class _Run:
         stopped = False
         while self.step < self.config.steps and not stopped:
             before = self.loader.state
-            micro, denominators = self._take(batches)
+            try:
+                micro, denominators = self._take(batches)
+            except CorpusError:
+                self._keep(before)
+                raise
             learnt = self.learner.learn(self.step, micro, denominators, stop)
             stopped = learnt.stopped
             self.step += 1
@@ -239,6 +245,13 @@ class _Run:
 
     # What may go wrong
 
+    def _keep(self, before: LoaderState) -> None:
+        """Save what was learnt before data could not be read any more; some ranks may have read on."""
+        self.loader.state = before
+        if self.step:
+            with suppress(StorageError):  # told; what ended the run is told last
+                self._end()
+
     def _note_bad(self, before: LoaderState) -> None:
         """Write down what was in the batch; give up after too many in a row, with what was learnt saved."""
         folder = self.run / "nan"
@@ -255,7 +268,7 @@ class _Run:
             raise CorpusError(
                 f"the gradient was no number in {self.skipped_in_row} steps in a row",
                 where=str(folder),
-                todo="look at the batches named there, or lower optim.lr",
+                todo="look at the batches named there, or remove the newest checkpoints and lower optim.lr",
             )
 
     def _save(self) -> None:
@@ -298,6 +311,9 @@ class _Run:
 
     def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
+        if self.config.steps < meta.step:
+            todo = f"make it at least {meta.step}, or begin a new run"
+            raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
         for what, theirs, ours in (
             ("optimizer", meta.optimizer, self.config.optim.optimizer),
             ("ema_decay", meta.average, self.learner.average is not None),
@@ -305,7 +321,10 @@ class _Run:
             if theirs != ours:
                 todo = "give it as it was, or begin a new run"
                 raise FormatError(f"the run has another optim.{what}", where=str(path), todo=todo)
-        self.loader.load_state_dict(dataclasses.asdict(meta.loader))
+        began = None
+        with suppress(CorpusError):  # the checkpoint is enough to go on with
+            began = read_run(self.run).config
+        self.loader.load_state_dict(dataclasses.asdict(meta.loader), began)
         load_tensors(path, self.learner.state_dict(), self.ranks.files)
         self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step

@@ -4,6 +4,9 @@
     activations   what a micro-batch keeps from forward to backward, for every position
     working       what comes and goes: the widest moment of a backward pass, and the text head's table
 
+An optimiser's step comes when activations are gone. Muon's takes a few times the largest packed experts or
+`optim.TOGETHER` entries in fp32, whatever the number of layers, which is less than they were.
+
 # D width, H heads, G key heads, C head dimensions, E experts, K of them a token, F inner width
 """
 

@@ -9,7 +9,8 @@ out placed like their parameters, so that a checkpoint can be read by any number
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from corpus.trainer.config import OptimConfig
 Named = Iterable[tuple[str, nn.Parameter]]
 
 MUON_MOMENTUM = 0.95
+TOGETHER = 1 << 26
+"""Entries that are orthogonalised in one go, unless one matrix has more: 256 MB, and about as much again of
+each thing between."""
 _POLAR = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
@@ -63,6 +67,21 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     return whole
 
 
+def most_together(shape: Sequence[int]) -> int:
+    """How many matrices are orthogonalised in one go: what that takes stays small beside a backward pass."""
+    return max(1, TOGETHER // math.prod(shape[-2:]))
+
+
+def alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Names of matrices of one shape that are orthogonalised together; packed experts by themselves."""
+    groups: list[list[str]] = []
+    for shape in dict.fromkeys(each.shape for each in shapes.values()):
+        names = [name for name, each in shapes.items() if each.shape == shape]
+        most = most_together(shape) if len(shape) == 2 else 1
+        groups += [names[start : start + most] for start in range(0, len(names), most)]
+    return groups
+
+
 def uses_muon(name: str, parameter: torch.Tensor) -> bool:
     """Hidden matrices and packed experts; not embeddings, heads, norms or routers."""
     return name.startswith("blocks.") and parameter.ndim >= 2 and not name.endswith("router.weight")
@@ -86,6 +105,7 @@ class Optimizer:
         self._parts = {n: nn.Parameter(local_part(self.parameters[n])) for n in self._adam_names}
         self._adamw = self._new_adamw()
         self._momentum = {n: torch.zeros_like(local_part(p)) for n, p in self._muon.items()}
+        self._alike = alike(self._muon)
         self._steps = torch.zeros(())
 
     def _new_adamw(self) -> torch.optim.AdamW | None:
@@ -123,18 +143,15 @@ class Optimizer:
                 group["lr"] = self.config.lr * share
             self._adamw.step()
             self._adamw.zero_grad()
-        for shape in dict.fromkeys(self._muon_shape(name) for name in self._muon):
-            self._step_muon([n for n in self._muon if self._muon_shape(n) == shape], share)
+        for names in self._alike:
+            self._step_muon(names, share)
 
     def zero_grad(self) -> None:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def _muon_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._muon[name].shape)
-
-    def _step_muon(self, names: list[str], share: float) -> None:
-        """Parameters of one shape: matrices are orthogonalised together, packed experts by themselves."""
+    def _step_muon(self, names: Sequence[str], share: float) -> None:
+        """Parameters of one shape."""
         updates = []
         for name in names:
             grad = self._muon[name].grad
@@ -146,8 +163,9 @@ class Optimizer:
         whole = [_whole_matrices(self._muon[n], u) for n, u in zip(names, updates, strict=True)]
         if whole[0].ndim == 2:
             whole = list(orthogonal(torch.stack(whole)))
-        else:
-            whole = [orthogonal(each) if each.numel() else each for each in whole]
+        elif whole[0].numel():
+            for experts in torch.split(whole[0], most_together(whole[0].shape)):
+                experts.copy_(orthogonal(experts))
         lr = self.config.muon_lr * share
         for name, each in zip(names, whole, strict=True):
             parameter = self._muon[name]

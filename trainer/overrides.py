@@ -64,6 +64,9 @@ def _leaves(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
+    if key in ("preset", "run"):
+        return f"write --{key} {'tiny' if key == 'preset' else 'RUN'}"
+    key = key.lower()
     last = {name: name.rsplit(".", 1)[-1] for name in known}
     near = [name for name in known if last[name] == key.rsplit(".", 1)[-1]]
     near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.5)

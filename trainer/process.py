@@ -6,8 +6,8 @@ import fcntl
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +28,11 @@ def expect_shared(run: Path) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder. Raises: LockedError when another process does, StorageError when it cannot be."""
+    """Hold a run's folder, made where it is missing. One in which nothing was written is taken away again.
+
+    Raises: LockedError when another process holds it, StorageError when it cannot be written.
+    """
+    made = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
         run.mkdir(parents=True, exist_ok=True)
         handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -37,12 +41,28 @@ def locked(run: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            # Whoever held it before may have taken it away meanwhile, and another have made a new one.
+            own = os.path.samestat(os.fstat(handle), os.stat(run / _LOCK))
+        except OSError:
+            own = False
+        if not own:
             what, todo = "another process trains this run", "wait for it, or name another folder"
-            raise LockedError(what, where=str(run), todo=todo) from error
-        yield
+            raise LockedError(what, where=str(run), todo=todo)
+        try:
+            yield
+        finally:
+            _leave_no_trace(run, made)
     finally:
         os.close(handle)
+
+
+def _leave_no_trace(run: Path, made: Sequence[Path]) -> None:
+    with suppress(OSError):  # what cannot be taken away stays: nothing hangs on it
+        if os.listdir(run) != [_LOCK]:
+            return
+        (run / _LOCK).unlink()
+        for folder in made:
+            folder.rmdir()
 
 
 @contextmanager

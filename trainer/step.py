@@ -91,8 +91,12 @@ class Learner:
         return Learnt(good, stopped, logged, lr_share, float(norm), gradients, moved)
 
     def _global_rows(self, place: int, rows: int) -> torch.Tensor:
-        """Where a micro-batch's rows stand in the global batch: all noise hangs on it."""
-        return (torch.arange(rows) + place * rows) * self.ranks.world + self.ranks.rank
+        """Where a micro-batch's rows stand in the global batch: all noise hangs on it.
+
+        Made where it is used: to send it there would wait for all that a GPU has under way.
+        """
+        own = torch.arange(rows, device=self.ranks.device) + place * rows
+        return own * self.ranks.world + self.ranks.rank
 
     def state_dict(self) -> dict[str, Any]:
         """All tensors of a checkpoint, sharing memory with what they are of: loading into them loads it."""

@@ -15,8 +15,9 @@ fills it, so a run is one window longer than its sound on average, the person's 
     answer         after that interruption it takes over; what it never stopped saying counts from there on
 
 Unlike the published scripts every run of a recording counts (there the last segment overwrites what was
-found before), and speech begun before the window looked at is looked at whole. What was decided in a
-silence is heard up to one window after it, so that window is looked at too.
+found before), backchannels alone make their rate and distance (there every segment of up to 3 s does), and
+speech begun before the window looked at is looked at whole. What was decided in a silence is heard up to one
+window after it, so that window is looked at too.
 
 Ours: a false start is a run of < 1 s that is no backchannel, begun and given up while the other speaks. A
 share of overlap is that of one's own speech during which another speaks too. The rate of right actions

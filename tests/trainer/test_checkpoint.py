@@ -105,6 +105,24 @@ def test_a_damaged_newer_one_never_costs_the_one_just_written(tmp_path: Path) ->
     assert not (tmp_path / "checkpoints" / "step-00000001").exists()
 
 
+def test_one_written_by_a_newer_version_is_not_passed_over(tmp_path: Path) -> None:
+    """Nothing is wrong with it: going on from the one before would lose what was learnt since."""
+    saved(tmp_path, 1, 2)
+    newest = tmp_path / "checkpoints" / "step-00000002" / "meta.json"
+    newest.write_text(newest.read_text().replace('"corpus.checkpoint/1"', '"corpus.checkpoint/9"'))
+    said: list[str] = []
+    with pytest.raises(NewerSchemaError, match="install a newer"):
+        choose(tmp_path, talk=said.append)
+    assert not said
+
+
+def test_folders_of_other_names_are_nobodys_checkpoints(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    (tmp_path / "checkpoints" / "step-good").mkdir()
+    (tmp_path / "checkpoints" / "LATEST").unlink()
+    assert [path.name for path in candidates(tmp_path)] == ["step-00000002", "step-00000001"]
+
+
 def test_one_that_latest_does_not_name_yet_is_not_taken(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3)
     (tmp_path / "checkpoints" / "LATEST").write_text("step-00000002\n")

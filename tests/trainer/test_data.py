@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from corpus.schemas.errors import CorpusError, DatasetError, SettingsError
 from corpus.shards.read import open_clips
+from corpus.trainer import data
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import Loader, LoaderState
 from corpus.trainer.documents import Documents
@@ -279,6 +281,26 @@ def test_clips_of_another_form_are_refused(dataset: Path, tmp_path: Path) -> Non
     (changed / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match=r"corpus.clip/0.*build the dataset again"):
         Loader(config_for(changed))
+
+
+def test_a_step_finds_all_its_micro_batches_made(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a step is under way those of the next are made, and no more than one beyond them."""
+    made, collate = threading.Semaphore(0), data.collate
+
+    def noted(*given: Any) -> Batch:
+        made.release()
+        return collate(*given)
+
+    monkeypatch.setattr(data, "collate", noted)
+    config = dataclasses.replace(config_for(dataset, rows=10), accumulate=5)
+    batches = iter(Loader(config))
+    for _ in range(5):
+        next(batches)
+    try:
+        assert all(made.acquire(timeout=20) for _ in range(5 + 5))
+        assert not (made.acquire(timeout=0.5) and made.acquire(timeout=0.5))
+    finally:
+        batches.close()
 
 
 def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_awaited(

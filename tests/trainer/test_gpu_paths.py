@@ -13,10 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.config import ModelConfig, OptimConfig
 from corpus.trainer.incremental import run_lengths
-from corpus.trainer.model import Block
+from corpus.trainer.meter import Meter
+from corpus.trainer.model import Block, InteractionModel
 from corpus.trainer.moe import MixtureOfExperts
 from corpus.trainer.optim import Optimizer
-from corpus.trainer.presets import MODELS
+from corpus.trainer.presets import MODELS, preset
+from corpus.trainer.ranks import Ranks
+from corpus.trainer.step import Learner
 
 
 @pytest.mark.slow
@@ -63,6 +66,14 @@ def test_an_optimiser_on_a_gpu_holds_and_updates_there(tiny: ModelConfig, optimi
         made.step(1.0)
         state = made.state_dict()
     assert {value.device.type for name, value in state.items() if name != "steps"} == {"cuda"}
+
+
+def test_rows_are_numbered_where_their_noise_is_drawn(tiny: ModelConfig) -> None:
+    """Sent there, the host would wait in the middle of a step for all that is under way."""
+    config = preset("tiny")
+    ranks = Ranks(rank=1, world=2, device=torch.device("meta"))
+    learner = Learner(InteractionModel.unset(tiny), config, ranks, Meter(config.loss))
+    assert learner._global_rows(1, 4).device.type == "meta"
 
 
 @torch.no_grad()

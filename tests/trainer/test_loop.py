@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -182,6 +183,34 @@ else:
 
 loop.train(read_run(source).config, run, talk=print)
 """
+
+
+def test_what_was_learnt_is_saved_when_data_cannot_be_read_any_more(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside_progress: Beside
+) -> None:
+    """In a step's second micro-batch, by a rank whose loader is ahead: it goes on as if never stopped."""
+    config = small_run("accumulate=2")
+    train(config, tmp_path / "whole", talk=silent)
+    monkeypatch.setattr(loop, "Loader", _Lost)
+    with pytest.raises(DatasetError, match="is missing"):
+        train(config, tmp_path / "run", talk=silent)
+    monkeypatch.undo()
+    said: list[str] = []
+    train(config, tmp_path / "run", talk=said.append)
+    assert beside_progress(said) == ["going on from step 3"]
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+class _Lost(Loader):
+    """A shard is gone from the fourth global batch on."""
+
+    def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
+        for number, (batch, state) in enumerate(super().__iter__()):
+            if number == 7:
+                self.state = dataclasses.replace(state, batches=99)
+                raise DatasetError("a file of the dataset is missing", where="train-000001.tar")
+            yield batch, state
 
 
 @pytest.mark.parametrize("where", ["step", "publish", pytest.param("latest", marks=pytest.mark.slow)])
@@ -381,8 +410,9 @@ def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path, beside_prog
         ("model.audio_levels=8", FormatError, "audio_levels"),
         ("optim.optimizer=muon", FormatError, "optim.optimizer"),
         ("optim.ema_decay=0.9", FormatError, "optim.ema_decay"),
-        ("data.seed=5", SettingsError, "data.seed"),
-        ("data.rows=6", SettingsError, "data.rows"),
+        ("data.seed=5", SettingsError, "give data.seed=0 as it was"),
+        ("data.rows=6", SettingsError, "give data.rows=4 as it was"),
+        ("steps=1", SettingsError, "steps: the run is at step 2 already; make it at least 2"),
     ],
 )
 def test_going_on_with_something_else_is_refused(
@@ -460,6 +490,29 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tm
         file.write(b"\xff\xfe\x00")
     assert train(small_run("steps=3"), tmp_path, talk=silent).step == 3
     assert [line["step"] for line in lines(tmp_path)] == [2, 3]
+
+
+def test_a_run_that_begins_anew_says_so(small_run: SmallRun, tmp_path: Path, beside_progress: Beside) -> None:
+    """Its log goes: whoever lost the checkpoints by mistake should know from the first line."""
+    for checkpoints, told in ((True, []), (False, ["no checkpoint there: it begins anew, its log too"])):
+        said: list[str] = []
+        train(small_run("steps=2"), tmp_path / "run", talk=said.append)
+        assert beside_progress(said) == told, checkpoints
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
+
+
+def test_going_back_is_removing_the_newest(
+    small_run: SmallRun, tmp_path: Path, beside_progress: Beside
+) -> None:
+    config = small_run("save_every=2")
+    train(config, tmp_path / "whole", talk=silent)
+    train(config, tmp_path / "run", talk=silent)
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
+    said: list[str] = []
+    train(config, tmp_path / "run", talk=said.append)
+    assert beside_progress(said) == ["going on from step 2"]
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_first_step(

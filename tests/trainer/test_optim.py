@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from corpus.trainer import optim
 from corpus.trainer.config import OptimConfig
 from corpus.trainer.gradient_norms import scale_gradients, squares
 from corpus.trainer.model import InteractionModel
@@ -117,6 +122,70 @@ def test_muon_is_the_slow_reference(toy: Toy) -> None:
     for name in names:
         expected = slow_muon(start[name], seen[name], config).float()
         torch.testing.assert_close(parameters[name].detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors made inside it hold at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {
+            each.untyped_storage()._cdata for each in tree_leaves(args) if isinstance(each, torch.Tensor)
+        }
+        for each in tree_leaves(result):
+            if isinstance(each, torch.Tensor):
+                self._hold(each.untyped_storage(), given)
+        return result
+
+    def _hold(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        if storage._cdata in given or storage._cdata in self._seen:
+            return
+        self._seen.add(storage._cdata)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+
+    def _free(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+
+def _deep(layers: int) -> tuple[Optimizer, dict[str, nn.Parameter]]:
+    """So many layers, each with packed experts and a matrix of the same size."""
+    torch.manual_seed(0)
+    made = {}
+    for layer in range(layers):
+        for name, shape in (("experts", (8, 24, 32)), ("matrix", (64, 96))):
+            parameter = made[f"blocks.{layer}.{name}"] = nn.Parameter(torch.randn(shape))
+            parameter.grad = torch.randn(shape)
+    return Optimizer(made.items(), OptimConfig(optimizer="muon")), made
+
+
+def test_muon_takes_as_much_memory_for_many_layers_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "TOGETHER", 64 * 96)
+    peaks = []
+    for layers in (1, 8):
+        optimizer, _ = _deep(layers)
+        with Peak() as peak:
+            optimizer.step(1.0)
+        peaks.append(peak.most)
+    assert 64 * 96 * 4 < peaks[0] == peaks[1]
+
+
+def test_muon_in_parts_is_muon_in_one_go_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for together in (1, 2 * 64 * 96, 1 << 26):
+        monkeypatch.setattr(optim, "TOGETHER", together)
+        optimizer, parameters = _deep(5)
+        optimizer.step(1.0)
+        found.append([parameter.detach() for parameter in parameters.values()])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_muon_takes_hidden_matrices_and_adamw_the_rest() -> None:

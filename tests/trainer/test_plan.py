@@ -98,6 +98,25 @@ def test_every_preset_has_a_plan() -> None:
         assert dataclasses.asdict(made)["schema"] == "corpus.plan/1"
 
 
+def test_figures_are_printed_in_units_of_their_size() -> None:
+    """None that is not 0 reads as 0, from the smallest plan to the largest."""
+    sizes = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "h": 3600.0}
+    sizes |= {"days": 86_400.0, "MFLOP": 1e6, "GFLOP": 1e9}
+    for name, gpus in (("tiny", 1), ("base", 8), (LARGEST, 256)):
+        made = plan(name, gpus, "h200")
+        shown = dict(lines(made))
+        for label, value in (
+            ("  weights, bf16", made.memory.weights),
+            ("  activations", made.memory.activations),
+            ("work a position", made.flops_per_position),
+            ("step", made.step_s),
+            ("in all", made.days * 86_400),
+        ):
+            number, unit = shown[label].split(",")[0].split()
+            # A whole number of the least unit may be half of it away.
+            assert float(number) * sizes[unit] == pytest.approx(value, rel=0.05, abs=5e-7), label
+
+
 def test_what_is_heard_next_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head of 2048 x 2 x 80 x 16 on 20 of 37 positions: 6 operations a weight and position."""
     without = plan("base", 1, "h100")

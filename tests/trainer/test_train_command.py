@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from corpus.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
+
+Start = Callable[..., Any]
 
 SMALL = ("data.length=72", "data.pictures=false", "log_every=1", "save_every=2")
 
@@ -57,7 +62,11 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "steps=0"], "at least 1"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "--steps", "3"], "write steps=3"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "--optim.lr=1e-3"], "write optim.lr=1e-3"),
-        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--step", "3"], "No such option"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "--step", "3"], "`corpus train --help`"),
+        (["plan", "--gpus", "few"], "`corpus train plan --help`"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "STEPS=3"], "did you mean steps"),
+        (["--run", "RUN", "--data", "x", "preset=tiny"], "begin one with --preset"),
+        (["--preset", "tiny", "--run", "RUN", "--data", "x", "preset=small"], "write --preset"),
     ],
 )
 def test_mistakes_are_one_line(corpus: Run, tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -71,6 +80,60 @@ def test_no_dataset_there(corpus: Run, tmp_path: Path) -> None:
         "train", "--preset", "tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")
     )
     assert code == 1 and "no manifest.json" in err
+    assert not (tmp_path / "run").exists()
+
+
+NUDGED = """
+import os, signal, sys
+
+class Nudge:
+    times = 0
+
+    def find_spec(self, name, path=None, target=None):
+        self.times += name == "numpy.matrixlib"
+        if name == "numpy.matrixlib" and self.times == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Nudge())
+from corpus.cli.main import main
+main()
+"""
+
+
+def test_a_stop_while_packages_are_loaded_is_heeded(start_python: Start, beeps: Path, tmp_path: Path) -> None:
+    """Raised there it is swallowed, and half of numpy stays."""
+    asked = ("--preset", "tiny", *SMALL, "steps=2", "--data", str(beeps), "--run", str(tmp_path / "run"))
+    (done,) = start_python("-c", NUDGED, "train", *asked)
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+CUT_OFF = """
+import os, sys
+from pathlib import Path
+from corpus.cli.main import main
+from corpus.trainer import step
+
+learn, shards = step.Learner.learn, list(Path(sys.argv[-1]).rglob("*.tar"))
+
+def cut_first(*args):
+    for shard in shards:
+        os.truncate(shard, 512)
+    return learn(*args)
+
+step.Learner.learn = cut_first
+main()
+"""
+
+
+def test_a_shard_cut_off_while_it_is_read_does_not_end_it_without_a_word(
+    start_python: Start, beeps: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(beeps, tmp_path / "data")
+    asked = ("--preset", "tiny", *SMALL, "steps=99", "--run", str(tmp_path / "run"), "--data", str(data))
+    (done,) = start_python("-c", CUT_OFF, "train", *asked)
+    assert done.returncode == -signal.SIGBUS
+    assert "Bus error" in done.stderr and "shards/" in done.stderr
 
 
 def test_help_shows_examples(corpus: Run) -> None:
