@@ -4,9 +4,9 @@
             right after. Bo says "yes" for two windows from window b + 2 on when the beep was in b,
             unless somebody talks in b + 1.
     count   "say the count when the shape has moved n times": a note in window 0 gives n, 1 to 3; a square
-            goes clockwise round the four patches of an 80 x 80 picture, one move at a time; Bo says the
-            number two windows after the n-th move of every round. Rows should be 1100 positions or more:
-            what stands in the next row no longer knows the note.
+            goes clockwise round the corners of an 80 x 80 picture, one move at a time; Bo says the number
+            two windows after the n-th move of every round. A clip of 60 windows is one row of 375
+            positions: what stands in the next row no longer knows the note.
     talk    no rule: random turns, words, notes, pictures and flags of up to three speakers, for tests of
             the data path; its words are long enough to spill.
 
@@ -51,6 +51,7 @@ SIDE = 80
 CONFIG = "c" * 64
 ANSWER_AFTER = 2
 ANSWER_WINDOWS = 2
+SQUARE = 24
 CLOCKWISE = (0, 1, 3, 2)
 
 
@@ -313,12 +314,13 @@ def _write_pictures(decode: Path, shown: list[int | None]) -> None:
 
 @cache
 def square(patch: int) -> bytes:
-    """JPEG of a bright square in one of the four patches."""
+    """JPEG of a bright square in one of the four corners."""
     import av
 
     pixels = np.full((SIDE, SIDE, 3), 30, np.uint8)
     row, column = divmod(patch, 2)
-    pixels[row * 40 + 8 : row * 40 + 32, column * 40 + 8 : column * 40 + 32] = (240, 220, 60)
+    top, left = row * (SIDE - SQUARE), column * (SIDE - SQUARE)
+    pixels[top : top + SQUARE, left : left + SQUARE] = (240, 220, 60)
     codec = av.CodecContext.create("mjpeg", "w")
     codec.width, codec.height, codec.pix_fmt, codec.time_base = SIDE, SIDE, "yuvj420p", Fraction(1, 5)
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")

@@ -163,14 +163,15 @@ BEEP = ("steps=200", "log_every=50", "save_every=600")
 
 
 COUNT = (
-    "data.length=1100",
+    "data.length=375",
+    "data.rows=12",
     "model.picture_rows=2",
     "model.picture_columns=2",
     "model.layers=4",
     "model.frames_per_position=8",
     "optim.lr=4e-3",
     "optim.weight_decay=0.01",
-    "steps=800",
+    "steps=300",
     "log_every=50",
     "save_every=5000",
 )
