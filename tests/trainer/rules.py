@@ -171,7 +171,7 @@ def count(name: str, windows: int) -> tuple[Draft, Truth]:
         if window == next_move:
             moves += 1
             next_move += int(rng.integers(3, 6))
-            if moves % 4 == wanted and window + ANSWER_AFTER + 1 < windows:
+            if moves % 4 == wanted and window + ANSWER_AFTER < windows:
                 cues.append(window)
         pictures.append(CLOCKWISE[moves % 4])
     for cue in cues:

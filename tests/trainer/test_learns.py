@@ -171,7 +171,7 @@ COUNT = (
     "model.frames_per_position=8",
     "optim.lr=4e-3",
     "optim.weight_decay=0.01",
-    "steps=300",
+    "steps=350",
     "log_every=50",
     "save_every=5000",
 )
@@ -179,7 +179,7 @@ COUNT = (
 
 @pytest.mark.slow
 def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, tmp_path: Path) -> None:
-    corpus = rules.write(tmp_path / "data", "count")
+    corpus = rules.write(tmp_path / "data", "count", {"train": 128, "validation": 16})
     config = with_overrides(preset("tiny"), [f"data.data={corpus.path}", *COUNT])
     torch.set_num_threads(2)
     began = time.monotonic()
