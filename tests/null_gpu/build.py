@@ -1,4 +1,4 @@
-"""Builds runtime.cpp, and says with which environment a process finds it in place of a GPU.
+"""Builds the GPU that computes nothing, and says with which environment a process finds it in place of a GPU.
 
     library = build(cache)                       compiled once for these sources and this torch
     subprocess.run(..., env=environment(library))
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-SOURCE = Path(__file__).with_name("runtime.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("runtime.cpp", "driver_and_blas.cpp"))
 LIBRARY = "libcuda.so.1"
 """Under the driver's name, so that Triton links to it and finds it loaded."""
 NOT_SUPPORTED = {"cuda": 801, "cublas": 15}
@@ -45,7 +45,7 @@ def build(cache: Path) -> Path:
             raise CannotBuildError(f"no {tool} here")
     includes = _includes()
     key = hashlib.sha256(f"{torch.__version__} {sys.platform}".encode())
-    for source in (SOURCE, Path(__file__)):
+    for source in (*SOURCES, Path(__file__)):
         key.update(source.read_bytes())
     folder = cache / key.hexdigest()[:16]
     if not (folder / LIBRARY).exists():
@@ -81,7 +81,7 @@ def _includes() -> list[str]:
 
 def _compile(folder: Path, includes: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    own = SOURCE.read_text(encoding="utf-8")
+    own = "".join(source.read_text(encoding="utf-8") for source in SOURCES)
     # cudaLaunchKernelExC and PRODUCT(cublasGemmEx) both: a name before a bracket, or in one
     known = set(re.findall(r"\b(__cuda\w+|cuda[A-Z]\w+|cublas\w+)[()]", own))
     stubs = folder / "unknown.cpp"
@@ -92,7 +92,7 @@ def _compile(folder: Path, includes: list[str]) -> None:
     stubs.write_text("\n".join(lines), encoding="utf-8")
     made = folder / f"{LIBRARY}.{os.getpid()}"
     command = ["g++", "-std=c++17", "-O1", "-Wall", "-Werror", "-fPIC", "-shared", f"-Wl,-soname,{LIBRARY}"]
-    command += [*includes, str(SOURCE), str(stubs), "-o", str(made), "-ldl"]
+    command += [*includes, *map(str, SOURCES), str(stubs), "-o", str(made), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)

@@ -1,6 +1,6 @@
 """What tests/trainer/test_rehearsal.py runs in processes of their own, on the GPU that computes nothing.
 
-    python rehearsals.py NAME ARGUMENT...    one line of JSON on stdout
+python rehearsals.py NAME ARGUMENT...    one line of JSON on stdout
 """
 
 from __future__ import annotations
@@ -8,16 +8,28 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
-COUNTS = ("launches", "replays", "recorded", "beside", "waits", "pageable", "to_device", "to_host", "complaints")
+COUNTS = (
+    "launches",
+    "replays",
+    "recorded",
+    "beside",
+    "waits",
+    "pageable",
+    "to_device",
+    "to_host",
+    "complaints",
+)
 RUNTIME = ctypes.CDLL(None)
 RUNTIME.nullgpu_count.restype = ctypes.c_long
 
@@ -76,11 +88,13 @@ def steps(run: str, *pairs: str) -> dict[str, Any]:
         )
         return result
 
-    ComputeCopies.in_place = micro_batches  # type: ignore[method-assign, assignment]
-    _Run._take = taken  # type: ignore[method-assign]
-    Learner.learn = learnt  # type: ignore[method-assign]
-    Saver.save = lambda *_: None  # type: ignore[method-assign, assignment]  # fifty GB of zeros
-    train(config, Path(run), talk=lambda _: None)
+    with (
+        patch.object(ComputeCopies, "in_place", micro_batches),
+        patch.object(_Run, "_take", taken),
+        patch.object(Learner, "learn", learnt),
+        patch.object(Saver, "save", lambda *_: None),  # fifty GB of zeros
+    ):
+        train(config, Path(run), talk=lambda _: None)
     needed = footprint(config, InteractionModel.unset(config.model).named_parameters(), 1)
     return {"steps": found, "formula": needed.total, **counted()}
 
@@ -103,15 +117,16 @@ def session(preset: str) -> dict[str, Any]:
         kernels[id(replay)] = counted()["recorded"]
         return graph
 
-    Replay._recorded = noted  # type: ignore[method-assign]
-    live = Session(model, sampling=Sampling(speak_above=0.0, stay_above=0.0), max_seconds=60)
-    recordings, windows = len(kernels), []
+    windows = []
     random = np.random.default_rng(0)
-    for seen in (False, True, False, False):
-        before = counted()
-        frame = random.integers(0, 256, (200, 320, 3), np.uint8) if seen else None
-        live.step(MicroTurn(audio=random.integers(0, 256, (8, 80), np.uint8), frame=frame))
-        windows.append(since(before))
+    with patch.object(Replay, "_recorded", noted):
+        live = Session(model, sampling=Sampling(speak_above=0.0, stay_above=0.0), max_seconds=60)
+        recordings = len(kernels)
+        for seen in (False, True, False, False):
+            before = counted()
+            frame = random.integers(0, 256, (200, 320, 3), np.uint8) if seen else None
+            live.step(MicroTurn(audio=random.integers(0, 256, (8, 80), np.uint8), frame=frame))
+            windows.append(since(before))
     runs = {f"{length} {keys}": kernels[id(run)] for (length, keys), run in live._reader._runs.items()}
     late = len(kernels) - recordings
     return {"runs": runs, "recordings": recordings, "late": late, "windows": windows, **counted()}
@@ -125,6 +140,41 @@ def command(*arguments: str) -> dict[str, Any]:
     return counted()
 
 
+def mistakes() -> dict[str, Any]:
+    """Which of them are told; a graph is broken by a mistake, so each has its own."""
+
+    def recorded(work: Callable[[], Any]) -> None:
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+            work()
+
+    def elsewhere(work: Callable[[], Any]) -> None:
+        """By another thread, which the capturing one waits for."""
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    on_gpu, on_host = torch.zeros(8, device="cuda"), torch.zeros(8)
+    complex_ones = torch.zeros(4, 4, device="cuda", dtype=torch.complex64)
+    tries: dict[str, Callable[[], Any]] = {
+        "wait": lambda: recorded(torch.cuda.synchronize),
+        "copy": lambda: recorded(lambda: on_gpu.copy_(on_host)),
+        "read": lambda: recorded(on_gpu.sum().item),
+        "another thread": lambda: recorded(lambda: elsewhere(torch.cuda.synchronize)),
+        "kernels": lambda: recorded(lambda: on_gpu.add_(1)),
+        "unknown": lambda: complex_ones @ complex_ones,
+        "too much": lambda: torch.empty(80 << 30, dtype=torch.uint8, device="cuda"),
+        "not so much": lambda: torch.empty(78 << 30, dtype=torch.uint8, device="cuda"),
+    }
+    told = []
+    for name, work in tries.items():
+        try:
+            work()
+        except RuntimeError:  # torch's errors of CUDA and of memory both are
+            told.append(name)
+    return {"told": told, **counted()}
+
+
 if __name__ == "__main__":
     NAMES: dict[str, Callable[..., dict[str, Any]]] = {"steps": steps, "session": session, "command": command}
+    NAMES["mistakes"] = mistakes
     print(json.dumps(NAMES[sys.argv[1]](*sys.argv[2:])))

@@ -1,4 +1,4 @@
-// A GPU that computes nothing: CUDA's runtime, the driver's functions Triton calls, and cuBLAS.
+// A GPU that computes nothing: CUDA's runtime. The driver and cuBLAS stand in driver_and_blas.cpp.
 //
 //   loaded first (LD_PRELOAD), it stands where libcudart, libcublas and libcuda would: torch believes in an
 //   80 GB H100. Host code, torch's allocator, the rules of graph capture and compiling are the real ones.
@@ -29,8 +29,7 @@
 typedef cudaError_t E;
 static const E OK = cudaSuccess;
 
-// A loaded library registers its kernels before this one's statics are set up, so nothing here is one that
-// could be used too early: maps are made when first used, and never destroyed.
+// Never destroyed: torch gives memory back while a process ends.
 static std::mutex& mu() { static auto* made = new std::mutex; return *made; }
 static std::atomic<long> launches, replays, waits, pageable, to_device, to_host, complaints, beside, held, peak;
 static thread_local E last = OK;
@@ -77,14 +76,17 @@ static E wait(const char* what) {
     trace("wait");
     return refused(what) ? last : OK;
 }
-static void launch(const char* name, cudaStream_t stream) {
+extern "C" void nullgpu_launch(const char* name, cudaStream_t stream) {
     launches++;
     trace(name);
     if (!capturing) return;
     std::lock_guard<std::mutex> guard(mu());
     auto found = captures.find(stream);
-    if (found != captures.end()) found->second.kernels++;
-    else for (auto& each : captures) if (each.second.by == std::this_thread::get_id()) { beside++; break; }
+    if (found != captures.end()) {
+        found->second.kernels++;
+        return;
+    }
+    for (auto& each : captures) beside += each.second.by == std::this_thread::get_id();
 }
 
 // Read with ctypes.CDLL(None).
@@ -111,6 +113,7 @@ static std::unordered_map<const void*, std::string>& names() {
     return *made;
 }
 static const char* name_of(const void* kernel) {
+    std::lock_guard<std::mutex> guard(mu());
     auto found = names().find(kernel);
     return found == names().end() ? "?" : found->second.c_str();
 }
@@ -134,19 +137,19 @@ EXPORT E __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* shared, cud
 }
 EXPORT E __cudaGetKernel(cudaKernel_t* kernel, const void* host) { *kernel = (cudaKernel_t)host; return OK; }
 EXPORT E __cudaLaunchKernel(cudaKernel_t kernel, dim3, dim3, void**, size_t, cudaStream_t stream) {
-    launch(name_of(kernel), stream);
+    nullgpu_launch(name_of(kernel), stream);
     return OK;
 }
 EXPORT E cudaLaunchKernel(const void* kernel, dim3, dim3, void**, size_t, cudaStream_t stream) {
-    launch(name_of(kernel), stream);
+    nullgpu_launch(name_of(kernel), stream);
     return OK;
 }
 EXPORT E cudaLaunchCooperativeKernel(const void* kernel, dim3, dim3, void**, size_t, cudaStream_t stream) {
-    launch(name_of(kernel), stream);
+    nullgpu_launch(name_of(kernel), stream);
     return OK;
 }
 EXPORT E cudaLaunchKernelExC(const cudaLaunchConfig_t* how, const void* kernel, void**) {
-    launch(name_of(kernel), how->stream);
+    nullgpu_launch(name_of(kernel), how->stream);
     return OK;
 }
 EXPORT E cudaFuncGetAttributes(cudaFuncAttributes* is, const void*) {
@@ -277,7 +280,7 @@ EXPORT E cudaPointerGetAttributes(cudaPointerAttributes* is, const void* at) {
 }
 EXPORT E cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
     bool to_gpu = within(on_gpu(), to), from_gpu = within(on_gpu(), from);
-    if (to_gpu && from_gpu) { launch("copy", stream); return OK; }
+    if (to_gpu && from_gpu) { nullgpu_launch("copy", stream); return OK; }
     if (to_gpu) to_device++;
     if (from_gpu) to_host++;
     if (!within(pinned(), to_gpu ? from : to)) {
@@ -292,12 +295,15 @@ EXPORT E cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKin
 EXPORT E cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     return wait("cudaMemcpy") ? last : cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
-EXPORT E cudaMemsetAsync(void*, int, size_t, cudaStream_t stream) { launch("memset", stream); return OK; }
+EXPORT E cudaMemsetAsync(void*, int, size_t, cudaStream_t stream) { nullgpu_launch("memset", stream); return OK; }
 EXPORT E cudaGetSymbolAddress(void** at, const void*) { static char nothing[64]; *at = nothing; return OK; }
 
 // Streams, events, graphs: names for one another, nothing is ever under way.
-static void* fresh() { static std::atomic<long> n; return (void*)(0x10000 + 16 * ++n); }
-EXPORT E cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) { *s = (cudaStream_t)fresh(); return OK; }
+extern "C" void* nullgpu_fresh() { static std::atomic<long> n; return (void*)(0x10000 + 16 * ++n); }
+EXPORT E cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) {
+    *s = (cudaStream_t)nullgpu_fresh();
+    return OK;
+}
 EXPORT E cudaStreamGetPriority(cudaStream_t, int* p) { *p = 0; return OK; }
 EXPORT E cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return OK; }
 EXPORT E cudaStreamQuery(cudaStream_t) { return refused("cudaStreamQuery") ? last : OK; }
@@ -305,7 +311,7 @@ EXPORT E cudaStreamSynchronize(cudaStream_t) { return wait("cudaStreamSynchroniz
 EXPORT E cudaDeviceSynchronize() { return wait("cudaDeviceSynchronize"); }
 EXPORT E cudaEventSynchronize(cudaEvent_t) { return wait("cudaEventSynchronize"); }
 EXPORT E cudaEventQuery(cudaEvent_t) { return refused("cudaEventQuery") ? last : OK; }
-EXPORT E cudaEventCreate(cudaEvent_t* e) { *e = (cudaEvent_t)fresh(); return OK; }
+EXPORT E cudaEventCreate(cudaEvent_t* e) { *e = (cudaEvent_t)nullgpu_fresh(); return OK; }
 EXPORT E cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
 EXPORT E cudaEventDestroy(cudaEvent_t) { return OK; }
 EXPORT E cudaEventRecord(cudaEvent_t, cudaStream_t) { return OK; }
@@ -324,7 +330,7 @@ EXPORT E cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     recorded = captures[stream].kernels;
     captures.erase(stream);
     capturing = captures.size();
-    *graph = broken ? nullptr : (cudaGraph_t)fresh();
+    *graph = broken ? nullptr : (cudaGraph_t)nullgpu_fresh();
     return broken ? last = cudaErrorStreamCaptureInvalidated : OK;
 }
 EXPORT E cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* is) {
@@ -343,7 +349,7 @@ EXPORT E cudaStreamGetCaptureInfo(
     return cudaStreamIsCapturing(stream, is);
 }
 EXPORT E cudaGraphInstantiateWithFlags(cudaGraphExec_t* e, cudaGraph_t, unsigned long long) {
-    *e = (cudaGraphExec_t)fresh();
+    *e = (cudaGraphExec_t)nullgpu_fresh();
     return OK;
 }
 EXPORT E cudaGraphGetNodes(cudaGraph_t, cudaGraphNode_t*, size_t* n) { *n = recorded; return OK; }
@@ -360,70 +366,3 @@ EXPORT const char* cudaGetErrorName(E error) {
 EXPORT const char* cudaGetErrorString(E error) { return cudaGetErrorName(error); }
 EXPORT E cudaGetLastError() { return std::exchange(last, OK); }
 EXPORT E cudaPeekAtLastError() { return last; }
-
-// The driver. torch asks for many functions at once and calls few: each that is not here tells its name if called.
-static const int MISSING = 256;
-static std::string missing[MISSING];
-template <int N> static int missed() { return nullgpu_unknown(missing[N].c_str(), cudaErrorNotSupported); }
-template <int... N> static void* missed_at(int place, std::integer_sequence<int, N...>) {
-    static int (*const all[])() = {missed<N>...};
-    return (void*)all[place];
-}
-EXPORT E cudaGetDriverEntryPointByVersion(
-    const char* name, void** at, unsigned, unsigned long long, cudaDriverEntryPointQueryResult* found) {
-    static int next;
-    if (found) *found = cudaDriverEntryPointSuccess;
-    if ((*at = dlsym(RTLD_DEFAULT, name))) return OK;
-    std::lock_guard<std::mutex> guard(mu());
-    if (next == MISSING) abort();
-    missing[next] = name;
-    *at = missed_at(next++, std::make_integer_sequence<int, MISSING>());
-    return OK;
-}
-static int context;
-EXPORT int cuInit(unsigned) { return 0; }
-EXPORT int cuDeviceGet(int* device, int n) { *device = n; return n != 0; }
-EXPORT int cuDeviceGetCount(int* n) { *n = 1; return 0; }
-EXPORT int cuDeviceGetAttribute(int* v, int asked, int n) {  // numbered as the runtime's
-    return cudaDeviceGetAttribute(v, (cudaDeviceAttr)asked, n);
-}
-EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* on) { if (flags) *flags = 0; *on = 1; return 0; }
-EXPORT int cuDevicePrimaryCtxRetain(void** is, int) { *is = &context; return 0; }
-EXPORT int cuCtxGetCurrent(void** is) { *is = &context; return 0; }
-EXPORT int cuCtxSetCurrent(void*) { return 0; }
-EXPORT int cuCtxGetDevice(int* device) { *device = 0; return 0; }
-EXPORT int cuModuleLoad(void** module, const char*) { *module = fresh(); return 0; }
-EXPORT int cuModuleLoadData(void** module, const void*) { *module = fresh(); return 0; }
-EXPORT int cuModuleUnload(void*) { return 0; }
-EXPORT int cuModuleGetFunction(void** f, void*, const char* name) { *f = strdup(name); return 0; }
-EXPORT int cuFuncGetAttribute(int* v, int asked, void*) { *v = asked == 0 ? 1024 : asked == 4 ? 64 : 0; return 0; }
-EXPORT int cuFuncSetAttribute(void*, int, int) { return 0; }
-EXPORT int cuFuncSetCacheConfig(void*, int) { return 0; }
-EXPORT int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* n, void*, int, size_t) { *n = 1; return 0; }
-EXPORT int cuTensorMapEncodeTiled(void*, ...) { return 0; }
-EXPORT int cuPointerGetAttribute(void** value, int, void* at) { *value = at; return 0; }  // its device address
-EXPORT int cuGetErrorString(int, const char** is) { *is = "an error of the null GPU"; return 0; }
-EXPORT int cuLaunchKernel(void* f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
-                          cudaStream_t stream, void**, void**) {
-    launch((char*)f, stream);
-    return 0;
-}
-struct HowToLaunch { unsigned sizes[7]; cudaStream_t stream; };  // CUlaunchConfig, as far as it is read
-EXPORT int cuLaunchKernelEx(const HowToLaunch* how, void* f, void**, void**) {
-    launch((char*)f, how->stream);
-    return 0;
-}
-// Triton's library wants these where it is loaded.
-#define UNKNOWN(name) EXPORT int name() { return nullgpu_unknown(#name, cudaErrorNotSupported); }
-UNKNOWN(cuCtxSetLimit) UNKNOWN(cuCtxGetLimit)
-
-// cuBLAS: a handle knows its stream.
-struct Handle { cudaStream_t stream; };
-EXPORT int cublasCreate_v2(Handle** is) { *is = new Handle(); return 0; }
-EXPORT int cublasSetStream_v2(Handle* is, cudaStream_t stream) { is->stream = stream; return 0; }
-EXPORT int cublasSetWorkspace_v2(Handle*, void*, size_t) { return 0; }
-EXPORT int cublasSetMathMode(Handle*, int) { return 0; }
-EXPORT int cublasGetMathMode(Handle*, int* mode) { *mode = 0; return 0; }
-#define PRODUCT(name) EXPORT int name(Handle* is, ...) { launch(#name, is->stream); return 0; }
-PRODUCT(cublasGemmEx) PRODUCT(cublasGemmStridedBatchedEx) PRODUCT(cublasSgemm_v2) PRODUCT(cublasDgemm_v2)
-PRODUCT(cublasSgemmStridedBatched) PRODUCT(cublasDgemmStridedBatched)

@@ -1,7 +1,7 @@
 """The trainer on a GPU that computes nothing: what the host does for one, with no GPU at hand.
 
-Values are zeros and no time is taken, so this shows what is asked of a GPU, never what it answers:
-tests/null_gpu/runtime.cpp. Each rehearsal is a process of its own; tests/null_gpu/rehearsals.py is what it does.
+Values are zeros and nothing takes time, so this shows what is asked of a GPU, never what it answers; see
+tests/null_gpu/runtime.cpp. Each rehearsal, of tests/null_gpu/rehearsals.py, is a process of its own.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
     except build.CannotBuildError as error:
         pytest.skip(str(error))
 
-    def run(*arguments: object) -> dict[str, Any]:
+    def run(*arguments: object, complaints: int = 0) -> dict[str, Any]:
         command = [sys.executable, str(NULL_GPU / "rehearsals.py"), *map(str, arguments)]
         env = build.environment(library)
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=580)
         assert done.returncode == 0, done.stderr[-8000:]
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        assert found["complaints"] == 0, done.stderr[-8000:]
+        assert found["complaints"] == complaints, done.stderr[-8000:]
         return found
 
     return run
@@ -59,9 +59,11 @@ def talks(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_step_of_base(rehearse: Rehearse, talks: Path, tmp_path: Path) -> None:
-    """Fits a card of 80 GB as the formula says, compiles once, waits only between its micro-batches and its
-    update, and before the first: for the denominators' way there, for how many ranks hold each gradient to get
-    there, and for the norm."""
+    """Fits a card of 80 GB as the formula says, and compiles once.
+
+    Beside log lines the host waits three times a step, never within a micro-batch: until the denominators
+    are there, until the numbers of ranks that hold each gradient are, and for the norm, which it reads.
+    """
     pairs = [f"data.data={talks}", "data.hears=max", "data.pictures=false", "data.workers=1", "device=cuda"]
     found = rehearse("steps", tmp_path / "run", *pairs, "steps=4", "log_every=100")
     steps = found["steps"]
@@ -80,6 +82,7 @@ def test_a_step_that_sees_and_hears_each_voice(rehearse: Rehearse, talks: Path, 
     pytest.importorskip("av", reason="voices are FLAC")
     pairs = [f"data.data={talks}", "data.hears=mix", "data.workers=1", "device=cuda", "model.layers=3"]
     pairs += ["model.experts=8", "model.vocab=8192", "data.rows=4", "accumulate=2"]
+    pairs += ["model.picture_rows=2", "model.picture_columns=2"]
     found = rehearse("steps", tmp_path / "run", *pairs, "steps=3", "log_every=100")
     steps = found["steps"]
     assert steps[0]["graphs"] == steps[-1]["graphs"] > 0
@@ -110,7 +113,7 @@ def test_the_commands(rehearse: Rehearse, rules: ModuleType, tmp_path: Path) -> 
     data = rules.write(tmp_path / "beeps", "beep", counts, windows=30).path
     run, user = tmp_path / "run", tmp_path / "user.wav"
     user.write_bytes(wave_bytes(np.zeros((6400, 1), np.int16)))
-    small = ["data.pictures=false", "data.workers=0", "device=cuda"]
+    small = ["data.pictures=false", "data.workers=1", "device=cuda"]
     rehearse("command", "train", "--preset", "tiny", "--data", data, "--run", run, *small, "steps=2")
     rehearse("command", "train", "--run", run, "steps=3")
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
@@ -123,6 +126,8 @@ def test_the_commands(rehearse: Rehearse, rules: ModuleType, tmp_path: Path) -> 
 
 
 def test_what_is_forbidden_or_not_there_is_told(rehearse: Rehearse) -> None:
-    """The rehearsal itself: else it could pass for want of anybody looking."""
-    found = rehearse("mistakes")
-    assert found["told"] == ["wait", "copy", "unknown", "memory", "free"]
+    """The rehearsal itself, or it could pass because nobody looks. CUDA's rules for what a recording forbids;
+    that another thread may wait when each has its own; no more memory than a card has."""
+    found = rehearse("mistakes", complaints=3)  # torch itself tells of the copy, and what is too much is none
+    assert found["told"] == ["wait", "copy", "read", "unknown", "too much"]
+    assert found["recorded"] == 1
