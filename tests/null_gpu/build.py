@@ -54,13 +54,13 @@ def build(cache: Path) -> Path:
 
 
 def environment(library: Path) -> dict[str, str]:
-    """For a process of its own: what it loads stays loaded, what it compiles is kept beside the library."""
+    """For a process of its own: what it loads stays loaded, what it compiles is kept in the cache."""
     return {
         **os.environ,
         "LD_PRELOAD": str(library),
         "TRITON_LIBCUDA_PATH": str(library.parent),
-        "TRITON_CACHE_DIR": str(library.parent / "triton"),
-        "TORCHINDUCTOR_CACHE_DIR": str(library.parent / "inductor"),
+        "TRITON_CACHE_DIR": str(library.parents[1] / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(library.parents[1] / "inductor"),
         "CUDA_VISIBLE_DEVICES": "0",
         "OMP_NUM_THREADS": "1",
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
