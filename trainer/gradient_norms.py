@@ -47,9 +47,8 @@ def _copies(tensor: torch.Tensor) -> int:
 
 
 @torch.no_grad()
-def scale_gradients(parameters: Iterable[nn.Parameter], factor: torch.Tensor) -> None:
-    grads = [local_part(p.grad) for p in parameters if p.grad is not None]
-    torch._foreach_mul_(grads, factor.to(grads[0].dtype))
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
+    torch._foreach_mul_([local_part(p.grad) for p in parameters if p.grad is not None], factor)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ It is a function of its number, its micro-batches and the state before it: nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,9 +69,10 @@ class Learner:
                 self.meter.add(sums)
 
         square = squares(model.parameters())
-        square, stops = summed(torch.stack([square, square.new_tensor(float(stop()))])).unbind()
-        norm, stopped = square.sqrt(), bool(stops)
-        good = bool(torch.isfinite(norm))
+        # Read in one go: each look at a tensor of a GPU waits for all it has under way.
+        of_all, stops = summed(torch.stack([square, square.new_full((), float(stop()))])).tolist()
+        norm, stopped = math.sqrt(of_all), bool(stops)
+        good = math.isfinite(norm)
         self.meter.step(counts=good)
 
         logged = (number + 1) % config.log_every == 0 or number + 1 == config.steps or stopped
@@ -88,7 +90,7 @@ class Learner:
             model.load_NE.zero_()
         self.optimizer.zero_grad()
         moved = None if movement is None else movement.squares()
-        return Learnt(good, stopped, logged, lr_share, float(norm), gradients, moved)
+        return Learnt(good, stopped, logged, lr_share, norm, gradients, moved)
 
     def _global_rows(self, place: int, rows: int) -> torch.Tensor:
         """Where a micro-batch's rows stand in the global batch: all noise hangs on it.

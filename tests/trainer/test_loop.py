@@ -460,6 +460,7 @@ def test_half_precision_goes_the_same_way(small_run: SmallRun, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own while it compiles
 def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         pairs = ("steps=3", "precision=bf16", f"compile={compiled}")

@@ -254,7 +254,7 @@ def test_state_goes_into_another_optimiser(toy: Toy, kind: str) -> None:
 def test_norm_and_scaling_of_all_gradients(toy: Toy) -> None:
     whole = torch.cat([p.grad.flatten() for p in toy.parameters() if p.grad is not None]).double()
     assert squares(toy.parameters()).sqrt().item() == pytest.approx(whole.norm().item(), rel=1e-6)
-    scale_gradients(toy.parameters(), torch.tensor(0.25))
+    scale_gradients(toy.parameters(), 0.25)
     assert squares(toy.parameters()).sqrt().item() == pytest.approx(whole.norm().item() / 4, rel=1e-6)
     assert toy.head.grad is not None
     toy.head.grad[0, 0] = torch.nan
