@@ -6,6 +6,7 @@ import faulthandler
 import os
 import shlex
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from corpus.schemas.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
+
+_FIRST_SPEAKS_S = 30.0
+"""How long a process that failed waits for the first one of its machine, or of all, to fail, too."""
 
 Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
 
@@ -136,13 +140,15 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _said_once(rank: str) -> Iterator[None]:
-    """Under torchrun all processes fail alike; the first one says why, the others have its exit code."""
+    """Under torchrun all processes fail alike, and it ends all when one has ended: the others wait for that,
+    so that the first one has said why. Where it does not come to that, they say it."""
     try:
         yield
-    except CorpusError as error:
-        if _is_first(rank):
-            raise
-        raise typer.Exit(error.exit_code) from error
+    except CorpusError:
+        if not _is_first(rank):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # to be ended so is nothing to tell
+            time.sleep(_FIRST_SPEAKS_S)
+        raise
 
 
 def _is_first(rank: str) -> bool:

@@ -151,6 +151,24 @@ def test_the_command_says_an_error_once(tmp_path: Path) -> None:
         assert len(ours) == 1 and what in ours[0]
 
 
+@pytest.mark.slow
+def test_it_is_said_by_the_first_however_late_it_comes(tmp_path: Path) -> None:
+    """The other rank fails seconds before, and the launcher ends all when one has ended."""
+    late = tmp_path / "late.py"
+    late.write_text(
+        "import os, time\n"
+        "time.sleep(6 * (os.environ['LOCAL_RANK'] == '0'))\n"
+        "from corpus.cli.main import main\n"
+        "main()\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
+    command = [*launch, str(late), "train", "--preset", "tiny", "--run", str(tmp_path / "run")]
+    done = subprocess.run([*command, "stepz=3"], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    ours = [line for line in done.stderr.splitlines() if line.startswith("corpus: ")]
+    assert len(ours) == 1 and "no setting" in ours[0]
+
+
 def test_alone_everything_is_as_it_was() -> None:
     assert together(None, lambda: 3) == 3
     expect_same(None, {"a": 1})
