@@ -202,11 +202,7 @@ class InteractionModel(nn.Module):
         """(T,): the audio head's loss at every target, padding included."""
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
-        row_B = (
-            torch.arange(rows, device=at_T.device)
-            if row_B is None
-            else row_B.to(at_T.device, non_blocking=True)
-        )
+        row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
         # Padding reads positions apart: gradients of many that read one would be added one after the other.
         apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)

@@ -125,20 +125,23 @@ def test_a_full_disk_of_one_costs_one_checkpoint(
     assert names == ["LATEST", "step-00000004"]
 
 
+TWO_RANKS = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
 @pytest.mark.slow
 def test_the_command_says_an_error_once(tmp_path: Path) -> None:
     """Under torchrun: one line for a wrong setting, and one for a dataset that is none."""
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
+    command = [
+        *TWO_RANKS,
         "-m",
         "--",
+        "corpus.cli.main",
+        "train",
+        "--preset",
+        "tiny",
+        "--run",
+        str(tmp_path / "run"),
     ]
-    command = [*launch, "corpus.cli.main", "train", "--preset", "tiny", "--run", str(tmp_path / "run")]
     for more, what in ((["stepz=3"], "no setting"), ([], "holds no finished dataset")):
         done = subprocess.run(
             [*command, "--data", str(tmp_path), "device=cpu", *more],
@@ -161,8 +164,7 @@ def test_it_is_said_by_the_first_however_late_it_comes(tmp_path: Path) -> None:
         "from corpus.cli.main import main\n"
         "main()\n"
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
-    command = [*launch, str(late), "train", "--preset", "tiny", "--run", str(tmp_path / "run")]
+    command = [*TWO_RANKS, "--", str(late), "train", "--preset", "tiny", "--run", str(tmp_path / "run")]
     done = subprocess.run([*command, "stepz=3"], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     ours = [line for line in done.stderr.splitlines() if line.startswith("corpus: ")]
