@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ALL = ("schemas", "ingest", "align", "shards", "pipeline", "review", "trainer", "cli")
+ALL = ("schemas", "ingest", "align", "shards", "report", "pipeline", "review", "trainer", "cli")
 FOLDERS = [name for name in ALL if Path(__file__).with_name(name).is_dir()]
 found = find_packages(include=[p for f in FOLDERS for p in (f, f"{f}.*")])
 setup(

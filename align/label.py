@@ -7,10 +7,10 @@ from corpus.align.cues.filled_pause import filled_pause
 from corpus.align.cues.hold import hold
 from corpus.align.cues.interruption import interruption
 from corpus.align.cues.overlap import overlap
-from corpus.align.cues.talk import in_order
 from corpus.align.cues.yields import yields
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
+from corpus.schemas.turn_taking import in_order
 
 LABELERS = (overlap, yields, hold, interruption, backchannel, filled_pause)
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from ratio_report import NEEDS_GPU, Row, interleaved, ratios
 from ratio_setting import Setting
 
-from corpus.trainer.attention import attend
-from corpus.trainer.attention_mask import FlexMask, Sight, dense_mask
+from corpus.trainer.model.attention import attend
+from corpus.trainer.model.attention_mask import FlexMask, Sight, dense_mask
 
 ROWS, LENGTH, DOCUMENT = 4, 4096, 1240
 """A document of 30 s, heard only, has some 1240 positions."""

@@ -21,7 +21,7 @@ from ratio_report import NEEDS_GPU, Row, interleaved, ratios
 from ratio_setting import Setting
 from torch import nn
 
-from corpus.trainer.moe import Dense, MixtureOfExperts
+from corpus.trainer.model.moe import Dense, MixtureOfExperts
 
 
 def filled(module: nn.Module, setting: Setting) -> Any:

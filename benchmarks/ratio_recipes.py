@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.model.moe import MixtureOfExperts
 
 
 class _Twin(nn.Module):

@@ -16,15 +16,15 @@ from ratio_report import Row
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data import Loader
-from corpus.trainer.loss_sums import Denominators
-from corpus.trainer.meter import Meter
-from corpus.trainer.model import InteractionModel
-from corpus.trainer.parallel import place
+from corpus.trainer.data.loader import Loader
+from corpus.trainer.data.sequence import Batch
+from corpus.trainer.model.loss_sums import Denominators
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.parallel.prepare import prepare
+from corpus.trainer.parallel.ranks import Ranks
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.ranks import Ranks
-from corpus.trainer.sequence import Batch
-from corpus.trainer.step import Learner
+from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.step import Learner
 
 SMALL = replace(
     MODELS["tiny"],
@@ -103,7 +103,8 @@ class Trainee:
         self.device, self.steps = device, 0
         self.model = InteractionModel.unset(config.model).train()
         ranks = Ranks(device=device)
-        place(self.model, config, ranks)
+        prepare(self.model, config, ranks)
+        self.model.to_empty(device=device)
         self.model.initialise(config.data.seed)
         # Between lines of its log.
         config = replace(config, steps=1 << 30, log_every=1 << 30)

@@ -17,13 +17,13 @@ from ratio_clips import has_av
 from ratio_report import NEEDS_GPU, Row, interleaved, ratios
 from ratio_setting import Setting, Trainee, deterministic, fitting, micro_batches, shape_of
 
-from corpus.trainer.checkpoint import Meta
-from corpus.trainer.checkpoint_saver import Saver
 from corpus.trainer.config import RunConfig
-from corpus.trainer.data import Loader, LoaderState
-from corpus.trainer.flops import flops_of, peak_flops
-from corpus.trainer.loop import train as corpus_train
-from corpus.trainer.sequence import Batch
+from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.sequence import Batch
+from corpus.trainer.plan.flops import flops_of, peak_flops
+from corpus.trainer.train.checkpoint import Meta
+from corpus.trainer.train.checkpoint_saver import Saver
+from corpus.trainer.train.loop import train as corpus_train
 
 PART = 4
 """Layers of `base` in comparisons that need no whole model: a share of a step stays what it is."""

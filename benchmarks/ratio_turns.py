@@ -11,9 +11,9 @@ import torch
 from ratio_report import Row
 from ratio_setting import Setting
 
-from corpus.trainer.model import InteractionModel
-from corpus.trainer.sampling import Sampling
-from corpus.trainer.session import MicroTurn, Session
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.session.session import MicroTurn, Session
 
 HISTORY = 25
 """Turns measured before going back to where the past is as long as asked for."""

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from corpus.trainer.checkpoint import load_model
-from corpus.trainer.control import Weighting
-from corpus.trainer.evaluate import evaluate
-from corpus.trainer.sampling import Sampling
+from corpus.trainer.data.control import Weighting
+from corpus.trainer.evaluate.evaluate import evaluate
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.train.checkpoint import load_model
 
 THRESHOLDS = ((0.5, 0.5), (0.5, 0.4), (0.5, 0.3), (0.4, 0.4), (0.3, 0.3), (0.3, 0.5), (0.2, 0.5))
 

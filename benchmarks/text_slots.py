@@ -27,10 +27,10 @@ import numpy as np
 from corpus.align.activity import Cover
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.span import Span, union
-from corpus.trainer.layout import Flags, largest_turn, lengths, turn_sizes
+from corpus.trainer.data.layout import Flags, largest_turn, lengths, turn_sizes
+from corpus.trainer.data.text import word_tokens
+from corpus.trainer.data.views import spread
 from corpus.trainer.presets import MODELS
-from corpus.trainer.text import word_tokens
-from corpus.trainer.views import spread
 
 SLOTS = (4, 6, 8, 12, 16)
 CLIP_WINDOWS = 150

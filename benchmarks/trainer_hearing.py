@@ -30,9 +30,9 @@ from corpus.schemas.artifacts import SPEECH
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig
-from corpus.trainer.levels import level_of_byte
+from corpus.trainer.data.levels import level_of_byte
+from corpus.trainer.data.views import View, heard, mixed, plan_view
 from corpus.trainer.presets import preset
-from corpus.trainer.views import View, heard, mixed, plan_view
 
 DETECTORS = ("silent", "level", "change", "repeat", "known", "linear")
 FEWEST = 20

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from corpus.trainer.config import RunConfig
-from corpus.trainer.data import Loader
+from corpus.trainer.data.loader import Loader
 from corpus.trainer.presets import preset
 
 

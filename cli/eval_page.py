@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.cli.eval_tables import SCORES, counted, number, with_interval, worst
-from corpus.pipeline.pages.charts import drawing
-from corpus.pipeline.pages.markup import Markup, el, join, page
-from corpus.pipeline.pages.tables import Column, table
+from corpus.report.pages.charts import drawing
+from corpus.report.pages.markup import Markup, el, join, page
+from corpus.report.pages.tables import Column, table
 from corpus.schemas.errors import StorageError
 
 if TYPE_CHECKING:
-    from corpus.trainer.calibration import Bin, Calibration, Horizon
-    from corpus.trainer.evaluate import EvalReport
-    from corpus.trainer.held_out import LossRow
-    from corpus.trainer.timing_table import TimingRow
+    from corpus.trainer.evaluate.calibration import Bin, Calibration, Horizon
+    from corpus.trainer.evaluate.evaluate import EvalReport
+    from corpus.trainer.evaluate.held_out import LossRow
+    from corpus.trainer.evaluate.timing_table import TimingRow
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2

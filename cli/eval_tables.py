@@ -10,11 +10,11 @@ from tqdm import tqdm
 from corpus.cli import show
 
 if TYPE_CHECKING:
-    from corpus.trainer.calibration import Calibration
-    from corpus.trainer.confidence import Measure
-    from corpus.trainer.evaluate import EvalReport, Phase
-    from corpus.trainer.held_out import RecordingLosses
-    from corpus.trainer.timing_table import TimingRow
+    from corpus.trainer.evaluate.calibration import Calibration
+    from corpus.trainer.evaluate.confidence import Measure
+    from corpus.trainer.evaluate.evaluate import EvalReport, Phase
+    from corpus.trainer.evaluate.held_out import RecordingLosses
+    from corpus.trainer.evaluate.timing_table import TimingRow
 
 SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
 

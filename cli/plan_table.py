@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from corpus.trainer.plan import Plan
+    from corpus.trainer.plan.plan import Plan
 
 
 def lines(made: Plan) -> list[tuple[str, str]]:

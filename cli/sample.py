@@ -18,7 +18,7 @@ def sample(
 
     Example: corpus sample call.mp4
     """
-    from corpus.pipeline.sample import write_sample
+    from corpus.pipeline.sample.film import write_sample
 
     with tqdm(total=30.0, desc="drawing", unit="s", disable=None, leave=False) as bar:
 

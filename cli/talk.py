@@ -13,9 +13,9 @@ from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timi
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
-    from corpus.trainer.evaluate import EvalReport
-    from corpus.trainer.model import InteractionModel
-    from corpus.trainer.sampling import Sampling
+    from corpus.trainer.evaluate.evaluate import EvalReport
+    from corpus.trainer.model.model import InteractionModel
+    from corpus.trainer.session.sampling import Sampling
 
 Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
 RunOrModel = Annotated[
@@ -63,8 +63,8 @@ def talk(
 
       corpus talk --run run --user question.wav --event 12.4:"tool: 21 degrees" --out answer
     """
-    from corpus.trainer.talk import talk as play
-    from corpus.trainer.talk_user import parse_event, user_of
+    from corpus.trainer.session.talk import talk as play
+    from corpus.trainer.session.talk_user import parse_event, user_of
 
     events = [parse_event(text) for text in event or []]
     heard = user_of(user, speaker)
@@ -101,8 +101,8 @@ def talk(
 
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.checkpoint import load_model
-    from corpus.trainer.export import is_exported
+    from corpus.trainer.train.checkpoint import load_model
+    from corpus.trainer.train.export import is_exported
 
     if is_exported(run):
         todo = "name the run it was exported from, which knows how the data was read"
@@ -114,8 +114,8 @@ def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[Intera
 def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionModel:
     """Of a run or of an exported folder."""
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.device import device_named
-    from corpus.trainer.export import is_exported, load_exported
+    from corpus.trainer.parallel.device import device_named
+    from corpus.trainer.train.export import is_exported, load_exported
 
     if not is_exported(run):
         return _loaded(run, step, ema, device)[0]
@@ -136,7 +136,7 @@ def _made_fast(model: InteractionModel) -> InteractionModel:
 
 
 def _sampling(sampled: bool) -> Sampling:
-    from corpus.trainer.sampling import Sampling
+    from corpus.trainer.session.sampling import Sampling
 
     return Sampling(control="sampled" if sampled else "threshold")
 
@@ -184,7 +184,7 @@ def eval_(
 
       corpus eval --run run --data dataset --bench fdb
     """
-    from corpus.trainer.evaluate import evaluate
+    from corpus.trainer.evaluate.evaluate import evaluate
 
     model, config = _loaded(run, step, ema, device)
     sampling = _sampling(sampled)
@@ -211,7 +211,7 @@ def eval_(
         write_page(found, report)
         show.talk(f"the page: {report}")
     if bench is not None:
-        from corpus.trainer.duplex_bench import write_bench
+        from corpus.trainer.evaluate.duplex_bench import write_bench
 
         count = write_bench(model, config, data, bench, split=split, sampling=sampling, seed=seed, most=most)
         show.talk(
@@ -264,7 +264,7 @@ def plan(
       corpus train plan --preset base --gpus 8 --positions 1e11 --mfu 0.4
     """
     from corpus.cli.plan_table import lines
-    from corpus.trainer.plan import plan as calculate
+    from corpus.trainer.plan.plan import plan as calculate
 
     made = calculate(
         preset, gpus, gpu, stages=stages, expert_ranks=expert_ranks, mfu=mfu, positions=positions

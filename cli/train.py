@@ -93,7 +93,7 @@ def train(
     if run is None:
         raise UsageError("--run is needed", todo="name the run's folder, as in corpus train --run run")
     with _undisturbed():
-        from corpus.trainer.loop import train as start
+        from corpus.trainer.train.loop import train as start
     if not faulthandler.is_enabled():
         faulthandler.enable()  # a shard cut off while it is read ends a process without a word
 
@@ -109,7 +109,7 @@ def train(
 def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset as named
-    from corpus.trainer.run_file import CONFIG_NAME, read_run
+    from corpus.trainer.train.run_file import CONFIG_NAME, read_run
 
     if preset is None and not (run / CONFIG_NAME).exists():
         raise UsageError("is no run yet", where=str(run), todo="begin one with --preset tiny, small or base")
@@ -121,7 +121,7 @@ def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) 
 
 
 def _counting(config: RunConfig) -> tuple[Any, float | None]:
-    from corpus.trainer.flops import flops_of, peak_flops
+    from corpus.trainer.plan.flops import flops_of, peak_flops
 
     peak = None if config.device == "cpu" else peak_flops()
     return (flops_of if peak else None), peak
@@ -157,8 +157,8 @@ def _is_first(rank: str) -> bool:
 
 def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
     """Where things are, and what can be done with them."""
-    from corpus.trainer.logs import LOG_NAME
-    from corpus.trainer.run_report import REPORT_NAME
+    from corpus.trainer.train.logs import LOG_NAME
+    from corpus.trainer.train.run_report import REPORT_NAME
 
     seen = f"its curves: {run / REPORT_NAME}, its numbers: {run / LOG_NAME}"
     if ended == "stopped":
@@ -201,7 +201,7 @@ def export(
 
     Example: corpus export --run run --out model
     """
-    from corpus.trainer.export import export as write
+    from corpus.trainer.train.export import export as write
 
     for path in write(run, out, step=step, ema=ema, dtype="bfloat16" if bf16 else "float32"):
         show.data(str(path))

@@ -14,7 +14,7 @@ import typer
 from corpus.cli import show
 
 if TYPE_CHECKING:
-    from corpus.pipeline.catalog import Answer
+    from corpus.report.catalog import Answer
 
 Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
 
@@ -37,7 +37,7 @@ def catalog(
 
       corpus catalog dataset "SELECT * FROM cues WHERE label = 'interruption'" --json
     """
-    from corpus.pipeline.catalog import query
+    from corpus.report.catalog import query
 
     with query(out, sql) as answer:
         if as_json:
@@ -91,8 +91,8 @@ def stats(
 
     Example: corpus stats dataset
     """
-    from corpus.pipeline.stats import dataset_stats
-    from corpus.pipeline.stats_text import stats_text
+    from corpus.report.stats import dataset_stats
+    from corpus.report.stats_text import stats_text
 
     found = dataset_stats(out)
     if as_json:
@@ -117,7 +117,7 @@ def inspect(
 
       corpus inspect dataset 3f2a90c1b7d04e5a8c1f-0000150 --page clip.html
     """
-    from corpus.pipeline.inspect import find_clip, write_page
+    from corpus.report.inspect import find_clip, write_page
 
     clip = find_clip(out, key)
     if as_json:

@@ -15,6 +15,7 @@ from pathlib import Path
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import StorageError
+from corpus.schemas.files import sync_folder, sync_tree
 
 DROPS = "drops.json"
 
@@ -75,7 +76,7 @@ class Cache:
             drops = fill(temporary)
             text = to_json(DropList(drops=tuple(drops)))
             (temporary / DROPS).write_text(text, encoding="utf-8")
-            flush_tree(temporary)
+            sync_tree(temporary)
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._publish(temporary, folder)
         finally:
@@ -89,43 +90,8 @@ class Cache:
         except OSError:
             if not (folder / DROPS).is_file():
                 raise
-        flush_folder(folder.parent)
+        sync_folder(folder.parent)
 
     def clear_scratch(self) -> None:
         """Remove what killed workers of this build left behind."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def flush_tree(folder: Path) -> None:
-    """Flush every file below a folder, and the folders, to disk."""
-    for here, _, names in os.walk(folder):
-        for name in names:
-            flush_file(Path(here) / name)
-        flush_folder(Path(here))
-
-
-def flush_file(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from corpus.pipeline.cache import write_atomic
 from corpus.pipeline.state import Running
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
+from corpus.schemas.files import write_whole
 
 
 class Talk(Protocol):
@@ -51,7 +51,7 @@ class Reporter:
         if now - self._last >= SECONDS_BETWEEN_WRITES:
             self._last = now
             running = Running(uri=self._uri, stage=stage, share=min(1.0, max(0.0, share)))
-            write_atomic(self._path, to_json(running).encode())
+            write_whole(self._path, to_json(running).encode())
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.catalog import RunFacts, write_catalog
-from corpus.pipeline.catalog_rows import CatalogEntry
 from corpus.pipeline.progress import Talk
-from corpus.pipeline.report import write_report
-from corpus.pipeline.stats import dataset_stats
 from corpus.pipeline.versions import all_versions
+from corpus.report.catalog import RunFacts, write_catalog
+from corpus.report.catalog_rows import CatalogEntry
+from corpus.report.page import write_report
+from corpus.report.stats import dataset_stats
 from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop

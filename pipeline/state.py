@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from corpus.pipeline.cache import write_atomic
 from corpus.pipeline.identify import FileMark
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import DatasetError, FormatError, LockedError, StorageError
+from corpus.schemas.files import write_whole
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ class State:
         return False
 
     def _write(self, name: str, value: object) -> None:
-        write_atomic(self.folder / name, to_json(value).encode())
+        write_whole(self.folder / name, to_json(value).encode())
 
     def save_invocation(self, invocation: Invocation) -> None:
         self._write("invocation.json", invocation)

@@ -12,9 +12,9 @@ from pathlib import Path
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import has_size
 from corpus.shards.columns import ClipRow
 from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
-from corpus.shards.files import has_size
 from corpus.shards.tar import END
 
 

@@ -14,11 +14,11 @@ from corpus.schemas.clip import CLIP_FORM, MEMBERS
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import SPLITS, Manifest, ShardEntry, promised_sizes
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.files import sha256_file
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
 from corpus.shards.columns import ClipRow
-from corpus.shards.files import sha256_file
 from corpus.shards.row import Place
 from corpus.shards.tar import BLOCK, END, Member, members, padding
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows

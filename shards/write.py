@@ -19,11 +19,7 @@ from corpus.schemas.clip import CLIP_FORM
 from corpus.schemas.codec import digest, from_json, to_json
 from corpus.schemas.dataset import SPLITS, FileEntry, Manifest, ShardEntry, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
-from corpus.schemas.settings import Settings
-from corpus.shards.card import dataset_card
-from corpus.shards.columns import ClipRow, rows_table, table_rows
-from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.files import (
+from corpus.schemas.files import (
     TEMPORARY,
     has_size,
     put_in_place,
@@ -32,6 +28,10 @@ from corpus.shards.files import (
     temporary,
     write_whole,
 )
+from corpus.schemas.settings import Settings
+from corpus.shards.card import dataset_card
+from corpus.shards.columns import ClipRow, rows_table, table_rows
+from corpus.shards.copy import sha256_if_same, write_shard
 from corpus.shards.plan import Piece, SegmentRef, ShardPlan, plan_shards, segment_pieces
 
 MANIFEST_FILE = "manifest.json"

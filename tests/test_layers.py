@@ -15,11 +15,24 @@ ALLOWED = {
     "ingest": {"schemas"},
     "align": {"schemas"},
     "shards": {"schemas"},
-    "pipeline": {"schemas", "ingest", "align", "shards"},
-    "review": {"schemas", "shards.read"},
-    "trainer": {"schemas", "shards.read", "shards.mel"},
-    "cli": {"schemas", "ingest", "align", "shards", "pipeline", "review", "trainer"},
+    "report": {"schemas", "shards.read", "shards.flac"},
+    "pipeline": {"schemas", "ingest", "align", "shards", "report"},
+    "review": {"schemas", "shards.read", "report.pages", "align.formats"},
+    "trainer": {"schemas", "shards.read", "shards.mel", "report.pages"},
+    "cli": {"schemas", "ingest", "align", "shards", "report", "pipeline", "review", "trainer"},
 }
+
+TOP = {"config", "presets", "overrides"}
+ROOMS = {
+    "data": TOP,
+    "model": TOP | {"data"},
+    "parallel": TOP | {"data", "model"},
+    "train": TOP | {"data", "model", "parallel"},
+    "session": TOP | {"data", "model"},
+    "evaluate": TOP | {"data", "model", "parallel", "train", "session", "plan"},
+    "plan": TOP | {"data", "model", "parallel", "train"},
+}
+"""The trainer's rooms, and what each may import of the trainer beside itself."""
 
 
 def folders(repository: Path) -> list[str]:
@@ -50,6 +63,14 @@ def test_arrows_run_only_as_listed(repository: Path, folder: str) -> None:
                 continue
             allowed = ALLOWED[folder]
             assert parts[1] in allowed or ".".join(parts[1:3]) in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_trainers_rooms_import_one_way(repository: Path, room: str) -> None:
+    for path in sorted((repository / "trainer" / room).rglob("*.py")):
+        for name in imports_of(path):
+            if name.startswith("corpus.trainer."):
+                assert name.split(".")[2] in ROOMS[room] | {room}, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("module", ["corpus.schemas.settings", "corpus.shards.read", "corpus.cli.main"])
@@ -104,8 +125,8 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import corpus.trainer, corpus.cli.main
-for module in pkgutil.iter_modules(corpus.trainer.__path__):
-    importlib.import_module("corpus.trainer." + module.name)
+for module in pkgutil.walk_packages(corpus.trainer.__path__, "corpus.trainer."):
+    importlib.import_module(module.name)
 print(len(sys.modules))
 """
 

@@ -6,10 +6,10 @@ somebody else talking when it begins or just before. Lexical: at most a few word
 
 from __future__ import annotations
 
-from corpus.align.cues.talk import Talk, Unit, WordsOf, evidence, in_order, normal, talk, words_by_speaker
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
+from corpus.schemas.turn_taking import Talk, Unit, WordsOf, evidence, in_order, normal, talk, words_by_speaker
 
 ORIGIN = "backchannel/1"
 WORDS = frozenset(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from corpus.align.cues.backchannel import WORDS as BACKCHANNEL_WORDS
-from corpus.align.cues.talk import Talk, WordsOf, evidence, in_order, normal, talk, words_by_speaker
 from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
+from corpus.schemas.turn_taking import Talk, WordsOf, evidence, in_order, normal, talk, words_by_speaker
 
 ORIGIN = "filled_pause/1"
 FILLERS = frozenset(("eh", "ehm", "er", "erm", "uh", "uhm", "um", "umm", "ummm"))

@@ -6,10 +6,10 @@ Timing alone does not tell an interruption from eager agreement, so the confiden
 
 from __future__ import annotations
 
-from corpus.align.cues.talk import Talk, Unit, evidence, in_order, talk
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
+from corpus.schemas.turn_taking import Talk, Unit, evidence, in_order, talk
 
 ORIGIN = "interruption/1"
 CONFIDENCE = 0.5

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from corpus.align.cues.talk import Talk, evidence, in_order, talk
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, intersect
+from corpus.schemas.turn_taking import Talk, evidence, in_order, talk
 
 ORIGIN = "overlap/1"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from corpus.align.cues.talk import State, evidence, in_order, states, talk
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
+from corpus.schemas.turn_taking import State, evidence, in_order, states, talk
 
 ORIGIN = "yield/1"
 

@@ -46,14 +46,14 @@ def steps(run: str, *pairs: str) -> dict[str, Any]:
     """Trains `base` with overrides: of every step what it launched, waited for and held."""
     from torch._dynamo.utils import counters
 
-    from corpus.trainer.checkpoint_saver import Saver
-    from corpus.trainer.compute_copies import ComputeCopies
-    from corpus.trainer.loop import _Run, train
-    from corpus.trainer.memory import footprint
-    from corpus.trainer.model import InteractionModel
+    from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.overrides import with_overrides
+    from corpus.trainer.parallel.compute_copies import ComputeCopies
     from corpus.trainer.presets import preset
-    from corpus.trainer.step import Learner
+    from corpus.trainer.train.checkpoint_saver import Saver
+    from corpus.trainer.train.loop import _Run, train
+    from corpus.trainer.train.memory import footprint
+    from corpus.trainer.train.step import Learner
 
     config = with_overrides(preset("base"), list(pairs))
     found: list[dict[str, Any]] = []
@@ -101,11 +101,11 @@ def steps(run: str, *pairs: str) -> dict[str, Any]:
 
 def session(preset: str) -> dict[str, Any]:
     """Records all a session of a preset needs, then lives through some windows."""
-    from corpus.trainer.cuda_graph import Replay
-    from corpus.trainer.model import InteractionModel
+    from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.presets import MODELS
-    from corpus.trainer.sampling import Sampling
-    from corpus.trainer.session import MicroTurn, Session
+    from corpus.trainer.session.cuda_graph import Replay
+    from corpus.trainer.session.sampling import Sampling
+    from corpus.trainer.session.session import MicroTurn, Session
 
     config = MODELS[preset]
     model = InteractionModel.unset(config, "cuda").to(torch.bfloat16).eval()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus.pipeline.cache import Cache, write_atomic
+from corpus.pipeline.cache import Cache
 from corpus.schemas.drops import Drop
+from corpus.schemas.files import write_whole
 
 TRIM = Drop(item="a", stage="decode", kind="trim", code="x", reason="y")
 
@@ -53,9 +54,9 @@ def test_two_builds_that_make_the_same_agree(tmp_path: Path) -> None:
     assert (made.folder / "data").read_bytes() == b"1"
 
 
-def test_write_atomic_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
+def test_write_whole_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    write_atomic(path, b"old")
-    write_atomic(path, b"new")
+    write_whole(path, b"old")
+    write_whole(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from corpus.ingest.decode import DecodeSource, decode
-from corpus.pipeline.sample import find_call, read_call, write_sample
-from corpus.pipeline.sample_counter import read_counter
+from corpus.pipeline.sample.counter import read_counter
+from corpus.pipeline.sample.film import find_call, read_call, write_sample
 from corpus.schemas.errors import MissingDependencyError, StorageError
 from corpus.schemas.settings import IngestSettings
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.pipeline.sample_counter import HEIGHT, LARGEST, WIDTH, draw_blocks, read_counter
+from corpus.pipeline.sample.counter import HEIGHT, LARGEST, WIDTH, draw_blocks, read_counter
 
 
 @given(number=st.integers(0, LARGEST), noise=st.integers(0, 2**32 - 1))

@@ -18,8 +18,8 @@ import pytest
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError
+from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
-from corpus.shards.files import storage_errors
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify
 from corpus.shards.write import rewrite, write_dataset

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.data.sequence import BYTE_0, EOW, NO_TARGET, PAD, SIL, SPK, Batch, Positions, Stream
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.sequence import BYTE_0, EOW, NO_TARGET, PAD, SIL, SPK, Batch, Positions, Stream
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import warnings
 import torch
 import torch.distributed as dist
 
-from corpus.trainer import experts
 from corpus.trainer.config import Recompute
-from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.model import experts
+from corpus.trainer.model.moe import MixtureOfExperts
 from corpus.trainer.presets import MODELS
 
 

@@ -16,15 +16,15 @@ import typer
 from corpus.cli.main import app
 from corpus.schemas.errors import StorageError, UsageError
 from corpus.trainer.presets import MODELS
-from corpus.trainer.talk import wave_bytes
+from corpus.trainer.session.talk import wave_bytes
 
 
 @pytest.fixture(scope="module")
 def run(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run of one step, and its dataset."""
-    from corpus.trainer.loop import train
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset
+    from corpus.trainer.train.loop import train
 
     folder = tmp_path_factory.mktemp("cli")
     data = rules.write(folder, "beep", {"train": 8, "validation": 2}, windows=30).path

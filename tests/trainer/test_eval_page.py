@@ -13,12 +13,12 @@ import pytest
 from corpus.cli.eval_page import page_of
 from corpus.cli.eval_tables import print_recordings, print_timing, worst
 from corpus.schemas.codec import to_json
-from corpus.trainer.calibration import Told
-from corpus.trainer.confidence import draws
-from corpus.trainer.evaluate import EvalReport
-from corpus.trainer.held_out import LossRow, RecordingLosses, StreamLoss
-from corpus.trainer.timing_cases import Scene, Silence
-from corpus.trainer.timing_table import Tally
+from corpus.trainer.evaluate.calibration import Told
+from corpus.trainer.evaluate.confidence import draws
+from corpus.trainer.evaluate.evaluate import EvalReport
+from corpus.trainer.evaluate.held_out import LossRow, RecordingLosses, StreamLoss
+from corpus.trainer.evaluate.timing_cases import Scene, Silence
+from corpus.trainer.evaluate.timing_table import Tally
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,16 @@ from types import ModuleType
 import pytest
 import torch
 
-from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
-from corpus.trainer.loop import train
-from corpus.trainer.memory import footprint
-from corpus.trainer.model import InteractionModel
-from corpus.trainer.moe import MixtureOfExperts
+from corpus.trainer.data.sequence import Batch, Positions
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.model.moe import MixtureOfExperts
 from corpus.trainer.overrides import with_overrides
+from corpus.trainer.parallel.compile import compile_blocks
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.sequence import Batch, Positions
+from corpus.trainer.session.incremental import Reader
+from corpus.trainer.train.loop import train
+from corpus.trainer.train.memory import footprint
 
 pytestmark = [
     pytest.mark.gpu,
@@ -96,7 +97,7 @@ def test_the_step_equals_the_full_pass_in_fp64(
 ) -> None:
     model = InteractionModel(tiny).double().to(GPU).eval()
     whole = make_document(tiny, 8)
-    cache = model.new_cache(capacity_positions=len(whole))
+    cache = Reader.of(model, capacity_positions=len(whole))
     steps = [cache.read(cut_positions(whole, n, n + 1)) for n in range(len(whole))]
     full = model.hidden(pack_rows([[whole]], len(whole)).to(GPU))[0]
     assert float((torch.cat(steps) - full).abs().max()) < 1e-10

@@ -10,16 +10,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from corpus.trainer.attention_mask import FlexMask, Sight
 from corpus.trainer.config import ModelConfig, OptimConfig
-from corpus.trainer.incremental import run_lengths
-from corpus.trainer.meter import Meter
-from corpus.trainer.model import Block, InteractionModel
-from corpus.trainer.moe import MixtureOfExperts
-from corpus.trainer.optim import Optimizer
+from corpus.trainer.model.attention_mask import FlexMask, Sight
+from corpus.trainer.model.model import Block, InteractionModel
+from corpus.trainer.model.moe import MixtureOfExperts
+from corpus.trainer.parallel.ranks import Ranks
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.ranks import Ranks
-from corpus.trainer.step import Learner
+from corpus.trainer.session.incremental import run_lengths
+from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.optim import Optimizer
+from corpus.trainer.train.step import Learner
 
 
 @pytest.mark.slow

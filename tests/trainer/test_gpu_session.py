@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.cuda_graph import Replay
-from corpus.trainer.model import InteractionModel
+from corpus.trainer.data.sequence import Positions
+from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.presets import MODELS
-from corpus.trainer.sampling import Sampling
-from corpus.trainer.sequence import Positions
-from corpus.trainer.session import MicroTurn, MicroTurnOut, Session
+from corpus.trainer.session.cuda_graph import Replay
+from corpus.trainer.session.incremental import Reader
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,7 +61,7 @@ def test_a_replay_is_what_it_was_recorded_from(
     sizes = [1, 1, 5, 3, 9, 1, 30]
 
     def read() -> torch.Tensor:
-        reader, parts = model.new_cache(capacity_positions=1100), []
+        reader, parts = Reader.of(model, capacity_positions=1100), []
         reader.prepare()
         while reader.length < len(whole):
             start = reader.length

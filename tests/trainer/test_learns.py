@@ -10,13 +10,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from corpus.trainer.calibration import Calibration
-from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import RunConfig
-from corpus.trainer.control import Weighting
-from corpus.trainer.documents import Documents
-from corpus.trainer.evaluate import evaluate
-from corpus.trainer.layout import (
+from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.data.layout import (
     Turns,
     beginning,
     input_block,
@@ -25,12 +22,16 @@ from corpus.trainer.layout import (
     sound_slot,
     text_slot,
 )
-from corpus.trainer.loop import train
-from corpus.trainer.model import InteractionModel
+from corpus.trainer.data.sequence import EOW, SIL, SPK
+from corpus.trainer.evaluate.calibration import Calibration
+from corpus.trainer.evaluate.evaluate import evaluate
+from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
-from corpus.trainer.sampling import Sampling, decide
-from corpus.trainer.sequence import EOW, SIL, SPK
+from corpus.trainer.session.incremental import Reader
+from corpus.trainer.session.sampling import Sampling, decide
+from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.loop import train
 
 
 class Player:
@@ -39,7 +40,7 @@ class Player:
     def __init__(self, model: InteractionModel, windows: int) -> None:
         self.model, self.config, self.speaking = model, model.config, False
         most = largest_turn(model.config, pictures=True)
-        self.cache = model.new_cache(capacity_positions=1 + most * windows)
+        self.cache = Reader.of(model, capacity_positions=1 + most * windows)
         self.last_D = self.cache.read(beginning(self.config))[-1]
 
     def token(self) -> int:

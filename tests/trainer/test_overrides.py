@@ -7,7 +7,7 @@ import pytest
 from corpus.schemas.errors import FormatError, SettingsError, UsageError
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
-from corpus.trainer.run_file import RunFile, read_run, write_run
+from corpus.trainer.train.run_file import RunFile, read_run, write_run
 
 
 def test_values_of_every_kind() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.model import InteractionModel
+from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.presets import MODELS
 
 STREAMS = 8

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from corpus.trainer.compile import compile_blocks
 from corpus.trainer.config import LossConfig, ModelConfig
-from corpus.trainer.model import InteractionModel
-from corpus.trainer.parallel import recompute_in_backward
-from corpus.trainer.router import Router
-from corpus.trainer.sequence import Batch, Positions
+from corpus.trainer.data.sequence import Batch, Positions
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.model.router import Router
+from corpus.trainer.parallel.compile import compile_blocks
+from corpus.trainer.parallel.prepare import recompute_in_backward
 
 Make = Callable[..., Positions]
 Pack = Callable[..., Batch]

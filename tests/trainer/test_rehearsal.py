@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from corpus.trainer.presets import MODELS
-from corpus.trainer.talk import wave_bytes
+from corpus.trainer.session.talk import wave_bytes
 
 NULL_GPU = Path(__file__).parents[1] / "null_gpu"
 Rehearse = Callable[..., dict[str, Any]]

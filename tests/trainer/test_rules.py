@@ -11,9 +11,9 @@ import pytest
 
 from corpus.shards.read import Clip, open_clips
 from corpus.trainer.config import DataConfig
+from corpus.trainer.data.text import decode
+from corpus.trainer.data.views import plan_view
 from corpus.trainer.presets import MODELS
-from corpus.trainer.text import decode
-from corpus.trainer.views import plan_view
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 

@@ -11,10 +11,10 @@ import torch
 
 from corpus.schemas.errors import CorpusError
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.incremental import Reader
-from corpus.trainer.layout import concat
-from corpus.trainer.model import InteractionModel
-from corpus.trainer.sequence import BYTE_0, Batch, Positions, Stream
+from corpus.trainer.data.layout import concat
+from corpus.trainer.data.sequence import BYTE_0, Batch, Positions, Stream
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.incremental import Reader
 
 EXACT = 1e-12
 Make = Callable[..., Positions]
@@ -68,7 +68,7 @@ def test_step_equals_the_full_pass(
 ) -> None:
     model = model_of(far(tiny) if window else tiny)
     whole = make_document(tiny, 8)
-    cache = model.new_cache(capacity_positions=len(whole))
+    cache = Reader.of(model, capacity_positions=len(whole))
     ours = run(model, whole, cache, sizes, cut_positions)
     assert cache.length == len(whole)
     assert float((ours - full(model, whole, pack_rows)).abs().max()) <= EXACT
@@ -87,7 +87,7 @@ def test_a_small_ring_forgets_what_the_window_hides(
     model = model_of(far(tiny))
     whole = make_document(tiny, 30)
     expected = full(model, whole, pack_rows)
-    cache = model.new_cache(capacity_positions=64)
+    cache = Reader.of(model, capacity_positions=64)
     assert len(whole) > 4 * 64
     assert float((run(model, whole, cache, sizes, cut_positions) - expected).abs().max()) <= EXACT
     assert cache.bytes == 2 * 2 * 2 * 128 * 16 * 8
@@ -103,7 +103,7 @@ def test_a_ring_of_any_size_is_right_or_says_it_is_too_small(
     outcomes = set()
     for capacity in range(20, 60, 2):
         for size in (3, 9, 17):
-            cache = model.new_cache(capacity_positions=capacity)
+            cache = Reader.of(model, capacity_positions=capacity)
             try:
                 ours = run(model, whole, cache, [size], cut_positions)
             except CorpusError:
@@ -121,7 +121,7 @@ def test_after_going_back_all_is_as_if_nothing_had_been(
     model = model_of(far(tiny) if window else tiny)
     whole, other = make_document(tiny, 30, 0), make_document(tiny, 30, 9)
     expected = full(model, whole, pack_rows)
-    cache = model.new_cache(capacity_positions=96 if window else len(whole))
+    cache = Reader.of(model, capacity_positions=96 if window else len(whole))
     random = np.random.default_rng(0)
     while cache.length < len(whole):
         start = cache.length
@@ -141,7 +141,7 @@ def test_forks_do_not_know_of_each_other(
     model = model_of(far(tiny) if window else tiny)
     whole, other = make_document(tiny, 20, 0), make_document(tiny, 20, 9)
     expected = full(model, whole, pack_rows)
-    cache = model.new_cache(capacity_positions=80 if window else len(whole))
+    cache = Reader.of(model, capacity_positions=80 if window else len(whole))
     half = len(whole) // 2
     run(model, cut_positions(whole, 0, half), cache, [6], cut_positions)
     fork = cache.fork()
@@ -158,7 +158,7 @@ def test_forks_that_take_turns_do_not_know_of_each_other(
     model = model_of(far(tiny) if window else tiny)
     whole, other = make_document(tiny, 20, 0), make_document(tiny, 20, 9)
     joined = concat([cut_positions(whole, 0, 60), cut_positions(other, 60, 120)])
-    caches = [model.new_cache(capacity_positions=80 if window else 120)]
+    caches = [Reader.of(model, capacity_positions=80 if window else 120)]
     run(model, cut_positions(whole, 0, 60), caches[0], [6], cut_positions)
     caches.append(caches[0].fork())
     expected = [full(model, cut_positions(whole, 0, 120), pack_rows), full(model, joined, pack_rows)]
@@ -174,7 +174,7 @@ def test_a_full_cache_says_so_and_stays_whole(
     whole = make_document(tiny, 8)
     for config in (tiny, far(tiny)):
         model = model_of(config)
-        cache = model.new_cache(capacity_positions=20)
+        cache = Reader.of(model, capacity_positions=20)
         run(model, cut_positions(whole, 0, 18), cache, [1], cut_positions)
         with pytest.raises(CorpusError, match="20 positions are held"):
             cache.read(cut_positions(whole, 18, 40))
@@ -189,7 +189,7 @@ def test_going_back_beyond_what_the_ring_holds_is_refused(
 ) -> None:
     model = model_of(far(tiny))
     whole = make_document(tiny, 30)
-    cache = model.new_cache(capacity_positions=64)
+    cache = Reader.of(model, capacity_positions=64)
     run(model, whole, cache, [4], cut_positions)
     with pytest.raises(CorpusError, match="overwritten"):
         cache.rollback(30)
@@ -206,7 +206,7 @@ def test_single_precision_streams_within_rounding(
     """At 8 positions or fewer the experts' weights are gathered: another path than the full pass takes."""
     model = model_of(tiny, torch.float32)
     whole = make_document(tiny, 8)
-    cache = model.new_cache(capacity_positions=len(whole))
+    cache = Reader.of(model, capacity_positions=len(whole))
     ours = run(model, whole, cache, [1, 8, 9], cut_positions)
     assert float((ours - full(model, whole, pack_rows)).abs().max()) < 1e-4
 

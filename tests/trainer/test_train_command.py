@@ -112,7 +112,7 @@ CUT_OFF = """
 import os, sys
 from pathlib import Path
 from corpus.cli.main import main
-from corpus.trainer import step
+from corpus.trainer.train import step
 
 learn, shards = step.Learner.learn, list(Path(sys.argv[-1]).rglob("*.tar"))
 

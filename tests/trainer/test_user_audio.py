@@ -16,23 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.schemas.errors import FormatError, UsageError
-from corpus.trainer.checkpoint import load_model
 from corpus.trainer.config import LossConfig, ModelConfig, RunConfig
-from corpus.trainer.documents import Documents
-from corpus.trainer.export import export, load_exported
-from corpus.trainer.held_out import Losses
-from corpus.trainer.layout import Turns, beginning, concat, lay_out
-from corpus.trainer.levels import level_of_byte
-from corpus.trainer.loop import train
-from corpus.trainer.loss_sums import Denominators, heard_targets
-from corpus.trainer.model import InteractionModel
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.data.layout import Turns, beginning, concat, lay_out
+from corpus.trainer.data.levels import level_of_byte
+from corpus.trainer.data.pack import collate
+from corpus.trainer.data.sequence import Batch, Positions, Stream
+from corpus.trainer.evaluate.held_out import Losses
+from corpus.trainer.model.loss_sums import Denominators, heard_targets
+from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.overrides import settings_of, with_overrides
-from corpus.trainer.pack import collate
 from corpus.trainer.presets import MODELS, preset
-from corpus.trainer.run_file import read_run
-from corpus.trainer.sampling import Sampling
-from corpus.trainer.sequence import Batch, Positions, Stream
-from corpus.trainer.session import MicroTurn, Session
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.session.session import MicroTurn, Session
+from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.export import export, load_exported
+from corpus.trainer.train.loop import train
+from corpus.trainer.train.run_file import read_run
 
 LENGTH = 256
 ON = LossConfig(user_audio=0.5)

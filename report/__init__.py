@@ -1,0 +1,1 @@
+"""What a person looks at: catalog, statistics, the report, a clip's page, and the HTML and chart kit."""

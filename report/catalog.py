@@ -1,0 +1,272 @@
+"""catalog.duckdb: everything a build knows of its recordings, to be asked with SQL. Tables: catalog.sql."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from corpus.report.catalog_rows import CatalogEntry, Row, entry_rows
+from corpus.report.transitions import TransitionKind
+from corpus.schemas.conversation import CUE_KINDS, WordTiming
+from corpus.schemas.dataset import SPLITS
+from corpus.schemas.drops import Drop, DropKind
+from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
+from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+CATALOG_FILE = "catalog.duckdb"
+CATALOG_FORM = "corpus.catalog"
+CATALOG_VERSION = 1
+
+_BATCH_ROWS = 20_000
+_FETCH_ROWS = 1_000
+_MEMORY = "512MB"
+
+ENUMS: dict[str, tuple[str, ...]] = {
+    "split_name": SPLITS,
+    "stream_kind": ("audio", "video"),
+    "word_timing": get_args(WordTiming),
+    "cue_label": tuple(CUE_KINDS),
+    "drop_kind": get_args(DropKind),
+    "transition_kind": get_args(TransitionKind),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """The build behind a dataset. Nothing of the clock on the wall."""
+
+    config: str
+    """Digest of the settings and of all stages' versions."""
+    settings: Settings
+    settings_json: str
+    versions_json: str
+    recordings: int
+    clips: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a query found: the columns' names, and the rows as they are fetched."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def write_catalog(
+    out: Path, recordings: Iterable[CatalogEntry], drops: Iterable[Drop], run: RunFacts
+) -> None:
+    """Make the catalog anew from the recordings and OUT/clips.parquet; readers see the old one or the new.
+
+    Conversations are taken one at a time; what is held is one of them and one batch of rows.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    import duckdb
+
+    path = out / CATALOG_FILE
+    unfinished, spill = temporary(path), temporary(out / "catalog-spill")
+    try:
+        with storage_errors(path):
+            unfinished.unlink(missing_ok=True)
+            with closing(duckdb.connect(str(unfinished), config=_config(spill))) as connection:
+                _fill(connection, recordings, drops, run, out / "clips.parquet")
+            sync_file(unfinished)
+            put_in_place(path)
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        todo = "make room on the disk and run the same command again"
+        raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
+    finally:
+        for left in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
+    return {"memory_limit": _MEMORY, "temp_directory": str(spill), "threads": 1}
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    recordings: Iterable[CatalogEntry],
+    drops: Iterable[Drop],
+    run: RunFacts,
+    clips: Path,
+) -> None:
+    for name, values in ENUMS.items():
+        connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
+    connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
+    writer = _Writer(connection)
+    writer.add("schema_version", [(CATALOG_FORM, CATALOG_VERSION)])
+    facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
+    writer.add("runs", [facts])
+    for entry in recordings:
+        for table, rows in entry_rows(entry, bridge_us=run.settings.cues.ipu_bridge_us):
+            writer.add(table, rows)
+    writer.add(
+        "drops",
+        ((d.item, d.stage, d.kind, d.code, d.reason, d.start_us, d.stop_us, d.count) for d in drops),
+    )
+    writer.flush()
+    connection.execute(
+        "CREATE TABLE clips AS SELECT key AS clip_id, recording AS recording_id, "
+        f"* EXCLUDE (key, recording) FROM read_parquet({_quoted(str(clips))})"
+    )
+    connection.execute("COMMENT ON TABLE clips IS 'One row per clip: the columns of clips.parquet.'")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Writer:
+    """Rows collected per table and inserted as Arrow tables, a batch at a time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._rows: dict[str, list[Row]] = {}
+
+    def add(self, table: str, rows: Iterable[Row]) -> None:
+        waiting = self._rows.setdefault(table, [])
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) >= _BATCH_ROWS:
+                self._insert(table)
+
+    def flush(self) -> None:
+        for table in self._rows:
+            self._insert(table)
+
+    def _insert(self, table: str) -> None:
+        import pyarrow as pa
+
+        rows = self._rows[table]
+        if not rows:
+            return
+        schema = self._schema(table)
+        columns = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+        ]
+        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
+        self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
+        self._connection.unregister("batch")
+        rows.clear()
+
+    def _schema(self, table: str) -> pa.Schema:
+        """Arrow types for a table's columns; enums and JSON go in as text, which DuckDB checks."""
+        import pyarrow as pa
+
+        plain = {
+            "BIGINT": pa.int64(),
+            "INTEGER": pa.int32(),
+            "DOUBLE": pa.float64(),
+            "BOOLEAN": pa.bool_(),
+            "VARCHAR[]": pa.list_(pa.string()),
+        }
+        part = pa.struct({"role": pa.string(), "start_us": pa.int64(), "stop_us": pa.int64()})
+        kinds = self._connection.execute(f"DESCRIBE {table}").fetchall()
+        return pa.schema(
+            (name, pa.list_(part) if kind.startswith("STRUCT") else plain.get(kind, pa.string()))
+            for name, kind, *_ in kinds
+        )
+
+
+# -- asking -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog, read-only, with no way out to other files or the network.
+
+    Raises:
+        DatasetError: there is none, or it cannot be read.
+        NewerSchemaError: written by a newer version.
+    """
+    import duckdb
+
+    path = out / CATALOG_FILE
+    if not path.is_file():
+        raise DatasetError(
+            "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
+        )
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": False})
+    except duckdb.Error as error:
+        todo = "run corpus build again; it rewrites catalog.duckdb"
+        raise DatasetError(
+            f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+        ) from error
+    with closing(connection):
+        connection.execute("SET lock_configuration = true")
+        _check_version(connection, path)
+        yield connection
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
+    try:
+        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
+    except duckdb.Error:
+        found = None
+    if found is None or found[0] != CATALOG_FORM:
+        raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
+    if found[1] > CATALOG_VERSION:
+        what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
+        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
+
+
+@contextmanager
+def query(out: Path, sql: str) -> Iterator[Answer]:
+    """What one SQL statement finds in the catalog; rows are fetched as they are asked for.
+
+    Raises:
+        UsageError: the statement is wrong, more than one, or would change something.
+        DatasetError: no catalog there.
+    """
+    import duckdb
+
+    with open_catalog(out) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise UsageError(f"expected one SQL statement, got {len(statements)}", where="corpus catalog")
+            connection.execute(statements[0])
+        except duckdb.Error as error:
+            raise _refused(error) from error
+        columns = tuple(column[0] for column in connection.description or ())
+        yield Answer(columns=columns, rows=_fetch(connection))
+
+
+def _fetch(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    import duckdb
+
+    try:
+        while rows := connection.fetchmany(_FETCH_ROWS):
+            yield from rows
+    except duckdb.Error as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> UsageError:
+    todo = 'tables and views: corpus catalog OUT "SHOW TABLES"'
+    return UsageError(f"the query failed: {_line(error)}", where="corpus catalog", todo=todo)
+
+
+def _line(error: Exception) -> str:
+    """DuckDB's message without the drawing of the statement below it."""
+    return " ".join(str(error).split("\n\nLINE")[0].split())

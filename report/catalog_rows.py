@@ -1,0 +1,126 @@
+"""One built recording as rows of the catalog's tables, columns in the order of catalog.sql."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corpus.report.transitions import longest_monologue, speech_us, transitions
+from corpus.schemas.codec import to_plain
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.recording import Oddity, Recording
+from corpus.schemas.span import Span
+from corpus.schemas.turn_taking import states, talk
+
+Row = tuple[Any, ...]
+Rows = Iterator[tuple[str, Iterable[Row]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """One recording that was built."""
+
+    recording: Recording
+    conversation: Conversation
+    split: str
+    sidecars: tuple[str, ...]
+    """Names of the annotation files that were used."""
+
+
+def entry_rows(entry: CatalogEntry, *, bridge_us: int) -> Rows:
+    """Pairs of a table's name and rows for it."""
+    yield from _of_recording(entry.recording)
+    yield from _of_conversation(entry.conversation)
+    yield from _of_talk(entry, bridge_us)
+
+
+def _of_recording(one: Recording) -> Rows:
+    yield (
+        "streams",
+        (
+            (
+                *(one.hash, s.index, s.file, one.files[s.file].uri, s.kind, s.codec, s.rate, s.offset_us),
+                *(s.duration_us, s.channels, s.width, s.height, s.rotation_degrees, s.chosen),
+            )
+            for s in one.streams
+        ),
+    )
+
+    def odd(file: int | None, stream: int | None, oddities: Sequence[Oddity]) -> list[Row]:
+        return [(one.hash, file, stream, o.code, o.detail, o.start_us, o.stop_us) for o in oddities]
+
+    yield "oddities", odd(None, None, one.oddities)
+    for stream in one.streams:
+        yield "oddities", odd(stream.file, stream.index, stream.oddities)
+
+
+def _of_conversation(talked: Conversation) -> Rows:
+    one = talked.recording
+    yield "turns", ((one, t.id, t.speaker, t.start_us, t.stop_us) for t in talked.turns)
+    yield (
+        "words",
+        (
+            (one, w.id, w.speaker, w.start_us, w.stop_us, w.text, w.after, w.timing, w.confidence)
+            for w in talked.words
+        ),
+    )
+    yield (
+        "cues",
+        (
+            (
+                *(one, c.id, c.label, c.kind, c.speaker, c.start_us, c.stop_us, c.confidence, c.origin),
+                *(c.evidence, [to_plain(span) for span in c.spans]),
+            )
+            for c in talked.cues
+        ),
+    )
+    yield (
+        "events",
+        (
+            (one, e.id, e.label, e.kind, e.speaker, e.start_us, e.stop_us, e.origin, e.payload)
+            for e in talked.events
+        ),
+    )
+
+
+def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
+    one, talked = entry.recording, entry.conversation
+    spans, units = talk(talked), talk(talked, bridge_us=bridge_us)
+    chain = states(units)
+    longest = longest_monologue(chain)
+    yield (
+        "recordings",
+        [
+            (
+                *(one.hash, one.uri, entry.split, one.duration_us, one.licence, one.consent),
+                *(one.conversation, len(one.files), sum(file.bytes for file in one.files)),
+                list(entry.sidecars),
+                *speech_us(states(spans)),
+                *((longest.speaker, longest.start_us, longest.stop_us) if longest else (None, None, None)),
+            )
+        ],
+    )
+    named = {*one.speakers, *talked.named_speakers}
+    said = dict.fromkeys(talked.speakers, 0)
+    for word in talked.words:
+        said[word.speaker] += 1
+    yield (
+        "speakers",
+        (
+            (one.hash, name, channel, name in named, _total_us(spans.get(name, ())), said[name])
+            for channel, name in enumerate(talked.speakers)
+        ),
+    )
+    yield "units", ((one.hash, n, u.start_us, u.stop_us) for n, found in units.items() for u in found)
+    yield (
+        "transitions",
+        (
+            (one.hash, t.kind, t.from_speaker, t.to_speaker, t.start_us, t.stop_us, t.offset_us)
+            for t in transitions(chain)
+        ),
+    )
+
+
+def _total_us(spans: Iterable[Span]) -> int:
+    return sum(span.duration_us for span in spans)

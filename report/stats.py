@@ -1,0 +1,307 @@
+"""The numbers of a built dataset, from its catalog: hours, speech, overlap, floor, cues, drops.
+
+Pauses, gaps, overlaps and floor-transfer offsets are those of Heldner & Edlund (2010), see `flow`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.report.catalog import open_catalog
+from corpus.report.spread import Offsets, Spread, offsets, spread
+from corpus.report.transitions import TransitionKind
+from corpus.schemas.clock import WINDOW_US
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What lies between one speaker talking alone and the next (Heldner & Edlund 2010)."""
+
+    units: int
+    """Inter-pausal units."""
+    unit: Spread
+    pauses: Spread
+    gaps: Spread
+    overlaps_between: Spread
+    overlaps_within: Spread
+    unclear: int
+    offsets: Offsets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """How much is said. Shares are of the recordings' time."""
+
+    speech_us: int
+    """Time in which anybody talks."""
+    speech_share: float
+    overlap_us: int
+    """Time in which two or more talk."""
+    overlap_share: float
+    overlap_of_speech: float
+    turns: int
+    words: int
+    words_without_time: int
+    words_per_minute: float | None
+    """Of talking time, over the speakers who have words; None without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongestMonologue:
+    """The longest stretch in which one speaker is heard and nobody else, pauses included."""
+
+    uri: str
+    speaker: str
+    start_us: int
+    stop_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueCount:
+    label: str
+    kind: str
+    count: int
+    total_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropCount:
+    """Drops of one kind and reason."""
+
+    kind: str
+    stage: str
+    code: str
+    drops: int
+    things: int
+    """What the drops stand for together: words, lines, samples."""
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitCount:
+    split: str
+    recordings: int
+    clips: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCount:
+    """How many clips have this many windows."""
+
+    windows: int
+    clips: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A name and how often it occurs."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Shares of all frames of all channels, weighted by clip length."""
+
+    unreliable_share: float
+    separated_share: float
+    padded_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A dataset in numbers."""
+
+    config: str
+    recordings: int
+    recorded_us: int
+    clips: int
+    windows: int
+    written_us: int
+    """Time the windows cover."""
+    bytes: int
+    """Of the shards' clips."""
+    speakers: int
+    """Voices, counted in each recording."""
+    named_people: int
+    """Different people known by name over all recordings."""
+    windows_with_picture: int
+    recordings_with_sidecars: int
+    talk: Talk
+    floor: Floor
+    longest_monologue: LongestMonologue | None
+    splits: tuple[SplitCount, ...]
+    clip_lengths: tuple[LengthCount, ...]
+    """From the longest down, the ten most frequent lengths."""
+    cues: tuple[CueCount, ...]
+    events: tuple[Named, ...]
+    oddities: tuple[Named, ...]
+    drops: tuple[DropCount, ...]
+    """Faults first."""
+    quality: Quality
+
+    @property
+    def hours(self) -> float:
+        return self.written_us / 3.6e9
+
+
+def dataset_stats(out: Path) -> Stats:
+    """The numbers of the dataset at `out`.
+
+    Raises:
+        DatasetError: no catalog there.
+    """
+    with open_catalog(out) as connection:
+        return _stats(connection)
+
+
+def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
+    config = _one(db, "SELECT run_id FROM runs")[0]
+    recordings, recorded_us, beside = _one(
+        db, "SELECT count(*), sum(duration_us), count(*) FILTER (len(sidecars) > 0) FROM recordings"
+    )
+    clips, windows, size, pictures = _one(
+        db, "SELECT count(*), sum(windows), sum(size), sum(pictures) FROM clips"
+    )
+    speakers, named = _one(db, "SELECT count(*), count(DISTINCT speaker) FILTER (named) FROM speakers")
+    return Stats(
+        config=config,
+        recordings=recordings,
+        recorded_us=recorded_us,
+        clips=clips,
+        windows=windows,
+        written_us=windows * WINDOW_US,
+        bytes=size,
+        speakers=speakers,
+        named_people=named,
+        windows_with_picture=pictures,
+        recordings_with_sidecars=beside,
+        talk=_talk(db, recorded_us),
+        floor=_floor(db),
+        longest_monologue=_longest(db),
+        splits=_splits(db),
+        clip_lengths=_clip_lengths(db),
+        cues=read_rows(
+            db,
+            CueCount,
+            "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
+            "FROM cue_counts GROUP BY label, kind ORDER BY label, kind",
+        ),
+        events=_named(db, "SELECT label, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"),
+        oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
+        drops=read_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
+        quality=_quality(db),
+    )
+
+
+def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The one row of an aggregate; sums over nothing are 0."""
+    row = db.execute(sql).fetchone() or ()
+    return tuple(0 if value is None else value for value in row)
+
+
+def read_rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
+    """Rows as `cls`, whose fields are the columns' names."""
+    found = db.execute(sql)
+    names = [column[0] for column in found.description or ()]
+    return tuple(cls(**dict(zip(names, row, strict=True))) for row in found.fetchall())
+
+
+def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Named, ...]:
+    return tuple(Named(name=name, count=count) for name, count in db.execute(sql).fetchall())
+
+
+def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> Talk:
+    speech_us, overlap_us = _one(db, "SELECT sum(speech_us), sum(overlap_us) FROM recordings")
+    words, timeless = _one(db, "SELECT count(*), count(*) FILTER (start_us IS NULL) FROM words")
+    spoken, spoken_us = _one(db, "SELECT sum(words), sum(speech_us) FROM speakers WHERE words > 0")
+    return Talk(
+        speech_us=speech_us,
+        speech_share=share(speech_us, recorded_us),
+        overlap_us=overlap_us,
+        overlap_share=share(overlap_us, recorded_us),
+        overlap_of_speech=share(overlap_us, speech_us),
+        turns=_one(db, "SELECT count(*) FROM turns")[0],
+        words=words,
+        words_without_time=timeless,
+        words_per_minute=words_per_minute(spoken, spoken_us),
+    )
+
+
+def share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def words_per_minute(words: int, talking_us: int) -> float | None:
+    return words * 60e6 / talking_us if words and talking_us else None
+
+
+def _floor(db: duckdb.DuckDBPyConnection) -> Floor:
+    lengths = {kind: _lengths(db, f"transitions WHERE kind = '{kind}'") for kind in get_args(TransitionKind)}
+    units = _lengths(db, "units")
+    return Floor(
+        units=len(units),
+        unit=spread(units),
+        pauses=spread(lengths["pause"]),
+        gaps=spread(lengths["gap"]),
+        overlaps_between=spread(lengths["overlap_between"]),
+        overlaps_within=spread(lengths["overlap_within"]),
+        unclear=len(lengths["unclear"]),
+        offsets=offsets(np.concatenate([lengths["gap"], -lengths["overlap_between"]])),
+    )
+
+
+def _lengths(db: duckdb.DuckDBPyConnection, source: str) -> npt.NDArray[np.int64]:
+    """As an array: millions of them take eight bytes each."""
+    found = db.execute(f"SELECT stop_us - start_us AS length_us FROM {source}").fetchnumpy()
+    return np.asarray(found["length_us"], np.int64)
+
+
+def _longest(db: duckdb.DuckDBPyConnection) -> LongestMonologue | None:
+    found = read_rows(
+        db,
+        LongestMonologue,
+        "SELECT uri, monologue_speaker AS speaker, monologue_start_us AS start_us, "
+        "monologue_stop_us AS stop_us FROM recordings WHERE monologue_speaker IS NOT NULL "
+        "ORDER BY stop_us - start_us DESC, uri LIMIT 1",
+    )
+    return found[0] if found else None
+
+
+def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:
+    return read_rows(
+        db,
+        SplitCount,
+        "SELECT split, count(DISTINCT recording_id) AS recordings, count(*) AS clips, "
+        "sum(windows)::BIGINT AS windows FROM clips GROUP BY split ORDER BY split::split_name",
+    )
+
+
+def _clip_lengths(db: duckdb.DuckDBPyConnection) -> tuple[LengthCount, ...]:
+    return read_rows(
+        db,
+        LengthCount,
+        "FROM (SELECT windows, count(*) AS clips FROM clips GROUP BY windows "
+        "ORDER BY clips DESC, windows DESC LIMIT 10) ORDER BY windows DESC",
+    )
+
+
+def _quality(db: duckdb.DuckDBPyConnection) -> Quality:
+    shares = ", ".join(
+        f"sum({name} * windows * (len(speakers) + 1)) / sum(windows * (len(speakers) + 1))"
+        for name in ("unreliable_share", "separated_share", "padded_share")
+    )
+    unreliable, separated, padded = _one(db, f"SELECT {shares} FROM clips")
+    return Quality(unreliable_share=unreliable, separated_share=separated, padded_share=padded)

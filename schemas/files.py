@@ -1,0 +1,95 @@
+"""Files written so that a reader sees them whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpus.schemas.errors import StorageError
+
+TEMPORARY = ".writing"
+"""Ends the name of a file that is not whole yet."""
+_CHUNK = 1 << 20
+
+
+def temporary(path: Path) -> Path:
+    return path.with_name(path.name + TEMPORARY)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes a StorageError with the reason and what to do."""
+    try:
+        yield
+    except OSError as error:
+        todo = {
+            errno.ENOSPC: "make room on the disk and run the same command again",
+            errno.EDQUOT: "make room in the quota and run the same command again",
+            errno.EROFS: "give a folder that can be written",
+            errno.EACCES: "give a folder that can be written",
+            errno.EPERM: "give a folder that can be written",
+        }
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        hint = todo.get(error.errno or 0, "check the disk and run the same command again")
+        raise StorageError(reason, where=str(error.filename or path), todo=hint) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name, make it durable, rename."""
+    try:
+        with open(temporary(path), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(path)
+    except OSError:
+        temporary(path).unlink(missing_ok=True)
+        raise
+
+
+def put_in_place(path: Path) -> None:
+    """Rename the finished temporary file of `path` over it, durably."""
+    os.replace(temporary(path), path)
+    sync_folder(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file below a folder, and the folders, outlast a crash."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            sync_file(Path(here) / name)
+        sync_folder(Path(here))
+
+
+def sync_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a crash."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_file(path: Path) -> str:
+    hasher = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+    return hasher.hexdigest()
+
+
+def has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False

@@ -1,0 +1,115 @@
+"""What the trainer needs of a clip's head, read in a fraction of the whole head's time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from corpus.schemas.clip import CLIP_FORM, MelForm
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.shards.mel import MEL_FORM
+from corpus.shards.read import Clip
+from corpus.trainer.config import DataConfig, ModelConfig
+from corpus.trainer.data.text import Tokens, event_tokens, word_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What a plan needs of a clip's head: read without its turns and cues, which are most of it."""
+
+    key: str
+    first_window: int
+    windows: int
+    sample_rate_hz: int
+    frames_per_window: int
+    mel: MelForm
+    speakers: tuple[str, ...]
+    picture: tuple[int, int]
+    """Width and height, (0, 0) without video."""
+    picture_sizes: tuple[int, ...]
+    """Bytes of each window's picture."""
+    words: tuple[tuple[str, int, int, str, Tokens], ...]
+    """Speaker, start, stop, id and tokens, in the order of these."""
+    events: tuple[tuple[str | None, int, int, str, Tokens], ...]
+    """Those that tell something in writing, likewise."""
+
+    def window(self, time_us: int) -> int:
+        return time_us // WINDOW_US - self.first_window
+
+
+def read_head(clip: Clip) -> Head:
+    """Some ten times faster than `clip.json`: every rank plans every document.
+
+    Raises:
+        FormatError: not a head of a clip of this version.
+    """
+    try:
+        plain = json.loads(clip.json_bytes)
+        if plain["schema"] != CLIP_FORM:
+            raise ValueError(f"is {plain['schema']}, not {CLIP_FORM}")
+        video = plain["video"] or {"width": 0, "height": 0, "sizes": ()}
+        words = [(word, word_tokens(word["text"], word["after"])) for word in plain["words"]]
+        events = [(event, _told(event["payload"])) for event in plain["events"]]
+        return Head(
+            key=clip.key,
+            first_window=plain["first_window"],
+            windows=plain["windows"],
+            sample_rate_hz=plain["sample_rate_hz"],
+            frames_per_window=plain["frames_per_window"],
+            mel=MelForm(**plain["mel"]),
+            speakers=tuple(plain["speakers"]),
+            picture=(video["width"], video["height"]),
+            picture_sizes=tuple(video["sizes"]),
+            words=_in_order(words),
+            events=_in_order(events),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"the head cannot be read: {error}", where=f"{clip.key}.json") from error
+
+
+def _in_order(
+    items: Iterable[tuple[dict[str, Any], Tokens]],
+) -> tuple[tuple[Any, int, int, str, Tokens], ...]:
+    found = [
+        (item["speaker"], item["start_us"], item["stop_us"], item["id"], tokens)
+        for item, tokens in items
+        if tokens and item["start_us"] is not None
+    ]
+    return tuple(sorted(found, key=lambda item: item[1:4]))
+
+
+def _told(payload: str) -> Tokens:
+    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
+    plain = json.loads(payload)
+    text = plain.get("text") if isinstance(plain, dict) else None
+    return event_tokens(text) if isinstance(text, str) and text else ()
+
+
+def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
+    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
+    if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
+        raise DatasetError(
+            f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
+            f"{model.mel_bins} bins, this version {MEL_FORM.low} and {MEL_FORM.step}",
+            where=head.key,
+            todo="build the dataset again with this version",
+        )
+    if head.frames_per_window != model.frames_per_window:
+        raise DatasetError(
+            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
+            where=head.key,
+            todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
+        )
+    side = model.patch_pixels
+    seen = (model.picture_columns * side, model.picture_rows * side)
+    if head.picture_sizes and data.pictures and model.patches and head.picture != seen:
+        width, height = head.picture
+        rows, columns = height // side, width // side
+        raise DatasetError(
+            f"pictures of {width} x {height}, the model sees {seen[0]} x {seen[1]}",
+            where=head.key,
+            todo=f"set model.picture_rows={rows} model.picture_columns={columns}, or data.pictures=false",
+        )

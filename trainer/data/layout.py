@@ -1,0 +1,374 @@
+"""Micro-turns as positions: the one layout of training and of streaming.
+
+    in_i   patches… | heard sound x a | given text…        the last one predicts <sil> or <spk>
+    out_i  <sil>                                    predicts nothing
+           <spk> | own sound x a                    <spk> predicts <eow> and the first sound
+           <spk> t_1 … t_n <eow> | own sound x a    <spk> predicts t_1, t_n <eow>, <eow> the first sound
+
+`<spk>` without text predicts `<eow>` too although none is written: so a model that runs always knows
+from the text head whether text goes on, and takes the sound from the position it stands at.
+a = frames_per_window / frames_per_position. The last sound of out_i predicts nothing.
+
+Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token stands
+in a later window's time); rows and columns are those of a patch, the slot for everything else: which sound
+position, which token of the given text, which token of out_i.
+
+Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
+configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
+`loss.audio`) is applied where the two sums meet, in the model.
+
+Shape suffixes: N micro-turns, F frames a window, M mel bins, R frames a position, P patches, HWC a
+patch's pixels, L positions, A positions of sound, T positions that predict sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.data.control import control_weights
+from corpus.trainer.data.sequence import BOS, EOW, NO_TARGET, SIL, SPK, Positions, Stream
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
+
+_LISTS = (
+    ("audio_at_A", ("audio_ARM", "heard_known_A")),
+    ("patch_at_P", ("patch_PHWC",)),
+    ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
+)
+"""Columns that hold places among the positions, and the columns that go with them."""
+_LISTED = {name for at, others in _LISTS for name in (at, *others)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """What is heard, seen, read, said and written in N consecutive micro-turns."""
+
+    heard_NFM: Bytes
+    heard_known_NF: Flags
+    """Frames of it that can be learnt from; a position with any other carries no loss of what is heard."""
+    pictures: Sequence[Bytes | None]
+    """Each `[P, H, W, C]`; None where a window has none."""
+    given: Sequence[Sequence[int]]
+    """Text tokens of the input, at most `text_slots` a window."""
+    speak_N: Flags
+    written: Sequence[Sequence[int]]
+    """The model's own text tokens, without `<eow>`; only where it speaks."""
+    sound_NFM: Bytes
+    """Its own sound; looked at only where it speaks."""
+    audible_NF: Flags
+    """Frames of its sound that can be learnt from; a position with any other carries no audio loss."""
+    known_N: Flags
+    """Whether it is known if it spoke; elsewhere control and text carry no loss."""
+    spoke_before: bool
+    """In the window before the first."""
+
+    def __len__(self) -> int:
+        return len(self.speak_N)
+
+
+def turn_sizes(
+    pictures_N: Flags, given_N: Places, speak_N: Flags, written_N: Places, model: ModelConfig
+) -> Places:
+    """Positions of each micro-turn, from which windows have pictures and how many tokens they hold."""
+    sizes = model.patches * pictures_N + model.audio_positions + given_N
+    sizes += 1 + written_N + (written_N > 0) + model.audio_positions * speak_N
+    return sizes.astype(np.int64)
+
+
+def largest_turn(model: ModelConfig, *, pictures: bool) -> int:
+    """Positions of a micro-turn in which everything happens at once."""
+    patches = model.patches if pictures else 0
+    return patches + 2 * model.audio_positions + 2 * model.text_slots + 2
+
+
+def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 0) -> Positions:
+    """All positions of consecutive micro-turns, the first of which has number `first`."""
+    patches_N = np.array([0 if p is None else len(p) for p in turns.pictures], np.int64)
+    given_N, written_N = lengths(turns.given), lengths(turns.written)
+    _check(turns, patches_N, given_N, written_N, model)
+    has_text_N = written_N > 0
+    in_N = patches_N + model.audio_positions + given_N
+    slots_N = 1 + written_N + has_text_N
+    out_N = slots_N + model.audio_positions * turns.speak_N
+    start_N = np.cumsum(in_N + out_N) - (in_N + out_N)
+    control_N = start_N + in_N
+    number_N = first + np.arange(len(turns))
+
+    sheet = _Sheet(int((in_N + out_N).sum()), model)
+    sheet.patches(start_N, number_N, turns.pictures)
+    listened_NF = turns.heard_known_NF & model.user_audio
+    sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM, listened_NF)
+    sheet.text(control_N - given_N, number_N, Stream.GIVEN_TEXT, turns.given)
+    control = np.where(turns.speak_N, SPK, SIL)
+    sheet.token(control_N, number_N, 0, Stream.CONTROL, control)
+    own_at = sheet.text(control_N + 1, number_N, Stream.OWN_TEXT, turns.written, slot=1)
+    end_N = control_N + 1 + written_N
+    sheet.token(end_N[has_text_N], number_N[has_text_N], 1 + written_N[has_text_N], Stream.CONTROL, EOW)
+    spoken = turns.speak_N
+    sound_at = sheet.sound(
+        (control_N + slots_N)[spoken], number_N[spoken], Stream.OWN_SOUND, turns.sound_NFM[spoken]
+    )
+
+    sheet.predict(control_N - 1, control, _control_weights(turns, loss))
+    known = turns.known_N.astype(np.float32)
+    sheet.predict(own_at - 1, _flat(turns.written), np.repeat(known, written_N))
+    sheet.predict((end_N - 1)[spoken], EOW, loss.end_of_window * known[spoken])
+    audible_TR = turns.audible_NF[spoken].reshape(-1, model.frames_per_position)
+    sheet.predict_sound(sound_at - 1, turns.sound_NFM[spoken], audible_TR.min(1, initial=True))
+    return sheet.positions()
+
+
+def beginning(model: ModelConfig) -> Positions:
+    """The position before the first micro-turn of every document."""
+    sheet = _Sheet(1, model)
+    sheet.token(np.zeros(1, np.int64), np.full(1, -1), 0, Stream.SYSTEM, BOS)
+    sheet.time_L[:] = 0
+    return sheet.positions()
+
+
+def input_block(
+    turn: int,
+    heard_FM: Bytes,
+    model: ModelConfig,
+    *,
+    given: Sequence[int] = (),
+    picture_PHWC: Bytes | None = None,
+) -> Positions:
+    """in_i alone, without targets: what a running model reads before it answers."""
+    number = np.array([turn])
+    patches = 0 if picture_PHWC is None else len(picture_PHWC)
+    sheet = _Sheet(patches + model.audio_positions + len(given), model)
+    sheet.patches(np.zeros(1, np.int64), number, [picture_PHWC])
+    sheet.sound(np.array([patches]), number, Stream.HEARD, heard_FM[None])
+    sheet.text(np.array([patches + model.audio_positions]), number, Stream.GIVEN_TEXT, [given])
+    return sheet.positions()
+
+
+def output_block(
+    turn: int,
+    model: ModelConfig,
+    *,
+    speak: bool,
+    written: Sequence[int] = (),
+    sound_FM: Bytes | None = None,
+) -> Positions:
+    """out_i alone, without targets: what a running model has answered."""
+    if not speak:
+        return text_slot(turn, 0, SIL, model)
+    tokens = (SPK, *written, EOW) if written else (SPK,)
+    slots = [text_slot(turn, slot, token, model) for slot, token in enumerate(tokens)]
+    if sound_FM is None:
+        return concat(slots)
+    frames_ARM = sound_FM.reshape(model.audio_positions, model.frames_per_position, model.mel_bins)
+    return concat([*slots, *(sound_slot(turn, a, frames, model) for a, frames in enumerate(frames_ARM))])
+
+
+def text_slot(turn: int, slot: int, token: int, model: ModelConfig) -> Positions:
+    """One token of out_i: slot 0 is `<sil>` or `<spk>`, then text, then `<eow>`."""
+    sheet = _Sheet(1, model)
+    stream = Stream.CONTROL if token in (SIL, SPK, EOW) else Stream.OWN_TEXT
+    sheet.token(np.zeros(1, np.int64), np.array([turn]), slot, stream, token)
+    return sheet.positions()
+
+
+def sound_slot(turn: int, place: int, frames_RM: Bytes, model: ModelConfig) -> Positions:
+    """Position `place` of the model's own sound in out_i."""
+    sheet = _Sheet(1, model)
+    sheet.sound_at(
+        np.zeros(1, np.int64), np.array([turn]), np.array([place]), Stream.OWN_SOUND, frames_RM[None]
+    )
+    return sheet.positions()
+
+
+def concat(parts: Sequence[Positions]) -> Positions:
+    """Parts one after another."""
+    before = np.cumsum([0, *(len(part) for part in parts)])[:-1]
+    columns = {}
+    for name in Positions.__slots__:
+        arrays = [getattr(part, name) for part in parts]
+        if name in {at for at, _ in _LISTS}:
+            arrays = [(array + shift).astype(np.int32) for array, shift in zip(arrays, before, strict=True)]
+        columns[name] = np.concatenate(arrays)
+    return Positions(**columns)
+
+
+def part(positions: Positions, start: int, stop: int) -> Positions:
+    """Positions `[start, stop)`."""
+    columns = {
+        name: getattr(positions, name)[start:stop] for name in Positions.__slots__ if name not in _LISTED
+    }
+    for at, others in _LISTS:
+        places = getattr(positions, at)
+        low, high = np.searchsorted(places, (start, stop))
+        columns[at] = (places[low:high] - start).astype(np.int32)
+        columns |= {name: getattr(positions, name)[low:high] for name in others}
+    return Positions(**columns)
+
+
+def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, model: ModelConfig) -> None:
+    """What the shapes alone would not show."""
+    if given_N.max(initial=0) > model.text_slots or written_N.max(initial=0) > model.text_slots:
+        raise ValueError(f"more than {model.text_slots} tokens in a window")
+    if written_N[~turns.speak_N].any():
+        raise ValueError("text in a window in which the model does not speak")
+    if not np.isin(patches_N, (0, model.patches)).all():
+        raise ValueError(f"a picture of {patches_N.max()} patches, not {model.patches}")
+
+
+def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
+    before_N = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
+    return (control_weights(before_N, turns.speak_N, loss) * turns.known_N).astype(np.float32)
+
+
+def lengths(lists: Sequence[Sequence[int]]) -> Places:
+    """How many tokens each window has."""
+    return np.fromiter(map(len, lists), np.int64, len(lists))
+
+
+def _flat(lists: Sequence[Sequence[int]]) -> Places:
+    return np.array([token for tokens in lists for token in tokens], np.int64)
+
+
+def _spread(counts_N: Places) -> tuple[Places, Places]:
+    """Which list each of `counts_N.sum()` items is of, and its place in it."""
+    owner = np.repeat(np.arange(len(counts_N)), counts_N)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
+
+
+class _Sheet:
+    """Columns being filled in, in any order; every position is filled exactly once."""
+
+    def __init__(self, length: int, model: ModelConfig) -> None:
+        self.model = model
+        self.token_L = np.full(length, -1, np.int32)
+        self.stream_L = np.zeros(length, np.int8)
+        self.time_L = np.zeros(length, np.int32)
+        self.row_L = np.zeros(length, np.int16)
+        self.column_L = np.zeros(length, np.int16)
+        self.turn_L = np.zeros(length, np.int32)
+        self.text_target_L = np.full(length, NO_TARGET, np.int32)
+        self.text_weight_L = np.zeros(length, np.float32)
+        self.sounds: list[tuple[Places, Bytes, Flags]] = []
+        self.pictures: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._no_patch())
+        self.targets: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)))
+        self.target_weight_T = np.zeros(0, np.float32)
+
+    def _no_patch(self) -> Bytes:
+        return np.zeros((0, self.model.patch_pixels, self.model.patch_pixels, 3), np.uint8)
+
+    def _frames(self, sound: Bytes) -> Bytes:
+        return sound.reshape(-1, self.model.frames_per_position, self.model.mel_bins)
+
+    def _place(
+        self,
+        at: Places,
+        turn: Places,
+        stream: Stream,
+        offset: Places | int,
+        row: Places | int,
+        column: Places | int,
+    ) -> None:
+        self.stream_L[at] = stream
+        self.turn_L[at] = turn
+        self.time_L[at] = self.model.frames_per_window * turn + offset
+        self.row_L[at] = row
+        self.column_L[at] = column
+
+    def token(
+        self, at: Places, turn: Places, slot: Places | int, stream: Stream, token: Places | int
+    ) -> None:
+        self._place(at, turn, stream, np.minimum(slot, self.model.frames_per_window - 1), slot, slot)
+        self.token_L[at] = token
+
+    def text(
+        self,
+        start_N: Places,
+        turn_N: Places,
+        stream: Stream,
+        lists: Sequence[Sequence[int]],
+        *,
+        slot: int = 0,
+    ) -> Places:
+        """Lists of tokens from their starts on; where they stand."""
+        owner, place = _spread(lengths(lists))
+        at = start_N[owner] + place
+        self.token(at, turn_N[owner], place + slot, stream, _flat(lists))
+        return at
+
+    def sound(
+        self,
+        start_N: Places,
+        turn_N: Places,
+        stream: Stream,
+        sound_NFM: Bytes,
+        listened_NF: Flags | None = None,
+    ) -> Places:
+        """Windows of sound from their starts on; where they stand."""
+        count = self.model.audio_positions
+        place = np.tile(np.arange(count), len(start_N))
+        at = np.repeat(start_N, count) + place
+        self.sound_at(at, np.repeat(turn_N, count), place, stream, sound_NFM, listened_NF)
+        return at
+
+    def sound_at(
+        self,
+        at: Places,
+        turn: Places,
+        place: Places,
+        stream: Stream,
+        sound: Bytes,
+        listened_NF: Flags | None = None,
+    ) -> None:
+        self._place(at, turn, stream, place * self.model.frames_per_position, place, place)
+        known: Flags = np.zeros(len(at), bool)
+        if listened_NF is not None:
+            known = np.asarray(listened_NF.reshape(-1, self.model.frames_per_position).all(1), bool)
+        self.sounds.append((at, self._frames(sound), known))
+
+    def patches(self, start_N: Places, turn_N: Places, pictures: Sequence[Bytes | None]) -> None:
+        seen = [picture for picture in pictures if picture is not None]
+        if not seen:
+            return
+        owner, place = _spread(np.array([0 if p is None else len(p) for p in pictures]))
+        at = start_N[owner] + place
+        row, column = np.divmod(place, self.model.picture_columns)
+        self._place(at, turn_N[owner], Stream.PICTURE, 0, row, column)
+        self.pictures = (at, np.concatenate(seen))
+
+    def predict(self, at: Places, token: Places | int, weight: npt.NDArray[np.float32]) -> None:
+        self.text_target_L[at] = token
+        self.text_weight_L[at] = weight
+
+    def predict_sound(self, at: Places, sound_NFM: Bytes, weight_T: npt.NDArray[np.float32]) -> None:
+        self.targets = (at, self._frames(sound_NFM))
+        self.target_weight_T = weight_T.astype(np.float32, copy=False)
+
+    def positions(self) -> Positions:
+        nothing = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)), np.zeros(0, bool))
+        at, sound, known = (np.concatenate(parts) for parts in zip(nothing, *self.sounds, strict=True))
+        rising = np.argsort(at, kind="stable")
+        return Positions(
+            token_L=self.token_L,
+            stream_L=self.stream_L,
+            time_L=self.time_L,
+            row_L=self.row_L,
+            column_L=self.column_L,
+            turn_L=self.turn_L,
+            text_target_L=self.text_target_L,
+            text_weight_L=self.text_weight_L,
+            audio_at_A=at[rising].astype(np.int32),
+            audio_ARM=sound[rising],
+            heard_known_A=known[rising],
+            patch_at_P=self.pictures[0].astype(np.int32),
+            patch_PHWC=self.pictures[1],
+            audio_target_at_T=self.targets[0].astype(np.int32),
+            audio_target_TRM=self.targets[1],
+            audio_weight_T=self.target_weight_T,
+        )

@@ -1,0 +1,90 @@
+"""What goes into a session and comes out of it, a micro-turn at a time; and what a model cannot take.
+
+Shape suffixes: F frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.errors import UsageError
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.layout import Bytes
+from corpus.trainer.data.sequence import BYTE_0
+
+Samples = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroTurn:
+    """What arrives in one window. Sound always arrives; silence is zeros."""
+
+    audio: Bytes | Samples
+    """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
+    frame: Bytes | None = None
+    """uint8 `[height, width, 3]`."""
+    text: str | None = None
+    """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
+    tokens: tuple[int, ...] = ()
+    """The same as tokens, where they are at hand; read before `text`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the model is made to do instead of choosing: teacher forcing."""
+
+    speak: bool
+    written: tuple[int, ...] = ()
+    sound_FM: Bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroTurnOut:
+    """What the model does with a window; its sound can be played during the next."""
+
+    turn: int
+    speak: bool
+    p_speak: float
+    """That the speaker speaks, given everything so far: what training's weights did to it is undone."""
+    text: str
+    """What became readable in this window: a letter of several bytes may need two."""
+    tokens: tuple[int, ...]
+    mel: Bytes | None
+    """uint8 mel bytes `[F, M]`; None when silent."""
+    logprobs: tuple[float, ...]
+    """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
+    of each text token with `<eow>`."""
+    ms: float
+
+
+def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:
+    """Raises: UsageError where one is no text. On a GPU one beyond the table would end the process."""
+    for token in tokens:
+        if not BYTE_0 <= token < config.vocab:
+            todo = f"text is tokens of [{BYTE_0}, {config.vocab})"
+            raise UsageError(f"token {token} is no text", where=where, todo=todo)
+
+
+def check_picture(frame: Bytes, config: ModelConfig) -> None:
+    """Raises: UsageError where it is of another size or form."""
+    side = config.patch_pixels
+    wanted = (config.picture_rows * side, config.picture_columns * side, 3)
+    if frame.dtype != np.uint8 or frame.shape != wanted:
+        todo = f"scale it to uint8 {wanted}"
+        raise UsageError(f"a picture of {frame.dtype} {frame.shape}", where="session", todo=todo)
+
+
+def check_answer(answer: Answer, config: ModelConfig) -> None:
+    """Raises: UsageError where no model could have answered so."""
+    check_tokens(answer.written, config, "Answer.written")
+    slots = config.text_slots if answer.speak else 0
+    if len(answer.written) > slots:
+        raise UsageError(f"{len(answer.written)} tokens of text where {slots} can be", where="Answer.written")
+    shape, sound_FM = (config.frames_per_window, config.mel_bins), answer.sound_FM
+    if answer.speak and (sound_FM is None or sound_FM.dtype != np.uint8 or sound_FM.shape != shape):
+        found = "none" if sound_FM is None else f"{sound_FM.dtype} {sound_FM.shape}"
+        raise UsageError(f"sound of {found}", where="Answer.sound_FM", todo=f"give uint8 {shape}")

@@ -1,0 +1,178 @@
+"""The noise of the room, heard where nothing else is to hear.
+
+Recordings made with one microphone give all of the sound to the only talker (align/voices.py), and to the
+other channels digital silence. A model that stands for that speaker would be told by it when they spoke,
+and would never meet it at a microphone. So silent frames are drawn anew, from how the room sounded before:
+
+    heard     room room room A A A A room room ░ 0 0 0 0 0 ░ room        0 silent, ░ silent in part: this
+    returned  room room room A A A A room room r r r r r r r room        speaker alone talks
+
+A window's stretch of frames begins at a random one of those in which nobody spoke in earlier windows,
+none more than 12 dB above the quieter quarter of them: those are noises, not the room. A frame is the
+mean of four neighbours of the stretch and three quarters of the variance of white noise, so it varies
+as a frame of the room does, and none is the copy of another. Before any such frame, and in recordings
+that are silent themselves, stands `QUIET`. A frame silent in part stays where another speaks in it.
+
+Integers decide everything, and randomness hangs on (seed, epoch, document, window, frame) alone: what is
+heard again sounds otherwise, or a model would know a recording by its noise. Nothing looks past its own
+window.
+
+Shape suffixes: N windows, F frames a window, M bins, S samples, X all frames, R frames of the room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clock import WINDOW_US
+from corpus.shards.mel import BINS, STEP, MelShape, mel_bytes, mel_shape
+from corpus.trainer.data.layout import Bytes, Flags
+from corpus.trainer.data.noise import words
+
+QUIET: Bytes = np.interp(np.arange(BINS), (0, 8, 20, 40, 79), (116, 103, 93, 86, 80)).astype(np.uint8)
+"""Mel bytes of an ordinary room: the median of eight recorded ones' medians, in straight lines."""
+
+SILENT_US = 2500
+"""Zeros for so long are silence; shorter runs stand in quiet sound too."""
+_JOINED = 4
+_LOUD = round(12 / 20 / STEP)
+"""12 dB in mel bytes."""
+_NOISE_WINDOWS = 128
+_STRETCH, _GRAIN, _SAMPLE = range(3)
+"""What is drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Frames in which nobody spoke, in the order they were heard in."""
+
+    frames_RM: Bytes
+    """`QUIET` where they were silent."""
+    window_R: npt.NDArray[np.int64]
+    """Which window each was heard in; below 0 in the clip before."""
+
+    def after(self, other: Room, windows: int) -> Room:
+        """With those of so many windows right before."""
+        return Room(
+            frames_RM=np.concatenate([other.frames_RM, self.frames_RM]),
+            window_R=np.concatenate([other.window_R - windows, self.window_R]),
+        )
+
+
+def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
+    """The frames in which nobody speaks, but for those silent in part."""
+    frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
+    sounds = np.asarray(frames_XM.any(1), bool)
+    at = np.flatnonzero(nobody_NF.reshape(-1) & ~(silent_NF.reshape(-1) & sounds))
+    frames_RM = np.where(sounds[at, None], frames_XM[at], QUIET)
+    return Room(frames_RM=frames_RM, window_R=at // heard_NFM.shape[1])
+
+
+def filled(
+    heard_NFM: Bytes,
+    replaced_NF: Flags,
+    room: Room,
+    *,
+    rate_hz: int,
+    seed: int,
+    document: str,
+    epoch: int = 0,
+) -> Bytes:
+    """What is heard with the marked frames drawn from the room as it was before their window."""
+    windows = np.flatnonzero(replaced_NF.any(1))
+    if not len(windows):
+        return heard_NFM
+    per_window = heard_NFM.shape[1]
+    name = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "little")
+    grain = _grain(rate_hz, per_window)
+    stretch = words(seed, epoch, name, windows, _STRETCH)
+    at = np.flatnonzero(replaced_NF)
+    window, frame = np.divmod(at, per_window)
+    pair = words(seed, epoch, name, window, frame, _GRAIN)
+    rustle = grain[pair % len(grain)] + grain[(pair >> 16) % len(grain)]
+    # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
+    level_R = room.frames_RM.sum(1, dtype=np.int64) + BINS * room.frames_RM.max(1, initial=0).astype(np.int64)
+    sums = [
+        _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
+        for number, bits in zip(windows, stretch, strict=True)
+    ]
+    drawn = (np.concatenate(sums) + rustle + _JOINED // 2) // _JOINED
+    out = heard_NFM.copy()
+    out.reshape(-1, heard_NFM.shape[2])[at] = drawn.clip(1, 255)
+    return out
+
+
+def _stretch(room: Room, level_R: npt.NDArray[np.int64], bits: int, wanted_F: Flags) -> npt.NDArray[np.int64]:
+    """Sums of `_JOINED` neighbours of the room for the wanted frames of a window."""
+    heard = len(level_R)
+    if not heard:
+        return np.tile(QUIET.astype(np.int64) * _JOINED, (int(wanted_F.sum()), 1))
+    quarter = np.partition(level_R, heard // 4)[heard // 4]
+    usable = np.flatnonzero(level_R <= quarter + 2 * _LOUD * BINS)
+    place = bits % len(usable) + np.flatnonzero(wanted_F)[:, None] + np.arange(_JOINED)
+    chosen = room.frames_RM[usable[place % len(usable)]]
+    return cast("npt.NDArray[np.int64]", chosen.sum(1, dtype=np.int64))
+
+
+@cache
+def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]:
+    """What white noise's frames differ by from their mean, in parts of a byte, `[R, M]`."""
+    shape = mel_shape(sample_rate_hz, frames_per_window)
+    samples = shape.context_samples + _NOISE_WINDOWS * shape.samples_per_window
+    sound = (words(np.arange(samples), _SAMPLE) & 0x3FFF) - 0x2000
+    mel = mel_bytes(sound[None].astype(np.int16), sample_rate_hz, frames_per_window).reshape(-1, BINS)
+    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two are added: of so many pairs none comes again
+    grain: npt.NDArray[np.int64] = np.rint((mel - mel.mean(0)) * (share * _JOINED)).astype(np.int64)
+    return grain
+
+
+def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: int = 0) -> Flags:
+    """Which frames `[N, F]` of the context and whole windows of sound look at silence, if in part only.
+
+    Of the first `unknown` samples nobody knows. A frame does not know how long silence goes on after it.
+    """
+    hop, width = shape.hop_samples, shape.window_samples
+    least = SILENT_US * shape.samples_per_window // WINDOW_US
+    zero = np.concatenate([[False], sound_S[unknown:] == 0, [False]])
+    turns = unknown + np.flatnonzero(zero[1:] != zero[:-1])
+    start, stop = turns[::2], turns[1::2]
+    long = stop - start >= least
+    start, stop = start[long], stop[long]
+    edges = np.zeros((len(sound_S) - shape.context_samples) // hop + 1, np.int64)
+    # Frame f looks at samples [f * hop, f * hop + width).
+    np.add.at(edges, (-((width - start - least) // hop)).clip(0), 1)
+    np.add.at(edges, ((stop - least) // hop + 1).clip(max=len(edges) - 1), -1)
+    silent_NF: Flags = (edges[:-1].cumsum() > 0).reshape(-1, shape.frames_per_window)
+    return silent_NF
+
+
+def silent_mels(heard_NFM: Bytes, shape: MelShape) -> Flags:
+    """The same told from mel bytes: no bin sounds, or none does in a frame near enough.
+
+    Silence that begins in its window's last frames is not seen.
+    """
+    zero_NF = np.asarray(~heard_NFM.any(2), bool)
+    near = shape.window_samples // shape.hop_samples
+    silent_NF = _at_or_after(zero_NF, near)
+    for ahead in range(1, min(near, shape.frames_per_window - 1) + 1):
+        silent_NF[:, :-ahead] |= zero_NF[:, ahead:]
+    return silent_NF
+
+
+def looked_at(flags_NF: Flags, shape: MelShape) -> Flags:
+    """Whether a flag stands anywhere in the 50 ms a frame looks at, its own 25 ms included."""
+    return _at_or_after(flags_NF, shape.window_samples // shape.hop_samples - 1)
+
+
+def _at_or_after(flags_NF: Flags, frames: int) -> Flags:
+    flat = flags_NF.reshape(-1)
+    seen = flat.copy()
+    for back in range(1, frames + 1):
+        seen[back:] |= flat[:-back]
+    return seen.reshape(flags_NF.shape)

@@ -1,0 +1,193 @@
+"""Held-out clips in the folders of Full-Duplex-Bench v1, so that its own scripts can judge a model.
+
+    FOLDER/pause_handling/1/        input.wav  output.wav  output.json  pause.json
+    FOLDER/smooth_turn_taking/1/    input.wav  output.wav  output.json  turn_taking.json
+    FOLDER/user_interruption/1/     input.wav  output.wav  output.json  interrupt.json
+    FOLDER/backchannel/1/           input.wav  output.wav  output.json
+    FOLDER/icc_gt_distribution.json     by sample of backchannel: the person's, over 0.2 s bins
+
+A sample is the stretch around one cue, cut from a conversation the model lived through freely, so both
+files keep one clock that begins with the sample; a backchannel sample is a whole clip. At pauses and ends
+of turns it begins where the floor became the other's: the published scripts count all that is said in it.
+
+`output.json` holds `text` and `chunks` of words with `timestamp` in seconds; of an interruption those after
+its end only, as the published transcription cuts them. The words are those the model wrote, each spread
+over the windows it was heard in: no recogniser listens to `output.wav`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.schemas.errors import StorageError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.evaluate import timing
+from corpus.trainer.evaluate.evaluate import held_out_config, run_free
+from corpus.trainer.evaluate.timing_cases import Scene, scene_of
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.session.session import MicroTurnOut
+from corpus.trainer.session.talk import voice_of, wave_bytes
+from corpus.trainer.session.talk_user import WINDOW_SAMPLES, Samples, user_of
+
+BEFORE_WINDOWS = 25
+"""Of the conversation before a cue, in a sample."""
+
+Chunk = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One folder to be: windows `[start, stop)` of a clip."""
+
+    task: str
+    start: int
+    stop: int
+    told: int
+    """What was heard of words before this window is left out."""
+    label: tuple[str, list[dict[str, Any]]] | None
+    """Name and content of its label file."""
+
+
+def write_bench(
+    model: InteractionModel,
+    config: RunConfig,
+    data: Path,
+    out: Path,
+    *,
+    split: str = "validation",
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    most: int | None = None,
+) -> int:
+    """Run the model freely through a split and write every sample; how many.
+
+    Raises:
+        StorageError: `out` cannot be written.
+    """
+    documents = Documents(held_out_config(config, data, split))
+    if out.exists() and not out.is_dir():
+        raise StorageError("is no folder", where=str(out), todo="name another one")
+    numbers: dict[str, int] = {}
+    references: dict[str, list[float]] = {}
+    count = len(documents) if most is None else min(most, len(documents))
+    try:
+        for document in range(count):
+            view, scene = documents.view(document), scene_of(documents, document)
+            samples = samples_of(scene)
+            if not samples:
+                continue
+            outs = list(run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed))
+            user, voice = user_of(f"{data}:{view.key}", view.speaker).samples, voice_of(outs)
+            chunks = words_of(outs)
+            for sample in samples:
+                numbers[sample.task] = numbers.get(sample.task, 0) + 1
+                folder = out / sample.task / str(numbers[sample.task])
+                _write(folder, sample, user, voice, chunks)
+                if sample.task == "backchannel":
+                    # One bin more than windows: the published script then need not interpolate.
+                    bins = timing.filled(scene.backchannels, len(scene.human_W) + 1)
+                    references[folder.name] = bins.tolist()
+        if references:
+            text = json.dumps(references, sort_keys=True)
+            (out / "icc_gt_distribution.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(out)) from error
+    return sum(numbers.values())
+
+
+def samples_of(scene: Scene) -> list[Sample]:
+    """What can be asked in a clip. Times in label files are seconds from the sample's start."""
+    windows = len(scene.human_W)
+    made = []
+    for pause in scene.pauses:
+        start, stop = _floor(scene, pause.first), min(windows, pause.stop + timing.HEARD_AFTER)
+        label = ("pause.json", [{"text": "[PAUSE]"}])
+        made.append(_sample("pause_handling", start, stop, (pause.first, pause.stop), label))
+    for end in scene.ends:
+        start, stop = _floor(scene, end.first), timing.answer_stop(scene.other_W, end.first)
+        label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
+        made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.first), label))
+    for window in scene.interrupted:
+        ended = timing.interruption_end(scene.other_W, window)
+        start, stop = max(0, window - BEFORE_WINDOWS), timing.answer_stop(scene.other_W, ended)
+        label = ("interrupt.json", [{"context": "", "interrupt": ""}])
+        made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
+    if scene.backchannels:
+        made.append(Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
+    return made
+
+
+def _floor(scene: Scene, cue: int) -> int:
+    """The first window of a sample: the person has stopped, and it is not too long before the cue."""
+    start = max(0, cue - BEFORE_WINDOWS)
+    spoken = np.flatnonzero(scene.human_W[start:cue])
+    return start + int(spoken[-1]) + 1 if len(spoken) else start
+
+
+def _sample(
+    task: str,
+    start: int,
+    stop: int,
+    span: tuple[int, int],
+    label: tuple[str, list[dict[str, Any]]],
+    *,
+    told: int = 0,
+) -> Sample:
+    times = [_seconds(window - start) for window in span]
+    name, (entry,) = label
+    label = (name, [{**entry, "timestamp": times}])
+    return Sample(task=task, start=start, stop=stop, told=max(told, start), label=label)
+
+
+def _seconds(windows: float) -> float:
+    return round(windows * timing.WINDOW_S, 3)
+
+
+def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
+    """The model's words with the time from the window a word begins in to the end of its last.
+
+    Silence ends a word.
+    """
+    letters = [(letter, out.turn + 1) for out in outs for letter in (out.text if out.speak else " ")]
+    chunks: list[Chunk] = []
+    word, first, last = "", 0, 0
+    for letter, window in [*letters, (" ", 0)]:
+        if letter.isspace():
+            if word:
+                chunks.append({"text": word, "timestamp": [_seconds(first), _seconds(last + 1)]})
+            word = ""
+            continue
+        first, last = (first if word else window), window
+        word += letter
+    return chunks
+
+
+def _write(folder: Path, sample: Sample, user: Samples, voice: Samples, chunks: Sequence[Chunk]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
+    (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
+    (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
+    begin, told, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
+    inside = []
+    for chunk in chunks:
+        # A word begun before the sample answers something else; of one begun during an interruption the
+        # rest is heard after it.
+        first, last = max(told, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
+        if begin <= chunk["timestamp"][0] and first < last:
+            times = [round(first - begin, 3), round(last - begin, 3)]
+            inside.append({"text": chunk["text"], "timestamp": times})
+    text = " ".join(chunk["text"] for chunk in inside)
+    (folder / "output.json").write_text(
+        json.dumps({"text": text, "chunks": inside}, ensure_ascii=False), encoding="utf-8"
+    )
+    if sample.label is not None:
+        name, content = sample.label
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,234 @@
+"""How good a model is on held-out clips: its losses, and when it speaks.
+
+Losses are means over positions with weight, per stream and per cue: over the micro-turns whose answer falls
+into a window of a cue with that label, whoever's cue it is. Beside them stands `unigram`, the best constant
+guess for this very data, which no model without context can beat.
+
+Timing is measured on the corpus clock where sound is heard: what follows window i is heard in window i + 1.
+Teacher-forced the model is asked in each window whether it speaks now, knowing what the person did before;
+free-running it hears the others only and lives with what it did itself.
+
+Shape suffixes: W windows, N micro-turns, F frames, L positions, T sound targets, R M frames and bins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from corpus.schemas.errors import DatasetError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.data.pack import check_length
+from corpus.trainer.data.runs import Flags
+from corpus.trainer.evaluate import timing
+from corpus.trainer.evaluate.baselines import BASELINES, baseline
+from corpus.trainer.evaluate.calibration import Calibration, Told
+from corpus.trainer.evaluate.confidence import Floats, draws
+from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
+from corpus.trainer.evaluate.timing import Counts
+from corpus.trainer.evaluate.timing_cases import Scene, scene_of
+from corpus.trainer.evaluate.timing_table import Tally, TimingRow
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.sampling import Sampling, decide
+from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
+
+Phase = Literal["losses", "freely"]
+Progress = Callable[[Phase, int, int], None]
+
+_SHARE_DOCUMENTS = 200
+"""Training documents from which the share of speaking windows is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalReport:
+    schema: str = "corpus.eval/4"
+    data: str
+    split: str
+    documents: int
+    free_documents: int
+    """How many of them the model ran through freely."""
+    losses: tuple[LossRow, ...]
+    recordings: tuple[RecordingLosses, ...]
+    """All of the split, by their keys."""
+    timing: tuple[TimingRow, ...]
+    calibration: Calibration
+
+
+def evaluate(
+    model: InteractionModel,
+    config: RunConfig,
+    data: Path,
+    *,
+    split: str = "validation",
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    most: int | None = None,
+    most_free: int | None = 16,
+    progress: Progress | None = None,
+) -> EvalReport:
+    """Losses and timing of a model over a split, at most so many documents of it.
+
+    `progress` is told the phase, how much of it is done and of how much: first every document is read
+    once, then some are lived through freely, window by window, which takes most of the time.
+
+    Raises:
+        DatasetError: no dataset, no clips in the split, or clips of another form than the model's.
+    """
+    sampling = sampling or Sampling()
+    config = held_out_config(config, data, split)
+    documents = Documents(config)
+    count = len(documents) if most is None else min(most, len(documents))
+    rows = _Rows(documents, sampling, seed, _speaking_share(config))
+    losses, told = Losses(model, config), Told()
+    tell = progress or (lambda phase, done, of: None)
+    model.eval()
+    chosen: list[int] = []
+    for document in range(count):
+        if len(documents.view(document)):
+            scene, view = scene_of(documents, document), documents.view(document)
+            before_N = np.concatenate(([view.spoke_before], view.speak_N[:-1]))
+            p_N = model.weighting.undone(losses.add(documents, document), before_N)
+            told.add(scene, p_N, config.model.response_delay)
+            rows.add_told(scene, p_N)
+            chosen.append(document)
+        tell("losses", document + 1, count)
+    free = chosen if most_free is None else chosen[:most_free]
+    windows, before = sum(len(documents.view(document)) for document in free), 0
+    for document in free:
+        outs = []
+        for out in run_free(model, documents, document, sampling=sampling, seed=seed):
+            outs.append(out)
+            tell("freely", before + len(outs), windows)
+        rows.add_free(scene_of(documents, document), outs)
+        before += len(outs)
+    drawn = {True: draws(len(chosen)), False: draws(len(free))}
+    return EvalReport(
+        data=str(data),
+        split=split,
+        documents=len(chosen),
+        free_documents=len(free),
+        losses=losses.rows(),
+        recordings=losses.recordings(documents.clips.keys()),
+        timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
+        calibration=told.result(drawn[True]),
+    )
+
+
+class _Rows:
+    """The rows of the timing tables while documents are added."""
+
+    def __init__(self, documents: Documents, sampling: Sampling, seed: int, share: float) -> None:
+        self._delay = documents.config.model.response_delay
+        self._sampling, self._seed, self._share = sampling, seed, share
+        names = ("model", *BASELINES)
+        self.tallies = {(name, told): Tally(name, told) for told in (True, False) for name in names}
+
+    def add_told(self, scene: Scene, p_N: Floats) -> None:
+        asked_W = _asked(p_N, scene, self._sampling, self._delay, self._seed)
+        self.tallies["model", True].add(scene, asked_W, np.zeros(len(asked_W), np.int64))
+        self._add_baselines(scene, told=True)
+
+    def add_free(self, scene: Scene, outs: Iterable[MicroTurnOut]) -> None:
+        self.tallies["model", False].add(scene, *heard_of(outs, len(scene.human_W)))
+        self._add_baselines(scene, told=False)
+
+    def _add_baselines(self, scene: Scene, *, told: bool) -> None:
+        """Only those that say the person's words have words."""
+        silent_W = np.zeros_like(scene.words_W)
+        words = {"human": scene.words_W, "shifted": np.concatenate((silent_W[:1], scene.words_W[:-1]))}
+        for name in BASELINES:
+            flags_W = baseline(
+                name,
+                human_W=scene.human_W,
+                other_WF=scene.other_WF,
+                share=self._share,
+                document=scene.id,
+                told=told,
+            )
+            self.tallies[name, told].add(scene, flags_W, words.get(name, silent_W))
+
+
+def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
+    """A run's configuration, turned to other data.
+
+    Raises:
+        SettingsError: its rows are too short for a micro-turn.
+    """
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
+    check_length(config)
+    return config
+
+
+def _speaking_share(config: RunConfig) -> float:
+    """Share of windows a speaker of the training split speaks in, or of this split where there is none."""
+    splits = ("train", config.data.split)
+    for split in splits:
+        data = dataclasses.replace(config.data, split=split)
+        try:
+            documents = Documents(dataclasses.replace(config, data=data))
+        except DatasetError:
+            continue
+        views = [documents.view(d) for d in range(min(len(documents), _SHARE_DOCUMENTS))]
+        total = sum(len(view) for view in views)
+        if total:
+            return float(sum(int(view.speak_N.sum()) for view in views) / total)
+    return 0.0
+
+
+def run_free(
+    model: InteractionModel,
+    documents: Documents,
+    document: int,
+    *,
+    sampling: Sampling,
+    seed: int = 0,
+) -> Iterator[MicroTurnOut]:
+    """The model in a session that hears, sees and is told what the document's speaker was."""
+    config = documents.config
+    view = documents.view(document)
+    clip = documents.clips[view.place]
+    turns = documents.turns(document, 0, len(view))
+    session = Session(
+        model,
+        sampling=sampling,
+        seed=seed,
+        max_seconds=len(view) / timing.SECOND,
+        history_turns=0,
+        pictures=config.data.pictures,
+    )
+    for turn in range(len(view)):
+        frame = clip.picture(turn) if view.pictures_N[turn] else None
+        given = MicroTurn(audio=turns.heard_NFM[turn], frame=frame, tokens=view.given[turn])
+        yield session.step(given)
+
+
+def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[Flags, Counts]:
+    """In which windows a session was heard, and how many words it began in each."""
+    speaks_W, words_W = np.zeros(windows, bool), np.zeros(windows, np.int64)
+    inside = False
+    for out in outs:
+        if out.turn + 1 >= windows:
+            break
+        speaks_W[out.turn + 1] = out.speak
+        inside = inside and out.speak
+        for letter in out.text:
+            words_W[out.turn + 1] += not (inside or letter.isspace())
+            inside = not letter.isspace()
+    return speaks_W, words_W
+
+
+def _asked(p_N: Floats, scene: Scene, sampling: Sampling, delay: int, seed: int) -> Flags:
+    """Whether the model would speak in each window, given the person's past."""
+    windows = len(scene.human_W)
+    asked_W = np.zeros(windows, bool)
+    for turn, p in enumerate(p_N[: windows - 1]):
+        before = turn + delay - 1
+        speaking = before >= 0 and bool(scene.human_W[before])
+        asked_W[turn + 1] = decide(float(p), speaking=speaking, sampling=sampling, seed=seed, turn=turn)
+    return asked_W

@@ -1,0 +1,290 @@
+"""Losses on held-out documents, per stream, cue and recording, beside the best guess that never changes.
+
+Nothing is drawn at random: a flow's loss is taken at fixed times with noise that hangs on the position
+alone (flow_head.py), so that two evaluations of the same clips compare.
+
+Shape suffixes: N micro-turns, L positions, D width, T sound targets, X bins of a position, Q levels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from corpus.schemas.clip import ClipHead
+from corpus.schemas.clock import US, WINDOW_US
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.data.layout import beginning, concat, lay_out
+from corpus.trainer.data.levels import level_of_byte
+from corpus.trainer.data.noise import NoiseKey
+from corpus.trainer.data.pack import Cursor, collate, rows_from
+from corpus.trainer.data.runs import Flags
+from corpus.trainer.data.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
+from corpus.trainer.evaluate.timing_cases import cue_windows
+from corpus.trainer.model.cross_entropy import cross_entropy_each
+from corpus.trainer.model.heads import AudioHead
+from corpus.trainer.model.model import InteractionModel
+
+STREAMS = ("control", "text", "end", "audio", "user_audio")
+"""The last one of models with a head for it alone."""
+_SOUNDS = ("audio", "user_audio")
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRow:
+    """Mean loss of a stream: nats a token, for sound the head's own (nats a bin, or squared error)."""
+
+    cue: str
+    """A label, or `all`."""
+    stream: str
+    count: int
+    model: float | None
+    unigram: float | None
+    bits_per_s: float | None = None
+    """Of sound: what a second of it takes to tell with the model's help; a flow cannot say."""
+    level_mae: float | None = None
+    """Of sound: how many of the model's levels its likeliest frames, those of temperature 0, are off."""
+    unigram_level_mae: float | None = None
+    """The same of each bin's median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLoss:
+    """Mean loss of a stream of a recording, as in `LossRow`."""
+
+    stream: str
+    count: int
+    model: float | None
+    """None where there is nothing to score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingLosses:
+    """A recording of the split, whether or not any of it was looked at."""
+
+    recording: str
+    """What the keys of its clips begin with."""
+    documents: int
+    """Of it that have a micro-turn, and were looked at."""
+    streams: tuple[StreamLoss, ...]
+
+
+class Losses:
+    """Sums of losses over documents, per cue and stream, and per recording and stream."""
+
+    def __init__(self, model: InteractionModel, config: RunConfig) -> None:
+        self.model, self.config = model, config
+        self._streams = STREAMS if model.config.user_audio else STREAMS[:-1]
+        self._sums: dict[tuple[str, str], list[float]] = {}
+        self._recordings: dict[tuple[str, str], list[float]] = {}
+        self._documents: Counter[str] = Counter()
+        self._recording = ""
+        """Of the document being added."""
+        self._tokens: dict[tuple[str, str], Counter[int]] = {}
+        self._levels: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+        self._off: dict[tuple[str, str], float] = {}
+        self._level_of_byte = level_of_byte(config.model)
+
+    @torch.no_grad()
+    def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
+        """A document; the probability to speak in each of its micro-turns."""
+        model, config = self.model, self.config
+        clip = documents.clips[documents.view(document).place]
+        self._recording = _recording_of(clip.key)
+        self._documents[self._recording] += 1
+        device = model.embed.stream.device
+        found = []
+        cursor = Cursor(document=document)
+        for row, _ in rows_from(cursor, config.data.length, documents.sizes, end=document + 1):
+            for piece in row:
+                turns = documents.turns(piece.document, piece.start, piece.stop)
+                laid = lay_out(turns, config.model, config.loss)
+                positions = concat([beginning(config.model), laid])
+                batch = collate([[positions]], config).to(device)
+                hidden_LD = model.hidden(batch)[0]
+                labels = _labels(clip.json, piece.start, piece.stop, config.model.response_delay)
+                self._add_text(positions, hidden_LD, labels)
+                self._add_audio(positions, hidden_LD, batch, labels)
+                if model.user_audio_head is not None:
+                    heard = _labels(clip.json, piece.start, piece.stop, 0)
+                    self._add_user_audio(positions, hidden_LD, batch, heard)
+                asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
+                logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
+                found.append(logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy())
+        return np.concatenate(found)
+
+    def _add_text(self, positions: Positions, hidden_LD: torch.Tensor, labels: Mapping[str, Flags]) -> None:
+        at = np.flatnonzero((positions.text_weight_L > 0) & (positions.text_target_L != NO_TARGET))
+        if not len(at):
+            return
+        target = positions.text_target_L[at]
+        device = hidden_LD.device
+        nats = cross_entropy_each(
+            hidden_LD[torch.from_numpy(at).to(device)],
+            self.model.text_table,
+            torch.from_numpy(target).to(device),
+        )
+        streams = np.where(np.isin(target, (SIL, SPK)), 0, np.where(target == EOW, 2, 1))
+        each = nats.double().cpu().numpy()
+        for cue, in_N in labels.items():
+            chosen = in_N[positions.turn_L[at]]
+            for number in range(3):
+                some = chosen & (streams == number)
+                self._sum((cue, STREAMS[number]), each[some])
+                self._tokens.setdefault((cue, STREAMS[number]), Counter()).update(target[some].tolist())
+
+    def _add_audio(
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+    ) -> None:
+        known_T = np.flatnonzero(positions.audio_weight_T > 0)
+        at_T = positions.audio_target_at_T[known_T].astype(np.int64)
+        each_T = self.model.audio_losses(hidden_LD, batch, NoiseKey())[torch.from_numpy(known_T)]
+        target_TRM = positions.audio_target_TRM[known_T]
+        off_T = self._levels_off(self.model.audio_head, hidden_LD, at_T, target_TRM)
+        self._add_sound("audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
+
+    def _add_user_audio(
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+    ) -> None:
+        head = self.model.user_audio_head
+        assert head is not None
+        chosen_T, each_T = self.model.user_audio_losses(hidden_LD, batch)
+        chosen = chosen_T.cpu().numpy()
+        at_T, target_TRM = positions.audio_at_A[chosen].astype(np.int64), positions.audio_ARM[chosen]
+        off_T = self._levels_off(head, hidden_LD, at_T - 1, target_TRM)
+        self._add_sound("user_audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
+
+    def _levels_off(
+        self,
+        head: AudioHead,
+        hidden_LD: torch.Tensor,
+        at_T: npt.NDArray[np.int64],
+        target_TRM: npt.NDArray[np.uint8],
+    ) -> npt.NDArray[np.float64]:
+        """(T,): mean distance in levels of the likeliest frames from those that were."""
+        if not len(at_T):
+            return np.zeros(0)
+        hidden_TD = hidden_LD[torch.from_numpy(at_T).to(hidden_LD.device)]
+        likeliest = head.sample(hidden_TD, seed=0, temperature=0.0).cpu().numpy()
+        pair = [self._level_of_byte[each].astype(int) for each in (likeliest, target_TRM)]
+        off: npt.NDArray[np.float64] = np.abs(pair[0] - pair[1]).mean((1, 2))
+        return off
+
+    def _add_sound(
+        self,
+        stream: str,
+        target_TRM: npt.NDArray[np.uint8],
+        loss_T: torch.Tensor,
+        off_T: npt.NDArray[np.float64],
+        turn_T: npt.NDArray[np.int32],
+        labels: Mapping[str, Flags],
+    ) -> None:
+        each_T = loss_T.double().cpu().numpy()
+        bins = self.config.model.frames_per_position * self.config.model.mel_bins
+        for cue, in_N in labels.items():
+            key, some = (cue, stream), in_N[turn_T]
+            self._sum(key, each_T[some])
+            self._off[key] = self._off.get(key, 0.0) + float(off_T[some].sum())
+            if not some.any():
+                continue
+            levels = self._level_of_byte[target_TRM[some]].reshape(-1, bins)
+            counts = self._levels.setdefault(key, np.zeros((bins, self.config.model.audio_levels), np.int64))
+            place = np.broadcast_to(np.arange(bins), levels.shape)
+            np.add.at(counts, (place, levels), 1)
+
+    def _sum(self, key: tuple[str, str], values: npt.NDArray[np.float64]) -> None:
+        entries = [self._sums.setdefault(key, [0.0, 0])]
+        if key[0] == ALL:
+            entries.append(self._recordings.setdefault((self._recording, key[1]), [0.0, 0]))
+        for entry in entries:
+            entry[0] += float(values.sum())
+            entry[1] += len(values)
+
+    def rows(self) -> tuple[LossRow, ...]:
+        cues = sorted({cue for cue, _ in self._sums}, key=lambda cue: (cue != ALL, cue))
+        found = []
+        for cue in cues:
+            for stream in self._streams:
+                total, count = self._sums.get((cue, stream), (0.0, 0))
+                mean = total / count if count else None
+                row = LossRow(
+                    cue=cue, stream=stream, count=int(count), model=mean, unigram=self._guess(cue, stream)
+                )
+                found.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
+        return tuple(found)
+
+    def recordings(self, keys: Iterable[str]) -> tuple[RecordingLosses, ...]:
+        """Of all recordings that clips with these keys are cut from, by their keys."""
+        return tuple(
+            RecordingLosses(
+                recording=recording,
+                documents=self._documents[recording],
+                streams=tuple(self._of_recording(recording, stream) for stream in self._streams),
+            )
+            for recording in sorted({_recording_of(key) for key in keys})
+        )
+
+    def _of_recording(self, recording: str, stream: str) -> StreamLoss:
+        total, count = self._recordings.get((recording, stream), (0.0, 0))
+        return StreamLoss(stream=stream, count=int(count), model=total / count if count else None)
+
+    def _sound(self, row: LossRow, mean: float) -> LossRow:
+        """A row of sound with what sound has besides."""
+        model = self.config.model
+        bins_per_s = model.mel_bins * model.frames_per_window * US / WINDOW_US
+        return dataclasses.replace(
+            row,
+            bits_per_s=None if self._is_flow(row.stream) else mean * bins_per_s / math.log(2),
+            level_mae=self._off[row.cue, row.stream] / row.count,
+            unigram_level_mae=_median_mae(self._levels[row.cue, row.stream]),
+        )
+
+    def _guess(self, cue: str, stream: str) -> float | None:
+        """Entropy of what was there: the loss of the best guess that never changes."""
+        if stream not in _SOUNDS:
+            counts = np.array(list(self._tokens.get((cue, stream), Counter()).values()), np.float64)
+            return _entropy(counts[None]) if len(counts) else None
+        if (cue, stream) not in self._levels or self._is_flow(stream):
+            return None
+        return _entropy(self._levels[cue, stream].astype(np.float64))
+
+    def _is_flow(self, stream: str) -> bool:
+        return stream == "audio" and self.config.model.audio_head == "flow"
+
+
+def _recording_of(key: str) -> str:
+    return key.rpartition("-")[0]
+
+
+def _median_mae(counts_XQ: npt.NDArray[np.int64]) -> float:
+    """Mean over bins of the mean distance from the bin's median level."""
+    total_X1 = counts_XQ.sum(1, keepdims=True)
+    median_X1 = (counts_XQ.cumsum(1) * 2 >= total_X1).argmax(1)[:, None]
+    off_XQ = np.abs(np.arange(counts_XQ.shape[1]) - median_X1)
+    return float(((counts_XQ * off_XQ).sum(1) / total_X1[:, 0]).mean())
+
+
+def _entropy(counts: npt.NDArray[np.float64]) -> float:
+    """Mean over rows of the entropy of each, in nats."""
+    share = counts / counts.sum(1, keepdims=True)
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return float(np.abs((share * logs).sum(1)).mean())
+
+
+def _labels(head: ClipHead, start: int, stop: int, delay: int) -> dict[str, Flags]:
+    """For every label of the clip, which micro-turns of `[start, stop)` are answered inside such a cue."""
+    found = {ALL: np.ones(stop - start, bool)}
+    for cue in head.cues:
+        first, last = cue_windows(cue, head)
+        in_N = found.setdefault(cue.label, np.zeros(stop - start, bool))
+        in_N[max(0, first - delay - start) : max(0, last - delay - start)] = True
+    return found

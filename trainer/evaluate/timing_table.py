@@ -1,0 +1,187 @@
+"""What the documents of a split add up to for one way to behave: a row of the timing tables.
+
+Shape suffixes: W windows, B draws, D documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from corpus.schemas.clock import WINDOW_US
+from corpus.trainer.data.runs import Flags, Run
+from corpus.trainer.evaluate import timing
+from corpus.trainer.evaluate.confidence import Floats, Measure, quantile, ratio, share
+from corpus.trainer.evaluate.timing import Counts
+from corpus.trainer.evaluate.timing_cases import Scene
+
+MINUTE = 60 * timing.SECOND
+WINDOW_MS = WINDOW_US / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingRow:
+    """One way to behave, over all documents."""
+
+    name: str
+    told: bool
+    """Teacher-forced."""
+    speaks: Measure
+    """Share of windows."""
+    right: Measure
+    off_by_windows: Measure
+    """Median distance of an onset from the person's; no value where most have no answer within reach."""
+    pause_taken: Measure
+    turn_taken: Measure
+    latency_p10_ms: Measure
+    latency_ms: Measure
+    """Median."""
+    latency_p90_ms: Measure
+    latency_counts: tuple[int, ...]
+    """Take-overs by latency in windows."""
+    stopped: Measure
+    """Of the interruptions in which it spoke when the other began."""
+    stop_ms: Measure
+    """Median; no value where most speak on to the clip's end."""
+    answered: Measure
+    """Of the same, those whose end and a second after it lie in the clip: took over after it."""
+    overlap: Measure
+    """Share of the windows it speaks in."""
+    false_starts_per_minute: Measure
+    backchannels_per_minute: Measure
+    backchannel_distance: Measure
+    """Mean over documents with labelled backchannels."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """A ratio's upper and lower sum, document by document."""
+
+    above: list[float] = field(default_factory=list)
+    below: list[float] = field(default_factory=list)
+
+    def add(self, above: float, below: float) -> None:
+        self.above.append(above)
+        self.below.append(below)
+
+    def share(self, drawn_BD: Floats) -> Measure:
+        return share(np.array(self.above), np.array(self.below), drawn_BD)
+
+    def measure(self, drawn_BD: Floats, *, scale: float = 1.0, cases: int | None = None) -> Measure:
+        return ratio(np.array(self.above) * scale, np.array(self.below), drawn_BD, cases=cases)
+
+
+@dataclass(slots=True)
+class Values:
+    """Figures of cases, each with the number of its document."""
+
+    values: list[float] = field(default_factory=list)
+    documents: list[int] = field(default_factory=list)
+
+    def add(self, document: int, values: Sequence[float]) -> None:
+        self.values += values
+        self.documents += [document] * len(values)
+
+    def quantile(self, part: float, drawn_BD: Floats, *, scale: float = 1.0) -> Measure:
+        return quantile([value * scale for value in self.values], self.documents, part, drawn_BD)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums for one row."""
+
+    name: str
+    told: bool
+    documents: int = 0
+    speaks: Sums = field(default_factory=Sums)
+    right: Sums = field(default_factory=Sums)
+    errors: Values = field(default_factory=Values)
+    pauses: Sums = field(default_factory=Sums)
+    turns: Sums = field(default_factory=Sums)
+    latencies: Values = field(default_factory=Values)
+    stopped: Sums = field(default_factory=Sums)
+    stops: Values = field(default_factory=Values)
+    answers: Sums = field(default_factory=Sums)
+    overlap: Sums = field(default_factory=Sums)
+    false_starts: Sums = field(default_factory=Sums)
+    backchannels: Sums = field(default_factory=Sums)
+    distances: Sums = field(default_factory=Sums)
+
+    def add(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+        """One document; the first window, in which nothing can be heard of a model yet, is left out."""
+        windows, other_W = len(speaks_W) - 1, scene.other_W
+        spoken = int(speaks_W[1:].sum())
+        self.speaks.add(spoken, windows)
+        self.overlap.add(int((speaks_W & other_W)[1:].sum()), spoken)
+        found = timing.actions(speaks_W, scene.human_W, told=self.told, first=1)
+        self.right.add(found.met + found.kept, found.onsets + found.silences)
+        self.errors.add(self.documents, found.errors)
+        self._add_turns(scene, speaks_W, words_W)
+        self._add_interruptions(scene, speaks_W, words_W)
+        self.false_starts.add(len(timing.false_starts(speaks_W, words_W, other_W)), windows)
+        given = timing.backchannels(speaks_W, words_W, other_W)
+        self.backchannels.add(len(given), windows)
+        self._add_distance(given, scene)
+        self.documents += 1
+
+    def _add_turns(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+        pauses = [
+            timing.take_over(speaks_W, words_W, pause.first, pause.stop + timing.HEARD_AFTER)
+            for pause in scene.pauses
+        ]
+        self.pauses.add(sum(found.taken for found in pauses), len(pauses))
+        latencies = []
+        for end in scene.ends:
+            stop = timing.answer_stop(scene.other_W, end.first)
+            found = timing.take_over(speaks_W, words_W, end.first, stop)
+            latencies.append(timing.latency_windows(found, end.first))
+        taken = [latency for latency in latencies if latency is not None]
+        self.turns.add(len(taken), len(latencies))
+        self.latencies.add(self.documents, taken)
+
+    def _add_interruptions(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+        stops, answers = [], []
+        for window in scene.interrupted:
+            stop = timing.stop_windows(speaks_W, window)
+            if stop is None:
+                continue
+            stops.append(stop)
+            ended = timing.interruption_end(scene.other_W, window)
+            if ended + timing.SECOND <= len(speaks_W):
+                answers.append(timing.answer(speaks_W, words_W, scene.other_W, ended).taken)
+        self.stopped.add(sum(stop <= timing.STOP_WINDOWS for stop in stops), len(stops))
+        self.stops.add(self.documents, stops)
+        self.answers.add(sum(answers), len(answers))
+
+    def _add_distance(self, given: Sequence[Run], scene: Scene) -> None:
+        labelled = scene.backchannels
+        distance = timing.timing_distance(given, labelled, len(scene.human_W)) if labelled else 0.0
+        self.distances.add(distance, bool(labelled))
+
+    def row(self, drawn_BD: Floats) -> TimingRow:
+        latency = self.latencies
+        return TimingRow(
+            name=self.name,
+            told=self.told,
+            speaks=self.speaks.measure(drawn_BD),
+            right=self.right.share(drawn_BD),
+            off_by_windows=self.errors.quantile(0.5, drawn_BD),
+            pause_taken=self.pauses.share(drawn_BD),
+            turn_taken=self.turns.share(drawn_BD),
+            latency_p10_ms=latency.quantile(0.1, drawn_BD, scale=WINDOW_MS),
+            latency_ms=latency.quantile(0.5, drawn_BD, scale=WINDOW_MS),
+            latency_p90_ms=latency.quantile(0.9, drawn_BD, scale=WINDOW_MS),
+            latency_counts=tuple(np.bincount(np.array(latency.values, np.int64)).tolist()),
+            stopped=self.stopped.share(drawn_BD),
+            stop_ms=self.stops.quantile(0.5, drawn_BD, scale=WINDOW_MS),
+            answered=self.answers.share(drawn_BD),
+            overlap=self.overlap.measure(drawn_BD),
+            false_starts_per_minute=self._rate(self.false_starts, drawn_BD),
+            backchannels_per_minute=self._rate(self.backchannels, drawn_BD),
+            backchannel_distance=self.distances.measure(drawn_BD),
+        )
+
+    def _rate(self, sums: Sums, drawn_BD: Floats) -> Measure:
+        return sums.measure(drawn_BD, scale=MINUTE, cases=int(sum(sums.above)))

@@ -1,0 +1,1 @@
+"""The interaction model: embeddings, attention, experts, heads and losses."""

@@ -1,0 +1,166 @@
+"""Attention with rotated queries and keys, the same in training and in a session's step.
+
+# B batch rows, L queries, S keys, D width, H heads, G key heads, C head dimension
+
+    x_BLD -> norm -> queries, keys, values -> norm, rotation (rope.py) -> attention -> projection
+
+Who sees whom is a mask, made once a batch for all layers (attention_mask.py). A session's step hands over a
+store of the keys there are, and a bias in the place of the mask.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.layers import Norm, linear, parameter, recomputed, wide
+from corpus.trainer.model.rope import rotate, turns
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+
+HIDDEN = -1e30
+"""Added to the score of a key that is not seen. Finite, so that a query that sees nothing stays finite."""
+
+
+class KeyStore(NamedTuple):
+    """One layer's memory for a step of L positions."""
+
+    key_GSC: torch.Tensor
+    """All slots; the first `used` are looked at."""
+    value_GSC: torch.Tensor
+    used: int
+    slot_L: torch.Tensor
+    """Where the step's own keys and values go."""
+    turned: tuple[torch.Tensor, torch.Tensor]
+    """What `rope.turns` gives: the same in all layers."""
+
+    def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, those of this step with them."""
+        self.key_GSC.index_copy_(1, self.slot_L, key_GLC.to(self.key_GSC.dtype))
+        self.value_GSC.index_copy_(1, self.slot_L, value_GLC.to(self.value_GSC.dtype))
+        return self.key_GSC[:, : self.used], self.value_GSC[:, : self.used]
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def attend(
+    query_BHLC: torch.Tensor,
+    key_BGSC: torch.Tensor,
+    value_BGSC: torch.Tensor,
+    mask: torch.Tensor | BlockMask,
+) -> torch.Tensor:
+    """Softmax attention, key heads shared by H/G query heads. The one place where kernels are chosen."""
+    shared = query_BHLC.shape[1] != key_BGSC.shape[1]
+    if isinstance(mask, torch.Tensor):
+        return F.scaled_dot_product_attention(query_BHLC, key_BGSC, value_BGSC, mask, enable_gqa=shared)
+    return _attend_flex(query_BHLC, key_BGSC, value_BGSC, mask)
+
+
+def _attend_flex(
+    query_BHLC: torch.Tensor, key_BGSC: torch.Tensor, value_BGSC: torch.Tensor, mask: BlockMask
+) -> torch.Tensor:
+    """Inside a compiled block as a part of it; else compiled by itself.
+
+    Contiguous, because the compiler takes views that a block made before for contiguous, without a word:
+    tests/trainer/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
+    """
+    from torch.nn.attention.flex_attention import flex_attention
+
+    kernel: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+    out: torch.Tensor = kernel(
+        query_BHLC.contiguous(),
+        key_BGSC.contiguous(),
+        value_BGSC.contiguous(),
+        block_mask=mask,
+        enable_gqa=query_BHLC.shape[1] != key_BGSC.shape[1],
+    )
+    return out
+
+
+def attend_held(
+    query_HLC: torch.Tensor, key_GSC: torch.Tensor, value_GSC: torch.Tensor, bias_LS: torch.Tensor
+) -> torch.Tensor:
+    """(H, L, C): few queries, many keys. Query heads that share keys become further queries of theirs.
+
+    Two products and a softmax: fused kernels that take a mask work on one piece of queries at a time, which
+    here leaves all but G of a GPU's processors without work. Scores are fp32 or wider.
+    """
+    heads, length, size = query_HLC.shape
+    groups = len(key_GSC)
+    score_GNS = _product(query_HLC.reshape(groups, -1, size), key_GSC.mT)
+    score = score_GNS.view(groups, heads // groups, length, -1)
+    share = torch.add(bias_LS, score, alpha=size**-0.5).softmax(-1).to(value_GSC.dtype)
+    return torch.bmm(share.view(score_GNS.shape), value_GSC).view(heads, length, size)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Batched, in fp32 or wider, without a rounding to half precision in between."""
+    if a.dtype.itemsize < 4 and a.is_cuda:
+        return torch.bmm(a, b, out_dtype=torch.float32)
+    return torch.bmm(wide(a), wide(b))
+
+
+class Attention(nn.Module):
+    """Norm, projections, norms of queries and keys, rotation, attention, projection."""
+
+    PARTS = ("mix",)
+    """What is compiled where the whole cannot be, because it is computed again in backward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.recompute = False
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.rope_theta = config.rope_theta
+        self.norm = Norm(config.width, config.norm_eps)
+        self.query = parameter(config.heads * config.head_dim, config.width)
+        self.key_value = parameter(2 * config.kv_heads * config.head_dim, config.width)
+        self.query_norm = Norm(config.head_dim, config.norm_eps)
+        self.key_norm = Norm(config.head_dim, config.norm_eps)
+        self.out = parameter(config.width, config.heads * config.head_dim)
+
+    def forward(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
+        store: KeyStore | None = None,
+    ) -> torch.Tensor:
+        """What attention adds to x. With a `store`, keys are those it holds, B is 1 and the mask a bias."""
+        if self.recompute and store is None:
+            added: torch.Tensor = recomputed(self.mix, x_BLD, place_3BL, mask)
+            return added
+        return self.mix(x_BLD, place_3BL, mask, store)
+
+    def mix(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
+        store: KeyStore | None = None,
+    ) -> torch.Tensor:
+        normed = self.norm(x_BLD)
+        turned = turns(place_3BL, self.head_dim, self.rope_theta) if store is None else store.turned
+        query = linear(normed, self.query).view(*x_BLD.shape[:2], self.heads, self.head_dim)
+        key_value = linear(normed, self.key_value)
+        key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
+        query = rotate(self.query_norm(query), *turned).transpose(1, 2)
+        key = rotate(self.key_norm(key), *turned).transpose(1, 2)
+        value = value.transpose(1, 2)
+        if store is None:
+            mixed = attend(query, key, value, mask)
+        else:
+            assert isinstance(mask, torch.Tensor)
+            mixed = attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
+        return linear(mixed.transpose(1, 2).flatten(2), self.out)

@@ -1,0 +1,69 @@
+"""What a micro-batch tells beside its loss: sums and counts of fixed size, made where the batch is.
+
+# B rows, L positions, N positions that predict text, S streams
+
+Sums and counts add up over micro-batches and ranks; they are divided only when a line is written. Nothing
+here takes part in a gradient and nothing goes to the host.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from corpus.trainer.data.sequence import EOW, SIL, SPK, Batch
+
+STREAMS = ("control", "onset", "words", "end")
+"""`<sil>` or `<spk>`; of these the first `<spk>` after silence; text; `<eow>`."""
+TEXT_SUMS = (*(f"nats_{name}" for name in STREAMS), *STREAMS, "speaks")
+"""Nats without weights and tokens of each stream, and windows spoken in; of what carries loss."""
+
+
+def turn_begins(batch: Batch) -> torch.Tensor:
+    """(B, L): where another micro-turn begins than that of the position before."""
+    turn_BL = batch.turn_BL
+    begins_BL = torch.ones_like(turn_BL, dtype=torch.bool)
+    begins_BL[:, 1:] = turn_BL[:, 1:] != turn_BL[:, :-1]
+    return begins_BL
+
+
+def windows_of(batch: Batch) -> torch.Tensor:
+    """How many micro-turns it holds, 0-D."""
+    return (turn_begins(batch) & (batch.turn_BL >= 0) & (batch.segment_BL >= 0)).sum()
+
+
+@torch.no_grad()
+def spoken(batch: Batch) -> torch.Tensor:
+    """(B, L): positions of micro-turns the model speaks in, input and output."""
+    turn = turn_begins(batch).flatten().cumsum(0) - 1
+    speaks = (batch.token_BL == SPK).flatten().int()
+    times = torch.zeros_like(speaks).scatter_add_(0, turn, speaks)
+    return (times[turn] > 0).view(batch.shape)
+
+
+@torch.no_grad()
+def text_sums(batch: Batch, at_N: torch.Tensor, nats_N: torch.Tensor) -> torch.Tensor:
+    """`TEXT_SUMS` in fp64, from the nats at flat positions that predict text."""
+    target_N = batch.text_target_BL.reshape(-1)[at_N]
+    known_N = batch.text_weight_BL.reshape(-1)[at_N] > 0
+    control_N = (target_N == SIL) | (target_N == SPK)
+    end_N = target_N == EOW
+    onset_N = _after_silence(batch, at_N, target_N, control_N) & (target_N == SPK)
+    chosen_SN = torch.stack((control_N, onset_N, ~control_N & ~end_N, end_N)) & known_N
+    nats_S = nats_N.double().masked_fill(~chosen_SN, 0).sum(1)
+    speaks = (known_N & (target_N == SPK)).sum()
+    return torch.cat((nats_S, chosen_SN.sum(1).double(), speaks.double()[None]))
+
+
+def _after_silence(
+    batch: Batch, at_N: torch.Tensor, target_N: torch.Tensor, control_N: torch.Tensor
+) -> torch.Tensor:
+    """Whether the last control token before is `<sil>` and of the same segment; none is for the first."""
+    if not len(at_N):
+        return control_N
+    here_N = torch.arange(len(at_N), device=at_N.device)
+    last_N = here_N.where(control_N, -1).cummax(0).values
+    before_N = last_N.roll(1).index_fill(0, here_N[:1], -1)
+    some_N, before_N = before_N >= 0, before_N.clamp_min(0)
+    length = batch.shape[1]
+    place_N = at_N // length * length + batch.segment_BL.reshape(-1)[at_N]
+    return some_N & (target_N[before_N] == SIL) & (place_N[before_N] == place_N)

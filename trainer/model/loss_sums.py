@@ -1,0 +1,90 @@
+"""Losses of a micro-batch as weighted sums, and what an optimiser step divides them by.
+
+# E experts, N mixture layers, S streams, A positions of sound
+
+The denominators are counted over the whole step, all micro-batches and ranks, so neither accumulation nor the
+number of ranks changes a gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from corpus.trainer.config import LossConfig
+from corpus.trainer.data.sequence import NO_TARGET, Batch
+
+
+class Denominators(NamedTuple):
+    """What the sums of one optimiser step are divided by: over all micro-batches and ranks."""
+
+    text_weight: torch.Tensor
+    audio_weight: torch.Tensor
+    user_audio_weight: torch.Tensor
+    positions: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> Denominators:
+        """One micro-batch's share, from the batch alone: add these up, over ranks too, before backward."""
+        text = batch.text_weight_BL * (batch.text_target_BL != NO_TARGET)
+        positions = (batch.segment_BL >= 0).sum().to(torch.float64)
+        audio = batch.audio_weight_T * real_targets(batch)
+        heard = heard_targets(batch).sum().to(torch.float64)
+        return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), heard, positions)
+
+
+def real_targets(batch: Batch) -> torch.Tensor:
+    """(T,): which of the targets of sound are no padding."""
+    rows, length = batch.shape
+    return batch.audio_target_at_T < rows * length
+
+
+def heard_targets(batch: Batch) -> torch.Tensor:
+    """(A,): which sound is to be told from the position before it, which is of the same segment."""
+    at_A, segment_N = batch.audio_at_A.long(), batch.segment_BL.reshape(-1)
+    last_A = at_A.clamp(1, len(segment_N) - 1)
+    same_A = (at_A % batch.shape[1] > 0) & (segment_N[last_A] == segment_N[last_A - 1])
+    return batch.heard_known_A & same_A
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSums:
+    """Weighted sums over a micro-batch, and what they are to be weighed by."""
+
+    text_sum: torch.Tensor
+    text_weight: torch.Tensor
+    audio_sum: torch.Tensor
+    audio_weight: torch.Tensor
+    user_audio_sum: torch.Tensor
+    user_audio_weight: torch.Tensor
+    balance: torch.Tensor
+    """Summed over tokens, mean over layers; so is router_z."""
+    router_z: torch.Tensor
+    positions: torch.Tensor
+    load_NE: torch.Tensor
+    """Tokens every expert of every mixture layer got, …"""
+    spoken_NE: torch.Tensor
+    """… and those of micro-turns the model speaks in."""
+    margin_N: torch.Tensor
+    """Each router's margin, summed over tokens."""
+    text_S: torch.Tensor
+    """`batch_stats.TEXT_SUMS`."""
+    weights: LossConfig
+
+    @property
+    def denominators(self) -> Denominators:
+        return Denominators(self.text_weight, self.audio_weight, self.user_audio_weight, self.positions)
+
+    def total(self, denominators: Denominators) -> torch.Tensor:
+        """This micro-batch's part of the step's loss; the parts add up to it."""
+        text_weight, audio_weight, user_audio_weight, positions = (
+            value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
+        )
+        return (
+            self.weights.text * self.text_sum / text_weight
+            + self.weights.audio * self.audio_sum / audio_weight
+            + (self.weights.balance * self.balance + self.weights.router_z * self.router_z) / positions
+            + self.weights.user_audio * self.user_audio_sum / user_audio_weight
+        )

@@ -1,0 +1,243 @@
+"""The interaction model: what is heard, seen, read and said is one sequence; text and sound follow from it.
+
+# B batch rows, L positions, T positions with a target, D width, V vocabulary, E experts
+
+    tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
+    hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
+    hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
+    hidden before heard sound  -> its own dmel head, in training alone and where it is asked for
+
+All of it runs over packed rows. A session reads its next positions through the same layers (incremental.py);
+both agree to rounding (tests/trainer/test_stream.py). What makes a model ready for GPUs is elsewhere:
+compile.py compiles its blocks, prepare.py cuts it over ranks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from corpus.trainer.config import LossConfig, ModelConfig, Recompute
+from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.noise import NoiseKey
+from corpus.trainer.data.sequence import Batch
+from corpus.trainer.model.attention import Attention, KeyStore
+from corpus.trainer.model.attention_mask import BatchMask, Sight
+from corpus.trainer.model.batch_stats import spoken, text_sums
+from corpus.trainer.model.cross_entropy import cross_entropy_sum
+from corpus.trainer.model.embed import Embed, masked_sound
+from corpus.trainer.model.heads import DmelHead, audio_head
+from corpus.trainer.model.initial_values import fill
+from corpus.trainer.model.layers import Norm, linear, parameter, wide
+from corpus.trainer.model.loss_sums import Denominators, LossSums, heard_targets, real_targets
+from corpus.trainer.model.moe import Dense, MixtureOfExperts
+from corpus.trainer.model.router import Router, RouterStats
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+
+class Block(nn.Module):
+    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart.
+
+    A step of a session (with a store, without `spoken_BL`) keeps no statistics of the router.
+    """
+
+    def __init__(self, config: ModelConfig, *, dense: bool) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.feed = Dense(config) if dense else MixtureOfExperts(config)
+
+    def forward(
+        self,
+        x_BLD: torch.Tensor,
+        place_3BL: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
+        valid_BL: torch.Tensor,
+        store: KeyStore | None = None,
+        spoken_BL: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, RouterStats | None]:
+        x_BLD = x_BLD + self.attention(x_BLD, place_3BL, mask, store)
+        added, stats = self.feed(x_BLD, valid_BL, spoken_BL)
+        return x_BLD + added, stats
+
+
+class InteractionModel(nn.Module):
+    """Made ready to use, with first values that `seed` decides; on the meta device, without values."""
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.compute: torch.dtype | None = None
+        """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
+        self.recompute: Recompute = "none"
+        self.weighting = Weighting()
+        """What training did to odds, set where a trained model is loaded: before a session records them."""
+        self.embed = Embed(config)
+        self.blocks = nn.ModuleList(
+            [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
+        )
+        self.norm = Norm(config.width, config.norm_eps)
+        self.text_head = None if config.tied else parameter(config.vocab, config.width)
+        self.audio_head = audio_head(config)
+        self.user_audio_head = DmelHead(config) if config.user_audio else None
+        mixtures = config.layers - config.dense_layers
+        self.register_buffer(
+            "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
+        )
+        self._mask = BatchMask(Sight.of(config))
+        if not self.embed.stream.is_meta:
+            self.initialise(seed)
+
+    load_NE: torch.Tensor
+    """Tokens every expert got in training since the last `update_router_bias`."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations."""
+        return self.compute or self.embed.stream.dtype
+
+    @classmethod
+    def unset(cls, config: ModelConfig, device: torch.device | str = "meta") -> InteractionModel:
+        """A model whose parameters have memory at most, for values that come from elsewhere."""
+        with torch.device("meta"):
+            model = cls(config)
+        return model if torch.device(device).type == "meta" else model.to_empty(device=device)
+
+    def initialise(self, seed: int) -> None:
+        """Set every parameter, of a cut one the part held here, to values that only the seed decides."""
+        for name, parameter_ in self.named_parameters():
+            fill(parameter_, seed=seed, name=name, config=self.config)
+
+    def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> InteractionModel:
+        """Memory for parameters, not set; buffers begin anew."""
+        super().to_empty(device=device, recurse=recurse)
+        for module in self.modules():
+            if isinstance(module, Router):
+                module.bias_E.zero_()
+        self.load_NE.zero_()
+        return self
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """(B, L, D), normed: what both heads read."""
+        return self._trunk(batch)[0]
+
+    def _trunk(
+        self, batch: Batch, masked_A: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[RouterStats]]:
+        x_BLD = self.embed(
+            batch.token_BL,
+            batch.stream_BL,
+            (batch.audio_at_A, batch.audio_ARM),
+            (batch.patch_at_P, batch.patch_PHWC),
+            self.dtype,
+            masked_A,
+        )
+        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
+        mask = self._mask(batch, self.dtype)
+        valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
+        stats = []
+        for block in self.blocks:
+            x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL, None, spoken_BL)
+            if stat is not None:
+                stats.append(stat)
+        if stats and self.training and torch.is_grad_enabled():
+            self.load_NE += torch.stack([stat.count_E for stat in stats])
+        return self.norm(x_BLD), stats
+
+    def forward(
+        self,
+        batch: Batch,
+        weights: LossConfig,
+        key: NoiseKey | None = None,
+        row_B: torch.Tensor | None = None,
+    ) -> LossSums:
+        """Loss sums of a micro-batch. `key` and the rows' numbers in the global batch decide all noise."""
+        key = key or NoiseKey()
+        row_B = torch.arange(batch.shape[0], device=batch.token_BL.device) if row_B is None else row_B
+        share = self.config.sound_masked if self.training else 0.0
+        hidden_BLD, stats = self._trunk(batch, masked_sound(batch, share, key, row_B) if share else None)
+        hidden_ND = hidden_BLD.flatten(0, 1)
+        count = Denominators.of(batch)
+        audio = self.audio_losses(hidden_ND, batch, key, row_B)
+        real = real_targets(batch)
+        audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
+        zero = wide(hidden_ND).new_zeros(())
+        balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
+        router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
+        text_sum, text_S = self._text_sums(hidden_ND, batch)
+        listens = self.user_audio_head is not None
+        return LossSums(
+            text_sum=text_sum,
+            text_weight=count.text_weight,
+            audio_sum=audio_sum,
+            audio_weight=count.audio_weight,
+            user_audio_sum=self.user_audio_losses(hidden_ND, batch)[1].sum() if listens else zero,
+            user_audio_weight=count.user_audio_weight,
+            balance=balance,
+            router_z=router_z,
+            positions=count.positions,
+            load_NE=torch.stack([stat.count_E for stat in stats]) if stats else self.load_NE,
+            spoken_NE=torch.stack([stat.spoken_E for stat in stats]) if stats else self.load_NE,
+            margin_N=torch.stack([stat.margin for stat in stats]) if stats else zero.new_zeros(0),
+            text_S=text_S,
+            weights=weights,
+        )
+
+    def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Only positions that predict text meet the vocabulary."""
+        at = batch.text_at_S
+        target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
+        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
+        return total, text_sums(batch, at, nats_N)
+
+    def audio_losses(
+        self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(T,): the audio head's loss at every target, padding included."""
+        rows, length = batch.shape
+        at_T = batch.audio_target_at_T.long()
+        row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
+        # Padding reads positions apart: gradients of many that read one would be added one after the other.
+        apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
+        inside_T = torch.where(at_T < rows * length, at_T, apart_T)
+        position_T = row_B.long()[inside_T // length] * length + inside_T % length
+        return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
+
+    def user_audio_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the batch's sound is told from the position before it, and the nats a bin of each.
+
+        Its own head, linear: what a flow or a depth head costs would be spent on what is never played.
+        """
+        assert self.user_audio_head is not None
+        chosen_T = heard_targets(batch).nonzero()[:, 0]
+        before_T = batch.audio_at_A[chosen_T].long() - 1
+        target_TRM = batch.audio_ARM[chosen_T]
+        return chosen_T, self.user_audio_head.losses(hidden_ND[before_T], target_TRM, NoiseKey(), before_T)
+
+    @property
+    def text_table(self) -> torch.Tensor:
+        return self.embed.text if self.text_head is None else self.text_head
+
+    def text_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., V) in fp32 or wider; for sampling and small batches, training never holds them all."""
+        return wide(linear(hidden, self.text_table))
+
+    @torch.no_grad()
+    def update_router_bias(self) -> None:
+        """Once an optimiser step: experts with less than their share become a little more likely.
+
+        `load_NE` is the sum over all ranks by then.
+        """
+        routers = [module for module in self.modules() if isinstance(module, Router)]
+        for router, load_E in zip(routers, self.load_NE, strict=True):
+            short = torch.sign(load_E.float().mean() - load_E.float())
+            router.bias_E += self.config.balance_rate * (short - short.mean())
+        self.load_NE.zero_()
+
+
+def blocks_of(model: InteractionModel) -> list[Block]:
+    """The layers, known to be such."""
+    return [block for block in model.blocks if isinstance(block, Block)]

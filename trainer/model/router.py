@@ -1,0 +1,109 @@
+"""Which experts a token visits, with what weight, and what is counted of it.
+
+# B rows, L positions, T = B L tokens, E experts, K of them a token
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.layers import linear, parameter
+
+
+class Routes(NamedTuple):
+    choice_TK: torch.Tensor
+    weight_TK: torch.Tensor
+    """fp32; zero for padding."""
+    score_TE: torch.Tensor
+    logit_TE: torch.Tensor
+
+
+class RouterStats(NamedTuple):
+    """Sums over the valid tokens of a batch, for losses and logs."""
+
+    count_E: torch.Tensor
+    """int64: tokens each expert got."""
+    balance: torch.Tensor
+    """Sum over rows of the row's balance loss times its tokens."""
+    router_z: torch.Tensor
+    """Sum over tokens of the squared log-sum-exp of the logits."""
+    spoken_E: torch.Tensor
+    """int64: of `count_E` those in micro-turns the model speaks in. Silence is much alike, and so routed."""
+    margin: torch.Tensor
+    """fp64: sum over tokens of how far the last chosen expert's score, bias included, is above the next."""
+
+
+class Router(nn.Module):
+    """Sigmoid scores in fp32; a bias that is no parameter takes part in the choice, not in the weights."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = parameter(config.experts, config.width)
+        self.top_k = config.top_k
+        self.route_scale = config.route_scale
+        self.register_buffer("bias_E", torch.zeros(config.experts, dtype=torch.float32))
+
+    bias_E: torch.Tensor
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Casting the model must not round the bias, which moves in steps of a thousandth, nor narrow the
+        weights: of two experts nearly alike another might be chosen than in training."""
+        bias_E, weight = self.bias_E, self.weight.detach()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.bias_E.dtype != bias_E.dtype:
+            self.bias_E = bias_E.to(self.bias_E.device)
+        if self.weight.dtype.itemsize < 4 <= weight.dtype.itemsize:
+            self.weight.data = weight.to(self.weight.device, torch.float32)
+        return self
+
+    def forward(self, x_TD: torch.Tensor, valid_T: torch.Tensor) -> Routes:
+        logit_TE = linear(x_TD, self.weight, torch.promote_types(x_TD.dtype, torch.float32))
+        score_TE = logit_TE.sigmoid()
+        choice_TK = (score_TE.detach() + self.bias_E).topk(self.top_k, -1).indices
+        chosen_TK = _chosen(score_TE, choice_TK)
+        weight_TK = chosen_TK / (chosen_TK.sum(-1, keepdim=True) + 1e-20) * self.route_scale
+        return Routes(choice_TK, weight_TK.masked_fill(~valid_T[:, None], 0), score_TE, logit_TE)
+
+
+def _chosen(score_TE: torch.Tensor, choice_TK: torch.Tensor) -> torch.Tensor:
+    """`gather`, as a sum over experts: its backward is pointwise, where that of `gather` sorts on a GPU."""
+    hot_TKE = choice_TK[..., None] == torch.arange(score_TE.shape[1], device=score_TE.device)
+    return torch.where(hot_TKE, score_TE[:, None], 0).sum(-1)
+
+
+def router_stats(
+    routes: Routes, valid_BL: torch.Tensor, spoken_BL: torch.Tensor, bias_E: torch.Tensor
+) -> RouterStats:
+    """Balance within a row: sum over experts of (share of choices x E) times (mean share of scores)."""
+    rows, length = valid_BL.shape
+    experts, k = routes.score_TE.shape[1], routes.choice_TK.shape[1]
+    valid_BL1 = valid_BL[:, :, None]
+    kinds = torch.arange(experts, device=valid_BL.device)
+    choice = routes.choice_TK.view(rows, length, k, 1) == kinds
+    chosen_BLE = choice.any(2) & valid_BL1
+    chosen_BE = chosen_BLE.sum(1)
+    share_TE = routes.score_TE / (routes.score_TE.sum(-1, keepdim=True) + 1e-20)
+    share_BE = share_TE.view(rows, length, experts).masked_fill(~valid_BL1, 0).sum(1)
+    tokens_B1 = valid_BL.sum(1, keepdim=True).clamp_min(1)
+    balance = (chosen_BE * (experts / k) / tokens_B1 * share_BE).sum()
+    z_T = routes.logit_TE.logsumexp(-1).square().masked_fill(~valid_BL.reshape(-1), 0)
+    return RouterStats(
+        count_E=chosen_BE.sum(0),
+        balance=balance,
+        router_z=z_T.sum(),
+        spoken_E=(chosen_BLE & spoken_BL[:, :, None]).sum((0, 1)),
+        margin=_margin(routes.score_TE.detach() + bias_E, chosen_BLE.flatten(0, 1), k),
+    )
+
+
+def _margin(score_TE: torch.Tensor, chosen_TE: torch.Tensor, k: int) -> torch.Tensor:
+    """Tokens with no choice, padding, count nothing; with all experts chosen there is no next."""
+    if k == score_TE.shape[1]:
+        return score_TE.new_zeros((), dtype=torch.float64)
+    last_T = score_TE.masked_fill(~chosen_TE, torch.inf).amin(1)
+    next_T = score_TE.masked_fill(chosen_TE, -torch.inf).amax(1)
+    return (last_T - next_T).masked_fill(~chosen_TE.any(1), 0).sum(dtype=torch.float64)

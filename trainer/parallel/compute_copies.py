@@ -1,0 +1,76 @@
+"""The blocks' matrices in the precision of activations, cast once a step instead of twice a micro-batch.
+
+    masters in fp32 --cast--> copies --forward, backward--> a copy's gradient --added at once--> a master's
+
+A cast reads and writes six bytes a parameter, once in forward and once in backward; a gradient made wide
+before it is added moves eighteen, added as it is ten. Of `base` that is 50 GB a micro-batch less. Nothing is
+rounded that was not rounded before: products and their gradients are in bf16 either way, sums in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from corpus.trainer.model.model import InteractionModel
+
+
+class _Copy(NamedTuple):
+    module: nn.Module
+    name: str
+    master: nn.Parameter
+    copy: nn.Parameter
+
+
+def is_copied(name: str, parameter: torch.Tensor) -> bool:
+    """Whether it is a matrix of a block, by its name in the model; routers compute in fp32."""
+    return name.startswith("blocks.") and ".router." not in name and parameter.ndim > 1
+
+
+def copied(model: InteractionModel) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Modules, and names in them, of what is wider than activations and not cut: FSDP casts that itself."""
+    for name, master in list(model.named_parameters()):
+        if is_copied(name, master) and master.dtype != model.dtype and not isinstance(master, DTensor):
+            parent, _, own = name.rpartition(".")
+            yield model.get_submodule(parent), own, master
+
+
+class ComputeCopies:
+    """None where nothing is cast. Masters must be on their device when this is made."""
+
+    def __init__(self, model: InteractionModel) -> None:
+        self._copies = []
+        for module, name, master in copied(model):
+            copy = nn.Parameter(torch.empty_like(master, dtype=model.dtype))
+            copy.register_post_accumulate_grad_hook(partial(_hand_over, master))  # type: ignore[no-untyped-call]
+            self._copies.append(_Copy(module, name, master, copy))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within, the model computes with copies of what its parameters are now, and only masters get
+        gradients. The parameters must not be changed meanwhile."""
+        if self._copies:
+            with torch.no_grad():
+                torch._foreach_copy_([c.copy for c in self._copies], [c.master for c in self._copies])
+        try:
+            for module, name, _, copy in self._copies:
+                module.register_parameter(name, copy)
+            yield
+        finally:
+            for module, name, master, _ in self._copies:
+                module.register_parameter(name, master)
+
+
+def _hand_over(master: nn.Parameter, copy: torch.Tensor) -> None:
+    assert copy.grad is not None
+    if master.grad is None:
+        master.grad = copy.grad.to(master.dtype)
+    else:
+        master.grad += copy.grad
+    copy.grad = None

@@ -1,0 +1,93 @@
+"""Which meshes of GPUs are possible: what `corpus train` runs on, and what a plan may try beyond it.
+
+A training's is replicas x data ranks x expert ranks; a plan's is pipeline stages x expert ranks x the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corpus.schemas.errors import SettingsError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.pack import check_rows
+
+
+def check_mesh(config: RunConfig, world: int) -> None:
+    """What cannot work is said before anything is read."""
+    copies, share, model = config.replicas, config.expert_parallel, config.model
+    if world % copies:
+        raise SettingsError(
+            f"{copies} replicas do not divide {world} ranks",
+            where="replicas",
+            todo=f"start a multiple of {copies} processes with torchrun, or make it a divisor of {world}",
+        )
+    if world // copies % share:
+        raise SettingsError(
+            f"{share} expert parallel ranks do not divide {world // copies} ranks"
+            + (" of a replica" if copies > 1 else ""),
+            where="expert_parallel",
+            todo=f"start a multiple of {copies * share} processes with torchrun, "
+            f"or make it a divisor of {world // copies}",
+        )
+    if model.experts % share:
+        raise SettingsError(
+            f"{model.experts} experts cannot be shared by {share} ranks",
+            where="expert_parallel",
+            todo="take a divisor of the number of experts",
+        )
+    data = world // (copies * share)
+    if share > 1 and (model.width % data or 2 * model.expert_width % data):
+        raise SettingsError(
+            f"expert matrices of {2 * model.expert_width} and {model.width} rows cannot be cut into {data}",
+            where="expert_parallel",
+            todo="take a number of data ranks that divides both",
+        )
+    check_rows(config, world)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    gpus: int
+    stages: int
+    expert_ranks: int
+
+    @property
+    def data_ranks(self) -> int:
+        """GPUs of a stage: each sees its own rows."""
+        return self.gpus // self.stages
+
+    @property
+    def copies(self) -> int:
+        return self.data_ranks // self.expert_ranks
+
+    def __str__(self) -> str:
+        return f"{self.stages} stages x {self.expert_ranks} expert ranks x {self.copies} copies"
+
+
+def meshes(run: RunConfig, gpus: int, node: int, stages: int | None, expert_ranks: int | None) -> list[Mesh]:
+    """What to try: fewest stages first, and the widest spread of experts inside a node of so many GPUs."""
+    stage_choices = [stages] if stages is not None else [s for s in range(1, gpus + 1) if gpus % s == 0]
+    rank_choices = [expert_ranks] if expert_ranks is not None else range(min(node, gpus), 0, -1)
+    return [
+        Mesh(gpus=gpus, stages=s, expert_ranks=e)
+        for s in stage_choices
+        for e in rank_choices
+        if s <= run.model.layers or stages is not None
+    ]
+
+
+def refusal(run: RunConfig, mesh: Mesh) -> tuple[str, str] | None:
+    """Why a mesh is impossible and what to do, or None."""
+    model = run.model
+    if min(mesh.stages, mesh.expert_ranks) < 1 or mesh.gpus % (mesh.stages * mesh.expert_ranks):
+        what = f"{mesh.stages} stages times {mesh.expert_ranks} expert ranks do not divide {mesh.gpus} GPUs"
+        return what, "take divisors"
+    if model.layers % mesh.stages:
+        return f"{mesh.stages} stages do not divide {model.layers} layers", "take a divisor of the layers"
+    if model.experts % mesh.expert_ranks:
+        what = f"{mesh.expert_ranks} expert ranks do not divide {model.experts} experts"
+        return what, "take a divisor of the experts"
+    if run.data.rows % mesh.data_ranks:
+        what = f"{run.data.rows} rows do not divide among {mesh.data_ranks} data ranks"
+        return what, "take more stages, or another number of GPUs"
+    return None

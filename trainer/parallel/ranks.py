@@ -1,0 +1,103 @@
+"""Ranks: one process, or as many as torchrun started, as a mesh: replicas x data x expert parallel.
+
+rank = (replica x data ranks + data rank) x expert_parallel + expert rank
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from corpus.schemas.errors import UsageError
+from corpus.trainer.config import RunConfig
+from corpus.trainer.overrides import settings_of
+from corpus.trainer.parallel.collectives import Group, expect_same, together
+from corpus.trainer.parallel.device import device_named
+from corpus.trainer.parallel.mesh import check_mesh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """Where this process stands among all."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device
+    mesh: DeviceMesh | None = None
+    """("replica", "data", "expert"); None in a single process."""
+    flat: DeviceMesh | None = None
+    """The same ranks, those of a replica in one row: ("replica", "all")."""
+    files: Group = None
+    """A gloo group of all ranks for what goes on beside training: writing and choosing checkpoints."""
+    host: Group = None
+    """Another, for numbers and errors on the host; nothing else is ever on its way in it."""
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(config: RunConfig) -> Iterator[Ranks]:
+    """Join the ranks torchrun started; alone where it started none.
+
+    Raises: SettingsError when experts, rows and ranks do not fit together, or ranks have other settings;
+    UsageError without a GPU. The same on all ranks.
+    """
+    world = world_size()
+    if world == 1:
+        check_mesh(config, world)
+        yield Ranks(device=_device(config))
+        return
+    gpus = config.device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+    try:
+        host = dist.new_group(backend="gloo")
+        expect_same(host, settings_of(config))
+        together(host, lambda: check_mesh(config, world))
+        device = together(host, lambda: _device(config))
+        expect_same(host, {"device": device.type})
+        yield ranks_of(config, device, files=dist.new_group(backend="gloo"), host=host)
+    finally:
+        dist.destroy_process_group()
+
+
+def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, host: Group = None) -> Ranks:
+    """This process's place among those that have joined."""
+    world, copies, share = dist.get_world_size(), config.replicas, config.expert_parallel
+    row = world // copies
+    return Ranks(
+        rank=dist.get_rank(),
+        world=world,
+        device=device,
+        mesh=init_device_mesh(
+            device.type, (copies, row // share, share), mesh_dim_names=("replica", "data", "expert")
+        ),
+        flat=init_device_mesh(device.type, (copies, row), mesh_dim_names=("replica", "all")),
+        files=files,
+        host=host,
+    )
+
+
+def _device(config: RunConfig) -> torch.device:
+    """This rank's: of several GPUs of a machine each process takes its own."""
+    device = device_named(config.device)
+    if device.type != "cuda":
+        return device
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        what = f"process {number + 1} of this machine finds {count} GPUs"
+        raise UsageError(what, where="device=cuda", todo=f"start {count} with --nproc-per-node")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,197 @@
+"""How a running model's choices are made from its probabilities.
+
+Randomness is a function of the session's seed, the micro-turn and the place of the choice in it
+(noise.py), so the same seed and the same input give the same answer whatever was undone in between. What
+reads a whole vocabulary or draws sound is done where the model is; a few numbers come to the host.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from corpus.schemas.errors import CorpusError, SettingsError
+from corpus.trainer.data import noise
+from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK
+from corpus.trainer.model.layers import wide
+from corpus.trainer.session.cuda_graph import Replay
+
+if TYPE_CHECKING:
+    from corpus.trainer.session.incremental import Reader
+
+CONTROL, TEXT, SOUND = 0, 1, 2
+"""Kinds of choices, told apart in the noise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Settings of a session's choices. Probabilities to speak, and that text ends, are those with training's
+    weights undone.
+
+    `threshold` does what is likelier and is for answers that can be known: it is the more often right, and
+    where a beginning is spread over many windows, each unlikely, it stays silent. `sampled` draws, and is
+    for talk that shall begin as often as a person's, if the model is calibrated. Measured in
+    benchmarks/RESULTS.md, "When to speak".
+    """
+
+    control: Literal["threshold", "sampled"] = "threshold"
+    speak_above: float = 0.5
+    """Silent: speak from this probability on."""
+    stay_above: float = 0.4
+    """Speaking: go on down to this probability; what is below `speak_above` bridges a moment's doubt."""
+    text_temperature: float = 0.7
+    """0 takes the likeliest."""
+    text_top_p: float = 0.95
+    """Draw from the likeliest tokens that together reach this probability."""
+    text_min_p: float = 0.0
+    """Leave out tokens less likely than this share of the likeliest."""
+    audio_temperature: float = 0.8
+    audio_top_k: int = 4
+    """Levels a bin is drawn from; 0 for all."""
+    flow_guidance: float = 1.0
+    """Of a flow: how far to go from what is likely anyway to what follows here. 1 is the model itself, and
+    the nearest to distributions that are known; about 1.5 helps where a model has learnt little."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "speak_above": (0.0, self.speak_above, 1.0),
+            "stay_above": (0.0, self.stay_above, 1.0),
+            "text_top_p": (1e-9, self.text_top_p, 1.0),
+            "text_min_p": (0.0, self.text_min_p, 1.0),
+            "text_temperature": (0.0, self.text_temperature, 100.0),
+            "audio_temperature": (0.0, self.audio_temperature, 100.0),
+            "audio_top_k": (0, self.audio_top_k, 256),
+            "flow_guidance": (0.0, self.flow_guidance, 100.0),
+        }
+        for name, (low, value, high) in ranges.items():
+            if not low <= value <= high:
+                raise SettingsError(f"{name} = {value}", where="sampling", todo=f"take [{low}, {high}]")
+
+
+def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int) -> bool:
+    """Whether to speak in this window; `p` with training's weights undone (control.py)."""
+    if sampling.control == "sampled":
+        return float(noise.uniform(noise.mix(seed, turn, CONTROL, 0))) < p
+    return p >= (sampling.stay_above if speaking else sampling.speak_above)
+
+
+def next_token(
+    logit_V: torch.Tensor, sampling: Sampling, drawn: torch.Tensor, end_of_window: float = 1.0
+) -> torch.Tensor:
+    """`<eow>` or a byte of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1).
+
+    Training has multiplied the odds of `<eow>` by `end_of_window`; they are divided by it.
+    """
+    end_1 = logit_V[EOW : EOW + 1] - math.log(end_of_window)
+    logit = wide(torch.cat((end_1, logit_V[BYTE_0:SMALLEST_VOCAB])))
+    if sampling.text_temperature == 0:
+        return _allowed(logit.argmax())
+    share, order = (logit / sampling.text_temperature).softmax(0).sort(descending=True, stable=True)
+    before = share.cumsum(0) - share
+    kept = (before < sampling.text_top_p) & (share >= sampling.text_min_p * share[0])
+    reached = (share * kept).cumsum(0)
+    place = torch.searchsorted(reached, drawn.to(reached) * reached[-1:], right=True)
+    # Rounding can put the draw on the very end.
+    last = (kept * torch.arange(len(kept), device=kept.device)).amax()
+    return _allowed(order.gather(0, torch.minimum(place, last))[0])
+
+
+def _allowed(choice: torch.Tensor) -> torch.Tensor:
+    """The token of a choice among `<eow>` and the bytes."""
+    return torch.where(choice == 0, EOW, BYTE_0 - 1 + choice)
+
+
+def text_bits(seed: int, turn: int, slot: int) -> int:
+    """32 random bits for a token of text."""
+    return int(noise.mix(seed, turn, TEXT, slot))
+
+
+def sound_seed(seed: int, turn: int, place: int) -> int:
+    """For the audio head, one for every position of sound."""
+    return int(noise.mix(seed, turn, SOUND, place))
+
+
+class Odds(NamedTuple):
+    """What the text head says of a position. Natural logarithms, under the model."""
+
+    p_speak: float
+    """Probability of `<spk>` among the two control tokens, as training's weights have left it."""
+    silent_logprob: float
+    speak_logprob: float
+    asked_logprob: float
+    """Of the token that was asked about."""
+    token: int
+    """Drawn for the text, at the settings' temperature, training's weight of `<eow>` undone."""
+    token_logprob: float
+
+
+class Choices:
+    """Both heads on the position a reader has read last."""
+
+    def __init__(self, reader: Reader, sampling: Sampling) -> None:
+        model, hidden_D, device = reader.model, reader.last_D, reader.cache.device
+        # The token asked about and random bits: for the text, for the sound.
+        asked_3 = self._asked_3 = torch.zeros(3, dtype=torch.int64, device=device)
+        odds_6 = self._odds_6 = torch.zeros(6, dtype=torch.float64, device=device)
+        shape = (model.config.frames_per_position, model.config.mel_bins)
+        frames_RM = self._frames_RM = torch.zeros(shape, dtype=torch.uint8, device=device)
+
+        def text() -> None:
+            logit_V = model.text_logits(hidden_D)
+            odds_6.copy_(odds_of(logit_V, sampling, asked_3, model.weighting.end_of_window))
+
+        def sound() -> None:
+            frames_RM.copy_(
+                model.audio_head.sample(
+                    hidden_D,
+                    seed=asked_3[2],
+                    temperature=sampling.audio_temperature,
+                    top_k=sampling.audio_top_k,
+                    guidance=sampling.flow_guidance,
+                )
+            )
+
+        self._text = Replay(text, device, reader.pool)
+        self._sound = Replay(sound, device, reader.pool)
+
+    def prepare(self) -> None:
+        """As `Reader.prepare`."""
+        if self._asked_3.device.type == "cuda":
+            self._text()
+            self._sound()
+
+    def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
+        """What may follow in text, and what is drawn with these bits.
+
+        Raises: CorpusError where the probabilities are no numbers: they would read as silence for ever.
+        """
+        self._asked_3.copy_(torch.tensor((asked, bits, 0)))
+        self._text()
+        p, silent, speak, asked_logprob, token, token_logprob = self._odds_6.tolist()
+        if not math.isfinite(p):
+            todo = "its weights are damaged, or too large for their precision"
+            raise CorpusError("what the model says is no number", where="session", todo=todo)
+        return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
+
+    def frames(self, seed: int) -> npt.NDArray[np.uint8]:
+        """(R, M) mel bytes that follow."""
+        self._asked_3.copy_(torch.tensor((0, 0, seed)))
+        self._sound()
+        frames_RM: npt.NDArray[np.uint8] = self._frames_RM.cpu().numpy().copy()
+        return frames_RM
+
+
+def odds_of(
+    logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor, end_of_window: float = 1.0
+) -> torch.Tensor:
+    """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
+    p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
+    token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2]), end_of_window).view(1)
+    logprob_V = logit_V.double().log_softmax(0)
+    asked_1, own_1 = logprob_V.gather(0, asked_3[:1]), logprob_V.gather(0, token_1)
+    return torch.cat((p_2[1:], logprob_V[SIL : SPK + 1], asked_1, token_1.double(), own_1))

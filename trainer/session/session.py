@@ -1,0 +1,360 @@
+"""A running conversation: 200 ms in, 200 ms out, over one append-only sequence.
+
+    step(turn i)   prefill   what out_{i-1} left | in_i          -> speak?
+                   decode    <spk> t_1 … <eow> sound … sound     -> text and mel bytes
+
+The last position of out_i predicts nothing, so it waits and is read together with in_{i+1}: a silent
+window is one forward pass. Hidden vectors are those of the full pass over the same sequence
+(tests/trainer/test_session.py). One step at a time; a step that fails leaves no trace.
+
+Shape suffixes: F frames, M mel bins, R frames a position.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from corpus.schemas.clock import US, WINDOW_US
+from corpus.schemas.errors import FormatError, UsageError
+from corpus.shards.mel import mel_bytes, mel_shape
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.layout import (
+    Bytes,
+    beginning,
+    concat,
+    input_block,
+    largest_turn,
+    sound_slot,
+    text_slot,
+)
+from corpus.trainer.data.micro_turn import (
+    Answer,
+    MicroTurn,
+    MicroTurnOut,
+    Samples,
+    check_answer,
+    check_picture,
+    check_tokens,
+)
+from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
+from corpus.trainer.data.text import event_tokens
+from corpus.trainer.data.views import patches_of
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.incremental import Reader
+from corpus.trainer.session.sampling import Choices, Sampling, decide, sound_seed, text_bits
+
+__all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
+
+STATE = "corpus.session/2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """Everything a session knows beside its keys; steps make a new one and never change an old one."""
+
+    turn: int = 0
+    length: int = 0
+    """Positions in the cache."""
+    pending: Positions
+    """Decided, but not yet read by the model."""
+    speaking: bool = False
+    context: Samples
+    """The last samples heard, which the next window's first frame looks back on."""
+    waiting: tuple[int, ...] = ()
+    """Text tokens that did not fit."""
+    unread: bytes = b""
+    """Bytes of an unfinished letter the model has written."""
+
+
+class Session:
+    """One conversation with a model. Not thread-safe: a second step at the same time is an error."""
+
+    def __init__(
+        self,
+        model: InteractionModel,
+        *,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        max_seconds: float = 600.0,
+        history_turns: int = 25,
+        sample_rate_hz: int = 16_000,
+        pictures: bool = True,
+    ) -> None:
+        """`max_seconds` bounds a session without an attention window; with one there is no end and
+        memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
+        record is recorded now, so the model's weights must stay where they are.
+
+        Raises:
+            UsageError: a length that is none, or without an end where memory has one.
+        """
+        self.model = model
+        self.config: ModelConfig = model.config
+        self.sampling = sampling or Sampling()
+        self.seed = seed
+        self._shape = mel_shape(sample_rate_hz, self.config.frames_per_window)
+        self._rate = sample_rate_hz
+        self._pictures = pictures and self.config.patches > 0
+        self._reader = Reader.of(
+            model,
+            capacity_positions=capacity(
+                self.config, max_seconds=max_seconds, history_turns=history_turns, pictures=self._pictures
+            ),
+        )
+        self._choices = Choices(self._reader, self.sampling)
+        self._reader.prepare()
+        self._choices.prepare()
+        self._lock = threading.Lock()
+        start = _State(
+            pending=beginning(self.config), context=np.zeros(self._shape.context_samples, np.int16)
+        )
+        self._state = start
+        self._history: deque[_State] = deque([start], maxlen=history_turns + 1)
+
+    @property
+    def turn(self) -> int:
+        """Micro-turns done."""
+        return self._state.turn
+
+    @property
+    def positions(self) -> int:
+        """Positions in the cache."""
+        return self._reader.length
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Text tokens that were given but not yet read."""
+        return self._state.waiting
+
+    @property
+    def cache_bytes(self) -> int:
+        return self._reader.bytes
+
+    def step(self, given: MicroTurn, *, force: Answer | None = None) -> MicroTurnOut:
+        """One micro-turn.
+
+        Raises:
+            UsageError: another step is in flight, or the input does not fit the model.
+            CorpusError: the session is longer than it was opened for, or the model gives no numbers.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise UsageError("a step is in flight", where="session", todo="wait for it, or fork the session")
+        began = time.perf_counter()
+        try:
+            out, state = self._step(given, force)
+        except BaseException:
+            self._reader.rollback(self._state.length)
+            raise
+        else:
+            self._state = state
+            self._history.append(state)
+        finally:
+            self._lock.release()
+        return dataclasses.replace(out, ms=(time.perf_counter() - began) * 1000)
+
+    def rollback(self, turn: int) -> None:
+        """Be as before micro-turn `turn` was stepped.
+
+        Raises:
+            UsageError: it has not been reached, or is further back than the session remembers.
+        """
+        with self._lock:
+            kept = [state for state in self._history if state.turn <= turn]
+            if not kept or kept[-1].turn != turn:
+                first = self._history[0].turn
+                todo = f"[{first}, {self.turn}] can be reached; open the session with more history_turns"
+                raise UsageError(f"cannot go back to micro-turn {turn}", where="session", todo=todo)
+            self._reader.rollback(kept[-1].length)
+            self._state = kept[-1]
+            self._history = deque(kept, maxlen=self._history.maxlen)
+
+    def fork(self, *, seed: int | None = None) -> Session:
+        """A session that has lived through the same and goes its own way from here."""
+        with self._lock:
+            twin = object.__new__(Session)
+            twin.__dict__.update(self.__dict__)
+            twin._reader, twin._lock = self._reader.fork(), threading.Lock()
+            twin._choices = Choices(twin._reader, self.sampling)
+            twin._history = deque(self._history, maxlen=self._history.maxlen)
+        twin.seed = self.seed if seed is None else seed
+        return twin
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the session as tensors, numbers and bytes; goes on exactly in a new session of the same
+        model and settings. What lies before this moment cannot be rolled back to there."""
+        with self._lock:
+            state = self._state
+            return {
+                "schema": STATE,
+                "seed": self.seed,
+                "cache": self._reader.state_dict(),
+                "pending": {name: getattr(state.pending, name) for name in Positions.__slots__},
+                **{name: getattr(state, name) for name in _PLAIN},
+            }
+
+    def load_state_dict(self, plain: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            FormatError: it is no session's state.
+            CorpusError: of a session of another size.
+        """
+        if plain.get("schema") != STATE:
+            raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
+        with self._lock:
+            self._reader.load_state_dict(plain["cache"])
+            pending = Positions(**plain["pending"])
+            self._state = _State(pending=pending, **{name: plain[name] for name in _PLAIN})
+            self._history = deque([self._state], maxlen=self._history.maxlen)
+            self.seed = plain["seed"]
+
+    @torch.no_grad()
+    def _step(self, given: MicroTurn, force: Answer | None) -> tuple[MicroTurnOut, _State]:
+        state, turn = self._state, self._state.turn
+        if force is not None:
+            check_answer(force, self.config)
+        read, context, waiting = self._read(given)
+        self._reader.read(concat([state.pending, read]))
+        odds = self._choices.odds()
+        p = self.model.weighting.undone(odds.p_speak, state.speaking)
+        speak = (
+            force.speak
+            if force is not None
+            else decide(p, speaking=state.speaking, sampling=self.sampling, seed=self.seed, turn=turn)
+        )
+        logprobs = [odds.speak_logprob if speak else odds.silent_logprob]
+        tokens: tuple[int, ...] = ()
+        sound_FM: Bytes | None = None
+        if speak:
+            tokens = self._write(turn, logprobs, force)
+            pending, sound_FM = self._sound(turn, force)
+        else:
+            pending = text_slot(turn, 0, SIL, self.config)
+        text, unread = _readable(state.unread, tokens)
+        out = MicroTurnOut(
+            turn=turn,
+            speak=speak,
+            p_speak=p,
+            text=text,
+            tokens=tokens,
+            mel=sound_FM,
+            logprobs=tuple(logprobs),
+            ms=0.0,
+        )
+        after = _State(
+            turn=turn + 1,
+            length=self._reader.length,
+            pending=pending,
+            speaking=speak,
+            context=context,
+            waiting=waiting,
+            unread=unread,
+        )
+        return out, after
+
+    def _read(self, given: MicroTurn) -> tuple[Positions, Samples, tuple[int, ...]]:
+        """in_i, and what the next window will need of this one."""
+        state = self._state
+        heard_FM, context = self._hear(given.audio)
+        picture = None
+        if given.frame is not None:
+            if not self._pictures:
+                raise UsageError("a picture for a session that does not see", where="session")
+            check_picture(given.frame, self.config)
+            picture = patches_of(given.frame, self.config)
+        check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
+        waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
+        slots = self.config.text_slots
+        now, later = waiting[:slots], waiting[slots:]
+        block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
+        return block, context, later
+
+    def _hear(self, audio: Bytes | Samples) -> tuple[Bytes, Samples]:
+        """Mel bytes of a window, and the samples the next window's first frame looks back on."""
+        shape = (self.config.frames_per_window, self.config.mel_bins)
+        if audio.dtype == np.uint8 and audio.shape == shape:
+            return audio.astype(np.uint8), np.zeros(self._shape.context_samples, np.int16)
+        if audio.dtype != np.int16 or audio.shape != (self._shape.samples_per_window,):
+            raise UsageError(
+                f"sound of {audio.dtype} {audio.shape}",
+                where="session",
+                todo=f"give uint8 {shape} mel bytes or int16 ({self._shape.samples_per_window},) samples",
+            )
+        heard = np.concatenate([self._state.context, audio.astype(np.int16)])
+        mel_FM = mel_bytes(heard[None], self._rate, self.config.frames_per_window)[0, 0]
+        return mel_FM, heard[-self._shape.context_samples :].copy()
+
+    def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
+        """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
+        self._reader.read(text_slot(turn, 0, SPK, self.config))
+        tokens: list[int] = []
+        while True:
+            token, logprob = self._next(turn, len(tokens), force)
+            logprobs.append(logprob)
+            if token != EOW or tokens:
+                self._reader.read(text_slot(turn, len(tokens) + 1, token, self.config))
+            if token == EOW:
+                return tuple(tokens)
+            tokens.append(token)
+
+    def _next(self, turn: int, slot: int, force: Answer | None) -> tuple[int, float]:
+        """A token of text or `<eow>`, and its logarithm under the model."""
+        if force is None and slot < self.config.text_slots:
+            odds = self._choices.odds(bits=text_bits(self.seed, turn, slot))
+            return odds.token, odds.token_logprob
+        token = force.written[slot] if force is not None and slot < len(force.written) else EOW
+        return token, self._choices.odds(asked=token).asked_logprob
+
+    def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, Bytes]:
+        """The window's sound; its last position, which nothing follows from, is not yet read."""
+        config, made = self.config, []
+        for place in range(config.audio_positions):
+            if force is None:
+                frames_RM = self._choices.frames(sound_seed(self.seed, turn, place))
+            else:
+                assert force.sound_FM is not None
+                first = place * config.frames_per_position
+                frames_RM = force.sound_FM[first : first + config.frames_per_position]
+            made.append(frames_RM)
+            slot = sound_slot(turn, place, frames_RM, config)
+            if place + 1 < config.audio_positions:
+                self._reader.read(slot)
+        return slot, np.concatenate(made)
+
+
+_PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name != "pending")
+
+
+def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pictures: bool) -> int:
+    """Positions to hold: all of a session's, or with an attention window what can be seen or gone back to."""
+    if not max_seconds >= 0 or history_turns < 0:
+        what = f"max_seconds={max_seconds}, history_turns={history_turns}"
+        raise UsageError(what, where="session", todo="give no less than 0")
+    turns: list[int] = []
+    if math.isfinite(max_seconds):
+        turns.append(-(-round(max_seconds * US) // WINDOW_US))
+    if config.attention_window_turns is not None:
+        # One more for the turn under way, one because what it leaves is read with the next.
+        turns.append(config.sink_turns + config.attention_window_turns + history_turns + 2)
+    if not turns:
+        todo = "give max_seconds, or train with attention_window_s"
+        raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
+    return 1 + min(turns) * largest_turn(config, pictures=pictures)
+
+
+def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:
+    """Text of bytes, and those of a letter that has only begun."""
+    written = bytes(token - BYTE_0 for token in tokens if BYTE_0 <= token < SMALLEST_VOCAB)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    text = decoder.decode(before + written)
+    return text, decoder.getstate()[0]

@@ -1,0 +1,192 @@
+"""A recorded user against a model: what the user said is played window by window, the model answers.
+
+    FOLDER/talk.wav           stereo, 16 bit: left the user, right the model
+    FOLDER/transcript.jsonl   what was written and told, with window and time
+    FOLDER/timing.csv         every window: speak, p_speak, milliseconds, late
+
+Real time is simulated: nothing waits. What the model answers to window i is heard in window i + 1, whatever
+it took; a window is late where the answer came more than 200 ms after its input, backlog included. Times are
+the model's: the mel of the user's sound, a third of a millisecond a window, is made before.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import wave
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clock import US, WINDOW_US
+from corpus.schemas.errors import StorageError, UsageError
+from corpus.trainer.data.runs import runs
+from corpus.trainer.data.text import decode, event_tokens
+from corpus.trainer.data.views import heard_alone
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
+from corpus.trainer.session.talk_user import RATE, WINDOW_SAMPLES, Samples, User
+from corpus.trainer.session.vocoder import sound_of
+
+WINDOW_MS = WINDOW_US / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkResult:
+    """A finished conversation."""
+
+    windows: int
+    unread: int
+    """Characters the model was to be told, but for which the stream had no window left."""
+    spoken: int
+    text: str
+    late: int
+    median_ms: float
+    p99_ms: float
+    files: tuple[str, ...]
+
+
+def talk(
+    model: InteractionModel,
+    user: User,
+    out: Path,
+    *,
+    events: Iterable[tuple[int, str]] = (),
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> TalkResult:
+    """Play a user to a model and write what happened.
+
+    Raises:
+        UsageError: an event after the end, or pictures the model cannot take.
+        StorageError: `out` cannot be written.
+    """
+    told = sorted([*user.events, *events], key=lambda event: event[0])
+    if told and told[-1][0] >= user.windows:
+        ends = user.windows * WINDOW_US / US
+        raise UsageError(
+            f"an event in window {told[-1][0]}, the user stream ends at {ends:.1f} s", where="--event"
+        )
+    outs, unread = run(model, user, told, sampling=sampling, seed=seed, progress=progress)
+    late = late_windows([each.ms for each in outs])
+    files = {
+        "talk.wav": _wave(user.samples, voice_of(outs)),
+        "transcript.jsonl": _transcript(outs, told).encode(),
+        "timing.csv": _table(outs, late).encode(),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (out / name).write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(out)) from error
+    ms = np.array([each.ms for each in outs] or [0.0])
+    return TalkResult(
+        windows=len(outs),
+        unread=len(unread),
+        spoken=sum(each.speak for each in outs),
+        text="".join(each.text for each in outs),
+        late=sum(late),
+        median_ms=float(np.median(ms)),
+        p99_ms=float(np.percentile(ms, 99)),
+        files=tuple(str(out / name) for name in files),
+    )
+
+
+def run(
+    model: InteractionModel,
+    user: User,
+    events: Sequence[tuple[int, str]],
+    *,
+    sampling: Sampling | None,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[MicroTurnOut], str]:
+    """One session over the whole stream; and what it was told but had no window left to read."""
+    config = model.config
+    sees = config.patches > 0 and bool(user.pictures)
+    session = Session(
+        model,
+        sampling=sampling,
+        seed=seed,
+        max_seconds=user.windows * WINDOW_US / US,
+        history_turns=0,
+        pictures=sees,
+    )
+    heard_WFM = user.heard
+    if heard_WFM is None:
+        heard_WFM = heard_alone(user.samples, RATE, config.frames_per_window)
+    outs = []
+    for window in range(user.windows):
+        texts = [text for at, text in events if at == window]
+        tokens = tuple(token for text in texts for token in event_tokens(text))
+        frame = user.pictures.get(window) if sees else None
+        outs.append(session.step(MicroTurn(audio=heard_WFM[window], frame=frame, tokens=tokens)))
+        if progress is not None:
+            progress(window + 1, user.windows)
+    return outs, decode(session.waiting)
+
+
+def late_windows(ms: Sequence[float]) -> list[bool]:
+    """Whether each answer came after its window's deadline, if inputs come every 200 ms and queue up."""
+    late, ready = [], 0.0
+    for turn, each in enumerate(ms):
+        arrived = (turn + 1) * WINDOW_MS
+        ready = max(ready, arrived) + each
+        late.append(ready - arrived > WINDOW_MS)
+    return late
+
+
+def voice_of(outs: Sequence[MicroTurnOut]) -> Samples:
+    """The model's sound, a window later than decided: one window longer than the conversation."""
+    samples = np.zeros((len(outs) + 1) * WINDOW_SAMPLES, np.int16)
+    for start, stop in runs(np.array([out.speak for out in outs], bool)):
+        mels = [mel for out in outs[start:stop] if (mel := out.mel) is not None]
+        first = (start + 1) * WINDOW_SAMPLES
+        samples[first : first + len(mels) * WINDOW_SAMPLES] = sound_of(
+            np.concatenate(mels), frames_per_window=len(mels[0])
+        )
+    return samples
+
+
+def _wave(left: Samples, right: Samples) -> bytes:
+    length = max(len(left), len(right))
+    both = np.stack([np.pad(side, (0, length - len(side))) for side in (left, right)], axis=1)
+    return wave_bytes(both)
+
+
+def wave_bytes(samples: npt.NDArray[np.int16]) -> bytes:
+    """A 16 kHz wave file of `[samples, channels]`."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as opened:
+        opened.setnchannels(samples.shape[1])
+        opened.setsampwidth(2)
+        opened.setframerate(RATE)
+        opened.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def _transcript(outs: Sequence[MicroTurnOut], events: Sequence[tuple[int, str]]) -> str:
+    """Events at the window they were told in, the model's text at the window it is heard in."""
+    lines = [(at, 0, "event", text) for at, text in events]
+    lines += [(out.turn + 1, 1, "model", out.text) for out in outs if out.text]
+    rows = [
+        {"window": window, "time_s": window * WINDOW_US / US, "who": who, "text": text}
+        for window, _, who, text in sorted(lines, key=lambda line: line[:2])
+    ]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _table(outs: Sequence[MicroTurnOut], late: Sequence[bool]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["window", "speak", "p_speak", "ms", "late"])
+    for out, missed in zip(outs, late, strict=True):
+        writer.writerow([out.turn, int(out.speak), f"{out.p_speak:.6f}", f"{out.ms:.3f}", int(missed)])
+    return file.getvalue()

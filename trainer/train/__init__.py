@@ -1,0 +1,1 @@
+"""Training: the loop, a step, the optimiser, checkpoints, logs, export."""

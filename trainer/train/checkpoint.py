@@ -1,0 +1,223 @@
+"""Checkpoints of a run: what they hold, which one is taken, and how it is read.
+
+    RUN/checkpoints/step-00000100/   tensors (torch's distributed checkpoint) and meta.json
+    RUN/checkpoints/LATEST           the name of the newest one, written last
+
+Every file's sha256 stands in meta.json and is compared before it is trusted; what is damaged is passed over
+for the one before. Any number of ranks reads what any number has written (checkpoint_saver.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict_loader import load
+
+from corpus.schemas.clip import CLIP_FORM, MelForm
+from corpus.schemas.codec import from_json, to_plain
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.shards.mel import MEL_FORM
+from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.parallel.device import device_named
+from corpus.trainer.train.run_file import read_run
+
+FOLDER = "checkpoints"
+LATEST = "LATEST"
+META = "meta.json"
+
+Talk = Callable[[str], None]
+Tensors = dict[str, Any]
+
+FAILURES = (OSError, CheckpointException, RuntimeError)
+"""What torch raises where a checkpoint can be neither written nor read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMark:
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """meta.json: everything of a checkpoint that is no tensor."""
+
+    schema: str = "corpus.checkpoint/1"
+    step: int
+    """Optimiser steps done; the schedule is a function of it."""
+    model: ModelConfig
+    optimizer: str
+    average: bool
+    """Whether it holds a moving average of the parameters."""
+    clips: str = CLIP_FORM
+    mel: MelForm = MEL_FORM
+    loader: LoaderState
+    skipped: int = 0
+    """Steps without an update, for a gradient that was no number."""
+    config: str
+    """Digest of the whole run's configuration, for people: a run may go on with other settings."""
+    torch: str = torch.__version__
+    files: tuple[FileMark, ...] = ()
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def mark_of(file: Path) -> FileMark:
+    """Read a file once more, from first to last, and put it on the disk."""
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        os.fsync(opened.fileno())
+        return FileMark(name=file.name, bytes=os.fstat(opened.fileno()).st_size, sha256=digest)
+
+
+def finished(folder: Path) -> list[Path]:
+    """Newest first."""
+    names = (path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
+    return sorted(names, reverse=True)
+
+
+def candidates(run: Path) -> list[Path]:
+    """Checkpoints in the order they are tried: LATEST's, then older ones."""
+    folder = run / FOLDER
+    found = finished(folder)
+    try:
+        latest = (folder / LATEST).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return found
+    return [path for path in found if path.name <= latest] or found
+
+
+def read_meta(path: Path) -> Meta:
+    """Raises: FormatError when the checkpoint is not whole."""
+    try:
+        meta = from_json(Meta, (path / META).read_bytes(), where=str(path / META))
+        marks = {mark.name: mark for mark in meta.files}
+        for name, mark in marks.items():
+            if mark_of(path / name) != mark:
+                raise FormatError(f"{name} is not what was written", where=str(path))
+    except OSError as error:
+        raise FormatError(f"{error.strerror}: {error.filename}", where=str(path)) from error
+    return meta
+
+
+def choose(run: Path, *, group: dist.ProcessGroup | None = None, talk: Talk) -> tuple[Path, Meta] | None:
+    """The newest whole checkpoint, the same on all ranks; None where there is none at all.
+
+    Raises: FormatError when there are some and none is whole.
+    """
+    chosen: list[Any] = [None]
+    if group is None or dist.get_rank(group) == 0:
+        chosen = [_choose(candidates(run), talk)]
+    if group is not None:
+        dist.broadcast_object_list(chosen, group=group)
+    if isinstance(chosen[0], CorpusError):
+        raise chosen[0]
+    found: tuple[Path, Meta] | None = chosen[0]
+    return found
+
+
+def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusError | None:
+    for path in paths:
+        try:
+            return path, read_meta(path)
+        except NewerSchemaError as error:  # nothing is wrong with it: an older one would take its place
+            return error
+        except FormatError as error:
+            talk(f"checkpoint {path.name} cannot be used ({error.what}); trying the one before")
+    if not paths:
+        return None
+    todo = "move the checkpoints away to begin again"
+    return FormatError("none of its checkpoints is whole", where=str(paths[0].parent), todo=todo)
+
+
+def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
+    """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
+    theirs, ours = to_plain(meta.model), to_plain(model)
+    differ = [
+        f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
+    ]
+    if differ:
+        todo = "give these values as they were, or begin a new run"
+        raise FormatError(f"the checkpoint has {', '.join(differ)}", where=where, todo=todo)
+    if (meta.clips, meta.mel) != (CLIP_FORM, MEL_FORM):
+        what = f"trained on {meta.clips} with {meta.mel}, this version has {CLIP_FORM} with {MEL_FORM}"
+        raise DatasetError(what, where=where, todo="use the version the run was trained with")
+
+
+def load_tensors(path: Path, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
+    """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
+    expect_one_process()
+    try:
+        load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
+    except (*FAILURES, KeyError, ValueError) as error:
+        raise FormatError(f"cannot be loaded: {reason_of(error)}", where=str(path)) from error
+
+
+def load_model(
+    run: Path, *, step: int | None = None, ema: bool = False, device: torch.device | str = "cpu"
+) -> tuple[InteractionModel, RunConfig]:
+    """A run's model, from its newest whole checkpoint or a step's; with `ema` its moving average.
+
+    Raises:
+        UsageError: no such run or device.
+        FormatError: no such checkpoint, or none that is whole, or of another model.
+    """
+    config = read_run(run).config
+    place = device_named(device)
+    if step is None:
+        found = choose(run, talk=lambda _: None)
+    else:
+        path = run / FOLDER / name_of(step)
+        if not path.is_dir():
+            kept = ", ".join(str(int(each.name[5:])) for each in reversed(finished(run / FOLDER)))
+            todo = f"it has {kept or 'none'}"
+            raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
+        found = (path, read_meta(path))
+    if found is None:
+        todo = "train it first: corpus train"
+        raise FormatError("holds no checkpoint", where=str(run), todo=todo)
+    path, meta = found
+    check_model(meta, config.model, str(path))
+    if ema and not meta.average:
+        todo = "train with optim.ema_decay=0.999, or leave --ema out"
+        raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
+    model = InteractionModel.unset(config.model, place)
+    state, average = model.state_dict(), dict(model.named_parameters())
+    wanted: Tensors = {"model": state}
+    if ema:
+        wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
+    load_tensors(path, wanted)
+    model.weighting = Weighting.of(config.loss)
+    return model.eval(), config
+
+
+def reason_of(error: BaseException | None) -> str:
+    """One line of what torch's checkpoint raises for many ranks at once."""
+    if isinstance(error, CheckpointException):
+        failures: Mapping[int, Any] = error.failures
+        first = next(iter(failures.values()))
+        error = first[0] if isinstance(first, tuple) else first
+    if error is None:
+        return "on another rank"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+def expect_one_process() -> None:
+    """Torch warns of what is meant: a run of one process joins none."""
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)

@@ -1,0 +1,137 @@
+"""Checkpoints written beside training and never seen half done.
+
+A checkpoint is written under a name beginning with a point, synced, and renamed; then LATEST is. Tensors
+are copied first, so that training goes on meanwhile. A save that fails leaves the one before as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from corpus.schemas.codec import from_json, to_json, to_plain
+from corpus.schemas.errors import StorageError
+from corpus.schemas.files import sync_folder, write_whole
+from corpus.trainer.parallel.collectives import Group, on_any
+from corpus.trainer.train.checkpoint import (
+    FAILURES,
+    FOLDER,
+    LATEST,
+    META,
+    Meta,
+    Talk,
+    Tensors,
+    expect_one_process,
+    finished,
+    mark_of,
+    name_of,
+    reason_of,
+)
+
+
+class Saver:
+    """Saves one checkpoint at a time beside training. All ranks call the same methods at the same steps."""
+
+    def __init__(self, run: Path, keep: int, *, first: bool, group: Group, talk: Talk) -> None:
+        self.folder = run / FOLDER
+        self._keep, self._first, self._group, self._talk = keep, first, group, talk
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._staging: BlockingAsyncStager | None = None
+        self.failures = 0
+        """Saves in a row that failed."""
+        if first:
+            _begin(self.folder)
+
+    def save(self, tensors: Tensors, meta: Meta) -> None:
+        """Copy the tensors and return; they are written meanwhile. Waits for the save before it first."""
+        self.wait()
+        temporary = self.folder / f".{name_of(meta.step)}.tmp"
+        expect_one_process()
+        try:
+            # Synced by _publish, which reads the files again for their digests.
+            writer = FileSystemWriter(temporary, sync_files=False)
+            alone = self._group is None
+            future = async_save(
+                tensors,
+                storage_writer=writer,
+                process_group=self._group,
+                async_stager=self._stager(tensors),
+                no_dist=alone,
+            )
+        except FAILURES as error:
+            self._error = error
+            return
+        assert isinstance(future, Future)
+        work = (future, temporary, meta)
+        self._thread = threading.Thread(target=self._finish, args=work, name="checkpoint")
+        self._thread.start()
+
+    def _stager(self, tensors: Tensors) -> BlockingAsyncStager | None:
+        """Of a GPU's tensors the copies lie in pinned memory taken once: new pages would take as long as
+        several steps to fill, every time."""
+        if self._staging is None and _on_gpu(tensors):
+            self._staging = BlockingAsyncStager(cache_staged_state_dict=True)
+        return self._staging
+
+    def wait(self) -> bool:
+        """Until nothing is being written. False when the last save failed, on all ranks alike."""
+        if self._thread is None and self._error is None:
+            return True
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failed = on_any(self._group, self._error is not None)
+        self.failures = self.failures + 1 if failed else 0
+        if failed and self._first:
+            # A full disk comes out of torch as a RuntimeError about positions in a file.
+            why = f"{reason_of(self._error)}; {shutil.disk_usage(self.folder).free / 1e9:.3f} GB free there"
+            self._talk(f"the checkpoint could not be saved ({why}); the one before is kept, the run goes on")
+            for left in self.folder.glob(".step-*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+        self._error = None
+        return not failed
+
+    def _finish(self, future: Future[Any], temporary: Path, meta: Meta) -> None:
+        try:
+            future.result()
+            if self._first:
+                _publish(temporary, meta, self._keep)
+        except FAILURES as error:
+            self._error = error
+
+
+def _on_gpu(tensors: Tensors) -> bool:
+    return any(tensor.is_cuda for tensor in tensors["model"].values())
+
+
+def _begin(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".step-*.tmp"):
+            shutil.rmtree(left)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
+
+
+def _publish(temporary: Path, meta: Meta, keep: int) -> None:
+    marks = tuple(mark_of(file) for file in sorted(temporary.iterdir()))
+    full = from_json(Meta, to_json({**to_plain(meta), "files": to_plain(marks)}))
+    write_whole(temporary / META, to_json(full, indent=1).encode())
+    final = temporary.with_name(name_of(meta.step))
+    if final.exists():  # left by a run that ended before LATEST named it
+        shutil.rmtree(final)
+    temporary.rename(final)
+    sync_folder(final.parent)
+    write_whole(final.parent / LATEST, f"{final.name}\n".encode())
+    # One with a higher number is damaged, or the run would have gone on from it: it takes nobody's place.
+    upto = [path for path in finished(final.parent) if path.name <= final.name]
+    for old in upto[keep:]:
+        shutil.rmtree(old)

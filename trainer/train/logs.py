@@ -1,0 +1,132 @@
+"""What a run says: RUN/log.jsonl and its picture, TensorBoard where it is installed, and a progress line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from corpus.schemas.files import write_whole
+from corpus.trainer.train.log_line import LogLine
+from corpus.trainer.train.run_report import draw_report
+
+LOG_NAME = "log.jsonl"
+BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+"""No bar proper: what it would take of a line of 100 columns belongs to the figures."""
+
+
+class Log:
+    """Where lines go; only the first rank has one. A full disk stops the log, not the run.
+
+    In a terminal the newest line's figures stand behind the steps done; elsewhere each line is one on stderr.
+    """
+
+    def __init__(self, run: Path, steps: int, step: int, talk: Callable[[str], None]) -> None:
+        self._path, self._steps, self._talk = run / LOG_NAME, steps, talk
+        self._cut(step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = _board(run)
+        self._bar: tqdm[NoReturn] = tqdm(
+            total=steps, initial=step, disable=None, dynamic_ncols=True, leave=True, bar_format=BAR
+        )
+
+    def _cut(self, step: int) -> None:
+        """Drop lines of steps that will be done again, and those that are not whole."""
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_bytes().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + b"\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_whole(self._path, b"".join(kept))
+
+    def advance(self, step: int) -> None:
+        self._bar.update(step - self._bar.n)
+
+    def write(self, line: LogLine) -> None:
+        plain = _finite(asdict(line))
+        try:
+            self._file.write(json.dumps(plain, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._talk(f"the log could not be written: {os.strerror(error.errno or 0)}")
+        if self._board is not None:
+            for name, value in scalars(plain):
+                self._board.add_scalar(name, value, line.step)
+        if self._bar.disable:
+            tqdm.write(f"step {line.step}/{self._steps}: {progress(line)}", file=sys.stderr)
+        self._bar.set_postfix_str(progress(line))
+
+    def draw(self) -> None:
+        """RUN/report.html, from all lines so far."""
+        try:
+            draw_report(self._path, self._steps)
+        except OSError as error:
+            self._talk(f"the report could not be drawn: {os.strerror(error.errno or 0)}")
+
+    def close(self) -> None:
+        self._bar.close()
+        with contextlib.suppress(OSError):  # said when it was written
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _finite(value: Any) -> Any:
+    """Null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """A line's numbers by name; those of a layer as `layer_03/load`."""
+    for name, value in plain.items():
+        if name == "layers":
+            for layer in value:
+                named = {key: each for key, each in layer.items() if key != "layer"}
+                for key, each in scalars(named):
+                    yield f"layer_{layer['layer']:02d}/{key}", each
+        elif name not in ("schema", "step") and value is not None:
+            yield name, value
+
+
+def progress(line: LogLine) -> str:
+    """The tail of the progress line."""
+    parts = [
+        f"control {_shown(line.nats_control)}",
+        f"words {_shown(line.nats_words)}",
+        f"audio {_shown(line.audio)}",
+        f"{line.positions_per_s:.0f} pos/s",
+        f"{line.audio_hours_per_hour:.{0 if line.audio_hours_per_hour >= 100 else 1}f} h/h",
+        *([f"MFU {100 * line.mfu:.1f} %"] if line.mfu is not None else []),
+        f"wait {line.data_wait_ms:.0f} ms",
+    ]
+    return ", ".join(parts)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.{2 if abs(value) >= 1 else 3}f}"
+
+
+def _board(run: Path) -> Any:
+    """A TensorBoard writer, where it is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"))

@@ -1,0 +1,344 @@
+"""Training: from a configuration to checkpoints, in one process or in as many as torchrun started.
+
+    micro-batches of a step -> denominators over all ranks -> the step (step.py) -> log, save
+
+A step hangs on its number, its batches and the state before it alone, so a run that goes on after it was
+stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same number of ranks,
+to rounding with another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+
+from corpus.schemas.codec import digest, to_json
+from corpus.schemas.errors import CorpusError, FormatError, SettingsError, StorageError
+from corpus.schemas.files import write_whole
+from corpus.trainer.config import RunConfig, check_ranges
+from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.sequence import Batch
+from corpus.trainer.model.batch_stats import windows_of
+from corpus.trainer.model.loss_sums import Denominators
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.overrides import changes
+from corpus.trainer.parallel.collectives import (
+    expect_same,
+    greatest,
+    no_rank_lost,
+    summed_or_raised,
+    together,
+)
+from corpus.trainer.parallel.prepare import prepare
+from corpus.trainer.parallel.process import determinism, expect_shared, locked, stop_signals
+from corpus.trainer.parallel.ranks import Ranks, joined, world_size
+from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
+from corpus.trainer.train.checkpoint_saver import Saver
+from corpus.trainer.train.log_line import LogLine
+from corpus.trainer.train.logs import LOG_NAME, Log
+from corpus.trainer.train.memory import check_memory
+from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.run_file import RunFile, read_run, write_run
+from corpus.trainer.train.step import Learner, Learnt
+
+SAVES_TO_GIVE_UP = 2
+"""Saves in a row that fail before a run stops."""
+
+
+class Flops(Protocol):
+    """How many floating point operations a micro-batch costs in training, counted honestly."""
+
+    def __call__(self, config: RunConfig, batch: Batch) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """How a run ended."""
+
+    step: int
+    ended: Literal["done", "stopped"]
+    """`stopped`: asked to by a signal; the same command goes on."""
+    last: LogLine | None
+    skipped: int
+
+
+def train(
+    config: RunConfig,
+    run: Path,
+    *,
+    talk: Talk,
+    flops: Flops | None = None,
+    peak_flops: float | None = None,
+) -> TrainResult:
+    """Train until `config.steps`, from the run's newest checkpoint where it has one.
+
+    Raises:
+        SettingsError: settings, ranks and data do not fit together, or not on the GPU; before the first step.
+        DatasetError: no dataset, too few clips, or not the one the run began with.
+        FormatError: no checkpoint is whole, or they are of another model.
+        LockedError: another process trains this run.
+        StorageError: checkpoints cannot be written; the last one is kept.
+        CorpusError: gradients were no numbers too often in a row, or another rank was lost.
+
+    Every rank raises the same error, but where one is lost.
+    """
+    check_ranges(config)
+    with ExitStack() as stack:
+        stack.enter_context(no_rank_lost(world_size()))
+        ranks = stack.enter_context(joined(config))
+        together(ranks.host, lambda: stack.enter_context(locked(run)) if ranks.first else None)
+        together(ranks.host, lambda: expect_shared(run))
+        stack.enter_context(determinism(config.deterministic, ranks.device))
+        stop = stack.enter_context(stop_signals())
+        told = talk if ranks.first else _silent
+        run_ = _Run(config, run, ranks, told, flops, peak_flops)
+        stack.callback(run_.close)
+        return run_.train(stop)
+
+
+class _Run:
+    """Everything that changes while a run goes on."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Path,
+        ranks: Ranks,
+        talk: Talk,
+        flops: Flops | None,
+        peak_flops: float | None,
+    ) -> None:
+        self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
+        self.flops, self.peak_flops = flops, peak_flops
+        self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
+        expect_same(ranks.host, {"dataset": self.loader.state.dataset})
+        model = InteractionModel.unset(config.model).train()
+        prepare(model, config, ranks)
+        together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
+        model.to_empty(device=ranks.device)
+        found = choose(run, group=ranks.files, talk=talk)
+        if found is None:
+            model.initialise(config.data.seed)
+        self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
+        self.learner = Learner(model, config, ranks, self.meter)
+        self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
+        if found is not None:
+            self._resume(*found)
+        self.saver, self.log = together(ranks.host, self._open)
+        self.last: LogLine | None = None
+
+    def _open(self) -> tuple[Saver, Log | None]:
+        first, group = self.ranks.first, self.ranks.files
+        saver = Saver(self.run, self.config.keep, first=first, group=group, talk=self.talk)
+        return saver, self._open_log() if first else None
+
+    def _open_log(self) -> Log:
+        file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
+        if self.step:
+            self._tell_changes()
+        else:
+            if (self.run / LOG_NAME).exists():
+                self.talk("no checkpoint there: it begins anew, its log too")
+            self._tell_listeners()
+        try:
+            write_run(self.run, file)
+            return Log(self.run, self.config.steps, self.step, self.talk)
+        except OSError as error:
+            raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
+
+    def _tell_changes(self) -> None:
+        """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
+        with suppress(CorpusError):
+            for change in changes(read_run(self.run).config, self.config):
+                self.talk(f"changed since: {change}")
+
+    def _tell_listeners(self) -> None:
+        """They teach to be silent, which is right, but who looks at a model that rarely speaks must know."""
+        silent, among = self.loader.listeners()
+        if silent:
+            whose = "" if among == self.loader.documents else "first "
+            self.talk(f"of the {whose}{among} documents {silent} are of speakers who say nothing in them")
+
+    def close(self) -> None:
+        self.saver.wait()
+        if self.log is not None:
+            self.log.close()
+
+    # The steps
+
+    def train(self, stop: Callable[[], bool]) -> TrainResult:
+        self.meter.reset()  # what was before the first step is no part of its speed
+        batches = iter(self.loader)
+        logged = self.loader.state
+        stopped = False
+        while self.step < self.config.steps and not stopped:
+            before = self.loader.state
+            try:
+                micro, denominators = self._take(batches)
+            except CorpusError:
+                self._keep(before)
+                raise
+            learnt = self.learner.learn(self.step, micro, denominators, stop)
+            stopped = learnt.stopped
+            self.step += 1
+            if self.log is not None:
+                self.log.advance(self.step)
+            self.skipped += not learnt.good
+            self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
+            if learnt.logged:
+                self._write_log(logged, learnt)
+                logged = self.loader.state
+            if not learnt.good:
+                self._note_bad(before)
+            if self.step % self.config.save_every == 0:
+                self._save()
+        self._end()
+        ended: Literal["done", "stopped"] = "done" if self.step >= self.config.steps else "stopped"
+        return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
+
+    def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
+        """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
+
+        Raises: on all ranks, what one of them finds when it reads.
+        """
+        began = time.monotonic()
+        micro, error = [], None
+        try:
+            micro = [next(batches)[0] for _ in range(self.config.accumulate)]
+        except CorpusError as found:
+            error = found
+        self.meter.waited_s += time.monotonic() - began
+        for batch in micro:
+            self.meter.windows += windows_of(batch)
+            if self.flops is not None:
+                self.meter.flops += self.flops(self.config, batch)
+        weights = [torch.stack(Denominators.of(batch)) for batch in micro]
+        own = (
+            torch.stack(weights).sum(0)
+            if weights
+            else torch.zeros(len(Denominators._fields), dtype=torch.float64)
+        )
+        total = summed_or_raised(self.ranks.host, own, error)
+        return micro, Denominators(*total.to(self.ranks.device).unbind())
+
+    def _write_log(self, before: LoaderState, learnt: Learnt) -> None:
+        line = self.meter.line(
+            before,
+            self.loader.state,
+            peak_flops=None if self.peak_flops is None else self.peak_flops * self.ranks.world,
+            gpu_peak_bytes=self._gpu_peak(),
+            gradients=learnt.gradients,
+            movement=learnt.moved,
+            step=self.step,
+            grad_norm=learnt.norm,
+            lr=self.config.optim.lr * learnt.lr_share,
+            skipped=self.skipped,
+        )
+        self.last = line
+        if self.log is not None:
+            self.log.write(line)
+        self.meter.reset()
+
+    def _gpu_peak(self) -> int | None:
+        """The largest of all ranks."""
+        if self.ranks.device.type != "cuda":
+            return None
+        return greatest(torch.cuda.max_memory_allocated(self.ranks.device))
+
+    # What may go wrong
+
+    def _keep(self, before: LoaderState) -> None:
+        """Save what was learnt before data could not be read any more; some ranks may have read on."""
+        self.loader.state = before
+        if self.step:
+            with suppress(StorageError):  # told; what ended the run is told last
+                self._end()
+
+    def _note_bad(self, before: LoaderState) -> None:
+        """Write down what was in the batch; give up after too many in a row, with what was learnt saved."""
+        folder = self.run / "nan"
+        if self.ranks.first:
+            note = {"step": self.step, "rows": self.loader.names(before), "state": before}
+            self.talk(f"step {self.step}: the gradient is no number, nothing learnt; see {folder}")
+            try:
+                folder.mkdir(exist_ok=True)
+                write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
+            except OSError as error:
+                self.talk(f"its rows could not be written down: {error.strerror}")
+        if self.skipped_in_row >= self.config.nan_limit:
+            self._end()
+            raise CorpusError(
+                f"the gradient was no number in {self.skipped_in_row} steps in a row",
+                where=str(folder),
+                todo="look at the batches named there, or remove the newest checkpoints and lower optim.lr",
+            )
+
+    def _save(self) -> None:
+        self.saver.save(self.learner.state_dict(), self._meta())
+        self.saved = self.step
+        if self.log is not None:
+            self.log.draw()
+        if self.saver.failures >= SAVES_TO_GIVE_UP:
+            self._give_up()
+
+    def _end(self) -> None:
+        """The last save, waited for."""
+        if self.log is not None:
+            self.log.draw()
+        if self.saved != self.step or not self.saver.wait():
+            self.saver.save(self.learner.state_dict(), self._meta())
+            self.saved = self.step
+        if not self.saver.wait():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        raise StorageError(
+            "checkpoints cannot be saved; the last one that could is kept",
+            where=str(self.saver.folder),
+            todo="make room, then give the same command again",
+        )
+
+    # Checkpoints
+
+    def _meta(self) -> Meta:
+        return Meta(
+            step=self.step,
+            model=self.config.model,
+            optimizer=self.config.optim.optimizer,
+            average=self.learner.average is not None,
+            loader=self.loader.state,
+            skipped=self.skipped,
+            config=digest(self.config),
+        )
+
+    def _resume(self, path: Path, meta: Meta) -> None:
+        check_model(meta, self.config.model, str(path))
+        if self.config.steps < meta.step:
+            todo = f"make it at least {meta.step}, or begin a new run"
+            raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
+        for what, theirs, ours in (
+            ("optimizer", meta.optimizer, self.config.optim.optimizer),
+            ("ema_decay", meta.average, self.learner.average is not None),
+        ):
+            if theirs != ours:
+                todo = "give it as it was, or begin a new run"
+                raise FormatError(f"the run has another optim.{what}", where=str(path), todo=todo)
+        began = None
+        with suppress(CorpusError):  # the checkpoint is enough to go on with
+            began = read_run(self.run).config
+        self.loader.load_state_dict(dataclasses.asdict(meta.loader), began)
+        load_tensors(path, self.learner.state_dict(), self.ranks.files)
+        self.learner.loaded()
+        self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
+        self.talk(f"going on from step {self.step}")
+
+
+def _silent(text: str) -> None:
+    """What ranks other than the first have to say."""

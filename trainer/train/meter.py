@@ -1,0 +1,192 @@
+"""What the steps of a log line come to: sums on the device, over all ranks, divided once.
+
+# N mixture layers, E experts
+
+The sums of a micro-batch are laid end to end in one fp64 vector, which is added up over the step, over the
+steps of a line and over ranks. So a line is the same for one micro-batch of eight rows and for two of four.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from corpus.schemas.clock import US, WINDOW_US
+from corpus.trainer.config import LossConfig
+from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.model.batch_stats import STREAMS, TEXT_SUMS
+from corpus.trainer.model.loss_sums import LossSums
+from corpus.trainer.parallel.collectives import summed
+from corpus.trainer.train.gradient_norms import GROUPS
+from corpus.trainer.train.log_line import LayerLine, LogLine
+
+
+class Meter:
+    """Sums over the steps of a log line; nothing goes to the host before it is asked for."""
+
+    _NAMES = (
+        *("text_sum", "text_weight", "audio_sum", "audio_weight", "user_audio_sum", "user_audio_weight"),
+        *("balance", "router_z", "positions"),
+    )
+
+    def __init__(
+        self,
+        weights: LossConfig,
+        *,
+        first_layer: int = 0,
+        top_k: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`first_layer` has experts, `top_k` of them a token."""
+        self._weights, self._first_layer, self._top_k, self._clock = weights, first_layer, top_k, clock
+        self._step: torch.Tensor | None = None
+        self._shape = (0, 0)
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self.windows = torch.zeros((), dtype=torch.int64)
+        self.waited_s, self.flops, self.steps = 0.0, 0.0, 0
+        self._started = self._clock()
+
+    @torch.no_grad()
+    def add(self, sums: LossSums) -> None:
+        """A micro-batch of the step under way."""
+        self._shape = (sums.load_NE.shape[0], sums.load_NE.shape[1])
+        losses = torch.stack([getattr(sums, name).double() for name in self._NAMES])
+        parts = (losses, sums.text_S, sums.load_NE.flatten(), sums.spoken_NE.flatten(), sums.margin_N)
+        made = torch.cat([part.double() for part in parts])
+        self._step = made if self._step is None else self._step + made
+
+    def step(self, *, counts: bool) -> None:
+        """End of a step; one without an update leaves no trace in the losses."""
+        self.steps += 1
+        if counts and self._step is not None:
+            self._sums = self._step if self._sums is None else self._sums + self._step
+        self._step = None
+
+    def line(
+        self,
+        before: LoaderState,
+        after: LoaderState,
+        *,
+        step: int,
+        lr: float,
+        grad_norm: float,
+        skipped: int,
+        peak_flops: float | None = None,
+        gpu_peak_bytes: int | None = None,
+        gradients: torch.Tensor | None = None,
+        movement: torch.Tensor | None = None,
+    ) -> LogLine:
+        """Everything since the last reset, over all ranks: all of them must ask.
+
+        `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py.
+        """
+        seconds = max(self._clock() - self._started, 1e-9)
+        windows, flops = _over_ranks([float(self.windows), self.flops])
+        positions = after.positions - before.positions
+        padding = after.padding - before.padding
+        text, spilled = after.text - before.text, after.text_spilled - before.text_spilled
+        later = after.text_later - before.text_later
+        lost = after.text_left + after.text_before - before.text_left - before.text_before
+        layers, found = self._summed()
+        return LogLine(
+            **found,
+            **_norms(gradients, movement),
+            step=step,
+            lr=lr,
+            grad_norm=grad_norm,
+            skipped=skipped,
+            positions=after.positions,
+            positions_per_s=round(positions / seconds, 1),
+            audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),
+            data_wait_ms=round(1e3 * self.waited_s / max(1, self.steps), 2),
+            mfu=round(flops / seconds / peak_flops, 4) if peak_flops and flops else None,
+            gpu_peak_bytes=gpu_peak_bytes,
+            expert_load=max((layer.load for layer in layers), default=None),
+            padding=round(padding / max(1, padding + positions), 4),
+            text_spilled=round(spilled / max(1, text), 4),
+            text_later=round(later / max(1, text), 4),
+            text_lost=round(lost / max(1, text + lost), 4),
+            layers=layers,
+        )
+
+    def _summed(self) -> tuple[tuple[LayerLine, ...], dict[str, Any]]:
+        """Layers, and the losses of all ranks; every rank has counted the same steps, or none has."""
+        if self._sums is None:
+            return (), self._losses([0.0] * len(self._NAMES), [0.0] * len(TEXT_SUMS))
+        layers, experts = self._shape
+        sizes = [len(self._NAMES), len(TEXT_SUMS), layers * experts, layers * experts, layers]
+        losses, text, load, spoken, margin = torch.split(summed(self._sums.clone()).cpu(), sizes)
+        rows = zip(load.view(layers, experts), spoken.view(layers, experts), margin.tolist(), strict=True)
+        found = [self._layer(self._first_layer + n, *row) for n, row in enumerate(rows)]
+        return tuple(found), self._losses(losses.tolist(), text.tolist())
+
+    def _layer(self, layer: int, load_E: torch.Tensor, spoken_E: torch.Tensor, margin: float) -> LayerLine:
+        tokens = float(load_E.sum()) / self._top_k
+        return LayerLine(
+            layer=layer,
+            load=_most_to_mean(load_E) or 0.0,
+            load_speaking=_most_to_mean(spoken_E),
+            entropy=_evenness(load_E),
+            dead=int((load_E == 0).sum()),
+            margin=round(margin / max(1.0, tokens), 5),
+        )
+
+    def _losses(self, sums: list[float], text: list[float]) -> dict[str, float | None]:
+        of = dict(zip((*self._NAMES, *TEXT_SUMS), (*sums, *text), strict=True))
+        weights = self._weights
+        parts = {
+            "text": _part(of["text_sum"], of["text_weight"]),
+            "audio": _part(of["audio_sum"], of["audio_weight"]),
+            "user_audio": _part(of["user_audio_sum"], of["user_audio_weight"]),
+            "balance": _part(of["balance"], of["positions"]),
+            "router_z": _part(of["router_z"], of["positions"]),
+        }
+        loss = sum(getattr(weights, name) * (value or 0.0) for name, value in parts.items())
+        return {
+            "loss": loss if of["positions"] else None,
+            **parts,
+            **{f"nats_{name}": _part(of[f"nats_{name}"], of[name]) for name in STREAMS},
+            "speaking": _part(of["speaks"], of["control"]),
+        }
+
+
+def _over_ranks(values: list[float]) -> list[float]:
+    found: list[float] = summed(torch.tensor(values, dtype=torch.float64)).tolist()
+    return found
+
+
+def _norms(gradients: torch.Tensor | None, movement: torch.Tensor | None) -> dict[str, Any]:
+    """Norms and ratios from sums of squares of this rank; a group without parameters has none."""
+    names = ("", *(f"_{group}" for group in GROUPS))
+    found: dict[str, float | None] = dict.fromkeys(f"grad_norm{name}" for name in names[1:])
+    found |= dict.fromkeys(f"update{name}" for name in names)
+    if gradients is not None:
+        squares = summed(gradients.clone()).tolist()
+        roots = (math.sqrt(square) if square else None for square in squares)
+        found |= dict(zip((f"grad_norm{name}" for name in names[1:]), roots, strict=True))
+    if movement is not None:
+        steps, sizes = summed(movement.clone()).tolist()
+        ratios = [math.sqrt(step / size) if size else None for step, size in zip(steps, sizes, strict=True)]
+        found |= dict(zip((f"update{name}" for name in names), ratios, strict=True))
+    return found
+
+
+def _part(total: float, weight: float) -> float | None:
+    return total / weight if weight else None
+
+
+def _most_to_mean(load_E: torch.Tensor) -> float | None:
+    return round(float(load_E.max() / load_E.mean()), 3) if load_E.any() else None
+
+
+def _evenness(load_E: torch.Tensor) -> float:
+    share_E = load_E / load_E.sum().clamp_min(1)
+    most = math.log(len(load_E))
+    return round(float(torch.special.entr(share_E).sum()) / most, 4) if most else 1.0

@@ -1,0 +1,39 @@
+"""The file RUN/config.json: what a run was started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import UsageError
+from corpus.schemas.files import write_whole
+from corpus.trainer.config import RunConfig
+
+CONFIG_NAME = "config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFile:
+    """A run's settings, resolved, with the dataset and the torch they were given to."""
+
+    schema: str = "corpus.run-file/1"
+    dataset: str
+    """sha256 of the dataset's manifest."""
+    torch: str
+    config: RunConfig
+
+
+def read_run(run: Path) -> RunFile:
+    """Raises: UsageError when there is none, FormatError when it cannot be read."""
+    path = run / CONFIG_NAME
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        todo = "name a folder that corpus train has written"
+        raise UsageError("is no run: no config.json", where=str(run), todo=todo) from error
+    return from_json(RunFile, text, where=str(path))
+
+
+def write_run(run: Path, file: RunFile) -> None:
+    write_whole(run / CONFIG_NAME, (to_json(file, indent=2) + "\n").encode())

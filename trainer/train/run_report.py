@@ -1,0 +1,136 @@
+"""RUN/report.html: the curves of log.jsonl on one page that needs nothing else, to be looked at, not read.
+
+A curve has at most `POINTS` points, each the mean of as many lines. Losses, norms and ratios stand on
+logarithmic scales, loads and rates on plain ones. Labels stand at the curves' ends with their last value.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from corpus.schemas.files import write_whole
+from corpus.trainer.model.batch_stats import STREAMS
+from corpus.trainer.train.gradient_norms import GROUPS
+from corpus.trainer.train.line_chart import STYLE, Curve, Panel, drawable, figure
+
+REPORT_NAME = "report.html"
+Line = dict[str, Any]
+
+
+def draw_report(log: Path, steps: int) -> Path:
+    """Draw a run's log; the page beside it is replaced whole."""
+    lines = read_lines(log)
+    path = log.with_name(REPORT_NAME)
+    write_whole(path, page(log.parent.name, steps, lines).encode())
+    return path
+
+
+def read_lines(log: Path) -> list[Line]:
+    """Whole lines; one that is being written or damaged is left out."""
+    found = []
+    for text in log.read_bytes().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            found.append(line)
+    return found
+
+
+def panels(lines: Sequence[Line]) -> list[Panel]:
+    """What is drawn; panels about which no line says anything are left out."""
+
+    def of(name: str, label: str | None = None) -> Curve:
+        return Curve(label=label or name, values=[line.get(name) for line in lines])
+
+    def groups(name: str) -> tuple[Curve, ...]:
+        return (of(name, "all"), *(of(f"{name}_{group}", group) for group in GROUPS))
+
+    def layers(name: str) -> tuple[Curve, ...]:
+        numbers = sorted({layer["layer"] for line in lines for layer in line.get("layers", ())})
+        each = [{layer["layer"]: layer[name] for layer in line.get("layers", ())} for line in lines]
+        return tuple(
+            Curve(label=f"layer {number}", values=[found.get(number) for found in each]) for number in numbers
+        )
+
+    nats = tuple(of(f"nats_{name}", name) for name in STREAMS)
+    made = [
+        Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
+        Panel(
+            title="Sound",
+            explained="nats a bin, or the flow's squared error",
+            curves=(of("audio"), of("user_audio", "heard next")),
+            scale="log",
+        ),
+        Panel(title="Gradient", explained="norm before clipping", curves=groups("grad_norm"), scale="log"),
+        Panel(
+            title="Update : parameter",
+            explained="root mean squares, of one step",
+            curves=groups("update"),
+            scale="log",
+        ),
+        Panel(
+            title="Expert load",
+            explained="busiest : mean, all windows",
+            curves=layers("load"),
+            scale="linear",
+            floor=1,
+        ),
+        Panel(
+            title="Expert load where it speaks",
+            explained="the same without silent windows",
+            curves=layers("load_speaking"),
+            scale="linear",
+            floor=1,
+        ),
+        Panel(
+            title="Router margin",
+            explained="last chosen score above the next",
+            curves=layers("margin"),
+            scale="linear",
+            floor=0,
+        ),
+        Panel(
+            title="Throughput",
+            explained="positions a second",
+            curves=(of("positions_per_s", "positions/s"),),
+            scale="linear",
+            floor=0,
+        ),
+        Panel(title="MFU", explained="share of peak", curves=(of("mfu", "MFU"),), scale="linear", floor=0),
+        Panel(title="Learning rate", explained="", curves=(of("lr"),), scale="linear", floor=0),
+    ]
+    kept = [_without_empty(panel) for panel in made]
+    return [panel for panel in kept if panel.curves]
+
+
+def _without_empty(panel: Panel) -> Panel:
+    curves = tuple(c for c in panel.curves if any(drawable(v, panel.scale) for v in c.values))
+    return Panel(
+        title=panel.title,
+        explained=panel.explained,
+        curves=curves,
+        scale=panel.scale,
+        floor=panel.floor,
+    )
+
+
+def page(name: str, steps: int, lines: Sequence[Line]) -> str:
+    last = lines[-1] if lines else {}
+    drawn = "".join(figure(panel, [line["step"] for line in lines]) for panel in panels(lines))
+    said = [f"step {last.get('step', 0)} of {steps}"]
+    if last.get("skipped"):
+        said.append(f"{last['skipped']} steps skipped")
+    if last.get("gpu_peak_bytes"):
+        said.append(f"{last['gpu_peak_bytes'] / 2**30:.1f} GiB of GPU memory at most")
+    title, drawn = html.escape(name), drawn or "<p>Nothing logged yet.</p>"
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{title}</title><style>{STYLE}</style>'
+        f"<h1>{title}</h1><p>{'; '.join(said)}; curves over steps</p><main>{drawn}</main></html>\n"
+    )
