@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 STAGE_VERSIONS = {
     "decode": 1,
     "diarize": 1,
-    "transcribe": 1,
+    "transcribe": 2,
     "voices": 1,
     "label": 1,
     "cut": 1,
