@@ -57,7 +57,8 @@ def apply_to_cues(conversation: Conversation, reviews: Iterable[Review]) -> tupl
     """The conversation with its cues as people decided; decisions on anything else are passed over."""
     about = [g for g in groups(reviews, conversation.turns, conversation.cues) if g.about == "cue"]
     settled, tally = _settle(about, set(conversation.speakers))
-    kept, unmatched, placed = _superseded(conversation.cues, settled)
+    gone, unmatched, placed = _superseded(conversation.cues, settled)
+    kept = [cue for n, cue in enumerate(conversation.cues) if n not in gone]
     cues = [*kept, *(_human(p.cue, o) for _, o in placed for p in o.becomes if p.cue is not None)]
     cues = [_within(cue, conversation.duration_us) for cue in cues]
     tally += Tally(applied=len(settled), unmatched=unmatched)
@@ -96,28 +97,29 @@ def _settle(about: Sequence[Group], speakers: set[str]) -> tuple[Settled, Tally]
     return settled, Tally(items=len(about), ties=ties, unsure=unsure, refused=refused)
 
 
-def _superseded(items: Sequence[Item], settled: Settled) -> tuple[list[Item], int, Settled]:
-    """What no decision supersedes, how many decisions found nothing, and the decisions to place.
+def _superseded(items: Sequence[Cue | Word | Turn], settled: Settled) -> tuple[set[int], int, Settled]:
+    """The places of what decisions supersede, how many decisions found nothing, and the decisions to place.
 
     Placed are all of cues; of words and turns those that matched, and those that say what it becomes.
     """
     pool = _Pool(items)
     gone: set[int] = set()
-    hits: dict[int, set[int]] = {}
-    for number, (group, _) in enumerate(settled):  # first each the very item it judged
-        hits[number] = {n for part in group.judged for n in pool.same(part)} - gone
-        gone |= hits[number]
-    unmatched, placed = 0, list[tuple[Group, Outcome]]()
-    for number, (group, decided) in enumerate(settled):  # then what took its place
-        known: list[Judged] = [*group.judged, *decided.becomes]
-        more = {n for part in known for n in pool.like(part)} - gone
-        gone |= more
-        found = hits[number] | more
+    hits: list[set[int]] = []
+    for group, _ in settled:  # first each the very item it judged
+        hits.append({n for part in group.judged for n in pool.same(part)} - gone)
+        gone.update(hits[-1])
+    placed: Settled = []
+    unmatched = 0
+    for (group, decided), hit in zip(settled, hits, strict=True):  # then what took its place
+        more = pool.all_like((*group.judged, *decided.becomes)) - gone
+        gone.update(more)
         added = not group.judged
-        unmatched += not found and not added
-        if found or added or group.about == "cue" or any(r.becomes for r in group.latest.values()):
-            placed.append((group, decided))
-    return [item for n, item in enumerate(items) if n not in gone], unmatched, placed
+        if not hit and not more and not added:
+            unmatched += 1
+            if group.about != "cue" and not any(r.becomes for r in group.latest.values()):
+                continue
+        placed.append((group, decided))
+    return gone, unmatched, placed
 
 
 class _Pool:
@@ -134,8 +136,8 @@ class _Pool:
     def same(self, part: Judged) -> list[int]:
         return self._same.get(exact(part), [])
 
-    def like(self, part: Judged) -> list[int]:
-        return [number for _, number in self._near.like(part)]
+    def all_like(self, parts: Iterable[Judged]) -> set[int]:
+        return {number for part in parts for _, number in self._near.like(part)}
 
 
 # -- speakers, turns and words ----------------------------------------------------------------
@@ -155,7 +157,8 @@ def apply_to_talk(conversation: Conversation, reviews: Sequence[Review]) -> tupl
     turns, words, more = _turns(renamed, *_settle([g for g in again if g.about == "turn"], names))
     tally += more
     settled, counted = _settle([g for g in again if g.about == "word"], names)
-    kept, unmatched, placed = _superseded(words, settled)
+    gone, unmatched, placed = _superseded(words, settled)
+    kept = [word for n, word in enumerate(words) if n not in gone]
     words = [*kept, *(_bare(p.word) for _, o in placed for p in o.becomes if p.word is not None)]
     tally += counted + Tally(applied=len(placed), unmatched=unmatched)
     ordered = sorted(turns, key=lambda t: (t.start_us, t.stop_us, t.speaker))
@@ -252,9 +255,9 @@ def _last_name(name: str, chosen: Mapping[str, str | None]) -> str:
 def _turns(
     conversation: Conversation, settled: Settled, counted: Tally
 ) -> tuple[list[Turn], list[Word], Tally]:
-    kept, unmatched, placed = _superseded(conversation.turns, settled)
+    gone, unmatched, placed = _superseded(conversation.turns, settled)
     words = list(conversation.words)
-    turns = kept
+    turns = [turn for n, turn in enumerate(conversation.turns) if n not in gone]
     for group, decided in placed:
         parts = [part.turn for part in decided.becomes if part.turn is not None]
         turns += [_bare(turn) for turn in parts]
