@@ -61,7 +61,7 @@ POINTS: dict[str, int] = {
     "upper_lip_inner": 13,
     "lower_lip_inner": 14,
 }
-"""The points of a face that are kept, in order, and their place in the mesh of 468. Sides are the face's own."""
+"""The points of a face that are kept, in order, and their place in the mesh of 468; sides are the face's."""
 
 FACE_DTYPE: npt.DTypeLike = np.dtype(
     [
@@ -154,7 +154,8 @@ class Seen:
 
     def of_track(self, track: int) -> Faces:
         """The track's rows, by time."""
-        return self.faces[self.faces["track"] == track]
+        rows: Faces = self.faces[self.faces["track"] == track]
+        return rows
 
     def mouth_movement(self, track: int) -> Values:
         """The track's mouth movement in every sampled picture, NaN where it is not seen."""
@@ -191,6 +192,6 @@ def _array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[np.void]:
         rows: npt.NDArray[np.void] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise FormatError(f"no array: {error}", where=str(path)) from error
-    if rows.dtype != dtype or rows.ndim != 1:
+    if np.dtype(dtype) != rows.dtype or rows.ndim != 1:
         raise FormatError(f"rows are {rows.dtype}, expected {dtype}", where=str(path))
     return rows
