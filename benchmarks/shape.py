@@ -3,8 +3,8 @@
     python benchmarks/shape.py
 
 Product code is what the wheel holds. A code line holds a token that is neither a comment nor part of a
-docstring. A public name is a top-level class or function without a leading underscore. The closure of a module
-is every file of ours that it imports, directly or not, at the top or inside functions.
+docstring. A public name is a top-level class or function without a leading underscore. The closure of a
+module is every file of ours that it imports, directly or not, at the top or inside functions.
 """
 
 from __future__ import annotations
