@@ -122,7 +122,7 @@ class Clips(Sequence["Clip"]):
         return keys
 
     def find(self, name: str) -> Clip:
-        """The clip that a person means: by its key, by its recording's file name, or by how one of them begins.
+        """The clip that a person means: by its key, its recording's file name, or the start of one.
 
         `talk.mp4@1:23` is the clip of that recording that holds the time; without a time it is the first.
 
@@ -130,7 +130,7 @@ class Clips(Sequence["Clip"]):
             UsageError: nothing is called so, or several are.
         """
         keys = self.keys()
-        by_key = [name] if name in self else [key for key in keys if name and key.startswith(name)]
+        by_key = [name] if name in self._places else [key for key in keys if name and key.startswith(name)]
         if len(by_key) == 1:
             return self[by_key[0]]
         file, at_us = _name_and_time(name)
