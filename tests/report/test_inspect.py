@@ -123,7 +123,7 @@ def test_clips_are_found_by_key_or_how_it_begins(dataset: Path, tmp_path: Path) 
     assert find_clip(dataset, keys[1]).key == keys[1]
     with pytest.raises(UsageError, match="no clip"):
         find_clip(dataset, "zzz")
-    with pytest.raises(UsageError, match="2 clips begin"):
+    with pytest.raises(UsageError, match="may be"):
         find_clip(dataset, keys[0][:8])
     with pytest.raises(DatasetError):
         find_clip(tmp_path, None)
