@@ -1,4 +1,4 @@
-"""Conversation JSON, form `corpus.conversation/1`: ours as written, and as people write it.
+"""Conversation JSON, forms `corpus.conversation/2` and `/1`: ours as written, and as people write it.
 
 What ours says is taken over exactly. Files of others may also hold `spans` and `evidence` as
 objects, null kinds, `after`, `sounds`, `unscored`, `gold_labels`, and may leave fields out.
@@ -25,9 +25,10 @@ from corpus.align.parsing import (
     sound_span,
 )
 from corpus.schemas.codec import from_plain
-from corpus.schemas.conversation import CONVERSATION_FORM, Cue, Event, Turn, Word
+from corpus.schemas.conversation import CONVERSATION_FORM, Conversation, Cue, Event, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import FormatError, NewerSchemaError, SidecarError
+from corpus.schemas.older import items_from_1
 from corpus.schemas.span import Span
 
 Item = TypeVar("Item", Turn, Word, Cue, Event)
@@ -56,7 +57,9 @@ def load_conversation(path: Path) -> dict[str, Any] | None:
         return None
     if plain["schema"] == CONVERSATION_FORM:
         return plain
-    if version.isdigit() and int(version) > 1:
+    if plain["schema"] in Conversation.older:
+        return items_from_1(plain)
+    if version.isdigit() and int(version) > int(CONVERSATION_FORM.partition("/")[2]):
         raise NewerSchemaError(
             f"written as {plain['schema']}, this version reads {CONVERSATION_FORM}",
             where=path.name,

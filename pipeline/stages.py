@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import Identity
+from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
@@ -164,18 +165,21 @@ def voices_stage(
     return cache.make("voices", key, fill)
 
 
-def label_stage(conversation: Conversation, settings: CueSettings, cache: Cache) -> Artifact:
-    """The conversation with its cues, in canonical order, with ids."""
+def label_stage(
+    conversation: Conversation, settings: CueSettings, cache: Cache, reviews: Texts = ()
+) -> Artifact:
+    """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
         from corpus.align.label import label
 
         machine = label(conversation, settings)
-        whole = with_ids(replace(conversation, cues=(*conversation.cues, *machine)))
-        (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
-        return []
+        whole, drops = cues_as_decided(replace(conversation, cues=(*conversation.cues, *machine)), reviews)
+        (folder / "conversation.json").write_text(to_json(with_ids(whole)), encoding="utf-8")
+        return drops
 
-    return cache.make("label", _key("label", conversation=conversation, settings=settings), fill)
+    decided = {"reviews": reviews} if reviews else {}
+    return cache.make("label", _key("label", conversation=conversation, settings=settings, **decided), fill)
 
 
 def pcm_of(artifact: Artifact, head: Decoded | Voices) -> Pcm:

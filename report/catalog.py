@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from corpus.report.catalog_rows import CatalogEntry, Row, entry_rows
 from corpus.report.transitions import TransitionKind
-from corpus.schemas.conversation import CUE_KINDS, WordTiming
+from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.duckdb"
 CATALOG_FORM = "corpus.catalog"
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
 
 _BATCH_ROWS = 20_000
 _FETCH_ROWS = 1_000
@@ -35,6 +35,7 @@ ENUMS: dict[str, tuple[str, ...]] = {
     "stream_kind": ("audio", "video"),
     "word_timing": get_args(WordTiming),
     "cue_label": tuple(CUE_KINDS),
+    "answer_action": get_args(AnswerAction),
     "drop_kind": get_args(DropKind),
     "transition_kind": get_args(TransitionKind),
 }

@@ -131,6 +131,8 @@ CREATE TABLE cues (
     stop_us BIGINT NOT NULL,
     confidence DOUBLE NOT NULL,
     origin VARCHAR NOT NULL,
+    partner VARCHAR,
+    thresholds JSON NOT NULL,
     evidence JSON NOT NULL,
     spans STRUCT(role VARCHAR, start_us BIGINT, stop_us BIGINT)[] NOT NULL,
     CHECK (start_us <= stop_us),
@@ -139,7 +141,32 @@ CREATE TABLE cues (
 COMMENT ON TABLE cues IS 'Labelled spans: what happens there in the conversation, who does it, who says so.';
 COMMENT ON COLUMN cues.kind IS 'One of the label''s kinds; empty where the source names none.';
 COMMENT ON COLUMN cues.origin IS 'Labeler and version, annotator, or file it came from.';
-COMMENT ON COLUMN cues.evidence IS 'The thresholds and measurements behind the label.';
+COMMENT ON COLUMN cues.partner IS 'The other person it is about; NULL where there is none.';
+COMMENT ON COLUMN cues.thresholds IS 'The settings the label was made with.';
+COMMENT ON COLUMN cues.evidence IS 'The measurements behind the label.';
+
+CREATE TABLE answers (
+    recording_id VARCHAR NOT NULL,
+    answer_id VARCHAR NOT NULL,
+    speaker VARCHAR,
+    start_us BIGINT NOT NULL,
+    stop_us BIGINT NOT NULL,
+    action answer_action NOT NULL,
+    why VARCHAR NOT NULL,
+    answered_id VARCHAR NOT NULL,
+    CHECK (start_us <= stop_us)
+);
+COMMENT ON TABLE answers IS 'When an answer to a cue or event is timely, or when keeping silent is right.';
+COMMENT ON COLUMN answers.speaker IS 'Who may answer or is to wait; NULL for anybody but the cue''s speaker.';
+COMMENT ON COLUMN answers.answered_id IS 'Id of the cue or event.';
+
+CREATE TABLE labels_made (
+    recording_id VARCHAR NOT NULL,
+    label cue_label NOT NULL,
+    made BOOLEAN NOT NULL,
+    reason VARCHAR NOT NULL
+);
+COMMENT ON TABLE labels_made IS 'Which labels were looked for in a recording, and why the others were not.';
 
 CREATE TABLE events (
     recording_id VARCHAR NOT NULL,

@@ -70,11 +70,16 @@ def _of_conversation(talked: Conversation) -> Rows:
         (
             (
                 *(one, c.id, c.label, c.kind, c.speaker, c.start_us, c.stop_us, c.confidence, c.origin),
-                *(c.evidence, [to_plain(span) for span in c.spans]),
+                *(c.partner, c.thresholds, c.evidence, [to_plain(span) for span in c.spans]),
             )
             for c in talked.cues
         ),
     )
+    yield (
+        "answers",
+        ((one, a.id, a.speaker, a.start_us, a.stop_us, a.action, a.why, a.to) for a in talked.answers),
+    )
+    yield "labels_made", ((one, m.label, m.made, m.reason) for m in talked.labels_made)
     yield (
         "events",
         (

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.clip import Separation
 from corpus.schemas.recording import Oddity, Stream
 
 PICTURE_DTYPE: npt.DTypeLike = np.dtype(
@@ -98,5 +99,7 @@ class Voices:
     """In channel order; the room is the channel after the last."""
     sample_rate_hz: int
     segments: tuple[Segment, ...]
+    separation: Separation | None = None
+    """What became of overlapped speech; None where there was none to separate."""
     taken_back_samples: int = 0
     """Samples where the room left int16 and the excess went back to the loudest estimate."""

@@ -1,12 +1,15 @@
-"""The head of a clip: the `KEY.json` member of a shard, form `corpus.clip/1`."""
+"""The head of a clip: the `KEY.json` member of a shard, form `corpus.clip/2`."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from corpus.schemas.conversation import Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Cue, Event, LabelMade, Turn, Word
+from corpus.schemas.older import items_from_1
 
-CLIP_FORM = "corpus.clip/1"
+CLIP_FORM = "corpus.clip/2"
 MEMBERS = ("json", "flac", "mel.npy", "activity.npy", "mjpeg")
 """Members of one key, always all present, in this order."""
 
@@ -48,8 +51,34 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Separation:
+    """What became of the recording's overlapped speech, and the self-test that decided it."""
+
+    separator: str
+    """Name and version of what estimates the voices; `mask` where none does."""
+    accepted: bool
+    """False where overlapped speech stays in the room."""
+    reason: str
+    """Why, as a sentence."""
+    si_sdri_db: float | None = None
+    """Improvement over the mixture on synthetic overlaps of the recording's own speech."""
+    words_found: float | None = None
+    """Words recognised in the estimates minus those in the mixture, a reference word."""
+    words_invented: float | None = None
+    """False words likewise."""
+
+
+def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    added: dict[str, Any] = {"answers": [], "labels_made": [], "separation": None}
+    return {**added, **items_from_1(plain)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipHead:
     """What a clip is and what happens in it. Times are on the recording's clock."""
+
+    older: ClassVar[dict[str, Any]] = {"corpus.clip/1": _head_from_1}
+    """Forms that still read, and what brings them to this one."""
 
     schema: str = CLIP_FORM
     key: str
@@ -66,10 +95,15 @@ class ClipHead:
     speakers: tuple[str, ...]
     """Channel order; the channel after the last is the room."""
     turns: tuple[Turn, ...]
-    """Those that overlap the clip, with their whole spans; words, cues and events alike."""
+    """Those that overlap the clip, with their whole spans; words, cues, answers and events alike."""
     words: tuple[Word, ...]
     cues: tuple[Cue, ...]
+    answers: tuple[Answer, ...]
     events: tuple[Event, ...]
+    labels_made: tuple[LabelMade, ...]
+    """Of the recording: which labels were looked for, and why the others were not."""
+    separation: Separation | None
+    """None where no overlapped speech had to be separated."""
     video: Video | None
     mix_sha256: str
     """Of the clip's mix as int32 little-endian samples: the sum of all its channels."""
@@ -81,3 +115,15 @@ class ClipHead:
 def clip_key(recording_hash: str, first_window: int) -> str:
     """20 hex digits of the recording, a dash, the first window in 7 digits. Holds no dot."""
     return f"{recording_hash[:20]}-{first_window:07d}"
+
+
+def parse_clip_key(key: str) -> tuple[str, int]:
+    """The recording's 20 hex digits and the first window of a key that `clip_key` made.
+
+    Raises:
+        ValueError: it is no such key.
+    """
+    found = re.fullmatch(r"([0-9a-f]{20})-([0-9]{7})", key)
+    if found is None:
+        raise ValueError(f"{key!r} is no clip's key; one looks like {clip_key('0' * 64, 0)}")
+    return found[1], int(found[2])

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import types
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,11 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def reads(cls: type[Any], form: object) -> bool:
+    """Whether text of this form can be read as a `cls`: its own form, or an older one that it knows."""
+    return form == cls.__dataclass_fields__["schema"].default or form in getattr(cls, "older", {})
+
+
 def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
     """A `cls` from JSON text.
 
@@ -71,6 +77,9 @@ def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
 def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
     """A `cls` from what `json.loads` or `tomllib.loads` gives; raises as `from_json`."""
     if isinstance(plain, dict):
+        older: dict[object, Callable[[Any], dict[str, Any]]] = getattr(cls, "older", {})
+        if isinstance(form := plain.get("schema"), str) and form in older:
+            plain = older[form](plain)
         _check_form(cls, plain.get("schema"), where)
     value: T = _convert(cls, plain, where, "")
     return value
@@ -96,7 +105,8 @@ def _check_form(cls: type[Any], found: object, where: str) -> None:
 
 @cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
-    return get_type_hints(cls)
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
 def _wrong(kind: str, plain: object, where: str, path: str) -> FormatError:

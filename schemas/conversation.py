@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
+from corpus.schemas.older import items_from_1
 from corpus.schemas.span import Span
 
-CONVERSATION_FORM = "corpus.conversation/1"
+CONVERSATION_FORM = "corpus.conversation/2"
 
 CUE_KINDS: dict[str, tuple[str, ...]] = {
     "hesitation": ("filled_pause", "silent_pause", "prolongation", "stall"),
@@ -28,11 +29,16 @@ CUE_KINDS: dict[str, tuple[str, ...]] = {
         "face_leave",
         "nod",
         "shake",
+        "gaze_away",
+        "posture",
     ),
 }
 """The labels of DESIGN.md section 6 and their kinds; "" stands for no kind."""
 
-WordTiming = Literal["measured", "interpolated", "unknown"]
+WordTiming = Literal["measured", "aligned", "recognised", "interpolated", "unknown"]
+"""Who says when a word was said: a person or a file (`measured`), forced alignment (`aligned`), the
+recogniser itself (`recognised`); `interpolated` inside a longer known span; `unknown` without times."""
+AnswerAction = Literal["answer", "wait"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,6 @@ class Word:
     after: str = ""
     """Punctuation written behind the word, where the source keeps it apart."""
     timing: WordTiming = "measured"
-    """`measured` by a recogniser, aligner or person; `interpolated` inside a longer known span."""
     confidence: float | None = None
     """In [0, 1], where the source gives one."""
     id: str = ""
@@ -112,8 +117,12 @@ class Cue:
     """In [0, 1]."""
     origin: str
     """Labeler and version (`overlap/1`), annotator (`human:NAME`) or file it came from."""
+    partner: str | None = None
+    """The other person it is about: who takes the floor, who is interrupted, who talks too."""
+    thresholds: str = "{}"
+    """JSON text of an object: the settings the label was made with."""
     evidence: str = "{}"
-    """JSON text of an object: the thresholds and the measurements behind the label."""
+    """JSON text of an object: the measurements behind the label."""
     spans: tuple[CueSpan, ...] = ()
     id: str = ""
 
@@ -154,8 +163,49 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """When an answer to a cue or event is timely, or when keeping silent is right."""
+
+    speaker: str | None
+    """Who may answer, or is to wait; None for anybody who is not the cue's own speaker."""
+    start_us: int
+    stop_us: int
+    action: AnswerAction
+    why: str
+    """Label and kind of what is answered, `invitation/question`."""
+    to: str
+    """Id of the cue or event that is answered."""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        Span(self.start_us, self.stop_us)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start_us, self.stop_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelMade:
+    """Whether a label was looked for in a recording, so that its absence means something."""
+
+    label: str
+    """A key of `CUE_KINDS`."""
+    made: bool
+    reason: str = ""
+    """Why it was not made; "" where it was."""
+
+    def __post_init__(self) -> None:
+        if self.label not in CUE_KINDS:
+            raise ValueError(f"unknown cue label {self.label!r}; one of {', '.join(CUE_KINDS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A recording's turns, words, cues and events. The file form `corpus.conversation/1`."""
+    """A recording's turns, words, cues, answers and events. The file form `corpus.conversation/2`."""
+
+    older: ClassVar[dict[str, Any]] = {"corpus.conversation/1": items_from_1}
+    """Forms that still read, and what brings them to this one."""
 
     schema: str = CONVERSATION_FORM
     recording: str
@@ -166,7 +216,10 @@ class Conversation:
     turns: tuple[Turn, ...] = ()
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
+    answers: tuple[Answer, ...] = ()
     events: tuple[Event, ...] = ()
+    labels_made: tuple[LabelMade, ...] = ()
+    """At most one a label; a label that is not listed was not looked for."""
     named_speakers: tuple[str, ...] = ()
     """Those of `speakers` whose label is a person's name beyond this recording; only these bind a split."""
 
@@ -176,10 +229,13 @@ class Conversation:
             raise ValueError(f"a speaker is listed twice: {self.speakers}")
         if not known.issuperset(self.named_speakers):
             raise ValueError(f"{self.named_speakers} are named but not all among {self.speakers}")
-        items: tuple[Turn | Word | Cue | Event, ...] = (
+        if len({each.label for each in self.labels_made}) != len(self.labels_made):
+            raise ValueError("a label is listed twice in labels_made")
+        items: tuple[Turn | Word | Cue | Answer | Event, ...] = (
             *self.turns,
             *self.words,
             *self.cues,
+            *self.answers,
             *self.events,
         )
         for item in items:

@@ -8,16 +8,24 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from corpus.schemas.codec import digest
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Cue, Event, Turn, Word
 
-Item = TypeVar("Item", Turn, Word, Cue, Event)
+Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
+NAMED: dict[str, tuple[str, ...]] = {
+    "t": ("speaker", "start_us", "stop_us"),
+    "w": ("speaker", "start_us", "stop_us", "text"),
+    "c": ("label", "kind", "speaker", "start_us", "stop_us"),
+    "a": ("speaker", "start_us", "stop_us", "action", "why"),
+    "e": ("label", "kind", "speaker", "start_us", "stop_us"),
+}
+"""The fields an id is made of, by its letter: what may be added to an item later moves no id."""
 
 
 def with_ids(conversation: Conversation) -> Conversation:
-    """The conversation in canonical order with an id on every turn, word, cue and event.
+    """The conversation in canonical order with an id on every turn, word, cue, answer and event.
 
-    An id is a letter and 12 hex digits of the content's sha256; what is said twice with identical
-    content gets `-2`, `-3` … in order. Order: start, stop, speaker, then content; words without
+    An id is a letter and 12 hex digits of the sha256 of the item's `NAMED` fields; items that agree in all of
+    them get `-2`, `-3` … in order. Order: start, stop, speaker, then content; words without
     times keep their place behind the word they follow.
     """
     return dataclasses.replace(
@@ -25,11 +33,12 @@ def with_ids(conversation: Conversation) -> Conversation:
         turns=_identified("t", sorted(conversation.turns, key=_order)),
         words=_identified("w", _words_in_order(conversation.words)),
         cues=_identified("c", sorted(conversation.cues, key=_order)),
+        answers=_identified("a", sorted(conversation.answers, key=_order)),
         events=_identified("e", sorted(conversation.events, key=_order)),
     )
 
 
-def _order(item: Turn | Cue | Event) -> tuple[int, int, str, str]:
+def _order(item: Turn | Cue | Answer | Event) -> tuple[int, int, str, str]:
     content = digest(dataclasses.replace(item, id=""))
     return (item.start_us, item.stop_us, item.speaker or "", content)
 
@@ -49,7 +58,7 @@ def _identified(letter: str, items: Iterable[Item]) -> tuple[Item, ...]:
     seen: Counter[str] = Counter()
     result: list[Item] = []
     for item in items:
-        name = letter + digest(dataclasses.replace(item, id=""))[:12]
+        name = letter + digest([getattr(item, name) for name in NAMED[letter]])[:12]
         seen[name] += 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
         result.append(dataclasses.replace(item, id=name + suffix))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,11 +97,6 @@ def normal(text: str) -> str:
     """A word as the lists have it: lower case, letters, apostrophes and inner hyphens only."""
     kept = "".join(c for c in text.lower().replace("’", "'") if c.isalnum() or c in "'-")
     return kept.strip("'-")
-
-
-def evidence(**facts: object) -> str:
-    """The thresholds and measurements behind a cue as JSON text."""
-    return json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def in_order(cues: Sequence[Cue]) -> list[Cue]:

@@ -64,13 +64,14 @@ def _field(name: str, kind: Any, indent: str) -> list[str]:
 
 
 def _fields(cls: Any, indent: str) -> list[str]:
-    return [line for name, kind in get_type_hints(cls).items() for line in _field(name, kind, indent)]
+    kinds = get_type_hints(cls)
+    return [line for f in dataclasses.fields(cls) for line in _field(f.name, kinds[f.name], indent)]
 
 
 _MEMBERS = """\
 | member | content |
 |---|---|
-| `KEY.json` | speakers, turns, words, cues, events; times in microseconds on the recording's clock |
+| `KEY.json` | speakers, turns, words, cues, answers, events; times in microseconds on the recording's clock |
 | `KEY.flac` | 16 bit sound: a channel for each of `speakers`, then the room; their sum is the mix |
 | `KEY.mel.npy` | uint8 `[channels, windows, frames, 80]`: log10 m = -7.3 + 0.0375 * byte; `>> 4` is dMel |
 | `KEY.activity.npy` | uint8, flags of each frame: 1 speech, 2 overlap, 4 estimate, 8 unreliable, 16 padded |

@@ -191,7 +191,10 @@ class _ClipMaker:
             turns=self.items.turns.within(start_us, stop_us),
             words=self.items.words.within(start_us, stop_us),
             cues=self.items.cues.within(start_us, stop_us),
+            answers=self.items.answers.within(start_us, stop_us),
             events=self.items.events.within(start_us, stop_us),
+            labels_made=self.items.labels_made,
+            separation=self.voices.separation,
             video=video,
             mix_sha256=hashlib.sha256(mix.astype("<i4").tobytes()).hexdigest(),
             source=Source(

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from corpus.schemas.artifacts import Segment
 from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.ids import with_ids
 from corpus.schemas.span import Span
 
-Item = TypeVar("Item", Turn, Word, Cue, Event)
+Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
 
 
 class Timed(Generic[Item]):
@@ -51,12 +51,15 @@ class Items:
     turns: Timed[Turn]
     words: Timed[Word]
     cues: Timed[Cue]
+    answers: Timed[Answer]
     events: Timed[Event]
+    labels_made: tuple[LabelMade, ...]
     untimed_words: int
 
     @classmethod
     def of(cls, conversation: Conversation) -> Items:
-        groups = (conversation.turns, conversation.words, conversation.cues, conversation.events)
+        said, labelled = (conversation.turns, conversation.words), (conversation.cues, conversation.answers)
+        groups = (*said, *labelled, conversation.events)
         if any(not item.id for group in groups for item in group):
             conversation = with_ids(conversation)
         timed = [word for word in conversation.words if word.span is not None]
@@ -64,7 +67,9 @@ class Items:
             turns=Timed(conversation.turns),
             words=Timed(timed),
             cues=Timed(conversation.cues),
+            answers=Timed(conversation.answers),
             events=Timed(conversation.events),
+            labels_made=conversation.labels_made,
             untimed_words=len(conversation.words) - len(timed),
         )
 
@@ -74,7 +79,7 @@ class Items:
         if self.untimed_words:
             reason = f"{self.untimed_words} words have no times and cannot be placed in a clip"
             drops.append(_trim(uri, "untimed_words", reason, self.untimed_words))
-        for name in ("turns", "words", "cues", "events"):
+        for name in ("turns", "words", "cues", "answers", "events"):
             count = getattr(self, name).outside(segments)
             if count:
                 reason = f"{count} {name} lie wholly outside the windows that are written"

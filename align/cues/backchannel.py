@@ -7,9 +7,10 @@ somebody else talking when it begins or just before. Lexical: at most a few word
 from __future__ import annotations
 
 from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, Unit, WordsOf, evidence, in_order, normal, talk, words_by_speaker
+from corpus.schemas.turn_taking import Talk, Unit, WordsOf, in_order, normal, talk, words_by_speaker
 
 ORIGIN = "backchannel/1"
 WORDS = frozenset(
@@ -73,14 +74,16 @@ def _cue(unit: Unit, said: list[str], geometric: bool, lexical: bool, settings: 
         stop_us=unit.span.stop_us,
         confidence=BOTH_CONFIDENCE if geometric and lexical else alone,
         origin=ORIGIN,
-        evidence=evidence(
-            geometric=geometric,
-            lexical=lexical,
-            duration_us=unit.span.duration_us,
-            text=" ".join(said),
+        thresholds=as_json(
             backchannel_longest_us=settings.backchannel_longest_us,
             backchannel_silence_us=settings.backchannel_silence_us,
             backchannel_words=settings.backchannel_words,
             ipu_bridge_us=settings.ipu_bridge_us,
+        ),
+        evidence=as_json(
+            geometric=geometric,
+            lexical=lexical,
+            duration_us=unit.span.duration_us,
+            text=" ".join(said),
         ),
     )

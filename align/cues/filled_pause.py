@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from corpus.align.cues.backchannel import WORDS as BACKCHANNEL_WORDS
 from corpus.schemas.conversation import Conversation, Cue, Word
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, WordsOf, evidence, in_order, normal, talk, words_by_speaker
+from corpus.schemas.turn_taking import Talk, WordsOf, in_order, normal, talk, words_by_speaker
 
 ORIGIN = "filled_pause/1"
 FILLERS = frozenset(("eh", "ehm", "er", "erm", "uh", "uhm", "um", "umm", "ummm"))
 HUMS = frozenset(("hm", "hmm", "mm", "mmm"))
 """A filled pause inside one's own talk; a unit of nothing but such words is a backchannel or an answer."""
-TIMING_CONFIDENCE = {"measured": 0.9, "interpolated": 0.7}
+TIMING_CONFIDENCE = {"measured": 0.9, "aligned": 0.9, "recognised": 0.9, "interpolated": 0.7}
 """An interpolated word may stand some tenths of a second off."""
 
 
@@ -45,10 +46,12 @@ def _cue(word: Word, text: str, span: Span, settings: CueSettings) -> Cue:
         stop_us=span.stop_us,
         confidence=TIMING_CONFIDENCE[word.timing],
         origin=ORIGIN,
-        evidence=evidence(
+        thresholds=as_json(
+            ipu_bridge_us=settings.ipu_bridge_us,
+        ),
+        evidence=as_json(
             text=text,
             timing=word.timing,
             duration_us=span.duration_us,
-            ipu_bridge_us=settings.ipu_bridge_us,
         ),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
-from corpus.schemas.turn_taking import evidence, in_order, states, talk
+from corpus.schemas.turn_taking import in_order, states, talk
 
 ORIGIN = "hold/1"
 
@@ -30,13 +31,15 @@ def hold(conversation: Conversation, settings: CueSettings) -> list[Cue]:
                 stop_us=pause.span.stop_us,
                 confidence=1.0,
                 origin=ORIGIN,
-                evidence=evidence(
-                    alone_before_us=before.span.duration_us,
-                    pause_us=pause.span.duration_us,
-                    alone_after_us=after.span.duration_us,
+                thresholds=as_json(
                     ipu_bridge_us=settings.ipu_bridge_us,
                     shift_silence_us=settings.shift_silence_us,
                     shift_alone_us=settings.shift_alone_us,
+                ),
+                evidence=as_json(
+                    alone_before_us=before.span.duration_us,
+                    pause_us=pause.span.duration_us,
+                    alone_after_us=after.span.duration_us,
                 ),
             )
         )

@@ -7,9 +7,10 @@ Timing alone does not tell an interruption from eager agreement, so the confiden
 from __future__ import annotations
 
 from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, Unit, evidence, in_order, talk
+from corpus.schemas.turn_taking import Talk, Unit, in_order, talk
 
 ORIGIN = "interruption/1"
 CONFIDENCE = 0.5
@@ -44,17 +45,19 @@ def _cue(unit: Unit, floor_holder: str, floor: Span, both: Span, settings: CueSe
         label="interruption",
         kind="floor_taking" if floor.stop_us < unit.span.stop_us else "butting_in",
         speaker=unit.speaker,
+        partner=floor_holder,
         start_us=both.start_us,
         stop_us=both.stop_us,
         confidence=CONFIDENCE,
         origin=ORIGIN,
-        evidence=evidence(
-            of=floor_holder,
-            overlap_us=both.duration_us,
-            floor_held_before_us=unit.span.start_us - floor.start_us,
-            unit_us=unit.span.duration_us,
+        thresholds=as_json(
             ipu_bridge_us=settings.ipu_bridge_us,
             interruption_shortest_us=settings.interruption_shortest_us,
             interruption_overlap_us=settings.interruption_overlap_us,
+        ),
+        evidence=as_json(
+            overlap_us=both.duration_us,
+            floor_held_before_us=unit.span.start_us - floor.start_us,
+            unit_us=unit.span.duration_us,
         ),
     )

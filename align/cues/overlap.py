@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 
 from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, intersect
-from corpus.schemas.turn_taking import Talk, evidence, in_order, talk
+from corpus.schemas.turn_taking import Talk, in_order, talk
 
 ORIGIN = "overlap/1"
 
@@ -42,13 +43,15 @@ def _cue(first: str, second: str, both: Span, settings: CueSettings) -> Cue:
         label="overlap",
         kind="simultaneous",
         speaker=second,
+        partner=first,
         start_us=both.start_us,
         stop_us=both.stop_us,
         confidence=1.0,
         origin=ORIGIN,
-        evidence=evidence(
-            duration_us=both.duration_us,
+        thresholds=as_json(
             overlap_shortest_us=settings.overlap_shortest_us,
-            **{"with": first},
+        ),
+        evidence=as_json(
+            duration_us=both.duration_us,
         ),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
-from corpus.schemas.turn_taking import State, evidence, in_order, states, talk
+from corpus.schemas.turn_taking import State, in_order, states, talk
 
 ORIGIN = "yield/1"
 
@@ -33,17 +34,19 @@ def _cue(kind: str, before: State, between: State, after: State, settings: CueSe
         label="yield",
         kind=kind,
         speaker=speaker,
+        partner=taker,
         start_us=between.span.start_us,
         stop_us=between.span.stop_us,
         confidence=1.0,
         origin=ORIGIN,
-        evidence=evidence(
-            to=taker,
-            alone_before_us=before.span.duration_us,
-            between_us=between.span.duration_us,
-            alone_after_us=after.span.duration_us,
+        thresholds=as_json(
             ipu_bridge_us=settings.ipu_bridge_us,
             shift_silence_us=settings.shift_silence_us,
             shift_alone_us=settings.shift_alone_us,
+        ),
+        evidence=as_json(
+            alone_before_us=before.span.duration_us,
+            between_us=between.span.duration_us,
+            alone_after_us=after.span.duration_us,
         ),
     )

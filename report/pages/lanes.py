@@ -218,7 +218,7 @@ def _cue_chip(axis: Axis, cue: Cue, speakers: Sequence[str]) -> Markup:
     name = f"{cue.label} {cue.kind}".strip().replace("_", " ")
     title = (
         f"{name}, {cue.speaker or 'nobody'}, {clock(cue.start_us)} to {clock(cue.stop_us)}, "
-        f"confidence {cue.confidence:.2f}, {cue.origin}\n{cue.evidence}"
+        f"confidence {cue.confidence:.2f}, {cue.origin}\n{cue.evidence}\n{cue.thresholds}"
     )
     return el(
         "a",

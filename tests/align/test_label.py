@@ -91,15 +91,14 @@ def test_every_cue_carries_thresholds_and_origin() -> None:
     cues = label(told, CueSettings(overlap_shortest_us=50_000))
     assert {cue.label for cue in cues} == {"overlap", "backchannel", "interruption", "yield"}
     for cue in cues:
-        facts = json.loads(cue.evidence)
-        assert any(name in facts for name in CueSettings.__dataclass_fields__)
+        thresholds = json.loads(cue.thresholds)
+        assert thresholds and thresholds.keys() <= CueSettings.__dataclass_fields__.keys()
+        assert not thresholds.keys() & json.loads(cue.evidence).keys()
         assert cue.origin.endswith("/1")
     overlap = next(cue for cue in cues if cue.label == "overlap")
-    assert json.loads(overlap.evidence) == {
-        "duration_us": 400_000,
-        "overlap_shortest_us": 50_000,
-        "with": "A",
-    }
+    assert (overlap.speaker, overlap.partner) == ("B", "A")
+    assert json.loads(overlap.evidence) == {"duration_us": 400_000}
+    assert json.loads(overlap.thresholds) == {"overlap_shortest_us": 50_000}
 
 
 turn_lists = st.lists(
@@ -139,7 +138,7 @@ def test_overlap_cues_cover_what_two_speakers_share(turns: list[Turn]) -> None:
     cues = [cue for cue in label(told_by(turns, []), CueSettings()) if cue.label == "overlap"]
     for left, right in combinations("ABC", 2):
         shared = intersect(*([t.span for t in turns if t.speaker == name] for name in (left, right)))
-        pair = [cue for cue in cues if {cue.speaker, json.loads(cue.evidence)["with"]} == {left, right}]
+        pair = [cue for cue in cues if {cue.speaker, cue.partner} == {left, right}]
         assert [cue.span for cue in pair] == [span for span in shared if span.duration_us >= 100_000]
         assert union(cue.span for cue in pair) == [cue.span for cue in pair]
 
@@ -168,7 +167,7 @@ def test_yields_and_holds_fit_their_definition(turns: list[Turn]) -> None:
     for cue in cues:
         if cue.label not in ("yield", "hold"):
             continue
-        taker = json.loads(cue.evidence).get("to", cue.speaker)
+        taker = cue.partner or cue.speaker
         between = {cue.speaker, taker} if cue.kind == "overlap" else set()
         for step in range(0, 1_000_000, 50_000):
             assert talking(cue.start_us - 1 - step) == {cue.speaker}

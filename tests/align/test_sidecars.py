@@ -188,8 +188,8 @@ def test_an_unrelated_json_is_ignored_and_a_lookalike_reported(tmp_path: Path) -
     assert [(d.kind, d.code) for d in drops] == [("fault", "sidecar_unreadable")]
     _, (lookalike,) = read(tmp_path, "x.json", '{"turns": [], "speakers": []}')
     assert (lookalike.code, "not a conversation file" in lookalike.reason) == ("sidecar_unreadable", True)
-    _, (newer,) = read(tmp_path, "x.json", '{"schema": "corpus.conversation/2"}')
-    assert "corpus.conversation/2" in newer.reason and newer.kind == "fault"
+    _, (newer,) = read(tmp_path, "x.json", '{"schema": "corpus.conversation/3"}')
+    assert "corpus.conversation/3" in newer.reason and newer.kind == "fault"
     _, (broken,) = read(tmp_path, "x.json", '{"schema": "corpus.conversation/1", "turns": [')
     assert broken.code == "sidecar_unreadable"
     _, (short,) = read(tmp_path, "x.json.gz", gzip.compress(b'{"schema": "corpus.conversation/1"}' * 99)[:40])

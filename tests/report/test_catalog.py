@@ -21,8 +21,8 @@ Made = Callable[..., CatalogEntry]
 Written = Callable[..., Path]
 
 TABLES = (
-    "clips cues drops events oddities recordings runs schema_version speakers streams transitions turns "
-    "units words"
+    "answers clips cues drops events labels_made oddities recordings runs schema_version "
+    "speakers streams transitions turns units words"
 ).split()
 VIEWS = "cue_counts drop_counts floor_transfers overlapping_turns speech_by_speaker".split()
 

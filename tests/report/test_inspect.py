@@ -123,7 +123,7 @@ def test_clips_are_found_by_key_or_how_it_begins(dataset: Path, tmp_path: Path) 
     assert find_clip(dataset, keys[1]).key == keys[1]
     with pytest.raises(UsageError, match="no clip"):
         find_clip(dataset, "zzz")
-    with pytest.raises(UsageError, match="2 clips begin"):
+    with pytest.raises(UsageError, match="may be"):
         find_clip(dataset, keys[0][:8])
     with pytest.raises(DatasetError):
         find_clip(tmp_path, None)
@@ -134,7 +134,7 @@ def test_command_names_the_page(dataset: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["inspect", str(dataset), "--page", str(page)])
     assert found.stdout == f"{page}\n"
     assert page.is_file()
-    assert '"schema":"corpus.clip/1"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
+    assert '"schema":"corpus.clip/2"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
 
 
 def test_waveform_reaches_the_lane_where_sound_is_full() -> None:

@@ -88,8 +88,8 @@ def test_floats_always_have_a_point() -> None:
 
 def test_a_newer_form_is_told_from_a_wrong_one() -> None:
     plain = json.loads(to_json(Conversation(recording="r", duration_us=0, speakers=())))
-    with pytest.raises(NewerSchemaError, match=r"corpus\.conversation/2"):
-        from_plain(Conversation, plain | {"schema": "corpus.conversation/2"})
+    with pytest.raises(NewerSchemaError, match=r"corpus\.conversation/3"):
+        from_plain(Conversation, plain | {"schema": "corpus.conversation/3"})
     with pytest.raises(FormatError, match=r"expected .corpus\.conversation"):
         from_plain(Conversation, plain | {"schema": "corpus.clip/1"})
 

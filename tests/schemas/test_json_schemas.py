@@ -70,7 +70,7 @@ def test_settings_hold_their_schema() -> None:
         (("turns", 0, "start"), 1),
         (("words", 0, "timing"), "guessed"),
         (("speakers",), None),
-        (("schema",), "corpus.conversation/2"),
+        (("schema",), "corpus.conversation/1"),
     ],
 )
 def test_the_schema_refuses_what_the_form_refuses(path: tuple[str | int, ...], value: object) -> None:

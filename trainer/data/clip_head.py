@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.schemas.clip import CLIP_FORM, MelForm
+from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm
 from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.codec import reads
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import MEL_FORM
 from corpus.shards.read import Clip
@@ -48,7 +49,7 @@ def read_head(clip: Clip) -> Head:
     """
     try:
         plain = json.loads(clip.json_bytes)
-        if plain["schema"] != CLIP_FORM:
+        if not reads(ClipHead, plain["schema"]):
             raise ValueError(f"is {plain['schema']}, not {CLIP_FORM}")
         video = plain["video"] or {"width": 0, "height": 0, "sizes": ()}
         words = [(word, word_tokens(word["text"], word["after"])) for word in plain["words"]]

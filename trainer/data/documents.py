@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.clip import CLIP_FORM
-from corpus.schemas.codec import from_json
+from corpus.schemas.clip import CLIP_FORM, ClipHead
+from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
@@ -143,7 +143,7 @@ def _digest(path: Path) -> str:
         )
         raise DatasetError(what, where=str(path), todo=todo) from error
     manifest = from_json(Manifest, text, where=str(file))
-    if manifest.clip_schema != CLIP_FORM:
+    if not reads(ClipHead, manifest.clip_schema):
         what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
         raise DatasetError(what, where=str(path), todo="build the dataset again with this version")
     return hashlib.sha256(text).hexdigest()

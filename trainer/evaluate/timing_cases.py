@@ -5,7 +5,6 @@ Shape suffixes: W windows, C channels, F frames a window.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -125,9 +124,7 @@ def _silences(head: ClipHead, view: View, label: str, kind: str) -> Iterator[Sil
 
 def _concerns(cue: Cue, speaker: str) -> bool:
     """Whether a cue that names whom it is about is about this speaker."""
-    evidence = json.loads(cue.evidence)
-    named = [evidence[key] for key in ("to", "of", "with") if isinstance(evidence.get(key), str)]
-    return not named or speaker in named
+    return cue.partner in (None, speaker)
 
 
 def cue_windows(cue: Cue, head: ClipHead) -> tuple[int, int]:

@@ -22,8 +22,8 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from corpus.schemas.clip import CLIP_FORM, MelForm
-from corpus.schemas.codec import from_json, to_plain
+from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm
+from corpus.schemas.codec import from_json, reads, to_plain
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
@@ -154,7 +154,7 @@ def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     if differ:
         todo = "give these values as they were, or begin a new run"
         raise FormatError(f"the checkpoint has {', '.join(differ)}", where=where, todo=todo)
-    if (meta.clips, meta.mel) != (CLIP_FORM, MEL_FORM):
+    if not reads(ClipHead, meta.clips) or meta.mel != MEL_FORM:
         what = f"trained on {meta.clips} with {meta.mel}, this version has {CLIP_FORM} with {MEL_FORM}"
         raise DatasetError(what, where=where, todo="use the version the run was trained with")
 

@@ -1,0 +1,54 @@
+"""What earlier versions of the forms wrote, brought to the form of today.
+
+`corpus.conversation/1` and `corpus.clip/1` had no field for a cue's partner and thresholds: both stood in its
+evidence. Ids stay as they were written.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from corpus.schemas.evidence import as_json
+
+PARTNER_KEYS = ("to", "of", "with")
+"""Where `/1` named the other person: who takes the floor, whose it is, who talks too."""
+THRESHOLD_KEYS = frozenset(
+    (
+        *("ipu_bridge_us", "shift_silence_us", "shift_alone_us", "backchannel_longest_us"),
+        *("backchannel_silence_us", "backchannel_words", "overlap_shortest_us"),
+        *("interruption_shortest_us", "interruption_overlap_us"),
+    )
+)
+"""The settings that `/1` wrote into the evidence."""
+
+
+def cue_from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """A cue as `/1` wrote it, with its partner and thresholds in fields of their own.
+
+    Evidence that is no JSON object is left as it is.
+    """
+    try:
+        facts = json.loads(plain.get("evidence", "{}"))
+    except (TypeError, ValueError, RecursionError):
+        return plain
+    if not isinstance(facts, dict):
+        return plain
+    partner = next((facts[key] for key in PARTNER_KEYS if isinstance(facts.get(key), str)), None)
+    moved = {key for key in PARTNER_KEYS if isinstance(facts.get(key), str)}
+    thresholds = {key: value for key, value in facts.items() if key in THRESHOLD_KEYS}
+    rest = {key: value for key, value in facts.items() if key not in moved | thresholds.keys()}
+    added = {"partner": partner, "thresholds": as_json(**thresholds), "evidence": as_json(**rest)}
+    return {
+        **plain,
+        **{name: value for name, value in added.items() if name not in plain or name == "evidence"},
+    }
+
+
+def items_from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """A conversation or the head of a clip as `/1` wrote it, without its `schema`."""
+    cues = plain.get("cues")
+    if isinstance(cues, list):
+        cues = [cue_from_1(cue) if isinstance(cue, dict) else cue for cue in cues]
+        plain = {**plain, "cues": cues}
+    return {name: value for name, value in plain.items() if name != "schema"}

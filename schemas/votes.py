@@ -1,0 +1,317 @@
+"""Which decisions are about the same item, and what they come to. Pure.
+
+An adjudication wins, else the most votes among the annotators' latest decisions; a tie leaves what
+stood there and is counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from corpus.schemas.conversation import Cue, Turn, Word
+from corpus.schemas.review import About, Judged, Review
+from corpus.schemas.span import Span, intersect, union
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """The standing decisions on one item, each annotator's latest; speakers named as they are now."""
+
+    about: About
+    items: set[str] = field(default_factory=set)
+    judged: list[Judged] = field(default_factory=list)
+    latest: dict[str, Review] = field(default_factory=dict)
+    lost: bool = False
+    """Its speaker is found no more."""
+    stands: bool = False
+    """What was judged is in the conversation as it was."""
+
+    @property
+    def known(self) -> list[Judged]:
+        """Everything the item was or should be."""
+        return [*self.judged, *(part for review in self.latest.values() for part in review.becomes)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a group comes to."""
+
+    kind: str
+    """`decided`, `tie` or `unsure`."""
+    becomes: tuple[Judged, ...] = ()
+    """Nothing where the item was rejected."""
+    who: tuple[str, ...] = ()
+    share: float = 1.0
+    """Of the votes."""
+
+
+# -- from rows to groups ----------------------------------------------------------------------
+
+
+def standing(reviews: Iterable[Review]) -> list[Review]:
+    """The decisions in order, without undone ones and without the undos."""
+    ordered = sorted(reviews, key=lambda r: (r.sequence, r.id))
+    owner = {r.id: r.annotator for r in ordered}
+    undone = {r.undoes for r in ordered if r.verdict == "undo" and owner.get(r.undoes) == r.annotator}
+    return [r for r in ordered if r.verdict != "undo" and r.id not in undone]
+
+
+def groups(
+    reviews: Iterable[Review], turns: Sequence[Turn], items: Iterable[Cue | Word | Turn] = ()
+) -> list[Group]:
+    """The standing reviews of one recording by item, with speakers named as in `turns`.
+
+    Reviews of two items that both stand among `items` are never taken for reviews of one.
+    """
+    talk = _talk(turns)
+    there = {exact(judged(item)) for item in items}
+    found: list[Group] = []
+    by_item: dict[tuple[About, str], Group] = {}
+    places = Near[Group]()
+    for review in standing(reviews):
+        about = review.about
+        assert about is not None  # standing() leaves no undo
+        here, lost = _as_now(review, talk)
+        stands = here.judged is not None and exact(here.judged) in there
+        group = by_item.get((about, review.item)) or _like(here, places, stands)
+        if group is None:
+            group = Group(about=about)
+            found.append(group)
+        by_item[about, review.item] = group
+        group.items.add(review.item)
+        group.lost = lost
+        group.stands = group.stands or stands
+        if here.judged is not None and here.judged not in group.judged:
+            group.judged.append(here.judged)
+        name = f"{here.role}:{here.annotator}"
+        group.latest.pop(name, None)
+        group.latest[name] = here
+        for part in (here.judged, *here.becomes):
+            if part is not None:
+                places.put(part, group)
+    return found
+
+
+def _like(review: Review, places: Near[Group], stands: bool) -> Group | None:
+    """The group that knows something in the same place; its item may have another id."""
+    for part in (review.judged,) if review.judged is not None else review.becomes:
+        near = [
+            (share, place, group)
+            for place, (share, group) in enumerate(places.like(part))
+            if not (stands and group.stands)
+        ]
+        if near:
+            return max(near, key=lambda found: found[:2])[2]
+    return None
+
+
+def _talk(turns: Iterable[Turn]) -> dict[str, list[Span]]:
+    spans: dict[str, list[Span]] = defaultdict(list)
+    for turn in turns:
+        spans[turn.speaker].append(turn.span)
+    return {name: union(found) for name, found in spans.items()}
+
+
+def speakers_now(around: Sequence[Turn], talk: Mapping[str, Sequence[Span]]) -> dict[str, str | None]:
+    """Whom the names of `around` mean now: who shares most talking time; None where nobody does.
+
+    A name that never talked in `around` is not in the result.
+    """
+    now: dict[str, str | None] = {}
+    for name, spans in _talk(around).items():
+        shared = {other: sum(s.duration_us for s in intersect(spans, found)) for other, found in talk.items()}
+        best = max(shared, key=lambda other: (shared[other], other == name), default=None)
+        if best is not None and shared[best] > 0:
+            now[name] = best
+        else:
+            now[name] = name if name in talk else None
+    return now
+
+
+def _as_now(review: Review, talk: Mapping[str, Sequence[Span]]) -> tuple[Review, bool]:
+    """The review with its speakers named as now, and whether the one it judged is found no more."""
+    now = speakers_now(review.around, talk)
+
+    def named(part: Judged) -> Judged:
+        if part.cue is not None and part.cue.partner is not None:
+            partner = now.get(part.cue.partner, part.cue.partner)
+            part = Judged(cue=dataclasses.replace(part.cue, partner=partner))
+        old = speaker_of(part)
+        new = now.get(old, old) if old is not None else None
+        return part if new is None or new == old else with_speaker(part, new)
+
+    judged = named(review.judged) if review.judged is not None else None
+    becomes = tuple(named(part) for part in review.becomes)
+    subject = review.judged or review.becomes[0]
+    name = speaker_of(subject)
+    lost = name is not None and name in now and now[name] is None
+    return dataclasses.replace(review, judged=judged, becomes=becomes), lost
+
+
+# -- parts of an item -------------------------------------------------------------------------
+
+
+def content_of(part: Judged) -> Cue | Word | Turn | None:
+    return part.cue or part.word or part.turn
+
+
+def span_of(part: Judged) -> Span | None:
+    content = content_of(part)
+    return content.span if content is not None else None
+
+
+def speaker_of(part: Judged) -> str | None:
+    content = content_of(part)
+    return content.speaker if content is not None else part.speaker
+
+
+def with_speaker(part: Judged, name: str) -> Judged:
+    if part.cue is not None:
+        return Judged(cue=dataclasses.replace(part.cue, speaker=name))
+    if part.word is not None:
+        return Judged(word=dataclasses.replace(part.word, speaker=name))
+    if part.turn is not None:
+        return Judged(turn=dataclasses.replace(part.turn, speaker=name))
+    return Judged(speaker=name)
+
+
+def shared(one: Span, other: Span) -> float:
+    """The common part of the union, from 0 to 1."""
+    common = min(one.stop_us, other.stop_us) - max(one.start_us, other.start_us)
+    whole = max(one.stop_us, other.stop_us) - min(one.start_us, other.start_us)
+    return max(common, 0) / whole if whole else 1.0
+
+
+def bucket(part: Judged) -> Hashable:
+    """Only items of one bucket can be the same: kind of item, label, speaker."""
+    return (part.about, part.cue.label if part.cue is not None else "", speaker_of(part))
+
+
+def judged(item: Cue | Word | Turn) -> Judged:
+    if isinstance(item, Cue):
+        return Judged(cue=item)
+    return Judged(word=item) if isinstance(item, Word) else Judged(turn=item)
+
+
+def exact(part: Judged) -> Hashable:
+    span = span_of(part)
+    times = (span.start_us, span.stop_us) if span is not None else None
+    return (bucket(part), _class(part), times)
+
+
+_CELL_US = 5_000_000
+
+
+class Near(Generic[T]):
+    """Things at the places of items, to be asked which stand where another item is; quick at any number."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Hashable, list[tuple[Span, T]]] = defaultdict(list)
+        self._longest_us = 0
+
+    def put(self, part: Judged, thing: T) -> None:
+        span = span_of(part)
+        if span is not None:
+            self._cells[bucket(part), span.start_us // _CELL_US].append((span, thing))
+            self._longest_us = max(self._longest_us, span.duration_us)
+
+    def like(self, part: Judged) -> list[tuple[float, T]]:
+        """What was put at an item of the same bucket that shares half of the union, with that share."""
+        span = span_of(part)
+        if span is None:
+            return []
+        before_us = min(span.duration_us, self._longest_us)  # one that began earlier shares less than half
+        cells = range((span.start_us - before_us) // _CELL_US, span.stop_us // _CELL_US + 1)
+        name = bucket(part)
+        return [
+            (share, thing)
+            for cell in cells
+            for other, thing in self._cells.get((name, cell), ())
+            if (share := shared(span, other)) >= 0.5
+        ]
+
+
+def class_of(becomes: Sequence[Judged]) -> tuple[Hashable, ...]:
+    """What votes are counted by: everything but the times."""
+    return tuple(_class(part) for part in becomes)
+
+
+def _class(part: Judged) -> Hashable:
+    if part.cue is not None:
+        return (part.cue.label, part.cue.kind, part.cue.speaker)
+    if part.word is not None:
+        return (part.word.text, part.word.after, part.word.speaker)
+    return speaker_of(part)
+
+
+# -- the vote ---------------------------------------------------------------------------------
+
+
+def ballot(review: Review) -> tuple[Judged, ...] | None:
+    """What the item should be by one decision; nothing for a rejection, None for an abstention."""
+    if review.verdict == "unsure":
+        return None
+    if review.verdict == "accept":
+        assert review.judged is not None
+        return (review.judged,)
+    return review.becomes
+
+
+def outcome(group: Group) -> Outcome:
+    """An adjudication, else the most votes of the annotators' latest; times are those votes' medians."""
+    last = list(group.latest.values())
+    ruling = next((r for r in reversed(last) if r.role == "adjudication" and ballot(r) is not None), None)
+    if ruling is not None:
+        return Outcome(kind="decided", becomes=ballot(ruling) or (), who=(ruling.annotator,))
+    votes: dict[tuple[Hashable, ...], list[tuple[str, tuple[Judged, ...]]]] = defaultdict(list)
+    for review in last:
+        cast = ballot(review)
+        if cast is not None and review.role == "annotation":
+            votes[class_of(cast)].append((review.annotator, cast))
+    if not votes:
+        return Outcome(kind="unsure")
+    counts = Counter({name: len(cast) for name, cast in votes.items()})
+    (first, most), *rest = counts.most_common(2)
+    if rest and rest[0][1] == most:
+        return Outcome(kind="tie")
+    won = votes[first]
+    return Outcome(
+        kind="decided",
+        becomes=_medians([cast for _, cast in won]),
+        who=tuple(sorted(name for name, _ in won)),
+        share=most / counts.total(),
+    )
+
+
+def _medians(ballots: Sequence[tuple[Judged, ...]]) -> tuple[Judged, ...]:
+    """The latest ballot with, in each place, the median of all starts and of all stops."""
+    return tuple(
+        _with_times(parts[-1], [span for p in parts if (span := span_of(p)) is not None])
+        for parts in zip(*ballots, strict=True)
+    )
+
+
+def _with_times(part: Judged, spans: Sequence[Span]) -> Judged:
+    if not spans or len(spans) == 1:
+        return part
+    start_us, stop_us = _median([s.start_us for s in spans]), _median([s.stop_us for s in spans])
+    if part.cue is not None:
+        return Judged(cue=dataclasses.replace(part.cue, start_us=start_us, stop_us=stop_us))
+    if part.word is not None:
+        return Judged(
+            word=dataclasses.replace(part.word, start_us=start_us, stop_us=stop_us, timing="measured")
+        )
+    assert part.turn is not None
+    return Judged(turn=dataclasses.replace(part.turn, start_us=start_us, stop_us=stop_us))
+
+
+def _median(values: Sequence[int]) -> int:
+    """Rounded down between two."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2
