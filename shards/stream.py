@@ -35,8 +35,8 @@ def stream(
 ) -> Any:
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
-    `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is how many clips order is drawn
-    among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass. `take`
+    `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is how many clips order is
+    drawn among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass. `take`
     is called on each clip in the worker that reads it: what it gives is what travels. A damaged sample raises
     unless `on_bad` takes it; where the tar itself is broken, the rest of it is left out.
 
