@@ -36,9 +36,9 @@ def stream(
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
     `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is how many clips order is
-    drawn among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass. `take`
-    is called on each clip in the worker that reads it: what it gives is what travels. A damaged sample raises
-    unless `on_bad` takes it; where the tar itself is broken, the rest of it is left out.
+    drawn among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass.
+    `take` is called on each clip in the worker that reads it: what it gives is what travels. A damaged sample
+    raises unless `on_bad` takes it; where the tar itself is broken, the rest of it is left out.
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
