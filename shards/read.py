@@ -244,6 +244,17 @@ class Clip:
         self._where = where
         self._head: ClipHead | None = None
 
+    @classmethod
+    def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
+        """A clip of its five members' bytes, in the order of `MEMBERS`."""
+        sizes = [len(member) for member in members]
+        offsets = [BLOCK + sum(sizes[:place]) for place in range(len(sizes))]
+        return cls(key, memoryview(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A clip travels between processes as a copy of its members."""
+        return _clip_of, (self.key, tuple(bytes(self.member(name)) for name in MEMBERS), self._where)
+
     def __repr__(self) -> str:
         return f"Clip({self.key!r}, {sum(self._sizes)} bytes)"
 
@@ -299,6 +310,10 @@ class Clip:
         if data is None:
             return None
         return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}")
+
+
+def _clip_of(key: str, members: tuple[bytes, ...], where: str) -> Clip:
+    return Clip.of_members(key, members, where=where)
 
 
 def decode_jpeg(data: bytes, *, where: str = "") -> npt.NDArray[np.uint8]:
