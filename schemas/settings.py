@@ -89,6 +89,22 @@ class TranscribeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SightSettings:
+    """What is looked for in the pictures."""
+
+    enabled: bool = True
+    """False leaves sight out; labels that need it are not made and say so. Without pictures nothing is done."""
+    rate_hz: float = 12.5
+    """Pictures looked at a second, at most."""
+    most_faces: int = 6
+    """Faces followed at a time; each costs a mesh a picture."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.rate_hz <= 60, "sight.rate_hz", self.rate_hz, "1 to 60")
+        _check(1 <= self.most_faces <= 16, "sight.most_faces", self.most_faces, "1 to 16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CueSettings:
     """Thresholds of the cues; every label carries those it was made with. Sources in docs/cues.md."""
 
@@ -162,6 +178,7 @@ class Settings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
     clips: ClipSettings = field(default_factory=ClipSettings)
     shards: ShardSettings = field(default_factory=ShardSettings)
