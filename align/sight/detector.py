@@ -1,4 +1,4 @@
-"""Faces in a whole picture: boxes, best first. Two models: small faces first, large ones where none is found."""
+"""Faces in a whole picture, best first: by a model for small ones, where it finds none by one for large."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Detector:
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Found]:
         for network, centres in self._looks:
             square, *_ = pictures.whole(frame, network.side)
-            rows, logits = network(square.astype(np.float32) / 127.5 - 1)
+            rows, logits = network((square / 127.5 - 1).astype(np.float32))
             longest = max(upright_size(frame))
             found = decode(rows[0], logits[0, :, 0], centres, network.side, longest)
             if found:

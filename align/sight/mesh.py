@@ -74,7 +74,7 @@ class Mesh:
         else:
             half = piece.side / 2
             colour = pictures.piece(frame, piece.x - half, piece.y - half, piece.side, side)
-        rows, logit = self._network(colour.astype(np.float32) / 255)
+        rows, logit = self._network((colour / 255).astype(np.float32))
         points = rows.reshape(-1, 3).astype(np.float64)
         points = (points - (side / 2, side / 2, 0)) * (piece.side / side)
         cos, sin = np.cos(roll), np.sin(roll)

@@ -8,10 +8,12 @@ import numpy.typing as npt
 from corpus.align.sight.picture import CELL, Grey
 from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
 
-SHIFT_STEPS = 2
-"""Rounds of estimating the shift of the whole picture; the second leaves out what moves by itself."""
-OUTLIER = 2.5
-"""Pixels that differ by more than so many times the middle difference move by themselves."""
+ROUNDS = 3
+"""Rounds of estimating the shift of the whole picture; each trusts less what moves by itself."""
+OUTLIER = 8.0
+"""Grey levels of difference at which a pixel counts half."""
+EDGES = 1.0
+"""Share of what a shift does at an edge that may be left of it, where the edge is sharper than the pixels."""
 CUT_NOISE = 8.0
 """Squared grey levels below which a difference is noise."""
 
@@ -23,10 +25,10 @@ def thumb(grey: Grey) -> npt.NDArray[np.uint8]:
 
 def motion(before: Grey, after: Grey) -> float:
     """Grey levels by which the part that changed most did so, above what the picture as a whole did."""
-    rest = _without_shift(before, after)
+    rest, left_of_shift = _without_shift(before, after)
     parts = _cells(np.abs(rest))
     middle = float(np.median(parts))
-    return max(0.0, float(parts.max()) - 2.0 * middle)
+    return max(0.0, float((parts - EDGES * _cells(left_of_shift)).max()) - 2.0 * middle)
 
 
 def cut(before: Grey, after: Grey) -> float:
@@ -37,28 +39,35 @@ def cut(before: Grey, after: Grey) -> float:
     return min(1.0, max(0.0, difference - CUT_NOISE) / (apart + CUT_NOISE))
 
 
-def _without_shift(before: Grey, after: Grey) -> Grey:
-    """What is left of the difference when a shift and a change of brightness of the whole are taken off.
+def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
+    """The difference without a shift and a change of brightness of the whole, and how much the shift did.
 
     Brightness constancy to the first order: after - before = dx * slope_x + dy * slope_y + light, solved
-    by least squares, then once more without what moves by itself.
+    by least squares, again and again with less weight on what does not fit.
     """
-    mean = (before + after) / 2
+    mean: Grey = _smooth(((before + after) / 2).astype(np.float32))
     slope_x, slope_y = np.zeros_like(mean), np.zeros_like(mean)
     slope_x[:, 1:-1] = (mean[:, 2:] - mean[:, :-2]) / 2
     slope_y[1:-1] = (mean[2:] - mean[:-2]) / 2
-    difference = after - before
+    target = _smooth(after - before).ravel()
     basis = np.stack((slope_x.ravel(), slope_y.ravel(), np.ones(mean.size, np.float32)))
-    target = difference.ravel()
-    weight = np.ones_like(target)
-    rest = target
-    for _ in range(SHIFT_STEPS):
-        weighted = basis * weight
-        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ target, rcond=1e-6)[0]
-        rest = target - solution.astype(np.float32) @ basis
-        size = np.abs(rest)
-        weight = (size <= max(1.0, OUTLIER * float(np.median(size)))).astype(np.float32)
-    return rest.reshape(difference.shape)
+    rest, weighted = target, basis
+    solution = np.zeros(3, np.float32)
+    for number in range(ROUNDS):
+        if number:
+            weighted = basis / (1 + (rest / OUTLIER) ** 2)
+        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ target, rcond=1e-6)[0].astype(np.float32)
+        rest = target - solution @ basis
+    by_shift = np.abs(solution[0] * slope_x) + np.abs(solution[1] * slope_y)
+    return rest.reshape(mean.shape), by_shift
+
+
+def _smooth(grey: Grey) -> Grey:
+    """Each pixel with half of its neighbours: edges softer than a pixel, which a slope describes."""
+    wide = np.pad(grey, 1, mode="edge")
+    rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
+    smooth: Grey = ((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16).astype(np.float32)
+    return smooth
 
 
 def _cells(grey: Grey) -> Grey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import av
@@ -29,16 +30,9 @@ HOLE_US = US
 class Watcher:
     """Sees every frame of a recording's video in order of presentation; looks at some."""
 
-    def __init__(self, settings: SightSettings, folder: Path | None = None) -> None:
-        """`folder` holds the model's files, by default those on this machine.
-
-        Raises:
-            MissingModelError, MissingDependencyError: what finds faces is not here.
-        """
-        folder = folder or networks.folder()
+    def __init__(self, settings: SightSettings) -> None:
         self._settings = settings
         self._period_us = round(US / settings.rate_hz)
-        self._detector, self._mesh = Detector(folder), Mesh(folder)
         self._pictures = Pictures()
         self._tracker = Tracker(settings.most_faces)
         self._grey: Grey | None = None
@@ -50,7 +44,12 @@ class Watcher:
         self._count = 0
 
     def __call__(self, frame: av.VideoFrame, time_us: int) -> None:
-        """Look at the frame if it is the first of its period."""
+        """Look at the frame if it is the first of its period.
+
+        Raises:
+            MissingModelError, MissingDependencyError: what finds faces is not here; said at the first
+                frame, because a recording without pictures needs none of it.
+        """
         if self._count and time_us - self._last_us > HOLE_US:
             self._holes.append((self._last_us, time_us))
             self._grey = None
@@ -72,15 +71,20 @@ class Watcher:
                 self._tracker.forget()
         self._grey, self._size = grey, upright_size(frame)
         self._frames += row.tobytes()
+        if self._settings.faces:
+            self._look_for_faces(frame, time_us)
+        self._count += 1
+
+    def _look_for_faces(self, frame: av.VideoFrame, time_us: int) -> None:
+        detector, mesh = _networks()
         planar = self._pictures.planar(frame)
         faces = self._tracker.step(
             time_us,
-            lambda piece: self._mesh(planar, piece, self._pictures),
-            lambda: self._detector(planar, self._pictures),
+            lambda piece: mesh(planar, piece, self._pictures),
+            lambda: detector(planar, self._pictures),
         )
         for track, face in faces:
             self._faces += _row(self._count, track, face, self._size).tobytes()
-        self._count += 1
 
     def finish(self) -> Seen:
         """What was seen; nothing, where no frame came."""
@@ -108,6 +112,13 @@ class Watcher:
             )
             for hole in seen.head.holes
         ]
+
+
+@cache
+def _networks() -> tuple[Detector, Mesh]:
+    """Opened once per worker."""
+    folder = networks.folder()
+    return Detector(folder), Mesh(folder)
 
 
 def _row(
