@@ -6,7 +6,7 @@ import numpy as np
 
 from corpus.align.sight.mesh import LEFT_EYE, RIGHT_EYE, Points
 
-FOREHEAD, CHIN = 10, 152
+FOREHEAD, UNDER_NOSE, CHIN = 10, 2, 152
 UPPER_LIP, LOWER_LIP = 13, 14
 
 
@@ -14,7 +14,7 @@ def head_pose(points: Points) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees: towards the picture's right, down, clockwise."""
     across = points[LEFT_EYE] - points[RIGHT_EYE]
     across = across / np.linalg.norm(across)
-    down = points[CHIN] - points[FOREHEAD]
+    down = points[UNDER_NOSE] - points[FOREHEAD]  # not the chin: talking moves it
     down = down - across * (down @ across)
     down = down / np.linalg.norm(down)
     inward = np.cross(across, down)  # x right, y down, z away from the camera: from the face into the head
