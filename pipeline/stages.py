@@ -13,11 +13,11 @@ from corpus.pipeline.identify import FileMark, Identity
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
+from corpus.schemas.answers import with_answers
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.ids import with_ids
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import IngestSettings, Settings
 
@@ -269,7 +269,8 @@ def label_stage(
             labels_made=(*conversation.labels_made, *looked.made),
         )
         whole, drops = cues_as_decided(labelled, reviews)
-        (folder / "conversation.json").write_text(to_json(with_ids(whole)), encoding="utf-8")
+        whole = with_answers(whole, settings.cues)
+        (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
         return [*looked.drops, *drops]
 
     decided = {"reviews": reviews} if reviews else {}

@@ -21,6 +21,8 @@ SLOWEST_US = 600_000
 """From one turning point to the next; a slower movement is a look aside or a change of posture."""
 SWINGS = 3
 """Movements one way and back: down, up, down."""
+QUIET_MOUTH = 0.012
+"""Mouth movement above which the jaw may pass for the head: nothing is said then."""
 OTHER_AXIS = 1.0
 """The movement is larger in its own angle than in the other one."""
 
@@ -50,7 +52,8 @@ def head(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> l
             other = rows["pose"][:, 1 - axis].astype(np.float64)
             for swing in swings(times, angles, least[kind]):
                 inside = (times >= swing.times_us[0]) & (times <= swing.times_us[-1])
-                if np.ptp(angles[inside]) > OTHER_AXIS * np.ptp(other[inside]):
+                quiet = float(rows["mouth_movement"][inside].mean()) <= QUIET_MOUTH
+                if quiet and np.ptp(angles[inside]) > OTHER_AXIS * np.ptp(other[inside]):
                     cues.append(_cue(kind, swing, track, speakers.get(track.id), settings))
     return cues
 
@@ -110,6 +113,7 @@ def _cue(kind: str, swing: Swing, track: FaceTrack, speaker: str | None, setting
             shake_degrees=settings.shake_degrees,
             slowest_us=SLOWEST_US,
             swings=SWINGS,
+            quiet_mouth=QUIET_MOUTH,
         ),
         evidence=as_json(track=track.id, swings=len(swing.times_us) - 1, degrees=round(swing.degrees, 1)),
     )

@@ -51,29 +51,34 @@ class Counted:
 def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     """One cue for each movement between two rests that is a repetition."""
     cues: list[Cue] = []
-    for span in movements(seen, settings, rest_us=settings.repetition_longest_us // 2):
+    spans = movements(seen, settings, rest_us=settings.repetition_longest_us // 2)
+    ends_us = [*(span.start_us for span in spans[1:]), seen.head.stop_us]
+    for span, end_us in zip(spans, ends_us, strict=True):
         if span.duration_us > LONGEST_US:
             continue
         step_us = seen.head.period_us / FINER
         start_us = span.start_us - seen.head.period_us
-        poses = _poses(seen, Span(max(0, start_us), span.stop_us + seen.head.period_us), step_us)
+        # What comes and goes is still while it is away: the last return may lie in the rest behind.
+        behind_us = min(end_us, span.stop_us + settings.repetition_longest_us // 2)
+        poses = _poses(seen, Span(max(0, start_us), max(behind_us, span.stop_us)), step_us)
+        moving = 1 + round((span.stop_us + seen.head.period_us - max(0, start_us)) / step_us)
         lags = [
             round(us / step_us) for us in (settings.repetition_shortest_us, settings.repetition_longest_us)
         ]
-        counted = count(poses, (lags[0], lags[1]), settings.repetition_alike)
+        counted = count(poses, moving, (lags[0], lags[1]), settings.repetition_alike)
         if counted and len(counted.returns) > settings.repetition_least:
             cues.append(_cue(counted, max(0, start_us), step_us, settings))
     return cues
 
 
-def count(poses: Poses, lags: tuple[int, int], least_alike: float) -> Counted | None:
-    """How often the movement is repeated; None where it is not."""
-    found = _period(poses, lags, least_alike)
+def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> Counted | None:
+    """How often the movement of the first `moving` poses is repeated; None where it is not."""
+    found = _period(poses[:moving], lags, least_alike)
     if found is None:
         return None
     period, alike = found
     away = np.sqrt(((poses - poses[0]) ** 2).sum(1))
-    far = float(np.percentile(away, 90))
+    far = float(np.percentile(away[:moving], 90))
     returns = [0]
     while True:
         low, high = returns[-1] + round(EARLY * period), returns[-1] + round(LATE * period)
