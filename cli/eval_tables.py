@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -80,7 +81,7 @@ def print_windows(report: EvalReport) -> None:
     show.table(
         [
             [f"{start} to {stop - 1}", *(_over(rows, stream, start, stop) for stream in WINDOW_STREAMS)]
-            for start, stop in zip(edges, edges[1:], strict=False)
+            for start, stop in itertools.pairwise(edges)
         ],
         ["window", *WINDOW_STREAMS],
     )

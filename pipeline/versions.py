@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 STAGE_VERSIONS = {
     "decode": 1,
     "diarize": 1,
-    "transcribe": 1,
+    "transcribe": 2,
     "voices": 1,
-    "label": 2,
+    "label": 3,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""

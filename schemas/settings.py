@@ -76,10 +76,14 @@ class TranscribeSettings:
     """`default` (bundled Whisper base), `whisper:SIZE-OR-DIRECTORY`, or `none`."""
     language: str | None = "en"
     """ISO 639-1 code; absent to detect it per recording."""
+    prompt: str = "Um, uh, hmm, er, ah."
+    """Shown to the recogniser before every 30 s, so that it writes fillers down; "" for nothing. Only where
+    the language is English. Short and punctuated: long prompts make Whisper base write nothing at all."""
     beam_size: int = 5
     threads: int = 1
 
     def __post_init__(self) -> None:
+        _check(len(self.prompt) <= 200, "transcribe.prompt", self.prompt, "at most 200 characters")
         _check(1 <= self.beam_size <= 20, "transcribe.beam_size", self.beam_size, "1 to 20")
         _check(self.threads >= 1, "transcribe.threads", self.threads, "at least 1")
 
@@ -104,6 +108,8 @@ class CueSettings:
     """An utterance that starts inside another's and is no backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
+    answer_within_us: int = 1_500_000
+    """An answer is timely for this long after what it answers."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
