@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 1,
+    "decode": 2,
     "diarize": 1,
     "transcribe": 1,
     "voices": 1,
