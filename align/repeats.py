@@ -10,7 +10,7 @@ from corpus.schemas.span import Span
 T = TypeVar("T")
 
 LONGEST_PHRASE_WORDS = 8
-REPEATS = {1: 8}
+REPEATS = {1: 6}
 """So many repeats of a phrase of so many words are a loop; a longer phrase needs `REPEATS_OF_PHRASE`."""
 REPEATS_OF_PHRASE = 4
 FASTEST_WORD_US = 60_000

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +20,10 @@ import numpy.typing as npt
 
 from corpus.align.attribute import NEAREST_TURN_US, TurnIndex
 from corpus.align.diarize import heard, to_model_rate
+from corpus.align.heard import Heard, joined_tokens, runs, words_drop
+from corpus.align.invented import without_invented
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
 from corpus.align.parsing import split_punctuation
-from corpus.align.repeats import without_loops
 from corpus.align.wheels import sha256_of
 from corpus.schemas.clock import sample_at, us_from_seconds, us_of_sample
 from corpus.schemas.codec import digest
@@ -34,14 +34,18 @@ from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 from corpus.schemas.span import Span, union
 
-VERSION = "transcribe/1"
+VERSION = "transcribe/2"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, but for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
 CUT_WITHIN_US = 120_000_000
 """A long stretch is cut at the longest silence in this last part of it."""
-NO_REPEAT_TOKENS = 6
-"""The decoder does not say the same six tokens twice in 30 s, which stops most loops."""
+LIBRARY_FRAME_US = 10_000
+"""The unit in which the library says where a window begins."""
+WINDOW_US = 30_000_000
+"""What the network sees at once."""
+PROMPTED_LANGUAGE = "en"
+"""The language of the default prompt; another language is recognised without one."""
 
 
 class Transcriber(Protocol):
@@ -79,19 +83,10 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
     return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A recognised word before anybody said who spoke it."""
-
-    span: Span
-    written: str
-    probability: float
-
-
 class _Whisper:
     def __init__(self, settings: TranscribeSettings, folder: Path, weights: str) -> None:
         libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self.key = digest([VERSION, NO_REPEAT_TOKENS, weights, libraries, settings])
+        self.key = digest([VERSION, weights, libraries, settings])
         self._settings = settings
         self._folder = folder
         self._model: Any = None
@@ -117,11 +112,10 @@ class _Whisper:
         language = self._settings.language
         for span in stretches(turns, stop_us):
             heard_words, language = self._recognise(pcm, span, channel, language)
-            kept, loops = without_loops(heard_words, lambda word: word.written, lambda word: word.span)
-            drops += [_loop_drop(found) for found in loops]
+            kept, invented = without_invented(heard_words, self._settings.prompt)
             found, nobodys = attributed(kept, index)
             words += found
-            drops += nobodys
+            drops += [*invented, *nobodys]
         return sorted(words, key=_by_time), drops
 
     def _recognise(
@@ -137,11 +131,12 @@ class _Whisper:
             temperature=0.0,
             word_timestamps=True,
             condition_on_previous_text=False,
-            no_repeat_ngram_size=NO_REPEAT_TOKENS,
+            # given again before every 30 s; `initial_prompt` reaches only the first
+            hotwords=self._settings.prompt if language == PROMPTED_LANGUAGE else None,
         )
         zero_us = us_of_sample(start, pcm.sample_rate_hz)
-        words = [_heard(word, zero_us, span) for segment in segments for word in segment.words or ()]
-        return [word for word in words if word.written], str(info.language)
+        words = [_heard(word, s.seek, zero_us, span) for s in segments for word in s.words or ()]
+        return joined_tokens(words, str(info.language)), str(info.language)
 
     def _loaded(self) -> Any:
         if self._model is None:
@@ -165,11 +160,13 @@ def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[
     return to_model_rate(samples, pcm.sample_rate_hz)
 
 
-def _heard(word: Any, zero_us: int, span: Span) -> Heard:
-    """A word of the library on the recording's clock, inside its stretch."""
+def _heard(word: Any, seek_frames: int, zero_us: int, span: Span) -> Heard:
+    """A word of the library on the recording's clock, inside its stretch, with its leading space."""
     start_us = min(max(zero_us + us_from_seconds(float(word.start)), span.start_us), span.stop_us)
     stop_us = min(max(zero_us + us_from_seconds(float(word.end)), start_us), span.stop_us)
-    return Heard(Span(start_us, stop_us), str(word.word).strip(), float(word.probability))
+    window_us = min(zero_us + seek_frames * LIBRARY_FRAME_US, span.stop_us)
+    window = Span(window_us, min(window_us + WINDOW_US, span.stop_us))
+    return Heard(Span(start_us, stop_us), str(word.word), float(word.probability), window)
 
 
 def stretches(turns: Sequence[Turn], stop_us: int) -> Iterator[Span]:
@@ -209,12 +206,9 @@ def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], li
         last = index.speaker(word.span, prefer=last)
         found.append((word, last))
     kept = [_word(word, speaker) for word, speaker in found if speaker is not None]
-    drops = [
-        _nobodys([word for word, _ in run])
-        for nobody, run in groupby(found, key=lambda item: item[1] is None)
-        if nobody
-    ]
-    return kept, drops
+    reason = f"was recognised more than {NEAREST_TURN_US / 1e6:.1f} s from every turn"
+    nobodys = runs(words, [speaker is None for _, speaker in found])
+    return kept, [words_drop("words_outside_turns", reason, run) for run in nobodys]
 
 
 def _word(word: Heard, speaker: str) -> Word:
@@ -226,34 +220,6 @@ def _word(word: Heard, speaker: str) -> Word:
         text=text,
         after=after,
         confidence=round(min(max(word.probability, 0.0), 1.0), 4),
-    )
-
-
-def _nobodys(words: Sequence[Heard]) -> Drop:
-    text = " ".join(word.written for word in words)
-    reason = f"{_shown(text)} was recognised more than {NEAREST_TURN_US / 1e6:.1f} s from every turn"
-    return _drop("words_outside_turns", reason, words)
-
-
-def _loop_drop(words: Sequence[Heard]) -> Drop:
-    text = " ".join(word.written for word in words)
-    return _drop("repeated_words", f"{_shown(text)} repeats itself as no speaker does", words)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def _drop(code: str, reason: str, words: Sequence[Heard]) -> Drop:
-    return Drop(
-        item="words",
-        stage="transcribe",
-        kind="trim",
-        code=code,
-        reason=reason,
-        start_us=words[0].span.start_us,
-        stop_us=max(word.span.stop_us for word in words),
-        count=len(words),
     )
 
 

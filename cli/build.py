@@ -66,6 +66,12 @@ def build(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read inputs again even if size and time are as before.")
     ] = False,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(
+            "--reviews", metavar="FILE", help="Take annotators' decisions into OUT: reviews.parquet."
+        ),
+    ] = None,
 ) -> None:
     """Build a dataset of 200 ms windows from recorded conversations.
 
@@ -79,7 +85,11 @@ def build(
       corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
     """
     from corpus.pipeline.build import build as run
+    from corpus.review.store import bring_up_to_date, take_in
 
+    if reviews is not None:
+        show.talk(f"{take_in(out, reviews)} decisions taken from {reviews}")
+    bring_up_to_date(out)
     bars = show.Bars()
     try:
         outcome = run(_request(inputs, out, cache, config, overrides, num_workers, rehash), bars)
@@ -97,7 +107,8 @@ def _tell(outcome: Outcome, out: Path) -> None:
     else:
         show.talk(
             f"{outcome.recordings} recordings, {outcome.clips} clips, "
-            f"{show.duration(outcome.windows * WINDOW_US)} in {out}"
+            f"{show.duration(outcome.windows * WINDOW_US)} in {out}; "
+            f"{outcome.shards_written} of {outcome.shards} shards written"
         )
         trims = [d for d in outcome.drops if d.kind == "trim"]
         if not outcome.recordings:  # else nothing would say why an empty folder makes nothing

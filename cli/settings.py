@@ -32,14 +32,22 @@ def init(
 
 def config(
     file: Annotated[Path | None, typer.Option("-c", "--config", help="A corpus.toml.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override one setting; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
 ) -> None:
     """Print the settings a build would use.
 
-    Example: corpus config -c corpus.toml
+    Examples:
+
+      corpus config -c corpus.toml
+
+      corpus config --set diarize.max_speakers=2
     """
-    from corpus.pipeline.settings_file import read_settings
+    from corpus.pipeline.settings_file import read_settings, with_overrides
     from corpus.schemas.codec import to_json
 
-    settings = read_settings(file)
+    settings = with_overrides(read_settings(file), overrides or [])
     show.data(to_json(settings, indent=None if as_json else 2))

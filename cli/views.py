@@ -103,11 +103,14 @@ def stats(
 
 def inspect(
     out: Built,
-    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A clip, or how its key begins.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A recording's file name, NAME@TIME, or a clip's key."),
+    ] = None,
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the clip's head, write no page.")] = False,
 ) -> None:
-    """Write a clip as one HTML page to see and hear; the first clip without a key.
+    """Write a clip as one HTML page to see and hear; the first clip without a name.
 
     Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line.
 
@@ -115,7 +118,7 @@ def inspect(
 
       corpus inspect dataset
 
-      corpus inspect dataset 3f2a90c1b7d04e5a8c1f-0000150 --page clip.html
+      corpus inspect dataset talk.mp4@1:23 --page clip.html
     """
     from corpus.report.inspect import find_clip, write_page
 

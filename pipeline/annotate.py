@@ -15,6 +15,7 @@ from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.progress import Reporter
+from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
@@ -37,6 +38,7 @@ class AnnotateJob:
     settings: Settings
     cache_root: Path
     scratch: str
+    reviews: Texts = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +113,10 @@ def guarded(
 def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
     cache = Cache(job.cache_root, job.scratch)
-    decode = stages.decode_stage(identity, settings, cache, reporter)
+    decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
-    drops = [*decode.drops, *sidecar_drops]
+    drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
     turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops)
@@ -129,11 +131,12 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
         speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
-    drops += left_out
+    conversation, undecided = talk_as_decided(conversation, job.reviews)
+    drops += [*left_out, *undecided]
     reporter.at("voices")
     voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
     reporter.at("label")
-    label = stages.label_stage(conversation, settings.cues, cache)
+    label = stages.label_stage(conversation, settings, cache, job.reviews, sight)
     drops += [*voices.drops, *label.drops]
     return Annotated(
         uri=identity.item.uri,

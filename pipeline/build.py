@@ -21,11 +21,14 @@ from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
 from corpus.pipeline.progress import Talk, running_now
+from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import digest, to_json, to_plain
+from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import MediaError
+from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,6 +74,9 @@ class Outcome:
     """Built ones."""
     clips: int = 0
     windows: int = 0
+    shards: int = 0
+    shards_written: int = 0
+    """Those that are not as they were; the others were not touched."""
     drops: tuple[Drop, ...] = ()
 
     @property
@@ -132,6 +138,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
         if beside is None:
             beside = tuple(str(s) for p in places if not is_url(p) for s in find_sidecars(Path(p)))
         looks.append([to_plain(item), *(_look(place) for place in (*places, *beside))])
+    looks.append(_look(str(request.out / REVIEWS_FILE)))
     return digest([looks, to_plain(request.settings), all_versions()])
 
 
@@ -275,6 +282,7 @@ class _Build:
     def _annotate(self, identities: Sequence[Identity]) -> list[tuple[Identity, Annotated]]:
         from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
 
+        reviews = texts_by_recording(self.request.out)
         jobs: list[AnnotateJob] = []
         done: list[tuple[Identity, Annotated]] = []
         for identity in identities:
@@ -289,6 +297,7 @@ class _Build:
                         settings=self.settings,
                         cache_root=self.cache.root,
                         scratch=self.cache.scratch.name,
+                        reviews=reviews.get(identity.recording, ()),
                     )
                 )
         self._begin("annotate", len(jobs))
@@ -357,9 +366,11 @@ class _Build:
 
     def _write(self, annotated: Sequence[tuple[Identity, Annotated]], cuts: Sequence[Cut]) -> Outcome:
         from corpus.pipeline.publish import publish
+        from corpus.shards.write import read_manifest
 
         self._begin("write", 1)
         self._save_quarantine()
+        before = _shards(read_manifest(self.request.out))
         self.drops.sort(key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
         manifest = publish(
             out=self.request.out,
@@ -377,8 +388,14 @@ class _Build:
             recordings=manifest.recordings,
             clips=manifest.clips,
             windows=manifest.windows,
+            shards=len(manifest.shards),
+            shards_written=len(_shards(manifest) - before),
             drops=tuple(self.drops),
         )
+
+
+def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:
+    return {(shard.path, shard.sha256) for shard in manifest.shards} if manifest is not None else set()
 
 
 def _died(uri: str, stage: str) -> Drop:

@@ -7,20 +7,22 @@ from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
     "decode": 2,
+    "sight": 1,
     "diarize": 1,
-    "transcribe": 1,
+    "transcribe": 2,
     "voices": 1,
-    "label": 2,
+    "label": 3,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
 
 STAGE_LIBRARIES = {
     "decode": ("av", "numpy"),
+    "sight": ("av", "numpy", "ai-edge-litert"),
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),
-    "label": (),
+    "label": ("numpy",),
     "cut": ("av", "numpy"),
 }
 

@@ -12,7 +12,7 @@ from corpus.report.pages.lanes import Axis, clock
 from corpus.report.pages.markup import Markup, asset, data_uri, el, join, page
 from corpus.report.pages.tables import Column, table
 from corpus.schemas.clip import ClipHead
-from corpus.schemas.errors import DatasetError, UsageError
+from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.shards.flac import encode_flac
 from corpus.shards.read import Clip, open_clips
@@ -21,24 +21,16 @@ Samples = npt.NDArray[np.int16]
 
 
 def find_clip(out: Path, key: str | None) -> Clip:
-    """The clip of this key, or of the only key that begins so; the first clip without a key.
+    """The clip of this name, as `Clips.find` takes it; the first clip without one.
 
     Raises:
         DatasetError: no dataset there, or one without clips.
-        UsageError: no clip of this key, or several.
+        UsageError: nothing is called so, or several are.
     """
     clips = open_clips(out)
     if not len(clips):
         raise DatasetError("the dataset holds no clips", where=str(out), todo="see report.html for why")
-    if key is None:
-        return clips[0]
-    keys = clips.keys()
-    found = [key] if key in keys else [name for name in keys if name.startswith(key)]
-    if len(found) == 1:
-        return clips[found[0]]
-    todo = f'corpus catalog {out} "SELECT clip_id, uri FROM clips"'
-    what = f"{len(found)} clips begin with {key!r}" if found else f"no clip {key!r}"
-    raise UsageError(what, where=str(out), todo=todo)
+    return clips[0] if key is None else clips.find(key)
 
 
 def write_page(clip: Clip, path: Path) -> None:

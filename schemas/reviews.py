@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Cue, Event, Turn, Word
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.span import union
 from corpus.schemas.votes import Group, Near, Outcome, exact, groups, judged, outcome, speaker_of
@@ -24,7 +24,7 @@ MOST_SPEAKERS = 7
 """As many voices as a clip has channels for."""
 
 Item = TypeVar("Item", Cue, Word, Turn)
-Spoken = TypeVar("Spoken", Cue, Word, Event)
+Spoken = TypeVar("Spoken", Cue, Word, Answer, Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +228,8 @@ def _rename(conversation: Conversation, about: Sequence[Group]) -> tuple[Convers
             speakers=speakers,
             turns=tuple(kept + joined),
             words=_named(new, conversation.words),
-            cues=_named(new, conversation.cues),
+            cues=tuple(_partnered(new, cue) for cue in _named(new, conversation.cues)),
+            answers=_named(new, conversation.answers),
             events=_named(new, conversation.events),
             named_speakers=tuple(dict.fromkeys(new[n] for n in conversation.named_speakers)),
         ),
@@ -241,6 +242,10 @@ def _named(new: Mapping[str, str], items: Sequence[Spoken]) -> tuple[Spoken, ...
         item if item.speaker is None else dataclasses.replace(item, speaker=new[item.speaker], id="")
         for item in items
     )
+
+
+def _partnered(new: Mapping[str, str], cue: Cue) -> Cue:
+    return cue if cue.partner is None else dataclasses.replace(cue, partner=new.get(cue.partner))
 
 
 def _last_name(name: str, chosen: Mapping[str, str | None]) -> str:

@@ -139,6 +139,9 @@ def _as_now(review: Review, talk: Mapping[str, Sequence[Span]]) -> tuple[Review,
     now = speakers_now(review.around, talk)
 
     def named(part: Judged) -> Judged:
+        if part.cue is not None and part.cue.partner is not None:
+            partner = now.get(part.cue.partner, part.cue.partner)
+            part = Judged(cue=dataclasses.replace(part.cue, partner=partner))
         old = speaker_of(part)
         new = now.get(old, old) if old is not None else None
         return part if new is None or new == old else with_speaker(part, new)

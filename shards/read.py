@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -19,7 +20,8 @@ import numpy.typing as npt
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError, UsageError
+from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.npy import npy_view
 from corpus.shards.tar import BLOCK
@@ -120,6 +122,52 @@ class Clips(Sequence["Clip"]):
         keys: list[str] = self._keys.to_pylist()
         return keys
 
+    def find(self, name: str) -> Clip:
+        """The clip that a person means: by its key, its recording's file name, or the start of one.
+
+        `talk.mp4@1:23` is the clip of that recording that holds the time; without a time it is the first.
+
+        Raises:
+            UsageError: nothing is called so, or several are.
+        """
+        keys = self.keys()
+        by_key = [name] if name in self._places else [key for key in keys if name and key.startswith(name)]
+        if len(by_key) == 1:
+            return self[by_key[0]]
+        file, at_us = _name_and_time(name)
+        uris = self._table["uri"].to_pylist()
+        for fits in (_is_file, _file_begins):
+            named = {uri for uri in uris if fits(uri, file)}
+            if named:
+                break
+        where = str(self.path)
+        if by_key or len(named) > 1:
+            several = sorted(named) or by_key
+            shown = ", ".join(several[:5]) + (", …" if several[5:] else "")
+            raise UsageError(f"{name!r} may be {shown}", where=where, todo="write more of it")
+        starts, stops = (self._table[column].to_pylist() for column in ("start_us", "stop_us"))
+        places = [
+            place
+            for place, uri in enumerate(uris)
+            if uri in named and (at_us is None or starts[place] <= at_us < stops[place])
+        ]
+        if not places:
+            what = (
+                f"no clip of {min(named)} holds {name.rpartition('@')[2]}" if named else f"no clip {name!r}"
+            )
+            todo = f'corpus catalog {self.path} "SELECT clip_id, uri, start_us FROM clips" lists them'
+            raise UsageError(what, where=where, todo=todo)
+        return self[places[0]]
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        """What `find` asks of the index, in the order of the clips."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.path / "clips.parquet", columns=["key", "uri", "start_us", "stop_us"])
+        row = {key: number for number, key in enumerate(table["key"].to_pylist())}
+        return table.take([row[key] for key in self.keys()])
+
     @cached_property
     def _places(self) -> dict[str, int]:
         return {key: place for place, key in enumerate(self.keys())}
@@ -155,6 +203,25 @@ class Clips(Sequence["Clip"]):
         return {**self.__dict__, "_maps": OrderedDict()}
 
 
+def _name_and_time(name: str) -> tuple[str, int | None]:
+    """`talk.mp4@1:23` is a name and a time; an @ that no time follows belongs to the name."""
+    file, _, time = name.rpartition("@")
+    if not file or re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", time) is None:
+        return name, None
+    seconds = 0.0
+    for part in time.split(":"):
+        seconds = 60 * seconds + float(part)
+    return file, round(seconds * 1e6)
+
+
+def _is_file(uri: str, name: str) -> bool:
+    return uri == name or uri.endswith(f"/{name}")
+
+
+def _file_begins(uri: str, name: str) -> bool:
+    return bool(name) and uri.rpartition("/")[2].startswith(name)
+
+
 def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """A list column of five whole numbers each, as `[rows, 5]` without a copy."""
     flat = column.combine_chunks().flatten().to_numpy()
@@ -177,6 +244,17 @@ class Clip:
         self._sizes = sizes
         self._where = where
         self._head: ClipHead | None = None
+
+    @classmethod
+    def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
+        """A clip of its five members' bytes, in the order of `MEMBERS`."""
+        sizes = [len(member) for member in members]
+        offsets = [BLOCK + sum(sizes[:place]) for place in range(len(sizes))]
+        return cls(key, memoryview(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A clip travels between processes as a copy of its members."""
+        return _clip_of, (self.key, tuple(bytes(self.member(name)) for name in MEMBERS), self._where)
 
     def __repr__(self) -> str:
         return f"Clip({self.key!r}, {sum(self._sizes)} bytes)"
@@ -217,6 +295,14 @@ class Clip:
         """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
         return npy_view(self.member("activity.npy"), where=f"{self._where}: {self.key}.activity.npy")
 
+    def cues_by_window(self, labels: Sequence[str] = CUE_LABELS) -> CueWindows:
+        """bool `[windows, labels, speakers + 1]`: a cue begins in the window, is inside of it."""
+        return cues_by_window(self.json, labels)
+
+    def answers(self) -> AnswerWindows:
+        """bool `[windows, speakers + 1]`: an answer of the speaker is timely, or silence is right."""
+        return answers_by_window(self.json)
+
     def jpeg(self, window: int) -> bytes | None:
         """The JPEG of a window of the clip, counted from 0; None where there is no picture."""
         head = self.json
@@ -233,6 +319,10 @@ class Clip:
         if data is None:
             return None
         return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}")
+
+
+def _clip_of(key: str, members: tuple[bytes, ...], where: str) -> Clip:
+    return Clip.of_members(key, members, where=where)
 
 
 def decode_jpeg(data: bytes, *, where: str = "") -> npt.NDArray[np.uint8]:

@@ -59,10 +59,16 @@ def sample_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_pcm(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pcm:
+def sample_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The decode folder of the call."""
+    return tmp_path_factory.mktemp("sample")
+
+
+@pytest.fixture(scope="session")
+def sample_pcm(sample_folder: Path, sample_path: Path) -> Pcm:
     with wave.open(str(sample_folder / "sample.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return write_pcm(tmp_path_factory.mktemp("sample"), [samples])
+    return write_pcm(sample_path, [samples])
 
 
 @pytest.fixture(scope="session")

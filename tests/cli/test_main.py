@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -180,3 +182,17 @@ def test_a_reader_that_stops_reading_is_no_crash(tmp_path: Path, media: ModuleTy
     assert head.startswith(b"recording")
     assert plan.wait(60) == 0
     assert b"Traceback" not in told and b"BrokenPipe" not in told
+
+
+def test_version_and_short_help() -> None:
+    assert re.fullmatch(r"corpus \d+\.\d+\.\d+\n", corpus("--version").stdout)
+    assert corpus("-h").stdout == corpus("--help").stdout
+    assert "INPUT" in corpus("build", "-h").stdout
+
+
+def test_config_shows_what_an_override_comes_to() -> None:
+    assert (
+        json.loads(corpus("config", "--set", "diarize.max_speakers=2").stdout)["diarize"]["max_speakers"] == 2
+    )
+    wrong = corpus("config", "--set", "diarize.speakers=2")
+    assert wrong.returncode == 2 and "diarize.speakers" in wrong.stderr

@@ -20,7 +20,7 @@ from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, Turn, Word
 from corpus.schemas.errors import DatasetError, UsageError
-from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, TranscribeSettings
+from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, SightSettings, TranscribeSettings
 from corpus.shards.flac import decode_flac
 from corpus.shards.read import Clip, open_clips
 
@@ -64,6 +64,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path
     settings = Settings(
         diarize=DiarizeSettings(backend="none"),
         transcribe=TranscribeSettings(backend="none"),
+        sight=SightSettings(enabled=False),
         clips=ClipSettings(windows_per_clip=20),
     )
     out = base / "OUT"
@@ -123,7 +124,7 @@ def test_clips_are_found_by_key_or_how_it_begins(dataset: Path, tmp_path: Path) 
     assert find_clip(dataset, keys[1]).key == keys[1]
     with pytest.raises(UsageError, match="no clip"):
         find_clip(dataset, "zzz")
-    with pytest.raises(UsageError, match="2 clips begin"):
+    with pytest.raises(UsageError, match="may be"):
         find_clip(dataset, keys[0][:8])
     with pytest.raises(DatasetError):
         find_clip(tmp_path, None)

@@ -206,10 +206,13 @@ def test_two_speakers_are_merged_everywhere() -> None:
     book = Book()
     turns = (ms_turn("S1", 0, 2000), ms_turn("S2", 1000, 3000))
     book.say("correct", Judged(speaker="S2"), Judged(speaker="S1"), item="S2", around=turns)
-    before = talk(ms_cue(2000, 2500, "S2"), turns=turns, words=(ms_word("S2", 2000, 2400, "yeah"),))
+    partnered = replace(ms_cue(100, 900, "S1"), partner="S2")
+    before = talk(
+        ms_cue(2000, 2500, "S2"), partnered, turns=turns, words=(ms_word("S2", 2000, 2400, "yeah"),)
+    )
     made, tally = apply_to_talk(before, book.rows)
     assert made.speakers == ("S1",) and made.turns == (ms_turn("S1", 0, 3000),)
-    assert made.words[0].speaker == made.cues[0].speaker == "S1"
+    assert made.words[0].speaker == made.cues[0].speaker == made.cues[1].partner == "S1"
     assert tally.applied == 1
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from corpus.schemas.clip import MEMBERS, ClipHead
-from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, UsageError
 from corpus.shards.flac import decode_flac
 from corpus.shards.read import _decode_jpeg_av, decode_jpeg, open_clips
 
@@ -158,3 +158,35 @@ def test_a_missing_shard_and_a_changed_index_say_so(copy: Path) -> None:
     (copy / "clips.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"clips\.parquet"):
         open_clips(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("meeting.mp4", 0),
+        ("meet", 0),
+        ("meeting.mp4@0:03", 1),
+        ("meet@0:00:04.1", 2),
+        ("meeting.mp4@1.999", 0),
+    ],
+)
+def test_a_clip_is_found_by_its_recordings_name(name: str, place: int) -> None:
+    clips = open_clips(Path(__file__).parents[1] / "fixtures" / "dataset-1")
+    assert clips.find(name).key == clips.keys()[place]
+
+
+def test_a_clip_is_found_by_its_key_and_else_it_says_what_is_near() -> None:
+    clips = open_clips(Path(__file__).parents[1] / "fixtures" / "dataset-1")
+    keys = clips.keys()
+    assert clips.find(keys[1]).key == keys[1]
+    assert clips.find(keys[2][:27]).key == keys[2]
+    for name, complaint in (
+        ("zzz", "no clip 'zzz'"),
+        ("", "no clip ''"),
+        ("eeting.mp4", "no clip"),
+        ("meeting.mp4@1:00", "no clip of meeting.mp4 holds 1:00"),
+        ("meeting.mp4@x", "no clip"),
+        (keys[0][:20], "may be"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            clips.find(name)

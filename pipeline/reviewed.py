@@ -1,0 +1,66 @@
+"""What annotators decided, on its way into a build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from corpus.schemas.codec import from_json
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.drops import Drop
+from corpus.schemas.review import Review
+from corpus.schemas.reviews import Tally, apply_to_cues, apply_to_talk
+from corpus.schemas.reviews_file import REVIEWS_FILE, review_texts
+
+Texts = tuple[str, ...]
+"""The reviews of one recording as JSON, in the order they were made; parsed where they are needed."""
+
+
+def texts_by_recording(out: Path) -> dict[str, Texts]:
+    """The reviews that lie in the dataset's folder.
+
+    Raises:
+        FormatError, NewerSchemaError: reviews.parquet cannot be read.
+    """
+    path = out / REVIEWS_FILE
+    return review_texts(path) if path.exists() else {}
+
+
+def talk_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
+    """Speakers, turns and words as people decided: before voices and labels are made."""
+    if not texts:
+        return conversation, []
+    made, tally = apply_to_talk(conversation, _parsed(texts))
+    return made, _drops(tally, "words, turns or speakers")
+
+
+def cues_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
+    """Cues as people decided: after they were made."""
+    if not texts:
+        return conversation, []
+    made, tally = apply_to_cues(conversation, _parsed(texts))
+    return made, _drops(tally, "cues")
+
+
+def _parsed(texts: Sequence[str]) -> list[Review]:
+    return [from_json(Review, text, where=REVIEWS_FILE) for text in texts]
+
+
+def _drops(tally: Tally, what: str) -> list[Drop]:
+    """Decisions that changed nothing are no faults; they are kept, and counted in the report."""
+    counted = {
+        "review_tied": (
+            tally.ties,
+            f"as many annotators say one thing as another of {what}; adjudicate them",
+        ),
+        "review_unmatched": (tally.unmatched, f"reviews of {what} that are found no more; they are kept"),
+        "review_refused": (
+            tally.refused,
+            f"reviews of {what} whose speaker is gone, or would be one voice too many; they are kept",
+        ),
+    }
+    return [
+        Drop(item="", stage="label", kind="trim", code=code, reason=reason, count=count)
+        for code, (count, reason) in counted.items()
+        if count
+    ]

@@ -1,0 +1,1 @@
+"""The annotators' room: the store of their decisions, the queue, the server and its page."""

@@ -1,0 +1,281 @@
+"""labels.duckdb and reviews.parquet: an acknowledged decision is on the disk, whatever happens next.
+
+One process at a time has the store open; DuckDB's own lock sees to it. The Parquet is what `corpus build`
+reads: written whole under another name and renamed, with the last sequence number in its metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
+from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.review import Review
+from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, last_sequence, read_reviews
+from corpus.schemas.votes import content_of, span_of, speaker_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+LABELS_FILE = "labels.duckdb"
+LABELS_FORM = "corpus.labels"
+LABELS_VERSION = 1
+
+Row = tuple[Any, ...]
+
+
+class Store:
+    """The reviews of one dataset, open for writing. Safe to use from several threads."""
+
+    def __init__(self, out: Path) -> None:
+        """Open the store of a dataset, or make an empty one.
+
+        Raises:
+            LockedError: another process has it open.
+            NewerSchemaError: written by a newer version.
+            DatasetError: it cannot be read.
+        """
+        self.out = out
+        self.path = out / LABELS_FILE
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._connection = _open(self.path)
+        row = self._connection.execute("SELECT coalesce(max(sequence), 0) FROM reviews").fetchone()
+        self.sequence = int(row[0]) if row else 0
+        self.exported = last_sequence(out)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def add(self, reviews: Sequence[Review]) -> list[Review]:
+        """Keep the decisions, all or none, durably; each with its number. One sent before stays as it was.
+
+        Raises:
+            StorageError: the disk is full or gone; nothing is kept.
+        """
+        import duckdb
+
+        with self._lock:
+            known = self._known([review.id for review in reviews])
+            fresh = {r.id: r for r in reviews if r.id not in known}
+            numbered = [replace(r, sequence=self.sequence + n) for n, r in enumerate(fresh.values(), start=1)]
+            try:
+                if numbered:
+                    self._insert(numbered)
+            except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
+                raise StorageError(
+                    f"the decision could not be kept: {_line(error)}",
+                    where=str(self.path),
+                    todo="make room on the disk",
+                ) from error
+            self.sequence += len(numbered)
+            kept = known | {review.id: review for review in numbered}
+            return [kept[review.id] for review in reviews]
+
+    def _known(self, ids: Sequence[str]) -> dict[str, Review]:
+        rows = self._connection.execute(
+            "SELECT review FROM reviews WHERE id IN (SELECT unnest(?))", [list(ids)]
+        )
+        return {review.id: review for review in map(_review, rows.fetchall())}
+
+    def _insert(self, reviews: Sequence[Review]) -> None:
+        marks = ", ".join("?" for _ in range(21))
+        self._connection.execute("BEGIN")
+        try:
+            self._connection.executemany(f"INSERT INTO reviews VALUES ({marks})", [_row(r) for r in reviews])
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+    def reviews(self) -> list[Review]:
+        """All rows in order."""
+        with self._lock:
+            rows = self._connection.execute("SELECT review FROM reviews ORDER BY sequence").fetchall()
+        return [_review(row) for row in rows]
+
+    def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[Row]]:
+        """What one reading statement finds, on a cursor of its own.
+
+        Raises:
+            DatasetError: the statement is wrong, more than one, or would change something.
+        """
+        import duckdb
+
+        with self._lock:
+            cursor = self._connection.cursor()
+        try:
+            statements = cursor.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in (
+                duckdb.StatementType.SELECT,
+                duckdb.StatementType.EXPLAIN,
+            ):
+                raise DatasetError("one SELECT is wanted", where="corpus review sql")
+            cursor.execute(statements[0])
+            columns = [str(column[0]) for column in cursor.description or ()]
+            return columns, cursor.fetchmany(most)
+        except duckdb.Error as error:
+            raise DatasetError(f"the query failed: {_line(error)}", where="corpus review sql") from error
+        finally:
+            cursor.close()
+
+    def export(self) -> int:
+        """Bring reviews.parquet up to date; the last sequence number it holds."""
+        with self._writing:
+            with self._lock:
+                cursor, sequence = self._connection.cursor(), self.sequence
+            try:
+                if sequence != self.exported or not (self.out / REVIEWS_FILE).exists():
+                    _write_parquet(cursor, self.out / REVIEWS_FILE, sequence)
+                    self.exported = sequence
+            finally:
+                cursor.close()
+            return sequence
+
+
+@contextmanager
+def opened(out: Path) -> Iterator[Store]:
+    """The store for the length of a `with`; the Parquet is up to date after it."""
+    store = Store(out)
+    try:
+        yield store
+        store.export()
+    finally:
+        store.close()
+
+
+def bring_up_to_date(out: Path) -> None:
+    """See to it that reviews.parquet holds every decision, before a build reads it.
+
+    A server that runs does so itself, at most a second behind. Does nothing where nobody ever reviewed.
+
+    Raises:
+        NewerSchemaError, DatasetError: labels.duckdb cannot be read, so nobody knows what is missing.
+    """
+    if not (out / LABELS_FILE).exists():
+        return
+    try:
+        with opened(out):
+            pass
+    except LockedError:
+        return
+
+
+def _open(path: Path) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    new = not path.exists()
+    config: dict[str, Any] = {
+        "memory_limit": "1GB",
+        "threads": 2,
+        "temp_directory": str(path.parent / ".cache"),
+    }
+    try:
+        connection = duckdb.connect(str(path), config=config)
+        unfinished = _quoted(str(temporary(path.with_name(REVIEWS_FILE))))
+        connection.execute(f"SET allowed_paths = [{unfinished}]")  # SQL reaches no other file
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            todo = "close that one first; `corpus review sql` asks a running server by itself"
+            raise LockedError("another process has the labels open", where=str(path), todo=todo) from error
+        raise DatasetError(f"the labels cannot be read: {_line(error)}", where=str(path)) from error
+    except duckdb.Error as error:
+        raise DatasetError(f"the labels cannot be read: {_line(error)}", where=str(path)) from error
+    try:
+        if new or not connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchone():
+            connection.execute("BEGIN")
+            connection.execute(Path(__file__).with_name("labels.sql").read_text(encoding="utf-8"))
+            connection.execute("COMMIT")
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
+    try:
+        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
+    except duckdb.Error:
+        found = None
+    if found is None or found[0] != LABELS_FORM:
+        raise DatasetError("is no store of reviews", where=str(path), todo="move it away and start again")
+    if found[1] > LABELS_VERSION:
+        what = f"written as {LABELS_FORM}/{found[1]}, this version reads {LABELS_FORM}/{LABELS_VERSION}"
+        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
+
+
+def _write_parquet(cursor: duckdb.DuckDBPyConnection, path: Path, sequence: int) -> None:
+    import duckdb
+
+    unfinished = temporary(path)
+    with storage_errors(path):
+        try:
+            cursor.execute(
+                f"COPY (SELECT * FROM reviews WHERE sequence <= {sequence:d} ORDER BY sequence) "
+                f"TO {_quoted(str(unfinished))} "
+                f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'{SEQUENCE_KEY}': '{sequence:d}'}})"
+            )
+            sync_file(unfinished)
+            put_in_place(path)
+        except duckdb.IOException as error:
+            raise StorageError(f"cannot be written: {_line(error)}", where=str(path)) from error
+        finally:
+            if unfinished.exists():
+                os.unlink(unfinished)
+
+
+def _row(review: Review) -> Row:
+    part = review.becomes[0] if review.becomes else review.judged
+    content = content_of(part) if part is not None else None
+    span = span_of(part) if part is not None else None
+    cue = part.cue if part is not None else None
+    return (
+        *(review.sequence, review.id, review.recording, review.item, review.about, review.verdict),
+        *(review.annotator, review.role, review.draw, cue.label if cue else None, cue.kind if cue else None),
+        speaker_of(part) if part is not None else None,
+        *((span.start_us, span.stop_us) if span is not None else (None, None)),
+        getattr(content, "text", None),
+        *(review.note, review.client_at_us, review.decided_at_us, review.spent_ms, review.undoes),
+        to_json(review),
+    )
+
+
+def _review(row: Row) -> Review:
+    return from_json(Review, row[0], where=LABELS_FILE)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split("\n\nLINE")[0].split())
+
+
+def take_in(out: Path, file: Path) -> int:
+    """Add the reviews of a reviews.parquet to the store of a dataset, each id once; how many were new.
+
+    Raises:
+        FormatError: the file holds no reviews.
+        LockedError: a server has the store open.
+    """
+    reviews = read_reviews(file)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with opened(out) as store:
+        before = store.sequence
+        store.add(reviews)
+        return store.sequence - before

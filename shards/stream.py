@@ -1,0 +1,146 @@
+"""Clips streamed from tars, near or far, by webdataset: whole shards, one after another, never at random.
+
+    shards -> shuffle -> split by node -> split by worker -> open -> members -> samples -> clips -> shuffle
+
+`open_clips` is faster where the tars lie on a disk, and knows every clip by key. This is for shards on an
+object store, and for loaders that are built on webdataset already. Shards are opened by fsspec; webdataset's
+own opener would run what a `pipe:` URL says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from corpus.schemas.clip import MEMBERS
+from corpus.schemas.codec import from_json
+from corpus.schemas.dataset import Manifest
+from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.shards.read import Clip
+
+Sample = dict[str, Any]
+OnBad = Callable[[FormatError], None]
+_READ_AHEAD_BYTES = 1 << 20
+
+
+def stream(
+    source: Path | str | Sequence[str],
+    *,
+    split: str | None = None,
+    shuffle_clips: int = 0,
+    seed: int = 0,
+    take: Callable[[Clip], object] | None = None,
+    on_bad: OnBad | None = None,
+) -> Any:
+    """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
+
+    `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is how many clips order is
+    drawn among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass.
+    `take` is called on each clip in the worker that reads it: what it gives is what travels. A damaged sample
+    raises unless `on_bad` takes it; where the tar itself is broken, the rest of it is left out.
+
+    Raises:
+        DatasetError: the source holds no finished dataset, or no shard of the split.
+        FormatError: on reading, a sample that cannot be read, named by shard and key.
+    """
+    wds = _webdataset()
+    shards = _shards_of(source, split) if isinstance(source, (str, Path)) else list(source)
+    if not shards:
+        raise DatasetError(f"no shards of split {split!r}" if split else "no shards", where=str(source))
+    drawn = shuffle_clips > 0
+    return wds.DataPipeline(
+        wds.SimpleShardList(shards),
+        *([wds.detshuffle(len(shards), len(shards), seed=seed)] if drawn else []),
+        wds.split_by_node,
+        wds.split_by_worker,
+        _Reader(on_bad),
+        *([wds.detshuffle(shuffle_clips, shuffle_clips, seed=seed + 1)] if drawn else []),
+        *([wds.map(take)] if take is not None else []),
+    )
+
+
+def _webdataset() -> Any:
+    try:
+        import webdataset
+    except ImportError as error:
+        raise MissingDependencyError("streaming needs webdataset", todo="pip install webdataset") from error
+    return webdataset
+
+
+def _shards_of(source: Path | str, split: str | None) -> list[str]:
+    """Paths or URLs of the shards that the manifest lists."""
+    root = str(source).rstrip("/")
+    try:
+        with _opened(f"{root}/manifest.json") as file:
+            manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
+    except OSError as error:
+        raise DatasetError("holds no finished dataset: no manifest.json", where=root) from error
+    return [f"{root}/{shard.path}" for shard in manifest.shards if split in (None, shard.split)]
+
+
+def _opened(url: str) -> Any:
+    """A file to read, on this machine or wherever fsspec reaches."""
+    if "://" not in url:
+        return open(url, "rb", buffering=_READ_AHEAD_BYTES)
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
+    return fsspec.open(url, "rb").open()
+
+
+class _Reader:
+    """The stage that turns shards into clips. A class, so that worker processes can be handed one."""
+
+    def __init__(self, on_bad: OnBad | None) -> None:
+        self._on_bad = on_bad
+
+    def __call__(self, shards: Iterable[Sample]) -> Iterator[Clip]:
+        for shard in shards:
+            try:
+                yield from self._clips(shard["url"])
+            except FormatError as error:
+                self._bad(error)
+
+    def _clips(self, url: str) -> Iterator[Clip]:
+        for sample in _samples(url):
+            try:
+                clip = _clip(sample, url)
+            except FormatError as error:
+                self._bad(error)
+            else:
+                yield clip
+
+    def _bad(self, error: FormatError) -> None:
+        if self._on_bad is None:
+            raise error
+        self._on_bad(error)
+
+
+def _samples(url: str) -> Iterator[Sample]:
+    """Groups of members that share a key, as webdataset reads them.
+
+    Raises:
+        FormatError: the shard cannot be opened, or is cut off or damaged from some place on.
+    """
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    key = "its start"
+    try:
+        with _opened(url) as file:
+            for sample in group_by_keys(tar_file_expander([{"url": url, "stream": file}])):
+                key = sample["__key__"]
+                yield sample
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # tarfile, fsspec and webdataset each have errors of their own
+        reason = str(error.args[0]) if error.args else type(error).__name__
+        raise FormatError(f"cannot be read from {key} on: {reason}", where=url) from error
+
+
+def _clip(sample: Sample, url: str) -> Clip:
+    missing = [name for name in MEMBERS if name not in sample]
+    if missing:
+        raise FormatError(f"{sample['__key__']} has no {', '.join(missing)}", where=url)
+    return Clip.of_members(sample["__key__"], [sample[name] for name in MEMBERS], where=url)

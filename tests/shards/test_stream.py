@@ -1,0 +1,108 @@
+"""Clips streamed by webdataset are those that the mapped reader gives, each once, and damage is named."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset as wds
+
+from corpus.schemas.clip import MEMBERS
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.shards.read import Clip, open_clips
+from corpus.shards.stream import stream
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # webdataset's own
+
+
+def key_of(clip: Clip) -> str:
+    return clip.key
+
+
+@pytest.mark.parametrize("split", ["train", "validation", None])
+def test_the_same_clips_in_the_same_order(split: str | None, whole_dataset: Path) -> None:
+    clips = open_clips(whole_dataset, split=split)
+    streamed = list(stream(whole_dataset, split=split))
+    assert [clip.key for clip in streamed] == clips.keys()
+    for clip, other in zip(clips, streamed, strict=True):
+        assert clip.json == other.json
+        assert all(clip.member(name) == other.member(name) for name in MEMBERS)
+        assert np.array_equal(clip.audio(), other.audio())
+
+
+def test_from_a_url(whole_dataset: Path) -> None:
+    keys = [clip.key for clip in stream(f"file://{whole_dataset}", split="train")]
+    assert keys == open_clips(whole_dataset, split="train").keys()
+
+
+def test_the_shuffle_follows_from_the_seed_and_the_pass(whole_dataset: Path) -> None:
+    def passes(seed: int) -> list[list[str]]:
+        pipeline = stream(whole_dataset, shuffle_clips=100, seed=seed, take=key_of)
+        return [list(pipeline), list(pipeline)]
+
+    keys = sorted(open_clips(whole_dataset).keys())
+    first, second = passes(0)
+    assert passes(0) == [first, second]
+    assert first != second and passes(1)[0] != first
+    assert sorted(first) == sorted(second) == keys
+
+
+def test_workers_and_nodes_share_the_shards(whole_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = sorted(open_clips(whole_dataset).keys())
+    loader = wds.WebLoader(stream(whole_dataset, take=key_of), batch_size=None, num_workers=2)
+    assert sorted(loader) == keys
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    seen: list[str] = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        seen += [clip.key for clip in stream(whole_dataset)]
+    assert sorted(seen) == keys
+
+
+def test_a_clip_travels_between_processes(whole_dataset: Path) -> None:
+    clip = open_clips(whole_dataset)[0]
+    copy = pickle.loads(pickle.dumps(clip))
+    assert (copy.key, copy.json) == (clip.key, clip.json)
+    assert np.array_equal(copy.mel(), clip.mel())
+
+
+def test_damage_is_named_and_may_be_passed_over(whole_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(whole_dataset, out)
+    shard = next(iter(sorted((out / "train").glob("*.tar"))))
+    keys = open_clips(whole_dataset, split="train").keys()
+    data = shard.read_bytes()
+    (tmp_path / "whole.tar").write_bytes(data)
+
+    shard.write_bytes(data[: len(data) // 2])  # cut off
+    with pytest.raises(FormatError, match=shard.name):
+        list(stream(out, split="train"))
+    bad: list[FormatError] = []
+    found = [clip.key for clip in stream(out, split="train", on_bad=bad.append)]
+    assert bad and set(found) < set(keys)
+
+    shard.write_bytes(data.replace(b".flac\0", b".flop\0", 1))  # a member of another name
+    bad.clear()
+    found = [clip.key for clip in stream(out, split="train", on_bad=bad.append)]
+    assert len(bad) == 1 and "has no flac" in str(bad[0])
+
+    shard.unlink()
+    with pytest.raises(FormatError, match=shard.name):
+        list(stream(out, split="train"))
+
+
+def test_nothing_to_stream(tmp_path: Path, whole_dataset: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+        stream(tmp_path)
+    with pytest.raises(DatasetError, match="no shards of split 'nowhere'"):
+        stream(whole_dataset, split="nowhere")
+
+
+def test_no_url_runs_a_command(tmp_path: Path) -> None:
+    for url in (f"pipe:touch {tmp_path}/ran", f"pipe://touch {tmp_path}/ran"):
+        with pytest.raises((FormatError, ValueError)):
+            list(stream([url]))
+    assert not (tmp_path / "ran").exists()
