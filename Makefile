@@ -12,7 +12,7 @@ setup: $(STAMP)
 
 $(STAMP): constraints.txt pyproject.toml setup.py
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,train,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,train,review,dev]"
 	touch $@
 
 demo: setup

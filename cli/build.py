@@ -69,7 +69,9 @@ def build(
     reviews: Annotated[
         Path | None,
         typer.Option(
-            "--reviews", metavar="FILE", help="Take annotators' decisions into OUT: reviews.parquet."
+            "--reviews",
+            metavar="FILE",
+            help="Take annotators' decisions into OUT: a reviews.parquet or .jsonl.",
         ),
     ] = None,
 ) -> None:
@@ -85,10 +87,11 @@ def build(
       corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
     """
     from corpus.pipeline.build import build as run
-    from corpus.review.store import bring_up_to_date, take_in
+    from corpus.review.exchange import import_reviews
+    from corpus.review.store import bring_up_to_date
 
     if reviews is not None:
-        show.talk(f"{take_in(out, reviews)} decisions taken from {reviews}")
+        show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
     bring_up_to_date(out)
     bars = show.Bars()
     try:

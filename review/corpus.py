@@ -128,6 +128,15 @@ class Catalog:
         found = self._rows(f"SELECT {_CUE} FROM cues WHERE recording_id = ? AND cue_id = ?", recording, cue)
         return _cue(found[0]) if found else None
 
+    def surest(self, label: str) -> tuple[str, str] | None:
+        """Recording and id of a cue to show as an example: people's own first, then by confidence."""
+        found = self._rows(
+            "SELECT recording_id, cue_id FROM cues WHERE label::VARCHAR = ? "
+            "ORDER BY starts_with(origin, 'human:') DESC, confidence DESC, recording_id, start_us LIMIT 1",
+            label,
+        )
+        return found[0] if found else None
+
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
         sql = (
             f"SELECT {_CUE} FROM cues "

@@ -18,7 +18,7 @@ from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.review import Review
-from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, last_sequence, read_reviews
+from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, last_sequence
 from corpus.schemas.votes import content_of, span_of, speaker_of
 
 if TYPE_CHECKING:
@@ -263,19 +263,3 @@ def _quoted(text: str) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split("\n\nLINE")[0].split())
-
-
-def take_in(out: Path, file: Path) -> int:
-    """Add the reviews of a reviews.parquet to the store of a dataset, each id once; how many were new.
-
-    Raises:
-        FormatError: the file holds no reviews.
-        LockedError: a server has the store open.
-    """
-    reviews = read_reviews(file)
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with opened(out) as store:
-        before = store.sequence
-        store.add(reviews)
-        return store.sequence - before
