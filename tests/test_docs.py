@@ -25,7 +25,7 @@ PAGES = (
     "CONTRIBUTING.md",
 )
 ELSEWHERE = ("models pull", "doctor", "--num-workers 8", "review serve")
-"""Not run here: what fetches, what judges the machine, what starts eight processes on two cores, what serves until stopped."""
+"""Not run here: what fetches, what judges the machine, what starts eight processes, what never ends."""
 
 
 def commands(text: str) -> list[str]:
