@@ -206,7 +206,11 @@ class Room:
             StorageError: the disk refuses; nothing is kept.
         """
         self.refresh()
-        kept = self.store.add([self._review(annotator, one) for one in plain])
+        made: dict[str, Review] = {}
+        for one in plain:
+            review = self._review(annotator, one, made)
+            made[review.id] = review
+        kept = self.store.add(list(made.values()))
         for review in kept:
             self.queue.take(review)
             logger.info(
@@ -223,12 +227,13 @@ class Room:
             )
         return kept
 
-    def _review(self, annotator: str, one: Mapping[str, Any]) -> Review:
+    def _review(self, annotator: str, one: Mapping[str, Any], before: Mapping[str, Review]) -> Review:
         verdict, about = one.get("verdict"), one.get("about", "cue")
         recording, item = str(one.get("recording", "")), str(one.get("item", ""))
         judged, around = None, tuple[Turn, ...]()
         if verdict == "undo":
-            target = self.queue.of(str(one.get("undoes", "")))
+            undone = str(one.get("undoes", ""))
+            target = before.get(undone) or self.queue.of(undone)  # what it undoes may come in the same batch
             if target is None or target.annotator != annotator:
                 raise UsageError("there is nothing of yours to undo under this id")
             recording, item = target.recording, target.item

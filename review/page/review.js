@@ -13,6 +13,7 @@ const keep = (name, value) => localStorage.setItem(`corpus-review-${name}`, valu
 
 let state = null, name = "", view = "one", now = null, draft = null, since = 0, note = "", adding = null, decided = [], generation = 0;
 let ahead = [], filling = null, serial = 0;
+let quiet = 0, saying = 0, lastState = () => {};
 const skipped = [], history = [];
 
 const player = new Player(one("#screen"), (timeUs) => { timeline.follow(timeUs); showSaid(timeUs); one("#play span").textContent = player.playing ? "Pause" : "Play"; });
@@ -21,7 +22,7 @@ const timeline = new Timeline(one("#line"), one("#lanes"), { start: one("#start"
 const outbox = new Outbox({
   name: () => name,
   onKept: (told) => { if (told.progress) showProgress(told.progress, told.disputed); notice(told.generation); },
-  onState: (waiting, problem) => { const node = one("#saved"); node.textContent = problem ? (waiting ? `${waiting} not saved yet: ${problem}` : problem) : waiting ? "saving…" : "saved"; node.classList.toggle("bad", Boolean(problem)); },
+  onState: (waiting, problem) => { clearTimeout(saying); const node = one("#saved"); lastState = () => { node.textContent = problem ? (waiting ? `${waiting} not saved yet: ${problem}` : problem) : waiting ? "saving…" : "saved"; node.classList.toggle("bad", Boolean(problem)); }; if (problem || performance.now() > quiet) lastState(); else saying = setTimeout(() => lastState(), quiet - performance.now()); },
 });
 const grid = new Grid({
   fetch: async (number, without) => (await draw(number, without.map((card) => [card.item.recording, card.item.item]))).items,
@@ -191,7 +192,8 @@ function stopAdding() {
 
 // -- what the page says ----------------------------------------------------------------------
 
-function say(text) { const node = one("#saved"); node.classList.remove("bad"); node.textContent = text; }
+// What was just done stays readable for a moment before "saved" takes its place.
+function say(text) { quiet = performance.now() + 2500; const node = one("#saved"); node.classList.remove("bad"); node.textContent = text; }
 function complain(text) { const node = one("#saved"); node.classList.add("bad"); node.textContent = text; }
 
 function notice(found) {
