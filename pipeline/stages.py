@@ -11,11 +11,11 @@ from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
+from corpus.schemas.answers import with_answers
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.ids import with_ids
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import CueSettings, IngestSettings, Settings
 
@@ -175,7 +175,8 @@ def label_stage(
 
         machine = label(conversation, settings)
         whole, drops = cues_as_decided(replace(conversation, cues=(*conversation.cues, *machine)), reviews)
-        (folder / "conversation.json").write_text(to_json(with_ids(whole)), encoding="utf-8")
+        whole = with_answers(whole, settings)
+        (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
         return drops
 
     decided = {"reviews": reviews} if reviews else {}

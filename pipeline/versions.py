@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
-    "label": 2,
+    "label": 3,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""

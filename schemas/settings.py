@@ -108,6 +108,8 @@ class CueSettings:
     """An utterance that starts inside another's and is no backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
+    answer_within_us: int = 1_500_000
+    """An answer is timely for this long after what it answers."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
