@@ -7,7 +7,7 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
-from corpus.review.store import opened
+from corpus.review.store import LABELS_FILE, opened
 from corpus.schemas.agreement import AgreementReport, agreement
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError, LockedError, UsageError
@@ -25,6 +25,8 @@ CSV_COLUMNS = (
 
 def kept_reviews(out: Path) -> list[Review]:
     """All reviews of a dataset: from the store, or from the Parquet while a server has the store."""
+    if not (out / LABELS_FILE).exists():
+        return []
     try:
         with opened(out) as store:
             return store.reviews()
@@ -49,7 +51,10 @@ def export_reviews(out: Path, file: Path) -> int:
     reviews = kept_reviews(out)
     ending = file.suffix.lower()
     if ending == ".parquet":
-        content = (out / REVIEWS_FILE).read_bytes() if (out / REVIEWS_FILE).exists() else b""
+        if not (out / REVIEWS_FILE).exists():
+            with opened(out):
+                pass
+        content = (out / REVIEWS_FILE).read_bytes()
     elif ending in (".jsonl", ".ndjson"):
         content = "".join(to_json(review) + "\n" for review in reviews).encode()
     elif ending == ".csv":

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -118,13 +119,16 @@ def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
     """Ask the store of a dataset: through its server where one runs, else the file.
 
     Raises:
-        DatasetError: nobody reviewed here yet, or the statement is refused.
+        DatasetError: the statement is refused.
     """
-    from corpus.review.store import LABELS_FILE, Store
+    from corpus.review.store import LABELS_FILE, Store, opened
     from corpus.schemas.errors import LockedError
 
-    if not (out / LABELS_FILE).exists():
-        raise DatasetError("nobody reviewed here yet", where=str(out), todo=f"corpus review serve {out}")
+    if not (
+        out / LABELS_FILE
+    ).exists():  # nobody reviewed here yet: an empty store answers, and leaves no file
+        with TemporaryDirectory() as folder, opened(Path(folder)) as empty:
+            return empty.query(sql)
     try:
         store = Store(out)
     except LockedError:
