@@ -16,7 +16,7 @@ from corpus.review.meanings import MEANINGS
 from corpus.review.media import Media
 from corpus.review.queue import MODES, Mode, Queue
 from corpus.review.store import Store
-from corpus.schemas.agreement import AgreementReport, agreement
+from corpus.schemas.agreement import AgreementReport
 from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.conversation import CUE_KINDS, Cue, Turn, Word
 from corpus.schemas.errors import CorpusError, FormatError, UsageError
@@ -64,6 +64,7 @@ class Room:
             gold_every=self.options.gold_every,
         )  # fmt: skip
         self.catalog, self.media, self.queue = catalog, media, queue
+        threading.Thread(target=queue.agreement, daemon=True).start()  # so that the page finds it almost done
         self.generation += 1
 
     def refresh(self) -> None:
@@ -193,7 +194,7 @@ class Room:
     def agreement(self) -> AgreementReport:
         sequence = self.store.sequence
         if self._agreement is None or self._agreement[0] != sequence:
-            self._agreement = (sequence, agreement(self.queue.all_groups()))
+            self._agreement = (sequence, self.queue.agreement())
         return self._agreement[1]
 
     # -- deciding -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ reads: written whole under another name and renamed, with the last sequence numb
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.conversation import Cue, CueSpan, Turn, Word
 from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
-from corpus.schemas.review import Review
+from corpus.schemas.review import Judged, Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, last_sequence
 from corpus.schemas.votes import content_of, span_of, speaker_of
 
@@ -29,6 +31,7 @@ LABELS_FORM = "corpus.labels"
 LABELS_VERSION = 1
 
 Row = tuple[Any, ...]
+_FEW_ROWS = 100
 
 
 class Store:
@@ -87,14 +90,31 @@ class Store:
         return {review.id: review for review in map(_review, rows.fetchall())}
 
     def _insert(self, reviews: Sequence[Review]) -> None:
-        marks = ", ".join("?" for _ in range(21))
+        rows = [_row(review) for review in reviews]
         self._connection.execute("BEGIN")
         try:
-            self._connection.executemany(f"INSERT INTO reviews VALUES ({marks})", [_row(r) for r in reviews])
+            if len(rows) <= _FEW_ROWS:
+                marks = ", ".join("?" for _ in rows[0])
+                self._connection.executemany(f"INSERT INTO reviews VALUES ({marks})", rows)
+            else:
+                self._insert_many(rows)
             self._connection.execute("COMMIT")
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
+
+    def _insert_many(self, rows: Sequence[Row]) -> None:
+        """As one Arrow table: an import of a hundred thousand takes seconds, not minutes."""
+        import pyarrow as pa
+
+        kinds = self._connection.execute("DESCRIBE reviews").fetchall()
+        schema = pa.schema(
+            (name, pa.int64() if kind == "BIGINT" else pa.string()) for name, kind, *_ in kinds
+        )
+        columns = [pa.array(v, f.type) for v, f in zip(zip(*rows, strict=True), schema, strict=True)]
+        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
+        self._connection.execute("INSERT INTO reviews SELECT * FROM batch")
+        self._connection.unregister("batch")
 
     def reviews(self) -> list[Review]:
         """All rows in order."""
@@ -254,7 +274,26 @@ def _row(review: Review) -> Row:
 
 
 def _review(row: Row) -> Review:
-    return from_json(Review, row[0], where=LABELS_FILE)
+    """A row of our own, checked when it came in: five times as quick as reading a foreign one."""
+    try:
+        plain = json.loads(row[0])
+        plain["judged"] = _part(plain["judged"]) if plain["judged"] is not None else None
+        plain["becomes"] = tuple(map(_part, plain["becomes"]))
+        plain["around"] = tuple(Turn(**turn) for turn in plain["around"])
+        return Review(**plain)
+    except (TypeError, KeyError):  # written by a version whose items had other fields
+        return from_json(Review, row[0], where=LABELS_FILE)
+
+
+def _part(plain: dict[str, Any]) -> Judged:
+    if plain["cue"] is not None:
+        cue = plain["cue"]
+        return Judged(cue=Cue(**{**cue, "spans": tuple(CueSpan(**span) for span in cue["spans"])}))
+    if plain["word"] is not None:
+        return Judged(word=Word(**plain["word"]))
+    return (
+        Judged(turn=Turn(**plain["turn"])) if plain["turn"] is not None else Judged(speaker=plain["speaker"])
+    )
 
 
 def _quoted(text: str) -> str:
