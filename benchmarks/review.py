@@ -75,9 +75,9 @@ def fill_catalog(out: Path) -> None:
         f"n * 6000000 + 5500000 {of}, range({TURNS}) u(n) ORDER BY r, n",
         "INSERT INTO words SELECT sha256('r' || r), 'w' || n, 'S' || (n // 5 % 2 + 1), n * 1200000, "
         f"n * 1200000 + 300000, 'word', '', 'measured', 0.9 {of}, range({WORDS}) u(n) ORDER BY r, n",
-        f"INSERT INTO cues SELECT sha256('r' || r), 'c' || n, {labels}[(hash(r * 1000 + n) % 6)::INT + 1], '', "
-        "'S' || (n % 2 + 1), n * 7200000, n * 7200000 + 400000, (hash(n * 7 + r) % 1000) / 1000.0, 'made/1', "
-        f"NULL, '{{}}', '{{}}', [] {of}, range({CUES}) u(n) ORDER BY r, n",
+        f"INSERT INTO cues SELECT sha256('r' || r), 'c' || n, {labels}[(hash(r * 1000 + n) % 6)::INT + 1], "
+        "'', 'S' || (n % 2 + 1), n * 7200000, n * 7200000 + 400000, (hash(n * 7 + r) % 1000) / 1000.0, "
+        f"'made/1', NULL, '{{}}', '{{}}', [] {of}, range({CUES}) u(n) ORDER BY r, n",
     )
     with duckdb.connect(str(out / "catalog.duckdb")) as connection:
         for statement in statements:
