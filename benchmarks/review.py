@@ -145,6 +145,7 @@ def scale(folder: Path) -> None:
         seconds = []
         for number in range(500):
             found: list[dict[str, Any]] = []
+            since = time.process_time()
             seconds.append(timed(lambda: found.extend(room.next("ann", mode, label, 1, [])["items"])))  # noqa: B023
             item = found[0]
             decision = {

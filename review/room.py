@@ -17,11 +17,13 @@ from corpus.review.media import Media
 from corpus.review.queue import MODES, Mode, Queue
 from corpus.review.store import Store
 from corpus.schemas.agreement import AgreementReport
+from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.codec import from_plain, to_plain
-from corpus.schemas.conversation import CUE_KINDS, Cue, Turn, Word
+from corpus.schemas.conversation import CUE_KINDS, Cue, Turn
 from corpus.schemas.errors import CorpusError, FormatError, UsageError
 from corpus.schemas.review import Judged, Review
-from corpus.schemas.votes import span_of, speaker_of
+from corpus.schemas.span import Span
+from corpus.schemas.votes import content_of, span_of, speaker_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,9 @@ AROUND_US = 2_000_000
 """Shown before and after a cue."""
 HEARD_US = 10_000_000
 """The turns this far around it are kept with a review, to find its speakers again."""
-_REMEMBERED = 20_000
+_LONGEST_US = 30_000_000
+_MOST_AROUND = 200
+_REMEMBERED = 100_000
 
 Plain = dict[str, Any]
 
@@ -133,50 +137,55 @@ class Room:
         }
 
     def item(self, recording: str, name: str, draw: str) -> Plain | None:
-        """One cue with what is around it."""
-        recorded, cue = self.catalog.recorded(recording), self.catalog.cue(recording, name)
-        if recorded is None or cue is None:
+        """One cue with what is around it: three questions to the catalog."""
+        recorded = self.catalog.recorded(recording)
+        span = self._place_of(recording, name)
+        if recorded is None or span is None:
             return None
-        shown = self._shown(recorded, cue.start_us, cue.stop_us)
-        self._remember(recording, "cue", name, Judged(cue=cue))
-        for turn in shown["turns"]:
-            self._handed_turn(recording, turn)
-        for word in shown["words"]:
-            judged = Judged(word=from_plain(Word, word))
-            self._remember(recording, "word", str(word["id"]), judged)
-        said = [
-            {"annotator": r.annotator, "verdict": r.verdict, "becomes": to_plain(r.becomes), "note": r.note}
-            for r in self.queue.said(recording, name)
-            if r.role == "annotation"
-        ]
+        from_us, to_us = _stretch(span, recorded.duration_us)
+        cues = self.catalog.cues(recording, from_us, to_us)
+        cue = next((cue for cue in cues if cue.id == name), None)
+        if cue is None:
+            return None
+        heard = self.catalog.turns(recording, max(0, span.start_us - HEARD_US), span.stop_us + HEARD_US)
+        turns = [turn for turn in heard if turn.start_us < to_us and turn.stop_us > from_us]
+        words = self.catalog.words(recording, from_us, to_us)
+        around = tuple(replace(turn, id="") for turn in heard[:_MOST_AROUND])
+        self._remember(recording, [Judged(cue=cue)], around)
+        self._remember(recording, [Judged(turn=turn) for turn in turns], around)
+        self._remember(recording, [Judged(word=word) for word in words], around)
         return {
             "recording": recording,
             "item": name,
             "draw": draw,
             "cue": to_plain(cue),
-            "said": said if draw == "disagreement" else [],
-            **shown,
-        }
-
-    def _shown(self, recorded: Recorded, start_us: int, stop_us: int) -> Plain:
-        from_us = max(0, start_us - AROUND_US) // 200_000 * 200_000
-        to_us = min(max(stop_us, start_us) + AROUND_US, start_us + 30_000_000)
-        to_us = max(
-            from_us + 200_000, min(-(-to_us // 200_000) * 200_000, recorded.duration_us // 200_000 * 200_000)
-        )
-        return {
+            "said": self._said(recording, name) if draw == "disagreement" else [],
             "uri": recorded.uri,
             "duration_us": recorded.duration_us,
             "speakers": list(recorded.speakers),
             "channels": list(self.media.channels(recorded.id)),
             "from_us": from_us,
             "to_us": to_us,
-            "turns": to_plain(self.catalog.turns(recorded.id, from_us, to_us)),
-            "words": to_plain(self.catalog.words(recorded.id, from_us, to_us)),
-            "cues": to_plain(self.catalog.cues(recorded.id, from_us, to_us)),
+            "turns": to_plain(turns),
+            "words": to_plain(words),
+            "cues": to_plain(cues),
             "outlines": self.media.outlines(recorded.id, from_us, to_us),
             "pictures": self.media.has_pictures(recorded.id),
         }
+
+    def _place_of(self, recording: str, name: str) -> Span | None:
+        place = self.queue.place(recording, name)
+        if place is None:
+            return None
+        columns = self.queue.columns
+        return Span(int(columns.start_us[place]), int(columns.stop_us[place]))
+
+    def _said(self, recording: str, name: str) -> list[Plain]:
+        return [
+            {"annotator": r.annotator, "verdict": r.verdict, "becomes": to_plain(r.becomes), "note": r.note}
+            for r in self.queue.said(recording, name)
+            if r.role == "annotation"
+        ]
 
     def example(self, label: str) -> Plain | None:
         """A cue of a label that people accepted, else the one its labeler is surest of."""
@@ -287,9 +296,7 @@ class Room:
         with self._lock:
             handed = self._handed.get((recording, about, item))
         if handed is not None:
-            judged, around = handed
-            span = span_of(judged)
-            return judged, around or self._around(recording, span.start_us, span.stop_us) if span else around
+            return handed
         judged_now: Judged | None = None
         if about == "cue":
             cue: Cue | None = self.catalog.cue(recording, item)
@@ -310,16 +317,22 @@ class Room:
 
     def _around(self, recording: str, start_us: int, stop_us: int) -> tuple[Turn, ...]:
         turns = self.catalog.turns(recording, max(0, start_us - HEARD_US), stop_us + HEARD_US)
-        return tuple(replace(turn, id="") for turn in turns[:200])
+        return tuple(replace(turn, id="") for turn in turns[:_MOST_AROUND])
 
-    def _handed_turn(self, recording: str, turn: Mapping[str, Any]) -> None:
-        self._remember(recording, "turn", str(turn["id"]), Judged(turn=from_plain(Turn, turn)))
-
-    def _remember(self, recording: str, about: str, item: str, judged: Judged) -> None:
-        span = span_of(judged)
-        around = self._around(recording, span.start_us, span.stop_us) if about == "cue" and span else ()
+    def _remember(self, recording: str, parts: Sequence[Judged], around: tuple[Turn, ...]) -> None:
+        """What was handed out can be judged also when a build has changed it meanwhile."""
         with self._lock:
-            self._handed[recording, about, item] = (judged, around)
-            self._handed.move_to_end((recording, about, item))
+            for part in parts:
+                content = content_of(part)
+                if content is not None:
+                    self._handed[recording, part.about, content.id] = (part, around)
             while len(self._handed) > _REMEMBERED:
                 self._handed.popitem(last=False)
+
+
+def _stretch(span: Span, duration_us: int) -> tuple[int, int]:
+    """Whole windows from two seconds before a cue to two seconds after it, of half a minute at most."""
+    from_us = max(0, span.start_us - AROUND_US) // WINDOW_US * WINDOW_US
+    to_us = min(span.stop_us + AROUND_US, span.start_us + _LONGEST_US)
+    last_us = duration_us // WINDOW_US * WINDOW_US
+    return from_us, max(from_us + WINDOW_US, min(-(-to_us // WINDOW_US) * WINDOW_US, last_us))

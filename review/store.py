@@ -6,7 +6,6 @@ reads: written whole under another name and renamed, with the last sequence numb
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.conversation import Cue, CueSpan, Turn, Word
+from corpus.schemas.codec import to_json
 from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
-from corpus.schemas.review import Judged, Review
-from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, last_sequence
+from corpus.schemas.review import Review
+from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, kept_review, last_sequence
 from corpus.schemas.votes import content_of, span_of, speaker_of
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ class Store:
         rows = self._connection.execute(
             "SELECT review FROM reviews WHERE id IN (SELECT unnest(?))", [list(ids)]
         )
-        return {review.id: review for review in map(_review, rows.fetchall())}
+        return {review.id: review for review in (kept_review(row[0]) for row in rows.fetchall())}
 
     def _insert(self, reviews: Sequence[Review]) -> None:
         rows = [_row(review) for review in reviews]
@@ -120,7 +118,7 @@ class Store:
         """All rows in order."""
         with self._lock:
             rows = self._connection.execute("SELECT review FROM reviews ORDER BY sequence").fetchall()
-        return [_review(row) for row in rows]
+        return [kept_review(row[0]) for row in rows]
 
     def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[Row]]:
         """What one reading statement finds, on a cursor of its own.
@@ -270,29 +268,6 @@ def _row(review: Review) -> Row:
         getattr(content, "text", None),
         *(review.note, review.client_at_us, review.decided_at_us, review.spent_ms, review.undoes),
         to_json(review),
-    )
-
-
-def _review(row: Row) -> Review:
-    """A row of our own, checked when it came in: five times as quick as reading a foreign one."""
-    try:
-        plain = json.loads(row[0])
-        plain["judged"] = _part(plain["judged"]) if plain["judged"] is not None else None
-        plain["becomes"] = tuple(map(_part, plain["becomes"]))
-        plain["around"] = tuple(Turn(**turn) for turn in plain["around"])
-        return Review(**plain)
-    except (TypeError, KeyError):  # written by a version whose items had other fields
-        return from_json(Review, row[0], where=LABELS_FILE)
-
-
-def _part(plain: dict[str, Any]) -> Judged:
-    if plain["cue"] is not None:
-        cue = plain["cue"]
-        return Judged(cue=Cue(**{**cue, "spans": tuple(CueSpan(**span) for span in cue["spans"])}))
-    if plain["word"] is not None:
-        return Judged(word=Word(**plain["word"]))
-    return (
-        Judged(turn=Turn(**plain["turn"])) if plain["turn"] is not None else Judged(speaker=plain["speaker"])
     )
 
 
