@@ -8,7 +8,7 @@ const BEFORE_US = 4e5;
 export class Grid {
   constructor({ fetch, decide, open }) { Object.assign(this, { fetch, decide, open, items: [], ready: [], at: 0, audio: new Map(), serial: 0 }); }
 
-  async start() { this.stop(); this.items = []; this.ready = []; this.serial += 1; await this.#fill(); this.#turn(); }
+  async start() { this.stop(); this.items = []; this.ready = []; this.serial += 1; one("#cards").replaceChildren(); one("#gridtitle").textContent = "Fetching…"; await this.#fill(); this.#turn(); }
 
   stop() { for (const audio of this.audio.values()) audio.pause(); this.audio.clear(); }
 

@@ -225,7 +225,7 @@ def test_the_grid_is_decided_one_key_a_cue_and_undone(dataset: Path, serve: Star
     server = serve(dataset)
     page = opened(server.url)
     page.keyboard.press("g")
-    expect(page.locator(".card")).not_to_have_count(0)
+    expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
     for key in "axa":
         page.keyboard.press(key)
     expect(page.locator(".card.accept")).to_have_count(2)
@@ -310,7 +310,7 @@ def test_axe_finds_no_serious_fault(dataset: Path, serve: Started, opened: Opene
         if step == "grid":
             page.keyboard.press("Escape")
             page.keyboard.press("g")
-            expect(page.locator(".card")).not_to_have_count(0)
+            expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
         if step == "agree":
             page.click("[data-view=agree]")
             expect(page.locator("#agreement h1")).to_be_visible()
