@@ -100,7 +100,7 @@ def build(request: Request, talk: Talk) -> Outcome:
     kept.create()
     with kept.locked():
         key = quick_key(items, request)
-        finished = None if request.rehash else kept.finished()
+        finished = None if request.rehash or kept.damaged() else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         running = _Build(request, talk, kept)
@@ -373,8 +373,9 @@ class _Build:
             drops=self.drops,
             settings=self.settings,
             config=self.config,
-            talk=self.talk,
+            doubted=self.kept.doubted(everything=self.request.rehash),
         )
+        self.kept.save_damaged(())
         return Outcome(
             exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
             unchanged=False,

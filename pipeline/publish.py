@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.progress import Talk
 from corpus.pipeline.versions import all_versions
 from corpus.report.catalog import RunFacts, write_catalog
 from corpus.report.catalog_rows import CatalogEntry
@@ -31,7 +30,7 @@ def publish(
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
-    talk: Talk,
+    doubted: Set[str],
 ) -> Manifest:
     """Bring the dataset at `out` to what was cut; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
@@ -47,7 +46,7 @@ def publish(
         for cut in (done.cut for _, done in recorded)
         if cut is not None and cut.segment is not None
     ]
-    manifest = write_dataset(out, segments, settings=settings, config=config)
+    manifest = write_dataset(out, segments, settings=settings, config=config, doubted=doubted)
     write_catalog(out, _entries(recorded, cache), drops, _facts(manifest, settings))
     write_report(out, dataset_stats(out))
     return manifest
