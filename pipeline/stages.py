@@ -171,10 +171,9 @@ def label_stage(
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
-        from corpus.align.label import label
+        from corpus.align.label import with_cues
 
-        machine = label(conversation, settings)
-        whole, drops = cues_as_decided(replace(conversation, cues=(*conversation.cues, *machine)), reviews)
+        whole, drops = cues_as_decided(with_cues(conversation, settings), reviews)
         whole = with_answers(whole, settings)
         (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
         return drops

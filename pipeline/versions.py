@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
-    "label": 3,
+    "label": 4,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
@@ -20,7 +20,7 @@ STAGE_LIBRARIES = {
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),
-    "label": (),
+    "label": ("numpy",),
     "cut": ("av", "numpy"),
 }
 
