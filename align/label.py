@@ -34,9 +34,7 @@ LABELERS = {
 }
 
 
-def label(
-    conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()
-) -> list[Cue]:
+def label(conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()) -> list[Cue]:
     """Every labeler's cues by time, but for the labels somebody else tells of.
 
     The order of the conversation's turns and words does not matter.
@@ -55,8 +53,9 @@ def label(
 
 
 def told_labels(conversation: Conversation) -> frozenset[str]:
-    """The labels that the conversation's file says itself: those of its cues, and those people marked in it."""
+    """The labels that the conversation's file tells of itself: of its cues, marked in it, or looked for."""
     found = {cue.label for cue in conversation.cues}
+    found |= {made.label for made in conversation.labels_made if made.made}
     for event in conversation.events:
         if (event.label, event.kind) == ("note", "gold_labels"):
             found |= set(json.loads(event.payload).get("gold_labels", ())) & CUE_KINDS.keys()

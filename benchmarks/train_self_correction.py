@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/train_self_correction.py FOLDER --series ES2002 --series IS1003 \
         --series TS3005 --out align/cues/repairs.npz
 
-FOLDER holds `*.json.gz` in the conversation form with people's self-corrections. Word statistics are cross-fit:
-those a meeting is described with are counted on the other meetings. Every meeting is learned twice, the second
-time without its cut-off words and capital letters, which a recogniser does not write. Words the annotators left
-open (`unscored`) teach nothing. Prints the sha256 that
-`align/cues/self_correction.py` is to hold. Needs scikit-learn, which the product does not.
+FOLDER holds `*.json.gz` in the conversation form with people's self-corrections. Word statistics are cross-
+fit: those a meeting is described with are counted on the others. Every meeting is learned twice, the second
+time without its cut-off words and capital letters, which a recogniser does not write. Words the annotators
+left open (`unscored`) teach nothing. Prints the sha256 that `align/cues/self_correction.py` is to hold.
+Needs scikit-learn, which the product does not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def main() -> None:
     paths = [p for p in conversation_files([told.folder]) if p.name.startswith(tuple(told.series))]
     data = write_tagger(train(paths))
     told.out.write_bytes(data)
-    print(f"{told.out}: {len(data)} bytes of {len(paths)} meetings, sha256 {hashlib.sha256(data).hexdigest()}")
+    print(
+        f"{told.out}: {len(data)} bytes of {len(paths)} meetings, sha256 {hashlib.sha256(data).hexdigest()}"
+    )
 
 
 def train(paths: Sequence[Path]) -> Tagger:

@@ -1,7 +1,7 @@
 """Train the linear models of backchannels, stalls and invitations; the same data gives the same bytes.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_units.py FOLDER --series ES2002 --series IS1003 --series TS3005 \
-        --out align/cues/units.npz
+    OMP_NUM_THREADS=1 python benchmarks/train_units.py FOLDER --series ES2002 --series IS1003 \
+        --series TS3005 --out align/cues/units.npz
 
 FOLDER holds `*.json.gz` in the conversation form with people's marks. Prints the sha256 that
 `align/cues/linear.py` is to hold. Needs scikit-learn, which the product does not.
@@ -49,7 +49,9 @@ def main() -> None:
             questions.append((question_features(unit), "invitation" if asked else "none"))
     data = write_models({"questions": fitted(questions, 0.3), "runs": fitted(runs, 0.1)})
     told.out.write_bytes(data)
-    print(f"{told.out}: {len(data)} bytes of {len(paths)} meetings, sha256 {hashlib.sha256(data).hexdigest()}")
+    print(
+        f"{told.out}: {len(data)} bytes of {len(paths)} meetings, sha256 {hashlib.sha256(data).hexdigest()}"
+    )
 
 
 def _run_class(unit: Said, run: tuple[int, int], cues: Sequence[Cue]) -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from corpus.align.cues.score import Marked
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE|FOLDER", help="Conversation JSON, plain or .gz, or folders of it.")
+    list[Path],
+    typer.Argument(metavar="FILE|FOLDER", help="Conversation JSON, plain or .gz, or folders of it."),
 ]
 
 
@@ -79,7 +80,13 @@ def _print_scores(plain: dict[str, Any]) -> None:
         ]
         if words := told.get("reparandum_words"):
             rows.append(
-                ["  words of reparanda", "", *(_cell(words[n]) for n in ("precision", "recall", "f1")), "", ""]
+                [
+                    "  words of reparanda",
+                    "",
+                    *(_cell(words[n]) for n in ("precision", "recall", "f1")),
+                    "",
+                    "",
+                ]
             )
     show.table(rows, ["label", "marks", "precision", "recall", "F1", "F1 any overlap", "ECE"])
     for each in plain["confusion"]:
@@ -99,7 +106,8 @@ def label(
     files: Files,
     out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json with turns, words and new cues.")],
     settings: Annotated[
-        Path | None, typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds.")
+        Path | None,
+        typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
     ] = None,
 ) -> None:
     """Run the labelers on conversation JSON. Cues that a file holds are ignored and made anew.

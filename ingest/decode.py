@@ -174,19 +174,25 @@ def _moving(
     encoder = JpegEncoder(settings.picture_width, settings.picture_height, settings.jpeg_quality)
     state.pictures_file = out / ".pictures"
     state.picker = PicturePicker(state.pictures_file, encoder)
-    rate = head.stream.average_rate or head.stream.guessed_rate or Fraction(25)
     state.pictures = PictureTrack(
         state.picker,
         observers,
         tick=head.tick,
         zero=plan.zero,
-        nominal=min(1 / Fraction(rate), Fraction(1)) if rate > 0 else Fraction(1, 25),
+        nominal=nominal_duration(head),
         aspect=pixel_aspect(head.stream),
         longest_gap_us=settings.longest_filled_gap_s * US,
         restarts=restarts,
         stream=head.index,
     )
     return state.pictures
+
+
+def nominal_duration(head: StreamHead) -> Fraction:
+    """Usual seconds per frame of a video stream."""
+    assert isinstance(head.stream, VideoStream)
+    rate = head.stream.average_rate or head.stream.guessed_rate or Fraction(25)
+    return min(1 / Fraction(rate), Fraction(1)) if rate > 0 else Fraction(1, 25)
 
 
 def _run(

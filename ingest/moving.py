@@ -9,7 +9,6 @@ from typing import Protocol
 
 import av
 
-from corpus.ingest.pictures import PicturePicker
 from corpus.ingest.timeline import Restarts
 from corpus.schemas.clock import US
 
@@ -23,12 +22,22 @@ class FrameObserver(Protocol):
     def __call__(self, frame: av.VideoFrame, time_us: int) -> None: ...
 
 
+class Picker(Protocol):
+    """Keeps what is to be kept of the frames."""
+
+    def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None: ...
+
+    def finish(self, end_us: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class PictureTrack:
     """Takes a stream's frames as the decoder gives them."""
 
     def __init__(
         self,
-        picker: PicturePicker,
+        picker: Picker,
         observers: Sequence[FrameObserver],
         *,
         tick: Fraction,

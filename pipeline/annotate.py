@@ -113,10 +113,10 @@ def guarded(
 def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
     cache = Cache(job.cache_root, job.scratch)
-    decode = stages.decode_stage(identity, settings, cache, reporter)
+    decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
-    drops = [*decode.drops, *sidecar_drops]
+    drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
     turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops)
@@ -136,7 +136,7 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
     reporter.at("voices")
     voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
     reporter.at("label")
-    label = stages.label_stage(conversation, settings.cues, cache, job.reviews)
+    label = stages.label_stage(conversation, settings, cache, job.reviews, sight)
     drops += [*voices.drops, *label.drops]
     return Annotated(
         uri=identity.item.uri,

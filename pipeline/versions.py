@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
     "decode": 1,
+    "sight": 1,
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
@@ -17,6 +18,7 @@ STAGE_VERSIONS = {
 
 STAGE_LIBRARIES = {
     "decode": ("av", "numpy"),
+    "sight": ("av", "numpy", "ai-edge-litert"),
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),

@@ -89,6 +89,24 @@ class TranscribeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SightSettings:
+    """What is looked for in the pictures."""
+
+    enabled: bool = True
+    """False leaves sight out; labels that need it are then not made, and say so."""
+    rate_hz: float = 12.5
+    """Pictures looked at a second, at most."""
+    faces: bool = True
+    """False looks for movement and cuts alone, which needs no model."""
+    most_faces: int = 6
+    """Faces followed at a time; each costs a mesh a picture."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.rate_hz <= 60, "sight.rate_hz", self.rate_hz, "1 to 60")
+        _check(1 <= self.most_faces <= 16, "sight.most_faces", self.most_faces, "1 to 16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CueSettings:
     """Thresholds of the cues; every label carries those it was made with. Sources in docs/cues.md."""
 
@@ -140,6 +158,46 @@ class CueSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VisualSettings:
+    """Thresholds of the visual cues; every label carries those it was made with. Sources in docs/cues.md."""
+
+    cut_least: float = 0.5
+    """Share of a picture that is gone in the next one where a cut is."""
+    motion_least: float = 4.0
+    """Grey levels (of 255) by which the part that changes most does so where something moves."""
+    motion_bridge_us: int = 500_000
+    """Rests up to this are inside a movement."""
+    still_us: int = 600_000
+    """Nothing moves for so long before a movement starts, and after it has stopped."""
+    repetition_least: int = 2
+    repetition_shortest_us: int = 300_000
+    repetition_longest_us: int = 4_000_000
+    repetition_alike: float = 0.5
+    """How alike the movement and itself a period later are, 1 being the same."""
+    face_us: int = 1_000_000
+    """A face that enters or leaves is seen for so long after or before."""
+    nod_degrees: float = 4.0
+    shake_degrees: float = 6.0
+    """How far the head goes each way."""
+    gaze_degrees: float = 25.0
+    """The head is turned so far from where it mostly points."""
+    gaze_us: int = 1_000_000
+    posture_heights: float = 0.4
+    """The head has moved by so many of its heights, and stays there."""
+    posture_us: int = 2_000_000
+    speaker_alike: float = 0.25
+    """Correlation of a mouth's movement with a voice from which the face is taken for the speaker's."""
+    speaker_margin: float = 0.15
+    """By so much the best voice leads the next."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            _check(value >= 0, f"visual.{name}", value, "0 or more")
+        _check(self.repetition_least >= 2, "visual.repetition_least", self.repetition_least, "at least 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSettings:
     """How a recording is cut, and what goes to which split."""
 
@@ -186,7 +244,9 @@ class Settings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
+    visual: VisualSettings = field(default_factory=VisualSettings)
     clips: ClipSettings = field(default_factory=ClipSettings)
     shards: ShardSettings = field(default_factory=ShardSettings)
     sidecars: bool = True

@@ -78,5 +78,3 @@ def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conver
         events=events,
         named_speakers=annotation.named_speakers,
     )
-
-

@@ -21,7 +21,15 @@ TAGS = frozenset(
         *("you know what i mean", "do you know what i mean", "you see", "huh", "eh", "don't we", "won't it"),
     )
 )
-SUGGESTING = ("any ideas", "what shall", "what should", "shall we", "should we", "any suggestions", "how about")
+SUGGESTING = (
+    "any ideas",
+    "what shall",
+    "what should",
+    "shall we",
+    "should we",
+    "any suggestions",
+    "how about",
+)
 
 
 def invitation(conversation: Conversation, settings: CueSettings) -> list[Cue]:

@@ -44,7 +44,7 @@ def write_models(models: Mapping[str, Linear]) -> bytes:
         arrays[f"{name}.names"] = _text(model.rows)
         arrays[f"{name}.weights"] = model.weights
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

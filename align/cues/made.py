@@ -15,7 +15,24 @@ FEWEST_WORDS = 30
 ENGLISH_SHARE = 0.2
 ENGLISH = frozenset(
     (
-        *("the", "a", "and", "to", "of", "i", "you", "it", "that", "is", "in", "we", "so", "for", "this", "on"),
+        *(
+            "the",
+            "a",
+            "and",
+            "to",
+            "of",
+            "i",
+            "you",
+            "it",
+            "that",
+            "is",
+            "in",
+            "we",
+            "so",
+            "for",
+            "this",
+            "on",
+        ),
         *("be", "have", "do", "but", "what", "are", "with", "they", "was", "not", "can", "if", "at", "it's"),
         *("that's", "there", "about", "would", "or", "all", "i'm", "don't", "just", "like", "know", "think"),
         *("yeah", "yes", "okay", "uh", "um", "mm-hmm", "well", "right", "oh", "hello", "my", "your", "me"),
@@ -30,7 +47,7 @@ def labels_made(conversation: Conversation) -> tuple[LabelMade, ...]:
 
 
 def knows_language(conversation: Conversation) -> bool:
-    """Whether the words are English, the language the lexical labelers know; too few to tell are taken as it."""
+    """Whether the words are English, all that the lexical labelers know; too few to tell are taken as it."""
     said = [normal(word.text) for word in conversation.words]
     return len(said) < FEWEST_WORDS or sum(text in ENGLISH for text in said) >= ENGLISH_SHARE * len(said)
 

@@ -94,7 +94,7 @@ def _edge(said: Said, step: int) -> Ints:
 
 
 def _same(ids: Ints, step: int) -> npt.NDArray[np.bool_]:
-    return _moved(ids, ids, step, -1) == ids
+    return np.equal(_moved(ids, ids, step, -1), ids)
 
 
 def _copies(ids: Ints) -> list[npt.NDArray[np.generic]]:
@@ -132,7 +132,9 @@ def _capital_before_copy(said: Said, ids: Ints) -> Ints:
     """Whether a sentence begins with the copy that is to come next, or between."""
     found = np.zeros(len(ids), np.int64)
     for far in range(FARTHEST, 0, -1):
-        begun = sum(_moved(said.capital, ids, step, 0) > 0 for step in range(1, far + 1))
+        begun = np.zeros(len(ids), np.int64)
+        for step in range(1, far + 1):
+            begun += _moved(said.capital, ids, step, 0) > 0
         same = _same(ids, far)
         found[same] = begun[same]
     return found

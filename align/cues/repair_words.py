@@ -45,7 +45,7 @@ class Said:
     cut_off: Ints
     """1 where the word was broken off (`remo-`)."""
     capital: Ints
-    """1 where the word begins with a capital letter, as sentences do; -1 where the speaker's words never do."""
+    """1 where the word begins with a capital letter, as sentences do; -1 where none of the speaker's does."""
     fillers_before: Ints
     """How many fillers were said just before."""
 
@@ -91,7 +91,7 @@ def _said(speaker: str, words: Sequence[Word]) -> Said:
 
 
 def _capital(text: str) -> bool:
-    """"I" has one anywhere, and letters that are read out too."""
+    """ "I" has one anywhere, and letters that are read out too."""
     return text[:1].isupper() and "_" not in text and text != "I" and not text.startswith("I'")
 
 

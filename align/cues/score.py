@@ -1,8 +1,9 @@
 """Cues against people's marks: how many are found, how many are wrong, how sure one may be of them.
 
-A found cue and a mark of the same label and speaker may be matched where they share time or lie no farther apart
-than the tolerance; matches are one to one, longest common time first. What matches nothing but lies on a stretch
-the annotators left open (`unscored`) counts neither way. Labels and kinds that nobody marked are not scored.
+A found cue and a mark of the same label and speaker may be matched where they share time or lie no farther
+apart than the tolerance; matches are one to one, longest common time first. What matches nothing but lies
+on a stretch the annotators left open (`unscored`) counts neither way. Labels and kinds nobody marked are
+not scored.
 """
 
 from __future__ import annotations
@@ -216,9 +217,7 @@ def _reparandum_words(mine: Marked, gold: Marked) -> Counter[str]:
     open_ = [e for e in gold.events if e.label == "unscored" and e.kind == "self_correction"]
     ours, theirs = _inside(mine.cues, words), _inside(gold.cues, words)
     left_open = _words_in([(e.speaker, e.start_us, e.stop_us) for e in open_], words)
-    return Counter(
-        found=len(ours & theirs), wrong=len(ours - theirs - left_open), missed=len(theirs - ours)
-    )
+    return Counter(found=len(ours & theirs), wrong=len(ours - theirs - left_open), missed=len(theirs - ours))
 
 
 def _inside(cues: Iterable[Cue], words: Sequence[Word]) -> set[int]:

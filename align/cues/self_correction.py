@@ -51,7 +51,7 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
         if settings.self_correction == "learned":
             ends, inside = tagged(said, _tagger())
         else:
-            ends = rule_ends(said) * RULE_CONFIDENCE
+            ends = np.where(rule_ends(said), RULE_CONFIDENCE, 0.0)
             inside = ends
         for repair in repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))
@@ -72,9 +72,7 @@ def tagged(said: Said, tagger: Tagger) -> tuple[Probabilities, Probabilities]:
     return tagger.ends.probability(rows), tagger.inside.probability(rows)
 
 
-def repairs(
-    said: Said, ends: Probabilities, inside: Probabilities, settings: CueSettings
-) -> list[Repair]:
+def repairs(said: Said, ends: Probabilities, inside: Probabilities, settings: CueSettings) -> list[Repair]:
     """Where reparanda end, how far back they go, and how far their repair does."""
     found: list[Repair] = []
     share = settings.self_correction_threshold_percent / 100

@@ -34,7 +34,7 @@ def write_tagger(tagger: Tagger) -> bytes:
         "total": np.array([tagger.statistics.total]),
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

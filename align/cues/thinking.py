@@ -1,7 +1,7 @@
 """thinking: a pause or filler inside an unfinished sentence that the same speaker then goes on with.
 
-What a pause was is known afterwards. Evidence keeps the two apart: `before`, what could be heard before it, and
-`then`, what came.
+What a pause was is known afterwards. Evidence keeps the two apart: `before`, what could be heard before it,
+and `then`, what came.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import Talk, in_order, normal, talk
 
 ORIGIN = "thinking/1"
-UNFINISHED = frozenset(("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction"))
+UNFINISHED = frozenset(
+    ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
+)
 """After such a word a sentence cannot end, or hardly."""
-ENDS_TOO = frozenset(("that", "this", "it", "you", "there", "so", "then", "about", "on", "in", "to", "what", "did"))
+ENDS_TOO = frozenset(
+    ("that", "this", "it", "you", "there", "so", "then", "about", "on", "in", "to", "what", "did")
+)
 """Words of these classes that often are the last of a sentence."""
 NAMES = tuple(CLASSES)
 FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6

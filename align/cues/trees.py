@@ -39,7 +39,7 @@ class Trees:
                 value = columns[feature.astype(np.int64) * len(rows) + going]
                 node[going] = self.left[here] + (value > self.threshold[here])
             log_odds += self.value[node]
-        return 1.0 / (1.0 + np.exp(-log_odds))
+        return np.asarray(1.0 / (1.0 + np.exp(-log_odds)), np.float64)
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
         """As they are stored in an npz, under the classifier's name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 
 from corpus.align.cues.units import Said
@@ -49,7 +50,7 @@ def run_features(unit: Said, first: int, stop: int) -> list[str]:
 def question_features(unit: Said) -> list[str]:
     """Of a whole unit; question marks are no part of them."""
     texts = [text for text in unit.texts if text not in ("uh", "um", "mm", "er")] or ["</u>"]
-    pairs = [f"{a} {b}" for a, b in zip(texts, texts[1:], strict=False)]
+    pairs = [f"{a} {b}" for a, b in itertools.pairwise(texts)]
     triples = [f"{a} {b} {c}" for a, b, c in zip(texts, texts[1:], texts[2:], strict=False)]
     size = min(len(texts), 10)
     return [

@@ -17,8 +17,34 @@ SHORT_WORDS = (
     | frozenset(
         (
             *("yeah", "yep", "yes", "yup", "no", "okay", "ok", "kay", "right", "alright", "sure", "oh", "ah"),
-            *("mm-hmm", "mhm", "uh-huh", "mm-mm", "mm-hm", "huh", "well", "so", "and", "but", "anyway", "now"),
-            *("cool", "good", "great", "exactly", "true", "nice", "fine", "really", "wow", "aha", "hey", "like"),
+            *(
+                "mm-hmm",
+                "mhm",
+                "uh-huh",
+                "mm-mm",
+                "mm-hm",
+                "huh",
+                "well",
+                "so",
+                "and",
+                "but",
+                "anyway",
+                "now",
+            ),
+            *(
+                "cool",
+                "good",
+                "great",
+                "exactly",
+                "true",
+                "nice",
+                "fine",
+                "really",
+                "wow",
+                "aha",
+                "hey",
+                "like",
+            ),
             *("then", "actually", "basically", "absolutely", "definitely", "indeed"),
         )
     )
@@ -93,7 +119,6 @@ def _of_speaker(
 
 def _ago_us(time_us: int, others: list[Talk]) -> int:
 
-
     nearest = FAR_US
     for other in others:
         place = bisect_right(other.spans, Span(time_us, 1 << 62)) - 1
@@ -103,7 +128,6 @@ def _ago_us(time_us: int, others: list[Talk]) -> int:
 
 
 def _next_us(time_us: int, others: list[Talk]) -> int:
-
 
     nearest = FAR_US
     for other in others:
