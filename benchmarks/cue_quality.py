@@ -4,8 +4,8 @@
 
 FOLDER holds `*.json.gz` in the conversation form with gold cues. The released weights were trained and their
 thresholds set on ES2002, IS1003 and TS3005, so only the other series tell anything. Matching is
-`corpus score-cues --tolerance-ms 0`: one to one, longest common time first. Invitations are scored three times:
-as found with the transcribers' punctuation, without it, and without it by the whole question (span `act`).
+`corpus score-cues --tolerance-ms 0`: one to one, longest common time first. Invitations are scored three
+times: as found with the transcribers' punctuation, without it, and so by the whole question (span `act`).
 """
 
 from __future__ import annotations
