@@ -68,7 +68,7 @@ def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conver
     if turns is None:
         turns = turns_of_words(words, 200_000)
     names = dict.fromkeys((*annotation.speakers, *(t.speaker for t in turns), *(w.speaker for w in words)))
-    events = tuple(event for event in annotation.events if event.label != "unscored")
+    events = tuple(e for e in annotation.events if e.label != "unscored" and e.kind != "gold_labels")
     return Conversation(
         recording=base_name(path),
         duration_us=duration_us,

@@ -115,10 +115,11 @@ def score(mine: Marked, gold: Marked, scores: Scores, *, tolerance_us: int = WIN
         scores.labels[label].add(_count(ours, theirs, hits, counted, tolerance_us))
         scores.sure[label] += [(ours[i].confidence, i in hits) for i in counted]
         for kind in kinds if len(kinds) > 1 else ():
-            some = [i for i in counted if ours[i].kind == kind]
-            picked, marks = [ours[i] for i in some], [cue for cue in theirs if cue.kind == kind]
+            picked = [cue for cue in ours if cue.kind == kind]
+            marks = [cue for cue in theirs if cue.kind == kind]
             among = matches(picked, marks, tolerance_us)
-            scores.kinds[label, kind].add(_count(picked, marks, among, range(len(picked)), tolerance_us))
+            told = [i for i in range(len(picked)) if i in among or not _near_any(picked[i], open_, 0)]
+            scores.kinds[label, kind].add(_count(picked, marks, among, told, tolerance_us))
         taken = set(hits.values())
         loose[label] = (
             [cue for j, cue in enumerate(theirs) if j not in taken],

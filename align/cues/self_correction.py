@@ -31,6 +31,8 @@ WEIGHTS_SHA256 = "8eccbbcd87fe2c846b0c77b9b3657e543902f70534002f1353d6fe4d4897d3
 RULE_CONFIDENCE = 0.7
 """The rule's precision on the tuning series is about that."""
 LONGEST_REPARANDUM = 6
+MOST_PUT_IN = 3
+"""Words that a repair may have more than its reparandum."""
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -110,6 +112,11 @@ def _copy_stop(said: Said, first: int, last: int) -> int:
         and said.texts[stop] == said.texts[first + stop - last - 1]
     ):
         stop += 1
+    length = last - first + 1
+    if stop - last - 1 < length:  # the rest may follow behind what was put in, or put in its place
+        for place in range(stop, min(len(said), last + length + MOST_PUT_IN + 1)):
+            if said.stretch[place] == said.stretch[last] and said.texts[place] == said.texts[last]:
+                return place + 1
     return max(stop, last + 2)
 
 
@@ -131,7 +138,11 @@ def kind_of(reparandum: Sequence[str], repair: Sequence[str]) -> str:
     if list(repair[: len(reparandum)]) == list(reparandum):
         return "repetition"
     if repair and reparandum[0] == repair[0]:
-        return "insertion" if len(repair) > 1 and reparandum[-1] in repair[1:] else "substitution"
+        return (
+            "insertion"
+            if len(repair) > len(reparandum) > 1 and reparandum[-1] == repair[-1]
+            else "substitution"
+        )
     if repair and len(reparandum) == 1 and repair[0].startswith(reparandum[0][:2]):
         return "substitution"
     return "deletion"

@@ -81,6 +81,13 @@ def test_fluent_talk_has_no_self_correction() -> None:
     assert of(spoken("the dog the dog", gap_before=2, gap_ms=5000), "self_correction") == []
 
 
+def test_what_is_put_in_belongs_to_the_repair() -> None:
+    cues = of(spoken("we need the button the red button on it"), "self_correction")
+    assert [(cue.kind, parts(cue)) for cue in cues] == [
+        ("insertion", {"reparandum": (1600, 2200), "repair": (2200, 3100)})
+    ]
+
+
 def test_kinds_after_shriberg() -> None:
     assert kind_of(["just", "for"], ["just", "for"]) == "repetition"
     assert kind_of(["the", "dog"], ["the", "big", "dog"]) == "insertion"
