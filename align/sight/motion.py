@@ -56,20 +56,20 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
     target = _smooth(after - before).ravel()
     basis = np.stack((slope_x.ravel(), slope_y.ravel(), np.ones(mean.size, np.float32)))
     # A shift changes most where the slope is steep; a difference there is no outlier yet.
-    tolerance = OUTLIER + TOLERANT * np.hypot(slope_x, slope_y).ravel()
+    tolerance = (OUTLIER + TOLERANT * np.hypot(slope_x, slope_y)).ravel().astype(np.float32)
     rest, weighted = target, basis
     solution = np.zeros(3, np.float32)
     for number in range(ROUNDS):
         if number:
-            weighted = basis / (1 + (rest / tolerance) ** 2)
+            weighted = (basis / (1 + (rest / tolerance) ** 2)).astype(np.float32)
         solution = np.linalg.lstsq(weighted @ basis.T, weighted @ target, rcond=1e-6)[0].astype(np.float32)
         rest = target - solution @ basis
-    rest = rest.reshape(mean.shape)
+    left: Grey = rest.reshape(mean.shape).astype(np.float32)
     # At the border the camera brings in what was not seen before.
-    rest[:BORDER] = rest[-BORDER:] = 0
-    rest[:, :BORDER] = rest[:, -BORDER:] = 0
+    left[:BORDER], left[-BORDER:] = 0, 0
+    left[:, :BORDER], left[:, -BORDER:] = 0, 0
     by_shift = np.abs(solution[0] * slope_x) + np.abs(solution[1] * slope_y)
-    return rest, by_shift
+    return left, by_shift
 
 
 def _smooth(grey: Grey) -> Grey:
