@@ -11,7 +11,7 @@ STAGE_VERSIONS = {
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
-    "label": 3,
+    "label": 4,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
