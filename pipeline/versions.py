@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
     "decode": 2,
-    "sight": 1,
+    "sight": 2,
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
