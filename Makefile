@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow rehearse bench ratios clean setup
+.PHONY: demo test lint types unit test-slow bench ratios clean setup
 
 setup: $(STAMP)
 
@@ -37,14 +37,10 @@ types: setup
 	$(BIN)/mypy typings/corpus
 
 unit: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not rehearsal"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
-
-# What only a GPU would run, as far as it goes without one: torch's build for CUDA 13 and g++ are needed.
-rehearse: setup
-	$(BIN)/python -m pytest -m rehearsal
 
 # The ratios of benchmarks/RESULTS.md, an hour and more; each prints its bar.
 bench: setup
