@@ -193,8 +193,9 @@ def _unfit(path: Path) -> tuple[str, str] | None:
         )
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return "unreadable", f"the file cannot be reached: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        return "unreadable", f"the file cannot be reached: {reason}"
     if stat.S_ISDIR(mode):
         return "not_a_file", "this is a folder, not a file; name a media file"
     if not stat.S_ISREG(mode):
