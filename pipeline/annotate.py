@@ -131,6 +131,7 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
         speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
+    conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     reporter.at("voices")

@@ -261,7 +261,9 @@ def label_stage(
         from corpus.align.label import label
 
         looked = _looked(conversation, settings, sight)
-        machine = (*label(conversation, settings.cues), *looked.cues)
+        told = {each.label for each in conversation.labels_made}
+        machine = [cue for cue in label(conversation, settings.cues) if cue.label not in told]
+        machine += looked.cues
         labelled = replace(
             conversation,
             cues=(*conversation.cues, *machine),
