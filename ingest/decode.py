@@ -16,13 +16,15 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from corpus.ingest.account import Account, Tally
 from corpus.ingest.assemble import content, padded_spans, segments_of, write_channel, write_pictures
 from corpus.ingest.choose import DecodeSource, Plan, choose
+from corpus.ingest.clocks import counted
 from corpus.ingest.facts import end_oddities, stream_facts
 from corpus.ingest.head import StreamHead, one_core, pixel_aspect, stream_heads
-from corpus.ingest.media import open_media
+from corpus.ingest.media import open_media, stream_count
 from corpus.ingest.moving import FrameObserver, PictureTrack
-from corpus.ingest.packets import PacketLog, packets
+from corpus.ingest.packets import PacketLog, Read, packets
 from corpus.ingest.pictures import JpegEncoder, PicturePicker
 from corpus.ingest.sound import SoundTrack
 from corpus.ingest.timeline import Restarts
@@ -60,6 +62,7 @@ class _State:
     pictures_file: Path | None = None
     streams: list[Stream] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
 
 
 def decode(
@@ -114,14 +117,18 @@ def _pass(
             else:
                 moving = _moving(head, plan, out, settings, state, observers, restarts)
                 open_files.callback(moving.close)
-        log = _run(container, where, sounds, moving, plan, progress)
+        account = Account()
+        log = _run(container, where, sounds, moving, account, progress)
+        account.appeared = max(0, stream_count(container) - len(container.streams))
         for sound in sounds.values():
             sound.finish()
         if moving is not None:
             moving.finish()
         _require_something(where, sounds, moving, log)
-        end = [*end_oddities(container, plan, sounds, moving, log)]
+        end = end_oddities(container, plan, sounds, moving, log, account)
     state.oddities += [*log.oddities(), *end]
+    cancelled_s = {index: sound.cancelled_s for index, sound in sounds.items()}
+    state.drops += account.drops(plan.heads, cancelled_s, where, pictures=settings.pictures)
     for head in plan.heads.values():
         track = moving if head.kind == "video" and head.chosen else None
         state.streams.append(stream_facts(number, head, plan, sounds.get(head.index), track))
@@ -147,6 +154,7 @@ def _sound(
         stop=_stop(head, plan),
         restarts=restarts,
         stream=head.index,
+        counted=counted(plan.container),
     )
     for i, (name, file) in enumerate(zip(names, files, strict=True)):
         state.channels.append(_Channel(name, sound, file, i))
@@ -184,6 +192,7 @@ def _moving(
         longest_gap_us=settings.longest_filled_gap_s * US,
         restarts=restarts,
         stream=head.index,
+        container=plan.container,
     )
     return state.pictures
 
@@ -200,15 +209,26 @@ def _run(
     where: str,
     sounds: dict[int, SoundTrack],
     moving: PictureTrack | None,
-    plan: Plan,
+    account: Account,
     progress: Progress | None,
 ) -> PacketLog:
-    streams = [container.streams[h.index] for h in plan.heads.values() if h.chosen]
+    """Read all packets: those of chosen streams go to their tracks, all are counted."""
     log = PacketLog()
+    pictures = {s.index for s in container.streams.video} if moving is not None else set()
+    wanted = {*sounds, *([moving.stream] if moving is not None else [])}
+    ticks = {s.index: Fraction(s.time_base or Fraction(1, US)) for s in container.streams}
+    heard = {s.index for s in (*container.streams.audio, *container.streams.video)}
     told_us = 0
-    for index, frames in packets(container, streams, log, where):
-        sound = sounds.get(index)
-        for frame in frames:
+
+    def before(packet: av.Packet[av.stream.Stream]) -> None:
+        if moving is not None and packet.stream.index in pictures:
+            moving.sent(packet)
+
+    for read in packets(container, wanted, log, where, before):
+        sound = sounds.get(read.stream)
+        if read.packet is not None:
+            _count(account, read, ticks[read.stream], sound, moving, counted=read.stream in heard)
+        for frame in read.frames:
             if sound is not None and isinstance(frame, av.AudioFrame):
                 sound.push(frame)
             elif moving is not None and isinstance(frame, av.VideoFrame):
@@ -223,6 +243,34 @@ def _run(
                 told_us = done_us
                 progress(done_us)
     return log
+
+
+def _count(
+    account: Account,
+    read: Read,
+    tick: Fraction,
+    sound: SoundTrack | None,
+    moving: PictureTrack | None,
+    *,
+    counted: bool,
+) -> None:
+    packet = read.packet
+    assert packet is not None
+    # Subtitles and data only tell where the file ends.
+    tally = account.tallies.setdefault(read.stream, Tally()) if counted else Tally()
+    length = tally.read(packet, tick)
+    if tally.end is not None:
+        account.end = tally.end if account.end is None else max(account.end, tally.end)
+    tally.decoded += len(read.frames)
+    if not read.failed:
+        return
+    # Pictures before the first whole one hang on what came before the recording began.
+    if sound is not None or tally.decoded:
+        tally.lost += length
+    if sound is not None:
+        sound.lost(length)
+    elif moving is not None:
+        moving.lost(packet)
 
 
 def _require_something(
@@ -279,7 +327,7 @@ def _assemble(
         picture_height=settings.picture_height if moving else 0,
         oddities=(*state.oddities, *gaps),
     )
-    return decoded, _drops(files, decoded)
+    return decoded, [*state.drops, *_drops(files, decoded)]
 
 
 def _unwritten(spans: Sequence[Span], longest_us: int) -> list[Oddity]:

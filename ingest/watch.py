@@ -42,8 +42,10 @@ def _watch(plan: Plan, index: int, settings: IngestSettings, observers: Sequence
         (head,) = (h for h in stream_heads(container) if h.index == index)
         one_core(head.stream)
         with closing(_track(head, plan, settings, observers)) as moving:
-            for _, frames in packets(container, [head.stream], PacketLog(), plan.source.path.name):
-                for frame in frames:
+            for read in packets(container, {index}, PacketLog(), plan.source.path.name, moving.sent):
+                if read.failed and read.packet is not None:
+                    moving.lost(read.packet)
+                for frame in read.frames:
                     if isinstance(frame, av.VideoFrame):
                         moving.push(frame)
             moving.finish()
@@ -63,6 +65,7 @@ def _track(
         longest_gap_us=settings.longest_filled_gap_s * US,
         restarts=Restarts(),
         stream=head.index,
+        container=plan.container,
     )
 
 

@@ -251,4 +251,4 @@ def conversation_of(done: Annotated, cache: Cache) -> Conversation:
     """The labelled conversation of a recording that was built."""
     if done.label is None:
         raise AssertionError(f"{done.uri} was not built")
-    return stages.conversation_of(cache.get("label", done.label))
+    return stages.conversation_of(cache.need("label", done.label))

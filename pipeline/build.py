@@ -21,13 +21,14 @@ from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
 from corpus.pipeline.progress import Talk, running_now
+from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import MediaError
+from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
 
@@ -62,6 +63,8 @@ class Request:
     num_workers: int = 1
     rehash: bool = False
     """Read every input again, even where path, size and time are as before."""
+    allow_removals: bool = False
+    """Let go of recordings that the dataset holds and the inputs no longer name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ def build(request: Request, talk: Talk) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
 
     Raises:
-        UsageError, StorageError, LockedError, MissingError: the build cannot be done at all.
+        UsageError, StorageError, LockedError, DatasetError, MissingError: the build cannot be done at all.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
     items, drops = gather(request.inputs)  # first: a mistyped input shall leave nothing behind
@@ -102,7 +105,6 @@ def build(request: Request, talk: Talk) -> Outcome:
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         running = _Build(request, talk, kept)
         running.cache.create()
-        running.remember()
         try:
             outcome = running.run(items, drops)
         except KeyboardInterrupt:
@@ -165,6 +167,8 @@ class _Build:
         self.held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
         """What failed before and would fail again; read before this run's own list is written."""
         self.quarantined: list[keep.Quarantined] = []
+        self.saved = 0
+        """How many of them are on the disk."""
         self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
 
     # -- the run ------------------------------------------------------------------------------
@@ -189,6 +193,9 @@ class _Build:
             if drop.kind == "fault":
                 self._quarantine(drop.item, "", (drop,), built=False)
         identities = self._identify(items)
+        if not self.request.allow_removals:
+            refuse_removals(self.request.out, identities)
+        self.remember()
         annotated = self._annotate(self._leave_out_duplicates(identities))
         cuts = self._cut(annotated)
         outcome = self._write(annotated, cuts)
@@ -213,6 +220,7 @@ class _Build:
         )
 
     def _begin(self, phase: str, total: int) -> None:
+        self._save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
         self.talk.phase(phase, total)
@@ -229,9 +237,11 @@ class _Build:
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
         self.quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
         self.faults += 1
-        self._save_quarantine()
+        if len(self.quarantined) > 1.25 * self.saved:  # the whole list is written each time
+            self._save_quarantine()
 
     def _save_quarantine(self) -> None:
+        self.saved = len(self.quarantined)
         ordered = sorted(self.quarantined, key=lambda q: (q.uri, q.key))
         self.kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
@@ -245,7 +255,9 @@ class _Build:
         def attempt(item: Item) -> Identity | Drop:
             try:
                 return identify(item, known, downloads)
-            except MediaError as error:
+            except StorageError:
+                raise
+            except (CorpusError, OSError, ValueError) as error:
                 return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
 
         found: list[Identity] = []

@@ -60,7 +60,7 @@ def _cut(job: CutJob) -> Cut:
 
     cache, done = Cache(job.cache_root, job.scratch), job.annotated
     decode, voices, label = (
-        cache.get(stage, str(key))
+        cache.need(stage, str(key))
         for stage, key in (("decode", done.decode), ("voices", done.voices), ("label", done.label))
     )
     decoded = stages.decoded_of(job.identity, decode)

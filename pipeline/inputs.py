@@ -11,16 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from corpus.ingest.names import is_media_name
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
-
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .ts .mts .m2ts .mpg .mpeg .avi .flv .wmv .3gp .ogv .mxf "
-    ".ogg .oga .opus .wav .flac .mp3 .m4a .aac .wma .aiff .aif .caf .amr .w64".split()
-)
-"""Taken from a folder. A file named on its own is tried whatever it is called."""
 
 SIDECAR_SUFFIXES = frozenset(
     ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
@@ -123,7 +118,7 @@ def _glob(pattern: str) -> Iterator[Item | Drop]:
         path = Path(name)
         if path.is_dir():
             yield from _walk(path)
-        elif path.suffix.lower() in MEDIA_SUFFIXES:
+        elif is_media_name(path.name):
             yield from _file(path, path.name)
 
 
@@ -134,7 +129,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
         names[:] = sorted(n for n in names if not n.startswith("."))
         here = Path(folder)
         for name in names:
-            if Path(name).suffix.lower() in MEDIA_SUFFIXES:
+            if is_media_name(name):
                 uri = (here / name).relative_to(root).as_posix()
                 yield Drop(
                     item=uri,
@@ -150,7 +145,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
             if name.startswith(".") or suffix in SIDECAR_SUFFIXES:
                 continue
             uri = (here / name).relative_to(root).as_posix()
-            if suffix in MEDIA_SUFFIXES:
+            if is_media_name(name):
                 count += 1
                 yield from _file(here / name, uri)
             else:
@@ -198,8 +193,9 @@ def _unfit(path: Path) -> tuple[str, str] | None:
         )
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return "unreadable", f"the file cannot be reached: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        return "unreadable", f"the file cannot be reached: {reason}"
     if stat.S_ISDIR(mode):
         return "not_a_file", "this is a folder, not a file; name a media file"
     if not stat.S_ISREG(mode):

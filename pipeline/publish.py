@@ -68,7 +68,7 @@ def _entries(
         if identity.recording not in split:
             continue
         conversation = conversation_of(done, cache)
-        decoded = decoded_of(identity, cache.get("decode", str(done.decode)))
+        decoded = decoded_of(identity, cache.need("decode", str(done.decode), "decoded.json"))
         yield CatalogEntry(
             recording=recording_of(identity, decoded, conversation),
             conversation=conversation,

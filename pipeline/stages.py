@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Artifact, Cache
-from corpus.pipeline.identify import FileMark, Identity
+from corpus.pipeline.identify import FileMark, Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
@@ -93,12 +93,13 @@ def decode_and_look(
     if not (settings.sight.enabled and settings.ingest.pictures):
         return decode_stage(identity, settings, cache, progress), None
     key = sight_key(identity, settings)
-    if cache.has("sight", key):
-        return decode_stage(identity, settings, cache, progress), cache.get("sight", key)
+    seen = cache.get("sight", key)
+    if seen is not None:
+        return decode_stage(identity, settings, cache, progress), seen
     from corpus.align.sight.watch import Watcher
 
     watcher = Watcher(settings.sight)
-    decoded_before = cache.has("decode", decode_key(identity, settings))
+    decoded_before = cache.get("decode", decode_key(identity, settings)) is not None
     decode = decode_stage(identity, settings, cache, progress, (watcher,))
     head = decoded_of(identity, decode)
     if not head.picture_width:
@@ -123,7 +124,8 @@ def _look_again(
         return
     from corpus.ingest.watch import watch
 
-    watch(_sources(identity), ingest_settings(identity, settings), (watcher,))
+    with unchanged(identity):
+        watch(_sources(identity), ingest_settings(identity, settings), (watcher,))
 
 
 def _decode(
@@ -135,14 +137,15 @@ def _decode(
 ) -> list[Drop]:
     from corpus.ingest.decode import decode
 
-    total_us = max(1, _expected_us(identity))
-    _, drops = decode(
-        _sources(identity),
-        folder,
-        ingest_settings(identity, settings),
-        observers=observers,
-        progress=lambda us: progress("decode", us / total_us),
-    )
+    with unchanged(identity):
+        total_us = max(1, _expected_us(identity))
+        _, drops = decode(
+            _sources(identity),
+            folder,
+            ingest_settings(identity, settings),
+            observers=observers,
+            progress=lambda us: progress("decode", us / total_us),
+        )
     return drops
 
 

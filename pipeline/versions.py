@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 1,
+    "decode": 2,
     "sight": 1,
     "diarize": 1,
     "transcribe": 2,

@@ -1,0 +1,74 @@
+"""Files that change, inputs that vanish, datasets that grow: what surrounds a build misbehaves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.pipeline.adding import added
+from corpus.pipeline.build import Request
+from corpus.pipeline.identify import Identity, identify, mark, unchanged
+from corpus.pipeline.inputs import gather
+from corpus.pipeline.plan import plan
+from corpus.schemas.errors import DatasetError, MediaError
+from corpus.schemas.settings import Settings
+
+Run = Callable[..., Any]
+
+
+def identity_of(path: Path) -> Identity:
+    ((item,), _) = gather([str(path)])
+    return identify(item, {}, path.parent)
+
+
+def test_what_changes_between_hash_and_end_of_reading_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one")
+    identity = identity_of(path)
+    with unchanged(identity):
+        pass
+    with pytest.raises(MediaError, match="written to"), unchanged(identity):
+        path.write_bytes(b"two")
+    with pytest.raises(MediaError, match="written to"), unchanged(identity):
+        raise AssertionError("read all the same")
+    path.write_bytes(b"one")
+    with unchanged(identity):
+        pass
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    for place in (tmp_path, Path("/dev/zero"), tmp_path / ("x" * 300), tmp_path / "a\0b"):
+        with pytest.raises(MediaError):
+            mark(place, {})
+
+
+def test_a_dataset_loses_nothing_unasked(
+    talks: Path,
+    tmp_path: Path,
+    run_build: Run,
+    bytes_of: Callable[[Path], dict[str, str]],
+    no_models: Settings,
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("deep.flac", "sound only.wav"):
+        shutil.copy(talks / name, folder)
+    run_build(folder, out=out)
+    before = bytes_of(out)
+    (folder / "deep.flac").rename(tmp_path / "deep.flac")
+    with pytest.raises(DatasetError, match=r"1 recordings.*'deep.flac'.*--allow-removals"):
+        run_build(folder, out=out)
+    assert bytes_of(out) == before
+    request = Request(inputs=(str(folder),), out=out, settings=no_models)
+    assert plan(request).removals == ("deep.flac",)
+    assert run_build(folder, out=out, allow_removals=True).recordings == 1
+    more = added(
+        Request(inputs=(str(tmp_path / "deep.flac"),), out=out, settings=Settings()), settings_given=False
+    )
+    assert more.settings == no_models
+    run_build(*more.inputs, out=out)
+    assert bytes_of(out) == before
