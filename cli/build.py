@@ -77,7 +77,9 @@ def build(
     reviews: Annotated[
         Path | None,
         typer.Option(
-            "--reviews", metavar="FILE", help="Take annotators' decisions into OUT: reviews.parquet."
+            "--reviews",
+            metavar="FILE",
+            help="Take annotators' decisions into OUT: a reviews.parquet or .jsonl.",
         ),
     ] = None,
 ) -> None:
@@ -95,10 +97,11 @@ def build(
       corpus build --add new.mp4 --out dataset
     """
     from corpus.pipeline.build import build as run
-    from corpus.review.store import bring_up_to_date, take_in
+    from corpus.review.exchange import import_reviews
+    from corpus.review.store import bring_up_to_date
 
     if reviews is not None:
-        show.talk(f"{take_in(out, reviews)} decisions taken from {reviews}")
+        show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
     bring_up_to_date(out)
     request = _request(inputs, out, cache, config, overrides, num_workers, rehash, allow_removals)
     if add:

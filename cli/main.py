@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from corpus.cli import build, cache, doctor, models, sample, settings, talk, train, views
+from corpus.cli import build, cache, doctor, models, review, sample, settings, talk, train, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(train.group, name="train")
+app.add_typer(review.group, name="review")
 app.command("talk")(talk.talk)
 app.command("eval")(talk.eval_)
 app.command("export")(train.export)

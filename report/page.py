@@ -12,6 +12,7 @@ from corpus.report.pages.charts import Bar, bars, offset_histogram, strip
 from corpus.report.pages.lists import Lists, read_lists
 from corpus.report.pages.markup import Markup, el, join, page
 from corpus.report.pages.tables import Column, table
+from corpus.report.people import people_part
 from corpus.report.spread import Spread
 from corpus.report.stats import Stats
 from corpus.report.stats_text import ms_text, time_text
@@ -31,10 +32,10 @@ def write_report(out: Path, stats: Stats) -> None:
         lists = read_lists(connection)
     path = out / REPORT_FILE
     with storage_errors(path):
-        write_whole(path, report_page(str(out), stats, lists).encode())
+        write_whole(path, report_page(str(out), stats, lists, people_part(out)).encode())
 
 
-def report_page(place: str, stats: Stats, lists: Lists) -> str:
+def report_page(place: str, stats: Stats, lists: Lists, people: Markup) -> str:
     """The report of a dataset; `place` is its folder as one would name it in a command."""
     name = Path(place).name or place
     return page(
@@ -46,6 +47,7 @@ def report_page(place: str, stats: Stats, lists: Lists) -> str:
             _talk(stats, lists),
             _floor(stats),
             _cues(place, stats),
+            people,
             _left_out(place, stats, lists),
             _recordings(place, stats, lists),
             _oddities(stats, lists),
