@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -335,6 +336,17 @@ def _named(plain: dict[str, Any], speakers: tuple[str, ...], file: str, drops: l
         reason = "names some who are not among the file's speakers; they are left out"
         drops.append(drop_at(f"{file}:named_speakers", "unknown_speaker", reason))
     return known
+
+
+def named_in(paths: Sequence[Path]) -> list[str]:
+    """The people whom conversation files vouch for; what cannot be read is told of when it is used."""
+    found: list[str] = []
+    for path in paths:
+        if path.name.lower().endswith((".json", ".json.gz")):
+            with suppress(SidecarError, FormatError):
+                plain = load_conversation(path)
+                found += _named(plain, _names(plain, path.name), path.name) if plain else ()
+    return found
 
 
 def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:

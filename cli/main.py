@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from corpus.cli import build, cache, doctor, models, review, sample, score, settings, talk, train, views
+from corpus.cli import build, cache, cues, doctor, models, review, sample, score, settings, talk, train, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ app.command("plan")(build.plan)
 app.command("status")(build.status)
 app.command("errors")(build.errors)
 app.command("verify")(build.verify)
+app.command("label")(cues.label)
+app.command("score-cues")(cues.score_cues)
 app.command("inspect")(views.inspect)
 app.command("stats")(views.stats)
 app.command("catalog")(views.catalog)

@@ -52,7 +52,7 @@ class Status:
     """How far a build is. Rewritten while it runs."""
 
     phase: str
-    """identify, annotate, cut, write, done, failed, interrupted."""
+    """identify, build, write, done, failed, interrupted."""
     recordings: int
     done: int
     faults: int

@@ -72,3 +72,19 @@ def test_a_dataset_loses_nothing_unasked(
     assert more.settings == no_models
     run_build(*more.inputs, out=out)
     assert bytes_of(out) == before
+
+
+def test_a_known_recording_is_not_made_again_unless_its_artifact_is_damaged(
+    talks: Path, tmp_path: Path, run_build: Run, bytes_of: Callable[[Path], dict[str, str]]
+) -> None:
+    cache = tmp_path / "cache"
+    run_build(talks / "deep.flac", out=tmp_path / "one", cache=cache)
+    kept = {p: p.stat().st_mtime_ns for p in cache.rglob("segment.tar")}
+    run_build(talks / "deep.flac", out=tmp_path / "two", cache=cache)
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("segment.tar")} == kept
+    (segment,) = kept
+    damaged = bytearray(segment.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    segment.write_bytes(damaged)
+    run_build(talks / "deep.flac", out=tmp_path / "three", cache=cache)
+    assert bytes_of(tmp_path / "three") == bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
