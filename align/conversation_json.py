@@ -345,14 +345,16 @@ def named_in(paths: Sequence[Path]) -> list[str]:
         if path.name.lower().endswith((".json", ".json.gz")):
             with suppress(SidecarError, FormatError):
                 plain = load_conversation(path)
-                found += _named(plain, _names(plain, path.name), path.name) if plain else ()
+                if plain:
+                    names = _sound_names(list(_names(plain, path.name)), path.name, [])
+                    found += _named(plain, names, path.name, [])
     return found
 
 
 def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for part in ("turns", "words"):
-        for item in plain.get(part) or []:
+        for item in _list(plain.get(part)):
             if isinstance(item, dict) and isinstance(item.get("speaker"), str):
                 start = item.get("start_us")
                 start = start if isinstance(start, int) else 1 << 62
@@ -418,6 +420,8 @@ def _gold(plain: dict[str, Any], duration_us: int, source: str, drops: list[Drop
     told = {"gold_labels": marked, "gold_kinds": plain.get("gold_kinds") or {}}
     try:
         check_values(told)
+        if not isinstance(marked, list) or not all(isinstance(label, str) for label in marked):
+            raise LineError("malformed", "gold_labels must be a list of labels")
     except LineError as error:
         drops.append(drop_at(f"{source}:gold_labels", error.code, str(error)))
         return ()

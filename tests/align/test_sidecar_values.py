@@ -157,3 +157,21 @@ def test_rttm_as_different_tools_write_it(tmp_path: Path, line: str, speaker: st
     annotation, drops = read(tmp_path, "x.rttm", f";; a comment\n{line}\n")
     turns = [(turn.speaker, turn.start_us, turn.stop_us) for turn in annotation.turns or ()]
     assert (turns, drops) == ([(speaker, SECOND, 3 * SECOND)], [])
+
+
+@pytest.mark.parametrize(
+    "strange", [{"gold_labels": [[1]]}, {"gold_labels": {"a": 1}}, {"named_speakers": [[1]]}]
+)
+def test_strange_lists_of_a_file_are_faults_and_the_rest_is_read(
+    tmp_path: Path, strange: dict[str, object]
+) -> None:
+    turn = {"speaker": "A", "start_us": 0, "stop_us": SECOND}
+    head = {"schema": "corpus.conversation/2", "speakers": ["A"], "turns": [turn]}
+    annotation, (drop,) = read(tmp_path, "x.json", json.dumps({**head, **strange}))
+    assert (len(annotation.turns or ()), annotation.events, drop.kind) == (1, (), "fault")
+
+
+@pytest.mark.parametrize("part", ["turns", "words"])
+def test_a_part_that_is_no_list_is_the_files_fault(tmp_path: Path, part: str) -> None:
+    _, (drop,) = read(tmp_path, "x.json", json.dumps({"schema": "corpus.conversation/2", part: 5}))
+    assert (drop.kind, drop.code) == ("fault", "sidecar_unreadable")
