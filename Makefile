@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-browser rehearse bench ratios clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-browser rehearse bench ratios clean setup
 
 setup: $(STAMP)
 
@@ -41,6 +41,14 @@ unit: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# A thousand damaged media files: no traceback, no hang, each used or refused with a sentence.
+test-fuzz: setup
+	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py
+
+# Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
+test-cases: setup
+	test ! -d ../shared/cases || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python ../shared/cases/check.py --all
 
 # The annotators' page in chromium, and axe-core's look at it. Both are fetched where they are missing, chromium as root.
 AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
