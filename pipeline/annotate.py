@@ -128,6 +128,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
+    conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     reporter.at("voices")
