@@ -245,6 +245,17 @@ def errors(
             show.data(f"  retry: corpus errors {out} retry {show.one_line(one.uri)!r}")
 
 
+def _remember(out: Path, broken: list[str]) -> None:
+    """The next build makes anew what is broken; where nothing can be written nothing is remembered."""
+    from contextlib import suppress
+
+    from corpus.pipeline.state import State
+
+    with suppress(OSError):
+        if broken or (out / ".cache").is_dir():
+            State(out).save_damaged(broken)
+
+
 def verify(out: Built, as_json: Json = False) -> None:
     """Check every promise of a dataset's format. Exit code 4 when one is broken.
 
@@ -253,6 +264,7 @@ def verify(out: Built, as_json: Json = False) -> None:
     from corpus.shards.verify import verify as check
 
     report = check(out)
+    _remember(out, [problem.where.partition(": ")[0] for problem in report.problems])
     if as_json:
         show.json_line(report)
     else:

@@ -28,46 +28,58 @@ EXPECTED = ("cover_art", "room_sound")
 
 @dataclass(slots=True)
 class Tally:
-    """What was read of one stream, in seconds of its own stamps."""
+    """What was read of one stream, in ticks of its time base: exact, and quick for every packet."""
 
+    tick: Fraction
+    counted: bool = True
+    """False for subtitles and data, which only tell where the file ends."""
     packets: int = 0
-    seconds: Fraction = Fraction(0)
-    lost: Fraction = Fraction(0)
+    length: int = 0
+    lost: int = 0
     """In packets that could not be decoded."""
     decoded: int = 0
     """Frames."""
-    end: Fraction | None = None
-    spans: list[list[Fraction]] = field(default_factory=list)
+    end: int | None = None
+    spans: list[list[int]] = field(default_factory=list)
 
-    def read(self, packet: av.Packet[av.stream.Stream], tick: Fraction) -> Fraction:
-        """Count a packet; its length in seconds."""
-        length = Fraction(max(0, packet.duration or 0)) * tick
+    def read(self, packet: av.Packet[av.stream.Stream]) -> int:
+        """Count a packet; its length."""
+        length = max(0, packet.duration or 0)
         self.packets += 1
-        self.seconds += length
+        self.length += length
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
-            self._cover(stamp * tick, stamp * tick + length)
+            self._cover(stamp, stamp + length)
         return length
 
-    def _cover(self, start: Fraction, stop: Fraction) -> None:
+    def _cover(self, start: int, stop: int) -> None:
         self.end = stop if self.end is None else max(self.end, stop)
         last = self.spans[-1] if self.spans else None
-        if last is not None and (abs(start - last[1]) <= BRIDGE or len(self.spans) == MOST_SPANS):
+        near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
+        if last is not None and (near or len(self.spans) == MOST_SPANS):
             last[1] = max(last[1], stop)
         else:
             self.spans.append([start, stop])
+
+    @property
+    def spans_s(self) -> list[list[Fraction]]:
+        """Where it has packets, in seconds; gaps of up to a second are closed."""
+        return [[start * self.tick, stop * self.tick] for start, stop in self.spans]
 
 
 @dataclass(slots=True)
 class Account:
     """What was read of a file."""
 
-    tallies: dict[int, Tally] = field(default_factory=dict)
-    """By stream index: all audio and video streams of the head."""
+    tallies: dict[int, Tally]
+    """By stream index: all streams of the head."""
     appeared: int = 0
     """Streams that the head does not list, met while reading."""
-    end: Fraction | None = None
-    """Where the last packet of any stream ends, subtitles and data included, in seconds of its stamps."""
+
+    @property
+    def end(self) -> Fraction | None:
+        """Where the last packet of any stream ends, in seconds of its stamps."""
+        return max((t.end * t.tick for t in self.tallies.values() if t.end is not None), default=None)
 
     def drops(
         self, heads: Mapping[int, StreamHead], cancelled_s: Mapping[int, float], item: str, *, pictures: bool
@@ -97,34 +109,35 @@ class Account:
         self, head: StreamHead, heads: Mapping[int, StreamHead], *, pictures: bool
     ) -> Iterable[tuple[Literal["trim", "fault"], str, str]]:
         tally = self.tallies.get(head.index)
-        if tally is None or not tally.packets:
+        if tally is None or not tally.packets or not tally.counted:
             return
+        seconds, lost = tally.length * tally.tick, tally.lost * tally.tick
         what = "sound" if head.kind == "audio" else "pictures"
         least = LEAST if head.kind == "audio" else LEAST_PICTURES
         if head.chosen:
-            if tally.lost > least:
-                reason = f"{_s(tally.lost)} of {what} in stream {head.index} could not be decoded"
+            if lost > least:
+                reason = f"{_s(lost)} of {what} in stream {head.index} could not be decoded"
                 yield "fault", f"{head.kind}_not_decoded", reason
             return
         if head.refused_code in EXPECTED or (head.kind == "video" and not pictures):
             return
         others = [
-            self.tallies[h.index].spans
+            self.tallies[h.index].spans_s
             for h in heads.values()
             if h.chosen and h.kind == head.kind and h.index in self.tallies
         ]
-        alone = _outside(tally.spans, [span for spans in others for span in spans])
+        alone = _outside(tally.spans_s, [span for spans in others for span in spans])
         if head.refused_code == "other_programme":
-            reason = f"{_s(tally.seconds)} of {what} are left out: stream {head.index} {head.refused}"
+            reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
             yield "trim", "other_programme", reason
         elif head.refused:
-            reason = f"{_s(tally.seconds)} of {what} are left out: stream {head.index} {head.refused}"
+            reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
             yield "fault", "stream_refused", reason
         elif others and alone > BRIDGE:
             reason = f"stream {head.index}, left out, has {_s(alone)} of {what} where the one used has none"
             yield "fault", "stream_left_out", reason
         elif not others and head.kind == "audio":
-            reason = f"{_s(tally.seconds)} of sound in stream {head.index} are left out"
+            reason = f"{_s(seconds)} of sound in stream {head.index} are left out"
             yield "fault", "stream_left_out", reason
         else:
             reason = f"stream {head.index} is another track of the same time; one is used"

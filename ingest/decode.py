@@ -117,7 +117,12 @@ def _pass(
             else:
                 moving = _moving(head, plan, out, settings, state, observers, restarts)
                 open_files.callback(moving.close)
-        account = Account()
+        account = Account(
+            {
+                s.index: Tally(Fraction(s.time_base or Fraction(1, US)), counted=s.index in heads)
+                for s in container.streams
+            }
+        )
         log = _run(container, where, sounds, moving, account, progress)
         account.appeared = max(0, stream_count(container) - len(container.streams))
         for sound in sounds.values():
@@ -214,20 +219,17 @@ def _run(
 ) -> PacketLog:
     """Read all packets: those of chosen streams go to their tracks, all are counted."""
     log = PacketLog()
-    pictures = {s.index for s in container.streams.video} if moving is not None else set()
     wanted = {*sounds, *([moving.stream] if moving is not None else [])}
-    ticks = {s.index: Fraction(s.time_base or Fraction(1, US)) for s in container.streams}
-    heard = {s.index for s in (*container.streams.audio, *container.streams.video)}
     told_us = 0
 
     def before(packet: av.Packet[av.stream.Stream]) -> None:
-        if moving is not None and packet.stream.index in pictures:
+        if moving is not None and packet.stream.index == moving.stream:
             moving.sent(packet)
 
     for read in packets(container, wanted, log, where, before):
         sound = sounds.get(read.stream)
         if read.packet is not None:
-            _count(account, read, ticks[read.stream], sound, moving, counted=read.stream in heard)
+            _count(account.tallies[read.stream], read, sound, moving)
         for frame in read.frames:
             if sound is not None and isinstance(frame, av.AudioFrame):
                 sound.push(frame)
@@ -245,22 +247,11 @@ def _run(
     return log
 
 
-def _count(
-    account: Account,
-    read: Read,
-    tick: Fraction,
-    sound: SoundTrack | None,
-    moving: PictureTrack | None,
-    *,
-    counted: bool,
-) -> None:
+def _count(tally: Tally, read: Read, sound: SoundTrack | None, moving: PictureTrack | None) -> None:
+    """Count a packet, and tell its track where it could not be decoded."""
     packet = read.packet
     assert packet is not None
-    # Subtitles and data only tell where the file ends.
-    tally = account.tallies.setdefault(read.stream, Tally()) if counted else Tally()
-    length = tally.read(packet, tick)
-    if tally.end is not None:
-        account.end = tally.end if account.end is None else max(account.end, tally.end)
+    length = tally.read(packet)
     tally.decoded += len(read.frames)
     if not read.failed:
         return
@@ -268,7 +259,7 @@ def _count(
     if sound is not None or tally.decoded:
         tally.lost += length
     if sound is not None:
-        sound.lost(length)
+        sound.lost(length * tally.tick)
     elif moving is not None:
         moving.lost(packet)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,8 +36,6 @@ class AnnotateJob:
 
     identity: Identity
     settings: Settings
-    cache_root: Path
-    scratch: str
     reviews: Texts = ()
 
 
@@ -60,7 +58,7 @@ class Annotated:
         return self.label is not None
 
 
-def annotate(job: AnnotateJob) -> Annotated:
+def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
     """Take one recording up to its labels; a failure of the recording comes back as a Drop.
 
     Raises:
@@ -68,8 +66,8 @@ def annotate(job: AnnotateJob) -> Annotated:
         MissingError: a model or package is missing; the build cannot go on.
     """
     identity = job.identity
-    reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, identity.item.uri)
-    done, failure = guarded(lambda: _annotate(job, reporter), identity.item.uri, reporter, job.cache_root)
+    reporter = Reporter(cache.scratch, identity.item.uri)
+    done, failure = guarded(lambda: _annotate(job, cache, reporter), identity.item.uri, reporter, cache.root)
     if done is not None:
         return done
     drops = (failure,) if failure else ()
@@ -110,9 +108,8 @@ def guarded(
         reporter.close()
 
 
-def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
+def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
-    cache = Cache(job.cache_root, job.scratch)
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
@@ -131,6 +128,7 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
         speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
+    conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     reporter.at("voices")
@@ -225,7 +223,7 @@ def _transcribed(
     return stages.words_of(artifact), artifact.drops
 
 
-@cache
+@functools.cache
 def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None) -> Diarizer | None:
     """Opened once per worker, and only when a recording needs it."""
     if settings.backend == "none":
@@ -239,7 +237,7 @@ def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None
     return open_diarizer(settings, None)
 
 
-@cache
+@functools.cache
 def _transcriber(settings: TranscribeSettings) -> Transcriber:
     from corpus.align.transcribe import open_transcriber
 

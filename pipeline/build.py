@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> annotate (a worker per recording) -> split -> cut (likewise) -> write -> views
+    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
 
 Artifacts go through the cache, so a build that was killed goes on where it stood, and the order
 in which workers finish decides nothing: everything after a parallel phase is sorted first.
@@ -9,7 +9,7 @@ in which workers finish decides nothing: everything after a parallel phase is so
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
-    from corpus.pipeline.cutting import Cut
+    from corpus.pipeline.record import Recorded, RecordingJob
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
@@ -42,12 +42,12 @@ EXIT_INTERRUPTED = 130
 
 STAGE_SHARES = {
     "probe": (0.0, 0.0),
-    "decode": (0.0, 0.3),
-    "diarize": (0.3, 0.3),
-    "transcribe": (0.6, 0.3),
-    "voices": (0.9, 0.05),
-    "label": (0.95, 0.05),
-    "cut": (0.0, 1.0),
+    "decode": (0.0, 0.25),
+    "diarize": (0.25, 0.3),
+    "transcribe": (0.55, 0.3),
+    "voices": (0.85, 0.05),
+    "label": (0.9, 0.02),
+    "cut": (0.92, 0.08),
 }
 """Where a stage begins and how much of a recording's work it is, roughly: for the progress bar alone."""
 
@@ -100,7 +100,7 @@ def build(request: Request, talk: Talk) -> Outcome:
     kept.create()
     with kept.locked():
         key = quick_key(items, request)
-        finished = None if request.rehash else kept.finished()
+        finished = None if request.rehash or kept.damaged() else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         running = _Build(request, talk, kept)
@@ -196,9 +196,8 @@ class _Build:
         if not self.request.allow_removals:
             refuse_removals(self.request.out, identities)
         self.remember()
-        annotated = self._annotate(self._leave_out_duplicates(identities))
-        cuts = self._cut(annotated)
-        outcome = self._write(annotated, cuts)
+        recorded = self._record(self._leave_out_duplicates(identities))
+        outcome = self._write(recorded)
         self.cache.clear_scratch()
         self.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
         self.done = outcome.recordings
@@ -291,92 +290,75 @@ class _Build:
                 )
         return list(first.values())
 
-    def _annotate(self, identities: Sequence[Identity]) -> list[tuple[Identity, Annotated]]:
-        from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
+    def _record(self, identities: Sequence[Identity]) -> list[tuple[Identity, Recorded]]:
+        """Every recording's clips, from its small record or by a job, the longest first."""
+        from corpus.pipeline.record import Recorded, record, recorded_before
+
+        done: list[tuple[Identity, Recorded]] = []
+        waiting: list[RecordingJob] = []
+        for job in self._jobs(identities):
+            known = None if self.request.rehash else recorded_before(job, self.cache)
+            if known is None:
+                waiting.append(job)
+            else:
+                self._take(job.identity, known)
+                done.append((job.identity, known))
+        waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
+        self._begin("build", len(waiting))
+        for ended in run_jobs(record, waiting, num_workers=self.request.num_workers, on_poll=self._poll):
+            self.done += 1
+            identity, result = ended.job.identity, ended.result
+            if isinstance(result, WorkerDied):
+                result = Recorded(annotated=_died(identity))
+            self._take(identity, result)
+            if result.built:
+                done.append((identity, result))
+        return sorted(done, key=lambda pair: pair[0].recording)
+
+    def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
+        """A job for each recording not in quarantine; the split is drawn here, before any is decoded."""
+        from corpus.pipeline.names import names_before
+        from corpus.pipeline.record import RecordingJob
 
         reviews = texts_by_recording(self.request.out)
-        jobs: list[AnnotateJob] = []
-        done: list[tuple[Identity, Annotated]] = []
+        bonds = [
+            Bond(
+                recording=identity.recording,
+                conversation=identity.item.conversation,
+                named_speakers=names_before(identity, self.settings, reviews.get(identity.recording, ())),
+            )
+            for identity in identities
+        ]
+        split = assign(bonds, self.settings.clips)
         for identity in identities:
             key = self._failure_key(identity)
             if key in self.held:
                 self.drops += self.held[key].drops
                 self._quarantine(identity.item.uri, key, self.held[key].drops, built=False)
-            else:
-                jobs.append(
-                    AnnotateJob(
-                        identity=identity,
-                        settings=self.settings,
-                        cache_root=self.cache.root,
-                        scratch=self.cache.scratch.name,
-                        reviews=reviews.get(identity.recording, ()),
-                    )
-                )
-        self._begin("annotate", len(jobs))
-        for ended in run_jobs(annotate, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
-            identity, result = ended.job.identity, ended.result
-            if isinstance(result, WorkerDied):
-                drop = _died(identity.item.uri, "annotate")
-                result = Annotated(uri=identity.item.uri, recording=identity.recording, drops=(drop,))
-            self._take(identity, result.drops, built=result.built)
-            if result.built:
-                done.append((identity, result))
-        return sorted(done, key=lambda pair: pair[0].recording)
+                continue
+            yield RecordingJob(
+                identity=identity,
+                settings=self.settings,
+                reviews=reviews.get(identity.recording, ()),
+                split=split[identity.recording],
+                config=self.config,
+                cache_root=self.cache.root,
+                scratch=self.cache.scratch.name,
+            )
 
     def _failure_key(self, identity: Identity) -> str:
         """What decides whether a recording fails: its bytes, its entry, the settings, the versions."""
         marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
         return digest([to_plain(identity.item), marks, self.config])
 
-    def _take(self, identity: Identity, drops: tuple[Drop, ...], *, built: bool) -> None:
-        self.drops += drops
-        faults = tuple(d for d in drops if d.kind == "fault")
+    def _take(self, identity: Identity, recorded: Recorded) -> None:
+        self.drops += recorded.drops
+        faults = tuple(d for d in recorded.drops if d.kind == "fault")
         if faults:
-            self._quarantine(identity.item.uri, self._failure_key(identity), faults, built=built)
+            key = self._failure_key(identity)
+            self._quarantine(identity.item.uri, key, faults, built=recorded.built)
 
-    def _cut(self, annotated: Sequence[tuple[Identity, Annotated]]) -> list[Cut]:
-        from corpus.pipeline.annotate import conversation_of
-        from corpus.pipeline.cutting import Cut, CutJob, cut_recording, named_speakers
-
-        bonds = [
-            Bond(
-                recording=identity.recording,
-                conversation=identity.item.conversation,
-                named_speakers=named_speakers(identity, conversation_of(done, self.cache)),
-            )
-            for identity, done in annotated
-        ]
-        split = assign(bonds, self.settings.clips)
-        jobs = [
-            CutJob(
-                identity=identity,
-                annotated=done,
-                split=split[identity.recording],
-                settings=self.settings.clips,
-                config=self.config,
-                cache_root=self.cache.root,
-                scratch=self.cache.scratch.name,
-            )
-            for identity, done in annotated
-        ]
-        self._begin("cut", len(jobs))
-        cuts: list[Cut] = []
-        for ended in run_jobs(cut_recording, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
-            identity, result = ended.job.identity, ended.result
-            if isinstance(result, WorkerDied):
-                result = Cut(
-                    uri=identity.item.uri,
-                    recording=identity.recording,
-                    split=ended.job.split,
-                    drops=(_died(identity.item.uri, "cut"),),
-                )
-            self._take(identity, result.drops, built=result.segment is not None)
-            cuts.append(result)
-        return sorted(cuts, key=lambda cut: cut.recording)
-
-    def _write(self, annotated: Sequence[tuple[Identity, Annotated]], cuts: Sequence[Cut]) -> Outcome:
+    def _write(self, recorded: Sequence[tuple[Identity, Recorded]]) -> Outcome:
         from corpus.pipeline.publish import publish
         from corpus.shards.write import read_manifest
 
@@ -387,13 +369,13 @@ class _Build:
         manifest = publish(
             out=self.request.out,
             cache=self.cache,
-            annotated=annotated,
-            cuts=cuts,
+            recorded=recorded,
             drops=self.drops,
             settings=self.settings,
             config=self.config,
-            talk=self.talk,
+            doubted=self.kept.doubted(everything=self.request.rehash),
         )
+        self.kept.save_damaged(())
         return Outcome(
             exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
             unchanged=False,
@@ -410,12 +392,16 @@ def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:
     return {(shard.path, shard.sha256) for shard in manifest.shards} if manifest is not None else set()
 
 
-def _died(uri: str, stage: str) -> Drop:
-    return Drop(
+def _died(identity: Identity) -> Annotated:
+    from corpus.pipeline.annotate import Annotated
+
+    uri = identity.item.uri
+    drop = Drop(
         item=uri,
-        stage=stage,
+        stage="decode",
         kind="fault",
         code="worker_died",
-        reason="the worker process ended without a word: a crash in a native library, or memory ran out; "
-        "retry it alone with --num-workers 1",
+        reason="the worker process ended without a word, twice: a crash in a native library, or memory ran "
+        "out; retry it alone with --num-workers 1",
     )
+    return Annotated(uri=uri, recording=identity.recording, drops=(drop,))

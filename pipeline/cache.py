@@ -71,9 +71,14 @@ class Cache:
         """Whether something stands there; only `get` says whether it is undamaged."""
         return (self.folder(stage, digest) / HEAD).is_file()
 
-    def get(self, stage: str, digest: str) -> Artifact | None:
-        """The artifact under this digest, every byte of it checked once; None where it must be made again."""
+    def get(self, stage: str, digest: str, *names: str) -> Artifact | None:
+        """The artifact under this digest, every byte of it checked once; None where it must be made again.
+
+        With `names`, only those files are checked.
+        """
         folder = self.folder(stage, digest)
+        if names and folder not in self._checked:
+            return read_artifact(folder, names)
         if folder not in self._checked:
             artifact = read_artifact(folder)
             if artifact is None:

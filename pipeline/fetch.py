@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file, storage_errors, write_whole
@@ -29,9 +30,11 @@ def fetch(url: str, folder: Path) -> Path:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise MediaError(f"this is no URL: {error}", where=url) from error
+        raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
-        raise MediaError("the URL names no file: nothing, a folder, a pipe or a device", where=url)
+        raise MediaError(
+            "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
+        )
     name = PurePosixPath(parts.path).name[-LONGEST_NAME:].replace("\0", "") or "media"
     path = folder / digest(url)[:32] / name
     kept = path.parent / "sha256"
@@ -70,9 +73,9 @@ def _blocks(url: str) -> Iterator[bytes]:
     except GeneratorExit:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise MediaError(f"the URL cannot be read: {reason}", where=url) from error
+        reason = told(str(error), url) or type(error).__name__
+        raise MediaError(f"the URL cannot be read: {reason}", where=public_url(url)) from error
     if announced is not None and count != announced:
         raise MediaError(
-            f"the transfer ended after {count} of {announced} bytes", where=url, todo="try again"
+            f"the transfer ended after {count} of {announced} bytes", where=public_url(url), todo="try again"
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpus.ingest.names import is_media_name
+from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
@@ -91,7 +92,7 @@ def _distinct_uris(items: Iterable[Item]) -> list[Item]:
 
 def _expand(text: str) -> Iterator[Item | Drop]:
     if is_url(text):
-        yield _single(text, text)
+        yield _single(text, public_url(text))
         return
     path = Path(text)
     if path.is_dir():
@@ -228,29 +229,30 @@ def read_manifest(path: Path) -> Iterator[Item | Drop]:
             entry = from_plain(InputEntry, plain, where=where)
             yield from _entry(entry, path.parent)
         except (CorpusError, ValueError, RecursionError) as error:
-            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {error}")
+            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {told(str(error))}")
 
 
 def _entry(entry: InputEntry, base: Path) -> Iterator[Item | Drop]:
     if entry.channels not in (None, "mix", "per_channel", "per_stream"):
         yield _fault(
-            entry.uri,
+            public_url(entry.uri),
             "bad_manifest_line",
             f"channels = {entry.channels!r} is none of mix, per_channel, per_stream",
         )
         return
+    shown = public_url(entry.uri)
     tracks = [(t.uri, t.speaker, t.offset_us) for t in entry.tracks] or [(entry.uri, None, 0)]
     files = []
     for uri, speaker, offset_us in tracks:
         if not is_url(uri):
             problem = _unfit(base / uri)
             if problem:
-                yield _fault(entry.uri, *problem)
+                yield _fault(shown, *problem)
                 return
         place = uri if is_url(uri) else os.path.abspath(base / uri)
-        files.append(ItemFile(place=place, uri=uri, speaker=speaker, offset_us=offset_us))
+        files.append(ItemFile(place=place, uri=public_url(uri), speaker=speaker, offset_us=offset_us))
     yield Item(
-        uri=entry.uri,
+        uri=shown,
         files=tuple(files),
         licence=entry.licence,
         consent=entry.consent,

@@ -261,15 +261,16 @@ def label_stage(
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
-        from corpus.align.label import label
+        from corpus.align.label import with_cues
 
         looked = _looked(conversation, settings, sight)
-        machine = (*label(conversation, settings.cues), *looked.cues)
+        heard = with_cues(conversation, settings.cues)
+        seen = {made.label for made in looked.made}
         labelled = replace(
-            conversation,
-            cues=(*conversation.cues, *machine),
-            events=(*conversation.events, *looked.events),
-            labels_made=(*conversation.labels_made, *looked.made),
+            heard,
+            cues=(*heard.cues, *looked.cues),
+            events=(*heard.events, *looked.events),
+            labels_made=(*(made for made in heard.labels_made if made.label not in seen), *looked.made),
         )
         whole, drops = cues_as_decided(labelled, reviews)
         whole = with_answers(whole, settings.cues)

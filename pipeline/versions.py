@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
     "decode": 2,
-    "sight": 1,
+    "sight": 2,
     "diarize": 1,
     "transcribe": 2,
     "voices": 1,
-    "label": 3,
+    "label": 4,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""

@@ -89,7 +89,7 @@ def write_catalog(
             _read_back(unfinished)
             sync_file(unfinished)
             put_in_place(path)
-    except (duckdb.OperationalError, duckdb.InternalError) as error:
+    except (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException) as error:
         todo = "make room on the disk and run the same command again"
         raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
     finally:

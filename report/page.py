@@ -231,7 +231,7 @@ def _percentiles(spread: Spread) -> tuple[str, str, str]:
 
 def _cues(place: str, stats: Stats) -> Markup:
     if not stats.cues:
-        return _section("Cues", _note("None were found."))
+        return _section("Cues", _note("None were found."), _unmade(stats))
     rows = [
         Bar(
             label=f"{c.label} · {c.kind}".rstrip(" ·").replace("_", " "),
@@ -246,6 +246,18 @@ def _cues(place: str, stats: Stats) -> Markup:
         _figure("", bars("Cues by label and kind", rows, label_width=230, width=1000), look="broad"),
         _note("Every cue carries the thresholds it was made with:"),
         _command(f"corpus catalog {shlex.quote(place)} \"SELECT * FROM cues WHERE label = 'overlap'\""),
+        _unmade(stats),
+    )
+
+
+def _unmade(stats: Stats) -> Markup:
+    """Labels whose absence means nothing, as they were not looked for."""
+    if not stats.unmade:
+        return Markup("")
+    return table(
+        "Labels that were not made, and why.",
+        (Column("label", "name"), _right("recordings"), Column("reason", "words")),
+        [(one.label.replace("_", " "), f"{one.recordings:,}", one.reason) for one in stats.unmade],
     )
 
 

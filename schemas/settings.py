@@ -126,13 +126,35 @@ class CueSettings:
     """An utterance that starts inside another's and is no backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
+    backchannel_shortest_us: int = 100_000
+    """Shorter than this nothing is said; such units are errors of whoever found the turns."""
+    backchannel: Literal["learned", "rule"] = "learned"
+    """Of units with words: the linear model, or words of the list alone."""
+    backchannel_threshold_percent: int = 33
+    """How likely the model must hold a backchannel."""
+    stall_threshold_percent: int = 24
+    invitation_threshold_percent: int = 22
+    """How likely a unit must be a question where nothing is punctuated."""
+    invitation_sure_percent: int = 50
+    """The same where the words are punctuated, and none has a question mark."""
+    invitation_asked_percent: int = 5
+    """The same where one has."""
+    self_correction: Literal["learned", "rule"] = "learned"
+    """The tagger of boosted trees, or the plain rule: words said again at once, and cut-off ones."""
+    self_correction_threshold_percent: int = 35
+    """How sure the tagger must be that a reparandum ends with a word."""
+    thinking_shortest_us: int = 250_000
+    """A silence in an unfinished sentence that lasts at least this long."""
+    thinking_longest_us: int = 4_000_000
+    """After a longer silence one begins anew."""
     answer_within_us: int = 1_500_000
     """An answer is timely for this long after what it answers."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            _check(value >= 0, f"cues.{name}", value, "0 or more")
+            if not isinstance(value, str):
+                _check(value >= 0, f"cues.{name}", value, "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,9 @@ def _moves(rows: Faces, times: npt.NDArray[np.int64], settings: VisualSettings) 
         step = np.abs(np.median(after, axis=0) - np.median(before, axis=0)) - spread
         apart[at] = step.max()
     while apart.size and apart.max() >= settings.posture_heights:
-        at = int(apart.argmax())
+        best = np.flatnonzero(apart >= 0.99 * apart.max())
+        near = best[times[best] < times[best[0]] + settings.posture_us]
+        at = int(near[len(near) // 2])  # medians are as far apart a little before and after
         found.append((int(times[at]), float(apart[at])))
         apart[(times > times[at] - settings.posture_us) & (times < times[at] + settings.posture_us)] = 0
     return sorted(found)

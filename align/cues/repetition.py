@@ -52,7 +52,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     """One cue for each movement between two rests that is a repetition."""
     cues: list[Cue] = []
     spans = movements(seen, settings, rest_us=settings.repetition_longest_us // 2)
-    ends_us = [*(span.start_us for span in spans[1:]), seen.head.stop_us]
+    ends_us = [*(span.start_us for span in spans), seen.head.stop_us][1:]
     for span, end_us in zip(spans, ends_us, strict=True):
         if span.duration_us > LONGEST_US:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from corpus.align.sight.who import Match, voice_marks
 from corpus.schemas.clock import WINDOW_US
@@ -17,6 +18,7 @@ from corpus.schemas.turn_taking import talk
 ORIGIN = "sight/1"
 EVENT_WINDOWS = 25
 """A face's places are told five seconds at a time, so that a clip carries few that are not its own."""
+Numbers = npt.NDArray[np.int64]
 PLACES = 1000
 """Places are whole thousandths of the picture's sides."""
 
@@ -31,12 +33,13 @@ def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
         for first in range(begin, int(windows[-1]) + 1, EVENT_WINDOWS):
             inside = (windows >= first) & (windows < first + EVENT_WINDOWS)
             if inside.any():
-                events.append(_face(track, rows[inside], windows[inside], matches.get(track.id)))
+                shape = (seen.head.width, seen.head.height)
+                events.append(_face(track, rows[inside], windows[inside], matches.get(track.id), shape))
     return events
 
 
 def _face(
-    track: FaceTrack, rows: Faces, windows: np.ndarray[tuple[int], np.dtype[np.int64]], match: Match | None
+    track: FaceTrack, rows: Faces, windows: Numbers, match: Match | None, shape: tuple[int, int]
 ) -> Event:
     start, stop = int(windows[0]), int(windows[-1]) + 1
     boxes: list[list[int] | None] = [None] * (stop - start)
@@ -50,7 +53,7 @@ def _face(
         start_us=start * WINDOW_US,
         stop_us=stop * WINDOW_US,
         origin=ORIGIN,
-        payload=as_json(track=track.id, boxes=boxes, match=found),
+        payload=as_json(track=track.id, shape=shape, boxes=boxes, match=found),
     )
 
 

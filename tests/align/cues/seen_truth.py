@@ -80,3 +80,74 @@ def film(pictures: list[Picture], rng: np.random.Generator, *, noise: float, sha
         frame = av.VideoFrame.from_ndarray(np.repeat(grey[:, :, None], 3, 2), format="rgb24")
         watcher(frame, int(Fraction(number * 1_000_000, RATE)))
     return watcher.finish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What is seen in a film, and the truth about it."""
+
+    seen: Seen
+    what: str
+    count: int
+    start_us: int
+    """The first picture in which something has moved by a pixel or changed."""
+    stop_us: int
+
+
+KINDS = ("lift", "swing", "blink")
+CUT_US = 2_000_000
+LONGEST_S = 24
+"""A film is not made longer: fewer repetitions where they are slow."""
+
+
+def counted(seed: int, *, longest_s: float = LONGEST_S) -> Film:
+    """A movement between two rests, drawn at random."""
+    rng = np.random.default_rng(seed)
+    period_s = float(rng.uniform(0.4, 3))
+    count = max(2, min(int(rng.integers(2, 31)), int(longest_s / period_s)))
+    kind = KINDS[seed % len(KINDS)]
+    movement = Movement(start_s=float(rng.uniform(1.5, 2.5)), count=count, period_s=period_s, kind=kind)
+    times = np.arange(round((movement.start_s + count * period_s * 1.3 + 3) * RATE)) / RATE
+    phase, end_s = phases(movement, times, rng)
+    pictures = round((end_s + 3) * RATE)
+    base, shade = room(rng), float(rng.choice([20, 235]))
+    noise, shake = float(rng.uniform(0, 8)), float(rng.uniform(0, 0.8))
+    shown = [moved(base, movement, at, shade) for at in phase[:pictures]]
+    changed = np.flatnonzero([_changed(movement, at) for at in phase[:pictures]])
+    return Film(
+        seen=film(shown, rng, noise=noise, shake_px=shake),
+        what=f"{kind} {period_s:.2f} s noise {noise:.1f} shake {shake:.1f}",
+        count=count,
+        start_us=round(times[changed[0]] * 1_000_000),
+        stop_us=round(times[changed[-1]] * 1_000_000),
+    )
+
+
+def _changed(movement: Movement, phase: float) -> bool:
+    out = (1 - np.cos(2 * np.pi * phase)) / 2
+    if movement.kind == "blink":
+        return bool(out > 0.5)
+    # The end of the bar is 90 pixels out and turns by 1.8; the other thing goes 70 pixels.
+    return bool(out * (70 if movement.kind == "lift" else 90 * 1.8) >= 1)
+
+
+def with_cut(seed: int) -> Film:
+    """Two rooms, one after the other."""
+    rng = np.random.default_rng(seed)
+    rooms = [room(rng), room(rng)]
+    pictures = [rooms[n * 1_000_000 // RATE >= CUT_US] for n in range(4 * RATE)]
+    seen = film(pictures, rng, noise=float(rng.uniform(0, 8)), shake_px=float(rng.uniform(0, 0.8)))
+    return Film(seen=seen, what="cut", count=0, start_us=CUT_US, stop_us=CUT_US)
+
+
+def with_flash(seed: int) -> Film:
+    """A room that is white for a moment, of 0.12 to 0.4 s."""
+    rng = np.random.default_rng(seed)
+    base, start = room(rng), int(rng.integers(40, 60))
+    stop = start + int(rng.integers(3, 11))
+    white = np.full_like(base, 250)
+    pictures = [white if start <= n < stop else base for n in range(5 * RATE)]
+    seen = film(pictures, rng, noise=float(rng.uniform(0, 8)), shake_px=float(rng.uniform(0, 0.8)))
+    return Film(
+        seen=seen, what="flash", count=0, start_us=start * 1_000_000 // RATE, stop_us=stop * 1_000_000 // RATE
+    )
