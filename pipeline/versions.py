@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
     "decode": 1,
-    "diarize": 1,
+    "diarize": 2,
     "transcribe": 2,
     "voices": 1,
     "label": 2,
