@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow rehearse bench ratios clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-browser bench ratios clean setup
 
 setup: $(STAMP)
 
 $(STAMP): constraints.txt pyproject.toml setup.py
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,train,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[models,train,review,dev]"
 	touch $@
 
 demo: setup
@@ -37,14 +37,26 @@ types: setup
 	$(BIN)/mypy typings/corpus
 
 unit: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not rehearsal"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not browser"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-# What only a GPU would run, as far as it goes without one: torch's build for CUDA 13 and g++ are needed.
-rehearse: setup
-	$(BIN)/python -m pytest -m rehearsal
+# A thousand damaged media files: no traceback, no hang, each used or refused with a sentence.
+test-fuzz: setup
+	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py
+
+# Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
+test-cases: setup
+	test ! -d ../shared/cases || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python ../shared/cases/check.py --all
+
+# The annotators' page in chromium, and axe-core's look at it. Both are fetched where they are missing, chromium as root.
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
+
+test-browser: setup
+	command -v chromium > /dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium)
+	test -f $(AXE) || npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.14.1
+	CORPUS_AXE=$(CURDIR)/$(AXE) $(BIN)/python -m pytest -m browser
 
 # The ratios of benchmarks/RESULTS.md, an hour and more; each prints its bar.
 bench: setup

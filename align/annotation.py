@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corpus.schemas.conversation import Cue, Event, Turn, Word
+from corpus.schemas.conversation import Cue, Event, LabelMade, Turn, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,8 @@ class Annotation:
     gives it one as soon as turns are known."""
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
+    labels_made: tuple[LabelMade, ...] = ()
+    """Labels the files speak of: no machine makes these for the recording."""
     speakers: tuple[str, ...] = ()
     """All names the files use, as the conversation file lists them, else in order of first speech.
     They are local to the recording: the same name beside another one may be somebody else."""

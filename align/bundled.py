@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from corpus.align import campplus, clustering, resegment
 from corpus.align.backend import Backend, Bounds, Found, StretchDiarizer, View
-from corpus.align.faces import votes_of_faces
+from corpus.align.face_votes import votes_of_faces
 from corpus.align.models import find, pinned_digest
 from corpus.align.segmentation import (
     COUNTS,
@@ -38,7 +38,7 @@ from corpus.schemas.settings import DiarizeSettings
 ALONE_FRAMES = 60
 """Frames of the network (1 s) that a slot must talk alone for its voice to be grouped."""
 HEARD_FRAMES = 15
-"""Frames (0.25 s) a slot must talk for its voice to be asked; who talks alone for less is heard in overlap."""
+"""Frames (0.25 s) a slot must talk for its voice to be measured, in overlap if less is alone."""
 SAME_VOICE = 0.56
 """Cosine distance, less what all voices share, up to which groups are one."""
 LEAST_TALK_S = 0.5

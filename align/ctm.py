@@ -1,7 +1,8 @@
-"""CTM: one `file channel start duration word [confidence]` line per word, in seconds.
+"""CTM: one `file channel start duration word [confidence [type [speaker]]]` line per word, in seconds.
 
-The format has no speaker. Two habits give one: the first column holds `NAME_SEGMENT_…`, or each
-speaker has a channel. Otherwise the speaker stays "", for the turns to say.
+The eighth column names the speaker. Without it two habits give one: the first column holds
+`NAME_SEGMENT_…` of several names, or each speaker has a channel. Otherwise the speaker stays "", for
+the turns to say. Of alternatives (`<ALT_BEGIN>`) the first is read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from corpus.align.marks import spoken
 from corpus.align.parsing import (
     Line,
     LineError,
@@ -20,11 +22,15 @@ from corpus.align.parsing import (
     sound_span,
     split_punctuation,
 )
+from corpus.align.values import speaker_name
 from corpus.schemas.conversation import Word
 from corpus.schemas.drops import Drop
 
 _NAMED = re.compile(r"([^_]+)_\d+(_.*)?")
 NO_NAME = "<NA>"
+ALTERNATIVES = frozenset(("<ALT_BEGIN>", "<ALT>", "<ALT_END>"))
+NOT_WORDS = frozenset(("non-lex", "misc", "noscore", "non-speech"))
+"""Types of lines that hold no word."""
 
 
 def read_ctm(path: Path, duration_us: int) -> tuple[tuple[Word, ...], list[Drop]]:
@@ -34,43 +40,63 @@ def read_ctm(path: Path, duration_us: int) -> tuple[tuple[Word, ...], list[Drop]
     stem = path.name.removesuffix(path.suffix)
     own = {stem, Path(stem).stem}
     ids = {fields[0] for fields, _ in rows}
-    named = bool(ids - own) and all(_NAMED.fullmatch(name) for name in ids - own)
+    named = not ids & own and len(_names(ids)) > 1
     kept = lines
     if not named:
         kept, others = of_recording(((fields[0], line) for fields, line in rows), path)
         drops += others
     channels = {line.text.split()[1] for line in kept if len(line.text.split()) > 1}
     words: list[Word] = []
+    alternative = 0
     for line in kept:
-        try:
-            words.append(_word(line, duration_us, named, len(channels) > 1, drops))
-        except LineError as error:
-            drops.append(line.drop(error.code, str(error)))
+        mark = line.text.split()[4:5]
+        if mark and mark[0].upper() in ALTERNATIVES:
+            alternative = {"<ALT_BEGIN>": 1, "<ALT>": alternative + 1, "<ALT_END>": 0}[mark[0].upper()]
+        elif alternative > 1:
+            drops.append(line.drop("alternative", "another reading of the words before it", "trim"))
+        else:
+            try:
+                words.append(_word(line, duration_us, named, len(channels) > 1, drops))
+            except LineError as error:
+                drops.append(
+                    line.drop(error.code, str(error), "trim" if error.code == "no_word" else "fault")
+                )
     words.sort(key=lambda word: word.start_us or 0)
     return tuple(words), drops
 
 
+def _names(ids: set[str]) -> set[str]:
+    """The names before the numbers of all ids; empty where an id has none, so that ids are recordings."""
+    found = [_NAMED.fullmatch(name) for name in ids]
+    return {match.group(1) for match in found if match} if all(found) else set()
+
+
 def _word(line: Line, duration_us: int, named: bool, by_channel: bool, drops: list[Drop]) -> Word:
     fields = line.text.split()
-    if len(fields) not in (5, 6):
-        raise LineError("wrong_fields", f"a word has 5 or 6 fields, this line {len(fields)}")
+    if not 5 <= len(fields) <= 8:
+        raise LineError("wrong_fields", f"a word has 5 to 8 fields, this line {len(fields)}")
+    written = spoken(fields[4])
+    if written is None or (len(fields) > 6 and fields[6].lower() in NOT_WORDS):
+        raise LineError("no_word", f"{fields[4][:40]!r} is a sound or a mark, not a word")
     start_us = seconds(fields[2], "the start")
     whole = sound_span(start_us, start_us + seconds(fields[3], "the duration"))
     inside = clip(whole, duration_us)
     if inside != whole:
         drops.append(clipped_drop(line.place, whole, duration_us))
-    text, after = split_punctuation(fields[4])
+    text, after = split_punctuation(written)
     return Word(
         speaker=_speaker(fields, named, by_channel),
         start_us=inside.start_us,
         stop_us=inside.stop_us,
         text=text,
         after=after,
-        confidence=_confidence(fields[5]) if len(fields) == 6 else None,
+        confidence=_confidence(fields[5]) if len(fields) > 5 else None,
     )
 
 
 def _speaker(fields: list[str], named: bool, by_channel: bool) -> str:
+    if len(fields) == 8 and fields[7] not in (NO_NAME, "unknown"):
+        return speaker_name(fields[7])
     found = _NAMED.fullmatch(fields[0]) if named else None
     if found:
         return "" if found.group(1) == NO_NAME else found.group(1)

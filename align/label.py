@@ -1,20 +1,74 @@
-"""All cues that follow from timing and words alone."""
+"""All cues that follow from timing and words, with the answers to them and which labels could be made."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import replace
 
 from corpus.align.cues.backchannel import backchannel
 from corpus.align.cues.filled_pause import filled_pause
 from corpus.align.cues.hold import hold
 from corpus.align.cues.interruption import interruption
+from corpus.align.cues.invitation import invitation
+from corpus.align.cues.made import knows_language, labels_made, with_reasons
 from corpus.align.cues.overlap import overlap
+from corpus.align.cues.self_correction import self_correction
+from corpus.align.cues.stall import stall
+from corpus.align.cues.thinking import thinking
 from corpus.align.cues.yields import yields
-from corpus.schemas.conversation import Conversation, Cue
+from corpus.schemas.answers import with_answers
+from corpus.schemas.conversation import CUE_KINDS, Conversation, Cue
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-LABELERS = (overlap, yields, hold, interruption, backchannel, filled_pause)
+LABELERS = {
+    "overlap": (overlap,),
+    "yield": (yields,),
+    "hold": (hold,),
+    "interruption": (interruption,),
+    "backchannel": (backchannel,),
+    "hesitation": (filled_pause, stall),
+    "self_correction": (self_correction,),
+    "invitation": (invitation,),
+    "thinking": (thinking,),
+}
 
 
-def label(conversation: Conversation, settings: CueSettings) -> list[Cue]:
-    """Every labeler's cues by time. The order of the conversation's turns and words does not matter."""
-    return in_order([cue for labeler in LABELERS for cue in labeler(conversation, settings)])
+def label(conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()) -> list[Cue]:
+    """Every labeler's cues by time, but for the labels somebody else tells of.
+
+    The order of the conversation's turns and words does not matter.
+    """
+    possible = {made.label for made in labels_made(conversation) if made.made} - told
+    if not knows_language(conversation):  # a geometric backchannel needs no words, and shall see none
+        conversation = replace(conversation, words=())
+    cues = [
+        cue
+        for name, labelers in LABELERS.items()
+        if name in possible
+        for labeler in labelers
+        for cue in labeler(conversation, settings)
+    ]
+    return in_order(cues)
+
+
+def told_labels(conversation: Conversation) -> frozenset[str]:
+    """The labels that the conversation's file tells of itself: of its cues, marked in it, or looked for."""
+    found = {cue.label for cue in conversation.cues}
+    found |= {made.label for made in conversation.labels_made if made.made}
+    for event in conversation.events:
+        if (event.label, event.kind) == ("note", "gold_labels"):
+            found |= set(json.loads(event.payload).get("gold_labels", ())) & CUE_KINDS.keys()
+    return frozenset(found)
+
+
+def with_cues(conversation: Conversation, settings: CueSettings) -> Conversation:
+    """The conversation with the machine's cues beside those it has, whose labels are left alone."""
+    told = told_labels(conversation)
+    cues = (*conversation.cues, *label(conversation, settings, told))
+    return with_reasons(replace(conversation, cues=cues), told)
+
+
+def labelled(conversation: Conversation, settings: CueSettings) -> Conversation:
+    """The conversation with cues and answers, in canonical order, with ids."""
+    return with_answers(with_cues(conversation, settings), settings)

@@ -14,6 +14,7 @@ from corpus.align.parsing import (
     seconds,
     sound_span,
 )
+from corpus.align.values import speaker_name
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 
@@ -44,7 +45,7 @@ def read_rttm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], list[Drop
     for line in lines:
         fields = line.text.split()
         if fields[0] == "SPEAKER":
-            speaker_lines.append((fields[1] if len(fields) > 1 else "", line))
+            speaker_lines.append((_columns(fields)[1] if len(fields) > 1 else "", line))
         elif fields[0] not in OTHER_TYPES:
             drops.append(line.drop("not_rttm", f"the line begins with {fields[0][:20]!r}, not with SPEAKER"))
     kept, others = of_recording(speaker_lines, path)
@@ -59,9 +60,9 @@ def read_rttm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], list[Drop
 
 
 def _turn(line: Line, duration_us: int, drops: list[Drop]) -> Turn:
-    fields = line.text.split()
-    if len(fields) not in (9, 10):
-        raise LineError("wrong_fields", f"a SPEAKER line has 9 or 10 fields, this one {len(fields)}")
+    fields = _columns(line.text.split())
+    if len(fields) not in (8, 9, 10):
+        raise LineError("wrong_fields", f"a SPEAKER line has 8 to 10 fields, this one {len(fields)}")
     start_us = seconds(fields[3], "the start")
     length_us = seconds(fields[4], "the duration")
     if fields[7] == "<NA>":
@@ -72,4 +73,39 @@ def _turn(line: Line, duration_us: int, drops: list[Drop]) -> Turn:
     inside = clip(whole, duration_us)
     if inside != whole:
         drops.append(clipped_drop(line.place, whole, duration_us))
-    return Turn(speaker=fields[7], start_us=inside.start_us, stop_us=inside.stop_us)
+    return Turn(speaker=speaker_name(fields[7]), start_us=inside.start_us, stop_us=inside.stop_us)
+
+
+def _columns(fields: list[str]) -> list[str]:
+    """The ten columns of a line in which the file or the speaker has a name with spaces.
+
+    Start and duration are the first two numbers side by side behind the channel; the last two columns are
+    `<NA>` or numbers.
+    """
+    if len(fields) <= 10:
+        return fields
+    numbers = [_number(text) for text in fields]
+    start = next(
+        (i for i in range(3, len(fields) - 4) if numbers[i] and numbers[i + 1] and not numbers[i + 2]), None
+    )
+    if start is None:
+        return fields
+    end = len(fields)
+    while end > start + 5 and end > len(fields) - 2 and (fields[end - 1] == "<NA>" or numbers[end - 1]):
+        end -= 1
+    name = " ".join(fields[start + 4 : end])
+    return [
+        fields[0],
+        " ".join(fields[1 : start - 1]),
+        *fields[start - 1 : start + 4],
+        name,
+        *fields[end:],
+    ]
+
+
+def _number(text: str) -> bool:
+    try:
+        seconds(text, "")
+    except LineError:
+        return False
+    return True

@@ -35,9 +35,17 @@ def find_sidecars(media: Path) -> list[Path]:
         for ending in ENDINGS:
             for spelled in (ending, ending.upper()):
                 path = media.with_name(stem + spelled)
-                if path != media and path.is_file() and not any(path.samefile(other) for other in found):
+                if path != media and _is_file(path) and not any(path.samefile(other) for other in found):
                     found.append(path)
     return found
+
+
+def _is_file(path: Path) -> bool:
+    """A name that is too long for a file system names no file."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @dataclass(slots=True)

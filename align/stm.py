@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from corpus.align.marks import spoken_words
 from corpus.align.parsing import (
     Line,
     LineError,
@@ -16,6 +17,7 @@ from corpus.align.parsing import (
     sound_span,
     split_punctuation,
 )
+from corpus.align.values import speaker_name
 from corpus.schemas.clock import round_half_up
 from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.drops import Drop
@@ -40,7 +42,11 @@ def read_stm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], tuple[Word
             drops.append(line.drop(error.code, str(error), "trim" if kind == "trim" else "fault"))
             continue
         turns.append(turn)
-        words += spread(text.split(), turn.speaker, turn.span)
+        said, left = spoken_words(text.split())
+        if left:
+            told = " ".join(left)[:80]
+            drops.append(line.drop("no_word", f"{told!r}: sounds, marks or other readings", "trim"))
+        words += spread(said, turn.speaker, turn.span)
     turns.sort(key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
     words.sort(key=lambda word: word.start_us or 0)
     return tuple(turns), tuple(words), drops
@@ -51,7 +57,7 @@ def _utterance(line: Line, duration_us: int, drops: list[Drop]) -> tuple[Turn, s
     if len(fields) < 5:
         raise LineError("wrong_fields", f"an utterance has at least 5 fields, this one {len(fields)}")
     start_us, stop_us = seconds(fields[3], "the start"), seconds(fields[4], "the end")
-    speaker, text = fields[2], fields[5] if len(fields) > 5 else ""
+    speaker, text = speaker_name(fields[2]), fields[5] if len(fields) > 5 else ""
     if text.startswith("<"):
         text = text.partition(">")[2]
     if text.strip().lower() == UNSCORED_TEXT or speaker in NOT_SPEECH:

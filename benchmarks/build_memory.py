@@ -24,7 +24,9 @@ subprocess.run([sys.executable, "-m", "corpus.cli.main", "build", *sys.argv[1:]]
                capture_output=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-SETTINGS = ["--set", "diarize.backend=none", "--set", "transcribe.backend=none"]
+SETTINGS = [
+    f"--set={name}" for name in ("diarize.backend=none", "transcribe.backend=none", "sight.enabled=false")
+]
 
 
 def peak_mb(media: Path) -> float:

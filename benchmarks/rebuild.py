@@ -20,7 +20,9 @@ from pathlib import Path
 
 from long_media import conversation_like
 
-SETTINGS = ["--set", "diarize.backend=none", "--set", "transcribe.backend=none"]
+SETTINGS = [
+    f"--set={name}" for name in ("diarize.backend=none", "transcribe.backend=none", "sight.enabled=false")
+]
 
 
 def seconds(*command: str) -> float:

@@ -42,6 +42,7 @@ def _request(
     overrides: list[str] | None,
     num_workers: int = 1,
     rehash: bool = False,
+    allow_removals: bool = False,
 ) -> Request:
     from corpus.pipeline.build import Request
     from corpus.pipeline.settings_file import read_settings, with_overrides
@@ -53,6 +54,7 @@ def _request(
         cache=cache,
         num_workers=num_workers,
         rehash=rehash,
+        allow_removals=allow_removals,
     )
 
 
@@ -66,10 +68,18 @@ def build(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read inputs again even if size and time are as before.")
     ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep what OUT was built from, with its settings, and add to it.")
+    ] = False,
+    allow_removals: Annotated[
+        bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
+    ] = False,
     reviews: Annotated[
         Path | None,
         typer.Option(
-            "--reviews", metavar="FILE", help="Take annotators' decisions into OUT: reviews.parquet."
+            "--reviews",
+            metavar="FILE",
+            help="Take annotators' decisions into OUT: a reviews.parquet or .jsonl.",
         ),
     ] = None,
 ) -> None:
@@ -83,16 +93,24 @@ def build(
       corpus build talk.mp4 --out dataset
 
       corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
+
+      corpus build --add new.mp4 --out dataset
     """
     from corpus.pipeline.build import build as run
-    from corpus.review.store import bring_up_to_date, take_in
+    from corpus.review.exchange import import_reviews
+    from corpus.review.store import bring_up_to_date
 
     if reviews is not None:
-        show.talk(f"{take_in(out, reviews)} decisions taken from {reviews}")
+        show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
     bring_up_to_date(out)
+    request = _request(inputs, out, cache, config, overrides, num_workers, rehash, allow_removals)
+    if add:
+        from corpus.pipeline.adding import added
+
+        request = added(request, settings_given=config is not None or bool(overrides))
     bars = show.Bars()
     try:
-        outcome = run(_request(inputs, out, cache, config, overrides, num_workers, rehash), bars)
+        outcome = run(request, bars)
     finally:
         bars.close()
     _tell(outcome, out)
@@ -149,6 +167,8 @@ def plan(
     show.table(rows, ["recording", "action", "length", "size", ""])
     for drop in made.drops:
         show.talk(f"{drop.kind}: {show.drop_line(drop)}")
+    for uri in made.removals:
+        show.talk(f"not among the inputs, goes with --allow-removals: {show.one_line(uri)}")
     if made.nothing_to_do:
         show.talk("nothing changed: a build would do nothing")
     else:
@@ -225,6 +245,17 @@ def errors(
             show.data(f"  retry: corpus errors {out} retry {show.one_line(one.uri)!r}")
 
 
+def _remember(out: Path, broken: list[str]) -> None:
+    """The next build makes anew what is broken; where nothing can be written nothing is remembered."""
+    from contextlib import suppress
+
+    from corpus.pipeline.state import State
+
+    with suppress(OSError):
+        if broken or (out / ".cache").is_dir():
+            State(out).save_damaged(broken)
+
+
 def verify(out: Built, as_json: Json = False) -> None:
     """Check every promise of a dataset's format. Exit code 4 when one is broken.
 
@@ -233,6 +264,7 @@ def verify(out: Built, as_json: Json = False) -> None:
     from corpus.shards.verify import verify as check
 
     report = check(out)
+    _remember(out, [problem.where.partition(": ")[0] for problem in report.problems])
     if as_json:
         show.json_line(report)
     else:

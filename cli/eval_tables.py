@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -10,12 +11,14 @@ from tqdm import tqdm
 from corpus.cli import show
 
 if TYPE_CHECKING:
+    from corpus.trainer.evaluate.by_window import WindowLoss
     from corpus.trainer.evaluate.calibration import Calibration
     from corpus.trainer.evaluate.confidence import Measure
     from corpus.trainer.evaluate.evaluate import EvalReport, Phase
     from corpus.trainer.evaluate.held_out import RecordingLosses
     from corpus.trainer.evaluate.timing_table import TimingRow
 
+WINDOW_STREAMS = ("control", "text", "sound")
 SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
 
 
@@ -67,6 +70,29 @@ def worst(recordings: Sequence[RecordingLosses], most: int) -> list[Worst]:
             (one for one in scored if one.stream == stream), key=lambda one: (-one.loss, one.recording)
         )[:most]
     ]
+
+
+def print_windows(report: EvalReport) -> None:
+    """Losses by fifths of the longest document: they stay flat where the model is used as it was trained."""
+    rows, most = report.by_window, len(report.by_window)
+    if most < 5:
+        return
+    edges = [most * fifth // 5 for fifth in range(6)]
+    show.table(
+        [
+            [f"{start} to {stop - 1}", *(_over(rows, stream, start, stop) for stream in WINDOW_STREAMS)]
+            for start, stop in itertools.pairwise(edges)
+        ],
+        ["window", *WINDOW_STREAMS],
+    )
+    seen = report.attention_windows
+    show.talk(f"it attends to {'all windows' if seen is None else f'{seen} windows'} before each")
+
+
+def _over(rows: Sequence[WindowLoss], stream: str, start: int, stop: int) -> str:
+    from corpus.trainer.evaluate.by_window import over_windows
+
+    return number(over_windows(rows, stream, start, stop))
 
 
 def print_recordings(recordings: Sequence[RecordingLosses]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from corpus.cli import build, doctor, models, sample, settings, talk, train, views
+from corpus.cli import build, cache, cues, doctor, models, review, sample, score, settings, talk, train, views
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -47,14 +47,19 @@ app.command("plan")(build.plan)
 app.command("status")(build.status)
 app.command("errors")(build.errors)
 app.command("verify")(build.verify)
+app.command("label")(cues.label)
+app.command("score-cues")(cues.score_cues)
 app.command("inspect")(views.inspect)
 app.command("stats")(views.stats)
 app.command("catalog")(views.catalog)
 app.command("sample")(sample.sample)
+app.command("score")(score.score)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(models.probe)
 app.add_typer(models.models, name="models")
+app.add_typer(cache.cache, name="cache")
 app.add_typer(train.group, name="train")
+app.add_typer(review.group, name="review")
 app.command("talk")(talk.talk)
 app.command("eval")(talk.eval_)
 app.command("export")(train.export)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,7 @@ def pull(
 
 
 def probe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Media files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Media files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
 ) -> None:
     """Show what is in media files: streams, offsets, frame rates, durations, oddities.
@@ -72,7 +73,7 @@ def probe(
     from corpus.schemas.errors import MediaError
 
     failed = False
-    for path in files:
+    for path in _media_files(files):
         try:
             info = look(path)
         except MediaError as error:
@@ -80,15 +81,31 @@ def probe(
             show.talk(f"corpus: {show.one_line(str(error))}")
             continue
         if as_json:
-            show.json_line(info)
+            show.json_line({"file": str(path), **asdict(info)})
         else:
             show.data("\n".join(_told(path, info)))
     raise typer.Exit(1 if failed else 0)
 
 
+def _media_files(paths: list[Path]) -> list[Path]:
+    """Files as they are named; of folders the files that are named like media."""
+    from corpus.ingest.names import is_media_name
+
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [p for p in sorted(path.rglob("*")) if is_media_name(p.name) and not p.is_dir()]
+        if not inside:
+            show.talk(f"corpus: {show.one_line(str(path))}: holds no file that is named like media")
+        found += inside
+    return found
+
+
 def _told(path: Path, info: MediaInfo) -> list[str]:
     length = show.duration(info.duration_us) if info.duration_us is not None else "length unknown"
-    lines = [f"{show.one_line(path.name)}: {info.container}, {length}, {show.size(info.bytes)}"]
+    lines = [f"{show.one_line(str(path))}: {info.container}, {length}, {show.size(info.bytes)}"]
     for stream in info.streams:
         lines.append("  " + _told_stream(stream))
         lines += [f"    ! {oddity.detail} [{oddity.code}]" for oddity in stream.oddities]

@@ -9,7 +9,7 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
-from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing
+from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing, print_windows
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -27,6 +27,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cud
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
 Sampled = Annotated[
     bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
+]
+Attention = Annotated[
+    float | None,
+    typer.Option("--attention", min=0.2, help="Attend so many seconds back; as in training without it."),
 ]
 SMALL_WIDTH = 256
 """Up to so wide, handing work to a second thread takes longer than doing it."""
@@ -51,6 +55,7 @@ def talk(
     step: Step = None,
     ema: Ema = False,
     device: Device = "auto",
+    attention: Attention = None,
     as_json: Json = False,
 ) -> None:
     """Play a recorded user to a model and write what it answers: sound, text and timing.
@@ -69,6 +74,7 @@ def talk(
     events = [parse_event(text) for text in event or []]
     heard = user_of(user, speaker)
     model = _model(run, step, ema, device)
+    _attend(model, attention)
     with tqdm(total=heard.windows, unit="window", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -135,6 +141,22 @@ def _made_fast(model: InteractionModel) -> InteractionModel:
     return model
 
 
+def _attend(model: InteractionModel, seconds: float | None) -> None:
+    """Set how far back a model attends; say so where it is not what it was trained with."""
+    if seconds is None:
+        return
+    import dataclasses
+
+    from corpus.schemas.clock import US, WINDOW_US
+
+    windows, trained = round(seconds * US / WINDOW_US), model.sight.window_turns
+    if windows == trained:
+        return
+    model.see(dataclasses.replace(model.sight, window_turns=windows))
+    before = "everything" if trained is None else f"{trained} windows"
+    show.talk(f"attends to {windows} windows; it was trained with {before}")
+
+
 def _sampling(sampled: bool) -> Sampling:
     from corpus.trainer.session.sampling import Sampling
 
@@ -168,6 +190,7 @@ def eval_(
     step: Step = None,
     ema: Ema = False,
     device: Device = "auto",
+    attention: Attention = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
@@ -187,6 +210,7 @@ def eval_(
     from corpus.trainer.evaluate.evaluate import evaluate
 
     model, config = _loaded(run, step, ema, device)
+    _attend(model, attention)
     sampling = _sampling(sampled)
     with EvalBar() as bar:
         found = evaluate(
@@ -204,6 +228,7 @@ def eval_(
         show.json_line(found)
     else:
         _print_losses(found)
+        print_windows(found)
         print_timing(found)
     if report is not None:
         from corpus.cli.eval_page import write_page

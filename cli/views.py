@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -126,7 +127,7 @@ def inspect(
     if as_json:
         show.json_line(clip.json)
         return
-    path = page or Path(f"{clip.key}.html")
+    path = page or Path(re.sub(r"[^0-9A-Za-z_-]", "_", clip.key)[:100] + ".html")
     write_page(clip, path)
     show.data(str(path))
     show.talk("open it in a browser; space plays")

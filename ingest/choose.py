@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from corpus.ingest.head import StreamHead, preferred, scan, stream_heads
+from corpus.ingest.head import StreamHead, file_start, preferred, scan, stream_heads
 from corpus.ingest.media import open_media
 from corpus.ingest.probe import require_usable
 from corpus.schemas.clock import US
@@ -75,14 +75,13 @@ def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, vide
         require_usable(heads, source.path.name)
         scan(container, heads)
         require_usable(heads, source.path.name)
-        firsts = [h.first for h in heads if h.chosen and h.first is not None]
         return Plan(
             source=source,
             container=container.format.name,
             heads={h.index: h for h in heads},
             outputs=_outputs(heads, source, channels, several=several),
             mixed=channels != "per_channel",
-            start=min(firsts, default=Fraction(0)),
+            start=file_start(heads),
         )
 
 

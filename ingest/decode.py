@@ -16,13 +16,15 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from corpus.ingest.account import Account, Tally
 from corpus.ingest.assemble import content, padded_spans, segments_of, write_channel, write_pictures
 from corpus.ingest.choose import DecodeSource, Plan, choose
+from corpus.ingest.clocks import counted
 from corpus.ingest.facts import end_oddities, stream_facts
 from corpus.ingest.head import StreamHead, one_core, pixel_aspect, stream_heads
-from corpus.ingest.media import open_media
+from corpus.ingest.media import open_media, stream_count
 from corpus.ingest.moving import FrameObserver, PictureTrack
-from corpus.ingest.packets import PacketLog, packets
+from corpus.ingest.packets import PacketLog, Read, packets
 from corpus.ingest.pictures import JpegEncoder, PicturePicker
 from corpus.ingest.sound import SoundTrack
 from corpus.ingest.timeline import Restarts
@@ -60,6 +62,7 @@ class _State:
     pictures_file: Path | None = None
     streams: list[Stream] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
 
 
 def decode(
@@ -114,14 +117,23 @@ def _pass(
             else:
                 moving = _moving(head, plan, out, settings, state, observers, restarts)
                 open_files.callback(moving.close)
-        log = _run(container, where, sounds, moving, plan, progress)
+        account = Account(
+            {
+                s.index: Tally(Fraction(s.time_base or Fraction(1, US)), counted=s.index in heads)
+                for s in container.streams
+            }
+        )
+        log = _run(container, where, sounds, moving, account, progress)
+        account.appeared = max(0, stream_count(container) - len(container.streams))
         for sound in sounds.values():
             sound.finish()
         if moving is not None:
             moving.finish()
         _require_something(where, sounds, moving, log)
-        end = [*end_oddities(container, plan, sounds, moving, log)]
+        end = end_oddities(container, plan, sounds, moving, log, account)
     state.oddities += [*log.oddities(), *end]
+    cancelled_s = {index: sound.cancelled_s for index, sound in sounds.items()}
+    state.drops += account.drops(plan.heads, cancelled_s, where, pictures=settings.pictures)
     for head in plan.heads.values():
         track = moving if head.kind == "video" and head.chosen else None
         state.streams.append(stream_facts(number, head, plan, sounds.get(head.index), track))
@@ -147,6 +159,7 @@ def _sound(
         stop=_stop(head, plan),
         restarts=restarts,
         stream=head.index,
+        counted=counted(plan.container),
     )
     for i, (name, file) in enumerate(zip(names, files, strict=True)):
         state.channels.append(_Channel(name, sound, file, i))
@@ -174,19 +187,26 @@ def _moving(
     encoder = JpegEncoder(settings.picture_width, settings.picture_height, settings.jpeg_quality)
     state.pictures_file = out / ".pictures"
     state.picker = PicturePicker(state.pictures_file, encoder)
-    rate = head.stream.average_rate or head.stream.guessed_rate or Fraction(25)
     state.pictures = PictureTrack(
         state.picker,
         observers,
         tick=head.tick,
         zero=plan.zero,
-        nominal=min(1 / Fraction(rate), Fraction(1)) if rate > 0 else Fraction(1, 25),
+        nominal=nominal_duration(head),
         aspect=pixel_aspect(head.stream),
         longest_gap_us=settings.longest_filled_gap_s * US,
         restarts=restarts,
         stream=head.index,
+        container=plan.container,
     )
     return state.pictures
+
+
+def nominal_duration(head: StreamHead) -> Fraction:
+    """Usual seconds per frame of a video stream."""
+    assert isinstance(head.stream, VideoStream)
+    rate = head.stream.average_rate or head.stream.guessed_rate or Fraction(25)
+    return min(1 / Fraction(rate), Fraction(1)) if rate > 0 else Fraction(1, 25)
 
 
 def _run(
@@ -194,15 +214,23 @@ def _run(
     where: str,
     sounds: dict[int, SoundTrack],
     moving: PictureTrack | None,
-    plan: Plan,
+    account: Account,
     progress: Progress | None,
 ) -> PacketLog:
-    streams = [container.streams[h.index] for h in plan.heads.values() if h.chosen]
+    """Read all packets: those of chosen streams go to their tracks, all are counted."""
     log = PacketLog()
+    wanted = {*sounds, *([moving.stream] if moving is not None else [])}
     told_us = 0
-    for index, frames in packets(container, streams, log, where):
-        sound = sounds.get(index)
-        for frame in frames:
+
+    def before(packet: av.Packet[av.stream.Stream]) -> None:
+        if moving is not None and packet.stream.index == moving.stream:
+            moving.sent(packet)
+
+    for read in packets(container, wanted, log, where, before):
+        sound = sounds.get(read.stream)
+        if read.packet is not None:
+            _count(account.tallies[read.stream], read, sound, moving)
+        for frame in read.frames:
             if sound is not None and isinstance(frame, av.AudioFrame):
                 sound.push(frame)
             elif moving is not None and isinstance(frame, av.VideoFrame):
@@ -217,6 +245,23 @@ def _run(
                 told_us = done_us
                 progress(done_us)
     return log
+
+
+def _count(tally: Tally, read: Read, sound: SoundTrack | None, moving: PictureTrack | None) -> None:
+    """Count a packet, and tell its track where it could not be decoded."""
+    packet = read.packet
+    assert packet is not None
+    length = tally.read(packet)
+    tally.decoded += len(read.frames)
+    if not read.failed:
+        return
+    # Pictures before the first whole one hang on what came before the recording began.
+    if sound is not None or tally.decoded:
+        tally.lost += length
+    if sound is not None:
+        sound.lost(length * tally.tick)
+    elif moving is not None:
+        moving.lost(packet)
 
 
 def _require_something(
@@ -273,7 +318,7 @@ def _assemble(
         picture_height=settings.picture_height if moving else 0,
         oddities=(*state.oddities, *gaps),
     )
-    return decoded, _drops(files, decoded)
+    return decoded, [*state.drops, *_drops(files, decoded)]
 
 
 def _unwritten(spans: Sequence[Span], longest_us: int) -> list[Oddity]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from av.container import InputContainer
 
+from corpus.ingest.account import Account
 from corpus.ingest.choose import Plan
 from corpus.ingest.head import LONGEST_S, StreamHead
 from corpus.ingest.moving import PictureTrack
@@ -141,11 +142,14 @@ def end_oddities(
     sounds: Mapping[int, SoundTrack],
     moving: PictureTrack | None,
     log: PacketLog,
+    account: Account,
 ) -> list[Oddity]:
-    """Whether the file ends where it says it does."""
+    """Whether the file ends where it says it does. A stream that is not used may be the longest."""
     declared = declared_duration(container)
     ends = [round_half_up(s.end * US) for s in sounds.values()] + ([moving.end_us] if moving else [])
     end = Fraction(max(ends, default=0), US) + plan.zero - plan.start
+    if account.end is not None:
+        end = max(end, account.end - plan.start, account.end)
     if declared is not None and declared > LONGEST_S:
         return [absurd_duration(declared)]
     known = any(name in plan.container for name in DECLARED)

@@ -14,6 +14,8 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from corpus.ingest.clocks import decode_order
+from corpus.ingest.media import MOST_PIXELS, programmes
 from corpus.ingest.pictures import orientation
 from corpus.schemas.clock import round_half_up
 
@@ -21,7 +23,6 @@ MediaStream: TypeAlias = AudioStream | VideoStream
 AnyPacket: TypeAlias = "av.Packet[Stream]"
 
 LARGEST_SIDE = 16_384
-LARGEST_AREA = 8192 * 4320 * 2
 HIGHEST_RATE_HZ = 768_000
 LOWEST_RATE_HZ = 1_000
 MOST_CHANNELS = 64
@@ -38,6 +39,9 @@ SECONDARY = (
     | Disposition.dub
     | Disposition.descriptions
 )
+
+NO_PART = ("cover_art", "other_programme")
+"""Refusals of streams that do not move the file's zero."""
 
 RateKind = Literal["constant", "variable", "unknown"]
 
@@ -71,6 +75,8 @@ class StreamHead:
     height: int = 0
     tick: Fraction = Fraction(1, 1_000_000)
     """Time base in seconds."""
+    programme: int | None = None
+    """The programme of a multiplex it belongs to; None for those of all, and where there is only one."""
 
     def describe(self) -> None:
         """Copy what the stream says of itself: it is valid only while its container is open."""
@@ -110,7 +116,25 @@ def stream_heads(container: InputContainer) -> list[StreamHead]:
             continue
         head.describe()
         heads.append(head)
+    _one_programme(container, heads)
     return heads
+
+
+def _one_programme(container: InputContainer, heads: list[StreamHead]) -> None:
+    """Refuse the streams of all programmes but one: the first with sound and pictures, else with either."""
+    of = programmes(container)
+    if len(set(of.values())) < 2:
+        return
+    kinds: dict[int, set[str]] = {}
+    for head in heads:
+        head.programme = of.get(head.index)
+        if head.programme is not None and not head.refused:
+            kinds.setdefault(head.programme, set()).add(head.kind)
+    taken = max(kinds, key=lambda number: len(kinds[number]), default=None)
+    for head in heads:
+        if not head.refused and head.programme not in (None, taken):
+            head.refused_code = "other_programme"
+            head.refused = f"belongs to programme {head.programme}; programme {taken} is used"
 
 
 def _video_refusal(stream: VideoStream) -> tuple[str, str]:
@@ -119,7 +143,7 @@ def _video_refusal(stream: VideoStream) -> tuple[str, str]:
     context = stream.codec_context
     if context is None:
         return "no_decoder", "has no decoder here"
-    if max(context.width, context.height) > LARGEST_SIDE or context.width * context.height > LARGEST_AREA:
+    if max(context.width, context.height) > LARGEST_SIDE or context.width * context.height > MOST_PIXELS:
         return "absurd_size", f"declares pictures of {context.width}x{context.height} pixels"
     return "", ""
 
@@ -153,35 +177,44 @@ def one_core(stream: MediaStream) -> None:
 
 
 def scan(container: InputContainer, heads: list[StreamHead]) -> None:
-    """Read from the start until the first frame of every chosen stream is decoded; fill in the heads.
+    """Read from the start until the first frame of every stream is decoded; fill in the heads.
 
-    At most 6000 packets or 96 MB. A stream not met by then is taken to start where its header says.
+    All streams, chosen or not: the earliest is the file's zero. At most 6000 packets or 96 MB; those not
+    chosen are waited for no longer than the chosen ones take, as what the file holds later starts later.
+    A chosen stream not met by then is taken to start where its header says.
     """
-    chosen = {h.index: h for h in heads if h.chosen}
-    for head in chosen.values():
+    wanted = {h.index: h for h in heads if h.refused_code != "cover_art" and h.stream.codec_context}
+    for head in wanted.values():
         one_core(head.stream)
-    missing = set(chosen)
+    chosen = {h.index: h for h in wanted.values() if h.chosen}
+    by_decoding = decode_order(container.format.name)
     size = 0
-    for count, packet in enumerate(_packets(container, [h.stream for h in chosen.values()])):
-        head = chosen[packet.stream_index]
+    for count, packet in enumerate(_packets(container, [h.stream for h in wanted.values()])):
+        head = wanted[packet.stream.index]  # a packet that empties a decoder says 0 in packet.stream_index
         if packet.pts is not None and len(head.stamps) < RATE_STAMPS:
             head.stamps.append(packet.pts)
-        if head.first is None and _first_frame(packet, head):
-            missing.discard(head.index)
+        if head.first is None and _first_frame(packet, head) and by_decoding and head.kind == "video":
+            head.first = min(head.stamps, default=0) * head.tick
         size += packet.size
-        if count >= HEAD_PACKETS or size >= HEAD_BYTES or (not missing and _rates_known(chosen, size)):
+        met = all(h.first is not None for h in chosen.values()) and _rates_known(chosen, size)
+        if count >= HEAD_PACKETS or size >= HEAD_BYTES or met:
             break
-    for head in chosen.values():
-        if head.first is None and head.stream.start_time is not None:
+    for head in heads:
+        if head.chosen and head.first is None and head.stream.start_time is not None:
             head.first = head.stream.start_time * head.tick
         head.rate_kind = _rate_kind(head)
         head.describe()
         if head.first is None and head.kind == "audio" and not (head.channels and head.rate != "0"):
+            if head.chosen:
+                head.refused_code = "no_format"
+                head.refused = "does not say how many channels it has, or how fast"
             head.chosen = False
-            head.refused_code, head.refused = (
-                "no_format",
-                "does not say how many channels it has, or how fast",
-            )
+
+
+def file_start(heads: list[StreamHead]) -> Fraction:
+    """The earliest presentation of a file on its own clock; another programme has another clock."""
+    firsts = [h.first for h in heads if h.first is not None and h.refused_code not in NO_PART]
+    return min(firsts, default=Fraction(0))
 
 
 def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[AnyPacket]:

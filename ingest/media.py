@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import av.logging
 from av.container import InputContainer
 
+from corpus.ingest.names import HEADERLESS
+from corpus.ingest.riff import Patch, correct_header
 from corpus.schemas.errors import MediaError
 
 FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,asf_o,au,avi,caf,dv,eac3,flac,flv,h264,hevc,ivf,live_flv,m4v,matroska,"
-    "mov,mp3,mpeg,mpegts,mpegvideo,mxf,nsv,nut,ogg,rm,tta,voc,w64,wav,webm,wv"
+    "aac,ac3,aiff,alaw,amr,amrnb,amrwb,ape,asf,asf_o,au,av1,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,g722,gsm,"
+    "gxf,h261,h263,h264,hevc,ircam,ivf,kux,live_flv,loas,m4v,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,"
+    "mulaw,mxf,nistsphere,nsv,nut,obu,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,ty,vc1,voc,w64,wav,webm,wtv,wv"
 )
 """The demuxers that may read. Playlists, image patterns and text art are not among them: a file can
 neither name other files nor pass a page of text for a film."""
 
 READ_BYTES = 1 << 17
+MOST_STREAMS = 1000
+MOST_PIXELS = 8192 * 4320 * 2
+"""Of one picture: 100 MB of it in memory. Larger ones are not decoded."""
 
 
 class _Reader:
-    """The bytes of an open descriptor. It has no name, so libav cannot take one for a protocol."""
+    """The bytes of an open descriptor. It has no name, so libav cannot take one for a protocol.
+
+    What was there when it was opened, and no more; `patch` in place of what a header says wrongly.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self.read = self._file.read
-        self.seek = self._file.seek
-        self.tell = self._file.tell
+        self._size = os.fstat(descriptor).st_size
+        self._at = 0
+        self.patch: Patch | None = None
+
+    def read(self, size: int) -> bytes:
+        self._file.seek(self._at)
+        data = self._file.read(max(0, min(size, self._size - self._at))) or b""
+        if self.patch is not None and self._at < self.patch.offset + len(self.patch.data):
+            data = _patched(data, self._at, self.patch)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
     def close(self) -> None:
         self._file.close()
+
+
+def _patched(data: bytes, at: int, patch: Patch) -> bytes:
+    changed = bytearray(data)
+    for number, byte in enumerate(patch.data, start=patch.offset - at):
+        if 0 <= number < len(changed):
+            changed[number] = byte
+    return bytes(changed)
 
 
 def regular_file_size(path: Path) -> int:
@@ -56,8 +90,9 @@ def _descriptor(path: Path) -> int:
     """An open regular file. Since it was looked at it may have become a pipe: hence non-blocking."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}", where=path.name) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"cannot be read: {reason}", where=path.name) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise MediaError("is no regular file (a pipe, socket or device)", where=path.name)
@@ -70,6 +105,12 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     regular_file_size(path)
     reader = _Reader(_descriptor(path))
     try:
+        reader.patch, contradiction = correct_header(reader)
+        if contradiction:
+            raise MediaError(
+                contradiction, where=path.name, todo="export it again, or convert it with a tool you trust"
+            )
+        reader.seek(0)
         container = _open(path, reader)
         try:
             yield container
@@ -80,21 +121,74 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 
 def _open(path: Path, reader: _Reader) -> InputContainer:
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_streams": "256"}
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        "max_streams": str(MOST_STREAMS),
+    }
+    form = HEADERLESS.get(path.suffix.lower())
     try:
-        return av.open(
-            reader,
-            "r",
-            container_options=options,
-            metadata_errors="replace",
-            buffer_size=READ_BYTES,
-        )
+        try:
+            return _av_open(reader, None, options)
+        except av.InvalidDataError:
+            if form is None:
+                raise
+            reader.seek(0)
+            return _av_open(reader, form, options)
     except av.InvalidDataError as error:
         raise MediaError(
             "is not a media file, or it was cut off before the part that says what is in it",
             where=path.name,
             todo="check that it plays, and copy or export it again",
         ) from error
-    except (av.FFmpegError, ValueError, OSError, OverflowError) as error:
+    except (av.FFmpegError, ValueError, OSError, OverflowError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as media: {reason}", where=path.name) from error
+
+
+def _av_open(reader: _Reader, form: str | None, options: dict[str, str]) -> InputContainer:
+    return av.open(
+        reader,
+        "r",
+        format=form,
+        options={"max_pixels": str(MOST_PIXELS)},
+        container_options=options,
+        metadata_errors="replace",
+        buffer_size=READ_BYTES,
+    )
+
+
+# --- what PyAV does not tell ------------------------------------------------------------------
+
+
+def _dump(container: InputContainer) -> list[str]:
+    """libav's own list of programmes and streams, those that appeared while reading included."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        text: str = container.dumps_format()  # type: ignore[attr-defined]
+        return text.splitlines()
+    finally:
+        av.logging.set_level(before)
+
+
+def stream_count(container: InputContainer) -> int:
+    """How many streams have been met so far; PyAV lists those of the head alone."""
+    return sum(line.startswith("  Stream #0:") for line in _dump(container))
+
+
+def programmes(container: InputContainer) -> dict[int, int]:
+    """The programme of each stream that is in one, the first where it is in several.
+
+    Text of the file cannot pass for a line of ours: libav indents it and puts a colon before it.
+    """
+    found: dict[int, int] = {}
+    programme: int | None = None
+    for line in _dump(container):
+        if match := re.match(r"  Program (\d+)", line):
+            programme = int(match[1])
+        elif line.startswith("  No Program"):
+            programme = None
+        elif programme is not None and (match := re.match(r"  Stream #0:(\d+)", line)):
+            found.setdefault(int(match[1]), programme)
+    return found

@@ -8,11 +8,14 @@ from math import lcm
 from typing import Protocol
 
 import av
+from av.stream import Stream
 
-from corpus.ingest.pictures import PicturePicker
+from corpus.ingest.clocks import PresentationOrder, decode_order, unstamped
 from corpus.ingest.timeline import Restarts
 from corpus.schemas.clock import US
 
+LONGEST_PICTURE_US = 3600 * US
+"""A picture that says it lasts longer is followed by a hole: disk does not grow with a wrong number."""
 LEAP = Fraction(1)
 """A jump backward by more is a restart; a jump forward by more must be confirmed by the next stamp."""
 
@@ -23,12 +26,22 @@ class FrameObserver(Protocol):
     def __call__(self, frame: av.VideoFrame, time_us: int) -> None: ...
 
 
+class Picker(Protocol):
+    """Keeps what is to be kept of the frames."""
+
+    def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None: ...
+
+    def finish(self, end_us: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class PictureTrack:
     """Takes a stream's frames as the decoder gives them."""
 
     def __init__(
         self,
-        picker: PicturePicker,
+        picker: Picker,
         observers: Sequence[FrameObserver],
         *,
         tick: Fraction,
@@ -38,9 +51,12 @@ class PictureTrack:
         longest_gap_us: int,
         restarts: Restarts,
         stream: int,
+        container: str = "",
     ) -> None:
         """`tick`: the stream's time base; `zero`: its time that is the recording's zero; `nominal`:
-        usual seconds per frame."""
+        usual seconds per frame; `container` says who made the stamps."""
+        self._order = PresentationOrder() if decode_order(container) else None
+        self._unstamped = unstamped(container)
         self._picker = picker
         self._observers = observers
         # Times are whole units in which stamps and zero are exact, and microseconds nearly so.
@@ -53,13 +69,17 @@ class PictureTrack:
         self._aspect = aspect
         self._longest_gap_us = longest_gap_us
         self._restarts = restarts
-        self._stream = stream
+        self.stream = stream
         self._jumps = 0
         self._shift = 0
         self._waiting: tuple[av.VideoFrame, int | None] | None = None
         self._last: int | None = None
         self._last_us = 0
         self._last_duration = 0
+        self._said_us = 0
+        """How long the last picture says it lasts."""
+        self._before_us = 0
+        """The same of the one that was covered last."""
         self.first_us: int | None = None
         self.end_us = 0
         self.frames = 0
@@ -72,9 +92,26 @@ class PictureTrack:
         self.holes_us: list[tuple[int, int]] = []
         """(start, stop) without a new picture for over a second, the first hundred."""
 
+    def sent(self, packet: av.Packet[Stream]) -> None:
+        """A packet is about to be decoded."""
+        if self._order is not None and packet.size:
+            self._order.sent(packet.dts if packet.dts is not None else packet.pts)
+
+    def lost(self, packet: av.Packet[Stream]) -> None:
+        """The packet could not be decoded."""
+        if self._order is not None:
+            self._order.lost(packet.dts if packet.dts is not None else packet.pts)
+
+    def _stamp(self, frame: av.VideoFrame) -> int | None:
+        if self._unstamped:
+            return None
+        if self._order is not None:
+            return self._order.next()
+        return frame.pts if frame.pts is not None else frame.dts
+
     def push(self, frame: av.VideoFrame) -> None:
         """Take the next decoded frame. One frame waits, until the stamp after it is seen."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
+        stamp = self._stamp(frame)
         time = None if stamp is None else stamp * self._tick
         if self._waiting is not None:
             self._settle(*self._waiting, time)
@@ -101,9 +138,10 @@ class PictureTrack:
             self.out_of_order += 1
             return
         duration = frame.duration * self._tick
+        self._said_us = min(self._us(duration), LONGEST_PICTURE_US) if duration > 0 else 0
         self._last_duration = duration if 0 < duration <= self._longest else self._nominal
         self._last = time
-        self._restarts.stand(self._stream, time + self._last_duration, self._per_second)
+        self._restarts.stand(self.stream, time + self._last_duration, self._per_second)
         time_us = self._us(time - self._zero)
         if time_us < 0:
             self.before_zero += 1
@@ -133,7 +171,7 @@ class PictureTrack:
         return time
 
     def _restart(self, stamp: int, last: int) -> int:
-        shift = self._restarts.jump(self._stream, self._jumps, Fraction(stamp, self._per_second))
+        shift = self._restarts.jump(self.stream, self._jumps, Fraction(stamp, self._per_second))
         self._jumps += 1
         self._shift = round(shift * self._per_second)
         # Where another stream decided the shift, the new part may overlap this one's end a little.
@@ -147,6 +185,11 @@ class PictureTrack:
             self.first_us = time_us
         elif time_us - self._last_us > US and len(self.holes_us) < 100:
             self.holes_us.append((self._last_us, time_us))
+        if self.spans_us:
+            # The picture before lasts as long as it says, and no longer than until this one.
+            until_us = min(time_us, self._last_us + self._before_us)
+            self.spans_us[-1][1] = max(self.spans_us[-1][1], until_us)
+        self._before_us = self._said_us
         self._last_us = time_us
         duration_us = self._us(self._last_duration)
         self.end_us = max(self.end_us, time_us + duration_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -39,46 +39,71 @@ class PacketLog:
         return found
 
 
+@dataclass(slots=True)
+class Read:
+    """One packet and what came of it."""
+
+    stream: int
+    frames: list[Frame]
+    packet: av.Packet[Stream] | None
+    """None where a decoder is emptied."""
+    failed: bool = False
+    """It was to be decoded and could not be."""
+
+
 def packets(
-    container: InputContainer, streams: Sequence[Stream], log: PacketLog, where: str
-) -> Iterator[tuple[int, list[Frame]]]:
-    """(stream index, frames) per packet, decoders emptied at the end."""
-    reader = container.demux(tuple(streams))
+    container: InputContainer,
+    wanted: Container[int],
+    log: PacketLog,
+    where: str,
+    before: Callable[[av.Packet[Stream]], None] = lambda packet: None,
+) -> Iterator[Read]:
+    """All packets, those of the `wanted` streams decoded, their decoders emptied at the end.
+
+    `before` sees each packet that is about to be decoded.
+    """
+    reader = container.demux()
     progress = True
     while True:
         try:
             packet = next(reader)
-        except StopIteration:
-            return
-        except IndexError:
-            # A stream has appeared that was not in the header: PyAV trips over it when it empties
-            # the decoders at the end, so they are emptied here.
-            yield from _flush(streams, log)
-            return
+        except (StopIteration, IndexError):
+            # IndexError: a stream has appeared that was not in the header, and PyAV trips over it.
+            break
         except av.FFmpegError:
             log.read_errors += 1
             if not progress or log.read_errors > MOST_READ_ERRORS:
                 log.cut_off = True
-                yield from _flush(streams, log)
-                return
-            progress, reader = False, container.demux(tuple(streams))
+                break
+            progress, reader = False, container.demux()
             continue
         except OSError as error:
             raise MediaError(f"cannot be read to its end: {error.strerror or error}", where=where) from error
         progress = True
+        # A packet that empties a decoder does not hold its stream's number: that of 0 stands in it.
+        index = packet.stream.index
+        emptying = packet.size == 0 and packet.pts is None and packet.dts is None
+        if emptying:
+            continue
+        if index not in wanted:
+            yield Read(index, [], packet)
+            continue
+        before(packet)
         try:
             frames: list[Frame] = packet.decode()  # type: ignore[assignment]
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError, MemoryError):
             log.bad_packets += 1
+            yield Read(index, [], packet, failed=True)
             continue
-        yield packet.stream_index, frames
+        yield Read(index, frames, packet)
+    yield from _flush([s for s in container.streams if s.index in wanted], log)
 
 
-def _flush(streams: Sequence[Stream], log: PacketLog) -> Iterator[tuple[int, list[Frame]]]:
+def _flush(streams: Sequence[Stream], log: PacketLog) -> Iterator[Read]:
     for stream in streams:
         try:
-            yield stream.index, list(stream.decode(None))  # type: ignore[attr-defined]
+            yield Read(stream.index, list(stream.decode(None)), None)  # type: ignore[attr-defined]
         except av.EOFError:
             continue
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError, MemoryError):
             log.bad_packets += 1

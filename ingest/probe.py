@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from corpus.ingest.head import LONGEST_S, RateKind, StreamHead, preferred, scan, stream_heads
+from corpus.ingest.head import LONGEST_S, RateKind, StreamHead, file_start, preferred, scan, stream_heads
 from corpus.ingest.media import open_media, regular_file_size
 from corpus.schemas.clock import us_from_seconds
 from corpus.schemas.errors import MediaError
@@ -32,7 +32,7 @@ class StreamInfo:
     """Of the first two seconds or so of a video; audio is `unknown`."""
     time_base: str
     offset_us: int | None
-    """First presentation minus the earliest of the chosen streams; None where it is not chosen or unknown."""
+    """First presentation minus the earliest of all streams; None where it is not chosen or unknown."""
     duration_us: int | None
     """As declared; None where the file does not say."""
     channels: int
@@ -93,8 +93,7 @@ def require_usable(heads: list[StreamHead], where: str) -> None:
 
 
 def _info(container: InputContainer, heads: list[StreamHead], size: int) -> MediaInfo:
-    firsts = [h.first for h in heads if h.chosen and h.first is not None]
-    zero = min(firsts, default=Fraction(0))
+    zero = file_start(heads)
     oddities: list[Oddity] = []
     duration = declared_duration(container)
     if duration is not None and duration > LONGEST_S:
@@ -132,7 +131,7 @@ def head_oddities(head: StreamHead, zero: Fraction) -> list[Oddity]:
         )
     if head.first is not None and head.first != zero and head.chosen:
         offset_us = us_from_seconds(head.first - zero)
-        found.append(Oddity(code="start_offset", detail=f"starts {offset_us} us after the other stream"))
+        found.append(Oddity(code="start_offset", detail=f"starts {offset_us} us after the earliest stream"))
     if head.first is not None and head.first < 0 and head.chosen:
         found.append(
             Oddity(code="negative_start", detail=f"first time stamp is {us_from_seconds(head.first)} us")

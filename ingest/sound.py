@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from corpus.ingest.resample import Floats, Resampler
 from corpus.ingest.timeline import AudioClock, Placement, Restarts
-from corpus.schemas.clock import samples_per_window
+from corpus.schemas.clock import round_half_up, samples_per_window
 
 _SAMPLES: dict[str, tuple[str, float]] = {
     "u8": ("u1", 2.0**7),
@@ -27,6 +27,10 @@ _SAMPLES: dict[str, tuple[str, float]] = {
     "dbl": ("<f8", 1.0),
 }
 """Sample format: how it lies in memory, and its full scale."""
+CANCELLED = 300.0
+"""The channels' mean power over that of their mean: 25 dB, where noise of 8 channels has 9 dB."""
+AUDIBLE = 1e-6
+"""Power below this (-60 dB of full scale) is no loss."""
 CODEC_FRAME = 4096
 """No codec fills up by more input samples than this."""
 
@@ -89,12 +93,14 @@ class SoundTrack:
         stop: Fraction | None,
         restarts: Restarts,
         stream: int,
+        counted: bool = False,
     ) -> None:
         """`mixed`: one output, the mean of the channels; else one output per channel.
 
         `tick`: the stream's time base. `zero`: its own time that is the recording's zero, in
         seconds. `stop`: where its presentation ends, on the same clock, if the container says;
-        what fills the codec's last frame up behind it is cut off.
+        what fills the codec's last frame up behind it is cut off. `counted`: its stamps are made up, so
+        all after the first are counted.
         """
         self._files: list[BinaryIO] = [path.open("wb") for path in files]
         self._mixed = mixed
@@ -103,6 +109,9 @@ class SoundTrack:
         self._stop = stop
         self._restarts = restarts
         self._stream = stream
+        self._counted = counted
+        self._made: Fraction | None = None
+        """Where the next sample of a stream that is counted stands, on its own clock."""
         self._clock: AudioClock | None = None
         self._rate_in = 0
         self._tick = tick
@@ -123,6 +132,8 @@ class SoundTrack:
         self.saturated_samples = 0
         self.saturated_windows: list[list[int]] = [[] for _ in files]
         self.formats_changed = 0
+        self.cancelled_s = 0.0
+        """Seconds in which channels of opposite sign leave next to nothing in their mean."""
 
     @property
     def outputs(self) -> int:
@@ -134,8 +145,22 @@ class SoundTrack:
             self._start_clock(frame.sample_rate)
         assert self._clock is not None
         self._blocks.append(frame)
-        for placement in self._clock.push(frame.pts, frame.samples):
+        for placement in self._clock.push(self._stamp(frame), frame.samples):
             self._place(placement)
+
+    def lost(self, seconds: Fraction) -> None:
+        """So much could not be decoded: in a stream that is counted what follows stands later by it."""
+        if self._made is not None:
+            self._made += seconds
+
+    def _stamp(self, frame: av.AudioFrame) -> int | None:
+        if not self._counted:
+            return frame.pts
+        if self._made is None:
+            self._made = (frame.pts or 0) * self._tick
+        stamp = round_half_up(self._made / self._tick)
+        self._made += Fraction(frame.samples, frame.sample_rate)
+        return stamp
 
     def finish(self) -> None:
         """Place what is left and close the files."""
@@ -158,11 +183,13 @@ class SoundTrack:
             self.end = stop
 
     def _start_clock(self, rate_hz: int) -> None:
-        """A stream whose rate changes goes on under a new count, anchored at its next stamp."""
-        if self._clock is not None:
+        """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
+        before = self._clock
+        if before is not None:
             self._finish_clock()
+            self.formats_changed += 1
         self._rate_in = rate_hz
-        self._clock = AudioClock(rate_hz, self._tick, self._restarts, self._stream)
+        self._clock = AudioClock(rate_hz, self._tick, self._restarts, self._stream, before)
 
     def _finish_clock(self) -> None:
         if self._clock is None:
@@ -174,7 +201,7 @@ class SoundTrack:
 
     def _place(self, placement: Placement) -> None:
         frame = self._blocks.popleft()
-        if placement.move != "on" or placement.by:
+        if placement.move != "on" or placement.by or self._resampler is None:
             self._move(placement)
         form = (frame.format.name, frame.layout.nb_channels)
         if form != self._format:
@@ -192,7 +219,7 @@ class SoundTrack:
         per_second = self._clock.units_per_second
         start = Fraction(placement.start, per_second) - self._zero
         by = Fraction(placement.by, per_second)
-        if placement.move == "start" or (placement.move in ("hole", "restart") and by > 0):
+        if self._resampler is None or (placement.move in ("hole", "restart") and by > 0):
             self._start_piece(start)
         elif placement.by:
             self._bend(start)
@@ -236,13 +263,23 @@ class SoundTrack:
         samples = samples_of(self._batch)
         self._batch.clear()
         if self._mixed:
-            samples = samples.mean(axis=0, keepdims=True) if len(samples) > 1 else samples
+            samples = self._mean(samples)
         elif len(samples) != len(self._files):
             samples = _fit(samples, len(self._files))
         self._resampler.feed(samples)
         self._batch_samples = 0
         self._write(self._resampler.next, self._resampler.pull())
         self._piece_end()
+
+    def _mean(self, samples: Floats) -> Floats:
+        """The mean of the channels; where they cancel each other is counted."""
+        if len(samples) == 1:
+            return samples
+        mean: Floats = samples.mean(axis=0, keepdims=True)
+        power = float(np.vdot(samples, samples)) / len(samples)
+        if power > CANCELLED * float(np.vdot(mean, mean)) and power > AUDIBLE * samples.shape[1]:
+            self.cancelled_s += samples.shape[1] / self._rate_in
+        return mean
 
     def _piece_end(self) -> Fraction:
         end = self._anchor + Fraction(self._piece_samples, self._rate_in)

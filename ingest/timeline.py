@@ -26,6 +26,8 @@ JITTER = Fraction(5, 1000)
 RESTART = Fraction(1)
 AGREE = Fraction(1, 2)
 """How much sound after a wild stamp is asked whether it agrees with it."""
+LONGEST_STALL = Fraction(10)
+"""A jump is watched for no longer than this much sound."""
 HALF_MEDIAN = Fraction(1)
 """The median is taken over this much before and after a block: 2 s together."""
 
@@ -81,17 +83,25 @@ class _Block:
 
 
 class AudioClock:
-    """Places blocks in the order they come; each is known after at most 1.5 s more of sound."""
+    """Places blocks in the order they come; each is known after 1.5 s more of sound, and after a jump
+    forward that much later."""
 
     def __init__(
-        self, rate_hz: int, tick: Fraction, restarts: Restarts | None = None, stream: int = 0
+        self,
+        rate_hz: int,
+        tick: Fraction,
+        restarts: Restarts | None = None,
+        stream: int = 0,
+        after: AudioClock | None = None,
     ) -> None:
+        """`after`: the clock, finished, of the sound that this one continues at another rate."""
         self.units_per_second = rate_hz * tick.denominator
         self._sample = tick.denominator
         self._tick = tick.numerator * rate_hz
         self._jitter = max(int(JITTER * self.units_per_second), self._tick)
         self._restart = int(RESTART * self.units_per_second)
         self._agree = int(AGREE * rate_hz)
+        self._longest_stall = int(LONGEST_STALL * rate_hz)
         self._half_median = int(HALF_MEDIAN * self.units_per_second)
         self._restarts = restarts or Restarts()
         self._stream = stream
@@ -111,6 +121,12 @@ class AudioClock:
         self._departures: list[int] = []
         self._in_median_samples = 0
         self._correction = 0
+        if after is not None and after._at is not None:
+            # The count goes on, so a jump in the stamps at the change is told as anywhere else.
+            ratio = Fraction(self.units_per_second, after.units_per_second)
+            self._at = round((after._at + after._correction) * ratio)
+            self._shift = round(after._shift * ratio)
+            self._jumps = after._jumps
 
     def push(self, stamp: int | None, samples: int) -> list[Placement]:
         """Take the next block, its stamp in ticks; give those now settled."""
@@ -119,10 +135,22 @@ class AudioClock:
         self._waiting.append(_Block(units, samples))
         self._waiting_samples += samples
         done: list[Placement] = []
-        while self._waiting_samples - self._waiting[0].samples >= self._agree:
+        while self._waiting_samples - self._waiting[0].samples >= self._needed():
             self._settle()
             done += self._take(finished=False)
         return done
+
+    def _needed(self) -> int:
+        """Samples that must wait behind the first block before it can be placed."""
+        block = self._waiting[0]
+        if self._at is None or block.stamp is None:
+            return self._agree
+        off = block.stamp + self._shift - self._at - self._correction
+        return self._agree + (self._stall(off) if off > self._jitter else 0)
+
+    def _stall(self, off: int) -> int:
+        """Samples in a stall as long as a jump forward, as far as it is watched."""
+        return min(off // self._sample, self._longest_stall)
 
     def finish(self) -> list[Placement]:
         """Those still unsettled, after the last block."""
@@ -164,11 +192,11 @@ class AudioClock:
         """Compare a stamp with the count: set the block's departure, and move the count if it jumped."""
         assert self._at is not None
         off = stamp + self._shift - self._at - self._correction
-        if off < -self._restart and self._agreed(lowest=False) < -self._restart:
+        if off < -self._restart and self._agreed() < -self._restart:
             off = self._jump(block, stamp)
             self._jumping = False
         if off > self._jitter:
-            hole = min(off, self._agreed(lowest=True))
+            hole = min(off, self._left(off))
             if hole > self._jitter:
                 self._at += hole
                 block.move, block.by = ("hole" if block.move == "on" else block.move), block.by + hole
@@ -185,19 +213,35 @@ class AudioClock:
         block.move = "restart"
         return stamp + self._shift - self._at - self._correction
 
-    def _agreed(self, *, lowest: bool) -> int:
+    def _agreed(self) -> int:
         """The median of stamp minus count over the half second from the first waiting block on."""
+        offs = sorted(off for _, off in self._offs(self._agree))
+        return offs[len(offs) // 2]
+
+    def _left(self, off: int) -> int:
+        """What is left of a jump forward after as much sound: the median over the half second then.
+
+        A restart in that half second says nothing of it. Where there is no stamp so late, the last counts.
+        """
+        stall = self._stall(off)
+        known = [(at, o) for at, o in self._offs(stall + self._agree) if o >= -self._restart]
+        after = sorted(o for at, o in known if at >= stall)
+        if after:
+            return after[(len(after) - 1) // 2]
+        return known[-1][1] if known else off
+
+    def _offs(self, last: int) -> list[tuple[int, int]]:
+        """(samples behind the first waiting block, stamp minus count) of blocks that begin up to `last`."""
         assert self._at is not None
-        count, seen, offs = self._at + self._correction, 0, list[int]()
+        count, seen, offs = self._at + self._correction, 0, list[tuple[int, int]]()
         for block in self._waiting:
+            if seen > last:
+                break
             if block.stamp is not None:
-                offs.append(block.stamp + self._shift - count)
+                offs.append((seen, block.stamp + self._shift - count))
             count += block.samples * self._sample
             seen += block.samples
-            if seen > self._agree:
-                break
-        offs.sort()
-        return offs[(len(offs) - 1) // 2 if lowest else len(offs) // 2]
+        return offs
 
     # --- the median over two seconds ----------------------------------------------------------
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,8 +36,6 @@ class AnnotateJob:
 
     identity: Identity
     settings: Settings
-    cache_root: Path
-    scratch: str
     reviews: Texts = ()
 
 
@@ -60,7 +58,7 @@ class Annotated:
         return self.label is not None
 
 
-def annotate(job: AnnotateJob) -> Annotated:
+def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
     """Take one recording up to its labels; a failure of the recording comes back as a Drop.
 
     Raises:
@@ -68,8 +66,8 @@ def annotate(job: AnnotateJob) -> Annotated:
         MissingError: a model or package is missing; the build cannot go on.
     """
     identity = job.identity
-    reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, identity.item.uri)
-    done, failure = guarded(lambda: _annotate(job, reporter), identity.item.uri, reporter, job.cache_root)
+    reporter = Reporter(cache.scratch, identity.item.uri)
+    done, failure = guarded(lambda: _annotate(job, cache, reporter), identity.item.uri, reporter, cache.root)
     if done is not None:
         return done
     drops = (failure,) if failure else ()
@@ -110,16 +108,15 @@ def guarded(
         reporter.close()
 
 
-def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
+def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
-    cache = Cache(job.cache_root, job.scratch)
-    decode = stages.decode_stage(identity, settings, cache, reporter)
+    decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
-    drops = [*decode.drops, *sidecar_drops]
+    drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops)
+    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
@@ -131,12 +128,13 @@ def _annotate(job: AnnotateJob, reporter: Reporter) -> Annotated:
         speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
     )
+    conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     reporter.at("voices")
     voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
     reporter.at("label")
-    label = stages.label_stage(conversation, settings.cues, cache, job.reviews)
+    label = stages.label_stage(conversation, settings, cache, job.reviews, sight)
     drops += [*voices.drops, *label.drops]
     return Annotated(
         uri=identity.item.uri,
@@ -176,12 +174,13 @@ def _turns_and_words(
     cache: Cache,
     reporter: Reporter,
     drops: list[Drop],
+    sight: Artifact | None,
 ) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
     """From the sidecars where they say it, else from the models."""
     turns = sidecar.turns
     if turns is None:
         reporter.at("diarize")
-        turns, found = _diarized(decode, decoded, settings, cache)
+        turns, found = _diarized(decode, decoded, settings, cache, sight)
         drops += found
     if sidecar.words is None:
         reporter.at("transcribe")
@@ -198,14 +197,14 @@ def _turns_and_words(
 
 
 def _diarized(
-    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache
+    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache, sight: Artifact | None
 ) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
     if not decoded.channels or not decoded.windows:
         return (), ()
     diarizer = _diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
         return (), ()
-    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache)
+    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
     return stages.turns_of(artifact), artifact.drops
 
 
@@ -225,7 +224,7 @@ def _transcribed(
     return stages.words_of(artifact), artifact.drops
 
 
-@cache
+@functools.cache
 def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None) -> Diarizer | None:
     """Opened once per worker, and only when a recording needs it."""
     if settings.backend == "none":
@@ -239,7 +238,7 @@ def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None
     return open_diarizer(settings, None)
 
 
-@cache
+@functools.cache
 def _transcriber(settings: TranscribeSettings) -> Transcriber:
     from corpus.align.transcribe import open_transcriber
 
@@ -250,4 +249,4 @@ def conversation_of(done: Annotated, cache: Cache) -> Conversation:
     """The labelled conversation of a recording that was built."""
     if done.label is None:
         raise AssertionError(f"{done.uri} was not built")
-    return stages.conversation_of(cache.get("label", done.label))
+    return stages.conversation_of(cache.need("label", done.label))

@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> annotate (a worker per recording) -> split -> cut (likewise) -> write -> views
+    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
 
 Artifacts go through the cache, so a build that was killed goes on where it stood, and the order
 in which workers finish decides nothing: everything after a parallel phase is sorted first.
@@ -9,7 +9,7 @@ in which workers finish decides nothing: everything after a parallel phase is so
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +21,20 @@ from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
 from corpus.pipeline.progress import Talk, running_now
+from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import MediaError
+from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
-    from corpus.pipeline.cutting import Cut
+    from corpus.pipeline.record import Recorded, RecordingJob
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
@@ -41,12 +42,12 @@ EXIT_INTERRUPTED = 130
 
 STAGE_SHARES = {
     "probe": (0.0, 0.0),
-    "decode": (0.0, 0.3),
-    "diarize": (0.3, 0.3),
-    "transcribe": (0.6, 0.3),
-    "voices": (0.9, 0.05),
-    "label": (0.95, 0.05),
-    "cut": (0.0, 1.0),
+    "decode": (0.0, 0.25),
+    "diarize": (0.25, 0.3),
+    "transcribe": (0.55, 0.3),
+    "voices": (0.85, 0.05),
+    "label": (0.9, 0.02),
+    "cut": (0.92, 0.08),
 }
 """Where a stage begins and how much of a recording's work it is, roughly: for the progress bar alone."""
 
@@ -62,6 +63,8 @@ class Request:
     num_workers: int = 1
     rehash: bool = False
     """Read every input again, even where path, size and time are as before."""
+    allow_removals: bool = False
+    """Let go of recordings that the dataset holds and the inputs no longer name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ def build(request: Request, talk: Talk) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
 
     Raises:
-        UsageError, StorageError, LockedError, MissingError: the build cannot be done at all.
+        UsageError, StorageError, LockedError, DatasetError, MissingError: the build cannot be done at all.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
     items, drops = gather(request.inputs)  # first: a mistyped input shall leave nothing behind
@@ -97,12 +100,11 @@ def build(request: Request, talk: Talk) -> Outcome:
     kept.create()
     with kept.locked():
         key = quick_key(items, request)
-        finished = None if request.rehash else kept.finished()
+        finished = None if request.rehash or kept.damaged() else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         running = _Build(request, talk, kept)
         running.cache.create()
-        running.remember()
         try:
             outcome = running.run(items, drops)
         except KeyboardInterrupt:
@@ -165,6 +167,8 @@ class _Build:
         self.held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
         """What failed before and would fail again; read before this run's own list is written."""
         self.quarantined: list[keep.Quarantined] = []
+        self.saved = 0
+        """How many of them are on the disk."""
         self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
 
     # -- the run ------------------------------------------------------------------------------
@@ -189,9 +193,11 @@ class _Build:
             if drop.kind == "fault":
                 self._quarantine(drop.item, "", (drop,), built=False)
         identities = self._identify(items)
-        annotated = self._annotate(self._leave_out_duplicates(identities))
-        cuts = self._cut(annotated)
-        outcome = self._write(annotated, cuts)
+        if not self.request.allow_removals:
+            refuse_removals(self.request.out, identities)
+        self.remember()
+        recorded = self._record(self._leave_out_duplicates(identities))
+        outcome = self._write(recorded)
         self.cache.clear_scratch()
         self.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
         self.done = outcome.recordings
@@ -213,6 +219,7 @@ class _Build:
         )
 
     def _begin(self, phase: str, total: int) -> None:
+        self._save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
         self.talk.phase(phase, total)
@@ -229,9 +236,11 @@ class _Build:
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
         self.quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
         self.faults += 1
-        self._save_quarantine()
+        if len(self.quarantined) > 1.25 * self.saved:  # the whole list is written each time
+            self._save_quarantine()
 
     def _save_quarantine(self) -> None:
+        self.saved = len(self.quarantined)
         ordered = sorted(self.quarantined, key=lambda q: (q.uri, q.key))
         self.kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
@@ -245,7 +254,9 @@ class _Build:
         def attempt(item: Item) -> Identity | Drop:
             try:
                 return identify(item, known, downloads)
-            except MediaError as error:
+            except StorageError:
+                raise
+            except (CorpusError, OSError, ValueError) as error:
                 return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
 
         found: list[Identity] = []
@@ -279,92 +290,75 @@ class _Build:
                 )
         return list(first.values())
 
-    def _annotate(self, identities: Sequence[Identity]) -> list[tuple[Identity, Annotated]]:
-        from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
+    def _record(self, identities: Sequence[Identity]) -> list[tuple[Identity, Recorded]]:
+        """Every recording's clips, from its small record or by a job, the longest first."""
+        from corpus.pipeline.record import Recorded, record, recorded_before
+
+        done: list[tuple[Identity, Recorded]] = []
+        waiting: list[RecordingJob] = []
+        for job in self._jobs(identities):
+            known = None if self.request.rehash else recorded_before(job, self.cache)
+            if known is None:
+                waiting.append(job)
+            else:
+                self._take(job.identity, known)
+                done.append((job.identity, known))
+        waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
+        self._begin("build", len(waiting))
+        for ended in run_jobs(record, waiting, num_workers=self.request.num_workers, on_poll=self._poll):
+            self.done += 1
+            identity, result = ended.job.identity, ended.result
+            if isinstance(result, WorkerDied):
+                result = Recorded(annotated=_died(identity))
+            self._take(identity, result)
+            if result.built:
+                done.append((identity, result))
+        return sorted(done, key=lambda pair: pair[0].recording)
+
+    def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
+        """A job for each recording not in quarantine; the split is drawn here, before any is decoded."""
+        from corpus.pipeline.names import names_before
+        from corpus.pipeline.record import RecordingJob
 
         reviews = texts_by_recording(self.request.out)
-        jobs: list[AnnotateJob] = []
-        done: list[tuple[Identity, Annotated]] = []
+        bonds = [
+            Bond(
+                recording=identity.recording,
+                conversation=identity.item.conversation,
+                named_speakers=names_before(identity, self.settings, reviews.get(identity.recording, ())),
+            )
+            for identity in identities
+        ]
+        split = assign(bonds, self.settings.clips)
         for identity in identities:
             key = self._failure_key(identity)
             if key in self.held:
                 self.drops += self.held[key].drops
                 self._quarantine(identity.item.uri, key, self.held[key].drops, built=False)
-            else:
-                jobs.append(
-                    AnnotateJob(
-                        identity=identity,
-                        settings=self.settings,
-                        cache_root=self.cache.root,
-                        scratch=self.cache.scratch.name,
-                        reviews=reviews.get(identity.recording, ()),
-                    )
-                )
-        self._begin("annotate", len(jobs))
-        for ended in run_jobs(annotate, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
-            identity, result = ended.job.identity, ended.result
-            if isinstance(result, WorkerDied):
-                drop = _died(identity.item.uri, "annotate")
-                result = Annotated(uri=identity.item.uri, recording=identity.recording, drops=(drop,))
-            self._take(identity, result.drops, built=result.built)
-            if result.built:
-                done.append((identity, result))
-        return sorted(done, key=lambda pair: pair[0].recording)
+                continue
+            yield RecordingJob(
+                identity=identity,
+                settings=self.settings,
+                reviews=reviews.get(identity.recording, ()),
+                split=split[identity.recording],
+                config=self.config,
+                cache_root=self.cache.root,
+                scratch=self.cache.scratch.name,
+            )
 
     def _failure_key(self, identity: Identity) -> str:
         """What decides whether a recording fails: its bytes, its entry, the settings, the versions."""
         marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
         return digest([to_plain(identity.item), marks, self.config])
 
-    def _take(self, identity: Identity, drops: tuple[Drop, ...], *, built: bool) -> None:
-        self.drops += drops
-        faults = tuple(d for d in drops if d.kind == "fault")
+    def _take(self, identity: Identity, recorded: Recorded) -> None:
+        self.drops += recorded.drops
+        faults = tuple(d for d in recorded.drops if d.kind == "fault")
         if faults:
-            self._quarantine(identity.item.uri, self._failure_key(identity), faults, built=built)
+            key = self._failure_key(identity)
+            self._quarantine(identity.item.uri, key, faults, built=recorded.built)
 
-    def _cut(self, annotated: Sequence[tuple[Identity, Annotated]]) -> list[Cut]:
-        from corpus.pipeline.annotate import conversation_of
-        from corpus.pipeline.cutting import Cut, CutJob, cut_recording, named_speakers
-
-        bonds = [
-            Bond(
-                recording=identity.recording,
-                conversation=identity.item.conversation,
-                named_speakers=named_speakers(identity, conversation_of(done, self.cache)),
-            )
-            for identity, done in annotated
-        ]
-        split = assign(bonds, self.settings.clips)
-        jobs = [
-            CutJob(
-                identity=identity,
-                annotated=done,
-                split=split[identity.recording],
-                settings=self.settings.clips,
-                config=self.config,
-                cache_root=self.cache.root,
-                scratch=self.cache.scratch.name,
-            )
-            for identity, done in annotated
-        ]
-        self._begin("cut", len(jobs))
-        cuts: list[Cut] = []
-        for ended in run_jobs(cut_recording, jobs, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
-            identity, result = ended.job.identity, ended.result
-            if isinstance(result, WorkerDied):
-                result = Cut(
-                    uri=identity.item.uri,
-                    recording=identity.recording,
-                    split=ended.job.split,
-                    drops=(_died(identity.item.uri, "cut"),),
-                )
-            self._take(identity, result.drops, built=result.segment is not None)
-            cuts.append(result)
-        return sorted(cuts, key=lambda cut: cut.recording)
-
-    def _write(self, annotated: Sequence[tuple[Identity, Annotated]], cuts: Sequence[Cut]) -> Outcome:
+    def _write(self, recorded: Sequence[tuple[Identity, Recorded]]) -> Outcome:
         from corpus.pipeline.publish import publish
         from corpus.shards.write import read_manifest
 
@@ -375,13 +369,13 @@ class _Build:
         manifest = publish(
             out=self.request.out,
             cache=self.cache,
-            annotated=annotated,
-            cuts=cuts,
+            recorded=recorded,
             drops=self.drops,
             settings=self.settings,
             config=self.config,
-            talk=self.talk,
+            doubted=self.kept.doubted(everything=self.request.rehash),
         )
+        self.kept.save_damaged(())
         return Outcome(
             exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
             unchanged=False,
@@ -398,12 +392,16 @@ def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:
     return {(shard.path, shard.sha256) for shard in manifest.shards} if manifest is not None else set()
 
 
-def _died(uri: str, stage: str) -> Drop:
-    return Drop(
+def _died(identity: Identity) -> Annotated:
+    from corpus.pipeline.annotate import Annotated
+
+    uri = identity.item.uri
+    drop = Drop(
         item=uri,
-        stage=stage,
+        stage="decode",
         kind="fault",
         code="worker_died",
-        reason="the worker process ended without a word: a crash in a native library, or memory ran out; "
-        "retry it alone with --num-workers 1",
+        reason="the worker process ended without a word, twice: a crash in a native library, or memory ran "
+        "out; retry it alone with --num-workers 1",
     )
+    return Annotated(uri=uri, recording=identity.recording, drops=(drop,))

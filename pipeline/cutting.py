@@ -28,8 +28,6 @@ class CutJob:
     split: str
     settings: ClipSettings
     config: str
-    cache_root: Path
-    scratch: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +42,23 @@ class Cut:
     """Digest of the artifact; None when cutting failed."""
 
 
-def cut_recording(job: CutJob) -> Cut:
+def cut_recording(job: CutJob, cache: Cache) -> Cut:
     """Cut one recording; its failure comes back as a Drop, a full disk is raised."""
-    reporter = Reporter(Cache(job.cache_root, job.scratch).scratch, job.identity.item.uri)
+    reporter = Reporter(cache.scratch, job.identity.item.uri)
     reporter.at("cut")
-    done, failure = guarded(lambda: _cut(job), job.identity.item.uri, reporter, job.cache_root)
+    done, failure = guarded(lambda: _cut(job, cache), job.identity.item.uri, reporter, cache.root)
     if done is not None:
         return done
     uri, recording = job.identity.item.uri, job.identity.recording
     return Cut(uri=uri, recording=recording, split=job.split, drops=(failure,) if failure else ())
 
 
-def _cut(job: CutJob) -> Cut:
+def _cut(job: CutJob, cache: Cache) -> Cut:
     from corpus.shards.cut import cut
 
-    cache, done = Cache(job.cache_root, job.scratch), job.annotated
+    done = job.annotated
     decode, voices, label = (
-        cache.get(stage, str(key))
+        cache.need(stage, str(key))
         for stage, key in (("decode", done.decode), ("voices", done.voices), ("label", done.label))
     )
     decoded = stages.decoded_of(job.identity, decode)

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The process that ran a job ended without a word: a crash in native code, or out of memory."""
+    """The process that ran a job ended without a word, twice: a crash in native code, or out of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,27 @@ def run_jobs(
 ) -> Iterator[Done[Job, Result]]:
     """Yield every job as it ends, in no promised order. An exception in a job ends the iteration.
 
-    `on_poll` is called about twice a second while waiting. Closing the iterator stops the workers.
+    A job whose process dies is tried once more, when all others are done and with nothing beside it:
+    memory may have run out because of a neighbour. `on_poll` is called about twice a second while
+    waiting. Closing the iterator stops the workers.
     """
+    died: list[Job] = []
+    for done in _pass(function, jobs, num_workers=num_workers, on_poll=on_poll):
+        if isinstance(done.result, WorkerDied):
+            died.append(done.job)
+        else:
+            yield done
+    for job in died:
+        yield from _pass(function, [job], num_workers=1, on_poll=on_poll)
+
+
+def _pass(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    num_workers: int,
+    on_poll: Callable[[], None],
+) -> Iterator[Done[Job, Result]]:
     slots = [_new_slot() for _ in range(min(num_workers, len(jobs)))]
     waiting = list(reversed(jobs))
     running: dict[Future[Result], tuple[int, Job]] = {}

@@ -2,46 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import digest
-from corpus.schemas.errors import MediaError, MissingDependencyError
+from corpus.schemas.errors import MediaError
+from corpus.schemas.files import sha256_file, storage_errors, write_whole
 
 BLOCK_BYTES = 1 << 20
+LONGEST_NAME = 100
+LOCAL_SCHEMES = ("file", "local")
 
 
 def fetch(url: str, folder: Path) -> Path:
     """A local copy of the file at `url`, fetched once and kept under the digest of the URL.
 
+    The copy's own digest is kept beside it: a copy that the disk has damaged is fetched again.
+
     Raises:
-        MediaError: the URL cannot be read.
-        MissingDependencyError: its scheme needs a package that is not installed.
+        MediaError: the URL cannot be read, to its announced end.
+        StorageError: there is no room for the copy.
     """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
+    if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
+        raise MediaError(
+            "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
+        )
+    name = PurePosixPath(parts.path).name[-LONGEST_NAME:].replace("\0", "") or "media"
+    path = folder / digest(url)[:32] / name
+    kept = path.parent / "sha256"
+    with storage_errors(path):
+        if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{os.getpid()}.part"
+        try:
+            hasher = hashlib.sha256()
+            with open(temporary, "wb") as target:
+                for block in _blocks(url):
+                    hasher.update(block)
+                    target.write(block)
+                target.flush()
+                os.fsync(target.fileno())
+            kept.unlink(missing_ok=True)
+            temporary.rename(path)
+            write_whole(kept, hasher.hexdigest().encode())
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """What stands at the URL. Each scheme's library raises what it likes; all of it is the URL's fault."""
     import fsspec
 
-    name = PurePosixPath(urlsplit(url).path).name or "media"
-    path = folder / digest(url)[:32] / name
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.part")
     try:
-        with fsspec.open(url, "rb") as source, open(temporary, "wb") as target:
-            shutil.copyfileobj(source, target, BLOCK_BYTES)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.rename(path)
-    except (ImportError, ValueError) as error:
-        raise MissingDependencyError(
-            f"cannot open this kind of URL: {error}",
-            where=url,
-            todo="install what it names, or copy the file",
-        ) from error
-    except OSError as error:
-        raise MediaError(f"the URL cannot be read: {error}", where=url) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        with fsspec.open(url, "rb") as source:
+            announced = getattr(source, "size", None)
+            count = 0
+            while block := source.read(BLOCK_BYTES):
+                count += len(block)
+                yield block
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        reason = told(str(error), url) or type(error).__name__
+        raise MediaError(f"the URL cannot be read: {reason}", where=public_url(url)) from error
+    if announced is not None and count != announced:
+        raise MediaError(
+            f"the transfer ended after {count} of {announced} bytes", where=public_url(url), todo="try again"
+        )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.inputs import Item, ItemFile, is_url
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
-
-HASH_BLOCK_BYTES = 1 << 20
+from corpus.schemas.files import sha256_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class FileMark:
     bytes: int
     mtime_ns: int
     sha256: str
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,26 +75,61 @@ def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
 
 
 def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
-    """The mark of a local file, its content read only if place, size or time are new."""
+    """The mark of a local file, its content read only if place, size or time are new.
+
+    Raises:
+        MediaError: no regular file, unreadable, or written to while it was read.
+    """
     try:
         state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise MediaError("this is a folder, pipe, socket or device, not a file", where=path.name)
         before = known.get(str(path))
         if before and (before.bytes, before.mtime_ns) == (state.st_size, state.st_mtime_ns):
             return before
-        return FileMark(
-            place=str(path), bytes=state.st_size, mtime_ns=state.st_mtime_ns, sha256=sha256_of(path)
-        )
-    except OSError as error:
-        raise MediaError(f"the file cannot be read: {error.strerror}", where=path.name) from error
+        sha256 = sha256_file(path)
+        if _look(os.stat(path)) != _look(state):
+            raise _changing(path.name)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"the file cannot be read: {reason}", where=path.name) from error
+    return FileMark(
+        place=str(path),
+        bytes=state.st_size,
+        mtime_ns=state.st_mtime_ns,
+        sha256=sha256,
+        ctime_ns=state.st_ctime_ns,
+    )
 
 
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes as 64 hex digits, read in blocks."""
-    hasher = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            hasher.update(block)
-    return hasher.hexdigest()
+@contextmanager
+def unchanged(identity: Identity) -> Iterator[None]:
+    """Hold what is read inside to the bytes that were hashed.
+
+    Raises:
+        MediaError: a media file is not, or does not stay, the one that was hashed.
+    """
+    before = []
+    for found, file in zip(identity.media, identity.item.files, strict=True):
+        state = os.stat(found.place)
+        same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        as_hashed = same == (found.bytes, found.mtime_ns, found.ctime_ns)
+        if not as_hashed and sha256_file(Path(found.place)) != found.sha256:
+            raise _changing(file.uri)  # merely touched or moved is no matter
+        before.append(_look(state))
+    yield
+    for found, file, look in zip(identity.media, identity.item.files, before, strict=True):
+        if _look(os.stat(found.place)) != look:
+            raise _changing(file.uri)
+
+
+def _look(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _changing(name: str) -> MediaError:
+    todo = "wait until it is whole, then build again"
+    return MediaError("the file was written to while it was being read", where=name, todo=todo)
 
 
 def _local(file: ItemFile, downloads: Path) -> Path:

@@ -11,16 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from corpus.ingest.names import is_media_name
+from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
-
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .ts .mts .m2ts .mpg .mpeg .avi .flv .wmv .3gp .ogv .mxf "
-    ".ogg .oga .opus .wav .flac .mp3 .m4a .aac .wma .aiff .aif .caf .amr .w64".split()
-)
-"""Taken from a folder. A file named on its own is tried whatever it is called."""
 
 SIDECAR_SUFFIXES = frozenset(
     ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
@@ -96,7 +92,7 @@ def _distinct_uris(items: Iterable[Item]) -> list[Item]:
 
 def _expand(text: str) -> Iterator[Item | Drop]:
     if is_url(text):
-        yield _single(text, text)
+        yield _single(text, public_url(text))
         return
     path = Path(text)
     if path.is_dir():
@@ -123,7 +119,7 @@ def _glob(pattern: str) -> Iterator[Item | Drop]:
         path = Path(name)
         if path.is_dir():
             yield from _walk(path)
-        elif path.suffix.lower() in MEDIA_SUFFIXES:
+        elif is_media_name(path.name):
             yield from _file(path, path.name)
 
 
@@ -134,7 +130,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
         names[:] = sorted(n for n in names if not n.startswith("."))
         here = Path(folder)
         for name in names:
-            if Path(name).suffix.lower() in MEDIA_SUFFIXES:
+            if is_media_name(name):
                 uri = (here / name).relative_to(root).as_posix()
                 yield Drop(
                     item=uri,
@@ -150,7 +146,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
             if name.startswith(".") or suffix in SIDECAR_SUFFIXES:
                 continue
             uri = (here / name).relative_to(root).as_posix()
-            if suffix in MEDIA_SUFFIXES:
+            if is_media_name(name):
                 count += 1
                 yield from _file(here / name, uri)
             else:
@@ -198,8 +194,9 @@ def _unfit(path: Path) -> tuple[str, str] | None:
         )
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return "unreadable", f"the file cannot be reached: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        return "unreadable", f"the file cannot be reached: {reason}"
     if stat.S_ISDIR(mode):
         return "not_a_file", "this is a folder, not a file; name a media file"
     if not stat.S_ISREG(mode):
@@ -232,29 +229,30 @@ def read_manifest(path: Path) -> Iterator[Item | Drop]:
             entry = from_plain(InputEntry, plain, where=where)
             yield from _entry(entry, path.parent)
         except (CorpusError, ValueError, RecursionError) as error:
-            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {error}")
+            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {told(str(error))}")
 
 
 def _entry(entry: InputEntry, base: Path) -> Iterator[Item | Drop]:
     if entry.channels not in (None, "mix", "per_channel", "per_stream"):
         yield _fault(
-            entry.uri,
+            public_url(entry.uri),
             "bad_manifest_line",
             f"channels = {entry.channels!r} is none of mix, per_channel, per_stream",
         )
         return
+    shown = public_url(entry.uri)
     tracks = [(t.uri, t.speaker, t.offset_us) for t in entry.tracks] or [(entry.uri, None, 0)]
     files = []
     for uri, speaker, offset_us in tracks:
         if not is_url(uri):
             problem = _unfit(base / uri)
             if problem:
-                yield _fault(entry.uri, *problem)
+                yield _fault(shown, *problem)
                 return
         place = uri if is_url(uri) else os.path.abspath(base / uri)
-        files.append(ItemFile(place=place, uri=uri, speaker=speaker, offset_us=offset_us))
+        files.append(ItemFile(place=place, uri=public_url(uri), speaker=speaker, offset_us=offset_us))
     yield Item(
-        uri=entry.uri,
+        uri=shown,
         files=tuple(files),
         licence=entry.licence,
         consent=entry.consent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from corpus.pipeline.build import Request
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, recording_hash
 from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.removals import removed
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
@@ -46,6 +48,8 @@ class Plan:
     dataset_bytes: int
     """An estimate for two speakers."""
     cache_bytes: int
+    removals: tuple[str, ...] = ()
+    """Built recordings that the inputs no longer name; a build stops at them unless told."""
 
     @property
     def hours(self) -> float:
@@ -76,7 +80,18 @@ def plan(request: Request) -> Plan:
         drops=tuple(drops),
         dataset_bytes=dataset_bytes,
         cache_bytes=int(dataset_bytes * CACHE_SHARE),
+        removals=tuple(removed(request.out, _known_recordings(items, marks), (item.uri for item in items))),
     )
+
+
+def _known_recordings(items: Sequence[Item], marks: dict[str, FileMark]) -> set[str]:
+    """Content hashes of the items whose files have been hashed before."""
+    found = set()
+    for item in items:
+        known = [marks[file.place].sha256 for file in item.files if file.place in marks]
+        if len(known) == len(item.files):
+            found.add(recording_hash(item.files, known))
+    return found
 
 
 def _planned(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.progress import Talk
 from corpus.pipeline.versions import all_versions
 from corpus.report.catalog import RunFacts, write_catalog
 from corpus.report.catalog_rows import CatalogEntry
@@ -19,21 +18,19 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from corpus.pipeline.annotate import Annotated
-    from corpus.pipeline.cutting import Cut
     from corpus.pipeline.identify import Identity
+    from corpus.pipeline.record import Recorded
 
 
 def publish(
     *,
     out: Path,
     cache: Cache,
-    annotated: Sequence[tuple[Identity, Annotated]],
-    cuts: Sequence[Cut],
+    recorded: Sequence[tuple[Identity, Recorded]],
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
-    talk: Talk,
+    doubted: Set[str],
 ) -> Manifest:
     """Bring the dataset at `out` to what was cut; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
@@ -46,33 +43,31 @@ def publish(
             split=cut.split,
             digest=cut.segment,
         )
-        for cut in cuts
-        if cut.segment is not None
+        for cut in (done.cut for _, done in recorded)
+        if cut is not None and cut.segment is not None
     ]
-    manifest = write_dataset(out, segments, settings=settings, config=config)
-    built = {cut.recording: cut.split for cut in cuts if cut.segment is not None}
-    write_catalog(out, _entries(annotated, built, cache), drops, _facts(manifest, settings))
+    manifest = write_dataset(out, segments, settings=settings, config=config, doubted=doubted)
+    write_catalog(out, _entries(recorded, cache), drops, _facts(manifest, settings))
     write_report(out, dataset_stats(out))
     return manifest
 
 
-def _entries(
-    annotated: Sequence[tuple[Identity, Annotated]], split: Mapping[str, str], cache: Cache
-) -> Iterator[CatalogEntry]:
+def _entries(recorded: Sequence[tuple[Identity, Recorded]], cache: Cache) -> Iterator[CatalogEntry]:
     """Every recording that has clips, read from the cache one at a time."""
     from corpus.pipeline.annotate import conversation_of
     from corpus.pipeline.cutting import recording_of
     from corpus.pipeline.stages import decoded_of
 
-    for identity, done in annotated:
-        if identity.recording not in split:
+    for identity, outcome in recorded:
+        done, cut = outcome.annotated, outcome.cut
+        if cut is None or cut.segment is None:
             continue
         conversation = conversation_of(done, cache)
-        decoded = decoded_of(identity, cache.get("decode", str(done.decode)))
+        decoded = decoded_of(identity, cache.need("decode", str(done.decode), "decoded.json"))
         yield CatalogEntry(
             recording=recording_of(identity, decoded, conversation),
             conversation=conversation,
-            split=split[identity.recording],
+            split=cut.split,
             sidecars=done.sidecars,
         )
 

@@ -26,6 +26,17 @@ def texts_by_recording(out: Path) -> dict[str, Texts]:
     return review_texts(path) if path.exists() else {}
 
 
+def renamed(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Old and new name of every speaker whom a review calls otherwise."""
+    return [
+        (review.judged.speaker, part.speaker)
+        for review in _parsed(texts)
+        if review.judged is not None and review.judged.speaker is not None
+        for part in review.becomes
+        if part.speaker is not None
+    ]
+
+
 def talk_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
     """Speakers, turns and words as people decided: before voices and labels are made."""
     if not texts:

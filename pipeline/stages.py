@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Artifact, Cache
-from corpus.pipeline.identify import Identity
+from corpus.pipeline.identify import FileMark, Identity, unchanged
+from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
+from corpus.schemas.answers import with_answers
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.ids import with_ids
 from corpus.schemas.pcm import Pcm
-from corpus.schemas.settings import CueSettings, IngestSettings, Settings
+from corpus.schemas.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
     from corpus.align.diarize import Diarizer
+    from corpus.align.look import Looked
     from corpus.align.transcribe import Transcriber
+    from corpus.ingest.decode import DecodeSource, FrameObserver
 
 Progress = Callable[[str, float], None]
 
@@ -54,26 +58,108 @@ def decode_key(identity: Identity, settings: Settings) -> str:
     return _key("decode", files=files, settings=ingest_settings(identity, settings))
 
 
-def decode_stage(identity: Identity, settings: Settings, cache: Cache, progress: Progress) -> Artifact:
-    """Sound per channel and a picture per window, from the media files."""
+def decode_stage(
+    identity: Identity,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    observers: Sequence[FrameObserver] = (),
+) -> Artifact:
+    """Sound per channel and a picture per window, from the media files; observers see every frame."""
 
     def fill(folder: Path) -> list[Drop]:
-        from corpus.ingest.decode import DecodeSource, decode
-
-        total_us = max(1, _expected_us(identity))
-        sources = [
-            DecodeSource(path=Path(mark.place), speaker=file.speaker, offset_us=file.offset_us)
-            for mark, file in zip(identity.media, identity.item.files, strict=True)
-        ]
-        _, drops = decode(
-            sources,
-            folder,
-            ingest_settings(identity, settings),
-            progress=lambda us: progress("decode", us / total_us),
-        )
-        return drops
+        return _decode(identity, settings, folder, progress, observers)
 
     return cache.make("decode", decode_key(identity, settings), fill)
+
+
+def sight_key(identity: Identity, settings: Settings) -> str:
+    from corpus.align.sight import networks
+
+    files = [[mark.sha256, file.offset_us] for mark, file in files_of(identity)]
+    ingest = ingest_settings(identity, settings)
+    # Of the settings of ingest these move the pictures' times or choose them; their size does not matter.
+    times = [ingest.channels, ingest.longest_filled_gap_s]
+    return _key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
+
+
+def decode_and_look(
+    identity: Identity, settings: Settings, cache: Cache, progress: Progress
+) -> tuple[Artifact, Artifact | None]:
+    """Decoding, and what is seen, both from one pass; None where nothing is to be looked at.
+
+    Where only the settings of sight have changed, the picture alone is decoded once more.
+    """
+    if not (settings.sight.enabled and settings.ingest.pictures):
+        return decode_stage(identity, settings, cache, progress), None
+    key = sight_key(identity, settings)
+    seen = cache.get("sight", key)
+    if seen is not None:
+        return decode_stage(identity, settings, cache, progress), seen
+    from corpus.align.sight.watch import Watcher
+
+    watcher = Watcher(settings.sight)
+    decoded_before = cache.get("decode", decode_key(identity, settings)) is not None
+    decode = decode_stage(identity, settings, cache, progress, (watcher,))
+    head = decoded_of(identity, decode)
+    if not head.picture_width:
+        return decode, None
+    if decoded_before:
+        _look_again(identity, settings, cache, progress, watcher, head)
+    return decode, cache.make("sight", key, watcher.write)
+
+
+def _look_again(
+    identity: Identity,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    watcher: FrameObserver,
+    head: Decoded,
+) -> None:
+    """Show the pictures once more, at the very times that decoding gave them."""
+    if any(oddity.code == "restart" for stream in head.streams for oddity in stream.oddities):
+        with tempfile.TemporaryDirectory(dir=cache.scratch) as folder:
+            _decode(identity, settings, Path(folder), progress, (watcher,))
+        return
+    from corpus.ingest.watch import watch
+
+    with unchanged(identity):
+        watch(_sources(identity), ingest_settings(identity, settings), (watcher,))
+
+
+def _decode(
+    identity: Identity,
+    settings: Settings,
+    folder: Path,
+    progress: Progress,
+    observers: Sequence[FrameObserver],
+) -> list[Drop]:
+    from corpus.ingest.decode import decode
+
+    with unchanged(identity):
+        total_us = max(1, _expected_us(identity))
+        _, drops = decode(
+            _sources(identity),
+            folder,
+            ingest_settings(identity, settings),
+            observers=observers,
+            progress=lambda us: progress("decode", us / total_us),
+        )
+    return drops
+
+
+def files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:
+    return list(zip(identity.media, identity.item.files, strict=True))
+
+
+def _sources(identity: Identity) -> list[DecodeSource]:
+    from corpus.ingest.decode import DecodeSource
+
+    return [
+        DecodeSource(path=Path(mark.place), speaker=file.speaker, offset_us=file.offset_us)
+        for mark, file in files_of(identity)
+    ]
 
 
 def _expected_us(identity: Identity) -> int:
@@ -96,12 +182,21 @@ def decoded_of(identity: Identity, artifact: Artifact) -> Decoded:
 
 
 def diarize_stage(
-    decode: Artifact, decoded: Decoded, diarizer: Diarizer, settings: Settings, cache: Cache
+    decode: Artifact,
+    decoded: Decoded,
+    diarizer: Diarizer,
+    settings: Settings,
+    cache: Cache,
+    sight: Artifact | None = None,
 ) -> Artifact:
-    """Who speaks when, from the sound."""
+    """Who speaks when, from the sound, and from the faces where they may vote."""
+    watched = sight if settings.diarize.faces else None
 
     def fill(folder: Path) -> list[Drop]:
-        turns, drops = diarizer(pcm_of(decode, decoded))
+        from corpus.schemas.sight import read_sight
+
+        seen = read_sight(watched.folder) if watched is not None else None
+        turns, drops = diarizer(pcm_of(decode, decoded), seen)
         (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
         return drops
 
@@ -111,6 +206,7 @@ def diarize_stage(
         channels=decoded.channels,
         model=diarizer.key,
         settings=settings.diarize,
+        sight=watched.digest if watched else None,
     )
     return cache.make("diarize", key, fill)
 
@@ -166,20 +262,52 @@ def voices_stage(
 
 
 def label_stage(
-    conversation: Conversation, settings: CueSettings, cache: Cache, reviews: Texts = ()
+    conversation: Conversation,
+    settings: Settings,
+    cache: Cache,
+    reviews: Texts = (),
+    sight: Artifact | None = None,
 ) -> Artifact:
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
-        from corpus.align.label import label
+        from corpus.align.label import with_cues
 
-        machine = label(conversation, settings)
-        whole, drops = cues_as_decided(replace(conversation, cues=(*conversation.cues, *machine)), reviews)
-        (folder / "conversation.json").write_text(to_json(with_ids(whole)), encoding="utf-8")
-        return drops
+        looked = _looked(conversation, settings, sight)
+        heard = with_cues(conversation, settings.cues)
+        seen = {made.label for made in looked.made}
+        labelled = replace(
+            heard,
+            cues=(*heard.cues, *looked.cues),
+            events=(*heard.events, *looked.events),
+            labels_made=(*(made for made in heard.labels_made if made.label not in seen), *looked.made),
+        )
+        whole, drops = cues_as_decided(labelled, reviews)
+        whole = with_answers(whole, settings.cues)
+        (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
+        return [*looked.drops, *drops]
 
     decided = {"reviews": reviews} if reviews else {}
-    return cache.make("label", _key("label", conversation=conversation, settings=settings, **decided), fill)
+    key = _key(
+        "label",
+        conversation=conversation,
+        settings=[settings.cues, settings.visual, settings.sight.enabled],
+        sight=sight.digest if sight else None,
+        **decided,
+    )
+    return cache.make("label", key, fill)
+
+
+def _looked(conversation: Conversation, settings: Settings, sight: Artifact | None) -> Looked:
+    """What sight adds, where no file says which visual cues there are."""
+    from corpus.align.look import NO_PICTURES, OFF, Looked, look, not_looked
+    from corpus.schemas.sight import read_sight
+
+    if any(made.label == "visual" for made in conversation.labels_made):
+        return Looked()
+    if sight is None:
+        return not_looked(NO_PICTURES if settings.sight.enabled else OFF)
+    return look(conversation, read_sight(sight.folder), settings.visual)
 
 
 def pcm_of(artifact: Artifact, head: Decoded | Voices) -> Pcm:

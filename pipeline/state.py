@@ -6,7 +6,7 @@ Everything here is for people and for the next build; none of it is part of the 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class Status:
     """How far a build is. Rewritten while it runs."""
 
     phase: str
-    """identify, annotate, cut, write, done, failed, interrupted."""
+    """identify, build, write, done, failed, interrupted."""
     recordings: int
     done: int
     faults: int
@@ -94,6 +94,13 @@ class Finished:
     outputs: tuple[tuple[str, ...], ...]
     """Path, size and mtime_ns of every file of the dataset, as text."""
     exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """What `verify` found broken and the next build makes anew."""
+
+    paths: tuple[str, ...]
 
 
 class State:
@@ -184,6 +191,31 @@ class State:
             return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
         except (FileNotFoundError, FormatError):
             return {}
+
+    def save_damaged(self, paths: Sequence[str]) -> None:
+        """Remember what `verify` found; an empty list forgets it."""
+        path = self.folder / "damaged.json"
+        if paths:
+            self.folder.mkdir(exist_ok=True)
+            self._write(path.name, Damaged(paths=tuple(sorted(set(paths)))))
+        else:
+            path.unlink(missing_ok=True)
+
+    def damaged(self) -> tuple[str, ...]:
+        try:
+            return _read(Damaged, self.folder / "damaged.json").paths
+        except (FileNotFoundError, FormatError):
+            return ()
+
+    def doubted(self, *, everything: bool) -> frozenset[str]:
+        """Outputs that are not as the last whole build left them, or that `verify` found broken."""
+        finished = self.finished()
+        now = outputs_of(self.out)
+        if everything:
+            return frozenset(path for path, *_ in now)
+        left = set(finished.outputs) if finished else set()
+        changed = {output[0] for output in now if finished and output not in left}
+        return frozenset(changed | set(self.damaged()))
 
     def save_finished(self, finished: Finished) -> None:
         self._write("finished.json", finished)

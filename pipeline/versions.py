@@ -6,21 +6,23 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 1,
+    "decode": 2,
+    "sight": 2,
     "diarize": 2,
     "transcribe": 2,
     "voices": 1,
-    "label": 2,
+    "label": 4,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
 
 STAGE_LIBRARIES = {
     "decode": ("av", "numpy"),
+    "sight": ("av", "numpy", "ai-edge-litert"),
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),
-    "label": (),
+    "label": ("numpy",),
     "cut": ("av", "numpy"),
 }
 

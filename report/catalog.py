@@ -85,15 +85,25 @@ def write_catalog(
             unfinished.unlink(missing_ok=True)
             with closing(duckdb.connect(str(unfinished), config=_config(spill))) as connection:
                 _fill(connection, recordings, drops, run, out / "clips.parquet")
+                connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
+            _read_back(unfinished)
             sync_file(unfinished)
             put_in_place(path)
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException) as error:
         todo = "make room on the disk and run the same command again"
         raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
     finally:
         for left in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
             left.unlink(missing_ok=True)
         shutil.rmtree(spill, ignore_errors=True)
+
+
+def _read_back(path: Path) -> None:
+    """A catalog goes into place only when it can be opened, and nothing of it is left in a log."""
+    import duckdb
+
+    with closing(duckdb.connect(str(path), read_only=True)) as connection:
+        connection.execute("SELECT count(*) FROM clips").fetchall()
 
 
 def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:

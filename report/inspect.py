@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.report.pages import lanes
+from corpus.report.pages.faces import frames_of_faces, without_faces
 from corpus.report.pages.lanes import Axis, clock
 from corpus.report.pages.markup import Markup, asset, data_uri, el, join, page
 from corpus.report.pages.tables import Column, table
@@ -74,7 +75,8 @@ def _stage(head: ClipHead, names: tuple[str, ...]) -> Markup:
     if head.video is not None:
         still = el("img", id="screen", src="data:,", alt="picture of the window", width=head.video.width,
                    height=head.video.height, style="visibility:hidden")  # fmt: skip
-        screen = el("div", still, class_="screen")
+        faces = frames_of_faces(head)
+        screen = el("div", still, el("div", id="faces", data_faces=faces), class_="screen")
     choices = [
         el("button", name, type="button", data_sound=n, aria_pressed="true" if n == 0 else "false")
         for n, name in enumerate(("mix", *names))
@@ -129,7 +131,7 @@ def _time_line(clip: Clip, head: ClipHead, sound: Samples, names: tuple[str, ...
         rows.append(lanes.pictures(axis, jpegs, head.video.flags))
         ratio = head.video.height / head.video.width
     rows += lanes.cue_rows(axis, head.cues, head.speakers)
-    rows += lanes.event_rows(axis, head.events, head.speakers)
+    rows += lanes.event_rows(axis, without_faces(head.events), head.speakers)
     full = lanes.full_height(sound, head.windows)
     for channel, name in enumerate(names):
         speaker = name if channel < len(head.speakers) else None

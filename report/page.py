@@ -12,6 +12,7 @@ from corpus.report.pages.charts import Bar, bars, offset_histogram, strip
 from corpus.report.pages.lists import Lists, read_lists
 from corpus.report.pages.markup import Markup, el, join, page
 from corpus.report.pages.tables import Column, table
+from corpus.report.people import people_part
 from corpus.report.spread import Spread
 from corpus.report.stats import Stats
 from corpus.report.stats_text import ms_text, time_text
@@ -31,10 +32,10 @@ def write_report(out: Path, stats: Stats) -> None:
         lists = read_lists(connection)
     path = out / REPORT_FILE
     with storage_errors(path):
-        write_whole(path, report_page(str(out), stats, lists).encode())
+        write_whole(path, report_page(str(out), stats, lists, people_part(out)).encode())
 
 
-def report_page(place: str, stats: Stats, lists: Lists) -> str:
+def report_page(place: str, stats: Stats, lists: Lists, people: Markup) -> str:
     """The report of a dataset; `place` is its folder as one would name it in a command."""
     name = Path(place).name or place
     return page(
@@ -46,6 +47,7 @@ def report_page(place: str, stats: Stats, lists: Lists) -> str:
             _talk(stats, lists),
             _floor(stats),
             _cues(place, stats),
+            people,
             _left_out(place, stats, lists),
             _recordings(place, stats, lists),
             _oddities(stats, lists),
@@ -229,7 +231,7 @@ def _percentiles(spread: Spread) -> tuple[str, str, str]:
 
 def _cues(place: str, stats: Stats) -> Markup:
     if not stats.cues:
-        return _section("Cues", _note("None were found."))
+        return _section("Cues", _note("None were found."), _unmade(stats))
     rows = [
         Bar(
             label=f"{c.label} · {c.kind}".rstrip(" ·").replace("_", " "),
@@ -244,6 +246,18 @@ def _cues(place: str, stats: Stats) -> Markup:
         _figure("", bars("Cues by label and kind", rows, label_width=230, width=1000), look="broad"),
         _note("Every cue carries the thresholds it was made with:"),
         _command(f"corpus catalog {shlex.quote(place)} \"SELECT * FROM cues WHERE label = 'overlap'\""),
+        _unmade(stats),
+    )
+
+
+def _unmade(stats: Stats) -> Markup:
+    """Labels whose absence means nothing, as they were not looked for."""
+    if not stats.unmade:
+        return Markup("")
+    return table(
+        "Labels that were not made, and why.",
+        (Column("label", "name"), _right("recordings"), Column("reason", "words")),
+        [(one.label.replace("_", " "), f"{one.recordings:,}", one.reason) for one in stats.unmade],
     )
 
 

@@ -112,6 +112,15 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unmade:
+    """A label that was not looked for, why, and in how many recordings."""
+
+    label: str
+    reason: str
+    recordings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """Shares of all frames of all channels, weighted by clip length."""
 
@@ -146,6 +155,8 @@ class Stats:
     clip_lengths: tuple[LengthCount, ...]
     """From the longest down, the ten most frequent lengths."""
     cues: tuple[CueCount, ...]
+    unmade: tuple[Unmade, ...]
+    """Labels that some recordings have not; the most frequent reasons of each first."""
     events: tuple[Named, ...]
     oddities: tuple[Named, ...]
     drops: tuple[DropCount, ...]
@@ -198,6 +209,12 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
             CueCount,
             "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
             "FROM cue_counts GROUP BY label, kind ORDER BY label, kind",
+        ),
+        unmade=read_rows(
+            db,
+            Unmade,
+            "SELECT label, reason, count(*) AS recordings FROM labels_made WHERE NOT made "
+            "GROUP BY label, reason ORDER BY label, recordings DESC, reason",
         ),
         events=_named(db, "SELECT label, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"),
         oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),

@@ -20,6 +20,11 @@ def stats_text(stats: Stats) -> Iterator[str]:
         yield "cues"
     for cue in stats.cues:
         yield _line(f"{cue.label} {cue.kind}".rstrip(), f"{cue.count:>8,}", time_text(cue.total_us))
+    if stats.unmade:
+        yield ""
+        yield "labels not made"
+    for label in stats.unmade:
+        yield _line(label.label, f"{label.recordings:>8,}", label.reason)
     if stats.drops:
         yield ""
         yield "left out"

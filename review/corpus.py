@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Columns:
     """Its id within the recording."""
     label: npt.NDArray[np.int16]
     """Place in `LABELS`."""
+    start_us: npt.NDArray[np.int64]
+    stop_us: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
     human: npt.NDArray[np.bool_]
     """Made of people's decisions already."""
@@ -72,6 +75,7 @@ class Catalog:
             what = f"the catalog cannot be read: {' '.join(str(error).split())}"
             raise DatasetError(what, where=str(self.path), todo="run corpus build again") from error
         self._lock = threading.Lock()
+        self._recorded = self._read_recordings()
 
     def close(self) -> None:
         self._connection.close()
@@ -95,7 +99,7 @@ class Catalog:
             cursor = self._connection.cursor()
         with closing(cursor):
             found = cursor.execute(
-                "SELECT recording_id, cue_id, label::VARCHAR AS label, confidence, "
+                "SELECT recording_id, cue_id, label::VARCHAR AS label, confidence, start_us, stop_us, "
                 "starts_with(origin, 'human:') AS human "
                 "FROM cues ORDER BY recording_id, start_us, cue_id"
             ).fetchnumpy()
@@ -112,21 +116,37 @@ class Catalog:
             label=np.asarray([LABELS.index(n) for n in label_names], np.int16)[label_codes]
             if len(label_names)
             else np.zeros(0, np.int16),
+            start_us=np.asarray(found["start_us"], np.int64),
+            stop_us=np.asarray(found["stop_us"], np.int64),
             confidence=np.asarray(found["confidence"], np.float32),
             human=np.asarray(found["human"], bool),
         )
 
     def recorded(self, recording: str) -> Recorded | None:
-        found = self._rows("SELECT uri, duration_us FROM recordings WHERE recording_id = ?", recording)
-        if not found:
-            return None
-        voices = self._rows("SELECT speaker FROM speakers WHERE recording_id = ? ORDER BY channel", recording)
-        (uri, duration_us) = found[0]
-        return Recorded(id=recording, uri=uri, duration_us=duration_us, speakers=tuple(v[0] for v in voices))
+        return self._recorded.get(recording)
+
+    def _read_recordings(self) -> dict[str, Recorded]:
+        voices: dict[str, list[str]] = defaultdict(list)
+        for name, speaker in self._rows("SELECT recording_id, speaker FROM speakers ORDER BY channel"):
+            voices[name].append(speaker)
+        rows = self._rows("SELECT recording_id, uri, duration_us FROM recordings")
+        return {
+            name: Recorded(id=name, uri=uri, duration_us=length_us, speakers=tuple(voices[name]))
+            for name, uri, length_us in rows
+        }
 
     def cue(self, recording: str, cue: str) -> Cue | None:
         found = self._rows(f"SELECT {_CUE} FROM cues WHERE recording_id = ? AND cue_id = ?", recording, cue)
         return _cue(found[0]) if found else None
+
+    def surest(self, label: str) -> tuple[str, str] | None:
+        """Recording and id of a cue to show as an example: people's own first, then by confidence."""
+        found = self._rows(
+            "SELECT recording_id, cue_id FROM cues WHERE label::VARCHAR = ? "
+            "ORDER BY starts_with(origin, 'human:') DESC, confidence DESC, recording_id, start_us LIMIT 1",
+            label,
+        )
+        return found[0] if found else None
 
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
         sql = (

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.review.corpus import LABELS, Columns
-from corpus.schemas.agreement import is_disputed
+from corpus.schemas.agreement import AgreementReport, Fact, facts, report_of
 from corpus.schemas.review import Review
-from corpus.schemas.votes import Group, groups, standing
+from corpus.schemas.votes import groups, standing
 
 Mode = Literal["uncertain", "random", "disagreement", "gold"]
 MODES: tuple[Mode, ...] = ("uncertain", "random", "disagreement", "gold")
@@ -63,6 +63,9 @@ class Queue:
         self._leases: dict[int, tuple[str, float]] = {}
         self._reviews: dict[str, Review] = {}
         self._by_item: dict[tuple[str, str], list[Review]] = defaultdict(list)
+        self._by_recording: dict[str, list[Review]] = defaultdict(list)
+        self._facts: dict[str, list[Fact]] = {}
+        self._stale: set[str] = set()
         self._disputed: dict[tuple[str, str], None] = {}
         self._gold: dict[tuple[str, str], Review] = {}
         self._given: dict[str, int] = defaultdict(int)
@@ -93,6 +96,8 @@ class Queue:
             return
         rows = self._by_item[key]
         rows.append(review)
+        self._by_recording[key[0]].append(review)
+        self._stale.add(key[0])
         place = self.place(*key)
         if review.role == "adjudication" and review.verdict != "undo":
             self._gold[key] = review
@@ -119,7 +124,7 @@ class Queue:
                 self._dispute(key)
 
     def _dispute(self, key: tuple[str, str]) -> None:
-        if any(is_disputed(group) for group in groups(self._by_item[key], ())):
+        if any(fact.disputed for fact in facts(groups(self._by_item[key], ()))):
             self._disputed[key] = None
         else:
             self._disputed.pop(key, None)
@@ -133,13 +138,16 @@ class Queue:
         with self._lock:
             return list(self._disputed)
 
-    def all_groups(self) -> list[Group]:
-        """The items of all recordings with what was said of them, for agreement."""
+    def agreement(self) -> AgreementReport:
+        """Of all recordings; only those are looked at again in which somebody decided since."""
         with self._lock:
-            by_recording: dict[str, list[Review]] = defaultdict(list)
-            for review in self._reviews.values():
-                by_recording[review.recording].append(review)
-        return [group for rows in by_recording.values() for group in groups(rows, ())]
+            again = [(name, list(self._by_recording[name])) for name in sorted(self._stale)]
+            self._stale.clear()
+        fresh = {name: facts(groups(rows, ())) for name, rows in again}
+        with self._lock:
+            self._facts.update(fresh)
+            found = [fact for name in sorted(self._facts) for fact in self._facts[name]]
+        return report_of(found)
 
     def of(self, id_: str) -> Review | None:
         return self._reviews.get(id_)

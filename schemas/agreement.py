@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
+from corpus.schemas.span import Span
 from corpus.schemas.votes import Group, ballot, class_of, outcome, span_of
 
 Unit = Mapping[str, Hashable]
@@ -124,67 +125,104 @@ class AgreementReport:
     quality: tuple[Quality, ...]
 
 
-def agreement(groups: Sequence[Group]) -> AgreementReport:
-    """Agreement by label and by pair, and the quality of every labeler, from groups of all recordings."""
-    by_label: dict[str, list[Group]] = defaultdict(list)
-    by_pair: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    annotators: set[str] = set()
-    decisions = doubly = disputed = 0
-    for group in groups:
-        said = said_of(group)
-        annotators |= {review.annotator for review in group.latest.values()}
-        decisions += len(group.latest)
-        if len(said) < 2:
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What the measures need of one item; the same until somebody decides in its recording."""
+
+    label: str
+    """That it had when it was judged, or was added with; of what is no cue, what it is."""
+    said: dict[str, Hashable]
+    """By annotator: what it should be, times aside. Abstentions and rulings are not in it."""
+    spans: dict[str, Span]
+    """By annotator who says it is there."""
+    annotators: frozenset[str]
+    decisions: int
+    disputed: bool
+    """Not all say the same, and nobody has ruled."""
+    judged: tuple[str, str, str] | None
+    """Origin, label and kind of a machine's cue on which a decision was reached."""
+    right: bool
+    """The decision leaves its label."""
+    sampled: bool
+    added: tuple[tuple[str, str], ...]
+    """Label and kind of cues that people added."""
+
+
+def facts(groups: Iterable[Group]) -> list[Fact]:
+    return [_fact(group) for group in groups]
+
+
+def _fact(group: Group) -> Fact:
+    said: dict[str, Hashable] = {}
+    spans: dict[str, Span] = {}
+    ruled = False
+    for review in group.latest.values():
+        cast = ballot(review)
+        if cast is None:
             continue
-        doubly += 1
-        disputed += is_disputed(group)
-        by_label[label_of(group)].append(group)
-        for pair in combinations(sorted(said), 2):
-            by_pair[pair].append(group)
-    return AgreementReport(
-        decisions=decisions,
-        items=len(groups),
-        annotators=tuple(sorted(annotators)),
-        doubly=doubly,
-        disputed=disputed,
-        labels=tuple(_agreement(name, found) for name, found in sorted(by_label.items())),
-        pairs=tuple(_agreement(" and ".join(p), found, set(p)) for p, found in sorted(by_pair.items())),
-        quality=quality(groups),
+        if review.role == "adjudication":
+            ruled = True
+            continue
+        said[review.annotator] = class_of(cast)
+        if len(cast) == 1 and (span := span_of(cast[0])) is not None:
+            spans[review.annotator] = span
+    decided = outcome(group) if group.about == "cue" else None
+    after = [p.cue for p in decided.becomes if p.cue is not None] if decided is not None else []
+    first = group.judged[0].cue if group.judged else None
+    settled = decided is not None and decided.kind == "decided"
+    machine = settled and first is not None and not first.origin.startswith("human:")
+    known = group.known[0].cue if group.known else None
+    return Fact(
+        label=known.label if known is not None else group.about,
+        said=said,
+        spans=spans,
+        annotators=frozenset(review.annotator for review in group.latest.values()),
+        decisions=len(group.latest),
+        disputed=not ruled and len(set(said.values())) > 1,
+        judged=(first.origin, first.label, first.kind) if machine and first is not None else None,
+        right=first is not None and any(cue.label == first.label for cue in after),
+        sampled=any(review.draw == "random" for review in group.latest.values()),
+        added=tuple((cue.label, cue.kind) for cue in after) if settled and first is None else (),
     )
 
 
-def label_of(group: Group) -> str:
-    """The label a group's item had when it was judged, or was added with; else what it is."""
-    cue = group.known[0].cue if group.known else None
-    return cue.label if cue is not None else group.about
+def agreement(groups: Iterable[Group]) -> AgreementReport:
+    """Agreement by label and by pair, and the quality of every labeler, from groups of all recordings."""
+    return report_of(facts(groups))
 
 
-def said_of(group: Group) -> dict[str, Hashable]:
-    """What every annotator says of the item; those who abstain and adjudicators say nothing."""
-    said: dict[str, Hashable] = {}
-    for review in group.latest.values():
-        cast = ballot(review)
-        if cast is not None and review.role == "annotation":
-            said[review.annotator] = class_of(cast)
-    return said
+def report_of(found: Sequence[Fact]) -> AgreementReport:
+    by_label: dict[str, list[Fact]] = defaultdict(list)
+    by_pair: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    doubly = [fact for fact in found if len(fact.said) > 1]
+    for fact in doubly:
+        by_label[fact.label].append(fact)
+        for pair in combinations(sorted(fact.said), 2):
+            by_pair[pair].append(fact)
+    return AgreementReport(
+        decisions=sum(fact.decisions for fact in found),
+        items=len(found),
+        annotators=tuple(sorted(frozenset[str]().union(*{fact.annotators for fact in found}))),
+        doubly=len(doubly),
+        disputed=sum(fact.disputed for fact in doubly),
+        labels=tuple(_agreement(name, of) for name, of in sorted(by_label.items())),
+        pairs=tuple(_agreement(" and ".join(p), of, set(p)) for p, of in sorted(by_pair.items())),
+        quality=_qualities(found),
+    )
 
 
-def is_disputed(group: Group) -> bool:
-    ruled = any(r.role == "adjudication" and ballot(r) is not None for r in group.latest.values())
-    return not ruled and len(set(said_of(group).values())) > 1
-
-
-def _agreement(name: str, groups: Sequence[Group], only: set[str] | None = None) -> Agreement:
+def _agreement(name: str, found: Sequence[Fact], only: set[str] | None = None) -> Agreement:
     units = [
-        {who: what for who, what in said_of(group).items() if only is None or who in only} for group in groups
+        fact.said if only is None else {who: what for who, what in fact.said.items() if who in only}
+        for fact in found
     ]
     pairs: dict[tuple[str, str], list[tuple[Hashable, Hashable]]] = defaultdict(list)
     for unit in units:
         for a, b in combinations(sorted(unit), 2):
             pairs[a, b].append((unit[a], unit[b]))
-    total = sum(len(found) for found in pairs.values())
-    same = sum(a == b for found in pairs.values() for a, b in found)
-    weighted = [(len(found), k) for found in pairs.values() if (k := kappa(found)) is not None]
+    total = sum(len(of) for of in pairs.values())
+    same = sum(a == b for of in pairs.values() for a, b in of)
+    weighted = [(len(of), k) for of in pairs.values() if (k := kappa(of)) is not None]
     weight = sum(count for count, _ in weighted)
     return Agreement(
         name=name,
@@ -192,20 +230,15 @@ def _agreement(name: str, groups: Sequence[Group], only: set[str] | None = None)
         agree=same / total if total else None,
         kappa=sum(count * k for count, k in weighted) / weight if weight else None,
         alpha=alpha(units),
-        boundaries=boundaries(groups, only),
+        boundaries=_boundaries(found, only),
     )
 
 
-def boundaries(groups: Iterable[Group], only: set[str] | None = None) -> Boundaries:
+def _boundaries(found: Iterable[Fact], only: set[str] | None) -> Boundaries:
     """Distances of starts and of stops, for every pair that says the item is there."""
     apart_ms: list[float] = []
-    for group in groups:
-        spans = [
-            span
-            for review in group.latest.values()
-            if review.role == "annotation" and (only is None or review.annotator in only)
-            if (cast := ballot(review)) and len(cast) == 1 and (span := span_of(cast[0])) is not None
-        ]
+    for fact in found:
+        spans = [span for who, span in fact.spans.items() if only is None or who in only]
         for one, other in combinations(spans, 2):
             apart_ms += [abs(one.start_us - other.start_us) / 1e3, abs(one.stop_us - other.stop_us) / 1e3]
     count = len(apart_ms)
@@ -216,23 +249,15 @@ def boundaries(groups: Iterable[Group], only: set[str] | None = None) -> Boundar
     )
 
 
-def quality(groups: Iterable[Group]) -> tuple[Quality, ...]:
+def _qualities(found: Iterable[Fact]) -> tuple[Quality, ...]:
     """Precision and recall of each labeler by what people decided of cues; undecided ones count nowhere."""
     every: dict[tuple[str, str, str], list[tuple[bool, bool]]] = defaultdict(list)
     added: Counter[tuple[str, str]] = Counter()
-    for group in groups:
-        decided = outcome(group) if group.about == "cue" else None
-        if decided is None or decided.kind != "decided":
-            continue
-        after = {(p.cue.label, p.cue.kind) for p in decided.becomes if p.cue is not None}
-        first = group.judged[0].cue if group.judged else None
-        if first is None:
-            added.update(after)
-        elif not first.origin.startswith("human:"):
-            random = any(r.draw == "random" for r in group.latest.values())
-            right = first.label in {label for label, _ in after}
-            every[first.origin, first.label, first.kind].append((right, random))
-    return tuple(_quality(name, found, added) for name, found in sorted(every.items()))
+    for fact in found:
+        added.update(fact.added)
+        if fact.judged is not None:
+            every[fact.judged].append((fact.right, fact.sampled))
+    return tuple(_quality(name, of, added) for name, of in sorted(every.items()))
 
 
 def _quality(

@@ -167,7 +167,7 @@ class Answer:
     """When an answer to a cue or event is timely, or when keeping silent is right."""
 
     speaker: str | None
-    """Who may answer, or is to wait; None for anybody who is not the cue's own speaker."""
+    """Who may answer, or is to wait; None for somebody who is not recorded, where nobody else is."""
     start_us: int
     stop_us: int
     action: AnswerAction

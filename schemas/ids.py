@@ -33,9 +33,14 @@ def with_ids(conversation: Conversation) -> Conversation:
         turns=_identified("t", sorted(conversation.turns, key=_order)),
         words=_identified("w", _words_in_order(conversation.words)),
         cues=_identified("c", sorted(conversation.cues, key=_order)),
-        answers=_identified("a", sorted(conversation.answers, key=_order)),
+        answers=with_answer_ids(conversation.answers),
         events=_identified("e", sorted(conversation.events, key=_order)),
     )
+
+
+def with_answer_ids(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Answers in canonical order, with ids."""
+    return _identified("a", sorted(answers, key=_order))
 
 
 def _order(item: Turn | Cue | Answer | Event) -> tuple[int, int, str, str]:

@@ -38,7 +38,10 @@ def cue_from_1(plain: dict[str, Any]) -> dict[str, Any]:
     moved = {key for key in PARTNER_KEYS if isinstance(facts.get(key), str)}
     thresholds = {key: value for key, value in facts.items() if key in THRESHOLD_KEYS}
     rest = {key: value for key, value in facts.items() if key not in moved | thresholds.keys()}
-    added = {"partner": partner, "thresholds": as_json(**thresholds), "evidence": as_json(**rest)}
+    try:
+        added = {"partner": partner, "thresholds": as_json(**thresholds), "evidence": as_json(**rest)}
+    except ValueError:  # NaN
+        return plain
     return {
         **plain,
         **{name: value for name, value in added.items() if name not in plain or name == "evidence"},

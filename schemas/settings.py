@@ -64,6 +64,8 @@ class DiarizeSettings:
     """Seconds from one 10 s window of the bundled model to the next."""
     embed_every: int = 3
     """The voices of every so-manieth window are measured, which is most of the work."""
+    faces: bool = True
+    """Let faces vote where there is a picture: a mouth that moves with a voice keeps its speaker apart."""
     device: Device = "auto"
     """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
     threads: int = 1
@@ -99,6 +101,24 @@ class TranscribeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SightSettings:
+    """What is looked for in the pictures."""
+
+    enabled: bool = True
+    """False leaves sight out; labels that need it are then not made, and say so."""
+    rate_hz: float = 12.5
+    """Pictures looked at a second, at most."""
+    faces: bool = True
+    """False looks for movement and cuts alone, which needs no model."""
+    most_faces: int = 6
+    """Faces followed at a time; each costs a mesh a picture."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.rate_hz <= 60, "sight.rate_hz", self.rate_hz, "1 to 60")
+        _check(1 <= self.most_faces <= 16, "sight.most_faces", self.most_faces, "1 to 16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CueSettings:
     """Thresholds of the cues; every label carries those it was made with. Sources in docs/cues.md."""
 
@@ -118,11 +138,75 @@ class CueSettings:
     """An utterance that starts inside another's and is no backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
+    backchannel_shortest_us: int = 100_000
+    """Shorter than this nothing is said; such units are errors of whoever found the turns."""
+    backchannel: Literal["learned", "rule"] = "learned"
+    """Of units with words: the linear model, or words of the list alone."""
+    backchannel_threshold_percent: int = 33
+    """How likely the model must hold a backchannel."""
+    stall_threshold_percent: int = 24
+    invitation_threshold_percent: int = 22
+    """How likely a unit must be a question where nothing is punctuated."""
+    invitation_sure_percent: int = 50
+    """The same where the words are punctuated, and none has a question mark."""
+    invitation_asked_percent: int = 5
+    """The same where one has."""
+    self_correction: Literal["learned", "rule"] = "learned"
+    """The tagger of boosted trees, or the plain rule: words said again at once, and cut-off ones."""
+    self_correction_threshold_percent: int = 35
+    """How sure the tagger must be that a reparandum ends with a word."""
+    thinking_shortest_us: int = 250_000
+    """A silence in an unfinished sentence that lasts at least this long."""
+    thinking_longest_us: int = 4_000_000
+    """After a longer silence one begins anew."""
+    answer_within_us: int = 1_500_000
+    """An answer is timely for this long after what it answers."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            _check(value >= 0, f"cues.{name}", value, "0 or more")
+            if not isinstance(value, str):
+                _check(value >= 0, f"cues.{name}", value, "0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisualSettings:
+    """Thresholds of the visual cues; every label carries those it was made with. Sources in docs/cues.md."""
+
+    cut_least: float = 0.5
+    """Share of a picture that is gone in the next one where a cut is."""
+    motion_least: float = 4.0
+    """Grey levels (of 255) by which the part that changes most does so where something moves."""
+    motion_bridge_us: int = 500_000
+    """Rests up to this are inside a movement."""
+    still_us: int = 600_000
+    """Nothing moves for so long before a movement starts, and after it has stopped."""
+    repetition_least: int = 2
+    repetition_shortest_us: int = 300_000
+    repetition_longest_us: int = 4_000_000
+    repetition_alike: float = 0.5
+    """How alike the movement and itself a period later are, 1 being the same."""
+    face_us: int = 1_000_000
+    """A face that enters or leaves is seen for so long after or before."""
+    nod_degrees: float = 4.0
+    shake_degrees: float = 6.0
+    """How far the head goes each way."""
+    gaze_degrees: float = 25.0
+    """The head is turned so far from where it mostly points."""
+    gaze_us: int = 1_000_000
+    posture_heights: float = 0.4
+    """The head has moved by so many of its heights, and stays there."""
+    posture_us: int = 2_000_000
+    speaker_alike: float = 0.25
+    """Correlation of a mouth's movement with a voice from which the face is taken for the speaker's."""
+    speaker_margin: float = 0.15
+    """By so much the best voice leads the next."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            _check(value >= 0, f"visual.{name}", value, "0 or more")
+        _check(self.repetition_least >= 2, "visual.repetition_least", self.repetition_least, "at least 2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +256,9 @@ class Settings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
+    visual: VisualSettings = field(default_factory=VisualSettings)
     clips: ClipSettings = field(default_factory=ClipSettings)
     shards: ShardSettings = field(default_factory=ShardSettings)
     sidecars: bool = True

@@ -77,7 +77,7 @@ def groups(
     for review in standing(reviews):
         about = review.about
         assert about is not None  # standing() leaves no undo
-        here, lost = _as_now(review, talk)
+        here, lost = _as_now(review, talk) if talk else (review, False)
         stands = here.judged is not None and exact(here.judged) in there
         group = by_item.get((about, review.item)) or _like(here, places, stands)
         if group is None:

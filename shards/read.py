@@ -21,6 +21,7 @@ from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError, UsageError
+from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.npy import npy_view
 from corpus.shards.tar import BLOCK
@@ -293,6 +294,14 @@ class Clip:
     def activity(self) -> npt.NDArray[np.uint8]:
         """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
         return npy_view(self.member("activity.npy"), where=f"{self._where}: {self.key}.activity.npy")
+
+    def cues_by_window(self, labels: Sequence[str] = CUE_LABELS) -> CueWindows:
+        """bool `[windows, labels, speakers + 1]`: a cue begins in the window, is inside of it."""
+        return cues_by_window(self.json, labels)
+
+    def answers(self) -> AnswerWindows:
+        """bool `[windows, speakers + 1]`: an answer of the speaker is timely, or silence is right."""
+        return answers_by_window(self.json)
 
     def jpeg(self, window: int) -> bytes | None:
         """The JPEG of a window of the clip, counted from 0; None where there is no picture."""

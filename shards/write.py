@@ -10,7 +10,7 @@ Without manifest.json there is no dataset. What is whole already is kept on the 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -49,12 +49,14 @@ def write_dataset(
     *,
     settings: Settings,
     config: str,
+    doubted: Set[str] = frozenset(),
     progress: Progress | None = None,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order, closed at `shard_bytes`.
 
     Shards that hold the same clips already are not touched, shards of an older build are removed, and
-    with nothing changed at all nothing is read but the manifest.
+    with nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read
+    and held to the hashes of their clips, whatever their size says.
 
     Raises:
         DatasetError: two segments of one recording, or a segment that is cut off.
@@ -65,11 +67,11 @@ def write_dataset(
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
     wanted = _Wanted(settings=settings, config=config, segments=made_of)
     old = read_manifest(out)
-    if old is not None and wanted.is_met_by(old, out):
+    if old is not None and not doubted and wanted.is_met_by(old, out):
         return old
     pieces = [piece for segment in ordered for piece in segment_pieces(segment)]
     with storage_errors(out):
-        return _store(out, pieces, wanted, old, progress, swap_last=False)
+        return _store(out, pieces, wanted, old, progress, doubted=doubted)
 
 
 def rewrite(
@@ -154,7 +156,8 @@ def _store(
     old: Manifest | None,
     progress: Progress | None,
     *,
-    swap_last: bool,
+    doubted: Set[str] = frozenset(),
+    swap_last: bool = False,
 ) -> Manifest:
     """Bring the folder to the plan. With `swap_last` no shard is replaced before all new ones are whole."""
     plans = list(plan_shards(pieces, wanted.settings.shards.shard_bytes))
@@ -166,7 +169,7 @@ def _store(
     done = 0
     for plan in plans:
         path = out / plan.path
-        sha256 = _kept(path, plan, known)
+        sha256 = _kept(path, plan, None if plan.path in doubted else known)
         if sha256 is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             sha256 = write_shard(temporary(path), plan)

@@ -15,7 +15,7 @@ import pytest
 
 from corpus.shards.read import open_clips
 
-DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md")
+DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md", "docs/reviewing.md")
 PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",
@@ -24,8 +24,8 @@ PAGES = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 )
-ELSEWHERE = ("models pull", "doctor", "--num-workers 8")
-"""Not run here: what fetches, what judges the machine, what starts eight processes on two cores."""
+ELSEWHERE = ("models pull", "doctor", "--num-workers 8", "review serve")
+"""Not run here: what fetches, what judges the machine, what starts eight processes, what never ends."""
 
 
 def commands(text: str) -> list[str]:

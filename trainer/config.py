@@ -53,6 +53,8 @@ class ModelConfig:
     """Patches of 40 x 40 pixels; 0 rows for a model that does not see."""
     picture_columns: int = 8
     patch_pixels: int = 40
+    picture_every: int = 1
+    """Pictures of every n-th window only, from the first one on."""
     text_slots: int = 8
     """Text tokens in a window at most; what does not fit waits for the next window of speech. Of bytes at
     normal rates 0.1 % come two windows late or more in English, 11 % in Russian, whose letters are two bytes
@@ -145,7 +147,9 @@ class ModelConfig:
 _LEAST = {
     **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
     **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
-    **dict.fromkeys(("patch_pixels", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1),
+    **dict.fromkeys(
+        ("patch_pixels", "picture_every", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1
+    ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
     **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
 }

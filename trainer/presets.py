@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 
@@ -74,12 +76,32 @@ MODELS = {
     ),
 }
 
+
+def _in_rows(name: str, *, picture_every: int, attention_window_s: float) -> ModelConfig:
+    """A model as its rows train it, so that it can talk for hours.
+
+    A row holds a whole clip (149 micro-turns) with its pictures. The attention window is at most half of that
+    and keeps nothing for ever, so training shows what a long talk is: queries that see a full window and not
+    the beginning. Without it, loss rises beyond a row's length (benchmarks/RESULTS.md).
+    """
+    return replace(
+        MODELS[name],
+        picture_every=picture_every,
+        attention_window_s=attention_window_s,
+        sink_turns=0,
+    )
+
+
 _RUNS = {
-    "tiny": RunConfig(model=MODELS["tiny"], preset="tiny", data=DataConfig(length=256, rows=4)),
+    "tiny": RunConfig(
+        model=_in_rows("tiny", picture_every=10, attention_window_s=10.0),
+        preset="tiny",
+        data=DataConfig(length=2560, rows=1),
+    ),
     "small": RunConfig(
-        model=MODELS["small"],
+        model=_in_rows("small", picture_every=3, attention_window_s=15.0),
         preset="small",
-        data=DataConfig(length=2048, rows=64, workers=8),
+        data=DataConfig(length=4096, rows=32, workers=8),
         optim=OptimConfig(lr=6e-4, warmup_steps=500),
         steps=20_000,
         accumulate=4,
@@ -87,7 +109,7 @@ _RUNS = {
         save_every=500,
     ),
     "base": RunConfig(
-        model=MODELS["base"],
+        model=_in_rows("base", picture_every=3, attention_window_s=15.0),
         preset="base",
         data=DataConfig(length=4096, rows=32, workers=8),
         optim=OptimConfig(lr=3e-4, warmup_steps=1000),
@@ -98,7 +120,7 @@ _RUNS = {
         save_every=500,
     ),
     "tml-276b-a12b": RunConfig(
-        model=MODELS["tml-276b-a12b"],
+        model=_in_rows("tml-276b-a12b", picture_every=1, attention_window_s=15.0),
         preset="tml-276b-a12b",
         data=DataConfig(length=8192, rows=2048, workers=8),
         optim=OptimConfig(optimizer="muon", lr=2e-4, warmup_steps=2000),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus.align.cues.backchannel import WORDS as BACKCHANNEL_WORDS
+from corpus.align.cues.answer_words import WORDS as BACKCHANNEL_WORDS
 from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings

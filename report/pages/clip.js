@@ -11,6 +11,7 @@
   }));
   const words = spans(".words .lane span"), cues = spans("a[data-cue]");
   const voices = all(".said p").map((node) => ({ node, speaker: node.dataset.speaker }));
+  const faces = JSON.parse(one("#faces")?.dataset.faces || "{}");
   let sound = sounds[0], shown = -1, width = parseFloat(getComputedStyle(root).getPropertyValue("--w"));
 
   const two = (number) => String(number).padStart(2, "0");
@@ -20,6 +21,17 @@
     return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60) + "." + (tenths % 10);
   };
   const now = () => Math.min(sound.currentTime, length);
+
+  function showFaces(found) {
+    one("#faces")?.replaceChildren(...found.map(([name, tone, left, top, wide, high]) => {
+      const frame = document.createElement("div"), label = document.createElement("span");
+      label.textContent = name;
+      frame.className = tone;
+      frame.append(label);
+      Object.assign(frame.style, { left: left + "%", top: top + "%", width: wide + "%", height: high + "%" });
+      return frame;
+    }));
+  }
 
   function showWindow(k) {
     if (k === shown) return;
@@ -31,6 +43,7 @@
       screen.style.visibility = picture ? "visible" : "hidden";
       if (picture) screen.src = picture.src;
     }
+    showFaces(picture ? faces[k] ?? [] : []);
     one("#window").textContent = "window " + k + " of " + windows;
   }
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from corpus.align import clustering, resegment
 from corpus.align.backend import View
-from corpus.align.faces import votes_of_faces
+from corpus.align.face_votes import votes_of_faces
 from corpus.align.segmentation import CLASSES, FRAMES, WINDOW_SAMPLES, Posteriors, window_starts
 from corpus.align.slots import STEP_SAMPLES, STEPS, Slots
 from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, FaceTrack, Seen, Sight

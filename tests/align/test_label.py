@@ -83,7 +83,8 @@ def test_a_backchannel_is_short_and_apart_or_of_the_list() -> None:
 def test_a_filled_pause_is_a_word_of_the_list_at_its_own_time() -> None:
     words = (("A", 0, 300, "so"), ("A", 400, 700, "Um,"), ("A", 800, 900, "mm"), ("B", 5000, 5300, "Mm"))
     told = conversation(("A", 0, 900), ("B", 5000, 5300), words=words)
-    assert found(told, "hesitation") == [("filled_pause", "A", 400, 700), ("filled_pause", "A", 800, 900)]
+    fillers = [one for one in found(told, "hesitation") if one[0] == "filled_pause"]
+    assert fillers == [("filled_pause", "A", 400, 700), ("filled_pause", "A", 800, 900)]
 
 
 def test_every_cue_carries_thresholds_and_origin() -> None:
@@ -94,7 +95,8 @@ def test_every_cue_carries_thresholds_and_origin() -> None:
         thresholds = json.loads(cue.thresholds)
         assert thresholds and thresholds.keys() <= CueSettings.__dataclass_fields__.keys()
         assert not thresholds.keys() & json.loads(cue.evidence).keys()
-        assert cue.origin.endswith("/1")
+        name, _, version = cue.origin.partition("/")
+        assert name and version.isdigit()
     overlap = next(cue for cue in cues if cue.label == "overlap")
     assert (overlap.speaker, overlap.partner) == ("B", "A")
     assert json.loads(overlap.evidence) == {"duration_us": 400_000}

@@ -196,3 +196,15 @@ def test_config_shows_what_an_override_comes_to() -> None:
     )
     wrong = corpus("config", "--set", "diarize.speakers=2")
     assert wrong.returncode == 2 and "diarize.speakers" in wrong.stderr
+
+
+def test_probe_takes_folders_and_names_files(tmp_path: Path, media: ModuleType) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("one.WAV", "deep/two.wav"):
+        media.write_media(tmp_path / "x.wav", duration_s=1, audio=[media.Audio("pcm_s16le")])
+        (tmp_path / "x.wav").rename(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no media")
+    done = corpus("probe", "--json", str(tmp_path / "in"))
+    assert done.returncode == 0, done.stderr
+    files = [json.loads(line)["file"] for line in done.stdout.splitlines()]
+    assert files == [str(tmp_path / "in" / name) for name in ("deep/two.wav", "one.WAV")]

@@ -81,19 +81,30 @@ class Reference:
                 self.corrections[i] = median
         return self.corrections[i]
 
-    def _agreed(self, j: int, here: Fraction, *, low: bool) -> Fraction:
-        """Median of stamp minus count over the blocks that start in the half second from j on."""
-        offs: list[Fraction] = []
+    def _offs(self, j: int, here: Fraction, last: Fraction) -> list[tuple[Fraction, Fraction]]:
+        """(seconds of sound since block j, stamp minus count) of the blocks that start up to `last` later."""
+        offs: list[tuple[Fraction, Fraction]] = []
         elapsed = Fraction(0)
         for m in range(j, len(self.blocks)):
             stamp = self._stamp(m)
-            if stamp is not None:
-                offs.append(stamp + self.shift - here - elapsed)
+            if stamp is not None and elapsed <= last:
+                offs.append((elapsed, stamp + self.shift - here - elapsed))
             elapsed += self._length(m)
-            if elapsed > Fraction(1, 2):
-                break
-        offs.sort()
-        return offs[(len(offs) - 1) // 2] if low else offs[len(offs) // 2]
+        return offs
+
+    def _agreed(self, j: int, here: Fraction) -> Fraction:
+        """Median of stamp minus count over the blocks that start in the half second from j on."""
+        offs = sorted(off for _, off in self._offs(j, here, Fraction(1, 2)))
+        return offs[len(offs) // 2]
+
+    def _left(self, j: int, here: Fraction, off: Fraction) -> Fraction:
+        """What a jump has come to once as much sound has passed, which is what a stall holds up."""
+        stall = min(Fraction(off * self.rate // 1, self.rate), Fraction(10))
+        offs = [x for x in self._offs(j, here, stall + Fraction(1, 2)) if x[1] >= -1]
+        late = sorted(o for at, o in offs if at >= stall)
+        if late:
+            return late[(len(late) - 1) // 2]
+        return offs[-1][1]
 
     def _count(self, j: int) -> None:
         stamp = self._stamp(j)
@@ -106,10 +117,10 @@ class Reference:
         departure: Fraction | None = None
         if stamp is not None:
             off = stamp + self.shift - at - known
-            if off < -1 and self._agreed(j, at + known, low=False) < -1:
+            if off < -1 and self._agreed(j, at + known) < -1:
                 self.shift = at + known - stamp
                 off = Fraction(0)
-            hole = min(off, self._agreed(j, at + known, low=True)) if off > JITTER else Fraction(0)
+            hole = min(off, self._left(j, at + known, off)) if off > JITTER else Fraction(0)
             if hole > JITTER:
                 at += hole
                 departure = stamp + self.shift - at
@@ -253,3 +264,28 @@ def test_what_waits_is_bounded() -> None:
         pushed += 1024
         returned += sum(p.samples for p in clock.push(n * 1024, 1024))
         assert pushed - returned <= 1.6 * 48_000
+
+
+def test_a_stall_without_loss_puts_no_silence_in() -> None:
+    """Packets stamped when they arrived: held up for 0.3 s and for 3 s, then all at once."""
+    for held in (15, 150):
+        blocks: list[tuple[int | None, int]] = [(n * 20, 20) for n in range(400)]
+        for n in range(100, 100 + held):
+            blocks[n] = ((100 + held) * 20, 20)
+        assert starts(blocks) == [Fraction(n * 20, RATE) for n in range(400)]
+
+
+def test_a_new_rate_goes_on_where_the_old_one_ended() -> None:
+    first = AudioClock(1000, Fraction(1, 1000))
+    for n in range(100):
+        first.push(n * 20, 20)
+    first.finish()
+    second = AudioClock(2000, Fraction(1, 1000), after=first)
+    placed = [p for n in range(100) for p in second.push(2000 + n * 20, 40)] + second.finish()
+    assert [Fraction(p.start, second.units_per_second) for p in placed] == [
+        2 + Fraction(n * 20, 1000) for n in range(100)
+    ]
+    again = AudioClock(500, Fraction(1, 1000), after=second)
+    placed = [p for n in range(100) for p in again.push(n * 20, 10)] + again.finish()
+    assert placed[0].move == "restart"
+    assert Fraction(placed[0].start, again.units_per_second) == 4

@@ -19,18 +19,21 @@ from corpus.schemas.settings import (
     DiarizeSettings,
     Settings,
     ShardSettings,
+    SightSettings,
     TranscribeSettings,
 )
 
 NO_MODELS = Settings(
     diarize=DiarizeSettings(backend="none"),
     transcribe=TranscribeSettings(backend="none"),
+    sight=SightSettings(enabled=False),
     clips=ClipSettings(windows_per_clip=10, validation_share=0.2, test_share=0.2),
     shards=ShardSettings(shard_bytes=1024 * 1024),
 )
 NO_MODELS_FLAGS = [
     "--set=diarize.backend=none",
     "--set=transcribe.backend=none",
+    "--set=sight.enabled=false",
     "--set=clips.windows_per_clip=10",
     "--set=clips.validation_share=0.2",
     "--set=clips.test_share=0.2",

@@ -23,6 +23,21 @@ def fail(number: int) -> int:
     raise RuntimeError(f"job {number}")
 
 
+def die_the_first_time(flag: str) -> str:
+    try:
+        os.open(flag, os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return flag
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+def test_a_job_whose_worker_dies_is_tried_once_more(tmp_path: Path) -> None:
+    flags = [str(tmp_path / name) for name in "ab"]
+    ended = list(run_jobs(die_the_first_time, flags, num_workers=2, on_poll=lambda: None))
+    assert sorted(str(done.result) for done in ended) == flags
+
+
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_a_dead_worker_takes_only_its_own_job(num_workers: int) -> None:
     ended = list(run_jobs(square_or_die, range(7), num_workers=num_workers, on_poll=lambda: None))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from corpus.pipeline.fetch import fetch
-from corpus.schemas.errors import MediaError, MissingDependencyError
+from corpus.schemas.errors import MediaError
 from corpus.shards.read import open_clips
 
 
@@ -47,6 +47,7 @@ def test_a_url_is_fetched_once_and_built(
 def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="cannot be read"):
         fetch(f"{served}/gone.mp4", tmp_path)
-    with pytest.raises(MissingDependencyError):
-        fetch("nosuchscheme://x/y.mp4", tmp_path)
+    for url in ("nosuchscheme://x/y.mp4", "http://[/x.wav", "file:///dev/zero", "local://no/such.wav"):
+        with pytest.raises(MediaError, match=r"URL|Protocol"):
+            fetch(url, tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -20,7 +20,7 @@ from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, Turn, Word
 from corpus.schemas.errors import DatasetError, UsageError
-from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, TranscribeSettings
+from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, SightSettings, TranscribeSettings
 from corpus.shards.flac import decode_flac
 from corpus.shards.read import Clip, open_clips
 
@@ -64,6 +64,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path
     settings = Settings(
         diarize=DiarizeSettings(backend="none"),
         transcribe=TranscribeSettings(backend="none"),
+        sight=SightSettings(enabled=False),
         clips=ClipSettings(windows_per_clip=20),
     )
     out = base / "OUT"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from corpus.report.catalog_rows import CatalogEntry
 from corpus.report.spread import offsets, spread
 from corpus.report.stats import LongestMonologue, SplitCount, dataset_stats, words_per_minute
 from corpus.report.stats_text import ms_text, stats_text, time_text
-from corpus.schemas.conversation import Cue, Word
+from corpus.schemas.conversation import Cue, LabelMade, Word
 from corpus.schemas.drops import Drop
 
 Made = Callable[..., CatalogEntry]
@@ -116,6 +117,29 @@ def test_a_dataset_with_nothing_in_it(write_built: Written) -> None:
     assert found.longest_monologue is None
     assert found.talk.words_per_minute is None
     assert list(stats_text(found))
+
+
+def test_labels_that_were_not_made_are_counted_with_their_reason(
+    make_entry: Made, write_built: Written
+) -> None:
+    def entry(name: str, *labels: LabelMade) -> CatalogEntry:
+        made = make_entry(name)
+        return replace(made, conversation=replace(made.conversation, labels_made=labels))
+
+    lone = LabelMade(label="yield", made=False, reason="only one person talks")
+    out = write_built(
+        [
+            entry("a", lone, LabelMade(label="hold", made=True)),
+            entry("b", lone, LabelMade(label="visual", made=False, reason="no picture")),
+        ]
+    )
+    found = dataset_stats(out)
+    assert [(one.label, one.reason, one.recordings) for one in found.unmade] == [
+        ("yield", "only one person talks", 2),
+        ("visual", "no picture", 1),
+    ]
+    lines = [line.split() for line in stats_text(found)]
+    assert ["yield", "2", "only", "one", "person", "talks"] in lines
 
 
 def test_command(built: Path) -> None:

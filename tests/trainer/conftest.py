@@ -260,7 +260,14 @@ def small_run(beeps: Path) -> Callable[..., RunConfig]:
     """A configuration whose steps take some milliseconds, with overrides."""
 
     def make(*pairs: str) -> RunConfig:
-        small = ("data.length=72", "data.pictures=false", "steps=6", "log_every=1", "save_every=100")
+        small = (
+            "data.length=72",
+            "data.rows=4",
+            "data.pictures=false",
+            "steps=6",
+            "log_every=1",
+            "save_every=100",
+        )
         few = ("optim.warmup_steps=2", f"data.data={beeps}")
         return with_overrides(preset("tiny"), [*small, *few, *pairs])
 

@@ -13,6 +13,7 @@ import pytest
 from corpus.cli.eval_page import page_of
 from corpus.cli.eval_tables import print_recordings, print_timing, worst
 from corpus.schemas.codec import to_json
+from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Told
 from corpus.trainer.evaluate.confidence import draws
 from corpus.trainer.evaluate.evaluate import EvalReport
@@ -51,6 +52,10 @@ def report() -> EvalReport:
         free_documents=12,
         losses=(LossRow(cue="all", stream="audio", count=7, model=1.25, unigram=None),),
         recordings=tuple(recording(number) for number in range(9)),
+        attention_windows=50,
+        by_window=tuple(
+            WindowLoss(window=window, documents=12, control=0.5, text=None, sound=1.0) for window in range(9)
+        ),
         timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
         calibration=made.result(draws(12)),
     )
@@ -106,7 +111,7 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
 
 
 def test_report_is_plain_json(report: EvalReport) -> None:
-    assert '"schema":"corpus.eval/4"' in to_json(report)
+    assert '"schema":"corpus.eval/5"' in to_json(report)
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:

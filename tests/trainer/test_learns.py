@@ -160,13 +160,15 @@ def calibration(model: InteractionModel, config: RunConfig, data: Path) -> Calib
     return evaluate(model, config, data, most_free=0).calibration
 
 
-BEEP = ("steps=200", "log_every=50", "save_every=600")
+BEEP = ("data.length=256", "data.rows=4", "steps=200", "log_every=50", "save_every=600")
 
 
 COUNT = (
     "data.length=375",
     "data.rows=12",
     "model.picture_rows=2",
+    "model.picture_every=1",
+    "model.attention_window_s=none",
     "model.picture_columns=2",
     "model.layers=4",
     "model.frames_per_position=8",

@@ -17,7 +17,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 Start = Callable[..., Any]
 
-SMALL = ("data.length=72", "data.pictures=false", "log_every=1", "save_every=2")
+SMALL = ("data.length=72", "data.rows=4", "data.pictures=false", "log_every=1", "save_every=2")
 
 
 @pytest.fixture

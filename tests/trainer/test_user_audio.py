@@ -41,7 +41,7 @@ SmallRun = Callable[..., RunConfig]
 
 def run_of(**model: Any) -> RunConfig:
     base = preset("tiny")
-    changed = dataclasses.replace(base.model, picture_rows=1, picture_columns=2, patch_pixels=40, **model)
+    changed = dataclasses.replace(MODELS["tiny"], picture_rows=1, picture_columns=2, patch_pixels=40, **model)
     data = dataclasses.replace(base.data, length=LENGTH)
     return dataclasses.replace(base, model=changed, data=data, loss=ON)
 

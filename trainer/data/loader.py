@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,11 +29,18 @@ from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
 
 
+def _state_from_1(plain: Any) -> dict[str, Any]:
+    """How long the trained contexts were was not counted."""
+    return {**plain, "schema": "corpus.loader/2", "longest": 0}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderState:
     """Where a run stands in its data, and what it has seen. Equal on all ranks."""
 
-    schema: str = "corpus.loader/1"
+    older: ClassVar[dict[str, Any]] = {"corpus.loader/1": _state_from_1}
+
+    schema: str = "corpus.loader/2"
     dataset: str
     """sha256 of the dataset's manifest."""
     settings: str
@@ -50,6 +58,8 @@ class LoaderState:
     positions: int = 0
     """Filled positions taken."""
     padding: int = 0
+    longest: int = 0
+    """The most micro-turns of a document taken in one row."""
     documents: int = 0
     """Begun. Text of documents begun, in tokens: …"""
     text: int = 0
@@ -212,6 +222,7 @@ class Loader:
             state,
             chain=chain.hex(),
             positions=state.positions + filled,
+            longest=max([state.longest, *(piece.stop - piece.start for piece in pieces)]),
             padding=state.padding + self.positions_per_batch - filled,
             documents=state.documents + len(begun),
             text=state.text + sum(view.text.written for view in begun),
@@ -267,6 +278,7 @@ def _settings(config: RunConfig) -> dict[str, object]:
         "picture_rows",
         "picture_columns",
         "patch_pixels",
+        "picture_every",
         "text_slots",
         "response_delay",
     ):

@@ -26,7 +26,7 @@ class MicroTurn:
     audio: Bytes | Samples
     """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
     frame: Bytes | None = None
-    """uint8 `[height, width, 3]`."""
+    """uint8 `[height, width, 3]`; looked at in every `picture_every`-th window only."""
     text: str | None = None
     """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
     tokens: tuple[int, ...] = ()

@@ -121,7 +121,8 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
     written_N, given_N = lengths(written), lengths(given)
     pictures_N = np.zeros(turns, bool)
     if head.picture_sizes and data.pictures and model.patches:
-        pictures_N = np.array(head.picture_sizes[:turns]) > 0
+        looked_at_N = np.arange(turns) % model.picture_every == 0
+        pictures_N = (np.array(head.picture_sizes[:turns]) > 0) & looked_at_N
     return View(
         place=place,
         key=clip.key,

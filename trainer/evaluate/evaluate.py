@@ -28,6 +28,7 @@ from corpus.trainer.data.pack import check_length
 from corpus.trainer.data.runs import Flags
 from corpus.trainer.evaluate import timing
 from corpus.trainer.evaluate.baselines import BASELINES, baseline
+from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Calibration, Told
 from corpus.trainer.evaluate.confidence import Floats, draws
 from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
@@ -47,7 +48,7 @@ _SHARE_DOCUMENTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/4"
+    schema: str = "corpus.eval/5"
     data: str
     split: str
     documents: int
@@ -56,6 +57,10 @@ class EvalReport:
     losses: tuple[LossRow, ...]
     recordings: tuple[RecordingLosses, ...]
     """All of the split, by their keys."""
+    attention_windows: int | None
+    """How many windows back the model attended; None for all."""
+    by_window: tuple[WindowLoss, ...]
+    """Losses by a window's number in its document."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -115,6 +120,8 @@ def evaluate(
         free_documents=len(free),
         losses=losses.rows(),
         recordings=losses.recordings(documents.clips.keys()),
+        attention_windows=model.sight.window_turns,
+        by_window=losses.by_window(),
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
         calibration=told.result(drawn[True]),
     )

@@ -25,9 +25,10 @@ from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.levels import level_of_byte
 from corpus.trainer.data.noise import NoiseKey
-from corpus.trainer.data.pack import Cursor, collate, rows_from
+from corpus.trainer.data.pack import collate
 from corpus.trainer.data.runs import Flags
 from corpus.trainer.data.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
+from corpus.trainer.evaluate.by_window import WindowLoss, WindowSums
 from corpus.trainer.evaluate.timing_cases import cue_windows
 from corpus.trainer.model.cross_entropy import cross_entropy_each
 from corpus.trainer.model.heads import AudioHead
@@ -37,6 +38,7 @@ STREAMS = ("control", "text", "end", "audio", "user_audio")
 """The last one of models with a head for it alone."""
 _SOUNDS = ("audio", "user_audio")
 ALL = "all"
+_GPU_LENGTHS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,7 @@ class Losses:
         self._levels: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
         self._off: dict[tuple[str, str], float] = {}
         self._level_of_byte = level_of_byte(config.model)
+        self._windows = WindowSums()
 
     @torch.no_grad()
     def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
@@ -102,25 +105,21 @@ class Losses:
         self._recording = _recording_of(clip.key)
         self._documents[self._recording] += 1
         device = model.embed.stream.device
-        found = []
-        cursor = Cursor(document=document)
-        for row, _ in rows_from(cursor, config.data.length, documents.sizes, end=document + 1):
-            for piece in row:
-                turns = documents.turns(piece.document, piece.start, piece.stop)
-                laid = lay_out(turns, config.model, config.loss)
-                positions = concat([beginning(config.model), laid])
-                batch = collate([[positions]], config).to(device)
-                hidden_LD = model.hidden(batch)[0]
-                labels = _labels(clip.json, piece.start, piece.stop, config.model.response_delay)
-                self._add_text(positions, hidden_LD, labels)
-                self._add_audio(positions, hidden_LD, batch, labels)
-                if model.user_audio_head is not None:
-                    heard = _labels(clip.json, piece.start, piece.stop, 0)
-                    self._add_user_audio(positions, hidden_LD, batch, heard)
-                asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
-                logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
-                found.append(logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy())
-        return np.concatenate(found)
+        count = len(documents.view(document))
+        turns = documents.turns(document, 0, count)
+        positions = concat([beginning(config.model), lay_out(turns, config.model, config.loss)])
+        # In one piece, as a session lives it: rows would forget at each of their ends.
+        batch = collate([[positions]], _row_of(config, len(positions), device)).to(device)
+        hidden_LD = model.hidden(batch)[0]
+        labels = _labels(clip.json, count, config.model.response_delay)
+        self._add_text(positions, hidden_LD, labels)
+        self._add_audio(positions, hidden_LD, batch, labels)
+        if model.user_audio_head is not None:
+            self._add_user_audio(positions, hidden_LD, batch, _labels(clip.json, count, 0))
+        asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
+        logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
+        p_N: npt.NDArray[np.float64] = logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy()
+        return p_N
 
     def _add_text(self, positions: Positions, hidden_LD: torch.Tensor, labels: Mapping[str, Flags]) -> None:
         at = np.flatnonzero((positions.text_weight_L > 0) & (positions.text_target_L != NO_TARGET))
@@ -135,6 +134,9 @@ class Losses:
         )
         streams = np.where(np.isin(target, (SIL, SPK)), 0, np.where(target == EOW, 2, 1))
         each = nats.double().cpu().numpy()
+        turn = positions.turn_L[at]
+        for number, stream in enumerate(("control", "text")):
+            self._windows.add(stream, turn[streams == number], each[streams == number])
         for cue, in_N in labels.items():
             chosen = in_N[positions.turn_L[at]]
             for number in range(3):
@@ -150,6 +152,7 @@ class Losses:
         each_T = self.model.audio_losses(hidden_LD, batch, NoiseKey())[torch.from_numpy(known_T)]
         target_TRM = positions.audio_target_TRM[known_T]
         off_T = self._levels_off(self.model.audio_head, hidden_LD, at_T, target_TRM)
+        self._windows.add("sound", positions.turn_L[at_T], each_T.double().cpu().numpy())
         self._add_sound("audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
 
     def _add_user_audio(
@@ -233,6 +236,9 @@ class Losses:
             for recording in sorted({_recording_of(key) for key in keys})
         )
 
+    def by_window(self) -> tuple[WindowLoss, ...]:
+        return self._windows.rows()
+
     def _of_recording(self, recording: str, stream: str) -> StreamLoss:
         total, count = self._recordings.get((recording, stream), (0.0, 0))
         return StreamLoss(stream=stream, count=int(count), model=total / count if count else None)
@@ -280,11 +286,18 @@ def _entropy(counts: npt.NDArray[np.float64]) -> float:
     return float(np.abs((share * logs).sum(1)).mean())
 
 
-def _labels(head: ClipHead, start: int, stop: int, delay: int) -> dict[str, Flags]:
-    """For every label of the clip, which micro-turns of `[start, stop)` are answered inside such a cue."""
-    found = {ALL: np.ones(stop - start, bool)}
+def _row_of(config: RunConfig, positions: int, device: torch.device) -> RunConfig:
+    """A configuration whose rows hold a document; on a GPU of few lengths, each of which is compiled."""
+    step = _GPU_LENGTHS if device.type == "cuda" else 1
+    length = -(-positions // step) * step
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, length=length))
+
+
+def _labels(head: ClipHead, count: int, delay: int) -> dict[str, Flags]:
+    """For every label of the clip, which of its micro-turns are answered inside such a cue."""
+    found = {ALL: np.ones(count, bool)}
     for cue in head.cues:
         first, last = cue_windows(cue, head)
-        in_N = found.setdefault(cue.label, np.zeros(stop - start, bool))
-        in_N[max(0, first - delay - start) : max(0, last - delay - start)] = True
+        in_N = found.setdefault(cue.label, np.zeros(count, bool))
+        in_N[max(0, first - delay) : max(0, last - delay)] = True
     return found

@@ -14,6 +14,7 @@ compile.py compiles its blocks, prepare.py cuts it over ranks.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -87,7 +88,8 @@ class InteractionModel(nn.Module):
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
         )
-        self._mask = BatchMask(Sight.of(config))
+        self.sight = Sight.of(config)
+        self._mask = BatchMask(self.sight)
         if not self.embed.stream.is_meta:
             self.initialise(seed)
 
@@ -105,6 +107,19 @@ class InteractionModel(nn.Module):
         with torch.device("meta"):
             model = cls(config)
         return model if torch.device(device).type == "meta" else model.to_empty(device=device)
+
+    def keep_to(self, windows: int) -> None:
+        """Attend to no more windows than training showed at once: positions further off were never met.
+
+        Call before a session is opened.
+        """
+        own = self.sight.window_turns
+        self.see(dataclasses.replace(self.sight, window_turns=windows if own is None else min(own, windows)))
+
+    def see(self, sight: Sight) -> None:
+        """Attend so far back, whatever training did."""
+        self.sight = sight
+        self._mask = BatchMask(sight)
 
     def initialise(self, seed: int) -> None:
         """Set every parameter, of a cut one the part held here, to values that only the seed decides."""

@@ -22,7 +22,6 @@ from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.layout import part
 from corpus.trainer.data.sequence import PAD, Positions, Stream
 from corpus.trainer.model.attention import HIDDEN, KeyStore
-from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.rope import turns
 from corpus.trainer.session.cuda_graph import Replay
 from corpus.trainer.session.kv_cache import FAR, KvCache
@@ -128,7 +127,7 @@ class Reader:
             kv_heads=config.kv_heads,
             head_dim=config.head_dim,
             capacity_positions=capacity_positions,
-            sight=Sight.of(config),
+            sight=model.sight,
             dtype=model.dtype,
             device=model.embed.stream.device,
         )

@@ -50,6 +50,7 @@ from corpus.trainer.data.micro_turn import (
 from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
 from corpus.trainer.data.text import event_tokens
 from corpus.trainer.data.views import patches_of
+from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Choices, Sampling, decide, sound_seed, text_bits
@@ -91,9 +92,10 @@ class Session:
         sample_rate_hz: int = 16_000,
         pictures: bool = True,
     ) -> None:
-        """`max_seconds` bounds a session without an attention window; with one there is no end and
-        memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all there is to
-        record is recorded now, so the model's weights must stay where they are.
+        """A session sees as far back as the model does (`InteractionModel.see`): of a trained one, what its
+        training showed at once. `max_seconds` bounds a session without an attention window; with one there
+        is no end and memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all
+        there is to record is recorded now, so the model's weights must stay where they are.
 
         Raises:
             UsageError: a length that is none, or without an end where memory has one.
@@ -108,7 +110,11 @@ class Session:
         self._reader = Reader.of(
             model,
             capacity_positions=capacity(
-                self.config, max_seconds=max_seconds, history_turns=history_turns, pictures=self._pictures
+                self.config,
+                model.sight,
+                max_seconds=max_seconds,
+                history_turns=history_turns,
+                pictures=self._pictures,
             ),
         )
         self._choices = Choices(self._reader, self.sampling)
@@ -271,7 +277,8 @@ class Session:
             if not self._pictures:
                 raise UsageError("a picture for a session that does not see", where="session")
             check_picture(given.frame, self.config)
-            picture = patches_of(given.frame, self.config)
+            if state.turn % self.config.picture_every == 0:
+                picture = patches_of(given.frame, self.config)
         check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
         waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
         slots = self.config.text_slots
@@ -335,7 +342,9 @@ class Session:
 _PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name != "pending")
 
 
-def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pictures: bool) -> int:
+def capacity(
+    config: ModelConfig, sight: Sight, *, max_seconds: float, history_turns: int, pictures: bool
+) -> int:
     """Positions to hold: all of a session's, or with an attention window what can be seen or gone back to."""
     if not max_seconds >= 0 or history_turns < 0:
         what = f"max_seconds={max_seconds}, history_turns={history_turns}"
@@ -343,9 +352,9 @@ def capacity(config: ModelConfig, *, max_seconds: float, history_turns: int, pic
     turns: list[int] = []
     if math.isfinite(max_seconds):
         turns.append(-(-round(max_seconds * US) // WINDOW_US))
-    if config.attention_window_turns is not None:
+    if sight.window_turns is not None:
         # One more for the turn under way, one because what it leaves is read with the next.
-        turns.append(config.sink_turns + config.attention_window_turns + history_turns + 2)
+        turns.append(sight.sink_turns + sight.window_turns + history_turns + 2)
     if not turns:
         todo = "give max_seconds, or train with attention_window_s"
         raise UsageError("a session without an end would need memory without one", where="session", todo=todo)

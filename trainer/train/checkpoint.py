@@ -1,10 +1,12 @@
 """Checkpoints of a run: what they hold, which one is taken, and how it is read.
 
-    RUN/checkpoints/step-00000100/   tensors (torch's distributed checkpoint) and meta.json
+    RUN/checkpoints/step-00000100/   tensors, as torch's distributed checkpoint writes them, and where they
+                                     lie (index.json); meta.json
     RUN/checkpoints/LATEST           the name of the newest one, written last
 
 Every file's sha256 stands in meta.json and is compared before it is trusted; what is damaged is passed over
-for the one before. Any number of ranks reads what any number has written (checkpoint_saver.py).
+for the one before. Any number of ranks reads what any number has written (checkpoint_saver.py). Sums show
+damage, not intent: nothing in a checkpoint is unpickled (checkpoint_index.py), so a stranger's may be loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -31,6 +33,7 @@ from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.device import device_named
+from corpus.trainer.train.checkpoint_index import IndexReader
 from corpus.trainer.train.run_file import read_run
 
 FOLDER = "checkpoints"
@@ -51,17 +54,27 @@ class FileMark:
     sha256: str
 
 
+def _meta_from_1(plain: Any) -> dict[str, Any]:
+    """Nothing was said of how long the trained contexts were."""
+    loader = {**plain["loader"], "schema": "corpus.loader/2"}
+    return {**plain, "schema": "corpus.checkpoint/2", "trained_windows": None, "loader": loader}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
     """meta.json: everything of a checkpoint that is no tensor."""
 
-    schema: str = "corpus.checkpoint/1"
+    older: ClassVar[dict[str, Any]] = {"corpus.checkpoint/1": _meta_from_1}
+
+    schema: str = "corpus.checkpoint/2"
     step: int
     """Optimiser steps done; the schedule is a function of it."""
     model: ModelConfig
     optimizer: str
     average: bool
     """Whether it holds a moving average of the parameters."""
+    trained_windows: int | None
+    """The most consecutive windows of a document the model has seen at once; None where nobody counted."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     loader: LoaderState
@@ -108,6 +121,8 @@ def read_meta(path: Path) -> Meta:
         meta = from_json(Meta, (path / META).read_bytes(), where=str(path / META))
         marks = {mark.name: mark for mark in meta.files}
         for name, mark in marks.items():
+            if Path(name).name != name:
+                raise FormatError(f"lists {name!r}, which is no name of a file", where=str(path))
             if mark_of(path / name) != mark:
                 raise FormatError(f"{name} is not what was written", where=str(path))
     except OSError as error:
@@ -159,11 +174,12 @@ def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
         raise DatasetError(what, where=where, todo="use the version the run was trained with")
 
 
-def load_tensors(path: Path, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
+def load_tensors(path: Path, meta: Meta, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
     """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
     expect_one_process()
     try:
-        load(tensors, checkpoint_id=path, process_group=group, no_dist=group is None)
+        reader = IndexReader(path, (mark.name for mark in meta.files))
+        load(tensors, storage_reader=reader, process_group=group, no_dist=group is None)
     except (*FAILURES, KeyError, ValueError) as error:
         raise FormatError(f"cannot be loaded: {reason_of(error)}", where=str(path)) from error
 
@@ -201,9 +217,15 @@ def load_model(
     wanted: Tensors = {"model": state}
     if ema:
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
-    load_tensors(path, wanted)
+    load_tensors(path, meta, wanted)
     model.weighting = Weighting.of(config.loss)
+    model.keep_to(meta.trained_windows or most_windows(config))
     return model.eval(), config
+
+
+def most_windows(config: RunConfig) -> int:
+    """The most windows a row can hold: what checkpoints saw at most that do not tell how much they saw."""
+    return (config.data.length - 1) // (config.model.audio_positions + 1)
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
@@ -34,6 +33,7 @@ from corpus.trainer.train.checkpoint import (
     name_of,
     reason_of,
 )
+from corpus.trainer.train.checkpoint_index import IndexWriter
 
 
 class Saver:
@@ -57,7 +57,7 @@ class Saver:
         expect_one_process()
         try:
             # Synced by _publish, which reads the files again for their digests.
-            writer = FileSystemWriter(temporary, sync_files=False)
+            writer = IndexWriter(temporary, sync_files=False)
             alone = self._group is None
             future = async_save(
                 tensors,

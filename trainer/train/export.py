@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -37,7 +37,11 @@ Dtype = Literal["float32", "bfloat16"]
 class ExportConfig:
     """config.json of an exported model."""
 
-    schema: str = "corpus.model/2"
+    older: ClassVar[dict[str, Any]] = {
+        "corpus.model/2": lambda plain: {**plain, "schema": "corpus.model/3", "trained_windows": None}
+    }
+
+    schema: str = "corpus.model/3"
     model_type: str = "corpus-interaction"
     architectures: tuple[str, ...] = ("InteractionModel",)
     torch_dtype: Dtype
@@ -49,6 +53,8 @@ class ExportConfig:
     """What a mel byte means."""
     weighting: Weighting
     """What its training did to the odds to speak."""
+    trained_windows: int | None
+    """The most consecutive windows that training showed it at once; it attends no further back."""
     model: ModelConfig
 
 
@@ -87,6 +93,7 @@ def export(
             tokenizer=config.data.tokenizer,
             hears=config.data.hears,
             weighting=model.weighting,
+            trained_windows=model.sight.window_turns,
             model=config.model,
         )
         write_whole(folder / CONFIG_NAME, (to_json(head, indent=2) + "\n").encode())
@@ -137,6 +144,8 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
         raise FormatError(what, where=str(folder))
     model.weighting = head.weighting
+    if head.trained_windows is not None:
+        model.keep_to(head.trained_windows)
     return model.eval(), head
 
 

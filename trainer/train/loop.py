@@ -313,6 +313,7 @@ class _Run:
             model=self.config.model,
             optimizer=self.config.optim.optimizer,
             average=self.learner.average is not None,
+            trained_windows=self.loader.state.longest or None,
             loader=self.loader.state,
             skipped=self.skipped,
             config=digest(self.config),
@@ -334,7 +335,7 @@ class _Run:
         with suppress(CorpusError):  # the checkpoint is enough to go on with
             began = read_run(self.run).config
         self.loader.load_state_dict(dataclasses.asdict(meta.loader), began)
-        load_tensors(path, self.learner.state_dict(), self.ranks.files)
+        load_tensors(path, meta, self.learner.state_dict(), self.ranks.files)
         self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
         self.talk(f"going on from step {self.step}")

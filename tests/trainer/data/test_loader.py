@@ -23,7 +23,7 @@ from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.loader import Loader, LoaderState
 from corpus.trainer.data.pack import Cursor, next_row
 from corpus.trainer.data.sequence import BOS, Batch
-from corpus.trainer.presets import preset
+from corpus.trainer.presets import MODELS, preset
 
 
 def config_for(path: Path, **data: object) -> RunConfig:
@@ -31,7 +31,7 @@ def config_for(path: Path, **data: object) -> RunConfig:
     chosen = {"data": str(path), "length": 128, "rows": 4, "hears": "max", **data}
     return dataclasses.replace(
         base,
-        model=dataclasses.replace(base.model, picture_rows=2, picture_columns=2),
+        model=dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2),
         data=dataclasses.replace(base.data, **chosen),
     )
 

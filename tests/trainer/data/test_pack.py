@@ -15,20 +15,20 @@ from corpus.trainer.config import LossConfig, RunConfig
 from corpus.trainer.data.layout import Turns, beginning, concat, largest_turn, lay_out
 from corpus.trainer.data.pack import Cursor, capacity, check_length, collate, next_row, rows_from
 from corpus.trainer.data.sequence import EOW, NO_TARGET, PAD, SPK, Batch, Positions, Stream
-from corpus.trainer.presets import preset
+from corpus.trainer.presets import MODELS, preset
 
 
 def run(length: int, *, patches: int = 2, r: int = 2, slots: int = 4) -> RunConfig:
     base = preset("tiny")
     model = dataclasses.replace(
-        base.model,
+        MODELS["tiny"],
         picture_rows=min(1, patches),
         picture_columns=patches,
         patch_pixels=4,
         frames_per_position=r,
         text_slots=slots,
     )
-    return dataclasses.replace(base, model=model, data=dataclasses.replace(base.data, length=length))
+    return dataclasses.replace(base, model=model, data=dataclasses.replace(base.data, length=length, rows=4))
 
 
 def turns_of(config: RunConfig, count: int, seed: int, *, full: bool = False, text: bool = True) -> Turns:

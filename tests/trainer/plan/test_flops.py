@@ -26,7 +26,7 @@ LENGTH = 256
 def run_of(**changes: Any) -> RunConfig:
     base = preset("tiny")
     small = {"picture_rows": 1, "picture_columns": 2, **changes}
-    model = dataclasses.replace(base.model, **small)
+    model = dataclasses.replace(MODELS["tiny"], **small)
     loss = LossConfig(user_audio=0.1 * model.user_audio)
     data = dataclasses.replace(base.data, length=LENGTH)
     return dataclasses.replace(base, model=model, data=data, loss=loss)

@@ -19,6 +19,7 @@ from corpus.trainer.data.pack import collate
 from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SPK, Positions
 from corpus.trainer.data.text import event_tokens
 from corpus.trainer.data.views import patches_of
+from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.incremental import Reader
@@ -241,7 +242,7 @@ def test_memory_is_bounded_by_the_window() -> None:
         long.step(given_to(turns, frames, again))
         assert long.turn == session_turn + 1
     assert long.positions > 40 * 6
-    endless = capacity(CONFIG, max_seconds=3600, history_turns=0, pictures=False)
+    endless = capacity(CONFIG, Sight.of(CONFIG), max_seconds=3600, history_turns=0, pictures=False)
     assert endless == 1 + 18_000 * (2 * 4 + 2 * CONFIG.text_slots + 2)
 
 

@@ -28,7 +28,15 @@ LOADER = LoaderState(dataset="d" * 64, settings="s" * 64, seed=0)
 
 def meta(step: int) -> Meta:
     model = MODELS["tiny"]
-    return Meta(step=step, model=model, optimizer="adamw", average=False, loader=LOADER, config="c" * 64)
+    return Meta(
+        step=step,
+        model=model,
+        optimizer="adamw",
+        average=False,
+        trained_windows=50,
+        loader=LOADER,
+        config="c" * 64,
+    )
 
 
 def saver(run: Path, said: list[str], keep: int = 3) -> Saver:
@@ -53,7 +61,7 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     path, read = found
     assert path.name == "step-00000007" and read.files and read.loader == LOADER
     into = tensors(0)
-    load_tensors(path, into)
+    load_tensors(path, read_meta(path), into)
     assert torch.equal(into["model"]["a"], tensors(7)["model"]["a"])
     assert torch.equal(into["model"]["b"], tensors(7)["model"]["b"])
 
@@ -65,7 +73,8 @@ def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
     held["model"]["a"].fill_(9.0)
     assert made.wait()
     into = {"model": {"a": torch.zeros(500_000)}}
-    load_tensors(candidates(tmp_path)[0], into)
+    path = candidates(tmp_path)[0]
+    load_tensors(path, read_meta(path), into)
     assert (into["model"]["a"] == 1).all()
 
 
@@ -85,7 +94,7 @@ def test_copies_of_a_gpu_lie_where_the_last_ones_did(tmp_path: Path, monkeypatch
     assert len(taken) == 1
     for step, path in zip((3, 2, 1), candidates(tmp_path), strict=True):
         into = {"model": {"a": torch.zeros(500_000)}, "optimizer": {"steps": torch.zeros(())}}
-        load_tensors(path, into)
+        load_tensors(path, read_meta(path), into)
         assert (into["model"]["a"] == step).all() and into["optimizer"]["steps"] == step
 
 
@@ -110,7 +119,7 @@ def test_one_written_by_a_newer_version_is_not_passed_over(tmp_path: Path) -> No
     """Nothing is wrong with it: going on from the one before would lose what was learnt since."""
     saved(tmp_path, 1, 2)
     newest = tmp_path / "checkpoints" / "step-00000002" / "meta.json"
-    newest.write_text(newest.read_text().replace('"corpus.checkpoint/1"', '"corpus.checkpoint/9"'))
+    newest.write_text(newest.read_text().replace('"corpus.checkpoint/2"', '"corpus.checkpoint/9"'))
     said: list[str] = []
     with pytest.raises(NewerSchemaError, match="install a newer"):
         choose(tmp_path, talk=said.append)
@@ -168,7 +177,7 @@ def _shorten(path: Path) -> None:
 
 
 def _lose(path: Path) -> None:
-    (path / ".metadata").unlink()
+    (path / "index.json").unlink()
 
 
 def _scribble(path: Path) -> None:
@@ -259,7 +268,7 @@ def test_another_mel_clip_form_or_version_is_refused(
     _rewrite(path, clips="corpus.clip/9")
     with pytest.raises(DatasetError, match=r"corpus\.clip/9"):
         train(config, tmp_path, talk=print)
-    _rewrite(path, clips="corpus.clip/1", schema="corpus.checkpoint/2")
+    _rewrite(path, clips="corpus.clip/1", schema="corpus.checkpoint/9")
     with pytest.raises(NewerSchemaError):
         read_meta(path)
 

@@ -138,7 +138,7 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         export(run, tmp_path / "model")
     with pytest.raises(UsageError, match="not an empty folder"):
         export(run, tmp_path / "model" / "config.json")
-    with pytest.raises(FormatError, match=r"expected 'corpus\.model/2'"):
+    with pytest.raises(FormatError, match=r"expected 'corpus\.model/3'"):
         load_exported(run)
     with pytest.raises(FormatError, match="no exported model"):
         load_exported(tmp_path / "nowhere")

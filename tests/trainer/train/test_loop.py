@@ -429,7 +429,7 @@ def run_of_two(beeps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset
 
-    pairs = ["data.length=72", "data.pictures=false", "steps=2", f"data.data={beeps}"]
+    pairs = ["data.length=72", "data.rows=4", "data.pictures=false", "steps=2", f"data.data={beeps}"]
     run = tmp_path_factory.mktemp("run")
     train(with_overrides(preset("tiny"), pairs), run, talk=silent)
     return run

@@ -1,0 +1,25 @@
+"""Words that are said to encourage, to agree or to answer: what a lexical backchannel is made of."""
+
+from __future__ import annotations
+
+WORDS = frozenset(
+    (
+        *(
+            "ah",
+            "aha",
+            "alright",
+            "cool",
+            "exactly",
+            "fine",
+            "good",
+            "great",
+            "hm",
+            "hmm",
+            "huh",
+            "indeed",
+            "kay",
+        ),
+        *("mhm", "mm", "mm-hmm", "mm-mm", "mmhmm", "mmm", "nice", "no", "oh", "ok", "okay", "really"),
+        *("right", "sure", "true", "uh-huh", "uhhuh", "wow", "yeah", "yep", "yes", "yup"),
+    )
+)

@@ -1,0 +1,80 @@
+"""Conversation files for labelling and scoring: found in folders, read without what is not asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from corpus.align.annotation import Annotation
+from corpus.align.conversation_json import load_conversation, read_conversation
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import UsageError
+
+ENDINGS = (".json", ".json.gz")
+
+
+def base_name(path: Path) -> str:
+    """The file's name without its ending; what recordings are matched by."""
+    return path.name.removesuffix(".gz").removesuffix(".json")
+
+
+def conversation_files(given: Sequence[Path]) -> list[Path]:
+    """The conversation files given, and those in the folders given, by name.
+
+    Raises:
+        UsageError: one is not there, is no such file, or two have the same base name.
+    """
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found += sorted(file for file in path.iterdir() if file.name.lower().endswith(ENDINGS))
+        elif not path.exists():
+            raise UsageError("there is no such file or folder", where=str(path))
+        elif path.name.lower().endswith(ENDINGS):
+            found.append(path)
+        else:
+            raise UsageError(f"is no conversation file; {' and '.join(ENDINGS)} are read", where=str(path))
+    first: dict[str, Path] = {}
+    for path in found:
+        if (other := first.setdefault(base_name(path), path)) != path:
+            raise UsageError(f"has the same base name as {other}", where=str(path), todo="rename one of them")
+    return found
+
+
+def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
+    """A conversation file and its duration; Drops for what in it is not sound.
+
+    Raises:
+        SidecarError, NewerSchemaError: it is no conversation file that can be read.
+        UsageError: it is an unrelated JSON file.
+    """
+    plain = load_conversation(path)
+    if plain is None:
+        raise UsageError("is no conversation file", where=str(path))
+    told = plain.get("duration_us")
+    duration_us = told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 1 << 53
+    annotation, drops = read_conversation(path, duration_us)
+    assert annotation is not None
+    return annotation, duration_us, drops
+
+
+def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conversation:
+    """Turns, words and events of a file as a conversation; its cues are what is to be made anew."""
+    from corpus.align.attribute import turns_of_words
+
+    turns = annotation.turns
+    words = annotation.words or ()
+    if turns is None:
+        turns = turns_of_words(words, 200_000)
+    names = dict.fromkeys((*annotation.speakers, *(t.speaker for t in turns), *(w.speaker for w in words)))
+    events = tuple(e for e in annotation.events if e.label != "unscored" and e.kind != "gold_labels")
+    return Conversation(
+        recording=base_name(path),
+        duration_us=duration_us,
+        speakers=tuple(names),
+        turns=turns,
+        words=words,
+        events=events,
+        named_speakers=annotation.named_speakers,
+    )

@@ -1,0 +1,80 @@
+"""Which labels can be made of a conversation, and why the others cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from corpus.schemas.conversation import CUE_KINDS, Conversation, LabelMade
+from corpus.schemas.turn_taking import normal
+
+LEXICAL = ("hesitation", "self_correction", "invitation", "thinking")
+OF_TWO = ("yield", "invitation", "backchannel", "interruption", "overlap")
+OF_TURNS = ("yield", "hold", "backchannel", "interruption", "overlap", "invitation")
+FEWEST_WORDS = 30
+"""Of fewer words nobody can tell the language."""
+ENGLISH_SHARE = 0.2
+ENGLISH = frozenset(
+    (
+        *(
+            "the",
+            "a",
+            "and",
+            "to",
+            "of",
+            "i",
+            "you",
+            "it",
+            "that",
+            "is",
+            "in",
+            "we",
+            "so",
+            "for",
+            "this",
+            "on",
+        ),
+        *("be", "have", "do", "but", "what", "are", "with", "they", "was", "not", "can", "if", "at", "it's"),
+        *("that's", "there", "about", "would", "or", "all", "i'm", "don't", "just", "like", "know", "think"),
+        *("yeah", "yes", "okay", "uh", "um", "mm-hmm", "well", "right", "oh", "hello", "my", "your", "me"),
+    )
+)
+"""Common words of English; in English talk about half of all words are of this list."""
+
+
+def labels_made(conversation: Conversation) -> tuple[LabelMade, ...]:
+    """One entry for each label there is, in the order of `CUE_KINDS`."""
+    return tuple(_made(label, _why_not(label, conversation)) for label in CUE_KINDS)
+
+
+def knows_language(conversation: Conversation) -> bool:
+    """Whether the words are English, all that the lexical labelers know; too few to tell are taken as it."""
+    said = [normal(word.text) for word in conversation.words]
+    return len(said) < FEWEST_WORDS or sum(text in ENGLISH for text in said) >= ENGLISH_SHARE * len(said)
+
+
+def _made(label: str, reason: str) -> LabelMade:
+    return LabelMade(label=label, made=not reason, reason=reason)
+
+
+def _why_not(label: str, told: Conversation) -> str:
+    """Why a label cannot be made; "" where it can."""
+    if label == "visual":
+        return "nothing was looked at: the recording has no features of the picture"
+    if label in OF_TURNS and not any(turn.span for turn in told.turns):
+        return "nobody is known to talk: there are no turns"
+    if label in OF_TWO and len({turn.speaker for turn in told.turns}) < 2:
+        return "only one person talks"
+    if label in LEXICAL:
+        if not told.words:
+            return "there are no words"
+        if all(word.start_us is None for word in told.words):
+            return "the words have no times"
+        if not knows_language(told):
+            return "the words are not English, the only language these labelers know"
+    return ""
+
+
+def with_reasons(conversation: Conversation, told: frozenset[str]) -> Conversation:
+    """The conversation saying which labels were looked for; those its file tells of count as made."""
+    made = [LabelMade(label=m.label, made=True) if m.label in told else m for m in labels_made(conversation)]
+    return replace(conversation, labels_made=tuple(made))

@@ -1,0 +1,38 @@
+"""The plain rule for self-corrections: words said again at once, and words broken off. No weights.
+
+Kept beside the learned tagger as its baseline, and used where its weights are switched off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.cues.repair_words import Said
+
+LONGEST_COPY = 6
+EMPHATIC = frozenset(("yeah", "no", "okay", "yes", "very", "really", "right", "mm-hmm", "bye", "oh", "ha"))
+"""Said twice, these are mostly emphasis or an answer."""
+
+
+def copied(said: Said, last: int) -> int:
+    """How many words that end with this one are said again right after; 0 for none."""
+    for length in range(1, LONGEST_COPY + 1):
+        first, stop = last - length + 1, last + 1 + length
+        if first < 0 or last + 1 >= len(said) or said.stretch[first] != said.stretch[last + 1]:
+            return 0
+        if stop <= len(said) and said.texts[first : last + 1] == said.texts[last + 1 : stop]:
+            return length if said.stretch[first] == said.stretch[stop - 1] else 0
+    return 0
+
+
+def rule_ends(said: Said) -> npt.NDArray[np.bool_]:
+    """For each word whether a reparandum ends with it."""
+    found = np.zeros(len(said), np.bool_)
+    for i in range(len(said) - 1):
+        length = copied(said, i)
+        if length and not EMPHATIC.issuperset(said.texts[i - length + 1 : i + 1]):
+            found[i] = True
+        elif said.cut_off[i] and said.stretch[i + 1] == said.stretch[i]:
+            found[i] = said.texts[i + 1].startswith(said.texts[i])
+    return found

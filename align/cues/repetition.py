@@ -1,0 +1,163 @@
+"""visual / repetition: the same movement again and again, its period and how often, as push-ups are counted.
+
+A movement that lies between two rests is compared with itself a lag later; the least lag at which it is
+alike is its period. Then it is followed from return to return: the picture comes back to how it was before
+the movement began about once a period, sooner or later as the tempo changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.cues.motion import movements
+from corpus.schemas.conversation import Cue, CueSpan
+from corpus.schemas.evidence import as_json
+from corpus.schemas.settings import VisualSettings
+from corpus.schemas.sight import Seen
+from corpus.schemas.span import Span
+
+ORIGIN = "repetition/1"
+FINER = 3
+"""Pictures are filled in between so many times, so that a return is placed within a third of a period."""
+EARLY, LATE = 0.6, 1.4
+"""A return is looked for between these shares of a period after the one before."""
+NEAR_BEST = 0.85
+"""The shortest lag as good as this share of the best is the period: twice the period is as alike."""
+LONGEST_US = 180_000_000
+"""Longer stretches of movement are a camera that moves or people who talk; they are not searched."""
+RETURNED = 0.4
+"""Having come back, the picture is nearer to the rest than this share of how far it went."""
+GONE = 0.5
+"""On the way it has gone at least so far; else it rests."""
+
+Poses = npt.NDArray[np.float64]
+"""(moments, parts): how the parts of the picture that change look at each moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A repeated movement on a fine grid of moments."""
+
+    returns: tuple[int, ...]
+    """The rest before, then the end of each repetition."""
+    period: float
+    alike: float
+
+
+def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
+    """One cue for each movement between two rests that is a repetition."""
+    cues: list[Cue] = []
+    spans = movements(seen, settings, rest_us=settings.repetition_longest_us // 2)
+    ends_us = [*(span.start_us for span in spans), seen.head.stop_us][1:]
+    for span, end_us in zip(spans, ends_us, strict=True):
+        if span.duration_us > LONGEST_US:
+            continue
+        step_us = seen.head.period_us / FINER
+        start_us = span.start_us - seen.head.period_us
+        # What comes and goes is still while it is away: the last return may lie in the rest behind.
+        behind_us = min(end_us, span.stop_us + settings.repetition_longest_us // 2)
+        poses = _poses(seen, Span(max(0, start_us), max(behind_us, span.stop_us)), step_us)
+        moving = 1 + round((span.stop_us + seen.head.period_us - max(0, start_us)) / step_us)
+        lags = [
+            round(us / step_us) for us in (settings.repetition_shortest_us, settings.repetition_longest_us)
+        ]
+        counted = count(poses, moving, (lags[0], lags[1]), settings.repetition_alike)
+        if counted and len(counted.returns) > settings.repetition_least:
+            cues.append(_cue(counted, max(0, start_us), step_us, settings))
+    return cues
+
+
+def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> Counted | None:
+    """How often the movement of the first `moving` poses is repeated; None where it is not."""
+    found = _period(poses[:moving], lags, least_alike)
+    if found is None:
+        return None
+    period, alike = found
+    away = np.sqrt(((poses - poses[0]) ** 2).sum(1))
+    far = float(np.percentile(away[:moving], 90))
+    returns = [0]
+    while True:
+        low, high = returns[-1] + round(EARLY * period), returns[-1] + round(LATE * period)
+        window = away[low : high + 1]
+        if not len(window):
+            break
+        # Of equally good returns the one in time: at rest between two repetitions many are the same.
+        cost = (
+            window / max(far, 1e-9)
+            + 0.1 * np.abs(np.arange(len(window)) + low - returns[-1] - period) / period
+        )
+        at = low + int(np.argmin(cost))
+        if away[at] > RETURNED * far or away[returns[-1] : at + 1].max() < GONE * far:
+            break
+        returns.append(at)
+    return Counted(tuple(returns), period, alike)
+
+
+def _period(poses: Poses, lags: tuple[int, int], least_alike: float) -> tuple[float, float] | None:
+    """The least lag at which the movement is most like itself, and how alike."""
+    centred = poses - poses.mean(0)
+    longest = min(lags[1], int(len(centred) * 0.75))
+    if longest <= lags[0] + 1:
+        return None
+    alike = np.full(longest + 2, -1.0)
+    for lag in range(1, longest + 2):
+        first, second = centred[:-lag], centred[lag:]
+        if len(first) < 2:
+            break
+        size = np.sqrt((first**2).sum() * (second**2).sum())
+        alike[lag] = float((first * second).sum() / max(size, 1e-9))
+    peaks = [
+        lag
+        for lag in range(max(2, lags[0]), longest + 1)
+        if alike[lag] >= max(alike[lag - 1], alike[lag + 1], least_alike)
+    ]
+    if not peaks:
+        return None
+    best = max(float(alike[lag]) for lag in peaks)
+    lag = next(lag for lag in peaks if alike[lag] >= NEAR_BEST * best)
+    return float(lag), float(alike[lag])
+
+
+def _poses(seen: Seen, span: Span, step_us: float) -> Poses:
+    """The parts that change, at even steps over the span, the light of the whole picture taken off."""
+    times = seen.times_us
+    first = max(0, int(np.searchsorted(times, span.start_us, "right")) - 1)
+    stop = min(len(times), int(np.searchsorted(times, span.stop_us, "left")) + 1)
+    parts = seen.frames["thumb"][first:stop].reshape(stop - first, -1).astype(np.float64)
+    parts = parts - np.median(parts, axis=1, keepdims=True)
+    deviation = parts.std(0)
+    parts = parts[:, deviation >= 0.25 * deviation.max()]
+    grid = np.arange(span.start_us, span.stop_us, step_us)
+    return np.stack([np.interp(grid, times[first:stop], part) for part in parts.T], axis=1)
+
+
+def _cue(counted: Counted, start_us: int, step_us: float, settings: VisualSettings) -> Cue:
+    edges = [start_us + round(at * step_us) for at in counted.returns]
+    times = len(edges) - 1
+    return Cue(
+        label="visual",
+        kind="repetition",
+        speaker=None,
+        start_us=edges[0],
+        stop_us=edges[-1],
+        confidence=round(min(1.0, max(0.0, counted.alike)), 3),
+        origin=ORIGIN,
+        thresholds=as_json(
+            repetition_least=settings.repetition_least,
+            repetition_shortest_us=settings.repetition_shortest_us,
+            repetition_longest_us=settings.repetition_longest_us,
+            repetition_alike=settings.repetition_alike,
+            motion_least=settings.motion_least,
+            motion_bridge_us=settings.motion_bridge_us,
+        ),
+        evidence=as_json(
+            count=times,
+            period_us=round((edges[-1] - edges[0]) / times),
+            alike=round(counted.alike, 3),
+        ),
+        spans=tuple(CueSpan(role="repetition", start_us=a, stop_us=b) for a, b in pairwise(edges)),
+    )

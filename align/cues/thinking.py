@@ -1,0 +1,91 @@
+"""thinking: a pause or filler inside an unfinished sentence that the same speaker then goes on with.
+
+What a pause was is known afterwards. Evidence keeps the two apart: `before`, what could be heard before it,
+and `then`, what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from corpus.align.cues.filled_pause import FILLERS
+from corpus.align.cues.repair_words import CLASSES, word_class
+from corpus.schemas.conversation import Conversation, Cue, Word
+from corpus.schemas.evidence import as_json
+from corpus.schemas.settings import CueSettings
+from corpus.schemas.span import Span
+from corpus.schemas.turn_taking import Talk, in_order, normal, talk
+
+ORIGIN = "thinking/1"
+UNFINISHED = frozenset(
+    ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
+)
+"""After such a word a sentence cannot end, or hardly."""
+ENDS_TOO = frozenset(
+    ("that", "this", "it", "you", "there", "so", "then", "about", "on", "in", "to", "what", "did")
+)
+"""Words of these classes that often are the last of a sentence."""
+NAMES = tuple(CLASSES)
+FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6
+"""A bare pause is the weaker sign (Campione & Véronis 2005)."""
+
+
+def thinking(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+    """Between a word that leaves the sentence open and the speaker's next word, while nobody else talks."""
+    talks = {name: Talk(spans) for name, spans in talk(conversation).items()}
+    words: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
+    for word in conversation.words:
+        if word.start_us is not None:
+            words[word.speaker].append(word)
+    cues: list[Cue] = []
+    for name, listed in words.items():
+        listed.sort(key=lambda w: (w.start_us or 0, w.stop_us or 0, w.text))
+        others = [other for who, other in talks.items() if who != name]
+        cues += _of_speaker(name, listed, others, settings)
+    return in_order(cues)
+
+
+def _of_speaker(name: str, words: list[Word], others: list[Talk], settings: CueSettings) -> list[Cue]:
+    full = [place for place, word in enumerate(words) if normal(word.text) not in FILLERS]
+    cues: list[Cue] = []
+    for before, after in pairwise(full):
+        last, following = words[before], words[after]
+        assert last.stop_us is not None and following.start_us is not None
+        if not last.stop_us < following.start_us <= last.stop_us + settings.thinking_longest_us:
+            continue
+        span = Span(last.stop_us, following.start_us)
+        fillers = words[before + 1 : after]
+        if not _open(last) or any(other.overlapping(span) for other in others):
+            continue
+        if fillers or span.duration_us >= settings.thinking_shortest_us:
+            cues.append(_cue(name, span, last, fillers, settings))
+    return cues
+
+
+def _open(word: Word) -> bool:
+    """Whether a sentence can hardly end with this word."""
+    text = normal(word.text)
+    if any(sign in word.after for sign in ".?!") or word.text.endswith((".", "?", "!")):
+        return False
+    return word.text.endswith("-") or (NAMES[word_class(text)] in UNFINISHED and text not in ENDS_TOO)
+
+
+def _cue(name: str, span: Span, last: Word, fillers: Sequence[Word], settings: CueSettings) -> Cue:
+    return Cue(
+        label="thinking",
+        kind="filler" if fillers else "pause",
+        speaker=name,
+        start_us=span.start_us,
+        stop_us=span.stop_us,
+        confidence=FILLER_CONFIDENCE if fillers else PAUSE_CONFIDENCE,
+        origin=ORIGIN,
+        thresholds=as_json(
+            thinking_longest_us=settings.thinking_longest_us,
+            thinking_shortest_us=settings.thinking_shortest_us,
+        ),
+        evidence=as_json(
+            before={"word": normal(last.text), "fillers": [normal(word.text) for word in fillers]},
+            then={"goes_on_after_us": span.duration_us},
+        ),
+    )

@@ -1,0 +1,222 @@
+"""How far a conversation is from the truth: who spoke when, what was said, when words begin.
+
+Every figure is a sum over a sum, so that recordings pool. Words are compared in lower case without
+punctuation, in order of time; a reference word is lost when the alignment gives it no equal word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.span import Span, intersect, union
+
+COLLAR_S = 0.25
+"""On both sides of every boundary, for DER; JER has none."""
+SHORT_TURN_US = 1_000_000
+FILLERS = frozenset("uh um mm hmm er erm eh ah mmhmm mhm uhhuh yeah yep yes no okay ok right".split())
+"""Hesitations and short answers."""
+FILLER_MARGIN_US = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Who speaks when and what is said in one recording."""
+
+    turns: tuple[Turn, ...] = ()
+    words: tuple[Word, ...] = ()
+    duration_us: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What is summed over recordings: numerators and denominators by name, and each word's distance."""
+
+    over: Counter[str] = field(default_factory=Counter)
+    under: Counter[str] = field(default_factory=Counter)
+    word_starts_ms: list[float] = field(default_factory=list)
+
+    def put(self, name: str, over: float, under: float) -> None:
+        self.over[name] += over  # type: ignore[assignment]
+        self.under[name] += under  # type: ignore[assignment]
+
+
+def pooled(parts: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for part in parts:
+        for name in part.under:
+            total.put(name, part.over[name], part.under[name])
+        total.word_starts_ms += part.word_starts_ms
+    return total
+
+
+def figures(counts: Counts) -> dict[str, float | int | None]:
+    """The figures by name; None where there is nothing to measure."""
+    found: dict[str, float | int | None] = {}
+    for name, under in counts.under.items():
+        found[name] = round(counts.over[name] / under, 6) if under else None
+    for name in ("fillers_heard", "fillers_false", "speaker_count_error"):
+        found[name] = int(counts.over[name])
+    found["fillers"] = int(counts.under["fillers_heard"])
+    starts = sorted(counts.word_starts_ms)
+    found["word_start_median_ms"] = starts[len(starts) // 2] if starts else None
+    found["word_start_p90_ms"] = starts[len(starts) * 9 // 10] if starts else None
+    return found
+
+
+def compare(truth: Said, found: Said) -> Counts:
+    """The counts of one recording."""
+    counts = Counts()
+    _turns(truth, found, counts)
+    _words(truth, found, counts)
+    _fillers(truth.words, found.words, counts)
+    return counts
+
+
+def _turns(truth: Said, found: Said, counts: Counts) -> None:
+    from pyannote.core import Segment, Timeline
+    from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
+
+    ends = [turn.stop_us for turn in (*truth.turns, *found.turns)]
+    whole = Timeline([Segment(0, max([truth.duration_us, *ends, 1]) / 1e6)])
+    reference, hypothesis = _annotation(truth.turns), _annotation(found.turns)
+    der = DiarizationErrorRate(collar=2 * COLLAR_S, skip_overlap=False)
+    parts = der(reference, hypothesis, uem=whole, detailed=True)
+    errors = {
+        "miss": parts["missed detection"],
+        "false_alarm": parts["false alarm"],
+        "confusion": parts["confusion"],
+    }
+    for name, seconds in errors.items():
+        counts.put(name, seconds, parts["total"])
+    counts.put("der", sum(errors.values()), parts["total"])
+    rate: Any = JaccardErrorRate
+    jaccard = rate()(reference, hypothesis, uem=whole, detailed=True)
+    counts.put("jer", jaccard["speaker error"], jaccard["speaker count"])
+    _short_turns(truth, found, der.optimal_mapping(reference, hypothesis, uem=whole), counts)
+    names = ({turn.speaker for turn in truth.turns}, {turn.speaker for turn in found.turns})
+    counts.put("speaker_count_error", abs(len(names[0]) - len(names[1])), 1)
+
+
+def _short_turns(truth: Said, found: Said, mapping: dict[str, str], counts: Counts) -> None:
+    """Share of the short turns in which their speaker is not the one found, by the mapping of the whole."""
+    for turn in truth.turns:
+        if 0 < turn.stop_us - turn.start_us < SHORT_TURN_US:
+            theirs = (t.span for t in found.turns if mapping.get(t.speaker) == turn.speaker)
+            shared = sum(span.duration_us for span in intersect([turn.span], union(theirs)))
+            counts.put("der_short_turns", turn.span.duration_us - shared, turn.span.duration_us)
+
+
+def _annotation(turns: Sequence[Turn]) -> Any:
+    from pyannote.core import Annotation, Segment
+
+    made = Annotation()
+    for number, turn in enumerate(turns):
+        made[Segment(turn.start_us / 1e6, turn.stop_us / 1e6), number] = turn.speaker
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    speaker: str
+    span: Span | None
+    timed: bool
+
+
+def _tokens(words: Sequence[Word]) -> list[_Token]:
+    """Words as they are compared; one without times stands behind the one before it."""
+    keyed: list[tuple[int, int, Word]] = []
+    last: dict[str, int] = {}
+    for place, word in enumerate(words):
+        if word.start_us is not None:
+            last[word.speaker] = word.start_us
+        keyed.append((last.get(word.speaker, 0), place, word))
+    made: list[_Token] = []
+    for _, _, word in sorted(keyed, key=lambda each: each[:2]):
+        parts = re.sub(r"[^\w' ]|_", " ", word.text.lower()).split()
+        timed = word.timing not in ("interpolated", "unknown")
+        made += [_Token(p, word.speaker, word.span, timed and i == 0) for i, p in enumerate(parts)]
+    return made
+
+
+def _words(truth: Said, found: Said, counts: Counts) -> None:
+    import jiwer
+
+    reference, hypothesis = _tokens(truth.words), _tokens(found.words)
+    counts.put("wer", 0, 0)
+    if not reference:
+        counts.put("wer", len(hypothesis), 0)
+        counts.put("cpwer", len(hypothesis), 0)
+        return
+    done = jiwer.process_words(" ".join(t.text for t in reference), " ".join(t.text for t in hypothesis))
+    counts.put("wer", done.substitutions + done.deletions + done.insertions, len(reference))
+    equal = {
+        chunk.ref_start_idx + i: chunk.hyp_start_idx + i
+        for chunk in done.alignments[0]
+        if chunk.type == "equal"
+        for i in range(chunk.ref_end_idx - chunk.ref_start_idx)
+    }
+    for place, token in enumerate(reference):
+        heard = hypothesis[equal[place]] if place in equal else None
+        if token.span is not None:
+            crowded = any(t.speaker != token.speaker and t.span.overlaps(token.span) for t in truth.turns)
+            counts.put("words_lost_overlap" if crowded else "words_lost_alone", heard is None, 1)
+        if heard and token.timed and heard.timed and token.span and heard.span:
+            counts.word_starts_ms.append(abs(token.span.start_us - heard.span.start_us) / 1e3)
+    counts.put("cpwer", _cp_errors(reference, hypothesis), len(reference))
+
+
+def _cp_errors(reference: Sequence[_Token], hypothesis: Sequence[_Token]) -> int:
+    """Word errors with each speaker's words in a row, under the assignment of speakers that has fewest.
+
+    The errors add up over pairs of speakers, so the best permutation is a linear assignment; whoever has
+    no partner costs all of his words.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    said, heard = _by_speaker(reference), _by_speaker(hypothesis)
+    size = max(len(said), len(heard))
+    rows, columns = said + [""] * (size - len(said)), heard + [""] * (size - len(heard))
+    costs = [[_edits(row, column) for column in columns] for row in rows]
+    places = zip(*linear_sum_assignment(costs), strict=True) if size else ()
+    return sum(costs[row][column] for row, column in places)
+
+
+def _edits(reference: str, hypothesis: str) -> int:
+    import jiwer
+
+    if not reference:
+        return len(hypothesis.split())
+    done = jiwer.process_words(reference, hypothesis)
+    return int(done.substitutions + done.deletions + done.insertions)
+
+
+def _by_speaker(tokens: Sequence[_Token]) -> list[str]:
+    rows: dict[str, list[str]] = {}
+    for token in tokens:
+        rows.setdefault(token.speaker, []).append(token.text)
+    return [" ".join(texts) for _, texts in sorted(rows.items())]
+
+
+def _fillers(truth: Sequence[Word], found: Sequence[Word], counts: Counts) -> None:
+    """Fillers heard: the same one within half a second, each taken once; whoever said it."""
+    said, heard = _filler_times(truth), _filler_times(found)
+    left = list(heard)
+    hits = 0
+    for text, at_us in said:
+        near = [(abs(at - at_us), at) for name, at in left if name == text]
+        if near and min(near)[0] <= FILLER_MARGIN_US:
+            left.remove((text, min(near)[1]))
+            hits += 1
+    counts.put("fillers_heard", hits, len(said))
+    counts.put("fillers_false", len(left), 1)
+
+
+def _filler_times(words: Sequence[Word]) -> list[tuple[str, int]]:
+    timed = [(re.sub(r"[^a-z]", "", word.text.lower()), word.start_us) for word in words]
+    return sorted((text, at) for text, at in timed if text in FILLERS and at is not None)

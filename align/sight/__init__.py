@@ -1,0 +1,1 @@
+"""What is seen: movement, scene cuts and faces, from full-size frames at a set rate. docs/cues.md."""

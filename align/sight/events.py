@@ -1,0 +1,88 @@
+"""Faces on the clock: where each is, whose it is, and the windows in which a speaker is seen speaking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.sight.who import Match, voice_marks
+from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.conversation import Conversation, Event
+from corpus.schemas.evidence import as_json
+from corpus.schemas.sight import Faces, FaceTrack, Seen
+from corpus.schemas.span import Span, union
+from corpus.schemas.turn_taking import talk
+
+ORIGIN = "sight/1"
+EVENT_WINDOWS = 25
+"""A face's places are told five seconds at a time, so that a clip carries few that are not its own."""
+Numbers = npt.NDArray[np.int64]
+PLACES = 1000
+"""Places are whole thousandths of the picture's sides."""
+
+
+def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
+    """For each face and five seconds, its box in every window: left, top, right, bottom, or null."""
+    events: list[Event] = []
+    for track in seen.head.tracks:
+        rows = seen.of_track(track.id)
+        windows = seen.times_us[rows["frame"]] // WINDOW_US
+        begin = int(windows[0]) // EVENT_WINDOWS * EVENT_WINDOWS
+        for first in range(begin, int(windows[-1]) + 1, EVENT_WINDOWS):
+            inside = (windows >= first) & (windows < first + EVENT_WINDOWS)
+            if inside.any():
+                shape = (seen.head.width, seen.head.height)
+                events.append(_face(track, rows[inside], windows[inside], matches.get(track.id), shape))
+    return events
+
+
+def _face(
+    track: FaceTrack, rows: Faces, windows: Numbers, match: Match | None, shape: tuple[int, int]
+) -> Event:
+    start, stop = int(windows[0]), int(windows[-1]) + 1
+    boxes: list[list[int] | None] = [None] * (stop - start)
+    for window, row in zip(windows, rows, strict=True):
+        boxes[int(window) - start] = [round(float(v) * PLACES) for v in row["box"]]
+    found = {"alike": round(match.alike, 3), "lead": round(match.lead, 3)} if match else None
+    return Event(
+        label="face",
+        kind="still" if track.still else "seen",
+        speaker=match.speaker if match else None,
+        start_us=start * WINDOW_US,
+        stop_us=stop * WINDOW_US,
+        origin=ORIGIN,
+        payload=as_json(track=track.id, shape=shape, boxes=boxes, match=found),
+    )
+
+
+def seen_speaking(seen: Seen, matches: Mapping[int, Match], conversation: Conversation) -> list[Event]:
+    """Windows in which a speaker talks and their mouth is seen to move, joined where they touch."""
+    spans = talk(conversation)
+    events: list[Event] = []
+    for speaker in sorted({match.speaker for match in matches.values()}):
+        windows: list[Span] = []
+        for match in matches.values():
+            if match.speaker != speaker:
+                continue
+            rows = seen.of_track(match.track)
+            times = seen.times_us[rows["frame"]]
+            heard = voice_marks(spans[speaker], times + seen.head.period_us // 2)
+            numbers = times // WINDOW_US
+            for window in np.unique(numbers):
+                at = numbers == window
+                if heard[at].mean() >= 0.5 and rows["mouth_movement"][at].mean() >= match.threshold:
+                    windows.append(Span(int(window) * WINDOW_US, (int(window) + 1) * WINDOW_US))
+        events += [
+            Event(
+                label="seen_speaking",
+                kind="",
+                speaker=speaker,
+                start_us=span.start_us,
+                stop_us=span.stop_us,
+                origin=ORIGIN,
+            )
+            for span in union(windows)
+        ]
+    return events

@@ -1,0 +1,90 @@
+"""Movement between two grey pictures, the camera's own shift taken off, and whether it is a cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.sight.picture import CELL, Grey
+from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
+
+ROUNDS = 3
+"""Rounds of estimating the shift of the whole picture; each trusts less what moves by itself."""
+OUTLIER = 8.0
+"""Grey levels of difference at which a pixel counts half."""
+BORDER = 2
+"""Pixels at each side that are not judged."""
+TOLERANT = 0.5
+"""Pixels of shift that a difference at a slope may come to before it counts less."""
+EDGES = 1.0
+"""Share of what a shift does at an edge that may be left of it, where the edge is sharper than the pixels."""
+CUT_NOISE = 8.0
+"""Squared grey levels below which a difference is noise."""
+
+
+def thumb(grey: Grey) -> npt.NDArray[np.uint8]:
+    """Brightness of the picture's parts."""
+    return np.rint(_cells(grey)).astype(np.uint8)
+
+
+def motion(before: Grey, after: Grey) -> float:
+    """Grey levels by which the part that changed most did so, above what the picture as a whole did."""
+    rest, left_of_shift = _without_shift(before, after)
+    parts = _cells(np.abs(rest))
+    middle = float(np.median(parts))
+    return max(0.0, float((parts - EDGES * _cells(left_of_shift)).max()) - 2.0 * middle)
+
+
+def cut(before: Grey, after: Grey) -> float:
+    """In [0, 1], how little of the picture is left: 0 where it is the same, about 1 where it is another."""
+    first, second = (_pooled(grey) for grey in (before, after))
+    difference = float(np.mean((second - first) ** 2))
+    apart = float(np.var(first) + np.var(second)) + float(first.mean() - second.mean()) ** 2
+    return min(1.0, max(0.0, difference - CUT_NOISE) / (apart + CUT_NOISE))
+
+
+def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
+    """The difference without a shift and a change of brightness of the whole, and how much the shift did.
+
+    Brightness constancy to the first order: after - before = dx * slope_x + dy * slope_y + light, solved
+    by least squares, again and again with less weight on what does not fit.
+    """
+    mean: Grey = _smooth(((before + after) / 2).astype(np.float32))
+    slope_x, slope_y = np.zeros_like(mean), np.zeros_like(mean)
+    slope_x[:, 1:-1] = (mean[:, 2:] - mean[:, :-2]) / 2
+    slope_y[1:-1] = (mean[2:] - mean[:-2]) / 2
+    target = _smooth(after - before).ravel()
+    basis = np.stack((slope_x.ravel(), slope_y.ravel(), np.ones(mean.size, np.float32)))
+    # A shift changes most where the slope is steep; a difference there is no outlier yet.
+    tolerance = (OUTLIER + TOLERANT * np.hypot(slope_x, slope_y)).ravel().astype(np.float32)
+    rest, weighted = target, basis
+    solution = np.zeros(3, np.float32)
+    for number in range(ROUNDS):
+        if number:
+            weighted = (basis / (1 + (rest / tolerance) ** 2)).astype(np.float32)
+        solution = np.linalg.lstsq(weighted @ basis.T, weighted @ target, rcond=1e-6)[0].astype(np.float32)
+        rest = target - solution @ basis
+    left: Grey = rest.reshape(mean.shape).astype(np.float32)
+    # At the border the camera brings in what was not seen before.
+    left[:BORDER], left[-BORDER:] = 0, 0
+    left[:, :BORDER], left[:, -BORDER:] = 0, 0
+    by_shift = np.abs(solution[0] * slope_x) + np.abs(solution[1] * slope_y)
+    return left, by_shift
+
+
+def _smooth(grey: Grey) -> Grey:
+    """Each pixel with half of its neighbours: edges softer than a pixel, which a slope describes."""
+    wide = np.pad(grey, 1, mode="edge")
+    rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
+    smooth: Grey = ((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16).astype(np.float32)
+    return smooth
+
+
+def _cells(grey: Grey) -> Grey:
+    cells: Grey = grey.reshape(THUMB_ROWS, CELL, THUMB_COLUMNS, CELL).mean((1, 3))
+    return cells
+
+
+def _pooled(grey: Grey) -> Grey:
+    half: Grey = grey.reshape(grey.shape[0] // 2, 2, grey.shape[1] // 2, 2).mean((1, 3))
+    return half

@@ -1,0 +1,32 @@
+"""How a head is turned and how far its mouth is open, from the points of a mesh."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from corpus.align.sight.mesh import LEFT_EYE, RIGHT_EYE, Points
+
+FOREHEAD, UNDER_NOSE, CHIN = 10, 2, 152
+UPPER_LIP, LOWER_LIP = 13, 14
+
+
+def head_pose(points: Points) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees: towards the picture's right, down, clockwise."""
+    across = points[LEFT_EYE] - points[RIGHT_EYE]
+    across = across / np.linalg.norm(across)
+    down = points[UNDER_NOSE] - points[FOREHEAD]  # not the chin: talking moves it
+    down = down - across * (down @ across)
+    down = down / np.linalg.norm(down)
+    inward = np.cross(across, down)  # x right, y down, z away from the camera: from the face into the head
+    forward = -inward
+    yaw = np.degrees(np.arctan2(forward[0], -forward[2]))
+    pitch = np.degrees(np.arctan2(forward[1], np.hypot(forward[0], forward[2])))
+    roll = np.degrees(np.arctan2(across[1], across[0]))
+    return float(yaw), float(pitch), float(roll)
+
+
+def mouth_opening(points: Points) -> float:
+    """Distance of the inner lips as a share of the face's height."""
+    lips = np.linalg.norm(points[LOWER_LIP, :2] - points[UPPER_LIP, :2])
+    height = np.linalg.norm(points[CHIN] - points[FOREHEAD])
+    return float(lips / max(float(height), 1e-9))

@@ -1,0 +1,84 @@
+"""What only the whole of the pictures tells: movement of mouths, tracks that last, faces that never move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clock import US
+from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Sight
+
+MOVEMENT_US = 500_000
+"""A mouth's movement is its deviation over so long."""
+SHORTEST_TRACK_US = 500_000
+"""What looks like a face for less is left out."""
+STILL_POINTS = 0.006
+"""Deviation of a face's points against each other, in face heights, below which nothing in it moves."""
+
+
+def with_mouth_movement(faces: Faces, frames: Frames) -> Faces:
+    """The rows with the deviation of `mouth` over half a second around, within each track."""
+    for rows in _tracks(faces).values():
+        times = frames["time_us"][faces["frame"][rows]]
+        mouth = faces["mouth"][rows].astype(np.float64)
+        starts = np.searchsorted(times, times - MOVEMENT_US // 2, "left")
+        stops = np.searchsorted(times, times + MOVEMENT_US // 2, "right")
+        faces["mouth_movement"][rows] = [mouth[a:b].std() for a, b in zip(starts, stops, strict=True)]
+    return faces
+
+
+def head_of(
+    frames: Frames,
+    faces: Faces,
+    size: tuple[int, int],
+    holes: Sequence[tuple[int, int]],
+    rate_hz: float,
+    models: tuple[str, ...],
+) -> tuple[Sight, Faces]:
+    """The head, and the rows of the tracks that last."""
+    times = frames["time_us"]
+    period_us = round(US / rate_hz)
+    tracks: list[FaceTrack] = []
+    for track, rows in sorted(_tracks(faces).items()):
+        seen = faces[rows]
+        start_us, stop_us = int(times[seen["frame"][0]]), int(times[seen["frame"][-1]]) + period_us
+        if stop_us - start_us < SHORTEST_TRACK_US:
+            continue
+        still = _points_movement(seen) < STILL_POINTS
+        tracks.append(
+            FaceTrack(id=track, start_us=start_us, stop_us=stop_us, frames=len(seen), still=bool(still))
+        )
+    kept = np.isin(faces["track"], [track.id for track in tracks])
+    head = Sight(
+        rate_hz=rate_hz,
+        width=size[0],
+        height=size[1],
+        start_us=int(times[0]) if len(times) else 0,
+        stop_us=int(times[-1]) + period_us if len(times) else 0,
+        frames=len(frames),
+        tracks=tuple(tracks),
+        holes=tuple(PictureHole(start_us=a, stop_us=b) for a, b in holes),
+        models=models,
+    )
+    return head, faces[kept]
+
+
+def _tracks(faces: Faces) -> dict[int, npt.NDArray[np.intp]]:
+    """Rows of every track, by time."""
+    return {int(track): np.flatnonzero(faces["track"] == track) for track in np.unique(faces["track"])}
+
+
+def _points_movement(seen: Faces) -> float:
+    """Deviation of the points against each other over the track, in face heights.
+
+    The face's place, size and turn in the picture are taken off: a shaking camera moves a poster too.
+    """
+    points = seen["points"].astype(np.float64)
+    height = np.maximum(seen["box"][:, 3] - seen["box"][:, 1], 1e-6)
+    width = np.maximum(seen["box"][:, 2] - seen["box"][:, 0], 1e-6)
+    centred = points - points.mean(1, keepdims=True)
+    shape = np.stack((centred[:, :, 0] / width[:, None], centred[:, :, 1] / height[:, None]), axis=2)
+    moved = shape - np.median(shape, axis=0)
+    return float(np.percentile(np.sqrt((moved**2).sum(2)).mean(1), 90))

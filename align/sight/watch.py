@@ -1,0 +1,132 @@
+"""The observer that decoding calls with every frame, and what it has seen at the end."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+from corpus.align.sight import networks
+from corpus.align.sight.detector import Detector
+from corpus.align.sight.mesh import Face, Mesh
+from corpus.align.sight.motion import cut, motion, thumb
+from corpus.align.sight.picture import Grey, Pictures, upright_size
+from corpus.align.sight.pose import head_pose, mouth_opening
+from corpus.align.sight.summary import head_of, with_mouth_movement
+from corpus.align.sight.tracks import Tracker
+from corpus.schemas.clock import US
+from corpus.schemas.drops import Drop
+from corpus.schemas.settings import SightSettings
+from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, POINTS, Seen, write_sight
+
+FORGET_CUT = 0.5
+"""A picture of which less than half is left is another one: nobody is where they were."""
+HOLE_US = US
+"""No new picture for longer is a hole."""
+
+
+class Watcher:
+    """Sees every frame of a recording's video in order of presentation; looks at some."""
+
+    def __init__(self, settings: SightSettings) -> None:
+        self._settings = settings
+        self._period_us = round(US / settings.rate_hz)
+        self._pictures = Pictures()
+        self._tracker = Tracker(settings.most_faces)
+        self._grey: Grey | None = None
+        self._time_us = -1
+        self._last_us = 0
+        self._holes: list[tuple[int, int]] = []
+        self._size = (0, 0)
+        self._frames, self._faces = bytearray(), bytearray()
+        self._count = 0
+
+    def __call__(self, frame: av.VideoFrame, time_us: int) -> None:
+        """Look at the frame if it is the first of its period.
+
+        Raises:
+            MissingModelError, MissingDependencyError: what finds faces is not here; said at the first
+                frame, because a recording without pictures needs none of it.
+        """
+        if self._count and time_us - self._last_us > HOLE_US:
+            self._holes.append((self._last_us, time_us))
+            self._grey = None
+            self._tracker.forget()
+        self._last_us = time_us
+        if self._count and time_us // self._period_us == self._time_us // self._period_us:
+            return
+        self._time_us = time_us
+        self._look(frame, time_us)
+
+    def _look(self, frame: av.VideoFrame, time_us: int) -> None:
+        grey = self._pictures.grey(frame)
+        row = np.zeros(1, FRAME_DTYPE)
+        row["time_us"], row["thumb"] = time_us, thumb(grey)
+        row["luma"], row["contrast"] = grey.mean(), grey.std()
+        if self._grey is not None:
+            row["motion"], row["cut"] = motion(self._grey, grey), cut(self._grey, grey)
+            if row["cut"][0] >= FORGET_CUT:
+                self._tracker.forget()
+        self._grey, self._size = grey, upright_size(frame)
+        self._frames += row.tobytes()
+        if self._settings.faces:
+            self._look_for_faces(frame, time_us)
+        self._count += 1
+
+    def _look_for_faces(self, frame: av.VideoFrame, time_us: int) -> None:
+        detector, mesh = _networks()
+        planar = self._pictures.planar(frame)
+        faces = self._tracker.step(
+            time_us,
+            lambda piece: mesh(planar, piece, self._pictures),
+            lambda: detector(planar, self._pictures),
+        )
+        for track, face in faces:
+            self._faces += _row(self._count, track, face, self._size).tobytes()
+
+    def finish(self) -> Seen:
+        """What was seen; nothing, where no frame came."""
+        frames = np.frombuffer(bytes(self._frames), FRAME_DTYPE)
+        faces = with_mouth_movement(np.frombuffer(bytes(self._faces), FACE_DTYPE).copy(), frames)
+        head, faces = head_of(
+            frames, faces, self._size, self._holes, self._settings.rate_hz, (networks.key(),)
+        )
+        return Seen(head, frames, faces)
+
+    def write(self, folder: Path) -> list[Drop]:
+        """Write what was seen into an existing folder, and say what could not be."""
+        seen = self.finish()
+        write_sight(seen, folder)
+        return [
+            Drop(
+                item="",
+                stage="sight",
+                kind="trim",
+                code="picture_hole",
+                reason=f"no new picture for {(hole.stop_us - hole.start_us) / US:.1f} s: "
+                "nothing is said of what may be seen there",
+                start_us=hole.start_us,
+                stop_us=hole.stop_us,
+            )
+            for hole in seen.head.holes
+        ]
+
+
+@cache
+def _networks() -> tuple[Detector, Mesh]:
+    """Opened once per worker."""
+    folder = networks.folder()
+    return Detector(folder), Mesh(folder)
+
+
+def _row(
+    frame: int, track: int, face: Face, size: tuple[int, int]
+) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    row = np.zeros(1, FACE_DTYPE)
+    row["frame"], row["track"], row["score"] = frame, track, face.score
+    row["box"] = face.box / (*size, *size)
+    row["mouth"], row["pose"] = mouth_opening(face.points), head_pose(face.points)
+    row["points"] = face.points[list(POINTS.values()), :2] / size
+    return row

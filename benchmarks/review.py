@@ -1,0 +1,263 @@
+"""The review server at 1 M cues and 100,000 reviews, and killed at random: `python benchmarks/review.py`.
+
+The catalog is made up: 2,000 hours of talk, 500 cues, 600 turns and 3,000 words each. There is no sound for
+them: what cutting a stretch from a clip of 30 s costs is measured apart, on a real clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import wave
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.pipeline.build import Request, build
+from corpus.review.media import Media
+from corpus.review.room import Room
+from corpus.review.store import LABELS_FILE, Store, opened
+from corpus.schemas.conversation import Cue, Turn
+from corpus.schemas.review import Judged, Review
+from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings
+
+RECORDINGS, CUES, TURNS, WORDS = 2_000, 500, 600, 3_000
+REVIEWS = 100_000
+LABELS = ("backchannel", "hesitation", "yield", "hold", "interruption", "overlap")
+
+
+class Silent:
+    def phase(self, name: str, total: int) -> None:
+        pass
+
+    def at(self, done: float, detail: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+
+def small_dataset(folder: Path) -> Path:
+    """A minute of noise in which two people take turns."""
+    noise = np.random.default_rng(0).integers(-3000, 3000, 16_000 * 60, np.int16)
+    with wave.open(str(folder / "talk.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, len(noise), "NONE", ""))
+        file.writeframes(noise.tobytes())
+    lines = [f"talk 1 {'AB'[n % 2]} {n * 1.5:.2f} {n * 1.5 + 1.2:.2f} <o> uh hello" for n in range(38)]
+    (folder / "talk.stm").write_text("\n".join(lines) + "\n")
+    none = Settings(diarize=DiarizeSettings(backend="none"), transcribe=TranscribeSettings(backend="none"))
+    build(Request(inputs=(str(folder / "talk.wav"),), out=folder / "OUT", settings=none), Silent())
+    return folder / "OUT"
+
+
+def fill_catalog(out: Path) -> None:
+    """Add the made-up recordings."""
+    import duckdb
+
+    labels = "[" + ", ".join(f"'{name}'" for name in LABELS) + "]"
+    of = f"FROM range({RECORDINGS}) t(r)"
+    statements = (
+        "INSERT INTO recordings SELECT sha256('r' || r), 'talk' || r || '.wav', 'train', 3600000000, NULL, "
+        f"NULL, NULL, 1, 1, [], 1, 0, NULL, NULL, NULL {of}",
+        f"INSERT INTO speakers SELECT sha256('r' || r), 'S' || (s + 1), s, false, 1, 1 {of}, range(2) u(s)",
+        "INSERT INTO turns SELECT sha256('r' || r), 't' || n, 'S' || (n % 2 + 1), n * 6000000, "
+        f"n * 6000000 + 5500000 {of}, range({TURNS}) u(n) ORDER BY r, n",
+        "INSERT INTO words SELECT sha256('r' || r), 'w' || n, 'S' || (n // 5 % 2 + 1), n * 1200000, "
+        f"n * 1200000 + 300000, 'word', '', 'measured', 0.9 {of}, range({WORDS}) u(n) ORDER BY r, n",
+        f"INSERT INTO cues SELECT sha256('r' || r), 'c' || n, {labels}[(hash(r * 1000 + n) % 6)::INT + 1], "
+        "'', 'S' || (n % 2 + 1), n * 7200000, n * 7200000 + 400000, (hash(n * 7 + r) % 1000) / 1000.0, "
+        f"'made/1', NULL, '{{}}', '{{}}', [] {of}, range({CUES}) u(n) ORDER BY r, n",
+    )
+    with duckdb.connect(str(out / "catalog.duckdb")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def made_up_reviews(out: Path) -> list[Review]:
+    import duckdb
+
+    rng = random.Random(0)
+    with duckdb.connect(str(out / "catalog.duckdb"), read_only=True) as c:
+        rows = c.execute(
+            "SELECT recording_id, cue_id, label::VARCHAR, speaker, start_us, stop_us, confidence FROM cues "
+            f"WHERE origin = 'made/1' USING SAMPLE {REVIEWS * 2 // 3} ROWS (reservoir, 1)"
+        ).fetchall()
+    reviews: list[Review] = []
+    for recording, name, label, speaker, start_us, stop_us, sure in rows:
+        cue = Cue(
+            label=label, kind="", speaker=speaker, start_us=start_us, stop_us=stop_us, confidence=sure,
+            origin="made/1",
+        )  # fmt: skip
+        at = max(0, start_us - 6_000_000)
+        around = tuple(
+            Turn(speaker=f"S{n % 2 + 1}", start_us=at + n * 6_000_000, stop_us=at + n * 6_000_000 + 5_500_000)
+            for n in range(3)
+        )
+        for who in ("ann", "bob")[: rng.choice((1, 2))]:
+            dice = rng.random()
+            moved = Judged(cue=replace(cue, start_us=start_us + 50_000))
+            reviews.append(
+                Review(
+                    id=f"r{len(reviews)}", recording=recording, item=name, annotator=who, decided_at_us=1,
+                    around=around, judged=Judged(cue=cue), becomes=(moved,) if dice >= 0.9 else (),
+                    verdict="accept" if dice < 0.6 else "reject" if dice < 0.9 else "correct",
+                )
+            )  # fmt: skip
+    return reviews[:REVIEWS]
+
+
+def timed(work: Callable[[], object]) -> float:
+    since = time.perf_counter()
+    work()
+    return time.perf_counter() - since
+
+
+def spread(name: str, seconds: list[float], bar: str) -> None:
+    ms = sorted(1e3 * s for s in seconds)
+    p95 = ms[int(0.95 * len(ms))]
+    middle = statistics.median(ms)
+    print(f"{name}: median {middle:.1f} ms, p95 {p95:.1f} ms, most {ms[-1]:.1f} ms of {len(ms)} ({bar})")
+
+
+def scale(folder: Path) -> None:
+    out = small_dataset(folder)
+    print(f"catalog of {RECORDINGS * CUES:,} cues: {timed(lambda: fill_catalog(out)):.1f} s", flush=True)
+    reviews = made_up_reviews(out)
+    with opened(out) as store:
+        print(f"{len(reviews):,} reviews taken in: {timed(lambda: store.add(reviews)):.1f} s", flush=True)
+        print(f"reviews.parquet written: {timed(store.export):.2f} s", flush=True)
+    since = time.perf_counter()
+    room = Room(out)
+    print(f"server ready: {time.perf_counter() - since:.1f} s", flush=True)
+    for mode, label in (("uncertain", ""), ("random", ""), ("uncertain", "hold")):
+        room.next("warm", mode, label, 1, [])
+        seconds = []
+        for number in range(500):
+            found: list[dict[str, Any]] = []
+            since = time.process_time()
+            seconds.append(timed(lambda: found.extend(room.next("ann", mode, label, 1, [])["items"])))  # noqa: B023
+            item = found[0]
+            decision = {
+                "id": f"{mode}{label}{number}",
+                "recording": item["recording"],
+                "item": item["item"],
+                "verdict": "accept",
+            }
+            room.decide("ann", [decision])
+        spread(f"next item, {mode} {label}".rstrip(), seconds, "p95 at most 50 ms, aim 15")
+    print(f"agreement page: {timed(room.agreement):.2f} s (at most 2)")
+    name = room.media.clips[0].json.recording
+    first = [timed(lambda: Media(out).outlines(name, 0, 5_000_000)) for _ in range(20)]
+    spread("first outlines of 5 s from a clip", first, "once a clip")
+    room.close()
+
+
+# -- kills ------------------------------------------------------------------------------------
+
+
+def kills(folder: Path, count: int) -> None:
+    """Four clients decide without rest while the server is killed; what was acknowledged must be there."""
+    import json
+    from urllib.request import Request as Call
+    from urllib.request import urlopen
+
+    out = small_dataset(folder)
+    (out / LABELS_FILE).unlink(missing_ok=True)
+    acknowledged: set[str] = set()
+    lock, stopping = threading.Lock(), threading.Event()
+    address = [""]
+    sent = [0]
+
+    def client(number: int) -> None:
+        turn, waiting = 0, None
+        while not stopping.is_set():
+            if waiting is None:
+                turn += 1
+                cue = {
+                    "label": "hold",
+                    "kind": "pause",
+                    "speaker": "A",
+                    "start_us": 1000 * turn,
+                    "stop_us": 1000 * turn + 500,
+                }
+                waiting = {
+                    "id": f"{number}-{turn}", "recording": recording,
+                    "item": f"a{number}-{turn}", "verdict": "add",
+                    "becomes": [{"cue": {**cue, "confidence": 1.0, "origin": "human:x"}}],
+                }  # fmt: skip
+            body = json.dumps({"reviews": [waiting]}).encode()
+            call = Call(
+                f"{address[0]}api/reviews",
+                body,
+                {"content-type": "application/json", "x-annotator": f"c{number}"},
+            )
+            try:
+                sent[0] += 1
+                with urlopen(call, timeout=5) as answer:
+                    kept = json.load(answer)["kept"]
+            except (OSError, ValueError, KeyError):  # killed in between: sent again, with the same id
+                time.sleep(0.02)
+                continue
+            with lock:
+                acknowledged.update(one["id"] for one in kept)
+            waiting = None
+
+    from corpus.shards.read import open_clips
+
+    recording = open_clips(out)[0].json.recording
+    rng = random.Random(0)
+    with ThreadPoolExecutor(4) as pool:
+        for kill in range(count):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(out), "--port", "0"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+            assert process.stdout is not None
+            address[0] = process.stdout.readline().strip()
+            if kill == 0:
+                for number in range(4):
+                    pool.submit(client, number)
+            time.sleep(rng.uniform(0.05, 1.0))
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        stopping.set()
+    store = Store(out)
+    kept = [review.id for review in store.reviews()]
+    numbers = [review.sequence for review in store.reviews()]
+    store.close()
+    lost, twice = len(acknowledged - set(kept)), len(kept) - len(set(kept))
+    print(
+        f"{count} kills, {sent[0]:,} sent, {len(acknowledged):,} acknowledged: lost {lost}, twice {twice}, "
+        f"numbers without a gap: {numbers == list(range(1, len(numbers) + 1))}"
+    )
+    assert lost == twice == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--only", choices=("scale", "kills"))
+    given = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if given.only != "kills":
+        with tempfile.TemporaryDirectory() as folder:
+            scale(Path(folder))
+    if given.only != "scale":
+        with tempfile.TemporaryDirectory() as folder:
+            kills(Path(folder), given.kills)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""`corpus cache`: stage artifacts checked, and those nobody used for long removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corpus.cli import show
+
+cache = typer.Typer(no_args_is_help=True, help="Look after stage artifacts.")
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
+
+
+@cache.command("check")
+def check(folder: Folder) -> None:
+    """Read every artifact; exit code 4 when one is damaged. A build makes damaged ones anew by itself.
+
+    Example: corpus cache check dataset
+    """
+    from corpus.pipeline.cache_care import check as run
+
+    checked = run(folder)
+    for path in checked.damaged:
+        show.data(f"{path}: damaged")
+    show.talk(f"{checked.artifacts} artifacts, {show.size(checked.bytes)}: {len(checked.damaged)} damaged")
+    raise typer.Exit(4 if checked.damaged else 0)
+
+
+@cache.command("prune")
+def prune(
+    folder: Folder,
+    days: Annotated[int, typer.Option("--days", min=0, help="Keep what was used in so many days.")] = 30,
+) -> None:
+    """Remove artifacts that no build has used for a while; what is needed again is made again.
+
+    Example: corpus cache prune dataset --days 7
+    """
+    from corpus.pipeline.cache_care import prune as run
+
+    pruned = run(folder, days)
+    show.talk(f"{pruned.artifacts} artifacts removed, {show.size(pruned.bytes)}")

@@ -1,0 +1,142 @@
+"""`corpus label` and `corpus score-cues`: labelers alone, and how well they do against people's marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpus.cli import show
+
+if TYPE_CHECKING:
+    from corpus.align.cues.score import Marked
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE|FOLDER", help="Conversation JSON, plain or .gz, or folders of it."),
+]
+
+
+def score_cues(
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="What people marked: a file or a folder.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="What was found; names are matched.")],
+    tolerance_ms: Annotated[
+        int, typer.Option("--tolerance-ms", min=0, help="How far a cue may lie from the mark it matches.")
+    ] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="One object, with counts and confusions.")] = False,
+) -> None:
+    """Precision, recall and F1 of cues against people's marks, one to one and by any overlap.
+
+    Labels nobody marked, and stretches the annotators left open, are not scored.
+
+    Examples:
+
+      corpus score-cues marks/ labelled/
+
+      corpus score-cues marks/talk.json labelled/talk.json --json
+    """
+    from corpus.align.cues.files import base_name, conversation_files
+    from corpus.align.cues.score import Scores, score
+    from corpus.schemas.errors import UsageError
+
+    theirs = {base_name(path): path for path in conversation_files([reference])}
+    ours = {base_name(path): path for path in conversation_files([hypothesis])}
+    if reference.is_file() and hypothesis.is_file():
+        ours = {next(iter(theirs)): hypothesis}
+    if not theirs.keys() & ours.keys():
+        raise UsageError("no file of HYP is named like one of REF", where=str(hypothesis))
+    for name in sorted(theirs.keys() ^ ours.keys()):
+        side = "HYP" if name in theirs else "REF"
+        show.talk(f"{name}: not scored, {side} has no file of this name")
+    scores = Scores()
+    for name in sorted(theirs.keys() & ours.keys()):
+        score(_marked(ours[name]), _marked(theirs[name]), scores, tolerance_us=tolerance_ms * 1000)
+    plain = scores.plain()
+    if as_json:
+        show.json_line(plain)
+    else:
+        _print_scores(plain)
+
+
+def _marked(path: Path) -> Marked:
+    from corpus.align.cues.files import read_marks
+    from corpus.align.cues.score import Marked
+
+    annotation, _, drops = read_marks(path)
+    for drop in drops:
+        if drop.kind == "fault":
+            show.talk(show.drop_line(drop))
+    return Marked(cues=annotation.cues, events=annotation.events, words=annotation.words or ())
+
+
+def _print_scores(plain: dict[str, Any]) -> None:
+    rows: list[list[str]] = []
+    for label, told in plain["labels"].items():
+        rows.append([label, *_cells(told), _cell(told["any_overlap"]["f1"]), _cell(told["ece"])])
+        rows += [
+            [f"  {kind}", *_cells(one), _cell(one["any_overlap"]["f1"]), ""]
+            for kind, one in told["kinds"].items()
+        ]
+        if words := told.get("reparandum_words"):
+            rows.append(
+                [
+                    "  words of reparanda",
+                    "",
+                    *(_cell(words[n]) for n in ("precision", "recall", "f1")),
+                    "",
+                    "",
+                ]
+            )
+    show.table(rows, ["label", "marks", "precision", "recall", "F1", "F1 any overlap", "ECE"])
+    for each in plain["confusion"]:
+        if each["n"]:
+            show.data(f"{each['n']} marks of {each['mark']} were found as {each['found']}")
+
+
+def _cells(told: dict[str, Any]) -> list[str]:
+    return [str(told["n"]), *(_cell(told[name]) for name in ("precision", "recall", "f1"))]
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def label(
+    files: Files,
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json with turns, words and new cues.")],
+    settings: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
+    ] = None,
+) -> None:
+    """Run the labelers on conversation JSON. Cues that a file holds are ignored and made anew.
+
+    Examples:
+
+      corpus label talk.json --out labelled
+
+      corpus label conversations/ --out labelled
+    """
+    from corpus.align.cues.files import base_name, conversation_files, read_marks, without_cues
+    from corpus.align.label import labelled
+    from corpus.pipeline.settings_file import read_settings
+    from corpus.schemas.codec import to_json
+    from corpus.schemas.errors import UsageError
+    from corpus.schemas.files import write_whole
+
+    paths = conversation_files(files)
+    if not paths:
+        raise UsageError("no conversation file there", where=", ".join(map(str, files)))
+    thresholds = read_settings(settings).cues
+    out.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        annotation, duration_us, drops = read_marks(path)
+        for drop in drops:
+            show.talk(show.drop_line(drop))
+        made = labelled(without_cues(path, annotation, duration_us), thresholds)
+        write_whole(out / f"{base_name(path)}.json", to_json(made).encode())
+        absent = [m for m in made.labels_made if not m.made]
+        show.talk(f"{path.name}: {len(made.cues)} cues, {len(made.answers)} answers")
+        for each in absent:
+            show.talk(f"{path.name}: {each.label} not made: {each.reason}")

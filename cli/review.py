@@ -1,0 +1,151 @@
+"""`corpus review`: the annotators' page, and what became of their work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corpus.cli import show
+
+group = typer.Typer(
+    no_args_is_help=True, help="Check and correct labels in the browser; the next build uses them."
+)
+
+Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
+
+
+@group.command()
+def serve(
+    out: Built,
+    annotator: Annotated[str, typer.Option("--annotator", help="Your name; the page asks without it.")] = "",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option("--host", help="Another address than this machine's own needs a token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="CORPUS_REVIEW_TOKEN", help="Asked of everybody; 16 characters up."),
+    ] = None,
+    overlap: Annotated[
+        int, typer.Option("--overlap", min=1, max=20, help="How many people judge each item.")
+    ] = 1,
+    gold_every: Annotated[
+        int, typer.Option("--gold-every", min=0, help="Every n-th item is one ruled on before.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random sample.")] = 0,
+) -> None:
+    """Serve the annotators' page until stopped (Ctrl-C). The next `corpus build` uses what they decide.
+
+    Examples:
+
+      corpus review serve dataset --annotator ann
+
+      corpus review serve dataset --overlap 2 --port 9000
+    """
+    import logging
+
+    from corpus.review.room import Options
+    from corpus.review.serve import serve as run
+
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    options = Options(overlap=overlap, gold_every=gold_every, seed=seed)
+    run(out, host=host, port=port, token=token, annotator=annotator, options=options, say=show.data)
+
+
+@group.command()
+def sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
+    """Ask the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
+
+    Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
+    """
+    from corpus.review.serve import query
+
+    columns, rows = query(out, statement)
+    if as_json:
+        for row in rows:
+            show.data(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str))
+    else:
+        show.table([["-" if v is None else show.one_line(str(v)) for v in row] for row in rows], columns)
+
+
+@group.command()
+def agree(out: Built, as_json: Json = False) -> None:
+    """Say how far annotators agree, and how good each labeler is by their judgement.
+
+    Example: corpus review agree dataset
+    """
+    from corpus.review.exchange import agreement_of
+
+    report = agreement_of(out)
+    if as_json:
+        show.json_line(report)
+        return
+    show.talk(f"{report.decisions} decisions on {report.items} items, {report.doubly} judged by two or more")
+    rows = [
+        [
+            a.name,
+            str(a.items),
+            _share(a.agree),
+            _number(a.kappa),
+            _number(a.alpha),
+            _ms(a.boundaries.median_ms),
+        ]
+        for a in (*report.labels, *report.pairs)
+    ]
+    if rows:
+        show.table(rows, ["", "items", "same", "kappa", "alpha", "ends apart"])
+    quality = [
+        [
+            f"{q.label} {q.kind}".strip(), q.origin, f"{q.right} of {q.judged}",
+            _share(q.precision),
+            f"{q.precision_low:.2f}-{q.precision_high:.2f}", _share(q.recall),
+            "look at its thresholds" if q.doubtful else "sampled" if q.sampled else "not sampled",
+        ]
+        for q in report.quality
+    ]  # fmt: skip
+    if quality:
+        show.table(quality, ["label", "labeler", "right", "precision", "95 %", "recall", ""])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+@group.command()
+def export(
+    out: Built,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="By its ending: .parquet, .csv, .jsonl.")],
+) -> None:
+    """Write all reviews into one file.
+
+    Example: corpus review export dataset reviews.csv
+    """
+    from corpus.review.exchange import export_reviews
+
+    show.talk(f"{export_reviews(out, file)} reviews in {file}")
+
+
+@group.command("import")
+def import_(
+    out: Built,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="reviews.parquet or .jsonl of reviews.")],
+) -> None:
+    """Take reviews made elsewhere into the store; each counts once, however often it is imported.
+
+    Example: corpus review import dataset reviews.jsonl
+    """
+    from corpus.review.exchange import import_reviews
+
+    show.talk(f"{import_reviews(out, file)} new reviews")

@@ -1,0 +1,169 @@
+"""`corpus score`: a built corpus, or a folder of conversation JSON, against people's annotations."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpus.cli import show
+from corpus.schemas.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from corpus.align.score import Counts, Said
+
+_FOREVER_US = 10**12
+_DRAWS = 1_000
+_ENDINGS = (".rttm", ".stm", ".ctm", ".json", ".json.gz")
+
+
+def score(
+    ref: Annotated[Path, typer.Argument(metavar="REF", help="Folder of NAME.rttm, .json, .stm, .ctm.")],
+    hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Measure who spoke when and what was said against annotations by people; names match by base name.
+
+    Examples:
+
+      corpus score annotations dataset
+
+      corpus score annotations dataset --json
+    """
+    for package in ("jiwer", "pyannote.metrics", "scipy"):
+        _needs(package)
+    from corpus.align.score import Said, compare, figures, pooled
+
+    truth, found = _references(ref), _hypotheses(hyp)
+    for name in sorted(truth.keys() - found.keys()):
+        show.talk(f"{name}: HYP has no such recording; it is scored as if nothing had been found")
+    for name in sorted(found.keys() - truth.keys()):
+        show.talk(f"{name}: REF has no such recording; it is not scored")
+    counts = {name: compare(said, found.get(name, Said())) for name, said in sorted(truth.items())}
+    recordings = {name: figures(part) for name, part in counts.items()}
+    whole: dict[str, Any] = {**figures(pooled(counts.values())), "intervals": _intervals(counts)}
+    if as_json:
+        show.json_line({"recordings": recordings, "pooled": whole})
+        return
+    head = ("recording", "der", "jer", "cpwer", "wer", "fillers_heard", "fillers", "word_start_median_ms")
+    rows = [(name, *(_cell(each[key]) for key in head[1:])) for name, each in recordings.items()]
+    show.table([*rows, ("pooled", *(_cell(whole[key]) for key in head[1:]))], head)
+    for name in (key for key in whole if key not in ("intervals", *head)):
+        show.data(f"{name}  {_cell(whole[name])}")
+    for name, (low, high) in whole["intervals"].items():
+        show.data(f"{name}  95 % [{_cell(low)}, {_cell(high)}]")
+
+
+def _needs(package: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        todo = 'pip install "duplex-corpus[score]"'
+        raise MissingDependencyError(f"the package {package} is missing", todo=todo) from error
+
+
+def _cell(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _intervals(counts: dict[str, Counts]) -> dict[str, list[float]]:
+    """95 % of draws of recordings with replacement; seeded."""
+    from corpus.align.score import figures, pooled
+
+    chance = random.Random(0)
+    parts = list(counts.values())
+    draws = [figures(pooled(chance.choices(parts, k=len(parts)))) for _ in range(_DRAWS)]
+    found: dict[str, list[float]] = {}
+    for name in draws[0]:
+        values = sorted(float(value) for draw in draws if (value := draw.get(name)) is not None)
+        if len(values) > 1:
+            found[name] = [values[len(values) // 40], values[-1 - len(values) // 40]]
+    return found
+
+
+def _base(name: str) -> str:
+    name = name.rpartition("/")[2]
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
+
+
+def _references(folder: Path) -> dict[str, Said]:
+    """Turns from the RTTM where there is one, all else as sidecars are read."""
+    from corpus.align.score import Said
+    from corpus.align.sidecars import read_sidecars
+
+    if not folder.is_dir():
+        raise UsageError("is no folder", where=str(folder), todo="name the folder of the annotations")
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.lower().endswith(_ENDINGS):
+            files.setdefault(_base(path.name), []).append(path)
+    if not files:
+        raise UsageError("holds no annotation", where=str(folder), todo="put NAME.rttm with NAME.json there")
+    made: dict[str, Said] = {}
+    for name, paths in files.items():
+        rttm = [path for path in paths if path.suffix.lower() == ".rttm"]
+        rest = [path for path in paths if path not in rttm]
+        told, drops = read_sidecars(rest, _FOREVER_US)
+        turns = told.turns
+        if rttm:
+            spoken, more = read_sidecars(rttm, _FOREVER_US)
+            turns, drops = spoken.turns, [*drops, *more]
+        for drop in drops:
+            if drop.kind == "fault":
+                show.talk(show.drop_line(drop))
+        made[name] = Said(turns or (), told.words or (), _duration_us(rest))
+    return made
+
+
+def _duration_us(paths: list[Path]) -> int:
+    """The length that a conversation file gives, else 0."""
+    from corpus.align.conversation_json import load_conversation
+
+    for path in paths:
+        if path.name.lower().endswith((".json", ".json.gz")):
+            told = (load_conversation(path) or {}).get("duration_us")
+            return told if isinstance(told, int) and 0 < told < _FOREVER_US else 0
+    return 0
+
+
+def _hypotheses(place: Path) -> dict[str, Said]:
+    if (place / "manifest.json").is_file():
+        return _of_dataset(place)
+    from corpus.align.score import Said
+    from corpus.align.sidecars import read_sidecars
+
+    if not place.is_dir():
+        raise UsageError("is no dataset and no folder", where=str(place))
+    made: dict[str, Said] = {}
+    for path in sorted(place.iterdir()):
+        if path.name.lower().endswith((".json", ".json.gz")):
+            told, drops = read_sidecars([path], _FOREVER_US)
+            for drop in drops:
+                if drop.kind == "fault":
+                    show.talk(show.drop_line(drop))
+            if told.used:
+                made[_base(path.name)] = Said(told.turns or (), told.words or (), 0)
+    return made
+
+
+def _of_dataset(place: Path) -> dict[str, Said]:
+    """Every recording of the dataset; an item that several clips hold counts once, by its id."""
+    from corpus.align.score import Said
+    from corpus.shards.read import open_clips
+
+    turns: dict[str, dict[str, Any]] = {}
+    words: dict[str, dict[str, Any]] = {}
+    for clip in open_clips(place):
+        name = _base(clip.json.source.uri)
+        turns.setdefault(name, {}).update({turn.id: turn for turn in clip.json.turns})
+        words.setdefault(name, {}).update({word.id: word for word in clip.json.words})
+    return {
+        name: Said(tuple(found.values()), tuple(sorted(words[name].values(), key=lambda w: w.start_us or 0)))
+        for name, found in turns.items()
+    }

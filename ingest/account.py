@@ -1,0 +1,169 @@
+"""Every stream accounted for: what was read of it, and what of that is not in the data.
+
+The guard behind all other care: whatever the reason, sound or pictures that a file holds and the data
+does not are told with their seconds. A second track of the same time is a `trim`; anything else a `fault`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import av
+
+from corpus.ingest.head import StreamHead
+from corpus.schemas.drops import Drop
+
+LEAST = Fraction(1, 5)
+"""Seconds: a loss of less than a window is an oddity."""
+LEAST_PICTURES = Fraction(1)
+"""Seconds of pictures: after so long the one before is stale."""
+BRIDGE = Fraction(1)
+"""Packets of one stream this near to each other cover what is between them."""
+MOST_SPANS = 10_000
+EXPECTED = ("cover_art", "room_sound")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was read of one stream, in ticks of its time base: exact, and quick for every packet."""
+
+    tick: Fraction
+    counted: bool = True
+    """False for subtitles and data, which only tell where the file ends."""
+    packets: int = 0
+    length: int = 0
+    lost: int = 0
+    """In packets that could not be decoded."""
+    decoded: int = 0
+    """Frames."""
+    end: int | None = None
+    spans: list[list[int]] = field(default_factory=list)
+
+    def read(self, packet: av.Packet[av.stream.Stream]) -> int:
+        """Count a packet; its length."""
+        length = max(0, packet.duration or 0)
+        self.packets += 1
+        self.length += length
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            self._cover(stamp, stamp + length)
+        return length
+
+    def _cover(self, start: int, stop: int) -> None:
+        self.end = stop if self.end is None else max(self.end, stop)
+        last = self.spans[-1] if self.spans else None
+        near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
+        if last is not None and (near or len(self.spans) == MOST_SPANS):
+            last[1] = max(last[1], stop)
+        else:
+            self.spans.append([start, stop])
+
+    @property
+    def spans_s(self) -> list[list[Fraction]]:
+        """Where it has packets, in seconds; gaps of up to a second are closed."""
+        return [[start * self.tick, stop * self.tick] for start, stop in self.spans]
+
+
+@dataclass(slots=True)
+class Account:
+    """What was read of a file."""
+
+    tallies: dict[int, Tally]
+    """By stream index: all streams of the head."""
+    appeared: int = 0
+    """Streams that the head does not list, met while reading."""
+
+    @property
+    def end(self) -> Fraction | None:
+        """Where the last packet of any stream ends, in seconds of its stamps."""
+        return max((t.end * t.tick for t in self.tallies.values() if t.end is not None), default=None)
+
+    def drops(
+        self, heads: Mapping[int, StreamHead], cancelled_s: Mapping[int, float], item: str, *, pictures: bool
+    ) -> list[Drop]:
+        """What the file holds and the data does not; `pictures`: whether pictures are wanted at all."""
+        found = [
+            Drop(item=item, stage="decode", kind=kind, code=code, reason=reason)
+            for head in heads.values()
+            for kind, code, reason in self._of_stream(head, heads, pictures=pictures)
+        ]
+        for index, seconds in cancelled_s.items():
+            if seconds > LEAST:
+                reason = (
+                    f"in {seconds:.1f} s the channels of stream {index} cancel each other, so their mean is "
+                    'all but silent; take channels = "per_channel", or export one of them'
+                )
+                found.append(_fault(item, "channels_cancel", reason))
+        if self.appeared:
+            reason = (
+                f"{self.appeared} streams begin in the middle of the file under ids that its start does not "
+                "name; what they hold was left out. Write the file anew with a tool that knows them all"
+            )
+            found.append(_fault(item, "stream_appeared", reason))
+        return found
+
+    def _of_stream(
+        self, head: StreamHead, heads: Mapping[int, StreamHead], *, pictures: bool
+    ) -> Iterable[tuple[Literal["trim", "fault"], str, str]]:
+        tally = self.tallies.get(head.index)
+        if tally is None or not tally.packets or not tally.counted:
+            return
+        seconds, lost = tally.length * tally.tick, tally.lost * tally.tick
+        what = "sound" if head.kind == "audio" else "pictures"
+        least = LEAST if head.kind == "audio" else LEAST_PICTURES
+        if head.chosen:
+            if lost > least:
+                reason = f"{_s(lost)} of {what} in stream {head.index} could not be decoded"
+                yield "fault", f"{head.kind}_not_decoded", reason
+            return
+        if head.refused_code in EXPECTED or (head.kind == "video" and not pictures):
+            return
+        others = [
+            self.tallies[h.index].spans_s
+            for h in heads.values()
+            if h.chosen and h.kind == head.kind and h.index in self.tallies
+        ]
+        alone = _outside(tally.spans_s, [span for spans in others for span in spans])
+        if head.refused_code == "other_programme":
+            reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
+            yield "trim", "other_programme", reason
+        elif head.refused:
+            reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
+            yield "fault", "stream_refused", reason
+        elif others and alone > BRIDGE:
+            reason = f"stream {head.index}, left out, has {_s(alone)} of {what} where the one used has none"
+            yield "fault", "stream_left_out", reason
+        elif not others and head.kind == "audio":
+            reason = f"{_s(seconds)} of sound in stream {head.index} are left out"
+            yield "fault", "stream_left_out", reason
+        else:
+            reason = f"stream {head.index} is another track of the same time; one is used"
+            yield "trim", "second_track", reason
+
+
+def _outside(spans: Iterable[Iterable[Fraction]], others: list[list[Fraction]]) -> Fraction:
+    """How much of `spans` lies in none of `others`."""
+    ordered = sorted(others)
+    rest = Fraction(0)
+    for start, stop in spans:
+        at = start
+        for low, high in ordered:
+            if low >= stop:
+                break
+            if high <= at:
+                continue
+            rest += max(Fraction(0), low - at)
+            at = high
+        rest += max(Fraction(0), stop - at)
+    return rest
+
+
+def _s(seconds: Fraction) -> str:
+    return f"{float(seconds):.1f} s"
+
+
+def _fault(item: str, code: str, reason: str) -> Drop:
+    return Drop(item=item, stage="decode", kind="fault", code=code, reason=reason)

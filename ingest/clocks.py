@@ -1,0 +1,59 @@
+"""Who made the stamps: containers that keep no clock, or only the order of decoding."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+COUNTED = frozenset(
+    "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta".split()
+)
+"""Raw streams: what stamps they seem to have libav made up from the first header's rate."""
+DECODE_ORDER = frozenset(("avi",))
+"""Containers that number pictures in the order in which they are decoded."""
+UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
+"""Raw pictures: in order of presentation as they come from the decoder, at the nominal rate."""
+MOST_DELAYED = 32
+"""No decoder keeps more pictures back."""
+
+
+def counted(container: str) -> bool:
+    """Whether sound of this container stands where the count of its samples puts it."""
+    return container in COUNTED
+
+
+def decode_order(container: str) -> bool:
+    """Whether stamps of this container's pictures are in the order of decoding."""
+    return container in DECODE_ORDER
+
+
+def unstamped(container: str) -> bool:
+    """Whether pictures of this container have no time but their number."""
+    return container in UNSTAMPED
+
+
+class PresentationOrder:
+    """Stamps in the order of decoding go in; those in the order of presentation come out.
+
+    A decoder gives pictures in the order of presentation, so the next one has the smallest stamp left.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+
+    def sent(self, stamp: int | None) -> None:
+        """A packet with this stamp goes to the decoder."""
+        if stamp is not None:
+            heappush(self._stamps, stamp)
+            # Packets without a picture leave their stamps behind, which would delay all that follow.
+            while len(self._stamps) > MOST_DELAYED:
+                heappop(self._stamps)
+
+    def lost(self, stamp: int | None) -> None:
+        """The packet with this stamp could not be decoded."""
+        if stamp in self._stamps:
+            self._stamps.remove(stamp)
+            self._stamps.sort()
+
+    def next(self) -> int | None:
+        """The stamp of the picture that the decoder gives now."""
+        return heappop(self._stamps) if self._stamps else None

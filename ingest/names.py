@@ -1,0 +1,25 @@
+"""The names media files go by: one list for files, folders, globs and manifests alike."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+FILMS = (
+    ".mp4 .m4v .mov .qt .mkv .mk3d .webm .ts .mts .m2ts .m2t .trp .mpg .mpeg .mpe .m1v .m2v .mpv .vob .avi "
+    ".divx .flv .f4v .wmv .asf .3gp .3gpp .3g2 .ogv .ogm .ogx .mxf .dv .dif .rm .rmvb .nut .nsv .wtv .ivf"
+)
+SOUND = (
+    ".ogg .oga .opus .spx .wav .wave .bwf .rf64 .bw64 .w64 .flac .mp3 .mp2 .mp1 .mpa .m4a .m4b .m4r .f4a "
+    ".aac .adts .ac3 .ec3 .eac3 .dts .wma .aiff .aif .aifc .caf .amr .awb .3ga .au .snd .voc .sph .nist "
+    ".mka .weba .gsm .sln .g722 .ul .al .ra .ape .wv .tta .tak .shn .qcp .loas .latm"
+)
+MEDIA_SUFFIXES = frozenset(f"{FILMS} {SOUND}".split())
+"""Taken from a folder or glob. A file named on its own is tried whatever it is called."""
+
+HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".gsm": "gsm"}
+"""Telephone sound at 8 kHz (g722: 16) without a header: its name alone says what it is."""
+
+
+def is_media_name(name: str) -> bool:
+    """True for a name that ends like a media file's, in capitals or not."""
+    return PurePath(name).suffix.lower() in MEDIA_SUFFIXES

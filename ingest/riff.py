@@ -1,0 +1,90 @@
+"""Wav headers that contradict themselves: the one reading that fits all they say, or none.
+
+A `fmt ` chunk says the same thing several times: bits a sample, bytes a block of all channels, bytes
+a second. libav goes by the bits alone, so 24 valid bits in words of four bytes become noise.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+HEAD_BYTES = 1 << 20
+"""A `fmt ` chunk that stands further from the start is left to libav."""
+W64_RIFF = b"riff\x2e\x91\xcf\x11"
+W64_FMT = b"fmt \xf3\xac\xd3\x11"
+
+
+class ByteFile(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+    def seek(self, offset: int, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Bytes to be read in place of those at `offset`."""
+
+    offset: int
+    data: bytes
+
+
+def correct_header(file: ByteFile) -> tuple[Patch | None, str]:
+    """What must be read otherwise for libav to understand a wav, and why it cannot be read at all, or ""."""
+    form = _format_chunk(file)
+    if form is None:
+        return None, ""
+    offset, chunk = form
+    tag, channels, rate, per_second, block, bits = struct.unpack("<HHIIHH", chunk[:16])
+    extensible = tag == EXTENSIBLE and len(chunk) >= 26
+    kind = struct.unpack("<H", chunk[24:26])[0] if extensible else tag
+    if kind not in (PCM, FLOAT) or not channels or not bits:
+        return None, ""
+    valid = struct.unpack("<H", chunk[18:20])[0] if extensible else bits
+    said = f"its header says {channels} channels of {bits} bits in blocks of {block} bytes"
+    word = -(-bits // 8)
+    if block and block != channels * word:
+        # A word may be wider than its bits, never narrower; floating point fills it.
+        if block % channels or block // channels < word or block // channels > 8 or kind == FLOAT:
+            return None, f"contradicts itself: {said}"
+        word = block // channels
+    if per_second and rate and abs(per_second - rate * channels * word) > max(channels * word, rate // 100):
+        return None, f"contradicts itself: {said}, {rate} blocks and {per_second} bytes a second"
+    if word == -(-(valid or bits) // 8):
+        return None, ""
+    # Valid bits stand at the top of their word, so the whole word is the sample, at its level.
+    told = struct.pack("<H", word * 8)
+    data = bytearray(chunk[14:20] if extensible else chunk[14:16])
+    data[0:2] = told
+    if extensible:
+        data[4:6] = told
+    return Patch(offset + 14, bytes(data)), ""
+
+
+def _format_chunk(file: ByteFile) -> tuple[int, bytes] | None:
+    """(place, content) of the `fmt ` chunk of a RIFF, RF64, BW64 or W64 file."""
+    file.seek(0)
+    head = file.read(40) or b""
+    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return _find(file, 12, name=b"fmt ", wide=False)
+    if head[:8] == W64_RIFF:
+        return _find(file, 40, name=W64_FMT, wide=True)
+    return None
+
+
+def _find(file: ByteFile, at: int, *, name: bytes, wide: bool) -> tuple[int, bytes] | None:
+    head, pad = (24, 8) if wide else (8, 2)
+    while at < HEAD_BYTES:
+        file.seek(at)
+        chunk = file.read(head) or b""
+        if len(chunk) < head:
+            return None
+        size = struct.unpack("<Q", chunk[16:24])[0] - head if wide else struct.unpack("<I", chunk[4:8])[0]
+        if chunk.startswith(name):
+            content = file.read(min(size, 40)) or b""
+            return (at + head, content) if len(content) >= 16 else None
+        if size < 0:
+            return None
+        at += head + -(-size // pad) * pad
+    return None

@@ -1,0 +1,29 @@
+"""`corpus build --add`: what a dataset was built from, and more."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from corpus.pipeline.build import Request
+from corpus.pipeline.inputs import is_url
+from corpus.pipeline.state import State
+from corpus.schemas.codec import from_json
+from corpus.schemas.settings import Settings
+
+
+def added(request: Request, *, settings_given: bool) -> Request:
+    """The request after the last build's inputs, with its cache and settings where none are given.
+
+    Raises:
+        DatasetError: no build was started at `out`.
+    """
+    last = State(request.out).invocation()
+    # A folder's recordings are named relative to it, so that an absolute path names the same ones.
+    before = [text if is_url(text) else os.path.join(last.folder, text) for text in last.inputs]
+    cache = request.cache or (Path(last.folder, last.cache) if last.cache else None)
+    if not settings_given:
+        request = replace(request, settings=from_json(Settings, last.settings, where="invocation.json"))
+    here = [text if is_url(text) else os.path.abspath(text) for text in request.inputs]
+    return replace(request, inputs=tuple(dict.fromkeys([*before, *here])), cache=cache)

@@ -1,0 +1,64 @@
+"""Looking after a cache: what is damaged, and what nobody has used for long."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.pipeline.cache import HEAD, read_artifact
+from corpus.pipeline.state import STATE
+from corpus.pipeline.versions import STAGE_VERSIONS
+from corpus.schemas.errors import UsageError
+from corpus.schemas.files import storage_errors
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """What was looked at or removed."""
+
+    artifacts: int
+    bytes: int
+    damaged: tuple[str, ...] = ()
+
+
+def check(folder: Path) -> Care:
+    """Read every artifact of a cache and hold it to its digests."""
+    found = list(_artifacts(folder))
+    damaged = tuple(str(path) for path in found if read_artifact(path) is None)
+    return Care(artifacts=len(found), bytes=sum(map(_size, found)), damaged=damaged)
+
+
+def prune(folder: Path, days: int) -> Care:
+    """Remove the artifacts that were not used for so many days, and those that have no head."""
+    since = time.time() - days * SECONDS_PER_DAY
+    old = [path for path in _artifacts(folder) if _last_used(path) < since]
+    size = sum(map(_size, old))
+    with storage_errors(folder):
+        for path in old:
+            shutil.rmtree(path)
+    return Care(artifacts=len(old), bytes=size)
+
+
+def _artifacts(folder: Path) -> Iterator[Path]:
+    """Folders named by a digest below a stage's; nothing else is ever touched."""
+    root = folder / STATE if (folder / STATE).is_dir() else folder
+    stages = [root / stage for stage in (*STAGE_VERSIONS, "record") if (root / stage).is_dir()]
+    if not stages:
+        raise UsageError("holds no stage artifacts", where=str(folder), todo="name a dataset, or its --cache")
+    for stage in stages:
+        yield from sorted(p for p in stage.glob("*/*") if re.fullmatch("[0-9a-f]{64}", p.name))
+
+
+def _last_used(path: Path) -> float:
+    head = path / HEAD
+    return head.stat().st_mtime if head.is_file() else 0.0
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

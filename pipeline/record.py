@@ -1,0 +1,105 @@
+"""One recording from its files to its clips: one job, whose outcome is kept as one small record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
+from corpus.pipeline.cache import Cache
+from corpus.pipeline.cutting import Cut, CutJob, cut_recording
+from corpus.pipeline.identify import Identity
+from corpus.pipeline.reviewed import Texts
+from corpus.schemas.codec import digest, from_json, to_json, to_plain
+from corpus.schemas.drops import Drop
+from corpus.schemas.settings import Settings
+
+RECORD_FILE = "record.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingJob:
+    """All that decides one recording's clips, and where to keep them."""
+
+    identity: Identity
+    settings: Settings
+    reviews: Texts
+    split: str
+    config: str
+    """Digest of the settings and of all versions."""
+    cache_root: Path
+    scratch: str
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that goes into the clips."""
+        marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]
+        sidecars = [Path(mark.place).name for mark in self.identity.sidecars]
+        item = to_plain(self.identity.item)
+        item["sidecars"] = self.identity.item.sidecars is not None
+        for file in item["files"]:
+            del file["place"]
+        return digest([item, marks, sidecars, list(self.reviews), self.split, self.config])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of a recording."""
+
+    annotated: Annotated
+    cut: Cut | None = None
+    """None when it failed before it could be cut."""
+
+    @property
+    def built(self) -> bool:
+        return self.cut is not None and self.cut.segment is not None
+
+    @property
+    def drops(self) -> tuple[Drop, ...]:
+        return (*self.annotated.drops, *(self.cut.drops if self.cut else ()))
+
+
+def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
+    """The outcome of an earlier build, if all that publishing reads of it is there undamaged."""
+    record = cache.get("record", job.key)
+    if record is None:
+        return None
+    path = record.folder / RECORD_FILE
+    found = from_json(Recorded, path.read_bytes(), where=str(path))
+    if found.cut is None:
+        return None
+    parts = (
+        cache.get("cut", str(found.cut.segment)),
+        cache.get("label", str(found.annotated.label)),
+        cache.get("decode", str(found.annotated.decode), "decoded.json"),
+    )
+    return None if None in parts else found
+
+
+def record(job: RecordingJob) -> Recorded:
+    """Take one recording up to its clips; raises as `annotate`."""
+    cache = Cache(job.cache_root, job.scratch)
+    annotated = annotate(
+        AnnotateJob(identity=job.identity, settings=job.settings, reviews=job.reviews), cache
+    )
+    if not annotated.built:
+        return Recorded(annotated=annotated)
+    cut = cut_recording(
+        CutJob(
+            identity=job.identity,
+            annotated=annotated,
+            split=job.split,
+            settings=job.settings.clips,
+            config=job.config,
+        ),
+        cache,
+    )
+    outcome = Recorded(annotated=annotated, cut=cut)
+    if outcome.built:
+
+        def fill(folder: Path) -> list[Drop]:
+            (folder / RECORD_FILE).write_text(to_json(outcome), encoding="utf-8")
+            return []
+
+        cache.make("record", job.key, fill)
+    return outcome

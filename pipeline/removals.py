@@ -1,0 +1,56 @@
+"""Recordings that a dataset holds and its inputs no longer name: a lost mount, a typing error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.schemas.errors import DatasetError, FormatError
+
+if TYPE_CHECKING:
+    from corpus.pipeline.identify import Identity
+
+SHOWN = 5
+
+
+def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
+    """Stop before anything of a dataset is removed.
+
+    Raises:
+        DatasetError: the dataset would lose recordings; it names them.
+    """
+    gone = removed(out, {i.recording for i in identities}, {i.item.uri for i in identities})
+    if gone:
+        more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+        raise DatasetError(
+            f"{len(gone)} recordings of the dataset are not among the inputs and would be removed: "
+            + ", ".join(map(repr, gone[:SHOWN]))
+            + more,
+            where=str(out),
+            todo="check that the inputs are all there; to add to a dataset call `corpus build --add`, "
+            "to remove them `corpus build --allow-removals`",
+        )
+
+
+def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
+    """The uris of built recordings that are neither these recordings nor newer files under these uris."""
+    from corpus.shards.write import read_manifest
+
+    manifest = read_manifest(out)
+    if manifest is None or manifest.recordings == 0:
+        return []
+    named = set(uris)
+    return sorted(uri for one, uri in _built(out) if one not in recordings and uri not in named)
+
+
+def _built(out: Path) -> set[tuple[str, str]]:
+    """Content hash and uri of every recording in the index; nothing where there is none to lose."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(out / "clips.parquet", columns=["recording", "uri"])
+    except (OSError, FormatError, KeyError, pa.ArrowException):
+        return set()
+    return set(zip(table["recording"].to_pylist(), table["uri"].to_pylist(), strict=True))

@@ -1,0 +1,35 @@
+"""What of a URL may be told: whoever reads a dataset must not find the key to where it came from."""
+
+from __future__ import annotations
+
+import re
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
+
+
+def public_url(url: str) -> str:
+    """The URL without user, password, query and fragment; a text that is no URL stays as it is.
+
+    No query is kept: which of its parts are a signature only the host knows.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    host = authority.rpartition("@")[2]
+    found = _HOST.match(host)
+    return f"{scheme}://{found.group() if found else ''}{slash}{path}"
+
+
+def told(text: str, url: str = "") -> str:
+    """A message with every URL in it as `public_url` shows it, and nothing of this URL's secrets."""
+    text = _URL.sub(lambda found: public_url(found.group()), text)
+    rest = url.partition("://")[2]
+    query = rest.partition("?")[2].partition("#")[0]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    for secret in (query, user if at else "", user.partition(":")[2]):
+        if secret:
+            text = text.replace(secret, "…")
+    return text

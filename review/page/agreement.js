@@ -1,0 +1,28 @@
+// What annotators agree on, and how good the labelers are by their judgement.
+import { el, get, one, words } from "./dom.js";
+
+const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const share = (value) => (value === null || value === undefined ? "–" : `${Math.round(100 * value)} %`);
+
+function table(title, columns, rows, marked = []) {
+  const head = el("tr", {}, ...columns.map(([name, look]) => el("th", { scope: "col", class: look ?? "" }, name)));
+  const body = rows.map((row, n) => el("tr", { class: marked[n] ? "doubt" : "" }, ...row.map((cell, i) => el("td", { class: columns[i][1] ?? "" }, cell))));
+  return el("section", {}, el("h2", {}, title), el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": title }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...body))));
+}
+
+export async function showAgreement(adjudicate) {
+  const report = await get("/api/agreement");
+  const figures = [["decisions", report.decisions], ["items", report.items], ["annotators", report.annotators.length], ["judged by two or more", report.doubly], ["disputed", report.disputed]];
+  const agreements = (title, found) => table(title, [[""], ["items", "n"], ["same", "n"], ["kappa", "n"], ["alpha", "n"], ["ends apart, median", "n"], ["≤ 50 ms", "n"], ["≤ 100 ms", "n"], ["≤ 200 ms", "n"]],
+    found.map((a) => [words(a.name), String(a.items), share(a.agree), number(a.kappa), number(a.alpha), a.boundaries.median_ms === null ? "–" : `${Math.round(a.boundaries.median_ms)} ms`, ...a.boundaries.within.map((w) => (a.boundaries.ends ? share(w) : "–"))]));
+  one("#agreement").replaceChildren(
+    el("h1", {}, "Agreement"),
+    el("dl", { class: "figures" }, ...figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value.toLocaleString())))),
+    report.disputed ? el("p", {}, el("button", { type: "button", onclick: adjudicate }, `Rule on ${report.disputed} disagreement${report.disputed === 1 ? "" : "s"}`)) : "",
+    report.labels.length ? agreements("By label", report.labels) : el("p", { class: "note" }, "Nobody has judged the same item as somebody else yet: start the server with --overlap 2."),
+    report.pairs.length ? agreements("By pair of annotators", report.pairs) : "",
+    table("Labelers by people's judgement", [["label"], ["labeler"], ["judged", "n"], ["right", "n"], ["precision", "n"], ["95 %", "n"], ["found by people alone", "n"], ["recall", "n"], ["95 %", "n"], [""]],
+      report.quality.map((q) => [words(`${q.label} ${q.kind}`), q.origin, String(q.judged), String(q.right), share(q.precision), `${share(q.precision_low)} to ${share(q.precision_high)}`, String(q.added), share(q.recall), `${share(q.recall_low)} to ${share(q.recall_high)}`, q.doubtful ? "its thresholds deserve a look" : q.sampled ? "random sample" : "not a random sample"]),
+      report.quality.map((q) => q.doubtful)),
+  );
+}

@@ -1,0 +1,404 @@
+"""The annotators' page over HTTP: on the loopback address, or elsewhere behind a token."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from corpus.report.pages.markup import asset as shared
+from corpus.review.media import LONGEST_US
+from corpus.review.room import Room
+from corpus.schemas.codec import to_plain
+from corpus.schemas.errors import CorpusError, StorageError, UsageError
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).with_name("page")
+ASSETS = (
+    *("review.html", "review.css", "review.js", "dom.js", "outbox.js", "player.js", "timeline.js", "grid.js"),
+    *("agreement.js", "edit.js"),
+)
+SHARED_STYLES = ("page.css", "clip.css")
+"""With the report's styles, all files that are ever sent, by the only names they are known under."""
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+COOKIE = "corpus-review"
+LONGEST_BODY = 256 * 1024
+RATE = 200.0
+"""Requests a second of one address, in the long run; a burst may be five times that."""
+POLICY = "; ".join(
+    (
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob: data:",
+        "media-src 'self' blob:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)  # fmt: skip
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Who is let in."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = None
+    """Asked of everybody where set; always set where the host is not the loopback address."""
+    names: tuple[str, ...] = field(default=())
+    """More names that the Host header may have."""
+
+    def __post_init__(self) -> None:
+        if not is_loopback(self.host) and not self.token:
+            raise UsageError(
+                f"{self.host} can be reached by others, so a token is needed", todo="give --token"
+            )
+        if self.token is not None and len(self.token) < 16:
+            raise UsageError("the token is too short", todo="give at least 16 characters")
+
+    @property
+    def hosts(self) -> set[str]:
+        known = {"127.0.0.1", "localhost", "[::1]", self.host, *self.names}
+        return {f"{name}:{self.port}" for name in known} | ({*known} if self.port == 80 else set())
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """Before anything else: Host, Origin, token, size and rate; and the headers of every answer."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+        self._hosts = door.hosts
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = {name for name, _ in message["headers"]}
+                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in told]
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        refused = self._refused(scope, headers)
+        if refused is not None:
+            await refused(scope, receive, sending)
+            return
+        await self._app(scope, _limited(receive), sending)
+
+    def _refused(self, scope: Scope, headers: dict[str, str]) -> Response | None:
+        if headers.get("host", "").lower() not in self._hosts:
+            return problem(421, "this is not the name of this server")
+        origin = headers.get("origin")
+        if (
+            origin is not None
+            and origin.lower().removeprefix("http://").removeprefix("https://") not in self._hosts
+        ):
+            return problem(403, "another site's page may not ask this server")
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return problem(403, "another site's page may not ask this server")
+        if not self._in_time((scope.get("client") or ("?", 0))[0]):
+            return problem(429, "too many requests; wait a moment")
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return problem(405, "only GET and POST are known")
+        if scope["method"] == "POST" and not headers.get("content-type", "").startswith("application/json"):
+            return problem(415, "JSON is wanted")
+        if (
+            not headers.get("content-length", "0").isdigit()
+            or int(headers.get("content-length", "0")) > LONGEST_BODY
+        ):
+            return problem(413, "that is too much at once")
+        return self._without_token(scope, headers)
+
+    def _without_token(self, scope: Scope, headers: dict[str, str]) -> Response | None:
+        token = self._door.token
+        if token is None:
+            return None
+        cookie = SimpleCookie()
+        with suppress(Exception):
+            cookie.load(headers.get("cookie", ""))
+        told = (
+            cookie[COOKIE].value
+            if COOKIE in cookie
+            else headers.get("authorization", "").removeprefix("Bearer ")
+        )
+        if same(told, token):
+            return None
+        asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and same(asked, token):
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
+            return answer
+        return problem(401, "open the address with ?token=… as the server printed it")
+
+    def _in_time(self, address: str) -> bool:
+        now = time.monotonic()
+        left, since = self._buckets.pop(address, (5 * RATE, now))
+        left = min(5 * RATE, left + (now - since) * RATE)
+        self._buckets[address] = (max(0.0, left - 1), now)
+        while len(self._buckets) > 10_000:
+            self._buckets.popitem(last=False)
+        return left >= 1
+
+
+def same(one: str, other: str) -> bool:
+    """In a time that says nothing of where they differ."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+def _limited(receive: Receive) -> Receive:
+    """A body that is cut off where it is longer than it may be, whatever its header said."""
+    seen = 0
+
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > LONGEST_BODY:
+                raise _TooLong
+        return message
+
+    return limited
+
+
+class _TooLong(Exception):
+    pass
+
+
+def problem(status: int, what: str) -> Response:
+    return JSONResponse({"error": what}, status)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def answering(handler: Handler) -> Handler:
+    """What went wrong becomes an answer that says so."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except StorageError as error:
+            return problem(507, f"not kept: {error}")
+        except CorpusError as error:
+            return problem(422, str(error))
+        except _TooLong:
+            return problem(413, "that is too much at once")
+        except (KeyError, TypeError, ValueError, UnicodeDecodeError, RecursionError) as error:
+            return problem(400, f"the request cannot be read: {type(error).__name__}")
+
+    return answered
+
+
+def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
+    """The application; `room` is closed with it. The page asks for a name unless `annotator` is one."""
+
+    def name_of(request: Request) -> str:
+        name = unquote(request.headers.get("x-annotator", ""))
+        if not name or len(name) > 64 or not name.isprintable() or name != name.strip():
+            raise UsageError("give your name: 1 to 64 printable characters")
+        return name
+
+    async def page(request: Request) -> Response:
+        return _asset("review.html")
+
+    async def asset(request: Request) -> Response:
+        return _asset(request.path_params["name"])
+
+    async def state(request: Request) -> Response:
+        room.refresh()
+        name = unquote(request.headers.get("x-annotator", ""))[:64]
+        return JSONResponse({**await run_in_threadpool(room.state, name), "annotator": annotator})
+
+    async def last(request: Request) -> Response:
+        found = await run_in_threadpool(room.last, name_of(request))
+        return JSONResponse(found)
+
+    async def next_(request: Request) -> Response:
+        asked = await _json(request)
+        number = min(48, max(1, int(asked.get("number", 1))))
+        without = asked.get("without", [])[:500]
+        found = await run_in_threadpool(
+            room.next,
+            name_of(request),
+            str(asked.get("mode", "uncertain")),
+            str(asked.get("label", "")),
+            number,
+            without,
+        )
+        return JSONResponse(found)
+
+    async def reviews(request: Request) -> Response:
+        asked = await _json(request)
+        given = asked["reviews"]
+        if not isinstance(given, list) or not 1 <= len(given) <= 100:
+            raise UsageError("1 to 100 reviews at a time")
+        where = request.client.host if request.client else "?"
+        kept = await run_in_threadpool(room.decide, name_of(request), given, where)
+        changed.set()
+        progress = room.queue.progress(name_of(request), str(asked.get("label", "")))
+        return JSONResponse(
+            {
+                "generation": room.generation,
+                "kept": [{"id": review.id, "sequence": review.sequence} for review in kept],
+                "progress": to_plain(progress),
+                "disputed": len(room.queue.disputed()),
+            }
+        )
+
+    async def item(request: Request) -> Response:
+        found = await run_in_threadpool(
+            room.item, request.path_params["recording"], request.path_params["item"], "chosen"
+        )
+        return JSONResponse(found) if found is not None else problem(404, "no such cue")
+
+    async def example(request: Request) -> Response:
+        found = await run_in_threadpool(room.example, request.path_params["label"])
+        return JSONResponse(found) if found is not None else problem(404, "no cue of this label")
+
+    async def agreement(request: Request) -> Response:
+        return JSONResponse(to_plain(await run_in_threadpool(room.agreement)))
+
+    async def sql(request: Request) -> Response:
+        asked = await _json(request)
+        columns, rows = await run_in_threadpool(room.store.query, str(asked["sql"]))
+        text = json.dumps({"columns": columns, "rows": rows}, default=str)
+        return Response(text, media_type="application/json")
+
+    async def sound(request: Request) -> Response:
+        start_us, stop_us = _span(request)
+        channel = request.path_params["channel"]
+        number = None if channel == "mix" else int(channel)
+        if number is not None and not 0 <= number < 8:
+            return problem(404, "no such channel")
+        recording = request.path_params["recording"]
+        content = await run_in_threadpool(room.media.wave, recording, start_us, stop_us, number)
+        return ranged(request, content, "audio/wav")
+
+    async def pictures(request: Request) -> Response:
+        content = await run_in_threadpool(
+            room.media.pictures, request.path_params["recording"], *_span(request)
+        )
+        return ranged(request, content, "application/octet-stream")
+
+    changed = asyncio.Event()
+
+    async def exporting() -> None:
+        while True:
+            await changed.wait()
+            await asyncio.sleep(0.5)
+            changed.clear()
+            try:
+                await run_in_threadpool(room.store.export)
+            except CorpusError as error:
+                logger.error("reviews.parquet is behind: %s", error)
+                await asyncio.sleep(5)
+                changed.set()
+
+    @asynccontextmanager
+    async def living(app: Starlette) -> AsyncIterator[None]:
+        await run_in_threadpool(room.store.export)
+        task = asyncio.create_task(exporting())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await run_in_threadpool(room.close)
+
+    place = "/{recording:str}/{start:int}-{stop:int}"
+    routes: list[tuple[str, str, Handler]] = [
+        ("GET", "/", page),
+        ("GET", "/page/{name:str}", asset),
+        ("GET", "/api/state", state),
+        ("GET", "/api/last", last),
+        ("POST", "/api/next", next_),
+        ("POST", "/api/reviews", reviews),
+        ("GET", "/api/item/{recording:str}/{item:str}", item),
+        ("GET", "/api/example/{label:str}", example),
+        ("GET", "/api/agreement", agreement),
+        ("POST", "/api/sql", sql),
+        ("GET", f"/sound{place}/{{channel:str}}.wav", sound),
+        ("GET", f"/pictures{place}", pictures),
+    ]
+    app = Starlette(
+        routes=[Route(path, answering(run), methods=[method]) for method, path, run in routes],
+        lifespan=living,
+    )
+    return Guard(app, door)
+
+
+def _asset(name: str) -> Response:
+    if name in SHARED_STYLES:
+        content = shared(name).encode()
+    elif name in ASSETS:
+        content = (PAGE / name).read_bytes()
+    else:
+        return problem(404, "no such file")
+    kind = f"{KINDS[Path(name).suffix]}; charset=utf-8"
+    return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    found = json.loads(await request.body())
+    if not isinstance(found, dict):
+        raise UsageError("an object is wanted")
+    return found
+
+
+def _span(request: Request) -> tuple[int, int]:
+    start_us, stop_us = request.path_params["start"], request.path_params["stop"]
+    if not 0 <= start_us < stop_us <= 2**53 or stop_us - start_us > LONGEST_US:
+        raise UsageError("a stretch of up to a minute is wanted")
+    return start_us, stop_us
+
+
+def ranged(request: Request, content: bytes, kind: str) -> Response:
+    """The content, or the part of it that a Range header asks for."""
+    headers = {"accept-ranges": "bytes", "cache-control": "private, max-age=600"}
+    asked = request.headers.get("range", "")
+    if not asked.startswith("bytes=") or "," in asked:
+        return Response(content, media_type=kind, headers=headers)
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    size = len(content)
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= stop:
+        return Response(status_code=416, headers={**headers, "content-range": f"bytes */{size}"})
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return Response(content[start:stop], 206, media_type=kind, headers=headers)

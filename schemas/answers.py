@@ -1,0 +1,130 @@
+"""When an answer to a cue or event is timely, and when keeping silent is right. Definitions: docs/cues.md."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+
+from corpus.schemas.conversation import Answer, AnswerAction, Conversation, Cue, Event
+from corpus.schemas.ids import with_answer_ids, with_ids
+from corpus.schemas.settings import CueSettings
+from corpus.schemas.span import Span, subtract, union
+from corpus.schemas.turn_taking import Talk, talk
+
+WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
+"""Somebody is silent or stalls and goes on: the others keep silent."""
+ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
+"""Events that call for a word, from their start on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """A conversation's talk, as the answers ask for it."""
+
+    units: dict[str, Talk]
+    speakers: tuple[str, ...]
+    within_us: int
+    duration_us: int
+
+
+def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer]:
+    """The answers to a conversation's cues and events, one for each person who may give it or is to wait.
+
+    The cues and events have their ids. Nothing but the conversation and the two settings decides.
+    """
+    spans = talk(conversation, bridge_us=settings.ipu_bridge_us)
+    clock = _Clock(
+        {name: Talk(found) for name, found in spans.items()},
+        tuple(sorted(conversation.speakers)),
+        settings.answer_within_us,
+        conversation.duration_us,
+    )
+    found: list[Answer] = []
+    invited: dict[str | None, list[Span]] = {}
+    for cue in conversation.cues:
+        for span in _answer_spans(cue, clock):
+            found += _for_each(cue, span, "answer", clock)
+            if cue.label == "invitation":
+                invited.setdefault(cue.speaker, []).append(span)
+    asked = {speaker: Talk(union(spans_of)) for speaker, spans_of in invited.items()}
+    for cue in conversation.cues:
+        if (cue.label, cue.kind) in WAITING:
+            # Who has asked has opened the floor: silence is not asked for while an answer is timely.
+            opened = asked[cue.speaker].overlapping(cue.span) if cue.speaker in asked else ()
+            for span in subtract([cue.span], opened):
+                found += _for_each(cue, span, "wait", clock)
+    for event in conversation.events:
+        if event.label in ANSWERED_EVENTS:
+            opens = _opened(event.start_us, None, clock)
+            found += _for_each(event, opens, "answer", clock) if opens else []
+    return sorted(found, key=lambda a: (a.start_us, a.stop_us, a.speaker or "", a.action, a.why, a.to))
+
+
+def with_answers(conversation: Conversation, settings: CueSettings) -> Conversation:
+    """The conversation in canonical order, with ids, and with the answers that its cues and events give."""
+    known = with_ids(replace(conversation, answers=()))
+    return replace(known, answers=with_answer_ids(answers_to(known, settings)))
+
+
+def _answer_spans(cue: Cue, clock: _Clock) -> list[Span]:
+    """Where an answer to the cue is timely; empty where the cue asks for none, or the floor does not open."""
+    if cue.label == "yield":
+        opened = [_opened(cue.start_us, cue, clock)]
+    elif cue.label == "invitation":
+        opened = [_opened(_falls_silent_us(cue, clock), cue, clock)]
+    elif cue.label == "visual" and cue.kind == "repetition":
+        opened = _counts(cue, clock)
+    elif cue.label == "visual":
+        opened = [_opened(cue.start_us, None, clock)]
+    else:
+        opened = []
+    return [span for span in opened if span]
+
+
+def _falls_silent_us(cue: Cue, clock: _Clock) -> int | None:
+    """When who asks stops: the end of the unit the question ends in; None where that is too long after."""
+    units = clock.units.get(cue.speaker or "")
+    unit = units.at(cue.stop_us) if units else None
+    stop_us = unit.stop_us if unit else cue.stop_us
+    return stop_us if stop_us - cue.stop_us <= clock.within_us else None
+
+
+def _counts(cue: Cue, clock: _Clock) -> list[Span | None]:
+    """After each counted movement, until the next is complete; after the whole where they are not told."""
+    told = sorted(part.stop_us for part in cue.spans if part.role == "repetition") or [cue.stop_us]
+    made: list[Span | None] = []
+    for stop_us, next_us in zip(told, [*told[1:], clock.duration_us], strict=True):
+        span = _opened(stop_us, None, clock)
+        made.append(span & Span(stop_us, max(stop_us, next_us)) if span else None)
+    return made
+
+
+def _opened(from_us: int | None, cue: Cue | None, clock: _Clock) -> Span | None:
+    """From a time on for as long as an answer is timely, but not beyond the cue's own speaker's next word."""
+    if from_us is None:
+        return None
+    until_us = min(from_us + clock.within_us, clock.duration_us)
+    units = clock.units.get(cue.speaker) if cue and cue.speaker else None
+    if cue and units:
+        again_us = max(from_us, cue.stop_us)
+        place = bisect_left(units.spans, Span(again_us, again_us))
+        if place < len(units.spans):
+            until_us = min(until_us, units.spans[place].start_us)
+    return Span(from_us, until_us) if until_us > from_us else None
+
+
+def _for_each(item: Cue | Event, span: Span, action: AnswerAction, clock: _Clock) -> list[Answer]:
+    """The taker of a yield; else everybody but the cue's own speaker; nobody recorded where there is none."""
+    taker = item.partner if isinstance(item, Cue) and item.label == "yield" else None
+    others: list[str | None] = [name for name in clock.speakers if name != item.speaker]
+    return [
+        Answer(
+            speaker=who,
+            start_us=span.start_us,
+            stop_us=span.stop_us,
+            action=action,
+            why=f"{item.label}/{item.kind}" if item.kind else item.label,
+            to=item.id,
+        )
+        for who in ([taker] if taker else others or [None])
+    ]

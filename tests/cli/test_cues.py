@@ -1,0 +1,83 @@
+"""`corpus label` and `corpus score-cues` on conversation files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from corpus.cli.main import app
+from corpus.schemas.codec import from_json
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.errors import UsageError
+
+WORDS = "so we need the button the red button um what do you think ?"
+
+
+def talk() -> dict[str, Any]:
+    words = []
+    for place, text in enumerate(WORDS.split()[:-1]):
+        start = 1_000_000 + 300_000 * place
+        word = {"speaker": "A", "start_us": start, "stop_us": start + 300_000, "text": text}
+        words.append({**word, "after": "?" if text == "think" else ""})
+    stop = words[-1]["stop_us"]
+    return {
+        "schema": "corpus.conversation/1",
+        "recording": "talk",
+        "duration_us": 20_000_000,
+        "speakers": ["A", "B"],
+        "gold_labels": ["hesitation"],
+        "gold_kinds": {"hesitation": ["filled_pause"]},
+        "turns": [
+            {"speaker": "A", "start_us": 1_000_000, "stop_us": stop},
+            {"speaker": "B", "start_us": stop + 400_000, "stop_us": stop + 2_000_000},
+        ],
+        "words": words,
+        "cues": [
+            {
+                "label": "hesitation",
+                "kind": "filled_pause",
+                "speaker": "A",
+                "start_us": 1_000_000 + 300_000 * 8,
+                "stop_us": 1_000_000 + 300_000 * 9,
+                "confidence": 1.0,
+                "origin": "human",
+            }
+        ],
+    }
+
+
+def test_files_are_labelled_and_scored(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    (marks / "talk.json.gz").write_bytes(gzip.compress(json.dumps(talk()).encode()))
+    out = tmp_path / "out"
+    run = CliRunner().invoke(app, ["label", str(marks), "--out", str(out)], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    made = from_json(Conversation, (out / "talk.json").read_bytes())
+    assert made.schema == "corpus.conversation/2"
+    assert {"hesitation", "self_correction", "invitation", "yield"} <= {cue.label for cue in made.cues}
+    assert all(not cue.origin.startswith("human") for cue in made.cues)
+    assert {answer.why for answer in made.answers} >= {"invitation/question", "yield/turn_end"}
+    again = tmp_path / "again"
+    CliRunner().invoke(app, ["label", str(out), "--out", str(again)], catch_exceptions=False)
+    assert (again / "talk.json").read_bytes() == (out / "talk.json").read_bytes()
+    told = CliRunner().invoke(app, ["score-cues", str(marks), str(out), "--json"], catch_exceptions=False)
+    scored = json.loads(told.stdout)["labels"]
+    assert scored.keys() == {"hesitation"}
+    assert scored["hesitation"]["recall"] == 1.0 and scored["hesitation"]["n"] == 1
+    table = CliRunner().invoke(app, ["score-cues", str(marks), str(out)], catch_exceptions=False)
+    assert "hesitation" in table.stdout
+
+
+def test_what_is_no_conversation_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    for given in ("x.json", "y.json"):
+        with pytest.raises(UsageError):
+            CliRunner().invoke(
+                app, ["label", str(tmp_path / given), "--out", str(tmp_path / "o")], catch_exceptions=False
+            )

@@ -1,0 +1,97 @@
+"""`corpus score` on conversations whose figures are known by hand, and on real ones against themselves."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner
+
+from corpus.align.score import Said, compare, figures
+from corpus.cli.main import app
+from corpus.schemas.conversation import Turn, Word
+
+SECOND = 1_000_000
+
+
+def turn(speaker: str, start_s: float, stop_s: float) -> Turn:
+    return Turn(speaker=speaker, start_us=int(start_s * SECOND), stop_us=int(stop_s * SECOND))
+
+
+def word(speaker: str, start_s: float, text: str) -> Word:
+    start_us = int(start_s * SECOND)
+    return Word(speaker=speaker, start_us=start_us, stop_us=start_us + 200_000, text=text)
+
+
+def test_figures_by_hand() -> None:
+    truth = Said(
+        (turn("A", 0, 4), turn("B", 6, 10), turn("A", 7, 7.5)),
+        (word("A", 1, "one"), word("A", 2, "um"), word("B", 7.1, "three"), word("B", 8, "four")),
+        20 * SECOND,
+    )
+    found = Said(
+        (turn("x", 0, 4), turn("y", 6, 10), turn("y", 14, 15)),
+        (word("x", 1.03, "One"), word("x", 2.1, "um,"), word("y", 8, "four"), word("x", 0.2, "uh")),
+    )
+    told = figures(compare(truth, found))
+    # Collars leave 3.5 + 3.5 s of single talk less those around A's short turn (6.75-7.75), and nothing of it
+    # itself: 6 s of speech; the false second at 14 is no reference speech and has no collar.
+    assert told["der"] == pytest.approx(1 / 6, abs=1e-6)
+    assert (told["miss"], told["confusion"]) == (0, 0)
+    assert told["false_alarm"] == told["der"]
+    assert told["der_short_turns"] == 1.0
+    assert told["speaker_count_error"] == 0
+    assert told["wer"] == told["cpwer"] == 2 / 4  # "three" lost, "uh" invented
+    assert (told["words_lost_overlap"], told["words_lost_alone"]) == (1.0, 0.0)
+    assert (told["fillers"], told["fillers_heard"], told["fillers_false"]) == (1, 1, 1)
+    assert told["word_start_median_ms"] == 30.0
+
+
+def test_cpwer_is_the_best_permutation() -> None:
+    chance = Random(5)
+    for _ in range(20):
+        truth = [word(chance.choice("ABC"), i, chance.choice("uvw")) for i in range(8)]
+        found = [word(chance.choice("xyz"), i, chance.choice("uvw")) for i in range(8)]
+        got = compare(Said((), tuple(truth)), Said((), tuple(found)))
+        said = [[w.text for w in truth if w.speaker == name] for name in "ABC"]
+        heard = [[w.text for w in found if w.speaker == name] for name in "xyz"]
+        best = min(
+            sum(edits(a, b) for a, b in zip(said, order, strict=True)) for order in permutations(heard)
+        )
+        assert got.over["cpwer"] == best
+
+
+def edits(a: list[str], b: list[str]) -> int:
+    """Levenshtein's distance, by the book."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(edits(a[1:], b) + 1, edits(a, b[1:]) + 1, edits(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def test_the_command_on_real_meetings_against_themselves(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "ami30"
+    if not source.is_dir():
+        pytest.skip("no AMI clips here")
+    for path in source.glob("EN200[56]a*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    done = CliRunner().invoke(app, ["score", str(tmp_path), str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert sorted(told["recordings"]) == ["EN2005a_000-030", "EN2006a_000-030"]
+    for figure in ("der", "miss", "false_alarm", "confusion", "jer", "cpwer", "wer", "word_start_median_ms"):
+        assert told["pooled"][figure] == 0, figure
+    assert told["pooled"]["fillers"] == told["pooled"]["fillers_heard"] > 0
+    assert told["pooled"]["intervals"]["wer"] == [0.0, 0.0]
+
+
+def test_a_recording_that_was_not_found_is_all_missed_and_told(tmp_path: Path) -> None:
+    (tmp_path / "ref").mkdir()
+    (tmp_path / "hyp").mkdir()
+    (tmp_path / "ref" / "x.rttm").write_text("SPEAKER x 1 0 5 <NA> <NA> A <NA> <NA>\n")
+    done = CliRunner().invoke(app, ["score", str(tmp_path / "ref"), str(tmp_path / "hyp"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["recordings"]["x"]["miss"] == 1.0
+    assert "HYP has no such recording" in done.stderr

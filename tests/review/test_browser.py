@@ -1,0 +1,427 @@
+"""The page in a real browser: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which(os.environ.get("CORPUS_CHROMIUM", "chromium"))
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+    pytest.mark.filterwarnings("default"),  # playwright's own loop
+]
+
+expect.set_options(timeout=15_000)  # a busy machine is no fault of the page
+Started = Callable[..., Any]
+Opened = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    arguments = ["--autoplay-policy=no-user-gesture-required", "--disable-gpu"]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # chromium's own sandbox refuses root, and CI is root
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Opened]:
+    """A page of a new browser profile, ready to work; what it complains of fails the test."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def open_page(url: str, who: str = "ann", dark: bool = False, calm: bool = True) -> Page:
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 720}, color_scheme="dark" if dark else "light"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        if calm:
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.goto(url)
+        name = page.get_by_label("your name")
+        name.fill(who)
+        page.keyboard.press("Enter")
+        ready(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def ready(page: Page) -> None:
+    page.wait_for_selector("body[data-ready='1']")
+
+
+def rows(server: Any, sql: str) -> list[list[Any]]:
+    found: list[list[Any]] = server.ask("/api/sql", {"sql": sql})[1]["rows"]
+    return found
+
+
+def saved(page: Page) -> None:
+    expect(page.locator("#saved")).to_have_text("saved")
+
+
+def playing(page: Page) -> bool:
+    return bool(page.locator("#play span").inner_text() == "Pause")
+
+
+def span_of(page: Page) -> tuple[float, float]:
+    start, stop = (
+        float(page.locator(f"#{name}").get_attribute("aria-valuenow") or 0) for name in ("start", "stop")
+    )
+    return start, stop
+
+
+def test_a_cue_plays_at_once_and_space_stops_it(dataset: Path, serve: Started, opened: Opened) -> None:
+    page = opened(serve(dataset).url)
+    expect(page.locator("#play span")).to_have_text("Pause")
+    page.keyboard.press(" ")
+    expect(page.locator("#play span")).to_have_text("Play")
+
+
+def test_twenty_cues_by_key_are_kept_and_a_reload_goes_on_behind_them(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    seen = []
+    for number in range(20):
+        seen.append(page.locator("#times").inner_text() + page.locator("#chip").inner_text())
+        page.keyboard.press("axu"[number % 3])
+        expect(page.locator("#pace")).to_contain_text(f"{number + 1} of")
+    saved(page)
+    counts = dict(rows(server, "SELECT verdict, count(*) FROM reviews GROUP BY ALL"))
+    assert counts == {"accept": 7, "reject": 7, "unsure": 6}
+    assert rows(server, "SELECT count(DISTINCT item) FROM reviews") == [[20]]
+    page.reload()
+    ready(page)
+    expect(page.locator("#pace")).to_contain_text("20 of")
+    assert page.locator("#times").inner_text() + page.locator("#chip").inner_text() not in seen
+
+
+def test_a_boundary_moves_by_key_and_by_mouse_and_the_change_is_what_is_kept(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.keyboard.press(" ")
+    start, stop = span_of(page)
+    page.keyboard.press("q")
+    page.keyboard.press("q")
+    page.keyboard.press("Shift+P")
+    assert span_of(page) == (pytest.approx(start - 0.02), pytest.approx(stop + 0.05))
+    expect(page.locator("#yes")).to_have_text("Save change")
+    box = page.locator("#stop").bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1], steps=5)
+    page.mouse.up()
+    moved = span_of(page)
+    assert moved[1] > stop + 0.1
+    page.locator("#start").focus()
+    page.keyboard.press("ArrowRight")
+    assert span_of(page)[0] == pytest.approx(start - 0.01)
+    page.keyboard.press("5")
+    page.keyboard.press("a")
+    saved(page)
+    ((verdict, label, start_us, stop_us),) = rows(
+        server, "SELECT verdict, label, start_us, stop_us FROM reviews"
+    )
+    assert (verdict, label) == ("correct", "invitation")
+    assert (start_us / 1e6, stop_us / 1e6) == (
+        pytest.approx(start - 0.01, abs=0.006),
+        pytest.approx(moved[1], abs=0.006),
+    )
+
+
+def test_undo_brings_the_cue_back_also_after_a_reload(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    first = page.locator("#times").inner_text()
+    page.keyboard.press("x")
+    expect(page.locator("#pace")).to_contain_text("1 of")
+    page.keyboard.press("z")
+    expect(page.locator("#pace")).to_contain_text("0 of")
+    expect(page.locator("#times")).to_have_text(first)
+    page.keyboard.press("a")
+    expect(page.locator("#pace")).to_contain_text("1 of")
+    saved(page)
+    page.reload()
+    ready(page)
+    page.keyboard.press("z")
+    expect(page.locator("#times")).to_have_text(first)
+    expect(page.locator("#pace")).to_contain_text("0 of")
+    assert [r[0] for r in rows(server, "SELECT verdict FROM reviews ORDER BY sequence")] == [
+        "reject", "undo", "accept", "undo",
+    ]  # fmt: skip
+
+
+def test_pressing_while_it_plays_adds_a_cue(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.wait_for_timeout(400)
+    page.keyboard.down("m")
+    page.wait_for_timeout(500)
+    page.keyboard.up("m")
+    expect(page.locator("#saved")).to_contain_text("added")
+    for _ in range(50):
+        found = rows(server, "SELECT verdict, stop_us - start_us, annotator FROM reviews")
+        if found:
+            break
+        time.sleep(0.1)
+    ((verdict, length_us, who),) = found
+    assert (verdict, who) == (
+        "add",
+        "ann",
+    ) and 300_000 <= length_us <= 2_000_000  # the key was down 500 ms or more
+
+
+def test_a_note_goes_with_the_decision(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.keyboard.press("n")
+    page.get_by_label("note", exact=True).fill("laughs <b>here</b>")
+    page.click("#ok")
+    page.keyboard.press("a")
+    saved(page)
+    assert rows(server, "SELECT note FROM reviews") == [["laughs <b>here</b>"]]
+
+
+def test_words_turns_and_speakers_are_corrected(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.keyboard.press("e")
+    word = page.locator("dialog table input").first
+    word.fill("elephant")
+    page.locator("dialog input[list]").last.fill("Zoe")
+    page.click("#ok")
+    expect(page.locator("#saved")).to_contain_text("2 corrections")
+    for _ in range(50):
+        found = rows(server, "SELECT about, verdict, coalesce(text, speaker) FROM reviews ORDER BY about")
+        if len(found) == 2:
+            break
+        time.sleep(0.1)
+    assert found == [["speaker", "correct", "Zoe"], ["word", "correct", "elephant"]]
+
+
+def test_the_grid_is_decided_one_key_a_cue_and_undone(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.keyboard.press("g")
+    expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
+    for key in "axa":
+        page.keyboard.press(key)
+    expect(page.locator(".card.accept")).to_have_count(2)
+    page.keyboard.press("z")
+    expect(page.locator(".card.accept")).to_have_count(1)
+    page.keyboard.press("u")
+    expect(page.locator(".card.unsure")).to_have_count(1)
+    for _ in range(50):
+        if rows(server, "SELECT count(*) FROM reviews") == [[5]]:
+            break
+        time.sleep(0.1)
+    assert rows(server, "SELECT count(*) FROM reviews_current") == [[3]]
+
+
+def test_two_browsers_never_hold_the_same_cue(dataset: Path, serve: Started, opened: Opened) -> None:
+    server = serve(dataset)
+    pages = [opened(server.url, "ann"), opened(server.url, "bob")]
+    for number in range(8):
+        for page in pages:
+            page.keyboard.press("a")
+            expect(page.locator("#pace")).to_contain_text(" of ")
+        page.wait_for_timeout(50 * (number % 2))
+    for page in pages:
+        saved(page)
+    assert rows(server, "SELECT count(*), count(DISTINCT item) FROM reviews") == [[16, 16]]
+
+
+def test_a_killed_server_loses_nothing_and_nothing_is_sent_twice(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url, calm=False)
+    page.keyboard.press("a")
+    saved(page)
+    server.kill()
+    page.keyboard.press("x")
+    expect(page.locator("#saved")).to_contain_text("not saved yet")
+    server.start()
+    expect(page.locator("#saved")).to_have_text("saved", timeout=15_000)
+    assert rows(server, "SELECT verdict FROM reviews ORDER BY sequence") == [["accept"], ["reject"]]
+
+
+def test_dark_and_light(dataset: Path, serve: Started, opened: Opened) -> None:
+    url = serve(dataset).url
+
+    def paper(page: Page) -> list[int]:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return [int(part) for part in colour[4:-1].split(",")]
+
+    assert max(paper(opened(url, dark=True))) < 60
+    page = opened(url)
+    assert min(paper(page)) > 200
+    page.keyboard.press("t")
+    assert max(paper(page)) < 60
+    page.reload()
+    ready(page)
+    assert max(paper(page)) < 60
+
+
+def test_the_meaning_of_a_label_and_an_example_are_one_key_away(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    page = opened(serve(dataset).url)
+    page.keyboard.press("d")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Playing")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_contain_text("take the last decision back")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_serious_fault(dataset: Path, serve: Started, opened: Opened, dark: bool) -> None:
+    axe = os.environ.get("CORPUS_AXE", "")
+    if not Path(axe).is_file():
+        pytest.skip("axe-core is not here: `make test-browser` fetches it (CORPUS_AXE)")
+    page = opened(serve(dataset).url, dark=dark)
+    page.keyboard.press(" ")
+    for step in ("one", "dialog", "grid", "agree"):
+        if step == "dialog":
+            page.keyboard.press("e")
+        if step == "grid":
+            page.click("#cancel")
+            expect(page.locator("#dialog")).to_be_hidden()
+            page.click("[data-view=grid]")
+            expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
+        if step == "agree":
+            page.click("[data-view=agree]")
+            expect(page.locator("#agreement h1")).to_be_visible()
+        session = page.context.new_cdp_session(page)
+        session.send("Runtime.evaluate", {"expression": Path(axe).read_text(encoding="utf-8")})
+        found = session.send(
+            "Runtime.evaluate",
+            {
+                "expression": "axe.run(document).then(r => JSON.stringify(r.violations))",
+                "awaitPromise": True,
+            },
+        )
+        violations = json.loads(found["result"]["value"])
+        serious = [
+            (step, v["id"], [n["html"][:120] for n in v["nodes"]][:3])
+            for v in violations
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
+# -- bars -------------------------------------------------------------------------------------
+
+
+def test_from_the_decisions_key_to_the_next_cue_playing(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    """At most 150 ms, the median of 15: the machine may be busy with other work."""
+    page = opened(serve(dataset).url)
+    page.wait_for_timeout(1500)
+    page.evaluate(
+        """() => { window.waits = []; let begun = 0;
+        addEventListener('keydown', () => { begun = performance.now(); }, true);
+        new MutationObserver(() => { if (begun) { waits.push(performance.now() - begun); begun = 0; } })
+            .observe(document.body, { attributes: true, attributeFilter: ['data-playing'] }); }"""
+    )
+    for number in range(15):
+        page.keyboard.press("a")
+        page.wait_for_timeout(700 if number else 900)
+    waits = page.evaluate("window.waits")
+    told = f"median {statistics.median(waits):.0f} ms of {len(waits)}, most {max(waits):.0f} ms"
+    print(f"key to next cue playing: {told}")
+    assert len(waits) >= 12 and statistics.median(waits) <= 150
+
+
+def test_a_scripted_reviewer_reaches_a_hundred_cues_a_minute_in_the_grid(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.keyboard.press("g")
+    expect(page.locator(".card.now")).to_have_count(1)
+    since, count = time.monotonic(), 0
+    while count < 30 and page.locator(".card.now").count():
+        page.keyboard.press("a")
+        count += 1
+    for _ in range(100):
+        ((kept,),) = rows(server, "SELECT count(DISTINCT item) FROM reviews")
+        if kept >= count:
+            break
+        time.sleep(0.05)
+    pace = 60 * kept / (time.monotonic() - since)
+    print(f"grid: {kept} cues kept, {pace:.0f} a minute")
+    assert kept >= 20 and pace >= 100
+
+
+def test_the_picture_never_runs_ahead_of_the_sound_and_lags_a_window_at_most(
+    dataset: Path, serve: Started, opened: Opened, media: Any
+) -> None:
+    """Pictures show their own numbers, 30 a second; the sound's clock is the audio element's time."""
+    import numpy as np
+
+    server = serve(dataset)
+    page = opened(server.url)
+    film = next(i for i in server.next(40, "bob") if i["pictures"])
+    got = server.ask(f"/api/item/{film['recording']}/{film['item']}")[1]
+    page.evaluate(
+        """async ([item]) => {
+        const { Loaded, Player } = await import('/page/player.js');
+        const canvas = document.createElement('canvas'); document.body.append(canvas);
+        item.from_us = 2000000; item.to_us = 32000000;
+        const loaded = new Loaded(item); await loaded.seen;
+        window.seen = [];
+        const player = new Player(canvas, (us) => { if (player.last) window.seen.push([us, player.last]); });
+        player.show(loaded); window.watched = player; window.canvas = canvas; player.play();
+        }""",
+        [got],
+    )
+    page.wait_for_timeout(31_500)
+    frames = page.evaluate(
+        """() => { const c = document.createElement('canvas'), known = new Map(), out = [];
+        for (const [us, image] of window.seen) {
+          if (!known.has(image)) {
+            c.width = image.width; c.height = image.height;
+            const x = c.getContext('2d', { willReadFrequently: true }); x.drawImage(image, 0, 0);
+            const d = x.getImageData(0, 0, c.width, c.height).data, luma = new Array(d.length / 4);
+            for (let i = 0; i < luma.length; i += 1) luma[i] = d[4 * i + 1];
+            known.set(image, [known.size, luma, c.width]);
+          }
+          out.push([us, known.get(image)[0]]);
+        }
+        return [out, [...known.values()].map(([, luma, wide]) => [luma, wide])]; }"""
+    )
+    numbers = [media.read_number(np.asarray(luma, np.uint8).reshape(-1, wide)) for luma, wide in frames[1]]
+    lags = [us / 1e6 - numbers[which] / 30 for us, which in frames[0]]
+    print(
+        f"picture behind the sound: {min(lags) * 1e3:.0f} to {max(lags) * 1e3:.0f} ms over {len(lags)} frames"
+    )
+    assert len(lags) > 200 and min(lags) >= -0.001 and max(lags) <= 0.24
