@@ -1,1 +1,28 @@
+"""A media file becomes sound and pictures on one clock: probe, decode, faults."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corpus.schemas.lazy import loaded
+
+if TYPE_CHECKING:
+    from corpus.ingest.decode import DecodeSource
+    from corpus.ingest.decode import decode as decode_media
+    from corpus.ingest.probe import probe as probe_media
+
+__all__ = [
+    "DecodeSource",
+    "decode_media",
+    "probe_media",
+]
+_HOMES = {
+    "DecodeSource": "decode",
+    "decode_media": "decode:decode",
+    "probe_media": "probe:probe",
+}
+
+if not TYPE_CHECKING:  # else every misspelt name would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        return loaded(__name__, _HOMES, name)

@@ -1,1 +1,30 @@
+"""The build: inputs, stages, cache, workers, quarantine, publishing."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corpus.schemas.lazy import loaded
+
+if TYPE_CHECKING:
+    from corpus.pipeline.build import Outcome, Request
+    from corpus.pipeline.build import build as build_dataset
+    from corpus.pipeline.progress import Quiet
+
+__all__ = [
+    "Outcome",
+    "Quiet",
+    "Request",
+    "build_dataset",
+]
+_HOMES = {
+    "Outcome": "build",
+    "Quiet": "progress",
+    "Request": "build",
+    "build_dataset": "build:build",
+}
+
+if not TYPE_CHECKING:  # else every misspelt name would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        return loaded(__name__, _HOMES, name)

@@ -26,6 +26,19 @@ class Talk(Protocol):
         """A line worth keeping."""
 
 
+class Quiet:
+    """Tells nobody anything."""
+
+    def phase(self, name: str, total: int) -> None:
+        pass
+
+    def at(self, done: float, detail: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+
 SECONDS_BETWEEN_WRITES = 0.5
 
 

@@ -1,1 +1,31 @@
 """What a person looks at: catalog, statistics, the report, a clip's page, and the HTML and chart kit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corpus.schemas.lazy import loaded
+
+if TYPE_CHECKING:
+    from corpus.report.catalog import query as query_catalog
+    from corpus.report.inspect import find_clip
+    from corpus.report.inspect import write_page as write_clip_page
+    from corpus.report.stats import dataset_stats
+
+__all__ = [
+    "dataset_stats",
+    "find_clip",
+    "query_catalog",
+    "write_clip_page",
+]
+_HOMES = {
+    "dataset_stats": "stats",
+    "find_clip": "inspect",
+    "query_catalog": "catalog:query",
+    "write_clip_page": "inspect:write_page",
+}
+
+if not TYPE_CHECKING:  # else every misspelt name would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        return loaded(__name__, _HOMES, name)

@@ -20,6 +20,7 @@ PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",
     "docs/cues.md",
+    "docs/python.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -56,6 +57,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path:
     )
     (folder / "list.jsonl").write_text(json.dumps({"uri": "talk.mp4", "licence": "CC0-1.0"}))
     return folder
+
+
+def test_the_python_page_runs_as_it_stands(repository: Path, place: Path) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (repository / "docs/python.md").read_text("utf-8"), re.M | re.S
+    )
+    done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -96,8 +105,10 @@ def test_lines_fit_a_screen_and_links_lead_somewhere(page: str, repository: Path
         name, _, part = target.partition("#")
         file = (repository / page).parent / name
         assert file.is_file(), target
+        if not part:
+            continue
         headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert not part or part in [_anchor(heading) for heading in headings], target
+        assert part in [_anchor(heading) for heading in headings], target
 
 
 def _anchor(heading: str) -> str:
