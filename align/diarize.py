@@ -11,21 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from corpus.align.backend import MODEL_RATE_HZ, Backend, Bounds, Found, StretchDiarizer, View, device_of
 from corpus.align.linking import Voice, link
-from corpus.align.pyannote_pipeline import (
-    Backend,
-    Found,
-    default_backend,
-    library_versions,
-    named_backend,
-    require_pyannote,
-    run,
-)
+from corpus.align.pyannote_pipeline import library_versions, named_backend, require_pyannote
 from corpus.schemas.clock import us_from_seconds, us_of_sample
 from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Turn
@@ -33,9 +26,9 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.errors import SettingsError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings
+from corpus.schemas.sight import Seen
 
-VERSION = "diarize/2"
-MODEL_RATE_HZ = 16_000
+VERSION = "diarize/3"
 STRETCH_S = 600
 LONGEST_STRETCH_S = 900
 """Sound up to this length is taken at once."""
@@ -56,7 +49,9 @@ class Diarizer(Protocol):
     key: str
     """Digest of weights, settings and library versions."""
 
-    def __call__(self, pcm: Pcm) -> tuple[list[Turn], list[Drop]]: ...
+    def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
+        """The turns. `seen` may help to keep apart who is seen to talk."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +73,58 @@ def open_diarizer(settings: DiarizeSettings, models: Path | None = None) -> Diar
         SettingsError: an unknown backend.
     """
     require_pyannote()
+    device = device_of(settings.device)
     if settings.backend == "default":
-        backend = default_backend(models)
+        from corpus.align.bundled import bundled_backend
+
+        backend = bundled_backend(settings, models, device)
     elif settings.backend.startswith(PYANNOTE_PREFIX):
-        backend = named_backend(settings.backend.removeprefix(PYANNOTE_PREFIX), models)
+        backend = named_backend(settings.backend.removeprefix(PYANNOTE_PREFIX), models, device)
     else:
         raise SettingsError(
             f"diarize.backend = {settings.backend!r} is unknown",
             todo="it must be default, pyannote:HUB-ID-OR-DIRECTORY or none",
         )
-    return _PyannoteDiarizer(settings, backend)
+    return _StretchByStretch(settings, backend)
 
 
-class _PyannoteDiarizer:
+class _StretchByStretch:
     def __init__(self, settings: DiarizeSettings, backend: Backend) -> None:
         self.key = digest([VERSION, STRETCH_S, MARGIN_S, backend.identity, library_versions(), settings])
         self._settings = settings
         self._backend = backend
-        self._pipeline: Any = None
+        self._diarizer: StretchDiarizer | None = None
 
-    def __call__(self, pcm: Pcm) -> tuple[list[Turn], list[Drop]]:
+    def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
         import torch
 
         torch.set_num_threads(self._settings.threads)
-        if self._pipeline is None:
-            self._pipeline = self._backend.load()
+        if self._diarizer is None:
+            self._diarizer = self._backend.load()
         stretches = list(split(pcm))
-        found = [self._found(pcm, stretch) for stretch in stretches]
-        at_most = self._settings.num_speakers or self._settings.max_speakers
-        at_least = self._settings.num_speakers or self._settings.min_speakers or 1
-        turns = together(stretches, found, pcm.sample_rate_hz, at_least=at_least, at_most=at_most)
-        return turns, []
+        found = [
+            self._diarizer(
+                heard(pcm, stretch.low, stretch.high),
+                self._bounds(stretch),
+                View(seen, us_of_sample(stretch.low, pcm.sample_rate_hz)) if seen is not None else None,
+            )
+            for stretch in stretches
+        ]
+        same_voice = self._backend.same_voice
+        return together(stretches, found, pcm.sample_rate_hz, self._of_recording(), same_voice), []
 
-    def _found(self, pcm: Pcm, stretch: Stretch) -> Found:
-        waveform = heard(pcm, stretch.low, stretch.high)
-        names = ("num_speakers", "min_speakers", "max_speakers")
-        given = {name: getattr(self._settings, name) for name in names}
-        if (stretch.low, stretch.high) != (stretch.start, stretch.stop):
-            # of a part of the recording only the upper bound holds: not everybody talks in it
-            given = {"max_speakers": given["num_speakers"] or given["max_speakers"]}
-        bounds = {name: value for name, value in given.items() if value is not None}
-        return run(self._pipeline, waveform, MODEL_RATE_HZ, bounds=bounds)
+    def _of_recording(self) -> Bounds:
+        exact = self._settings.num_speakers
+        return Bounds(
+            at_least=exact or self._settings.min_speakers or 1, at_most=exact or self._settings.max_speakers
+        )
+
+    def _bounds(self, stretch: Stretch) -> Bounds:
+        whole = self._of_recording()
+        if (stretch.low, stretch.high) == (stretch.start, stretch.stop):
+            return whole
+        # of a part of the recording only the upper bound holds: not everybody talks in it
+        return Bounds(at_most=whole.at_most)
 
 
 def heard(pcm: Pcm, low: int, high: int) -> npt.NDArray[np.float32]:
@@ -154,9 +160,8 @@ def together(
     stretches: Sequence[Stretch],
     found: Sequence[Found],
     rate_hz: int,
-    *,
-    at_least: int,
-    at_most: int | None,
+    bounds: Bounds,
+    same_voice: float,
 ) -> list[Turn]:
     """The stretches' turns on the recording's clock, with speakers S1, S2 … in order of first speech."""
     local = [
@@ -165,7 +170,7 @@ def together(
         for turn in _turns_of(place, stretch, talk, rate_hz)
     ]
     if len(stretches) > 1:
-        names = _linked(local, found, at_least, at_most)
+        names = _linked(local, found, bounds, same_voice)
         local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local], JOIN_US)
     return in_order_of_speech(_joined(without_flicker(local), 0))
 
@@ -184,14 +189,14 @@ def _turns_of(place: int, stretch: Stretch, found: Found, rate_hz: int) -> list[
 
 
 def _linked(
-    turns: Sequence[Turn], found: Sequence[Found], at_least: int, at_most: int | None
+    turns: Sequence[Turn], found: Sequence[Found], bounds: Bounds, same_voice: float
 ) -> dict[str, str]:
     talk_us: Counter[str] = Counter()
     for turn in turns:
         talk_us[turn.speaker] += turn.span.duration_us
     names = sorted(talk_us, key=lambda name: (int(name.partition(" ")[0]), name))
     voices = [_voice(name, found, talk_us[name]) for name in names]
-    numbers = link(voices, at_least=at_least, at_most=at_most)
+    numbers = link(voices, same_voice, at_least=bounds.at_least, at_most=bounds.at_most)
     return {name: str(number) for name, number in zip(names, numbers, strict=True)}
 
 

@@ -116,7 +116,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops)
+    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
@@ -174,12 +174,13 @@ def _turns_and_words(
     cache: Cache,
     reporter: Reporter,
     drops: list[Drop],
+    sight: Artifact | None,
 ) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
     """From the sidecars where they say it, else from the models."""
     turns = sidecar.turns
     if turns is None:
         reporter.at("diarize")
-        turns, found = _diarized(decode, decoded, settings, cache)
+        turns, found = _diarized(decode, decoded, settings, cache, sight)
         drops += found
     if sidecar.words is None:
         reporter.at("transcribe")
@@ -196,14 +197,14 @@ def _turns_and_words(
 
 
 def _diarized(
-    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache
+    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache, sight: Artifact | None
 ) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
     if not decoded.channels or not decoded.windows:
         return (), ()
     diarizer = _diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
         return (), ()
-    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache)
+    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
     return stages.turns_of(artifact), artifact.drops
 
 

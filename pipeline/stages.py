@@ -182,12 +182,21 @@ def decoded_of(identity: Identity, artifact: Artifact) -> Decoded:
 
 
 def diarize_stage(
-    decode: Artifact, decoded: Decoded, diarizer: Diarizer, settings: Settings, cache: Cache
+    decode: Artifact,
+    decoded: Decoded,
+    diarizer: Diarizer,
+    settings: Settings,
+    cache: Cache,
+    sight: Artifact | None = None,
 ) -> Artifact:
-    """Who speaks when, from the sound."""
+    """Who speaks when, from the sound, and from the faces where they may vote."""
+    watched = sight if settings.diarize.faces else None
 
     def fill(folder: Path) -> list[Drop]:
-        turns, drops = diarizer(pcm_of(decode, decoded))
+        from corpus.schemas.sight import read_sight
+
+        seen = read_sight(watched.folder) if watched is not None else None
+        turns, drops = diarizer(pcm_of(decode, decoded), seen)
         (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
         return drops
 
@@ -197,6 +206,7 @@ def diarize_stage(
         channels=decoded.channels,
         model=diarizer.key,
         settings=settings.diarize,
+        sight=watched.digest if watched else None,
     )
     return cache.make("diarize", key, fill)
 

@@ -8,6 +8,7 @@ from typing import Literal
 from corpus.schemas.errors import SettingsError
 
 Channels = Literal["mix", "per_channel", "per_stream"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def _check(ok: bool, name: str, value: object, bound: str) -> None:
@@ -56,15 +57,26 @@ class DiarizeSettings:
     num_speakers: int | None = None
     """The exact number where it is known."""
     min_speakers: int | None = None
-    max_speakers: int | None = 7
-    """At most 7: a clip holds seven voices and the room."""
+    max_speakers: int | None = None
+    """Absent: as many as there are. A clip holds seven voices and the room: of more, the seven who talk most
+    have channels and the others stay in the room."""
+    hop_s: int = 1
+    """Seconds from one 10 s window of the bundled model to the next."""
+    embed_every: int = 3
+    """The voices of every so-manieth window are measured, which is most of the work."""
+    faces: bool = True
+    """Let faces vote where there is a picture: a mouth that moves with a voice keeps its speaker apart."""
+    device: Device = "auto"
+    """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
     threads: int = 1
     """Per worker. Fixed, because results must not depend on the machine's load."""
 
     def __post_init__(self) -> None:
         for name in ("num_speakers", "min_speakers", "max_speakers"):
             value = getattr(self, name)
-            _check(value is None or 1 <= value <= 7, f"diarize.{name}", value, "1 to 7")
+            _check(value is None or 1 <= value <= 50, f"diarize.{name}", value, "1 to 50")
+        _check(1 <= self.hop_s <= 10, "diarize.hop_s", self.hop_s, "1 to 10")
+        _check(1 <= self.embed_every <= 10, "diarize.embed_every", self.embed_every, "1 to 10")
         _check(self.threads >= 1, "diarize.threads", self.threads, "at least 1")
 
 

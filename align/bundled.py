@@ -1,0 +1,223 @@
+"""The default diarization of one stretch of sound: segmentation-3.0, CAM++, grouping, and a path through it.
+
+1  every second a window of 10 s says which of its three slots talk when       segmentation.py
+2  the slots of every third window get the vector of their voice               campplus.py
+3  slots that talk alone long enough are grouped by voice, those of one
+   window never together                                                       clustering.py
+4  every other slot joins the group that talks where it talks, one each
+5  the likeliest path through sets of speakers says who talks when             resegment.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align import campplus, clustering, resegment
+from corpus.align.backend import Backend, Bounds, Found, StretchDiarizer, View
+from corpus.align.face_votes import votes_of_faces
+from corpus.align.models import find, pinned_digest
+from corpus.align.segmentation import (
+    COUNTS,
+    FRAMES,
+    RATE_HZ,
+    WINDOW_SAMPLES,
+    Posteriors,
+    load_segmentation,
+    posteriors,
+)
+from corpus.align.slots import FRAME_OF_STEP, STEP_SAMPLES, Slot, Slots
+from corpus.schemas.settings import DiarizeSettings
+
+ALONE_FRAMES = 60
+"""Frames of the network (1 s) that a slot must talk alone for its voice to be grouped."""
+HEARD_FRAMES = 15
+"""Frames (0.25 s) a slot must talk for its voice to be measured, in overlap if less is alone."""
+SAME_VOICE = 0.56
+"""Cosine distance, less what all voices share, up to which groups are one."""
+LEAST_TALK_S = 0.5
+"""Who talks less than this altogether is nobody."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    segmentation: Any
+    embedding: Any
+    device: str
+
+
+def bundled_backend(settings: DiarizeSettings, models: Path | None, device: str) -> Backend:
+    """Segmentation-3.0 and CAM++ out of the model folder.
+
+    Raises:
+        MissingModelError: they were not fetched.
+    """
+    segmentation, embedding = find("segmentation-3.0", models), find("campplus", models)
+    weights = f"{pinned_digest('segmentation-3.0')} {pinned_digest('campplus')}"
+    mean = hashlib.sha256(campplus.MEAN_FILE.read_bytes()).hexdigest()
+
+    def load() -> StretchDiarizer:
+        networks = Networks(
+            load_segmentation(segmentation).to(device), campplus.load_network(embedding).to(device), device
+        )
+        return partial(diarize_stretch, networks, settings)
+
+    return Backend(f"bundled {weights} {mean} {device}", load, SAME_VOICE)
+
+
+def diarize_stretch(
+    networks: Networks,
+    settings: DiarizeSettings,
+    sound: npt.NDArray[np.float32],
+    bounds: Bounds,
+    view: View | None,
+) -> Found:
+    """Who talks in sound at 16 kHz, and each one's voice; speakers are numbers as text."""
+    found = posteriors(networks.segmentation, sound, settings.hop_s * RATE_HZ, networks.device)
+    slots = Slots.of(found, len(sound))
+    heard, vectors = _voices(networks, sound, found, slots, settings.embed_every)
+    grouped = [slot for slot in heard if slots.alone[slot] >= ALONE_FRAMES] or heard
+    if not grouped:
+        return Found((), {})
+    rows = np.stack([vectors[slot] for slot in grouped])
+    groups = _grouped(rows, grouped, slots, bounds, view)
+    weights = [np.array([slots.alone[grouped[place]] for place in group], np.float64) for group in groups]
+    centres = np.stack(
+        [
+            clustering.unit((rows[group] * weight[:, None]).sum(axis=0))
+            for group, weight in zip(groups, weights, strict=True)
+        ]
+    )
+    speaker_of = {grouped[place]: number for number, group in enumerate(groups) for place in group}
+    assigned = _assigned(slots, speaker_of, vectors, centres)
+    activity, counts = _painted(slots, found, assigned, len(groups))
+    talk = resegment.talking(activity, counts)
+    talk[:, talk.sum(axis=0) * STEP_SAMPLES < LEAST_TALK_S * RATE_HZ] = False
+    named = {str(number): centre for number, centre in enumerate(centres) if talk[:, number].any()}
+    return Found(tuple(_spans(talk, len(sound))), named)
+
+
+def _voices(
+    networks: Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
+) -> tuple[list[Slot], dict[Slot, Floats]]:
+    """The slots of every so-manieth window, and the last, whose voice can be told, with their vectors."""
+    count = len(found.starts)
+    asked = [
+        slot
+        for window in sorted({*range(0, count, every), count - 1})
+        for slot in slots.of_window(window)
+        if slots.talking[slot[0], :, slot[1]].sum() >= HEARD_FRAMES
+    ]
+    if not asked:
+        return [], {}
+    frames = campplus.features(sound)
+    pieces = [_piece(frames, int(found.starts[window]), slots, (window, slot)) for window, slot in asked]
+    rows = campplus.voices(campplus.embed(networks.embedding, pieces, networks.device))
+    vectors = {slot: row for slot, row in zip(asked, rows, strict=True) if np.isfinite(row).all()}
+    return [slot for slot in asked if slot in vectors], vectors
+
+
+def _piece(frames: Any, start: int, slots: Slots, slot: Slot) -> Any:
+    """The features of what a slot says alone; of all it says where that is too little."""
+    window, number = slot
+    talking = slots.talking[window]
+    mask = talking[:, number]
+    if slots.alone[slot] >= HEARD_FRAMES:
+        mask = mask & (talking.sum(axis=-1) == 1)
+    first = start // campplus.FRAME_SAMPLES
+    inside = frames[first : first + WINDOW_SAMPLES // campplus.FRAME_SAMPLES - 2]
+    nearest = np.minimum(np.arange(len(inside)) * FRAMES // max(1, len(inside)), FRAMES - 1)
+    return inside[mask[nearest]]
+
+
+def _grouped(
+    rows: Floats,
+    grouped: list[Slot],
+    slots: Slots,
+    bounds: Bounds,
+    view: View | None,
+) -> list[list[int]]:
+    windows = np.array([window for window, _ in grouped])
+    apart = windows[:, None] == windows[None]
+    np.fill_diagonal(apart, False)
+    distances = 1.0 - rows @ rows.T
+    if view is not None:
+        distances = distances + votes_of_faces(slots, grouped, view)
+    return clustering.group(distances, apart, SAME_VOICE, at_least=bounds.at_least, at_most=bounds.at_most)
+
+
+def _assigned(
+    slots: Slots, speaker_of: dict[Slot, int], vectors: dict[Slot, Floats], centres: Floats
+) -> dict[Slot, int]:
+    """A speaker for every slot that has one: by where it talks, and by its voice where that is known."""
+    from scipy.optimize import linear_sum_assignment
+
+    known = _activity(slots, speaker_of, len(centres))
+    asked = {window for window, _ in vectors}
+    assigned = dict(speaker_of)
+    for window in range(len(slots.starts)):
+        open_slots = [slot for slot in slots.of_window(window) if slot not in speaker_of]
+        taken = {speaker_of[slot] for slot in slots.of_window(window) if slot in speaker_of}
+        free = [number for number in range(len(centres)) if number not in taken]
+        if not open_slots or not free:
+            continue
+        scores = np.zeros((len(open_slots), len(free)))
+        for row, slot in enumerate(open_slots):
+            own = slots.activity(slot)
+            scores[row] = (own @ known[slots.here(window)])[free] / max(own.sum(), 1e-6)
+            if slot in vectors:
+                sureness = min(1.0, slots.alone[slot] / (1.5 * ALONE_FRAMES))
+                scores[row] += sureness * (centres[free] @ vectors[slot])
+        for row, column in zip(*linear_sum_assignment(-scores), strict=True):
+            if scores[row, column] > 0 or window in asked:
+                assigned[open_slots[row]] = free[column]
+    return assigned
+
+
+def _activity(slots: Slots, speaker_of: dict[Slot, int], speakers: int) -> Floats:
+    """[steps, speakers]: the mean activity over the windows that have any of the slots."""
+    total = np.zeros((slots.steps, speakers))
+    seen = np.zeros(slots.steps)
+    for window in sorted({window for window, _ in speaker_of}):
+        seen[slots.here(window)] += 1
+    for slot, number in speaker_of.items():
+        total[slots.here(slot[0]), number] += slots.activity(slot)
+    return total / np.maximum(seen, 1)[:, None]
+
+
+def _painted(
+    slots: Slots, found: Posteriors, assigned: dict[Slot, int], speakers: int
+) -> tuple[Floats, Floats]:
+    """Activity [steps, speakers] and the probabilities of 0, 1, 2 talking [steps, 3], means over windows."""
+    activity = np.zeros((slots.steps, speakers))
+    counts = np.zeros((slots.steps, 3))
+    seen = np.zeros(slots.steps)
+    many = np.stack([found.classes[:, :, count == COUNTS].sum(axis=-1) for count in range(3)], axis=-1)
+    many = many[:, FRAME_OF_STEP]
+    for window in range(len(slots.starts)):
+        here = slots.here(window)
+        counts[here] += many[window, : here.stop - here.start]
+        seen[here] += 1
+    for slot, number in assigned.items():
+        activity[slots.here(slot[0]), number] += slots.activity(slot)
+    seen = np.maximum(seen, 1)[:, None]
+    return activity / seen, counts / seen
+
+
+def _spans(talk: npt.NDArray[np.bool_], samples: int) -> list[tuple[float, float, str]]:
+    """(start, stop, speaker) in seconds."""
+    found: list[tuple[float, float, str]] = []
+    for number in range(talk.shape[1]):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], talk[:, number], [False]])))
+        for start, stop in edges.reshape(-1, 2):
+            stop_s = min(int(stop) * STEP_SAMPLES, samples) / RATE_HZ
+            found.append((int(start) * STEP_SAMPLES / RATE_HZ, stop_s, str(number)))
+    return found

@@ -1,0 +1,98 @@
+"""What faces say of who talks: slots of a stretch whose voices go with the movement of one mouth, or of two.
+
+A face whose mouth moves when a slot talks, and rests when it does not, is taken for that slot's. Slots of one
+face are drawn together, slots of two faces that were seen at the same time are pushed apart. Faces that do
+not move, or move whoever talks, say nothing; nor does a recording without a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.backend import View
+from corpus.align.slots import STEP_SAMPLES, Slot, Slots
+from corpus.schemas.sight import FaceTrack, Seen
+
+Floats = npt.NDArray[np.float64]
+
+WEIGHT = 0.3
+"""What a sure face adds to or takes from the cosine distance of two slots."""
+LEAST_CORRELATION = 0.3
+AHEAD = 0.15
+"""By so much the face's correlation must exceed that of any other face seen then."""
+LEAST_SEEN_S = 3.0
+TOGETHER_US = 1_000_000
+"""Two tracks seen together for so long are two people."""
+RATE_HZ = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The face that talks as a slot does."""
+
+    track: FaceTrack
+    correlation: float
+
+
+def votes_of_faces(slots: Slots, grouped: Sequence[Slot], view: View) -> Floats:
+    """[slots, slots]: what the faces add to the distances of the slots' voices; symmetric, zeros mostly."""
+    mouths = {track.id: _mouth(view.seen, track) for track in view.seen.head.tracks if not track.still}
+    votes = [_vote(slots, slot, view, mouths) for slot in grouped]
+    added = np.zeros((len(grouped), len(grouped)))
+    for one, first in enumerate(votes):
+        for other, second in enumerate(votes[:one]):
+            if first is None or second is None:
+                continue
+            sureness = WEIGHT * min(1.0, 2 * min(first.correlation, second.correlation))
+            if first.track.id == second.track.id:
+                added[one, other] = -sureness
+            elif _together_us(first.track, second.track) >= TOGETHER_US:
+                added[one, other] = sureness
+    return added + added.T
+
+
+def _mouth(seen: Seen, track: FaceTrack) -> tuple[npt.NDArray[np.int64], Floats]:
+    """(times, movement) of the pictures in which the face was seen."""
+    rows = seen.of_track(track.id)
+    return seen.times_us[rows["frame"]], rows["mouth_movement"].astype(np.float64)
+
+
+def _vote(
+    slots: Slots, slot: Slot, view: View, mouths: dict[int, tuple[npt.NDArray[np.int64], Floats]]
+) -> Vote | None:
+    here = slots.here(slot[0])
+    first_us = view.zero_us + here.start * STEP_SAMPLES * 1_000_000 // RATE_HZ
+    last_us = view.zero_us + here.stop * STEP_SAMPLES * 1_000_000 // RATE_HZ
+    talk = slots.activity(slot)
+    scores: list[tuple[float, int]] = []
+    for track in view.seen.head.tracks:
+        if track.id not in mouths or track.stop_us <= first_us or track.start_us >= last_us:
+            continue
+        times_us, movement = mouths[track.id]
+        inside = (times_us >= first_us) & (times_us < last_us)
+        if inside.sum() < LEAST_SEEN_S * view.seen.head.rate_hz:
+            continue
+        steps = (times_us[inside] - first_us) * RATE_HZ // (1_000_000 * STEP_SAMPLES)
+        scores.append((_correlation(talk[np.minimum(steps, len(talk) - 1)], movement[inside]), track.id))
+    scores.sort(reverse=True)
+    if not scores or scores[0][0] < LEAST_CORRELATION:
+        return None
+    if len(scores) > 1 and scores[0][0] - scores[1][0] < AHEAD:
+        return None
+    track = next(track for track in view.seen.head.tracks if track.id == scores[0][1])
+    return Vote(track, scores[0][0])
+
+
+def _correlation(left: Floats, right: Floats) -> float:
+    left, right = left - left.mean(), right - right.mean()
+    size = float(np.sqrt((left**2).sum() * (right**2).sum()))
+    return float((left * right).sum()) / size if size > 0 else 0.0
+
+
+def _together_us(left: FaceTrack, right: FaceTrack) -> int:
+    common = left.span & right.span
+    return common.duration_us if common else 0

