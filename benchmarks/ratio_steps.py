@@ -277,7 +277,15 @@ def _saving(setting: Setting, config: RunConfig) -> Iterator[Row]:
 
 def _meta(config: RunConfig, step: int) -> Meta:
     state = LoaderState(dataset="", settings="", seed=0)
-    return Meta(step=step, model=config.model, optimizer="adamw", average=False, loader=state, config="")
+    return Meta(
+        step=step,
+        model=config.model,
+        optimizer="adamw",
+        average=False,
+        loader=state,
+        trained_windows=None,
+        config="",
+    )
 
 
 def command(setting: Setting) -> Iterator[Row]:
