@@ -8,7 +8,7 @@ from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
     from corpus.align.diarize import open_diarizer
-    from corpus.align.label import label as label_cues
+    from corpus.align.label import label_cues
     from corpus.align.sidecars import read_sidecars
     from corpus.align.transcribe import open_transcriber
     from corpus.align.voices import split_voices
@@ -21,7 +21,7 @@ __all__ = [
     "split_voices",
 ]
 _HOMES = {
-    "label_cues": "label:label",
+    "label_cues": "label",
     "open_diarizer": "diarize",
     "open_transcriber": "transcribe",
     "read_sidecars": "sidecars",

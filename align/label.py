@@ -34,7 +34,9 @@ LABELERS = {
 }
 
 
-def label(conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()) -> list[Cue]:
+def label_cues(
+    conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()
+) -> list[Cue]:
     """Every labeler's cues by time, but for the labels somebody else tells of.
 
     The order of the conversation's turns and words does not matter.
@@ -65,7 +67,7 @@ def told_labels(conversation: Conversation) -> frozenset[str]:
 def with_cues(conversation: Conversation, settings: CueSettings) -> Conversation:
     """The conversation with the machine's cues beside those it has, whose labels are left alone."""
     told = told_labels(conversation)
-    cues = (*conversation.cues, *label(conversation, settings, told))
+    cues = (*conversation.cues, *label_cues(conversation, settings, told))
     return with_reasons(replace(conversation, cues=cues), told)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from corpus.align.cues.files import conversation_files, read_marks, without_cues
 from corpus.align.cues.score import Marked, Scores, score
-from corpus.align.label import label
+from corpus.align.label import label_cues
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
 
@@ -42,15 +42,15 @@ def main() -> None:
         bare = without_cues(path, annotation, duration_us)
         bare = replace(bare, events=())
         began = time.process_time()
-        found = label(bare, CueSettings())
+        found = label_cues(bare, CueSettings())
         spent_s, hours = spent_s + time.process_time() - began, hours + duration_us / 3.6e9
-        plain = label(unpunctuated(bare), CueSettings())
-        rules = label(bare, CueSettings(backchannel="rule", self_correction="rule"))
+        plain = label_cues(unpunctuated(bare), CueSettings())
+        rules = label_cues(bare, CueSettings(backchannel="rule", self_correction="rule"))
         for name, cues, marks in (
             ("given", found, gold),
             ("no punctuation", plain, gold),
             ("no punctuation, whole question", acts(plain), replace(gold, cues=acts(gold.cues))),
-            ("no cut-offs, lower case", label(as_recognised(bare), CueSettings()), gold),
+            ("no cut-offs, lower case", label_cues(as_recognised(bare), CueSettings()), gold),
             ("rules", rules, gold),
         ):
             score(Marked(cues=tuple(cues)), marks, scores[name], tolerance_us=0)

@@ -24,7 +24,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import av  # noqa: E402
 from long_media import conversation_like  # noqa: E402
 
-from corpus.ingest.decode import DecodeSource, decode  # noqa: E402
+from corpus.ingest.decode import DecodeSource, decode_media  # noqa: E402
 from corpus.schemas.settings import IngestSettings  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def plain(path: Path) -> float:
 def ours(path: Path) -> float:
     out = Path(tempfile.mkdtemp(prefix="duplex-corpus-decode-"))
     start = time.process_time()
-    decode([DecodeSource(path)], out, IngestSettings())
+    decode_media([DecodeSource(path)], out, IngestSettings())
     taken = time.process_time() - start
     shutil.rmtree(out)
     return taken

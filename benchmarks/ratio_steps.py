@@ -23,7 +23,7 @@ from corpus.trainer.data.sequence import Batch
 from corpus.trainer.plan.flops import flops_of, peak_flops
 from corpus.trainer.train.checkpoint import Meta
 from corpus.trainer.train.checkpoint_saver import Saver
-from corpus.trainer.train.loop import train as corpus_train
+from corpus.trainer.train.loop import train_model as corpus_train
 
 PART = 4
 """Layers of `base` in comparisons that need no whole model: a share of a step stays what it is."""

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from corpus.pipeline.build import Request, build
+from corpus.pipeline.build import Request, build_dataset
 from corpus.review.media import Media
 from corpus.review.room import Room
 from corpus.review.store import LABELS_FILE, Store, opened
@@ -57,7 +57,7 @@ def small_dataset(folder: Path) -> Path:
     lines = [f"talk 1 {'AB'[n % 2]} {n * 1.5:.2f} {n * 1.5 + 1.2:.2f} <o> uh hello" for n in range(38)]
     (folder / "talk.stm").write_text("\n".join(lines) + "\n")
     none = Settings(diarize=DiarizeSettings(backend="none"), transcribe=TranscribeSettings(backend="none"))
-    build(Request(inputs=(str(folder / "talk.wav"),), out=folder / "OUT", settings=none), Silent())
+    build_dataset(Request(inputs=(str(folder / "talk.wav"),), out=folder / "OUT", settings=none), Silent())
     return folder / "OUT"
 
 

@@ -23,7 +23,7 @@ from corpus.align.cues.motion import motion
 from corpus.align.cues.repetition import repetition
 from corpus.align.cues.scene_cut import scene_cut
 from corpus.align.sight.watch import Watcher
-from corpus.ingest.decode import DecodeSource, decode
+from corpus.ingest.decode import DecodeSource, decode_media
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.settings import IngestSettings, SightSettings, VisualSettings
 
@@ -80,7 +80,7 @@ def _seconds(path: Path, *, look: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         watcher = Watcher(SightSettings())
         begin = time.process_time()
-        decode(
+        decode_media(
             [DecodeSource(path=path)], Path(folder), IngestSettings(), observers=(watcher,) if look else ()
         )
         watcher.finish()

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.evaluate.evaluate import evaluate
+from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.train.checkpoint import load_model
 
@@ -47,7 +47,7 @@ def main() -> None:
     model, config = load_model(given.run)
     for name, undone, sampling in ways():
         model.weighting = Weighting.of(config.loss) if undone else Weighting()
-        found = evaluate(
+        found = evaluate_model(
             model, config, given.data, split=given.split, sampling=sampling, most=given.free, most_free=None
         )
         rows = {(row.name, row.told): row for row in found.timing}

@@ -96,7 +96,7 @@ def build(
 
       corpus build --add new.mp4 --out dataset
     """
-    from corpus.pipeline.build import build as run
+    from corpus.pipeline.build import build_dataset as run
     from corpus.review.exchange import import_reviews
     from corpus.review.store import bring_up_to_date
 
@@ -261,7 +261,7 @@ def verify(out: Built, as_json: Json = False) -> None:
 
     Example: corpus verify dataset
     """
-    from corpus.shards.verify import verify as check
+    from corpus.shards.verify import verify_dataset as check
 
     report = check(out)
     _remember(out, [problem.where.partition(": ")[0] for problem in report.problems])

@@ -69,7 +69,7 @@ def probe(
 
     Example: corpus probe talk.mp4
     """
-    from corpus.ingest.probe import probe as look
+    from corpus.ingest.probe import probe_media as look
     from corpus.schemas.errors import MediaError
 
     failed = False

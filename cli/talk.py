@@ -207,13 +207,13 @@ def eval_(
 
       corpus eval --run run --data dataset --bench fdb
     """
-    from corpus.trainer.evaluate.evaluate import evaluate
+    from corpus.trainer.evaluate.evaluate import evaluate_model
 
     model, config = _loaded(run, step, ema, device)
     _attend(model, attention)
     sampling = _sampling(sampled)
     with EvalBar() as bar:
-        found = evaluate(
+        found = evaluate_model(
             model,
             config,
             data,

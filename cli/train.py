@@ -93,7 +93,7 @@ def train(
     if run is None:
         raise UsageError("--run is needed", todo="name the run's folder, as in corpus train --run run")
     with _undisturbed():
-        from corpus.trainer.train.loop import train as start
+        from corpus.trainer.train.loop import train_model as start
     if not faulthandler.is_enabled():
         faulthandler.enable()  # a shard cut off while it is read ends a process without a word
 

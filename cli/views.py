@@ -38,9 +38,9 @@ def catalog(
 
       corpus catalog dataset "SELECT * FROM cues WHERE label = 'interruption'" --json
     """
-    from corpus.report.catalog import query
+    from corpus.report.catalog import query_catalog
 
-    with query(out, sql) as answer:
+    with query_catalog(out, sql) as answer:
         if as_json:
             _print_lines(answer)
         else:
@@ -121,13 +121,13 @@ def inspect(
 
       corpus inspect dataset talk.mp4@1:23 --page clip.html
     """
-    from corpus.report.inspect import find_clip, write_page
+    from corpus.report.inspect import find_clip, write_clip_page
 
     clip = find_clip(out, key)
     if as_json:
         show.json_line(clip.json)
         return
     path = page or Path(re.sub(r"[^0-9A-Za-z_-]", "_", clip.key)[:100] + ".html")
-    write_page(clip, path)
+    write_clip_page(clip, path)
     show.data(str(path))
     show.talk("open it in a browser; space plays")

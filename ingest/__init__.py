@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
-    from corpus.ingest.decode import DecodeSource
-    from corpus.ingest.decode import decode as decode_media
-    from corpus.ingest.probe import probe as probe_media
+    from corpus.ingest.decode import DecodeSource, decode_media
+    from corpus.ingest.probe import probe_media
 
 __all__ = [
     "DecodeSource",
@@ -18,8 +17,8 @@ __all__ = [
 ]
 _HOMES = {
     "DecodeSource": "decode",
-    "decode_media": "decode:decode",
-    "probe_media": "probe:probe",
+    "decode_media": "decode",
+    "probe_media": "probe",
 }
 
 if not TYPE_CHECKING:  # else every misspelt name would pass the type checker

@@ -37,7 +37,7 @@ from corpus.schemas.recording import Oddity, Stream
 from corpus.schemas.settings import IngestSettings
 from corpus.schemas.span import Span, union
 
-__all__ = ["DecodeSource", "FrameObserver", "decode"]
+__all__ = ["DecodeSource", "FrameObserver", "decode_media"]
 
 Progress = Callable[[int], None]
 
@@ -65,7 +65,7 @@ class _State:
     drops: list[Drop] = field(default_factory=list)
 
 
-def decode(
+def decode_media(
     files: Sequence[DecodeSource],
     out: Path,
     settings: IngestSettings,

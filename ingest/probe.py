@@ -63,7 +63,7 @@ class MediaInfo:
     oddities: tuple[Oddity, ...]
 
 
-def probe(path: Path) -> MediaInfo:
+def probe_media(path: Path) -> MediaInfo:
     """The facts of a media file, reading its head and decoding a frame of each stream.
 
     Raises:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
-    from corpus.pipeline.build import Outcome, Request
-    from corpus.pipeline.build import build as build_dataset
+    from corpus.pipeline.build import Outcome, Request, build_dataset
     from corpus.pipeline.progress import Quiet
 
 __all__ = [
@@ -21,7 +20,7 @@ _HOMES = {
     "Outcome": "build",
     "Quiet": "progress",
     "Request": "build",
-    "build_dataset": "build:build",
+    "build_dataset": "build",
 }
 
 if not TYPE_CHECKING:  # else every misspelt name would pass the type checker

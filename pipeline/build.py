@@ -20,7 +20,7 @@ from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
-from corpus.pipeline.progress import Talk, running_now
+from corpus.pipeline.progress import Messenger, running_now
 from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
@@ -87,7 +87,7 @@ class Outcome:
         return tuple(d for d in self.drops if d.kind == "fault")
 
 
-def build(request: Request, talk: Talk) -> Outcome:
+def build_dataset(request: Request, talk: Messenger) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
 
     Raises:
@@ -155,7 +155,7 @@ def _look(place: str) -> list[object]:
 class _Build:
     """One run: the request, and what has been found so far."""
 
-    def __init__(self, request: Request, talk: Talk, kept: keep.State) -> None:
+    def __init__(self, request: Request, talk: Messenger, kept: keep.State) -> None:
         self.request = request
         self.talk = talk
         self.kept = kept

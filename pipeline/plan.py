@@ -97,13 +97,13 @@ def _known_recordings(items: Sequence[Item], marks: dict[str, FileMark]) -> set[
 def _planned(
     item: Item, request: Request, cache: Cache, marks: dict[str, FileMark], held: dict[str, str]
 ) -> PlannedItem:
-    from corpus.ingest.probe import probe
+    from corpus.ingest.probe import probe_media
 
     if any(is_url(file.place) for file in item.files):
         return PlannedItem(uri=item.uri, action="build", duration_us=0, bytes=0, reason="to be fetched")
     size = sum(os.path.getsize(file.place) for file in item.files)
     try:
-        duration_us = max(probe(Path(file.place)).duration_us or 0 for file in item.files)
+        duration_us = max(probe_media(Path(file.place)).duration_us or 0 for file in item.files)
     except CorpusError as error:
         return PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=size, reason=str(error))
     if item.uri in held:

@@ -13,7 +13,7 @@ from corpus.schemas.errors import FormatError
 from corpus.schemas.files import write_whole
 
 
-class Talk(Protocol):
+class Messenger(Protocol):
     """What a build tells the person who waits for it."""
 
     def phase(self, name: str, total: int) -> None:

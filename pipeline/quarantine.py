@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpus.pipeline.build import Outcome, Request, build
-from corpus.pipeline.progress import Talk
+from corpus.pipeline.build import Outcome, Request, build_dataset
+from corpus.pipeline.progress import Messenger
 from corpus.pipeline.state import Quarantine, Quarantined, State
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import UsageError
@@ -30,7 +30,7 @@ def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
     return [q for q in items if not names or q.uri in names]
 
 
-def retry(out: Path, names: Sequence[str], talk: Talk) -> Outcome:
+def retry(out: Path, names: Sequence[str], talk: Messenger) -> Outcome:
     """Take items out of quarantine and call the build again as it was called."""
     state = State(out)
     called = state.invocation()
@@ -41,7 +41,7 @@ def retry(out: Path, names: Sequence[str], talk: Talk) -> Outcome:
         state.forget_finished()
     out = out.resolve()
     os.chdir(called.folder)
-    return build(
+    return build_dataset(
         Request(
             inputs=called.inputs,
             out=out,

@@ -135,11 +135,11 @@ def _decode(
     progress: Progress,
     observers: Sequence[FrameObserver],
 ) -> list[Drop]:
-    from corpus.ingest.decode import decode
+    from corpus.ingest.decode import decode_media
 
     with unchanged(identity):
         total_us = max(1, _expected_us(identity))
-        _, drops = decode(
+        _, drops = decode_media(
             _sources(identity),
             folder,
             ingest_settings(identity, settings),
@@ -163,9 +163,9 @@ def _sources(identity: Identity) -> list[DecodeSource]:
 
 
 def _expected_us(identity: Identity) -> int:
-    from corpus.ingest.probe import probe
+    from corpus.ingest.probe import probe_media
 
-    return max(probe(Path(mark.place)).duration_us or 0 for mark in identity.media)
+    return max(probe_media(Path(mark.place)).duration_us or 0 for mark in identity.media)
 
 
 def decoded_of(identity: Identity, artifact: Artifact) -> Decoded:

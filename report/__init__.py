@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
-    from corpus.report.catalog import query as query_catalog
-    from corpus.report.inspect import find_clip
-    from corpus.report.inspect import write_page as write_clip_page
+    from corpus.report.catalog import query_catalog
+    from corpus.report.inspect import find_clip, write_clip_page
     from corpus.report.stats import dataset_stats
 
 __all__ = [
@@ -21,8 +20,8 @@ __all__ = [
 _HOMES = {
     "dataset_stats": "stats",
     "find_clip": "inspect",
-    "query_catalog": "catalog:query",
-    "write_clip_page": "inspect:write_page",
+    "query_catalog": "catalog",
+    "write_clip_page": "inspect",
 }
 
 if not TYPE_CHECKING:  # else every misspelt name would pass the type checker

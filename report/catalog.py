@@ -242,7 +242,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 @contextmanager
-def query(out: Path, sql: str) -> Iterator[Answer]:
+def query_catalog(out: Path, sql: str) -> Iterator[Answer]:
     """What one SQL statement finds in the catalog; rows are fetched as they are asked for.
 
     Raises:

@@ -11,7 +11,7 @@ from corpus.schemas.codec import to_plain
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.recording import Oddity, Recording
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import states, talk
+from corpus.schemas.turn_taking import speech_by_speaker, states
 
 Row = tuple[Any, ...]
 Rows = Iterator[tuple[str, Iterable[Row]]]
@@ -91,7 +91,7 @@ def _of_conversation(talked: Conversation) -> Rows:
 
 def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
     one, talked = entry.recording, entry.conversation
-    spans, units = talk(talked), talk(talked, bridge_us=bridge_us)
+    spans, units = speech_by_speaker(talked), speech_by_speaker(talked, bridge_us=bridge_us)
     chain = states(units)
     longest = longest_monologue(chain)
     yield (

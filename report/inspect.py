@@ -34,7 +34,7 @@ def find_clip(out: Path, key: str | None) -> Clip:
     return clips[0] if key is None else clips.find(key)
 
 
-def write_page(clip: Clip, path: Path) -> None:
+def write_clip_page(clip: Clip, path: Path) -> None:
     """Write the clip's page; it needs nothing but a browser.
 
     Raises:

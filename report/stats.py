@@ -39,7 +39,7 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Talk:
+class SpeechShare:
     """How much is said. Shares are of the recordings' time."""
 
     speech_us: int
@@ -148,7 +148,7 @@ class Stats:
     """Different people known by name over all recordings."""
     windows_with_picture: int
     recordings_with_sidecars: int
-    talk: Talk
+    talk: SpeechShare
     floor: Floor
     longest_monologue: LongestMonologue | None
     splits: tuple[SplitCount, ...]
@@ -240,11 +240,11 @@ def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Named, ...]:
     return tuple(Named(name=name, count=count) for name, count in db.execute(sql).fetchall())
 
 
-def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> Talk:
+def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> SpeechShare:
     speech_us, overlap_us = _one(db, "SELECT sum(speech_us), sum(overlap_us) FROM recordings")
     words, timeless = _one(db, "SELECT count(*), count(*) FILTER (start_us IS NULL) FROM words")
     spoken, spoken_us = _one(db, "SELECT sum(words), sum(speech_us) FROM speakers WHERE words > 0")
-    return Talk(
+    return SpeechShare(
         speech_us=speech_us,
         speech_share=share(speech_us, recorded_us),
         overlap_us=overlap_us,

@@ -9,7 +9,7 @@ from corpus.schemas.conversation import Answer, AnswerAction, Conversation, Cue,
 from corpus.schemas.ids import with_answer_ids, with_ids
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, subtract, union
-from corpus.schemas.turn_taking import Talk, talk
+from corpus.schemas.turn_taking import SpeechIndex, speech_by_speaker
 
 WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
 """Somebody is silent or stalls and goes on: the others keep silent."""
@@ -21,7 +21,7 @@ ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
 class _Clock:
     """A conversation's talk, as the answers ask for it."""
 
-    units: dict[str, Talk]
+    units: dict[str, SpeechIndex]
     speakers: tuple[str, ...]
     within_us: int
     duration_us: int
@@ -32,9 +32,9 @@ def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer
 
     The cues and events have their ids. Nothing but the conversation and the two settings decides.
     """
-    spans = talk(conversation, bridge_us=settings.ipu_bridge_us)
+    spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
     clock = _Clock(
-        {name: Talk(found) for name, found in spans.items()},
+        {name: SpeechIndex(found) for name, found in spans.items()},
         tuple(sorted(conversation.speakers)),
         settings.answer_within_us,
         conversation.duration_us,
@@ -46,7 +46,7 @@ def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer
             found += _for_each(cue, span, "answer", clock)
             if cue.label == "invitation":
                 invited.setdefault(cue.speaker, []).append(span)
-    asked = {speaker: Talk(union(spans_of)) for speaker, spans_of in invited.items()}
+    asked = {speaker: SpeechIndex(union(spans_of)) for speaker, spans_of in invited.items()}
     for cue in conversation.cues:
         if (cue.label, cue.kind) in WAITING:
             # Who has asked has opened the floor: silence is not asked for while an answer is timely.

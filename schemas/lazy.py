@@ -9,13 +9,12 @@ from importlib import import_module
 def loaded(package: str, homes: Mapping[str, str], name: str) -> object:
     """The object that a package calls `name`.
 
-    `homes` gives the module of each public name, `read`, and its name there where that is another one,
-    `decode:decode`: a function cannot be public under the name of its own module.
+    `homes` gives the module of each public name. A function cannot be public under the name of its own
+    module: importing the module would replace it.
 
     Raises:
         AttributeError: the package has no such public name.
     """
     if name not in homes:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    module, _, inner = homes[name].partition(":")
-    return getattr(import_module(f"{package}.{module}"), inner or name)
+    return getattr(import_module(f"{package}.{homes[name]}"), name)

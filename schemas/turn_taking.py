@@ -26,7 +26,7 @@ class State:
     span: Span
 
 
-def talk(conversation: Conversation, *, bridge_us: int = 0) -> dict[str, list[Span]]:
+def speech_by_speaker(conversation: Conversation, *, bridge_us: int = 0) -> dict[str, list[Span]]:
     """Each speaker's talk, ordered and disjoint, speakers by name; gaps up to the bridge are closed."""
     spans: dict[str, list[Span]] = {name: [] for name in sorted(conversation.speakers)}
     for turn in conversation.turns:
@@ -53,7 +53,7 @@ def states(spans: Mapping[str, Sequence[Span]]) -> list[State]:
     return chain
 
 
-class Talk:
+class SpeechIndex:
     """One speaker's units, to be asked what lies around a time."""
 
     def __init__(self, spans: Sequence[Span]) -> None:

@@ -8,8 +8,8 @@ from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
     from corpus.shards.read import Clip, Clips, open_clips
-    from corpus.shards.stream import stream as stream_clips
-    from corpus.shards.verify import verify as verify_dataset
+    from corpus.shards.stream import stream_clips
+    from corpus.shards.verify import verify_dataset
 
 __all__ = [
     "Clip",
@@ -22,8 +22,8 @@ _HOMES = {
     "Clip": "read",
     "Clips": "read",
     "open_clips": "read",
-    "stream_clips": "stream:stream",
-    "verify_dataset": "verify:verify",
+    "stream_clips": "stream",
+    "verify_dataset": "verify",
 }
 
 if not TYPE_CHECKING:  # else every misspelt name would pass the type checker

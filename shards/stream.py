@@ -24,7 +24,7 @@ OnBad = Callable[[FormatError], None]
 _READ_AHEAD_BYTES = 1 << 20
 
 
-def stream(
+def stream_clips(
     source: Path | str | Sequence[str],
     *,
     split: str | None = None,

@@ -54,7 +54,7 @@ class VerifyReport:
         return not self.problems
 
 
-def verify(out: Path, *, progress: Callable[[int], None] | None = None) -> VerifyReport:
+def verify_dataset(out: Path, *, progress: Callable[[int], None] | None = None) -> VerifyReport:
     """Check all promises of the dataset in `out`; `progress` gets the clips checked so far.
 
     Costs one read of the dataset and its mel computed again; memory holds two clips and the index.

@@ -8,12 +8,12 @@ from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
-    from corpus.trainer.evaluate.evaluate import evaluate as evaluate_model
+    from corpus.trainer.evaluate.evaluate import evaluate_model
     from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.presets import preset
     from corpus.trainer.session.session import MicroTurn, Session
     from corpus.trainer.train.checkpoint import load_model
-    from corpus.trainer.train.loop import train as train_model
+    from corpus.trainer.train.loop import train_model
 
 __all__ = [
     "InteractionModel",
@@ -30,10 +30,10 @@ _HOMES = {
     "MicroTurn": "session.session",
     "RunConfig": "config",
     "Session": "session.session",
-    "evaluate_model": "evaluate.evaluate:evaluate",
+    "evaluate_model": "evaluate.evaluate",
     "load_model": "train.checkpoint",
     "preset": "presets",
-    "train_model": "train.loop:train",
+    "train_model": "train.loop",
 }
 
 if not TYPE_CHECKING:  # else every misspelt name would pass the type checker

@@ -16,7 +16,15 @@ from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, Unit, WordsOf, in_order, normal, talk, words_by_speaker
+from corpus.schemas.turn_taking import (
+    SpeechIndex,
+    Unit,
+    WordsOf,
+    in_order,
+    normal,
+    speech_by_speaker,
+    words_by_speaker,
+)
 
 ORIGIN = "backchannel/2"
 GEOMETRIC_CONFIDENCE = 0.5
@@ -33,8 +41,8 @@ def backchannel(conversation: Conversation, settings: CueSettings) -> list[Cue]:
 
     Of units with words the model judges (`learned`) or the list of words (`rule`).
     """
-    spans = talk(conversation, bridge_us=settings.ipu_bridge_us)
-    talks = {name: Talk(found) for name, found in spans.items()}
+    spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
+    talks = {name: SpeechIndex(found) for name, found in spans.items()}
     words = words_by_speaker(conversation)
     cues: list[Cue] = []
     for name, found in spans.items():
@@ -82,7 +90,7 @@ def _likely(conversation: Conversation, settings: CueSettings) -> Iterator[Cue]:
 
 
 def _judge(
-    unit: Unit, talks: dict[str, Talk], words: WordsOf, settings: CueSettings, duration_us: int
+    unit: Unit, talks: dict[str, SpeechIndex], words: WordsOf, settings: CueSettings, duration_us: int
 ) -> Cue | None:
     said = [normal(text) for text in words.inside(unit.span)]
     listed = bool(said) and len(said) <= settings.backchannel_words and WORDS.issuperset(said)
@@ -94,13 +102,13 @@ def _judge(
     return _cue(unit, said, apart, listed, settings)
 
 
-def _others_talk(unit: Unit, talks: dict[str, Talk], settings: CueSettings) -> bool:
+def _others_talk(unit: Unit, talks: dict[str, SpeechIndex], settings: CueSettings) -> bool:
     """Somebody else talks at its begin, or at most the own silence before."""
     around = Span(max(0, unit.span.start_us - settings.backchannel_silence_us), unit.span.start_us + 1)
     return any(other.overlapping(around) for name, other in talks.items() if name != unit.speaker)
 
 
-def _is_apart(unit: Unit, own: Talk, settings: CueSettings, duration_us: int) -> bool:
+def _is_apart(unit: Unit, own: SpeechIndex, settings: CueSettings, duration_us: int) -> bool:
     """Own silence on both sides; at the recording's edges nobody knows what was before or comes after."""
     silence_us = settings.backchannel_silence_us
     if unit.span.start_us < silence_us or unit.span.stop_us + silence_us > duration_us:

@@ -7,7 +7,14 @@ from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, WordsOf, in_order, normal, talk, words_by_speaker
+from corpus.schemas.turn_taking import (
+    SpeechIndex,
+    WordsOf,
+    in_order,
+    normal,
+    speech_by_speaker,
+    words_by_speaker,
+)
 
 ORIGIN = "filled_pause/1"
 FILLERS = frozenset(("eh", "ehm", "er", "erm", "uh", "uhm", "um", "umm", "ummm"))
@@ -19,7 +26,10 @@ TIMING_CONFIDENCE = {"measured": 0.9, "aligned": 0.9, "recognised": 0.9, "interp
 
 def filled_pause(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Every word of the closed list that has a time; a hum only beside other words of its unit."""
-    units = {n: Talk(s) for n, s in talk(conversation, bridge_us=settings.ipu_bridge_us).items()}
+    units = {
+        n: SpeechIndex(s)
+        for n, s in speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us).items()
+    }
     words = words_by_speaker(conversation)
     cues: list[Cue] = []
     for word in conversation.words:
@@ -32,7 +42,7 @@ def filled_pause(conversation: Conversation, settings: CueSettings) -> list[Cue]
     return in_order(cues)
 
 
-def _hums_only(span: Span, units: Talk | None, words: WordsOf) -> bool:
+def _hums_only(span: Span, units: SpeechIndex | None, words: WordsOf) -> bool:
     unit = units.at(span.start_us) if units else None
     return BACKCHANNEL_WORDS.issuperset(normal(text) for text in words.inside(unit or span))
 

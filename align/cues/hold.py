@@ -5,14 +5,14 @@ from __future__ import annotations
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
-from corpus.schemas.turn_taking import in_order, states, talk
+from corpus.schemas.turn_taking import in_order, speech_by_speaker, states
 
 ORIGIN = "hold/1"
 
 
 def hold(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Silences with the same speaker alone for long enough on both sides."""
-    chain = states(talk(conversation, bridge_us=settings.ipu_bridge_us))
+    chain = states(speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us))
     cues: list[Cue] = []
     for before, pause, after in zip(chain, chain[1:], chain[2:], strict=False):
         if pause.talking or pause.span.duration_us < settings.shift_silence_us:

@@ -10,7 +10,7 @@ from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, Unit, in_order, talk
+from corpus.schemas.turn_taking import SpeechIndex, Unit, in_order, speech_by_speaker
 
 ORIGIN = "interruption/1"
 CONFIDENCE = 0.5
@@ -18,8 +18,8 @@ CONFIDENCE = 0.5
 
 def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Units of a least length that start inside another speaker's and overlap it long enough."""
-    spans = talk(conversation, bridge_us=settings.ipu_bridge_us)
-    talks = {name: Talk(found) for name, found in spans.items()}
+    spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
+    talks = {name: SpeechIndex(found) for name, found in spans.items()}
     cues: list[Cue] = []
     for name, found in spans.items():
         for span in found:
@@ -28,7 +28,7 @@ def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]
     return in_order(cues)
 
 
-def _of_unit(unit: Unit, talks: dict[str, Talk], settings: CueSettings) -> list[Cue]:
+def _of_unit(unit: Unit, talks: dict[str, SpeechIndex], settings: CueSettings) -> list[Cue]:
     cues: list[Cue] = []
     for name, other in talks.items():
         floor = other.at(unit.span.start_us) if name != unit.speaker else None

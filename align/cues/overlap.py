@@ -8,15 +8,15 @@ from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, intersect
-from corpus.schemas.turn_taking import Talk, in_order, talk
+from corpus.schemas.turn_taking import SpeechIndex, in_order, speech_by_speaker
 
 ORIGIN = "overlap/1"
 
 
 def overlap(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Every stretch in which both of two speakers have a turn and that is not shorter than the threshold."""
-    spans = talk(conversation)
-    talks = {name: Talk(found) for name, found in spans.items()}
+    spans = speech_by_speaker(conversation)
+    talks = {name: SpeechIndex(found) for name, found in spans.items()}
     cues: list[Cue] = []
     for left, right in combinations(spans, 2):
         for both in intersect(spans[left], spans[right]):
@@ -26,7 +26,7 @@ def overlap(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     return in_order(cues)
 
 
-def _in_turn(left: str, right: str, talks: dict[str, Talk], both: Span) -> tuple[str, str]:
+def _in_turn(left: str, right: str, talks: dict[str, SpeechIndex], both: Span) -> tuple[str, str]:
     """Who was talking, and who came in: the later start; at the same start, the later name."""
 
     def began(name: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, in_order, normal, talk
+from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker
 
 ORIGIN = "thinking/1"
 UNFINISHED = frozenset(
@@ -33,7 +33,7 @@ FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6
 
 def thinking(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Between a word that leaves the sentence open and the speaker's next word, while nobody else talks."""
-    talks = {name: Talk(spans) for name, spans in talk(conversation).items()}
+    talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
     words: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
     for word in conversation.words:
         if word.start_us is not None:
@@ -46,7 +46,7 @@ def thinking(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     return in_order(cues)
 
 
-def _of_speaker(name: str, words: list[Word], others: list[Talk], settings: CueSettings) -> list[Cue]:
+def _of_speaker(name: str, words: list[Word], others: list[SpeechIndex], settings: CueSettings) -> list[Cue]:
     full = [place for place, word in enumerate(words) if normal(word.text) not in FILLERS]
     cues: list[Cue] = []
     for before, after in pairwise(full):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from corpus.align.cues.filled_pause import FILLERS, HUMS
 from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import Talk, normal, talk
+from corpus.schemas.turn_taking import SpeechIndex, normal, speech_by_speaker
 
 SHORT_WORDS = (
     FILLERS
@@ -74,8 +74,8 @@ class Said:
 
 def units_said(conversation: Conversation, bridge_us: int) -> list[Said]:
     """The units that hold timed words, by speaker and time."""
-    spans = talk(conversation, bridge_us=bridge_us)
-    talks = {name: Talk(found) for name, found in spans.items()}
+    spans = speech_by_speaker(conversation, bridge_us=bridge_us)
+    talks = {name: SpeechIndex(found) for name, found in spans.items()}
     words: dict[str, list[Word]] = {name: [] for name in spans}
     for word in conversation.words:
         if word.start_us is not None and word.speaker in words:
@@ -89,7 +89,7 @@ def units_said(conversation: Conversation, bridge_us: int) -> list[Said]:
 
 
 def _of_speaker(
-    name: str, spans: list[Span], words: list[Word], others: list[Talk], duration_us: int
+    name: str, spans: list[Span], words: list[Word], others: list[SpeechIndex], duration_us: int
 ) -> Iterator[Said]:
     at = 0
     for place, span in enumerate(spans):
@@ -117,7 +117,7 @@ def _of_speaker(
         )
 
 
-def _ago_us(time_us: int, others: list[Talk]) -> int:
+def _ago_us(time_us: int, others: list[SpeechIndex]) -> int:
 
     nearest = FAR_US
     for other in others:
@@ -127,7 +127,7 @@ def _ago_us(time_us: int, others: list[Talk]) -> int:
     return nearest
 
 
-def _next_us(time_us: int, others: list[Talk]) -> int:
+def _next_us(time_us: int, others: list[SpeechIndex]) -> int:
 
     nearest = FAR_US
     for other in others:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
-from corpus.schemas.turn_taking import State, in_order, states, talk
+from corpus.schemas.turn_taking import State, in_order, speech_by_speaker, states
 
 ORIGIN = "yield/1"
 
 
 def yields(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Shifts of the floor: one speaker alone, then silence or both, then the other alone."""
-    chain = states(talk(conversation, bridge_us=settings.ipu_bridge_us))
+    chain = states(speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us))
     cues: list[Cue] = []
     for before, between, after in zip(chain, chain[1:], chain[2:], strict=False):
         if not (_alone(before, settings) and _alone(after, settings)) or before.talking == after.talking:

@@ -13,7 +13,7 @@ from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.evidence import as_json
 from corpus.schemas.sight import Faces, FaceTrack, Seen
 from corpus.schemas.span import Span, union
-from corpus.schemas.turn_taking import talk
+from corpus.schemas.turn_taking import speech_by_speaker
 
 ORIGIN = "sight/1"
 EVENT_WINDOWS = 25
@@ -59,7 +59,7 @@ def _face(
 
 def seen_speaking(seen: Seen, matches: Mapping[int, Match], conversation: Conversation) -> list[Event]:
     """Windows in which a speaker talks and their mouth is seen to move, joined where they touch."""
-    spans = talk(conversation)
+    spans = speech_by_speaker(conversation)
     events: list[Event] = []
     for speaker in sorted({match.speaker for match in matches.values()}):
         windows: list[Span] = []

@@ -13,7 +13,7 @@ from corpus.schemas.conversation import Conversation
 from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import FaceTrack, Seen
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import talk
+from corpus.schemas.turn_taking import speech_by_speaker
 
 LEAST_US = US
 """A face is judged by a voice that is heard for so long while the face is seen, and silent for so long."""
@@ -39,7 +39,7 @@ def whose_faces(seen: Seen, conversation: Conversation, settings: VisualSettings
     """The matches that are clear, by track. A face that stays still, or that two voices claim, has none."""
     voices = {
         name: voice_marks(spans, seen.times_us + seen.head.period_us // 2)
-        for name, spans in talk(conversation).items()
+        for name, spans in speech_by_speaker(conversation).items()
     }
     claims: list[Match] = []
     for track in seen.head.tracks:

@@ -14,7 +14,7 @@ from corpus.align.cues.repair_words import said_by
 from corpus.align.cues.self_correction import _tagger, kind_of
 from corpus.align.cues.tagger import read_tagger, write_tagger
 from corpus.align.cues.trees import Trees
-from corpus.align.label import label, labelled
+from corpus.align.label import label_cues, labelled
 from corpus.schemas.conversation import CUE_KINDS, Conversation, Cue, LabelMade, Turn, Word
 from corpus.schemas.settings import CueSettings
 
@@ -53,7 +53,7 @@ def spoken(text: str, *, gap_before: int | None = None, gap_ms: int = 0, other: 
 
 
 def of(told: Conversation, name: str, **settings: object) -> list[Cue]:
-    return [cue for cue in label(told, CueSettings(**settings)) if cue.label == name]  # type: ignore[arg-type]
+    return [cue for cue in label_cues(told, CueSettings(**settings)) if cue.label == name]  # type: ignore[arg-type]
 
 
 def parts(cue: Cue) -> dict[str, tuple[int, int]]:
@@ -136,7 +136,7 @@ def test_labels_say_why_they_were_not_made() -> None:
     assert "no turns" in reasons(replace(told, turns=()))["hold"]
     german = spoken("wir haben das gestern schon einmal gemacht und es war gar nicht schlecht " * 3)
     assert "English" in reasons(german)["self_correction"]
-    cues = label(german, CueSettings())
+    cues = label_cues(german, CueSettings())
     assert all(cue.kind != "lexical" for cue in cues)
     assert {cue.label for cue in cues} <= {"yield", "hold", "overlap", "interruption", "backchannel"}
 
@@ -224,7 +224,7 @@ def test_words_only_labelling_is_quick_and_linear() -> None:
 
     def seconds(told: Conversation) -> float:
         began = time.process_time()
-        label(told, CueSettings())
+        label_cues(told, CueSettings())
         return time.process_time() - began
 
     seconds(minutes(1))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.align.label import label
+from corpus.align.label import label_cues
 from corpus.schemas.conversation import Conversation, Cue, Turn, Word
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, intersect, union
@@ -33,7 +33,7 @@ def conversation(
 
 
 def found(told: Conversation, name: str) -> list[tuple[str, str | None, int, int]]:
-    cues = label(told, CueSettings())
+    cues = label_cues(told, CueSettings())
     return [(c.kind, c.speaker, c.start_us // MS, c.stop_us // MS) for c in cues if c.label == name]
 
 
@@ -89,7 +89,7 @@ def test_a_filled_pause_is_a_word_of_the_list_at_its_own_time() -> None:
 
 def test_every_cue_carries_thresholds_and_origin() -> None:
     told = conversation(("A", 0, 9000), ("B", 3000, 3400), ("B", 8000, 12000), ("A", 12300, 14000))
-    cues = label(told, CueSettings(overlap_shortest_us=50_000))
+    cues = label_cues(told, CueSettings(overlap_shortest_us=50_000))
     assert {cue.label for cue in cues} == {"overlap", "backchannel", "interruption", "yield"}
     for cue in cues:
         thresholds = json.loads(cue.thresholds)
@@ -137,7 +137,7 @@ def told_by(turns: list[Turn], words: list[Word]) -> Conversation:
 @settings(max_examples=150, deadline=None)
 @given(turn_lists)
 def test_overlap_cues_cover_what_two_speakers_share(turns: list[Turn]) -> None:
-    cues = [cue for cue in label(told_by(turns, []), CueSettings()) if cue.label == "overlap"]
+    cues = [cue for cue in label_cues(told_by(turns, []), CueSettings()) if cue.label == "overlap"]
     for left, right in combinations("ABC", 2):
         shared = intersect(*([t.span for t in turns if t.speaker == name] for name in (left, right)))
         pair = [cue for cue in cues if {cue.speaker, cue.partner} == {left, right}]
@@ -150,17 +150,17 @@ def test_overlap_cues_cover_what_two_speakers_share(turns: list[Turn]) -> None:
 def test_cues_do_not_depend_on_the_order_of_the_input(
     turns: list[Turn], words: list[Word], shuffle: random.Random
 ) -> None:
-    first = label(told_by(turns, words), CueSettings())
+    first = label_cues(told_by(turns, words), CueSettings())
     shuffle.shuffle(turns)
     shuffle.shuffle(words)
-    assert label(told_by(turns, words), CueSettings()) == first
+    assert label_cues(told_by(turns, words), CueSettings()) == first
 
 
 @settings(max_examples=100, deadline=None)
 @given(turn_lists)
 def test_yields_and_holds_fit_their_definition(turns: list[Turn]) -> None:
     """Against the definition asked millisecond by millisecond."""
-    cues = label(told_by(turns, []), CueSettings())
+    cues = label_cues(told_by(turns, []), CueSettings())
     talk = {n: union((t.span for t in turns if t.speaker == n), bridge_us=200_000) for n in "ABC"}
 
     def talking(time_us: int) -> set[str]:
@@ -190,7 +190,7 @@ def test_ten_hours_of_turns_take_seconds() -> None:
 
     def seconds(told: Conversation) -> tuple[float, list[Cue]]:
         began = time.perf_counter()
-        cues = label(told, CueSettings())
+        cues = label_cues(told, CueSettings())
         return time.perf_counter() - began, cues
 
     short, _ = seconds(turns(2_000))
@@ -206,5 +206,5 @@ def test_settings_out_of_range_are_told() -> None:
 
 
 def test_an_empty_conversation_has_no_cues() -> None:
-    assert label(told_by([], []), CueSettings()) == []
-    assert Span(0, 0) not in [cue.span for cue in label(told_by([], []), CueSettings())]
+    assert label_cues(told_by([], []), CueSettings()) == []
+    assert Span(0, 0) not in [cue.span for cue in label_cues(told_by([], []), CueSettings())]

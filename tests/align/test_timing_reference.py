@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import combinations
 
-from corpus.align.label import label
+from corpus.align.label import label_cues
 from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.settings import CueSettings
 
@@ -111,7 +111,7 @@ def test_timing_labels_are_exactly_those_of_the_definition() -> None:
     counted: dict[str, int] = {}
     for seed in range(1000):
         told = made_up(seed)
-        cues = label(told, CueSettings())
+        cues = label_cues(told, CueSettings())
         ours = {(c.label, c.kind, c.speaker or "", c.partner or "", c.start_us, c.stop_us) for c in cues}
         assert len(ours) == len(cues)
         if len({turn.speaker for turn in told.turns}) < 2:

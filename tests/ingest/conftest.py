@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from corpus.ingest.decode import DecodeSource, decode
+from corpus.ingest.decode import DecodeSource, decode_media
 from corpus.ingest.pictures import letterbox
 from corpus.schemas.artifacts import PICTURE_NONE, Decoded
 from corpus.schemas.drops import Drop
@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Run:
     def _run(files: Any, observers: Any = (), progress: Any = None, **settings: Any) -> Result:
         folder = tmp_path_factory.mktemp("decode")
         sources = [DecodeSource(files)] if isinstance(files, Path) else list(files)
-        decoded, drops = decode(
+        decoded, drops = decode_media(
             sources, folder, IngestSettings(**settings), observers=observers, progress=progress
         )
         return Result(decoded, drops, folder, media)

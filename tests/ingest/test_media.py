@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.ingest.probe import probe
+from corpus.ingest.probe import probe_media
 from corpus.schemas.errors import MediaError
 
 
@@ -27,7 +27,7 @@ def mp4(media: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def refused(path: Path, run: Any) -> str:
     """The sentence with which both probe and decode refuse; it names the file, not its folder."""
     with pytest.raises(MediaError) as probed:
-        probe(path)
+        probe_media(path)
     with pytest.raises(MediaError) as decoded:
         run(path)
     assert str(probed.value) == str(decoded.value)
@@ -163,7 +163,7 @@ def test_a_name_is_only_a_name(name: str, mp4: bytes, tmp_path: Path, run: Any, 
     (tmp_path / name).write_bytes(mp4)
     monkeypatch.chdir(tmp_path)
     assert run(Path(name)).decoded.windows == 30
-    assert probe(Path(name)).streams
+    assert probe_media(Path(name)).streams
 
 
 @pytest.mark.parametrize("name", ["x.wav", "x.txt", "x", "x.mp3"])
@@ -220,7 +220,7 @@ def test_absurd_picture_size(mp4: bytes, tmp_path: Path, run: Any, media: Module
     data[at + 4 : at + 12] = struct.pack("<ii", 100_000, 100_000)
     path.write_bytes(data)
     try:
-        info = probe(path)
+        info = probe_media(path)
     except MediaError as error:
         assert "pixels" in error.what or "size" in str(error)
     else:

@@ -14,7 +14,7 @@ import pytest
 PROGRAM = r"""
 import re, sys
 from pathlib import Path
-from corpus.ingest.decode import DecodeSource, decode
+from corpus.ingest.decode import DecodeSource, decode_media
 from corpus.schemas.settings import IngestSettings
 decode([DecodeSource(Path(sys.argv[1]))], Path(sys.argv[2]), IngestSettings())
 print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from corpus.pipeline.build import Outcome, Request, build
+from corpus.pipeline.build import Outcome, Request, build_dataset
 from corpus.schemas.settings import (
     ClipSettings,
     DiarizeSettings,
@@ -89,7 +89,7 @@ def run_build(tmp_path: Path) -> Callable[..., Outcome]:
 
     def _run(*inputs: Path | str, out: Path, settings: Settings = NO_MODELS, **options: object) -> Outcome:
         request = Request(inputs=tuple(map(str, inputs)), out=out, settings=settings, **options)  # type: ignore[arg-type]
-        return build(request, Quiet())
+        return build_dataset(request, Quiet())
 
     return _run
 

@@ -19,7 +19,7 @@ from corpus.pipeline.state import State
 from corpus.schemas.errors import FormatError, NewerSchemaError, StorageError, UsageError
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 
 Run = Callable[..., Any]
 
@@ -44,7 +44,7 @@ def test_odd_names_are_kept(wav: Path, tmp_path: Path, run_build: Run) -> None:
     outcome = run_build(tmp_path / "in", out=tmp_path / "out")
     assert (outcome.exit_code, outcome.recordings) == (0, len(names))
     assert {c.json.source.uri for c in open_clips(tmp_path / "out")} == set(names)
-    assert verify(tmp_path / "out").problems == ()
+    assert verify_dataset(tmp_path / "out").problems == ()
 
 
 def test_a_name_that_is_no_text_is_a_drop(wav: Path, tmp_path: Path, run_build: Run) -> None:
@@ -79,7 +79,7 @@ def test_things_that_are_no_recordings(wav: Path, tmp_path: Path, run_build: Run
         ("dangling.mp4", "unreadable"),
     }
     assert ("folder.mp4", "folder_named_like_media") in {(d.item, d.code) for d in outcome.drops}
-    assert verify(tmp_path / "out").problems == ()
+    assert verify_dataset(tmp_path / "out").problems == ()
 
 
 def test_a_mistyped_input_leaves_nothing_behind(tmp_path: Path, run_build: Run) -> None:
@@ -158,7 +158,7 @@ def test_malformed_sidecars_are_used_as_far_as_they_are_sound(
     assert (outcome.exit_code, outcome.recordings) == (3, len(SIDECARS))
     for name, (_, codes) in SIDECARS.items():
         assert {d.code for d in outcome.faults if name in d.reason} == codes, name
-    assert verify(tmp_path / "out").problems == ()
+    assert verify_dataset(tmp_path / "out").problems == ()
     turns = {c.json.source.uri: c.json.turns for c in open_clips(tmp_path / "out")}
     assert [t.speaker for t in turns["bytes.wav"]] == ["A"], "the sound line is used"
     assert turns["negative.wav"] == ()

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.pipeline.build import Request, build
+from corpus.pipeline.build import Request, build_dataset
 from corpus.pipeline.quarantine import chosen, retry
 from corpus.pipeline.state import State
 from corpus.schemas.artifacts import UNRELIABLE
 from corpus.schemas.errors import LockedError, StorageError
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 
 Run = Callable[..., Any]
 Bytes = Callable[[Path], dict[str, str]]
@@ -42,13 +42,13 @@ class Silent:
 def built(talks: Path, tmp_path_factory: pytest.TempPathFactory, no_models: Settings) -> Path:
     """One build of all talks, for the tests that only look."""
     out = tmp_path_factory.mktemp("built") / "out"
-    outcome = build(Request(inputs=(str(talks),), out=out, settings=no_models), Silent())
+    outcome = build_dataset(Request(inputs=(str(talks),), out=out, settings=no_models), Silent())
     assert (outcome.exit_code, outcome.recordings) == (0, 4)
     return out
 
 
 def test_a_build_keeps_every_promise_of_the_format(built: Path) -> None:
-    report = verify(built)
+    report = verify_dataset(built)
     assert report.problems == ()
     assert report.clips == len(open_clips(built)) > 0
 
@@ -116,7 +116,7 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(
     run_build(talks, out=out, settings=longer)
     assert {p: p.stat().st_mtime_ns for p in (out / ".cache" / "decode").rglob("decoded.json")} == decoded
     assert set((out / ".cache" / "cut").rglob("segment.tar")) > cut
-    assert verify(out).problems == ()
+    assert verify_dataset(out).problems == ()
 
 
 def test_a_changed_sidecar_is_noticed(talks: Path, tmp_path: Path, run_build: Run) -> None:
@@ -157,7 +157,7 @@ def test_a_bad_file_is_quarantined_and_retried(
     assert run_build(folder, out=out).exit_code == 3
     State(out).forget_finished()
     talk = Silent()
-    build(Request(inputs=(str(folder),), out=out, settings=no_models), talk)
+    build_dataset(Request(inputs=(str(folder),), out=out, settings=no_models), talk)
     assert dict(talk.phases)["build"] == 0, "what failed is not tried again, what is built is known"
     again = retry(out, ["bad.mp4"], Silent())
     assert again.exit_code == 3
@@ -205,7 +205,7 @@ def test_one_speaker_per_channel_is_never_mixed_down(
         assert np.abs(audio[channel] - np.round(source[:64_000] * 32768)).max() <= 1
     assert not audio[2].any()
     assert not (clip.activity() & UNRELIABLE).any()
-    assert verify(tmp_path / "out").problems == ()
+    assert verify_dataset(tmp_path / "out").problems == ()
 
 
 def test_channels_nobody_names_are_numbered(

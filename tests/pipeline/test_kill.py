@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 
 KILLS = 20
 
@@ -49,7 +49,7 @@ def test_a_build_killed_at_random_moments_ends_with_the_same_bytes(
         process.wait()
         if (broken / "manifest.json").exists():
             # A manifest promises a whole dataset, whenever it is seen.
-            assert verify(broken).problems == ()
+            assert verify_dataset(broken).problems == ()
             (broken / "manifest.json").unlink()
             (broken / ".cache" / "finished.json").unlink(missing_ok=True)
             stage = rng.choice(["decode", "voices", "label", "cut"])
@@ -60,4 +60,4 @@ def test_a_build_killed_at_random_moments_ends_with_the_same_bytes(
     last = start(broken)
     assert last.wait() == 0
     assert bytes_of(broken) == bytes_of(whole)
-    assert verify(broken).problems == ()
+    assert verify_dataset(broken).problems == ()

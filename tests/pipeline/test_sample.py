@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from corpus.ingest.decode import DecodeSource, decode
+from corpus.ingest.decode import DecodeSource, decode_media
 from corpus.pipeline.sample.counter import read_counter
 from corpus.pipeline.sample.film import find_call, read_call, write_sample
 from corpus.schemas.errors import MissingDependencyError, StorageError
@@ -45,7 +45,7 @@ def test_last_picture_of_window_k_shows_k(sample: Path) -> None:
 
 def test_after_decode_the_small_picture_of_window_k_shows_k(sample: Path, tmp_path: Path) -> None:
     """What a build keeps: 320x200, JPEG, the last frame strictly before the window's end."""
-    decoded, drops = decode([DecodeSource(sample, None, 0)], tmp_path, IngestSettings())
+    decoded, drops = decode_media([DecodeSource(sample, None, 0)], tmp_path, IngestSettings())
     assert (decoded.windows, decoded.picture_width, decoded.picture_height) == (150, 320, 200)
     assert [d for d in drops if d.kind == "fault"] == []
     rows = np.load(tmp_path / "pictures.npy")

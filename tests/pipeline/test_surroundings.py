@@ -18,7 +18,7 @@ from corpus.pipeline.plan import plan
 from corpus.pipeline.state import State
 from corpus.schemas.errors import DatasetError, MediaError
 from corpus.schemas.settings import Settings
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 
 Run = Callable[..., Any]
 
@@ -114,7 +114,7 @@ def test_a_build_repairs_a_damaged_shard(
     assert bytes_of(out) == before, "another time stamp is doubt enough"
     flip(shard, keep_time=True)
     assert run_build(source, out=out).unchanged, "nothing tells of it until it is read"
-    State(out).save_damaged([problem.where.partition(": ")[0] for problem in verify(out).problems])
+    State(out).save_damaged([problem.where.partition(": ")[0] for problem in verify_dataset(out).problems])
     assert not run_build(source, out=out).unchanged
     assert bytes_of(out) == before
     flip(shard, keep_time=True)

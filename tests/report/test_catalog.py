@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from corpus.cli.main import app
-from corpus.report.catalog import RunFacts, query, write_catalog
+from corpus.report.catalog import RunFacts, query_catalog, write_catalog
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Event, Word
 from corpus.schemas.drops import Drop
@@ -28,7 +28,7 @@ VIEWS = "cue_counts drop_counts floor_transfers overlapping_turns speech_by_spea
 
 
 def ask(out: Path, sql: str) -> list[tuple[Any, ...]]:
-    with query(out, sql) as answer:
+    with query_catalog(out, sql) as answer:
         return list(answer.rows)
 
 
@@ -176,7 +176,7 @@ def test_a_build_that_fails_leaves_the_old_catalog(built: Path, make_entry: Made
 def test_a_reader_keeps_what_it_opened_while_the_catalog_is_rewritten(
     built: Path, make_entry: Made, write_built: Written
 ) -> None:
-    with query(built, "SELECT uri FROM recordings ORDER BY uri") as answer:
+    with query_catalog(built, "SELECT uri FROM recordings ORDER BY uri") as answer:
         write_built([make_entry("new")])
         assert [uri for (uri,) in answer.rows] == ["it's two.mp4", "talk.mp4"]
     assert ask(built, "SELECT uri FROM recordings") == [("new.mp4",)]

@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from corpus.cli.main import app
-from corpus.pipeline.build import Request, build
-from corpus.report.inspect import clip_page, find_clip, write_page
+from corpus.pipeline.build import Request, build_dataset
+from corpus.report.inspect import clip_page, find_clip, write_clip_page
 from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, Turn, Word
@@ -68,7 +68,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, media: ModuleType) -> Path
         clips=ClipSettings(windows_per_clip=20),
     )
     out = base / "OUT"
-    outcome = build(Request(inputs=(str(inputs),), out=out, settings=settings), Silent())
+    outcome = build_dataset(Request(inputs=(str(inputs),), out=out, settings=settings), Silent())
     assert outcome.faults == ()
     return out
 
@@ -114,7 +114,7 @@ def test_names_and_words_from_outside_are_text(first: Clip) -> None:
 
 def test_a_page_of_thirty_seconds_is_small(dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "clip.html"
-    write_page(find_clip(dataset, None), path)
+    write_clip_page(find_clip(dataset, None), path)
     assert path.stat().st_size < 5_000_000 * 4 / 30
 
 
@@ -216,7 +216,7 @@ def opened(chromium: str, page: Path, tmp_path: Path, fragment: str) -> tuple[st
 
 def test_the_page_opens_without_a_complaint(chromium: str, first: Clip, tmp_path: Path) -> None:
     page = tmp_path / "clip.html"
-    write_page(first, page)
+    write_clip_page(first, page)
     dom, complaints = opened(chromium, page, tmp_path, "2.5")
     assert complaints == ""
     assert '<span id="time">0:02.5</span>' in dom

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from corpus.report.transitions import Monologue, Transition, longest_monologue, speech_us, transitions
 from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.span import Span, union
-from corpus.schemas.turn_taking import State, states, talk
+from corpus.schemas.turn_taking import State, speech_by_speaker, states
 
 
 def chain(turns: tuple[Turn, ...], bridge_us: int = 200_000) -> list[State]:
     speakers = tuple(sorted({turn.speaker for turn in turns}))
     talked = Conversation(recording="r", duration_us=5_000_000, speakers=speakers, turns=turns)
-    return states(talk(talked, bridge_us=bridge_us))
+    return states(speech_by_speaker(talked, bridge_us=bridge_us))
 
 
 def told(found: list[Transition]) -> list[tuple[str, str, str, int, int, int | None]]:

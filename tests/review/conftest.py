@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
-from corpus.pipeline.build import Outcome, Request, build
+from corpus.pipeline.build import Outcome, Request, build_dataset
 from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, ShardSettings, TranscribeSettings
 
 SETTINGS = Settings(
@@ -52,7 +52,7 @@ Built = Callable[..., Outcome]
 def build_talks() -> Built:
     def built(talks: Path, out: Path, **cues: int) -> Outcome:
         settings = replace(SETTINGS, cues=replace(SETTINGS.cues, **cues))
-        return build(Request(inputs=(str(talks),), out=out, settings=settings), Silent())
+        return build_dataset(Request(inputs=(str(talks),), out=out, settings=settings), Silent())
 
     return built
 

@@ -33,11 +33,6 @@ def moved(item: Plain, by_us: int) -> list[Plain]:
     return [{"cue": {**cue, "start_us": cue["start_us"] + by_us, "stop_us": cue["stop_us"] + by_us}}]
 
 
-pytestmark = (
-    pytest.mark.slow
-)  # a dozen servers are started; one test failed in a whole run and waits to be looked at
-
-
 def test_a_decision_is_kept_counted_and_in_the_parquet_soon(dataset: Path, serve: Started) -> None:
     server = serve(dataset)
     (item,) = server.next()

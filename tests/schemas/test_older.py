@@ -14,7 +14,7 @@ from corpus.schemas.conversation import Conversation
 from corpus.schemas.errors import FormatError
 from corpus.schemas.older import cue_from_1
 from corpus.shards.read import open_clips
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CONVERSATION = FIXTURES / "conversation-1.json"
@@ -53,7 +53,7 @@ def test_a_dataset_of_the_first_form_reads() -> None:
         assert [cue["id"] for cue in plain["cues"]] == [cue.id for cue in clip.json.cues]
         assert (clip.json.answers, clip.json.labels_made, clip.json.separation) == ((), (), None)
         assert clip.audio().shape[1] == clip.json.windows * 3200
-    assert verify(DATASET).problems == ()
+    assert verify_dataset(DATASET).problems == ()
 
 
 def test_a_form_nobody_wrote_does_not_read() -> None:

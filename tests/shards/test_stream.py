@@ -13,7 +13,7 @@ import webdataset as wds
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.read import Clip, open_clips
-from corpus.shards.stream import stream
+from corpus.shards.stream import stream_clips
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # webdataset's own
 
@@ -25,7 +25,7 @@ def key_of(clip: Clip) -> str:
 @pytest.mark.parametrize("split", ["train", "validation", None])
 def test_the_same_clips_in_the_same_order(split: str | None, whole_dataset: Path) -> None:
     clips = open_clips(whole_dataset, split=split)
-    streamed = list(stream(whole_dataset, split=split))
+    streamed = list(stream_clips(whole_dataset, split=split))
     assert [clip.key for clip in streamed] == clips.keys()
     for clip, other in zip(clips, streamed, strict=True):
         assert clip.json == other.json
@@ -34,13 +34,13 @@ def test_the_same_clips_in_the_same_order(split: str | None, whole_dataset: Path
 
 
 def test_from_a_url(whole_dataset: Path) -> None:
-    keys = [clip.key for clip in stream(f"file://{whole_dataset}", split="train")]
+    keys = [clip.key for clip in stream_clips(f"file://{whole_dataset}", split="train")]
     assert keys == open_clips(whole_dataset, split="train").keys()
 
 
 def test_the_shuffle_follows_from_the_seed_and_the_pass(whole_dataset: Path) -> None:
     def passes(seed: int) -> list[list[str]]:
-        pipeline = stream(whole_dataset, shuffle_clips=100, seed=seed, take=key_of)
+        pipeline = stream_clips(whole_dataset, shuffle_clips=100, seed=seed, take=key_of)
         return [list(pipeline), list(pipeline)]
 
     keys = sorted(open_clips(whole_dataset).keys())
@@ -52,13 +52,13 @@ def test_the_shuffle_follows_from_the_seed_and_the_pass(whole_dataset: Path) -> 
 
 def test_workers_and_nodes_share_the_shards(whole_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = sorted(open_clips(whole_dataset).keys())
-    loader = wds.WebLoader(stream(whole_dataset, take=key_of), batch_size=None, num_workers=2)
+    loader = wds.WebLoader(stream_clips(whole_dataset, take=key_of), batch_size=None, num_workers=2)
     assert sorted(loader) == keys
     monkeypatch.setenv("WORLD_SIZE", "3")
     seen: list[str] = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        seen += [clip.key for clip in stream(whole_dataset)]
+        seen += [clip.key for clip in stream_clips(whole_dataset)]
     assert sorted(seen) == keys
 
 
@@ -79,30 +79,30 @@ def test_damage_is_named_and_may_be_passed_over(whole_dataset: Path, tmp_path: P
 
     shard.write_bytes(data[: len(data) // 2])  # cut off
     with pytest.raises(FormatError, match=shard.name):
-        list(stream(out, split="train"))
+        list(stream_clips(out, split="train"))
     bad: list[FormatError] = []
-    found = [clip.key for clip in stream(out, split="train", on_bad=bad.append)]
+    found = [clip.key for clip in stream_clips(out, split="train", on_bad=bad.append)]
     assert bad and set(found) < set(keys)
 
     shard.write_bytes(data.replace(b".flac\0", b".flop\0", 1))  # a member of another name
     bad.clear()
-    found = [clip.key for clip in stream(out, split="train", on_bad=bad.append)]
+    found = [clip.key for clip in stream_clips(out, split="train", on_bad=bad.append)]
     assert len(bad) == 1 and "has no flac" in str(bad[0])
 
     shard.unlink()
     with pytest.raises(FormatError, match=shard.name):
-        list(stream(out, split="train"))
+        list(stream_clips(out, split="train"))
 
 
 def test_nothing_to_stream(tmp_path: Path, whole_dataset: Path) -> None:
     with pytest.raises(DatasetError, match=r"no manifest\.json"):
-        stream(tmp_path)
+        stream_clips(tmp_path)
     with pytest.raises(DatasetError, match="no shards of split 'nowhere'"):
-        stream(whole_dataset, split="nowhere")
+        stream_clips(whole_dataset, split="nowhere")
 
 
 def test_no_url_runs_a_command(tmp_path: Path) -> None:
     for url in (f"pipe:touch {tmp_path}/ran", f"pipe://touch {tmp_path}/ran"):
         with pytest.raises((FormatError, ValueError)):
-            list(stream([url]))
+            list(stream_clips([url]))
     assert not (tmp_path / "ran").exists()

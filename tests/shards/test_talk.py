@@ -16,7 +16,7 @@ from corpus.schemas.conversation import Turn
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips
 from corpus.shards.talk import finer_flags, talk_flags
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 from corpus.shards.write import write_dataset
 
 SPANS = st.tuples(st.integers(0, 1_400_000), st.integers(0, 60_000))
@@ -67,7 +67,7 @@ def test_clips_with_frames_of_12_ms_and_a_half_are_whole(
 ) -> None:
     ref, _ = cut_recording(frames=16, rate=rate)
     write_dataset(tmp_path / "OUT", [ref], settings=small_settings, config="c")  # type: ignore[list-item]
-    assert verify(tmp_path / "OUT").problems == ()
+    assert verify_dataset(tmp_path / "OUT").problems == ()
     clip = open_clips(tmp_path / "OUT")[0]
     assert clip.json.frames_per_window == 16
     assert clip.mel().shape == (3, 10, 16, 80)

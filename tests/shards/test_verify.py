@@ -26,7 +26,7 @@ from corpus.shards.npy import npy_bytes, npy_view
 from corpus.shards.read import open_clips
 from corpus.shards.row import append_clip
 from corpus.shards.tar import END
-from corpus.shards.verify import VerifyReport, verify
+from corpus.shards.verify import VerifyReport, verify_dataset
 from corpus.shards.write import read_rows
 
 
@@ -41,7 +41,7 @@ def codes(report: VerifyReport) -> set[str]:
 
 def test_a_whole_dataset_has_no_problems(whole_dataset: Path) -> None:
     seen: list[int] = []
-    report = verify(whole_dataset, progress=seen.append)
+    report = verify_dataset(whole_dataset, progress=seen.append)
     assert report.problems == ()
     assert report.ok
     assert (report.clips, report.windows, report.recordings, report.shards) == (18, 139, 5, 4)
@@ -68,7 +68,7 @@ def test_a_flipped_byte_anywhere_is_found(data: st.DataObject, copy: Path) -> No
     broken[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(broken)
     try:
-        assert "sha256" in codes(verify(copy))
+        assert "sha256" in codes(verify_dataset(copy))
     finally:
         path.write_bytes(whole)
 
@@ -87,7 +87,7 @@ def test_damage_is_found_by_more_than_the_hash(data: st.DataObject, copy: Path) 
     (copy / name).write_bytes(broken)
     agree(copy)
     try:
-        assert not verify(copy).ok or bytes(broken) == whole
+        assert not verify_dataset(copy).ok or bytes(broken) == whole
     finally:
         (copy / name).write_bytes(whole)
         (copy / "manifest.json").write_bytes(manifest)
@@ -146,7 +146,7 @@ def edit_json(edit: Callable[[dict[str, object]], None], only: int | None = None
 def test_forging_nothing_changes_nothing(copy: Path) -> None:
     forge(copy, lambda key, parts: parts)
     forge(copy, edit_json(lambda head: None))
-    assert verify(copy).problems == ()
+    assert verify_dataset(copy).problems == ()
 
 
 def louder(key: str, parts: Members) -> Members:
@@ -221,7 +221,7 @@ def toggled(bit: int) -> Callable[[np.ndarray], np.ndarray]:
 )
 def test_sound_and_arrays_must_agree(copy: Path, change: Callable[..., Members], code: str) -> None:
     forge(copy, change)
-    assert code in codes(verify(copy))
+    assert code in codes(verify_dataset(copy))
 
 
 def set_(*path: str | int, to: object) -> Callable[[dict[str, object]], None]:
@@ -281,7 +281,7 @@ def drop_crossing(plain: dict[str, object]) -> None:
 )
 def test_heads_must_tell_the_truth(copy: Path, edit: Callable[[dict[str, object]], None], code: str) -> None:
     forge(copy, edit_json(edit))
-    assert code in codes(verify(copy))
+    assert code in codes(verify_dataset(copy))
 
 
 def test_members_out_of_order_are_found(copy: Path) -> None:
@@ -289,7 +289,7 @@ def test_members_out_of_order_are_found(copy: Path) -> None:
     data = shard.read_bytes()
     shard.write_bytes(data.replace(b".mel.npy", b".lem.npy"))
     agree(copy)
-    assert {"tar", "clip_list"} & codes(verify(copy))
+    assert {"tar", "clip_list"} & codes(verify_dataset(copy))
 
 
 @pytest.mark.parametrize(
@@ -313,14 +313,14 @@ def test_the_index_must_tell_the_truth(
     copy: Path, change: Callable[[list[ClipRow]], list[ClipRow]], code: str
 ) -> None:
     write_rows(copy, change(read_rows(copy)))
-    assert code in codes(verify(copy))
+    assert code in codes(verify_dataset(copy))
 
 
 def test_a_recording_on_two_sides_is_found(copy: Path) -> None:
     rows = read_rows(copy)
     recording = rows[-1].recording
     write_rows(copy, [dataclasses.replace(row, recording=recording) for row in rows])
-    assert "split_recording" in codes(verify(copy))
+    assert "split_recording" in codes(verify_dataset(copy))
 
 
 def test_files_nobody_promised_are_found(copy: Path) -> None:
@@ -328,11 +328,11 @@ def test_files_nobody_promised_are_found(copy: Path) -> None:
         (copy / name).write_bytes(b"beside")
     (copy / ".cache").mkdir()
     (copy / ".cache" / "x").write_bytes(b"beside")
-    assert verify(copy).ok
+    assert verify_dataset(copy).ok
     (copy / "train" / "train-000002.tar").write_bytes(END)
     (copy / "more").mkdir()
     (copy / "more" / "notes.txt").write_bytes(b"?")
-    problems = verify(copy).problems
+    problems = verify_dataset(copy).problems
     assert [(p.code, p.where) for p in problems] == [
         ("extra_file", "more/notes.txt"),
         ("extra_file", "train/train-000002.tar"),
@@ -342,21 +342,21 @@ def test_files_nobody_promised_are_found(copy: Path) -> None:
 def test_missing_files_are_found(copy: Path) -> None:
     (copy / "test" / "test-000000.tar").unlink()
     (copy / "README.md").unlink()
-    assert {"missing_file"} <= codes(verify(copy))
+    assert {"missing_file"} <= codes(verify_dataset(copy))
     (copy / "clips.parquet").unlink()
-    assert {"missing_file", "index_broken"} <= codes(verify(copy))
+    assert {"missing_file", "index_broken"} <= codes(verify_dataset(copy))
 
 
 def test_without_a_manifest_there_is_no_dataset(copy: Path) -> None:
     text = (copy / "manifest.json").read_text("utf-8")
     (copy / "manifest.json").write_text(text.replace("corpus.manifest/1", "corpus.manifest/2"), "utf-8")
     with pytest.raises(NewerSchemaError):
-        verify(copy)
+        verify_dataset(copy)
     (copy / "manifest.json").write_text("{", "utf-8")
-    assert codes(verify(copy)) == {"manifest_broken"}
+    assert codes(verify_dataset(copy)) == {"manifest_broken"}
     (copy / "manifest.json").unlink()
     with pytest.raises(DatasetError, match="no finished dataset"):
-        verify(copy)
+        verify_dataset(copy)
 
 
 @pytest.mark.parametrize(
@@ -373,4 +373,4 @@ def test_without_a_manifest_there_is_no_dataset(copy: Path) -> None:
 )
 def test_the_manifest_must_tell_the_truth(copy: Path, change: dict[str, object], code: str) -> None:
     agree(copy, **change)
-    assert code in codes(verify(copy))
+    assert code in codes(verify_dataset(copy))

@@ -21,7 +21,7 @@ from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.plan import SegmentRef
-from corpus.shards.verify import verify
+from corpus.shards.verify import verify_dataset
 from corpus.shards.write import rewrite, write_dataset
 
 NAMES = ("one", "two", "three", "four")
@@ -112,7 +112,7 @@ def test_a_new_recording_leaves_whole_shards_alone(
     after = state(out)
     assert all(after[path] == before[path] for path in before if path.startswith("train/"))
     assert "validation/validation-000000.tar" in after
-    assert verify(out).ok
+    assert verify_dataset(out).ok
 
 
 def test_shards_of_an_older_build_are_removed(
@@ -126,7 +126,7 @@ def test_shards_of_an_older_build_are_removed(
     write_dataset(out, fewer, settings=small_settings, config="c")
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.tar*")) == ["train/train-000000.tar"]
     assert not (out / "validation").exists()
-    assert verify(out).ok
+    assert verify_dataset(out).ok
 
 
 def test_a_lost_shard_is_written_again(
@@ -220,7 +220,7 @@ def test_a_killed_write_never_looks_whole_and_is_finished_by_the_next(
 
 def verify_without_leftovers(out: Path) -> bool:
     """Whole but for files under temporary names, which nothing reads."""
-    return all(p.where.endswith(".writing") for p in verify(out).problems)
+    return all(p.where.endswith(".writing") for p in verify_dataset(out).problems)
 
 
 def test_what_a_killed_write_finished_is_not_written_again(
@@ -271,7 +271,7 @@ def test_rewriting_a_recording_gives_the_bytes_of_a_whole_build(
     before = state(out)
     new = recut(refs, make_segment, name, tmp_path / "recut")
     rewrite(out, [new], config="c2")
-    assert verify(out).ok
+    assert verify_dataset(out).ok
     others = [ref for ref in refs if ref.recording != new.recording]
     write_dataset(tmp_path / "whole", [*others, new], settings=small_settings, config="c2")
     ours, theirs = content(out), content(tmp_path / "whole")
@@ -326,7 +326,7 @@ def test_a_newer_dataset_is_not_overwritten(
 def test_no_recordings_make_an_empty_dataset(small_settings: Settings, tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "OUT", [], settings=small_settings, config="c")
     assert (manifest.clips, manifest.shards) == (0, ())
-    assert verify(tmp_path / "OUT").ok
+    assert verify_dataset(tmp_path / "OUT").ok
 
 
 def test_what_the_disk_refuses_is_one_clear_line(

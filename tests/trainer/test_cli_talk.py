@@ -24,7 +24,7 @@ def run(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """A run of one step, and its dataset."""
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset
-    from corpus.trainer.train.loop import train
+    from corpus.trainer.train.loop import train_model
 
     folder = tmp_path_factory.mktemp("cli")
     data = rules.write(folder, "beep", {"train": 8, "validation": 2}, windows=30).path
@@ -32,7 +32,7 @@ def run(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         preset("tiny"),
         [f"data.data={data}", "data.pictures=false", "model.picture_rows=0", "steps=1", "device=cpu"],
     )
-    train(config, folder / "run", talk=lambda _: None)
+    train_model(config, folder / "run", talk=lambda _: None)
     return folder / "run", data
 
 

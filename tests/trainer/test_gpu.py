@@ -24,7 +24,7 @@ from corpus.trainer.overrides import with_overrides
 from corpus.trainer.parallel.compile import compile_blocks
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.incremental import Reader
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.memory import footprint
 
 pytestmark = [
@@ -145,7 +145,7 @@ def test_a_run_stopped_and_resumed_is_the_unbroken_run(
     for run, parts in ((tmp_path / "whole", (6,)), (tmp_path / "parts", (3, 6))):
         for steps in parts:
             torch._dynamo.reset()
-            train(dataclasses.replace(whole, steps=steps), run, talk=lambda _: None)
+            train_model(dataclasses.replace(whole, steps=steps), run, talk=lambda _: None)
         lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert len(losses[0]) == 6
@@ -162,7 +162,7 @@ def test_a_step_takes_the_memory_the_formula_says(rules: ModuleType, tmp_path: P
     torch._dynamo.reset()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    train(config, tmp_path / "run", talk=lambda _: None)
+    train_model(config, tmp_path / "run", talk=lambda _: None)
     found = torch.cuda.max_memory_allocated() - before
     needed = footprint(config, InteractionModel.unset(config.model).named_parameters(), 1).total
     assert 0.88 * needed < found < 1.02 * needed  # it supposes as much sound and text as there can be

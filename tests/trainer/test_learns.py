@@ -24,14 +24,14 @@ from corpus.trainer.data.layout import (
 )
 from corpus.trainer.data.sequence import EOW, SIL, SPK
 from corpus.trainer.evaluate.calibration import Calibration
-from corpus.trainer.evaluate.evaluate import evaluate
+from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Sampling, decide
 from corpus.trainer.train.checkpoint import load_model
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 
 class Player:
@@ -113,7 +113,7 @@ def test_sixteen_micro_turns_are_learnt_by_heart(rules: ModuleType, tmp_path: Pa
     pairs = [f"data.data={made}", "data.rows=1", "data.length=192", "data.pictures=false", "steps=150"]
     pairs += ["log_every=10", "save_every=1000", "optim.lr=5e-3", "optim.weight_decay=0"]
     began = time.monotonic()
-    result = train(with_overrides(preset("tiny"), pairs), tmp_path / "run", talk=print)
+    result = train_model(with_overrides(preset("tiny"), pairs), tmp_path / "run", talk=print)
     seconds = time.monotonic() - began
     assert result.last is not None and result.last.text is not None and result.last.audio is not None
     print(f"text {result.last.text:.4f}, audio {result.last.audio:.4f}, {seconds:.1f} s")
@@ -130,7 +130,7 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
     pairs = [f"data.data={corpus.path}", "data.pictures=false", *BEEP]
     config = with_overrides(preset("tiny"), pairs)
     began = time.monotonic()
-    train(config, tmp_path / "run", talk=print)
+    train_model(config, tmp_path / "run", talk=print)
     seconds = time.monotonic() - began
     model, _ = load_model(tmp_path / "run")
     held_out = Documents(with_overrides(config, ["data.split=validation"]))
@@ -157,7 +157,7 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
 
 def calibration(model: InteractionModel, config: RunConfig, data: Path) -> Calibration:
     """Of held-out clips, told what the person did before."""
-    return evaluate(model, config, data, most_free=0).calibration
+    return evaluate_model(model, config, data, most_free=0).calibration
 
 
 BEEP = ("data.length=256", "data.rows=4", "steps=200", "log_every=50", "save_every=600")
@@ -186,7 +186,7 @@ def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, 
     config = with_overrides(preset("tiny"), [f"data.data={corpus.path}", *COUNT])
     torch.set_num_threads(2)
     began = time.monotonic()
-    train(config, tmp_path / "run", talk=print)
+    train_model(config, tmp_path / "run", talk=print)
     seconds = time.monotonic() - began
     model, _ = load_model(tmp_path / "run")
     held_out = Documents(with_overrides(config, ["data.split=validation"]))

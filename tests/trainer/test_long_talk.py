@@ -9,12 +9,12 @@ import pytest
 
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.evaluate.by_window import over_windows
-from corpus.trainer.evaluate.evaluate import evaluate
+from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.session import Answer, MicroTurn, Session
 from corpus.trainer.train.checkpoint import load_model
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 WINDOWS = 300
 ROW = ("data.length=256", "data.rows=4", "data.pictures=false", "model.attention_window_s=2")
@@ -29,10 +29,10 @@ def test_loss_stays_flat_ten_rows_on(rules: ModuleType, tmp_path: Path) -> None:
     data = rules.store(tmp_path, drafts, windows_per_clip=WINDOWS)
     pairs = [f"data.data={data}", *ROW, "steps=150", "log_every=50", "save_every=1000"]
     config = with_overrides(preset("tiny"), pairs)
-    train(config, tmp_path / "run", talk=print)
+    train_model(config, tmp_path / "run", talk=print)
     model, _ = load_model(tmp_path / "run")
     assert model.sight.window_turns == 10 and model.sight.sink_turns == 0
-    report = evaluate(model, config, data, most_free=0)
+    report = evaluate_model(model, config, data, most_free=0)
     assert report.attention_windows == 10
     for stream in ("control", "text"):
         inside = over_windows(report.by_window, stream, 10, 40)

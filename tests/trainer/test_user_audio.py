@@ -31,7 +31,7 @@ from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, Session
 from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export, load_exported
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.run_file import read_run
 
 LENGTH = 256
@@ -184,9 +184,9 @@ def test_off_it_is_nothing(small_run: SmallRun, tmp_path: Path) -> None:
     assert all(torch.equal(value, listens[name]) for name, value in plain.items())
     silent = dataclasses.replace(run_of(), loss=LossConfig())
     assert not batch_of([[turns_of(silent.model, 3, 0)]], silent).heard_known_A.any()
-    result = train(off, tmp_path / "off", talk=print)
+    result = train_model(off, tmp_path / "off", talk=print)
     assert result.last is not None and result.last.user_audio is None
-    result = train(on, tmp_path / "on", talk=print)
+    result = train_model(on, tmp_path / "on", talk=print)
     last = result.last
     assert last is not None and last.user_audio is not None and last.loss is not None
     assert 1.5 < last.user_audio < 4
@@ -196,7 +196,7 @@ def test_off_it_is_nothing(small_run: SmallRun, tmp_path: Path) -> None:
 
 def test_it_goes_through_files_and_is_settled_when_a_run_begins(small_run: SmallRun, tmp_path: Path) -> None:
     config = small_run("steps=2", "loss.user_audio=0.1", "model.audio_head=flow")
-    train(config, tmp_path / "run", talk=print)
+    train_model(config, tmp_path / "run", talk=print)
     kept = read_run(tmp_path / "run").config
     assert kept == config and kept.model.user_audio
     export(tmp_path / "run", tmp_path / "model")
@@ -207,9 +207,9 @@ def test_it_goes_through_files_and_is_settled_when_a_run_begins(small_run: Small
     assert torch.equal(model.user_audio_head.weight, trained.user_audio_head.weight)
     first = InteractionModel(config.model, seed=config.data.seed).user_audio_head
     assert first is not None and not torch.equal(first.weight, trained.user_audio_head.weight)
-    train(with_overrides(config, ["steps=3", "loss.user_audio=0.3"]), tmp_path / "run", talk=print)
+    train_model(with_overrides(config, ["steps=3", "loss.user_audio=0.3"]), tmp_path / "run", talk=print)
     with pytest.raises(FormatError, match=r"model\.user_audio True"):
-        train(with_overrides(config, ["steps=4", "loss.user_audio=0"]), tmp_path / "run", talk=print)
+        train_model(with_overrides(config, ["steps=4", "loss.user_audio=0"]), tmp_path / "run", talk=print)
     with pytest.raises(UsageError, match=r"loss\.user_audio"):
         with_overrides(config, ["model.user_audio=true"])
     assert "model.user_audio" not in settings_of(config)
@@ -265,7 +265,7 @@ def test_a_rule_of_what_is_heard_is_learnt(rules: ModuleType, tmp_path: Path) ->
     pairs += ["loss.user_audio=1", "optim.lr=1e-2", "log_every=20"]
     config = with_overrides(preset("tiny"), pairs)
     began = time.process_time()
-    train(config, tmp_path / "run", talk=print)
+    train_model(config, tmp_path / "run", talk=print)
     model, _ = load_model(tmp_path / "run")
     held_out = with_overrides(config, ["data.split=validation"])
     documents, losses = Documents(held_out), Losses(model, held_out)

@@ -65,7 +65,7 @@ class EvalReport:
     calibration: Calibration
 
 
-def evaluate(
+def evaluate_model(
     model: InteractionModel,
     config: RunConfig,
     data: Path,

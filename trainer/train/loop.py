@@ -69,7 +69,7 @@ class TrainResult:
     skipped: int
 
 
-def train(
+def train_model(
     config: RunConfig,
     run: Path,
     *,

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from corpus.align.label import label
+from corpus.align.label import label_cues
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.settings import CueSettings
@@ -183,7 +183,7 @@ def test_three_speakers_and_one_who_never_speaks(rules: ModuleType, tmp_path: Pa
     conversation = Conversation(
         recording=draft.hash, duration_us=60 * WINDOW_US, speakers=draft.speakers, turns=tuple(draft.turns)
     )
-    draft.cues = label(conversation, CueSettings())
+    draft.cues = label_cues(conversation, CueSettings())
     found = {
         who: scene for (who, _), scene in scenes(rules.store(tmp_path, [draft], windows_per_clip=60)).items()
     }
@@ -219,7 +219,7 @@ def test_a_person_does_what_a_person_should(rules: ModuleType, tmp_path: Path, s
     conversation = Conversation(
         recording=draft.hash, duration_us=400 * WINDOW_US, speakers=draft.speakers, turns=tuple(draft.turns)
     )
-    draft.cues = label(conversation, CueSettings())
+    draft.cues = label_cues(conversation, CueSettings())
     turns = pauses = 0
     for scene in scenes(rules.store(tmp_path, [draft], windows_per_clip=67)).values():
         human = row(scene, scene.human_W, scene.words_W)

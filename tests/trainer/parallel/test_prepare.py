@@ -18,7 +18,7 @@ from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.parallel.mesh import check_mesh
 from corpus.trainer.train.checkpoint import load_model
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 SmallRun = Callable[..., RunConfig]
 Start = Callable[..., list[subprocess.CompletedProcess[str]]]
@@ -59,7 +59,7 @@ import sys, torch
 from pathlib import Path
 from corpus.schemas.codec import from_json
 from corpus.trainer.config import RunConfig
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 torch.set_num_threads(1)
 train(from_json(RunConfig, Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), talk=print)
 """
@@ -131,7 +131,7 @@ def test_many_processes_are_one(
 ) -> None:
     config = small_run("steps=4", *pairs)
     alone = [pair for pair in pairs if not pair.startswith(("expert_parallel", "replicas"))]
-    train(small_run("steps=4", *alone), tmp_path / "one", talk=print)
+    train_model(small_run("steps=4", *alone), tmp_path / "one", talk=print)
     started(start_python, config, tmp_path / "many", world)
     assert_same_course(tmp_path / "one", tmp_path / "many", rel)
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("one", "many"))
@@ -170,11 +170,11 @@ def test_router_biases_move_by_the_loads_of_all_ranks(start_python: Start) -> No
 @pytest.mark.slow
 def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Start, tmp_path: Path) -> None:
     """Two ranks, then one, then two with shared experts: the same batches and the same course."""
-    train(_until(small_run, 6), tmp_path / "one", talk=print)
+    train_model(_until(small_run, 6), tmp_path / "one", talk=print)
     run = tmp_path / "many"
     saves = "save_every=2"
     started(start_python, _until(small_run, 2, saves), run, 2)
-    train(_until(small_run, 4, saves), run, talk=print)
+    train_model(_until(small_run, 4, saves), run, talk=print)
     said = started(start_python, _until(small_run, 6, saves, "expert_parallel=2"), run, 2)
     assert "going on from step 4" in said
     assert_same_course(tmp_path / "one", run, 1e-6)
@@ -186,13 +186,13 @@ def test_copies_are_saved_once_and_any_ranks_go_on(
     small_run: SmallRun, start_python: Start, tmp_path: Path
 ) -> None:
     """Two copies on two ranks each, then one process, then two copies that share their experts."""
-    train(_until(small_run, 6), tmp_path / "one", talk=print)
+    train_model(_until(small_run, 6), tmp_path / "one", talk=print)
     run = tmp_path / "many"
     saves = "save_every=2"
     started(start_python, _until(small_run, 2, saves, "replicas=2"), run, 4)
-    train(_until(small_run, 2), tmp_path / "short", talk=print)
+    train_model(_until(small_run, 2), tmp_path / "short", talk=print)
     assert _bytes_saved(run) == pytest.approx(_bytes_saved(tmp_path / "short"), rel=0.05)
-    train(_until(small_run, 4, saves), run, talk=print)
+    train_model(_until(small_run, 4, saves), run, talk=print)
     said = started(start_python, _until(small_run, 6, saves, "replicas=2", "expert_parallel=2"), run, 4)
     assert "going on from step 4" in said
     assert_same_course(tmp_path / "one", run, 1e-5)
@@ -215,7 +215,7 @@ def _chain(run: Path) -> Any:
 
 @pytest.mark.slow
 def test_half_precision_over_two_ranks(small_run: SmallRun, start_python: Start, tmp_path: Path) -> None:
-    train(small_run("steps=3"), tmp_path / "one", talk=print)
+    train_model(small_run("steps=3"), tmp_path / "one", talk=print)
     started(start_python, small_run("steps=3", "precision=bf16"), tmp_path / "many", 2)
     both = zip(lines(tmp_path / "one"), lines(tmp_path / "many"), strict=True)
     for a, b in both:

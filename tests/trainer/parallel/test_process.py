@@ -16,14 +16,14 @@ from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig
 from corpus.trainer.parallel import process
 from corpus.trainer.parallel.process import locked
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 
 def test_a_run_that_is_refused_leaves_no_folder(small_run: Callable[..., RunConfig], tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for run in (tmp_path / "new" / "run", tmp_path / "there"):
         with pytest.raises(DatasetError, match="no clips"):
-            train(small_run("data.split=nowhere"), run, talk=print)
+            train_model(small_run("data.split=nowhere"), run, talk=print)
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 

@@ -20,7 +20,7 @@ from corpus.trainer.presets import MODELS
 from corpus.trainer.train import checkpoint, checkpoint_saver
 from corpus.trainer.train.checkpoint import Meta, candidates, choose, load_model, load_tensors, read_meta
 from corpus.trainer.train.checkpoint_saver import Saver
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 Beside = Callable[[list[str]], list[str]]
 LOADER = LoaderState(dataset="d" * 64, settings="s" * 64, seed=0)
@@ -201,10 +201,10 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_the_unbroken_one(
     small_run: Callable[..., RunConfig], tmp_path: Path, beside_progress: Beside
 ) -> None:
     for name in ("whole", "hurt"):
-        train(small_run("steps=4", "save_every=2"), tmp_path / name, talk=print)
+        train_model(small_run("steps=4", "save_every=2"), tmp_path / name, talk=print)
     _flip(tmp_path / "hurt" / "checkpoints" / "step-00000004")
     said: list[str] = []
-    train(small_run("steps=4", "save_every=2"), tmp_path / "hurt", talk=said.append)
+    train_model(small_run("steps=4", "save_every=2"), tmp_path / "hurt", talk=said.append)
     assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "going on from step 2"
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "hurt"))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
@@ -231,7 +231,7 @@ def test_a_full_disk_once_costs_one_checkpoint(
 ) -> None:
     full_disk.append(1)
     said: list[str] = []
-    result = train(small_run("save_every=2"), tmp_path, talk=said.append)
+    result = train_model(small_run("save_every=2"), tmp_path, talk=said.append)
     assert result.step == 6
     (failure,) = beside_progress(said)
     assert "No space left" in failure and "the run goes on" in failure and "GB free there" in failure
@@ -244,10 +244,10 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_old_checkpoint(
     full_disk += range(1, 99)
     said: list[str] = []
     with pytest.raises(StorageError, match="the last one that could is kept"):
-        train(small_run("save_every=1"), tmp_path, talk=said.append)
+        train_model(small_run("save_every=1"), tmp_path, talk=said.append)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000001"]
     full_disk.clear()
-    assert train(small_run("save_every=1"), tmp_path, talk=said.append).step == 6
+    assert train_model(small_run("save_every=1"), tmp_path, talk=said.append).step == 6
 
 
 def _rewrite(path: Path, **values: Any) -> None:
@@ -259,7 +259,7 @@ def test_another_mel_clip_form_or_version_is_refused(
     small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_run("steps=1")
-    train(config, tmp_path, talk=print)
+    train_model(config, tmp_path, talk=print)
     (path,) = candidates(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
@@ -267,7 +267,7 @@ def test_another_mel_clip_form_or_version_is_refused(
             load_model(tmp_path)
     _rewrite(path, clips="corpus.clip/9")
     with pytest.raises(DatasetError, match=r"corpus\.clip/9"):
-        train(config, tmp_path, talk=print)
+        train_model(config, tmp_path, talk=print)
     _rewrite(path, clips="corpus.clip/1", schema="corpus.checkpoint/9")
     with pytest.raises(NewerSchemaError):
         read_meta(path)
@@ -276,7 +276,7 @@ def test_another_mel_clip_form_or_version_is_refused(
 def test_load_model_says_what_is_missing(small_run: Callable[..., RunConfig], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run"):
         load_model(tmp_path / "nowhere")
-    train(small_run("steps=2", "save_every=1"), tmp_path, talk=print)
+    train_model(small_run("steps=2", "save_every=1"), tmp_path, talk=print)
     with pytest.raises(FormatError, match=r"no checkpoint of step 9; it has 1, 2"):
         load_model(tmp_path, step=9)
     with pytest.raises(UsageError, match="no device 'abacus'"):
@@ -294,7 +294,7 @@ def test_nothing_is_drawn_that_a_checkpoint_overwrites(
     small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = ("optim.ema_decay=0.5", "optim.schedule=constant")
-    train(small_run("steps=1", *more), tmp_path, talk=print)
+    train_model(small_run("steps=1", *more), tmp_path, talk=print)
 
     def drawn(*keys: Any, **more: Any) -> torch.Tensor:
         raise AssertionError("numbers were drawn")
@@ -306,7 +306,7 @@ def test_nothing_is_drawn_that_a_checkpoint_overwrites(
         assert bool(value.isfinite().all())
         torch.testing.assert_close(average.state_dict()[name], value, rtol=0, atol=1e-2)
     assert not torch.equal(average.norm.weight, model.norm.weight)
-    assert train(small_run("steps=2", *more), tmp_path, talk=print).step == 2
+    assert train_model(small_run("steps=2", *more), tmp_path, talk=print).step == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

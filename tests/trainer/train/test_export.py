@@ -17,7 +17,7 @@ from corpus.trainer.data.loader import Loader
 from corpus.trainer.train import export as export_module
 from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export, load_exported
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 
 FRESH = """
 import sys, torch
@@ -50,7 +50,7 @@ def test_every_head_says_the_same_in_a_fresh_process(
     small_run: Callable[..., RunConfig], start_python: Callable[..., Any], tmp_path: Path, head: str
 ) -> None:
     """And the file holds plain tensors, the router's biases among them, for whoever has only safetensors."""
-    train(small_run("steps=2", f"model.audio_head={head}"), tmp_path / "run", talk=print)
+    train_model(small_run("steps=2", f"model.audio_head={head}"), tmp_path / "run", talk=print)
     export(tmp_path / "run", tmp_path / "model")
     model, _ = load_model(tmp_path / "run")
     plain, state = load_file(tmp_path / "model" / "model.safetensors"), model.state_dict()
@@ -73,7 +73,7 @@ def test_every_head_says_the_same_in_a_fresh_process(
 
 @pytest.fixture
 def run(small_run: Callable[..., RunConfig], tmp_path: Path) -> Path:
-    train(small_run("steps=2", "optim.ema_decay=0.5"), tmp_path / "run", talk=print)
+    train_model(small_run("steps=2", "optim.ema_decay=0.5"), tmp_path / "run", talk=print)
     return tmp_path / "run"
 
 

@@ -31,7 +31,7 @@ from corpus.trainer.parallel.process import locked
 from corpus.trainer.train import loop
 from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.gradient_norms import squares
-from corpus.trainer.train.loop import train
+from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.optim import Optimizer
 from corpus.trainer.train.run_file import read_run
 from corpus.trainer.train.schedule import share
@@ -64,7 +64,7 @@ def silent(text: str) -> None:
 
 def test_a_run_writes_what_it_promises(small_run: SmallRun, tmp_path: Path) -> None:
     config = small_run("save_every=2", "keep=2")
-    result = train(config, tmp_path, talk=silent)
+    result = train_model(config, tmp_path, talk=silent)
     assert (result.step, result.ended, result.skipped) == (6, "done", 0)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["LATEST", "step-00000004", "step-00000006"]
@@ -87,7 +87,7 @@ def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, setti
     for name, accumulate in (("whole", 1), ("parts", 4)):
         pairs = ("data.rows=8", "steps=4", setting)
         config = small_run(f"accumulate={accumulate}", *pairs)
-        train(config, tmp_path / name, talk=silent)
+        train_model(config, tmp_path / name, talk=silent)
     for (step, loss, norm), (step_, loss_, norm_) in zip(
         losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True
     ):
@@ -107,7 +107,7 @@ def test_every_step_and_row_has_noise_of_its_own(
 
     monkeypatch.setattr(InteractionModel, "forward", noted)
     for steps in (2, 3):
-        train(small_run(f"steps={steps}", "accumulate=2", "data.seed=5"), tmp_path, talk=silent)
+        train_model(small_run(f"steps={steps}", "accumulate=2", "data.seed=5"), tmp_path, talk=silent)
     assert seen == [(5, step, row) for step in range(3) for row in range(4)]
 
 
@@ -116,16 +116,16 @@ def test_two_halves_are_the_whole(
     small_run: SmallRun, tmp_path: Path, optimizer: str, beside_progress: Beside
 ) -> None:
     pairs = (f"optim.optimizer={optimizer}", "optim.ema_decay=0.9", "save_every=3", "data.seed=3")
-    train(small_run(*pairs), tmp_path / "whole", talk=silent)
+    train_model(small_run(*pairs), tmp_path / "whole", talk=silent)
     half = tmp_path / "half"
 
     def stop_after_three(config: RunConfig) -> None:
         with pytest.raises(ZeroDivisionError):
-            train(config, half, talk=silent, flops=_fail_at(3))
+            train_model(config, half, talk=silent, flops=_fail_at(3))
 
     stop_after_three(small_run(*pairs))
     said: list[str] = []
-    train(small_run(*pairs), half, talk=said.append)
+    train_model(small_run(*pairs), half, talk=said.append)
     assert beside_progress(said) == ["going on from step 3"]
     assert losses(half) == losses(tmp_path / "whole")
     assert_same_weights(half, tmp_path / "whole")
@@ -190,13 +190,13 @@ def test_what_was_learnt_is_saved_when_data_cannot_be_read_any_more(
 ) -> None:
     """In a step's second micro-batch, by a rank whose loader is ahead: it goes on as if never stopped."""
     config = small_run("accumulate=2")
-    train(config, tmp_path / "whole", talk=silent)
+    train_model(config, tmp_path / "whole", talk=silent)
     monkeypatch.setattr(loop, "Loader", _Lost)
     with pytest.raises(DatasetError, match="is missing"):
-        train(config, tmp_path / "run", talk=silent)
+        train_model(config, tmp_path / "run", talk=silent)
     monkeypatch.undo()
     said: list[str] = []
-    train(config, tmp_path / "run", talk=said.append)
+    train_model(config, tmp_path / "run", talk=said.append)
     assert beside_progress(said) == ["going on from step 3"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
@@ -224,11 +224,11 @@ def test_killed_and_resumed_is_unbroken(
     config = small_run("steps=10", "save_every=5")
     if where != "step":
         config = dataclasses.replace(config, save_every=3)
-    train(config, tmp_path / "whole", talk=silent)
+    train_model(config, tmp_path / "whole", talk=silent)
     (died,) = start_python("-c", KILLED, where, str(tmp_path / "whole"), str(tmp_path / "run"))
     assert died.returncode == -signal.SIGKILL, died.stderr
     said: list[str] = []
-    train(config, tmp_path / "run", talk=said.append)
+    train_model(config, tmp_path / "run", talk=said.append)
     assert beside_progress(said) == [f"going on from step {5 if where == 'step' else 3}"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
@@ -251,11 +251,11 @@ def test_sigterm_saves_and_ends_well(small_run: SmallRun, tmp_path: Path) -> Non
             os.kill(os.getpid(), signal.SIGTERM)
         return 1.0
 
-    result = train(small_run(), tmp_path / "run", talk=silent, flops=flops)
+    result = train_model(small_run(), tmp_path / "run", talk=silent, flops=flops)
     assert (result.ended, result.step) == ("stopped", 3)
     assert signal.getsignal(signal.SIGTERM) == before
-    train(small_run(), tmp_path / "run", talk=silent)
-    train(small_run(), tmp_path / "whole", talk=silent)
+    train_model(small_run(), tmp_path / "run", talk=silent)
+    train_model(small_run(), tmp_path / "whole", talk=silent)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
@@ -273,11 +273,11 @@ def test_a_second_interrupt_does_not_wait(small_run: SmallRun, tmp_path: Path) -
         return 1.0
 
     with pytest.raises(KeyboardInterrupt):
-        train(small_run("save_every=3"), tmp_path, talk=silent, flops=flops)
+        train_model(small_run("save_every=3"), tmp_path, talk=silent, flops=flops)
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
     assert not {thread.name for thread in threading.enumerate()} & {"checkpoint", "read-ahead"}
     said: list[str] = []
-    assert train(small_run("save_every=3"), tmp_path, talk=said.append).step == 6
+    assert train_model(small_run("save_every=3"), tmp_path, talk=said.append).step == 6
     assert said[0] == "going on from step 3"
 
 
@@ -304,7 +304,7 @@ def test_a_gradient_that_is_no_number_is_passed_over(
 ) -> None:
     poisoned(monkeypatch, 2, 4)
     said: list[str] = []
-    result = train(small_run(), tmp_path, talk=said.append)
+    result = train_model(small_run(), tmp_path, talk=said.append)
     assert (result.step, result.skipped) == (6, 2)
     first, _ = beside_progress(said)
     assert "step 2" in first
@@ -322,7 +322,7 @@ def test_the_bad_batch_is_written_down(
     pieces = [[piece.document for piece in row] for row in fresh._plan(fresh.state)[0]]
     keys = [[fresh._documents.view(document).key for document in row] for row in pieces]
     poisoned(monkeypatch, 1)
-    train(config, tmp_path, talk=silent)
+    train_model(config, tmp_path, talk=silent)
     note = json.loads((tmp_path / "nan" / "step-00000001.json").read_text())
     assert [[name.split("/")[0] for name in row] for row in note["rows"]] == keys
     assert note["state"]["batches"] == 0
@@ -340,7 +340,7 @@ def test_a_step_without_an_update_leaves_no_load_behind(
 
     monkeypatch.setattr(InteractionModel, "update_router_bias", noted)
     poisoned(monkeypatch, 2)
-    train(config, tmp_path, talk=silent)
+    train_model(config, tmp_path, talk=silent)
     filled = [0, *(line["positions"] for line in lines(tmp_path))]
     each = [(after - before) * config.model.top_k for before, after in pairwise(filled)]
     mixtures = config.model.layers - config.model.dense_layers
@@ -359,7 +359,7 @@ def test_the_update_sees_gradients_of_at_most_the_norm_set(
 
     monkeypatch.setattr(Optimizer, "step", noted)
     for clip in (0.125, 1e9):
-        train(small_run("steps=2", f"optim.clip={clip}"), tmp_path / str(clip), talk=silent)
+        train_model(small_run("steps=2", f"optim.clip={clip}"), tmp_path / str(clip), talk=silent)
         norms = [line["grad_norm"] for line in lines(tmp_path / str(clip))]
         assert min(norms) > 0.125
         assert seen == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
@@ -368,7 +368,7 @@ def test_the_update_sees_gradients_of_at_most_the_norm_set(
 
 def test_the_average_is_that_of_the_weights_after_each_step(small_run: SmallRun, tmp_path: Path) -> None:
     config = small_run("steps=3", "save_every=1", "keep=9", "optim.ema_decay=0.75")
-    train(config, tmp_path, talk=silent)
+    train_model(config, tmp_path, talk=silent)
     first = dict(InteractionModel(config.model, seed=config.data.seed).named_parameters())
     expected = {name: value.detach().double() for name, value in first.items()}
     for step in (1, 2, 3):
@@ -385,21 +385,21 @@ def test_too_many_in_a_row_end_the_run_with_all_saved(
 ) -> None:
     poisoned(monkeypatch, 2, 3, 4, 5)
     with pytest.raises(CorpusError, match="3 steps in a row"):
-        train(small_run("nan_limit=3"), tmp_path, talk=silent)
+        train_model(small_run("nan_limit=3"), tmp_path, talk=silent)
     monkeypatch.undo()
-    result = train(small_run("nan_limit=3"), tmp_path, talk=silent)
+    result = train_model(small_run("nan_limit=3"), tmp_path, talk=silent)
     assert (result.step, result.skipped) == (6, 3)
 
 
 def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path, beside_progress: Beside) -> None:
-    train(small_run("steps=2"), tmp_path, talk=silent)
+    train_model(small_run("steps=2"), tmp_path, talk=silent)
     said: list[str] = []
-    assert train(small_run("steps=4", "optim.lr=0.001"), tmp_path, talk=said.append).step == 4
+    assert train_model(small_run("steps=4", "optim.lr=0.001"), tmp_path, talk=said.append).step == 4
     assert beside_progress(said)[1:] == [
         "changed since: optim.lr 0.003 -> 0.001",
         "changed since: steps 2 -> 4",
     ]
-    assert train(small_run("steps=4"), tmp_path, talk=silent).last is None
+    assert train_model(small_run("steps=4"), tmp_path, talk=silent).last is None
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
 
 
@@ -420,7 +420,7 @@ def test_going_on_with_something_else_is_refused(
 ) -> None:
     before = (run_of_two / "config.json").read_bytes()
     with pytest.raises(error, match=match):
-        train(small_run("steps=4", pair), run_of_two, talk=silent)
+        train_model(small_run("steps=4", pair), run_of_two, talk=silent)
     assert (run_of_two / "config.json").read_bytes() == before
 
 
@@ -431,7 +431,7 @@ def run_of_two(beeps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     pairs = ["data.length=72", "data.rows=4", "data.pictures=false", "steps=2", f"data.data={beeps}"]
     run = tmp_path_factory.mktemp("run")
-    train(with_overrides(preset("tiny"), pairs), run, talk=silent)
+    train_model(with_overrides(preset("tiny"), pairs), run, talk=silent)
     return run
 
 
@@ -439,21 +439,21 @@ def test_what_can_be_known_is_said_before_the_first_step(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SettingsError, match="expert parallel"):
-        train(small_run("expert_parallel=2"), tmp_path, talk=silent)
+        train_model(small_run("expert_parallel=2"), tmp_path, talk=silent)
     with pytest.raises(SettingsError, match=r"data\.rows"):
-        train(small_run("accumulate=3"), tmp_path, talk=silent)
+        train_model(small_run("accumulate=3"), tmp_path, talk=silent)
     with pytest.raises(SettingsError, match="micro-turn"):
-        train(small_run("data.length=8"), tmp_path, talk=silent)
+        train_model(small_run("data.length=8"), tmp_path, talk=silent)
     with pytest.raises(DatasetError, match="too few clips"):
-        train(small_run("data.rows=600"), tmp_path, talk=silent)
+        train_model(small_run("data.rows=600"), tmp_path, talk=silent)
     with pytest.raises(DatasetError, match=r"no manifest\.json"):
-        train(small_run(f"data.data={tmp_path}"), tmp_path, talk=silent)
+        train_model(small_run(f"data.data={tmp_path}"), tmp_path, talk=silent)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_half_precision_goes_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
-        train(small_run("steps=3", f"precision={precision}"), tmp_path / precision, talk=silent)
+        train_model(small_run("steps=3", f"precision={precision}"), tmp_path / precision, talk=silent)
     for one, other in zip(losses(tmp_path / "fp32"), losses(tmp_path / "bf16"), strict=True):
         assert one[1] == pytest.approx(other[1], rel=2e-2) and one[1] != other[1]
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "bf16").values())
@@ -464,7 +464,7 @@ def test_half_precision_goes_the_same_way(small_run: SmallRun, tmp_path: Path) -
 def test_compiled_blocks_go_the_same_way(small_run: SmallRun, tmp_path: Path) -> None:
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         pairs = ("steps=3", "precision=bf16", f"compile={compiled}")
-        train(small_run(*pairs), tmp_path / name, talk=silent)
+        train_model(small_run(*pairs), tmp_path / name, talk=silent)
     for one, other in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
         assert one[1] == pytest.approx(other[1], rel=2e-2)
 
@@ -477,19 +477,19 @@ def test_on_a_gpu_two_halves_are_the_whole(
     small_run: SmallRun, tmp_path: Path, pairs: tuple[str, ...]
 ) -> None:
     more = (*pairs, "data.length=256", "save_every=3", "optim.ema_decay=0.9")
-    train(small_run(*more), tmp_path / "whole", talk=silent)
+    train_model(small_run(*more), tmp_path / "whole", talk=silent)
     with pytest.raises(ZeroDivisionError):
-        train(small_run(*more), tmp_path / "half", talk=silent, flops=_fail_at(3))
-    train(small_run(*more), tmp_path / "half", talk=silent)
+        train_model(small_run(*more), tmp_path / "half", talk=silent, flops=_fail_at(3))
+    train_model(small_run(*more), tmp_path / "half", talk=silent)
     for one, other in zip(losses(tmp_path / "whole"), losses(tmp_path / "half"), strict=True):
         assert one[1] == pytest.approx(other[1], rel=1e-6 if "precision=fp32" in pairs else 1e-3)
 
 
 def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tmp_path: Path) -> None:
-    train(small_run("steps=2"), tmp_path, talk=silent)
+    train_model(small_run("steps=2"), tmp_path, talk=silent)
     with (tmp_path / "log.jsonl").open("r+b") as file:
         file.write(b"\xff\xfe\x00")
-    assert train(small_run("steps=3"), tmp_path, talk=silent).step == 3
+    assert train_model(small_run("steps=3"), tmp_path, talk=silent).step == 3
     assert [line["step"] for line in lines(tmp_path)] == [2, 3]
 
 
@@ -497,7 +497,7 @@ def test_a_run_that_begins_anew_says_so(small_run: SmallRun, tmp_path: Path, bes
     """Its log goes: whoever lost the checkpoints by mistake should know from the first line."""
     for checkpoints, told in ((True, []), (False, ["no checkpoint there: it begins anew, its log too"])):
         said: list[str] = []
-        train(small_run("steps=2"), tmp_path / "run", talk=said.append)
+        train_model(small_run("steps=2"), tmp_path / "run", talk=said.append)
         assert beside_progress(said) == told, checkpoints
         shutil.rmtree(tmp_path / "run" / "checkpoints")
 
@@ -506,12 +506,12 @@ def test_going_back_is_removing_the_newest(
     small_run: SmallRun, tmp_path: Path, beside_progress: Beside
 ) -> None:
     config = small_run("save_every=2")
-    train(config, tmp_path / "whole", talk=silent)
-    train(config, tmp_path / "run", talk=silent)
+    train_model(config, tmp_path / "whole", talk=silent)
+    train_model(config, tmp_path / "run", talk=silent)
     for step in (4, 6):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
     said: list[str] = []
-    train(config, tmp_path / "run", talk=said.append)
+    train_model(config, tmp_path / "run", talk=said.append)
     assert beside_progress(said) == ["going on from step 2"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
@@ -521,9 +521,9 @@ def test_a_log_that_cannot_be_written_is_said_before_the_first_step(
 ) -> None:
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(StorageError, match="cannot be written: Is a directory"):
-        train(small_run(), tmp_path, talk=silent)
+        train_model(small_run(), tmp_path, talk=silent)
     (tmp_path / "log.jsonl").rmdir()
-    assert train(small_run("steps=1"), tmp_path, talk=silent).step == 1
+    assert train_model(small_run("steps=1"), tmp_path, talk=silent).step == 1
 
 
 def test_who_says_nothing_is_told_once(small_run: SmallRun, rules: ModuleType, tmp_path: Path) -> None:
@@ -533,19 +533,19 @@ def test_who_says_nothing_is_told_once(small_run: SmallRun, rules: ModuleType, t
     data = rules.store(tmp_path, drafts, windows_per_clip=40)
     said: list[str] = []
     for steps in (1, 2):
-        train(small_run(f"steps={steps}", f"data.data={data}"), tmp_path / "run", talk=said.append)
+        train_model(small_run(f"steps={steps}", f"data.data={data}"), tmp_path / "run", talk=said.append)
     told = "of the 6 documents 3 are of speakers who say nothing in them"
     assert [line for line in said if "say nothing" in line] == [told]
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(LockedError, match="another process"):
-        train(small_run(), tmp_path, talk=silent)
+        train_model(small_run(), tmp_path, talk=silent)
 
 
 def test_flags_of_the_process_are_given_back(small_run: SmallRun, tmp_path: Path) -> None:
     random = torch.get_rng_state()
-    train(small_run("steps=1"), tmp_path, talk=silent)
+    train_model(small_run("steps=1"), tmp_path, talk=silent)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.equal(torch.get_rng_state(), random)
