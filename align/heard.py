@@ -24,6 +24,8 @@ class Heard:
     probability: float
     window: Span | None = None
     """What the network saw at once; None where that is not known."""
+    aligned: bool = False
+    """The span is the sound's, found by an aligner, and not the recogniser's guess."""
 
 
 def joined_tokens(words: Iterable[Heard], language: str) -> list[Heard]:

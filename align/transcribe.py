@@ -1,4 +1,4 @@
-"""What was said, with word times, by faster-whisper; each word given to the speaker whose turn is there.
+"""What was said, by faster-whisper; when, by an aligner; each word given to the speaker whose turn is there.
 
 The whole mix is recognised, not turn by turn: on real conversations that gives fewer errors, since
 the network hears its context. Silences of more than 20 s are left out, long stretches are cut at the
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from corpus.align.attribute import NEAREST_TURN_US, TurnIndex
 from corpus.align.diarize import heard, to_model_rate
+from corpus.align.forced import Aligner, Read, open_aligner
 from corpus.align.heard import Heard, joined_tokens, runs, words_drop
 from corpus.align.invented import without_invented
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
@@ -34,7 +35,7 @@ from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 from corpus.schemas.span import Span, union
 
-VERSION = "transcribe/2"
+VERSION = "transcribe/3"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, but for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
@@ -64,13 +65,15 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
 
     Raises:
         MissingModelError: weights are not on this machine.
-        MissingDependencyError: faster-whisper is not installed.
+        MissingDependencyError: faster-whisper, or what aligns words, is not installed.
         SettingsError: an unknown backend.
     """
     if importlib.util.find_spec("faster_whisper") is None:
         raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
+    aligner = open_aligner() if settings.align else None
     if settings.backend == "default":
-        return _Whisper(settings, find("whisper-base", models), pinned_digest("whisper-base"))
+        folder, weights = find("whisper-base", models), pinned_digest("whisper-base")
+        return _Whisper(settings, folder, weights, aligner)
     if not settings.backend.startswith(WHISPER_PREFIX):
         raise SettingsError(
             f"transcribe.backend = {settings.backend!r} is unknown",
@@ -80,16 +83,19 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
     folder = path if path.is_dir() else find(settings.backend, models)
     files = sorted(file for file in folder.iterdir() if file.is_file())
     told = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest())
+    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest(), aligner)
 
 
 class _Whisper:
-    def __init__(self, settings: TranscribeSettings, folder: Path, weights: str) -> None:
+    def __init__(
+        self, settings: TranscribeSettings, folder: Path, weights: str, aligner: Aligner | None
+    ) -> None:
         libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self.key = digest([VERSION, weights, libraries, settings])
+        self.key = digest([VERSION, weights, libraries, settings, aligner.key if aligner else None])
         self._settings = settings
         self._folder = folder
         self._model: Any = None
+        self._aligner = aligner
 
     def __call__(
         self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
@@ -113,9 +119,13 @@ class _Whisper:
         for span in stretches(turns, stop_us):
             heard_words, language = self._recognise(pcm, span, channel, language)
             kept, invented = without_invented(heard_words, self._settings.prompt)
+            if self._aligner is not None and language == self._aligner.language:
+                kept = self._aligner(kept, _reader(pcm, channel))
             found, nobodys = attributed(kept, index)
             words += found
             drops += [*invented, *nobodys]
+        if self._aligner is not None and language != self._aligner.language and words:
+            drops.append(_not_aligned(words, language, self._aligner.language))
         return sorted(words, key=_by_time), drops
 
     def _recognise(
@@ -158,6 +168,14 @@ def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[
         return heard(pcm, start, stop)
     samples = pcm.read(channel, start, stop).astype(np.float32) / np.float32(32768)
     return to_model_rate(samples, pcm.sample_rate_hz)
+
+
+def _reader(pcm: Pcm, channel: int | None) -> Read:
+    def read(start_us: int, stop_us: int) -> npt.NDArray[np.float32]:
+        start = sample_at(start_us, pcm.sample_rate_hz)
+        return _sound(pcm, start, min(sample_at(stop_us, pcm.sample_rate_hz), pcm.stop_sample), channel)
+
+    return read
 
 
 def _heard(word: Any, seek_frames: int, zero_us: int, span: Span) -> Heard:
@@ -219,7 +237,22 @@ def _word(word: Heard, speaker: str) -> Word:
         stop_us=word.span.stop_us,
         text=text,
         after=after,
+        timing="aligned" if word.aligned else "recognised",
         confidence=round(min(max(word.probability, 0.0), 1.0), 4),
+    )
+
+
+def _not_aligned(words: Sequence[Word], language: str | None, known: str) -> Drop:
+    """No word is left out: what is missing is the better time."""
+    return Drop(
+        item="words",
+        stage="transcribe",
+        kind="trim",
+        code="words_not_aligned",
+        reason=f"the aligner knows {known!r} alone; the words of {language!r} keep the recogniser's times",
+        start_us=min(word.start_us or 0 for word in words),
+        stop_us=max(word.stop_us or 0 for word in words),
+        count=len(words),
     )
 
 

@@ -92,6 +92,9 @@ class TranscribeSettings:
     """Shown to the recogniser before every 30 s, so that it writes fillers down; "" for nothing. Only where
     the language is English. Short and punctuated: long prompts make Whisper base write nothing at all."""
     beam_size: int = 5
+    align: bool = True
+    """Look for the words' edges in the sound. English only; a word that is not found, and every word of
+    another language, keeps the recogniser's time, and its `timing` says so."""
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -105,7 +106,10 @@ def test_no_loop_decides_the_words_of_the_sample_call(
     found = recognise(instructions, threads)
     assert word_error(found) <= WORST_WER
     assert {word["speaker"] for word in found.words} == {"speaker90", "speaker91"}
-    assert all(word["confidence"] is not None and word["timing"] == "measured" for word in found.words)
+    assert all(word["confidence"] is not None for word in found.words)
+    timing = Counter(str(word["timing"]) for word in found.words)
+    assert timing.keys() <= {"aligned", "recognised"}
+    assert timing["aligned"] >= 0.8 * timing.total()
     assert all(drop["kind"] == "trim" and drop["count"] for drop in found.drops)
 
 
