@@ -29,9 +29,9 @@ from corpus.schemas.errors import MissingDependencyError
 from corpus.schemas.span import Span
 
 MS = 1000
-PHONES = frozenset(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)
+VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
+CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
+PHONES = frozenset(VOWELS + CONSONANTS)
 """Those of the CMU dictionary, which the acoustic model knows."""
 AMI = Path(__file__).parents[3] / "shared" / "data" / "ami30"
 
