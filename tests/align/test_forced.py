@@ -40,7 +40,8 @@ def word(text: str, start_ms: int, stop_ms: int, aligned: bool = False) -> Heard
     return Heard(Span(start_ms * MS, stop_ms * MS), text, 0.9, None, aligned)
 
 
-@given(st.from_regex(r"[a-z]+('[a-z]+)*", fullmatch=True))
+@settings(deadline=None)
+@given(st.text("abcdefghijklmnopqrstuvwxyz'", min_size=1, max_size=30).filter(lambda text: text.strip("'")))
 def test_every_word_of_letters_has_phones_the_model_knows(text: str) -> None:
     phones = phones_of(text).split()
     assert phones and set(phones) <= PHONES
