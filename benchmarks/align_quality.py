@@ -98,7 +98,7 @@ def measure(name: str, found: Sequence[Item]) -> None:
             began = time.perf_counter()
             turns, _ = diarizer(pcm)
             middle = time.perf_counter()
-            words, _ = transcriber(pcm, turns, None)
+            words = transcriber(pcm, turns, None).words
             sound_s += length_s
             diarized_s += middle - began
             transcribed_s += time.perf_counter() - middle

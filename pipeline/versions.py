@@ -9,7 +9,7 @@ STAGE_VERSIONS = {
     "decode": 2,
     "sight": 2,
     "diarize": 2,
-    "transcribe": 3,
+    "transcribe": 4,
     "voices": 1,
     "label": 4,
     "cut": 2,

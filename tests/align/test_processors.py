@@ -129,5 +129,5 @@ def test_instruction_sets_agree_within_the_spread(
 def test_two_processes_recognise_the_same(
     recognise: Recognise, sample_pcm: Pcm, sample_turns: list[Turn]
 ) -> None:
-    words, drops = open_transcriber(TranscribeSettings())(sample_pcm, sample_turns, None)
-    assert Result(to_plain(words), to_plain(drops)) == recognise(None)
+    done = open_transcriber(TranscribeSettings())(sample_pcm, sample_turns, None)
+    assert Result(to_plain(done.words), to_plain(done.drops)) == recognise(None)
