@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 STAGE_VERSIONS = {
     "decode": 2,
     "sight": 2,
-    "diarize": 2,
+    "diarize": 3,
     "transcribe": 4,
     "voices": 1,
     "label": 4,
