@@ -78,7 +78,7 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
     Raises:
         MissingModelError: weights are not on this machine.
         MissingDependencyError: faster-whisper, or what aligns words, is not installed.
-        SettingsError: an unknown backend.
+        SettingsError: an unknown backend, or a GPU that is not there.
     """
     if importlib.util.find_spec("faster_whisper") is None:
         raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
@@ -103,7 +103,9 @@ class _Whisper:
         self, settings: TranscribeSettings, folder: Path, weights: str, aligner: Aligner | None
     ) -> None:
         libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self.key = digest([VERSION, weights, libraries, settings, aligner.key if aligner else None])
+        self._device = _device_of(settings.device)
+        aligned_by = aligner.key if aligner else None
+        self.key = digest([VERSION, weights, libraries, settings, self._device, aligned_by])
         self._settings = settings
         self._folder = folder
         self._model: Whisper | None = None
@@ -184,9 +186,22 @@ class _Whisper:
             from corpus.align.whisper import Whisper
 
             self._model = Whisper(
-                self._folder, device="cpu", compute_type="int8", threads=self._settings.threads
+                self._folder,
+                device=self._device,
+                compute_type="float16" if self._device == "cuda" else "int8",
+                threads=self._settings.threads,
             )
         return self._model
+
+
+def _device_of(asked: str) -> str:
+    """`cpu` or `cuda`."""
+    import ctranslate2
+
+    gpus = ctranslate2.get_cuda_device_count() if asked != "cpu" else 0
+    if asked == "cuda" and not gpus:
+        raise SettingsError('device = "cuda", but ctranslate2 finds no GPU', todo='use "auto" or "cpu"')
+    return "cuda" if gpus else "cpu"
 
 
 def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[np.float32]:
