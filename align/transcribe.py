@@ -26,7 +26,7 @@ from corpus.align.heard import Heard
 from corpus.align.invented import without_invented
 from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
-from corpus.align.unheard import in_holes, together, unheard
+from corpus.align.unheard import newly_heard, together, unheard
 from corpus.align.wheels import sha256_of
 from corpus.align.whose_words import attributed
 from corpus.schemas.clock import sample_at, us_of_sample
@@ -156,10 +156,10 @@ class _Whisper:
         """The words over a span, by time; talk in which nothing was written is given to the network again."""
         words, drops = self._recognised(read, span, language)
         tried = [word.span for word in words] + [Span(d.start_us or 0, d.stop_us or 0) for d in drops]
-        holes = unheard(talk, tried)
-        for again in together(holes, span):
+        missing = unheard(talk, tried)
+        for again in together(missing, span):
             found, left_out = self._recognised(read, again, language)
-            new, unsure = in_holes(found, holes)
+            new, unsure = newly_heard(found, missing)
             words += new
             drops += [*left_out, *unsure]
         return sorted(words, key=lambda word: (word.span.start_us, word.span.stop_us)), drops
