@@ -134,7 +134,7 @@ class _Whisper:
         index = TurnIndex.of(turns)
         aligner = self._aligner if self._aligner and self._aligner.language == language.code else None
         words: list[Word] = []
-        drops: list[Drop] = []
+        drops = [_told(language)] if self._settings.language == AUTO else []
         for span in stretches(turns, stop_us):
             said, left_out = self._said(read, span, intersect(talk, [span]), language)
             found, nobodys = attributed(aligner(said, read) if aligner else said, index)
@@ -246,6 +246,12 @@ def _quiet_place(talk: Sequence[Span], last_us: int) -> int:
         return last_us
     longest = max(gaps, key=lambda gap: (gap.duration_us, -gap.start_us))
     return (longest.start_us + longest.stop_us) // 2
+
+
+def _told(language: Language) -> Drop:
+    """Nothing is left out: the build says which language it found."""
+    reason = f"the language found is {language.code!r} ({language.share:.2f})"
+    return Drop(item="words", stage="transcribe", kind="trim", code="language_found", reason=reason)
 
 
 def _unclear(talk: Sequence[Span], language: Language) -> Drop:
