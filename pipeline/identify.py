@@ -48,23 +48,26 @@ def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Iden
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
     """
-    from corpus.align.sidecars import find_sidecars
-
     paths = [_local(file, downloads) for file in item.files]
     media = tuple(mark(path, known) for path in paths)
     for found, file in zip(media, item.files, strict=True):
         if not found.bytes:
             raise MediaError("the file is empty", where=file.uri, todo="fetch or record it again")
-    if item.sidecars is not None:
-        beside = [Path(place) for place in item.sidecars]
-    else:
-        beside = [side for path in paths for side in find_sidecars(path)]
     return Identity(
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
-        sidecars=tuple(mark(path, known) for path in beside),
+        sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths)),
     )
+
+
+def sidecars_of(item: Item, media: Sequence[Path]) -> list[Path]:
+    """The annotation files an item names, else those beside its media files."""
+    from corpus.align.sidecars import find_sidecars
+
+    if item.sidecars is not None:
+        return [Path(place) for place in item.sidecars]
+    return [side for path in media for side in find_sidecars(path)]
 
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:

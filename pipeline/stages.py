@@ -14,7 +14,7 @@ from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
 from corpus.schemas.answers import with_answers
-from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.artifacts import Decoded
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
@@ -310,9 +310,8 @@ def _looked(conversation: Conversation, settings: Settings, sight: Artifact | No
     return look(conversation, read_sight(sight.folder), settings.visual)
 
 
-def pcm_of(artifact: Artifact, head: Decoded | Voices) -> Pcm:
-    channels = len(head.channels) if isinstance(head, Decoded) else len(head.speakers) + 1
-    return Pcm(artifact.folder, channels, head.segments, head.sample_rate_hz)
+def pcm_of(decode: Artifact, head: Decoded) -> Pcm:
+    return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
 def turns_of(diarize: Artifact) -> tuple[Turn, ...]:
