@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,10 +124,12 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
                 running = _Build(request, talk, kept)
                 outcome = running.run(items, drops)
         except KeyboardInterrupt:
-            running.say("interrupted")
+            with suppress(StorageError):
+                running.say("interrupted")
             raise
         except Exception as error:
-            running.say("failed", str(error))
+            with suppress(StorageError):  # the disk that refused may refuse this too
+                running.say("failed", str(error))
             raise
         outputs = keep.outputs_of(request.out)
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))

@@ -114,16 +114,30 @@ def unchanged(identity: Identity) -> Iterator[None]:
     """
     before = []
     for found, file in zip(identity.media, identity.item.files, strict=True):
-        state = os.stat(found.place)
+        state = _stat(found.place, file.uri)
         same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         as_hashed = same == (found.bytes, found.mtime_ns, found.ctime_ns)
-        if not as_hashed and sha256_file(Path(found.place)) != found.sha256:
+        if not as_hashed and _sha256(found.place, file.uri) != found.sha256:
             raise _changing(file.uri)  # merely touched or moved is no matter
         before.append(_look(state))
     yield
     for found, file, look in zip(identity.media, identity.item.files, before, strict=True):
-        if _look(os.stat(found.place)) != look:
+        if _look(_stat(found.place, file.uri)) != look:
             raise _changing(file.uri)
+
+
+def _stat(place: str, name: str) -> os.stat_result:
+    try:
+        return os.stat(place)
+    except OSError as error:
+        raise MediaError(f"the file cannot be reached any more: {error.strerror}", where=name) from error
+
+
+def _sha256(place: str, name: str) -> str:
+    try:
+        return sha256_file(Path(place))
+    except OSError as error:
+        raise MediaError(f"the file cannot be read: {error.strerror}", where=name) from error
 
 
 def _look(state: os.stat_result) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import MANIFEST_FILE
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import DatasetError, FormatError
-from corpus.schemas.files import sha256_file, write_whole
+from corpus.schemas.files import sha256_file, storage_errors, write_whole
 
 TABLE_FILE = "published.json"
 CATALOGS_FILE = "catalogs.json"
@@ -74,7 +74,8 @@ def read_published(folder: Path, out: Path, config: str) -> Published:
 
 
 def save_published(folder: Path, published: Published) -> None:
-    write_whole(folder / TABLE_FILE, to_json(published).encode())
+    with storage_errors(folder / TABLE_FILE):
+        write_whole(folder / TABLE_FILE, to_json(published).encode())
 
 
 def sha256_or_none(path: Path) -> str:

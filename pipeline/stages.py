@@ -148,7 +148,12 @@ def _decode(
             observers=observers,
             progress=lambda us: progress("decode", us / total_us),
         )
-    return drops
+    if len(identity.media) > 1:
+        return drops
+    # The artifact outlasts the file's name.
+    return [
+        replace(drop, item="") if drop.item == Path(identity.media[0].place).name else drop for drop in drops
+    ]
 
 
 def files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:

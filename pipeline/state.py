@@ -19,7 +19,7 @@ from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import DatasetError, FormatError, StorageError
-from corpus.schemas.files import write_whole
+from corpus.schemas.files import storage_errors, write_whole
 
 T = TypeVar("T")
 
@@ -138,11 +138,13 @@ class State:
             if re.fullmatch("[0-9a-f]{16}", name := path.read_text()):
                 return name
         name = secrets.token_hex(8)
-        write_whole(path, name.encode())
+        with storage_errors(path):
+            write_whole(path, name.encode())
         return name
 
     def _write(self, name: str, value: object) -> None:
-        write_whole(self.folder / name, to_json(value).encode())
+        with storage_errors(self.folder / name):
+            write_whole(self.folder / name, to_json(value).encode())
 
     def save_invocation(self, invocation: Invocation) -> None:
         self._write("invocation.json", invocation)
