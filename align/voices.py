@@ -18,13 +18,17 @@ import numpy as np
 
 from corpus.align.activity import write_activity
 from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.clip import Separation
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
 from corpus.schemas.pcm import Owners, VoicePcm
-from corpus.schemas.span import Span, union
+from corpus.schemas.span import Span, intersect, union
+
+SEPARATOR = "mask/1"
+"""Sound is given to the only one who talks, and to nobody where several do."""
 
 
 def split_voices(
@@ -41,7 +45,7 @@ def split_voices(
     source = _channel_of(decoded, speakers) if decoded.one_speaker_per_channel else None
     head = Voices(speakers=tuple(speakers), sample_rate_hz=decoded.sample_rate_hz, segments=decoded.segments)
     if source is None and decoded.channels:
-        voices = replace(head, form="owners")
+        voices = replace(head, form="owners", separation=_of_overlap(talk))
         owners(talk, speakers, decoded.sample_rate_hz).write(out)
     else:
         given = source or {}
@@ -50,6 +54,28 @@ def split_voices(
     write_activity(decoded, talk, speakers, source, out / "activity.npy")
     (out / "voices.json").write_text(to_json(voices) + "\n", encoding="utf-8")
     return voices, _unwritten(decoded, turns)
+
+
+def _of_overlap(talk: Mapping[str, Sequence[Span]]) -> Separation | None:
+    """That overlapped speech is in the room, and how much it is; None where nobody overlaps."""
+    speech = union(span for spans in talk.values() for span in spans)
+    overlap = union(
+        span
+        for name, spans in talk.items()
+        for span in intersect(spans, [s for other, theirs in talk.items() if other != name for s in theirs])
+    )
+    if not overlap:
+        return None
+    overlap_us, speech_us = (sum(span.duration_us for span in spans) for spans in (overlap, speech))
+    return Separation(
+        separator=SEPARATOR,
+        accepted=False,
+        reason=(
+            f"the speakers share a channel and nothing separates them: {overlap_us / 1e6:.1f} s in which"
+            f" several talk, {overlap_us / speech_us:.1%} of the speech, are in the room and silent in their"
+            " channels"
+        ),
+    )
 
 
 def _talk(turns: Sequence[Turn], speakers: Sequence[str]) -> dict[str, list[Span]]:
