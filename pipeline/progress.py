@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -64,7 +65,8 @@ class Reporter:
         if now - self._last >= SECONDS_BETWEEN_WRITES:
             self._last = now
             running = Running(uri=self._uri, stage=stage, share=min(1.0, max(0.0, share)))
-            write_whole(self._path, to_json(running).encode())
+            with suppress(OSError):  # a bar that stands still is no reason to stop
+                write_whole(self._path, to_json(running).encode())
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_versions
 from corpus.schemas.answers import with_answers
-from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.artifacts import Decoded
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
@@ -148,7 +148,12 @@ def _decode(
             observers=observers,
             progress=lambda us: progress("decode", us / total_us),
         )
-    return drops
+    if len(identity.media) > 1:
+        return drops
+    # The artifact outlasts the file's name.
+    return [
+        replace(drop, item="") if drop.item == Path(identity.media[0].place).name else drop for drop in drops
+    ]
 
 
 def files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:
@@ -313,9 +318,8 @@ def _looked(conversation: Conversation, settings: Settings, sight: Artifact | No
     return look(conversation, read_sight(sight.folder), settings.visual)
 
 
-def pcm_of(artifact: Artifact, head: Decoded | Voices) -> Pcm:
-    channels = len(head.channels) if isinstance(head, Decoded) else len(head.speakers) + 1
-    return Pcm(artifact.folder, channels, head.segments, head.sample_rate_hz)
+def pcm_of(decode: Artifact, head: Decoded) -> Pcm:
+    return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
 def turns_of(diarize: Artifact) -> tuple[Turn, ...]:

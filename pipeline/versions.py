@@ -10,9 +10,10 @@ STAGE_VERSIONS = {
     "sight": 2,
     "diarize": 3,
     "transcribe": 4,
-    "voices": 2,
+    "voices": 3,
     "label": 4,
     "cut": 2,
+    "write": 1,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
 
@@ -24,6 +25,7 @@ STAGE_LIBRARIES = {
     "voices": ("numpy",),
     "label": ("numpy",),
     "cut": ("av", "numpy"),
+    "write": ("pyarrow",),
 }
 
 

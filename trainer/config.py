@@ -174,6 +174,8 @@ class DataConfig:
     tokenizer: Literal["bytes"] = "bytes"
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
+    check_shards: bool = True
+    """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,11 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from corpus.schemas.clip import CLIP_FORM, ClipHead
-from corpus.schemas.codec import from_json, reads
-from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import RunConfig
@@ -42,9 +37,9 @@ class Documents:
 
     def __init__(self, config: RunConfig) -> None:
         self.path, data = Path(config.data.data), config.data
-        self.digest = _digest(self.path)
-        self.clips = open_clips(self.path, split=data.split)
-        speakers, pictures = _columns(self.path, data.split)
+        self.clips = open_clips(self.path, split=data.split, check=data.check_shards)
+        self.digest = self.clips.digest
+        speakers, pictures = self.clips.speakers, self.clips.pictures
         self._ends = np.cumsum(speakers)
         sees = data.pictures and config.model.patches > 0 and bool(pictures.any())
         self.config = dataclasses.replace(config, data=dataclasses.replace(data, pictures=sees))
@@ -131,37 +126,8 @@ class _Kept(Generic[T]):
             return value
 
 
-def _digest(path: Path) -> str:
-    """Of the manifest, which holds the sha256 of every shard."""
-    file = path / "manifest.json"
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        what, todo = (
-            "holds no finished dataset: no manifest.json",
-            "name a folder that corpus build has finished",
-        )
-        raise DatasetError(what, where=str(path), todo=todo) from error
-    manifest = from_json(Manifest, text, where=str(file))
-    if not reads(ClipHead, manifest.clip_schema):
-        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
-        raise DatasetError(what, where=str(path), todo="build the dataset again with this version")
-    return hashlib.sha256(text).hexdigest()
-
-
 def _splits(path: Path) -> list[str]:
     """Those that hold a clip."""
     import pyarrow.parquet as pq
 
     return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
-
-
-def _columns(path: Path, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Speakers and pictures of each clip, in the order of `open_clips`."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path / "clips.parquet", columns=["split", "speakers", "pictures"])
-    chosen = table.filter(pc.equal(table["split"], split))
-    speakers = pc.list_value_length(chosen["speakers"]).to_numpy()
-    return np.asarray(speakers, np.int64), np.asarray(chosen["pictures"].to_numpy(), np.int64)
