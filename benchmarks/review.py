@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from corpus.pipeline.build import Request, build_dataset
+from corpus.review.labels import LABELS_FILE
 from corpus.review.media import Media
 from corpus.review.room import Room
-from corpus.review.store import LABELS_FILE, Store, opened
+from corpus.review.store import Store, opened
 from corpus.schemas.conversation import Cue, Turn
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings

@@ -7,7 +7,8 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
-from corpus.review.store import LABELS_FILE, opened
+from corpus.review.labels import LABELS_FILE
+from corpus.review.store import opened
 from corpus.schemas.agreement import AgreementReport, agreement
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError, LockedError, UsageError

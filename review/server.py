@@ -269,6 +269,8 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         given = asked["reviews"]
         if not isinstance(given, list) or not 1 <= len(given) <= 100:
             raise UsageError("1 to 100 reviews at a time")
+        if asked.get("store", room.store.id) != room.store.id:
+            return problem(409, "another dataset is served here now; reload the page")
         where = request.client.host if request.client else "?"
         kept = await run_in_threadpool(room.decide, name_of(request), given, where)
         changed.set()
@@ -278,7 +280,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
                 "generation": room.generation,
                 "kept": [{"id": review.id, "sequence": review.sequence} for review in kept],
                 "progress": to_plain(progress),
-                "disputed": len(room.queue.disputed()),
+                "disputed": room.queue.disputed(),
             }
         )
 
@@ -310,6 +312,12 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         recording = request.path_params["recording"]
         content = await run_in_threadpool(room.media.wave, recording, start_us, stop_us, number)
         return ranged(request, content, "audio/wav")
+
+    async def outlines(request: Request) -> Response:
+        found = await run_in_threadpool(
+            room.media.outlines, request.path_params["recording"], *_span(request)
+        )
+        return JSONResponse(found, headers={"cache-control": "private, max-age=600"})
 
     async def pictures(request: Request) -> Response:
         content = await run_in_threadpool(
@@ -354,6 +362,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         ("GET", "/api/agreement", agreement),
         ("POST", "/api/sql", sql),
         ("GET", f"/sound{place}/{{channel:str}}.wav", sound),
+        ("GET", f"/outlines{place}", outlines),
         ("GET", f"/pictures{place}", pictures),
     ]
     app = Starlette(

@@ -1,5 +1,6 @@
 // Many like cues side by side: the one with the frame plays, one key decides it and goes on to the next.
 import { el, one, seconds, tone, words } from "./dom.js";
+import { outlines } from "./player.js";
 import { miniature } from "./timeline.js";
 
 const SHOWN = 24;
@@ -17,7 +18,7 @@ export class Grid {
     if (serial !== this.serial) return;
     const text = (item) => item.words.filter((w) => w.speaker === item.cue.speaker && w.start_us !== null && w.stop_us > item.cue.start_us && w.start_us < item.cue.stop_us).map((w) => w.text).join(" ");
     this.ready = found.map((item) => ({ item, text: text(item), verdict: "" })).sort((a, b) => a.text.localeCompare(b.text));
-    for (const { item } of this.ready) this.#sound(item);
+    for (const { item } of this.ready) { this.#sound(item); outlines(item); }
   }
 
   #sound(item) {
@@ -39,7 +40,7 @@ export class Grid {
     this.filling = null;
     one("#cards").replaceChildren(...this.items.map((card, n) => this.#card(card, n)));
     one("#gridtitle").textContent = this.items.length ? `${words(this.items[0].item.cue.label)}: ${this.items.length} side by side` : "Nothing left to decide here";
-    requestAnimationFrame(() => this.items.forEach(({ item, node }) => miniature(node.querySelector("canvas"), item)));
+    for (const { item, node } of this.items) outlines(item).then(() => requestAnimationFrame(() => miniature(node.querySelector("canvas"), item)));
     if (this.items.length) this.focus(0);
   }
 

@@ -20,13 +20,25 @@ async function bitmaps(url) {
 
 export const place = (item) => `/${item.recording}/${item.from_us}-${item.to_us}`;
 
-// What is fetched ahead for an item: its sound as an element that is ready to play, and its pictures.
+// Until the outlines of the sound are there.
+const NOTHING = { block_us: 5000, full: 1, channels: [], mix: "" };
+
+// Fetches them once into the item.
+export function outlines(item) {
+  item.outlines ??= NOTHING;
+  item.drawing ??= fetch(`/outlines${place(item)}`).then((answer) => answer.json()).then((found) => { if (found.channels) item.outlines = found; }, () => {});
+  return item.drawing;
+}
+
+// What is fetched ahead for an item: its sound as an element that is ready to play,
+// the outlines of the sound, and the pictures.
 export class Loaded {
   constructor(item) {
     this.item = item;
     this.pictures = [];
     this.sounds = new Map();
     this.sound("mix");
+    this.drawn = outlines(item);
     this.seen = item.pictures ? bitmaps(`/pictures${place(item)}`).then((found) => { this.pictures = found; }, () => {}) : Promise.resolve();
   }
 
@@ -72,7 +84,7 @@ export class Player {
     this.channel = "mix";
     this.last = null;
     if (!loaded) return;
-    loaded.seen.then(() => { if (this.loaded === loaded) this.frame(); });
+    for (const part of [loaded.seen, loaded.drawn]) part.then(() => { if (this.loaded === loaded) this.frame(); });
     this.frame();
   }
 

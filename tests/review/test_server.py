@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request as Call
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -52,7 +58,9 @@ def test_an_item_has_all_that_is_needed_to_judge_it(standing: Any) -> None:
         cue = item["cue"]
         assert item["from_us"] <= cue["start_us"] <= cue["stop_us"] <= item["to_us"]
         assert cue["speaker"] in (None, *item["speakers"]) and item["channels"][-1] == "room"
-        assert item["turns"] and len(item["outlines"]["channels"]) == len(item["channels"])
+        assert item["turns"]
+    where = f"{item['recording']}/{item['from_us']}-{item['to_us']}"
+    assert len(standing.ask(f"/outlines/{where}")[1]["channels"]) == len(item["channels"])
 
 
 def test_two_annotators_get_different_items_until_overlap_is_asked_for(
@@ -76,6 +84,29 @@ def test_every_cue_comes_once_and_then_none(dataset: Path, serve: Started) -> No
         assert server.decide(*(verdict(i) for i in items))[0] == 200
     whole = server.ask("/api/state")[1]["progress"]
     assert len(seen) == len(set(seen)) == whole["whole"] == whole["done"] > 40
+
+
+def test_a_log_that_nobody_reads_stops_no_decision(dataset: Path) -> None:
+    """A pipe takes 64 KiB, and 4 where a machine has many; this test's log is longer."""
+    command = [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(dataset), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        fcntl.fcntl(process.stderr.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+        url = process.stdout.readline().strip()
+        headers = {"content-type": "application/json", "x-annotator": "ann"}
+        recording = open_clips(dataset)[0].json.recording
+        cue = open_clips(dataset)[0].json.cues[0].id
+        kept = 0
+        for batch in range(3):
+            plain = [
+                {"id": f"{batch}-{n}", "recording": recording, "item": cue, "verdict": "accept"}
+                for n in range(50)
+            ]
+            call = Call(f"{url}api/reviews", json.dumps({"reviews": plain}).encode(), headers)
+            with urlopen(call, timeout=20) as answer:
+                kept += len(json.load(answer)["kept"])
+        process.kill()
+    assert kept == 150
 
 
 def test_an_undo_brings_the_item_back(dataset: Path, serve: Started) -> None:
@@ -228,8 +259,6 @@ def test_sound_is_the_channels_samples_and_answers_ranges(standing: Any) -> None
 
 
 def test_pictures_come_with_their_own_times(standing: Any, media: Any) -> None:
-    import json
-
     film = next(clip.json for clip in open_clips(standing.out) if clip.json.video is not None)
     _, content, _ = standing.ask(f"/pictures/{film.recording}/2000000-4000000")
     head, _, rest = content.partition(b"\n")
