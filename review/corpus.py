@@ -160,6 +160,10 @@ class Catalog:
             human=np.asarray(found["human"], bool),
         )
 
+    def recordings(self) -> list[str]:
+        """By their content's hash."""
+        return sorted(self._recorded)
+
     def recorded(self, recording: str) -> Recorded | None:
         return self._recorded.get(recording)
 

@@ -54,6 +54,10 @@ class Client:
         }  # fmt: skip
 
 
+def len_of(clients: list[Client]) -> int:
+    return sum(len(client.acknowledged) for client in clients)
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_lose_nothing_and_double_nothing(
     kills: int, dataset: Path, serve: Callable[..., Any]
@@ -65,12 +69,17 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(
         working = [pool.submit(client.work, server, stopping) for client in clients]
         try:
             for _ in range(kills):
-                time.sleep(rng.uniform(0.0, 1.5))
+                more, until = len_of(clients) + rng.choice((0, 1, 5, 20)), time.monotonic() + 20
+                while len_of(clients) < more and time.monotonic() < until:
+                    time.sleep(0.005)
+                time.sleep(rng.uniform(0.0, 0.1))
                 server.kill()
                 if (dataset / REVIEWS_FILE).exists():
                     read_reviews(dataset / REVIEWS_FILE)  # never torn
                 server.start()
-            time.sleep(0.5)
+            more = len_of(clients) + CLIENTS
+            while len_of(clients) < more:
+                time.sleep(0.01)
         finally:
             stopping.set()
         for work in working:
@@ -87,7 +96,7 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(
         f"{kills} kills, {sum(client.sent for client in clients)} decisions sent by {CLIENTS} clients, "
         f"{len(acknowledged)} acknowledged: {len(lost)} lost, {len(kept) - len(at)} twice"
     )
-    assert not lost and len(at) == len(kept) and len(acknowledged) >= 4 * kills
+    assert not lost and len(at) == len(kept) and len(acknowledged) >= kills
     assert all(at[id_] == number for id_, number in acknowledged.items())
     for client in clients:  # and in the order in which they were decided
         mine = [review.id for review in kept if review.annotator == client.name]
