@@ -180,9 +180,7 @@ def decisions(dataset: Path) -> list[Review]:
     given: dict[str, Any] = {"recording": clip.recording, "annotator": "ann", "decided_at_us": 1}
     one, two = (Judged(cue=cue) for cue in clip.cues[:2])
     assert one.cue is not None and two.cue is not None
-    moved = Judged(
-        cue=Cue(**{**{f: getattr(two, f) for f in Cue.__slots__}, "start_us": two.start_us + 10_000})
-    )
+    moved = Judged(cue=replace(two.cue, start_us=two.cue.start_us + 10_000, id=""))
     with opened(dataset) as store:
         return store.add(
             [
