@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from corpus.review.original import Film
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Turn, Word
 from corpus.schemas.errors import DatasetError
 
@@ -176,6 +177,14 @@ class Catalog:
             name: Recorded(id=name, uri=uri, duration_us=length_us, speakers=tuple(voices[name]))
             for name, uri, length_us in rows
         }
+
+    def films(self) -> dict[str, Film]:
+        """The video stream of each recording that is one file."""
+        rows = self._rows(
+            "SELECT recording_id, stream_id, offset_us FROM streams JOIN recordings USING (recording_id) "
+            "WHERE files = 1 AND kind::VARCHAR = 'video' AND chosen"
+        )
+        return {name: Film(stream=stream, offset_us=offset_us) for name, stream, offset_us in rows}
 
     def cue(self, recording: str, cue: str) -> Cue | None:
         found = self._named("cues", recording, cue)

@@ -31,6 +31,7 @@ class Decisions:
         self._stale: dict[tuple[str, int], None] = {}
         """Recording and group on which somebody decided since its facts were taken."""
         self._disputed: dict[Key, None] = {}
+        self._disputed_talk: dict[Key, None] = {}
         self._gold: dict[Key, None] = {}
 
     def __contains__(self, id_: str) -> bool:
@@ -69,8 +70,9 @@ class Decisions:
         rows = standing(self._all_of(undone.recording))
         self._stale |= dict.fromkeys((undone.recording, again.grouping.put(row)) for row in rows)
         self._talks[undone.recording] = again
-        for other in [other for other in self._disputed if other[0] == undone.recording]:
-            del self._disputed[other]
+        for disputed in (self._disputed, self._disputed_talk):
+            for other in [other for other in disputed if other[0] == undone.recording]:
+                del disputed[other]
         return key
 
     def _all_of(self, recording: str) -> list[Review]:
@@ -101,9 +103,14 @@ class Decisions:
         return self._gold
 
     def disputed(self) -> Collection[Key]:
-        """Items on which annotators differ and nobody has ruled; just opened, it fills within seconds."""
+        """Cues on which annotators differ and nobody has ruled; just opened, it fills within seconds."""
         self.look_again(_AT_ONCE)
         return self._disputed.keys()
+
+    def disputed_talk(self) -> Collection[Key]:
+        """The same of words, turns and speakers."""
+        self.look_again(_AT_ONCE)
+        return self._disputed_talk.keys()
 
     def facts(self) -> list[Fact]:
         """What the measures of agreement need, of all items."""
@@ -122,10 +129,11 @@ class Decisions:
             group = talk.grouping.groups[number]
             (talk.facts[number],) = facts([group])
             item = (recording, min(group.items))
+            disputed = self._disputed if group.about == "cue" else self._disputed_talk
             if talk.facts[number].disputed:
-                self._disputed[item] = None
+                disputed[item] = None
             else:
-                self._disputed.pop(item, None)
+                disputed.pop(item, None)
         return bool(self._stale)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from corpus.review.corpus import LABELS, Columns
-from corpus.review.decisions import Decisions
+from corpus.review.decisions import Decisions, Key
 from corpus.schemas.agreement import AgreementReport, report_of
 from corpus.schemas.review import Review
 from corpus.schemas.span import Span
@@ -125,6 +126,11 @@ class Queue:
         with self._lock:
             return len(self._decisions.disputed())
 
+    def disputed_talk(self) -> list[list[Review]]:
+        """What was said of each word, turn and speaker that annotators see differently."""
+        with self._lock:
+            return [self._decisions.said(key) for key in self._decisions.disputed_talk()]
+
     def agreement(self) -> AgreementReport:
         """Of all recordings."""
         self.look_again()
@@ -160,7 +166,11 @@ class Queue:
     ) -> list[tuple[str, str, Mode]]:
         """Recording, item and how each was drawn; fewer than asked for when nothing is left."""
         code = LABELS.index(label) if label in LABELS else -1
+        without = set(without)
         with self._lock:
+            if mode == "disagreement":
+                disputed = (key for key in self._decisions.disputed() if key not in without)
+                return [(*key, mode) for key in islice(filter(self._of_label(code), disputed), number)]
             avoid = {place for key in without if (place := self.place(*key)) is not None}
             found: list[tuple[str, str, Mode]] = []
             while len(found) < number:
@@ -173,6 +183,15 @@ class Queue:
                 key = self._name(place)
                 found.append((*key, "gold" if gold is not None else mode))
             return found
+
+    def _of_label(self, code: int) -> Callable[[Key], bool]:
+        """Whether a cue has a label; one that was added has none in the dataset, and is always taken."""
+
+        def of_label(key: Key) -> bool:
+            place = self.place(*key)
+            return code < 0 or place is None or self.columns.label[place] == code
+
+        return of_label
 
     def _name(self, place: int) -> tuple[str, str]:
         return self.columns.recordings[self.columns.recording[place]], str(self.columns.cue[place])
@@ -194,8 +213,6 @@ class Queue:
         return None
 
     def _next(self, annotator: str, mode: Mode, code: int, avoid: set[int]) -> int | None:
-        if mode == "disagreement":
-            return self._next_disputed(annotator, code, avoid)
         order = self._order(mode, code)
         mine = self._mine[annotator]
         name = (mode, code, annotator)
@@ -216,13 +233,6 @@ class Queue:
                 if int(place) not in avoid and not full:
                     return int(place)
             at += len(chunk)
-        return None
-
-    def _next_disputed(self, annotator: str, code: int, avoid: set[int]) -> int | None:
-        for key in self._decisions.disputed():
-            place = self.place(*key)
-            if place is not None and place not in avoid and (code < 0 or self.columns.label[place] == code):
-                return place
         return None
 
     def _order(self, mode: Mode, code: int) -> Places:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 AROUND_US = 2_000_000
 """Shown before and after a cue."""
 _LONGEST_US = 30_000_000
+_MOST_DISPUTES = 100
 
 Plain = dict[str, Any]
 
@@ -57,7 +58,8 @@ class Room:
         self._open()
 
     def _open(self) -> None:
-        catalog, media = Catalog(self.out), Media(self.out)
+        catalog = Catalog(self.out)
+        media = Media(self.out, catalog.films())
         queue = Queue(
             catalog.columns(), self.store.reviews(), overlap=self.options.overlap, seed=self.options.seed,
             gold_every=self.options.gold_every,
@@ -187,6 +189,28 @@ class Room:
             for r in self.queue.said(recording, name)
             if r.role == "annotation"
         ]
+
+    def disputes(self) -> list[Plain]:
+        """Words, turns and speakers that annotators see differently, with what each said."""
+        found = []
+        for rows in self.queue.disputed_talk()[:_MOST_DISPUTES]:
+            recorded = self.catalog.recorded(rows[0].recording)
+            said = [
+                {"annotator": r.annotator, "verdict": r.verdict, "becomes": to_plain(r.becomes)}
+                for r in rows
+                if r.role == "annotation" and r.verdict != "unsure"
+            ]
+            found.append(
+                {
+                    "recording": rows[0].recording,
+                    "uri": recorded.uri if recorded is not None else "",
+                    "item": rows[0].item,
+                    "about": rows[0].about,
+                    "judged": to_plain(rows[0].judged),
+                    "said": said,
+                }
+            )
+        return found
 
     def example(self, label: str) -> Plain | None:
         """A cue of a label that people accepted, else the one its labeler is surest of."""

@@ -42,7 +42,8 @@ def serve(
     try:
         import uvicorn
 
-        from corpus.review.server import Door, make_app
+        from corpus.review.guard import Door
+        from corpus.review.server import make_app
     except ImportError as error:
         raise MissingDependencyError(
             "the review server needs starlette and uvicorn", todo='pip install "duplex-corpus[review]"'

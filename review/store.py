@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 _FEW_ROWS = 100
+_LONGEST_QUERY_S = 30.0
 
 
 class Store:
@@ -159,7 +160,12 @@ class Store:
                 duckdb.StatementType.EXPLAIN,
             ):
                 raise DatasetError("one SELECT is wanted", where="corpus review sql")
-            cursor.execute(statements[0])
+            stop = threading.Timer(_LONGEST_QUERY_S, cursor.interrupt)
+            stop.start()
+            try:
+                cursor.execute(statements[0])
+            finally:
+                stop.cancel()
             columns = [str(column[0]) for column in cursor.description or ()]
             return columns, cursor.fetchmany(most)
         except duckdb.Error as error:

@@ -267,7 +267,7 @@ function setView(which, begin = true) {
   if (!begin) return;
   if (which === "one") { if (player.loaded && now) { player.play(); } else next(); }
   if (which === "grid") grid.start().catch((error) => complain(error.message));
-  if (which === "agree") showAgreement(() => { one("#mode").value = "disagreement"; now = null; setView("one", false); restart(); }).catch((error) => complain(error.message));
+  if (which === "agree") showAgreement(() => { one("#mode").value = "disagreement"; now = null; setView("one", false); restart(); }, (ruling) => outbox.add({ id: id(), role: "adjudication", draw: "disagreement", client_at_us: Date.now() * 1000, ...ruling })).catch((error) => complain(error.message));
 }
 
 const actions = {

@@ -18,8 +18,11 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
+from corpus.review.guard import RATE, Door, Guard
 from corpus.review.meanings import MEANINGS
-from corpus.review.server import ASSETS, PAGE, Door
+from corpus.review.media import Media
+from corpus.review.original import Film
+from corpus.review.server import ASSETS, PAGE
 from corpus.schemas.conversation import CUE_KINDS
 from corpus.schemas.errors import UsageError
 from corpus.schemas.reviews_file import last_sequence
@@ -263,12 +266,26 @@ def test_pictures_come_with_their_own_times(standing: Any, media: Any) -> None:
     _, content, _ = standing.ask(f"/pictures/{film.recording}/2000000-4000000")
     head, _, rest = content.partition(b"\n")
     told = json.loads(head)
+    assert len(told) == 61  # all of the original film, from what stands on the screen at first
     assert [t["pts_us"] for t in told] == sorted(t["pts_us"] for t in told)
     for one in told:
         number = media.read_number(media.jpeg_luma(rest[: one["size"]]))
         rest = rest[one["size"] :]
         assert abs(number / 30 - one["pts_us"] / 1e6) < 0.002
     assert rest == b""
+
+
+def test_without_the_original_each_window_has_its_picture(built_once: Path, tmp_path: Path) -> None:
+    film = next(clip.json for clip in open_clips(built_once) if clip.json.video is not None)
+    films = {film.recording: Film(stream=0, offset_us=0)}
+    counts = []
+    for number, (old, new) in enumerate(((b"x", b"x"), (b'"bytes":', b'"bytes":1'), (b"{", b""))):
+        out = shutil.copytree(built_once, tmp_path / str(number))
+        marks = out / ".cache" / "marks.json"
+        marks.write_bytes(marks.read_bytes().replace(old, new))  # as it was; another size; no JSON
+        content = Media(out, films).pictures(film.recording, 2_000_000, 4_000_000)
+        counts.append(len(json.loads(content.partition(b"\n")[0])))
+    assert counts[0] == 61 and all(10 <= count <= 16 for count in counts[1:])
 
 
 # -- who is let in ----------------------------------------------------------------------------
@@ -298,7 +315,8 @@ def test_sql_reads_the_reviews_and_nothing_else(standing: Any) -> None:
     for statement in (
         "DROP TABLE reviews", "SELECT * FROM read_csv('/etc/passwd')", "COPY reviews TO '/tmp/x.csv'",
         "ATTACH '/tmp/y.duckdb'", "INSTALL httpfs", "SET enable_external_access = true",
-        "SELECT * FROM read_text('/etc/hostname')", "SELECT 1; DROP TABLE reviews", "PRAGMA database_list",
+        "SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM '/etc/passwd'", "SELECT 1; DROP TABLE reviews", "PRAGMA database_list",
     ):  # fmt: skip
         status, told, _ = standing.ask("/api/sql", {"sql": statement})
         assert status == 422, (statement, told)
@@ -345,8 +363,6 @@ def test_too_much_at_once_is_refused(standing: Any) -> None:
 
 
 def test_requests_without_end_are_slowed_down() -> None:
-    from corpus.review.server import RATE, Guard
-
     guard = Guard(None, Door())  # type: ignore[arg-type]
     passed = sum(guard._in_time("10.0.0.1") for _ in range(3000))
     assert 5 * RATE - 1 <= passed < 3000 and guard._in_time("10.0.0.2")

@@ -221,6 +221,14 @@ def test_a_second_process_is_told_that_the_store_is_open(tmp_path: Path) -> None
     store.close()
 
 
+def test_a_question_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus.review.store._LONGEST_QUERY_S", 0.2)
+    with opened(tmp_path) as store:
+        with pytest.raises(DatasetError, match="INTERRUPT"):
+            store.query("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+        assert store.query("SELECT 1")[1] == [(1,)]
+
+
 def test_sql_reads_and_changes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.add([review(1), review(1, "bob")])
