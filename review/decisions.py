@@ -85,8 +85,13 @@ class Decisions:
         return self._reviews.get(id_)
 
     def said(self, key: Key) -> list[Review]:
-        """The standing decisions on an item, in order."""
-        return list(self._by_item.get(key, ()))
+        """The standing decisions on an item, in order, also where others judged it under another id."""
+        recording, item = key
+        if recording not in self._talks:
+            return []
+        items = self._talks[recording].grouping.same(item)
+        rows = (row for name in items for row in self._by_item.get((recording, name), ()))
+        return sorted(rows, key=lambda row: row.sequence)
 
     def decided_by(self, annotator: str, key: Key) -> bool:
         return any(review.annotator == annotator for review in self._by_item.get(key, ()))

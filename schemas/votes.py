@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from corpus.schemas.conversation import Cue, Turn, Word
 from corpus.schemas.review import About, Judged, Review
@@ -101,6 +101,11 @@ class Grouping:
             if part is not None:
                 self._places.put(part, number)
         return number
+
+    def same(self, item: str) -> frozenset[str]:
+        """The ids under which an item was judged."""
+        numbers = (self._by_item.get((about, item)) for about in get_args(About))
+        return frozenset({item}).union(*(self.groups[n].items for n in numbers if n is not None))
 
     def _like(self, review: Review, stands: bool) -> int | None:
         """The group that knows something in the same place; its item may have another id."""

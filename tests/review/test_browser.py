@@ -398,6 +398,26 @@ def test_from_the_decisions_key_to_the_next_cue_playing(
     assert len(waits) >= 12 and statistics.median(waits) <= 150
 
 
+def test_the_page_is_painted_within_a_second(dataset: Path, serve: Started, opened: Opened) -> None:
+    """The median of five visits of somebody known, and how long until the first cue stands there."""
+    page = opened(serve(dataset).url)
+    page.context.add_init_script(
+        """new MutationObserver(() => {
+            window.readyAt ??= document.body?.dataset.ready && performance.now();
+        }).observe(document, { subtree: true, attributes: true, attributeFilter: ['data-ready'] });"""
+    )
+    painted, drawn = [], []
+    for _ in range(5):
+        page.reload()
+        ready(page)
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        painted.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        drawn.append(page.evaluate("window.readyAt"))
+    told = f"{statistics.median(painted):.0f} ms, most {max(painted):.0f}"
+    print(f"first paint: median {told}; first cue: {statistics.median(drawn):.0f} ms, most {max(drawn):.0f}")
+    assert statistics.median(painted) <= 1000
+
+
 def test_a_scripted_reviewer_reaches_a_hundred_cues_a_minute_in_the_grid(
     dataset: Path, serve: Started, opened: Opened
 ) -> None:

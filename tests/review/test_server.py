@@ -125,6 +125,73 @@ def test_an_undo_brings_the_item_back(dataset: Path, serve: Started) -> None:
     assert server.decide({"id": "undo2", "verdict": "undo", "undoes": review["id"]}, who="bob")[0] == 422
 
 
+def test_a_second_server_on_a_dataset_is_told_so(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    command = [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(dataset), "--port", "0"]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0 and "another process has the labels open" in second.stderr
+    assert server.next()
+
+
+def test_what_a_page_holds_for_another_dataset_waits_for_it(standing: Any) -> None:
+    (item,) = standing.next()
+    body = {"reviews": [verdict(item)], "store": "another"}
+    assert standing.ask("/api/reviews", body)[0] == 409
+    assert standing.ask("/api/state")[1]["sequence"] == 0
+
+
+def test_a_decision_survives_that_its_item_and_the_server_are_gone(dataset: Path, serve: Started) -> None:
+    """The page sends what it judged along."""
+    server = serve(dataset)
+    (item,) = server.next()
+    gone = {**item["cue"], "id": "cgone", "start_us": item["cue"]["start_us"] + 7}
+    asked = {**verdict(item), "item": "cgone"}
+    assert server.decide(asked)[0] == 422
+    assert server.decide({**asked, "judged": {"cue": {**gone, "id": "other"}}})[0] == 422
+    assert server.decide({**asked, "judged": {"cue": gone}})[0] == 200
+
+
+def test_words_in_dispute_are_ruled_on(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    item = next(i for i in server.next(40) if i["words"])
+    word = item["words"][0]
+    base = {"recording": item["recording"], "item": word["id"], "about": "word"}
+    for who, text in (("ann", "one"), ("bob", "two")):
+        becomes = [{"word": {**word, "text": text, "id": ""}}]
+        status, told = server.decide({**base, "id": who, "verdict": "correct", "becomes": becomes}, who=who)
+        assert status == 200, told
+    (dispute,) = server.ask("/api/disputes")[1]
+    assert dispute["judged"]["word"]["text"] == word["text"]
+    said = {s["annotator"]: s["becomes"][0]["word"]["text"] for s in dispute["said"]}
+    assert said == {"ann": "one", "bob": "two"}
+    ruling = {**base, "id": "r", "verdict": "correct", "becomes": dispute["said"][1]["becomes"]}
+    assert server.decide({**ruling, "role": "adjudication"}, who="judge")[0] == 200
+    assert server.ask("/api/disputes")[1] == []
+
+
+def test_cues_that_were_added_differently_are_ruled_on_too(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    (item,) = server.next()
+    cue = {
+        **item["cue"],
+        "label": "hesitation",
+        "start_us": 1_000_000,
+        "stop_us": 1_500_000,
+        "id": "",
+        "spans": [],
+    }
+    cue["speaker"] = item["speakers"][0]
+    for who, kind in (("ann", "filled_pause"), ("bob", "silent_pause")):
+        asked = {"id": who, "recording": item["recording"], "item": f"a{who}", "verdict": "add"}
+        status, told = server.decide({**asked, "becomes": [{"cue": {**cue, "kind": kind}}]}, who=who)
+        assert status == 200, told
+    (disputed,) = server.next(5, "judge", mode="disagreement")
+    assert disputed["cue"]["label"] == "hesitation" and disputed["cue"]["start_us"] == 1_000_000
+    assert {said["annotator"] for said in disputed["said"]} == {"ann", "bob"}
+    assert server.decide(verdict(disputed, role="adjudication"), who="judge")[0] == 200
+    assert server.next(5, "judge", mode="disagreement") == []
+
+
 def test_a_decision_sent_again_after_a_kill_is_one(dataset: Path, serve: Started) -> None:
     server = serve(dataset)
     (item,) = server.next()
