@@ -18,6 +18,7 @@ from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Turn, Word
 from corpus.schemas.errors import DatasetError
 
 CATALOG_FILE = "catalog.duckdb"
+MANIFEST_FILE = "manifest.json"
 LABELS = tuple(CUE_KINDS)
 _COLUMNS = {
     "cues": "cue_id, label::VARCHAR, kind, speaker, start_us, stop_us, confidence, origin, partner, "
@@ -68,7 +69,7 @@ class Catalog:
         self.path = out / CATALOG_FILE
         if not self.path.is_file():
             raise DatasetError("no catalog here", where=str(out), todo="run corpus build first")
-        self._mark = _mark(self.path)
+        self._marks = self._look()
         config: dict[str, Any] = {"enable_external_access": False, "threads": 1}  # a question is short
         try:
             self._connection = duckdb.connect(str(self.path), read_only=True, config=config)
@@ -84,7 +85,11 @@ class Catalog:
         self._connection.close()
 
     def is_current(self) -> bool:
-        return _mark(self.path) == self._mark
+        return self._look() == self._marks
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        """A build writes the catalog before the manifest, which stands for the shards."""
+        return [_mark(self.path), _mark(self.path.with_name(MANIFEST_FILE))]
 
     def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._lock:

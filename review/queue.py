@@ -66,8 +66,11 @@ class Queue:
         self._leases: dict[int, tuple[str, float]] = {}
         self._given: dict[str, int] = defaultdict(int)
         self._decisions = Decisions()
+        self.sequence = 0
+        """Of the last review that was taken in at the start."""
         for review in reviews:
             self._take(review)
+            self.sequence = review.sequence
         self._order("uncertain", -1)
         self._order("random", -1)
 

@@ -54,6 +54,7 @@ class Room:
         self._handed = Handed()
         self._agreement: tuple[int, AgreementReport] | None = None
         self._looked = 0.0
+        self._opening = threading.Thread()
         self.generation = 0
         self._open()
 
@@ -65,25 +66,28 @@ class Room:
             gold_every=self.options.gold_every,
         )  # fmt: skip
         self.store.look_at_dataset()
+        known = queue.sequence
         self.catalog, self.media, self.queue = catalog, media, queue
-        threading.Thread(
-            target=queue.look_again, daemon=True
-        ).start()  # so that the agreement is soon at hand
+        for review in self.store.reviews(after=known):  # decided while the queue was made
+            queue.take(review)
         self.generation += 1
+        threading.Thread(target=queue.look_again, daemon=True).start()  # the agreement is soon at hand
 
     def refresh(self) -> None:
-        """Take in a dataset that was built anew; looked for once a second."""
+        """Take in a dataset that was built anew, beside the work: looked for once a second."""
         now = time.monotonic()
-        if now - self._looked < 1:
-            return
         with self._lock:
-            self._looked = now
-            if self.catalog.is_current():
+            if now - self._looked < 1 or self._opening.is_alive() or self.catalog.is_current():
                 return
-            try:
-                self._open()
-            except CorpusError as error:  # a build is just writing: the old one serves on
-                logger.info("the dataset is being rebuilt: %s", error)
+            self._looked = now
+            self._opening = threading.Thread(target=self._open_again, daemon=True)
+            self._opening.start()
+
+    def _open_again(self) -> None:
+        try:
+            self._open()
+        except CorpusError as error:  # a build is just writing: the old one serves on
+            logger.info("the dataset is being rebuilt: %s", error)
 
     def close(self) -> None:
         self.store.export()

@@ -137,10 +137,11 @@ class Store:
         with self._lock:
             attach_catalog(self._connection, self.out / CATALOG_FILE)
 
-    def reviews(self) -> list[Review]:
-        """All rows in order."""
+    def reviews(self, after: int = 0) -> list[Review]:
+        """All rows in order, or those behind a number."""
+        sql = "SELECT review FROM reviews WHERE sequence > ? ORDER BY sequence"
         with self._lock:
-            rows = self._connection.execute("SELECT review FROM reviews ORDER BY sequence").fetchall()
+            rows = self._connection.execute(sql, [after]).fetchall()
         return [kept_review(row[0]) for row in rows]
 
     def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[Row]]:
