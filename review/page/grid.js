@@ -1,10 +1,25 @@
 // Many like cues side by side: the one with the frame plays, one key decides it and goes on to the next.
 import { el, one, seconds, tone, words } from "./dom.js";
-import { outlines } from "./player.js";
+import { Pictures, outlines } from "./player.js";
 import { miniature } from "./timeline.js";
 
 const SHOWN = 24;
 const BEFORE_US = 4e5;
+
+// What is seen just before a cue of the picture, and at its end.
+async function beforeAndAfter(canvas, item) {
+  const { start_us, stop_us } = item.cue, pictures = new Pictures();
+  await pictures.fetch(`/pictures/${item.recording}/${Math.max(0, start_us - 1e5)}-${stop_us + 1e5}`).catch(() => {});
+  const shown = [pictures.all[0], pictures.all[pictures.all.length - 1]].filter(Boolean), ratio = devicePixelRatio || 1;
+  canvas.width = canvas.clientWidth * ratio; canvas.height = canvas.clientHeight * ratio;
+  const wide = canvas.width / 2;
+  for (const [n, picture] of shown.entries()) {
+    const image = await createImageBitmap(picture.jpeg), scale = Math.min((wide - 4) / image.width, canvas.height / image.height);
+    canvas.getContext("2d").drawImage(image, n * wide + (wide - image.width * scale) / 2, (canvas.height - image.height * scale) / 2, image.width * scale, image.height * scale);
+    image.close();
+  }
+  pictures.drop();
+}
 
 export class Grid {
   constructor({ fetch, decide, open }) { Object.assign(this, { fetch, decide, open, items: [], ready: [], at: 0, audio: new Map(), serial: 0 }); }
@@ -40,7 +55,7 @@ export class Grid {
     this.filling = null;
     one("#cards").replaceChildren(...this.items.map((card, n) => this.#card(card, n)));
     one("#gridtitle").textContent = this.items.length ? `${words(this.items[0].item.cue.label)}: ${this.items.length} side by side` : "Nothing left to decide here";
-    for (const { item, node } of this.items) outlines(item).then(() => requestAnimationFrame(() => miniature(node.querySelector("canvas"), item)));
+    for (const { item, node } of this.items) if (item.cue.label === "visual" && item.pictures) beforeAndAfter(node.querySelector("canvas"), item); else outlines(item).then(() => requestAnimationFrame(() => miniature(node.querySelector("canvas"), item)));
     if (this.items.length) this.focus(0);
   }
 

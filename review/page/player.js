@@ -8,7 +8,7 @@ const shown = (pictures, timeUs) => {
 const AHEAD = 20, BEHIND = 5;
 
 // The pictures of a stretch: all as JPEGs, and those near the moment that is shown as bitmaps.
-class Pictures {
+export class Pictures {
   constructor() { this.all = []; this.onReady = () => {}; }
 
   async fetch(url) {
