@@ -109,6 +109,25 @@ def print_recordings(recordings: Sequence[RecordingLosses]) -> None:
         show.data((" " * len(head) if start else head) + ", ".join(told[start : start + 2]))
 
 
+def print_cues(report: EvalReport) -> None:
+    """Labels of which there is a case, as the model that was trained to tell them does."""
+    lines = [
+        [
+            cue.label,
+            "own" if cue.own else "others'",
+            cue.what,
+            f"{cue.cases} of {cue.windows}",
+            number(cue.nats, 4),
+            number(cue.constant, 4),
+            number(cue.auc),
+        ]
+        for cue in report.cues
+        if cue.cases
+    ]
+    if lines:
+        show.table(lines, ["cue", "whose", "", "windows", "nats", "constant", "auc"])
+
+
 def print_timing(report: EvalReport) -> None:
     for told, title in ((False, "freely"), (True, "told what the person did before")):
         rows = [row for row in report.timing if row.told == told]

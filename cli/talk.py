@@ -9,7 +9,7 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
-from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing, print_windows
+from corpus.cli.eval_tables import EvalBar, number, print_cues, print_recordings, print_timing, print_windows
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -229,6 +229,7 @@ def eval_(
     else:
         _print_losses(found)
         print_windows(found)
+        print_cues(found)
         print_timing(found)
     if report is not None:
         from corpus.cli.eval_page import write_page

@@ -56,6 +56,7 @@ def report() -> EvalReport:
         by_window=tuple(
             WindowLoss(window=window, documents=12, control=0.5, text=None, sound=1.0) for window in range(9)
         ),
+        cues=(),
         timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
         calibration=made.result(draws(12)),
     )
@@ -111,7 +112,7 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
 
 
 def test_report_is_plain_json(report: EvalReport) -> None:
-    assert '"schema":"corpus.eval/5"' in to_json(report)
+    assert '"schema":"corpus.eval/6"' in to_json(report)
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:

@@ -43,6 +43,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CueBelief:
+    """What the model believes of one label in a window, of its own speaker or of others."""
+
+    label: str
+    own: bool
+    """Whose cue: of the speaker the model plays, or of anybody else (or nobody, as a change of scene)."""
+    p_begins: float
+    p_holds: float
+    """That such a cue shares time with the window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MicroTurnOut:
     """What the model does with a window; its sound can be played during the next."""
 
@@ -59,6 +71,8 @@ class MicroTurnOut:
     """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
     of each text token with `<eow>`."""
     ms: float
+    cues: tuple[CueBelief, ...] = ()
+    """Of the window just heard; empty of a model trained without `loss.cues`."""
 
 
 def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:

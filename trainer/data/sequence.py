@@ -32,6 +32,10 @@ BYTE_0 = 16
 SMALLEST_VOCAB = BYTE_0 + 256
 
 NO_TARGET = -100
+CUE_TARGETS = 40
+"""K: what is asked of cues in a window (cues.py)."""
+CUE_UNKNOWN = 255
+"""A cue target nobody knows."""
 
 
 class Stream(IntEnum):
@@ -82,6 +86,10 @@ class Positions:
     audio_target_TRM: npt.NDArray[np.uint8]
     """What they predict, as mel bytes."""
     audio_weight_T: npt.NDArray[np.float32]
+    cue_at_C: npt.NDArray[np.int32]
+    """Which positions tell of cues; rising. None without a head for them."""
+    cue_CK: npt.NDArray[np.uint8]
+    """What they are to tell: 0, 1 or `CUE_UNKNOWN`, in the order of `cues.CUE_SHAPE`."""
 
     def __len__(self) -> int:
         return len(self.token_L)
@@ -113,6 +121,9 @@ class Batch:
     audio_target_at_T: torch.Tensor
     audio_target_TRM: torch.Tensor
     audio_weight_T: torch.Tensor
+    cue_at_C: torch.Tensor
+    """Flat positions that tell of cues, as many as there are; none without a head for them."""
+    cue_CK: torch.Tensor
     text_at_S: torch.Tensor
     """Flat positions that predict text or control, rising, as many as there are: found on the host, for to
     find them on a GPU waits for all it has to do."""

@@ -31,6 +31,7 @@ from corpus.trainer.evaluate.baselines import BASELINES, baseline
 from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Calibration, Told
 from corpus.trainer.evaluate.confidence import Floats, draws
+from corpus.trainer.evaluate.cue_scores import CueScore
 from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
 from corpus.trainer.evaluate.timing import Counts
 from corpus.trainer.evaluate.timing_cases import Scene, scene_of
@@ -48,7 +49,7 @@ _SHARE_DOCUMENTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/5"
+    schema: str = "corpus.eval/6"
     data: str
     split: str
     documents: int
@@ -61,6 +62,8 @@ class EvalReport:
     """How many windows back the model attended; None for all."""
     by_window: tuple[WindowLoss, ...]
     """Losses by a window's number in its document."""
+    cues: tuple[CueScore, ...]
+    """Of a model trained with `loss.cues`; empty of others."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -122,6 +125,7 @@ def evaluate_model(
         recordings=losses.recordings(documents.clips.keys()),
         attention_windows=model.sight.window_turns,
         by_window=losses.by_window(),
+        cues=losses.cues(),
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
         calibration=told.result(drawn[True]),
     )
@@ -167,7 +171,12 @@ def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
     Raises:
         SettingsError: its rows are too short for a micro-turn.
     """
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
+    # What people did is what is scored, also of a model that was taught when an answer is due.
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data=str(data), split=split),
+        loss=dataclasses.replace(config.loss, answers=0.0),
+    )
     check_length(config)
     return config
 

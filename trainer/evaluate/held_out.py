@@ -29,6 +29,7 @@ from corpus.trainer.data.pack import collate
 from corpus.trainer.data.runs import Flags
 from corpus.trainer.data.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
 from corpus.trainer.evaluate.by_window import WindowLoss, WindowSums
+from corpus.trainer.evaluate.cue_scores import CueScore, CueScores
 from corpus.trainer.evaluate.timing_cases import cue_windows
 from corpus.trainer.model.cross_entropy import cross_entropy_each
 from corpus.trainer.model.heads import AudioHead
@@ -96,6 +97,7 @@ class Losses:
         self._off: dict[tuple[str, str], float] = {}
         self._level_of_byte = level_of_byte(config.model)
         self._windows = WindowSums()
+        self._cues = CueScores()
 
     @torch.no_grad()
     def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
@@ -116,6 +118,9 @@ class Losses:
         self._add_audio(positions, hidden_LD, batch, labels)
         if model.user_audio_head is not None:
             self._add_user_audio(positions, hidden_LD, batch, _labels(clip.json, count, 0))
+        if model.cue_head is not None:
+            p_CK = model.cue_head(hidden_LD[batch.cue_at_C]).double().sigmoid().cpu().numpy()
+            self._cues.add(positions.cue_CK, p_CK)
         asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
         logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
         p_N: npt.NDArray[np.float64] = logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy()
@@ -235,6 +240,9 @@ class Losses:
             )
             for recording in sorted({_recording_of(key) for key in keys})
         )
+
+    def cues(self) -> tuple[CueScore, ...]:
+        return self._cues.rows()
 
     def by_window(self) -> tuple[WindowLoss, ...]:
         return self._windows.rows()

@@ -29,6 +29,7 @@ from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.cues import beliefs
 from corpus.trainer.data.layout import (
     Bytes,
     beginning,
@@ -40,6 +41,7 @@ from corpus.trainer.data.layout import (
 )
 from corpus.trainer.data.micro_turn import (
     Answer,
+    CueBelief,
     MicroTurn,
     MicroTurnOut,
     Samples,
@@ -204,7 +206,7 @@ class Session:
                 "schema": STATE,
                 "seed": self.seed,
                 "cache": self._reader.state_dict(),
-                "pending": {name: getattr(state.pending, name) for name in Positions.__slots__},
+                "pending": {name: getattr(state.pending, name) for name in _PENDING},
                 **{name: getattr(state, name) for name in _PLAIN},
             }
 
@@ -219,7 +221,7 @@ class Session:
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
         with self._lock:
             self._reader.load_state_dict(plain["cache"])
-            pending = Positions(**plain["pending"])
+            pending = dataclasses.replace(beginning(self.config), **plain["pending"])
             self._state = _State(pending=pending, **{name: plain[name] for name in _PLAIN})
             self._history = deque([self._state], maxlen=self._history.maxlen)
             self.seed = plain["seed"]
@@ -232,6 +234,7 @@ class Session:
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
+        cues = self._beliefs()
         p = self.model.weighting.undone(odds.p_speak, state.speaking)
         speak = (
             force.speak
@@ -256,6 +259,7 @@ class Session:
             mel=sound_FM,
             logprobs=tuple(logprobs),
             ms=0.0,
+            cues=cues,
         )
         after = _State(
             turn=turn + 1,
@@ -267,6 +271,11 @@ class Session:
             unread=unread,
         )
         return out, after
+
+    def _beliefs(self) -> tuple[CueBelief, ...]:
+        """What the head for cues says of the position read last: the last of in_i."""
+        head = self.model.cue_head
+        return () if head is None else beliefs(head(self._reader.last_D).double().sigmoid().tolist())
 
     def _read(self, given: MicroTurn) -> tuple[Positions, Samples, tuple[int, ...]]:
         """in_i, and what the next window will need of this one."""
@@ -339,6 +348,8 @@ class Session:
         return slot, np.concatenate(made)
 
 
+_PENDING = tuple(name for name in Positions.__slots__ if not name.startswith("cue_"))
+"""What waits to be read has no targets: of cues it holds none at all."""
 _PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name != "pending")
 
 

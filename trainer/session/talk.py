@@ -3,6 +3,7 @@
     FOLDER/talk.wav           stereo, 16 bit: left the user, right the model
     FOLDER/transcript.jsonl   what was written and told, with window and time
     FOLDER/timing.csv         every window: speak, p_speak, milliseconds, late
+    FOLDER/cues.csv           every window: what the model believes of cues, if it was trained to tell
 
 Real time is simulated: nothing waits. What the model answers to window i is heard in window i + 1, whatever
 it took; a window is late where the answer came more than 200 ms after its input, backlog included. Times are
@@ -80,6 +81,8 @@ def talk(
         "transcript.jsonl": _transcript(outs, told).encode(),
         "timing.csv": _table(outs, late).encode(),
     }
+    if any(each.cues for each in outs):
+        files["cues.csv"] = _cue_table(outs).encode()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
@@ -189,4 +192,16 @@ def _table(outs: Sequence[MicroTurnOut], late: Sequence[bool]) -> str:
     writer.writerow(["window", "speak", "p_speak", "ms", "late"])
     for out, missed in zip(outs, late, strict=True):
         writer.writerow([out.turn, int(out.speak), f"{out.p_speak:.6f}", f"{out.ms:.3f}", int(missed)])
+    return file.getvalue()
+
+
+def _cue_table(outs: Sequence[MicroTurnOut]) -> str:
+    """A row a window; two columns for each label and whose it is, `hold.others.begins`."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [f"{cue.label}.{'own' if cue.own else 'others'}" for cue in outs[0].cues]
+    writer.writerow(["window", *(f"{name}.{what}" for name in names for what in ("begins", "holds"))])
+    for out in outs:
+        values = (p for cue in out.cues for p in (cue.p_begins, cue.p_holds))
+        writer.writerow([out.turn, *(f"{p:.4f}" for p in values)])
     return file.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOG_FORM = "corpus.log/2"
+LOG_FORM = "corpus.log/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class LogLine:
     """Nats a bin, or the flow's squared error."""
     user_audio: float | None
     """Nats a bin of what is heard next; None without `loss.user_audio`."""
+    cues: float | None
+    """Nats a cue target, weighed by its label; None without `loss.cues`, or where no label was made."""
     balance: float | None
     router_z: float | None
     nats_control: float | None

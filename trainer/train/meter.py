@@ -30,6 +30,7 @@ class Meter:
 
     _NAMES = (
         *("text_sum", "text_weight", "audio_sum", "audio_weight", "user_audio_sum", "user_audio_weight"),
+        *("cues_sum", "cues_weight"),
         *("balance", "router_z", "positions"),
     )
 
@@ -145,6 +146,7 @@ class Meter:
             "text": _part(of["text_sum"], of["text_weight"]),
             "audio": _part(of["audio_sum"], of["audio_weight"]),
             "user_audio": _part(of["user_audio_sum"], of["user_audio_weight"]),
+            "cues": _part(of["cues_sum"], of["cues_weight"]),
             "balance": _part(of["balance"], of["positions"]),
             "router_z": _part(of["router_z"], of["positions"]),
         }

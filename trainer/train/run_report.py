@@ -67,6 +67,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
             curves=(of("audio"), of("user_audio", "heard next")),
             scale="log",
         ),
+        Panel(title="Cues", explained="nats a target", curves=(of("cues"),), scale="log"),
         Panel(title="Gradient", explained="norm before clipping", curves=groups("grad_norm"), scale="log"),
         Panel(
             title="Update : parameter",

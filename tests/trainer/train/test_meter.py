@@ -93,7 +93,7 @@ def test_an_expert_without_tokens_is_dead() -> None:
 def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
     made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0))
     assert (made.loss, made.text, made.nats_onset, made.expert_load, made.update) == (None,) * 5
-    assert made.layers == () and made.schema == "corpus.log/2"
+    assert made.layers == () and made.schema == "corpus.log/3"
 
 
 def test_norms_are_roots_of_sums() -> None:
