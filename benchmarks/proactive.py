@@ -220,7 +220,7 @@ def made(name: str, folder: Path, seed: int) -> tuple[Path, dict[str, Due]]:
 
 
 def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
-    """Utterances, each with the window it begins in, against those that are due, one to one in their order."""
+    """Utterances, each with the window it begins in, against those due, one to one in their order."""
     left, found, timed = list(said), 0, 0
     for at, text in due:
         near = next((one for one in left if abs(one[0] - at) <= 1), None)
