@@ -67,6 +67,9 @@ class MicroTurnOut:
     tokens: tuple[int, ...]
     mel: Bytes | None
     """uint8 mel bytes `[F, M]`; None when silent."""
+    audio: Samples | None = None
+    """int16 samples of the window, 25 ms late, of a session that was opened with `sound`. In the first silent
+    window after speech they hold the end of it; None while nothing sounds."""
     logprobs: tuple[float, ...]
     """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
     of each text token with `<eow>`."""

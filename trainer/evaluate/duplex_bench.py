@@ -84,7 +84,9 @@ def write_bench(
             samples = samples_of(scene)
             if not samples:
                 continue
-            outs = list(run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed))
+            outs = list(
+                run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed, sound=True)
+            )
             user, voice = user_of(f"{data}:{view.key}", view.speaker).samples, voice_of(outs)
             chunks = words_of(outs)
             for sample in samples:

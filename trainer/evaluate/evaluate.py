@@ -204,8 +204,10 @@ def run_free(
     *,
     sampling: Sampling,
     seed: int = 0,
+    sound: bool = False,
 ) -> Iterator[MicroTurnOut]:
-    """The model in a session that hears, sees and is told what the document's speaker was."""
+    """The model in a session that hears, sees and is told what the document's speaker was; with `sound` what
+    it says can be listened to."""
     config = documents.config
     view = documents.view(document)
     clip = documents.clips[view.place]
@@ -217,6 +219,7 @@ def run_free(
         max_seconds=len(view) / timing.SECOND,
         history_turns=0,
         pictures=config.data.pictures,
+        sound=sound,
     )
     for turn in range(len(view)):
         frame = clip.picture(turn) if view.pictures_N[turn] else None
