@@ -35,6 +35,7 @@ from corpus.trainer.data.sequence import (
     BOS,
     CUE_TARGETS,
     EOW,
+    LISTS,
     NO_TARGET,
     SIL,
     SPK,
@@ -49,14 +50,7 @@ Places = npt.NDArray[np.int64]
 ANSWER, WAIT = 1, 2
 """What is due of the model's speaker in a window, as the corpus's answers have it."""
 
-_LISTS = (
-    ("audio_at_A", ("audio_ARM", "heard_known_A")),
-    ("patch_at_P", ("patch_PHWC",)),
-    ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
-    ("cue_at_C", ("cue_CK",)),
-)
-"""Columns that hold places among the positions, and the columns that go with them."""
-_LISTED = {name for at, others in _LISTS for name in (at, *others)}
+_LISTED = {name for at, others in LISTS for name in (at, *others)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +208,7 @@ def concat(parts: Sequence[Positions]) -> Positions:
     columns = {}
     for name in Positions.__slots__:
         arrays = [getattr(part, name) for part in parts]
-        if name in {at for at, _ in _LISTS}:
+        if name in {at for at, _ in LISTS}:
             arrays = [(array + shift).astype(np.int32) for array, shift in zip(arrays, before, strict=True)]
         columns[name] = np.concatenate(arrays)
     return Positions(**columns)
@@ -225,7 +219,7 @@ def part(positions: Positions, start: int, stop: int) -> Positions:
     columns = {
         name: getattr(positions, name)[start:stop] for name in Positions.__slots__ if name not in _LISTED
     }
-    for at, others in _LISTS:
+    for at, others in LISTS:
         places = getattr(positions, at)
         low, high = np.searchsorted(places, (start, stop))
         columns[at] = (places[low:high] - start).astype(np.int32)

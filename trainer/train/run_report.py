@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from corpus.report.pages.line_chart import STYLE, Curve, Panel, drawable, figure
 from corpus.schemas.files import write_whole
 from corpus.trainer.model.batch_stats import STREAMS
 from corpus.trainer.train.gradient_norms import GROUPS
-from corpus.trainer.train.line_chart import STYLE, Curve, Panel, drawable, figure
 
 REPORT_NAME = "report.html"
 Line = dict[str, Any]
