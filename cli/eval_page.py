@@ -170,8 +170,8 @@ def _by_window(report: EvalReport) -> Markup | None:
     seen = report.attention_windows
     reach = "all windows before it" if seen is None else f"{seen} windows back"
     note = (
-        f"Over the number of the window in its conversation, means over {SMOOTH} windows: where a curve stays "
-        f"flat the model can talk on. It attends to {reach}. " + "; ".join(said) + "."
+        f"Over the number of the window in its conversation, means over {SMOOTH} windows: where a curve "
+        f"stays flat the model can talk on. It attends to {reach}. " + "; ".join(said) + "."
     )
     return el(
         "section",

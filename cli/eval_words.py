@@ -1,4 +1,4 @@
-"""What an evaluation comes to, in words: the first line of `corpus eval`, the paragraph on top of its page."""
+"""What an evaluation comes to, in words: the first line of `corpus eval`, the paragraph on its page."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def verdict(report: EvalReport) -> list[str]:
     first = "Worse than a constant: " + "; ".join(worse) + "." if worse else ""
     lines = [first or "No figure with enough cases is worse than the best constant's."]
     model, human = rows.get("model"), rows.get("human")
-    if model and human and model.speaks.value is not None and human.speaks.value:
-        if model.speaks.value < YOUNG * human.speaks.value:
-            lines.append(
-                f"It hardly speaks ({model.speaks.value:.0%} of windows, the person "
-                f"{human.speaks.value:.0%}): a young model seldom finds speaking likelier than not. --sampled "
-                "draws instead."
-            )
+    speaks = model.speaks.value if model else None
+    people = human.speaks.value if human else None
+    if speaks is not None and people and speaks < YOUNG * people:
+        lines.append(
+            f"It hardly speaks ({speaks:.0%} of windows, the person {people:.0%}): a young model seldom finds "
+            "speaking likelier than not. --sampled draws instead."
+        )
     return lines
 
 
@@ -57,8 +57,8 @@ def in_plain_words(report: EvalReport) -> str:
     said = [
         *verdict(report),
         f"The model read {report.documents} held-out conversations, each as one of the people in them, and "
-        f"lived through {report.free_documents} freely: it heard the others only and went on from what it had "
-        "done itself.",
+        f"lived through {report.free_documents} freely: it heard the others only and went on from what it "
+        "had done itself.",
     ]
     rows = {row.name: row for row in report.timing if not row.told}
     model, human = rows.get("model"), rows.get("human")
