@@ -34,8 +34,8 @@ def verdict(report: EvalReport) -> list[str]:
     people = human.speaks.value if human else None
     if speaks is not None and people and speaks < YOUNG * people:
         lines.append(
-            f"It hardly speaks ({speaks:.0%} of windows, the person {people:.0%}): a young model seldom finds "
-            "speaking likelier than not. --sampled draws instead."
+            f"It hardly speaks ({speaks:.0%} of windows, the person {people:.0%}): a young model seldom "
+            "finds speaking likelier than not. --sampled draws instead."
         )
     return lines
 
