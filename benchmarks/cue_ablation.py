@@ -4,7 +4,7 @@
     um      another's voice stops: after a hummed "um" it goes on, otherwise an answer is due
     flash   a square is seen in one of the corners: an answer is due where it is the lower right one
 
-    python benchmarks/cue_ablation.py --seeds 4 --steps 60 120
+    python benchmarks/cue_ablation.py --seeds 3 --steps 150
 
 One line for each corpus, number of steps and way to train: share of right decisions on held-out recordings,
 whose voices and times differ, of a model that lives in a session of its own (an answer begun within one
@@ -53,7 +53,14 @@ WAYS = {
     "answers": ("loss.cues=1", "loss.answers=1"),
 }
 COMMON = (
-    *("data.length=192", "data.rows=8", "model.frames_per_position=8", "model.picture_every=1"),
+    *(
+        "data.length=192",
+        "data.rows=4",
+        "optim.lr=5e-3",
+        "optim.warmup_steps=10",
+        "model.frames_per_position=8",
+        "model.picture_every=1",
+    ),
     *("model.picture_rows=2", "model.picture_columns=2", "log_every=1000", "save_every=100000"),
 )
 Draft = Any
@@ -178,9 +185,9 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=list(CORPORA))
-    arguments.add_argument("--seeds", type=int, default=4)
+    arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--first-seed", type=int, default=0)
-    arguments.add_argument("--steps", type=int, nargs="+", default=[60, 120])
+    arguments.add_argument("--steps", type=int, nargs="+", default=[150])
     given = arguments.parse_args()
     torch.set_num_threads(1)
     rules = load_rules()

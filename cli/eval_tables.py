@@ -50,6 +50,7 @@ class Worst(NamedTuple):
 
     stream: str
     recording: str
+    """The name of its file, or its key where that is unknown."""
     scored: int
     """Tokens or positions of sound."""
     loss: float
@@ -58,7 +59,7 @@ class Worst(NamedTuple):
 def worst(recordings: Sequence[RecordingLosses], most: int) -> list[Worst]:
     """Of each stream the recordings with the highest mean loss, at most so many."""
     scored = [
-        Worst(one.stream, recording.recording, one.count, one.model)
+        Worst(one.stream, recording.name or recording.recording, one.count, one.model)
         for recording in recordings
         for one in recording.streams
         if one.model is not None
@@ -87,6 +88,11 @@ def print_windows(report: EvalReport) -> None:
     )
     seen = report.attention_windows
     show.talk(f"it attends to {'all windows' if seen is None else f'{seen} windows'} before each")
+    if report.dlogp is not None:
+        show.talk(
+            f"a session's log probabilities differ from the whole pass's by {report.dlogp.mean:.1e} nats a "
+            f"token, at most {report.dlogp.most:.1e} ({report.dlogp.tokens} tokens)"
+        )
 
 
 def _over(rows: Sequence[WindowLoss], stream: str, start: int, stop: int) -> str:

@@ -19,6 +19,7 @@ DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md
 PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",
+    "docs/cluster.md",
     "docs/cues.md",
     "docs/python.md",
     "ARCHITECTURE.md",

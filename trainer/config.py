@@ -256,6 +256,13 @@ class RunConfig:
     save_every: int = 100
     keep: int = 3
     log_every: int = 10
+    held_out_every: int = 0
+    """Steps between looks at the validation split, whose losses then stand in the log; 0 for none. A dataset
+    without that split has none."""
+    held_out_rows: int = 4
+    """Rows of it that are looked at, always the same."""
+    timeout_minutes: int = 30
+    """How long a rank waits for the others before it gives up."""
     nan_limit: int = 5
     """Steps in a row with a non-finite gradient before the run gives up."""
     deterministic: bool = True
@@ -285,6 +292,9 @@ def check_ranges(config: RunConfig) -> None:
         ("save_every", config.save_every >= 1, "at least 1"),
         ("log_every", config.log_every >= 1, "at least 1"),
         ("keep", config.keep >= 1, "at least 1"),
+        ("held_out_every", config.held_out_every >= 0, "not negative"),
+        ("held_out_rows", config.held_out_rows >= 1, "at least 1"),
+        ("timeout_minutes", config.timeout_minutes >= 1, "at least 1"),
         ("nan_limit", config.nan_limit >= 1, "at least 1"),
         ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
         ("replicas", config.replicas >= 1, "at least 1"),

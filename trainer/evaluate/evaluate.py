@@ -32,6 +32,7 @@ from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Calibration, Told
 from corpus.trainer.evaluate.confidence import Floats, draws
 from corpus.trainer.evaluate.cue_scores import CueScore
+from corpus.trainer.evaluate.dlogp import LogpDifference, logp_difference
 from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
 from corpus.trainer.evaluate.timing import Counts
 from corpus.trainer.evaluate.timing_cases import Scene, scene_of
@@ -64,6 +65,8 @@ class EvalReport:
     """Losses by a window's number in its document."""
     cues: tuple[CueScore, ...]
     """Of a model trained with `loss.cues`; empty of others."""
+    dlogp: LogpDifference | None
+    """Between a session and the pass that training makes, over the first document; None without one."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -122,10 +125,11 @@ def evaluate_model(
         documents=len(chosen),
         free_documents=len(free),
         losses=losses.rows(),
-        recordings=losses.recordings(documents.clips.keys()),
+        recordings=losses.recordings(_names(data, split)),
         attention_windows=model.sight.window_turns,
         by_window=losses.by_window(),
         cues=losses.cues(),
+        dlogp=logp_difference(model, documents, chosen[0]) if chosen else None,
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
         calibration=told.result(drawn[True]),
     )
@@ -179,6 +183,16 @@ def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
     )
     check_length(config)
     return config
+
+
+def _names(data: Path, split: str) -> dict[str, str]:
+    """The file of every clip of a split, by the clip's key."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(data / "clips.parquet", columns=["key", "split", "uri"])
+    chosen = table.filter(pc.equal(table["split"], split))
+    return dict(zip(chosen["key"].to_pylist(), chosen["uri"].to_pylist(), strict=True))
 
 
 def _speaking_share(config: RunConfig) -> float:

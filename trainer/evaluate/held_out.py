@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,8 @@ class RecordingLosses:
 
     recording: str
     """What the keys of its clips begin with."""
+    name: str = ""
+    """Its file, as the dataset's manifest has it."""
     documents: int
     """Of it that have a micro-turn, and were looked at."""
     streams: tuple[StreamLoss, ...]
@@ -111,7 +113,8 @@ class Losses:
         turns = documents.turns(document, 0, count)
         positions = concat([beginning(config.model), lay_out(turns, config.model, config.loss)])
         # In one piece, as a session lives it: rows would forget at each of their ends.
-        batch = collate([[positions]], _row_of(config, len(positions), device)).to(device)
+        batch = collate([[positions]], _row_of(config, len(positions), device))
+        batch = (batch if device.type == "cuda" else batch.trimmed()).to(device)
         hidden_LD = model.hidden(batch)[0]
         labels = _labels(clip.json, count, config.model.response_delay)
         self._add_text(positions, hidden_LD, labels)
@@ -230,15 +233,17 @@ class Losses:
                 found.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
         return tuple(found)
 
-    def recordings(self, keys: Iterable[str]) -> tuple[RecordingLosses, ...]:
-        """Of all recordings that clips with these keys are cut from, by their keys."""
+    def recordings(self, names: Mapping[str, str]) -> tuple[RecordingLosses, ...]:
+        """Of all recordings that clips with these keys are cut from, each with its file's name."""
+        found = {_recording_of(key): name for key, name in names.items()}
         return tuple(
             RecordingLosses(
                 recording=recording,
+                name=found[recording],
                 documents=self._documents[recording],
                 streams=tuple(self._of_recording(recording, stream) for stream in self._streams),
             )
-            for recording in sorted({_recording_of(key) for key in keys})
+            for recording in sorted(found)
         )
 
     def cues(self) -> tuple[CueScore, ...]:

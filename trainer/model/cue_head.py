@@ -28,7 +28,7 @@ class CueHead(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., K) logits in fp32 or wider."""
         logit = wide(linear(hidden, self.weight))
-        return logit + self.bias.to(logit.dtype)
+        return logit + self.bias.to(hidden.dtype).to(logit.dtype)
 
     def losses(self, hidden_ND: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(C, K) nats of each target, 0 where nobody knows it."""

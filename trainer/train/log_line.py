@@ -50,6 +50,11 @@ class LogLine:
     """… text, …"""
     nats_end: float | None
     """… and `<eow>`."""
+    held_out_control: float | None
+    """Of rows of the validation split, where `held_out_every` had looked: nats a token, without weights, …"""
+    held_out_words: float | None
+    held_out_audio: float | None
+    """… and the sound's loss; None in lines since which nobody looked."""
     speaking: float | None
     """Share of windows spoken in, of those in which it is known."""
     grad_norm: float | None

@@ -58,13 +58,17 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
             Curve(label=f"layer {number}", values=[found.get(number) for found in each]) for number in numbers
         )
 
-    nats = tuple(of(f"nats_{name}", name) for name in STREAMS)
+    nats = (
+        *(of(f"nats_{name}", name) for name in STREAMS),
+        of("held_out_control", "control, held out"),
+        of("held_out_words", "words, held out"),
+    )
     made = [
         Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
         Panel(
             title="Sound",
             explained="nats a bin, or the flow's squared error",
-            curves=(of("audio"), of("user_audio", "heard next")),
+            curves=(of("audio"), of("held_out_audio", "audio, held out"), of("user_audio", "heard next")),
             scale="log",
         ),
         Panel(title="Cues", explained="nats a target", curves=(of("cues"),), scale="log"),
