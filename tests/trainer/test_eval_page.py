@@ -118,7 +118,10 @@ def test_report_is_plain_json(report: EvalReport) -> None:
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
-    page = page_of(report)
+    few = page_of(report)
+    assert few.count("<svg") == 2 and few.count("Fewer than 10 turns were taken") == 2
+    many = tuple(dataclasses.replace(row, latency_counts=(4, 8, 3)) for row in report.timing)
+    page = page_of(dataclasses.replace(report, timing=many))
     assert "a &lt;b&gt; &amp; c" in page and "http" not in page.replace("http-equiv", "")
     drawings = re.findall(r"<svg.*?</svg>", page, re.S)
     assert len(drawings) == 4

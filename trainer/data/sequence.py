@@ -145,7 +145,7 @@ class Batch:
         """Without the padding of its lists, which costs as much as what is there. For devices and calls that
         do not need fixed shapes: the same sums, added up in another order."""
         rows, length = self.shape
-        kept = {}
+        kept: dict[str, torch.Tensor] = {}
         for at, others in LISTS:
             places = getattr(self, at)
             count = int((places < rows * length).sum())

@@ -62,7 +62,7 @@ def logp_difference(model: InteractionModel, documents: Documents, document: int
         speak = bool(turns.speak_N[turn])
         sound_FM = turns.sound_NFM[turn] if speak else None
         lived += session.step(
-            given, force=Answer(speak=speak, written=turns.written[turn], sound_FM=sound_FM)
+            given, force=Answer(speak=speak, written=tuple(turns.written[turn]), sound_FM=sound_FM)
         ).logprobs
     off = np.abs(whole - np.array(lived))
     return LogpDifference(

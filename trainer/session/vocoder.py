@@ -61,13 +61,13 @@ def sound_of_window(
         return _samples(np.pad(owed, (0, shape.samples_per_window - hop))), None
     size_FK = spectrum_sizes(mel_FM, sample_rate_hz, shape)
     before_S = np.zeros(hop, np.float32) if voice is None else voice.half_S
-    turned_FK = _started(len(size_FK), voice, shape)
+    turned_FK: Spectra = _started(len(size_FK), voice, shape)
     earlier_FK = np.zeros_like(turned_FK)
     for _ in range(iterations):
         rebuilt_FK = _analysed(_laid(size_FK * turned_FK, before_S, shape), shape)
         step_FK = rebuilt_FK - np.float32(MOMENTUM / (1 + MOMENTUM)) * earlier_FK
         earlier_FK = rebuilt_FK
-        turned_FK = step_FK / np.maximum(np.abs(step_FK), _TINY)
+        turned_FK = (step_FK / np.maximum(np.abs(step_FK), _TINY)).astype(np.complex64)
     frames_FS = _frames(size_FK * turned_FK, shape)
     laid_S = _added(frames_FS, before_S)
     # What is owed to the next window is the last frame's own second half.
@@ -85,9 +85,9 @@ def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: Me
     # The lowest byte is everything down to silence.
     mel = np.where(mel_FM == 0, 0, mel).astype(np.float32)
     wanted_FK = mel @ bank_MK
-    size_FK: Floats = wanted_FK / np.maximum((bank_MK.sum(0)) ** 2, _TINY)
+    size_FK: Floats = (wanted_FK / np.maximum(bank_MK.sum(0) ** 2, _TINY)).astype(np.float32)
     for _ in range(_SPREAD_ITERATIONS):
-        size_FK = size_FK * wanted_FK / np.maximum((size_FK @ bank_MK.T) @ bank_MK, _TINY)
+        size_FK *= wanted_FK / np.maximum((size_FK @ bank_MK.T) @ bank_MK, _TINY)
     return size_FK
 
 
@@ -96,13 +96,15 @@ def _started(frames: int, voice: Voice | None, shape: MelShape) -> Spectra:
     bins = shape.fft_samples // 2 + 1
     turn_K = np.exp(2j * np.pi * np.arange(bins) * shape.hop_samples / shape.fft_samples)
     first_K = _fixed_phases(bins) if voice is None else voice.turned_K * turn_K
-    return (first_K * turn_K ** np.arange(frames)[:, None]).astype(np.complex64)
+    started_FK: Spectra = (first_K * turn_K ** np.arange(frames)[:, None]).astype(np.complex64)
+    return started_FK
 
 
 @cache
 def _fixed_phases(bins: int) -> Spectra:
     """Of a voice's first frame, spread as a chirp's are, so that it does not begin with a click."""
-    return np.exp(1j * np.pi * np.arange(bins) ** 2 / bins).astype(np.complex64)
+    phases_K: Spectra = np.exp(1j * np.pi * np.arange(bins) ** 2 / bins).astype(np.complex64)
+    return phases_K
 
 
 @cache
@@ -134,8 +136,9 @@ def _finished(sum_S: Floats, norm_S: Floats) -> Floats:
 
 def _frames(spectrum_FK: Spectra, shape: MelShape) -> Floats:
     """Frames under their window, ready to be added up."""
-    frames: Floats = np.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples]
-    return (frames * _hann(shape.window_samples)).astype(np.float32)
+    frames = np.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples]
+    windowed_FS: Floats = (frames * _hann(shape.window_samples)).astype(np.float32)
+    return windowed_FS
 
 
 def _laid(spectrum_FK: Spectra, before_S: Floats, shape: MelShape) -> Floats:
@@ -156,8 +159,10 @@ def _added(frames_FS: Floats, before_S: Floats) -> Floats:
 def _analysed(sound_S: Floats, shape: MelShape) -> Spectra:
     """(F, K) spectra of all whole frames."""
     frames_FS = np.lib.stride_tricks.sliding_window_view(sound_S, shape.window_samples)[:: shape.hop_samples]
-    spectrum_FK: Spectra = np.fft.rfft(frames_FS * _hann(shape.window_samples), shape.fft_samples)
-    return spectrum_FK.astype(np.complex64)
+    spectrum_FK: Spectra = np.fft.rfft(frames_FS * _hann(shape.window_samples), shape.fft_samples).astype(
+        np.complex64
+    )
+    return spectrum_FK
 
 
 def _samples(sound_S: Floats) -> Samples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from corpus.report.pages.line_chart import STYLE, Curve, Panel, drawable, figure
 from corpus.schemas.errors import StorageError, UsageError
@@ -67,7 +67,7 @@ def panels(logs: Mapping[str, Sequence[Line]]) -> list[tuple[Panel, list[int]]]:
     steps = sorted({line["step"] for lines in logs.values() for line in lines})
     found = []
     for name, title, explained in SHOWN:
-        scale = "linear" if name == "positions_per_s" else "log"
+        scale: Literal["linear", "log"] = "linear" if name == "positions_per_s" else "log"
         curves = [Curve(label=run, values=_at(lines, name, steps)) for run, lines in logs.items()]
         kept = tuple(curve for curve in curves if any(drawable(value, scale) for value in curve.values))
         if kept:

@@ -63,18 +63,18 @@ def test_a_voice_is_rebuilt_as_it_comes() -> None:
 
 
 def test_phases_go_on_across_windows() -> None:
-    """Frames over a window's edge are hardly worse than others; with voices begun anew they are by far."""
+    """Frames over a window's edge are little worse than others; with voices begun anew they are by far."""
     mel = mel_of(voice_like(20))
-    over = mel[8::8].astype(int)
+    over = mel[7::8].astype(int)  # the last of each window: half of it is heard in the next
 
     def off(samples: np.ndarray) -> float:
-        return float(np.abs(mel_of(samples)[8::8].astype(int) - over).mean() * DB_A_LEVEL)
+        return float(np.abs(mel_of(samples)[7::8].astype(int) - over).mean() * DB_A_LEVEL)
 
     anew = np.concatenate([sound_of_window(mel[start : start + 8])[0] for start in range(0, len(mel), 8)])
     anew = np.append(anew, np.zeros(HOP, np.int16))[HOP:]
     samples = streamed(mel)
     assert off(samples) < 1.5 * error_db(mel, samples)
-    assert off(samples) < 0.5 * off(anew)
+    assert off(samples) < 0.25 * off(anew)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**31))

@@ -31,6 +31,8 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
         audio_weight=torch.tensor(2 * weight),
         user_audio_sum=torch.tensor(3 * audio),
         user_audio_weight=torch.tensor(4 * weight),
+        cues_sum=torch.tensor(5 * audio),
+        cues_weight=torch.tensor(2 * weight),
         balance=torch.tensor(3.0),
         router_z=torch.zeros(()),
         positions=torch.tensor(6.0),
