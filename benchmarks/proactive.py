@@ -49,7 +49,7 @@ Due = list[tuple[int, str]]
 """The windows utterances begin in, and their words."""
 WAY = ("optim.weight_decay=0.01", "log_every=50", "save_every=100000", "data.rows=6", "optim.warmup_steps=10")
 SMALL = ("model.frames_per_position=8", "model.attention_window_s=none", "model.picture_every=1")
-PICTURES = ("model.picture_rows=2", "model.picture_columns=2", "data.length=400")
+PICTURES = ("model.picture_rows=2", "model.picture_columns=2", "data.length=480")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
