@@ -6,11 +6,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 2,
+    "decode": 3,
     "sight": 2,
     "diarize": 3,
     "transcribe": 4,
-    "voices": 1,
+    "voices": 2,
     "label": 4,
     "cut": 2,
 }
