@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from corpus.shards.cue_windows import CUE_LABELS
+from corpus.schemas.conversation import CUE_KINDS
 from corpus.shards.read import Clip
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.layout import ANSWER, WAIT, Turns
@@ -27,6 +27,8 @@ from corpus.trainer.data.micro_turn import CueBelief
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 
 Bytes = npt.NDArray[np.uint8]
+CUE_LABELS = tuple(CUE_KINDS)
+"""In the order of `cues_by_window`."""
 CUE_SHAPE: Final = (2, len(CUE_LABELS), 2)
 """How K targets lie: begins or holds, label, own or others'."""
 BEGINS, HOLDS = 0, 1

@@ -12,8 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from corpus.shards.cue_windows import CUE_LABELS
-from corpus.trainer.data.cues import CUE_SHAPE, OWN
+from corpus.trainer.data.cues import CUE_LABELS, CUE_SHAPE, OWN
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 
 What = Literal["begins", "holds"]

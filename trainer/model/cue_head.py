@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from corpus.shards.cue_windows import CUE_LABELS
 from corpus.trainer.config import LossConfig, ModelConfig
-from corpus.trainer.data.cues import CUE_SHAPE
+from corpus.trainer.data.cues import CUE_LABELS, CUE_SHAPE
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN, Batch
 from corpus.trainer.model.layers import linear, parameter, wide
 
