@@ -11,7 +11,7 @@ from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.errors import CorpusError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig, check_ranges
 
-_NOT_SET = ("schema", "preset", "model.user_audio")
+_NOT_SET = ("schema", "preset", "model.user_audio", "model.cues")
 """Told by other settings, or by nobody."""
 
 

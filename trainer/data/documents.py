@@ -20,6 +20,7 @@ from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.layout import Places, Turns
 from corpus.trainer.data.sequence import SMALLEST_VOCAB
 from corpus.trainer.data.shuffle import Shuffle
@@ -68,7 +69,8 @@ class Documents:
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        return read_turns(clips, view, sound, start, stop, self.config.model)
+        turns = read_turns(clips, view, sound, start, stop, self.config.model)
+        return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:
         epoch, place = divmod(document, len(self))
