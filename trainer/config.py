@@ -168,9 +168,9 @@ class DataConfig:
     """Rows in a global batch, over all ranks and accumulation steps."""
     seed: int = 0
     pictures: bool = True
-    hears: Literal["mix", "max"] = "mix"
-    """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
-    channels' mel bytes, which needs no decoder."""
+    hears: Literal["energy", "mix", "max"] = "energy"
+    """What the model hears of the other channels: their mel bytes, energies added where several sound; the
+    mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
     tokenizer: Literal["bytes"] = "bytes"
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""

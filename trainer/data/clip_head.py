@@ -71,6 +71,11 @@ def read_head(clip: Clip) -> Head:
         raise FormatError(f"the head cannot be read: {error}", where=f"{clip.key}.json") from error
 
 
+def view_id(key: str, channel: int) -> str:
+    """The name of a document: a clip as the speaker on a channel lives it."""
+    return f"{key}/{channel}"
+
+
 def _in_order(
     items: Iterable[tuple[dict[str, Any], Tokens]],
 ) -> tuple[tuple[Any, int, int, str, Tokens], ...]:

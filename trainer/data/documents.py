@@ -25,10 +25,11 @@ from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Places, Turns
 from corpus.trainer.data.sequence import SMALLEST_VOCAB
 from corpus.trainer.data.shuffle import Shuffle
-from corpus.trainer.data.views import Heard, View, heard, plan_view, read_turns
+from corpus.trainer.data.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
 

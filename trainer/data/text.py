@@ -14,7 +14,7 @@ Tokens = tuple[int, ...]
 
 def encode(text: str) -> Tokens:
     """Tokens of a text. Half a surrogate pair, which UTF-8 cannot hold, is replaced."""
-    return tuple(BYTE_0 + byte for byte in text.encode("utf-8", errors="replace"))
+    return tuple(map(BYTE_0.__add__, text.encode("utf-8", errors="replace")))
 
 
 def decode(tokens: Iterable[int]) -> str:

@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import StorageError, UsageError
+from corpus.trainer.data.hearing import heard_alone
 from corpus.trainer.data.runs import runs
 from corpus.trainer.data.text import decode, event_tokens
-from corpus.trainer.data.views import heard_alone
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session

@@ -15,8 +15,8 @@ from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, UsageError
 from corpus.shards.read import open_clips
 from corpus.trainer.data.clip_head import read_head
+from corpus.trainer.data.hearing import heard_by, mixed
 from corpus.trainer.data.text import decode
-from corpus.trainer.data.views import heard_by, mixed
 
 RATE = 16_000
 WINDOW_SAMPLES = samples_per_window(RATE)

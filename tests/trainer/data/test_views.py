@@ -19,10 +19,11 @@ from corpus.shards.mel import mel_bytes
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.hearing import mixed
 from corpus.trainer.data.layout import Turns, lay_out
 from corpus.trainer.data.sequence import SIL, SPK
 from corpus.trainer.data.text import decode, word_tokens
-from corpus.trainer.data.views import TextCounts, View, heard, mixed, plan_view, read_turns, spread
+from corpus.trainer.data.views import TextCounts, View, heard, plan_view, read_turns, spread
 from corpus.trainer.presets import MODELS
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
