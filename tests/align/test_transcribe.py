@@ -42,7 +42,7 @@ turn_lists = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(turn_lists, st.integers(1, 4_000 * SECOND))
 def test_stretches_are_bounded_and_hold_all_talk(turns: list[Turn], stop_us: int) -> None:
     found = list(stretches(turns, stop_us))
@@ -78,7 +78,7 @@ def test_words_go_to_the_turn_over_them() -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(turn_lists, st.integers(0, 4_000 * SECOND), st.integers(0, 5 * SECOND))
 def test_the_index_finds_whom_a_search_of_all_turns_finds(turns: list[Turn], start: int, length: int) -> None:
     span = Span(start, start + length)

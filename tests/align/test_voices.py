@@ -91,7 +91,7 @@ segment_lists = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 5)), max_si
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(turn_lists, segment_lists, st.sampled_from([16000, 24000]))
 def test_every_sample_has_one_owner_and_the_sum_is_the_mix(
     tmp_path_factory: pytest.TempPathFactory,

@@ -138,7 +138,7 @@ cases = given(
 
 
 @cases
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_position_and_target_is_the_references(
     r: int, grid: tuple[int, int], slots: int, count: int, first: int, seed: int
 ) -> None:
@@ -182,7 +182,7 @@ def test_every_position_and_target_is_the_references(
 
 
 @cases
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_streaming_blocks_are_the_training_positions(
     r: int, grid: tuple[int, int], slots: int, count: int, first: int, seed: int
 ) -> None:
@@ -210,7 +210,7 @@ def test_streaming_blocks_are_the_training_positions(
 
 
 @cases
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parts_join_to_the_whole_and_later_turns_change_nothing_before(
     r: int, grid: tuple[int, int], slots: int, count: int, first: int, seed: int
 ) -> None:

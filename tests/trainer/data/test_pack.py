@@ -93,7 +93,7 @@ def packed(config: RunConfig, documents: list[Turns]) -> tuple[list[list[Positio
     documents=st.lists(st.lists(st.integers(1, 20), max_size=30), min_size=1, max_size=12),
     length=st.integers(21, 90),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_rows_hold_every_micro_turn_once_in_order_and_break_off_only_when_the_next_does_not_fit(
     documents: list[list[int]], length: int
 ) -> None:
@@ -124,7 +124,7 @@ def test_rows_hold_every_micro_turn_once_in_order_and_break_off_only_when_the_ne
     full=st.booleans(),
     text=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lists_never_overflow(
     patches: int, r: int, slots: int, extra: int, seed: int, full: bool, text: bool
 ) -> None:
