@@ -160,7 +160,9 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset folder."""
+    """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
+    where: str = ""
+    """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -223,6 +225,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    init: str = ""
+    """A run or an exported model whose weights the run begins with; drawn ones without."""
     steps: int = 200
     accumulate: int = 1
     """Micro-batches in an optimiser step, per rank."""

@@ -113,16 +113,7 @@ def is_exported(folder: Path) -> bool:
 
 def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
     """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        head = from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
-        weights: dict[str, torch.Tensor] = {}
-        for name in _names(folder):
-            weights |= load_file(folder / name)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    head, weights = read_head(folder), read_weights(folder)
     if head.mel != MEL_FORM:
         todo = "use the version the model was trained with"
         raise DatasetError(
@@ -147,6 +138,28 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     if head.trained_windows is not None:
         model.keep_to(head.trained_windows)
     return model.eval(), head
+
+
+def read_head(folder: Path) -> ExportConfig:
+    """Raises: FormatError where it is no exported model's."""
+    try:
+        return from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
+    except OSError as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Raises: FormatError where a file is missing or no safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = {}
+    try:
+        for name in _names(folder):
+            weights |= load_file(folder / name)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    return weights
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
