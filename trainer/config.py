@@ -39,6 +39,8 @@ class ModelConfig:
     vocab: int
     tied: bool
     """Text embedding and text head share their table."""
+    text_tokens: int = 256
+    """Of the vocabulary those that text can be made of, after 16 for control: as `data.tokenizer` decides."""
 
     mel_bins: int = 80
     audio_levels: int = 16
@@ -146,9 +148,20 @@ class ModelConfig:
 
 _LEAST = {
     **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
-    **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
     **dict.fromkeys(
-        ("patch_pixels", "picture_every", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1
+        ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
+    ),
+    **dict.fromkeys(
+        (
+            "text_tokens",
+            "patch_pixels",
+            "picture_every",
+            "flow_width",
+            "flow_steps",
+            "depth_width",
+            "depth_groups",
+        ),
+        1,
     ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
     **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
@@ -173,7 +186,8 @@ class DataConfig:
     hears: Literal["energy", "mix", "max"] = "energy"
     """What the model hears of the other channels: their mel bytes, energies added where several sound; the
     mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
-    tokenizer: Literal["bytes"] = "bytes"
+    tokenizer: str = "bytes"
+    """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
 

@@ -29,8 +29,9 @@ from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Places, Turns
 from corpus.trainer.data.mixture import parts_of, source_of
-from corpus.trainer.data.sequence import SMALLEST_VOCAB
+from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
+from corpus.trainer.data.text import tokenizer_named
 from corpus.trainer.data.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
@@ -100,10 +101,18 @@ class Documents:
         data = dataclasses.replace(data, pictures=data.pictures and sees)
         self.config = dataclasses.replace(config, data=data)
         """With `data.pictures` off where there is none to see: batches then hold no room for them."""
-        if config.model.vocab < SMALLEST_VOCAB:
+        self._tokenizer = tokenizer_named(data.tokenizer)
+        needed = BYTE_0 + self._tokenizer.size
+        if config.model.vocab < needed:
+            what = "bytes" if data.tokenizer == "bytes" else f"the {self._tokenizer.size} tokens of text"
             raise SettingsError(
-                f"a vocabulary of {config.model.vocab} cannot hold bytes",
-                todo=f"set model.vocab >= {SMALLEST_VOCAB}",
+                f"a vocabulary of {config.model.vocab} cannot hold {what}",
+                todo=f"set model.vocab >= {needed}",
+            )
+        if config.model.text_tokens != self._tokenizer.size:
+            raise SettingsError(
+                f"model.text_tokens is {config.model.text_tokens}, the tokenizer has {self._tokenizer.size}",
+                todo="let data.tokenizer=FILE set it",
             )
         for source in self._sources:
             source.check(config.model, data)
@@ -141,7 +150,8 @@ class Documents:
     def _plan(self, document: int) -> View:
         number, place = source_of(document, self._shares)
         clip, channel = self._sources[number].document(place)
-        return plan_view(self._own_clips(number), clip, channel, self.config.model, self.config.data)
+        model, data = self.config.model, self.config.data
+        return plan_view(self._own_clips(number), clip, channel, model, data, self._tokenizer)
 
     def _own_clips(self, number: int) -> Clips:
         """A source's reader of this thread: it keeps count of the files it has open."""

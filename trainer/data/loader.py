@@ -27,6 +27,7 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.pack import Cursor, Piece, Row, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
+from corpus.trainer.data.text import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:
@@ -273,8 +274,9 @@ def _check(config: RunConfig, rank: int, world_size: int) -> None:
 def _settings(config: RunConfig) -> dict[str, object]:
     """All settings that decide what stands in which batch."""
     model, data = config.model, config.data
-    names = ("split", "length", "rows", "seed", "pictures", "hears", "tokenizer")
+    names = ("split", "length", "rows", "seed", "pictures", "hears")
     found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
         found["data.where"] = data.where
     for name in (

@@ -28,7 +28,7 @@ from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.data.clip_head import check_head, read_head, view_id
 from corpus.trainer.data.hearing import Heard, Hears, heard_by
 from corpus.trainer.data.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
-from corpus.trainer.data.text import Tokens
+from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +85,17 @@ class View:
         return len(self.speak_N)
 
 
-def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: DataConfig) -> View:
+def plan_view(
+    clips: Clips,
+    place: int,
+    channel: int,
+    model: ModelConfig,
+    data: DataConfig,
+    tokenizer: Tokenizer = BYTES,
+) -> View:
     """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
     clip = clips[place]
-    head = read_head(clip)
+    head = read_head(clip, tokenizer)
     check_head(head, model, data)
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)

@@ -18,6 +18,8 @@ from corpus.schemas.codec import to_plain
 from corpus.schemas.errors import DatasetError, FormatError, SettingsError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.data.text import tokenizer_named
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME
 from corpus.trainer.model.initial_values import held
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
@@ -44,6 +46,7 @@ class Origin:
     path: Path
     model: ModelConfig
     tokenizer: str
+    """As `data.tokenizer`."""
     checkpoint: Meta | None
     """Of a run; None for an exported model."""
 
@@ -62,7 +65,8 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
     source = Path(config.init)
     if is_exported(source):
         head = read_head(source)
-        origin = Origin(path=source, model=head.model, tokenizer=head.tokenizer, checkpoint=None)
+        tokenizer = "bytes" if head.tokenizer == "bytes" else str(source / TOKENIZER_NAME)
+        origin = Origin(path=source, model=head.model, tokenizer=tokenizer, checkpoint=None)
         mel: MelForm = head.mel
     else:
         began = read_run(source).config
@@ -97,8 +101,8 @@ def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup
 
 def _check_text(origin: Origin, config: RunConfig) -> None:
     ours, theirs = config.data.tokenizer, origin.tokenizer
-    if ours != theirs:
-        what, todo = f"its tokenizer is {theirs!r}, this run's {ours!r}", f"set data.tokenizer={theirs}"
+    if tokenizer_named(ours).identity != tokenizer_named(theirs).identity:
+        what, todo = f"its tokenizer is {theirs}, this run's {ours}", f"set data.tokenizer={theirs}"
         raise SettingsError(what, where=f"init={config.init}", todo=todo)
     if origin.model.vocab != config.model.vocab:
         raise SettingsError(
