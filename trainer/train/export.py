@@ -22,8 +22,8 @@ from corpus.schemas.files import write_whole
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.data.text import Tokenizer, tokenizer_named
-from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, keep_tokenizer
+from corpus.trainer.data.text import Tokenizer
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, keep_tokenizer, tokenizer_named
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import load_model
 
