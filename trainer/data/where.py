@@ -46,7 +46,7 @@ def places_where(folder: Path, split: str, condition: str) -> npt.NDArray[np.int
 def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
     import duckdb
 
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "enable_external_access": "false",
         "autoload_known_extensions": "false",
         "autoinstall_known_extensions": "false",
