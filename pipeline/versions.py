@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 2,
+    "decode": 3,
     "sight": 2,
     "diarize": 3,
     "transcribe": 4,
