@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "sight": 2,
     "diarize": 3,
     "transcribe": 4,
-    "voices": 1,
+    "voices": 2,
     "label": 4,
     "cut": 2,
 }
