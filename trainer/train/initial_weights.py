@@ -20,6 +20,7 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
 from corpus.trainer.model.initial_values import held
+from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
 from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
@@ -138,9 +139,10 @@ def _check_shapes(origin: Origin, model: ModelConfig) -> None:
 def _tell(origin: Origin, model: ModelConfig, talk: Talk) -> None:
     """What is not the same and no error."""
     theirs, ours = _shapes(origin.model), _shapes(model)
+    new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}
     talk(f"begins with the weights of {origin.path}")
     for what, names in (
-        ("drawn anew, for it has none", ours.keys() - theirs.keys()),
+        ("drawn anew, for it has none", new),
         ("left out", theirs.keys() - ours.keys()),
     ):
         for name in sorted(names):
