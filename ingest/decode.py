@@ -94,7 +94,7 @@ def _pass(
         tracks.finish()
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
-        account.unread = demuxer.unread
+        account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
         end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account)
         for head in demuxer.heads.values():
             if head.joined:  # what its head said of it was not known yet

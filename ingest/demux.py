@@ -6,7 +6,7 @@ grows, the file is opened once more from there, and the packets of both are give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +157,23 @@ class Demuxer:
             for second in self._seconds:
                 yield from second.until(None)
             self.unread = count - len(self.streams)
+        yield from self._files_behind()
+
+    def _files_behind(self) -> Iterator[tuple[int, Packet, int]]:
+        """The packets of the files that stand behind the first one."""
+        following = self.reader.end.following
+        at = None if following is None else self.reader.place(following)
+        while at is not None:
+            with closing(self.reader.part(Part(at))) as reader:
+                reader.find_end()
+                at = None if reader.end.following is None else reader.place(reader.end.following)
+                try:
+                    with open_read(self.path, reader) as container:
+                        numbers = self._adopt(container, set())
+                        for packet in read_packets(container, self.log, self.path.name):
+                            yield numbers[packet.stream.index], packet, reader.place(packet.pos or 0)
+                except MediaError:
+                    self.unread += 1
 
     def _open_another(self, place: int, name: str, opened: ExitStack) -> None:
         if len(self._seconds) == MOST_DEMUXERS:
@@ -169,6 +186,12 @@ class Demuxer:
         except MediaError:
             return
         known = {(s.type, s.id) for s in self.streams.values()}
+        numbers = self._adopt(container, known)
+        packets = read_packets(container, ReadLog(), self.path.name)
+        self._seconds.append(_Second(container, reader, numbers, packets, at=place))
+
+    def _adopt(self, container: InputContainer, known: Container[tuple[str, int]]) -> dict[int, int]:
+        """Number the streams that are not known yet; those numbers, by their own."""
         heads = {h.index: h for h in stream_heads(container, taken_programme(self.heads.values()))}
         numbers: dict[int, int] = {}
         for stream in container.streams:
@@ -179,5 +202,4 @@ class Demuxer:
             if stream.index in heads:
                 head = self.heads[number] = heads[stream.index]
                 head.index = number
-        packets = read_packets(container, ReadLog(), self.path.name)
-        self._seconds.append(_Second(container, reader, numbers, packets, at=place))
+        return numbers

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from corpus.ingest.demux import Packet
+from corpus.ingest.timeline import RESTART
 
 OVERLAP_S = 1.0
 """Streams that run side by side for longer are two tracks."""
@@ -160,7 +161,7 @@ class Relay:
         if leader is None:
             return
         before, end_s = leader.stream, leader.end_s
-        restart = end_s is not None and waiting.first_s < end_s - OVERLAP_S
+        restart = end_s is not None and waiting.first_s < end_s - RESTART
         del self._waiting[stream]
         for other in self._waiting.values():
             if -1 - stream in other.come_before_s:

@@ -110,7 +110,8 @@ class SoundTrack:
         self._clock: AudioClock | None = None
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
-        self._counts_on = True
+        self._resume: Fraction | None = None
+        """Where the count goes on, on the stream's own clock; None where its next stamp is believed."""
         self._rate_in = 0
         self._tick = clock.tick
         self._blocks: deque[av.AudioFrame] = deque()
@@ -155,7 +156,13 @@ class SoundTrack:
         """
         self._finish_clock()
         self._cut_filling()
-        self._tick, self._stop, self._counts_on = tick, stop, restart
+        self._tick, self._stop = tick, stop
+        if restart:
+            # What filled up the codec's last frame does not push the rest away.
+            self._resume = self.end + self._zero
+            self._restarts.stand(self._stream, self._resume.numerator, self._resume.denominator)
+        else:
+            self._resume = None
 
     def lost(self, seconds: Fraction) -> None:
         """So much could not be decoded: in a stream that is counted what follows stands later by it."""
@@ -185,23 +192,28 @@ class SoundTrack:
     def _cut_filling(self) -> None:
         if self._stop is None or not self.extents:
             return
-        stop = self._stop - self._zero
+        shift = self._before.shift if self._before is not None else Fraction(0)
+        stop = self._stop + shift - self._zero
         excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
+            for file in self._files:
+                if not file.closed:
+                    file.seek(2 * sum(extent.samples for extent in self.extents))
+                    file.truncate()
 
     def _start_clock(self, rate_hz: int) -> None:
         """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
         if self._clock is not None:
             self._finish_clock()
+            self._resume = self.end + self._zero
             self.formats_changed += 1
         self._rate_in = rate_hz
         self._clock = AudioClock(
-            rate_hz, self._tick, self._restarts, self._stream, self._before, counts_on=self._counts_on
+            rate_hz, self._tick, self._restarts, self._stream, self._before, at=self._resume
         )
-        self._counts_on = True
 
     def _finish_clock(self) -> None:
         if self._clock is None:

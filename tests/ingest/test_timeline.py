@@ -280,12 +280,12 @@ def test_a_new_rate_goes_on_where_the_old_one_ended() -> None:
     for n in range(100):
         first.push(n * 20, 20)
     first.finish()
-    second = AudioClock(2000, Fraction(1, 1000), after=first)
+    second = AudioClock(2000, Fraction(1, 1000), after=first, at=Fraction(2))
     placed = [p for n in range(100) for p in second.push(2000 + n * 20, 40)] + second.finish()
     assert [Fraction(p.start, second.units_per_second) for p in placed] == [
         2 + Fraction(n * 20, 1000) for n in range(100)
     ]
-    again = AudioClock(500, Fraction(1, 1000), after=second)
+    again = AudioClock(500, Fraction(1, 1000), after=second, at=Fraction(4))
     placed = [p for n in range(100) for p in again.push(n * 20, 10)] + again.finish()
     assert placed[0].move == "restart"
     assert Fraction(placed[0].start, again.units_per_second) == 4
