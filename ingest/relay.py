@@ -152,8 +152,8 @@ class Relay:
             self._beside.add(stream)
 
     def finish(self) -> Iterator[Step]:
-        """The file has ended: those that still wait, in the order in which they begin."""
-        for stream in sorted(self._waiting, key=lambda number: self._waiting[number].first_s):
+        """The file has ended: those that still wait, in the order in which they came."""
+        for stream in list(self._waiting):
             yield from self._join(stream, self._waiting[stream])
 
     def _join(self, stream: int, waiting: _Waiting, *, held_back: bool = True) -> Iterator[Step]:
