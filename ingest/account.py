@@ -73,7 +73,9 @@ class Account:
     tallies: dict[int, Tally]
     """By stream index: all streams of the head."""
     unread: int = 0
-    """Streams met in mid-file that could not be read."""
+    """Streams met in mid-file, or files behind the first one, that could not be read."""
+    unread_bytes: int = 0
+    """Bytes behind the end that the file's head names."""
 
     @property
     def end(self) -> Fraction | None:
@@ -87,6 +89,12 @@ class Account:
             for head in heads.values()
             for kind, code, reason in self._of_stream(head, heads, pictures=pictures)
         ]
+        if self.unread_bytes:
+            reason = (
+                f"{self.unread_bytes} bytes stand behind the end that the file's head names and were left "
+                "out; if they are sound, let a tool repair the head"
+            )
+            found.append(_fault(item, "bytes_behind_the_end", reason))
         if self.unread:
             reason = (
                 f"{self.unread} streams begin in the middle of the file and cannot be read from there; what "

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from corpus.ingest.extent import Extent
 from corpus.ingest.pictures import Pick
-from corpus.ingest.sound import Extent
 from corpus.schemas.artifacts import (
     PICTURE_DTYPE,
     PICTURE_NONE,

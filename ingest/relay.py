@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from corpus.ingest.demux import Packet
+from corpus.ingest.timeline import RESTART
 
 OVERLAP_S = 1.0
 """Streams that run side by side for longer are two tracks."""
@@ -151,8 +152,8 @@ class Relay:
             self._beside.add(stream)
 
     def finish(self) -> Iterator[Step]:
-        """The file has ended: those that still wait, in the order in which they begin."""
-        for stream in sorted(self._waiting, key=lambda number: self._waiting[number].first_s):
+        """The file has ended: those that still wait, in the order in which they came."""
+        for stream in list(self._waiting):
             yield from self._join(stream, self._waiting[stream])
 
     def _join(self, stream: int, waiting: _Waiting, *, held_back: bool = True) -> Iterator[Step]:
@@ -160,7 +161,7 @@ class Relay:
         if leader is None:
             return
         before, end_s = leader.stream, leader.end_s
-        restart = end_s is not None and waiting.first_s < end_s - OVERLAP_S
+        restart = end_s is not None and waiting.first_s < end_s - RESTART
         del self._waiting[stream]
         for other in self._waiting.values():
             if -1 - stream in other.come_before_s:

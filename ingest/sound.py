@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -15,69 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.ingest.clocks import StreamClock, counted
+from corpus.ingest.extent import Extent, Moves
 from corpus.ingest.resample import Floats, Resampler
+from corpus.ingest.samples import fit, samples_of
 from corpus.ingest.timeline import JITTER, AudioClock, Placement
 from corpus.schemas.clock import round_half_up, samples_per_window
 
-_SAMPLES: dict[str, tuple[str, float]] = {
-    "u8": ("u1", 2.0**7),
-    "s16": ("<i2", 2.0**15),
-    "s32": ("<i4", 2.0**31),
-    "s64": ("<i8", 2.0**63),
-    "flt": ("<f4", 1.0),
-    "dbl": ("<f8", 1.0),
-}
-"""Sample format: how it lies in memory, and its full scale."""
 CANCELLED = 300.0
 """The channels' mean power over that of their mean: 25 dB, where noise of 8 channels has 9 dB."""
 AUDIBLE = 1e-6
 """Power below this (-60 dB of full scale) is no loss."""
 CODEC_FRAME = 4096
 """No codec fills up by more input samples than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Samples that lie one after another in the file and on the clock."""
-
-    start: int
-    """Output sample on the recording's clock."""
-    samples: int
-
-
-@dataclass(slots=True)
-class Moves:
-    """What the clock did to a stream, for the report; units are seconds."""
-
-    corrections: int = 0
-    corrected: Fraction = Fraction(0)
-    largest_correction: Fraction = Fraction(0)
-    holes: list[tuple[Fraction, Fraction]] = field(default_factory=list)
-    """(start, length), the first hundred."""
-    hole_count: int = 0
-    hole_total: Fraction = Fraction(0)
-    restarts: list[Fraction] = field(default_factory=list)
-
-
-def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
-    """(channels, samples), full scale 1, of frames of one format, one after another."""
-    name = frames[0].format.name
-    channels = frames[0].layout.nb_channels
-    kind, full_scale = _SAMPLES[name.removesuffix("p")]
-    width = 1 if name.endswith("p") else channels
-    planes = channels if width == 1 else 1
-    parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(planes)]
-    for frame in frames:
-        for part, plane in zip(parts, frame.planes, strict=False):
-            part.append(np.frombuffer(plane, kind, frame.samples * width))  # type: ignore[call-overload]
-    raw = np.stack([np.concatenate(part) for part in parts])
-    floats = np.ascontiguousarray(raw.reshape(-1, channels).T if width > 1 else raw, np.float64)
-    if kind == "u1":
-        floats -= full_scale
-    if full_scale != 1.0:
-        return floats / full_scale
-    # A broken stream may decode to NaN or infinity; such a sample says nothing.
-    return floats if np.isfinite(floats.sum()) else np.nan_to_num(floats, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class SoundTrack:
@@ -110,7 +58,8 @@ class SoundTrack:
         self._clock: AudioClock | None = None
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
-        self._counts_on = True
+        self._resume: Fraction | None = None
+        """Where the count goes on, on the stream's own clock; None where its next stamp is believed."""
         self._rate_in = 0
         self._tick = clock.tick
         self._blocks: deque[av.AudioFrame] = deque()
@@ -155,7 +104,13 @@ class SoundTrack:
         """
         self._finish_clock()
         self._cut_filling()
-        self._tick, self._stop, self._counts_on = tick, stop, restart
+        self._tick, self._stop = tick, stop
+        if restart:
+            # What filled up the codec's last frame does not push the rest away.
+            self._resume = self.end + self._zero
+            self._restarts.stand(self._stream, self._resume.numerator, self._resume.denominator)
+        else:
+            self._resume = None
 
     def lost(self, seconds: Fraction) -> None:
         """So much could not be decoded: in a stream that is counted what follows stands later by it."""
@@ -185,23 +140,28 @@ class SoundTrack:
     def _cut_filling(self) -> None:
         if self._stop is None or not self.extents:
             return
-        stop = self._stop - self._zero
+        shift = self._before.shift if self._before is not None else Fraction(0)
+        stop = self._stop + shift - self._zero
         excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
+            for file in self._files:
+                if not file.closed:
+                    file.seek(2 * sum(extent.samples for extent in self.extents))
+                    file.truncate()
 
     def _start_clock(self, rate_hz: int) -> None:
         """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
         if self._clock is not None:
             self._finish_clock()
+            self._resume = self.end + self._zero
             self.formats_changed += 1
         self._rate_in = rate_hz
         self._clock = AudioClock(
-            rate_hz, self._tick, self._restarts, self._stream, self._before, counts_on=self._counts_on
+            rate_hz, self._tick, self._restarts, self._stream, self._before, at=self._resume
         )
-        self._counts_on = True
 
     def _finish_clock(self) -> None:
         if self._clock is None:
@@ -289,7 +249,7 @@ class SoundTrack:
         elif len(samples) != len(self._files):
             if len(samples) > len(self._files):
                 self.unfit_s += samples.shape[1] / self._rate_in
-            samples = _fit(samples, len(self._files))
+            samples = fit(samples, len(self._files))
         self._resampler.feed(samples)
         self._batch_samples = 0
         self._write(self._resampler.next, self._resampler.pull())
@@ -342,11 +302,3 @@ class SoundTrack:
             windows = np.unique((beyond + first) // samples_per_window(self._rate_out))
             self.saturated_windows[channel] += windows.tolist()
         return np.clip(whole, -32768, 32767).astype("<i2")
-
-
-def _fit(block: Floats, channels: int) -> Floats:
-    """A stream that changes its channels: those it lacks are silent, those too many are left out."""
-    fitted = np.zeros((channels, block.shape[1]))
-    common = min(channels, len(block))
-    fitted[:common] = block[:common]
-    return fitted

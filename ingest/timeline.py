@@ -6,7 +6,7 @@ A stream is anchored at its first time stamp and counted in samples. Per block, 
                     its median over 2 s
                     differs by over one tick     a correction, from the block where the median turns
                     over 5 ms forward            a hole: the count jumps
-                    over 1 s backward            a restart: the stamps after it are shifted
+                    over 1/4 s backward          a restart: the stamps after it are shifted
 
 A single wild stamp is no hole and no restart: the stamps of the half second after it must agree.
 
@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import Literal
 
 JITTER = Fraction(5, 1000)
-RESTART = Fraction(1)
+RESTART = Fraction(1, 4)
 AGREE = Fraction(1, 2)
 """How much sound after a wild stamp is asked whether it agrees with it."""
 LONGEST_STALL = Fraction(10)
@@ -94,10 +94,10 @@ class AudioClock:
         stream: int = 0,
         after: AudioClock | None = None,
         *,
-        counts_on: bool = True,
+        at: Fraction | None = None,
     ) -> None:
-        """`after`: the clock, finished, of the sound that this one continues; its count goes on with
-        `counts_on`, else the first stamp is believed."""
+        """`after`: the clock, finished, of the sound that this one continues, and `at` the second at which
+        it goes on counting; without it the first stamp is believed."""
         self.units_per_second = rate_hz * tick.denominator
         self._sample = tick.denominator
         self._tick = tick.numerator * rate_hz
@@ -128,9 +128,14 @@ class AudioClock:
             ratio = Fraction(self.units_per_second, after.units_per_second)
             self._shift = round(after._shift * ratio)
             self._jumps = after._jumps
-            if counts_on:
+            if at is not None:
                 # A jump in the stamps at the change is told as anywhere else.
-                self._at = round((after._at + after._correction) * ratio)
+                self._at = round(at * self.units_per_second)
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds by which restarts have moved the stamps."""
+        return Fraction(self._shift, self.units_per_second)
 
     def push(self, stamp: int | None, samples: int) -> list[Placement]:
         """Take the next block, its stamp in ticks; give those now settled."""
