@@ -54,6 +54,7 @@ class Tally:
     def _cover(self, start: int, stop: int) -> None:
         self.end = stop if self.end is None else max(self.end, stop)
         last = self.spans[-1] if self.spans else None
+        # Whole numbers, without a division: this runs for every packet.
         near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
         if last is not None and (near or len(self.spans) == MOST_SPANS):
             last[1] = max(last[1], stop)
@@ -140,6 +141,7 @@ class Account:
             return
         if head.refused_code in EXPECTED or (head.kind == "video" and not pictures):
             return
+        # Where the streams in use have packets; what lies outside is in no channel and no window.
         others = [
             self.tallies[h.index].spans_s
             for h in heads.values()
@@ -165,6 +167,7 @@ class Account:
 
 def _outside(spans: Iterable[Iterable[Fraction]], others: list[list[Fraction]]) -> Fraction:
     """How much of `spans` lies in none of `others`."""
+    # Walk along each span, past all that covers it; what is left between is counted.
     ordered = sorted(others)
     rest = Fraction(0)
     for start, stop in spans:

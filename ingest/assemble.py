@@ -125,6 +125,7 @@ def _fill(
     segments: Sequence[Segment],
     target: BinaryIO,
 ) -> None:
+    # Picks and windows both go forward, so each is looked at once; a picture of many windows is read once.
     at, offset, row = 0, 0, 0
     loaded, data = -1, b""
     for segment in segments:

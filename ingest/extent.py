@@ -27,3 +27,10 @@ class Moves:
     hole_count: int = 0
     hole_total: Fraction = Fraction(0)
     restarts: list[Fraction] = field(default_factory=list)
+
+    def hole(self, start: Fraction, length: Fraction) -> None:
+        """Count a stretch without sound."""
+        self.hole_count += 1
+        self.hole_total += length
+        if len(self.holes) < 100:
+            self.holes.append((start, length))

@@ -84,10 +84,6 @@ class SoundTrack:
         self.unfit_s = 0.0
         """Seconds in which the stream has more channels than there are outputs."""
 
-    @property
-    def outputs(self) -> int:
-        return len(self._files)
-
     def push(self, frame: av.AudioFrame) -> None:
         """Take the next decoded frame."""
         if self._clock is None or frame.sample_rate != self._rate_in:
@@ -147,7 +143,7 @@ class SoundTrack:
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
-            for file in self._files:
+            for file in self._files:  # what follows must lie where the extents say
                 if not file.closed:
                     file.seek(2 * sum(extent.samples for extent in self.extents))
                     file.truncate()
@@ -175,6 +171,7 @@ class SoundTrack:
         frame = self._blocks.popleft()
         if placement.move != "on" or placement.by or self._resampler is None:
             self._move(placement)
+        # Frames of one form are turned into numbers together, half a second at a time.
         form = (frame.format.name, frame.layout.nb_channels)
         if form != self._format:
             self._flush()
@@ -191,6 +188,7 @@ class SoundTrack:
         per_second = self._clock.units_per_second
         start = Fraction(placement.start, per_second) - self._zero
         by = Fraction(placement.by, per_second)
+        # Behind a hole the filter must not reach back across it; a correction only bends the piece.
         if self._resampler is None or (placement.move in ("hole", "restart") and by > 0):
             self._start_piece(start)
         elif placement.by:
@@ -199,35 +197,24 @@ class SoundTrack:
 
     def _note(self, placement: Placement, start: Fraction, by: Fraction) -> None:
         moves = self.moves
-        if placement.move == "start" and self.first is not None:
-            self._note_join(start)
+        if placement.move == "start" and self.first is not None and start - self.end > JITTER:
+            moves.hole(self.end, start - self.end)
         self.first = start if self.first is None else self.first
         if placement.move == "restart":
             moves.restarts.append(start)
         if placement.move == "hole" or (placement.move == "restart" and by > 0):
-            moves.hole_count += 1
-            moves.hole_total += by
-            if len(moves.holes) < 100:
-                moves.holes.append((start - by, by))
+            moves.hole(start - by, by)
         elif by:
             moves.corrections += 1
             moves.corrected += by
             moves.largest_correction = max(moves.largest_correction, by, key=abs)
-
-    def _note_join(self, start: Fraction) -> None:
-        gap = start - self.end
-        if gap > JITTER:
-            self.moves.hole_count += 1
-            self.moves.hole_total += gap
-            if len(self.moves.holes) < 100:
-                self.moves.holes.append((self.end, gap))
 
     def _start_piece(self, anchor: Fraction) -> None:
         self._end_piece()
         self._anchor = anchor
         written = self.extents[-1].start + self.extents[-1].samples if self.extents else None
         first = ceil(anchor * self._rate_out)
-        if written is not None and written > first:
+        if written is not None and written > first:  # what stands there already is not written over
             first = written
         self._piece_samples = 0
         self._resampler = Resampler(self._rate_in, self._rate_out, len(self._files), anchor, first)

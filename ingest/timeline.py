@@ -205,6 +205,7 @@ class AudioClock:
             off = self._jump(block, stamp)
             self._jumping = False
         if off > self._jitter:
+            # Packets held up and then sent at once catch up again: only what stays is a hole.
             hole = min(off, self._left(off))
             if hole > self._jitter:
                 self._at += hole
@@ -242,6 +243,7 @@ class AudioClock:
     def _offs(self, last: int) -> list[tuple[int, int]]:
         """(samples behind the first waiting block, stamp minus count) of blocks that begin up to `last`."""
         assert self._at is not None
+        # Holes and corrections so far are in the count, so an offset of 0 means that the stamp agrees.
         count, seen, offs = self._at + self._correction, 0, list[tuple[int, int]]()
         for block in self._waiting:
             if seen > last:
