@@ -61,9 +61,10 @@ def _riff(read: ReadAt, size: int) -> End:
     if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
         length = int.from_bytes(head[20:28], "little")
     form, end = head[8:12], 8 + length
+    following = b""
     if length < 28 or end > size:
         return End()
-    while True:
+    for _ in range(MOST_STEPS):
         end += end % 2
         following = read(end, 12)
         # A long AVI goes on in further RIFFs of the form AVIX.
@@ -78,9 +79,9 @@ def _riff(read: ReadAt, size: int) -> End:
 def _unread_wave(read: ReadAt, size: int, end: int) -> int:
     """Bytes behind the last chunk that can be one: of a `data` chunk that says too little, say."""
     at = 12
-    while at + 8 <= end:
-        chunk = read(at, 8)
-        if not all(32 <= byte < 127 for byte in chunk[:4]):
+    for _ in range(MOST_STEPS):
+        chunk = read(at, 8) if at + 8 <= end else b""
+        if not chunk or not all(32 <= byte < 127 for byte in chunk[:4]):
             break
         length = int.from_bytes(chunk[4:8], "little")
         at += 8 + length + length % 2
@@ -135,7 +136,7 @@ def _head(read: ReadAt, at: int) -> bytes | None:
 
 def _asf(read: ReadAt, size: int) -> int | None:
     at = 0
-    while 0 <= at < size:
+    for _ in range(MOST_STEPS):
         head = read(at, 24)
         if len(head) < 24:
             return None

@@ -110,6 +110,30 @@ def test_a_file_alone_has_nothing_behind_it(suffix: str, media: ModuleType, tmp_
         assert first_end(lambda at, size, b=broken: b[at : at + size], cut).following is None
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"RIFF\xff\xff\xff\x0fWAVE" + b"fmt \0\0\0\0" * 500_000,
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + struct.pack("<Q", 24) + bytes(16 * 400_000),
+        b"RIFF\x1c\0\0\0AVI " + bytes(24) + b"RIFF\x04\0\0\0AVIX" * 300_000,
+        b"FLV\x01\5\0\0\0\x09" + bytes(4_000_000),
+        b"\0\0\0\x08ftyp" * 400_000,
+    ],
+    ids=["chunks", "objects", "lists", "tags", "boxes"],
+)
+def test_walks_come_to_an_end(endless: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus.ingest.behind.MOST_STEPS", 1000)
+    reads = 0
+
+    def read(at: int, size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return endless[at : at + size]
+
+    first_end(read, 1 << 40)
+    assert reads < 2100
+
+
 def test_streams_of_different_clocks_are_refused(media: ModuleType, tmp_path: Path, run: Any) -> None:
     since_1970 = 1_700_000_000
     audio = media.Audio("pcm_s16le", stamps=lambda first: first + since_1970 * 48_000)
