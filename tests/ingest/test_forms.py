@@ -1,4 +1,4 @@
-"""Forms, heads and indexes as recorders leave them: the sound is where it was, and nothing is said wrongly."""
+"""Forms, heads and indexes as recorders leave them: the sound is where it was, nothing is said wrongly."""
 
 from __future__ import annotations
 
