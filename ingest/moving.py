@@ -161,7 +161,9 @@ class PictureTrack:
     def _time(self, stamp: int | None, following: int | None) -> int:
         """A frame's time after restarts; a wild stamp goes on by duration."""
         if self._last is None:
-            return stamp if stamp is not None else 0
+            self._jumps = self._restarts.jumps
+            self._shift = round(self._restarts.shift(self._jumps) * self._per_second)
+            return (stamp if stamp is not None else 0) + self._shift
         by_count = self._last + self._last_duration
         if stamp is None:
             return by_count

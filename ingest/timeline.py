@@ -65,6 +65,11 @@ class Restarts:
         """Seconds to add to stamps after so many jumps."""
         return self._shifts[jumps]
 
+    @property
+    def jumps(self) -> int:
+        """How many there were so far: a stream that begins now counts from there."""
+        return len(self._shifts) - 1
+
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
         """The shift after one more jump of `stream`, which then shows `stamp`."""
         if jumps + 1 == len(self._shifts):
@@ -124,6 +129,7 @@ class AudioClock:
         self._departures: list[int] = []
         self._in_median_samples = 0
         self._correction = 0
+        self._continues = after is not None
         if after is not None and after._at is not None:
             ratio = Fraction(self.units_per_second, after.units_per_second)
             self._shift = round(after._shift * ratio)
@@ -182,6 +188,9 @@ class AudioClock:
     def _settle(self) -> None:
         block = self._waiting[0]
         if self._at is None:
+            if not self._continues:
+                self._jumps = self._restarts.jumps
+                self._shift = round(self._restarts.shift(self._jumps) * self.units_per_second)
             self._at = (block.stamp or 0) + self._shift
             block.move = "start"
         elif block.stamp is not None:

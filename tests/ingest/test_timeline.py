@@ -276,6 +276,20 @@ def test_a_stall_without_loss_puts_no_silence_in() -> None:
         assert starts(blocks) == [Fraction(n * 20, RATE) for n in range(400)]
 
 
+def test_a_stream_that_begins_after_a_restart_is_moved_like_the_others() -> None:
+    restarts = Restarts()
+    first = AudioClock(RATE, Fraction(1, RATE), restarts, 0)
+    for n in range(60):
+        first.push((n * 100) if n < 30 else (n - 30) * 100, 100)
+    first.finish()
+    assert restarts.jumps == 1 and restarts.shift(1) == 3
+    late = AudioClock(RATE, Fraction(1, RATE), restarts, 1)
+    placed = [p for n in range(20) for p in late.push(1000 + n * 100, 100)] + late.finish()
+    assert [Fraction(p.start, late.units_per_second) for p in placed] == [
+        4 + Fraction(n, 10) for n in range(20)
+    ]
+
+
 def test_a_new_rate_goes_on_where_the_old_one_ended() -> None:
     first = AudioClock(1000, Fraction(1, 1000))
     for n in range(100):
