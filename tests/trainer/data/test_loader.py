@@ -283,6 +283,18 @@ def test_clips_of_another_form_are_refused(dataset: Path, tmp_path: Path) -> Non
         Loader(config_for(changed))
 
 
+def test_a_damaged_shard_is_named_before_anything_is_learned_from_it(dataset: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "OUT"
+    shutil.copytree(dataset, changed)
+    for shard in (changed / "train").glob("*.tar"):
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(DatasetError, match="holds other bytes than the manifest promises"):
+        taken(Loader(config_for(changed)), 1)
+    assert Loader(config_for(changed, check_shards=False))
+
+
 def test_a_step_finds_all_its_micro_batches_made(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a step is under way those of the next are made, and no more than one beyond them."""
     made, collate = threading.Semaphore(0), data.collate
