@@ -203,31 +203,31 @@ def _store(
     """Stage what the folder lacks, then swap it in."""
     files = {path: out / path for path in set(texts(kept["shard"]))} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
-    stage = out / FOLDER
-    stage.mkdir(parents=True, exist_ok=True)
+    staging = out / FOLDER
+    staging.mkdir(parents=True, exist_ok=True)
     entries: list[ShardEntry] = []
     moves: list[str] = []
     done = 0
     for shard in layout.shards:
-        sha256, staged = _stage_shard(out, stage, layout, shard, old)
+        sha256, staged = _stage_shard(out, staging, layout, shard, old)
         if staged:
             moves.append(shard.path)
         entries.append(_entry(shard, sha256))
         done += shard.bytes
         if progress:
             progress(done)
-    manifest = _stage_views(stage, layout.table, entries, wanted)
-    _drop_unwanted(stage, {*moves, CLIPS_FILE, CARD_FILE, MANIFEST_FILE})
+    manifest = _stage_views(staging, layout.table, entries, wanted)
+    _drop_unwanted(staging, {*moves, CLIPS_FILE, CARD_FILE, MANIFEST_FILE})
     swap(out, [*moves, CLIPS_FILE, CARD_FILE], [shard.path for shard in layout.shards])
     return manifest
 
 
 def _stage_shard(
-    out: Path, stage: Path, layout: Layout, shard: PlannedShard, old: _Old | None
+    out: Path, staging: Path, layout: Layout, shard: PlannedShard, old: _Old | None
 ) -> tuple[str, bool]:
-    """The shard's sha256, and whether it stands in the stage now; else it is in place already."""
+    """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
     clips = layout.sha256s[shard.first : shard.stop]
-    path = stage / shard.path
+    path = staging / shard.path
     entry = old.known.get(clips) if old is not None else None
     if entry is not None and has_size(out / entry.path, entry.bytes):
         if entry.path == shard.path:
@@ -264,27 +264,27 @@ def _entry(shard: PlannedShard, sha256: str) -> ShardEntry:
     )
 
 
-def _stage_views(stage: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
+def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
     """The index and the card, then the manifest that makes it a dataset."""
     import pyarrow.parquet as pq
 
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", row_group_size=16384)
-    write_whole(stage / CLIPS_FILE, content.getvalue())
-    write_whole(stage / CARD_FILE, dataset_card(entries, table, wanted.config).encode())
+    write_whole(staging / CLIPS_FILE, content.getvalue())
+    write_whole(staging / CARD_FILE, dataset_card(entries, table, wanted.config).encode())
     files = [
-        FileEntry(path=name, sha256=sha256_file(stage / name), bytes=(stage / name).stat().st_size)
+        FileEntry(path=name, sha256=sha256_file(staging / name), bytes=(staging / name).stat().st_size)
         for name in (CARD_FILE, CLIPS_FILE)
     ]
     manifest = wanted.manifest(table, entries, files)
-    write_whole(stage / MANIFEST_FILE, (to_json(manifest, indent=1) + "\n").encode())
+    write_whole(staging / MANIFEST_FILE, (to_json(manifest, indent=1) + "\n").encode())
     return manifest
 
 
-def _drop_unwanted(stage: Path, wanted: Set[str]) -> None:
-    """What an interrupted run with other inputs left in the stage."""
-    for path in _files_below(stage):
-        if path.relative_to(stage).as_posix() not in wanted:
+def _drop_unwanted(staging: Path, wanted: Set[str]) -> None:
+    """What an interrupted run with other inputs left in the staging folder."""
+    for path in _files_below(staging):
+        if path.relative_to(staging).as_posix() not in wanted:
             path.unlink()
 
 
