@@ -16,6 +16,7 @@ from corpus.schemas.files import sha256_file, storage_errors
 
 BLOCK_BYTES = 1 << 20
 LONGEST_NAME = 100
+"""Bytes."""
 LOCAL_SCHEMES = ("file", "local")
 
 
@@ -36,8 +37,7 @@ def fetch(url: str, folder: Path) -> Path:
         raise MediaError(
             "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
         )
-    name = PurePosixPath(parts.path).name[-LONGEST_NAME:].replace("\0", "") or "media"
-    path = folder / digest(url)[:32] / name
+    path = folder / digest(url)[:32] / _name(parts.path)
     kept = path.parent / "sha256"
     with storage_errors(path):
         if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
@@ -61,6 +61,17 @@ def fetch(url: str, folder: Path) -> Path:
             temporary.unlink(missing_ok=True)
             own_digest.unlink(missing_ok=True)
     return path
+
+
+def _name(path: str) -> str:
+    """The last part of a URL's path, as far as a file system takes it."""
+    name = (
+        PurePosixPath(path)
+        .name.replace("\0", "")
+        .encode(errors="replace")[-LONGEST_NAME:]
+        .decode(errors="ignore")
+    )
+    return "media" if name in ("", ".", "..", "sha256") else name
 
 
 def _blocks(url: str) -> Iterator[bytes]:
