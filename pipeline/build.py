@@ -94,11 +94,14 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
         UsageError, StorageError, LockedError, DatasetError, MissingError: the build cannot be done at all.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
+    from corpus.shards.rewrite import finish_swap
+
     items, drops = gather(request.inputs)  # first: a mistyped input shall leave nothing behind
     refuse_newer(request.out)
     kept = keep.State(request.out)
     kept.create()
     with kept.locked():
+        finish_swap(request.out)
         key = quick_key(items, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):

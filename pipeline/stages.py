@@ -261,20 +261,40 @@ def voices_stage(
     return cache.make("voices", key, fill)
 
 
+def prosody_stage(voices: Artifact, settings: Settings, cache: Cache) -> Artifact | None:
+    """How the voices sound; None where the labelers are not to listen."""
+    if not settings.cues.prosody:
+        return None
+
+    def fill(folder: Path) -> list[Drop]:
+        from corpus.align.prosody.listen import listen
+        from corpus.schemas.prosody import write_prosody
+
+        place = voices.folder / "voices.json"
+        head = from_json(Voices, place.read_bytes(), where=str(place))
+        write_prosody(listen(pcm_of(voices, head), head.speakers), folder)
+        return []
+
+    return cache.make("prosody", _key("prosody", voices=voices.digest), fill)
+
+
 def label_stage(
     conversation: Conversation,
     settings: Settings,
     cache: Cache,
     reviews: Texts = (),
     sight: Artifact | None = None,
+    prosody: Artifact | None = None,
 ) -> Artifact:
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
         from corpus.align.label import with_cues
+        from corpus.schemas.prosody import read_prosody
 
         looked = _looked(conversation, settings, sight)
-        heard = with_cues(conversation, settings.cues)
+        tracks = read_prosody(prosody.folder) if prosody is not None else None
+        heard = with_cues(conversation, settings.cues, tracks)
         seen = {made.label for made in looked.made}
         labelled = replace(
             heard,
@@ -293,6 +313,7 @@ def label_stage(
         conversation=conversation,
         settings=[settings.cues, settings.visual, settings.sight.enabled],
         sight=sight.digest if sight else None,
+        prosody=prosody.digest if prosody else None,
         **decided,
     )
     return cache.make("label", key, fill)

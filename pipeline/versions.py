@@ -11,7 +11,8 @@ STAGE_VERSIONS = {
     "diarize": 2,
     "transcribe": 2,
     "voices": 1,
-    "label": 4,
+    "prosody": 1,
+    "label": 5,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
@@ -22,6 +23,7 @@ STAGE_LIBRARIES = {
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
     "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
     "voices": ("numpy",),
+    "prosody": ("numpy",),
     "label": ("numpy",),
     "cut": ("av", "numpy"),
 }

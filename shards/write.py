@@ -18,7 +18,7 @@ from pathlib import Path
 from corpus.schemas.clip import CLIP_FORM
 from corpus.schemas.codec import digest, from_json, to_json
 from corpus.schemas.dataset import SPLITS, FileEntry, Manifest, ShardEntry, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.errors import FormatError, NewerSchemaError
 from corpus.schemas.files import (
     TEMPORARY,
     has_size,
@@ -65,34 +65,13 @@ def write_dataset(
     """
     ordered = sorted(segments, key=lambda s: s.recording)
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
-    wanted = _Wanted(settings=settings, config=config, segments=made_of)
+    wanted = Wanted(settings=settings, config=config, segments=made_of)
     old = read_manifest(out)
     if old is not None and not doubted and wanted.is_met_by(old, out):
         return old
     pieces = [piece for segment in ordered for piece in segment_pieces(segment)]
     with storage_errors(out):
         return _store(out, pieces, wanted, old, progress, doubted=doubted)
-
-
-def rewrite(
-    out: Path, replaced: Sequence[SegmentRef], *, config: str, progress: Progress | None = None
-) -> Manifest:
-    """The dataset with the clips of some recordings replaced; the others' come from its own shards.
-
-    Only shards whose clips change are written. The old ones stay until all new ones are whole.
-
-    Raises:
-        DatasetError: `out` holds no dataset.
-    """
-    old = read_manifest(out)
-    if old is None:
-        raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
-    gone = {segment.recording for segment in replaced}
-    kept = [Piece(row=row, file=out / row.shard) for row in read_rows(out) if row.recording not in gone]
-    new = [piece for segment in replaced for piece in segment_pieces(segment)]
-    wanted = _Wanted(settings=from_json(Settings, old.settings), config=config, segments="")
-    with storage_errors(out):
-        return _store(out, kept + new, wanted, old, progress, swap_last=True)
 
 
 def read_manifest(out: Path) -> Manifest | None:
@@ -118,7 +97,7 @@ def read_rows(out: Path) -> list[ClipRow]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class Wanted:
     """What the manifest will say beside the files."""
 
     settings: Settings
@@ -152,41 +131,34 @@ class _Wanted:
 def _store(
     out: Path,
     pieces: Sequence[Piece],
-    wanted: _Wanted,
+    wanted: Wanted,
     old: Manifest | None,
     progress: Progress | None,
     *,
     doubted: Set[str] = frozenset(),
-    swap_last: bool = False,
 ) -> Manifest:
-    """Bring the folder to the plan. With `swap_last` no shard is replaced before all new ones are whole."""
+    """Bring the folder to the plan."""
     plans = list(plan_shards(pieces, wanted.settings.shards.shard_bytes))
-    known = _known_shards(out, old)
-    if not swap_last:
-        _take_away(out / MANIFEST_FILE)
+    known = known_shards(out, old)
+    _take_away(out / MANIFEST_FILE)
     entries: list[ShardEntry] = []
-    waiting: list[Path] = []
     done = 0
     for plan in plans:
         path = out / plan.path
-        sha256 = _kept(path, plan, None if plan.path in doubted else known)
+        sha256 = kept_sha256(path, plan, None if plan.path in doubted else known)
         if sha256 is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             sha256 = write_shard(temporary(path), plan)
-            waiting.append(path)
-        if not swap_last:
-            _put_all(waiting)
-        entries.append(_entry(plan, sha256))
+            put_in_place(path)
+        entries.append(entry_of(plan, sha256))
         done += plan.bytes
         if progress:
             progress(done)
-    _take_away(out / MANIFEST_FILE)
-    _put_all(waiting)
-    _remove_strays(out, {plan.path for plan in plans})
-    return _finish(out, [row for plan in plans for row in plan.rows()], entries, wanted)
+    remove_strays(out, {plan.path for plan in plans})
+    return finish_dataset(out, [row for plan in plans for row in plan.rows()], entries, wanted)
 
 
-def _known_shards(out: Path, old: Manifest | None) -> dict[tuple[str, ...], ShardEntry] | None:
+def known_shards(out: Path, old: Manifest | None) -> dict[tuple[str, ...], ShardEntry] | None:
     """By the clips they hold, the shards an unbroken dataset vouches for; None where none does."""
     if old is None:
         return None
@@ -202,7 +174,7 @@ def _known_shards(out: Path, old: Manifest | None) -> dict[tuple[str, ...], Shar
     }
 
 
-def _kept(path: Path, plan: ShardPlan, known: dict[tuple[str, ...], ShardEntry] | None) -> str | None:
+def kept_sha256(path: Path, plan: ShardPlan, known: dict[tuple[str, ...], ShardEntry] | None) -> str | None:
     """The sha256 of the shard that stands there already, if it holds the plan's bytes."""
     if not has_size(path, plan.bytes):
         return None
@@ -212,7 +184,7 @@ def _kept(path: Path, plan: ShardPlan, known: dict[tuple[str, ...], ShardEntry] 
     return sha256_if_same(path, plan)
 
 
-def _entry(plan: ShardPlan, sha256: str) -> ShardEntry:
+def entry_of(plan: ShardPlan, sha256: str) -> ShardEntry:
     return ShardEntry(
         path=plan.path,
         split=plan.split,
@@ -227,13 +199,7 @@ def _take_away(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _put_all(waiting: list[Path]) -> None:
-    for path in waiting:
-        put_in_place(path)
-    waiting.clear()
-
-
-def _remove_strays(out: Path, wanted: set[str]) -> None:
+def remove_strays(out: Path, wanted: set[str]) -> None:
     """Shards of an older build, and what an interrupted run left unfinished."""
     for split in SPLITS:
         folder = out / split
@@ -244,7 +210,9 @@ def _remove_strays(out: Path, wanted: set[str]) -> None:
             folder.rmdir()
 
 
-def _finish(out: Path, rows: Sequence[ClipRow], entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
+def finish_dataset(
+    out: Path, rows: Sequence[ClipRow], entries: Sequence[ShardEntry], wanted: Wanted
+) -> Manifest:
     """The index and the card, then the manifest that makes it a dataset."""
     import pyarrow.parquet as pq
 
