@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("corpus", deadline=None)  # a busy machine is not a fault
+hypothesis.settings.load_profile("corpus")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

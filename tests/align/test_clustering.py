@@ -42,7 +42,7 @@ def slow_groups(
     return sorted(groups)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 9), st.integers(0, 10**6), st.floats(0.1, 1.5), st.floats(0, 0.5))
 def test_groups_are_those_of_average_linkage(count: int, seed: int, limit: float, share: float) -> None:
     random = np.random.default_rng(seed)

@@ -95,7 +95,7 @@ word_lists = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(word_lists, st.sampled_from([PROMPT, "", "Um."]))
 def test_every_word_is_kept_or_in_a_drop(words: list[Heard], prompt: str) -> None:
     kept, drops = without_invented(words, prompt)

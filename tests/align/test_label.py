@@ -134,7 +134,7 @@ def told_by(turns: list[Turn], words: list[Word]) -> Conversation:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(turn_lists)
 def test_overlap_cues_cover_what_two_speakers_share(turns: list[Turn]) -> None:
     cues = [cue for cue in label_cues(told_by(turns, []), CueSettings()) if cue.label == "overlap"]
@@ -145,7 +145,7 @@ def test_overlap_cues_cover_what_two_speakers_share(turns: list[Turn]) -> None:
         assert union(cue.span for cue in pair) == [cue.span for cue in pair]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(turn_lists, word_lists, st.randoms(use_true_random=False))
 def test_cues_do_not_depend_on_the_order_of_the_input(
     turns: list[Turn], words: list[Word], shuffle: random.Random
@@ -156,7 +156,7 @@ def test_cues_do_not_depend_on_the_order_of_the_input(
     assert label_cues(told_by(turns, words), CueSettings()) == first
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(turn_lists)
 def test_yields_and_holds_fit_their_definition(turns: list[Turn]) -> None:
     """Against the definition asked millisecond by millisecond."""

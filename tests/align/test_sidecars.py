@@ -320,7 +320,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(conversations())
 def test_our_own_form_comes_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, ours: Conversation
@@ -336,7 +336,7 @@ def test_our_own_form_comes_back_exactly(
     assert annotation.named_speakers == ours.named_speakers
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from(["x.rttm", "x.stm", "x.ctm", "x.json", "x.json.gz"]))
 def test_no_bytes_take_the_reader_down(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str

@@ -66,7 +66,7 @@ def test_what_16_khz_cannot_hold_is_gone_and_speech_is_flat() -> None:
         assert low <= level <= high, hz
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate=st.sampled_from([16_000, 44_100, 48_000, 44_099]),
     anchor=st.fractions(min_value=-1, max_value=1, max_denominator=90_000),
@@ -85,7 +85,7 @@ def test_the_same_bits_however_it_is_fed(rate: int, anchor: Fraction, steps: lis
         assert np.array_equal(once[1], pieces[1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 5000), st.integers(-240, 240).map(lambda ticks: Fraction(ticks, 48_000)))
 def test_a_move_changes_only_what_follows(at: int, by: Fraction) -> None:
     noise = np.random.default_rng(8).normal(0, 0.2, 48_000)

@@ -156,19 +156,19 @@ def streams(draw: st.DrawFn) -> list[tuple[int | None, int]]:
     return blocks
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(streams())
 def test_every_block_stands_where_the_reference_puts_it(blocks: list[tuple[int | None, int]]) -> None:
     assert starts(blocks) == Reference(blocks, RATE, Fraction(1, RATE)).run()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(streams())
 def test_every_block_comes_back_once_in_order(blocks: list[tuple[int | None, int]]) -> None:
     assert [p.samples for p in place(blocks)] == [samples for _, samples in blocks]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(streams())
 def test_a_move_is_told_exactly_where_and_by_how_much(blocks: list[tuple[int | None, int]]) -> None:
     placed = place(blocks)

@@ -29,7 +29,7 @@ def sound(kind: str, channels: int, samples: int, seed: int) -> np.ndarray:
     rate=st.sampled_from([16000, 24000]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_comes_out_is_what_went_in(kind: str, channels: int, samples: int, rate: int, seed: int) -> None:
     pcm = sound(kind, channels, samples, seed)
     data = encode_flac(pcm, rate)
@@ -51,7 +51,7 @@ def test_a_clip_longer_than_one_block_is_whole() -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_end_is_the_end_of_the_whole(
     kind: str, channels: int, samples: int, share: float, seed: int
 ) -> None:

@@ -102,7 +102,7 @@ def _whole() -> np.ndarray:
 
 
 @given(window=st.integers(0, 9), windows=st.integers(1, 12), channels=st.sets(st.integers(0, 2), min_size=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_frame_has_the_same_bytes_in_any_clip(window: int, windows: int, channels: set[int]) -> None:
     whole = _whole()
     rows = sorted(channels)
@@ -119,7 +119,7 @@ def test_many_threads_and_one_give_the_same_bytes() -> None:
 
 
 @given(window=st.integers(0, 8), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_byte_depends_on_what_comes_after_its_window(window: int, seed: int) -> None:
     pcm = speech_like(2.0, seed=1)
     later = pcm.copy()

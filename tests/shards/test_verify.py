@@ -59,7 +59,7 @@ FILES = (
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_byte_anywhere_is_found(data: st.DataObject, copy: Path) -> None:
     path = copy / data.draw(st.sampled_from(FILES))
     whole = path.read_bytes()
@@ -74,7 +74,7 @@ def test_a_flipped_byte_anywhere_is_found(data: st.DataObject, copy: Path) -> No
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_found_by_more_than_the_hash(data: st.DataObject, copy: Path) -> None:
     """The manifest is made to agree with the damaged shard, so that its content has to give it away."""
     name = data.draw(st.sampled_from(FILES[:4]))

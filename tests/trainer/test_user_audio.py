@@ -105,7 +105,7 @@ def batch_of(rows: list[list[Turns]], config: RunConfig) -> Batch:
     counts=st.lists(st.lists(st.integers(1, 4), min_size=0, max_size=2), min_size=1, max_size=3),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_targets_and_losses_are_those_of_a_loop_over_windows(
     r: int, counts: list[list[int]], seed: int
 ) -> None:

@@ -151,25 +151,6 @@ def input_block(
     return sheet.positions()
 
 
-def output_block(
-    turn: int,
-    model: ModelConfig,
-    *,
-    speak: bool,
-    written: Sequence[int] = (),
-    sound_FM: Bytes | None = None,
-) -> Positions:
-    """out_i alone, without targets: what a running model has answered."""
-    if not speak:
-        return text_slot(turn, 0, SIL, model)
-    tokens = (SPK, *written, EOW) if written else (SPK,)
-    slots = [text_slot(turn, slot, token, model) for slot, token in enumerate(tokens)]
-    if sound_FM is None:
-        return concat(slots)
-    frames_ARM = sound_FM.reshape(model.audio_positions, model.frames_per_position, model.mel_bins)
-    return concat([*slots, *(sound_slot(turn, a, frames, model) for a, frames in enumerate(frames_ARM))])
-
-
 def text_slot(turn: int, slot: int, token: int, model: ModelConfig) -> Positions:
     """One token of out_i: slot 0 is `<sil>` or `<spk>`, then text, then `<eow>`."""
     sheet = _Sheet(1, model)

@@ -13,7 +13,7 @@ Shape suffixes: B rows, L positions, A positions of sound, P patches, T position
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,17 +81,6 @@ def next_row(
             return tuple(pieces), Cursor(document=cursor.document, turn=cursor.turn + count)
         cursor = Cursor(document=cursor.document + 1)
     return tuple(pieces), cursor
-
-
-def rows_from(
-    cursor: Cursor, length: int, sizes_of: Callable[[int], Places], *, end: int
-) -> Iterator[tuple[Row, Cursor]]:
-    """All rows up to the document `end`."""
-    while True:
-        row, cursor = next_row(cursor, length, sizes_of, end=end)
-        if not row:
-            return
-        yield row, cursor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

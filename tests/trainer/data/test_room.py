@@ -96,7 +96,7 @@ def test_words_of_noise_are_the_same_in_numpy() -> None:
     unknown=st.sampled_from([0, 400]),
     rate=st.sampled_from([16_000, 24_000]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_silent_frames_against_looking_at_each(runs: list[int], unknown: int, rate: int) -> None:
     """Runs of sound and silence by turns, at last sound."""
     shape = mel_shape(rate)

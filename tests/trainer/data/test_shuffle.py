@@ -13,7 +13,7 @@ from corpus.trainer.data.shuffle import Shuffle
 
 
 @given(count=st.integers(1, 700), seed=st.integers(0, 2**63), epoch=st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_document_stands_at_one_place(count: int, seed: int, epoch: int) -> None:
     assert sorted(Shuffle(count, seed, epoch)[place] for place in range(count)) == list(range(count))
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
@@ -215,7 +215,6 @@ def test_notes_are_given_to_whom_they_are_for(clips: Clips, draft: object) -> No
     slots=st.integers(0, 12),
     cut=st.integers(0, 13),
 )
-@settings(deadline=None)
 def test_text_waits_in_order_for_speech_and_knows_no_later_word(
     items: list[tuple[int, int]], flags: list[bool], slots: int, cut: int
 ) -> None:

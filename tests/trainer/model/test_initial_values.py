@@ -84,7 +84,7 @@ def cuts(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Place
     return shape, mesh, tuple(free[: len(mesh)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cuts())
 def test_parts_of_any_mesh_make_up_the_whole(
     cut: tuple[tuple[int, ...], tuple[int, ...], tuple[Placement, ...]],

@@ -66,7 +66,7 @@ if trouble == "data" and rank == 1:
 if trouble == "folders" and rank == 1:
     run += "-elsewhere"
 try:
-    loop.train(config, Path(run), talk=print)
+    loop.train_model(config, Path(run), talk=print)
 except CorpusError as error:
     print(f"{type(error).__name__}: {error}")
     sys.exit(error.exit_code)

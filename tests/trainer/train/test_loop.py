@@ -181,7 +181,7 @@ else:
         (latest if path.name == "LATEST" else write_whole)(path, data)
     )
 
-loop.train(read_run(source).config, run, talk=print)
+loop.train_model(read_run(source).config, run, talk=print)
 """
 
 
