@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.watchdog import Watchdog
 
@@ -114,7 +114,9 @@ def _no_main_module() -> Iterator[None]:
     So a script that builds a dataset needs no `if __name__ == "__main__"` either.
     """
     main = sys.modules["__main__"]
-    hidden = {name: main.__dict__[name] for name in ("__spec__", "__file__") if name in main.__dict__}
+    hidden: dict[str, Any] = {
+        name: main.__dict__[name] for name in ("__spec__", "__file__") if name in main.__dict__
+    }
     try:
         main.__dict__.pop("__file__", None)
         main.__spec__ = None
