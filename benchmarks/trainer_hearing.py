@@ -1,6 +1,6 @@
 """Whether what is heard tells when one's own person spoke: detectors against what is heard in quiet.
 
-    python benchmarks/trainer_hearing.py OUT [OUT ...] [--hears mix] [--split train]
+    python benchmarks/trainer_hearing.py OUT [OUT ...] [--hears energy] [--split train]
 
 Frames in which nobody else speaks: those in which the document's own person does, against those in which
 nobody does. For each detector the area under the ROC curve, 0.5 is chance: the mean over documents with at
@@ -30,8 +30,9 @@ from corpus.schemas.artifacts import SPEECH
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig
+from corpus.trainer.data.hearing import added, mixed
 from corpus.trainer.data.levels import level_of_byte
-from corpus.trainer.data.views import View, heard, mixed, plan_view
+from corpus.trainer.data.views import View, heard, plan_view
 from corpus.trainer.presets import preset
 
 DETECTORS = ("silent", "level", "change", "repeat", "known", "linear")
@@ -55,7 +56,7 @@ class Heard:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--hears", choices=("mix", "max"), default="mix")
+    parser.add_argument("--hears", choices=("energy", "mix", "max"), default="energy")
     parser.add_argument("--split", default=None)
     options = parser.parse_args()
     documents = [one for data in options.data for one in read(data, options.hears, options.split)]
@@ -101,8 +102,9 @@ def looked_at(flags_F: np.ndarray) -> np.ndarray:
 def as_it_is(clips: Clips, view: View, hears: str) -> np.ndarray:
     """The other channels alone."""
     clip = clips[view.place]
-    if hears == "max":
-        return np.delete(clip.mel(), view.channel, axis=0).max(0)[: len(view)]
+    if hears != "mix":
+        others = np.delete(clip.mel(), view.channel, axis=0)[:, : len(view)]
+        return others.max(0) if hears == "max" else added(others)
     shape = mel_shape(view.sample_rate_hz)
     mix_S = mixed(clip.audio(), view.channel)[: len(view) * shape.samples_per_window]
     return mel_bytes(np.pad(mix_S, (shape.context_samples, 0))[None], view.sample_rate_hz)[0]

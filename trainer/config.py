@@ -41,6 +41,8 @@ class ModelConfig:
     vocab: int
     tied: bool
     """Text embedding and text head share their table."""
+    text_tokens: int = 256
+    """Of the vocabulary those that text can be made of, after 16 for control: as `data.tokenizer` decides."""
 
     mel_bins: int = 80
     audio_levels: int = 16
@@ -150,9 +152,20 @@ class ModelConfig:
 
 _LEAST = {
     **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
-    **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
     **dict.fromkeys(
-        ("patch_pixels", "picture_every", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1
+        ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
+    ),
+    **dict.fromkeys(
+        (
+            "text_tokens",
+            "patch_pixels",
+            "picture_every",
+            "flow_width",
+            "flow_steps",
+            "depth_width",
+            "depth_groups",
+        ),
+        1,
     ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
     **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
@@ -164,7 +177,9 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset folder."""
+    """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
+    where: str = ""
+    """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -172,10 +187,11 @@ class DataConfig:
     """Rows in a global batch, over all ranks and accumulation steps."""
     seed: int = 0
     pictures: bool = True
-    hears: Literal["mix", "max"] = "mix"
-    """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
-    channels' mel bytes, which needs no decoder."""
-    tokenizer: Literal["bytes"] = "bytes"
+    hears: Literal["energy", "mix", "max"] = "energy"
+    """What the model hears of the other channels: their mel bytes, energies added where several sound; the
+    mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
+    tokenizer: str = "bytes"
+    """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
 
@@ -239,6 +255,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    init: str = ""
+    """A run or an exported model whose weights the run begins with; drawn ones without."""
     steps: int = 200
     accumulate: int = 1
     """Micro-batches in an optimiser step, per rank."""

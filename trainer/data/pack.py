@@ -193,10 +193,11 @@ def _values(
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.uint8,
 ) -> torch.Tensor:
-    filled = torch.zeros(shape, dtype=dtype)
+    filled = torch.empty(shape, dtype=dtype)
     at = 0
     for _, positions in placed:
         values = getattr(positions, name)
         filled[at : at + len(values)] = torch.from_numpy(np.ascontiguousarray(values))
         at += len(values)
+    filled[at:] = 0  # what is filled is not written twice: pictures are megabytes
     return filled

@@ -178,7 +178,7 @@ def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
     # What people did is what is scored, also of a model that was taught when an answer is due.
     config = dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, data=str(data), split=split),
+        data=dataclasses.replace(config.data, data=str(data), split=split, where=""),
         loss=dataclasses.replace(config.loss, answers=0.0),
     )
     check_length(config)

@@ -31,6 +31,7 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.data.tokenizer_file import tokenizer_named
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.device import device_named
 from corpus.trainer.train.checkpoint_index import IndexReader
@@ -218,6 +219,7 @@ def load_model(
     if ema:
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
     load_tensors(path, meta, wanted)
+    model.tokenizer = tokenizer_named(config.data.tokenizer)
     model.weighting = Weighting.of(config.loss)
     model.keep_to(meta.trained_windows or most_windows(config))
     return model.eval(), config

@@ -22,6 +22,8 @@ from corpus.schemas.files import write_whole
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.text import Tokenizer
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, keep_tokenizer, tokenizer_named
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import load_model
 
@@ -46,6 +48,7 @@ class ExportConfig:
     architectures: tuple[str, ...] = ("InteractionModel",)
     torch_dtype: Dtype
     tokenizer: str
+    """`bytes`, or the sha256 of the file tokenizer.json beside it."""
     hears: str
     """What it was trained to hear, as `data.hears`."""
     clips: str = CLIP_FORM
@@ -90,12 +93,13 @@ def export(
             write_whole(folder / INDEX, _index(files))
         head = ExportConfig(
             torch_dtype=dtype,
-            tokenizer=config.data.tokenizer,
+            tokenizer=model.tokenizer.identity,
             hears=config.data.hears,
             weighting=model.weighting,
             trained_windows=model.sight.window_turns,
             model=config.model,
         )
+        keep_tokenizer(config.data.tokenizer, folder)
         write_whole(folder / CONFIG_NAME, (to_json(head, indent=2) + "\n").encode())
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
@@ -113,16 +117,7 @@ def is_exported(folder: Path) -> bool:
 
 def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
     """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        head = from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
-        weights: dict[str, torch.Tensor] = {}
-        for name in _names(folder):
-            weights |= load_file(folder / name)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    head, weights = read_head(folder), read_weights(folder)
     if head.mel != MEL_FORM:
         todo = "use the version the model was trained with"
         raise DatasetError(
@@ -143,10 +138,42 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
         raise FormatError(what, where=str(folder))
+    model.tokenizer = tokenizer_of(folder, head)
     model.weighting = head.weighting
     if head.trained_windows is not None:
         model.keep_to(head.trained_windows)
     return model.eval(), head
+
+
+def read_head(folder: Path) -> ExportConfig:
+    """Raises: FormatError where it is no exported model's."""
+    try:
+        return from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
+    except OSError as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+
+
+def tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
+    """Raises: FormatError where the file beside it is another one."""
+    found = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
+    if found.identity != head.tokenizer:
+        what = f"its {TOKENIZER_NAME} is not the one it was trained with"
+        raise FormatError(what, where=str(folder), todo="export it again")
+    return found
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Raises: FormatError where a file is missing or no safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = {}
+    try:
+        for name in _names(folder):
+            weights |= load_file(folder / name)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    return weights
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:

@@ -126,7 +126,7 @@ class _Run:
         model.to_empty(device=ranks.device)
         found = choose(run, group=ranks.files, talk=talk)
         if found is None:
-            model.initialise(config.data.seed)
+            self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
@@ -138,6 +138,14 @@ class _Run:
         self.looked: tuple[float | None, float | None, float | None] = (None, None, None)
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
+
+    def _begin(self, model: InteractionModel) -> None:
+        model.initialise(self.config.data.seed)
+        if self.config.init:
+            from corpus.trainer.train.initial_weights import begin_from, origin_of
+
+            origin = together(self.ranks.host, lambda: origin_of(self.config, self.talk))
+            begin_from(origin, model, self.ranks.files)
 
     def _open(self) -> tuple[Saver, Log | None]:
         first, group = self.ranks.first, self.ranks.files
