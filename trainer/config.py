@@ -85,6 +85,10 @@ class ModelConfig:
     """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
+    lora_rank: int = 0
+    """With one, weights are those of `init` and frozen; beside some of attention's matrices a product of
+    this rank is trained, alone, and merged on export. At 0 everything is trained."""
+    lora_targets: tuple[str, ...] = ("query", "key_value", "out")
     user_audio: bool = False
     """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
     cues: bool = False
@@ -131,6 +135,11 @@ class ModelConfig:
         )
         _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
+        _require(
+            bool(self.lora_targets) and {"query", "key_value", "out"}.issuperset(self.lora_targets),
+            f"model.lora_targets is {', '.join(self.lora_targets) or 'empty'}",
+            "take some of query, key_value, out",
+        )
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
     @property
@@ -168,7 +177,7 @@ _LEAST = {
         1,
     ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
-    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
+    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers", "lora_rank"), 0),
 }
 
 

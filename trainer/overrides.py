@@ -95,6 +95,8 @@ def _value(text: str, before: Any) -> Any:
         return text
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
+    if isinstance(before, list) and before and isinstance(before[0], str):
+        return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     if isinstance(before, list) and not text.startswith("["):
         text = f"[{text}]"
     try:

@@ -20,7 +20,8 @@ from corpus.trainer.data.tokenizer_file import tokenizer_named
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import Session
 from corpus.trainer.train.checkpoint import load_model
-from corpus.trainer.train.export import export, load_exported
+from corpus.trainer.train.export import export
+from corpus.trainer.train.exported import load_exported
 from corpus.trainer.train.loop import train_model
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the library tokenizers")

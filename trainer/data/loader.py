@@ -191,11 +191,13 @@ class Loader:
             rows, after = self._plan(state)
             if not any(rows):
                 return
+            # Row r of the global batch is the same for any number of ranks; each fills every W-th.
             own = rows[self.rank :: self.world_size]
             each = len(own) // self.config.accumulate
             filled = pool.map(self._fill, own)
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
+                # Whoever resumes takes whole steps: the state moves with a step's last micro-batch.
                 last = step == self.config.accumulate - 1
                 batch = collate(micro, self._documents.config)
                 yield _pinned(batch) if self._pin else batch, after if last else state
@@ -207,6 +209,7 @@ class Loader:
         cursor = Cursor(document=state.epoch * count + state.document, turn=state.turn)
         rows = []
         for _ in range(self.config.data.rows):
+            # Sizes alone: no sound is heard and no picture decoded to plan the rows of all ranks.
             row, cursor = next_row(cursor, self.config.data.length, self._documents.sizes, end=self._end)
             rows.append(row)
         epoch, document = divmod(cursor.document, count)

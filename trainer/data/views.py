@@ -103,12 +103,15 @@ def plan_view(
     words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
     words = [(window - delay, tokens) for window, tokens in words if window in inside]
     notes = [(head.window(at), tokens) for who, at, _, _, tokens in head.events if who in (None, speaker)]
+    # Who speaks is told by the flags alone; out_i is of window i + delay.
     speech_W = ((clip.activity()[channel] & SPEECH) != 0).any(1)
     speak_N = speech_W[delay : delay + turns]
+    # Words wait for windows of speech; notes are read in any window.
     written, own = spread(words, speak_N, model.text_slots)
     given, told = spread(
         [note for note in notes if note[0] in inside], np.ones(turns, bool), model.text_slots
     )
+    # Of words before the first out window nothing can be written: counted, not lost in silence.
     before = sum(len(tokens) for turn, tokens in words if turn < 0)
     written_N, given_N = lengths(written), lengths(given)
     pictures_N = np.zeros(turns, bool)
@@ -164,6 +167,7 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     clip = clips[view.place]
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
+    # Several voices in one microphone, or none recorded: nothing to learn from what is heard.
     others_CNF = np.delete(clip.activity()[:, start:stop], view.channel, axis=0)
     bad_NF = ((others_CNF & (UNRELIABLE | PADDED)) != 0).any(0)
     return Turns(

@@ -35,6 +35,8 @@ def deviation(name: str, config: ModelConfig) -> float | None:
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
         return None
+    if ".low." in name and last == "up":
+        return 0.0  # beside the weights it stands on it says nothing at first
     if owner == "blocks" and last in ("out", "down"):
         return INIT_STD / math.sqrt(2 * config.layers)
     if name == "cue_head.bias":

@@ -20,8 +20,10 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
 from corpus.trainer.model.initial_values import held
+from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
+from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
 from corpus.trainer.train.run_file import read_run
 
 _MEANING = (
@@ -46,6 +48,8 @@ class Origin:
     model: ModelConfig
     tokenizer: str
     """As `data.tokenizer`."""
+    digest: str = ""
+    """sha256 of an exported model's weights, where a run of low rank will stand on them."""
     checkpoint: Meta | None
     """Of a run; None for an exported model."""
 
@@ -59,13 +63,12 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         SettingsError: another tokenizer or vocabulary.
         DatasetError: another definition of mel bytes.
     """
-    from corpus.trainer.train.export import is_exported, read_head
-
     source = Path(config.init)
     if is_exported(source):
         head = read_head(source)
         tokenizer = "bytes" if head.tokenizer == "bytes" else str(source / TOKENIZER_NAME)
-        origin = Origin(path=source, model=head.model, tokenizer=tokenizer, checkpoint=None)
+        digest = weights_digest(source) if config.model.lora_rank else ""
+        origin = Origin(path=source, model=head.model, tokenizer=tokenizer, digest=digest, checkpoint=None)
         mel: MelForm = head.mel
     else:
         began = read_run(source).config
@@ -73,6 +76,11 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         if chosen is None:
             raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
         path, meta = chosen
+        if meta.model.lora_rank or config.model.lora_rank:
+            todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
+            raise FormatError(
+                "weights of low rank stand on, and become, exported models", where=str(source), todo=todo
+            )
         origin = Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
         mel = meta.mel
     if mel != MEL_FORM:
@@ -90,8 +98,6 @@ def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup
     if origin.checkpoint is not None:
         load_tensors(origin.path, origin.checkpoint, {"model": shared}, group)
         return
-    from corpus.trainer.train.export import read_weights
-
     weights = read_weights(origin.path)
     for name, value in shared.items():
         part, shape, offset = held(value)
@@ -133,9 +139,10 @@ def _check_shapes(origin: Origin, model: ModelConfig) -> None:
 def _tell(origin: Origin, model: ModelConfig, talk: Talk) -> None:
     """What is not the same and no error."""
     theirs, ours = _shapes(origin.model), _shapes(model)
+    new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}
     talk(f"begins with the weights of {origin.path}")
     for what, names in (
-        ("drawn anew, for it has none", ours.keys() - theirs.keys()),
+        ("drawn anew, for it has none", new),
         ("left out", theirs.keys() - ours.keys()),
     ):
         for name in sorted(names):

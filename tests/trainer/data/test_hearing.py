@@ -67,6 +67,12 @@ def test_energies_against_the_formula(sounds: list[int]) -> None:
         assert found == max(sounds)
 
 
+def test_every_pair_of_bytes_is_added_as_several_are() -> None:
+    """Two have a short cut; with a third that is silent they do not take it."""
+    one, other = (each.reshape(1, 256, 256) for each in np.mgrid[:256, :256].astype(np.uint8))
+    assert np.array_equal(added(np.stack([one, other])), added(np.stack([one, other, np.zeros_like(one)])))
+
+
 def test_a_run_goes_on_hearing_as_it_began(rules: ModuleType, tmp_path: Path) -> None:
     data = rules.write(tmp_path, "beep", {"train": 4}, windows=20).path
     pairs = [f"data.data={data}", "data.length=256", "device=cpu"]
