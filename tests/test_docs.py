@@ -21,6 +21,7 @@ PAGES = (
     "docs/trainer-reference.md",
     "docs/cluster.md",
     "docs/cues.md",
+    "docs/media.md",
     "docs/python.md",
     "docs/own-model.md",
     "ARCHITECTURE.md",
