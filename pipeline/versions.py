@@ -11,7 +11,7 @@ STAGE_VERSIONS = {
     "diarize": 2,
     "transcribe": 2,
     "voices": 1,
-    "label": 4,
+    "label": 5,
     "cut": 2,
 }
 """Raised by whoever changes what a stage makes from the same inputs."""
