@@ -43,7 +43,7 @@ def read_subtitles(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]
     web = path.suffix.lower() == ".vtt"
     cues = list(_cues(read_text(path), read, web))
     rolling = web and any(_INSIDE.search(line) for cue in cues for line in cue.lines)
-    names = [_BARE.match(cue.lines[0]) for cue in cues if cue.lines]
+    names = [_BARE.match(_TAG.sub("", cue.lines[0])) for cue in cues if cue.lines]
     bare = 2 * sum(found is not None for found in names) >= max(len(names), 2)
     before: tuple[str, ...] = ()
     for cue in cues:
@@ -62,7 +62,8 @@ def read_subtitles(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]
 def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
     """The cues of all blocks between blank lines."""
     number = 0
-    for block in re.split(r"\n[ \t]*(?=\n)", text):
+    blank = r"\n(?=\n)" if web else r"\n[ \t]*(?=\n)"  # WebVTT's automatic captions hold lines of one space
+    for block in re.split(blank, text):
         first = number + 1
         number += block.count("\n") + 1
         lines = block.split("\n")
@@ -96,7 +97,7 @@ def _take(cue: _Cue, text: str, read: Gathered, web: bool, bare: bool) -> None:
     if not told and len(voices) < 2:
         read.tell(cue.place, "empty_turn", "the cue has no text")
     for name, said in told or voices[1:]:
-        speaker = html.unescape(name).strip()
+        speaker, said = html.unescape(name).strip(), _TAG.sub("", said)
         if not speaker:
             found = _BRACKETED.match(said) or (_BARE.match(said) if bare else None)
             if found:
