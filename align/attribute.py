@@ -58,6 +58,23 @@ class TurnIndex:
         close = [item for item in near if item[0] <= margin_us]
         return min(close)[2] if close else None
 
+    def costs(self, span: Span, *, margin_us: int = NEAREST_TURN_US) -> dict[str, float]:
+        """For each who talks within the margin: 0 where his turns cover the span, 1 where they only touch it,
+        up to 2 at the margin."""
+        span = span or Span(span.start_us, span.start_us + 1)
+        covered: Counter[str] = Counter()
+        gaps: dict[str, int] = {}
+        for turn in self._around(span, margin_us):
+            gap_us = max(turn.start_us - span.stop_us, span.start_us - turn.stop_us, 0)
+            if gap_us <= margin_us:
+                gaps[turn.speaker] = min(gap_us, gaps.get(turn.speaker, gap_us))
+                common = turn.span & span
+                covered[turn.speaker] += common.duration_us if common else 0
+        return {
+            name: 1 - min(1.0, covered[name] / span.duration_us) + gap_us / margin_us
+            for name, gap_us in gaps.items()
+        }
+
     def _around(self, span: Span, margin_us: int) -> Sequence[Turn]:
         first = bisect_left(self.reach, span.start_us - margin_us)
         return self.turns[first : bisect_right(self.starts, span.stop_us + margin_us)]

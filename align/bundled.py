@@ -41,6 +41,8 @@ HEARD_FRAMES = 15
 """Frames (0.25 s) a slot must talk for its voice to be measured, in overlap if less is alone."""
 SAME_VOICE = 0.56
 """Cosine distance, less what all voices share, up to which groups are one."""
+MOST_SPEAKERS = 20
+"""Of a stretch: the path's memory grows with the square of their number, whatever the sound is."""
 LEAST_TALK_S = 0.5
 """Who talks less than this altogether is nobody."""
 
@@ -151,7 +153,9 @@ def _grouped(
     distances = 1.0 - rows @ rows.T
     if view is not None:
         distances = distances + votes_of_faces(slots, grouped, view)
-    return clustering.group(distances, apart, SAME_VOICE, at_least=bounds.at_least, at_most=bounds.at_most)
+    at_most = min(bounds.at_most or MOST_SPEAKERS, MOST_SPEAKERS)
+    at_least = min(bounds.at_least, at_most)
+    return clustering.group(distances, apart, SAME_VOICE, at_least=at_least, at_most=at_most)
 
 
 def _assigned(

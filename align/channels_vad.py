@@ -1,14 +1,17 @@
-"""Who speaks when where each speaker has a channel: a voice activity detector on each."""
+"""Who speaks when where each speaker has a channel: a voice activity detector on each, less what it hears of
+the others; and whether the recorders' clocks run apart."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from corpus.align import crosstalk, drift
 from corpus.align.backend import MODEL_RATE_HZ
 from corpus.align.diarize import Diarizer, Stretch, split, to_model_rate
 from corpus.align.models import HINT
@@ -20,9 +23,9 @@ from corpus.schemas.errors import CorpusError, MissingDependencyError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings
 from corpus.schemas.sight import Seen
-from corpus.schemas.span import Span, union
+from corpus.schemas.span import Span, subtract, union
 
-VERSION = "channels_vad/1"
+VERSION = "channels_vad/2"
 MIN_SILENCE_MS = 200
 """A shorter silence stays inside a turn: the bridge of an inter-pausal unit."""
 MIN_SPEECH_MS = 60
@@ -53,12 +56,83 @@ class _ChannelsVad:
     def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
         if pcm.channels != len(self._speakers):
             raise CorpusError(f"{pcm.channels} channels cannot hold {len(self._speakers)} speakers")
+        spoken = [
+            union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000) for channel in range(pcm.channels)
+        ]
+        drops: list[Drop] = []
+        if pcm.channels > 1:
+            spoken, drops = self._own(pcm, spoken)
         turns = [
             Turn(speaker=name, start_us=span.start_us, stop_us=span.stop_us)
-            for channel, name in enumerate(self._speakers)
-            for span in union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000)
+            for name, spans in zip(self._speakers, spoken, strict=True)
+            for span in spans
         ]
-        return sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)), []
+        return sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)), drops
+
+    def _own(self, pcm: Pcm, spoken: Sequence[Sequence[Span]]) -> tuple[list[list[Span]], list[Drop]]:
+        """Each channel's speech without what it hears of the others, and what was left out or is odd."""
+        levels = crosstalk.smoothed(crosstalk.levels_of(pcm))
+        talking = np.stack([crosstalk.flags_of(spans, levels.shape[1]) for spans in spoken])
+        gain = crosstalk.gains(levels, talking)
+        flags = crosstalk.own(levels, gain, talking)
+        own = [crosstalk.own_spans(spans, row) for spans, row in zip(spoken, flags, strict=True)]
+        drops = [
+            drop
+            for channel, spans in enumerate(spoken)
+            for drop in self._copies(channel, subtract(spans, own[channel]), gain[channel])
+        ]
+        return own, drops + self._drifts(pcm, own, gain)
+
+    def _copies(self, channel: int, left_out: Sequence[Span], gain: npt.NDArray[np.float64]) -> list[Drop]:
+        if not left_out:
+            return []
+        loudest = int(gain.argmax())
+        name, other = self._speakers[channel], self._speakers[loudest]
+        seconds = sum(span.duration_us for span in left_out) / 1e6
+        return [
+            Drop(
+                item=f"channel:{channel}",
+                stage="diarize",
+                kind="trim",
+                code="cross_talk",
+                reason=(
+                    f"{name}'s microphone hears the others ({other} at {_db(gain[loudest]):.0f} dB);"
+                    f" {seconds:.1f} s of such copies are no turns of {name}"
+                ),
+                start_us=left_out[0].start_us,
+                stop_us=left_out[-1].stop_us,
+                count=len(left_out),
+            )
+        ]
+
+    def _drifts(self, pcm: Pcm, own: Sequence[Sequence[Span]], gain: npt.NDArray[np.float64]) -> list[Drop]:
+        """Clocks that run apart, from the copies; a pair of channels is told once."""
+        drops: list[Drop] = []
+        for one, other in combinations(range(pcm.channels), 2):
+            # the louder copy of the two tells more
+            target, source = (one, other) if gain[one, other] >= gain[other, one] else (other, one)
+            apart = drift.drift(pcm, source, target, own[source]) if gain[target, source] else None
+            if apart is not None and abs(apart.ppm) >= drift.TOLD_PPM:
+                drops.append(self._drifting(apart, self._speakers[source], self._speakers[target], target))
+        return drops
+
+    def _drifting(self, apart: drift.Drift, source: str, target: str, channel: int) -> Drop:
+        way = "fast" if apart.ppm > 0 else "slow"
+        return Drop(
+            item=f"channel:{channel}",
+            stage="diarize",
+            kind="trim",
+            code="clock_drift",
+            reason=(
+                f"the clock of {target}'s recording runs {abs(apart.ppm):.1f} millionths {way} against"
+                f" {source}'s, {abs(apart.ppm) * 3.6:.0f} ms an hour; it was left as it is: resample the"
+                " file, or record on one clock"
+            ),
+        )
+
+
+def _db(gain: float) -> float:
+    return 10 * float(np.log10(max(gain, 1e-9)))
 
 
 def _speech(pcm: Pcm, channel: int) -> Iterator[Span]:

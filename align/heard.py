@@ -24,6 +24,23 @@ class Heard:
     probability: float
     window: Span | None = None
     """What the network saw at once; None where that is not known."""
+    aligned: bool = False
+    """The span is the sound's, found by an aligner, and not the recogniser's guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a network made of the up to 30 s that it saw at once."""
+
+    span: Span
+    words: tuple[Heard, ...]
+    """As the network writes them, with their leading spaces."""
+    languages: tuple[tuple[str, float], ...] = ()
+    """The likeliest with their probabilities, whatever was asked for; empty of a network of one language."""
+    compression_ratio: float = 1.0
+    """How much shorter gzip makes the text."""
+    log_probability: float = 0.0
+    """The mean of a token's."""
 
 
 def joined_tokens(words: Iterable[Heard], language: str) -> list[Heard]:

@@ -1,4 +1,4 @@
-"""What was said, with word times, by faster-whisper; each word given to the speaker whose turn is there.
+"""What was said, by faster-whisper; when, by an aligner; each word given to the speaker whose turn is there.
 
 The whole mix is recognised, not turn by turn: on real conversations that gives fewer errors, since
 the network hears its context. Silences of more than 20 s are left out, long stretches are cut at the
@@ -10,42 +10,55 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from corpus.align.attribute import NEAREST_TURN_US, TurnIndex
+from corpus.align.attribute import TurnIndex
 from corpus.align.diarize import heard, to_model_rate
-from corpus.align.heard import Heard, joined_tokens, runs, words_drop
+from corpus.align.forced import Aligner, Read, open_aligner
+from corpus.align.heard import Heard
 from corpus.align.invented import without_invented
+from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
-from corpus.align.parsing import split_punctuation
+from corpus.align.unheard import newly_heard, together, unheard
 from corpus.align.wheels import sha256_of
-from corpus.schemas.clock import sample_at, us_from_seconds, us_of_sample
+from corpus.align.whose_words import attributed
+from corpus.schemas.clock import sample_at, us_of_sample
 from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import MissingDependencyError, SettingsError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
-from corpus.schemas.span import Span, union
+from corpus.schemas.span import Span, intersect, union
 
-VERSION = "transcribe/2"
+if TYPE_CHECKING:
+    from corpus.align.whisper import Whisper
+
+VERSION = "transcribe/4"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, but for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
 CUT_WITHIN_US = 120_000_000
 """A long stretch is cut at the longest silence in this last part of it."""
-LIBRARY_FRAME_US = 10_000
-"""The unit in which the library says where a window begins."""
-WINDOW_US = 30_000_000
-"""What the network sees at once."""
 PROMPTED_LANGUAGE = "en"
 """The language of the default prompt; another language is recognised without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a recording."""
+
+    words: list[Word]
+    drops: list[Drop]
+    language: str
+    """Its code; several, of channels, with spaces between; empty where nothing was recognised."""
 
 
 class Transcriber(Protocol):
@@ -56,7 +69,7 @@ class Transcriber(Protocol):
 
     def __call__(
         self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
-    ) -> tuple[list[Word], list[Drop]]: ...
+    ) -> Transcript: ...
 
 
 def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -> Transcriber:
@@ -64,13 +77,15 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
 
     Raises:
         MissingModelError: weights are not on this machine.
-        MissingDependencyError: faster-whisper is not installed.
-        SettingsError: an unknown backend.
+        MissingDependencyError: faster-whisper, or what aligns words, is not installed.
+        SettingsError: an unknown backend, or a GPU that is not there.
     """
     if importlib.util.find_spec("faster_whisper") is None:
         raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
+    aligner = open_aligner() if settings.align else None
     if settings.backend == "default":
-        return _Whisper(settings, find("whisper-base", models), pinned_digest("whisper-base"))
+        folder, weights = find("whisper-base", models), pinned_digest("whisper-base")
+        return _Whisper(settings, folder, weights, aligner)
     if not settings.backend.startswith(WHISPER_PREFIX):
         raise SettingsError(
             f"transcribe.backend = {settings.backend!r} is unknown",
@@ -80,77 +95,113 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
     folder = path if path.is_dir() else find(settings.backend, models)
     files = sorted(file for file in folder.iterdir() if file.is_file())
     told = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest())
+    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest(), aligner)
 
 
 class _Whisper:
-    def __init__(self, settings: TranscribeSettings, folder: Path, weights: str) -> None:
+    def __init__(
+        self, settings: TranscribeSettings, folder: Path, weights: str, aligner: Aligner | None
+    ) -> None:
         libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self.key = digest([VERSION, weights, libraries, settings])
+        self._device = _device_of(settings.device)
+        aligned_by = aligner.key if aligner else None
+        self.key = digest([VERSION, weights, libraries, settings, self._device, aligned_by])
         self._settings = settings
         self._folder = folder
-        self._model: Any = None
+        self._model: Whisper | None = None
+        self._aligner = aligner
 
-    def __call__(
-        self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
-    ) -> tuple[list[Word], list[Drop]]:
+    def __call__(self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None) -> Transcript:
         if channel_of is None:
             return self._words(pcm, turns, None)
-        words: list[Word] = []
-        drops: list[Drop] = []
-        for speaker, channel in sorted(channel_of.items(), key=lambda item: item[1]):
-            found, left = self._words(pcm, [turn for turn in turns if turn.speaker == speaker], channel)
-            words += found
-            drops += left
-        return sorted(words, key=_by_time), drops
-
-    def _words(self, pcm: Pcm, turns: Sequence[Turn], channel: int | None) -> tuple[list[Word], list[Drop]]:
-        index = TurnIndex.of(turns)
-        stop_us = us_of_sample(pcm.stop_sample, pcm.sample_rate_hz)
-        words: list[Word] = []
-        drops: list[Drop] = []
-        language = self._settings.language
-        for span in stretches(turns, stop_us):
-            heard_words, language = self._recognise(pcm, span, channel, language)
-            kept, invented = without_invented(heard_words, self._settings.prompt)
-            found, nobodys = attributed(kept, index)
-            words += found
-            drops += [*invented, *nobodys]
-        return sorted(words, key=_by_time), drops
-
-    def _recognise(
-        self, pcm: Pcm, span: Span, channel: int | None, language: str | None
-    ) -> tuple[list[Heard], str]:
-        start = sample_at(span.start_us, pcm.sample_rate_hz)
-        stop = min(sample_at(span.stop_us, pcm.sample_rate_hz), pcm.stop_sample)
-        segments, info = self._loaded().transcribe(
-            _sound(pcm, start, stop, channel),
-            language=language,
-            beam_size=self._settings.beam_size,
-            # no fallback to a higher temperature: that draws random numbers
-            temperature=0.0,
-            word_timestamps=True,
-            condition_on_previous_text=False,
-            # given again before every 30 s; `initial_prompt` reaches only the first
-            hotwords=self._settings.prompt if language == PROMPTED_LANGUAGE else None,
+        parts = [
+            self._words(pcm, [turn for turn in turns if turn.speaker == speaker], channel)
+            for speaker, channel in sorted(channel_of.items(), key=lambda item: item[1])
+        ]
+        return Transcript(
+            sorted((word for part in parts for word in part.words), key=_by_time),
+            [drop for part in parts for drop in part.drops],
+            " ".join(sorted({part.language for part in parts} - {""})),
         )
-        zero_us = us_of_sample(start, pcm.sample_rate_hz)
-        words = [_heard(word, s.seek, zero_us, span) for s in segments for word in s.words or ()]
-        return joined_tokens(words, str(info.language)), str(info.language)
 
-    def _loaded(self) -> Any:
+    def _words(self, pcm: Pcm, turns: Sequence[Turn], channel: int | None) -> Transcript:
+        stop_us = us_of_sample(pcm.stop_sample, pcm.sample_rate_hz)
+        talk = union(turn.span for turn in turns)
+        read = _reader(pcm, channel)
+        language = self._language(read, talk, stop_us)
+        if language.share < POSSIBLE:
+            return Transcript([], [_unclear(talk, language)] if talk else [], "")
+        index = TurnIndex.of(turns)
+        aligner = self._aligner if self._aligner and self._aligner.language == language.code else None
+        words: list[Word] = []
+        drops = [_told(language)] if self._settings.language == AUTO else []
+        for span in stretches(turns, stop_us):
+            said, left_out = self._said(read, span, intersect(talk, [span]), language)
+            found, nobodys = attributed(aligner(said, read) if aligner else said, index)
+            words += found
+            drops += [*left_out, *nobodys]
+        if self._aligner and not aligner and words:
+            drops.append(_not_aligned(words, language.code, self._aligner.language))
+        return Transcript(sorted(words, key=_by_time), drops, language.code if words else "")
+
+    def _language(self, read: Read, talk: Sequence[Span], stop_us: int) -> Language:
+        if self._settings.language != AUTO:
+            return Language(self._settings.language, 1.0)
+        sounds = [read(piece.start_us, piece.stop_us) for piece in pieces(talk, stop_us)]
+        return likeliest(self._loaded().languages_of(sounds)) if sounds else Language("", 0.0)
+
+    def _said(
+        self, read: Read, span: Span, talk: Sequence[Span], language: Language
+    ) -> tuple[list[Heard], list[Drop]]:
+        """The words over a span, by time; talk in which nothing was written is given to the network again."""
+        words, drops = self._recognised(read, span, language)
+        tried = [word.span for word in words] + [Span(d.start_us or 0, d.stop_us or 0) for d in drops]
+        missing = unheard(talk, tried)
+        for again in together(missing, span):
+            found, left_out = self._recognised(read, again, language)
+            new, unsure = newly_heard(found, missing)
+            words += new
+            drops += [*left_out, *unsure]
+        return sorted(words, key=lambda word: (word.span.start_us, word.span.stop_us)), drops
+
+    def _recognised(self, read: Read, span: Span, language: Language) -> tuple[list[Heard], list[Drop]]:
+        windows = self._loaded().windows(
+            read(span.start_us, span.stop_us),
+            span.start_us,
+            language=language.code,
+            beam_size=self._settings.beam_size,
+            prompt=self._settings.prompt if language.code == PROMPTED_LANGUAGE else "",
+        )
+        words: list[Heard] = []
+        drops: list[Drop] = []
+        for window in with_neighbours(windows):
+            found, others = in_language(window, language)
+            words += found
+            drops += others
+        kept, invented = without_invented(words, self._settings.prompt)
+        return kept, [*drops, *invented]
+
+    def _loaded(self) -> Whisper:
         if self._model is None:
-            from faster_whisper import WhisperModel
+            from corpus.align.whisper import Whisper
 
-            self._model = WhisperModel(
-                str(self._folder),
-                device="cpu",
-                compute_type="int8",
-                cpu_threads=self._settings.threads,
-                num_workers=1,
-                local_files_only=True,
+            self._model = Whisper(
+                self._folder,
+                device=self._device,
+                compute_type="float16" if self._device == "cuda" else "int8",
+                threads=self._settings.threads,
             )
         return self._model
+
+
+def _device_of(asked: str) -> str:
+    """`cpu` or `cuda`."""
+    import ctranslate2
+
+    gpus = ctranslate2.get_cuda_device_count() if asked != "cpu" else 0
+    if asked == "cuda" and not gpus:
+        raise SettingsError('device = "cuda", but ctranslate2 finds no GPU', todo='use "auto" or "cpu"')
+    return "cuda" if gpus else "cpu"
 
 
 def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[np.float32]:
@@ -160,13 +211,12 @@ def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[
     return to_model_rate(samples, pcm.sample_rate_hz)
 
 
-def _heard(word: Any, seek_frames: int, zero_us: int, span: Span) -> Heard:
-    """A word of the library on the recording's clock, inside its stretch, with its leading space."""
-    start_us = min(max(zero_us + us_from_seconds(float(word.start)), span.start_us), span.stop_us)
-    stop_us = min(max(zero_us + us_from_seconds(float(word.end)), start_us), span.stop_us)
-    window_us = min(zero_us + seek_frames * LIBRARY_FRAME_US, span.stop_us)
-    window = Span(window_us, min(window_us + WINDOW_US, span.stop_us))
-    return Heard(Span(start_us, stop_us), str(word.word), float(word.probability), window)
+def _reader(pcm: Pcm, channel: int | None) -> Read:
+    def read(start_us: int, stop_us: int) -> npt.NDArray[np.float32]:
+        start = sample_at(start_us, pcm.sample_rate_hz)
+        return _sound(pcm, start, min(sample_at(stop_us, pcm.sample_rate_hz), pcm.stop_sample), channel)
+
+    return read
 
 
 def stretches(turns: Sequence[Turn], stop_us: int) -> Iterator[Span]:
@@ -198,28 +248,38 @@ def _quiet_place(talk: Sequence[Span], last_us: int) -> int:
     return (longest.start_us + longest.stop_us) // 2
 
 
-def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], list[Drop]]:
-    """The words with their speakers; those far from every turn are Drops, one for each run of them."""
-    found: list[tuple[Heard, str | None]] = []
-    last: str | None = None
-    for word in words:
-        last = index.speaker(word.span, prefer=last)
-        found.append((word, last))
-    kept = [_word(word, speaker) for word, speaker in found if speaker is not None]
-    reason = f"was recognised more than {NEAREST_TURN_US / 1e6:.1f} s from every turn"
-    nobodys = runs(words, [speaker is None for _, speaker in found])
-    return kept, [words_drop("words_outside_turns", reason, run) for run in nobodys]
+def _told(language: Language) -> Drop:
+    """Nothing is left out: the build says which language it found."""
+    reason = f"the language found is {language.code!r} ({language.share:.2f})"
+    return Drop(item="words", stage="transcribe", kind="trim", code="language_found", reason=reason)
 
 
-def _word(word: Heard, speaker: str) -> Word:
-    text, after = split_punctuation(word.written)
-    return Word(
-        speaker=speaker,
-        start_us=word.span.start_us,
-        stop_us=word.span.stop_us,
-        text=text,
-        after=after,
-        confidence=round(min(max(word.probability, 0.0), 1.0), 4),
+def _unclear(talk: Sequence[Span], language: Language) -> Drop:
+    return Drop(
+        item="words",
+        stage="transcribe",
+        kind="trim",
+        code="language_unclear",
+        reason=(
+            f"no language is likely (the likeliest is {language.code!r}, {language.share:.2f}), so nothing"
+            " was written; name it in transcribe.language"
+        ),
+        start_us=talk[0].start_us,
+        stop_us=talk[-1].stop_us,
+    )
+
+
+def _not_aligned(words: Sequence[Word], language: str | None, known: str) -> Drop:
+    """No word is left out: what is missing is the better time."""
+    return Drop(
+        item="words",
+        stage="transcribe",
+        kind="trim",
+        code="words_not_aligned",
+        reason=f"the aligner knows {known!r} alone; the words of {language!r} keep the recogniser's times",
+        start_us=min(word.start_us or 0 for word in words),
+        stop_us=max(word.stop_us or 0 for word in words),
+        count=len(words),
     )
 
 

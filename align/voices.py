@@ -21,14 +21,17 @@ import numpy.typing as npt
 
 from corpus.align.activity import write_activity
 from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.clip import Separation
 from corpus.schemas.clock import WINDOW_US, sample_at, samples_per_window
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
 from corpus.schemas.pcm import Pcm
-from corpus.schemas.span import Span, union
+from corpus.schemas.span import Span, intersect, union
 
+SEPARATOR = "mask/1"
+"""Sound is given to the only one who talks, and to nobody where several do."""
 BLOCK_WINDOWS = 150
 """Windows handled at a time: 30 s, about 1 MB a channel at 16 kHz."""
 
@@ -56,11 +59,37 @@ def split_voices(
         blocks = _by_owner(pcm, owners(talk, speakers, decoded.sample_rate_hz), len(speakers) + 1)
     _write_channels(out, len(speakers) + 1, blocks)
     write_activity(decoded, talk, speakers, source, out / "activity.npy")
+    shared = source is None and bool(decoded.channels)
     voices = Voices(
-        speakers=tuple(speakers), sample_rate_hz=decoded.sample_rate_hz, segments=decoded.segments
+        speakers=tuple(speakers),
+        sample_rate_hz=decoded.sample_rate_hz,
+        segments=decoded.segments,
+        separation=_of_overlap(talk) if shared else None,
     )
     (out / "voices.json").write_text(to_json(voices) + "\n", encoding="utf-8")
     return voices, _unwritten(decoded, turns)
+
+
+def _of_overlap(talk: Mapping[str, Sequence[Span]]) -> Separation | None:
+    """That overlapped speech is in the room, and how much it is; None where nobody overlaps."""
+    speech = union(span for spans in talk.values() for span in spans)
+    overlap = union(
+        span
+        for name, spans in talk.items()
+        for span in intersect(spans, [s for other, theirs in talk.items() if other != name for s in theirs])
+    )
+    if not overlap:
+        return None
+    overlap_us, speech_us = (sum(span.duration_us for span in spans) for spans in (overlap, speech))
+    return Separation(
+        separator=SEPARATOR,
+        accepted=False,
+        reason=(
+            f"the speakers share a channel and nothing separates them: {overlap_us / 1e6:.1f} s in which"
+            f" several talk, {overlap_us / speech_us:.1%} of the speech, are in the room and silent in their"
+            " channels"
+        ),
+    )
 
 
 def _talk(turns: Sequence[Turn], speakers: Sequence[str]) -> dict[str, list[Span]]:

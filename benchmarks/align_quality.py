@@ -1,59 +1,89 @@
-"""Diarization and word errors of the default models on real conversations.
+"""Speakers and words of the default models on real conversations, beside the bars of RESULTS.md.
 
-    python benchmarks/align_quality.py [FOLDER]
+    python benchmarks/align_quality.py [FOLDER] [--joins] [--sounds] [--instructions AVX2 ...]
 
 FOLDER holds `x.wav` (16 kHz mono) with `x.rttm` and `x.json` (conversation form); without one only the
-call that ships with pyannote.audio is measured. DER: overlap scored, the whole file evaluated, collar
-0 and 0.25 s on both sides of every boundary. WER: lower case, punctuation dropped, all speakers' words in
-order of time.
+call that ships with pyannote.audio is measured. The mean voice is made without the recording that is measured
+(`campplus_mean.json` holds each one's part). `--joins` adds the pairs of FOLDER's clips, in name order, their
+sounds joined. `--sounds` counts the words that are invented
+over a minute each of silence, made-up music and noise. Words are recognised under each instruction set in a
+process of its own. DER: overlap scored, the whole file evaluated, collar 0 and 0.25 s on both sides of every
+boundary. Words: as `corpus score` counts them, with the turns that were found. CPU: seconds of this and its
+children, a second of sound.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
-import re
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
 import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
-import jiwer
 import numpy as np
+import numpy.typing as npt
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
+from corpus.align import campplus
 from corpus.align.diarize import open_diarizer
+from corpus.align.score import Counts, Said, compare, figures, pooled
 from corpus.align.sidecars import read_sidecars
 from corpus.align.transcribe import open_transcriber
 from corpus.schemas.artifacts import Segment as Windows
-from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.codec import to_plain
+from corpus.schemas.conversation import Turn
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings, TranscribeSettings
 
 COLLARS_S = (0.0, 0.25)
+INSTRUCTION_SETS = ("GENERIC", "AVX2", "AVX512")
+LACKING = 3
+"""Exit code: this processor has not the instruction set."""
+LEFT_OUT = "EN2001b"
+"""Has three words, which nobody would understand: left out of the figures of words and of the joins."""
+WORD_FIGURES = (
+    "wer", "cpwer", "fillers_heard", "fillers", "fillers_false", "words_lost_overlap", "words_lost_alone",
+    "word_start_median_ms", "word_start_p90_ms",
+)  # fmt: skip
+RATE_HZ = 16_000
+_MEAN_VOICE = campplus.background
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One file with its truth."""
 
-    sound: Path
-    turns: tuple[Turn, ...]
-    text: str
+    name: str
+    sound: npt.NDArray[np.int16]
+    said: Said
+
+    @property
+    def length_s(self) -> float:
+        return len(self.sound) / RATE_HZ
 
 
-def load(path: Path, folder: Path) -> Pcm:
-    """The sound as a decode folder; the last window is filled with zeros."""
+def sound_of(path: Path) -> npt.NDArray[np.int16]:
     with wave.open(str(path)) as file:
-        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (16000, 1, 2):
+        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (RATE_HZ, 1, 2):
             raise SystemExit(f"{path.name} is not 16 kHz mono 16-bit")
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    windows = -(-len(samples) // 3200)
-    np.pad(samples, (0, windows * 3200 - len(samples))).tofile(folder / "channel-0.i16")
-    return Pcm(folder, 1, [Windows(first_window=0, windows=windows)], 16000)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+def decoded(sound: npt.NDArray[np.int16], folder: Path) -> Pcm:
+    """The sound as a decode folder; the last window is filled with zeros."""
+    windows = -(-len(sound) // 3200)
+    np.pad(sound, (0, windows * 3200 - len(sound))).astype("<i2").tofile(folder / "channel-0.i16")
+    return Pcm(folder, 1, [Windows(first_window=0, windows=windows)], RATE_HZ)
 
 
 def sample() -> Item:
@@ -63,20 +93,17 @@ def sample() -> Item:
     folder = Path(spec.submodule_search_locations[0]) / "sample"
     rttm, _ = read_sidecars([folder / "sample.rttm"], 30_000_000)
     stm, _ = read_sidecars([folder / "sample.stm"], 30_000_000)
-    return Item(folder / "sample.wav", rttm.turns or (), text_of(stm.words or ()))
+    said = Said(rttm.turns or (), stm.words or (), 30_000_000)
+    return Item("sample", sound_of(folder / "sample.wav"), said)
 
 
 def items(folder: Path) -> Iterator[Item]:
-    for sound in sorted(folder.glob("*.wav")):
-        rttm, _ = read_sidecars([sound.with_suffix(".rttm")], 10**12)
-        told, _ = read_sidecars([sound.with_suffix(".json")], 10**12)
-        yield Item(sound, rttm.turns or (), text_of(told.words or ()))
-
-
-def text_of(words: Sequence[Word]) -> str:
-    """Words as they are compared: by time, lower case, letters only, spelled letters apart."""
-    said = " ".join(word.text for word in sorted(words, key=lambda word: word.start_us or 0))
-    return " ".join(re.sub(r"[^a-z0-9' ]", " ", said.lower()).split())
+    for path in sorted(folder.glob("*.wav")):
+        rttm, _ = read_sidecars([path.with_suffix(".rttm")], 10**12)
+        told, _ = read_sidecars([path.with_suffix(".json")], 10**12)
+        sound = sound_of(path)
+        said = Said(rttm.turns or (), told.words or (), len(sound) * 1_000_000 // RATE_HZ)
+        yield Item(path.stem, sound, said)
 
 
 def annotation(turns: Sequence[Turn]) -> Annotation:
@@ -86,36 +113,157 @@ def annotation(turns: Sequence[Turn]) -> Annotation:
     return made
 
 
-def measure(name: str, found: Sequence[Item]) -> None:
-    diarizer, transcriber = open_diarizer(DiarizeSettings()), open_transcriber(TranscribeSettings())
+def speakers(name: str, found: Sequence[Item]) -> dict[str, list[Turn]]:
+    """Print DER and return the turns."""
+    diarizer = open_diarizer(DiarizeSettings())
     ders = {collar: DiarizationErrorRate(collar=2 * collar, skip_overlap=False) for collar in COLLARS_S}
-    texts: list[str] = []
-    sound_s = diarized_s = transcribed_s = 0.0
+    turns: dict[str, list[Turn]] = {}
+    too_few = cpu_s = 0.0
     for item in found:
         with tempfile.TemporaryDirectory() as folder:
-            pcm = load(item.sound, Path(folder))
-            length_s = pcm.stop_sample / pcm.sample_rate_hz
-            began = time.perf_counter()
-            turns, _ = diarizer(pcm)
-            middle = time.perf_counter()
-            words, _ = transcriber(pcm, turns, None)
-            sound_s += length_s
-            diarized_s += middle - began
-            transcribed_s += time.perf_counter() - middle
-        texts.append(text_of(words))
+            mean_voice_without(item)
+            began = time.process_time()
+            turns[item.name], _ = diarizer(decoded(item.sound, Path(folder)))
+            cpu_s += time.process_time() - began
+        count = len({t.speaker for t in item.said.turns}) - len({t.speaker for t in turns[item.name]})
+        too_few += count / len(found)
         for metric in ders.values():
-            metric(annotation(item.turns), annotation(turns), uem=Timeline([Segment(0, length_s)]))
+            truth, guess = annotation(item.said.turns), annotation(turns[item.name])
+            metric(truth, guess, uem=Timeline([Segment(0, item.length_s)]))
     told = "  ".join(f"DER (collar {collar:g}) {abs(metric):.3f}" for collar, metric in ders.items())
-    errors = jiwer.process_words([item.text for item in found], texts)
+    seconds = sum(item.length_s for item in found)
     print(
-        f"{name}: {len(found)} files, {sound_s:.0f} s  {told}  WER {errors.wer:.3f}"
-        f" (S {errors.substitutions} D {errors.deletions} I {errors.insertions} of"
-        f" {sum(len(item.text.split()) for item in found)})"
-        f"  time/sound: diarize {diarized_s / sound_s:.2f}, transcribe {transcribed_s / sound_s:.2f}"
+        f"{name}: {len(found)} files, {seconds:.0f} s  {told}  speakers too few {too_few:+.2f}"
+        f"  CPU {cpu_s / seconds:.3f}",
+        flush=True,
     )
+    return turns
+
+
+def mean_voice_without(*left_out: Item) -> None:
+    """No recording is measured with a mean voice that it had a part in."""
+    campplus.background = partial(_MEAN_VOICE, tuple(item.name for item in left_out))
+
+
+def joins(found: Sequence[Item]) -> None:
+    """Each pair of clips as one recording."""
+    ders = DiarizationErrorRate(collar=0.0, skip_overlap=False)
+    too_few: list[int] = []
+    for one, other in combinations(found, 2):
+        mean_voice_without(one, other)
+        at_us = one.said.duration_us
+        later = [
+            Turn(speaker=f"2 {t.speaker}", start_us=t.start_us + at_us, stop_us=t.stop_us + at_us)
+            for t in other.said.turns
+        ]
+        truth = [*one.said.turns, *later]
+        with tempfile.TemporaryDirectory() as folder:
+            sound = np.concatenate([one.sound, other.sound])
+            turns, _ = open_diarizer(DiarizeSettings())(decoded(sound, Path(folder)))
+        ders(annotation(truth), annotation(turns), uem=Timeline([Segment(0, len(sound) / RATE_HZ)]))
+        too_few.append(len({t.speaker for t in truth}) - len({t.speaker for t in turns}))
+    print(f"joins of two: {len(too_few)} pairs  DER {abs(ders):.3f}", end="")
+    print(f"  speakers too few {np.mean(too_few):+.2f}", flush=True)
+
+
+def words(found: Sequence[Item], turns: dict[str, list[Turn]]) -> None:
+    """Count the words of each set of files, in this process; prints one JSON object."""
+    transcriber = open_transcriber(TranscribeSettings())
+    counts: dict[str, Counts] = {}
+    cpu_s = 0.0
+    for item in found:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.process_time()
+            done = transcriber(decoded(item.sound, Path(folder)), turns[item.name], None)
+            cpu_s += time.process_time() - began
+        guess = Said(tuple(turns[item.name]), tuple(done.words), item.said.duration_us)
+        counts[item.name] = compare(item.said, guess)
+    clips = [count for name, count in counts.items() if name != "sample" and not name.startswith(LEFT_OUT)]
+    told = {"sample": figures(counts["sample"]), "clips": figures(pooled(clips)) if clips else {}}
+    print(json.dumps({**told, "cpu": cpu_s / sum(item.length_s for item in found)}))
+
+
+def words_under(instructions: str, folder: Path | None, turns: dict[str, list[Turn]]) -> None:
+    """Print the words' figures under an instruction set, which is chosen when the library is loaded."""
+    done = subprocess.run(
+        [sys.executable, __file__, *([str(folder)] if folder else []), "--words-only"],
+        input=json.dumps({name: to_plain(found) for name, found in turns.items()}),
+        env={**os.environ, "CT2_FORCE_CPU_ISA": instructions},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == LACKING:
+        print(f"words, {instructions}: this processor lacks it")
+        return
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    told = json.loads(done.stdout.splitlines()[-1])
+    print(f"words, {instructions}: sample WER {told['sample']['wer']:.3f}  CPU {told['cpu']:.3f}")
+    for name in WORD_FIGURES:
+        if name in told["clips"]:
+            print(f"  clips {name} {told['clips'][name]}")
+    sys.stdout.flush()
+
+
+def made_up(seconds: int = 60) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
+    rng = np.random.default_rng(1)
+    count = seconds * RATE_HZ
+    yield "silence", np.zeros(count, np.int16)
+    yield "noise", (rng.standard_normal(count) * 1500).astype(np.int16)
+    music = np.zeros(count)
+    for first in range(0, count, RATE_HZ // 2):
+        times = np.arange(RATE_HZ // 2) / RATE_HZ
+        for half_tones in rng.choice([0, 3, 5, 7, 10, 12, 15], 3, replace=False):
+            tone = 220 * 2 ** (half_tones / 12)
+            waves = sum(np.sin(2 * np.pi * tone * n * times) / n for n in (1, 2, 3))
+            music[first : first + len(times)] += waves * np.exp(-4 * times)
+    yield "music", (music * 3000).astype(np.int16)
+
+
+def sounds() -> None:
+    """Words where nobody speaks: with the turns found, and as if somebody talked throughout."""
+    diarizer, transcriber = open_diarizer(DiarizeSettings()), open_transcriber(TranscribeSettings())
+    for name, sound in made_up():
+        with tempfile.TemporaryDirectory() as folder:
+            pcm = decoded(sound, Path(folder))
+            turns, _ = diarizer(pcm)
+            throughout = [Turn(speaker="S1", start_us=0, stop_us=len(sound) * 1_000_000 // RATE_HZ)]
+            told = [" ".join(w.text for w in transcriber(pcm, t, None).words) for t in (turns, throughout)]
+        print(
+            f"{name}: turns {len(turns)}  words {told[0]!r}, with a turn throughout {told[1]!r}", flush=True
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--joins", action="store_true")
+    parser.add_argument("--sounds", action="store_true")
+    parser.add_argument("--instructions", nargs="*", default=INSTRUCTION_SETS)
+    parser.add_argument("--words-only", action="store_true", help="turns of the files on stdin")
+    asked = parser.parse_args()
+    clips = list(items(asked.folder)) if asked.folder else []
+    if asked.words_only:
+        given = {name: [Turn(**turn) for turn in found] for name, found in json.load(sys.stdin).items()}
+        try:
+            words([sample(), *clips], given)
+        except ValueError as error:
+            if "CPU does not support" not in str(error):
+                raise
+            return LACKING
+        return 0
+    turns = speakers("sample call", [sample()])
+    if clips:
+        turns |= speakers(asked.folder.name, clips)
+    for instructions in asked.instructions:
+        words_under(instructions, asked.folder, turns)
+    if asked.joins:
+        joins([clip for clip in clips if not clip.name.startswith(LEFT_OUT)])
+    if asked.sounds:
+        sounds()
+    return 0
 
 
 if __name__ == "__main__":
-    measure("pyannote sample", [sample()])
-    if len(sys.argv) > 1:
-        measure(Path(sys.argv[1]).name, list(items(Path(sys.argv[1]))))
+    sys.exit(main())

@@ -28,7 +28,7 @@ from corpus.align.activity import Cover
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.span import Span, union
 from corpus.trainer.data.layout import Flags, largest_turn, lengths, turn_sizes
-from corpus.trainer.data.text import word_tokens
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import spread
 from corpus.trainer.presets import MODELS
 
@@ -78,7 +78,7 @@ def documents(folder: Path, language: str) -> Iterator[Document]:
 
 def _real(plain: dict, speaker: str) -> list[tuple[int, int]]:
     timed = [w for w in plain["words"] if w["speaker"] == speaker and w["start_us"] is not None]
-    return [(w["start_us"], len(word_tokens(w["text"], w.get("after", "")))) for w in timed]
+    return [(w["start_us"], len(BYTES.word(w["text"], w.get("after", "")))) for w in timed]
 
 
 def _made_up(turns: list[Span], language: str, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -91,7 +91,7 @@ def _made_up(turns: list[Span], language: str, rng: np.random.Generator) -> list
         at = float(turn.start_us)
         while at == turn.start_us or at + per_syllable <= turn.stop_us:
             word = next(endless)
-            made.append((int(at), len(word_tokens(word))))
+            made.append((int(at), len(BYTES.word(word))))
             at += per_syllable * max(1, len(re.findall("[аеёиоуыэюя]", word)))
     return made
 

@@ -108,7 +108,7 @@ def talk(
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
     from corpus.schemas.errors import UsageError
     from corpus.trainer.train.checkpoint import load_model
-    from corpus.trainer.train.export import is_exported
+    from corpus.trainer.train.exported import is_exported
 
     if is_exported(run):
         todo = "name the run it was exported from, which knows how the data was read"
@@ -121,7 +121,7 @@ def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionMo
     """Of a run or of an exported folder."""
     from corpus.schemas.errors import UsageError
     from corpus.trainer.parallel.device import device_named
-    from corpus.trainer.train.export import is_exported, load_exported
+    from corpus.trainer.train.exported import is_exported, load_exported
 
     if not is_exported(run):
         return _loaded(run, step, ema, device)[0]

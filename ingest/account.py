@@ -42,15 +42,14 @@ class Tally:
     end: int | None = None
     spans: list[list[int]] = field(default_factory=list)
 
-    def read(self, packet: av.Packet[av.stream.Stream]) -> int:
-        """Count a packet; its length."""
+    def read(self, packet: av.Packet[av.stream.Stream]) -> None:
+        """Count a packet."""
         length = max(0, packet.duration or 0)
         self.packets += 1
         self.length += length
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             self._cover(stamp, stamp + length)
-        return length
 
     def _cover(self, start: int, stop: int) -> None:
         self.end = stop if self.end is None else max(self.end, stop)
@@ -73,23 +72,34 @@ class Account:
 
     tallies: dict[int, Tally]
     """By stream index: all streams of the head."""
-    appeared: int = 0
-    """Streams that the head does not list, met while reading."""
+    unread: int = 0
+    """Streams met in mid-file that could not be read."""
 
     @property
     def end(self) -> Fraction | None:
         """Where the last packet of any stream ends, in seconds of its stamps."""
         return max((t.end * t.tick for t in self.tallies.values() if t.end is not None), default=None)
 
-    def drops(
-        self, heads: Mapping[int, StreamHead], cancelled_s: Mapping[int, float], item: str, *, pictures: bool
-    ) -> list[Drop]:
+    def drops(self, heads: Mapping[int, StreamHead], item: str, *, pictures: bool) -> list[Drop]:
         """What the file holds and the data does not; `pictures`: whether pictures are wanted at all."""
         found = [
             Drop(item=item, stage="decode", kind=kind, code=code, reason=reason)
             for head in heads.values()
             for kind, code, reason in self._of_stream(head, heads, pictures=pictures)
         ]
+        if self.unread:
+            reason = (
+                f"{self.unread} streams begin in the middle of the file and cannot be read from there; what "
+                "they hold was left out. Write the file anew with a tool that knows them all"
+            )
+            found.append(_fault(item, "stream_unread", reason))
+        return found
+
+    def sound_drops(
+        self, cancelled_s: Mapping[int, float], unfit_s: Mapping[int, float], item: str
+    ) -> list[Drop]:
+        """Sound of the streams in use that is not in their channels."""
+        found: list[Drop] = []
         for index, seconds in cancelled_s.items():
             if seconds > LEAST:
                 reason = (
@@ -97,12 +107,13 @@ class Account:
                     'all but silent; take channels = "per_channel", or export one of them'
                 )
                 found.append(_fault(item, "channels_cancel", reason))
-        if self.appeared:
-            reason = (
-                f"{self.appeared} streams begin in the middle of the file under ids that its start does not "
-                "name; what they hold was left out. Write the file anew with a tool that knows them all"
-            )
-            found.append(_fault(item, "stream_appeared", reason))
+        for index, seconds in unfit_s.items():
+            if seconds > LEAST:
+                reason = (
+                    f"in {seconds:.1f} s stream {index} has more channels than it began with; those too many "
+                    'are left out. Take channels = "mix", or cut the file where they change'
+                )
+                found.append(_fault(item, "channels_left_out", reason))
         return found
 
     def _of_stream(

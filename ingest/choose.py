@@ -14,6 +14,8 @@ from corpus.schemas.clock import US
 from corpus.schemas.errors import MediaError
 from corpus.schemas.settings import Channels, IngestSettings
 
+HANDOVER = Fraction(1, 2)
+"""Streams that overlap by no more follow each other."""
 MOST_SPEAKERS = 7
 """A clip holds seven voices and the room."""
 
@@ -37,12 +39,20 @@ class Plan:
     heads: dict[int, StreamHead]
     outputs: dict[int, list[str | None]]
     """The speakers of the channels that each chosen audio stream becomes."""
-    mixed: bool
-    """Each stream becomes one channel, the mean of its own."""
+    channels: Channels
+    several: bool = False
+    """The recording has more files."""
+    kinds: frozenset[str] = frozenset()
+    """What is taken from the file: audio, video or both, also where it begins late."""
     start: Fraction = Fraction(0)
     """The file's earliest presentation, on its own clock, in seconds."""
     zero: Fraction = Fraction(0)
     """The time on the file's own clock that is the recording's zero."""
+
+    @property
+    def mixed(self) -> bool:
+        """Each stream becomes one channel, the mean of its own."""
+        return self.channels != "per_channel"
 
 
 def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan]:
@@ -71,16 +81,20 @@ def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, vide
         heads = stream_heads(container)
         _choose_streams(heads, channels, video=video)
         if several and not any(h.chosen for h in heads):
-            _choose_streams(heads, channels, video=settings.pictures)
+            video = settings.pictures
+            _choose_streams(heads, channels, video=video)
         require_usable(heads, source.path.name)
         scan(container, heads)
+        _begin_with_the_first(heads)
         require_usable(heads, source.path.name)
         return Plan(
             source=source,
             container=container.format.name,
             heads={h.index: h for h in heads},
             outputs=_outputs(heads, source, channels, several=several),
-            mixed=channels != "per_channel",
+            channels=channels,
+            several=several,
+            kinds=frozenset(("audio", "video") if video else ("audio",)),
             start=file_start(heads),
         )
 
@@ -98,6 +112,30 @@ def _choose_streams(heads: list[StreamHead], channels: Channels, *, video: bool)
     sound = preferred(heads, "audio")
     if sound is not None:
         sound.chosen = True
+
+
+def _begin_with_the_first(heads: list[StreamHead]) -> None:
+    """Where the chosen stream begins after another of its kind has ended, the other comes first."""
+    for late in [h for h in heads if h.chosen and h.first is not None]:
+        sooner = [h for h in heads if _comes_before(h, late)]
+        if sooner:
+            late.chosen = False
+            min(sooner, key=lambda h: h.first or 0).chosen = True
+
+
+def _comes_before(head: StreamHead, late: StreamHead) -> bool:
+    if head.kind != late.kind or head.chosen or head.refused or head.other_clock:
+        return False
+    if head.first is None or head.last is None or late.first is None:
+        return False
+    return head.first < late.first - HANDOVER and head.last <= late.first + HANDOVER
+
+
+def late_speakers(plan: Plan, channels: int) -> list[str | None]:
+    """The speakers of sound that begins in the middle of a file that seemed to have none."""
+    if plan.channels == "mix":
+        return [plan.source.speaker if plan.several else None]
+    return [plan.source.speaker or "S1"] if channels == 1 or plan.mixed else [None] * channels
 
 
 def _outputs(
@@ -126,6 +164,7 @@ def _leave_out_room_sound(plans: list[Plan]) -> None:
                     head.refused_code = "room_sound"
                     head.refused = "holds everybody's sound, and each speaker has a file of their own"
             plan.outputs.clear()
+            plan.kinds -= {"audio"}
 
 
 def _check_speakers(plans: list[Plan]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from heapq import heappop, heappush
+
+from corpus.ingest.timeline import Restarts
 
 COUNTED = frozenset(
     "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta".split()
@@ -14,6 +18,20 @@ UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
 """Raw pictures: in order of presentation as they come from the decoder, at the nominal rate."""
 MOST_DELAYED = 32
 """No decoder keeps more pictures back."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClock:
+    """What the stamps of a stream mean."""
+
+    tick: Fraction
+    """Its time base, in seconds."""
+    zero: Fraction
+    """Its own time that is the recording's zero, in seconds."""
+    restarts: Restarts
+    stream: int
+    container: str = ""
+    """Says who made the stamps."""
 
 
 def counted(container: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 
 from av.container import InputContainer
@@ -11,10 +11,10 @@ from corpus.ingest.account import Account
 from corpus.ingest.choose import Plan
 from corpus.ingest.head import LONGEST_S, StreamHead
 from corpus.ingest.moving import PictureTrack
-from corpus.ingest.packets import PacketLog
 from corpus.ingest.probe import absurd_duration, declared_duration, head_oddities
 from corpus.ingest.sound import SoundTrack
-from corpus.schemas.clock import US, round_half_up, us_from_seconds
+from corpus.ingest.tracks import Leg
+from corpus.schemas.clock import US, us_from_seconds
 from corpus.schemas.recording import Oddity, Stream
 
 DECLARED = ("mov", "matroska", "avi", "wav", "w64", "flac", "asf")
@@ -23,21 +23,23 @@ SHORT = Fraction(1)
 """A file that ends this much before its declared end was cut off."""
 
 
-def stream_facts(
-    file: int, head: StreamHead, plan: Plan, sound: SoundTrack | None, moving: PictureTrack | None
-) -> Stream:
+def stream_facts(file: int, head: StreamHead, plan: Plan, leg: Leg | None) -> Stream:
     """A stream as it was used, or listed."""
     offset_us = us_from_seconds(head.first - plan.zero) if head.first is not None and head.chosen else 0
     duration_us = 0
     oddities = head_oddities(head, plan.start)
-    if sound is not None and sound.first is not None:
-        offset_us = us_from_seconds(sound.first)
-        duration_us = max(0, us_from_seconds(sound.end) - offset_us)
-        oddities += sound_oddities(sound)
-    if moving is not None and moving.first_us is not None:
-        offset_us = moving.first_us
-        duration_us = moving.end_us - offset_us
-        oddities += video_oddities(moving)
+    if leg is not None and leg.follows is not None:
+        offset_us = leg.start_us
+        detail = f"goes on where stream {leg.follows} ended"
+        oddities.append(Oddity(code="continues", detail=detail, start_us=leg.start_us))
+    elif leg is not None and leg.sound is not None and leg.sound.first is not None:
+        offset_us = us_from_seconds(leg.sound.first)
+        oddities += sound_oddities(leg.sound)
+    elif leg is not None and leg.pictures is not None and leg.pictures.first_us is not None:
+        offset_us = leg.pictures.first_us
+        oddities += video_oddities(leg.pictures)
+    if leg is not None:
+        duration_us = max(0, leg.stop_us - offset_us)
     if head.chosen and not duration_us:
         oddities.append(Oddity(code="empty_stream", detail="nothing in this stream could be decoded"))
     return Stream(
@@ -137,24 +139,18 @@ def _restarts(starts_us: Iterable[int]) -> list[Oddity]:
 
 
 def end_oddities(
-    container: InputContainer,
-    plan: Plan,
-    sounds: Mapping[int, SoundTrack],
-    moving: PictureTrack | None,
-    log: PacketLog,
-    account: Account,
+    container: InputContainer, plan: Plan, end_us: int, cut_off: bool, account: Account
 ) -> list[Oddity]:
     """Whether the file ends where it says it does. A stream that is not used may be the longest."""
     declared = declared_duration(container)
-    ends = [round_half_up(s.end * US) for s in sounds.values()] + ([moving.end_us] if moving else [])
-    end = Fraction(max(ends, default=0), US) + plan.zero - plan.start
+    end = Fraction(end_us, US) + plan.zero - plan.start
     if account.end is not None:
         end = max(end, account.end - plan.start, account.end)
     if declared is not None and declared > LONGEST_S:
         return [absurd_duration(declared)]
     known = any(name in plan.container for name in DECLARED)
     short = declared is not None and known and declared - end > SHORT
-    if not short and not log.cut_off:
+    if not short and not cut_off:
         return []
     missing = f"; the last {_ms(declared - end)} it declares are missing" if short and declared else ""
-    return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=max(ends, default=0))]
+    return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=end_us)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from corpus.ingest.clocks import decode_order
-from corpus.ingest.media import MOST_PIXELS, programmes
+from corpus.ingest.media import GROWING, MOST_PIXELS, programmes
 from corpus.ingest.pictures import orientation
 from corpus.schemas.clock import round_half_up
 
@@ -40,6 +40,8 @@ SECONDARY = (
     | Disposition.descriptions
 )
 
+MOST_BEHIND = Fraction(5)
+"""Seconds by which packets of one time stand apart in a file."""
 NO_PART = ("cover_art", "other_programme")
 """Refusals of streams that do not move the file's zero."""
 
@@ -66,6 +68,14 @@ class StreamHead:
     rate_kind: RateKind = "unknown"
     stamps: list[int] = field(default_factory=list)
     bad_packets: int = 0
+    met_at: int | None = None
+    """The packet, counted from the start of the file, that gave its first frame; None if it is not near."""
+    other_clock: bool = False
+    """It begins where the others had long passed: its stamps are of another clock, and move no zero."""
+    last: Fraction | None = None
+    """The latest stamp there, in seconds."""
+    joined: bool = False
+    """It goes on where another stream of its kind ended, or begins in the middle of the file."""
     codec: str = "unknown"
     rate: str = "0"
     """Audio: samples per second. Video: average frames per second. An exact fraction."""
@@ -76,7 +86,7 @@ class StreamHead:
     tick: Fraction = Fraction(1, 1_000_000)
     """Time base in seconds."""
     programme: int | None = None
-    """The programme of a multiplex it belongs to; None for those of all, and where there is only one."""
+    """The programme of a multiplex it belongs to; None for those of all."""
 
     def describe(self) -> None:
         """Copy what the stream says of itself: it is valid only while its container is open."""
@@ -98,12 +108,19 @@ class StreamHead:
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
     """Width of a pixel over its height; 1 where nothing sensible is said."""
-    aspect = stream.sample_aspect_ratio
+    return sensible_aspect(stream.sample_aspect_ratio)
+
+
+def sensible_aspect(aspect: Fraction | None) -> Fraction:
+    """What is said of the shape of pixels, or 1."""
     return Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
 
 
-def stream_heads(container: InputContainer) -> list[StreamHead]:
-    """The audio and video streams of a container, each with why it could not be used."""
+def stream_heads(container: InputContainer, programme: int | None = None) -> list[StreamHead]:
+    """The audio and video streams of a container, each with why it could not be used.
+
+    `programme`: the one that is used already.
+    """
     heads: list[StreamHead] = []
     for stream in container.streams:
         if isinstance(stream, VideoStream):
@@ -116,21 +133,25 @@ def stream_heads(container: InputContainer) -> list[StreamHead]:
             continue
         head.describe()
         heads.append(head)
-    _one_programme(container, heads)
+    _one_programme(container, heads, programme)
     return heads
 
 
-def _one_programme(container: InputContainer, heads: list[StreamHead]) -> None:
+def taken_programme(heads: Iterable[StreamHead]) -> int | None:
+    """The programme that is used."""
+    return next((h.programme for h in heads if h.chosen and h.programme is not None), None)
+
+
+def _one_programme(container: InputContainer, heads: list[StreamHead], taken: int | None) -> None:
     """Refuse the streams of all programmes but one: the first with sound and pictures, else with either."""
     of = programmes(container)
-    if len(set(of.values())) < 2:
-        return
     kinds: dict[int, set[str]] = {}
     for head in heads:
         head.programme = of.get(head.index)
         if head.programme is not None and not head.refused:
             kinds.setdefault(head.programme, set()).add(head.kind)
-    taken = max(kinds, key=lambda number: len(kinds[number]), default=None)
+    if taken is None:
+        taken = max(kinds, key=lambda number: len(kinds[number]), default=None)
     for head in heads:
         if not head.refused and head.programme not in (None, taken):
             head.refused_code = "other_programme"
@@ -172,6 +193,8 @@ def _preference(head: StreamHead) -> tuple[bool, bool, int]:
 
 def one_core(stream: MediaStream) -> None:
     """Decode in this thread alone: the same bytes and the same load wherever it runs."""
+    if stream.codec_context.is_open:
+        return
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = av.codec.context.ThreadType.NONE
 
@@ -191,10 +214,17 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
     size = 0
     for count, packet in enumerate(_packets(container, [h.stream for h in wanted.values()])):
         head = wanted[packet.stream.index]  # a packet that empties a decoder says 0 in packet.stream_index
-        if packet.pts is not None and len(head.stamps) < RATE_STAMPS:
-            head.stamps.append(packet.pts)
-        if head.first is None and _first_frame(packet, head) and by_decoding and head.kind == "video":
-            head.first = min(head.stamps, default=0) * head.tick
+        if packet.pts is not None:
+            head.last = max(head.last or Fraction(packet.pts * head.tick), packet.pts * head.tick)
+            if len(head.stamps) < RATE_STAMPS:
+                head.stamps.append(packet.pts)
+        if head.first is None and _first_frame(packet, head):
+            head.met_at = count
+            if by_decoding and head.kind == "video":
+                head.first = min(head.stamps, default=0) * head.tick
+            reached = max((h.last for h in heads if h.last is not None), default=Fraction(0))
+            behind = reached - (head.first or 0) > MOST_BEHIND
+            head.other_clock = behind and container.format.name in GROWING
         size += packet.size
         met = all(h.first is not None for h in chosen.values()) and _rates_known(chosen, size)
         if count >= HEAD_PACKETS or size >= HEAD_BYTES or met:
@@ -213,7 +243,8 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
 
 def file_start(heads: list[StreamHead]) -> Fraction:
     """The earliest presentation of a file on its own clock; another programme has another clock."""
-    firsts = [h.first for h in heads if h.first is not None and h.refused_code not in NO_PART]
+    parts = [h for h in heads if h.refused_code not in NO_PART and not h.other_clock]
+    firsts = [h.first for h in parts if h.first is not None]
     return min(firsts, default=Fraction(0))
 
 

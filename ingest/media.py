@@ -6,7 +6,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -25,27 +26,54 @@ FORMATS = (
 """The demuxers that may read. Playlists, image patterns and text art are not among them: a file can
 neither name other files nor pass a page of text for a film."""
 
+GROWING = frozenset("mpegts mpeg flv live_flv ogg nsv".split())
+"""Containers whose head need not name all streams."""
 READ_BYTES = 1 << 17
 MOST_STREAMS = 1000
 MOST_PIXELS = 8192 * 4320 * 2
 """Of one picture: 100 MB of it in memory. Larger ones are not decoded."""
 
 
-class _Reader:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is read of a file: the bytes from `start` to `stop`, behind `prefix`."""
+
+    start: int = 0
+    prefix: bytes = b""
+    stop: int | None = None
+
+
+WHOLE = Part()
+
+
+class Reader:
     """The bytes of an open descriptor. It has no name, so libav cannot take one for a protocol.
 
     What was there when it was opened, and no more; `patch` in place of what a header says wrongly.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self._size = os.fstat(descriptor).st_size
+    def __init__(self, descriptor: int, part: Part = WHOLE) -> None:
+        self._descriptor = descriptor
+        self._part = part
+        self._shift = part.start - len(part.prefix)
+        size = os.fstat(descriptor).st_size
+        self._size = (size if part.stop is None else min(size, part.stop)) - self._shift
         self._at = 0
         self.patch: Patch | None = None
+        self.reads = 0
+        """How often libav has read."""
+
+    def place(self, position: int) -> int:
+        """The file's byte at which libav sees `position`."""
+        return position + self._shift
 
     def read(self, size: int) -> bytes:
-        self._file.seek(self._at)
-        data = self._file.read(max(0, min(size, self._size - self._at))) or b""
+        self.reads += 1
+        if self._at < len(self._part.prefix):
+            data = self._part.prefix[self._at : self._at + size]
+        else:
+            size = max(0, min(size, self._size - self._at))
+            data = os.pread(self._descriptor, size, self.place(self._at))
         if self.patch is not None and self._at < self.patch.offset + len(self.patch.data):
             data = _patched(data, self._at, self.patch)
         self._at += len(data)
@@ -58,8 +86,12 @@ class _Reader:
     def tell(self) -> int:
         return self._at
 
+    def part(self, part: Part) -> Reader:
+        """Another reader of the same open file, whatever its name stands for by now."""
+        return Reader(os.dup(self._descriptor), part)
+
     def close(self) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
 
 def _patched(data: bytes, at: int, patch: Patch) -> bytes:
@@ -102,25 +134,36 @@ def _descriptor(path: Path) -> int:
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
     """The container of a media file; raises MediaError, with a sentence for a person, when it is none."""
+    with open_reader(path) as (container, _):
+        yield container
+
+
+@contextmanager
+def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
+    """As `open_media`, with the reader through which libav reads."""
     regular_file_size(path)
-    reader = _Reader(_descriptor(path))
-    try:
+    with closing(Reader(_descriptor(path))) as reader:
         reader.patch, contradiction = correct_header(reader)
         if contradiction:
             raise MediaError(
                 contradiction, where=path.name, todo="export it again, or convert it with a tool you trust"
             )
         reader.seek(0)
-        container = _open(path, reader)
-        try:
-            yield container
-        finally:
-            container.close()
+        with open_read(path, reader) as container:
+            yield container, reader
+
+
+@contextmanager
+def open_read(path: Path, reader: Reader) -> Iterator[InputContainer]:
+    """The container of what a reader gives; `path` only names it."""
+    container = _open(path, reader)
+    try:
+        yield container
     finally:
-        reader.close()
+        container.close()
 
 
-def _open(path: Path, reader: _Reader) -> InputContainer:
+def _open(path: Path, reader: Reader) -> InputContainer:
     options = {
         "format_whitelist": FORMATS,
         "protocol_whitelist": "file",
@@ -146,7 +189,7 @@ def _open(path: Path, reader: _Reader) -> InputContainer:
         raise MediaError(f"cannot be opened as media: {reason}", where=path.name) from error
 
 
-def _av_open(reader: _Reader, form: str | None, options: dict[str, str]) -> InputContainer:
+def _av_open(reader: Reader, form: str | None, options: dict[str, str]) -> InputContainer:
     return av.open(
         reader,
         "r",

@@ -10,8 +10,7 @@ from typing import Protocol
 import av
 from av.stream import Stream
 
-from corpus.ingest.clocks import PresentationOrder, decode_order, unstamped
-from corpus.ingest.timeline import Restarts
+from corpus.ingest.clocks import PresentationOrder, StreamClock, decode_order, unstamped
 from corpus.schemas.clock import US
 
 LONGEST_PICTURE_US = 3600 * US
@@ -43,36 +42,30 @@ class PictureTrack:
         self,
         picker: Picker,
         observers: Sequence[FrameObserver],
+        clock: StreamClock,
         *,
-        tick: Fraction,
-        zero: Fraction,
         nominal: Fraction,
-        aspect: Fraction,
         longest_gap_us: int,
-        restarts: Restarts,
-        stream: int,
-        container: str = "",
     ) -> None:
-        """`tick`: the stream's time base; `zero`: its time that is the recording's zero; `nominal`:
-        usual seconds per frame; `container` says who made the stamps."""
-        self._order = PresentationOrder() if decode_order(container) else None
-        self._unstamped = unstamped(container)
+        """`nominal`: usual seconds per frame."""
+        self._order = PresentationOrder() if decode_order(clock.container) else None
+        self._unstamped = unstamped(clock.container)
+        tick, zero = clock.tick, clock.zero
         self._picker = picker
         self._observers = observers
         # Times are whole units in which stamps and zero are exact, and microseconds nearly so.
         self._per_second = lcm(tick.denominator, zero.denominator, US)
-        self._tick = int(tick * self._per_second)
+        self._tick = tick * self._per_second
         self._zero = int(zero * self._per_second)
         self._leap = int(LEAP * self._per_second)
         self._nominal = round(nominal * self._per_second)
         self._longest = longest_gap_us * self._per_second // US
-        self._aspect = aspect
         self._longest_gap_us = longest_gap_us
-        self._restarts = restarts
-        self.stream = stream
+        self._restarts = clock.restarts
+        self.stream = clock.stream
         self._jumps = 0
         self._shift = 0
-        self._waiting: tuple[av.VideoFrame, int | None] | None = None
+        self._waiting: tuple[av.VideoFrame, int | None, Fraction] | None = None
         self._last: int | None = None
         self._last_us = 0
         self._last_duration = 0
@@ -109,20 +102,30 @@ class PictureTrack:
             return self._order.next()
         return frame.pts if frame.pts is not None else frame.dts
 
-    def push(self, frame: av.VideoFrame) -> None:
-        """Take the next decoded frame. One frame waits, until the stamp after it is seen."""
+    def push(self, frame: av.VideoFrame, aspect: Fraction) -> None:
+        """Take the next decoded frame, `aspect` the shape of its pixels. One frame waits, until the stamp
+        after it is seen."""
         stamp = self._stamp(frame)
-        time = None if stamp is None else stamp * self._tick
+        time = None if stamp is None else round(stamp * self._tick)
         if self._waiting is not None:
             self._settle(*self._waiting, time)
-        self._waiting = (frame, time)
+        self._waiting = (frame, time, aspect)
+
+    def join(self, tick: Fraction, nominal: Fraction) -> None:
+        """What comes now is of another stream, which goes on where this one ended."""
+        self._settle_last()
+        self._tick = tick * self._per_second
+        self._nominal = round(nominal * self._per_second)
 
     def finish(self) -> None:
         """The stream has ended: the last picture is shown for its own duration."""
+        self._settle_last()
+        self._picker.finish(self.end_us)
+
+    def _settle_last(self) -> None:
         if self._waiting is not None:
             self._settle(*self._waiting, None)
             self._waiting = None
-        self._picker.finish(self.end_us)
 
     def close(self) -> None:
         """Close the file, also where decoding was broken off."""
@@ -132,12 +135,14 @@ class PictureTrack:
         """Microseconds, rounded half up."""
         return (2 * US * time + self._per_second) // (2 * self._per_second)
 
-    def _settle(self, frame: av.VideoFrame, stamp: int | None, following: int | None) -> None:
+    def _settle(
+        self, frame: av.VideoFrame, stamp: int | None, aspect: Fraction, following: int | None
+    ) -> None:
         time = self._time(stamp, following)
         if self._last is not None and time < self._last:
             self.out_of_order += 1
             return
-        duration = frame.duration * self._tick
+        duration = round(frame.duration * self._tick)
         self._said_us = min(self._us(duration), LONGEST_PICTURE_US) if duration > 0 else 0
         self._last_duration = duration if 0 < duration <= self._longest else self._nominal
         self._last = time
@@ -149,7 +154,7 @@ class PictureTrack:
         self._cover(time_us)
         for observer in self._observers:
             observer(frame, time_us)
-        self._picker.push(frame, time_us, self._aspect)
+        self._picker.push(frame, time_us, aspect)
 
     def _time(self, stamp: int | None, following: int | None) -> int:
         """A frame's time after restarts; a wild stamp goes on by duration."""

@@ -1,109 +1,133 @@
-"""Packets of a container, decoded; what is broken is counted and passed over."""
+"""The packets of a file as frames of its tracks; what is broken is counted and passed over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
 
 import av
-from av.container import InputContainer
 from av.frame import Frame
-from av.stream import Stream
 
-from corpus.schemas.errors import MediaError
+from corpus.ingest.demux import Demuxer, Packet
+from corpus.ingest.head import MediaStream, StreamHead, one_core
+from corpus.ingest.media import GROWING
+from corpus.ingest.relay import Relay, Step
 from corpus.schemas.recording import Oddity
-
-MOST_READ_ERRORS = 100
-"""A file that breaks more often than this is read no further."""
-
-
-@dataclass(slots=True)
-class PacketLog:
-    """How reading went."""
-
-    bad_packets: int = 0
-    read_errors: int = 0
-    cut_off: bool = False
-    """Reading ended with an error rather than with the end of the file."""
-
-    def oddities(self) -> list[Oddity]:
-        found: list[Oddity] = []
-        if self.bad_packets:
-            found.append(
-                Oddity(code="corrupt_packets", detail=f"{self.bad_packets} packets could not be decoded")
-            )
-        if self.read_errors:
-            found.append(
-                Oddity(code="read_errors", detail=f"the container was broken in {self.read_errors} places")
-            )
-        return found
 
 
 @dataclass(slots=True)
 class Read:
-    """One packet and what came of it."""
+    """A packet and what came of it."""
 
+    track: int
+    """The track's name: its first stream."""
     stream: int
     frames: list[Frame]
-    packet: av.Packet[Stream] | None
+    packet: Packet | None
     """None where a decoder is emptied."""
     failed: bool = False
-    """It was to be decoded and could not be."""
+    """It could not be decoded."""
+    takes_over: bool = False
+    """The stream begins to feed the track here."""
+    restart: bool = False
+    """Its clock is not that of the stream before."""
 
 
-def packets(
-    container: InputContainer,
-    wanted: Container[int],
-    log: PacketLog,
-    where: str,
-    before: Callable[[av.Packet[Stream]], None] = lambda packet: None,
-) -> Iterator[Read]:
-    """All packets, those of the `wanted` streams decoded, their decoders emptied at the end.
+@dataclass(slots=True)
+class Feed:
+    """A file's tracks: the frames of the chosen streams and of those that continue them."""
 
-    `before` sees each packet that is about to be decoded.
-    """
-    reader = container.demux()
-    progress = True
-    while True:
+    demuxer: Demuxer
+    kinds: frozenset[str]
+    """What is used of the file: sound, pictures or both."""
+    seen: Callable[[int, Packet], None] = lambda stream, packet: None
+    """Sees every packet that is read, used or not."""
+    before: Callable[[int, Packet], None] = lambda track, packet: None
+    """Sees each packet that is about to be decoded."""
+    bad_packets: int = 0
+    _open: dict[int, int] = field(default_factory=dict)
+    """Streams whose decoders hold frames, and their tracks."""
+
+    def __iter__(self) -> Iterator[Read]:
+        heads = self.demuxer.heads
+        relays = {kind: self._relay(kind) for kind in sorted(self.kinds)}
+        for number, packet in self.demuxer:
+            self.seen(number, packet)
+            head = heads.get(number)
+            relay = None if head is None or not _usable(head) else relays.get(head.kind)
+            if head is None or relay is None:
+                continue
+            for step in relay.take(number, packet, float(head.tick), may_lead=not head.refused):
+                yield from self._step(step)
+        for step in chain.from_iterable(relay.finish() for relay in relays.values()):
+            yield from self._step(step)
+        for number in list(self._open):
+            yield from self._empty(number)
+
+    def _relay(self, kind: str) -> Relay:
+        chosen = {
+            n: h.met_at is not None for n, h in self.demuxer.heads.items() if h.kind == kind and h.chosen
+        }
+        for number in chosen:
+            one_core(self.demuxer.heads[number].stream)
+        return Relay(chosen, may_restart=self.demuxer.container.format.name in GROWING)
+
+    def _step(self, step: Step) -> Iterator[Read]:
+        if step.takes_over:
+            yield from self._take_over(step)
+        self._open[step.stream] = step.track
+        self.before(step.track, step.packet)
+        head = self.demuxer.heads[step.stream]
+        yield self._decoded(step.track, head.stream, step.stream, step.packet)
+
+    def _take_over(self, step: Step) -> Iterator[Read]:
+        if step.before is not None:
+            for packet in self.demuxer.rest(step.before) if step.held_back else ():
+                stream = self.demuxer.heads[step.before].stream
+                yield self._decoded(step.track, stream, step.before, packet)
+            yield from self._empty(step.before)
+        head = self.demuxer.heads[step.stream]
+        one_core(head.stream)
+        head.chosen = head.joined = True
+        head.refused = head.refused_code = ""
+        head.first = Fraction(step.packet.pts or step.packet.dts or 0) * head.tick
+        yield Read(step.track, step.stream, [], None, takes_over=True, restart=step.restart)
+
+    def _decoded(self, track: int, stream: MediaStream, number: int, packet: Packet) -> Read:
         try:
-            packet = next(reader)
-        except (StopIteration, IndexError):
-            # IndexError: a stream has appeared that was not in the header, and PyAV trips over it.
-            break
-        except av.FFmpegError:
-            log.read_errors += 1
-            if not progress or log.read_errors > MOST_READ_ERRORS:
-                log.cut_off = True
-                break
-            progress, reader = False, container.demux()
-            continue
-        except OSError as error:
-            raise MediaError(f"cannot be read to its end: {error.strerror or error}", where=where) from error
-        progress = True
-        # A packet that empties a decoder does not hold its stream's number: that of 0 stands in it.
-        index = packet.stream.index
-        emptying = packet.size == 0 and packet.pts is None and packet.dts is None
-        if emptying:
-            continue
-        if index not in wanted:
-            yield Read(index, [], packet)
-            continue
-        before(packet)
-        try:
-            frames: list[Frame] = packet.decode()  # type: ignore[assignment]
+            return Read(track, number, list(stream.codec_context.decode(packet)), packet)
         except (av.FFmpegError, ValueError, MemoryError):
-            log.bad_packets += 1
-            yield Read(index, [], packet, failed=True)
-            continue
-        yield Read(index, frames, packet)
-    yield from _flush([s for s in container.streams if s.index in wanted], log)
+            self.bad_packets += 1
+            return Read(track, number, [], packet, failed=True)
 
-
-def _flush(streams: Sequence[Stream], log: PacketLog) -> Iterator[Read]:
-    for stream in streams:
+    def _empty(self, number: int) -> Iterator[Read]:
+        """What a decoder still holds; it may be used again."""
+        track = self._open.pop(number, None)
+        context = self.demuxer.heads[number].stream.codec_context
+        if track is None or context is None:
+            return
         try:
-            yield Read(stream.index, list(stream.decode(None)), None)  # type: ignore[attr-defined]
+            yield Read(track, number, list(context.decode(None)), None)
         except av.EOFError:
-            continue
+            pass
         except (av.FFmpegError, ValueError, MemoryError):
-            log.bad_packets += 1
+            self.bad_packets += 1
+        context.flush_buffers()
+
+    def oddities(self) -> list[Oddity]:
+        """What was broken."""
+        found: list[Oddity] = []
+        if self.bad_packets:
+            detail = f"{self.bad_packets} packets could not be decoded"
+            found.append(Oddity(code="corrupt_packets", detail=detail))
+        if self.demuxer.log.read_errors:
+            detail = f"the container was broken in {self.demuxer.log.read_errors} places"
+            found.append(Oddity(code="read_errors", detail=detail))
+        return found
+
+
+def _usable(head: StreamHead) -> bool:
+    # A stream of another programme may continue one that has ended, never begin a track.
+    return not head.refused or head.refused_code == "other_programme"

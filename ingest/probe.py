@@ -129,7 +129,7 @@ def head_oddities(head: StreamHead, zero: Fraction) -> list[Oddity]:
         found.append(
             Oddity(code="rotated", detail=f"shown turned by {head.rotation_degrees} degrees{mirrored}")
         )
-    if head.first is not None and head.first != zero and head.chosen:
+    if head.first is not None and head.first != zero and head.chosen and not head.joined:
         offset_us = us_from_seconds(head.first - zero)
         found.append(Oddity(code="start_offset", detail=f"starts {offset_us} us after the earliest stream"))
     if head.first is not None and head.first < 0 and head.chosen:

@@ -14,8 +14,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from corpus.ingest.clocks import StreamClock, counted
 from corpus.ingest.resample import Floats, Resampler
-from corpus.ingest.timeline import AudioClock, Placement, Restarts
+from corpus.ingest.timeline import JITTER, AudioClock, Placement
 from corpus.schemas.clock import round_half_up, samples_per_window
 
 _SAMPLES: dict[str, tuple[str, float]] = {
@@ -85,36 +86,33 @@ class SoundTrack:
     def __init__(
         self,
         files: Sequence[Path],
+        clock: StreamClock,
         *,
         mixed: bool,
         rate_out: int,
-        tick: Fraction,
-        zero: Fraction,
-        stop: Fraction | None,
-        restarts: Restarts,
-        stream: int,
-        counted: bool = False,
+        stop: Fraction | None = None,
     ) -> None:
         """`mixed`: one output, the mean of the channels; else one output per channel.
 
-        `tick`: the stream's time base. `zero`: its own time that is the recording's zero, in
-        seconds. `stop`: where its presentation ends, on the same clock, if the container says;
-        what fills the codec's last frame up behind it is cut off. `counted`: its stamps are made up, so
-        all after the first are counted.
+        `stop`: where the stream's presentation ends, on its own clock in seconds, if the container says;
+        what fills the codec's last frame up behind it is cut off.
         """
         self._files: list[BinaryIO] = [path.open("wb") for path in files]
         self._mixed = mixed
         self._rate_out = rate_out
-        self._zero = zero
+        self._zero = clock.zero
         self._stop = stop
-        self._restarts = restarts
-        self._stream = stream
-        self._counted = counted
+        self._restarts = clock.restarts
+        self._stream = clock.stream
+        self._counted = counted(clock.container)
         self._made: Fraction | None = None
         """Where the next sample of a stream that is counted stands, on its own clock."""
         self._clock: AudioClock | None = None
+        self._before: AudioClock | None = None
+        """The clock of the sound that came before, finished."""
+        self._counts_on = True
         self._rate_in = 0
-        self._tick = tick
+        self._tick = clock.tick
         self._blocks: deque[av.AudioFrame] = deque()
         self._resampler: Resampler | None = None
         self._batch: list[av.AudioFrame] = []
@@ -134,6 +132,8 @@ class SoundTrack:
         self.formats_changed = 0
         self.cancelled_s = 0.0
         """Seconds in which channels of opposite sign leave next to nothing in their mean."""
+        self.unfit_s = 0.0
+        """Seconds in which the stream has more channels than there are outputs."""
 
     @property
     def outputs(self) -> int:
@@ -147,6 +147,15 @@ class SoundTrack:
         self._blocks.append(frame)
         for placement in self._clock.push(self._stamp(frame), frame.samples):
             self._place(placement)
+
+    def join(self, tick: Fraction, stop: Fraction | None, *, restart: bool) -> None:
+        """What comes now is of another stream, which goes on where this one ended.
+
+        Its first stamp is believed, to the sample, unless it is of another clock (`restart`).
+        """
+        self._finish_clock()
+        self._cut_filling()
+        self._tick, self._stop, self._counts_on = tick, stop, restart
 
     def lost(self, seconds: Fraction) -> None:
         """So much could not be decoded: in a stream that is counted what follows stands later by it."""
@@ -166,17 +175,18 @@ class SoundTrack:
         """Place what is left and close the files."""
         self._finish_clock()
         self.close()
-        if self._stop is not None and self.extents:
-            self._trim(self._stop - self._zero)
+        self._cut_filling()
 
     def close(self) -> None:
         """Close the files, also where decoding was broken off."""
         for file in self._files:
             file.close()
 
-    def _trim(self, stop: Fraction) -> None:
-        excess = self.end - stop
-        last = self.extents[-1]
+    def _cut_filling(self) -> None:
+        if self._stop is None or not self.extents:
+            return
+        stop = self._stop - self._zero
+        excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
@@ -184,12 +194,14 @@ class SoundTrack:
 
     def _start_clock(self, rate_hz: int) -> None:
         """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
-        before = self._clock
-        if before is not None:
+        if self._clock is not None:
             self._finish_clock()
             self.formats_changed += 1
         self._rate_in = rate_hz
-        self._clock = AudioClock(rate_hz, self._tick, self._restarts, self._stream, before)
+        self._clock = AudioClock(
+            rate_hz, self._tick, self._restarts, self._stream, self._before, counts_on=self._counts_on
+        )
+        self._counts_on = True
 
     def _finish_clock(self) -> None:
         if self._clock is None:
@@ -197,7 +209,7 @@ class SoundTrack:
         for placement in self._clock.finish():
             self._place(placement)
         self._end_piece()
-        self._clock = None
+        self._before, self._clock = self._clock, None
 
     def _place(self, placement: Placement) -> None:
         frame = self._blocks.popleft()
@@ -206,7 +218,7 @@ class SoundTrack:
         form = (frame.format.name, frame.layout.nb_channels)
         if form != self._format:
             self._flush()
-            self.formats_changed += self._format[1] > 0
+            self.formats_changed += self._format[1] not in (0, form[1])
             self._format = form
         self._batch.append(frame)
         self._batch_samples += placement.samples
@@ -227,6 +239,8 @@ class SoundTrack:
 
     def _note(self, placement: Placement, start: Fraction, by: Fraction) -> None:
         moves = self.moves
+        if placement.move == "start" and self.first is not None:
+            self._note_join(start)
         self.first = start if self.first is None else self.first
         if placement.move == "restart":
             moves.restarts.append(start)
@@ -239,6 +253,14 @@ class SoundTrack:
             moves.corrections += 1
             moves.corrected += by
             moves.largest_correction = max(moves.largest_correction, by, key=abs)
+
+    def _note_join(self, start: Fraction) -> None:
+        gap = start - self.end
+        if gap > JITTER:
+            self.moves.hole_count += 1
+            self.moves.hole_total += gap
+            if len(self.moves.holes) < 100:
+                self.moves.holes.append((self.end, gap))
 
     def _start_piece(self, anchor: Fraction) -> None:
         self._end_piece()
@@ -265,6 +287,8 @@ class SoundTrack:
         if self._mixed:
             samples = self._mean(samples)
         elif len(samples) != len(self._files):
+            if len(samples) > len(self._files):
+                self.unfit_s += samples.shape[1] / self._rate_in
             samples = _fit(samples, len(self._files))
         self._resampler.feed(samples)
         self._batch_samples = 0

@@ -93,8 +93,11 @@ class AudioClock:
         restarts: Restarts | None = None,
         stream: int = 0,
         after: AudioClock | None = None,
+        *,
+        counts_on: bool = True,
     ) -> None:
-        """`after`: the clock, finished, of the sound that this one continues at another rate."""
+        """`after`: the clock, finished, of the sound that this one continues; its count goes on with
+        `counts_on`, else the first stamp is believed."""
         self.units_per_second = rate_hz * tick.denominator
         self._sample = tick.denominator
         self._tick = tick.numerator * rate_hz
@@ -122,11 +125,12 @@ class AudioClock:
         self._in_median_samples = 0
         self._correction = 0
         if after is not None and after._at is not None:
-            # The count goes on, so a jump in the stamps at the change is told as anywhere else.
             ratio = Fraction(self.units_per_second, after.units_per_second)
-            self._at = round((after._at + after._correction) * ratio)
             self._shift = round(after._shift * ratio)
             self._jumps = after._jumps
+            if counts_on:
+                # A jump in the stamps at the change is told as anywhere else.
+                self._at = round((after._at + after._correction) * ratio)
 
     def push(self, stamp: int | None, samples: int) -> list[Placement]:
         """Take the next block, its stamp in ticks; give those now settled."""
@@ -173,7 +177,7 @@ class AudioClock:
     def _settle(self) -> None:
         block = self._waiting[0]
         if self._at is None:
-            self._at = block.stamp or 0
+            self._at = (block.stamp or 0) + self._shift
             block.move = "start"
         elif block.stamp is not None:
             self._compare(block, block.stamp)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from fractions import Fraction
 
 import av
-from av.video.stream import VideoStream
 
 from corpus.ingest.choose import DecodeSource, Plan, choose
-from corpus.ingest.decode import nominal_duration
-from corpus.ingest.head import StreamHead, one_core, pixel_aspect, stream_heads
-from corpus.ingest.media import open_media
+from corpus.ingest.decode import heads_again
+from corpus.ingest.demux import Demuxer, Packet
+from corpus.ingest.media import open_reader
 from corpus.ingest.moving import FrameObserver, PictureTrack
-from corpus.ingest.packets import PacketLog, packets
+from corpus.ingest.packets import Feed
 from corpus.ingest.timeline import Restarts
-from corpus.schemas.clock import US
+from corpus.ingest.tracks import nominal_duration, picture_track, stream_clock
 from corpus.schemas.settings import IngestSettings
 
 
@@ -32,41 +30,34 @@ def watch(
         MediaError: a file is no media file.
     """
     for plan in choose(files, settings):
-        for head in plan.heads.values():
-            if head.kind == "video" and head.chosen:
-                _watch(plan, head.index, settings, observers)
+        if "video" in plan.kinds:
+            _watch(plan, settings, observers)
 
 
-def _watch(plan: Plan, index: int, settings: IngestSettings, observers: Sequence[FrameObserver]) -> None:
-    with open_media(plan.source.path) as container:
-        (head,) = (h for h in stream_heads(container) if h.index == index)
-        one_core(head.stream)
-        with closing(_track(head, plan, settings, observers)) as moving:
-            for read in packets(container, {index}, PacketLog(), plan.source.path.name, moving.sent):
-                if read.failed and read.packet is not None:
-                    moving.lost(read.packet)
-                for frame in read.frames:
-                    if isinstance(frame, av.VideoFrame):
-                        moving.push(frame)
-            moving.finish()
+def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserver]) -> None:
+    track: PictureTrack | None = None
 
+    def before(number: int, packet: Packet) -> None:
+        if track is not None:
+            track.sent(packet)
 
-def _track(
-    head: StreamHead, plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserver]
-) -> PictureTrack:
-    assert isinstance(head.stream, VideoStream)
-    return PictureTrack(
-        NoPicker(),
-        observers,
-        tick=head.tick,
-        zero=plan.zero,
-        nominal=nominal_duration(head),
-        aspect=pixel_aspect(head.stream),
-        longest_gap_us=settings.longest_filled_gap_s * US,
-        restarts=Restarts(),
-        stream=head.index,
-        container=plan.container,
-    )
+    with open_reader(plan.source.path) as (container, reader):
+        demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container))
+        feed = Feed(demuxer, frozenset(("video",)), before=before)
+        for read in feed:
+            head = demuxer.heads[read.stream]
+            if track is None:
+                clock = stream_clock(head, plan, Restarts())
+                track = picture_track(head, NoPicker(), clock, observers, settings)
+            elif read.takes_over:
+                track.join(head.tick, nominal_duration(head))
+            if read.failed and read.packet is not None:
+                track.lost(read.packet)
+            for frame in read.frames:
+                if isinstance(frame, av.VideoFrame):
+                    track.push(frame, Fraction(1))
+        if track is not None:
+            track.finish()
 
 
 class NoPicker:

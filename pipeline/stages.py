@@ -38,6 +38,8 @@ class Turns:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     words: tuple[Word, ...]
+    language: str = ""
+    """The code of the language recognised; several with spaces between."""
 
 
 def _key(stage: str, **parts: object) -> str:
@@ -225,9 +227,10 @@ def transcribe_stage(
         channel_of = {str(name): i for i, name in enumerate(decoded.channels)}
 
     def fill(folder: Path) -> list[Drop]:
-        words, drops = transcriber(pcm_of(decode, decoded), turns, channel_of)
-        (folder / "words.json").write_text(to_json(Words(words=tuple(words))), encoding="utf-8")
-        return drops
+        done = transcriber(pcm_of(decode, decoded), turns, channel_of)
+        said = Words(words=tuple(done.words), language=done.language)
+        (folder / "words.json").write_text(to_json(said), encoding="utf-8")
+        return done.drops
 
     key = _key(
         "transcribe",

@@ -6,11 +6,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 STAGE_VERSIONS = {
-    "decode": 2,
+    "decode": 3,
     "sight": 2,
-    "diarize": 2,
-    "transcribe": 2,
-    "voices": 1,
+    "diarize": 3,
+    "transcribe": 4,
+    "voices": 2,
     "label": 5,
     "cut": 2,
 }
@@ -20,7 +20,7 @@ STAGE_LIBRARIES = {
     "decode": ("av", "numpy"),
     "sight": ("av", "numpy", "ai-edge-litert"),
     "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
-    "transcribe": ("numpy", "faster-whisper", "ctranslate2"),
+    "transcribe": ("numpy", "faster-whisper", "ctranslate2", "pocketsphinx"),
     "voices": ("numpy",),
     "label": ("numpy",),
     "cut": ("av", "numpy"),

@@ -7,7 +7,6 @@
     ├── SidecarError                        an annotation file cannot be read
     ├── FormatError                         bytes are not of the form they claim
     │   └── NewerSchemaError                written by a newer corpus than this one
-    ├── VerifyError                exit 4   a dataset breaks a promise of its format
     ├── DatasetError                        an output folder is not usable as asked
     │   └── LockedError                     another build holds the output folder
     ├── StorageError                        disk full, read-only folder, lost mount
@@ -70,12 +69,6 @@ class FormatError(CorpusError):
 
 class NewerSchemaError(FormatError):
     """The file was written by a newer version of corpus than this one."""
-
-
-class VerifyError(CorpusError):
-    """A dataset breaks a promise of its format."""
-
-    exit_code = 4
 
 
 class DatasetError(CorpusError):

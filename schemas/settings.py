@@ -86,12 +86,18 @@ class TranscribeSettings:
 
     backend: str = "default"
     """`default` (bundled Whisper base), `whisper:SIZE-OR-DIRECTORY`, or `none`."""
-    language: str | None = "en"
-    """ISO 639-1 code; absent to detect it per recording."""
+    language: str = "en"
+    """ISO 639-1 code, or "auto": the one spoken in each recording, or nothing where none is likely. Words
+    over speech that is surely in another language are left out and reported."""
     prompt: str = "Um, uh, hmm, er, ah."
     """Shown to the recogniser before every 30 s, so that it writes fillers down; "" for nothing. Only where
     the language is English. Short and punctuated: long prompts make Whisper base write nothing at all."""
     beam_size: int = 5
+    align: bool = True
+    """Look for the words' edges in the sound. English only; a word that is not found, and every word of
+    another language, keeps the recogniser's time, and its `timing` says so."""
+    device: Device = "auto"
+    """`auto` (a GPU where ctranslate2 finds one), `cpu` or `cuda`. On a GPU in float16, else in int8."""
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -1,11 +1,11 @@
 """Clips by index or key, mapped from the tars: nothing is read before it is asked for.
 
-Needs numpy and pyarrow; PyAV only where sound is asked for, pillow or PyAV where pictures are.
+Needs numpy and pyarrow; PyAV only where sound is asked for, simplejpeg, pillow or PyAV where pictures are.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import mmap
 import re
 from collections import OrderedDict
@@ -20,9 +20,10 @@ import numpy.typing as npt
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError, UsageError
+from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
+from corpus.shards.jpeg import decode_jpeg
 from corpus.shards.npy import npy_view
 from corpus.shards.tar import BLOCK
 
@@ -233,7 +234,7 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 class Clip:
     """One clip. Arrays and bytes are views of the mapped file wherever the form allows."""
 
-    __slots__ = ("_data", "_head", "_offsets", "_sizes", "_where", "key")
+    __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
     def __init__(
         self, key: str, data: memoryview, offsets: Sequence[int], sizes: Sequence[int], where: str
@@ -244,6 +245,7 @@ class Clip:
         self._sizes = sizes
         self._where = where
         self._head: ClipHead | None = None
+        self._jpegs: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
@@ -305,48 +307,38 @@ class Clip:
 
     def jpeg(self, window: int) -> bytes | None:
         """The JPEG of a window of the clip, counted from 0; None where there is no picture."""
-        head = self.json
-        if not 0 <= window < head.windows:
-            raise IndexError(f"window {window} of {head.windows}")
-        if head.video is None or head.video.sizes[window] == 0:
-            return None
-        start = head.video.offsets[window]
-        return bytes(self.member("mjpeg")[start : start + head.video.sizes[window]])
+        places = self._jpeg_places()
+        if not 0 <= window < len(places):
+            raise IndexError(f"window {window} of {len(places)}")
+        start, size = places[window]
+        return bytes(self.member("mjpeg")[start : start + size]) if size else None
 
-    def picture(self, window: int) -> npt.NDArray[np.uint8] | None:
-        """uint8 `[height, width, 3]`, RGB; None where there is no picture."""
+    def _jpeg_places(self) -> npt.NDArray[np.int64]:
+        """Where each window's JPEG starts and its size, `[windows, 2]`; read without the rest of the head."""
+        if self._jpegs is None:
+            where = f"{self._where}: {self.key}.json"
+            try:
+                head = json.loads(self.json_bytes)
+                none = {"offsets": [0] * head["windows"], "sizes": [0] * head["windows"]}
+                video = none if head["video"] is None else head["video"]
+                places = np.array([video["offsets"], video["sizes"]], np.int64).T
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise FormatError(f"the head cannot be read: {error}", where=where) from error
+            shown = places[:, 1] != 0
+            if places.shape != (head["windows"], 2) or (places[shown] < 0).any():
+                raise FormatError("a picture of each window is not listed", where=where)
+            self._jpegs = places
+        return self._jpegs
+
+    def picture(
+        self, window: int, *, into: npt.NDArray[np.uint8] | None = None
+    ) -> npt.NDArray[np.uint8] | None:
+        """uint8 `[height, width, 3]`, RGB; None where there is no picture. `into` is memory it may take."""
         data = self.jpeg(window)
         if data is None:
             return None
-        return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}")
+        return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}", into=into)
 
 
 def _clip_of(key: str, members: tuple[bytes, ...], where: str) -> Clip:
     return Clip.of_members(key, members, where=where)
-
-
-def decode_jpeg(data: bytes, *, where: str = "") -> npt.NDArray[np.uint8]:
-    """uint8 `[height, width, 3]` of a JPEG, by pillow where it is installed, else by PyAV."""
-    try:
-        from PIL import Image
-    except ImportError:
-        return _decode_jpeg_av(data, where)
-    try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
-
-
-def _decode_jpeg_av(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    try:
-        import av
-    except ImportError as error:
-        hint = "pip install pillow"
-        raise MissingDependencyError("pictures need pillow or PyAV", where=where, todo=hint) from error
-    try:
-        codec = av.CodecContext.create("mjpeg", "r")
-        frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
-        return np.asarray(frames[0].to_ndarray(format="rgb24"), np.uint8)
-    except (av.FFmpegError, IndexError) as error:
-        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error

@@ -28,6 +28,7 @@ PAGES = (
     "docs/trainer-reference.md",
     "docs/cues.md",
     "docs/python.md",
+    "docs/own-model.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -72,6 +73,16 @@ def test_the_python_page_runs_as_it_stands(repository: Path, place: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_model_of_ones_own_is_trained_and_talks(repository: Path, place: Path) -> None:
+    page = (repository / "docs/own-model.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    build = [sys.executable, "-m", "corpus.cli.main", "build", "talks/", "--out", "dataset"]
+    subprocess.run(build, cwd=place, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "speaks in windows" in done.stdout
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -39,6 +39,8 @@ class ModelConfig:
     vocab: int
     tied: bool
     """Text embedding and text head share their table."""
+    text_tokens: int = 256
+    """Of the vocabulary those that text can be made of, after 16 for control: as `data.tokenizer` decides."""
 
     mel_bins: int = 80
     audio_levels: int = 16
@@ -81,6 +83,10 @@ class ModelConfig:
     """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
+    lora_rank: int = 0
+    """With one, weights are those of `init` and frozen; beside some of attention's matrices a product of
+    this rank is trained, alone, and merged on export. At 0 everything is trained."""
+    lora_targets: tuple[str, ...] = ("query", "key_value", "out")
     user_audio: bool = False
     """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
 
@@ -125,6 +131,11 @@ class ModelConfig:
         )
         _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
+        _require(
+            bool(self.lora_targets) and {"query", "key_value", "out"}.issuperset(self.lora_targets),
+            f"model.lora_targets is {', '.join(self.lora_targets) or 'empty'}",
+            "take some of query, key_value, out",
+        )
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
     @property
@@ -146,12 +157,23 @@ class ModelConfig:
 
 _LEAST = {
     **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
-    **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
     **dict.fromkeys(
-        ("patch_pixels", "picture_every", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1
+        ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
+    ),
+    **dict.fromkeys(
+        (
+            "text_tokens",
+            "patch_pixels",
+            "picture_every",
+            "flow_width",
+            "flow_steps",
+            "depth_width",
+            "depth_groups",
+        ),
+        1,
     ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
-    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
+    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers", "lora_rank"), 0),
 }
 
 
@@ -160,7 +182,9 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset folder."""
+    """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
+    where: str = ""
+    """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -168,10 +192,11 @@ class DataConfig:
     """Rows in a global batch, over all ranks and accumulation steps."""
     seed: int = 0
     pictures: bool = True
-    hears: Literal["mix", "max"] = "mix"
-    """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
-    channels' mel bytes, which needs no decoder."""
-    tokenizer: Literal["bytes"] = "bytes"
+    hears: Literal["energy", "mix", "max"] = "energy"
+    """What the model hears of the other channels: their mel bytes, energies added where several sound; the
+    mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
+    tokenizer: str = "bytes"
+    """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
 
@@ -223,6 +248,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    init: str = ""
+    """A run or an exported model whose weights the run begins with; drawn ones without."""
     steps: int = 200
     accumulate: int = 1
     """Micro-batches in an optimiser step, per rank."""

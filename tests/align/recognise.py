@@ -26,12 +26,12 @@ def main(folder: str, windows: str, turns: str) -> int:
     pcm = Pcm(Path(folder), 1, [Segment(first_window=0, windows=int(windows))], 16_000)
     talk = [Turn(**turn) for turn in json.loads(turns)]
     try:
-        words, drops = open_transcriber(TranscribeSettings())(pcm, talk, None)
+        done = open_transcriber(TranscribeSettings())(pcm, talk, None)
     except ValueError as error:
         if "CPU does not support" not in str(error):
             raise
         return LACKING
-    json.dump({"words": to_plain(words), "drops": to_plain(drops)}, sys.stdout)
+    json.dump({"words": to_plain(done.words), "drops": to_plain(done.drops)}, sys.stdout)
     return 0
 
 

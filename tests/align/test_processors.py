@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +30,7 @@ from corpus.schemas.settings import TranscribeSettings
 LACKING = 3
 """The exit code by which `recognise.py` says that the processor has not the instruction set."""
 INSTRUCTION_SETS = ("GENERIC", "AVX2", "AVX512")
-THREADS = (None, "1")
+THREADS = ("1", "2")
 """`OMP_NUM_THREADS`: it moves the rounding too. Workers of a build set it to 1."""
 WORST_WER = 0.26
 WIDEST_SPREAD = 0.07
@@ -105,7 +106,10 @@ def test_no_loop_decides_the_words_of_the_sample_call(
     found = recognise(instructions, threads)
     assert word_error(found) <= WORST_WER
     assert {word["speaker"] for word in found.words} == {"speaker90", "speaker91"}
-    assert all(word["confidence"] is not None and word["timing"] == "measured" for word in found.words)
+    assert all(word["confidence"] is not None for word in found.words)
+    timing = Counter(str(word["timing"]) for word in found.words)
+    assert timing.keys() <= {"aligned", "recognised"}
+    assert timing["aligned"] >= 0.8 * timing.total()
     assert all(drop["kind"] == "trim" and drop["count"] for drop in found.drops)
 
 
@@ -125,5 +129,5 @@ def test_instruction_sets_agree_within_the_spread(
 def test_two_processes_recognise_the_same(
     recognise: Recognise, sample_pcm: Pcm, sample_turns: list[Turn]
 ) -> None:
-    words, drops = open_transcriber(TranscribeSettings())(sample_pcm, sample_turns, None)
-    assert Result(to_plain(words), to_plain(drops)) == recognise(None)
+    done = open_transcriber(TranscribeSettings())(sample_pcm, sample_turns, None)
+    assert Result(to_plain(done.words), to_plain(done.drops)) == recognise(None)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from corpus.align.attribute import TurnIndex, attribute_words, turns_of_words
 from corpus.align.heard import Heard
 from corpus.align.repeats import without_loops
-from corpus.align.transcribe import attributed, open_transcriber, stretches
+from corpus.align.transcribe import open_transcriber, stretches
+from corpus.align.whose_words import attributed
 from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.errors import MissingModelError, SettingsError
 from corpus.schemas.pcm import Pcm
@@ -65,7 +66,7 @@ def test_long_silences_are_left_out_but_for_ten_seconds() -> None:
 
 def test_words_go_to_the_turn_over_them() -> None:
     index = TurnIndex.of([turn("A", 0, 10), turn("B", 4, 6)])
-    words, drops = attributed([heard("Hi,", 3.8, 0.1), heard("yes.", 4.5), heard("far", 11.0)], index)
+    words, drops = attributed([heard("Hi,", 3.8, 0.1), heard("yes.", 4.0), heard("far", 11.0)], index)
     assert drops[0].code == "words_outside_turns" and "'far'" in drops[0].reason
     # both talk all of the second word: it stays with the speaker of the word before
     assert [(word.speaker, word.text, word.after, word.confidence) for word in words] == [
@@ -154,6 +155,14 @@ def test_a_model_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> No
         open_transcriber(TranscribeSettings(backend="magic"))
 
 
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SettingsError, match="finds no GPU"):
+        open_transcriber(TranscribeSettings(backend=f"whisper:{tmp_path}", device="cuda"))
+
+
 @pytest.mark.models
 @pytest.mark.slow
 def test_each_channel_is_recognised_for_its_own_speaker(
@@ -165,6 +174,6 @@ def test_each_channel_is_recognised_for_its_own_speaker(
     (samples * 0).astype("<i2").tofile(tmp_path / "channel-0.i16")
     pcm = Pcm(tmp_path, 2, sample_pcm.segments, 16_000)
     turns = [turn("call", t.start_us / SECOND, t.stop_us / SECOND) for t in sample_turns]
-    words, _ = open_transcriber(TranscribeSettings())(pcm, turns, {"quiet": 0, "call": 1})
+    words = open_transcriber(TranscribeSettings())(pcm, turns, {"quiet": 0, "call": 1}).words
     assert {word.speaker for word in words} == {"call"}
     assert len(words) > 60

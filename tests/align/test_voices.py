@@ -21,6 +21,7 @@ from corpus.schemas.artifacts import (
     Segment,
     Voices,
 )
+from corpus.schemas.clip import Separation
 from corpus.schemas.codec import from_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.errors import CorpusError
@@ -211,3 +212,29 @@ def test_turns_where_no_window_is_written_are_reported(tmp_path: Path) -> None:
     turns = [turn("A", 0, 300_000), turn("A", 250_000, 300_000)]
     _, (drop,) = split_voices(source, tmp_path / "decode", turns, ["A"], out)
     assert (drop.code, drop.kind, drop.count, drop.start_us) == ("turn_outside_windows", "trim", 1, 250_000)
+
+
+def separation_of(
+    folder: Path, turns: list[Turn], speakers: list[str], channels: tuple[str | None, ...]
+) -> Separation | None:
+    source = decoded(folder / "decode", (Segment(first_window=0, windows=10),), channels)
+    (folder / "voices").mkdir()
+    voices, _ = split_voices(source, folder / "decode", turns, speakers, folder / "voices")
+    return voices.separation
+
+
+def test_what_lies_in_the_room_is_told_with_its_share(tmp_path: Path) -> None:
+    """A talks 1.0 s, B 0.5 s, 0.25 s of it together: 0.25 of 1.25 s."""
+    turns = [turn("A", 0, 1_000_000), turn("B", 750_000, 1_250_000)]
+    told = separation_of(tmp_path, turns, ["A", "B"], (None,))
+    assert told is not None and not told.accepted and told.separator == "mask/1"
+    assert "0.2 s in which several talk, 20.0% of the speech" in told.reason
+
+
+def test_nothing_is_told_without_overlap_or_with_channels_of_their_own(tmp_path: Path) -> None:
+    apart = [turn("A", 0, 1_000_000), turn("B", 1_000_000, 1_250_000)]
+    over = [turn("A", 0, 1_000_000), turn("B", 500_000, 1_250_000)]
+    for name in ("alone", "own"):
+        (tmp_path / name).mkdir()
+    assert separation_of(tmp_path / "alone", apart, ["A", "B"], (None,)) is None
+    assert separation_of(tmp_path / "own", over, ["A", "B"], ("A", "B")) is None

@@ -25,7 +25,6 @@ from corpus.schemas.errors import (
     MissingModelError,
     SettingsError,
     UsageError,
-    VerifyError,
 )
 
 
@@ -102,7 +101,6 @@ def run_main() -> object:
         (LockedError("x"), 1),
         (UsageError("x"), 2),
         (SettingsError("x"), 2),
-        (VerifyError("x"), 4),
         (MissingModelError("x"), 5),
         (KeyboardInterrupt(), 130),
         (typer.Abort(), 130),

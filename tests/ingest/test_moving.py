@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from corpus.ingest.clocks import StreamClock
 from corpus.ingest.moving import PictureTrack
 from corpus.ingest.timeline import Restarts
 
@@ -39,16 +40,12 @@ def follow(stamps: list[int | None], zero_ms: int = 0) -> tuple[list[int], Pictu
     track = PictureTrack(
         picks,
         (),
-        tick=Fraction(1, 1000),
-        zero=Fraction(zero_ms, 1000),
+        StreamClock(Fraction(1, 1000), Fraction(zero_ms, 1000), Restarts(), 0),
         nominal=Fraction(1, 25),
-        aspect=Fraction(1),
         longest_gap_us=10_000_000,
-        restarts=Restarts(),
-        stream=0,
     )
     for stamp in stamps:
-        track.push(Frame(stamp))  # type: ignore[arg-type]
+        track.push(Frame(stamp), Fraction(1))  # type: ignore[arg-type]
     track.finish()
     assert picks.end_us == track.end_us
     return [t // 1000 for t in picks.times_us], track

@@ -15,7 +15,8 @@ import pytest
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, UsageError
 from corpus.shards.flac import decode_flac
-from corpus.shards.read import _decode_jpeg_av, decode_jpeg, open_clips
+from corpus.shards.jpeg import _decode_by_av, _decode_by_pillow, decode_jpeg
+from corpus.shards.read import Clip, open_clips
 
 
 @pytest.fixture
@@ -107,14 +108,40 @@ def test_pictures_are_those_of_their_windows(whole_dataset: Path) -> None:
     assert seen > 80
 
 
-def test_pillow_and_pyav_see_the_same_picture(whole_dataset: Path) -> None:
-    jpeg = next(j for clip in open_clips(whole_dataset) if (j := clip.jpeg(1)) is not None)
-    one, two = decode_jpeg(jpeg).astype(int), _decode_jpeg_av(jpeg, "").astype(int)
+def test_all_decoders_see_the_same_picture(whole_dataset: Path) -> None:
+    jpegs = [j for clip in open_clips(whole_dataset) if (j := clip.jpeg(1)) is not None]
+    for jpeg in jpegs:
+        assert np.array_equal(decode_jpeg(jpeg), _decode_by_pillow(jpeg, ""))
+    one, two = decode_jpeg(jpegs[0]).astype(int), _decode_by_av(jpegs[0], "").astype(int)
     assert one.shape == two.shape
     assert np.abs(one - two).mean() < 4  # their chroma upsampling differs
 
 
-@pytest.mark.parametrize("decode", [decode_jpeg, lambda data: _decode_jpeg_av(data, "")])
+def test_a_jpeg_is_found_without_the_typed_head(whole_dataset: Path) -> None:
+    for clip in open_clips(whole_dataset):
+        video, found = clip.json.video, [clip.jpeg(k) for k in range(clip.json.windows)]
+        data = bytes(clip.member("mjpeg"))
+        if video is None:
+            assert not any(found)
+            continue
+        places = zip(video.offsets, video.sizes, strict=True)
+        assert found == [data[at : at + size] if size else None for at, size in places]
+
+
+@pytest.mark.parametrize(
+    "video",
+    [{"offsets": [0], "sizes": [1]}, {"offsets": [-5, 0], "sizes": [3, 0]}, {"sizes": [1, 1]}, "no table"],
+)
+def test_a_head_that_lists_no_pictures_is_a_format_error(video: object) -> None:
+    head = json.dumps({"windows": 2, "video": video}).encode()
+    clip = Clip.of_members("k-0000000", [head, b"", b"", b"", b"abc"])
+    with pytest.raises(FormatError):
+        clip.jpeg(0)
+
+
+@pytest.mark.parametrize(
+    "decode", [decode_jpeg, lambda data: _decode_by_pillow(data, ""), lambda data: _decode_by_av(data, "")]
+)
 def test_a_broken_picture_is_a_format_error(decode: object) -> None:
     with pytest.raises(FormatError, match="JPEG"):
         decode(b"\xff\xd8 no picture")  # type: ignore[operator]

@@ -255,7 +255,7 @@ def beeps(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(rules.write(folder, "beep", {"train": 12}, windows=40).path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_run(beeps: Path) -> Callable[..., RunConfig]:
     """A configuration whose steps take some milliseconds, with overrides."""
 

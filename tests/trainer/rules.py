@@ -92,8 +92,9 @@ class Draft:
     words: list[Word] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     cues: list[Cue] = field(default_factory=list)
-    pictures: list[int | None] | None = None
-    """Which patch the square is in, per window."""
+    pictures: list[int | bytes | None] | None = None
+    """Which patch the square is in, per window; or a JPEG of `picture_size`."""
+    picture_size: tuple[int, int] = (SIDE, SIDE)
 
     def __post_init__(self) -> None:
         self.sound = np.zeros((len(self.speakers) + 1, self.windows * SAMPLES), np.int16)
@@ -257,7 +258,7 @@ def _cut(
     for channel, sound in enumerate(draft.sound):
         sound.astype("<i2").tofile(voices / f"channel-{channel}.i16")
     np.save(voices / "activity.npy", draft.flags)
-    side = SIDE if draft.pictures is not None else 0
+    width, height = draft.picture_size if draft.pictures is not None else (0, 0)
     if draft.pictures is not None:
         _write_pictures(decode, draft.pictures)
     stop_us = (parts[-1].first_window + parts[-1].windows) * WINDOW_US
@@ -284,8 +285,8 @@ def _cut(
             segments=parts,
             channels=(None,),
             streams=(),
-            picture_width=side,
-            picture_height=side,
+            picture_width=width,
+            picture_height=height,
         ),
         decode,
         Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
@@ -300,15 +301,16 @@ def _cut(
     return SegmentRef(folder=out, recording=draft.hash, split=draft.split, digest=key)
 
 
-def _write_pictures(decode: Path, shown: list[int | None]) -> None:
+def _write_pictures(decode: Path, shown: list[int | bytes | None]) -> None:
     table, at = np.zeros(len(shown), PICTURE_DTYPE), 0
     with open(decode / "pictures.mjpeg", "wb") as file:
         for window, patch in enumerate(shown):
             if patch is None:
                 table[window] = (-1, 0, -1, PICTURE_NONE)
                 continue
-            table[window] = (at, len(square(patch)), (window + 1) * WINDOW_US - 40_000, 0)
-            at += file.write(square(patch))
+            jpeg = patch if isinstance(patch, bytes) else square(patch)
+            table[window] = (at, len(jpeg), (window + 1) * WINDOW_US - 40_000, 0)
+            at += file.write(jpeg)
     np.save(decode / "pictures.npy", table)
 
 

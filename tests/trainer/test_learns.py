@@ -18,7 +18,6 @@ from corpus.trainer.data.layout import (
     beginning,
     input_block,
     largest_turn,
-    output_block,
     sound_slot,
     text_slot,
 )
@@ -60,7 +59,7 @@ class Player:
         p = self.model.weighting.undone(learnt, self.speaking)
         self.speaking = decide(p, speaking=self.speaking, sampling=Sampling(), seed=0, turn=turn)
         if not self.speaking:
-            self.cache.read(output_block(turn, self.config, speak=False))
+            self.cache.read(text_slot(turn, 0, SIL, self.config))
             return False
         self.write(turn, SPK, 0)
         slot = 1

@@ -151,25 +151,6 @@ def input_block(
     return sheet.positions()
 
 
-def output_block(
-    turn: int,
-    model: ModelConfig,
-    *,
-    speak: bool,
-    written: Sequence[int] = (),
-    sound_FM: Bytes | None = None,
-) -> Positions:
-    """out_i alone, without targets: what a running model has answered."""
-    if not speak:
-        return text_slot(turn, 0, SIL, model)
-    tokens = (SPK, *written, EOW) if written else (SPK,)
-    slots = [text_slot(turn, slot, token, model) for slot, token in enumerate(tokens)]
-    if sound_FM is None:
-        return concat(slots)
-    frames_ARM = sound_FM.reshape(model.audio_positions, model.frames_per_position, model.mel_bins)
-    return concat([*slots, *(sound_slot(turn, a, frames, model) for a, frames in enumerate(frames_ARM))])
-
-
 def text_slot(turn: int, slot: int, token: int, model: ModelConfig) -> Positions:
     """One token of out_i: slot 0 is `<sil>` or `<spk>`, then text, then `<eow>`."""
     sheet = _Sheet(1, model)
@@ -195,7 +176,9 @@ def concat(parts: Sequence[Positions]) -> Positions:
         arrays = [getattr(part, name) for part in parts]
         if name in {at for at, _ in _LISTS}:
             arrays = [(array + shift).astype(np.int32) for array, shift in zip(arrays, before, strict=True)]
-        columns[name] = np.concatenate(arrays)
+        holding = [array for array in arrays if len(array)] or arrays[:1]
+        # One alone is not copied: pictures are most of what a document holds.
+        columns[name] = holding[0] if len(holding) == 1 else np.concatenate(holding)
     return Positions(**columns)
 
 
@@ -240,6 +223,17 @@ def _spread(counts_N: Places) -> tuple[Places, Places]:
     """Which list each of `counts_N.sum()` items is of, and its place in it."""
     owner = np.repeat(np.arange(len(counts_N)), counts_N)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
+
+
+def _joined(pictures: Sequence[Bytes]) -> Bytes:
+    """The patches of all; not copied where they lie one after another and are the whole of one array."""
+    whole = pictures[0].base
+    if isinstance(whole, np.ndarray) and whole.flags.c_contiguous:
+        sizes = [picture.nbytes if picture.flags.c_contiguous else -1 for picture in pictures]
+        starts = (whole.ctypes.data + np.cumsum(sizes) - sizes).tolist()
+        if sum(sizes) == whole.nbytes and starts == [picture.ctypes.data for picture in pictures]:
+            return whole.reshape(-1, *pictures[0].shape[1:])
+    return np.concatenate(pictures)
 
 
 class _Sheet:
@@ -340,7 +334,7 @@ class _Sheet:
         at = start_N[owner] + place
         row, column = np.divmod(place, self.model.picture_columns)
         self._place(at, turn_N[owner], Stream.PICTURE, 0, row, column)
-        self.pictures = (at, np.concatenate(seen))
+        self.pictures = (at, _joined(seen))
 
     def predict(self, at: Places, token: Places | int, weight: npt.NDArray[np.float32]) -> None:
         self.text_target_L[at] = token

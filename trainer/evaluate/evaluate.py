@@ -167,7 +167,8 @@ def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
     Raises:
         SettingsError: its rows are too short for a micro-turn.
     """
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
+    turned = dataclasses.replace(config.data, data=str(data), split=split, where="")
+    config = dataclasses.replace(config, data=turned)
     check_length(config)
     return config
 

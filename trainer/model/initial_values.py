@@ -34,6 +34,8 @@ def deviation(name: str, config: ModelConfig) -> float | None:
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
         return None
+    if ".low." in name and last == "up":
+        return 0.0  # beside the weights it stands on it says nothing at first
     if owner == "blocks" and last in ("out", "down"):
         return INIT_STD / math.sqrt(2 * config.layers)
     if owner == "audio_head" and config.audio_head == "flow":
@@ -49,7 +51,7 @@ def key_of(name: str) -> int:
 @torch.no_grad()
 def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) -> None:
     """Set what this rank holds of a parameter: elements are `deviation * noise.normal(seed, name, place)`."""
-    part, shape, offset = _held(parameter)
+    part, shape, offset = held(parameter)
     scale = deviation(name, config)
     if not scale:
         part.fill_(1.0 if scale is None else 0.0)
@@ -63,7 +65,7 @@ def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) 
             flat[here + start - there : here + stop - there] = drawn.mul_(scale)
 
 
-def _held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence[int]]:
+def held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence[int]]:
     """This rank's part of a parameter, its shape, and where in the parameter it begins."""
     if not isinstance(parameter, DTensor):
         return parameter.detach(), parameter.shape, (0,) * parameter.ndim

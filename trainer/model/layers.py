@@ -36,7 +36,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight = ctx.saved_tensors
         d_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return d_x, outer(grad, x).to(weight.dtype), None
+        d_weight = outer(grad, x).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return d_x, d_weight, None
 
 
 def outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

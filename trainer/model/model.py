@@ -24,6 +24,7 @@ from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.sequence import Batch
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.model.attention import Attention, KeyStore
 from corpus.trainer.model.attention_mask import BatchMask, Sight
 from corpus.trainer.model.batch_stats import spoken, text_sums
@@ -74,6 +75,8 @@ class InteractionModel(nn.Module):
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
+        self.tokenizer = BYTES
+        """What its text is written in, set where a trained model is loaded."""
         self.weighting = Weighting()
         """What training did to odds, set where a trained model is loaded: before a session records them."""
         self.embed = Embed(config)

@@ -12,7 +12,6 @@ Shape suffixes: F frames, M mel bins, R frames a position.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import math
 import threading
@@ -47,8 +46,7 @@ from corpus.trainer.data.micro_turn import (
     check_picture,
     check_tokens,
 )
-from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
-from corpus.trainer.data.text import event_tokens
+from corpus.trainer.data.sequence import EOW, SIL, SPK, TOOL, Positions
 from corpus.trainer.data.views import patches_of
 from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
@@ -246,7 +244,7 @@ class Session:
             pending, sound_FM = self._sound(turn, force)
         else:
             pending = text_slot(turn, 0, SIL, self.config)
-        text, unread = _readable(state.unread, tokens)
+        text, unread = self.model.tokenizer.readable(state.unread, tokens)
         out = MicroTurnOut(
             turn=turn,
             speak=speak,
@@ -280,7 +278,8 @@ class Session:
             if state.turn % self.config.picture_every == 0:
                 picture = patches_of(given.frame, self.config)
         check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
-        waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
+        told = self.model.tokenizer.event(given.text) if given.text else ()
+        waiting = state.waiting + given.tokens + told
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
         block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
@@ -359,11 +358,3 @@ def capacity(
         todo = "give max_seconds, or train with attention_window_s"
         raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
     return 1 + min(turns) * largest_turn(config, pictures=pictures)
-
-
-def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:
-    """Text of bytes, and those of a letter that has only begun."""
-    written = bytes(token - BYTE_0 for token in tokens if BYTE_0 <= token < SMALLEST_VOCAB)
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    text = decoder.decode(before + written)
-    return text, decoder.getstate()[0]

@@ -24,9 +24,8 @@ import numpy.typing as npt
 
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import StorageError, UsageError
+from corpus.trainer.data.hearing import heard_alone
 from corpus.trainer.data.runs import runs
-from corpus.trainer.data.text import decode, event_tokens
-from corpus.trainer.data.views import heard_alone
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
@@ -125,12 +124,12 @@ def run(
     outs = []
     for window in range(user.windows):
         texts = [text for at, text in events if at == window]
-        tokens = tuple(token for text in texts for token in event_tokens(text))
+        tokens = tuple(token for text in texts for token in model.tokenizer.event(text))
         frame = user.pictures.get(window) if sees else None
         outs.append(session.step(MicroTurn(audio=heard_WFM[window], frame=frame, tokens=tokens)))
         if progress is not None:
             progress(window + 1, user.windows)
-    return outs, decode(session.waiting)
+    return outs, model.tokenizer.decode(session.waiting)
 
 
 def late_windows(ms: Sequence[float]) -> list[bool]:

@@ -124,8 +124,9 @@ class _Run:
         together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
         model.to_empty(device=ranks.device)
         found = choose(run, group=ranks.files, talk=talk)
-        if found is None:
-            model.initialise(config.data.seed)
+        self.base = ""
+        if found is None or config.model.lora_rank:  # a run of low rank holds no weights but those it learns
+            self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
@@ -133,6 +134,18 @@ class _Run:
             self._resume(*found)
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
+
+    def _begin(self, model: InteractionModel) -> None:
+        model.initialise(self.config.data.seed)
+        if self.config.model.lora_rank and not self.config.init:
+            todo = "give init=FOLDER, of corpus export"
+            raise SettingsError("a run of low rank needs weights to stand on", where="init", todo=todo)
+        if self.config.init:
+            from corpus.trainer.train.initial_weights import begin_from, origin_of
+
+            origin = together(self.ranks.host, lambda: origin_of(self.config, self.talk))
+            self.base = origin.digest
+            begin_from(origin, model, self.ranks.files)
 
     def _open(self) -> tuple[Saver, Log | None]:
         first, group = self.ranks.first, self.ranks.files
@@ -314,6 +327,7 @@ class _Run:
             optimizer=self.config.optim.optimizer,
             average=self.learner.average is not None,
             trained_windows=self.loader.state.longest or None,
+            base=self.base if self.config.model.lora_rank else "",
             loader=self.loader.state,
             skipped=self.skipped,
             config=digest(self.config),
@@ -321,6 +335,9 @@ class _Run:
 
     def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
+        if self.config.model.lora_rank and meta.base != self.base:
+            todo = "give init= as it was, with the weights it had"
+            raise FormatError("the run stands on other weights than these", where=self.config.init, todo=todo)
         if self.config.steps < meta.step:
             todo = f"make it at least {meta.step}, or begin a new run"
             raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)

@@ -17,6 +17,7 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.sequence import Batch
 from corpus.trainer.model.loss_sums import Denominators
+from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.collectives import summed
 from corpus.trainer.parallel.compute_copies import ComputeCopies
@@ -49,7 +50,7 @@ class Learner:
 
     def __init__(self, model: InteractionModel, config: RunConfig, ranks: Ranks, meter: Meter) -> None:
         self.model, self.config, self.ranks, self.meter = model, config, ranks, meter
-        named = list(model.named_parameters())
+        named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
@@ -86,7 +87,10 @@ class Learner:
             if self.average is not None:
                 self.average.update()
             summed(model.load_NE)
-            model.update_router_bias()
+            if config.model.lora_rank:
+                model.load_NE.zero_()  # routers are frozen like all else
+            else:
+                model.update_router_bias()
         else:
             model.load_NE.zero_()
         self.optimizer.zero_grad()
@@ -104,7 +108,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """All tensors of a checkpoint, sharing memory with what they are of: loading into them loads it."""
         tensors: dict[str, Any] = {
-            "model": self.model.state_dict(),
+            "model": {n: v for n, v in self.model.state_dict().items() if is_trained(n, self.config.model)},
             "optimizer": self.optimizer.state_dict(),
         }
         if self.average is not None:

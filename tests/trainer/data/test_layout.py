@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,20 +12,41 @@ from hypothesis import strategies as st
 
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data.layout import (
+    Bytes,
     Turns,
     beginning,
     concat,
     input_block,
     largest_turn,
     lay_out,
-    output_block,
     part,
+    sound_slot,
+    text_slot,
     turn_sizes,
 )
 from corpus.trainer.data.sequence import BOS, EOW, NO_TARGET, SIL, SPK, Positions, Stream
 from corpus.trainer.presets import MODELS
 
 LOSS = LossConfig(text=1.5, silence=0.2, onset=3, offset=1.1, end_of_window=0.5, audio=0.7)
+
+
+def output_block(
+    turn: int,
+    model: ModelConfig,
+    *,
+    speak: bool,
+    written: Sequence[int] = (),
+    sound_FM: Bytes | None = None,
+) -> Positions:
+    """out_i alone, without targets: what a running model has answered."""
+    if not speak:
+        return text_slot(turn, 0, SIL, model)
+    tokens = (SPK, *written, EOW) if written else (SPK,)
+    slots = [text_slot(turn, slot, token, model) for slot, token in enumerate(tokens)]
+    if sound_FM is None:
+        return concat(slots)
+    frames_ARM = sound_FM.reshape(model.audio_positions, model.frames_per_position, model.mel_bins)
+    return concat([*slots, *(sound_slot(turn, a, frames, model) for a, frames in enumerate(frames_ARM))])
 
 
 def model_of(r: int, rows: int, columns: int, slots: int) -> ModelConfig:

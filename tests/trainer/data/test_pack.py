@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -12,10 +13,21 @@ from hypothesis import strategies as st
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, RunConfig
-from corpus.trainer.data.layout import Turns, beginning, concat, largest_turn, lay_out
-from corpus.trainer.data.pack import Cursor, capacity, check_length, collate, next_row, rows_from
+from corpus.trainer.data.layout import Places, Turns, beginning, concat, largest_turn, lay_out
+from corpus.trainer.data.pack import Cursor, Row, capacity, check_length, collate, next_row
 from corpus.trainer.data.sequence import EOW, NO_TARGET, PAD, SPK, Batch, Positions, Stream
 from corpus.trainer.presets import MODELS, preset
+
+
+def rows_from(
+    cursor: Cursor, length: int, sizes_of: Callable[[int], Places], *, end: int
+) -> Iterator[tuple[Row, Cursor]]:
+    """All rows up to the document `end`."""
+    while True:
+        row, cursor = next_row(cursor, length, sizes_of, end=end)
+        if not row:
+            return
+        yield row, cursor
 
 
 def run(length: int, *, patches: int = 2, r: int = 2, slots: int = 4) -> RunConfig:

@@ -17,7 +17,7 @@ from corpus.trainer.data import noise
 from corpus.trainer.data.layout import Turns, beginning, concat, lay_out
 from corpus.trainer.data.pack import collate
 from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SPK, Positions
-from corpus.trainer.data.text import event_tokens
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import patches_of
 from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
@@ -55,7 +55,7 @@ def turns_of(
         rng.integers(0, 256, (80, 80, 3), np.uint8) if rng.random() < 0.5 else None for _ in range(count)
     ]
     written = [tuple(rng.integers(BYTE_0, 272, rng.integers(0, 5)).tolist()) if s else () for s in speak]
-    given = [event_tokens("abc"[: rng.integers(1, 4)]) if rng.random() < 0.4 else () for _ in range(count)]
+    given = [BYTES.event("abc"[: rng.integers(1, 4)]) if rng.random() < 0.4 else () for _ in range(count)]
     turns = Turns(
         heard_NFM=rng.integers(0, 256, shape, np.uint8),
         pictures=[None if frame is None else patches_of(frame, config) for frame in frames],
@@ -386,7 +386,7 @@ def test_text_that_does_not_fit_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         session.step(MicroTurn(audio=silence, text=text), force=Answer(speak=False))
         counts.append(len(read) - before)
     assert counts == [4, 4, 3, 0, 0]
-    assert tuple(read) == event_tokens("tool: 42") + event_tokens("x")
+    assert tuple(read) == BYTES.event("tool: 42") + BYTES.event("x")
 
 
 def test_a_letter_of_several_bytes_is_told_when_it_is_whole() -> None:

@@ -1,0 +1,109 @@
+"""How far the clocks of two channels run apart, from what one microphone heard of the other's speaker.
+
+The same sound in two channels lies at some lag; if their recorders' clocks differ by 50 parts in a million
+the lag grows by 3 ms a minute. Lags are measured where the one channel talks, and a line is laid through them
+that a third of wrong ones cannot move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.clock import sample_at
+from corpus.schemas.pcm import Pcm
+from corpus.schemas.span import Span
+
+PIECE_US = 4_000_000
+"""Sound compared at a time."""
+MOST_PIECES = 60
+"""Spread over the recording, so that the cost does not grow with it."""
+LEAST_PIECES = 6
+LONGEST_LAG_US = 400_000
+SHARP = 8.0
+"""A lag counts where the correlation's peak stands so many standard deviations out."""
+NEAR_US = 500.0
+"""A lag further from the line than this is a wrong one."""
+TOLD_PPM = 5.0
+"""A smaller drift is within the error of the measurement."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Of a channel against the one it hears."""
+
+    ppm: float
+    lag_us: float
+    """At the recording's start."""
+    pieces: int
+
+
+def drift(pcm: Pcm, source: int, target: int, talk: Sequence[Span]) -> Drift | None:
+    """How `target`'s clock runs against `source`'s, from the copy of `source`'s `talk` in it; None where no
+    copy is heard well enough."""
+    times: list[float] = []
+    lags: list[float] = []
+    for start_us in _pieces(talk):
+        lag_us = _lag_us(pcm, source, target, start_us)
+        if lag_us is not None:
+            times.append(start_us + PIECE_US / 2)
+            lags.append(lag_us)
+    if len(times) < LEAST_PIECES:
+        return None
+    return _line(np.array(times), np.array(lags))
+
+
+def _pieces(talk: Sequence[Span]) -> list[int]:
+    starts = [
+        start for span in talk for start in range(span.start_us, span.stop_us - PIECE_US // 2, PIECE_US)
+    ]
+    every = max(1, -(-len(starts) // MOST_PIECES))
+    return starts[::every]
+
+
+def _lag_us(pcm: Pcm, source: int, target: int, start_us: int) -> float | None:
+    """By how much the target's copy is late; phases alone are compared, which makes the peak sharp."""
+    rate = pcm.sample_rate_hz
+    first = sample_at(start_us, rate)
+    stop = min(first + sample_at(PIECE_US, rate), pcm.stop_sample)
+    reach = sample_at(LONGEST_LAG_US, rate)
+    if stop - first < 2 * reach:
+        return None
+    size = 1 << int(stop - first + reach).bit_length()
+    spectra = [np.fft.rfft(pcm.read(c, first, stop).astype(np.float64), size) for c in (source, target)]
+    cross = spectra[1] * spectra[0].conj()
+    band = np.arange(len(cross)) * rate / size
+    cross[(band < 200) | (band > 3500)] = 0.0
+    size_of = np.abs(cross)
+    if not size_of.any():
+        return None
+    turned = np.fft.irfft(cross / np.maximum(size_of, 1e-9 * size_of.max()), size)
+    near = np.concatenate([turned[-reach:], turned[: reach + 1]])
+    place = int(near.argmax())
+    if near[place] < SHARP * near.std() or not 0 < place < len(near) - 1:
+        return None
+    return float((place + _vertex(near[place - 1 : place + 2]) - reach) * 1e6 / rate)
+
+
+def _vertex(three: Floats) -> float:
+    """Where between its neighbours the top of a parabola through three values lies."""
+    bend = three[0] - 2 * three[1] + three[2]
+    return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
+
+
+def _line(times: Floats, lags: Floats) -> Drift | None:
+    """Theil and Sen's line, then least squares through what lies near it."""
+    first, second = np.triu_indices(len(times), 1)
+    far = times[second] - times[first] > 0
+    slope = float(np.median((lags[second] - lags[first])[far] / (times[second] - times[first])[far]))
+    start = float(np.median(lags - slope * times))
+    near = np.abs(lags - start - slope * times) <= NEAR_US
+    if near.sum() < max(LEAST_PIECES, 0.5 * len(times)):
+        return None
+    slope, start = (float(value) for value in np.polyfit(times[near], lags[near], 1))
+    return Drift(1e6 * slope, start, int(near.sum()))

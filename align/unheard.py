@@ -1,0 +1,46 @@
+"""Talk in which a recogniser wrote nothing: a sequence model that thinks it is done skips what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from corpus.align.heard import Heard, words_drop
+from corpus.schemas.drops import Drop
+from corpus.schemas.span import Span, subtract, union
+
+LEAST_US = 1_500_000
+"""A shorter stretch of talk without words is often a laugh or a breath, and is left at that."""
+NEAR_US = 400_000
+"""Talk so near to a word is that word's."""
+MARGIN_US = 300_000
+BRIDGE_US = 3_000_000
+"""Stretches closer than this are recognised together: the network is given 30 s whatever it is asked."""
+LEAST_PROBABILITY = 0.5
+"""The mean of what is found must reach it: what is said unclearly and was skipped once is mostly made up."""
+
+
+def unheard(talk: Sequence[Span], words: Sequence[Span]) -> list[Span]:
+    """The parts of the talk without words that are worth a second try."""
+    heard = union(Span(max(0, word.start_us - NEAR_US), word.stop_us + NEAR_US) for word in words)
+    return [span for span in subtract(union(talk), heard) if span.duration_us >= LEAST_US]
+
+
+def together(missing: Sequence[Span], within: Span) -> list[Span]:
+    """The sound to be recognised for them."""
+    wide = [
+        Span(max(within.start_us, span.start_us - MARGIN_US), min(within.stop_us, span.stop_us + MARGIN_US))
+        for span in union(missing, bridge_us=BRIDGE_US)
+    ]
+    return union(wide)
+
+
+def newly_heard(words: Sequence[Heard], missing: Sequence[Span]) -> tuple[list[Heard], list[Drop]]:
+    """What a second try adds: the words in the middle of what was missing, if they are sure; else a Drop."""
+    new = [
+        word
+        for word in words
+        if any((word.span.start_us + word.span.stop_us) // 2 in span for span in missing)
+    ]
+    if not new or sum(word.probability for word in new) >= LEAST_PROBABILITY * len(new):
+        return new, []
+    return [], [words_drop("unsure_words", "was found at the second try, and unsurely", new)]

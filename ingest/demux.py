@@ -1,0 +1,183 @@
+"""All packets of a file, those of streams that begin in its middle included.
+
+libav meets such a stream while it reads, but PyAV knows those of the file's head alone. So where their number
+grows, the file is opened once more from there, and the packets of both are given in the order of their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+
+from corpus.ingest.head import StreamHead, stream_heads, taken_programme
+from corpus.ingest.media import GROWING, Part, Reader, open_read, stream_count
+from corpus.schemas.errors import MediaError
+
+Packet: TypeAlias = "av.Packet[Stream]"
+
+PREFIXES = {"flv": b"FLV\1\5\0\0\0\11\0\0\0\0", "live_flv": b"FLV\1\5\0\0\0\11\0\0\0\0"}
+"""What must stand before the middle of a file for it to be read as one."""
+PACKETISED = frozenset(("mpegts", "mpeg"))
+"""Containers in which a stream's last packet is whole only when another begins, or the file ends."""
+REST_BYTES = 4 << 20
+"""So far before a stream's last packet lies a table that names the stream."""
+REST_S = 1
+MOST_DEMUXERS = 16
+MOST_READ_ERRORS = 100
+"""A file that breaks more often than this is read no further."""
+
+
+@dataclass(slots=True)
+class ReadLog:
+    """How reading went."""
+
+    read_errors: int = 0
+    cut_off: bool = False
+    """Reading ended with an error rather than with the end of the file."""
+
+
+def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterator[Packet]:
+    """The packets of a container to its end; what is broken is counted and passed over."""
+    reader, progress = container.demux(), True
+    while True:
+        try:
+            packet = next(reader)
+        except (StopIteration, IndexError):
+            # IndexError: a stream has appeared that was not in the header, and PyAV trips over it.
+            return
+        except av.FFmpegError:
+            log.read_errors += 1
+            if not progress or log.read_errors > MOST_READ_ERRORS:
+                log.cut_off = True
+                return
+            progress, reader = False, container.demux()
+            continue
+        except OSError as error:
+            raise MediaError(f"cannot be read to its end: {error.strerror or error}", where=where) from error
+        progress = True
+        if packet.size or packet.pts is not None or packet.dts is not None:  # else it empties a decoder
+            yield packet
+
+
+@dataclass(slots=True)
+class _Second:
+    """The file opened once more, from the middle."""
+
+    container: InputContainer
+    reader: Reader
+    numbers: dict[int, int]
+    """Its streams that the head does not name, and their numbers here."""
+    packets: Iterator[Packet]
+    ahead: Packet | None = None
+    at: int = 0
+    """The file's byte up to which its packets have been given."""
+
+    def until(self, place: int | None) -> Iterator[tuple[int, Packet, int]]:
+        """Its packets that begin at or before `place`."""
+        while place is None or self.at <= place:
+            if self.ahead is not None and self.ahead.stream.index in self.numbers:
+                yield self.numbers[self.ahead.stream.index], self.ahead, self.at
+            self.ahead = next(self.packets, None)
+            if self.ahead is None:
+                self.at = 1 << 62
+                return
+            if self.ahead.pos is not None:
+                self.at = max(self.at, self.reader.place(self.ahead.pos))
+
+
+@dataclass(slots=True)
+class Demuxer:
+    """A file as its packets, each with the number of its stream."""
+
+    path: Path
+    container: InputContainer
+    reader: Reader
+    heads: dict[int, StreamHead]
+    """Its audio and video streams; those that begin later are added."""
+    log: ReadLog = field(default_factory=ReadLog)
+    streams: dict[int, Stream] = field(default_factory=dict)
+    """All streams, of whatever kind, by number."""
+    unread: int = 0
+    """Streams that were met in mid-file and could not be read."""
+    _seconds: list[_Second] = field(default_factory=list)
+    _last: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Each stream's latest stamp, and where its packet begins."""
+
+    def __iter__(self) -> Iterator[tuple[int, Packet]]:
+        for number, packet, place in self._all():
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                self._last[number] = stamp, place
+            yield number, packet
+
+    def rest(self, number: int) -> Iterator[Packet]:
+        """What has come of a stream that ended and is still held back for want of another packet of it."""
+        if self.container.format.name not in PACKETISED or number not in self._last:
+            return
+        last, place = self._last[number]
+        part = Part(max(0, place - REST_BYTES), stop=self.reader.place(self.reader.tell()))
+        stream = self.streams[number]
+        latest = last + int(REST_S / stream.time_base) if stream.time_base else last
+        with ExitStack() as opened, suppress(MediaError):
+            reader = opened.enter_context(closing(self.reader.part(part)))
+            container = opened.enter_context(open_read(self.path, reader))
+            for packet in read_packets(container, ReadLog(), self.path.name):
+                same = (packet.stream.type, packet.stream.id) == (stream.type, stream.id)
+                if same and packet.pts is not None and last < packet.pts <= latest:
+                    yield packet
+
+    def _all(self) -> Iterator[tuple[int, Packet, int]]:
+        """Number, packet and about where in the file it begins."""
+        self.streams.update({s.index: s for s in self.container.streams})
+        name = self.container.format.name
+        with ExitStack() as opened:
+            count, reads, before, place = len(self.streams), 0, 0, 0
+            for packet in read_packets(self.container, self.log, self.path.name):
+                if name in GROWING and self.reader.reads != reads:
+                    # New streams were met between the last look and this one.
+                    met = stream_count(self.container)
+                    if met > count:
+                        self._open_another(before, name, opened)
+                        count = met
+                    reads, before = self.reader.reads, place
+                place = max(place, packet.pos or 0)
+                for second in self._seconds:
+                    yield from second.until(place)
+                yield packet.stream.index, packet, place
+            count = max(count, stream_count(self.container))
+            if name in GROWING and count > len(self.streams) + self.unread:
+                self._open_another(before, name, opened)
+            for second in self._seconds:
+                yield from second.until(None)
+            self.unread = count - len(self.streams)
+
+    def _open_another(self, place: int, name: str, opened: ExitStack) -> None:
+        if len(self._seconds) == MOST_DEMUXERS:
+            return
+        part = Part(place, PREFIXES.get(name, b""))
+        reader = self.reader.part(part)
+        opened.callback(reader.close)
+        try:
+            container = opened.enter_context(open_read(self.path, reader))
+        except MediaError:
+            return
+        known = {(s.type, s.id) for s in self.streams.values()}
+        heads = {h.index: h for h in stream_heads(container, taken_programme(self.heads.values()))}
+        numbers: dict[int, int] = {}
+        for stream in container.streams:
+            if (stream.type, stream.id) in known:
+                continue
+            number = numbers[stream.index] = len(self.streams)
+            self.streams[number] = stream
+            if stream.index in heads:
+                head = self.heads[number] = heads[stream.index]
+                head.index = number
+        packets = read_packets(container, ReadLog(), self.path.name)
+        self._seconds.append(_Second(container, reader, numbers, packets, at=place))

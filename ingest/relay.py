@@ -1,0 +1,196 @@
+"""Which streams feed a track: one after another, where a stream begins at the end of the one before.
+
+    one kind     A |aaaaaaaaaaaa|              A ends, B begins there and goes on alone:
+                 B             |bbbbbbbbb|     B continues A, and another may continue B
+                 C      |ccccccccccc|          C ran beside A: another track, never taken
+
+A stream is known to have ended when another has come five seconds further while it stood, or at the end of
+the file. Until then the packets of the other wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from corpus.ingest.demux import Packet
+
+OVERLAP_S = 1.0
+"""Streams that run side by side for longer are two tracks."""
+ALONE_S = 5.0
+MOST_WAITING = 20_000
+MOST_WAITING_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class _Leader:
+    """The stream that feeds a track now."""
+
+    track: int
+    """The track's name: its first stream."""
+    stream: int
+    met: bool = True
+    """It is there, if perhaps later: what begins before it does not take its place."""
+    end_s: float | None = None
+    come_s: float = 0.0
+    """How much of it was read."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A stream that may follow another."""
+
+    first_s: float
+    end_s: float
+    come_before_s: dict[int, float]
+    """How much of each track, and of each other stream that waits, had come when it began."""
+    packets: deque[Packet] = field(default_factory=deque)
+    size: int = 0
+    come_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A packet to be decoded for a track."""
+
+    track: int
+    stream: int
+    packet: Packet
+    takes_over: bool = False
+    """The stream begins to feed the track here."""
+    before: int | None = None
+    """The stream that fed it until here."""
+    restart: bool = False
+    """Its clock is not that of the stream before."""
+    held_back: bool = True
+    """Something of the stream before may not have been read yet."""
+
+
+class Relay:
+    """The streams of one kind in one file."""
+
+    def __init__(self, leaders: Mapping[int, bool], *, may_restart: bool) -> None:
+        """`leaders`: the chosen streams, and whether each was met near the start of the file; where there
+        is none the first stream to come is one. `may_restart`: a stream of another clock may go on where
+        one ended."""
+        self._leaders = {stream: _Leader(stream, stream, met) for stream, met in leaders.items()}
+        self._may_restart = may_restart
+        self._waiting: dict[int, _Waiting] = {}
+        self._beside: set[int] = set()
+        """Streams that ran beside one that is used."""
+        self._over: dict[int, float] = {}
+        """Streams that were followed by others, and where they ended."""
+
+    def take(self, stream: int, packet: Packet, tick: float, *, may_lead: bool) -> Iterator[Step]:
+        """The next packet of any stream of this kind; those to be decoded now.
+
+        `may_lead`: it may become a track's first stream.
+        """
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        start_s = None if stamp is None else stamp * tick
+        end_s = None if start_s is None else start_s + max(0, packet.duration or 0) * tick
+        leader = self._leaders.get(stream)
+        if leader is not None:
+            between = self._between(leader, start_s)
+            if between is not None:
+                yield from self._join(between, self._waiting[between], held_back=False)
+                self._hand_over(leader, stream)
+            yield Step(leader.track, stream, packet, between is not None, between)
+            self._come(leader, end_s)
+        elif not self._leaders and may_lead:
+            leader = self._leaders[stream] = _Leader(stream, stream)
+            yield Step(stream, stream, packet, takes_over=True)
+            self._come(leader, end_s)
+        else:
+            yield from self._wait(stream, packet, start_s, end_s)
+
+    def _between(self, leader: _Leader, start_s: float | None) -> int | None:
+        """A stream that fills a gap, where the one in use comes back at `start_s`."""
+        if not self._waiting or start_s is None or leader.end_s is None:
+            return None
+        if start_s < leader.end_s + OVERLAP_S:
+            return None
+        fitting = (n for n, w in self._waiting.items() if w.end_s <= start_s + OVERLAP_S)
+        return next((n for n in fitting if self._follows(leader, self._waiting[n])), None)
+
+    def _come(self, leader: _Leader, end_s: float | None) -> None:
+        """A stream in use has come as far as `end_s`: what waits while all in use go on runs beside them."""
+        if end_s is None:
+            return
+        leader.come_s += _step_s(leader.end_s, end_s)
+        leader.end_s = end_s
+        for number, waiting in list(self._waiting.items()):
+            if not any(_stands(leader, waiting) for leader in self._leaders.values()):
+                del self._waiting[number]
+                self._beside.add(number)
+
+    def _wait(
+        self, stream: int, packet: Packet, start_s: float | None, end_s: float | None
+    ) -> Iterator[Step]:
+        if stream in self._beside:
+            return
+        waiting = self._waiting.get(stream)
+        if waiting is None:
+            # The last packet of a stream that is over often comes only at the end of the file.
+            if start_s is None or end_s is None or end_s <= self._over.get(stream, start_s - 1):
+                return
+            come_s = {leader.track: leader.come_s for leader in self._leaders.values()}
+            others = {-1 - number: other.come_s for number, other in self._waiting.items()}
+            waiting = self._waiting[stream] = _Waiting(start_s, start_s, come_s | others)
+        if end_s is not None:
+            waiting.come_s += _step_s(waiting.end_s, end_s)
+            waiting.end_s = end_s
+        waiting.packets.append(packet)
+        waiting.size += packet.size
+        full = len(waiting.packets) > MOST_WAITING or waiting.size > MOST_WAITING_BYTES
+        if waiting.come_s >= ALONE_S or full:
+            yield from self._join(stream, waiting)
+        if full and stream in self._waiting:
+            del self._waiting[stream]
+            self._beside.add(stream)
+
+    def finish(self) -> Iterator[Step]:
+        """The file has ended: those that still wait, in the order in which they begin."""
+        for stream in sorted(self._waiting, key=lambda number: self._waiting[number].first_s):
+            yield from self._join(stream, self._waiting[stream])
+
+    def _join(self, stream: int, waiting: _Waiting, *, held_back: bool = True) -> Iterator[Step]:
+        leader = next((one for one in self._leaders.values() if self._follows(one, waiting)), None)
+        if leader is None:
+            return
+        before, end_s = leader.stream, leader.end_s
+        restart = end_s is not None and waiting.first_s < end_s - OVERLAP_S
+        del self._waiting[stream]
+        for other in self._waiting.values():
+            if -1 - stream in other.come_before_s:
+                other.come_before_s[leader.track] = leader.come_s + other.come_before_s[-1 - stream]
+        leader.come_s += waiting.come_s
+        self._hand_over(leader, stream)
+        leader.end_s = waiting.end_s
+        for number, packet in enumerate(waiting.packets):
+            yield Step(leader.track, stream, packet, number == 0, before, restart, held_back)
+
+    def _hand_over(self, leader: _Leader, stream: int) -> None:
+        if leader.end_s is not None:
+            self._over[leader.stream] = leader.end_s + OVERLAP_S
+        del self._leaders[leader.stream]
+        self._leaders[stream] = leader
+        leader.stream = stream
+
+    def _follows(self, leader: _Leader, waiting: _Waiting) -> bool:
+        """Whether the track's stream ended where this one begins."""
+        if leader.end_s is None:
+            return not leader.met
+        continues = waiting.first_s >= leader.end_s - OVERLAP_S
+        return _stands(leader, waiting) and (continues or self._may_restart)
+
+
+def _stands(leader: _Leader, waiting: _Waiting) -> bool:
+    """Whether nothing, or little, came of the track since the other began."""
+    return leader.come_s - waiting.come_before_s.get(leader.track, 0.0) <= OVERLAP_S
+
+
+def _step_s(end_s: float | None, now_s: float) -> float:
+    """How much further a stream has come; a jump counts as a second."""
+    return 0.0 if end_s is None else max(0.0, min(1.0, now_s - end_s))
