@@ -111,7 +111,9 @@ class _Read:
             return
         found, drops = annotation_of(plain, path, self.duration_us)
         self.drops += drops
-        if found is not None:
+        if found is None:
+            self.unused(path.name, "it is no conversation and no transcript of a tool that is known")
+        else:
             self.files["conversation"] = (path.name, found)
 
     def _keep(self, kind: str, path: Path, found: Annotation, drops: list[Drop]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from corpus.cli import (
-    annotations,
+    annotation,
     build,
     cache,
     cues,
@@ -74,7 +74,7 @@ app.add_typer(models.models, name="models")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(train.group, name="train")
 app.add_typer(review.group, name="review")
-app.add_typer(annotations.group, name="annotations")
+app.add_typer(annotation.group, name="annotations")
 app.command("talk")(talk.talk)
 app.command("eval")(talk.eval_)
 app.command("export")(train.export)
