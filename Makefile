@@ -42,9 +42,10 @@ unit: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-# A thousand damaged media files: no traceback, no hang, each used or refused with a sentence.
+# A thousand damaged media files and ten thousand annotation files: no traceback, no hang, each used or refused with
+# a sentence.
 test-fuzz: setup
-	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py
+	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py tests/align/formats/test_sidecar_fuzz.py
 
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup
