@@ -27,6 +27,7 @@ PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",
     "docs/cues.md",
+    "docs/media.md",
     "docs/python.md",
     "docs/own-model.md",
     "ARCHITECTURE.md",
