@@ -1,4 +1,4 @@
-"""Thousands of damaged annotation files: each is read or refused with a sentence, and what survives can be written."""
+"""Damaged annotation files: each is read or refused with a sentence, and what survives can be written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,46 @@ DURATION_US = 20 * SECOND
 LONGEST_S = 5.0
 """For one file of a few kilobytes, on a machine that does other things besides."""
 HOSTILE = (
-    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\\ud800", b"NaN", b"-1", b"1e999", b"-0.5", b"9" * 30,
-    b"9223372036854775808", b"9" * 5000, b"[" * 3000, b"null", b"true", b"{}", b"[]", b'""', b'"', b"<", b">", b"&#0;",
-    b"&x;", b"<!DOCTYPE a [<!ENTITY x 'y'>]>", b"-->", b"\r", b"\n\n", b"\t", b" ", b"room", b"<NA>", b"__proto__",
-    b"\xe2\x80\xa8", b"A" * 70_000, b"<script>alert(1)</script>", b"IntervalTier", b"99:99:99,999", b"SPEAKER", b";;",
-)  # fmt: skip
+    b"\x00",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"\\ud800",
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"-0.5",
+    b"9" * 30,
+    b"9223372036854775808",
+    b"9" * 5000,
+    b"[" * 3000,
+    b"null",
+    b"true",
+    b"{}",
+    b"[]",
+    b'""',
+    b'"',
+    b"<",
+    b">",
+    b"&#0;",
+    b"&x;",
+    b"<!DOCTYPE a [<!ENTITY x 'y'>]>",
+    b"-->",
+    b"\r",
+    b"\n\n",
+    b"\t",
+    b" ",
+    b"room",
+    b"<NA>",
+    b"__proto__",
+    b"\xe2\x80\xa8",
+    b"A" * 70_000,
+    b"<script>alert(1)</script>",
+    b"IntervalTier",
+    b"99:99:99,999",
+    b"SPEAKER",
+    b";;",
+)
 
 
 def talk() -> Conversation:
@@ -91,8 +126,13 @@ def _swap_lines(data: bytes, chance: random.Random) -> bytes:
 
 
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    _flip, _cut, _repeat, _insert, _replace_token, _replace_token, _swap_lines
-)  # fmt: skip
+    _flip,
+    _cut,
+    _repeat,
+    _insert,
+    _replace_token,
+    _swap_lines,
+)
 
 
 def damage_many(name: str, count: int, folder: Path) -> None:
