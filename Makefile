@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-browser bench ratios clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser bench ratios clean setup
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ test-slow: setup
 # a sentence.
 test-fuzz: setup
 	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py tests/align/formats/test_sidecar_fuzz.py
+
+# A build in which the n-th write, fsync, rename or open fails, for every n: some minutes. Linux and a C compiler.
+test-faults: setup
+	$(BIN)/python -m pytest -m faults tests/faults
 
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup

@@ -199,6 +199,8 @@ class DataConfig:
     """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
+    check_shards: bool = True
+    """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

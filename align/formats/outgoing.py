@@ -34,7 +34,7 @@ class Said:
 def left_out(talk: Conversation, code: str, reason: str, count: int) -> list[Drop]:
     """A Drop for something that the format cannot hold; none where there is nothing of it."""
     reason = f"{talk.recording}: {count} {reason}"
-    drop = Drop(item=talk.recording, stage="export", kind="trim", code=code, reason=reason, count=count)
+    drop = Drop(item=talk.recording, stage="write", kind="trim", code=code, reason=reason, count=count)
     return [drop] if count else []
 
 

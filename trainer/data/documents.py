@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,11 +16,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from corpus.schemas.clip import CLIP_FORM, ClipHead
-from corpus.schemas.codec import digest, from_json, reads
-from corpus.schemas.dataset import Manifest
+from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
@@ -46,9 +42,9 @@ class Source:
 
     def __init__(self, path: Path, data: DataConfig) -> None:
         self.path, self._data = path, data
-        self.digest = _digest(path)
-        self.clips = open_clips(path, split=data.split)
-        speakers, pictures = _columns(path, data.split)
+        self.clips = open_clips(path, split=data.split, check=data.check_shards)
+        self.digest = self.clips.digest
+        speakers, pictures = self.clips.speakers, self.clips.pictures
         self._chosen = np.arange(len(speakers))
         if data.where:
             from corpus.trainer.data.where import places_where
@@ -186,37 +182,8 @@ class _Kept(Generic[T]):
             return value
 
 
-def _digest(path: Path) -> str:
-    """Of the manifest, which holds the sha256 of every shard."""
-    file = path / "manifest.json"
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        what, todo = (
-            "holds no finished dataset: no manifest.json",
-            "name a folder that corpus build has finished",
-        )
-        raise DatasetError(what, where=str(path), todo=todo) from error
-    manifest = from_json(Manifest, text, where=str(file))
-    if not reads(ClipHead, manifest.clip_schema):
-        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
-        raise DatasetError(what, where=str(path), todo="build the dataset again with this version")
-    return hashlib.sha256(text).hexdigest()
-
-
 def _splits(path: Path) -> list[str]:
     """Those that hold a clip."""
     import pyarrow.parquet as pq
 
     return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
-
-
-def _columns(path: Path, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Speakers and pictures of each clip, in the order of `open_clips`."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path / "clips.parquet", columns=["split", "speakers", "pictures"])
-    chosen = table.filter(pc.equal(table["split"], split))
-    speakers = pc.list_value_length(chosen["speakers"]).to_numpy()
-    return np.asarray(speakers, np.int64), np.asarray(chosen["pictures"].to_numpy(), np.int64)
