@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import statistics
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from generated import load_rules
 
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
@@ -81,12 +80,7 @@ def rate(config: RunConfig, batches: int) -> float:
 
 
 def made_up(folder: Path) -> Path:
-    path = Path(__file__).parents[1] / "tests" / "trainer" / "rules.py"
-    spec = importlib.util.spec_from_file_location("rules", path)
-    assert spec is not None and spec.loader is not None
-    rules = importlib.util.module_from_spec(spec)
-    sys.modules["rules"] = rules
-    spec.loader.exec_module(rules)
+    rules = load_rules()
     drafts = []
     for number in range(16):
         draft = rules.Draft(name=f"loader-{number}", windows=150, speakers=("Ann", "Bo"))

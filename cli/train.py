@@ -59,7 +59,7 @@ group = typer.Typer(
     cls=_PairsOrCommand,
     invoke_without_command=True,
     rich_markup_mode=None,
-    subcommand_metavar="[KEY=VALUE]... | plan ...",
+    subcommand_metavar="[KEY=VALUE]... | plan ... | compare ...",
 )
 
 
@@ -197,6 +197,21 @@ def _holds_validation(config: RunConfig) -> bool:
 
 
 group.command("plan")(talk.plan)
+
+
+@group.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PAGE.html", help="The page to write.")],
+) -> None:
+    """Draw the curves of several runs on one page.
+
+    Example: corpus train compare runs/a runs/b --out page.html
+    """
+    from corpus.trainer.train.compare import compare as draw
+
+    draw(runs, out)
+    show.data(str(out))
 
 
 def export(

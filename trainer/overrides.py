@@ -12,7 +12,7 @@ from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.errors import CorpusError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig, check_ranges
 
-_NOT_SET = ("schema", "preset", "model.user_audio", "model.text_tokens")
+_NOT_SET = ("schema", "preset", "model.user_audio", "model.cues", "model.text_tokens")
 """Told by other settings, or by nobody."""
 
 

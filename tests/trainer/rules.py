@@ -39,7 +39,7 @@ from corpus.schemas.artifacts import (
 from corpus.schemas.clip import clip_key
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.codec import digest
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings, Settings, ShardSettings
 from corpus.shards.cut import cut
@@ -92,6 +92,8 @@ class Draft:
     words: list[Word] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     cues: list[Cue] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    made: list[LabelMade] = field(default_factory=list)
     pictures: list[int | bytes | None] | None = None
     """Which patch the square is in, per window; or a JPEG of `picture_size`."""
     picture_size: tuple[int, int] = (SIDE, SIDE)
@@ -278,6 +280,8 @@ def _cut(
             words=tuple(draft.words),
             events=tuple(draft.events),
             cues=tuple(draft.cues),
+            answers=tuple(draft.answers),
+            labels_made=tuple(draft.made),
         ),
         Decoded(
             duration_us=stop_us,

@@ -22,6 +22,7 @@ from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Places, Turns
 from corpus.trainer.data.mixture import parts_of, source_of
@@ -141,7 +142,8 @@ class Documents:
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        return read_turns(clips, view, sound, start, stop, self.config.model)
+        turns = read_turns(clips, view, sound, start, stop, self.config.model)
+        return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:
         number, place = source_of(document, self._shares)

@@ -23,7 +23,7 @@ import torch
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.layout import Places, largest_turn
-from corpus.trainer.data.sequence import NO_TARGET, PAD, Batch, Positions, Stream
+from corpus.trainer.data.sequence import CUE_TARGETS, NO_TARGET, PAD, Batch, Positions, Stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
     model, trash = config.model, len(rows) * length
     frames = (model.frames_per_position, model.mel_bins)
     pixels = (model.patch_pixels, model.patch_pixels, 3)
+    cues = sum(len(positions.cue_at_C) for _, positions in placed)
     text_at = np.flatnonzero(sheet["text_target"] != NO_TARGET)
     return Batch(
         **{f"{name}_BL": torch.from_numpy(values) for name, values in sheet.items()},
@@ -171,6 +172,8 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
         audio_target_at_T=_places(placed, "audio_target_at_T", len(rows) * most.targets, trash),
         audio_target_TRM=_values(placed, "audio_target_TRM", (len(rows) * most.targets, *frames)),
         audio_weight_T=_values(placed, "audio_weight_T", (len(rows) * most.targets,), np.float32),
+        cue_at_C=_places(placed, "cue_at_C", cues, trash),
+        cue_CK=_values(placed, "cue_CK", (cues, CUE_TARGETS)),
         text_at_S=torch.from_numpy(text_at),
     )
 

@@ -29,7 +29,8 @@ _CHUNK_GPU = 1 << 22
 def deviation(name: str, config: ModelConfig) -> float | None:
     """Of a parameter's normal distribution; None for norms, which start as ones.
 
-    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no velocity.
+    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no
+    velocity, a constant as 0.
     """
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
@@ -38,6 +39,8 @@ def deviation(name: str, config: ModelConfig) -> float | None:
         return 0.0  # beside the weights it stands on it says nothing at first
     if owner == "blocks" and last in ("out", "down"):
         return INIT_STD / math.sqrt(2 * config.layers)
+    if name == "cue_head.bias":
+        return 0.0
     if owner == "audio_head" and config.audio_head == "flow":
         return 0.0 if last in ("adapt", "out") else INIT_STD
     return INIT_STD

@@ -41,6 +41,7 @@ from corpus.trainer.parallel.process import determinism, expect_shared, locked, 
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
 from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
+from corpus.trainer.train.held_out_rows import held_out_rows
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
 from corpus.trainer.train.memory import check_memory
@@ -132,6 +133,10 @@ class _Run:
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
         if found is not None:
             self._resume(*found)
+        self.held_out, why = held_out_rows(config, ranks)
+        if why:
+            talk(why)
+        self.looked: tuple[float | None, float | None, float | None] = (None, None, None)
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
 
@@ -205,6 +210,7 @@ class _Run:
                 self.log.advance(self.step)
             self.skipped += not learnt.good
             self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
+            self._look()
             if learnt.logged:
                 self._write_log(logged, learnt)
                 logged = self.loader.state
@@ -215,6 +221,13 @@ class _Run:
         self._end()
         ended: Literal["done", "stopped"] = "done" if self.step >= self.config.steps else "stopped"
         return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
+
+    def _look(self) -> None:
+        """At the held-out rows, where it is time; the next log line tells of it."""
+        every = self.config.held_out_every
+        if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
+            found = self.held_out.losses(self.learner.model)
+            self.looked = (found.control, found.words, found.audio)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
         """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
@@ -253,7 +266,9 @@ class _Run:
             grad_norm=learnt.norm,
             lr=self.config.optim.lr * learnt.lr_share,
             skipped=self.skipped,
+            held_out=self.looked,
         )
+        self.looked = (None, None, None)
         self.last = line
         if self.log is not None:
             self.log.write(line)

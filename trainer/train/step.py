@@ -55,6 +55,7 @@ class Learner:
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
         self.copies = ComputeCopies(model)
+        self._fixed = config.compile or ranks.device.type != "cpu"
 
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
@@ -65,6 +66,8 @@ class Learner:
         with self.copies.in_place():
             for place, batch in enumerate(micro):
                 rows = self._global_rows(place, batch.shape[0])
+                # Fixed shapes are for what is compiled or recorded: elsewhere padding is only work.
+                batch = batch if self._fixed else batch.trimmed()
                 sums = model(batch.to(self.ranks.device), config.loss, key, rows)
                 sums.total(denominators).backward()
                 self.meter.add(sums)

@@ -25,6 +25,7 @@ from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Sampling, decide, next_token, text_bits
 from corpus.trainer.session.session import Answer, MicroTurn, MicroTurnOut, Session, capacity
+from corpus.trainer.session.vocoder import sound_of_window
 
 CONFIG = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 NEAR = dataclasses.replace(CONFIG, attention_window_s=0.6)
@@ -323,6 +324,40 @@ def test_goes_on_from_its_state() -> None:
     assert run(second, turns, frames, 7, 12) == expected[7:]
     with pytest.raises(FormatError, match="not a session's state"):
         second.load_state_dict({})
+
+
+def test_sound_comes_with_each_window_and_is_undone_with_it() -> None:
+    turns, frames = turns_of(12)
+    model = model_of()
+    session, silent = Session(model, sound=True), Session(model)
+    voice, after, kept = None, [], None
+    for turn in range(12):
+        force = forced_to(turns, turn)
+        out = session.step(given_to(turns, frames, turn), force=force)
+        assert silent.step(given_to(turns, frames, turn), force=force).audio is None
+        if force.sound_FM is None and voice is None:
+            assert out.audio is None
+        else:
+            samples, voice = sound_of_window(force.sound_FM, voice)
+            assert out.audio is not None and np.array_equal(out.audio, samples)
+        if turn == 5:
+            kept, twin = session.state_dict(), session.fork()
+        if turn > 5:
+            after.append(out.audio)
+    assert any(audio is not None for audio in after) and any(turns.speak_N[4:6])
+    session.rollback(6)
+    fresh = Session(model, sound=True)
+    assert kept is not None
+    fresh.load_state_dict(kept)
+    for again in (session, twin, fresh):
+        for turn, audio in enumerate(after, 6):
+            made = again.step(given_to(turns, frames, turn), force=forced_to(turns, turn)).audio
+            assert (made is None) == (audio is None)
+            assert audio is None or np.array_equal(made, audio)
+    # A state of the form before knew no voice.
+    old = {name: value for name, value in kept.items() if name != "voice"} | {"schema": "corpus.session/2"}
+    fresh.load_state_dict(old)
+    assert fresh.turn == 6
 
 
 def test_a_state_is_a_copy() -> None:
