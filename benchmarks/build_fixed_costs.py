@@ -3,7 +3,7 @@
     python benchmarks/build_fixed_costs.py [--recordings 2000] [--repeats 3] [--keep FOLDER]
 
 Recordings are wav of 2 to 5 s with RTTM and CTM beside them; no models. Whole processes are timed, workers
-and the start of the interpreter included. The cache : dataset ratio is that of one recording of two speakers
+and the start of the interpreter included. The cache : shards ratio is that of one recording of two speakers
 who share a channel, `--minutes` long, without pictures.
 """
 
@@ -110,8 +110,8 @@ def _cache_ratio(folder: Path, minutes: float) -> None:
     out = folder / "long-out"
     cpu_seconds("build", str(media), "--out", str(out), *SETTINGS)
     cache = _bytes(out / ".cache")
-    dataset = sum(_bytes(p) for p in out.iterdir() if p.name != ".cache")
-    print(f"cache : dataset, two speakers: {cache / dataset:.2f} ({cache:,} : {dataset:,} bytes); must 3")
+    dataset = sum(_bytes(p) for p in out.glob("*/*.tar"))
+    print(f"cache : shards, two speakers: {cache / dataset:.2f} ({cache:,} : {dataset:,} bytes); must 3")
 
 
 def _bytes(path: Path) -> int:

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.align.activity import Cover
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
+from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, union
 from corpus.trainer.data.layout import Flags, largest_turn, lengths, turn_sizes
 from corpus.trainer.data.text import BYTES
@@ -65,7 +65,7 @@ def documents(folder: Path, language: str) -> Iterator[Document]:
             turns = union(
                 [Span(t["start_us"], t["stop_us"]) for t in plain["turns"] if t["speaker"] == speaker]
             )
-            cover = Cover.of(turns).of_frames(0, windows * FRAMES_PER_WINDOW)
+            cover = Cover.of(turns).of_frames(0, windows * FRAMES_PER_WINDOW, FRAME_US)
             speaks_W = (2 * cover >= FRAME_US).reshape(windows, -1).any(1)
             words = _real(plain, speaker) if language == "English" else _made_up(turns, language, rng)
             placed = sorted((start_us // WINDOW_US, size) for start_us, size in words)

@@ -22,7 +22,8 @@ from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.found import Recordings
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
-from corpus.pipeline.progress import Messenger, running_now
+from corpus.pipeline.ledger import Ledger
+from corpus.pipeline.progress import Messenger
 from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
@@ -42,17 +43,6 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_FAULTS = 3
 EXIT_INTERRUPTED = 130
-
-STAGE_SHARES = {
-    "probe": (0.0, 0.0),
-    "decode": (0.0, 0.25),
-    "diarize": (0.25, 0.3),
-    "transcribe": (0.55, 0.3),
-    "voices": (0.85, 0.05),
-    "label": (0.9, 0.02),
-    "cut": (0.92, 0.08),
-}
-"""Where a stage begins and how much of a recording's work it is, roughly: for the progress bar alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +115,11 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
                 outcome = running.run(items, drops)
         except KeyboardInterrupt:
             with suppress(StorageError):
-                running.say("interrupted")
+                running.ledger.say("interrupted")
             raise
         except Exception as error:
             with suppress(StorageError):  # the disk that refused may refuse this too
-                running.say("failed", str(error))
+                running.ledger.say("failed", str(error))
             raise
         outputs = keep.outputs_of(request.out)
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
@@ -170,7 +160,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
 def _look(place: str) -> list[object]:
     try:
         found = os.stat(place)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
         return [place]
     return [place, found.st_size, found.st_mtime_ns]
 
@@ -182,20 +172,13 @@ class _Build:
         from corpus.pipeline.published import Published, read_published
 
         self.request = request
-        self.talk = talk
         self.kept = kept
         self.settings = request.settings
         root = request.cache or kept.folder
         self.cache = Cache(root, kept.own_name())
         self.config = config_of(self.settings)
-        self.drops: list[Drop] = []
-        self.held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
-        """What failed before and would fail again; read before this run's own list is written."""
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
-        self.quarantined: list[keep.Quarantined] = []
-        self.saved = 0
-        """How many of them are on the disk."""
-        self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
+        self.ledger = Ledger(kept, talk, self.cache.scratch)
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -214,67 +197,24 @@ class _Build:
 
     def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
-        self.drops += input_drops
-        for drop in input_drops:
-            if drop.kind == "fault":
-                self._quarantine(drop.item, "", (drop,), built=False)
+        self.ledger.drop(input_drops)
         identities = self._identify(items)
         if not self.request.allow_removals:
             refuse_removals(self.request.out, identities)
         self.remember()
         outcome = self._write(self._record(self._leave_out_duplicates(identities)))
         self.cache.clear_scratch()
-        self.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
-        self.done = outcome.recordings
-        self.say("done")
+        self.ledger.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
+        self.ledger.done = outcome.recordings
+        self.ledger.say("done")
         return outcome
-
-    def say(self, phase: str, detail: str = "") -> None:
-        self.phase = phase
-        self.kept.save_status(
-            keep.Status(
-                phase=phase,
-                recordings=self.total,
-                done=self.done,
-                faults=self.faults,
-                running=running_now(self.cache.scratch),
-                pid=os.getpid(),
-                detail=detail,
-            )
-        )
-
-    def _begin(self, phase: str, total: int) -> None:
-        self._save_quarantine()
-        self.total, self.done = total, 0
-        self.say(phase)
-        self.talk.phase(phase, total)
-
-    def _poll(self) -> None:
-        self.say(self.phase)
-        running = running_now(self.cache.scratch)
-        partial = 0.0
-        for one in running:
-            start, share = STAGE_SHARES.get(one.stage, (0.0, 0.0))
-            partial += start + share * one.share
-        self.talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
-
-    def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
-        self.quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
-        self.faults += 1
-        if len(self.quarantined) > 1.25 * self.saved:  # the whole list is written each time
-            self._save_quarantine()
-
-    def _save_quarantine(self) -> None:
-        self.saved = len(self.quarantined)
-        ordered = sorted(self.quarantined, key=lambda q: (q.uri, q.key))
-        self.kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
     # -- the phases ---------------------------------------------------------------------------
 
     def _identify(self, items: Sequence[Item]) -> list[Identity]:
         known = {} if self.request.rehash else self.kept.marks()
         downloads = self.cache.root / "downloads"
-        self._begin("identify", len(items))
+        self.ledger.begin("identify", len(items))
 
         def attempt(item: Item) -> Identity | Drop:
             try:
@@ -288,17 +228,13 @@ class _Build:
         threads = ThreadPoolExecutor(self.request.num_workers)
         try:
             for result in threads.map(attempt, items):
-                self.done += 1
-                self.talk.at(self.done, "")
+                self.ledger.step()
                 if isinstance(result, Drop):
-                    self.drops.append(result)
-                    self._quarantine(result.item, "", (result,), built=False)
+                    self.ledger.drop((result,))
                 else:
                     found.append(result)
-        finally:
-            threads.shutdown(
-                wait=False, cancel_futures=True
-            )  # who stops a build does not wait for a file's end
+        finally:  # who stops a build does not wait for a file's end
+            threads.shutdown(wait=False, cancel_futures=True)
         marks = {m.place: m for i in found for m in (*i.media, *i.sidecars)}
         self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
         return found
@@ -309,15 +245,11 @@ class _Build:
         for identity in identities:
             kept = first.setdefault(identity.recording, identity)
             if kept is not identity:
-                self.drops.append(
-                    Drop(
-                        item=identity.item.uri,
-                        stage="input",
-                        kind="trim",
-                        code="duplicate",
-                        reason=f"has the same content as {kept.item.uri}",
-                    )
+                reason = f"has the same content as {kept.item.uri}"
+                same = Drop(
+                    item=identity.item.uri, stage="input", kind="trim", code="duplicate", reason=reason
                 )
+                self.ledger.drop((same,))
         return list(first.values())
 
     def _record(self, identities: Sequence[Identity]) -> Recordings:
@@ -334,9 +266,11 @@ class _Build:
                 self._take(job.identity, known.drops, built=True)
                 found.recorded.append((job, known))
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
-        self._begin("build", len(waiting))
-        for ended in run_jobs(record, waiting, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
+        self.ledger.begin("build", len(waiting))
+        for ended in run_jobs(
+            record, waiting, num_workers=self.request.num_workers, on_poll=self.ledger.poll
+        ):
+            self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             if isinstance(result, WorkerDied):
                 result = Recorded(annotated=_died(identity))
@@ -387,10 +321,7 @@ class _Build:
         ]
         split = assign(bonds, self.settings.clips)
         for identity in identities:
-            key = self._failure_key(identity)
-            if key in self.held:
-                self.drops += self.held[key].drops
-                self._quarantine(identity.item.uri, key, self.held[key].drops, built=False)
+            if self.ledger.hold(identity.item.uri, self._failure_key(identity)):
                 continue
             yield RecordingJob(
                 identity=identity,
@@ -409,39 +340,35 @@ class _Build:
         return digest([to_plain(identity.item), marks, self.config])
 
     def _take(self, identity: Identity, drops: Sequence[Drop], *, built: bool) -> None:
-        self.drops += drops
-        faults = tuple(d for d in drops if d.kind == "fault")
-        if faults:
-            self._quarantine(identity.item.uri, self._failure_key(identity), faults, built=built)
+        self.ledger.take(identity.item.uri, self._failure_key(identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
         from corpus.pipeline.publish import publish
         from corpus.shards.write import read_manifest
 
-        self._begin("write", 1)
-        self._save_quarantine()
+        self.ledger.begin("write", 1)
         before = _shards(read_manifest(self.request.out))
-        self.drops.sort(key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
+        drops = self.ledger.ordered_drops()
         manifest = publish(
             out=self.request.out,
             state=self.kept.folder,
             cache=self.cache,
             found=found,
             before=self.before,
-            drops=self.drops,
+            drops=drops,
             settings=self.settings,
             config=self.config,
         )
         self.kept.save_damaged(())
         return Outcome(
-            exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
+            exit_code=EXIT_FAULTS if self.ledger.faults else EXIT_OK,
             unchanged=False,
             recordings=manifest.recordings,
             clips=manifest.clips,
             windows=manifest.windows,
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
-            drops=tuple(self.drops),
+            drops=tuple(drops),
         )
 
 

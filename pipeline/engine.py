@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.watchdog import Watchdog
 
@@ -101,7 +103,26 @@ def _submit(
 ) -> None:
     if waiting:
         job = waiting.pop()
-        running[slots[slot].submit(function, job)] = (slot, job)
+        with _no_main_module():
+            running[slots[slot].submit(function, job)] = (slot, job)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """A worker needs nothing of the program that started it; multiprocessing would run its imports again.
+
+    So a script that builds a dataset needs no `if __name__ == "__main__"` either.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__[name] for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    try:
+        main.__dict__.pop("__file__", None)
+        main.__spec__ = None
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _result(future: Future[Result]) -> Result | WorkerDied:

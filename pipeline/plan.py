@@ -151,7 +151,11 @@ def _planned(
 
     if any(is_url(file.place) for file in item.files):
         return PlannedItem(uri=item.uri, action="build", duration_us=0, bytes=0, reason="to be fetched")
-    size = sum(os.path.getsize(file.place) for file in item.files)
+    try:
+        size = sum(os.path.getsize(file.place) for file in item.files)
+    except OSError as error:
+        reason = f"the file cannot be reached: {error.strerror}"
+        return PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
     identity = _identity(item, marks)
     if identity is not None and known is not None and known.holds(identity):
         return PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
@@ -188,7 +192,7 @@ def _as_marked(place: str, marks: Mapping[str, FileMark]) -> FileMark | None:
     before = marks.get(place)
     try:
         now = os.stat(place)
-    except OSError:
+    except (OSError, ValueError):
         return None
     same = before is not None and (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
     return before if same else None

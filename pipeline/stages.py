@@ -12,13 +12,13 @@ from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import FileMark, Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
-from corpus.pipeline.versions import stage_versions
+from corpus.pipeline.versions import stage_key
 from corpus.schemas.answers import with_answers
-from corpus.schemas.artifacts import Decoded
-from corpus.schemas.codec import digest, from_json, to_json, to_plain
+from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.conversation import Conversation, Turn, Word
-from corpus.schemas.drops import Drop
-from corpus.schemas.pcm import Pcm
+from corpus.schemas.drops import Drop, StageName
+from corpus.schemas.pcm import Pcm, VoicePcm
 from corpus.schemas.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from corpus.align.transcribe import Transcriber
     from corpus.ingest.decode import DecodeSource, FrameObserver
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[StageName, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,6 @@ class Words:
     """The code of the language recognised; several with spaces between."""
 
 
-def _key(stage: str, **parts: object) -> str:
-    return digest({**stage_versions(stage), **{name: to_plain(part) for name, part in parts.items()}})
-
-
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
     """The settings with the manifest's word on this recording's channels."""
     channels = identity.item.channels
@@ -57,7 +53,7 @@ def decode_key(identity: Identity, settings: Settings) -> str:
         [mark.sha256, file.speaker, file.offset_us]
         for mark, file in zip(identity.media, identity.item.files, strict=True)
     ]
-    return _key("decode", files=files, settings=ingest_settings(identity, settings))
+    return stage_key("decode", files=files, settings=ingest_settings(identity, settings))
 
 
 def decode_stage(
@@ -82,7 +78,7 @@ def sight_key(identity: Identity, settings: Settings) -> str:
     ingest = ingest_settings(identity, settings)
     # Of the settings of ingest these move the pictures' times or choose them; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
-    return _key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
+    return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
 
 
 def decode_and_look(
@@ -207,7 +203,7 @@ def diarize_stage(
         (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
         return drops
 
-    key = _key(
+    key = stage_key(
         "diarize",
         decode=decode.digest,
         channels=decoded.channels,
@@ -237,7 +233,7 @@ def transcribe_stage(
         (folder / "words.json").write_text(to_json(said), encoding="utf-8")
         return done.drops
 
-    key = _key(
+    key = stage_key(
         "transcribe",
         decode=decode.digest,
         channel_of=channel_of,
@@ -259,7 +255,7 @@ def voices_stage(
         _, drops = split_voices(decoded, decode.folder, turns, speakers, folder)
         return drops
 
-    key = _key(
+    key = stage_key(
         "voices",
         decode=decode.digest,
         channels=decoded.channels,
@@ -269,20 +265,41 @@ def voices_stage(
     return cache.make("voices", key, fill)
 
 
+def prosody_stage(decode: Artifact, voices: Artifact, settings: Settings, cache: Cache) -> Artifact | None:
+    """How the voices sound; None where the labelers are not to listen."""
+    if not settings.cues.prosody:
+        return None
+
+    def fill(folder: Path) -> list[Drop]:
+        from corpus.align.prosody.listen import listen
+        from corpus.schemas.prosody import write_prosody
+
+        place = voices.folder / "voices.json"
+        head = from_json(Voices, place.read_bytes(), where=str(place))
+        sound = VoicePcm(head, voices.folder, decode.folder)
+        write_prosody(listen(sound, head.speakers), folder)
+        return []
+
+    return cache.make("prosody", stage_key("prosody", voices=voices.digest), fill)
+
+
 def label_stage(
     conversation: Conversation,
     settings: Settings,
     cache: Cache,
     reviews: Texts = (),
     sight: Artifact | None = None,
+    prosody: Artifact | None = None,
 ) -> Artifact:
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
         from corpus.align.label import with_cues
+        from corpus.schemas.prosody import read_prosody
 
         looked = _looked(conversation, settings, sight)
-        heard = with_cues(conversation, settings.cues)
+        tracks = read_prosody(prosody.folder) if prosody is not None else None
+        heard = with_cues(conversation, settings.cues, tracks)
         seen = {made.label for made in looked.made}
         labelled = replace(
             heard,
@@ -295,13 +312,13 @@ def label_stage(
         (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
         return [*looked.drops, *drops]
 
-    decided = {"reviews": reviews} if reviews else {}
-    key = _key(
+    key = stage_key(
         "label",
         conversation=conversation,
         settings=[settings.cues, settings.visual, settings.sight.enabled],
         sight=sight.digest if sight else None,
-        **decided,
+        reviews=reviews,
+        prosody=prosody.digest if prosody else None,
     )
     return cache.make("label", key, fill)
 

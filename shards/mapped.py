@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from pathlib import Path
 
 from corpus.schemas.errors import DatasetError, FormatError
@@ -13,7 +12,7 @@ from corpus.schemas.files import sha256_file
 class MappedShard:
     """The bytes of a shard. To read behind the end would kill the process: its length is asked first."""
 
-    __slots__ = ("_file", "_view", "path")
+    __slots__ = ("_map", "_view", "path")
 
     def __init__(self, path: Path, size: int, sha256: str | None = None) -> None:
         """Held to its digest where one is given.
@@ -26,8 +25,9 @@ class MappedShard:
             todo = "`corpus verify` finds what is damaged; copy it again, or run corpus build again"
             raise DatasetError("holds other bytes than the manifest promises", where=str(path), todo=todo)
         self.path = path
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - as long as the mapping
-        self._view = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._view = memoryview(self._map)
 
     def view(self) -> memoryview:
         """The mapped bytes.
@@ -35,7 +35,7 @@ class MappedShard:
         Raises:
             FormatError: the file has been cut off since it was opened.
         """
-        if os.fstat(self._file.fileno()).st_size < len(self._view):
+        if self._map.size() < len(self._view):  # the file's size now, not that of the mapping
             raise FormatError(
                 "the file was cut off while it was in use",
                 where=str(self.path),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -185,6 +188,49 @@ def test_a_missing_shard_and_a_changed_index_say_so(copy: Path) -> None:
     (copy / "clips.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"clips\.parquet"):
         open_clips(copy)
+
+
+def test_a_changed_byte_is_named_before_the_shard_is_used(copy: Path) -> None:
+    """Where it is asked for; without, whoever reads has to see for himself."""
+    shard = copy / "validation" / "validation-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert open_clips(copy, split="validation")[0].key
+    with pytest.raises(DatasetError, match=r"validation-000000\.tar: holds other bytes"):
+        open_clips(copy, split="validation", check=True)[0]
+    checked = open_clips(copy, split="train", check=True)
+    assert checked[0].key == open_clips(copy, split="train")[0].key
+
+
+def test_a_shard_that_is_cut_off_while_it_is_mapped_is_named(copy: Path) -> None:
+    """In a process of its own, which a missing page would kill by SIGBUS."""
+    code = """
+import os, sys
+from corpus.schemas.errors import FormatError
+from corpus.shards.read import open_clips
+clips = open_clips(sys.argv[1], split="validation")
+clip = clips[0]
+os.truncate(f"{sys.argv[1]}/validation/validation-000000.tar", 1000)
+for read in (clip.mel, clip.audio, lambda: clip.json, lambda: clips[len(clips) - 1].activity()):
+    try:
+        read()
+    except FormatError as error:
+        print(error.what)
+"""
+    ran = subprocess.run([sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == ["the file was cut off while it was in use"] * 4
+
+
+def test_speakers_and_pictures_are_those_of_the_clips(whole_dataset: Path) -> None:
+    for split in (None, "train", "validation"):
+        clips = open_clips(whole_dataset, split=split)
+        assert clips.speakers.tolist() == [len(clip.json.speakers) for clip in clips]
+        seen = [sum(size > 0 for size in clip.json.video.sizes) if clip.json.video else 0 for clip in clips]
+        assert clips.pictures.tolist() == seen
+    digest = hashlib.sha256((whole_dataset / "manifest.json").read_bytes()).hexdigest()
+    assert open_clips(whole_dataset).digest == digest
 
 
 @pytest.mark.parametrize(
