@@ -55,8 +55,6 @@ class Backend:
     load: Callable[[], StretchDiarizer]
     same_voice: float
     """Cosine distance of centroids up to which speakers of two stretches are one."""
-    one_stretch: bool = False
-    """It links speakers itself at any length, so that the recording is not divided."""
 
 
 def device_of(asked: str) -> str:

@@ -74,7 +74,7 @@ class _ChannelsVad:
         levels = crosstalk.smoothed(crosstalk.levels_of(pcm))
         talking = np.stack([crosstalk.flags_of(spans, levels.shape[1]) for spans in spoken])
         gain = crosstalk.gains(levels, talking)
-        flags = crosstalk.own(levels, gain)
+        flags = crosstalk.own(levels, gain, talking)
         own = [crosstalk.own_spans(spans, row) for spans, row in zip(spoken, flags, strict=True)]
         drops = [
             drop
@@ -109,16 +109,10 @@ class _ChannelsVad:
         """Clocks that run apart, from the copies; a pair of channels is told once."""
         drops: list[Drop] = []
         for one, other in combinations(range(pcm.channels), 2):
-            found = [
-                (apart, source, target)
-                for source, target in ((one, other), (other, one))
-                if gain[target, source] > 0
-                and (apart := drift.drift(pcm, source, target, own[source])) is not None
-            ]
-            if not found:
-                continue
-            apart, source, target = max(found, key=lambda each: each[0].pieces)
-            if abs(apart.ppm) >= drift.TOLD_PPM:
+            # the louder copy of the two tells more
+            target, source = (one, other) if gain[one, other] >= gain[other, one] else (other, one)
+            apart = drift.drift(pcm, source, target, own[source]) if gain[target, source] else None
+            if apart is not None and abs(apart.ppm) >= drift.TOLD_PPM:
                 drops.append(self._drifting(apart, self._speakers[source], self._speakers[target], target))
         return drops
 

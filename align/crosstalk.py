@@ -27,10 +27,10 @@ SMOOTH_STEPS = 5
 """A room colours a copy from sound to sound; over 0.1 s that evens out."""
 QUANTILE = 0.5
 """Of the ratio: it holds while the other is silent for more than half of the time."""
-FLOOR_QUANTILE, FLOOR_MARGIN = 0.1, 4.0
-"""A channel's noise, and how far above it (6 dB) its own speech stands."""
 MARGIN = 6.3
 """8 dB in power: how far a copy's level strays from what is predicted."""
+NOISE_MARGIN = 4.0
+"""Own speech stands 6 dB above the channel's noise."""
 LEAST_STEPS = 50
 """A second of talk tells a gain."""
 STRONG = 0.5
@@ -94,14 +94,18 @@ def flags_of(speech: Sequence[Span], steps: int) -> Flags:
     return flags
 
 
-def own(levels: Levels, gain: Levels) -> Flags:
-    """[channels, steps]: where a channel is louder than all that it hears of the others."""
+def own(levels: Levels, gain: Levels, talking: Flags) -> Flags:
+    """[channels, steps]: where a channel is louder than all that it hears of the others, and than its noise.
+
+    A channel that hears nobody else has all its steps.
+    """
     held = np.stack([_held(row) for row in levels])
-    predicted = np.zeros_like(levels)
+    flags = np.ones(levels.shape, bool)
     for target in range(len(levels)):
-        for source in range(len(levels)):
-            np.maximum(predicted[target], gain[target, source] * held[source], out=predicted[target])
-    flags: Flags = levels > np.maximum(MARGIN * predicted, FLOOR_MARGIN * _floor(levels)[:, None])
+        if gain[target].any():
+            predicted = (gain[target][:, None] * held).max(axis=0)
+            noise = _noise(levels[target], talking[target])
+            flags[target] = levels[target] > np.maximum(MARGIN * predicted, NOISE_MARGIN * noise)
     return flags
 
 
@@ -126,10 +130,10 @@ def own_spans(speech: Sequence[Span], flags: Flags) -> list[Span]:
     return subtract(speech, copies)
 
 
-def _floor(levels: Levels) -> Levels:
-    """[channels]: the level of each where least is heard."""
-    heard = [row[row > 0] for row in levels]
-    return np.array([np.quantile(row, FLOOR_QUANTILE) if len(row) else 0.0 for row in heard])
+def _noise(level: Levels, talking: Flags) -> float:
+    """The level where no speech is found; 0 where there is no such step."""
+    quiet = level[~talking & (level > 0)]
+    return float(np.median(quiet)) if len(quiet) else 0.0
 
 
 def _held(level: Levels) -> Levels:

@@ -19,7 +19,7 @@ from corpus.schemas.span import Span
 
 PIECE_US = 4_000_000
 """Sound compared at a time."""
-MOST_PIECES = 120
+MOST_PIECES = 60
 """Spread over the recording, so that the cost does not grow with it."""
 LEAST_PIECES = 6
 LONGEST_LAG_US = 400_000

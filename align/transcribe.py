@@ -26,7 +26,7 @@ from corpus.align.heard import Heard
 from corpus.align.invented import without_invented
 from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
-from corpus.align.unheard import in_holes, together, unheard
+from corpus.align.unheard import newly_heard, together, unheard
 from corpus.align.wheels import sha256_of
 from corpus.align.whose_words import attributed
 from corpus.schemas.clock import sample_at, us_of_sample
@@ -78,7 +78,7 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
     Raises:
         MissingModelError: weights are not on this machine.
         MissingDependencyError: faster-whisper, or what aligns words, is not installed.
-        SettingsError: an unknown backend.
+        SettingsError: an unknown backend, or a GPU that is not there.
     """
     if importlib.util.find_spec("faster_whisper") is None:
         raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
@@ -103,7 +103,9 @@ class _Whisper:
         self, settings: TranscribeSettings, folder: Path, weights: str, aligner: Aligner | None
     ) -> None:
         libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self.key = digest([VERSION, weights, libraries, settings, aligner.key if aligner else None])
+        self._device = _device_of(settings.device)
+        aligned_by = aligner.key if aligner else None
+        self.key = digest([VERSION, weights, libraries, settings, self._device, aligned_by])
         self._settings = settings
         self._folder = folder
         self._model: Whisper | None = None
@@ -132,7 +134,7 @@ class _Whisper:
         index = TurnIndex.of(turns)
         aligner = self._aligner if self._aligner and self._aligner.language == language.code else None
         words: list[Word] = []
-        drops: list[Drop] = []
+        drops = [_told(language)] if self._settings.language == AUTO else []
         for span in stretches(turns, stop_us):
             said, left_out = self._said(read, span, intersect(talk, [span]), language)
             found, nobodys = attributed(aligner(said, read) if aligner else said, index)
@@ -154,10 +156,10 @@ class _Whisper:
         """The words over a span, by time; talk in which nothing was written is given to the network again."""
         words, drops = self._recognised(read, span, language)
         tried = [word.span for word in words] + [Span(d.start_us or 0, d.stop_us or 0) for d in drops]
-        holes = unheard(talk, tried)
-        for again in together(holes, span):
+        missing = unheard(talk, tried)
+        for again in together(missing, span):
             found, left_out = self._recognised(read, again, language)
-            new, unsure = in_holes(found, holes)
+            new, unsure = newly_heard(found, missing)
             words += new
             drops += [*left_out, *unsure]
         return sorted(words, key=lambda word: (word.span.start_us, word.span.stop_us)), drops
@@ -184,9 +186,22 @@ class _Whisper:
             from corpus.align.whisper import Whisper
 
             self._model = Whisper(
-                self._folder, device="cpu", compute_type="int8", threads=self._settings.threads
+                self._folder,
+                device=self._device,
+                compute_type="float16" if self._device == "cuda" else "int8",
+                threads=self._settings.threads,
             )
         return self._model
+
+
+def _device_of(asked: str) -> str:
+    """`cpu` or `cuda`."""
+    import ctranslate2
+
+    gpus = ctranslate2.get_cuda_device_count() if asked != "cpu" else 0
+    if asked == "cuda" and not gpus:
+        raise SettingsError('device = "cuda", but ctranslate2 finds no GPU', todo='use "auto" or "cpu"')
+    return "cuda" if gpus else "cpu"
 
 
 def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[np.float32]:
@@ -231,6 +246,12 @@ def _quiet_place(talk: Sequence[Span], last_us: int) -> int:
         return last_us
     longest = max(gaps, key=lambda gap: (gap.duration_us, -gap.start_us))
     return (longest.start_us + longest.stop_us) // 2
+
+
+def _told(language: Language) -> Drop:
+    """Nothing is left out: the build says which language it found."""
+    reason = f"the language found is {language.code!r} ({language.share:.2f})"
+    return Drop(item="words", stage="transcribe", kind="trim", code="language_found", reason=reason)
 
 
 def _unclear(talk: Sequence[Span], language: Language) -> Drop:

@@ -25,19 +25,21 @@ def unheard(talk: Sequence[Span], words: Sequence[Span]) -> list[Span]:
     return [span for span in subtract(union(talk), heard) if span.duration_us >= LEAST_US]
 
 
-def together(holes: Sequence[Span], within: Span) -> list[Span]:
+def together(missing: Sequence[Span], within: Span) -> list[Span]:
     """The sound to be recognised for them."""
     wide = [
-        Span(max(within.start_us, hole.start_us - MARGIN_US), min(within.stop_us, hole.stop_us + MARGIN_US))
-        for hole in union(holes, bridge_us=BRIDGE_US)
+        Span(max(within.start_us, span.start_us - MARGIN_US), min(within.stop_us, span.stop_us + MARGIN_US))
+        for span in union(missing, bridge_us=BRIDGE_US)
     ]
     return union(wide)
 
 
-def in_holes(words: Sequence[Heard], holes: Sequence[Span]) -> tuple[list[Heard], list[Drop]]:
-    """What a second try adds: the words whose middle lies in a hole, if they are sure enough; else a Drop."""
+def newly_heard(words: Sequence[Heard], missing: Sequence[Span]) -> tuple[list[Heard], list[Drop]]:
+    """What a second try adds: the words in the middle of what was missing, if they are sure; else a Drop."""
     new = [
-        word for word in words if any((word.span.start_us + word.span.stop_us) // 2 in hole for hole in holes)
+        word
+        for word in words
+        if any((word.span.start_us + word.span.stop_us) // 2 in span for span in missing)
     ]
     if not new or sum(word.probability for word in new) >= LEAST_PROBABILITY * len(new):
         return new, []

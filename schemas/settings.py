@@ -96,6 +96,8 @@ class TranscribeSettings:
     align: bool = True
     """Look for the words' edges in the sound. English only; a word that is not found, and every word of
     another language, keeps the recogniser's time, and its `timing` says so."""
+    device: Device = "auto"
+    """`auto` (a GPU where ctranslate2 finds one), `cpu` or `cuda`. On a GPU in float16, else in int8."""
     threads: int = 1
 
     def __post_init__(self) -> None:

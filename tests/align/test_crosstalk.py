@@ -104,6 +104,15 @@ def test_gains_are_those_that_were_mixed_in(
     assert not crosstalk.gains(levels, np.zeros_like(talking)).any()
 
 
+def test_a_channel_that_hears_nobody_keeps_all_it_has() -> None:
+    """A monologue without a pause, whose quietest tenth is speech too."""
+    levels = np.random.default_rng(2).random((2, 500)) * np.array([[1000.0], [1e-3]])
+    talking = np.array([[True] * 500, [False] * 500])
+    assert crosstalk.own(levels, np.zeros((2, 2)), talking).all()
+    speech = [Span(0, 10_000_000)]
+    assert crosstalk.own_spans(speech, np.ones(500, bool)) == speech
+
+
 def test_levels_are_the_power_of_each_step(tmp_path: Path) -> None:
     sound = np.random.default_rng(1).integers(-3000, 3000, 3200 * 7).astype(np.float64)
     levels = crosstalk.levels_of(pcm_of(tmp_path, sound))

@@ -128,7 +128,8 @@ def test_auto_writes_in_the_language_it_finds_and_tells_it(
 ) -> None:
     model = MadeUp({"de": 0.9, "nl": 0.1}, window(("de", 0.9)))
     done = recognised(monkeypatch, tmp_path, "auto", model)
-    assert ([word.text for word in done.words], done.drops, done.language) == (["one", "two"], [], "de")
+    assert ([word.text for word in done.words], done.language) == (["one", "two"], "de")
+    assert [drop.reason for drop in done.drops] == ["the language found is 'de' (0.90)"]
     assert model.asked == [("de", "")]
 
 
@@ -156,7 +157,7 @@ def test_auto_writes_nothing_where_no_language_is_likely(
 def test_an_unsure_language_needs_likely_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shares = {"en": 0.57, "th": 0.28}
     done = recognised(monkeypatch, tmp_path, "auto", MadeUp(shares, window(("en", 0.57), ratio=4.0)))
-    assert (done.words, [drop.code for drop in done.drops]) == ([], ["unlikely_words"])
+    assert (done.words, [d.code for d in done.drops]) == ([], ["language_found", "unlikely_words"])
     done = recognised(monkeypatch, tmp_path, "auto", MadeUp(shares, window(("en", 0.57))))
     assert len(done.words) == 2
 

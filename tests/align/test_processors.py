@@ -30,7 +30,7 @@ from corpus.schemas.settings import TranscribeSettings
 LACKING = 3
 """The exit code by which `recognise.py` says that the processor has not the instruction set."""
 INSTRUCTION_SETS = ("GENERIC", "AVX2", "AVX512")
-THREADS = (None, "1")
+THREADS = ("1", "2")
 """`OMP_NUM_THREADS`: it moves the rounding too. Workers of a build set it to 1."""
 WORST_WER = 0.26
 WIDEST_SPREAD = 0.07

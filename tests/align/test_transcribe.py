@@ -155,6 +155,14 @@ def test_a_model_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> No
         open_transcriber(TranscribeSettings(backend="magic"))
 
 
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SettingsError, match="finds no GPU"):
+        open_transcriber(TranscribeSettings(backend=f"whisper:{tmp_path}", device="cuda"))
+
+
 @pytest.mark.models
 @pytest.mark.slow
 def test_each_channel_is_recognised_for_its_own_speaker(

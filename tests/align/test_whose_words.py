@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpus.align.attribute import TurnIndex
 from corpus.align.heard import Heard
-from corpus.align.unheard import LEAST_US, NEAR_US, in_holes, together, unheard
+from corpus.align.unheard import LEAST_US, NEAR_US, newly_heard, together, unheard
 from corpus.align.whose_words import said_by
 from corpus.schemas.conversation import Turn
 from corpus.schemas.span import Span, intersect, union
@@ -104,20 +104,20 @@ spans_of = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(spans_of, spans_of)
 def test_what_is_tried_again_is_long_talk_far_from_words(talk: list[Span], words: list[Span]) -> None:
-    holes = unheard(talk, words)
-    assert all(hole.duration_us >= LEAST_US for hole in holes)
-    assert intersect(holes, talk) == holes
-    assert not intersect(holes, [Span(max(0, w.start_us - NEAR_US), w.stop_us + NEAR_US) for w in words])
+    missing = unheard(talk, words)
+    assert all(span.duration_us >= LEAST_US for span in missing)
+    assert intersect(missing, talk) == missing
+    assert not intersect(missing, [Span(max(0, w.start_us - NEAR_US), w.stop_us + NEAR_US) for w in words])
     whole = Span(0, 70_000_000)
-    sound = together(holes, whole)
-    assert intersect(sound, holes) == holes and all(whole.covers(span) for span in sound)
+    sound = together(missing, whole)
+    assert intersect(sound, missing) == missing and all(whole.covers(span) for span in sound)
 
 
 def test_a_second_try_adds_only_sure_words_in_the_holes() -> None:
-    holes = [Span(2_000 * MS, 4_000 * MS)]
+    missing = [Span(2_000 * MS, 4_000 * MS)]
     found = [word("known", 1_500, 1_900), word("new", 2_100, 2_500, 0.8), word("words", 2_500, 2_900, 0.4)]
-    assert in_holes(found, holes) == (found[1:], [])
-    words, drops = in_holes([word("made", 2_100, 2_500, 0.4), word("up", 2_500, 2_900, 0.5)], holes)
+    assert newly_heard(found, missing) == (found[1:], [])
+    words, drops = newly_heard([word("made", 2_100, 2_500, 0.4), word("up", 2_500, 2_900, 0.5)], missing)
     assert words == []
     assert [(drop.code, drop.count) for drop in drops] == [("unsure_words", 2)]
-    assert in_holes(found[:1], holes) == ([], [])
+    assert newly_heard(found[:1], missing) == ([], [])
