@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-browser bench ratios clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser bench ratios tasks clean setup
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ test-slow: setup
 test-fuzz: setup
 	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py
 
+# A build in which the n-th write, fsync, rename or open fails, for every n: some minutes. Linux and a C compiler.
+test-faults: setup
+	$(BIN)/python -m pytest -m faults tests/faults
+
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup
 	test ! -d ../shared/cases || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python ../shared/cases/check.py --all
@@ -66,6 +70,10 @@ bench: setup
 # The trainer's ratios and MFU: on a GPU at the shapes of `base`, elsewhere small.
 ratios: setup
 	$(BIN)/python benchmarks/trainer_ratios.py --out ratios
+
+# The five proactive tasks: each a generator, a training run of `tiny` on one core and a score.
+tasks: setup
+	cd benchmarks && ../$(BIN)/python proactive.py every count startstop correct report
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo ratios

@@ -11,41 +11,14 @@ import numpy.typing as npt
 
 from corpus.schemas.artifacts import OVERLAP, PADDED, SPEECH, UNRELIABLE, ChannelSpan, Decoded
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
-from corpus.schemas.span import Span, intersect, union
+from corpus.schemas.cover import Cover
+from corpus.schemas.span import Span, intersect
 
 BLOCK_WINDOWS = 3000
 """Windows handled at a time: ten minutes."""
 
 Flags = npt.NDArray[np.uint8]
-Times = npt.NDArray[np.int64]
 Talk = Mapping[str, Sequence[Span]]
-
-
-@dataclass(frozen=True, slots=True)
-class Cover:
-    """Disjoint ordered spans, asked how much of each frame they cover."""
-
-    starts: Times
-    lengths: Times
-    before: Times
-    """Time covered by the spans before each."""
-
-    @classmethod
-    def of(cls, spans: Sequence[Span]) -> Cover:
-        whole = union(spans)
-        starts = np.array([span.start_us for span in whole], np.int64)
-        lengths = np.array([span.duration_us for span in whole], np.int64)
-        return cls(starts, lengths, np.cumsum(lengths) - lengths)
-
-    def of_frames(self, first: int, frames: int) -> Times:
-        """Covered microseconds of each of `frames` frames from frame `first`."""
-        edges = np.arange(first, first + frames + 1, dtype=np.int64) * FRAME_US
-        if not len(self.starts):
-            return np.zeros(frames, np.int64)
-        place = np.maximum(np.searchsorted(self.starts, edges, side="right") - 1, 0)
-        inside = np.clip(edges - self.starts[place], 0, self.lengths[place])
-        covered: Times = np.diff(self.before[place] + inside)
-        return covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +57,11 @@ def write_activity(
 
 def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> Flags:
     first, frames = first_window * FRAMES_PER_WINDOW, windows * FRAMES_PER_WINDOW
-    speech = np.stack([2 * channel.talk.of_frames(first, frames) >= FRAME_US for channel in channels])
+    at = (first * FRAME_US, frames, FRAME_US)
+    speech = np.stack([channel.talk.fills_half(*at) for channel in channels])
     others = speech.sum(axis=0) - speech > 0
-    doubtful = np.stack([channel.doubtful.of_frames(first, frames) > 0 for channel in channels])
-    padded = np.stack([channel.padded.of_frames(first, frames) > 0 for channel in channels])
+    doubtful = np.stack([channel.doubtful.of_frames(*at) > 0 for channel in channels])
+    padded = np.stack([channel.padded.of_frames(*at) > 0 for channel in channels])
     flags = speech * SPEECH + (speech & others) * OVERLAP + doubtful * UNRELIABLE + padded * PADDED
     shape = (len(channels), windows, FRAMES_PER_WINDOW)
     block: Flags = flags.astype(np.uint8).reshape(shape)

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from corpus.schemas.clock import us_from_seconds
 from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import SidecarError
 from corpus.schemas.span import Span
 
-STAGE = "input"
+STAGE: Final = "input"
 LONGEST_FILE_BYTES = 1 << 29
 SHOWN_PER_REASON = 10
 """How many Drops of one file and reason are told one by one; the rest are counted in one more."""

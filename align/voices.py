@@ -10,62 +10,48 @@ it is the room's, and overlapped frames are flagged. Speakers with channels of t
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.activity import write_activity
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.clip import Separation
-from corpus.schemas.clock import WINDOW_US, sample_at, samples_per_window
+from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
-from corpus.schemas.pcm import Pcm
+from corpus.schemas.pcm import Owners, VoicePcm
 from corpus.schemas.span import Span, intersect, union
 
 SEPARATOR = "mask/1"
 """Sound is given to the only one who talks, and to nobody where several do."""
-BLOCK_WINDOWS = 150
-"""Windows handled at a time: 30 s, about 1 MB a channel at 16 kHz."""
-
-Block = npt.NDArray[np.int16]
 
 
 def split_voices(
     decoded: Decoded, decode_dir: Path, turns: Sequence[Turn], speakers: Sequence[str], out: Path
 ) -> tuple[Voices, list[Drop]]:
-    """Write the channels and the activity of `turns` into the folder `out`; `voices.json` comes last.
+    """Write whose sound is whose and the activity of `turns` into the folder `out`; `voices.json` comes last.
 
-    A speaker without turns has a silent channel. Memory does not grow with the length.
+    The sound itself stays in the decoded channels. A speaker without turns has a silent channel.
 
     Raises:
         CorpusError: a turn's or an input channel's speaker is not among `speakers`.
     """
     talk = _talk(turns, speakers)
-    pcm = Pcm(decode_dir, len(decoded.channels), decoded.segments, decoded.sample_rate_hz)
     source = _channel_of(decoded, speakers) if decoded.one_speaker_per_channel else None
-    if source is not None:
-        blocks = _own_channels(pcm, [source.get(name) for name in speakers])
-    elif not decoded.channels:
-        blocks = _own_channels(pcm, [None for _ in speakers])
+    head = Voices(speakers=tuple(speakers), sample_rate_hz=decoded.sample_rate_hz, segments=decoded.segments)
+    if source is None and decoded.channels:
+        voices = replace(head, form="owners", separation=_of_overlap(talk))
+        owners(talk, speakers, decoded.sample_rate_hz).write(out)
     else:
-        blocks = _by_owner(pcm, owners(talk, speakers, decoded.sample_rate_hz), len(speakers) + 1)
-    _write_channels(out, len(speakers) + 1, blocks)
+        given = source or {}
+        voices = replace(head, form="inputs", sources=(*(given.get(name) for name in speakers), None))
+    VoicePcm(voices, out, decode_dir)  # all the sound it stands for is there
     write_activity(decoded, talk, speakers, source, out / "activity.npy")
-    shared = source is None and bool(decoded.channels)
-    voices = Voices(
-        speakers=tuple(speakers),
-        sample_rate_hz=decoded.sample_rate_hz,
-        segments=decoded.segments,
-        separation=_of_overlap(talk) if shared else None,
-    )
     (out / "voices.json").write_text(to_json(voices) + "\n", encoding="utf-8")
     return voices, _unwritten(decoded, turns)
 
@@ -114,22 +100,6 @@ def _channel_of(decoded: Decoded, speakers: Sequence[str]) -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Owners:
-    """Consecutive stretches of samples with one owner each, from sample 0 on; the last never ends."""
-
-    starts: npt.NDArray[np.int64]
-    channels: npt.NDArray[np.int64]
-
-    def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """(first sample, one past the last, channel) of the stretches' parts in `[start, stop)`."""
-        place = int(np.searchsorted(self.starts, start, side="right")) - 1
-        while start < stop:
-            end = int(self.starts[place + 1]) if place + 1 < len(self.starts) else stop
-            yield start, min(end, stop), int(self.channels[place])
-            start, place = end, place + 1
-
-
 def owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz: int) -> Owners:
     """Who owns which samples: the only talker, or the room."""
     room = len(speakers)
@@ -150,37 +120,6 @@ def owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz:
             starts.append(sample)
             found.append(owner)
     return Owners(np.array(starts, np.int64), np.array(found, np.int64))
-
-
-def _by_owner(pcm: Pcm, owned: Owners, channels: int) -> Iterator[Block]:
-    """Blocks [channels, samples] of the mix, each sample in its owner's channel."""
-    for start, stop in pcm.blocks(BLOCK_WINDOWS * samples_per_window(pcm.sample_rate_hz)):
-        mix = pcm.read(0, start, stop)
-        split = np.zeros((channels, stop - start), np.int16)
-        for low, high, channel in owned.within(start, stop):
-            split[channel, low - start : high - start] = mix[low - start : high - start]
-        yield split
-
-
-def _own_channels(pcm: Pcm, source: Sequence[int | None]) -> Iterator[Block]:
-    """Blocks [speakers and room, samples] of the inputs as they are; the room is silent."""
-    for start, stop in pcm.blocks(BLOCK_WINDOWS * samples_per_window(pcm.sample_rate_hz)):
-        split = np.zeros((len(source) + 1, stop - start), np.int16)
-        for channel, given in enumerate(source):
-            if given is not None:
-                split[channel] = pcm.read(given, start, stop)
-        yield split
-
-
-def _write_channels(out: Path, channels: int, blocks: Iterator[Block]) -> None:
-    with ExitStack() as stack:
-        files = [stack.enter_context((out / f"channel-{i}.i16").open("wb")) for i in range(channels)]
-        for block in blocks:
-            for file, samples in zip(files, block, strict=True):
-                file.write(samples.astype("<i2", copy=False).tobytes())
-        for file in files:
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _unwritten(decoded: Decoded, turns: Sequence[Turn]) -> list[Drop]:

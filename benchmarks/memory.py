@@ -24,7 +24,7 @@ import re, sys
 from pathlib import Path
 from corpus.ingest.decode import DecodeSource, decode_media
 from corpus.schemas.settings import IngestSettings
-decode([DecodeSource(Path(sys.argv[1]))], Path(sys.argv[2]), IngestSettings())
+decode_media([DecodeSource(Path(sys.argv[1]))], Path(sys.argv[2]), IngestSettings())
 print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
 PLAIN = r"""

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.align.activity import Cover
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
+from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, union
 from corpus.trainer.data.layout import Flags, largest_turn, lengths, turn_sizes
-from corpus.trainer.data.text import word_tokens
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import spread
 from corpus.trainer.presets import MODELS
 
@@ -65,7 +65,7 @@ def documents(folder: Path, language: str) -> Iterator[Document]:
             turns = union(
                 [Span(t["start_us"], t["stop_us"]) for t in plain["turns"] if t["speaker"] == speaker]
             )
-            cover = Cover.of(turns).of_frames(0, windows * FRAMES_PER_WINDOW)
+            cover = Cover.of(turns).of_frames(0, windows * FRAMES_PER_WINDOW, FRAME_US)
             speaks_W = (2 * cover >= FRAME_US).reshape(windows, -1).any(1)
             words = _real(plain, speaker) if language == "English" else _made_up(turns, language, rng)
             placed = sorted((start_us // WINDOW_US, size) for start_us, size in words)
@@ -78,7 +78,7 @@ def documents(folder: Path, language: str) -> Iterator[Document]:
 
 def _real(plain: dict, speaker: str) -> list[tuple[int, int]]:
     timed = [w for w in plain["words"] if w["speaker"] == speaker and w["start_us"] is not None]
-    return [(w["start_us"], len(word_tokens(w["text"], w.get("after", "")))) for w in timed]
+    return [(w["start_us"], len(BYTES.word(w["text"], w.get("after", "")))) for w in timed]
 
 
 def _made_up(turns: list[Span], language: str, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -91,7 +91,7 @@ def _made_up(turns: list[Span], language: str, rng: np.random.Generator) -> list
         at = float(turn.start_us)
         while at == turn.start_us or at + per_syllable <= turn.stop_us:
             word = next(endless)
-            made.append((int(at), len(word_tokens(word))))
+            made.append((int(at), len(BYTES.word(word))))
             at += per_syllable * max(1, len(re.findall("[аеёиоуыэюя]", word)))
     return made
 

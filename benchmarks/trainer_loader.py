@@ -1,28 +1,35 @@
-"""Positions a second that the trainer's loader makes, for both ways of hearing.
+"""Positions a CPU second that the trainer's loader makes, by way of hearing, with and without pictures.
 
-    python benchmarks/trainer_loader.py [OUT] [--length 4096] [--rows 8] [--batches 10] [--repeats 5]
+    python benchmarks/trainer_loader.py [OUT] [--length 4096] [--rows 4] [--batches 10] [--repeats 5]
 
 OUT is a dataset; without one, sixteen clips of two speakers and a room are made up (30 s each, half of
-it speech; their sound is noise, which takes FLAC longest). Every repeat begins anew, the first batch of
-each included; the median and the slowest are printed.
+it speech; their sound is noise, which takes FLAC longest, and never ends, so that energies are added in
+every frame; pictures of 320 x 200, 9 kB). A picture of every window is looked at. The settings are measured
+in turn, and that as often as repeats are wanted; each begins anew, its first batch included. CPU seconds of
+all threads; the median, the slowest and the fastest are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import statistics
-import sys
 import tempfile
 import time
+from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
+from generated import load_rules
 
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.presets import preset
+
+SETTINGS = (("energy", False), ("max", False), ("mix", False), ("energy", True), ("mix", True))
+SIZE = (320, 200)
 
 
 def main() -> None:
@@ -32,46 +39,48 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or made_up(Path(folder))
-        for hears in ("max", "mix"):
-            for workers in (1, 2):
-                config = run_config(data, hears, workers, options)
-                rates = sorted(rate(config, options.batches) for _ in range(options.repeats))
-                print(
-                    f"{hears}, {workers} worker(s): {statistics.median(rates):,.0f} positions/s, "
-                    f"slowest {rates[0]:,.0f}"
-                )
+        rates: dict[tuple[str, bool], list[float]] = {setting: [] for setting in SETTINGS}
+        for _ in range(options.repeats):
+            for setting in SETTINGS:
+                rates[setting].append(rate(run_config(data, setting, options), options.batches))
+    for (hears, pictures), found in rates.items():
+        low, middle, high = min(found), statistics.median(found), max(found)
+        seen = "pictures" if pictures else "no pictures"
+        print(f"{hears}, {seen}: {middle:,.0f} positions a CPU second [{low:,.0f}, {high:,.0f}]")
 
 
-def run_config(data: Path, hears: str, workers: int, options: argparse.Namespace) -> RunConfig:
-    base = preset("base")
+def run_config(data: Path, setting: tuple[str, bool], options: argparse.Namespace) -> RunConfig:
+    base, (hears, pictures) = preset("base"), setting
     chosen = dataclasses.replace(
-        base.data, data=str(data), hears=hears, workers=workers, length=options.length, rows=options.rows
+        base.data,
+        data=str(data),
+        hears=hears,
+        pictures=pictures,
+        workers=options.workers,
+        length=options.length,
+        rows=options.rows,
     )
-    return dataclasses.replace(base, data=chosen, accumulate=1)
+    model = dataclasses.replace(base.model, picture_every=1)
+    return dataclasses.replace(base, data=chosen, model=model, accumulate=1, device="cpu")
 
 
 def rate(config: RunConfig, batches: int) -> float:
-    loader = Loader(config)
-    start = time.perf_counter()
-    stream = iter(loader)
-    for _ in range(batches):
-        next(stream)
-    spent = time.perf_counter() - start
-    stream.close()
+    loader = Loader(config, ahead=0)
+    start = time.process_time()
+    with closing(iter(loader)) as stream:
+        for _ in range(batches):
+            next(stream)
+        spent = time.process_time() - start
     return batches * loader.positions_per_batch / spent
 
 
 def made_up(folder: Path) -> Path:
-    path = Path(__file__).parents[1] / "tests" / "trainer" / "rules.py"
-    spec = importlib.util.spec_from_file_location("rules", path)
-    assert spec is not None and spec.loader is not None
-    rules = importlib.util.module_from_spec(spec)
-    sys.modules["rules"] = rules
-    spec.loader.exec_module(rules)
+    rules = load_rules()
     drafts = []
     for number in range(16):
         draft = rules.Draft(name=f"loader-{number}", windows=150, speakers=("Ann", "Bo"))
@@ -81,9 +90,28 @@ def made_up(folder: Path) -> Path:
             draft.noise(turn % 2, window, 7, 3000)
             start = window * 200_000
             draft.speak(turn % 2, start, start + 1_400_000, "there is more to say now")
+        draft.picture_size = SIZE
+        draft.pictures = [scene(number * 150 + window) for window in range(150)]
         drafts.append(draft)
     out: Path = rules.store(folder, drafts, windows_per_clip=150)
     return out
+
+
+def scene(number: int) -> bytes:
+    """Soft shapes and some grain, as a camera sees them."""
+    import av
+
+    rng = np.random.default_rng(number)
+    width, height = SIZE
+    coarse = rng.integers(0, 256, (height // 20, width // 20, 3)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(coarse, format="rgb24").reformat(width, height)
+    pixels = frame.to_ndarray(format="rgb24").astype(np.int16) + rng.integers(-9, 9, (height, width, 1))
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, "yuvj420p", Fraction(1, 5)
+    codec.qmin = codec.qmax = 5
+    sharp = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="rgb24")
+    packets = [*codec.encode(sharp.reformat(format="yuvj420p")), *codec.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
 
 
 if __name__ == "__main__":

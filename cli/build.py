@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corpus.cli import show
+from corpus.cli.light import load_pyarrow_without_pandas
 
 if TYPE_CHECKING:
     from corpus.pipeline.build import Outcome, Request
@@ -102,6 +103,7 @@ def build(
 
     if reviews is not None:
         show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
+    load_pyarrow_without_pandas()
     bring_up_to_date(out)
     request = _request(inputs, out, cache, config, overrides, num_workers, rehash, allow_removals)
     if add:
@@ -156,6 +158,7 @@ def plan(
     """
     from corpus.pipeline.plan import plan as make
 
+    load_pyarrow_without_pandas()
     made = make(_request(inputs, out, cache, config, overrides))
     if as_json:
         show.json_line(made)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.cli.eval_tables import SCORES, counted, number, with_interval, worst
+from corpus.cli.eval_words import FEWEST, in_plain_words
 from corpus.report.pages.charts import drawing
+from corpus.report.pages.line_chart import Curve, Panel, figure
 from corpus.report.pages.markup import Markup, el, join, page
 from corpus.report.pages.tables import Column, table
 from corpus.schemas.errors import StorageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2
 WORST = 5
+SMOOTH = 10
 """Recordings named of each stream."""
 _WHERE = "To see and hear one: corpus inspect OUT RECORDING. For all of them: corpus eval --json."
 _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
@@ -28,6 +31,8 @@ STYLE = (
     "svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--soft); stroke-width: 1;"
     " stroke-dasharray: 4 4; } svg .curve { stroke-width: 2; } svg .curve.one { fill: none;"
     " stroke: var(--one); } svg .curve.many { stroke: var(--many); fill: none; }"
+    " .curves path { fill: none; stroke-width: 1.6; stroke: var(--one); }"
+    " .curves line { stroke: var(--line); } .curves .t { fill: var(--soft); }"
     " .key { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 5px 0 12px; }"
     " .key.one { background: var(--one); } .key.many { background: var(--many); }"
 )
@@ -52,13 +57,15 @@ def page_of(report: EvalReport) -> str:
         f"{report.data}, split {report.split}: {counted(report.documents)}, {report.free_documents} of them "
         "also lived through freely. Brackets hold the 95 % interval over documents; a dash is no case."
     )
+    windows = _by_window(report)
     return page(
         "How the model keeps time",
         el("style", Markup(STYLE)),
         el(
             "main",
             el("h1", "How the model keeps time"),
-            el("p", lead, class_="lead"),
+            el("p", in_plain_words(report), class_="lead"),
+            el("p", lead, class_="note"),
             el(
                 "section",
                 el("h2", "Latency of take-overs"),
@@ -73,12 +80,14 @@ def page_of(report: EvalReport) -> str:
                 ),
             ),
             _probability(report.calibration),
+            *([windows] if windows else []),
             el(
                 "section",
                 el("h2", "All rows"),
                 *(part for t, r in (("Freely", free), ("Told", told)) if r for part in _tables(t, r)),
             ),
             _losses(report.losses),
+            *([_cues(report)] if report.cues else []),
             _recordings(report),
         ),
         styles=("page.css",),
@@ -93,9 +102,11 @@ def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
         for name, tone in (("model", "one"), ("human", "many"))
         if row.name == name
     ]
+    shown = [(row, tone) for row, tone in shown if sum(row.latency_counts) >= FEWEST]
     longest = max((len(row.latency_counts) for row, _ in shown), default=0)
     if not longest:
-        return _figure(title, el("p", "No turn was taken.", class_="note"), "")
+        few = f"Fewer than {FEWEST} turns were taken: nothing to draw."
+        return _figure(title, el("p", few, class_="note"), "")
     shares = {
         row.name: [count / sum(row.latency_counts) for count in row.latency_counts]
         if row.latency_counts
@@ -135,6 +146,70 @@ def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
         for row, _ in shown
     )
     return _figure(title, picture, said, key=[(tone, row.name) for row, tone in shown])
+
+
+def _by_window(report: EvalReport) -> Markup | None:
+    """Losses by a window's number: flat where the model is used as it was trained."""
+    rows = [row for row in report.by_window if row.documents]
+    if len(rows) < FEWEST:
+        return None
+    drawn, said = [], []
+    for stream in ("control", "text", "sound"):
+        values = _smooth([getattr(row, stream) for row in rows])
+        known = [value for value in values if value is not None]
+        if known:
+            panel = Panel(
+                title=stream,
+                explained="nats",
+                curves=(Curve(label=stream, values=values),),
+                scale="linear",
+                floor=0,
+            )
+            drawn.append(Markup(figure(panel, [row.window for row in rows])))
+            said.append(f"{stream} {number(known[-1])} at the end, {number(known[0])} at the beginning")
+    seen = report.attention_windows
+    reach = "all windows before it" if seen is None else f"{seen} windows back"
+    note = (
+        f"Over the number of the window in its conversation, means over {SMOOTH} windows: where a curve "
+        f"stays flat the model can talk on. It attends to {reach}. " + "; ".join(said) + "."
+    )
+    return el(
+        "section",
+        el("h2", "Losses by window"),
+        el("p", note, class_="note"),
+        el("div", *drawn, class_="pair curves"),
+    )
+
+
+def _smooth(values: Sequence[float | None]) -> list[float | None]:
+    """Means over windows of so many values; None where there is none at all."""
+    found: list[float | None] = []
+    for place in range(len(values)):
+        near = [v for v in values[max(0, place - SMOOTH // 2) : place + SMOOTH // 2 + 1] if v is not None]
+        found.append(sum(near) / len(near) if near else None)
+    return found
+
+
+def _cues(report: EvalReport) -> Markup:
+    cells = [
+        (
+            cue.label,
+            "own" if cue.own else "others'",
+            cue.what,
+            f"{cue.cases}",
+            f"{cue.windows}",
+            number(cue.nats, 4),
+            number(cue.constant, 4),
+            number(cue.auc) if cue.cases >= FEWEST else "-",
+        )
+        for cue in report.cues
+        if cue.cases
+    ]
+    names = ("cases", "windows", "nats", "constant", "auc")
+    columns = [Column("cue", "name"), Column("whose", "name"), Column("what", "name")]
+    columns += [Column(name, "n") for name in names]
+    said = f"Labels with a case; constant is the best constant guess, no auc of fewer than {FEWEST} cases"
+    return el("section", el("h2", "Cues"), table(said, columns, cells))
 
 
 def _probability(found: Calibration) -> Markup:
@@ -184,7 +259,9 @@ def _reliability(curves: Sequence[tuple[Sequence[Bin], str]]) -> Markup:
     parts = [el("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="ideal")]
     for bins, tone in curves:
         known = [
-            (one.p, one.spoken, one.cases) for one in bins if one.p is not None and one.spoken is not None
+            (one.p, one.spoken, one.cases)
+            for one in bins
+            if one.p is not None and one.spoken is not None and one.cases >= FEWEST
         ]
         total = sum(cases for _, _, cases in known) or 1
         line = " ".join(f"{_x(p):.1f},{_y(spoken):.1f}" for p, spoken, _ in known)

@@ -50,6 +50,7 @@ class Worst(NamedTuple):
 
     stream: str
     recording: str
+    """The name of its file, or its key where that is unknown."""
     scored: int
     """Tokens or positions of sound."""
     loss: float
@@ -58,7 +59,7 @@ class Worst(NamedTuple):
 def worst(recordings: Sequence[RecordingLosses], most: int) -> list[Worst]:
     """Of each stream the recordings with the highest mean loss, at most so many."""
     scored = [
-        Worst(one.stream, recording.recording, one.count, one.model)
+        Worst(one.stream, recording.name or recording.recording, one.count, one.model)
         for recording in recordings
         for one in recording.streams
         if one.model is not None
@@ -87,6 +88,11 @@ def print_windows(report: EvalReport) -> None:
     )
     seen = report.attention_windows
     show.talk(f"it attends to {'all windows' if seen is None else f'{seen} windows'} before each")
+    if report.dlogp is not None:
+        show.talk(
+            f"a session's log probabilities differ from the whole pass's by {report.dlogp.mean:.1e} nats a "
+            f"token, at most {report.dlogp.most:.1e} ({report.dlogp.tokens} tokens)"
+        )
 
 
 def _over(rows: Sequence[WindowLoss], stream: str, start: int, stop: int) -> str:
@@ -107,6 +113,25 @@ def print_recordings(recordings: Sequence[RecordingLosses]) -> None:
     head = "highest of a recording: "
     for start in range(0, len(told), 2):
         show.data((" " * len(head) if start else head) + ", ".join(told[start : start + 2]))
+
+
+def print_cues(report: EvalReport) -> None:
+    """Labels of which there is a case, as the model that was trained to tell them does."""
+    lines = [
+        [
+            cue.label,
+            "own" if cue.own else "others'",
+            cue.what,
+            f"{cue.cases} of {cue.windows}",
+            number(cue.nats, 4),
+            number(cue.constant, 4),
+            number(cue.auc),
+        ]
+        for cue in report.cues
+        if cue.cases
+    ]
+    if lines:
+        show.table(lines, ["cue", "whose", "", "windows", "nats", "constant", "auc"])
 
 
 def print_timing(report: EvalReport) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -92,6 +93,9 @@ def main() -> None:
         code = 1
     if code == 130:
         print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+        if threading.active_count() > 1:  # one may be waiting for a network or a slow disk
+            sys.stdout.flush()
+            os._exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,7 +9,8 @@ import typer
 from tqdm import tqdm
 
 from corpus.cli import show
-from corpus.cli.eval_tables import EvalBar, number, print_recordings, print_timing, print_windows
+from corpus.cli.eval_tables import EvalBar, number, print_cues, print_recordings, print_timing, print_windows
+from corpus.cli.eval_words import verdict
 
 if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
@@ -108,7 +109,7 @@ def talk(
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
     from corpus.schemas.errors import UsageError
     from corpus.trainer.train.checkpoint import load_model
-    from corpus.trainer.train.export import is_exported
+    from corpus.trainer.train.exported import is_exported
 
     if is_exported(run):
         todo = "name the run it was exported from, which knows how the data was read"
@@ -121,7 +122,7 @@ def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionMo
     """Of a run or of an exported folder."""
     from corpus.schemas.errors import UsageError
     from corpus.trainer.parallel.device import device_named
-    from corpus.trainer.train.export import is_exported, load_exported
+    from corpus.trainer.train.exported import is_exported, load_exported
 
     if not is_exported(run):
         return _loaded(run, step, ema, device)[0]
@@ -165,7 +166,9 @@ def _sampling(sampled: bool) -> Sampling:
 
 def eval_(
     run: Run,
-    data: Annotated[Path, typer.Option("--data", metavar="OUT", help="A dataset's folder.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; needed but for --fdb.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
     most: Annotated[
         int | None, typer.Option("--documents", min=1, help="So many at most; all without.")
@@ -182,6 +185,21 @@ def eval_(
         Path | None,
         typer.Option("--bench", metavar="FOLDER", help="Also write Full-Duplex-Bench's folders."),
     ] = None,
+    fdb: Annotated[
+        Path | None,
+        typer.Option(
+            "--fdb", metavar="DIR", help="Instead: answer Full-Duplex-Bench's own samples, v1 or v1.5."
+        ),
+    ] = None,
+    asr: Annotated[
+        str | None,
+        typer.Option(
+            "--asr", metavar="BACKEND", help="With --fdb: recognise the words; default, or whisper:SIZE."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --fdb: replace outputs that are there.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="PAGE.html", help="Also draw it, as one page.")
     ] = None,
@@ -206,12 +224,21 @@ def eval_(
       corpus eval --run run --data dataset --free 100 --report page.html
 
       corpus eval --run run --data dataset --bench fdb
+
+      corpus eval --run run --fdb v1_0/candor_pause_handling --asr default
     """
+    from corpus.schemas.errors import UsageError
     from corpus.trainer.evaluate.evaluate import evaluate_model
 
+    if (fdb is None) == (data is None):
+        raise UsageError("one of --data and --fdb is needed", todo="give --data OUT, or --fdb DIR alone")
     model, config = _loaded(run, step, ema, device)
     _attend(model, attention)
     sampling = _sampling(sampled)
+    if fdb is not None:
+        _answer_bench(model, fdb, asr, sampling, seed, replace, as_json)
+        return
+    assert data is not None
     with EvalBar() as bar:
         found = evaluate_model(
             model,
@@ -227,8 +254,11 @@ def eval_(
     if as_json:
         show.json_line(found)
     else:
+        for line in verdict(found):
+            show.data(line)
         _print_losses(found)
         print_windows(found)
+        print_cues(found)
         print_timing(found)
     if report is not None:
         from corpus.cli.eval_page import write_page
@@ -244,6 +274,45 @@ def eval_(
             if count
             else "no sample for Full-Duplex-Bench: these clips have no cues to ask about; nothing is written"
         )
+
+
+def _answer_bench(
+    model: InteractionModel,
+    fdb: Path,
+    asr: str | None,
+    sampling: Sampling,
+    seed: int,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    from corpus.trainer.evaluate.fdb_folder import run_folder, said
+
+    recogniser = None
+    if asr is not None:
+        from corpus.cli.recognise import recogniser as opened
+
+        recogniser = opened(asr)
+    with tqdm(desc="samples", unit="sample", disable=None, leave=False) as bar:
+
+        def tell(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        result = run_folder(
+            model,
+            fdb,
+            recogniser=recogniser,
+            sampling=sampling,
+            seed=seed,
+            replace=replace,
+            progress=tell,
+        )
+    if as_json:
+        show.json_line(result)
+        return
+    show.data(f"{result.samples} samples answered, {result.clean} of them also without the overlap")
+    for line in said(result):
+        show.data(line)
 
 
 def _print_losses(report: EvalReport) -> None:

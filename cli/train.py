@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,7 @@ group = typer.Typer(
     cls=_PairsOrCommand,
     invoke_without_command=True,
     rich_markup_mode=None,
-    subcommand_metavar="[KEY=VALUE]... | plan ...",
+    subcommand_metavar="[KEY=VALUE]... | plan ... | compare ...",
 )
 
 
@@ -71,7 +72,9 @@ def train(
     preset: Annotated[
         str | None, typer.Option("--preset", help="tiny, small, base; without it, as the run began.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="OUT", help="A dataset's folder, or A:0.7,B:0.3.")
+    ] = None,
 ) -> None:
     """Train the interaction model on a dataset; the same command goes on where a run was stopped.
 
@@ -85,6 +88,10 @@ def train(
       corpus train --preset tiny --data dataset --run run steps=400 model.width=128 optim.optimizer=muon
 
       corpus train --run run steps=800
+
+      corpus train --preset tiny --data talks:0.7,films:0.3 --run run "data.where=unreliable_share < 0.2"
+
+      corpus train --preset tiny --data answers --run tuned init=run optim.lr=1e-4
 
       torchrun --nproc-per-node 8 -m -- corpus.cli.main train --preset base --data dataset --run run
     """
@@ -106,7 +113,8 @@ def train(
         show.talk(_ending(run, config, result.step, result.ended))
 
 
-def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) -> RunConfig:
+def _config(run: Path, preset: str | None, data: str | None, pairs: list[str]) -> RunConfig:
+    from corpus.trainer.data.mixture import absolute
     from corpus.trainer.overrides import with_overrides
     from corpus.trainer.presets import preset as named
     from corpus.trainer.train.run_file import CONFIG_NAME, read_run
@@ -114,10 +122,11 @@ def _config(run: Path, preset: str | None, data: Path | None, pairs: list[str]) 
     if preset is None and not (run / CONFIG_NAME).exists():
         raise UsageError("is no run yet", where=str(run), todo="begin one with --preset tiny, small or base")
     base = named(preset) if preset is not None else read_run(run).config
-    changed = with_overrides(base, [*([f"data.data={data.absolute()}"] if data is not None else []), *pairs])
+    named_data = [] if data is None else [f"data.data={absolute(data)}"]
+    changed = with_overrides(base, [*named_data, *pairs])
     if not changed.data.data:
         raise UsageError("no dataset named", todo="give --data OUT")
-    return changed
+    return replace(changed, init=str(Path(changed.init).absolute()) if changed.init else "")
 
 
 def _counting(config: RunConfig) -> tuple[Any, float | None]:
@@ -157,6 +166,7 @@ def _is_first(rank: str) -> bool:
 
 def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
     """Where things are, and what can be done with them."""
+    from corpus.trainer.data.mixture import parts_of
     from corpus.trainer.train.logs import LOG_NAME
     from corpus.trainer.train.run_report import REPORT_NAME
 
@@ -164,7 +174,7 @@ def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
     if ended == "stopped":
         again = f"corpus train --run {shlex.quote(str(run))} goes on"
         return f"stopped after step {step}, everything saved in {run}; {again}\n{seen}"
-    where, data = shlex.quote(str(run)), shlex.quote(config.data.data)
+    where, data = shlex.quote(str(run)), shlex.quote(str(parts_of(config.data.data)[0].path))
     split = "" if _holds_validation(config) else f" --split {config.data.split}"
     return (
         f"step {step} done; the model is in {run}\n{seen}\n"
@@ -178,14 +188,30 @@ def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
 def _holds_validation(config: RunConfig) -> bool:
     """Small datasets have no clips to spare."""
     from corpus.shards.read import open_clips
+    from corpus.trainer.data.mixture import parts_of
 
     try:
-        return len(open_clips(config.data.data, split="validation")) > 0
+        return len(open_clips(parts_of(config.data.data)[0].path, split="validation")) > 0
     except CorpusError:  # gone since: eval will say so
         return True
 
 
 group.command("plan")(talk.plan)
+
+
+@group.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PAGE.html", help="The page to write.")],
+) -> None:
+    """Draw the curves of several runs on one page.
+
+    Example: corpus train compare runs/a runs/b --out page.html
+    """
+    from corpus.trainer.train.compare import compare as draw
+
+    draw(runs, out)
+    show.data(str(out))
 
 
 def export(

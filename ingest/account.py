@@ -54,6 +54,7 @@ class Tally:
     def _cover(self, start: int, stop: int) -> None:
         self.end = stop if self.end is None else max(self.end, stop)
         last = self.spans[-1] if self.spans else None
+        # Whole numbers, without a division: this runs for every packet.
         near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
         if last is not None and (near or len(self.spans) == MOST_SPANS):
             last[1] = max(last[1], stop)
@@ -73,7 +74,9 @@ class Account:
     tallies: dict[int, Tally]
     """By stream index: all streams of the head."""
     unread: int = 0
-    """Streams met in mid-file that could not be read."""
+    """Streams met in mid-file, or files behind the first one, that could not be read."""
+    unread_bytes: int = 0
+    """Bytes behind the end that the file's head names."""
 
     @property
     def end(self) -> Fraction | None:
@@ -87,6 +90,12 @@ class Account:
             for head in heads.values()
             for kind, code, reason in self._of_stream(head, heads, pictures=pictures)
         ]
+        if self.unread_bytes:
+            reason = (
+                f"{self.unread_bytes} bytes stand behind the end that the file's head names and were left "
+                "out; if they are sound, let a tool repair the head"
+            )
+            found.append(_fault(item, "bytes_behind_the_end", reason))
         if self.unread:
             reason = (
                 f"{self.unread} streams begin in the middle of the file and cannot be read from there; what "
@@ -132,6 +141,7 @@ class Account:
             return
         if head.refused_code in EXPECTED or (head.kind == "video" and not pictures):
             return
+        # Where the streams in use have packets; what lies outside is in no channel and no window.
         others = [
             self.tallies[h.index].spans_s
             for h in heads.values()
@@ -157,6 +167,7 @@ class Account:
 
 def _outside(spans: Iterable[Iterable[Fraction]], others: list[list[Fraction]]) -> Fraction:
     """How much of `spans` lies in none of `others`."""
+    # Walk along each span, past all that covers it; what is left between is counted.
     ordered = sorted(others)
     rest = Fraction(0)
     for start, stop in spans:

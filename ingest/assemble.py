@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from corpus.ingest.extent import Extent
 from corpus.ingest.pictures import Pick
-from corpus.ingest.sound import Extent
 from corpus.schemas.artifacts import (
     PICTURE_DTYPE,
     PICTURE_NONE,
@@ -125,6 +125,7 @@ def _fill(
     segments: Sequence[Segment],
     target: BinaryIO,
 ) -> None:
+    # Picks and windows both go forward, so each is looked at once; a picture of many windows is read once.
     at, offset, row = 0, 0, 0
     loaded, data = -1, b""
     for segment in segments:

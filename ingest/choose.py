@@ -69,6 +69,7 @@ def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan
     if several:
         _leave_out_room_sound(plans)
     _check_speakers(plans)
+    # The file that is offset least begins at zero; the others keep their lead before it.
     earliest_us = min(plan.source.offset_us for plan in plans)
     for plan in plans:
         plan.zero = plan.start - Fraction(plan.source.offset_us - earliest_us, US)
@@ -133,6 +134,8 @@ def _comes_before(head: StreamHead, late: StreamHead) -> bool:
 
 def late_speakers(plan: Plan, channels: int) -> list[str | None]:
     """The speakers of sound that begins in the middle of a file that seemed to have none."""
+    if channels > MOST_SPEAKERS and plan.channels == "per_channel":
+        raise _too_many(plan, channels)
     if plan.channels == "mix":
         return [plan.source.speaker if plan.several else None]
     return [plan.source.speaker or "S1"] if channels == 1 or plan.mixed else [None] * channels
@@ -170,8 +173,12 @@ def _leave_out_room_sound(plans: list[Plan]) -> None:
 def _check_speakers(plans: list[Plan]) -> None:
     channels = [name for plan in plans for names in plan.outputs.values() for name in names]
     if len(channels) > MOST_SPEAKERS:
-        raise MediaError(
-            f"has {len(channels)} channels of one speaker each; a clip holds {MOST_SPEAKERS} voices",
-            where=plans[0].source.path.name,
-            todo='use channels = "mix"',
-        )
+        raise _too_many(plans[0], len(channels))
+
+
+def _too_many(plan: Plan, channels: int) -> MediaError:
+    return MediaError(
+        f"has {channels} channels of one speaker each; a clip holds {MOST_SPEAKERS} voices",
+        where=plan.source.path.name,
+        todo='use channels = "mix"',
+    )

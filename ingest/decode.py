@@ -6,7 +6,7 @@ One pass over each file feeds all its tracks; memory does not depend on the leng
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -83,8 +83,8 @@ def _pass(
     plan: Plan, tracks: Tracks, number: int, settings: IngestSettings, progress: Progress | None
 ) -> FilePart:
     where = plan.source.path.name
-    with open_reader(plan.source.path) as (container, reader), closing(tracks):
-        demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container))
+    with open_reader(plan.source.path) as (container, reader), closing(tracks), ExitStack() as opened:
+        demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container), opened)
         for head in demuxer.heads.values():
             if head.chosen:
                 tracks.begin(head)
@@ -94,7 +94,7 @@ def _pass(
         tracks.finish()
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
-        account.unread = demuxer.unread
+        account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
         end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account)
         for head in demuxer.heads.values():
             if head.joined:  # what its head said of it was not known yet

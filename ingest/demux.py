@@ -6,7 +6,7 @@ grows, the file is opened once more from there, and the packets of both are give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ REST_BYTES = 4 << 20
 """So far before a stream's last packet lies a table that names the stream."""
 REST_S = 1
 MOST_DEMUXERS = 16
+MOST_FILES = 200
+"""Of files joined byte by byte; all stay open."""
 MOST_READ_ERRORS = 100
 """A file that breaks more often than this is read no further."""
 
@@ -101,6 +103,8 @@ class Demuxer:
     reader: Reader
     heads: dict[int, StreamHead]
     """Its audio and video streams; those that begin later are added."""
+    opened: ExitStack
+    """Closes what is opened here; until then its streams can be asked."""
     log: ReadLog = field(default_factory=ReadLog)
     streams: dict[int, Stream] = field(default_factory=dict)
     """All streams, of whatever kind, by number."""
@@ -137,38 +141,67 @@ class Demuxer:
         """Number, packet and about where in the file it begins."""
         self.streams.update({s.index: s for s in self.container.streams})
         name = self.container.format.name
-        with ExitStack() as opened:
-            count, reads, before, place = len(self.streams), 0, 0, 0
-            for packet in read_packets(self.container, self.log, self.path.name):
-                if name in GROWING and self.reader.reads != reads:
-                    # New streams were met between the last look and this one.
-                    met = stream_count(self.container)
-                    if met > count:
-                        self._open_another(before, name, opened)
-                        count = met
-                    reads, before = self.reader.reads, place
-                place = max(place, packet.pos or 0)
-                for second in self._seconds:
-                    yield from second.until(place)
-                yield packet.stream.index, packet, place
-            count = max(count, stream_count(self.container))
-            if name in GROWING and count > len(self.streams) + self.unread:
-                self._open_another(before, name, opened)
+        count, reads, before, place = len(self.streams), 0, 0, 0
+        for packet in read_packets(self.container, self.log, self.path.name):
+            if name in GROWING and self.reader.reads != reads:
+                # New streams were met between the last look and this one.
+                met = stream_count(self.container)
+                if met > count:
+                    self._open_another(before, name)
+                    count = met
+                reads, before = self.reader.reads, place
+            place = max(place, packet.pos or 0)
             for second in self._seconds:
-                yield from second.until(None)
-            self.unread = count - len(self.streams)
+                yield from second.until(place)
+            yield packet.stream.index, packet, place
+        count = max(count, stream_count(self.container))
+        if name in GROWING and count > len(self.streams) + self.unread:
+            self._open_another(before, name)
+        for second in self._seconds:
+            yield from second.until(None)
+        self.unread = count - len(self.streams)
+        yield from self._files_behind()
 
-    def _open_another(self, place: int, name: str, opened: ExitStack) -> None:
+    def _files_behind(self) -> Iterator[tuple[int, Packet, int]]:
+        """The packets of the files that stand behind the first one."""
+        following = self.reader.end.following
+        at = None if following is None else self.reader.place(following)
+        files = 0
+        while at is not None and files < MOST_FILES:
+            reader = self.reader.part(Part(at))
+            self.opened.callback(reader.close)
+            reader.find_end()
+            at, files = (
+                None if reader.end.following is None else reader.place(reader.end.following),
+                files + 1,
+            )
+            try:
+                container = self.opened.enter_context(open_read(self.path, reader))
+            except MediaError:
+                self.unread += 1
+                continue
+            numbers = self._adopt(container, set())
+            for packet in read_packets(container, self.log, self.path.name):
+                yield numbers[packet.stream.index], packet, reader.place(packet.pos or 0)
+        self.unread += at is not None
+
+    def _open_another(self, place: int, name: str) -> None:
         if len(self._seconds) == MOST_DEMUXERS:
             return
         part = Part(place, PREFIXES.get(name, b""))
         reader = self.reader.part(part)
-        opened.callback(reader.close)
+        self.opened.callback(reader.close)
         try:
-            container = opened.enter_context(open_read(self.path, reader))
+            container = self.opened.enter_context(open_read(self.path, reader))
         except MediaError:
             return
         known = {(s.type, s.id) for s in self.streams.values()}
+        numbers = self._adopt(container, known)
+        packets = read_packets(container, ReadLog(), self.path.name)
+        self._seconds.append(_Second(container, reader, numbers, packets, at=place))
+
+    def _adopt(self, container: InputContainer, known: Container[tuple[str, int]]) -> dict[int, int]:
+        """Number the streams that are not known yet; those numbers, by their own."""
         heads = {h.index: h for h in stream_heads(container, taken_programme(self.heads.values()))}
         numbers: dict[int, int] = {}
         for stream in container.streams:
@@ -179,5 +212,4 @@ class Demuxer:
             if stream.index in heads:
                 head = self.heads[number] = heads[stream.index]
                 head.index = number
-        packets = read_packets(container, ReadLog(), self.path.name)
-        self._seconds.append(_Second(container, reader, numbers, packets, at=place))
+        return numbers

@@ -143,6 +143,7 @@ def end_oddities(
 ) -> list[Oddity]:
     """Whether the file ends where it says it does. A stream that is not used may be the longest."""
     declared = declared_duration(container)
+    # Some forms declare where the last stamp stands, others how long it is to there: either is whole.
     end = Fraction(end_us, US) + plan.zero - plan.start
     if account.end is not None:
         end = max(end, account.end - plan.start, account.end)

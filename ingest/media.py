@@ -14,6 +14,7 @@ import av
 import av.logging
 from av.container import InputContainer
 
+from corpus.ingest.behind import End, first_end
 from corpus.ingest.names import HEADERLESS
 from corpus.ingest.riff import Patch, correct_header
 from corpus.schemas.errors import MediaError
@@ -62,6 +63,8 @@ class Reader:
         self.patch: Patch | None = None
         self.reads = 0
         """How often libav has read."""
+        self.end = End()
+        """What stands behind the file; as libav sees it, the file ends before."""
 
     def place(self, position: int) -> int:
         """The file's byte at which libav sees `position`."""
@@ -85,6 +88,17 @@ class Reader:
 
     def tell(self) -> int:
         return self._at
+
+    def find_end(self) -> None:
+        """See whether another file stands behind this one, which then ends there."""
+        whole = self._size
+
+        def at(place: int, size: int) -> bytes:
+            return os.pread(self._descriptor, max(0, min(size, whole - place)), self.place(place))
+
+        self.end = first_end(at, whole)
+        if self.end.following is not None:
+            self._size = self.end.following
 
     def part(self, part: Part) -> Reader:
         """Another reader of the same open file, whatever its name stands for by now."""
@@ -149,6 +163,7 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
                 contradiction, where=path.name, todo="export it again, or convert it with a tool you trust"
             )
         reader.seek(0)
+        reader.find_end()
         with open_read(path, reader) as container:
             yield container, reader
 

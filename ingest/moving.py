@@ -11,12 +11,13 @@ import av
 from av.stream import Stream
 
 from corpus.ingest.clocks import PresentationOrder, StreamClock, decode_order, unstamped
+from corpus.ingest.timeline import RESTART
 from corpus.schemas.clock import US
 
 LONGEST_PICTURE_US = 3600 * US
 """A picture that says it lasts longer is followed by a hole: disk does not grow with a wrong number."""
 LEAP = Fraction(1)
-"""A jump backward by more is a restart; a jump forward by more must be confirmed by the next stamp."""
+"""A jump forward by more must be confirmed by the next stamp."""
 
 
 class FrameObserver(Protocol):
@@ -58,6 +59,7 @@ class PictureTrack:
         self._tick = tick * self._per_second
         self._zero = int(zero * self._per_second)
         self._leap = int(LEAP * self._per_second)
+        self._back = int(RESTART * self._per_second)
         self._nominal = round(nominal * self._per_second)
         self._longest = longest_gap_us * self._per_second // US
         self._longest_gap_us = longest_gap_us
@@ -159,19 +161,21 @@ class PictureTrack:
     def _time(self, stamp: int | None, following: int | None) -> int:
         """A frame's time after restarts; a wild stamp goes on by duration."""
         if self._last is None:
-            return stamp if stamp is not None else 0
+            self._jumps = self._restarts.jumps
+            self._shift = round(self._restarts.shift(self._jumps) * self._per_second)
+            return (stamp if stamp is not None else 0) + self._shift
         by_count = self._last + self._last_duration
         if stamp is None:
             return by_count
         time = stamp + self._shift
-        if abs(time - by_count) <= self._leap:
+        if -self._back <= time - by_count <= self._leap:
             return time
         confirmed = following is None or abs(following - stamp) <= self._leap
-        back_again = following is not None and abs(following + self._shift - by_count) <= self._leap
+        back_again = following is not None and -self._back <= following + self._shift - by_count <= self._leap
         if back_again and not confirmed:
             self.wild_stamps += 1
             return by_count
-        if time < self._last - self._leap:
+        if time < self._last - self._back:
             return self._restart(stamp, self._last)
         return time
 

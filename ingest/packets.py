@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import chain
 
 import av
@@ -72,7 +71,8 @@ class Feed:
         }
         for number in chosen:
             one_core(self.demuxer.heads[number].stream)
-        return Relay(chosen, may_restart=self.demuxer.container.format.name in GROWING)
+        joined = self.demuxer.reader.end.following is not None
+        return Relay(chosen, may_restart=joined or self.demuxer.container.format.name in GROWING)
 
     def _step(self, step: Step) -> Iterator[Read]:
         if step.takes_over:
@@ -92,7 +92,8 @@ class Feed:
         one_core(head.stream)
         head.chosen = head.joined = True
         head.refused = head.refused_code = ""
-        head.first = Fraction(step.packet.pts or step.packet.dts or 0) * head.tick
+        stamps = (head.stream.start_time, step.packet.pts, step.packet.dts)
+        head.first = next((stamp for stamp in stamps if stamp is not None), 0) * head.tick
         yield Read(step.track, step.stream, [], None, takes_over=True, restart=step.restart)
 
     def _decoded(self, track: int, stream: MediaStream, number: int, packet: Packet) -> Read:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from corpus.ingest.demux import Packet
+from corpus.ingest.timeline import RESTART
 
 OVERLAP_S = 1.0
 """Streams that run side by side for longer are two tracks."""
@@ -92,6 +93,7 @@ class Relay:
         end_s = None if start_s is None else start_s + max(0, packet.duration or 0) * tick
         leader = self._leaders.get(stream)
         if leader is not None:
+            # A stream that comes back after a gap makes room for the one that filled it.
             between = self._between(leader, start_s)
             if between is not None:
                 yield from self._join(between, self._waiting[between], held_back=False)
@@ -138,11 +140,12 @@ class Relay:
             come_s = {leader.track: leader.come_s for leader in self._leaders.values()}
             others = {-1 - number: other.come_s for number, other in self._waiting.items()}
             waiting = self._waiting[stream] = _Waiting(start_s, start_s, come_s | others)
-        if end_s is not None:
+        if end_s is not None:  # packets without a stamp wait with the others
             waiting.come_s += _step_s(waiting.end_s, end_s)
             waiting.end_s = end_s
         waiting.packets.append(packet)
         waiting.size += packet.size
+        # Of a stream that is neither taken nor known to run beside another, not more than this is kept.
         full = len(waiting.packets) > MOST_WAITING or waiting.size > MOST_WAITING_BYTES
         if waiting.come_s >= ALONE_S or full:
             yield from self._join(stream, waiting)
@@ -151,8 +154,8 @@ class Relay:
             self._beside.add(stream)
 
     def finish(self) -> Iterator[Step]:
-        """The file has ended: those that still wait, in the order in which they begin."""
-        for stream in sorted(self._waiting, key=lambda number: self._waiting[number].first_s):
+        """The file has ended: those that still wait, in the order in which they came."""
+        for stream in list(self._waiting):
             yield from self._join(stream, self._waiting[stream])
 
     def _join(self, stream: int, waiting: _Waiting, *, held_back: bool = True) -> Iterator[Step]:
@@ -160,8 +163,9 @@ class Relay:
         if leader is None:
             return
         before, end_s = leader.stream, leader.end_s
-        restart = end_s is not None and waiting.first_s < end_s - OVERLAP_S
+        restart = end_s is not None and waiting.first_s < end_s - RESTART
         del self._waiting[stream]
+        # Those that began while this one waited are measured against it from here on.
         for other in self._waiting.values():
             if -1 - stream in other.come_before_s:
                 other.come_before_s[leader.track] = leader.come_s + other.come_before_s[-1 - stream]

@@ -170,6 +170,7 @@ class Resampler:
         return np.pad(inner, ((0, 0), (low - start, stop - high)))
 
     def _run(self, outputs: int) -> Floats:
+        # The next output lies `phase` / FINEST behind the input number `base`.
         position = self._position(self.next)
         phase = floor((position - floor(position)) * FINEST + Fraction(1, 2))
         base = floor(position)
@@ -182,6 +183,7 @@ class Resampler:
 
     def _run_blocks(self, base: int, phase: int, outputs: int) -> Floats:
         taps, reach = _block_filter(phase, self._up, self._down, self._block)
+        # Every block of outputs needs the same taps, moved on by a whole number of inputs.
         step = self._block // self._up * self._down
         blocks = -(-outputs // self._block)
         span = (blocks - 1) * step + len(taps)

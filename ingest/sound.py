@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -15,69 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.ingest.clocks import StreamClock, counted
+from corpus.ingest.extent import Extent, Moves
 from corpus.ingest.resample import Floats, Resampler
+from corpus.ingest.samples import fit, samples_of
 from corpus.ingest.timeline import JITTER, AudioClock, Placement
 from corpus.schemas.clock import round_half_up, samples_per_window
 
-_SAMPLES: dict[str, tuple[str, float]] = {
-    "u8": ("u1", 2.0**7),
-    "s16": ("<i2", 2.0**15),
-    "s32": ("<i4", 2.0**31),
-    "s64": ("<i8", 2.0**63),
-    "flt": ("<f4", 1.0),
-    "dbl": ("<f8", 1.0),
-}
-"""Sample format: how it lies in memory, and its full scale."""
 CANCELLED = 300.0
 """The channels' mean power over that of their mean: 25 dB, where noise of 8 channels has 9 dB."""
 AUDIBLE = 1e-6
 """Power below this (-60 dB of full scale) is no loss."""
 CODEC_FRAME = 4096
 """No codec fills up by more input samples than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Samples that lie one after another in the file and on the clock."""
-
-    start: int
-    """Output sample on the recording's clock."""
-    samples: int
-
-
-@dataclass(slots=True)
-class Moves:
-    """What the clock did to a stream, for the report; units are seconds."""
-
-    corrections: int = 0
-    corrected: Fraction = Fraction(0)
-    largest_correction: Fraction = Fraction(0)
-    holes: list[tuple[Fraction, Fraction]] = field(default_factory=list)
-    """(start, length), the first hundred."""
-    hole_count: int = 0
-    hole_total: Fraction = Fraction(0)
-    restarts: list[Fraction] = field(default_factory=list)
-
-
-def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
-    """(channels, samples), full scale 1, of frames of one format, one after another."""
-    name = frames[0].format.name
-    channels = frames[0].layout.nb_channels
-    kind, full_scale = _SAMPLES[name.removesuffix("p")]
-    width = 1 if name.endswith("p") else channels
-    planes = channels if width == 1 else 1
-    parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(planes)]
-    for frame in frames:
-        for part, plane in zip(parts, frame.planes, strict=False):
-            part.append(np.frombuffer(plane, kind, frame.samples * width))  # type: ignore[call-overload]
-    raw = np.stack([np.concatenate(part) for part in parts])
-    floats = np.ascontiguousarray(raw.reshape(-1, channels).T if width > 1 else raw, np.float64)
-    if kind == "u1":
-        floats -= full_scale
-    if full_scale != 1.0:
-        return floats / full_scale
-    # A broken stream may decode to NaN or infinity; such a sample says nothing.
-    return floats if np.isfinite(floats.sum()) else np.nan_to_num(floats, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class SoundTrack:
@@ -110,7 +58,8 @@ class SoundTrack:
         self._clock: AudioClock | None = None
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
-        self._counts_on = True
+        self._resume: Fraction | None = None
+        """Where the count goes on, on the stream's own clock; None where its next stamp is believed."""
         self._rate_in = 0
         self._tick = clock.tick
         self._blocks: deque[av.AudioFrame] = deque()
@@ -135,10 +84,6 @@ class SoundTrack:
         self.unfit_s = 0.0
         """Seconds in which the stream has more channels than there are outputs."""
 
-    @property
-    def outputs(self) -> int:
-        return len(self._files)
-
     def push(self, frame: av.AudioFrame) -> None:
         """Take the next decoded frame."""
         if self._clock is None or frame.sample_rate != self._rate_in:
@@ -155,7 +100,13 @@ class SoundTrack:
         """
         self._finish_clock()
         self._cut_filling()
-        self._tick, self._stop, self._counts_on = tick, stop, restart
+        self._tick, self._stop = tick, stop
+        if restart:
+            # What filled up the codec's last frame does not push the rest away.
+            self._resume = self.end + self._zero
+            self._restarts.stand(self._stream, self._resume.numerator, self._resume.denominator)
+        else:
+            self._resume = None
 
     def lost(self, seconds: Fraction) -> None:
         """So much could not be decoded: in a stream that is counted what follows stands later by it."""
@@ -185,23 +136,28 @@ class SoundTrack:
     def _cut_filling(self) -> None:
         if self._stop is None or not self.extents:
             return
-        stop = self._stop - self._zero
+        shift = self._before.shift if self._before is not None else Fraction(0)
+        stop = self._stop + shift - self._zero
         excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
+            for file in self._files:  # what follows must lie where the extents say
+                if not file.closed:
+                    file.seek(2 * sum(extent.samples for extent in self.extents))
+                    file.truncate()
 
     def _start_clock(self, rate_hz: int) -> None:
         """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
         if self._clock is not None:
             self._finish_clock()
+            self._resume = self.end + self._zero
             self.formats_changed += 1
         self._rate_in = rate_hz
         self._clock = AudioClock(
-            rate_hz, self._tick, self._restarts, self._stream, self._before, counts_on=self._counts_on
+            rate_hz, self._tick, self._restarts, self._stream, self._before, at=self._resume
         )
-        self._counts_on = True
 
     def _finish_clock(self) -> None:
         if self._clock is None:
@@ -215,6 +171,7 @@ class SoundTrack:
         frame = self._blocks.popleft()
         if placement.move != "on" or placement.by or self._resampler is None:
             self._move(placement)
+        # Frames of one form are turned into numbers together, half a second at a time.
         form = (frame.format.name, frame.layout.nb_channels)
         if form != self._format:
             self._flush()
@@ -231,6 +188,7 @@ class SoundTrack:
         per_second = self._clock.units_per_second
         start = Fraction(placement.start, per_second) - self._zero
         by = Fraction(placement.by, per_second)
+        # Behind a hole the filter must not reach back across it; a correction only bends the piece.
         if self._resampler is None or (placement.move in ("hole", "restart") and by > 0):
             self._start_piece(start)
         elif placement.by:
@@ -239,35 +197,24 @@ class SoundTrack:
 
     def _note(self, placement: Placement, start: Fraction, by: Fraction) -> None:
         moves = self.moves
-        if placement.move == "start" and self.first is not None:
-            self._note_join(start)
+        if placement.move == "start" and self.first is not None and start - self.end > JITTER:
+            moves.hole(self.end, start - self.end)
         self.first = start if self.first is None else self.first
         if placement.move == "restart":
             moves.restarts.append(start)
         if placement.move == "hole" or (placement.move == "restart" and by > 0):
-            moves.hole_count += 1
-            moves.hole_total += by
-            if len(moves.holes) < 100:
-                moves.holes.append((start - by, by))
+            moves.hole(start - by, by)
         elif by:
             moves.corrections += 1
             moves.corrected += by
             moves.largest_correction = max(moves.largest_correction, by, key=abs)
-
-    def _note_join(self, start: Fraction) -> None:
-        gap = start - self.end
-        if gap > JITTER:
-            self.moves.hole_count += 1
-            self.moves.hole_total += gap
-            if len(self.moves.holes) < 100:
-                self.moves.holes.append((self.end, gap))
 
     def _start_piece(self, anchor: Fraction) -> None:
         self._end_piece()
         self._anchor = anchor
         written = self.extents[-1].start + self.extents[-1].samples if self.extents else None
         first = ceil(anchor * self._rate_out)
-        if written is not None and written > first:
+        if written is not None and written > first:  # what stands there already is not written over
             first = written
         self._piece_samples = 0
         self._resampler = Resampler(self._rate_in, self._rate_out, len(self._files), anchor, first)
@@ -289,7 +236,7 @@ class SoundTrack:
         elif len(samples) != len(self._files):
             if len(samples) > len(self._files):
                 self.unfit_s += samples.shape[1] / self._rate_in
-            samples = _fit(samples, len(self._files))
+            samples = fit(samples, len(self._files))
         self._resampler.feed(samples)
         self._batch_samples = 0
         self._write(self._resampler.next, self._resampler.pull())
@@ -342,11 +289,3 @@ class SoundTrack:
             windows = np.unique((beyond + first) // samples_per_window(self._rate_out))
             self.saturated_windows[channel] += windows.tolist()
         return np.clip(whole, -32768, 32767).astype("<i2")
-
-
-def _fit(block: Floats, channels: int) -> Floats:
-    """A stream that changes its channels: those it lacks are silent, those too many are left out."""
-    fitted = np.zeros((channels, block.shape[1]))
-    common = min(channels, len(block))
-    fitted[:common] = block[:common]
-    return fitted

@@ -6,7 +6,7 @@ A stream is anchored at its first time stamp and counted in samples. Per block, 
                     its median over 2 s
                     differs by over one tick     a correction, from the block where the median turns
                     over 5 ms forward            a hole: the count jumps
-                    over 1 s backward            a restart: the stamps after it are shifted
+                    over 1/4 s backward          a restart: the stamps after it are shifted
 
 A single wild stamp is no hole and no restart: the stamps of the half second after it must agree.
 
@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import Literal
 
 JITTER = Fraction(5, 1000)
-RESTART = Fraction(1)
+RESTART = Fraction(1, 4)
 AGREE = Fraction(1, 2)
 """How much sound after a wild stamp is asked whether it agrees with it."""
 LONGEST_STALL = Fraction(10)
@@ -65,6 +65,11 @@ class Restarts:
         """Seconds to add to stamps after so many jumps."""
         return self._shifts[jumps]
 
+    @property
+    def jumps(self) -> int:
+        """How many there were so far: a stream that begins now counts from there."""
+        return len(self._shifts) - 1
+
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
         """The shift after one more jump of `stream`, which then shows `stamp`."""
         if jumps + 1 == len(self._shifts):
@@ -94,10 +99,10 @@ class AudioClock:
         stream: int = 0,
         after: AudioClock | None = None,
         *,
-        counts_on: bool = True,
+        at: Fraction | None = None,
     ) -> None:
-        """`after`: the clock, finished, of the sound that this one continues; its count goes on with
-        `counts_on`, else the first stamp is believed."""
+        """`after`: the clock, finished, of the sound that this one continues, and `at` the second at which
+        it goes on counting; without it the first stamp is believed."""
         self.units_per_second = rate_hz * tick.denominator
         self._sample = tick.denominator
         self._tick = tick.numerator * rate_hz
@@ -124,13 +129,19 @@ class AudioClock:
         self._departures: list[int] = []
         self._in_median_samples = 0
         self._correction = 0
+        self._continues = after is not None
         if after is not None and after._at is not None:
             ratio = Fraction(self.units_per_second, after.units_per_second)
             self._shift = round(after._shift * ratio)
             self._jumps = after._jumps
-            if counts_on:
+            if at is not None:
                 # A jump in the stamps at the change is told as anywhere else.
-                self._at = round((after._at + after._correction) * ratio)
+                self._at = round(at * self.units_per_second)
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds by which restarts have moved the stamps."""
+        return Fraction(self._shift, self.units_per_second)
 
     def push(self, stamp: int | None, samples: int) -> list[Placement]:
         """Take the next block, its stamp in ticks; give those now settled."""
@@ -177,6 +188,9 @@ class AudioClock:
     def _settle(self) -> None:
         block = self._waiting[0]
         if self._at is None:
+            if not self._continues:
+                self._jumps = self._restarts.jumps
+                self._shift = round(self._restarts.shift(self._jumps) * self.units_per_second)
             self._at = (block.stamp or 0) + self._shift
             block.move = "start"
         elif block.stamp is not None:
@@ -200,6 +214,7 @@ class AudioClock:
             off = self._jump(block, stamp)
             self._jumping = False
         if off > self._jitter:
+            # Packets held up and then sent at once catch up again: only what stays is a hole.
             hole = min(off, self._left(off))
             if hole > self._jitter:
                 self._at += hole
@@ -237,6 +252,7 @@ class AudioClock:
     def _offs(self, last: int) -> list[tuple[int, int]]:
         """(samples behind the first waiting block, stamp minus count) of blocks that begin up to `last`."""
         assert self._at is not None
+        # Holes and corrections so far are in the count, so an offset of 0 means that the stamp agrees.
         count, seen, offs = self._at + self._correction, 0, list[tuple[int, int]]()
         for block in self._waiting:
             if seen > last:

@@ -132,6 +132,7 @@ class Tracks:
         if read.takes_over:
             self._take_over(read, head)
         sound = self.sounds.get(read.track)
+        # A track that begins late is known by its first frame: the head did not tell its channels.
         if sound is None and read.track != self._pictures_of and (read.frames or head.kind == "video"):
             first = next((f for f in read.frames if isinstance(f, av.AudioFrame)), None)
             self.begin(head, first.layout.nb_channels if first is not None else 0)

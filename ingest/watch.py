@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 
 import av
@@ -41,8 +42,8 @@ def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserv
         if track is not None:
             track.sent(packet)
 
-    with open_reader(plan.source.path) as (container, reader):
-        demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container))
+    with open_reader(plan.source.path) as (container, reader), ExitStack() as opened:
+        demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container), opened)
         feed = Feed(demuxer, frozenset(("video",)), before=before)
         for read in feed:
             head = demuxer.heads[read.stream]

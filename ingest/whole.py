@@ -7,10 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from corpus.ingest.assemble import content, padded_spans, segments_of, write_channel, write_pictures
+from corpus.ingest.head import LONGEST_S
 from corpus.ingest.tracks import Channel, Pictures
 from corpus.schemas.artifacts import ChannelSpan, Decoded
 from corpus.schemas.clock import US, WINDOW_US, round_half_up
 from corpus.schemas.drops import Drop
+from corpus.schemas.errors import MediaError
 from corpus.schemas.recording import Oddity, Stream
 from corpus.schemas.settings import IngestSettings
 from corpus.schemas.span import Span, union
@@ -30,6 +32,11 @@ def write_decoded(
     sounds = {id(channel.sound): channel.sound for channel in channels}.values()
     ends = [round_half_up(s.end * US) for s in sounds] + ([shown.track.end_us] if shown else [])
     duration_us = max(ends)
+    if duration_us > LONGEST_S * US:
+        raise MediaError(
+            f"its streams are stamped {duration_us // (US * 86_400)} days apart; they do not share a clock",
+            todo="write it anew with stamps that begin together",
+        )
     spans = [s for sound in sounds for s in content(sound.extents, rate, longest_us)]
     spans += [Span(*span) for span in shown.track.spans_us] if shown else []
     segments = segments_of(spans, duration_us, longest_us)

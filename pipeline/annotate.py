@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +21,7 @@ from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError, MissingError, StorageError
+from corpus.schemas.errors import CorpusError, MissingError, MissingModelError, StorageError
 from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings
 
 if TYPE_CHECKING:
@@ -93,9 +95,9 @@ def guarded(
     except CorpusError as error:
         return fault("unusable", str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        if _is_of_the_disk(error, cache_root):
             raise StorageError(
-                f"cannot write the cache: {error.strerror}",
+                f"cannot write the cache: {error.strerror or error}",
                 where=str(cache_root),
                 todo="free some space or name another --cache; what is done is kept",
             ) from error
@@ -106,6 +108,32 @@ def guarded(
         return fault("crashed", f"please report this: {type(error).__name__}: {error} ({where})")
     finally:
         reporter.close()
+
+
+_FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+_OF_NO_FILE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
+    """Whether the cache's disk refused; readers of the recording's files raise errors of their own."""
+    if error.filename is not None:
+        return error.errno in _FULL or Path(os.fsdecode(error.filename)).is_relative_to(cache_root)
+    short = error.errno is None and "requested and" in str(error)  # numpy's word for a full disk
+    return short or error.errno in _FULL + _OF_NO_FILE
+
+
+@contextmanager
+def _loading(what: str) -> Iterator[None]:
+    """A model that cannot be loaded is no recording's fault."""
+    try:
+        yield
+    except (StorageError, MissingError):
+        raise
+    except Exception as error:
+        raise MissingModelError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}",
+            todo="`corpus models pull` brings the default models whole; check the setting's name or folder",
+        ) from error
 
 
 def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
@@ -229,20 +257,22 @@ def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None
     """Opened once per worker, and only when a recording needs it."""
     if settings.backend == "none":
         return None
-    if channels is not None:
-        from corpus.align.channels_vad import open_channels_vad
+    with _loading("the diarizer"):
+        if channels is not None:
+            from corpus.align.channels_vad import open_channels_vad
 
-        return open_channels_vad(settings, tuple(str(name) for name in channels))
-    from corpus.align.diarize import open_diarizer
+            return open_channels_vad(settings, tuple(str(name) for name in channels))
+        from corpus.align.diarize import open_diarizer
 
-    return open_diarizer(settings, None)
+        return open_diarizer(settings, None)
 
 
 @functools.cache
 def _transcriber(settings: TranscribeSettings) -> Transcriber:
     from corpus.align.transcribe import open_transcriber
 
-    return open_transcriber(settings, None)
+    with _loading("the transcriber"):
+        return open_transcriber(settings, None)
 
 
 def conversation_of(done: Annotated, cache: Cache) -> Conversation:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING
 from corpus.pipeline import state as keep
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import WorkerDied, run_jobs
+from corpus.pipeline.found import Recordings
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather, is_url
-from corpus.pipeline.progress import Messenger, running_now
+from corpus.pipeline.ledger import Ledger
+from corpus.pipeline.progress import Messenger
 from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
@@ -29,27 +32,17 @@ from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, StorageError
+from corpus.schemas.files import storage_errors
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
-    from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.pipeline.record import RecordingJob
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
 EXIT_INTERRUPTED = 130
-
-STAGE_SHARES = {
-    "probe": (0.0, 0.0),
-    "decode": (0.0, 0.25),
-    "diarize": (0.25, 0.3),
-    "transcribe": (0.55, 0.3),
-    "voices": (0.85, 0.05),
-    "label": (0.9, 0.02),
-    "cut": (0.92, 0.08),
-}
-"""Where a stage begins and how much of a recording's work it is, roughly: for the progress bar alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +87,39 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
         UsageError, StorageError, LockedError, DatasetError, MissingError: the build cannot be done at all.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
+    from corpus.pipeline.published import refuse_edited_catalog
+    from corpus.shards.copy import DamagedClipError
+    from corpus.shards.swap import finish_swap
+
     items, drops = gather(request.inputs)  # first: a mistyped input shall leave nothing behind
     refuse_newer(request.out)
     kept = keep.State(request.out)
     kept.create()
-    with kept.locked():
+    with kept.locked(talk.say):
+        with storage_errors(request.out):
+            finish_swap(request.out)
         key = quick_key(items, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
+        refuse_edited_catalog(kept.folder, request.out)
         running = _Build(request, talk, kept)
         running.cache.create()
         try:
-            outcome = running.run(items, drops)
+            try:
+                outcome = running.run(items, drops)
+            except DamagedClipError as error:  # what it was to be copied from is made anew
+                if error.file.is_relative_to(request.out):
+                    kept.save_damaged([error.file.relative_to(request.out).as_posix()])
+                running = _Build(request, talk, kept)
+                outcome = running.run(items, drops)
         except KeyboardInterrupt:
-            running.say("interrupted")
+            with suppress(StorageError):
+                running.ledger.say("interrupted")
             raise
         except Exception as error:
-            running.say("failed", str(error))
+            with suppress(StorageError):  # the disk that refused may refuse this too
+                running.ledger.say("failed", str(error))
             raise
         outputs = keep.outputs_of(request.out)
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
@@ -127,6 +135,11 @@ def refuse_newer(out: Path) -> None:
     from corpus.shards.write import read_manifest
 
     read_manifest(out)
+
+
+def config_of(settings: Settings) -> str:
+    """Digest of the settings and of all versions: what a clip's `config` says."""
+    return digest([to_plain(settings), all_versions()])
 
 
 def quick_key(items: Sequence[Item], request: Request) -> str:
@@ -147,7 +160,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
 def _look(place: str) -> list[object]:
     try:
         found = os.stat(place)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
         return [place]
     return [place, found.st_size, found.st_mtime_ns]
 
@@ -156,20 +169,16 @@ class _Build:
     """One run: the request, and what has been found so far."""
 
     def __init__(self, request: Request, talk: Messenger, kept: keep.State) -> None:
+        from corpus.pipeline.published import Published, read_published
+
         self.request = request
-        self.talk = talk
         self.kept = kept
         self.settings = request.settings
         root = request.cache or kept.folder
-        self.cache = Cache(root, digest(str(request.out.resolve()))[:16])
-        self.config = digest([to_plain(self.settings), all_versions()])
-        self.drops: list[Drop] = []
-        self.held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
-        """What failed before and would fail again; read before this run's own list is written."""
-        self.quarantined: list[keep.Quarantined] = []
-        self.saved = 0
-        """How many of them are on the disk."""
-        self.phase, self.total, self.done, self.faults = "identify", 0, 0, 0
+        self.cache = Cache(root, kept.own_name())
+        self.config = config_of(self.settings)
+        self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
+        self.ledger = Ledger(kept, talk, self.cache.scratch)
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -188,68 +197,24 @@ class _Build:
 
     def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
-        self.drops += input_drops
-        for drop in input_drops:
-            if drop.kind == "fault":
-                self._quarantine(drop.item, "", (drop,), built=False)
+        self.ledger.drop(input_drops)
         identities = self._identify(items)
         if not self.request.allow_removals:
             refuse_removals(self.request.out, identities)
         self.remember()
-        recorded = self._record(self._leave_out_duplicates(identities))
-        outcome = self._write(recorded)
+        outcome = self._write(self._record(self._leave_out_duplicates(identities)))
         self.cache.clear_scratch()
-        self.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
-        self.done = outcome.recordings
-        self.say("done")
+        self.ledger.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
+        self.ledger.done = outcome.recordings
+        self.ledger.say("done")
         return outcome
-
-    def say(self, phase: str, detail: str = "") -> None:
-        self.phase = phase
-        self.kept.save_status(
-            keep.Status(
-                phase=phase,
-                recordings=self.total,
-                done=self.done,
-                faults=self.faults,
-                running=running_now(self.cache.scratch),
-                pid=os.getpid(),
-                detail=detail,
-            )
-        )
-
-    def _begin(self, phase: str, total: int) -> None:
-        self._save_quarantine()
-        self.total, self.done = total, 0
-        self.say(phase)
-        self.talk.phase(phase, total)
-
-    def _poll(self) -> None:
-        self.say(self.phase)
-        running = running_now(self.cache.scratch)
-        partial = 0.0
-        for one in running:
-            start, share = STAGE_SHARES.get(one.stage, (0.0, 0.0))
-            partial += start + share * one.share
-        self.talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
-
-    def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
-        self.quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
-        self.faults += 1
-        if len(self.quarantined) > 1.25 * self.saved:  # the whole list is written each time
-            self._save_quarantine()
-
-    def _save_quarantine(self) -> None:
-        self.saved = len(self.quarantined)
-        ordered = sorted(self.quarantined, key=lambda q: (q.uri, q.key))
-        self.kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
     # -- the phases ---------------------------------------------------------------------------
 
     def _identify(self, items: Sequence[Item]) -> list[Identity]:
         known = {} if self.request.rehash else self.kept.marks()
         downloads = self.cache.root / "downloads"
-        self._begin("identify", len(items))
+        self.ledger.begin("identify", len(items))
 
         def attempt(item: Item) -> Identity | Drop:
             try:
@@ -260,15 +225,16 @@ class _Build:
                 return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
 
         found: list[Identity] = []
-        with ThreadPoolExecutor(self.request.num_workers) as threads:
+        threads = ThreadPoolExecutor(self.request.num_workers)
+        try:
             for result in threads.map(attempt, items):
-                self.done += 1
-                self.talk.at(self.done, "")
+                self.ledger.step()
                 if isinstance(result, Drop):
-                    self.drops.append(result)
-                    self._quarantine(result.item, "", (result,), built=False)
+                    self.ledger.drop((result,))
                 else:
                     found.append(result)
+        finally:  # who stops a build does not wait for a file's end
+            threads.shutdown(wait=False, cancel_futures=True)
         marks = {m.place: m for i in found for m in (*i.media, *i.sidecars)}
         self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
         return found
@@ -279,67 +245,89 @@ class _Build:
         for identity in identities:
             kept = first.setdefault(identity.recording, identity)
             if kept is not identity:
-                self.drops.append(
-                    Drop(
-                        item=identity.item.uri,
-                        stage="input",
-                        kind="trim",
-                        code="duplicate",
-                        reason=f"has the same content as {kept.item.uri}",
-                    )
+                reason = f"has the same content as {kept.item.uri}"
+                same = Drop(
+                    item=identity.item.uri, stage="input", kind="trim", code="duplicate", reason=reason
                 )
+                self.ledger.drop((same,))
         return list(first.values())
 
-    def _record(self, identities: Sequence[Identity]) -> list[tuple[Identity, Recorded]]:
-        """Every recording's clips, from its small record or by a job, the longest first."""
+    def _record(self, identities: Sequence[Identity]) -> Recordings:
+        """Every recording's clips: as OUT has them, from its small record, or by a job, the longest first."""
         from corpus.pipeline.record import Recorded, record, recorded_before
 
-        done: list[tuple[Identity, Recorded]] = []
+        found = self._what_stands(list(self._jobs(identities)))
         waiting: list[RecordingJob] = []
-        for job in self._jobs(identities):
+        for job in found.others:
             known = None if self.request.rehash else recorded_before(job, self.cache)
             if known is None:
                 waiting.append(job)
             else:
-                self._take(job.identity, known)
-                done.append((job.identity, known))
+                self._take(job.identity, known.drops, built=True)
+                found.recorded.append((job, known))
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
-        self._begin("build", len(waiting))
-        for ended in run_jobs(record, waiting, num_workers=self.request.num_workers, on_poll=self._poll):
-            self.done += 1
+        self.ledger.begin("build", len(waiting))
+        for ended in run_jobs(
+            record, waiting, num_workers=self.request.num_workers, on_poll=self.ledger.poll
+        ):
+            self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             if isinstance(result, WorkerDied):
                 result = Recorded(annotated=_died(identity))
-            self._take(identity, result)
+            self._take(identity, result.drops, built=result.built)
             if result.built:
-                done.append((identity, result))
-        return sorted(done, key=lambda pair: pair[0].recording)
+                found.recorded.append((ended.job, result))
+        found.recorded.sort(key=lambda pair: pair[0].identity.recording)
+        return found
+
+    def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
+        """The recordings that OUT holds as they are asked for, and the jobs of all others."""
+        from corpus.shards.write import standing
+
+        doubted = self.kept.doubted(everything=self.request.rehash)
+        known = self.before.by_recording
+        whole = standing(self.request.out, doubted) if known else frozenset()
+        found = Recordings(doubted=doubted)
+        for job in jobs:
+            one = known.get(job.identity.recording)
+            if one is not None and one.recording in whole and one.key == job.key:
+                found.unchanged[one.recording] = one
+                self._take(job.identity, one.drops, built=True)
+            else:
+                found.others.append(job)
+        return found
 
     def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
         """A job for each recording not in quarantine; the split is drawn here, before any is decoded."""
-        from corpus.pipeline.names import names_before
+        from corpus.pipeline.names import names_before, vouched_for
+        from corpus.pipeline.published import annotations_of
         from corpus.pipeline.record import RecordingJob
 
         reviews = texts_by_recording(self.request.out)
+        known = self.before.names
+        vouched = {
+            one.recording: known[files]
+            if (files := annotations_of(one)) in known
+            else vouched_for(one, self.settings)
+            for one in identities
+        }
         bonds = [
             Bond(
-                recording=identity.recording,
-                conversation=identity.item.conversation,
-                named_speakers=names_before(identity, self.settings, reviews.get(identity.recording, ())),
+                recording=one.recording,
+                conversation=one.item.conversation,
+                named_speakers=names_before(one, vouched[one.recording], reviews.get(one.recording, ())),
             )
-            for identity in identities
+            for one in identities
         ]
         split = assign(bonds, self.settings.clips)
         for identity in identities:
-            key = self._failure_key(identity)
-            if key in self.held:
-                self.drops += self.held[key].drops
-                self._quarantine(identity.item.uri, key, self.held[key].drops, built=False)
+            if self.ledger.hold(identity.item.uri, self._failure_key(identity)):
                 continue
             yield RecordingJob(
                 identity=identity,
                 settings=self.settings,
                 reviews=reviews.get(identity.recording, ()),
+                names=vouched[identity.recording],
                 split=split[identity.recording],
                 config=self.config,
                 cache_root=self.cache.root,
@@ -351,40 +339,36 @@ class _Build:
         marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
         return digest([to_plain(identity.item), marks, self.config])
 
-    def _take(self, identity: Identity, recorded: Recorded) -> None:
-        self.drops += recorded.drops
-        faults = tuple(d for d in recorded.drops if d.kind == "fault")
-        if faults:
-            key = self._failure_key(identity)
-            self._quarantine(identity.item.uri, key, faults, built=recorded.built)
+    def _take(self, identity: Identity, drops: Sequence[Drop], *, built: bool) -> None:
+        self.ledger.take(identity.item.uri, self._failure_key(identity), drops, built=built)
 
-    def _write(self, recorded: Sequence[tuple[Identity, Recorded]]) -> Outcome:
+    def _write(self, found: Recordings) -> Outcome:
         from corpus.pipeline.publish import publish
         from corpus.shards.write import read_manifest
 
-        self._begin("write", 1)
-        self._save_quarantine()
+        self.ledger.begin("write", 1)
         before = _shards(read_manifest(self.request.out))
-        self.drops.sort(key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
+        drops = self.ledger.ordered_drops()
         manifest = publish(
             out=self.request.out,
+            state=self.kept.folder,
             cache=self.cache,
-            recorded=recorded,
-            drops=self.drops,
+            found=found,
+            before=self.before,
+            drops=drops,
             settings=self.settings,
             config=self.config,
-            doubted=self.kept.doubted(everything=self.request.rehash),
         )
         self.kept.save_damaged(())
         return Outcome(
-            exit_code=EXIT_FAULTS if self.faults else EXIT_OK,
+            exit_code=EXIT_FAULTS if self.ledger.faults else EXIT_OK,
             unchanged=False,
             recordings=manifest.recordings,
             clips=manifest.clips,
             windows=manifest.windows,
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
-            drops=tuple(self.drops),
+            drops=tuple(drops),
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from corpus.pipeline.cache import HEAD, read_artifact
 from corpus.pipeline.state import STATE
-from corpus.pipeline.versions import STAGE_VERSIONS
+from corpus.pipeline.versions import STAGES
 from corpus.schemas.errors import UsageError
 from corpus.schemas.files import storage_errors
 
@@ -48,7 +48,7 @@ def prune(folder: Path, days: int) -> Care:
 def _artifacts(folder: Path) -> Iterator[Path]:
     """Folders named by a digest below a stage's; nothing else is ever touched."""
     root = folder / STATE if (folder / STATE).is_dir() else folder
-    stages = [root / stage for stage in (*STAGE_VERSIONS, "record") if (root / stage).is_dir()]
+    stages = [root / stage for stage in (*STAGES, "record") if (root / stage).is_dir()]
     if not stages:
         raise UsageError("holds no stage artifacts", where=str(folder), todo="name a dataset, or its --cache")
     for stage in stages:

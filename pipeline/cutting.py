@@ -10,9 +10,9 @@ from corpus.pipeline.annotate import Annotated, guarded, in_recording
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.progress import Reporter
-from corpus.pipeline.versions import stage_versions
+from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded, Voices
-from corpus.schemas.codec import digest, from_json, to_plain
+from corpus.schemas.codec import from_json
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.recording import Recording, SourceFile
@@ -80,15 +80,13 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
             out=folder,
         )
 
-    key = digest(
-        {
-            **stage_versions("cut"),
-            "inputs": [decode.digest, voices.digest, label.digest],
-            "recording": to_plain(recording),
-            "split": job.split,
-            "settings": to_plain(job.settings),
-            "config": job.config,
-        }
+    key = stage_key(
+        "cut",
+        inputs=[decode.digest, voices.digest, label.digest],
+        recording=recording,
+        split=job.split,
+        settings=job.settings,
+        config=job.config,
     )
     made = cache.make("cut", key, fill)
     uri = job.identity.item.uri

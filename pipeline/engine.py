@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from corpus.pipeline.watchdog import Watchdog
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -67,6 +71,7 @@ def _pass(
 ) -> Iterator[Done[Job, Result]]:
     slots = [_new_slot() for _ in range(min(num_workers, len(jobs)))]
     waiting = list(reversed(jobs))
+    watchdog = Watchdog()
     running: dict[Future[Result], tuple[int, Job]] = {}
     try:
         for slot in range(len(slots)):
@@ -74,6 +79,8 @@ def _pass(
         while running:
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             on_poll()
+            for slot, _ in running.values():
+                _end_stuck(slots[slot], watchdog)
             for future in finished:
                 slot, job = running.pop(future)
                 result = _result(future)
@@ -96,7 +103,26 @@ def _submit(
 ) -> None:
     if waiting:
         job = waiting.pop()
-        running[slots[slot].submit(function, job)] = (slot, job)
+        with _no_main_module():
+            running[slots[slot].submit(function, job)] = (slot, job)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """A worker needs nothing of the program that started it; multiprocessing would run its imports again.
+
+    So a script that builds a dataset needs no `if __name__ == "__main__"` either.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__[name] for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    try:
+        main.__dict__.pop("__file__", None)
+        main.__spec__ = None
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _result(future: Future[Result]) -> Result | WorkerDied:
@@ -132,9 +158,16 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+def _end_stuck(executor: ProcessPoolExecutor, watchdog: Watchdog) -> None:
+    """A worker that does nothing any more dies as one that crashed: its job is tried once more."""
+    for process in list((executor._processes or {}).values()):
+        if process.pid is not None and watchdog.is_stuck(process.pid):
+            process.kill()
+
+
 def _stop(executor: ProcessPoolExecutor, *, at_once: bool) -> None:
     """End a slot's process; `at_once` does not wait for the job it has in hand."""
     if at_once:
         for process in list((executor._processes or {}).values()):
-            process.terminate()
+            process.kill()  # at once, stopped or not; what it was writing has a temporary name
     executor.shutdown(wait=True, cancel_futures=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -11,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
-from corpus.schemas.files import sha256_file, storage_errors, write_whole
+from corpus.schemas.files import sha256_file, storage_errors
 
 BLOCK_BYTES = 1 << 20
 LONGEST_NAME = 100
+"""Bytes."""
 LOCAL_SCHEMES = ("file", "local")
 
 
@@ -35,14 +37,14 @@ def fetch(url: str, folder: Path) -> Path:
         raise MediaError(
             "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
         )
-    name = PurePosixPath(parts.path).name[-LONGEST_NAME:].replace("\0", "") or "media"
-    path = folder / digest(url)[:32] / name
+    path = folder / digest(url)[:32] / _name(parts.path)
     kept = path.parent / "sha256"
     with storage_errors(path):
         if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{os.getpid()}.part"
+        own = secrets.token_hex(8)  # no pid: two containers that share a cache may have the same
+        temporary, own_digest = path.parent / f".{own}.part", path.parent / f".{own}.sha256"
         try:
             hasher = hashlib.sha256()
             with open(temporary, "wb") as target:
@@ -53,10 +55,23 @@ def fetch(url: str, folder: Path) -> Path:
                 os.fsync(target.fileno())
             kept.unlink(missing_ok=True)
             temporary.rename(path)
-            write_whole(kept, hasher.hexdigest().encode())
+            own_digest.write_text(hasher.hexdigest())
+            own_digest.replace(kept)
         finally:
             temporary.unlink(missing_ok=True)
+            own_digest.unlink(missing_ok=True)
     return path
+
+
+def _name(path: str) -> str:
+    """The last part of a URL's path, as far as a file system takes it."""
+    name = (
+        PurePosixPath(path)
+        .name.replace("\0", "")
+        .encode(errors="replace")[-LONGEST_NAME:]
+        .decode(errors="ignore")
+    )
+    return "media" if name in ("", ".", "..", "sha256") else name
 
 
 def _blocks(url: str) -> Iterator[bytes]:

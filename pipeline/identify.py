@@ -48,23 +48,26 @@ def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Iden
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
     """
-    from corpus.align.sidecars import find_sidecars
-
     paths = [_local(file, downloads) for file in item.files]
     media = tuple(mark(path, known) for path in paths)
     for found, file in zip(media, item.files, strict=True):
         if not found.bytes:
             raise MediaError("the file is empty", where=file.uri, todo="fetch or record it again")
-    if item.sidecars is not None:
-        beside = [Path(place) for place in item.sidecars]
-    else:
-        beside = [side for path in paths for side in find_sidecars(path)]
     return Identity(
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
-        sidecars=tuple(mark(path, known) for path in beside),
+        sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths)),
     )
+
+
+def sidecars_of(item: Item, media: Sequence[Path]) -> list[Path]:
+    """The annotation files an item names, else those beside its media files."""
+    from corpus.align.sidecars import find_sidecars
+
+    if item.sidecars is not None:
+        return [Path(place) for place in item.sidecars]
+    return [side for path in media for side in find_sidecars(path)]
 
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
@@ -111,16 +114,30 @@ def unchanged(identity: Identity) -> Iterator[None]:
     """
     before = []
     for found, file in zip(identity.media, identity.item.files, strict=True):
-        state = os.stat(found.place)
+        state = _stat(found.place, file.uri)
         same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         as_hashed = same == (found.bytes, found.mtime_ns, found.ctime_ns)
-        if not as_hashed and sha256_file(Path(found.place)) != found.sha256:
+        if not as_hashed and _sha256(found.place, file.uri) != found.sha256:
             raise _changing(file.uri)  # merely touched or moved is no matter
         before.append(_look(state))
     yield
     for found, file, look in zip(identity.media, identity.item.files, before, strict=True):
-        if _look(os.stat(found.place)) != look:
+        if _look(_stat(found.place, file.uri)) != look:
             raise _changing(file.uri)
+
+
+def _stat(place: str, name: str) -> os.stat_result:
+    try:
+        return os.stat(place)
+    except OSError as error:
+        raise MediaError(f"the file cannot be reached any more: {error.strerror}", where=name) from error
+
+
+def _sha256(place: str, name: str) -> str:
+    try:
+        return sha256_file(Path(place))
+    except OSError as error:
+        raise MediaError(f"the file cannot be read: {error.strerror}", where=name) from error
 
 
 def _look(state: os.stat_result) -> tuple[int, ...]:

@@ -95,9 +95,9 @@ def _expand(text: str) -> Iterator[Item | Drop]:
         yield _single(text, public_url(text))
         return
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib's own raise where a name is too long
         yield from _walk(path)
-    elif path.suffix == ".jsonl" and path.is_file():
+    elif path.suffix == ".jsonl" and os.path.isfile(path):
         yield from read_manifest(path)
     elif _exists(path):
         yield from _file(path, path.name)
@@ -117,7 +117,7 @@ def _glob(pattern: str) -> Iterator[Item | Drop]:
         raise UsageError("nothing matches the pattern", where=pattern)
     for name in found:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from _walk(path)
         elif is_media_name(path.name):
             yield from _file(path, path.name)

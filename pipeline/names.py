@@ -10,15 +10,20 @@ from corpus.pipeline.reviewed import Texts, renamed
 from corpus.schemas.settings import Settings
 
 
-def names_before(identity: Identity, settings: Settings, reviews: Texts) -> tuple[str, ...]:
+def names_before(identity: Identity, vouched: Sequence[str], reviews: Texts) -> tuple[str, ...]:
     """Everybody whom the manifest or an annotation file vouches for, and what reviews call them."""
+    item = identity.item
+    names = [*item.speakers, *(file.speaker for file in item.files if file.speaker is not None), *vouched]
+    return _with_new_names(dict.fromkeys(names), reviews)
+
+
+def vouched_for(identity: Identity, settings: Settings) -> tuple[str, ...]:
+    """Whom the annotation files know by name."""
     from corpus.align.conversation_json import named_in
 
-    item = identity.item
-    names = [*item.speakers, *(file.speaker for file in item.files if file.speaker is not None)]
-    if settings.sidecars or item.sidecars is not None:
-        names += named_in([Path(mark.place) for mark in identity.sidecars])
-    return _with_new_names(dict.fromkeys(names), reviews)
+    if not settings.sidecars and identity.item.sidecars is None:
+        return ()
+    return tuple(named_in([Path(mark.place) for mark in identity.sidecars]))
 
 
 def _with_new_names(names: dict[str, None], reviews: Sequence[str]) -> tuple[str, ...]:

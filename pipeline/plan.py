@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from corpus.pipeline import stages, state
-from corpus.pipeline.build import Request
+from corpus.pipeline.build import Request, config_of
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.identify import FileMark, Identity, recording_hash
+from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
 from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.published import PublishedRecording
+from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import removed
+from corpus.pipeline.reviewed import Texts, texts_by_recording
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
@@ -30,9 +33,10 @@ class PlannedItem:
     """One recording and what would happen to it."""
 
     uri: str
-    action: Literal["build", "decoded", "skip", "fault"]
-    """`build` from the start, `decoded` already so that only later stages may run, `skip` because it is in
-    quarantine, `fault` because it cannot be read."""
+    action: Literal["build", "decoded", "unchanged", "skip", "fault"]
+    """`build` from the start, `decoded` already so that only later stages may run, `unchanged` in the
+    dataset,
+    `skip` because it is in quarantine, `fault` because it cannot be read."""
     duration_us: int
     bytes: int
     reason: str = ""
@@ -44,6 +48,7 @@ class Plan:
 
     nothing_to_do: bool
     items: tuple[PlannedItem, ...]
+    """None where there is nothing to do."""
     drops: tuple[Drop, ...]
     dataset_bytes: int
     """An estimate for two speakers."""
@@ -63,25 +68,65 @@ def plan(request: Request) -> Plan:
     items, drops = gather(request.inputs)
     refuse_newer(request.out)
     kept = state.State(request.out)
+    finished = kept.finished()
+    outputs_stand = finished is not None and finished.outputs == state.outputs_of(request.out)
+    if finished and outputs_stand and finished.key == quick_key(items, request):
+        return Plan(nothing_to_do=True, items=(), drops=tuple(drops), dataset_bytes=0, cache_bytes=0)
     cache = Cache(request.cache or kept.folder, "plan")
     marks = kept.marks()
     held = {q.uri: q.drops[0].reason for q in kept.quarantine().items if not q.built and q.drops}
-    planned = tuple(_planned(item, request, cache, marks, held) for item in items)
-    finished = kept.finished()
+    known = _Known.read(request, kept) if outputs_stand else None
+    planned = tuple(_planned(item, request, cache, marks, held, known) for item in items)
     windows = sum(p.duration_us // WINDOW_US for p in planned if p.action in ("build", "decoded"))
     dataset_bytes = windows * (3 * BYTES_PER_WINDOW_AND_CHANNEL + BYTES_PER_PICTURE)
     return Plan(
-        nothing_to_do=bool(
-            finished
-            and finished.key == quick_key(items, request)
-            and finished.outputs == state.outputs_of(request.out)
-        ),
+        nothing_to_do=False,
         items=planned,
         drops=tuple(drops),
         dataset_bytes=dataset_bytes,
         cache_bytes=int(dataset_bytes * CACHE_SHARE),
         removals=tuple(removed(request.out, _known_recordings(items, marks), (item.uri for item in items))),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the dataset holds, to tell what would not be touched."""
+
+    request: Request
+    config: str
+    published: Mapping[str, PublishedRecording]
+    reviews: Mapping[str, Texts]
+
+    @classmethod
+    def read(cls, request: Request, kept: state.State) -> _Known:
+        from corpus.pipeline.published import read_published
+
+        config = config_of(request.settings)
+        found = read_published(kept.folder, request.out, config)
+        return cls(
+            request=request,
+            config=config,
+            published=found.by_recording,
+            reviews=texts_by_recording(request.out),
+        )
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether a build would make the same clips of it, if it stays in its split."""
+        one = self.published.get(identity.recording)
+        if one is None:
+            return False
+        job = RecordingJob(
+            identity=identity,
+            settings=self.request.settings,
+            reviews=self.reviews.get(identity.recording, ()),
+            names=one.names,
+            split=one.split,
+            config=self.config,
+            cache_root=Path(),
+            scratch="",
+        )
+        return job.key == one.key
 
 
 def _known_recordings(items: Sequence[Item], marks: dict[str, FileMark]) -> set[str]:
@@ -95,13 +140,25 @@ def _known_recordings(items: Sequence[Item], marks: dict[str, FileMark]) -> set[
 
 
 def _planned(
-    item: Item, request: Request, cache: Cache, marks: dict[str, FileMark], held: dict[str, str]
+    item: Item,
+    request: Request,
+    cache: Cache,
+    marks: dict[str, FileMark],
+    held: dict[str, str],
+    known: _Known | None,
 ) -> PlannedItem:
     from corpus.ingest.probe import probe_media
 
     if any(is_url(file.place) for file in item.files):
         return PlannedItem(uri=item.uri, action="build", duration_us=0, bytes=0, reason="to be fetched")
-    size = sum(os.path.getsize(file.place) for file in item.files)
+    try:
+        size = sum(os.path.getsize(file.place) for file in item.files)
+    except OSError as error:
+        reason = f"the file cannot be reached: {error.strerror}"
+        return PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
+    identity = _identity(item, marks)
+    if identity is not None and known is not None and known.holds(identity):
+        return PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
     try:
         duration_us = max(probe_media(Path(file.place)).duration_us or 0 for file in item.files)
     except CorpusError as error:
@@ -110,21 +167,32 @@ def _planned(
         return PlannedItem(
             uri=item.uri, action="skip", duration_us=duration_us, bytes=size, reason=held[item.uri]
         )
-    action: Literal["build", "decoded"] = "decoded" if _decoded(item, request, cache, marks) else "build"
+    decoded = identity is not None and cache.has("decode", stages.decode_key(identity, request.settings))
+    action: Literal["build", "decoded"] = "decoded" if decoded else "build"
     return PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
 
 
-def _decoded(item: Item, request: Request, cache: Cache, marks: dict[str, FileMark]) -> bool:
-    known = []
-    for file in item.files:
-        before, now = marks.get(file.place), os.stat(file.place)
-        if before is None or (before.bytes, before.mtime_ns) != (now.st_size, now.st_mtime_ns):
-            return False
-        known.append(before)
-    identity = Identity(
+def _identity(item: Item, marks: Mapping[str, FileMark]) -> Identity | None:
+    """The item's content where all its files were hashed before and look as they did then."""
+    places = [Path(file.place) for file in item.files]
+    media = [_as_marked(str(path), marks) for path in places]
+    sidecars = [_as_marked(str(path), marks) for path in sidecars_of(item, places)]
+    if not all(media) or not all(sidecars):
+        return None
+    sound = [mark for mark in media if mark is not None]
+    return Identity(
         item=item,
-        recording=recording_hash(item.files, [m.sha256 for m in known]),
-        media=tuple(known),
-        sidecars=(),
+        recording=recording_hash(item.files, [mark.sha256 for mark in sound]),
+        media=tuple(sound),
+        sidecars=tuple(mark for mark in sidecars if mark is not None),
     )
-    return cache.has("decode", stages.decode_key(identity, request.settings))
+
+
+def _as_marked(place: str, marks: Mapping[str, FileMark]) -> FileMark | None:
+    before = marks.get(place)
+    try:
+        now = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    same = before is not None and (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
+    return before if same else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from corpus.pipeline.state import Running
 from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.drops import StageName
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import write_whole
 
@@ -49,22 +51,23 @@ class Reporter:
         self._path = folder / f"running-{os.getpid()}.json"
         self._uri = uri
         self._last = 0.0
-        self.stage = "probe"
+        self.stage: StageName = "probe"
         """What the worker is at; names the stage of a failure."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    def at(self, stage: str) -> None:
+    def at(self, stage: StageName) -> None:
         """Say that a stage begins; always written."""
         self._last = 0.0
         self(stage, 0.0)
 
-    def __call__(self, stage: str, share: float) -> None:
+    def __call__(self, stage: StageName, share: float) -> None:
         self.stage = stage
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_WRITES:
             self._last = now
             running = Running(uri=self._uri, stage=stage, share=min(1.0, max(0.0, share)))
-            write_whole(self._path, to_json(running).encode())
+            with suppress(OSError):  # a bar that stands still is no reason to stop
+                write_whole(self._path, to_json(running).encode())
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -1,65 +1,92 @@
-"""The last phase of a build: shards, then what people look at."""
+"""The last phase of a build: shards, then what people look at. What has not changed is not read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.found import Recordings
+from corpus.pipeline.published import (
+    Published,
+    announce_catalog,
+    save_published,
+    sha256_or_none,
+)
 from corpus.pipeline.versions import all_versions
-from corpus.report.catalog import RunFacts, write_catalog
+from corpus.report.catalog import CATALOG_FILE, RunFacts, write_catalog
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.report.page import write_report
 from corpus.report.stats import dataset_stats
 from corpus.schemas.codec import to_json
-from corpus.schemas.dataset import Manifest
+from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
-
-if TYPE_CHECKING:
-    from corpus.pipeline.identify import Identity
-    from corpus.pipeline.record import Recorded
 
 
 def publish(
     *,
     out: Path,
+    state: Path,
     cache: Cache,
-    recorded: Sequence[tuple[Identity, Recorded]],
+    found: Recordings,
+    before: Published,
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
-    doubted: Set[str],
 ) -> Manifest:
     """Bring the dataset at `out` to what was cut; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
     from corpus.shards.write import write_dataset
 
+    rows = found.rows()
     segments = [
         SegmentRef(
-            folder=cache.folder("cut", cut.segment),
-            recording=cut.recording,
-            split=cut.split,
-            digest=cut.segment,
+            folder=cache.folder("cut", one.segment),
+            recording=one.recording,
+            split=one.split,
+            digest=one.segment,
         )
-        for cut in (done.cut for _, done in recorded)
-        if cut is not None and cut.segment is not None
+        for one in rows
     ]
-    manifest = write_dataset(out, segments, settings=settings, config=config, doubted=doubted)
-    write_catalog(out, _entries(recorded, cache), drops, _facts(manifest, settings))
+    manifest = write_dataset(
+        out,
+        segments,
+        settings=settings,
+        config=config,
+        unchanged=found.unchanged.keys(),
+        doubted=found.doubted,
+    )
+    gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]
+    write_catalog(
+        out,
+        _entries(found, cache),
+        drops,
+        _facts(manifest, settings),
+        instead_of=gone if before.catalog_sha256 else None,
+        announce=lambda sha256: announce_catalog(state, sha256),
+    )
     write_report(out, dataset_stats(out))
+    save_published(
+        state,
+        Published(
+            config=config,
+            manifest_sha256=sha256_or_none(out / MANIFEST_FILE),
+            catalog_sha256=sha256_or_none(out / CATALOG_FILE),
+            recordings=tuple(rows),
+        ),
+    )
     return manifest
 
 
-def _entries(recorded: Sequence[tuple[Identity, Recorded]], cache: Cache) -> Iterator[CatalogEntry]:
-    """Every recording that has clips, read from the cache one at a time."""
+def _entries(found: Recordings, cache: Cache) -> Iterator[CatalogEntry]:
+    """Every recording that is new or has changed, read from the cache one at a time."""
     from corpus.pipeline.annotate import conversation_of
     from corpus.pipeline.cutting import recording_of
     from corpus.pipeline.stages import decoded_of
 
-    for identity, outcome in recorded:
-        done, cut = outcome.annotated, outcome.cut
+    for job, outcome in found.recorded:
+        identity, done, cut = job.identity, outcome.annotated, outcome.cut
         if cut is None or cut.segment is None:
             continue
         conversation = conversation_of(done, cache)

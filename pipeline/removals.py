@@ -50,7 +50,7 @@ def _built(out: Path) -> set[tuple[str, str]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(out / "clips.parquet", columns=["recording", "uri"])
+        table = pq.ParquetFile(out / "clips.parquet").read(columns=["recording", "uri"])
     except (OSError, FormatError, KeyError, pa.ArrowException):
         return set()
     return set(zip(table["recording"].to_pylist(), table["uri"].to_pylist(), strict=True))

@@ -12,12 +12,12 @@ from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import FileMark, Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
-from corpus.pipeline.versions import stage_versions
+from corpus.pipeline.versions import stage_key
 from corpus.schemas.answers import with_answers
-from corpus.schemas.artifacts import Decoded, Voices
-from corpus.schemas.codec import digest, from_json, to_json, to_plain
+from corpus.schemas.artifacts import Decoded
+from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.conversation import Conversation, Turn, Word
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import Drop, StageName
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import IngestSettings, Settings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from corpus.align.transcribe import Transcriber
     from corpus.ingest.decode import DecodeSource, FrameObserver
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[StageName, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,6 @@ class Words:
     """The code of the language recognised; several with spaces between."""
 
 
-def _key(stage: str, **parts: object) -> str:
-    return digest({**stage_versions(stage), **{name: to_plain(part) for name, part in parts.items()}})
-
-
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
     """The settings with the manifest's word on this recording's channels."""
     channels = identity.item.channels
@@ -57,7 +53,7 @@ def decode_key(identity: Identity, settings: Settings) -> str:
         [mark.sha256, file.speaker, file.offset_us]
         for mark, file in zip(identity.media, identity.item.files, strict=True)
     ]
-    return _key("decode", files=files, settings=ingest_settings(identity, settings))
+    return stage_key("decode", files=files, settings=ingest_settings(identity, settings))
 
 
 def decode_stage(
@@ -82,7 +78,7 @@ def sight_key(identity: Identity, settings: Settings) -> str:
     ingest = ingest_settings(identity, settings)
     # Of the settings of ingest these move the pictures' times or choose them; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
-    return _key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
+    return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
 
 
 def decode_and_look(
@@ -148,7 +144,12 @@ def _decode(
             observers=observers,
             progress=lambda us: progress("decode", us / total_us),
         )
-    return drops
+    if len(identity.media) > 1:
+        return drops
+    # The artifact outlasts the file's name.
+    return [
+        replace(drop, item="") if drop.item == Path(identity.media[0].place).name else drop for drop in drops
+    ]
 
 
 def files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:
@@ -202,7 +203,7 @@ def diarize_stage(
         (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
         return drops
 
-    key = _key(
+    key = stage_key(
         "diarize",
         decode=decode.digest,
         channels=decoded.channels,
@@ -232,7 +233,7 @@ def transcribe_stage(
         (folder / "words.json").write_text(to_json(said), encoding="utf-8")
         return done.drops
 
-    key = _key(
+    key = stage_key(
         "transcribe",
         decode=decode.digest,
         channel_of=channel_of,
@@ -254,7 +255,7 @@ def voices_stage(
         _, drops = split_voices(decoded, decode.folder, turns, speakers, folder)
         return drops
 
-    key = _key(
+    key = stage_key(
         "voices",
         decode=decode.digest,
         channels=decoded.channels,
@@ -290,13 +291,12 @@ def label_stage(
         (folder / "conversation.json").write_text(to_json(whole), encoding="utf-8")
         return [*looked.drops, *drops]
 
-    decided = {"reviews": reviews} if reviews else {}
-    key = _key(
+    key = stage_key(
         "label",
         conversation=conversation,
         settings=[settings.cues, settings.visual, settings.sight.enabled],
         sight=sight.digest if sight else None,
-        **decided,
+        reviews=reviews,
     )
     return cache.make("label", key, fill)
 
@@ -313,9 +313,8 @@ def _looked(conversation: Conversation, settings: Settings, sight: Artifact | No
     return look(conversation, read_sight(sight.folder), settings.visual)
 
 
-def pcm_of(artifact: Artifact, head: Decoded | Voices) -> Pcm:
-    channels = len(head.channels) if isinstance(head, Decoded) else len(head.speakers) + 1
-    return Pcm(artifact.folder, channels, head.segments, head.sample_rate_hz)
+def pcm_of(decode: Artifact, head: Decoded) -> Pcm:
+    return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
 def turns_of(diarize: Artifact) -> tuple[Turn, ...]:

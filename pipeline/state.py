@@ -5,19 +5,21 @@ Everything here is for people and for the next build; none of it is part of the 
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from corpus.pipeline.identify import FileMark
+from corpus.pipeline.lock import is_locked, locked
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import DatasetError, FormatError, LockedError, StorageError
-from corpus.schemas.files import write_whole
+from corpus.schemas.errors import DatasetError, FormatError, StorageError
+from corpus.schemas.files import storage_errors, write_whole
 
 T = TypeVar("T")
 
@@ -122,38 +124,27 @@ class State:
                 f"cannot write here: {error.strerror}", where=str(self.out), todo="choose another --out"
             ) from error
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the output folder; released by the system however the process ends."""
-        try:
-            file = open(self.folder / "lock", "a")  # noqa: SIM115 - closed below; only opening is caught here
-        except OSError as error:
-            raise StorageError(
-                f"cannot write here: {error.strerror}", where=str(self.out), todo="choose another --out"
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LockedError(
-                    "another build is writing this folder",
-                    where=str(self.out),
-                    todo="wait for it (`corpus status` shows how far it is) or choose another --out",
-                ) from error
-            yield
+    def locked(self, say: Callable[[str], None] = lambda line: None) -> AbstractContextManager[None]:
+        """Hold the output folder; see `lock.locked`."""
+        return locked(self.folder, self.out, say)
 
     def is_locked(self) -> bool:
-        try:
-            with open(self.folder / "lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return is_locked(self.folder)
+
+    def own_name(self) -> str:
+        """A name that no other output folder has, not even one of the same path in another container."""
+        path = self.folder / "name"
+        with suppress(OSError):
+            if re.fullmatch("[0-9a-f]{16}", name := path.read_text()):
+                return name
+        name = secrets.token_hex(8)
+        with storage_errors(path):
+            write_whole(path, name.encode())
+        return name
 
     def _write(self, name: str, value: object) -> None:
-        write_whole(self.folder / name, to_json(value).encode())
+        with storage_errors(self.folder / name):
+            write_whole(self.folder / name, to_json(value).encode())
 
     def save_invocation(self, invocation: Invocation) -> None:
         self._write("invocation.json", invocation)

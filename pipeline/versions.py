@@ -1,46 +1,119 @@
-"""The versions that go into the keys of stages."""
+"""The stages of a build: what each is called, what its results hang on, how much of the work it is."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 
-STAGE_VERSIONS = {
-    "decode": 3,
-    "sight": 2,
-    "diarize": 3,
-    "transcribe": 4,
-    "voices": 2,
-    "label": 4,
-    "cut": 2,
+from corpus.schemas.codec import digest, to_plain
+from corpus.schemas.drops import StageName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage."""
+
+    name: StageName
+    version: int
+    """Raised by whoever changes what the stage makes from the same inputs."""
+    libraries: tuple[str, ...]
+    """Distributions whose versions are part of the key."""
+    keyed_by: tuple[str, ...] = ()
+    """What the key holds beside versions; empty for a stage that keeps nothing in the cache."""
+    share: float = 0.0
+    """How much of a recording's work it is, roughly: for the progress bar alone."""
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="decode",
+            version=3,
+            libraries=("av", "numpy"),
+            keyed_by=("files", "settings"),
+            share=0.25,
+        ),
+        Stage(
+            name="sight",
+            version=2,
+            libraries=("av", "numpy", "ai-edge-litert"),
+            keyed_by=("files", "times", "settings", "model"),
+        ),
+        Stage(
+            name="diarize",
+            version=3,
+            libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
+            keyed_by=("decode", "channels", "model", "settings", "sight"),
+            share=0.3,
+        ),
+        Stage(
+            name="transcribe",
+            version=4,
+            libraries=("numpy", "faster-whisper", "ctranslate2", "pocketsphinx"),
+            keyed_by=("decode", "channel_of", "turns", "model", "settings"),
+            share=0.3,
+        ),
+        Stage(
+            name="voices",
+            version=3,
+            libraries=("numpy",),
+            keyed_by=("decode", "channels", "turns", "speakers"),
+            share=0.05,
+        ),
+        Stage(
+            name="label",
+            version=4,
+            libraries=("numpy",),
+            keyed_by=("conversation", "settings", "sight", "reviews"),
+            share=0.02,
+        ),
+        Stage(
+            name="cut",
+            version=2,
+            libraries=("av", "numpy"),
+            keyed_by=("inputs", "recording", "split", "settings", "config"),
+            share=0.08,
+        ),
+        Stage(name="write", version=1, libraries=("pyarrow",)),
+    )
 }
-"""Raised by whoever changes what a stage makes from the same inputs."""
-
-STAGE_LIBRARIES = {
-    "decode": ("av", "numpy"),
-    "sight": ("av", "numpy", "ai-edge-litert"),
-    "diarize": ("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
-    "transcribe": ("numpy", "faster-whisper", "ctranslate2", "pocketsphinx"),
-    "voices": ("numpy",),
-    "label": ("numpy",),
-    "cut": ("av", "numpy"),
-}
+"""In the order in which a recording goes through them."""
 
 
-@cache
-def library_version(name: str) -> str:
-    """The installed version of a distribution, or `absent`."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def stage_versions(stage: str) -> dict[str, str]:
-    """What goes into a stage's key beside inputs and settings."""
-    libraries = {name: library_version(name) for name in STAGE_LIBRARIES[stage]}
-    return {"stage": stage, "stage_version": str(STAGE_VERSIONS[stage]), **libraries}
+def stage_key(name: StageName, **parts: object) -> str:
+    """The digest that a stage's result is kept under."""
+    stage = STAGES[name]
+    if tuple(sorted(parts)) != tuple(sorted(stage.keyed_by)):
+        raise AssertionError(f"{name} is keyed by {stage.keyed_by}, not by {tuple(parts)}")
+    return digest({**_versions(stage), **{part: to_plain(value) for part, value in parts.items()}})
 
 
 def all_versions() -> dict[str, dict[str, str]]:
-    return {stage: stage_versions(stage) for stage in STAGE_VERSIONS}
+    return {name: _versions(stage) for name, stage in STAGES.items()}
+
+
+def done_before(name: str, share: float) -> float:
+    """How much of a recording's work is done when so much of this stage is."""
+    done = 0.0
+    for stage in STAGES.values():
+        if stage.name == name:
+            return done + stage.share * share
+        done += stage.share
+    return 0.0  # a stage without a share, as `probe`
+
+
+def _versions(stage: Stage) -> dict[str, str]:
+    libraries = {name: _library_version(name) for name in stage.libraries}
+    return {"stage": stage.name, "stage_version": str(stage.version), **libraries}
+
+
+@cache
+def _library_version(name: str) -> str:
+    """The installed version of a distribution, or `absent`."""
+    try:
+        return installed_version(name)
+    except PackageNotFoundError:
+        return "absent"

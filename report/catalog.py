@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
-from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.files import put_in_place, sha256_file, storage_errors, sync_file, temporary
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,11 +67,19 @@ class Answer:
 
 
 def write_catalog(
-    out: Path, recordings: Iterable[CatalogEntry], drops: Iterable[Drop], run: RunFacts
+    out: Path,
+    recordings: Iterable[CatalogEntry],
+    drops: Iterable[Drop],
+    run: RunFacts,
+    *,
+    instead_of: Sequence[str] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Make the catalog anew from the recordings and OUT/clips.parquet; readers see the old one or the new.
+    """Make the catalog from the recordings and OUT/clips.parquet; readers see the old one or the new.
 
-    Conversations are taken one at a time; what is held is one of them and one batch of rows.
+    With `instead_of` the catalog that stands there is changed: these recordings go, the others stay, and the
+    rows are those that a catalog made anew would have. Conversations are taken one at a time; what is held
+    is one of them and one batch of rows. `announce` gets the file's sha256 before it is put in place.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -79,23 +87,59 @@ def write_catalog(
     import duckdb
 
     path = out / CATALOG_FILE
+    old = path if instead_of is not None else None
     unfinished, spill = temporary(path), temporary(out / "catalog-spill")
     try:
         with storage_errors(path):
             unfinished.unlink(missing_ok=True)
+            if old is not None:
+                shutil.copyfile(old, unfinished)
             with closing(duckdb.connect(str(unfinished), config=_config(spill))) as connection:
+                if old is None:
+                    _create(connection)
+                else:
+                    _take_out(connection, instead_of or ())
                 _fill(connection, recordings, drops, run, out / "clips.parquet")
                 connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
             _read_back(unfinished)
             sync_file(unfinished)
+            if announce is not None:
+                announce(sha256_file(unfinished))
             put_in_place(path)
-    except (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException) as error:
+    except (
+        duckdb.OperationalError,
+        duckdb.InternalError,
+        duckdb.FatalException,
+        duckdb.IOException,
+    ) as error:
         todo = "make room on the disk and run the same command again"
         raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
     finally:
         for left in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
             left.unlink(missing_ok=True)
         shutil.rmtree(spill, ignore_errors=True)
+
+
+def _create(connection: duckdb.DuckDBPyConnection) -> None:
+    for name, values in ENUMS.items():
+        connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
+    connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [CATALOG_FORM, CATALOG_VERSION])
+
+
+def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
+    """Remove what is written anew: the rows of some recordings, and of the dataset as a whole."""
+    tables = connection.execute(
+        "SELECT t.table_name FROM duckdb_tables() t JOIN duckdb_columns() c USING (table_oid) "
+        "WHERE c.column_name = 'recording_id' AND t.table_name <> 'clips'"
+    ).fetchall()
+    if gone:
+        listed = ", ".join(map(_quoted, gone))
+        for (table,) in tables:
+            connection.execute(f"DELETE FROM {table} WHERE recording_id IN ({listed})")
+    connection.execute("DELETE FROM runs")
+    connection.execute("DELETE FROM drops")
+    connection.execute("DROP TABLE clips")
 
 
 def _read_back(path: Path) -> None:
@@ -117,11 +161,7 @@ def _fill(
     run: RunFacts,
     clips: Path,
 ) -> None:
-    for name, values in ENUMS.items():
-        connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
-    connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
     writer = _Writer(connection)
-    writer.add("schema_version", [(CATALOG_FORM, CATALOG_VERSION)])
     facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
     writer.add("runs", [facts])
     for entry in recordings:

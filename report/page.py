@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 from corpus.report.catalog import open_catalog
@@ -32,24 +31,23 @@ def write_report(out: Path, stats: Stats) -> None:
         lists = read_lists(connection)
     path = out / REPORT_FILE
     with storage_errors(path):
-        write_whole(path, report_page(str(out), stats, lists, people_part(out)).encode())
+        write_whole(path, report_page(stats, lists, people_part(out)).encode())
 
 
-def report_page(place: str, stats: Stats, lists: Lists, people: Markup) -> str:
-    """The report of a dataset; `place` is its folder as one would name it in a command."""
-    name = Path(place).name or place
+def report_page(stats: Stats, lists: Lists, people: Markup) -> str:
+    """The report of a dataset: the same wherever its folder stands."""
     return page(
-        f"{name}: dataset report",
+        "Dataset report",
         el(
             "main",
-            _header(name, stats),
-            _alarm(place, stats),
+            _header(stats),
+            _alarm(stats),
             _talk(stats, lists),
             _floor(stats),
-            _cues(place, stats),
+            _cues(stats),
             people,
-            _left_out(place, stats, lists),
-            _recordings(place, stats, lists),
+            _left_out(stats, lists),
+            _recordings(stats, lists),
             _oddities(stats, lists),
             _contents(stats),
             _settings(stats, lists),
@@ -82,7 +80,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 # -- the parts --------------------------------------------------------------------------------
 
 
-def _header(name: str, stats: Stats) -> Markup:
+def _header(stats: Stats) -> Markup:
     talk = stats.talk
     amount, unit = _amount(stats.written_us)
     pictures = stats.windows_with_picture / stats.windows if stats.windows else 0.0
@@ -103,7 +101,7 @@ def _header(name: str, stats: Stats) -> Markup:
     splits = ", ".join(f"{_count(s.clips, 'clip')} for {s.split}" for s in stats.splits)
     return el(
         "header",
-        el("h1", name),
+        el("h1", "Dataset report"),
         el("p", splits or "no clips", class_="lead"),
         el("dl", *cells, class_="figures"),
     )
@@ -123,7 +121,7 @@ def _speed(words_per_minute: float | None) -> str:
     return "words" if words_per_minute is None else f"words, {words_per_minute:.0f} a minute of talking"
 
 
-def _alarm(place: str, stats: Stats) -> Markup:
+def _alarm(stats: Stats) -> Markup:
     faults = sum(drop.drops for drop in stats.drops if drop.kind == "fault")
     if not faults:
         return Markup("")
@@ -131,7 +129,7 @@ def _alarm(place: str, stats: Stats) -> Markup:
     return el(
         "div",
         el("p", what, " left something in quarantine. Reasons are below; this tries again:"),
-        _command(f"corpus errors {shlex.quote(place)} retry"),
+        _command("corpus errors OUT retry"),
         class_="alarm",
     )
 
@@ -229,7 +227,7 @@ def _percentiles(spread: Spread) -> tuple[str, str, str]:
     return ms_text(spread.p10_us), ms_text(spread.median_us), ms_text(spread.p90_us)
 
 
-def _cues(place: str, stats: Stats) -> Markup:
+def _cues(stats: Stats) -> Markup:
     if not stats.cues:
         return _section("Cues", _note("None were found."), _unmade(stats))
     rows = [
@@ -245,7 +243,7 @@ def _cues(place: str, stats: Stats) -> Markup:
         "Cues",
         _figure("", bars("Cues by label and kind", rows, label_width=230, width=1000), look="broad"),
         _note("Every cue carries the thresholds it was made with:"),
-        _command(f"corpus catalog {shlex.quote(place)} \"SELECT * FROM cues WHERE label = 'overlap'\""),
+        _command("corpus catalog OUT \"SELECT * FROM cues WHERE label = 'overlap'\""),
         _unmade(stats),
     )
 
@@ -261,7 +259,7 @@ def _unmade(stats: Stats) -> Markup:
     )
 
 
-def _left_out(place: str, stats: Stats, lists: Lists) -> Markup:
+def _left_out(stats: Stats, lists: Lists) -> Markup:
     if not stats.drops:
         return _section("What was left out", _note("Nothing."))
     counted = table(
@@ -284,10 +282,10 @@ def _left_out(place: str, stats: Stats, lists: Lists) -> Markup:
             for d in stats.drops
         ],
     )
-    return _section("What was left out", counted, _faults(place, stats, lists))
+    return _section("What was left out", counted, _faults(stats, lists))
 
 
-def _faults(place: str, stats: Stats, lists: Lists) -> Markup:
+def _faults(stats: Stats, lists: Lists) -> Markup:
     if not lists.faults:
         return Markup("")
     total = sum(drop.drops for drop in stats.drops if drop.kind == "fault")
@@ -299,12 +297,12 @@ def _faults(place: str, stats: Stats, lists: Lists) -> Markup:
         (
             table(first, (Column("item", "name"), Column("stage"), Column("what is wrong", "words")), rows),
             _note("When the cause is gone, all or some of them are tried again by"),
-            _command(f"corpus errors {shlex.quote(place)} retry [ITEM...]"),
+            _command("corpus errors OUT retry [ITEM...]"),
         )
     )
 
 
-def _recordings(place: str, stats: Stats, lists: Lists) -> Markup:
+def _recordings(stats: Stats, lists: Lists) -> Markup:
     shown = len(lists.recordings)
     caption = (
         f"The {shown} longest of {stats.recordings:,}." if shown < stats.recordings else "The longest first."
@@ -325,7 +323,7 @@ def _recordings(place: str, stats: Stats, lists: Lists) -> Markup:
         "Recordings",
         _note(f"Annotation files were used for {beside}; what they do not say comes from models."),
         table(caption, columns, rows),
-        _command(f'corpus catalog {shlex.quote(place)} "SELECT uri, sidecars FROM recordings"')
+        _command('corpus catalog OUT "SELECT uri, sidecars FROM recordings"')
         if shown < stats.recordings
         else Markup(""),
     )

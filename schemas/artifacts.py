@@ -5,7 +5,8 @@ decode/   decoded.json   Decoded
           pictures.mjpeg the windows' JPEGs one after another
           pictures.npy   PICTURE_DTYPE, one row per written window
 voices/   voices.json    Voices
-          channel-0.i16 … speakers in their order, then room
+          owners.npy     where speakers share a channel: int64 [2, stretches], first sample and channel
+          channel-0.i16 … only where the channels are not parts of the decoded sound
           activity.npy   uint8 [channels, written windows, frames]
 cut/      segment.tar    the recording's clips, members in order, no end-of-archive blocks
           rows.json      list of ClipRow
@@ -14,6 +15,7 @@ cut/      segment.tar    the recording's clips, members in order, no end-of-arch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -91,9 +93,14 @@ class Decoded:
         return self.channels != (None,) and len(self.channels) > 0
 
 
+VoicesForm = Literal["owners", "inputs", "channels"]
+"""Where the sound of the voices stands: in the decoded mix, each stretch of which somebody owns; in the
+decoded channels as they are; or in files of their own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voices:
-    """One channel per speaker and the room, whose int32 sum is the mix."""
+    """One channel per speaker and the room, whose int32 sum is the mix. Read by `schemas.pcm.VoicePcm`."""
 
     speakers: tuple[str, ...]
     """In channel order; the room is the channel after the last."""
@@ -101,5 +108,8 @@ class Voices:
     segments: tuple[Segment, ...]
     separation: Separation | None = None
     """What became of overlapped speech; None where there was none to separate."""
+    form: VoicesForm = "channels"
+    sources: tuple[int | None, ...] = ()
+    """`inputs`: the decoded channel that each channel is; None where it is silent."""
     taken_back_samples: int = 0
     """Samples where the room left int16 and the excess went back to the loudest estimate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MANIFEST_FORM = "corpus.manifest/1"
+MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "validation", "test")
 
 

@@ -6,6 +6,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 DropKind = Literal["trim", "fault"]
+StageName = Literal[
+    "input",
+    "probe",
+    "decode",
+    "sight",
+    "diarize",
+    "transcribe",
+    "channels",
+    "voices",
+    "label",
+    "cut",
+    "write",
+]
+"""Where in a build something happens. `channels` is what the voices stage calls itself in its Drops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +28,7 @@ class Drop:
 
     item: str
     """What was left out: the uri of a recording, or uri and place in it."""
-    stage: str
-    """Where it happened: input, probe, decode, diarize, transcribe, channels, label, cut, write."""
+    stage: StageName
     kind: DropKind
     """`trim` is expected (a last partial window); `fault` puts the item in quarantine."""
     code: str

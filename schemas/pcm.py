@@ -1,4 +1,4 @@
-"""Reading `channel-N.i16` files by the recording's clock."""
+"""The sound of a decode or voices folder, read by the recording's clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.artifacts import Segment
+from corpus.schemas.artifacts import Segment, Voices
 from corpus.schemas.clock import samples_per_window
 from corpus.schemas.errors import FormatError
 
@@ -16,7 +16,7 @@ Samples = npt.NDArray[np.int16]
 
 
 class Pcm:
-    """The channels of a decode or voices folder, addressed by sample on the recording's clock.
+    """The files `channel-N.i16` of a folder, addressed by sample on the recording's clock.
 
     Samples outside the segments read as zeros. Files are read where asked, not mapped: mapped pages
     count as the process's memory, which would grow with the length.
@@ -70,3 +70,70 @@ class Pcm:
             stop = first + segment.windows * self._window
             for start in range(first, stop, samples):
                 yield start, min(start + samples, stop)
+
+
+class VoicePcm(Pcm):
+    """The channels of the voices: no copies of the decoded sound, but parts of it, cut out when asked for."""
+
+    def __init__(self, voices: Voices, folder: Path, decode_folder: Path) -> None:
+        channels = len(voices.speakers) + 1
+        inputs = [source for source in voices.sources if source is not None]
+        where, files = {
+            "channels": (folder, channels),
+            "inputs": (decode_folder, max(inputs, default=-1) + 1),
+            "owners": (decode_folder, 1),
+        }[voices.form]
+        super().__init__(where, files, voices.segments, voices.sample_rate_hz)
+        self.channels = channels
+        self._voices = voices
+        self._owned = Owners.read(folder) if voices.form == "owners" else None
+
+    def read(self, channel: int, start: int, stop: int) -> Samples:
+        if self._owned is not None:
+            return self._owned.part(super().read(0, start, stop), channel, start)
+        if self._voices.form == "channels":
+            return super().read(channel, start, stop)
+        source = self._voices.sources[channel]
+        return np.zeros(stop - start, np.int16) if source is None else super().read(source, start, stop)
+
+
+OWNERS_FILE = "owners.npy"
+
+
+class Owners:
+    """Consecutive stretches of samples with one owner each, from sample 0 on; the last never ends."""
+
+    def __init__(self, starts: npt.NDArray[np.int64], channels: npt.NDArray[np.int64]) -> None:
+        self.starts = starts
+        self.channels = channels
+
+    @classmethod
+    def read(cls, folder: Path) -> Owners:
+        path = folder / OWNERS_FILE
+        table = np.load(path)
+        if table.dtype != np.int64 or table.ndim != 2 or len(table) != 2 or not table.shape[1]:
+            raise FormatError(f"is {table.dtype} {table.shape}, not int64 [2, stretches]", where=str(path))
+        return cls(table[0], table[1])
+
+    def write(self, folder: Path) -> None:
+        np.save(folder / OWNERS_FILE, np.stack([self.starts, self.channels]))
+
+    def part(self, sound: Samples, channel: int, start: int) -> Samples:
+        """Of sound that begins at sample `start` what this channel owns, silence elsewhere."""
+        out = np.zeros_like(sound)
+        for low, high, owner in self.within(start, start + len(sound)):
+            if owner == channel:
+                out[low - start : high - start] = sound[low - start : high - start]
+        return out
+
+    def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(first sample, one past the last, channel) of the stretches' parts in `[start, stop)`.
+
+        What lies before sample 0 is nobody's.
+        """
+        start = max(start, 0)
+        place = int(np.searchsorted(self.starts, start, side="right")) - 1
+        while start < stop:
+            end = int(self.starts[place + 1]) if place + 1 < len(self.starts) else stop
+            yield start, min(end, stop), int(self.channels[place])
+            start, place = end, place + 1

@@ -249,7 +249,7 @@ class ShardSettings:
     """How clips are packed into tars."""
 
     shard_bytes: int = 256 * 1024 * 1024
-    """A shard is closed at this size."""
+    """About how large a shard is: from half of this to one and a half times as much."""
 
     def __post_init__(self) -> None:
         _check(self.shard_bytes >= 1024 * 1024, "shards.shard_bytes", self.shard_bytes, "1 MiB up")

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.dataset import SPLITS, ShardEntry
-from corpus.shards.columns import ClipRow
+from corpus.shards.index import ints, texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SCALARS: dict[Any, str] = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 
-def dataset_card(shards: Sequence[ShardEntry], rows: Sequence[ClipRow], config: str) -> str:
-    """The text of README.md. Nothing in it but what the shards say."""
+def dataset_card(shards: Sequence[ShardEntry], table: pa.Table, config: str) -> str:
+    """The text of README.md, from the rows of clips.parquet. Nothing in it but what the shards say."""
     splits = [split for split in SPLITS if any(shard.split == split for shard in shards)]
     header = [*_configs(splits), *_features()]
-    return "\n".join(["---", *header, "---", "", *_body(splits, rows, config)])
+    return "\n".join(["---", *header, "---", "", *_body(splits, table, config)])
 
 
 def _configs(splits: Sequence[str]) -> list[str]:
@@ -102,8 +105,8 @@ clips = clips.cast_column("flac", Audio())     # decoded sound, where torchcodec
 """
 
 
-def _body(splits: Sequence[str], rows: Sequence[ClipRow], config: str) -> list[str]:
-    licences = sorted({row.licence or "not stated" for row in rows})
+def _body(splits: Sequence[str], table: pa.Table, config: str) -> list[str]:
+    licences = sorted({licence or "not stated" for licence in texts(table["licence"])})
     lines = ["# Conversations in 200 ms windows", ""]
     lines += ["Made by `corpus build`. Each sample is a clip: consecutive windows of one recording.", ""]
     lines += [
@@ -111,7 +114,7 @@ def _body(splits: Sequence[str], rows: Sequence[ClipRow], config: str) -> list[s
         "|---|---|---|---|---|---|",
     ]
     for split in splits:
-        lines.append(_counts(split, [row for row in rows if row.split == split]))
+        lines.append(_counts(split, table))
     lines += ["", _MEMBERS, _LOADING.replace("SPLIT", splits[0] if splits else "train")]
     lines += [
         f"Licences of the recordings: {', '.join(licences) or 'none'}.",
@@ -121,13 +124,16 @@ def _body(splits: Sequence[str], rows: Sequence[ClipRow], config: str) -> list[s
     return lines
 
 
-def _counts(split: str, rows: Sequence[ClipRow]) -> str:
+def _counts(split: str, table: pa.Table) -> str:
+    import pyarrow as pa
+
+    rows = table.filter(pa.array([one == split for one in texts(table["split"])], pa.bool_()))
     figures = [
-        str(len({row.recording for row in rows})),
+        str(len(set(texts(rows["recording"])))),
         str(len(rows)),
-        _hours(sum(row.stop_us - row.start_us for row in rows)),
-        _hours(sum(row.speech_us for row in rows)),
-        _hours(sum(row.overlap_us for row in rows)),
+        _hours(int((ints(rows["stop_us"]) - ints(rows["start_us"])).sum())),
+        _hours(int(ints(rows["speech_us"]).sum())),
+        _hours(int(ints(rows["overlap_us"]).sum())),
     ]
     return f"| {split} | {' | '.join(figures)} |"
 

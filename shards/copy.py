@@ -1,29 +1,35 @@
-"""The bytes of a shard: copied from where its clips are, hashed on the way."""
+"""The bytes of a shard: copied from where its clips are, each held to its hash on the way."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from corpus.schemas.errors import DatasetError
-from corpus.shards.columns import ClipRow
-from corpus.shards.plan import ShardPlan
+from corpus.shards.index import Run
 from corpus.shards.tar import END
 
 _CHUNK = 1 << 20
 
 
-def sha256_if_same(path: Path, plan: ShardPlan) -> str | None:
-    """A shard that an interrupted run left, told by the hashes of its clips."""
+class DamagedClipError(DatasetError):
+    """The bytes a clip is to be copied from are not those its row promises."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__("holds other bytes than its clips had", where=str(file), todo="build again")
+        self.file = file
+
+
+def sha256_if_same(path: Path, sizes: Sequence[int], sha256s: Sequence[str]) -> str | None:
+    """The shard's sha256 if it holds exactly the clips of these sizes and hashes."""
     whole = hashlib.sha256()
     with open(path, "rb") as file:
-        for piece in plan.pieces:
-            clip = file.read(piece.row.size)
-            if hashlib.sha256(clip).hexdigest() != piece.row.sha256:
+        for size, sha256 in zip(sizes, sha256s, strict=True):
+            clip = file.read(size)
+            if hashlib.sha256(clip).hexdigest() != sha256:
                 return None
             whole.update(clip)
         end = file.read()
@@ -31,44 +37,40 @@ def sha256_if_same(path: Path, plan: ShardPlan) -> str | None:
     return whole.hexdigest() if end == END else None
 
 
-def write_shard(path: Path, plan: ShardPlan) -> str:
-    """Copy the clips into a tar; its sha256."""
+def write_shard(path: Path, runs: Iterable[Run]) -> str:
+    """Copy the clips into a tar; its sha256.
+
+    Raises:
+        DamagedClipError: a clip is not the one its row promises.
+    """
     hasher = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with open(path, "wb", buffering=0) as tar:
-        for file, group in groupby(plan.pieces, key=lambda piece: piece.file):
-            with open(file, "rb", buffering=0) as source:
-                for start, stop in _runs(piece.row for piece in group):
-                    _copy(source, start, stop, tar, hasher, buffer)
-        tar.write(END)
+        for run in runs:
+            with open(run.file, "rb", buffering=0) as source:
+                source.seek(run.offset)
+                for size, sha256 in zip(run.sizes, run.sha256s, strict=True):
+                    if _copy(source, size, tar, hasher, buffer) != sha256:
+                        raise DamagedClipError(run.file)
+        _write_all(tar, memoryview(END))
         os.fsync(tar.fileno())
     hasher.update(END)
     return hasher.hexdigest()
 
 
-def _runs(rows: Iterable[ClipRow]) -> Iterator[tuple[int, int]]:
-    """Stretches `[start, stop)` of a file in which the clips stand one behind the other."""
-    start = stop = -1
-    for row in rows:
-        if row.offset != stop:
-            if stop > start:
-                yield start, stop
-            start = row.offset
-        stop = row.offset + row.size
-    yield start, stop
-
-
-def _copy(
-    source: io.FileIO, start: int, stop: int, tar: io.FileIO, hasher: hashlib._Hash, buffer: memoryview
-) -> None:
-    source.seek(start)
-    while start < stop:
-        count = source.readinto(buffer[: stop - start])
+def _copy(source: io.FileIO, size: int, tar: io.FileIO, hasher: hashlib._Hash, buffer: memoryview) -> str:
+    """Copy one clip; its own sha256."""
+    own = hashlib.sha256()
+    left = size
+    while left:
+        count = source.readinto(buffer[:left])
         if not count:
-            raise DatasetError("the file ends before its last clip", where=str(source.name))
+            break  # cut off: the hash says so
+        own.update(buffer[:count])
         hasher.update(buffer[:count])
         _write_all(tar, buffer[:count])
-        start += count
+        left -= count
+    return own.hexdigest()
 
 
 def _write_all(tar: io.FileIO, data: memoryview) -> None:

@@ -18,7 +18,7 @@ from corpus.schemas.codec import from_plain, to_json, to_plain
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, FormatError
-from corpus.schemas.pcm import Pcm
+from corpus.schemas.pcm import VoicePcm
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
 from corpus.shards.columns import ClipRow
@@ -63,7 +63,7 @@ def cut(
         recording=recording,
         items=Items.of(conversation),
         voices=voices,
-        pcm=Pcm(voices_dir, len(voices.speakers) + 1, voices.segments, voices.sample_rate_hz),
+        pcm=VoicePcm(voices, voices_dir, decode_dir),
         activity=_activity(voices, voices_dir, where=recording.uri),
         pictures=Pictures.of(decoded, decode_dir),
         mel=mel_shape(voices.sample_rate_hz, settings.frames_per_window),
@@ -127,7 +127,7 @@ class _ClipMaker:
     recording: Recording
     items: Items
     voices: Voices
-    pcm: Pcm
+    pcm: VoicePcm
     activity: Bytes
     pictures: Pictures | None
     mel: MelShape

@@ -1,12 +1,12 @@
 """Clips by index or key, mapped from the tars: nothing is read before it is asked for.
 
-Needs numpy and pyarrow; PyAV only where sound is asked for, pillow or PyAV where pictures are.
+Needs numpy and pyarrow; PyAV only where sound is asked for, simplejpeg, pillow or PyAV where pictures are.
 """
 
 from __future__ import annotations
 
-import io
-import mmap
+import hashlib
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.clip import MEMBERS, ClipHead
-from corpus.schemas.codec import from_json
+from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
+from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import Manifest, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError, UsageError
+from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
+from corpus.shards.jpeg import decode_jpeg
+from corpus.shards.mapped import MappedShard, check_size
 from corpus.shards.npy import npy_view
 from corpus.shards.tar import BLOCK
 
@@ -34,8 +36,10 @@ _MOST_OPEN = 256
 _COLUMNS = ("key", "split", "shard", "member_offsets", "member_sizes")
 
 
-def open_clips(path: Path | str, *, split: str | None = None) -> Clips:
+def open_clips(path: Path | str, *, split: str | None = None, check: bool = False) -> Clips:
     """The clips of a dataset folder, of one split or of all, in the order of its index.
+
+    With `check` every shard is held to its digest when it is opened first: damage is named before it is used.
 
     Raises:
         DatasetError: no dataset there, or its files are not the sizes its manifest says.
@@ -46,20 +50,22 @@ def open_clips(path: Path | str, *, split: str | None = None) -> Clips:
     import pyarrow.parquet as pq
 
     out = Path(path)
-    manifest = _manifest(out)
+    manifest, digest = _manifest(out)
     sizes = promised_sizes(manifest)
     index = out / "clips.parquet"
-    _check_size(index, sizes.get(index.name, -1))
+    check_size(index, sizes.get(index.name, -1))
     try:
         table = pq.read_table(index, columns=list(_COLUMNS))
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(f"clips.parquet cannot be read: {error}", where=str(index)) from error
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    return Clips(out, table, sizes)
+    hashes = {shard.path: shard.sha256 for shard in manifest.shards} if check else {}
+    return Clips(out, table, split, sizes, hashes, digest)
 
 
-def _manifest(out: Path) -> Manifest:
+def _manifest(out: Path) -> tuple[Manifest, str]:
+    """The manifest and its sha256."""
     path = out / "manifest.json"
     try:
         text = path.read_bytes()
@@ -68,30 +74,36 @@ def _manifest(out: Path) -> Manifest:
         raise DatasetError(
             "holds no finished dataset: no manifest.json", where=str(out), todo=todo
         ) from error
-    return from_json(Manifest, text, where=str(path))
-
-
-def _check_size(path: Path, size: int) -> None:
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise DatasetError("a file of the dataset is missing", where=str(path)) from error
-    if found != size:
-        todo = "the file is cut off or changed: copy it again, or run corpus build again"
-        raise DatasetError(f"holds {found} bytes, the manifest says {size}", where=str(path), todo=todo)
+    manifest = from_json(Manifest, text, where=str(path))
+    if not reads(ClipHead, manifest.clip_schema):
+        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
+        raise DatasetError(what, where=str(out), todo="build the dataset again with this version")
+    return manifest, hashlib.sha256(text).hexdigest()
 
 
 class Clips(Sequence["Clip"]):
     """The clips of a dataset. Safe to hand to worker processes: each maps the files itself."""
 
-    def __init__(self, out: Path, table: pa.Table, sizes: dict[str, int]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        table: pa.Table,
+        split: str | None,
+        sizes: dict[str, int],
+        hashes: dict[str, str],
+        digest: str,
+    ) -> None:
         self.path = out
+        self.digest = digest
+        """sha256 of the manifest, which holds that of every shard."""
+        self._split = split
+        self._hashes = hashes
         self._sizes = sizes
         self._keys = table["key"].combine_chunks()
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         self._offsets = _five(table["member_offsets"])
         self._member_sizes = _five(table["member_sizes"])
-        self._maps: OrderedDict[str, memoryview] = OrderedDict()
+        self._maps: OrderedDict[str, MappedShard] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -159,14 +171,31 @@ class Clips(Sequence["Clip"]):
             raise UsageError(what, where=where, todo=todo)
         return self[places[0]]
 
-    @cached_property
-    def _table(self) -> pa.Table:
-        """What `find` asks of the index, in the order of the clips."""
+    def _columns(self, *names: str) -> pa.Table:
+        """More of the index, in the order of the clips."""
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self.path / "clips.parquet", columns=["key", "uri", "start_us", "stop_us"])
-        row = {key: number for number, key in enumerate(table["key"].to_pylist())}
-        return table.take([row[key] for key in self.keys()])
+        table = pq.read_table(self.path / "clips.parquet", columns=["split", *names])
+        return table if self._split is None else table.filter(pc.equal(table["split"], self._split))
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        """What `find` asks of the index."""
+        return self._columns("uri", "start_us", "stop_us")
+
+    @cached_property
+    def speakers(self) -> npt.NDArray[np.int64]:
+        """How many speakers each clip has."""
+        import pyarrow.compute as pc
+
+        counts = pc.list_value_length(self._columns("speakers")["speakers"])
+        return np.asarray(counts.to_numpy(), np.int64)
+
+    @cached_property
+    def pictures(self) -> npt.NDArray[np.int64]:
+        """How many windows of each clip have a picture."""
+        return np.asarray(self._columns("pictures")["pictures"].to_numpy(), np.int64)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -182,22 +211,17 @@ class Clips(Sequence["Clip"]):
             f"{self.path}/{shard}",
         )
 
-    def _map(self, shard: str) -> memoryview:
+    def _map(self, shard: str) -> MappedShard:
         data = self._maps.get(shard)
         if data is None:
-            data = self._open(shard)
+            data = MappedShard(self.path / shard, self._sizes.get(shard, -1), self._hashes.get(shard))
             self._maps[shard] = data
             if len(self._maps) > _MOST_OPEN:
                 self._maps.popitem(last=False)
+            self._hashes.pop(shard, None)  # once is enough
         else:
             self._maps.move_to_end(shard)
         return data
-
-    def _open(self, shard: str) -> memoryview:
-        path = self.path / shard
-        _check_size(path, self._sizes.get(shard, -1))
-        with open(path, "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": OrderedDict()}
@@ -233,10 +257,15 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 class Clip:
     """One clip. Arrays and bytes are views of the mapped file wherever the form allows."""
 
-    __slots__ = ("_data", "_head", "_offsets", "_sizes", "_where", "key")
+    __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
     def __init__(
-        self, key: str, data: memoryview, offsets: Sequence[int], sizes: Sequence[int], where: str
+        self,
+        key: str,
+        data: memoryview | MappedShard,
+        offsets: Sequence[int],
+        sizes: Sequence[int],
+        where: str,
     ) -> None:
         self.key = key
         self._data = data
@@ -244,6 +273,7 @@ class Clip:
         self._sizes = sizes
         self._where = where
         self._head: ClipHead | None = None
+        self._jpegs: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
@@ -263,9 +293,10 @@ class Clip:
         """The bytes of a member (`json`, `flac`, `mel.npy`, `activity.npy`, `mjpeg`), not copied."""
         place = MEMBERS.index(name)
         start = self._offsets[place]
-        if start < BLOCK or start + self._sizes[place] > len(self._data):
+        data = self._data if isinstance(self._data, memoryview) else self._data.view()
+        if start < BLOCK or start + self._sizes[place] > len(data):
             raise FormatError(f"member {name} of {self.key} lies outside the shard", where=self._where)
-        return self._data[start : start + self._sizes[place]]
+        return data[start : start + self._sizes[place]]
 
     @property
     def json_bytes(self) -> bytes:
@@ -305,48 +336,38 @@ class Clip:
 
     def jpeg(self, window: int) -> bytes | None:
         """The JPEG of a window of the clip, counted from 0; None where there is no picture."""
-        head = self.json
-        if not 0 <= window < head.windows:
-            raise IndexError(f"window {window} of {head.windows}")
-        if head.video is None or head.video.sizes[window] == 0:
-            return None
-        start = head.video.offsets[window]
-        return bytes(self.member("mjpeg")[start : start + head.video.sizes[window]])
+        places = self._jpeg_places()
+        if not 0 <= window < len(places):
+            raise IndexError(f"window {window} of {len(places)}")
+        start, size = places[window]
+        return bytes(self.member("mjpeg")[start : start + size]) if size else None
 
-    def picture(self, window: int) -> npt.NDArray[np.uint8] | None:
-        """uint8 `[height, width, 3]`, RGB; None where there is no picture."""
+    def _jpeg_places(self) -> npt.NDArray[np.int64]:
+        """Where each window's JPEG starts and its size, `[windows, 2]`; read without the rest of the head."""
+        if self._jpegs is None:
+            where = f"{self._where}: {self.key}.json"
+            try:
+                head = json.loads(self.json_bytes)
+                none = {"offsets": [0] * head["windows"], "sizes": [0] * head["windows"]}
+                video = none if head["video"] is None else head["video"]
+                places = np.array([video["offsets"], video["sizes"]], np.int64).T
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise FormatError(f"the head cannot be read: {error}", where=where) from error
+            shown = places[:, 1] != 0
+            if places.shape != (head["windows"], 2) or (places[shown] < 0).any():
+                raise FormatError("a picture of each window is not listed", where=where)
+            self._jpegs = places
+        return self._jpegs
+
+    def picture(
+        self, window: int, *, into: npt.NDArray[np.uint8] | None = None
+    ) -> npt.NDArray[np.uint8] | None:
+        """uint8 `[height, width, 3]`, RGB; None where there is no picture. `into` is memory it may take."""
         data = self.jpeg(window)
         if data is None:
             return None
-        return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}")
+        return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}", into=into)
 
 
 def _clip_of(key: str, members: tuple[bytes, ...], where: str) -> Clip:
     return Clip.of_members(key, members, where=where)
-
-
-def decode_jpeg(data: bytes, *, where: str = "") -> npt.NDArray[np.uint8]:
-    """uint8 `[height, width, 3]` of a JPEG, by pillow where it is installed, else by PyAV."""
-    try:
-        from PIL import Image
-    except ImportError:
-        return _decode_jpeg_av(data, where)
-    try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
-
-
-def _decode_jpeg_av(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    try:
-        import av
-    except ImportError as error:
-        hint = "pip install pillow"
-        raise MissingDependencyError("pictures need pillow or PyAV", where=where, todo=hint) from error
-    try:
-        codec = av.CodecContext.create("mjpeg", "r")
-        frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
-        return np.asarray(frames[0].to_ndarray(format="rgb24"), np.uint8)
-    except (av.FFmpegError, IndexError) as error:
-        raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error

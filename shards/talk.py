@@ -10,7 +10,7 @@ import numpy.typing as npt
 from corpus.schemas.artifacts import OVERLAP, SPEECH
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.conversation import Turn
-from corpus.schemas.span import union
+from corpus.schemas.cover import Cover
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -25,23 +25,11 @@ def talk_flags(
     """
     talk = np.zeros((len(speakers) + 1, windows * frames_per_window), bool)
     for channel, name in enumerate(speakers):
-        own = [turn for turn in turns if turn.speaker == name]
-        talk[channel] = _covered(own, start_us, windows, frames_per_window)
+        own = Cover.of(turn.span for turn in turns if turn.speaker == name)
+        talk[channel] = own.fills_half(start_us, talk.shape[1], WINDOW_US // frames_per_window)
     overlap = talk & (talk.sum(axis=0) > 1)
     flags: Bytes = talk.astype(np.uint8) * np.uint8(SPEECH) + overlap.astype(np.uint8) * np.uint8(OVERLAP)
     return flags.reshape(len(talk), windows, frames_per_window)
-
-
-def _covered(
-    turns: Sequence[Turn], start_us: int, windows: int, frames_per_window: int
-) -> npt.NDArray[np.bool_]:
-    frame_us = WINDOW_US // frames_per_window
-    edges = start_us + np.arange(windows * frames_per_window + 1) * frame_us
-    covered = np.zeros(len(edges) - 1, np.int64)
-    for span in union(turn.span for turn in turns):
-        low, high = np.maximum(edges[:-1], span.start_us), np.minimum(edges[1:], span.stop_us)
-        covered += np.maximum(0, high - low)
-    return 2 * covered >= frame_us
 
 
 def finer_flags(flags: Bytes, talk: Bytes) -> Bytes:

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
+import multiprocessing
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
+from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
-from corpus.schemas.dataset import SPLITS, Manifest, ShardEntry, promised_sizes
+from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
 from corpus.schemas.files import sha256_file
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
-from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
+from corpus.shards.check_clip import BROKEN
+from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part
 from corpus.shards.columns import ClipRow
-from corpus.shards.row import Place
-from corpus.shards.tar import BLOCK, END, Member, members, padding
+from corpus.shards.ends import largest_shard
+from corpus.shards.index import read_index
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
+WORTH_WORKERS_BYTES = 64 << 20
+"""A smaller dataset is checked sooner than other processes have started."""
 BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """A promise that is broken."""
-
-    code: str
-    """Stable short name, `words_with_underscores`."""
-    where: str
-    """File, and the clip in it."""
-    what: str
-    """A sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +47,13 @@ class VerifyReport:
         return not self.problems
 
 
-def verify_dataset(out: Path, *, progress: Callable[[int], None] | None = None) -> VerifyReport:
+def verify_dataset(
+    out: Path, *, progress: Callable[[int], None] | None = None, num_workers: int | None = None
+) -> VerifyReport:
     """Check all promises of the dataset in `out`; `progress` gets the clips checked so far.
 
-    Costs one read of the dataset and its mel computed again; memory holds two clips and the index.
+    Costs two reads of the dataset and its mel computed again, on as many processors as there are; memory
+    holds the index and, in each process, two clips.
 
     Raises:
         DatasetError: there is no dataset.
@@ -76,10 +72,11 @@ def verify_dataset(out: Path, *, progress: Callable[[int], None] | None = None) 
     problems = list(_files(out, manifest))
     rows = _rows(out, problems)
     problems += _index(manifest, rows)
-    problems += _card(out, manifest, rows)
+    problems += _card(out, manifest)
     problems += _settings(manifest, rows)
     problems += _splits(rows)
-    problems += _shards(out, manifest, rows, progress)
+    workers = num_workers or len(os.sched_getaffinity(0))
+    problems += _shards(out, manifest, rows, progress, workers)
     return VerifyReport(
         problems=tuple(problems),
         shards=len(manifest.shards),
@@ -153,12 +150,14 @@ def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
         yield Problem(code="shard_list", where=CLIPS_FILE, what=what)
 
 
-def _card(out: Path, manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
+def _card(out: Path, manifest: Manifest) -> Iterator[Problem]:
     """The card says what the shards say. That of an older form lacks the fields added since."""
     if manifest.clip_schema != CLIP_FORM:
         return
     try:
-        if (out / CARD_FILE).read_text("utf-8") != dataset_card(manifest.shards, rows, manifest.config):
+        if (out / CARD_FILE).read_text("utf-8") != dataset_card(
+            manifest.shards, read_index(out), manifest.config
+        ):
             yield Problem(code="card", where=CARD_FILE, what="is not the card of these shards")
     except (OSError, ValueError, CorpusError) as error:
         yield Problem(code="card", where=CARD_FILE, what=str(error))
@@ -175,8 +174,9 @@ def _settings(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
         if row.windows > settings.clips.windows_per_clip:
             yield Problem(code="clip_windows", where=f"{row.shard}: {row.key}", what=f"{row.windows} windows")
     for shard in manifest.shards:
-        if shard.clips > 1 and shard.bytes > settings.shards.shard_bytes:
-            what = f"{shard.bytes} bytes, shards close at {settings.shards.shard_bytes}"
+        most = largest_shard(settings.shards.shard_bytes)
+        if shard.clips > 1 and shard.bytes > most:
+            what = f"{shard.bytes} bytes, a shard has at most {most}"
             yield Problem(code="shard_bytes", where=shard.path, what=what)
 
 
@@ -196,112 +196,46 @@ def _splits(rows: Iterable[ClipRow]) -> Iterator[Problem]:
 
 
 def _shards(
-    out: Path, manifest: Manifest, rows: Sequence[ClipRow], progress: Callable[[int], None] | None
+    out: Path,
+    manifest: Manifest,
+    rows: Sequence[ClipRow],
+    progress: Callable[[int], None] | None,
+    num_workers: int,
 ) -> Iterator[Problem]:
-    """The shards' tars and every clip in them."""
+    """The shards' tars and every clip in them, in parts that are checked side by side."""
     of_shard: dict[str, list[ClipRow]] = defaultdict(list)
     for row in rows:
         of_shard[row.shard].append(row)
-    before: CheckedClip | None = None
-    done = 0
+    parts: list[Part] = []
+    last: ClipRow | None = None
     for number, shard in enumerate(manifest.shards):
         place = sum(s.split == shard.split for s in manifest.shards[:number])
         if shard.path != f"{shard.split}/{shard.split}-{place:06d}.tar" or shard.split not in SPLITS:
             yield Problem(code="shard_name", where=shard.path, what="is not the next shard of its split")
-        data = _mapped(out / shard.path)
-        if data is None:
-            yield Problem(code="tar", where=shard.path, what="is empty or cannot be read")
-            continue
-        found, problems = _clips_of(data, shard)
+        here = of_shard[shard.path]
+        parts.append(Part(out=out, shard=shard, rows=tuple(here), tar=True))
+        for first in range(0, len(here), PART_CLIPS):
+            some = tuple(here[first : first + PART_CLIPS])
+            parts.append(Part(out=out, shard=shard, rows=some, tar=False, before=last))
+            last = some[-1]
+    done = 0
+    for part, problems in zip(parts, _side_by_side(parts, num_workers), strict=True):
         yield from problems
-        yield from _compare(shard, found, of_shard[shard.path])
-        for row in of_shard[shard.path]:
-            problems, before = _checked(data, row, before, shard)
-            yield from problems
-            done += 1
-            if progress:
-                progress(done)
+        if progress and not part.tar:
+            done += len(part.rows)
+            progress(done)
 
 
-def _mapped(path: Path) -> memoryview | None:
+def _side_by_side(parts: Sequence[Part], num_workers: int) -> Iterator[list[Problem]]:
+    if num_workers < 2 or sum(part.bytes for part in parts) < WORTH_WORKERS_BYTES:
+        yield from map(check_part, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    done = 0
     try:
-        with open(path, "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):
-        return None
-
-
-def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], list[Problem]]:
-    """Where the tar itself says that clips stand."""
-    listed: list[Member] = []
-    problems = []
-    try:
-        for member in members(data, where=shard.path):
-            listed.append(member)
-    except FormatError as error:
-        problems.append(Problem(code="tar", where=shard.path, what=error.what))
-    found = {}
-    for i in range(0, len(listed), len(MEMBERS)):
-        group = listed[i : i + len(MEMBERS)]
-        key = group[0].name.partition(".")[0]
-        if [member.name for member in group] != [f"{key}.{suffix}" for suffix in MEMBERS]:
-            what = f"{key} does not have its five members in order"
-            problems.append(Problem(code="members", where=shard.path, what=what))
-            continue
-        found[key] = _place(data, group)
-    return found, problems
-
-
-def _place(data: memoryview, group: Sequence[Member]) -> Place:
-    start = group[0].offset - BLOCK
-    stop = group[-1].offset + group[-1].size + padding(group[-1].size)
-    return Place(
-        offset=start,
-        size=stop - start,
-        member_offsets=tuple(member.offset for member in group),
-        member_sizes=tuple(member.size for member in group),
-        sha256=hashlib.sha256(data[start:stop]).hexdigest(),
-    )
-
-
-def _compare(shard: ShardEntry, found: dict[str, Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
-    """The index agrees with the tar about which clips there are and where."""
-    if list(found) != [row.key for row in rows]:
-        what = "the clips of the tar are not those of clips.parquet, in this order"
-        yield Problem(code="clip_list", where=shard.path, what=what)
-    for row in rows:
-        place = found.get(row.key)
-        if place is not None and place != _place_of(row):
-            what = "offsets, sizes or hash differ from clips.parquet"
-            yield Problem(code="place", where=f"{shard.path}: {row.key}", what=what)
-        if row.split != shard.split:
-            what = f"is of {row.split}, in a shard of {shard.split}"
-            yield Problem(code="split", where=f"{shard.path}: {row.key}", what=what)
-    windows = sum(row.windows for row in rows)
-    if (shard.clips, shard.windows) != (len(rows), windows):
-        what = f"{len(rows)} clips, {windows} windows; the manifest says {shard.clips}, {shard.windows}"
-        yield Problem(code="figures", where=shard.path, what=what)
-    if rows and shard.bytes != sum(row.size for row in rows) + len(END):
-        yield Problem(code="figures", where=shard.path, what="is not as long as its clips together")
-
-
-def _place_of(row: ClipRow) -> Place:
-    return Place(
-        offset=row.offset,
-        size=row.size,
-        member_offsets=row.member_offsets,
-        member_sizes=row.member_sizes,
-        sha256=row.sha256,
-    )
-
-
-def _checked(
-    data: memoryview, row: ClipRow, before: CheckedClip | None, shard: ShardEntry
-) -> tuple[list[Problem], CheckedClip | None]:
-    """Problems of one clip, and what the next one needs to know of it."""
-    where = f"{shard.path}: {row.key}"
-    try:
-        found, clip = check_clip(data, row, before)
-    except BROKEN as error:
-        return [Problem(code="clip_broken", where=where, what=str(error))], None
-    return [Problem(code=code, where=where, what=what) for code, what in found], clip
+        with ProcessPoolExecutor(num_workers, mp_context=context) as workers:
+            for problems in workers.map(check_part, parts):
+                yield problems
+                done += 1
+    except BrokenProcessPool:  # memory ran out, or the machine's owner ended one: the rest is checked here
+        yield from map(check_part, parts[done:])

@@ -1,46 +1,50 @@
 """Segments become shards, their index, a card and a manifest: a whole dataset, or none at all.
 
-The order on the disk makes it safe to be killed anywhere:
-
-    manifest.json away -> shards, each by rename -> strays away -> clips.parquet -> README.md -> manifest.json
-
-Without manifest.json there is no dataset. What is whole already is kept on the next run.
+All of it is written beside the dataset and moved into place when it is whole (`swap.py`), so a build that
+fails or is killed leaves the old dataset or the new one. Shards that hold the same clips as before are not
+touched, and one that only has another number now is moved, not copied.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence, Set
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corpus.schemas.clip import CLIP_FORM
 from corpus.schemas.codec import digest, from_json, to_json
-from corpus.schemas.dataset import SPLITS, FileEntry, Manifest, ShardEntry, promised_sizes
+from corpus.schemas.dataset import MANIFEST_FILE, FileEntry, Manifest, ShardEntry, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
-from corpus.schemas.files import (
-    TEMPORARY,
-    has_size,
-    put_in_place,
-    sha256_file,
-    storage_errors,
-    temporary,
-    write_whole,
-)
+from corpus.schemas.files import has_size, sha256_file, storage_errors, write_whole
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
-from corpus.shards.columns import ClipRow, rows_table, table_rows
 from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.plan import Piece, SegmentRef, ShardPlan, plan_shards, segment_pieces
+from corpus.shards.index import CLIPS_FILE, Layout, PlannedShard, ints, lay_out, read_index, read_rows, texts
+from corpus.shards.plan import Piece, SegmentRef, segment_pieces
+from corpus.shards.swap import FOLDER, finish_swap, swap
 
-MANIFEST_FILE = "manifest.json"
-CLIPS_FILE = "clips.parquet"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "CARD_FILE",
+    "CLIPS_FILE",
+    "MANIFEST_FILE",
+    "SegmentRef",
+    "read_manifest",
+    "read_rows",
+    "write_dataset",
+]
+
 CARD_FILE = "README.md"
-_CHUNK = 1 << 20
 
 Progress = Callable[[int], None]
-"""Gets the bytes of shards that are in place so far."""
+"""Gets the bytes of shards that are whole so far."""
 
 
 def write_dataset(
@@ -49,29 +53,32 @@ def write_dataset(
     *,
     settings: Settings,
     config: str,
+    unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
     progress: Progress | None = None,
 ) -> Manifest:
-    """Make `out` hold exactly the clips of `segments`, in key order, closed at `shard_bytes`.
+    """Make `out` hold exactly the clips of `segments`, in key order.
 
-    Shards that hold the same clips already are not touched, shards of an older build are removed, and
-    with nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read
-    and held to the hashes of their clips, whatever their size says.
+    The clips of `unchanged` recordings are those the dataset has already: their segments are not read. With
+    nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read and
+    held to the hashes of their clips, whatever their size says; none of the `unchanged` may stand in one.
 
     Raises:
         DatasetError: two segments of one recording, or a segment that is cut off.
+        DamagedClipError: a clip is not what it was when it was made.
         NewerSchemaError: `out` was written by a newer version.
         StorageError: disk full or folder read-only.
     """
     ordered = sorted(segments, key=lambda s: s.recording)
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
     wanted = _Wanted(settings=settings, config=config, segments=made_of)
-    old = read_manifest(out)
-    if old is not None and not doubted and wanted.is_met_by(old, out):
-        return old
-    pieces = [piece for segment in ordered for piece in segment_pieces(segment)]
     with storage_errors(out):
-        return _store(out, pieces, wanted, old, progress, doubted=doubted)
+        finish_swap(out)
+        old = _Old.read(out, doubted)
+        if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
+            return old.manifest
+        new = [piece for s in ordered if s.recording not in unchanged for piece in segment_pieces(s)]
+        return _store(out, old, old.rows_of(unchanged) if old and unchanged else None, new, wanted, progress)
 
 
 def rewrite(
@@ -79,20 +86,19 @@ def rewrite(
 ) -> Manifest:
     """The dataset with the clips of some recordings replaced; the others' come from its own shards.
 
-    Only shards whose clips change are written. The old ones stay until all new ones are whole.
-
     Raises:
         DatasetError: `out` holds no dataset.
     """
-    old = read_manifest(out)
-    if old is None:
-        raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
-    gone = {segment.recording for segment in replaced}
-    kept = [Piece(row=row, file=out / row.shard) for row in read_rows(out) if row.recording not in gone]
-    new = [piece for segment in replaced for piece in segment_pieces(segment)]
-    wanted = _Wanted(settings=from_json(Settings, old.settings), config=config, segments="")
     with storage_errors(out):
-        return _store(out, kept + new, wanted, old, progress, swap_last=True)
+        finish_swap(out)
+        old = _Old.read(out, frozenset())
+        if old is None:
+            raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
+        gone = {segment.recording for segment in replaced}
+        new = [piece for segment in replaced for piece in segment_pieces(segment)]
+        settings = from_json(Settings, old.manifest.settings)
+        kept = old.rows_of(set(texts(old.table["recording"])) - gone)
+        return _store(out, old, kept, new, _Wanted(settings=settings, config=config, segments=""), progress)
 
 
 def read_manifest(out: Path) -> Manifest | None:
@@ -106,15 +112,18 @@ def read_manifest(out: Path) -> Manifest | None:
         return None
 
 
-def read_rows(out: Path) -> list[ClipRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def standing(out: Path, doubted: Set[str]) -> frozenset[str]:
+    """The recordings whose clips all stand in shards of the dataset that nobody doubts."""
+    old = _Old.read(out, doubted)
+    if old is None:
+        return frozenset()
+    sound = {entry.path for entry in old.known.values() if has_size(out / entry.path, entry.bytes)}
+    rows = list(zip(texts(old.table["recording"]), texts(old.table["shard"]), strict=True))
+    return frozenset(one for one, _ in rows) - {one for one, shard in rows if shard not in sound}
 
-    path = out / CLIPS_FILE
-    try:
-        return list(table_rows(pq.read_table(path), where=str(path)))
-    except (OSError, pa.ArrowException) as error:
-        raise FormatError(f"clips.parquet cannot be read: {error}", where=str(path)) from error
+
+def _hashes(manifest: Manifest) -> dict[str, str]:
+    return {entry.path: entry.sha256 for entry in manifest.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,130 +142,151 @@ class _Wanted:
         )
         return same and all(has_size(out / path, size) for path, size in promised_sizes(old).items())
 
-    def manifest(
-        self, rows: Sequence[ClipRow], shards: Sequence[ShardEntry], files: Sequence[FileEntry]
-    ) -> Manifest:
+    def manifest(self, table: pa.Table, shards: Sequence[ShardEntry], files: Sequence[FileEntry]) -> Manifest:
         return Manifest(
             config=self.config,
             settings=to_json(self.settings),
             clip_schema=CLIP_FORM,
             segments=self.segments,
-            recordings=len({row.recording for row in rows}),
-            clips=len(rows),
-            windows=sum(row.windows for row in rows),
+            recordings=len(set(texts(table["recording"]))),
+            clips=len(table),
+            windows=int(ints(table["windows"]).sum()),
             shards=tuple(shards),
             files=tuple(files),
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Old:
+    """The dataset that stands in the folder."""
+
+    manifest: Manifest
+    table: pa.Table
+    known: dict[tuple[str, ...], ShardEntry]
+    """By the clips they hold, the shards it vouches for."""
+
+    @staticmethod
+    def read(out: Path, doubted: Set[str]) -> _Old | None:
+        """None where there is no unbroken one."""
+        manifest = read_manifest(out)
+        if manifest is None:
+            return None
+        try:
+            if sha256_file(out / CLIPS_FILE) != _hashes(manifest).get(CLIPS_FILE):
+                return None
+            table = read_index(out)
+        except (OSError, FormatError):
+            return None
+        entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
+        rows = zip(texts(table["shard"]), texts(table["sha256"]), strict=True)
+        known = {
+            tuple(sha256 for _, sha256 in group): entries[path]
+            for path, group in groupby(rows, key=lambda row: row[0])
+            if path in entries
+        }
+        return _Old(manifest=manifest, table=table, known=known)
+
+    def rows_of(self, recordings: Set[str]) -> pa.Table:
+        import pyarrow as pa
+
+        return self.table.filter(pa.array([one in recordings for one in texts(self.table["recording"])]))
+
+
 def _store(
     out: Path,
-    pieces: Sequence[Piece],
+    old: _Old | None,
+    kept: pa.Table | None,
+    new: Sequence[Piece],
     wanted: _Wanted,
-    old: Manifest | None,
     progress: Progress | None,
-    *,
-    doubted: Set[str] = frozenset(),
-    swap_last: bool = False,
 ) -> Manifest:
-    """Bring the folder to the plan. With `swap_last` no shard is replaced before all new ones are whole."""
-    plans = list(plan_shards(pieces, wanted.settings.shards.shard_bytes))
-    known = _known_shards(out, old)
-    if not swap_last:
-        _take_away(out / MANIFEST_FILE)
+    """Stage what the folder lacks, then swap it in."""
+    files = {path: out / path for path in set(texts(kept["shard"]))} if kept is not None else {}
+    layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
+    staging = out / FOLDER
+    staging.mkdir(parents=True, exist_ok=True)
     entries: list[ShardEntry] = []
-    waiting: list[Path] = []
+    moves: list[str] = []
     done = 0
-    for plan in plans:
-        path = out / plan.path
-        sha256 = _kept(path, plan, None if plan.path in doubted else known)
-        if sha256 is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sha256 = write_shard(temporary(path), plan)
-            waiting.append(path)
-        if not swap_last:
-            _put_all(waiting)
-        entries.append(_entry(plan, sha256))
-        done += plan.bytes
+    for shard in layout.shards:
+        sha256, staged = _stage_shard(out, staging, layout, shard, old)
+        if staged:
+            moves.append(shard.path)
+        entries.append(_entry(shard, sha256))
+        done += shard.bytes
         if progress:
             progress(done)
-    _take_away(out / MANIFEST_FILE)
-    _put_all(waiting)
-    _remove_strays(out, {plan.path for plan in plans})
-    return _finish(out, [row for plan in plans for row in plan.rows()], entries, wanted)
+    manifest = _stage_views(staging, layout.table, entries, wanted)
+    _drop_unwanted(staging, {*moves, CLIPS_FILE, CARD_FILE, MANIFEST_FILE})
+    swap(out, [*moves, CLIPS_FILE, CARD_FILE], [shard.path for shard in layout.shards])
+    return manifest
 
 
-def _known_shards(out: Path, old: Manifest | None) -> dict[tuple[str, ...], ShardEntry] | None:
-    """By the clips they hold, the shards an unbroken dataset vouches for; None where none does."""
-    if old is None:
-        return None
+def _stage_shard(
+    out: Path, staging: Path, layout: Layout, shard: PlannedShard, old: _Old | None
+) -> tuple[str, bool]:
+    """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
+    clips = layout.sha256s[shard.first : shard.stop]
+    path = staging / shard.path
+    entry = old.known.get(clips) if old is not None else None
+    if entry is not None and has_size(out / entry.path, entry.bytes):
+        if entry.path == shard.path:
+            return entry.sha256, False
+        _link(out / entry.path, path)
+        return entry.sha256, True
+    sizes = layout.sizes[shard.first : shard.stop].tolist()
+    for place in (path, out / shard.path):  # what an interrupted run left, or what is doubted
+        if has_size(place, shard.bytes) and (sha256 := sha256_if_same(place, sizes, clips)):
+            return sha256, place == path
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
+    return write_shard(path, layout.runs(shard)), True
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a shard that gets another number; a copy where the file system has no links."""
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
-        rows = read_rows(out)
-    except FormatError:
-        return None
-    entries = {entry.path: entry for entry in old.shards}
-    return {
-        tuple(row.sha256 for row in group): entries[path]
-        for path, group in groupby(rows, key=lambda row: row.shard)
-        if path in entries
-    }
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
-def _kept(path: Path, plan: ShardPlan, known: dict[tuple[str, ...], ShardEntry] | None) -> str | None:
-    """The sha256 of the shard that stands there already, if it holds the plan's bytes."""
-    if not has_size(path, plan.bytes):
-        return None
-    if known is not None:
-        entry = known.get(plan.clips)
-        return entry.sha256 if entry and entry.path == plan.path else None
-    return sha256_if_same(path, plan)
-
-
-def _entry(plan: ShardPlan, sha256: str) -> ShardEntry:
+def _entry(shard: PlannedShard, sha256: str) -> ShardEntry:
     return ShardEntry(
-        path=plan.path,
-        split=plan.split,
+        path=shard.path,
+        split=shard.split,
         sha256=sha256,
-        bytes=plan.bytes,
-        clips=len(plan.pieces),
-        windows=sum(piece.row.windows for piece in plan.pieces),
+        bytes=shard.bytes,
+        clips=shard.clips,
+        windows=shard.windows,
     )
 
 
-def _take_away(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _put_all(waiting: list[Path]) -> None:
-    for path in waiting:
-        put_in_place(path)
-    waiting.clear()
-
-
-def _remove_strays(out: Path, wanted: set[str]) -> None:
-    """Shards of an older build, and what an interrupted run left unfinished."""
-    for split in SPLITS:
-        folder = out / split
-        for path in sorted(folder.glob(f"{split}-*.tar")) + sorted(folder.glob(f"*{TEMPORARY}")):
-            if f"{split}/{path.name}" not in wanted:
-                path.unlink()
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _finish(out: Path, rows: Sequence[ClipRow], entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
+def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
     """The index and the card, then the manifest that makes it a dataset."""
     import pyarrow.parquet as pq
 
-    out.mkdir(parents=True, exist_ok=True)
-    table = io.BytesIO()
-    pq.write_table(rows_table(rows), table, compression="zstd", row_group_size=16384)
-    write_whole(out / CLIPS_FILE, table.getvalue())
-    write_whole(out / CARD_FILE, dataset_card(entries, rows, wanted.config).encode())
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", row_group_size=16384)
+    write_whole(staging / CLIPS_FILE, content.getvalue())
+    write_whole(staging / CARD_FILE, dataset_card(entries, table, wanted.config).encode())
     files = [
-        FileEntry(path=name, sha256=sha256_file(out / name), bytes=(out / name).stat().st_size)
+        FileEntry(path=name, sha256=sha256_file(staging / name), bytes=(staging / name).stat().st_size)
         for name in (CARD_FILE, CLIPS_FILE)
     ]
-    manifest = wanted.manifest(rows, entries, files)
-    write_whole(out / MANIFEST_FILE, (to_json(manifest, indent=1) + "\n").encode())
+    manifest = wanted.manifest(table, entries, files)
+    write_whole(staging / MANIFEST_FILE, (to_json(manifest, indent=1) + "\n").encode())
     return manifest
+
+
+def _drop_unwanted(staging: Path, wanted: Set[str]) -> None:
+    """What an interrupted run with other inputs left in the staging folder."""
+    for path in _files_below(staging):
+        if path.relative_to(staging).as_posix() not in wanted:
+            path.unlink()
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

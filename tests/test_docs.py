@@ -19,8 +19,11 @@ DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md
 PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",
+    "docs/cluster.md",
     "docs/cues.md",
+    "docs/media.md",
     "docs/python.md",
+    "docs/own-model.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -65,6 +68,16 @@ def test_the_python_page_runs_as_it_stands(repository: Path, place: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_model_of_ones_own_is_trained_and_talks(repository: Path, place: Path) -> None:
+    page = (repository / "docs/own-model.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    build = [sys.executable, "-m", "corpus.cli.main", "build", "talks/", "--out", "dataset"]
+    subprocess.run(build, cwd=place, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "speaks in windows" in done.stdout
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -134,6 +147,8 @@ def test_every_setting_of_the_trainer_is_in_the_reference(repository: Path) -> N
     told = set(re.findall(r"`((?:model|data|loss|optim)\.\w+)`", text)) | {
         name for name in known if "." not in name and f"`{name}`" in text
     }
+    if "`loss.cue_weight.LABEL`" in text:
+        told |= {name for name in known if name.startswith("loss.cue_weight.")}
     assert told == set(known)
     for name in MODELS:
         run = preset(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from corpus.schemas.clock import FRAMES_PER_WINDOW, US, WINDOW_US
 from corpus.schemas.codec import to_plain
+from corpus.schemas.conversation import CUE_KINDS
 from corpus.schemas.errors import SettingsError
 
 AudioHead = Literal["dmel", "flow", "depth"]
@@ -39,6 +41,8 @@ class ModelConfig:
     vocab: int
     tied: bool
     """Text embedding and text head share their table."""
+    text_tokens: int = 256
+    """Of the vocabulary those that text can be made of, after 16 for control: as `data.tokenizer` decides."""
 
     mel_bins: int = 80
     audio_levels: int = 16
@@ -81,8 +85,14 @@ class ModelConfig:
     """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
+    lora_rank: int = 0
+    """With one, weights are those of `init` and frozen; beside some of attention's matrices a product of
+    this rank is trained, alone, and merged on export. At 0 everything is trained."""
+    lora_targets: tuple[str, ...] = ("query", "key_value", "out")
     user_audio: bool = False
     """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
+    cues: bool = False
+    """Whether it has a head that tells which cues begin and hold: as `loss.cues` decides."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -125,6 +135,11 @@ class ModelConfig:
         )
         _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
+        _require(
+            bool(self.lora_targets) and {"query", "key_value", "out"}.issuperset(self.lora_targets),
+            f"model.lora_targets is {', '.join(self.lora_targets) or 'empty'}",
+            "take some of query, key_value, out",
+        )
         _require(2 <= self.audio_levels <= 256, "audio_levels must lie in [2, 256]", "16 is usual")
 
     @property
@@ -146,12 +161,23 @@ class ModelConfig:
 
 _LEAST = {
     **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
-    **dict.fromkeys(("dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1),
     **dict.fromkeys(
-        ("patch_pixels", "picture_every", "flow_width", "flow_steps", "depth_width", "depth_groups"), 1
+        ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
+    ),
+    **dict.fromkeys(
+        (
+            "text_tokens",
+            "patch_pixels",
+            "picture_every",
+            "flow_width",
+            "flow_steps",
+            "depth_width",
+            "depth_groups",
+        ),
+        1,
     ),
     **dict.fromkeys(("dense_layers", "shared_width", "picture_rows", "picture_columns"), 0),
-    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers"), 0),
+    **dict.fromkeys(("text_slots", "sink_turns", "flow_layers", "lora_rank"), 0),
 }
 
 
@@ -160,7 +186,9 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset folder."""
+    """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
+    where: str = ""
+    """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -168,12 +196,15 @@ class DataConfig:
     """Rows in a global batch, over all ranks and accumulation steps."""
     seed: int = 0
     pictures: bool = True
-    hears: Literal["mix", "max"] = "mix"
-    """What the model hears: the mix without its own channel, exact from FLAC; or the maximum over the other
-    channels' mel bytes, which needs no decoder."""
-    tokenizer: Literal["bytes"] = "bytes"
+    hears: Literal["energy", "mix", "max"] = "energy"
+    """What the model hears of the other channels: their mel bytes, energies added where several sound; the
+    mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
+    tokenizer: str = "bytes"
+    """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
+    check_shards: bool = True
+    """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +222,20 @@ class LossConfig:
     audio: float = 1.0
     user_audio: float = 0.0
     """What is heard next, told from the position before it; at 0 the model has no head for it."""
+    cues: float = 0.0
+    """Which cues begin and hold in a window, told once it has been heard; at 0 there is no head for it."""
+    cue_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1.0))
+    """How much each label's targets count among those of cues."""
+    answers: float = 0.0
+    """In windows in which an answer of the speaker's is timely and the speaker is silent, `<spk>` is the
+    target and counts so many times as much; where waiting is right and the speaker speaks, `<sil>` is. At 0
+    the target is what the speaker did."""
     balance: float = 1e-4
     router_z: float = 1e-5
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.cue_weight) - set(CUE_KINDS))
+        _require(not unknown, f"loss.cue_weight of {', '.join(unknown)}", f"one of {', '.join(CUE_KINDS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +266,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    init: str = ""
+    """A run or an exported model whose weights the run begins with; drawn ones without."""
     steps: int = 200
     accumulate: int = 1
     """Micro-batches in an optimiser step, per rank."""
@@ -240,15 +285,31 @@ class RunConfig:
     save_every: int = 100
     keep: int = 3
     log_every: int = 10
+    held_out_every: int = 0
+    """Steps between looks at the validation split, whose losses then stand in the log; 0 for none. A dataset
+    without that split has none."""
+    held_out_rows: int = 4
+    """Rows of it that are looked at, always the same."""
+    timeout_minutes: int = 30
+    """How long a rank waits for the others before it gives up."""
     nan_limit: int = 5
     """Steps in a row with a non-finite gradient before the run gives up."""
     deterministic: bool = True
     schema: str = "corpus.run/1"
 
     def __post_init__(self) -> None:
-        listens = self.loss.user_audio > 0
-        if self.model.user_audio != listens:
-            object.__setattr__(self, "model", replace(self.model, user_audio=listens))
+        listens, tells = self.loss.user_audio > 0, self.loss.cues > 0
+        if (self.model.user_audio, self.model.cues) != (listens, tells):
+            object.__setattr__(self, "model", replace(self.model, user_audio=listens, cues=tells))
+
+
+def _weights(plain: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The weights of losses by their names, those inside others too."""
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", weight) for inner, weight in value.items())
+        else:
+            yield name, value
 
 
 def check_ranges(config: RunConfig) -> None:
@@ -260,13 +321,16 @@ def check_ranges(config: RunConfig) -> None:
         ("save_every", config.save_every >= 1, "at least 1"),
         ("log_every", config.log_every >= 1, "at least 1"),
         ("keep", config.keep >= 1, "at least 1"),
+        ("held_out_every", config.held_out_every >= 0, "not negative"),
+        ("held_out_rows", config.held_out_rows >= 1, "at least 1"),
+        ("timeout_minutes", config.timeout_minutes >= 1, "at least 1"),
         ("nan_limit", config.nan_limit >= 1, "at least 1"),
         ("expert_parallel", config.expert_parallel >= 1, "at least 1"),
         ("replicas", config.replicas >= 1, "at least 1"),
         ("data.rows", data.rows >= 1, "at least 1"),
         ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
         ("data.workers", data.workers >= 1, "at least 1"),
-        *((f"loss.{name}", value >= 0, "not negative") for name, value in to_plain(config.loss).items()),
+        *((f"loss.{name}", value >= 0, "not negative") for name, value in _weights(to_plain(config.loss))),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
         ("optim.eps", optim.eps > 0, "above 0"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from corpus.schemas.codec import from_plain, to_plain
 from corpus.schemas.errors import CorpusError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig, check_ranges
 
-_NOT_SET = ("schema", "preset", "model.user_audio")
+_NOT_SET = ("schema", "preset", "model.user_audio", "model.cues", "model.text_tokens")
 """Told by other settings, or by nobody."""
 
 
@@ -34,6 +35,9 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
         for parent in parents:
             table = table[parent]
         table[last] = _value(text, known[key])
+    given = {pair.partition("=")[0] for pair in pairs}
+    if "data.tokenizer" in given:
+        _fit_to_tokenizer(plain, vocab_given="model.vocab" in given)
     try:
         changed = from_plain(RunConfig, plain)
     except SettingsError:
@@ -42,6 +46,19 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
         raise SettingsError(error.what, where="settings", todo=error.todo) from error
     check_ranges(changed)
     return changed
+
+
+def _fit_to_tokenizer(plain: dict[str, Any], *, vocab_given: bool) -> None:
+    """A vocabulary no larger than what can occur, and the tokenizer's path from the root on."""
+    from corpus.trainer.data.sequence import BYTE_0
+    from corpus.trainer.data.tokenizer_file import tokenizer_named
+
+    model, data = plain["model"], plain["data"]
+    model["text_tokens"] = tokenizer_named(data["tokenizer"]).size
+    if data["tokenizer"] != "bytes":
+        data["tokenizer"] = str(Path(data["tokenizer"]).absolute())
+        if not vocab_given:
+            model["vocab"] = -(-(BYTE_0 + model["text_tokens"]) // 8) * 8
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -78,6 +95,8 @@ def _value(text: str, before: Any) -> Any:
         return text
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
+    if isinstance(before, list) and before and isinstance(before[0], str):
+        return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     if isinstance(before, list) and not text.startswith("["):
         text = f"[{text}]"
     try:

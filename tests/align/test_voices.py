@@ -25,7 +25,7 @@ from corpus.schemas.clip import Separation
 from corpus.schemas.codec import from_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.errors import CorpusError
-from corpus.schemas.pcm import Pcm
+from corpus.schemas.pcm import Pcm, VoicePcm
 
 RATE = 16_000
 WINDOW = 3_200
@@ -67,7 +67,7 @@ def split(
     voices, _ = split_voices(source, tmp_path / "decode", turns, speakers, out)
     assert from_json(Voices, (out / "voices.json").read_text()) == voices
     before = Pcm(tmp_path / "decode", len(source.channels), source.segments, source.sample_rate_hz)
-    after = Pcm(out, len(speakers) + 1, source.segments, source.sample_rate_hz)
+    after = VoicePcm(voices, out, tmp_path / "decode")
     return before, after, np.load(out / "activity.npy")
 
 

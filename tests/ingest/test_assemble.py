@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.ingest.assemble import padded_spans, segments_of, write_channel, write_pictures
+from corpus.ingest.extent import Extent
 from corpus.ingest.pictures import Pick
-from corpus.ingest.sound import Extent
 from corpus.schemas.artifacts import PICTURE_NONE, PICTURE_STALE, Segment
 from corpus.schemas.span import Span
 

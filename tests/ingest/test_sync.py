@@ -20,6 +20,8 @@ AAC = Fraction(1024, 48_000)
 MP2 = Fraction(481, 48_000)
 LAME = Fraction(1105, 48_000)
 """LAME's 576 samples and the decoder's 529."""
+AC3 = Fraction(256, 48_000)
+"""Half a transform of AC-3. A programme stream cannot say that it comes before the sound."""
 FRAME = Fraction(1, 30)
 SECONDS = 6
 
@@ -42,7 +44,9 @@ class Case:
 
 def plain(video: str | None, audio: str | None, **audio_options: Any) -> Callable[[ModuleType, Path], Any]:
     def build(m: ModuleType, path: Path) -> Any:
-        chunk = {"libopus": 960, "libmp3lame": 1152, "mp2": 1152, "flac": 4608}.get(audio or "", 1024)
+        chunk = {"libopus": 960, "libmp3lame": 1152, "mp2": 1152, "flac": 4608, "ac3": 1536}.get(
+            audio or "", 1024
+        )
         sounds = [m.Audio(audio, chunk=chunk, **audio_options)] if audio else []
         return m.write_media(path, audio=sounds, video=m.Video(video) if video else None)
 
@@ -165,6 +169,7 @@ CASES = {
     "webm vp8 opus": Case(plain("libvpx", "libopus"), suffix="webm"),
     "ts h264 aac": Case(plain("libx264", "aac"), AAC, AAC, suffix="ts", codes={"start_offset"}),
     "ts mpeg2 mp2": Case(plain("mpeg2video", "mp2"), MP2, MP2, suffix="ts", codes={"start_offset"}),
+    "vob mpeg2 ac3": Case(plain("mpeg2video", "ac3"), AC3, AC3, suffix="vob", codes={"start_offset"}),
     "avi mpeg4 pcm": Case(plain("mpeg4", "pcm_s16le"), suffix="avi"),
     "avi mpeg4 mp3": Case(avi_mp3, sound_at=LAME, suffix="avi"),
     "flv h264 aac 44100": Case(

@@ -14,6 +14,7 @@ from corpus.ingest.timeline import AudioClock, Placement, Restarts
 
 RATE = 1000
 JITTER = Fraction(5, 1000)
+BACK = Fraction(1, 4)
 
 
 def place(
@@ -100,7 +101,7 @@ class Reference:
     def _left(self, j: int, here: Fraction, off: Fraction) -> Fraction:
         """What a jump has come to once as much sound has passed, which is what a stall holds up."""
         stall = min(Fraction(off * self.rate // 1, self.rate), Fraction(10))
-        offs = [x for x in self._offs(j, here, stall + Fraction(1, 2)) if x[1] >= -1]
+        offs = [x for x in self._offs(j, here, stall + Fraction(1, 2)) if x[1] >= -BACK]
         late = sorted(o for at, o in offs if at >= stall)
         if late:
             return late[(len(late) - 1) // 2]
@@ -117,14 +118,14 @@ class Reference:
         departure: Fraction | None = None
         if stamp is not None:
             off = stamp + self.shift - at - known
-            if off < -1 and self._agreed(j, at + known) < -1:
+            if off < -BACK and self._agreed(j, at + known) < -BACK:
                 self.shift = at + known - stamp
                 off = Fraction(0)
             hole = min(off, self._left(j, at + known, off)) if off > JITTER else Fraction(0)
             if hole > JITTER:
                 at += hole
                 departure = stamp + self.shift - at
-            elif -1 <= off <= JITTER:
+            elif -BACK <= off <= JITTER:
                 departure = off + known
         self.counted.append(at)
         self.departures.append(departure)
@@ -143,7 +144,7 @@ def streams(draw: st.DrawFn) -> list[tuple[int | None, int]]:
         elif kind == "h":
             at += draw(st.integers(6, 4000))
         elif kind == "r":
-            at -= draw(st.integers(1001, 9000))
+            at -= draw(st.integers(251, 9000))
         stamp: int | None = at
         if kind == "j":
             stamp = at + draw(st.integers(-5, 5))
@@ -214,8 +215,8 @@ def test_one_wild_stamp_is_neither_hole_nor_restart() -> None:
         assert starts(blocks) == [Fraction(n, 10) for n in range(30)]
 
 
-def test_a_jump_back_by_a_second_is_no_restart_and_by_more_is_one() -> None:
-    for back, move in ((1000, {"correction"}), (1001, {"restart"})):
+def test_a_jump_back_by_a_quarter_second_is_no_restart_and_by_more_is_one() -> None:
+    for back, move in ((250, {"correction"}), (251, {"restart"})):
         blocks = steady(30) + [(3000 - back + n * 100, 100) for n in range(30)]
         assert {p.move for p in place(blocks)} - {"on", "start"} == move
 
@@ -275,17 +276,31 @@ def test_a_stall_without_loss_puts_no_silence_in() -> None:
         assert starts(blocks) == [Fraction(n * 20, RATE) for n in range(400)]
 
 
+def test_a_stream_that_begins_after_a_restart_is_moved_like_the_others() -> None:
+    restarts = Restarts()
+    first = AudioClock(RATE, Fraction(1, RATE), restarts, 0)
+    for n in range(60):
+        first.push((n * 100) if n < 30 else (n - 30) * 100, 100)
+    first.finish()
+    assert restarts.jumps == 1 and restarts.shift(1) == 3
+    late = AudioClock(RATE, Fraction(1, RATE), restarts, 1)
+    placed = [p for n in range(20) for p in late.push(1000 + n * 100, 100)] + late.finish()
+    assert [Fraction(p.start, late.units_per_second) for p in placed] == [
+        4 + Fraction(n, 10) for n in range(20)
+    ]
+
+
 def test_a_new_rate_goes_on_where_the_old_one_ended() -> None:
     first = AudioClock(1000, Fraction(1, 1000))
     for n in range(100):
         first.push(n * 20, 20)
     first.finish()
-    second = AudioClock(2000, Fraction(1, 1000), after=first)
+    second = AudioClock(2000, Fraction(1, 1000), after=first, at=Fraction(2))
     placed = [p for n in range(100) for p in second.push(2000 + n * 20, 40)] + second.finish()
     assert [Fraction(p.start, second.units_per_second) for p in placed] == [
         2 + Fraction(n * 20, 1000) for n in range(100)
     ]
-    again = AudioClock(500, Fraction(1, 1000), after=second)
+    again = AudioClock(500, Fraction(1, 1000), after=second, at=Fraction(4))
     placed = [p for n in range(100) for p in again.push(n * 20, 10)] + again.finish()
     assert placed[0].move == "restart"
     assert Fraction(placed[0].start, again.units_per_second) == 4

@@ -51,3 +51,10 @@ def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path
         with pytest.raises(MediaError, match=r"URL|Protocol"):
             fetch(url, tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("path", ["/" + "é" * 300 + ".wav", "/a/..", "/sha256", "/%00.wav", "/", ""])
+def test_a_name_that_no_file_may_have_is_its_urls_fault_or_none(path: str, tmp_path: Path) -> None:
+    """Never the disk's, which would end the build."""
+    with pytest.raises(MediaError):
+        fetch(f"http://127.0.0.1:9{path}", tmp_path)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from corpus.pipeline.build import Request, quick_key
 from corpus.pipeline.inputs import gather
+from corpus.pipeline.plan import plan
 from corpus.schemas.errors import UsageError
+from corpus.schemas.settings import Settings
 
 
 def touch(path: Path, data: bytes = b"x") -> Path:
@@ -111,3 +114,26 @@ def test_a_manifest_says_what_is_known_and_bad_lines_are_drops(tmp_path: Path) -
         ("list.jsonl:7", "fault"),
     ]
     assert "chanels" in drops[1].reason
+
+
+def test_paths_that_no_system_takes_are_faults_of_their_items(tmp_path: Path) -> None:
+    """A name too long, a NUL byte, a device: each costs its line and nothing else."""
+    (tmp_path / "good.wav").write_bytes(b"x")
+    lines = [
+        {"uri": "good.wav"},
+        {"uri": "x" * 300 + ".wav"},
+        {"uri": "a\0b.wav"},
+        {"uri": "/dev/zero"},
+        {"uri": "good.wav", "sidecars": ["s\0.rttm"], "conversation": "c"},
+    ]
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    items, drops = gather([str(manifest)])
+    assert [item.uri for item in items] == ["good.wav", "good.wav#2"]
+    assert len(drops) == 3 and all(drop.kind == "fault" for drop in drops)
+    with pytest.raises(UsageError, match="no such file"):
+        gather([str(tmp_path / ("y" * 300))])
+    request = Request(inputs=(str(manifest),), out=tmp_path / "out", settings=Settings())
+    assert quick_key(items, request)
+    faults = [item for item in plan(request).items if item.action == "fault"]
+    assert [item.uri for item in faults] == ["good.wav", "good.wav#2"]

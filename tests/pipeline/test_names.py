@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpus.pipeline.identify import identify
 from corpus.pipeline.inputs import Item, ItemFile
-from corpus.pipeline.names import names_before
+from corpus.pipeline.names import names_before, vouched_for
 from corpus.schemas.codec import to_json
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.settings import Settings
@@ -37,8 +37,8 @@ def test_manifest_tracks_and_conversation_files_name_people(tmp_path: Path) -> N
     file = ItemFile(place=str(tmp_path / "a.wav"), uri="a.wav", speaker="Bob")
     found = identify(Item(uri="a", files=(file,), speakers=("Ann",)), {}, tmp_path)
     assert len(found.sidecars) == 2
-    assert names_before(found, Settings(), ()) == ("Ann", "Bob", "Cleo")
-    assert names_before(found, Settings(sidecars=False), ()) == ("Ann", "Bob")
+    assert names_before(found, vouched_for(found, Settings()), ()) == ("Ann", "Bob", "Cleo")
+    assert names_before(found, vouched_for(found, Settings(sidecars=False)), ()) == ("Ann", "Bob")
 
 
 def test_a_new_name_in_reviews_binds_and_local_names_do_not(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_a_new_name_in_reviews_binds_and_local_names_do_not(tmp_path: Path) -> N
     file = ItemFile(place=str(tmp_path / "a.wav"), uri="a.wav")
     found = identify(Item(uri="a", files=(file,), speakers=("Ann",)), {}, tmp_path)
     texts = (review("Anna", "Anne"), review("Ann", "Anna"), review("S2", "Bob"))
-    assert names_before(found, Settings(), texts) == ("Ann", "Anna", "Anne")
+    assert names_before(found, (), texts) == ("Ann", "Anna", "Anne")

@@ -93,7 +93,7 @@ def test_it_says_what_was_built_and_left_out(make_entry: Made, write_built: Writ
     assert checker.seen.count("caption") == checker.seen.count("table")
     for said in ("talk.mp4", "talk.rttm", "models", "bad one.mp4", "is no media file", "hold · pause"):
         assert said in text, said
-    assert f"corpus errors {out} retry" in text
+    assert "corpus errors OUT retry" in text and str(out) not in text
     assert "variable frame rate" in text and "between 12 and 30 pictures a second" in text
     assert "6 changes of speaker" in text
     assert "windows_per_clip" in text

@@ -16,6 +16,7 @@ from corpus.schemas.clock import US
 from corpus.schemas.dataset import ShardEntry
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
+from corpus.shards.columns import rows_table
 from corpus.shards.plan import SegmentRef
 from corpus.shards.read import open_clips
 from corpus.shards.write import read_rows, write_dataset
@@ -35,7 +36,7 @@ def bare_first(
 ) -> Path:
     """The whole first shard is of clips without words, cues, speakers or pictures; the second is not."""
     bare, _ = cut_recording(
-        "rec0", seed=0, bare=True, video=False, speakers=(), segments=((0, 220),), licence=None
+        "rec0", seed=0, bare=True, video=False, speakers=(), segments=((0, 440),), licence=None
     )
     talk, _ = cut_recording("rec1", seed=_seed_behind(bare.recording), segments=((0, 20),))
     write_dataset(tmp_path / "OUT", [bare, talk], settings=small_settings, config="c")
@@ -111,7 +112,7 @@ def _shard(split: str) -> ShardEntry:
 def test_the_card_counts_what_the_rows_say(whole_dataset: Path) -> None:
     rows = [dataclasses.replace(row, stop_us=row.start_us + 1800 * US) for row in read_rows(whole_dataset)]
     clips = sum(row.split == "test" for row in rows)
-    text = dataset_card([_shard(row.split) for row in rows], rows, "c0ffee")
+    text = dataset_card([_shard(row.split) for row in rows], rows_table(rows), "c0ffee")
     assert f"| test | 1 | {clips} | {clips // 2}.{clips % 2 * 5}00 |" in text
     assert "Licences of the recordings: CC-BY-4.0, not stated." in text
     assert "Configuration: `c0ffee`." in text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,7 +18,8 @@ import pytest
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, UsageError
 from corpus.shards.flac import decode_flac
-from corpus.shards.read import _decode_jpeg_av, decode_jpeg, open_clips
+from corpus.shards.jpeg import _decode_by_av, _decode_by_pillow, decode_jpeg
+from corpus.shards.read import Clip, open_clips
 
 
 @pytest.fixture
@@ -107,14 +111,40 @@ def test_pictures_are_those_of_their_windows(whole_dataset: Path) -> None:
     assert seen > 80
 
 
-def test_pillow_and_pyav_see_the_same_picture(whole_dataset: Path) -> None:
-    jpeg = next(j for clip in open_clips(whole_dataset) if (j := clip.jpeg(1)) is not None)
-    one, two = decode_jpeg(jpeg).astype(int), _decode_jpeg_av(jpeg, "").astype(int)
+def test_all_decoders_see_the_same_picture(whole_dataset: Path) -> None:
+    jpegs = [j for clip in open_clips(whole_dataset) if (j := clip.jpeg(1)) is not None]
+    for jpeg in jpegs:
+        assert np.array_equal(decode_jpeg(jpeg), _decode_by_pillow(jpeg, ""))
+    one, two = decode_jpeg(jpegs[0]).astype(int), _decode_by_av(jpegs[0], "").astype(int)
     assert one.shape == two.shape
     assert np.abs(one - two).mean() < 4  # their chroma upsampling differs
 
 
-@pytest.mark.parametrize("decode", [decode_jpeg, lambda data: _decode_jpeg_av(data, "")])
+def test_a_jpeg_is_found_without_the_typed_head(whole_dataset: Path) -> None:
+    for clip in open_clips(whole_dataset):
+        video, found = clip.json.video, [clip.jpeg(k) for k in range(clip.json.windows)]
+        data = bytes(clip.member("mjpeg"))
+        if video is None:
+            assert not any(found)
+            continue
+        places = zip(video.offsets, video.sizes, strict=True)
+        assert found == [data[at : at + size] if size else None for at, size in places]
+
+
+@pytest.mark.parametrize(
+    "video",
+    [{"offsets": [0], "sizes": [1]}, {"offsets": [-5, 0], "sizes": [3, 0]}, {"sizes": [1, 1]}, "no table"],
+)
+def test_a_head_that_lists_no_pictures_is_a_format_error(video: object) -> None:
+    head = json.dumps({"windows": 2, "video": video}).encode()
+    clip = Clip.of_members("k-0000000", [head, b"", b"", b"", b"abc"])
+    with pytest.raises(FormatError):
+        clip.jpeg(0)
+
+
+@pytest.mark.parametrize(
+    "decode", [decode_jpeg, lambda data: _decode_by_pillow(data, ""), lambda data: _decode_by_av(data, "")]
+)
 def test_a_broken_picture_is_a_format_error(decode: object) -> None:
     with pytest.raises(FormatError, match="JPEG"):
         decode(b"\xff\xd8 no picture")  # type: ignore[operator]
@@ -158,6 +188,49 @@ def test_a_missing_shard_and_a_changed_index_say_so(copy: Path) -> None:
     (copy / "clips.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"clips\.parquet"):
         open_clips(copy)
+
+
+def test_a_changed_byte_is_named_before_the_shard_is_used(copy: Path) -> None:
+    """Where it is asked for; without, whoever reads has to see for himself."""
+    shard = copy / "validation" / "validation-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert open_clips(copy, split="validation")[0].key
+    with pytest.raises(DatasetError, match=r"validation-000000\.tar: holds other bytes"):
+        open_clips(copy, split="validation", check=True)[0]
+    checked = open_clips(copy, split="train", check=True)
+    assert checked[0].key == open_clips(copy, split="train")[0].key
+
+
+def test_a_shard_that_is_cut_off_while_it_is_mapped_is_named(copy: Path) -> None:
+    """In a process of its own, which a missing page would kill by SIGBUS."""
+    code = """
+import os, sys
+from corpus.schemas.errors import FormatError
+from corpus.shards.read import open_clips
+clips = open_clips(sys.argv[1], split="validation")
+clip = clips[0]
+os.truncate(f"{sys.argv[1]}/validation/validation-000000.tar", 1000)
+for read in (clip.mel, clip.audio, lambda: clip.json, lambda: clips[len(clips) - 1].activity()):
+    try:
+        read()
+    except FormatError as error:
+        print(error.what)
+"""
+    ran = subprocess.run([sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == ["the file was cut off while it was in use"] * 4
+
+
+def test_speakers_and_pictures_are_those_of_the_clips(whole_dataset: Path) -> None:
+    for split in (None, "train", "validation"):
+        clips = open_clips(whole_dataset, split=split)
+        assert clips.speakers.tolist() == [len(clip.json.speakers) for clip in clips]
+        seen = [sum(size > 0 for size in clip.json.video.sizes) if clip.json.video else 0 for clip in clips]
+        assert clips.pictures.tolist() == seen
+    digest = hashlib.sha256((whole_dataset / "manifest.json").read_bytes()).hexdigest()
+    assert open_clips(whole_dataset).digest == digest
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, NewerSchemaError
+from corpus.shards import verify
 from corpus.shards.columns import ClipRow, rows_table
 from corpus.shards.flac import decode_flac, encode_flac
 from corpus.shards.npy import npy_bytes, npy_view
@@ -374,3 +375,24 @@ def test_without_a_manifest_there_is_no_dataset(copy: Path) -> None:
 def test_the_manifest_must_tell_the_truth(copy: Path, change: dict[str, object], code: str) -> None:
     agree(copy, **change)
     assert code in codes(verify_dataset(copy))
+
+
+@pytest.mark.parametrize("part_clips", [1, 5])
+def test_the_same_is_found_in_parts_and_by_other_processes(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, part_clips: int
+) -> None:
+    """A clip leans on the one before it, which may be in another part or shard."""
+    shard = copy / "train" / "train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    for place in range(20_000, len(data), 150_000):
+        data[place] ^= 4
+    shard.write_bytes(data)
+    one = verify_dataset(copy, num_workers=1)
+    assert one.problems
+    monkeypatch.setattr(verify, "PART_CLIPS", part_clips)
+    assert verify_dataset(copy, num_workers=1) == one
+    if part_clips == 5:
+        monkeypatch.setattr(verify, "WORTH_WORKERS_BYTES", 0)
+        seen: list[int] = []
+        assert verify_dataset(copy, num_workers=2, progress=seen.append) == one
+        assert seen == sorted(seen) and seen[-1] == one.clips

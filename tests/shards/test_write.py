@@ -20,9 +20,10 @@ from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
+from corpus.shards.copy import DamagedClipError
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify_dataset
-from corpus.shards.write import rewrite, write_dataset
+from corpus.shards.write import rewrite, standing, write_dataset
 
 NAMES = ("one", "two", "three", "four")
 CutRecording = Callable[..., tuple[SegmentRef, list[object]]]
@@ -76,7 +77,7 @@ def test_the_manifest_tells_the_truth(
         "train/train-000001.tar",
         "validation/validation-000000.tar",
     ]
-    assert all(shard.bytes <= 1024 * 1024 for shard in manifest.shards)
+    assert all(shard.bytes <= 1024 * 1024 * 3 // 2 for shard in manifest.shards)
 
 
 def test_clips_are_in_key_order_whatever_the_order_given(
@@ -249,6 +250,47 @@ def test_a_damaged_shard_without_a_manifest_is_written_again(
     shard.write_bytes(data)
     write_dataset(out, refs, settings=small_settings, config="c")
     assert content(out) == whole
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stands_is_taken_from_its_shards_and_gives_the_same_bytes(
+    name: str, refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    """One recording more, and one fewer, without the segments of the others: as a build of all."""
+    out = tmp_path / "OUT"
+    added = refs[NAMES.index(name)]
+    others = [ref for ref in refs if ref is not added]
+    write_dataset(tmp_path / "whole", refs, settings=small_settings, config="c")
+    write_dataset(out, others, settings=small_settings, config="c")
+    before = content(out)
+    for ref in others:
+        shutil.rmtree(ref.folder)
+    unchanged = {ref.recording for ref in others}
+    assert standing(out, frozenset()) == unchanged
+    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    assert content(out) == content(tmp_path / "whole")
+    shutil.rmtree(added.folder)
+    write_dataset(out, others, settings=small_settings, config="c", unchanged=unchanged)
+    assert content(out) == before
+
+
+def test_a_clip_that_the_disk_has_changed_is_not_copied(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    for shard in (out / "train").glob("*.tar"):
+        data = bytearray(shard.read_bytes())
+        data[5000] ^= 1
+        shard.write_bytes(data)
+    whole = content(out)
+    with pytest.raises(DamagedClipError):
+        write_dataset(
+            out, refs[1:], settings=small_settings, config="c", unchanged={r.recording for r in refs[1:]}
+        )
+    assert {k: v for k, v in content(out).items() if not k.startswith(".")} == whole
+    doubted = {f"train/train-{number:06d}.tar" for number in range(2)}
+    assert standing(out, doubted) == {ref.recording for ref in refs if ref.split == "validation"}
 
 
 def recut(refs: list[SegmentRef], make_segment: CutRecording, name: str, folder: Path) -> SegmentRef:

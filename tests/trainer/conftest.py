@@ -18,7 +18,18 @@ import pytest
 import torch
 
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data.sequence import BYTE_0, EOW, NO_TARGET, PAD, SIL, SPK, Batch, Positions, Stream
+from corpus.trainer.data.sequence import (
+    BYTE_0,
+    CUE_TARGETS,
+    EOW,
+    NO_TARGET,
+    PAD,
+    SIL,
+    SPK,
+    Batch,
+    Positions,
+    Stream,
+)
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import MODELS, preset
 
@@ -50,6 +61,8 @@ class Builder:
         self.patch_at: list[int] = []
         self.target: list[npt.NDArray[np.uint8]] = []
         self.target_at: list[int] = []
+        self.cue: list[npt.NDArray[np.uint8]] = []
+        self.cue_at: list[int] = []
 
     def frames(self) -> npt.NDArray[np.uint8]:
         shape = (self.config.frames_per_position, self.config.mel_bins)
@@ -102,6 +115,9 @@ class Builder:
             text = (SPK if speaks else SIL) if last else NO_TARGET
             place = (8 * turn + slot, slot, slot)
             self.put(Stream.GIVEN_TEXT, turn, token=self.token(), place=place, text=text)
+        if self.config.cues:
+            self.cue_at.append(len(self.rows) - 1)
+            self.cue.append(self.random.choice(np.array([0, 1, 255], np.uint8), CUE_TARGETS))
         if not speaks:
             self.put(Stream.CONTROL, turn, token=SIL, place=(8 * turn, 0, 0))
             return
@@ -136,6 +152,8 @@ class Builder:
             audio_target_at_T=np.array(self.target_at, np.int32),
             audio_target_TRM=np.array(self.target, np.uint8).reshape(-1, *sound),
             audio_weight_T=np.ones(len(self.target), np.float32),
+            cue_at_C=np.array(self.cue_at, np.int32),
+            cue_CK=np.array(self.cue, np.uint8).reshape(-1, CUE_TARGETS),
         )
 
 
@@ -191,6 +209,7 @@ def pack(
         capacity or sum(len(getattr(part, name)) for row in rows for part in row) + spare
         for name in ("audio_at_A", "patch_at_P", "audio_target_at_T")
     )
+    cues = sum(len(part.cue_at_C) for row in rows for part in row)
     text_target_BL = columns("text_target_L", NO_TARGET)
     return Batch(
         token_BL=columns("token_L", PAD),
@@ -210,6 +229,8 @@ def pack(
         audio_target_at_T=places("audio_target_at_T", targets),
         audio_target_TRM=values("audio_target_TRM", targets),
         audio_weight_T=values("audio_weight_T", targets),
+        cue_at_C=places("cue_at_C", cues),
+        cue_CK=values("cue_CK", cues),
         text_at_S=(text_target_BL != NO_TARGET).reshape(-1).nonzero()[:, 0],
     )
 
@@ -224,6 +245,7 @@ def cut(whole: Positions, start: int, stop: int) -> Positions:
         ("audio_at_A", ["audio_ARM", "heard_known_A"]),
         ("patch_at_P", ["patch_PHWC"]),
         ("audio_target_at_T", ["audio_target_TRM", "audio_weight_T"]),
+        ("cue_at_C", ["cue_CK"]),
     ):
         place = getattr(whole, at)
         inside = (place >= start) & (place < stop)
@@ -255,7 +277,7 @@ def beeps(rules: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(rules.write(folder, "beep", {"train": 12}, windows=40).path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_run(beeps: Path) -> Callable[..., RunConfig]:
     """A configuration whose steps take some milliseconds, with overrides."""
 

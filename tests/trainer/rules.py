@@ -39,7 +39,7 @@ from corpus.schemas.artifacts import (
 from corpus.schemas.clip import clip_key
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.codec import digest
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings, Settings, ShardSettings
 from corpus.shards.cut import cut
@@ -92,8 +92,11 @@ class Draft:
     words: list[Word] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     cues: list[Cue] = field(default_factory=list)
-    pictures: list[int | None] | None = None
-    """Which patch the square is in, per window."""
+    answers: list[Answer] = field(default_factory=list)
+    made: list[LabelMade] = field(default_factory=list)
+    pictures: list[int | bytes | None] | None = None
+    """Which patch the square is in, per window; or a JPEG of `picture_size`."""
+    picture_size: tuple[int, int] = (SIDE, SIDE)
 
     def __post_init__(self) -> None:
         self.sound = np.zeros((len(self.speakers) + 1, self.windows * SAMPLES), np.int16)
@@ -257,7 +260,7 @@ def _cut(
     for channel, sound in enumerate(draft.sound):
         sound.astype("<i2").tofile(voices / f"channel-{channel}.i16")
     np.save(voices / "activity.npy", draft.flags)
-    side = SIDE if draft.pictures is not None else 0
+    width, height = draft.picture_size if draft.pictures is not None else (0, 0)
     if draft.pictures is not None:
         _write_pictures(decode, draft.pictures)
     stop_us = (parts[-1].first_window + parts[-1].windows) * WINDOW_US
@@ -277,6 +280,8 @@ def _cut(
             words=tuple(draft.words),
             events=tuple(draft.events),
             cues=tuple(draft.cues),
+            answers=tuple(draft.answers),
+            labels_made=tuple(draft.made),
         ),
         Decoded(
             duration_us=stop_us,
@@ -284,8 +289,8 @@ def _cut(
             segments=parts,
             channels=(None,),
             streams=(),
-            picture_width=side,
-            picture_height=side,
+            picture_width=width,
+            picture_height=height,
         ),
         decode,
         Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
@@ -300,15 +305,16 @@ def _cut(
     return SegmentRef(folder=out, recording=draft.hash, split=draft.split, digest=key)
 
 
-def _write_pictures(decode: Path, shown: list[int | None]) -> None:
+def _write_pictures(decode: Path, shown: list[int | bytes | None]) -> None:
     table, at = np.zeros(len(shown), PICTURE_DTYPE), 0
     with open(decode / "pictures.mjpeg", "wb") as file:
         for window, patch in enumerate(shown):
             if patch is None:
                 table[window] = (-1, 0, -1, PICTURE_NONE)
                 continue
-            table[window] = (at, len(square(patch)), (window + 1) * WINDOW_US - 40_000, 0)
-            at += file.write(square(patch))
+            jpeg = patch if isinstance(patch, bytes) else square(patch)
+            table[window] = (at, len(jpeg), (window + 1) * WINDOW_US - 40_000, 0)
+            at += file.write(jpeg)
     np.save(decode / "pictures.npy", table)
 
 

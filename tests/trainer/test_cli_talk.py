@@ -85,7 +85,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     common = ["eval", "--run", str(run[0]), "--data", str(run[1])]
     app([*common, "--json", "--free", "1"], standalone_mode=False)
     report = json.loads(capsys.readouterr().out)
-    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/5", 2, 1)
+    assert (report["schema"], report["documents"], report["free_documents"]) == ("corpus.eval/6", 2, 1)
     page, fdb = str(tmp_path / "page.html"), str(tmp_path / "fdb")
     app([*common, "--free", "0", "--documents", "1", "--bench", fdb, "--report", page], standalone_mode=False)
     out, err = capsys.readouterr()

@@ -12,6 +12,7 @@ import pytest
 
 from corpus.cli.eval_page import page_of
 from corpus.cli.eval_tables import print_recordings, print_timing, worst
+from corpus.cli.eval_words import FEWEST, in_plain_words, verdict
 from corpus.schemas.codec import to_json
 from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Told
@@ -56,6 +57,8 @@ def report() -> EvalReport:
         by_window=tuple(
             WindowLoss(window=window, documents=12, control=0.5, text=None, sound=1.0) for window in range(9)
         ),
+        cues=(),
+        dlogp=None,
         timing=tuple(tally.row(draws(12)) for tally in tallies.values()),
         calibration=made.result(draws(12)),
     )
@@ -111,11 +114,14 @@ def test_tables_are_readable_in_100_columns(report: EvalReport, capsys: pytest.C
 
 
 def test_report_is_plain_json(report: EvalReport) -> None:
-    assert '"schema":"corpus.eval/5"' in to_json(report)
+    assert '"schema":"corpus.eval/6"' in to_json(report)
 
 
 def test_page_is_well_formed_and_complete(report: EvalReport) -> None:
-    page = page_of(report)
+    few = page_of(report)
+    assert few.count("<svg") == 2 and few.count("Fewer than 10 turns were taken") == 2
+    many = tuple(dataclasses.replace(row, latency_counts=(4, 8, 3)) for row in report.timing)
+    page = page_of(dataclasses.replace(report, timing=many))
     assert "a &lt;b&gt; &amp; c" in page and "http" not in page.replace("http-equiv", "")
     drawings = re.findall(r"<svg.*?</svg>", page, re.S)
     assert len(drawings) == 4
@@ -135,3 +141,44 @@ def test_page_without_a_single_case(report: EvalReport) -> None:
     nothing = Told()
     empty = dataclasses.replace(report, recordings=(), timing=(), calibration=nothing.result(draws(0)))
     assert page_of(empty).count("<svg") == 2
+
+
+def test_worse_than_a_constant_is_the_first_thing_said(report: EvalReport) -> None:
+    losses = (
+        LossRow(cue="all", stream="control", count=700, model=0.5, unigram=0.4),
+        LossRow(cue="all", stream="text", count=FEWEST - 1, model=9.0, unigram=0.4),
+        LossRow(cue="all", stream="audio", count=700, model=0.3, unigram=0.4),
+    )
+    worse = dataclasses.replace(report, losses=losses, timing=())
+    (first,) = verdict(worse)
+    assert first == "Worse than a constant: when to speak 0.500 nats, the best constant guess 0.400."
+    assert in_plain_words(worse).startswith(first) and first in page_of(worse)
+    better = dataclasses.replace(worse, losses=losses[1:])
+    assert verdict(better)[0].startswith("No figure with enough cases is worse")
+
+
+def test_a_model_that_hardly_speaks_is_told_how_it_would(report: EvalReport) -> None:
+    rows = {row.name: row for row in report.timing if not row.told}
+    quiet = dataclasses.replace(rows["model"].speaks, value=0.01)
+    shy = dataclasses.replace(rows["model"], speaks=quiet)
+    said = verdict(dataclasses.replace(report, timing=(shy, rows["human"])))
+    assert "--sampled" in said[-1] and "1% of windows" in said[-1]
+    assert not any("--sampled" in line for line in verdict(report))
+
+
+def test_the_curve_by_window_is_drawn_of_enough_windows(report: EvalReport) -> None:
+    many = tuple(
+        WindowLoss(window=window, documents=3, control=0.5 + window / 100, text=None, sound=None)
+        for window in range(40)
+    )
+    page = page_of(dataclasses.replace(report, by_window=many))
+    assert "Losses by window" in page and page.count("<svg") == page_of(report).count("<svg") + 1
+    assert "control 0.865 at the end, 0.525 at the beginning" in page
+    assert "Losses by window" not in page_of(report)
+
+
+def test_recordings_have_their_names(report: EvalReport, capsys: pytest.CaptureFixture[str]) -> None:
+    named = tuple(dataclasses.replace(one, name=f"talk-{one.recording[-1]}.mp4") for one in report.recordings)
+    print_recordings(named)
+    assert "control 7.250 talk-5.mp4" in capsys.readouterr().out
+    assert "talk-5.mp4" in page_of(dataclasses.replace(report, recordings=named))

@@ -11,7 +11,7 @@ import pytest
 
 from corpus.shards.read import Clip, open_clips
 from corpus.trainer.config import DataConfig
-from corpus.trainer.data.text import decode
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import plan_view
 from corpus.trainer.presets import MODELS
 
@@ -34,7 +34,7 @@ def test_truth_is_what_the_shards_hold(rules: ModuleType, tmp_path: Path, rule: 
             view = plan_view(found, place, 0, MODEL, DataConfig())
             assert tuple(view.speak_N) == truth.speaks[1:]
             assert tuple(sounding(clip, 0)) == truth.speaks
-            said = decode(token for tokens in view.written for token in tokens)
+            said = BYTES.decode(token for tokens in view.written for token in tokens)
             assert said == f" {truth.text}" * len(truth.answers)
             assert len(truth.answers) > 1 and view.text.left == 0
 

@@ -1,14 +1,14 @@
 """The documents of a dataset in their endless order: epoch after epoch, each a permutation.
 
-A document is a clip and one of its speakers. Place `d` of the endless order is place `d % n` of epoch
-`d // n`; which document stands there is a function of (seed, d) alone.
+A document is a clip and one of its speakers. Place `d` of a dataset's endless order is place `d % n` of
+epoch `d // n`; which document stands there is a function of (seed, d) alone. Several datasets take turns
+(mixture.py).
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,19 +16,20 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from corpus.schemas.clip import CLIP_FORM, ClipHead
-from corpus.schemas.codec import from_json, reads
-from corpus.schemas.dataset import Manifest
+from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
-from corpus.trainer.config import RunConfig
+from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.cues import with_cues
+from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Places, Turns
-from corpus.trainer.data.sequence import SMALLEST_VOCAB
+from corpus.trainer.data.mixture import parts_of, source_of
+from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
-from corpus.trainer.data.views import Heard, View, heard, plan_view, read_turns
+from corpus.trainer.data.tokenizer_file import tokenizer_named
+from corpus.trainer.data.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
 
@@ -37,26 +38,93 @@ _KEPT_SOUNDS = 16
 """Documents whose heard sound is kept: one that fills several rows is computed once."""
 
 
+class Source:
+    """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
+
+    def __init__(self, path: Path, data: DataConfig) -> None:
+        self.path, self._data = path, data
+        self.clips = open_clips(path, split=data.split, check=data.check_shards)
+        self.digest = self.clips.digest
+        speakers, pictures = self.clips.speakers, self.clips.pictures
+        self._chosen = np.arange(len(speakers))
+        if data.where:
+            from corpus.trainer.data.where import places_where
+
+            self._chosen = places_where(path, data.split, data.where)
+            keys = self.clips.keys()
+            self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
+        self._ends = np.cumsum(speakers[self._chosen])
+        self.with_pictures = self._chosen[pictures[self._chosen] > 0]
+        """Clips that have some."""
+
+    def __len__(self) -> int:
+        """Documents in an epoch."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def document(self, place: int) -> tuple[int, int]:
+        """The clip and the channel at a place of the source's own endless order."""
+        epoch, inside = divmod(place, len(self))
+        index = Shuffle(len(self), self._data.seed, epoch)[inside]
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        channel = index - (int(self._ends[number - 1]) if number else 0)
+        return int(self._chosen[number]), channel
+
+    def check(self, model: ModelConfig, data: DataConfig) -> None:
+        """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
+        if not len(self):
+            splits = ", ".join(_splits(self.path))
+            todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
+            raise DatasetError(
+                f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
+            )
+        sees = data.pictures and len(self.with_pictures) > 0
+        telling = int(self.with_pictures[0] if sees else self._chosen[0])
+        check_head(read_head(self.clips[telling]), model, data)
+
+
 class Documents:
     """Views of a split by their place in the endless order. Threads may share it."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.path, data = Path(config.data.data), config.data
-        self.digest = _digest(self.path)
-        self.clips = open_clips(self.path, split=data.split)
-        speakers, pictures = _columns(self.path, data.split)
-        self._ends = np.cumsum(speakers)
-        sees = data.pictures and config.model.patches > 0 and bool(pictures.any())
-        self.config = dataclasses.replace(config, data=dataclasses.replace(data, pictures=sees))
+        data = config.data
+        parts = parts_of(data.data)
+        self._sources = [Source(part.path, data) for part in parts]
+        self._shares = [part.share for part in parts]
+        self.digest = self._sources[0].digest
+        if len(parts) > 1:
+            whole = zip(self._sources, self._shares, strict=True)
+            self.digest = digest([[source.digest, str(share)] for source, share in whole])
+        sees = config.model.patches > 0 and any(len(source.with_pictures) for source in self._sources)
+        data = dataclasses.replace(data, pictures=data.pictures and sees)
+        self.config = dataclasses.replace(config, data=data)
         """With `data.pictures` off where there is none to see: batches then hold no room for them."""
-        self._check(int(pictures.argmax()) if sees else 0)
+        self._tokenizer = tokenizer_named(data.tokenizer)
+        needed = BYTE_0 + self._tokenizer.size
+        if config.model.vocab < needed:
+            what = "bytes" if data.tokenizer == "bytes" else f"the {self._tokenizer.size} tokens of text"
+            raise SettingsError(
+                f"a vocabulary of {config.model.vocab} cannot hold {what}",
+                todo=f"set model.vocab >= {needed}",
+            )
+        if config.model.text_tokens != self._tokenizer.size:
+            raise SettingsError(
+                f"model.text_tokens is {config.model.text_tokens}, the tokenizer has {self._tokenizer.size}",
+                todo="let data.tokenizer=FILE set it",
+            )
+        for source in self._sources:
+            source.check(config.model, data)
         self._views: _Kept[View] = _Kept(_KEPT_VIEWS)
         self._sounds: _Kept[Heard] = _Kept(_KEPT_SOUNDS)
         self._thread = threading.local()
 
     def __len__(self) -> int:
-        """Documents in an epoch."""
-        return int(self._ends[-1]) if len(self._ends) else 0
+        """Documents in an epoch; of a mixture as many as all its datasets hold, in their shares."""
+        return sum(len(source) for source in self._sources)
+
+    @property
+    def clips(self) -> Clips:
+        """Of the first, or only, dataset."""
+        return self._sources[0].clips
 
     def view(self, document: int) -> View:
         """The view at a place of the endless order."""
@@ -68,42 +136,27 @@ class Documents:
 
     def turns(self, document: int, start: int, stop: int) -> Turns:
         """Everything in micro-turns `[start, stop)` of a document."""
-        clips, view = self._own_clips(), self.view(document)
-        data, epoch = self.config.data, document // len(self)
+        number, place = source_of(document, self._shares)
+        clips, view, data = self._own_clips(number), self.view(document), self.config.data
+        epoch = place // len(self._sources[number])
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        return read_turns(clips, view, sound, start, stop, self.config.model)
+        turns = read_turns(clips, view, sound, start, stop, self.config.model)
+        return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:
-        epoch, place = divmod(document, len(self))
-        index = Shuffle(len(self), self.config.data.seed, epoch)[place]
-        clip = int(np.searchsorted(self._ends, index, side="right"))
-        channel = index - (int(self._ends[clip - 1]) if clip else 0)
-        return plan_view(self._own_clips(), clip, channel, self.config.model, self.config.data)
+        number, place = source_of(document, self._shares)
+        clip, channel = self._sources[number].document(place)
+        model, data = self.config.model, self.config.data
+        return plan_view(self._own_clips(number), clip, channel, model, data, self._tokenizer)
 
-    def _own_clips(self) -> Clips:
-        """The reader of this thread: it keeps count of the files it has open."""
-        clips: Clips | None = getattr(self._thread, "clips", None)
-        if clips is None:
-            clips = self._thread.clips = copy.copy(self.clips)
-        return clips
-
-    def _check(self, telling: int) -> None:
-        """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
-        model, where = self.config.model, str(self.path)
-        if model.vocab < SMALLEST_VOCAB:
-            raise SettingsError(
-                f"a vocabulary of {model.vocab} cannot hold bytes",
-                todo=f"set model.vocab >= {SMALLEST_VOCAB}",
-            )
-        if not len(self):
-            splits = ", ".join(_splits(self.path))
-            todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
-            raise DatasetError(
-                f"no clips with a speaker in split {self.config.data.split!r}", where=where, todo=todo
-            )
-        check_head(read_head(self.clips[telling]), model, self.config.data)
+    def _own_clips(self, number: int) -> Clips:
+        """A source's reader of this thread: it keeps count of the files it has open."""
+        readers: dict[int, Clips] = self._thread.__dict__.setdefault("readers", {})
+        if number not in readers:
+            readers[number] = copy.copy(self._sources[number].clips)
+        return readers[number]
 
 
 class _Kept(Generic[T]):
@@ -131,37 +184,8 @@ class _Kept(Generic[T]):
             return value
 
 
-def _digest(path: Path) -> str:
-    """Of the manifest, which holds the sha256 of every shard."""
-    file = path / "manifest.json"
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        what, todo = (
-            "holds no finished dataset: no manifest.json",
-            "name a folder that corpus build has finished",
-        )
-        raise DatasetError(what, where=str(path), todo=todo) from error
-    manifest = from_json(Manifest, text, where=str(file))
-    if not reads(ClipHead, manifest.clip_schema):
-        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
-        raise DatasetError(what, where=str(path), todo="build the dataset again with this version")
-    return hashlib.sha256(text).hexdigest()
-
-
 def _splits(path: Path) -> list[str]:
     """Those that hold a clip."""
     import pyarrow.parquet as pq
 
     return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
-
-
-def _columns(path: Path, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Speakers and pictures of each clip, in the order of `open_clips`."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path / "clips.parquet", columns=["split", "speakers", "pictures"])
-    chosen = table.filter(pc.equal(table["split"], split))
-    speakers = pc.list_value_length(chosen["speakers"]).to_numpy()
-    return np.asarray(speakers, np.int64), np.asarray(chosen["pictures"].to_numpy(), np.int64)

@@ -31,19 +31,26 @@ import numpy.typing as npt
 
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data.control import control_weights
-from corpus.trainer.data.sequence import BOS, EOW, NO_TARGET, SIL, SPK, Positions, Stream
+from corpus.trainer.data.sequence import (
+    BOS,
+    CUE_TARGETS,
+    EOW,
+    LISTS,
+    NO_TARGET,
+    SIL,
+    SPK,
+    Positions,
+    Stream,
+)
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
-_LISTS = (
-    ("audio_at_A", ("audio_ARM", "heard_known_A")),
-    ("patch_at_P", ("patch_PHWC",)),
-    ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
-)
-"""Columns that hold places among the positions, and the columns that go with them."""
-_LISTED = {name for at, others in _LISTS for name in (at, *others)}
+ANSWER, WAIT = 1, 2
+"""What is due of the model's speaker in a window, as the corpus's answers have it."""
+
+_LISTED = {name for at, others in LISTS for name in (at, *others)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,10 @@ class Turns:
     """Whether it is known if it spoke; elsewhere control and text carry no loss."""
     spoke_before: bool
     """In the window before the first."""
+    cues_NK: Bytes | None = None
+    """Which cues begin and hold in its window, from cues.py; None where none are asked for."""
+    due_N: Bytes | None = None
+    """`ANSWER` or `WAIT` where the speaker is to answer or to keep silent; None: as the speaker did."""
 
     def __len__(self) -> int:
         return len(self.speak_N)
@@ -107,6 +118,7 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
     sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM, listened_NF)
     sheet.text(control_N - given_N, number_N, Stream.GIVEN_TEXT, turns.given)
     control = np.where(turns.speak_N, SPK, SIL)
+    wanted_N, counts_N = wanted(turns, loss)
     sheet.token(control_N, number_N, 0, Stream.CONTROL, control)
     own_at = sheet.text(control_N + 1, number_N, Stream.OWN_TEXT, turns.written, slot=1)
     end_N = control_N + 1 + written_N
@@ -116,7 +128,10 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
         (control_N + slots_N)[spoken], number_N[spoken], Stream.OWN_SOUND, turns.sound_NFM[spoken]
     )
 
-    sheet.predict(control_N - 1, control, _control_weights(turns, loss))
+    weight_N = _control_weights(turns, wanted_N, loss) * counts_N
+    sheet.predict(control_N - 1, np.where(wanted_N, SPK, SIL), weight_N.astype(np.float32))
+    if turns.cues_NK is not None:
+        sheet.cues = (control_N - 1, turns.cues_NK)
     known = turns.known_N.astype(np.float32)
     sheet.predict(own_at - 1, _flat(turns.written), np.repeat(known, written_N))
     sheet.predict((end_N - 1)[spoken], EOW, loss.end_of_window * known[spoken])
@@ -174,9 +189,11 @@ def concat(parts: Sequence[Positions]) -> Positions:
     columns = {}
     for name in Positions.__slots__:
         arrays = [getattr(part, name) for part in parts]
-        if name in {at for at, _ in _LISTS}:
+        if name in {at for at, _ in LISTS}:
             arrays = [(array + shift).astype(np.int32) for array, shift in zip(arrays, before, strict=True)]
-        columns[name] = np.concatenate(arrays)
+        holding = [array for array in arrays if len(array)] or arrays[:1]
+        # One alone is not copied: pictures are most of what a document holds.
+        columns[name] = holding[0] if len(holding) == 1 else np.concatenate(holding)
     return Positions(**columns)
 
 
@@ -185,7 +202,7 @@ def part(positions: Positions, start: int, stop: int) -> Positions:
     columns = {
         name: getattr(positions, name)[start:stop] for name in Positions.__slots__ if name not in _LISTED
     }
-    for at, others in _LISTS:
+    for at, others in LISTS:
         places = getattr(positions, at)
         low, high = np.searchsorted(places, (start, stop))
         columns[at] = (places[low:high] - start).astype(np.int32)
@@ -199,13 +216,24 @@ def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, 
         raise ValueError(f"more than {model.text_slots} tokens in a window")
     if written_N[~turns.speak_N].any():
         raise ValueError("text in a window in which the model does not speak")
+    if turns.cues_NK is not None and turns.cues_NK.shape != (len(turns), CUE_TARGETS):
+        raise ValueError(f"cue targets of {turns.cues_NK.shape}, not {(len(turns), CUE_TARGETS)}")
     if not np.isin(patches_N, (0, model.patches)).all():
         raise ValueError(f"a picture of {patches_N.max()} patches, not {model.patches}")
 
 
-def _control_weights(turns: Turns, loss: LossConfig) -> npt.NDArray[np.float32]:
+def wanted(turns: Turns, loss: LossConfig) -> tuple[Flags, npt.NDArray[np.float32]]:
+    """Whether the model is to speak in each window, and how many times as much that counts: what the speaker
+    did, but where an answer is due and the speaker is silent, or waiting is and the speaker speaks."""
+    if turns.due_N is None or loss.answers == 0:
+        return turns.speak_N, np.ones(len(turns), np.float32)
+    wanted_N = np.where(turns.due_N == 0, turns.speak_N, turns.due_N == ANSWER)
+    return wanted_N, np.where(wanted_N == turns.speak_N, 1.0, loss.answers).astype(np.float32)
+
+
+def _control_weights(turns: Turns, wanted_N: Flags, loss: LossConfig) -> npt.NDArray[np.float32]:
     before_N = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
-    return (control_weights(before_N, turns.speak_N, loss) * turns.known_N).astype(np.float32)
+    return (control_weights(before_N, wanted_N, loss) * turns.known_N).astype(np.float32)
 
 
 def lengths(lists: Sequence[Sequence[int]]) -> Places:
@@ -221,6 +249,17 @@ def _spread(counts_N: Places) -> tuple[Places, Places]:
     """Which list each of `counts_N.sum()` items is of, and its place in it."""
     owner = np.repeat(np.arange(len(counts_N)), counts_N)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
+
+
+def _joined(pictures: Sequence[Bytes]) -> Bytes:
+    """The patches of all; not copied where they lie one after another and are the whole of one array."""
+    whole = pictures[0].base
+    if isinstance(whole, np.ndarray) and whole.flags.c_contiguous:
+        sizes = [picture.nbytes if picture.flags.c_contiguous else -1 for picture in pictures]
+        starts = (whole.ctypes.data + np.cumsum(sizes) - sizes).tolist()
+        if sum(sizes) == whole.nbytes and starts == [picture.ctypes.data for picture in pictures]:
+            return whole.reshape(-1, *pictures[0].shape[1:])
+    return np.concatenate(pictures)
 
 
 class _Sheet:
@@ -240,6 +279,7 @@ class _Sheet:
         self.pictures: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._no_patch())
         self.targets: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)))
         self.target_weight_T = np.zeros(0, np.float32)
+        self.cues: tuple[Places, Bytes] = (np.zeros(0, np.int64), np.zeros((0, CUE_TARGETS), np.uint8))
 
     def _no_patch(self) -> Bytes:
         return np.zeros((0, self.model.patch_pixels, self.model.patch_pixels, 3), np.uint8)
@@ -321,7 +361,7 @@ class _Sheet:
         at = start_N[owner] + place
         row, column = np.divmod(place, self.model.picture_columns)
         self._place(at, turn_N[owner], Stream.PICTURE, 0, row, column)
-        self.pictures = (at, np.concatenate(seen))
+        self.pictures = (at, _joined(seen))
 
     def predict(self, at: Places, token: Places | int, weight: npt.NDArray[np.float32]) -> None:
         self.text_target_L[at] = token
@@ -352,4 +392,6 @@ class _Sheet:
             audio_target_at_T=self.targets[0].astype(np.int32),
             audio_target_TRM=self.targets[1],
             audio_weight_T=self.target_weight_T,
+            cue_at_C=self.cues[0].astype(np.int32),
+            cue_CK=self.cues[1],
         )

@@ -27,6 +27,7 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.pack import Cursor, Piece, Row, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
+from corpus.trainer.data.tokenizer_file import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class LoaderState:
 
     schema: str = "corpus.loader/2"
     dataset: str
-    """sha256 of the dataset's manifest."""
+    """sha256 of the dataset's manifest; of a mixture, or of chosen clips, a digest of all that decides."""
     settings: str
     """Digest of all settings that decide what stands in which batch."""
     seed: int
@@ -155,18 +156,22 @@ class Loader:
             SettingsError: batches would be cut differently now.
         """
         state = from_plain(LoaderState, dict(plain), where="the loader's state")
-        where = self.config.data.data
-        if state.dataset != self.state.dataset:
-            todo = "resume with the dataset the run began with, or begin a new run"
-            raise DatasetError("this is not the dataset the run was trained on", where=where, todo=todo)
         if (state.settings, state.seed) != (self.state.settings, self.state.seed):
             now = _settings(self.config)
             old = {} if began is None else _settings(began)
-            differ = [f"{name}={to_plain(value)}" for name, value in old.items() if value != now[name]]
+            if began is not None:
+                old = {**dict.fromkeys(now, ""), **old}
+            differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name)]
             raise SettingsError(
                 "settings that decide what stands in a batch differ from those the run began with",
                 where="data",
                 todo=f"give {', '.join(differ or now)} as it was, or begin a new run",
+            )
+        if state.dataset != self.state.dataset:
+            raise DatasetError(
+                "this is not the dataset the run was trained on",
+                where=self.config.data.data,
+                todo="resume with the datasets and weights the run began with, or begin a new run",
             )
         self.state = state
 
@@ -186,11 +191,13 @@ class Loader:
             rows, after = self._plan(state)
             if not any(rows):
                 return
+            # Row r of the global batch is the same for any number of ranks; each fills every W-th.
             own = rows[self.rank :: self.world_size]
             each = len(own) // self.config.accumulate
             filled = pool.map(self._fill, own)
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
+                # Whoever resumes takes whole steps: the state moves with a step's last micro-batch.
                 last = step == self.config.accumulate - 1
                 batch = collate(micro, self._documents.config)
                 yield _pinned(batch) if self._pin else batch, after if last else state
@@ -202,6 +209,7 @@ class Loader:
         cursor = Cursor(document=state.epoch * count + state.document, turn=state.turn)
         rows = []
         for _ in range(self.config.data.rows):
+            # Sizes alone: no sound is heard and no picture decoded to plan the rows of all ranks.
             row, cursor = next_row(cursor, self.config.data.length, self._documents.sizes, end=self._end)
             rows.append(row)
         epoch, document = divmod(cursor.document, count)
@@ -269,8 +277,11 @@ def _check(config: RunConfig, rank: int, world_size: int) -> None:
 def _settings(config: RunConfig) -> dict[str, object]:
     """All settings that decide what stands in which batch."""
     model, data = config.model, config.data
-    names = ("split", "length", "rows", "seed", "pictures", "hears", "tokenizer")
+    names = ("split", "length", "rows", "seed", "pictures", "hears")
     found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
+    if data.where:  # absent where there is none: states of runs that knew no condition stay valid
+        found["data.where"] = data.where
     for name in (
         "mel_bins",
         "frames_per_window",

@@ -43,6 +43,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CueBelief:
+    """What the model believes of one label in a window, of its own speaker or of others."""
+
+    label: str
+    own: bool
+    """Whose cue: of the speaker the model plays, or of anybody else (or nobody, as a change of scene)."""
+    p_begins: float
+    p_holds: float
+    """That such a cue shares time with the window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MicroTurnOut:
     """What the model does with a window; its sound can be played during the next."""
 
@@ -55,10 +67,15 @@ class MicroTurnOut:
     tokens: tuple[int, ...]
     mel: Bytes | None
     """uint8 mel bytes `[F, M]`; None when silent."""
+    audio: Samples | None = None
+    """int16 samples of the window, 25 ms late, of a session that was opened with `sound`. In the first silent
+    window after speech they hold the end of it; None while nothing sounds."""
     logprobs: tuple[float, ...]
     """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
     of each text token with `<eow>`."""
     ms: float
+    cues: tuple[CueBelief, ...] = ()
+    """Of the window just heard; empty of a model trained without `loss.cues`."""
 
 
 def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:

@@ -67,6 +67,7 @@ class Room:
 
 def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
     """The frames in which nobody speaks, but for those silent in part."""
+    # Silent in part: zeros reach into a frame that still sounds. It is neither the room nor silence.
     frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
     sounds = np.asarray(frames_XM.any(1), bool)
     at = np.flatnonzero(nobody_NF.reshape(-1) & ~(silent_NF.reshape(-1) & sounds))
@@ -91,9 +92,11 @@ def filled(
     per_window = heard_NFM.shape[1]
     name = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "little")
     grain = _grain(rate_hz, per_window)
+    # One number a window says where its stretch of the room begins, …
     stretch = words(seed, epoch, name, windows, _STRETCH)
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
+    # … one a frame which two grains of white noise rustle in it: no frame is the copy of another.
     pair = words(seed, epoch, name, window, frame, _GRAIN)
     rustle = grain[pair % len(grain)] + grain[(pair >> 16) % len(grain)]
     # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
@@ -102,6 +105,7 @@ def filled(
         _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
         for number, bits in zip(windows, stretch, strict=True)
     ]
+    # Sums are of `_JOINED` frames, and so is the grain: divided once, rounded half up; 0 would be silence.
     drawn = (np.concatenate(sums) + rustle + _JOINED // 2) // _JOINED
     out = heard_NFM.copy()
     out.reshape(-1, heard_NFM.shape[2])[at] = drawn.clip(1, 255)
@@ -113,6 +117,7 @@ def _stretch(room: Room, level_R: npt.NDArray[np.int64], bits: int, wanted_F: Fl
     heard = len(level_R)
     if not heard:
         return np.tile(QUIET.astype(np.int64) * _JOINED, (int(wanted_F.sum()), 1))
+    # What was heard so far only: the quieter quarter and all within 12 dB of it are the room.
     quarter = np.partition(level_R, heard // 4)[heard // 4]
     usable = np.flatnonzero(level_R <= quarter + 2 * _LOUD * BINS)
     place = bits % len(usable) + np.flatnonzero(wanted_F)[:, None] + np.arange(_JOINED)
@@ -139,6 +144,7 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
     """
     hop, width = shape.hop_samples, shape.window_samples
     least = SILENT_US * shape.samples_per_window // WINDOW_US
+    # Edges of runs of zeros, start and stop by turns; short ones stand in quiet sound too.
     zero = np.concatenate([[False], sound_S[unknown:] == 0, [False]])
     turns = unknown + np.flatnonzero(zero[1:] != zero[:-1])
     start, stop = turns[::2], turns[1::2]

@@ -12,6 +12,7 @@ i + response_delay.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -32,6 +33,17 @@ BYTE_0 = 16
 SMALLEST_VOCAB = BYTE_0 + 256
 
 NO_TARGET = -100
+LISTS = (
+    ("audio_at_A", ("audio_ARM", "heard_known_A")),
+    ("patch_at_P", ("patch_PHWC",)),
+    ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
+    ("cue_at_C", ("cue_CK",)),
+)
+"""Columns that hold places among the positions, and the columns that go with them."""
+CUE_TARGETS = 40
+"""K: what is asked of cues in a window (cues.py)."""
+CUE_UNKNOWN = 255
+"""A cue target nobody knows."""
 
 
 class Stream(IntEnum):
@@ -82,6 +94,10 @@ class Positions:
     audio_target_TRM: npt.NDArray[np.uint8]
     """What they predict, as mel bytes."""
     audio_weight_T: npt.NDArray[np.float32]
+    cue_at_C: npt.NDArray[np.int32]
+    """Which positions tell of cues; rising. None without a head for them."""
+    cue_CK: npt.NDArray[np.uint8]
+    """What they are to tell: 0, 1 or `CUE_UNKNOWN`, in the order of `cues.CUE_SHAPE`."""
 
     def __len__(self) -> int:
         return len(self.token_L)
@@ -113,6 +129,9 @@ class Batch:
     audio_target_at_T: torch.Tensor
     audio_target_TRM: torch.Tensor
     audio_weight_T: torch.Tensor
+    cue_at_C: torch.Tensor
+    """Flat positions that tell of cues, as many as there are; none without a head for them."""
+    cue_CK: torch.Tensor
     text_at_S: torch.Tensor
     """Flat positions that predict text or control, rising, as many as there are: found on the host, for to
     find them on a GPU waits for all it has to do."""
@@ -121,6 +140,17 @@ class Batch:
     def shape(self) -> tuple[int, int]:
         rows, length = self.token_BL.shape
         return rows, length
+
+    def trimmed(self) -> Batch:
+        """Without the padding of its lists, which costs as much as what is there. For devices and calls that
+        do not need fixed shapes: the same sums, added up in another order."""
+        rows, length = self.shape
+        kept: dict[str, torch.Tensor] = {}
+        for at, others in LISTS:
+            places = getattr(self, at)
+            count = int((places < rows * length).sum())
+            kept |= {name: getattr(self, name)[:count] for name in (at, *others)}
+        return dataclasses.replace(self, **kept)
 
     def to(self, device: torch.device) -> Batch:
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__}

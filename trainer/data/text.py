@@ -1,40 +1,73 @@
-"""Text as tokens, one for each byte of UTF-8: any text survives the round trip, none is out of vocabulary.
+"""Text as tokens: one for each byte of UTF-8, or those of a `tokenizer.json` (tokenizer_file.py).
 
-A word is written with a space before it wherever it stands, so the same word is always the same tokens.
+Either way a token stands for bytes, and the bytes of a text's tokens are the text's: any text survives the
+round trip, none is out of vocabulary. A word is written with a space before it wherever it stands, so the
+same word is always the same tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from corpus.trainer.data.sequence import BYTE_0, SMALLEST_VOCAB, TOOL
+from corpus.trainer.data.sequence import BYTE_0, TOOL
 
 Tokens = tuple[int, ...]
 
 
-def encode(text: str) -> Tokens:
-    """Tokens of a text. Half a surrogate pair, which UTF-8 cannot hold, is replaced."""
-    return tuple(BYTE_0 + byte for byte in text.encode("utf-8", errors="replace"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """What a model reads and writes text with; text's tokens are `[BYTE_0, BYTE_0 + size)`."""
+
+    identity: str
+    """`bytes`, or the sha256 of a file: two of the same are the same tokenizer."""
+    pieces: Sequence[bytes]
+    """What each of its own tokens stands for."""
+    ids: Callable[[str], Sequence[int]]
+    """Its own tokens of a text."""
+
+    @property
+    def size(self) -> int:
+        return len(self.pieces)
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens of a text. Half a surrogate pair, which UTF-8 cannot hold, is replaced."""
+        return tuple(map(BYTE_0.__add__, self.ids(text)))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of tokens. Control tokens are left out; bytes that are no UTF-8, and tokens that stand for
+        nothing, become U+FFFD: a model may write anything, and that is no error."""
+        return b"".join(map(self._bytes, tokens)).decode("utf-8", errors="replace")
+
+    def readable(self, before: bytes, tokens: Iterable[int]) -> tuple[str, bytes]:
+        """Text of bytes and of the tokens after them, and the bytes of a letter that has only begun."""
+        written = b"".join(self.pieces[token - BYTE_0] for token in tokens if self._stands(token))
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        text = decoder.decode(before + written)
+        return text, decoder.getstate()[0]
+
+    def word(self, text: str, after: str = "") -> Tokens:
+        """Tokens of a word and the punctuation behind it, a space before."""
+        word = f"{text}{after}".strip()
+        return self.encode(f" {word}") if word else ()
+
+    def event(self, text: str) -> Tokens:
+        """Tokens of an event's text as it is given to the model."""
+        return (TOOL, *self.encode(text))
+
+    def _stands(self, token: int) -> bool:
+        return BYTE_0 <= token < BYTE_0 + len(self.pieces)
+
+    def _bytes(self, token: int) -> bytes:
+        token = int(token)
+        if self._stands(token):
+            return self.pieces[token - BYTE_0]
+        return "\ufffd".encode() if token >= BYTE_0 else b""
 
 
-def decode(tokens: Iterable[int]) -> str:
-    """Text of tokens. Control tokens are left out; bytes that are no UTF-8, and tokens that stand for
-    nothing, become U+FFFD: a model may write anything, and that is no error."""
-    return b"".join(_bytes(int(token)) for token in tokens).decode("utf-8", errors="replace")
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="replace")
 
 
-def _bytes(token: int) -> bytes:
-    if BYTE_0 <= token < SMALLEST_VOCAB:
-        return bytes((token - BYTE_0,))
-    return "\ufffd".encode() if token >= SMALLEST_VOCAB else b""
-
-
-def word_tokens(text: str, after: str = "") -> Tokens:
-    """Tokens of a word and the punctuation behind it, a space before."""
-    word = f"{text}{after}".strip()
-    return encode(f" {word}") if word else ()
-
-
-def event_tokens(text: str) -> Tokens:
-    """Tokens of an event's text as it is given to the model."""
-    return (TOOL, *encode(text))
+BYTES = Tokenizer(identity="bytes", pieces=[bytes((byte,)) for byte in range(256)], ids=_utf8)

@@ -1,14 +1,8 @@
 """A clip as one of its speakers lives it: what the speaker hears, sees and is told, says and writes.
 
 A document is one view: one clip, one speaker, whose part the model plays. Micro-turn i of a clip of W
-windows is in_i from window i and out_i from window i + response_delay, so it has W - response_delay.
-
-Heard sound is everything but the speaker's own channel: `mix` sums the other channels' samples in 32
-bits, saturates to 16 and computes mel as the shards do, which is what a microphone beside the speaker
-would have given; `max` takes the largest of the other channels' mel bytes, which needs no decoder. Where
-the other channels are digitally silent the room's noise is heard (room.py), however one hears. The first
-frame of a clip looks 25 ms back: into the clip before it where that stands beside it in the dataset and
-they meet, else onto zeros.
+windows is in_i from window i and out_i from window i + response_delay, so it has W - response_delay. What it
+hears is in hearing.py.
 
 Whether the speaker speaks is what the activity flags say and nothing else: only there the channel holds the
 speaker's sound. Words never make speech, speech carries words: a word belongs to the window it starts in and
@@ -24,22 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
-from corpus.shards.mel import MelShape, mel_bytes, mel_shape
+from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
-from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.clip_head import check_head, read_head, view_id
+from corpus.trainer.data.hearing import Heard, Hears, heard_by
 from corpus.trainer.data.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
-from corpus.trainer.data.room import Room, filled, looked_at, room_of, silent_frames, silent_mels
-from corpus.trainer.data.text import Tokens
-
-Samples = npt.NDArray[np.int16]
-Hears = Literal["mix", "max"]
+from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +85,17 @@ class View:
         return len(self.speak_N)
 
 
-def view_id(key: str, channel: int) -> str:
-    return f"{key}/{channel}"
-
-
-def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: DataConfig) -> View:
+def plan_view(
+    clips: Clips,
+    place: int,
+    channel: int,
+    model: ModelConfig,
+    data: DataConfig,
+    tokenizer: Tokenizer = BYTES,
+) -> View:
     """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
     clip = clips[place]
-    head = read_head(clip)
+    head = read_head(clip, tokenizer)
     check_head(head, model, data)
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
@@ -111,12 +103,15 @@ def plan_view(clips: Clips, place: int, channel: int, model: ModelConfig, data: 
     words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
     words = [(window - delay, tokens) for window, tokens in words if window in inside]
     notes = [(head.window(at), tokens) for who, at, _, _, tokens in head.events if who in (None, speaker)]
+    # Who speaks is told by the flags alone; out_i is of window i + delay.
     speech_W = ((clip.activity()[channel] & SPEECH) != 0).any(1)
     speak_N = speech_W[delay : delay + turns]
+    # Words wait for windows of speech; notes are read in any window.
     written, own = spread(words, speak_N, model.text_slots)
     given, told = spread(
         [note for note in notes if note[0] in inside], np.ones(turns, bool), model.text_slots
     )
+    # Of words before the first out window nothing can be written: counted, not lost in silence.
     before = sum(len(tokens) for turn, tokens in words if turn < 0)
     written_N, given_N = lengths(written), lengths(given)
     pictures_N = np.zeros(turns, bool)
@@ -146,29 +141,22 @@ def spread(
 
     Items name the micro-turn they start in, rising; those before the first are left out.
     """
-    since = [turn for turn, tokens in items if turn >= 0 for _ in tokens]
+    since = np.array([turn for turn, tokens in items if turn >= 0 for _ in tokens], np.int64)
     text = [token for turn, tokens in items if turn >= 0 for token in tokens]
-    closed_N1 = [0, *np.cumsum(~open_N).tolist()]
+    come_N = np.searchsorted(since, np.arange(len(open_N)), side="right").tolist()
     made: list[Tokens] = []
-    done = come = spilled = later = 0
-    for turn, is_open in enumerate(open_N.tolist()):
-        while come < len(since) and since[come] <= turn:
-            come += 1
+    done = 0
+    for come, is_open in zip(come_N, open_N.tolist(), strict=True):
         stop = min(come, done + slots) if is_open else done
-        if done < stop and since[done] < turn:
-            spilled += sum(came < turn for came in since[done:stop])
-            later += sum(closed_N1[came] < closed_N1[turn] for came in since[done:stop])
         made.append(tuple(text[done:stop]))
         done = stop
-    return tuple(made), TextCounts(written=done, spilled=spilled, later=later, left=len(text) - done)
-
-
-class Heard(NamedTuple):
-    """What a speaker hears in consecutive windows."""
-
-    sound_NFM: Bytes
-    drawn_NF: Flags
-    """Frames that nobody recorded: the room's noise, drawn."""
+    # Counted afterwards: where each token was written, and how many silent windows began since its word did.
+    at, came = np.repeat(np.arange(len(made)), lengths(made)), since[:done]
+    closed_N = np.concatenate([[0], np.cumsum(~open_N)])
+    late = came < at
+    later = int((late & (closed_N[came] < closed_N[at])).sum())
+    counts = TextCounts(written=done, spilled=int(late.sum()), later=later, left=len(text) - done)
+    return tuple(made), counts
 
 
 def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, model: ModelConfig) -> Turns:
@@ -179,15 +167,13 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     clip = clips[view.place]
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
+    # Several voices in one microphone, or none recorded: nothing to learn from what is heard.
     others_CNF = np.delete(clip.activity()[:, start:stop], view.channel, axis=0)
     bad_NF = ((others_CNF & (UNRELIABLE | PADDED)) != 0).any(0)
     return Turns(
         heard_NFM=heard.sound_NFM[start:stop],
         heard_known_NF=~(heard.drawn_NF[start:stop] | bad_NF),
-        pictures=[
-            _patches(clip, window, model) if view.pictures_N[window] else None
-            for window in range(start, stop)
-        ],
+        pictures=_pictures(clip, view.pictures_N[start:stop], start, model),
         given=view.given[start:stop],
         speak_N=view.speak_N[start:stop],
         written=view.written[start:stop],
@@ -198,17 +184,33 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     )
 
 
-def _patches(clip: Clip, window: int, model: ModelConfig) -> Bytes | None:
-    """A window's picture as patches, row by row."""
-    picture = clip.picture(window)
-    return None if picture is None else patches_of(picture, model)
+def _pictures(clip: Clip, shown_N: Flags, start: int, model: ModelConfig) -> list[Bytes | None]:
+    """The patches of windows from `start` on that have a picture, all in one array."""
+    rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
+    patches = np.empty((int(shown_N.sum()), rows * columns, side, side, 3), np.uint8)
+    grids = patches.reshape(-1, rows, columns, side, side * 3)
+    into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
+    found: list[Bytes | None] = [None] * len(shown_N)
+    for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
+        picture = clip.picture(start + turn, into=into)
+        if picture is None or picture.shape != into.shape:
+            size = None if picture is None else picture.shape
+            raise FormatError(f"a picture of {size}, its head says {into.shape}", where=clip.key)
+        grids[number] = _grid(picture, model)
+        found[turn] = patches[number]
+    return found
 
 
 def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
     """`[P, H, W, C]` of a picture `[height, width, 3]` that holds the model's patches."""
+    side = model.patch_pixels
+    return np.ascontiguousarray(_grid(picture, model)).reshape(model.patches, side, side, 3)
+
+
+def _grid(picture: Bytes, model: ModelConfig) -> Bytes:
+    """A picture as rows, columns, lines of a patch and their bytes; not copied."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
-    grid = picture.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(grid).reshape(rows * columns, side, side, 3)
+    return picture.reshape(rows, side, columns, side * 3).swapaxes(1, 2)
 
 
 def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Heard:
@@ -223,102 +225,3 @@ def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int =
         seed=seed,
         epoch=epoch,
     )
-
-
-def heard_by(
-    clips: Clips,
-    place: int,
-    channel: int,
-    windows: int,
-    *,
-    sample_rate_hz: int,
-    hears: Hears,
-    seed: int = 0,
-    epoch: int = 0,
-) -> Heard:
-    """What the speaker on a channel hears in the first windows of a clip.
-
-    `seed` and `epoch` decide the room's noise, which stands where the other channels are silent.
-    """
-    clip, before = clips[place], _clip_before(clips, place)
-    shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
-    if hears == "max":
-        heard_NFM = _loudest(clip, channel)[:windows]
-        silent_NF = silent_mels(heard_NFM, shape)
-    else:
-        unknown = shape.context_samples if before is None else 0
-        ahead_S = np.zeros(unknown, np.int16)
-        if before is not None:
-            ahead_S = mixed(before.audio_end(shape.context_samples), channel)
-        inside_S = mixed(clip.audio()[:, : windows * shape.samples_per_window], channel)
-        mix_S = np.concatenate([ahead_S, inside_S])
-        heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
-        silent_NF = silent_frames(mix_S, shape, unknown=unknown)
-    if not silent_NF.any():
-        return Heard(heard_NFM, silent_NF)
-    room = _room(clip, heard_NFM, silent_NF, shape)
-    if before is not None:
-        earlier_NFM = _loudest(before, channel)
-        earlier = _room(before, earlier_NFM, silent_mels(earlier_NFM, shape), shape)
-        room = room.after(earlier, len(earlier_NFM))
-    others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
-    keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
-    drawn_NF = silent_NF & ~keeps_NF
-    name = view_id(clip.key, channel)
-    sound_NFM = filled(
-        heard_NFM, drawn_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name, epoch=epoch
-    )
-    return Heard(sound_NFM, drawn_NF)
-
-
-def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:
-    """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
-    shape = mel_shape(sample_rate_hz, frames_per_window)
-    heard_WFM = mel_bytes(
-        np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
-    )[0]
-    silent_WF = np.asarray(~heard_WFM.any(2), bool)
-    unknown = room_of(heard_WFM, silent_WF, np.zeros_like(silent_WF))
-    return filled(heard_WFM, silent_WF, unknown, rate_hz=sample_rate_hz, seed=0, document="")
-
-
-def _loudest(clip: Clip, channel: int) -> Bytes:
-    """Mel bytes `[W, F, M]`: the largest of all channels but one."""
-    loudest: Bytes = np.delete(clip.mel(), channel, axis=0).max(axis=0)
-    return loudest
-
-
-def _speech(clip: Clip) -> Flags:
-    speech_CWF: Flags = (clip.activity() & SPEECH) > 0
-    return speech_CWF
-
-
-def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Room:
-    """Of a clip's windows: nobody speaks in the frame's samples, and the source has some."""
-    speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
-    return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
-
-
-def mixed(sound_CS: Samples, without: int) -> Samples:
-    """The exact sum of all channels but one, saturated to 16 bits."""
-    total = np.zeros(sound_CS.shape[1], np.int32)
-    for channel, sound_S in enumerate(
-        sound_CS
-    ):  # decoded sound lies sample by sample: slow to sum over its first axis
-        if channel != without:
-            total += sound_S
-    return total.clip(-32768, 32767).astype(np.int16)
-
-
-def _clip_before(clips: Clips, place: int) -> Clip | None:
-    """The clip that ends where this one starts."""
-    before = clips[place - 1] if place > 0 else None
-    return before if before is not None and _meet(before, clips[place]) else None
-
-
-def _meet(before: Clip, clip: Clip) -> bool:
-    """Whether a clip goes on where another ends, told from their keys and sizes without reading heads."""
-    recording, _, first = clip.key.rpartition("-")
-    recording_before, _, first_before = before.key.rpartition("-")
-    same = recording == recording_before and len(before.mel()) == len(clip.mel())
-    return same and int(first_before) + before.mel().shape[1] == int(first)

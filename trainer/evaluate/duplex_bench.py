@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.errors import StorageError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
@@ -81,10 +82,12 @@ def write_bench(
     try:
         for document in range(count):
             view, scene = documents.view(document), scene_of(documents, document)
-            samples = samples_of(scene)
+            samples = samples_of(scene, _others_words(documents, document))
             if not samples:
                 continue
-            outs = list(run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed))
+            outs = list(
+                run_free(model, documents, document, sampling=sampling or Sampling(), seed=seed, sound=True)
+            )
             user, voice = user_of(f"{data}:{view.key}", view.speaker).samples, voice_of(outs)
             chunks = words_of(outs)
             for sample in samples:
@@ -103,8 +106,13 @@ def write_bench(
     return sum(numbers.values())
 
 
-def samples_of(scene: Scene) -> list[Sample]:
-    """What can be asked in a clip. Times in label files are seconds from the sample's start."""
+def samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[Sample]:
+    """What can be asked in a clip. Times in label files are seconds from the sample's start; `words` are the
+    others', each with the window it begins in."""
+
+    def told_in(first: int, stop: int) -> str:
+        return " ".join(word for window, word in words if first <= window < stop)
+
     windows = len(scene.human_W)
     made = []
     for pause in scene.pauses:
@@ -114,15 +122,27 @@ def samples_of(scene: Scene) -> list[Sample]:
     for end in scene.ends:
         start, stop = _floor(scene, end.first), timing.answer_stop(scene.other_W, end.first)
         label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
-        made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.first), label))
+        made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.stop), label))
     for window in scene.interrupted:
         ended = timing.interruption_end(scene.other_W, window)
         start, stop = max(0, window - BEFORE_WINDOWS), timing.answer_stop(scene.other_W, ended)
-        label = ("interrupt.json", [{"context": "", "interrupt": ""}])
+        asked = {"context": told_in(start, window), "interrupt": told_in(window, ended)}
+        label = ("interrupt.json", [asked])
         made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
     if scene.backchannels:
         made.append(Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
     return made
+
+
+def _others_words(documents: Documents, document: int) -> list[tuple[int, str]]:
+    """What everybody but the model's speaker says, by the window each word begins in."""
+    view = documents.view(document)
+    head = documents.clips[view.place].json
+    words = [word for word in head.words if word.speaker != view.speaker and word.start_us is not None]
+    return [
+        ((word.start_us or 0) // WINDOW_US - head.first_window, word.text + word.after)
+        for word in sorted(words, key=lambda word: (word.start_us or 0, word.id))
+    ]
 
 
 def _floor(scene: Scene, cue: int) -> int:

@@ -31,6 +31,8 @@ from corpus.trainer.evaluate.baselines import BASELINES, baseline
 from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Calibration, Told
 from corpus.trainer.evaluate.confidence import Floats, draws
+from corpus.trainer.evaluate.cue_scores import CueScore
+from corpus.trainer.evaluate.dlogp import LogpDifference, logp_difference
 from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
 from corpus.trainer.evaluate.timing import Counts
 from corpus.trainer.evaluate.timing_cases import Scene, scene_of
@@ -48,7 +50,7 @@ _SHARE_DOCUMENTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalReport:
-    schema: str = "corpus.eval/5"
+    schema: str = "corpus.eval/6"
     data: str
     split: str
     documents: int
@@ -61,6 +63,10 @@ class EvalReport:
     """How many windows back the model attended; None for all."""
     by_window: tuple[WindowLoss, ...]
     """Losses by a window's number in its document."""
+    cues: tuple[CueScore, ...]
+    """Of a model trained with `loss.cues`; empty of others."""
+    dlogp: LogpDifference | None
+    """Between a session and the pass that training makes, over the first document; None without one."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -119,9 +125,11 @@ def evaluate_model(
         documents=len(chosen),
         free_documents=len(free),
         losses=losses.rows(),
-        recordings=losses.recordings(documents.clips.keys()),
+        recordings=losses.recordings(_names(data, split)),
         attention_windows=model.sight.window_turns,
         by_window=losses.by_window(),
+        cues=losses.cues(),
+        dlogp=logp_difference(model, documents, chosen[0]) if chosen else None,
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
         calibration=told.result(drawn[True]),
     )
@@ -167,9 +175,24 @@ def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
     Raises:
         SettingsError: its rows are too short for a micro-turn.
     """
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=str(data), split=split))
+    # What people did is what is scored, also of a model that was taught when an answer is due.
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data=str(data), split=split, where=""),
+        loss=dataclasses.replace(config.loss, answers=0.0),
+    )
     check_length(config)
     return config
+
+
+def _names(data: Path, split: str) -> dict[str, str]:
+    """The file of every clip of a split, by the clip's key."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(data / "clips.parquet", columns=["key", "split", "uri"])
+    chosen = table.filter(pc.equal(table["split"], split))
+    return dict(zip(chosen["key"].to_pylist(), chosen["uri"].to_pylist(), strict=True))
 
 
 def _speaking_share(config: RunConfig) -> float:
@@ -195,8 +218,10 @@ def run_free(
     *,
     sampling: Sampling,
     seed: int = 0,
+    sound: bool = False,
 ) -> Iterator[MicroTurnOut]:
-    """The model in a session that hears, sees and is told what the document's speaker was."""
+    """The model in a session that hears, sees and is told what the document's speaker was; with `sound` what
+    it says can be listened to."""
     config = documents.config
     view = documents.view(document)
     clip = documents.clips[view.place]
@@ -208,6 +233,7 @@ def run_free(
         max_seconds=len(view) / timing.SECOND,
         history_turns=0,
         pictures=config.data.pictures,
+        sound=sound,
     )
     for turn in range(len(view)):
         frame = clip.picture(turn) if view.pictures_N[turn] else None

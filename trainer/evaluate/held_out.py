@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from corpus.trainer.data.pack import collate
 from corpus.trainer.data.runs import Flags
 from corpus.trainer.data.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
 from corpus.trainer.evaluate.by_window import WindowLoss, WindowSums
+from corpus.trainer.evaluate.cue_scores import CueScore, CueScores
 from corpus.trainer.evaluate.timing_cases import cue_windows
 from corpus.trainer.model.cross_entropy import cross_entropy_each
 from corpus.trainer.model.heads import AudioHead
@@ -75,6 +76,8 @@ class RecordingLosses:
 
     recording: str
     """What the keys of its clips begin with."""
+    name: str = ""
+    """Its file, as the dataset's manifest has it."""
     documents: int
     """Of it that have a micro-turn, and were looked at."""
     streams: tuple[StreamLoss, ...]
@@ -96,6 +99,7 @@ class Losses:
         self._off: dict[tuple[str, str], float] = {}
         self._level_of_byte = level_of_byte(config.model)
         self._windows = WindowSums()
+        self._cues = CueScores()
 
     @torch.no_grad()
     def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
@@ -109,13 +113,17 @@ class Losses:
         turns = documents.turns(document, 0, count)
         positions = concat([beginning(config.model), lay_out(turns, config.model, config.loss)])
         # In one piece, as a session lives it: rows would forget at each of their ends.
-        batch = collate([[positions]], _row_of(config, len(positions), device)).to(device)
+        batch = collate([[positions]], _row_of(config, len(positions), device))
+        batch = (batch if device.type == "cuda" else batch.trimmed()).to(device)
         hidden_LD = model.hidden(batch)[0]
         labels = _labels(clip.json, count, config.model.response_delay)
         self._add_text(positions, hidden_LD, labels)
         self._add_audio(positions, hidden_LD, batch, labels)
         if model.user_audio_head is not None:
             self._add_user_audio(positions, hidden_LD, batch, _labels(clip.json, count, 0))
+        if model.cue_head is not None:
+            p_CK = model.cue_head(hidden_LD[batch.cue_at_C]).double().sigmoid().cpu().numpy()
+            self._cues.add(positions.cue_CK, p_CK)
         asked = np.flatnonzero(np.isin(positions.text_target_L, (SIL, SPK)))
         logit = model.text_logits(hidden_LD[torch.from_numpy(asked).to(device)])
         p_N: npt.NDArray[np.float64] = logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy()
@@ -225,16 +233,21 @@ class Losses:
                 found.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
         return tuple(found)
 
-    def recordings(self, keys: Iterable[str]) -> tuple[RecordingLosses, ...]:
-        """Of all recordings that clips with these keys are cut from, by their keys."""
+    def recordings(self, names: Mapping[str, str]) -> tuple[RecordingLosses, ...]:
+        """Of all recordings that clips with these keys are cut from, each with its file's name."""
+        found = {_recording_of(key): name for key, name in names.items()}
         return tuple(
             RecordingLosses(
                 recording=recording,
+                name=found[recording],
                 documents=self._documents[recording],
                 streams=tuple(self._of_recording(recording, stream) for stream in self._streams),
             )
-            for recording in sorted({_recording_of(key) for key in keys})
+            for recording in sorted(found)
         )
+
+    def cues(self) -> tuple[CueScore, ...]:
+        return self._cues.rows()
 
     def by_window(self) -> tuple[WindowLoss, ...]:
         return self._windows.rows()

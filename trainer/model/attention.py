@@ -19,6 +19,7 @@ from torch import nn
 
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.model.layers import Norm, linear, parameter, recomputed, wide
+from corpus.trainer.model.low_rank import low_ranks
 from corpus.trainer.model.rope import rotate, turns
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class Attention(nn.Module):
         self.query_norm = Norm(config.head_dim, config.norm_eps)
         self.key_norm = Norm(config.head_dim, config.norm_eps)
         self.out = parameter(config.width, config.heads * config.head_dim)
+        shapes = {name: getattr(self, name).shape for name in ("query", "key_value", "out")}
+        self.low = low_ranks(config, shapes)
 
     def forward(
         self,
@@ -152,8 +155,8 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         normed = self.norm(x_BLD)
         turned = turns(place_3BL, self.head_dim, self.rope_theta) if store is None else store.turned
-        query = linear(normed, self.query).view(*x_BLD.shape[:2], self.heads, self.head_dim)
-        key_value = linear(normed, self.key_value)
+        query = self._project("query", normed).view(*x_BLD.shape[:2], self.heads, self.head_dim)
+        key_value = self._project("key_value", normed)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
         query = rotate(self.query_norm(query), *turned).transpose(1, 2)
         key = rotate(self.key_norm(key), *turned).transpose(1, 2)
@@ -163,4 +166,9 @@ class Attention(nn.Module):
         else:
             assert isinstance(mask, torch.Tensor)
             mixed = attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
-        return linear(mixed.transpose(1, 2).flatten(2), self.out)
+        return self._project("out", mixed.transpose(1, 2).flatten(2))
+
+    def _project(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """A linear map, and what of low rank is learnt beside it."""
+        y = linear(x, getattr(self, name))
+        return y + self.low[name](x) if name in self.low else y

@@ -29,13 +29,18 @@ _CHUNK_GPU = 1 << 22
 def deviation(name: str, config: ModelConfig) -> float | None:
     """Of a parameter's normal distribution; None for norms, which start as ones.
 
-    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no velocity.
+    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no
+    velocity, a constant as 0.
     """
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
         return None
+    if ".low." in name and last == "up":
+        return 0.0  # beside the weights it stands on it says nothing at first
     if owner == "blocks" and last in ("out", "down"):
         return INIT_STD / math.sqrt(2 * config.layers)
+    if name == "cue_head.bias":
+        return 0.0
     if owner == "audio_head" and config.audio_head == "flow":
         return 0.0 if last in ("adapt", "out") else INIT_STD
     return INIT_STD
@@ -49,7 +54,7 @@ def key_of(name: str) -> int:
 @torch.no_grad()
 def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) -> None:
     """Set what this rank holds of a parameter: elements are `deviation * noise.normal(seed, name, place)`."""
-    part, shape, offset = _held(parameter)
+    part, shape, offset = held(parameter)
     scale = deviation(name, config)
     if not scale:
         part.fill_(1.0 if scale is None else 0.0)
@@ -63,7 +68,7 @@ def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) 
             flat[here + start - there : here + stop - there] = drawn.mul_(scale)
 
 
-def _held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence[int]]:
+def held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence[int]]:
     """This rank's part of a parameter, its shape, and where in the parameter it begins."""
     if not isinstance(parameter, DTensor):
         return parameter.detach(), parameter.shape, (0,) * parameter.ndim

@@ -1,8 +1,9 @@
 """Layers all parts share: a norm, a linear map, a gated feed-forward.
 
-Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used, and cast
-again in backward. Backward is written by hand where autograd would keep casts or what a pointwise pass makes
-again.
+Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used, and
+cast again in backward. That is so of all of them, norms and routers too, whose sums are in fp32: a model
+cut over ranks is sent around in bf16, and one process computes the same. Backward is written by hand where
+autograd would keep casts or what a pointwise pass makes again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight = ctx.saved_tensors
         d_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return d_x, outer(grad, x).to(weight.dtype), None
+        d_weight = outer(grad, x).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return d_x, d_weight, None
 
 
 def outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -88,7 +90,7 @@ class Table(nn.Module):
 def _normed(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     x32 = wide(x)
     scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)
-    return (x32 * scale * weight.to(x32.dtype)).to(x.dtype), scale
+    return (x32 * scale * weight.to(x.dtype).to(x32.dtype)).to(x.dtype), scale
 
 
 class _Norm(torch.autograd.Function):
@@ -105,10 +107,10 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight, scale = ctx.saved_tensors
         grad32, unit = wide(grad), wide(x) * scale
-        d_unit = grad32 * weight.to(scale.dtype)
+        d_unit = grad32 * weight.to(x.dtype).to(scale.dtype)
         d_x = scale * (d_unit - unit * (d_unit * unit).mean(-1, keepdim=True))
         d_weight = (grad32 * unit).flatten(0, -2).sum(0)
-        return d_x.to(x.dtype), d_weight.to(weight.dtype), None
+        return d_x.to(x.dtype), d_weight.to(x.dtype).to(weight.dtype), None
 
 
 class Norm(nn.Module):

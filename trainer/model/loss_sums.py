@@ -15,6 +15,7 @@ import torch
 
 from corpus.trainer.config import LossConfig
 from corpus.trainer.data.sequence import NO_TARGET, Batch
+from corpus.trainer.model.cue_head import known_cues
 
 
 class Denominators(NamedTuple):
@@ -23,6 +24,7 @@ class Denominators(NamedTuple):
     text_weight: torch.Tensor
     audio_weight: torch.Tensor
     user_audio_weight: torch.Tensor
+    cues_weight: torch.Tensor
     positions: torch.Tensor
 
     @classmethod
@@ -32,7 +34,8 @@ class Denominators(NamedTuple):
         positions = (batch.segment_BL >= 0).sum().to(torch.float64)
         audio = batch.audio_weight_T * real_targets(batch)
         heard = heard_targets(batch).sum().to(torch.float64)
-        return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), heard, positions)
+        cues = known_cues(batch).to(torch.float64)
+        return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), heard, cues, positions)
 
 
 def real_targets(batch: Batch) -> torch.Tensor:
@@ -59,6 +62,8 @@ class LossSums:
     audio_weight: torch.Tensor
     user_audio_sum: torch.Tensor
     user_audio_weight: torch.Tensor
+    cues_sum: torch.Tensor
+    cues_weight: torch.Tensor
     balance: torch.Tensor
     """Summed over tokens, mean over layers; so is router_z."""
     router_z: torch.Tensor
@@ -75,11 +80,12 @@ class LossSums:
 
     @property
     def denominators(self) -> Denominators:
-        return Denominators(self.text_weight, self.audio_weight, self.user_audio_weight, self.positions)
+        weights = (self.text_weight, self.audio_weight, self.user_audio_weight, self.cues_weight)
+        return Denominators(*weights, self.positions)
 
     def total(self, denominators: Denominators) -> torch.Tensor:
         """This micro-batch's part of the step's loss; the parts add up to it."""
-        text_weight, audio_weight, user_audio_weight, positions = (
+        text_weight, audio_weight, user_audio_weight, cues_weight, positions = (
             value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
         )
         return (
@@ -87,4 +93,5 @@ class LossSums:
             + self.weights.audio * self.audio_sum / audio_weight
             + (self.weights.balance * self.balance + self.weights.router_z * self.router_z) / positions
             + self.weights.user_audio * self.user_audio_sum / user_audio_weight
+            + self.weights.cues * self.cues_sum / cues_weight
         )

@@ -24,10 +24,12 @@ from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.sequence import Batch
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.model.attention import Attention, KeyStore
 from corpus.trainer.model.attention_mask import BatchMask, Sight
 from corpus.trainer.model.batch_stats import spoken, text_sums
 from corpus.trainer.model.cross_entropy import cross_entropy_sum
+from corpus.trainer.model.cue_head import CueHead, weights_of
 from corpus.trainer.model.embed import Embed, masked_sound
 from corpus.trainer.model.heads import DmelHead, audio_head
 from corpus.trainer.model.initial_values import fill
@@ -74,6 +76,8 @@ class InteractionModel(nn.Module):
         self.compute: torch.dtype | None = None
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
+        self.tokenizer = BYTES
+        """What its text is written in, set where a trained model is loaded."""
         self.weighting = Weighting()
         """What training did to odds, set where a trained model is loaded: before a session records them."""
         self.embed = Embed(config)
@@ -84,6 +88,7 @@ class InteractionModel(nn.Module):
         self.text_head = None if config.tied else parameter(config.vocab, config.width)
         self.audio_head = audio_head(config)
         self.user_audio_head = DmelHead(config) if config.user_audio else None
+        self.cue_head = CueHead(config) if config.cues else None
         mixtures = config.layers - config.dense_layers
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
@@ -191,6 +196,8 @@ class InteractionModel(nn.Module):
             audio_weight=count.audio_weight,
             user_audio_sum=self.user_audio_losses(hidden_ND, batch)[1].sum() if listens else zero,
             user_audio_weight=count.user_audio_weight,
+            cues_sum=self._cue_sum(hidden_ND, batch, weights),
+            cues_weight=count.cues_weight,
             balance=balance,
             router_z=router_z,
             positions=count.positions,
@@ -207,6 +214,12 @@ class InteractionModel(nn.Module):
         target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
         total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
         return total, text_sums(batch, at, nats_N)
+
+    def _cue_sum(self, hidden_ND: torch.Tensor, batch: Batch, weights: LossConfig) -> torch.Tensor:
+        if self.cue_head is None:
+            return wide(hidden_ND).new_zeros(())
+        nats_CK = self.cue_head.losses(hidden_ND, batch)
+        return (nats_CK * weights_of(weights, nats_CK)).sum()
 
     def audio_losses(
         self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None

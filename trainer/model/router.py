@@ -61,7 +61,9 @@ class Router(nn.Module):
         return self
 
     def forward(self, x_TD: torch.Tensor, valid_T: torch.Tensor) -> Routes:
-        logit_TE = linear(x_TD, self.weight, torch.promote_types(x_TD.dtype, torch.float32))
+        # Rounded as all weights are, summed in fp32: near ties fall alike in one process and in many.
+        weight_ED = self.weight.to(x_TD.dtype)
+        logit_TE = linear(x_TD, weight_ED, torch.promote_types(x_TD.dtype, torch.float32))
         score_TE = logit_TE.sigmoid()
         choice_TK = (score_TE.detach() + self.bias_E).topk(self.top_k, -1).indices
         chosen_TK = _chosen(score_TE, choice_TK)

@@ -21,6 +21,7 @@ from corpus.trainer.config import Recompute, RunConfig
 from corpus.trainer.model.attention import Attention
 from corpus.trainer.model.experts import Experts
 from corpus.trainer.model.loss_sums import LossSums
+from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel, blocks_of
 from corpus.trainer.model.moe import Dense, MixtureOfExperts
 from corpus.trainer.parallel.compile import compile_blocks
@@ -34,6 +35,8 @@ def prepare(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     """
     if config.precision == "bf16":
         model.compute = torch.bfloat16
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_trained(name, config.model))
     recompute_in_backward(model, config.recompute)
     if ranks.mesh is not None and config.expert_parallel > 1:
         _share_experts(model, ranks.mesh["expert"])

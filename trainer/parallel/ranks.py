@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -60,14 +61,19 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
         yield Ranks(device=_device(config))
         return
     gpus = config.device != "cpu" and torch.cuda.is_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+    timeout = timedelta(minutes=config.timeout_minutes)
+    # NCCL is told which GPU is this rank's, or it guesses by the rank's number over all machines.
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    own = torch.device("cuda", number) if gpus and number < torch.cuda.device_count() else None
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    dist.init_process_group(backend, timeout=timeout, device_id=own)
     try:
-        host = dist.new_group(backend="gloo")
+        host = dist.new_group(backend="gloo", timeout=timeout)
         expect_same(host, settings_of(config))
         together(host, lambda: check_mesh(config, world))
         device = together(host, lambda: _device(config))
         expect_same(host, {"device": device.type})
-        yield ranks_of(config, device, files=dist.new_group(backend="gloo"), host=host)
+        yield ranks_of(config, device, files=dist.new_group(backend="gloo", timeout=timeout), host=host)
     finally:
         dist.destroy_process_group()
 

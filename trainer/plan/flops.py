@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data.sequence import NO_TARGET, Batch
+from corpus.trainer.data.sequence import CUE_TARGETS, NO_TARGET, Batch
 from corpus.trainer.model.flow_head import FLOW_DRAWS, FlowHead
 from corpus.trainer.model.heads import DepthHead
 from corpus.trainer.model.loss_sums import heard_targets
@@ -35,6 +35,8 @@ class Work:
     text_targets: float
     audio_targets: float
     heard_targets: float
+    cue_positions: float
+    """That tell of cues."""
     sounds: float
     """Positions that carry sound."""
     patches: float
@@ -53,6 +55,7 @@ class Parts:
     text_head: float
     audio_head: float
     user_audio_head: float
+    cue_head: float
     pictures: float
     sound_bag: float
     """As executed; needed by nobody, so no part of `needed`."""
@@ -79,6 +82,7 @@ def work_of(batch: Batch, config: ModelConfig) -> Work:
         text_targets=int((batch.text_target_BL != NO_TARGET).sum()),
         audio_targets=int((batch.audio_target_at_T < trash).sum()),
         heard_targets=int(heard_targets(batch).sum()),
+        cue_positions=len(batch.cue_at_C),
         sounds=int((batch.audio_at_A < trash).sum()),
         patches=int((batch.patch_at_P < trash).sum()),
     )
@@ -116,6 +120,7 @@ def training(config: ModelConfig, work: Work) -> Parts:
         text_head=text,
         audio_head=work.audio_targets * _audio_head(config),
         user_audio_head=work.heard_targets * 6 * width * frames * config.audio_levels,
+        cue_head=work.cue_positions * 6 * width * CUE_TARGETS,
         pictures=work.patches * (4 * _patch_inputs(width) + 6 * _patch_rest(width)),
         sound_bag=4 * work.sounds * frames * (config.audio_levels + 1) * width,
         again=2 * work.patches * (_patch_inputs(width) + _patch_rest(width)),

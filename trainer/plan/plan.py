@@ -32,6 +32,7 @@ TEXT_SHARE = 0.3
 AUDIO_SHARE = 0.25
 """… sound, in packed two-way speech, …"""
 HEARD_SHARE = 20 / 37
+CONTROL_SHARE = 5 / 37
 """… and heard sound, where that is predicted, too."""
 POSITIONS_PER_HOUR = 37 * 3600
 """Of packed two-way audio; 320 * 3600 with every picture."""
@@ -225,6 +226,7 @@ def _typical(model: ModelConfig, length: int) -> Work:
         text_targets=TEXT_SHARE * length,
         audio_targets=AUDIO_SHARE * length,
         heard_targets=HEARD_SHARE * length * model.user_audio,
+        cue_positions=CONTROL_SHARE * length * model.cues,
         sounds=0,
         patches=0,
     )

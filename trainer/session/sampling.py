@@ -17,7 +17,7 @@ import torch
 
 from corpus.schemas.errors import CorpusError, SettingsError
 from corpus.trainer.data import noise
-from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK
+from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SPK
 from corpus.trainer.model.layers import wide
 from corpus.trainer.session.cuda_graph import Replay
 
@@ -81,14 +81,18 @@ def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int
 
 
 def next_token(
-    logit_V: torch.Tensor, sampling: Sampling, drawn: torch.Tensor, end_of_window: float = 1.0
+    logit_V: torch.Tensor,
+    sampling: Sampling,
+    drawn: torch.Tensor,
+    end_of_window: float = 1.0,
+    text_tokens: int = 256,
 ) -> torch.Tensor:
-    """`<eow>` or a byte of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1).
+    """`<eow>` or a token of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1).
 
     Training has multiplied the odds of `<eow>` by `end_of_window`; they are divided by it.
     """
     end_1 = logit_V[EOW : EOW + 1] - math.log(end_of_window)
-    logit = wide(torch.cat((end_1, logit_V[BYTE_0:SMALLEST_VOCAB])))
+    logit = wide(torch.cat((end_1, logit_V[BYTE_0 : BYTE_0 + text_tokens])))
     if sampling.text_temperature == 0:
         return _allowed(logit.argmax())
     share, order = (logit / sampling.text_temperature).softmax(0).sort(descending=True, stable=True)
@@ -102,7 +106,7 @@ def next_token(
 
 
 def _allowed(choice: torch.Tensor) -> torch.Tensor:
-    """The token of a choice among `<eow>` and the bytes."""
+    """The token of a choice among `<eow>` and the tokens of text."""
     return torch.where(choice == 0, EOW, BYTE_0 - 1 + choice)
 
 
@@ -143,7 +147,8 @@ class Choices:
 
         def text() -> None:
             logit_V = model.text_logits(hidden_D)
-            odds_6.copy_(odds_of(logit_V, sampling, asked_3, model.weighting.end_of_window))
+            factor, tokens = model.weighting.end_of_window, model.config.text_tokens
+            odds_6.copy_(odds_of(logit_V, sampling, asked_3, factor, tokens))
 
         def sound() -> None:
             frames_RM.copy_(
@@ -187,11 +192,16 @@ class Choices:
 
 
 def odds_of(
-    logit_V: torch.Tensor, sampling: Sampling, asked_3: torch.Tensor, end_of_window: float = 1.0
+    logit_V: torch.Tensor,
+    sampling: Sampling,
+    asked_3: torch.Tensor,
+    end_of_window: float = 1.0,
+    text_tokens: int = 256,
 ) -> torch.Tensor:
     """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
     p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
-    token_1 = next_token(logit_V, sampling, noise.uniform(asked_3[1:2]), end_of_window).view(1)
+    drawn_1 = noise.uniform(asked_3[1:2])
+    token_1 = next_token(logit_V, sampling, drawn_1, end_of_window, text_tokens).view(1)
     logprob_V = logit_V.double().log_softmax(0)
     asked_1, own_1 = logprob_V.gather(0, asked_3[:1]), logprob_V.gather(0, token_1)
     return torch.cat((p_2[1:], logprob_V[SIL : SPK + 1], asked_1, token_1.double(), own_1))

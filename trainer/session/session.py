@@ -12,7 +12,6 @@ Shape suffixes: F frames, M mel bins, R frames a position.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import math
 import threading
@@ -29,6 +28,7 @@ from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.cues import beliefs
 from corpus.trainer.data.layout import (
     Bytes,
     beginning,
@@ -40,6 +40,7 @@ from corpus.trainer.data.layout import (
 )
 from corpus.trainer.data.micro_turn import (
     Answer,
+    CueBelief,
     MicroTurn,
     MicroTurnOut,
     Samples,
@@ -47,17 +48,19 @@ from corpus.trainer.data.micro_turn import (
     check_picture,
     check_tokens,
 )
-from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SMALLEST_VOCAB, SPK, TOOL, Positions
-from corpus.trainer.data.text import event_tokens
+from corpus.trainer.data.sequence import EOW, SIL, SPK, TOOL, Positions
 from corpus.trainer.data.views import patches_of
 from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Choices, Sampling, decide, sound_seed, text_bits
+from corpus.trainer.session.vocoder import Voice, sound_of_window
 
 __all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
 
-STATE = "corpus.session/2"
+STATE = "corpus.session/3"
+OLD_STATE = "corpus.session/2"
+"""Knew no voice: it goes on from silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,8 @@ class _State:
     """Text tokens that did not fit."""
     unread: bytes = b""
     """Bytes of an unfinished letter the model has written."""
+    voice: Voice | None = None
+    """What the next window's sound goes on from, where sound is made."""
 
 
 class Session:
@@ -91,11 +96,13 @@ class Session:
         history_turns: int = 25,
         sample_rate_hz: int = 16_000,
         pictures: bool = True,
+        sound: bool = False,
     ) -> None:
         """A session sees as far back as the model does (`InteractionModel.see`): of a trained one, what its
-        training showed at once. `max_seconds` bounds a session without an attention window; with one there
-        is no end and memory is that of the window. `rollback` reaches `history_turns` back. On a GPU all
-        there is to record is recorded now, so the model's weights must stay where they are.
+        training showed at once. With `sound` what it says comes as samples, too. `max_seconds` bounds a
+        session without an attention window; with one there is no end and memory is that of the window.
+        `rollback` reaches `history_turns` back. On a GPU all there is to record is recorded now, so the
+        model's weights must stay where they are.
 
         Raises:
             UsageError: a length that is none, or without an end where memory has one.
@@ -107,6 +114,7 @@ class Session:
         self._shape = mel_shape(sample_rate_hz, self.config.frames_per_window)
         self._rate = sample_rate_hz
         self._pictures = pictures and self.config.patches > 0
+        self._sounds = sound
         self._reader = Reader.of(
             model,
             capacity_positions=capacity(
@@ -204,7 +212,8 @@ class Session:
                 "schema": STATE,
                 "seed": self.seed,
                 "cache": self._reader.state_dict(),
-                "pending": {name: getattr(state.pending, name) for name in Positions.__slots__},
+                "voice": None if state.voice is None else dataclasses.asdict(state.voice),
+                "pending": {name: getattr(state.pending, name) for name in _PENDING},
                 **{name: getattr(state, name) for name in _PLAIN},
             }
 
@@ -215,12 +224,13 @@ class Session:
             FormatError: it is no session's state.
             CorpusError: of a session of another size.
         """
-        if plain.get("schema") != STATE:
+        if plain.get("schema") not in (STATE, OLD_STATE):
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
         with self._lock:
             self._reader.load_state_dict(plain["cache"])
-            pending = Positions(**plain["pending"])
-            self._state = _State(pending=pending, **{name: plain[name] for name in _PLAIN})
+            pending = dataclasses.replace(beginning(self.config), **plain["pending"])
+            voice = None if plain.get("voice") is None else Voice(**plain["voice"])
+            self._state = _State(pending=pending, voice=voice, **{name: plain[name] for name in _PLAIN})
             self._history = deque([self._state], maxlen=self._history.maxlen)
             self.seed = plain["seed"]
 
@@ -232,6 +242,7 @@ class Session:
         read, context, waiting = self._read(given)
         self._reader.read(concat([state.pending, read]))
         odds = self._choices.odds()
+        cues = self._beliefs()
         p = self.model.weighting.undone(odds.p_speak, state.speaking)
         speak = (
             force.speak
@@ -246,7 +257,8 @@ class Session:
             pending, sound_FM = self._sound(turn, force)
         else:
             pending = text_slot(turn, 0, SIL, self.config)
-        text, unread = _readable(state.unread, tokens)
+        text, unread = self.model.tokenizer.readable(state.unread, tokens)
+        audio, voice = self._voiced(sound_FM)
         out = MicroTurnOut(
             turn=turn,
             speak=speak,
@@ -254,8 +266,10 @@ class Session:
             text=text,
             tokens=tokens,
             mel=sound_FM,
+            audio=audio,
             logprobs=tuple(logprobs),
             ms=0.0,
+            cues=cues,
         )
         after = _State(
             turn=turn + 1,
@@ -265,8 +279,22 @@ class Session:
             context=context,
             waiting=waiting,
             unread=unread,
+            voice=voice,
         )
         return out, after
+
+    def _voiced(self, sound_FM: Bytes | None) -> tuple[Samples | None, Voice | None]:
+        """Samples of the window, and what is owed to the next; None while nothing sounds."""
+        before = self._state.voice
+        if not self._sounds or (sound_FM is None and before is None):
+            return None, None
+        frames = self.config.frames_per_window
+        return sound_of_window(sound_FM, before, sample_rate_hz=self._rate, frames_per_window=frames)
+
+    def _beliefs(self) -> tuple[CueBelief, ...]:
+        """What the head for cues says of the position read last: the last of in_i."""
+        head = self.model.cue_head
+        return () if head is None else beliefs(head(self._reader.last_D).double().sigmoid().tolist())
 
     def _read(self, given: MicroTurn) -> tuple[Positions, Samples, tuple[int, ...]]:
         """in_i, and what the next window will need of this one."""
@@ -280,7 +308,8 @@ class Session:
             if state.turn % self.config.picture_every == 0:
                 picture = patches_of(given.frame, self.config)
         check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
-        waiting = state.waiting + given.tokens + (event_tokens(given.text) if given.text else ())
+        told = self.model.tokenizer.event(given.text) if given.text else ()
+        waiting = state.waiting + given.tokens + told
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
         block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
@@ -339,7 +368,9 @@ class Session:
         return slot, np.concatenate(made)
 
 
-_PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name != "pending")
+_PENDING = tuple(name for name in Positions.__slots__ if not name.startswith("cue_"))
+"""What waits to be read has no targets: of cues it holds none at all."""
+_PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name not in ("pending", "voice"))
 
 
 def capacity(
@@ -359,11 +390,3 @@ def capacity(
         todo = "give max_seconds, or train with attention_window_s"
         raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
     return 1 + min(turns) * largest_turn(config, pictures=pictures)
-
-
-def _readable(before: bytes, tokens: tuple[int, ...]) -> tuple[str, bytes]:
-    """Text of bytes, and those of a letter that has only begun."""
-    written = bytes(token - BYTE_0 for token in tokens if BYTE_0 <= token < SMALLEST_VOCAB)
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    text = decoder.decode(before + written)
-    return text, decoder.getstate()[0]

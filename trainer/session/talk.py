@@ -3,10 +3,12 @@
     FOLDER/talk.wav           stereo, 16 bit: left the user, right the model
     FOLDER/transcript.jsonl   what was written and told, with window and time
     FOLDER/timing.csv         every window: speak, p_speak, milliseconds, late
+    FOLDER/cues.csv           every window: what the model believes of cues, if it was trained to tell
 
 Real time is simulated: nothing waits. What the model answers to window i is heard in window i + 1, whatever
-it took; a window is late where the answer came more than 200 ms after its input, backlog included. Times are
-the model's: the mel of the user's sound, a third of a millisecond a window, is made before.
+it took, 25 ms late (vocoder.py); a window is late where the answer came more than 200 ms after its input,
+backlog included. Times are the model's: the mel of the user's sound, a third of a millisecond a window, is
+made before.
 """
 
 from __future__ import annotations
@@ -24,14 +26,11 @@ import numpy.typing as npt
 
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import StorageError, UsageError
-from corpus.trainer.data.runs import runs
-from corpus.trainer.data.text import decode, event_tokens
-from corpus.trainer.data.views import heard_alone
+from corpus.trainer.data.hearing import heard_alone
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
 from corpus.trainer.session.talk_user import RATE, WINDOW_SAMPLES, Samples, User
-from corpus.trainer.session.vocoder import sound_of
 
 WINDOW_MS = WINDOW_US / 1000
 
@@ -80,6 +79,8 @@ def talk(
         "transcript.jsonl": _transcript(outs, told).encode(),
         "timing.csv": _table(outs, late).encode(),
     }
+    if any(each.cues for each in outs):
+        files["cues.csv"] = _cue_table(outs).encode()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
@@ -118,6 +119,7 @@ def run(
         max_seconds=user.windows * WINDOW_US / US,
         history_turns=0,
         pictures=sees,
+        sound=True,
     )
     heard_WFM = user.heard
     if heard_WFM is None:
@@ -125,12 +127,12 @@ def run(
     outs = []
     for window in range(user.windows):
         texts = [text for at, text in events if at == window]
-        tokens = tuple(token for text in texts for token in event_tokens(text))
+        tokens = tuple(token for text in texts for token in model.tokenizer.event(text))
         frame = user.pictures.get(window) if sees else None
         outs.append(session.step(MicroTurn(audio=heard_WFM[window], frame=frame, tokens=tokens)))
         if progress is not None:
             progress(window + 1, user.windows)
-    return outs, decode(session.waiting)
+    return outs, model.tokenizer.decode(session.waiting)
 
 
 def late_windows(ms: Sequence[float]) -> list[bool]:
@@ -144,14 +146,12 @@ def late_windows(ms: Sequence[float]) -> list[bool]:
 
 
 def voice_of(outs: Sequence[MicroTurnOut]) -> Samples:
-    """The model's sound, a window later than decided: one window longer than the conversation."""
+    """The model's sound as it is played: a window later than decided, so one window longer than the
+    conversation; of a session that makes sound."""
     samples = np.zeros((len(outs) + 1) * WINDOW_SAMPLES, np.int16)
-    for start, stop in runs(np.array([out.speak for out in outs], bool)):
-        mels = [mel for out in outs[start:stop] if (mel := out.mel) is not None]
-        first = (start + 1) * WINDOW_SAMPLES
-        samples[first : first + len(mels) * WINDOW_SAMPLES] = sound_of(
-            np.concatenate(mels), frames_per_window=len(mels[0])
-        )
+    for place, out in enumerate(outs, 1):
+        if out.audio is not None:
+            samples[place * WINDOW_SAMPLES : (place + 1) * WINDOW_SAMPLES] = out.audio
     return samples
 
 
@@ -189,4 +189,16 @@ def _table(outs: Sequence[MicroTurnOut], late: Sequence[bool]) -> str:
     writer.writerow(["window", "speak", "p_speak", "ms", "late"])
     for out, missed in zip(outs, late, strict=True):
         writer.writerow([out.turn, int(out.speak), f"{out.p_speak:.6f}", f"{out.ms:.3f}", int(missed)])
+    return file.getvalue()
+
+
+def _cue_table(outs: Sequence[MicroTurnOut]) -> str:
+    """A row a window; two columns for each label and whose it is, `hold.others.begins`."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [f"{cue.label}.{'own' if cue.own else 'others'}" for cue in outs[0].cues]
+    writer.writerow(["window", *(f"{name}.{what}" for name in names for what in ("begins", "holds"))])
+    for out in outs:
+        values = (p for cue in out.cues for p in (cue.p_begins, cue.p_holds))
+        writer.writerow([out.turn, *(f"{p:.4f}" for p in values)])
     return file.getvalue()

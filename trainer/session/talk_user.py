@@ -15,8 +15,8 @@ from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, UsageError
 from corpus.shards.read import open_clips
 from corpus.trainer.data.clip_head import read_head
-from corpus.trainer.data.text import decode
-from corpus.trainer.data.views import heard_by, mixed
+from corpus.trainer.data.hearing import heard_by, mixed
+from corpus.trainer.data.text import BYTES
 
 RATE = 16_000
 WINDOW_SAMPLES = samples_per_window(RATE)
@@ -86,7 +86,9 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     seen = {window: clip.picture(window) for window in range(head.windows)}
     notes = read_head(clip)
     told = [
-        (notes.window(at), decode(tokens)) for who, at, _, _, tokens in notes.events if who in (None, speaker)
+        (notes.window(at), BYTES.decode(tokens))
+        for who, at, _, _, tokens in notes.events
+        if who in (None, speaker)
     ]
     return User(
         samples=_whole(mixed(clip.audio(), channel)),

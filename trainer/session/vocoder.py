@@ -1,98 +1,169 @@
-"""Mel bytes to sound, by Griffin and Lim: enough to listen to a model, deterministic, nothing to train.
+"""Mel bytes to sound, window by window: what a model says can be played while it says it.
 
-    bytes -> mel magnitude -> spectrum magnitude (no negative parts) -> phases that agree -> samples
+    bytes -> mel magnitude -> spectrum magnitude (no negative parts) -> phases -> samples
 
-Frames are those of `shards.mel`: 50 ms under a Hann window every 25 ms, the first half of the first one
-lies before the sound. Phases start as fixed noise and are found with momentum (Perraudin et al. 2013).
+Frames are those of `shards.mel`: 50 ms under a Hann window every 25 ms. A frame's second half is finished
+only by the next frame, so sound comes a hop (25 ms) late and a window's samples are those from a hop before
+it. Phases of a window are found by Griffin and Lim's iteration with momentum (Perraudin et al. 2013) while
+the last frame of the window before stays as it was: it is what they must agree with. They start where that
+frame's phases have turned to meanwhile. Nothing is trained, nothing is drawn; what has been given out is
+never changed.
 
 Shape suffixes: F frames, M mel bins, K spectrum bins, S samples.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from corpus.shards.mel import LOW, STEP, MelShape, mel_shape, slaney_filters
-from corpus.trainer.data import noise
 
-ITERATIONS = 32
+ITERATIONS = 24
 MOMENTUM = 0.99
-_SPREAD_ITERATIONS = 60
-_TINY = 1e-9
+_SPREAD_ITERATIONS = 30
+_TINY = np.float32(1e-9)
+
+Samples = npt.NDArray[np.int16]
+Floats = npt.NDArray[np.float32]
+Spectra = npt.NDArray[np.complex64]
 
 
-def sound_of(
-    mel_FM: npt.NDArray[np.uint8],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """What the next window must go on from: the last frame given so far."""
+
+    half_S: Floats
+    """Its second half, under the window twice: still to be added to."""
+    turned_K: Spectra
+    """Its phases, as numbers of size 1."""
+
+
+def sound_of_window(
+    mel_FM: npt.NDArray[np.uint8] | None,
+    voice: Voice | None = None,
     *,
     sample_rate_hz: int = 16_000,
     frames_per_window: int = 8,
     iterations: int = ITERATIONS,
-) -> npt.NDArray[np.int16]:
-    """int16 samples of consecutive frames: `F * hop` of them, from the first frame's hop on."""
+) -> tuple[Samples, Voice | None]:
+    """int16 samples of one window, a hop late, and what the next one goes on from; None is silence.
+
+    After speech the first silent window still holds the hop that was owed.
+    """
     shape = mel_shape(sample_rate_hz, frames_per_window)
-    if not len(mel_FM):
-        return np.zeros(0, np.int16)
+    hop = shape.hop_samples
+    if mel_FM is None:
+        owed = _finished(voice.half_S, _second(shape)) if voice is not None else np.zeros(hop, np.float32)
+        return _samples(np.pad(owed, (0, shape.samples_per_window - hop))), None
     size_FK = spectrum_sizes(mel_FM, sample_rate_hz, shape)
-    element = torch.arange(size_FK.numel()).view(size_FK.shape)
-    angle = 2 * torch.pi * noise.uniform(noise.mix(0, element)).double()
-    phase_FK = torch.polar(torch.ones_like(angle), angle)
-    before = torch.zeros_like(phase_FK)
+    before_S = np.zeros(hop, np.float32) if voice is None else voice.half_S
+    turned_FK: Spectra = _started(len(size_FK), voice, shape)
+    earlier_FK = np.zeros_like(turned_FK)
     for _ in range(iterations):
-        rebuilt = _analyse(_synthesise(size_FK * phase_FK, shape), shape)
-        step = rebuilt - MOMENTUM / (1 + MOMENTUM) * before
-        before = rebuilt
-        phase_FK = step / step.abs().clamp_min(_TINY)
-    samples = _synthesise(size_FK * phase_FK, shape)[shape.context_samples :]
-    return (samples * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+        rebuilt_FK = _analysed(_laid(size_FK * turned_FK, before_S, shape), shape)
+        step_FK = rebuilt_FK - np.float32(MOMENTUM / (1 + MOMENTUM)) * earlier_FK
+        earlier_FK = rebuilt_FK
+        turned_FK = (step_FK / np.maximum(np.abs(step_FK), _TINY)).astype(np.complex64)
+    frames_FS = _frames(size_FK * turned_FK, shape)
+    laid_S = _added(frames_FS, before_S)
+    # What is owed to the next window is the last frame's own second half.
+    done_S = laid_S[:-hop] / _norm(len(size_FK), shape)[:-hop]
+    return _samples(done_S), Voice(half_S=frames_FS[-1, hop:].copy(), turned_K=turned_FK[-1].copy())
 
 
-def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: MelShape) -> torch.Tensor:
+def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: MelShape) -> Floats:
     """(F, K): a spectrum without negative parts whose mel is the given one as nearly as can be.
 
     Multiplicative steps from an even spread (Lee and Seung): they never leave the positive numbers.
     """
-    bank = torch.from_numpy(slaney_filters(sample_rate_hz, shape.fft_samples))
-    mel = 10.0 ** (LOW + STEP * (torch.from_numpy(mel_FM.astype(np.float64)) + 0.5))
+    bank_MK = _bank(sample_rate_hz, shape.fft_samples)
+    mel = np.float32(10.0) ** (LOW + STEP * (mel_FM.astype(np.float32) + 0.5))
     # The lowest byte is everything down to silence.
-    mel = mel.masked_fill(torch.from_numpy(mel_FM == 0), 0.0)
-    wanted_FK = mel @ bank
-    square = bank.T @ bank
-    size_FK = wanted_FK / bank.sum(0).square().clamp_min(_TINY)
+    mel = np.where(mel_FM == 0, 0, mel).astype(np.float32)
+    wanted_FK = mel @ bank_MK
+    size_FK: Floats = (wanted_FK / np.maximum(bank_MK.sum(0) ** 2, _TINY)).astype(np.float32)
     for _ in range(_SPREAD_ITERATIONS):
-        size_FK = size_FK * wanted_FK / (size_FK @ square).clamp_min(_TINY)
+        size_FK *= wanted_FK / np.maximum((size_FK @ bank_MK.T) @ bank_MK, _TINY)
     return size_FK
 
 
+def _started(frames: int, voice: Voice | None, shape: MelShape) -> Spectra:
+    """Phases to begin with: each bin's middle, turned on by a hop from frame to frame."""
+    bins = shape.fft_samples // 2 + 1
+    turn_K = np.exp(2j * np.pi * np.arange(bins) * shape.hop_samples / shape.fft_samples)
+    first_K = _fixed_phases(bins) if voice is None else voice.turned_K * turn_K
+    started_FK: Spectra = (first_K * turn_K ** np.arange(frames)[:, None]).astype(np.complex64)
+    return started_FK
+
+
 @cache
-def _hann(samples: int) -> torch.Tensor:
-    return torch.hann_window(samples, periodic=True, dtype=torch.float64)
+def _fixed_phases(bins: int) -> Spectra:
+    """Of a voice's first frame, spread as a chirp's are, so that it does not begin with a click."""
+    phases_K: Spectra = np.exp(1j * np.pi * np.arange(bins) ** 2 / bins).astype(np.complex64)
+    return phases_K
 
 
-def _analyse(sound_S: torch.Tensor, shape: MelShape) -> torch.Tensor:
-    """(F, K) complex spectra of all whole frames."""
-    frames = sound_S.unfold(0, shape.window_samples, shape.hop_samples) * _hann(shape.window_samples)
-    spectrum_FK: torch.Tensor = torch.fft.rfft(frames, shape.fft_samples)
+@cache
+def _hann(samples: int) -> Floats:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)).astype(np.float32)
+
+
+@cache
+def _bank(sample_rate_hz: int, fft_samples: int) -> Floats:
+    return slaney_filters(sample_rate_hz, fft_samples).astype(np.float32)
+
+
+@cache
+def _norm(frames: int, shape: MelShape) -> Floats:
+    """What the windows of a frame before and of so many frames add up to, at every sample from theirs on."""
+    square_S = _hann(shape.window_samples) ** 2
+    before_S = square_S[shape.hop_samples :]
+    return np.maximum(_added(np.tile(square_S, (frames, 1)), before_S), np.float32(0.05))
+
+
+def _second(shape: MelShape) -> Floats:
+    """What divides the hop after the last frame: its window, and that of a silent frame that follows."""
+    return _norm(1, shape)[: shape.hop_samples]
+
+
+def _finished(sum_S: Floats, norm_S: Floats) -> Floats:
+    return sum_S / norm_S
+
+
+def _frames(spectrum_FK: Spectra, shape: MelShape) -> Floats:
+    """Frames under their window, ready to be added up."""
+    frames = np.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples]
+    windowed_FS: Floats = (frames * _hann(shape.window_samples)).astype(np.float32)
+    return windowed_FS
+
+
+def _laid(spectrum_FK: Spectra, before_S: Floats, shape: MelShape) -> Floats:
+    """The sound whose frames are nearest to these, least squares: added up, divided."""
+    return _added(_frames(spectrum_FK, shape), before_S) / _norm(len(spectrum_FK), shape)
+
+
+def _added(frames_FS: Floats, before_S: Floats) -> Floats:
+    """Frames laid over each other by halves, the second half of the one before under the first."""
+    hop = len(before_S)
+    sound_FS = np.zeros((len(frames_FS) + 1, hop), np.float32)
+    sound_FS[0] = before_S
+    sound_FS[:-1] += frames_FS[:, :hop]
+    sound_FS[1:] += frames_FS[:, hop:]
+    return sound_FS.reshape(-1)
+
+
+def _analysed(sound_S: Floats, shape: MelShape) -> Spectra:
+    """(F, K) spectra of all whole frames."""
+    frames_FS = np.lib.stride_tricks.sliding_window_view(sound_S, shape.window_samples)[:: shape.hop_samples]
+    spectrum_FK: Spectra = np.fft.rfft(frames_FS * _hann(shape.window_samples), shape.fft_samples).astype(
+        np.complex64
+    )
     return spectrum_FK
 
 
-def _synthesise(spectrum_FK: torch.Tensor, shape: MelShape) -> torch.Tensor:
-    """The sound whose frames are nearest to these, least squares: windowed, added up, divided."""
-    hann = _hann(shape.window_samples)
-    frames = torch.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples] * hann
-    return _added(frames, shape) / _added(hann.square().expand_as(frames), shape).clamp_min(0.05)
-
-
-def _added(frames_FS: torch.Tensor, shape: MelShape) -> torch.Tensor:
-    """Frames laid over each other at the hop."""
-    length = (len(frames_FS) - 1) * shape.hop_samples + shape.window_samples
-    laid = torch.nn.functional.fold(
-        frames_FS.T[None],
-        output_size=(1, length),
-        kernel_size=(1, shape.window_samples),
-        stride=(1, shape.hop_samples),
-    )
-    return laid.view(-1)
+def _samples(sound_S: Floats) -> Samples:
+    return np.clip(np.rint(sound_S * 32768), -32768, 32767).astype(np.int16)

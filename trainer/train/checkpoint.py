@@ -11,6 +11,7 @@ damage, not intent: nothing in a checkpoint is unpickled (checkpoint_index.py), 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import warnings
@@ -31,6 +32,8 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.data.tokenizer_file import tokenizer_named
+from corpus.trainer.model.low_rank import is_trained, merged
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.device import device_named
 from corpus.trainer.train.checkpoint_index import IndexReader
@@ -75,6 +78,8 @@ class Meta:
     """Whether it holds a moving average of the parameters."""
     trained_windows: int | None
     """The most consecutive windows of a document the model has seen at once; None where nobody counted."""
+    base: str = ""
+    """sha256 of the exported weights that those of low rank in it stand on; empty where it holds all."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     loader: LoaderState
@@ -213,14 +218,36 @@ def load_model(
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
     model = InteractionModel.unset(config.model, place)
-    state, average = model.state_dict(), dict(model.named_parameters())
+    if config.model.lora_rank:
+        read_base(model, config, meta.base)
+    own = {name: value for name, value in model.state_dict().items() if is_trained(name, config.model)}
+    state, average = own, {n: p for n, p in model.named_parameters() if n in own}
     wanted: Tensors = {"model": state}
     if ema:
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
     load_tensors(path, meta, wanted)
+    if config.model.lora_rank:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, lora_rank=0))
+        whole = InteractionModel.unset(config.model, place)
+        whole.load_state_dict(merged(model.state_dict()))
+        model = whole
+    model.tokenizer = tokenizer_named(config.data.tokenizer)
     model.weighting = Weighting.of(config.loss)
     model.keep_to(meta.trained_windows or most_windows(config))
     return model.eval(), config
+
+
+def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
+    """The frozen weights of a run of low rank, out of the exported model it stands on."""
+    from corpus.trainer.train.exported import read_weights, weights_digest
+
+    folder = Path(config.init)
+    if weights_digest(folder) != digest:
+        todo = f"{folder} must hold the exported model the run began with"
+        raise FormatError("the run stands on other weights than these", where=config.init, todo=todo)
+    missing, _ = model.load_state_dict(read_weights(folder), strict=False)
+    if any(not is_trained(name, config.model) for name in missing):
+        raise FormatError("weights are missing", where=config.init)
 
 
 def most_windows(config: RunConfig) -> int:

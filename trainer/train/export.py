@@ -9,53 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
 
 import torch
 
-from corpus.schemas.clip import CLIP_FORM, MelForm
-from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.errors import DatasetError, FormatError, StorageError, UsageError
+from corpus.schemas.codec import to_json
+from corpus.schemas.errors import StorageError, UsageError
 from corpus.schemas.files import write_whole
-from corpus.shards.mel import MEL_FORM
-from corpus.trainer.config import ModelConfig
-from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.tokenizer_file import keep_tokenizer
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.exported import CONFIG_NAME, INDEX, WEIGHTS, Dtype, ExportConfig
 
-CONFIG_NAME = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 FILE_BYTES = 5_000_000_000
-
-Dtype = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    """config.json of an exported model."""
-
-    older: ClassVar[dict[str, Any]] = {
-        "corpus.model/2": lambda plain: {**plain, "schema": "corpus.model/3", "trained_windows": None}
-    }
-
-    schema: str = "corpus.model/3"
-    model_type: str = "corpus-interaction"
-    architectures: tuple[str, ...] = ("InteractionModel",)
-    torch_dtype: Dtype
-    tokenizer: str
-    hears: str
-    """What it was trained to hear, as `data.hears`."""
-    clips: str = CLIP_FORM
-    mel: MelForm = MEL_FORM
-    """What a mel byte means."""
-    weighting: Weighting
-    """What its training did to the odds to speak."""
-    trained_windows: int | None
-    """The most consecutive windows that training showed it at once; it attends no further back."""
-    model: ModelConfig
 
 
 def export(
@@ -90,63 +56,17 @@ def export(
             write_whole(folder / INDEX, _index(files))
         head = ExportConfig(
             torch_dtype=dtype,
-            tokenizer=config.data.tokenizer,
+            tokenizer=model.tokenizer.identity,
             hears=config.data.hears,
             weighting=model.weighting,
             trained_windows=model.sight.window_turns,
             model=config.model,
         )
+        keep_tokenizer(config.data.tokenizer, folder)
         write_whole(folder / CONFIG_NAME, (to_json(head, indent=2) + "\n").encode())
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
     return sorted(folder.iterdir())
-
-
-def is_exported(folder: Path) -> bool:
-    """Whether a folder is an exported model's and not a run's, by its config.json."""
-    try:
-        plain = json.loads((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
-
-
-def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
-    """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        head = from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
-        weights: dict[str, torch.Tensor] = {}
-        for name in _names(folder):
-            weights |= load_file(folder / name)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
-    if head.mel != MEL_FORM:
-        todo = "use the version the model was trained with"
-        raise DatasetError(
-            f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
-        )
-    model = InteractionModel.unset(head.model)
-    if head.torch_dtype == "bfloat16":
-        model = model.to(torch.bfloat16)
-    model = model.to_empty(device=device)
-    wrong = [
-        name
-        for name, held in model.state_dict().items()
-        if name in weights and held.shape != weights[name].shape
-    ]
-    if wrong:
-        raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    if missing or unknown:
-        what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
-        raise FormatError(what, where=str(folder))
-    model.weighting = head.weighting
-    if head.trained_windows is not None:
-        model.keep_to(head.trained_windows)
-    return model.eval(), head
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
@@ -178,10 +98,3 @@ def _index(files: Mapping[str, Mapping[str, torch.Tensor]]) -> bytes:
     total = sum(value.nbytes for held in files.values() for value in held.values())
     places = {name: file for file, held in files.items() for name in held}
     return json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1).encode()
-
-
-def _names(folder: Path) -> list[str]:
-    if not (folder / INDEX).exists():
-        return [WEIGHTS]
-    places = json.loads((folder / INDEX).read_bytes())["weight_map"]
-    return sorted(set(places.values()))

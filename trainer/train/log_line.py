@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOG_FORM = "corpus.log/2"
+LOG_FORM = "corpus.log/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class LogLine:
     """Nats a bin, or the flow's squared error."""
     user_audio: float | None
     """Nats a bin of what is heard next; None without `loss.user_audio`."""
+    cues: float | None
+    """Nats a cue target, weighed by its label; None without `loss.cues`, or where no label was made."""
     balance: float | None
     router_z: float | None
     nats_control: float | None
@@ -48,6 +50,11 @@ class LogLine:
     """… text, …"""
     nats_end: float | None
     """… and `<eow>`."""
+    held_out_control: float | None
+    """Of rows of the validation split, where `held_out_every` had looked: nats a token, without weights, …"""
+    held_out_words: float | None
+    held_out_audio: float | None
+    """… and the sound's loss; None in lines since which nobody looked."""
     speaking: float | None
     """Share of windows spoken in, of those in which it is known."""
     grad_norm: float | None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib
 import importlib.util
 import json
 import math
@@ -35,6 +37,7 @@ class Log:
         self._cut(step)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = _board(run)
+        self._wandb = self._open_wandb(run)
         self._bar: tqdm[NoReturn] = tqdm(
             total=steps, initial=step, disable=None, dynamic_ncols=True, leave=True, bar_format=BAR
         )
@@ -55,6 +58,24 @@ class Log:
     def advance(self, step: int) -> None:
         self._bar.update(step - self._bar.n)
 
+    def _open_wandb(self, run: Path) -> Any:
+        """A wandb run, where wandb is installed; it stays on this machine but with WANDB_MODE."""
+        if importlib.util.find_spec("wandb") is None:
+            return None
+        wandb = importlib.import_module("wandb")
+        try:
+            return wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "corpus"),
+                name=run.name,
+                id=hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12],
+                resume="allow",
+                dir=str(run),
+                mode=os.environ.get("WANDB_MODE", "offline"),
+            )
+        except Exception as error:  # whatever a tracker cannot do, a run goes on without it
+            self._talk(f"wandb is left out: {error}")
+            return None
+
     def write(self, line: LogLine) -> None:
         plain = _finite(asdict(line))
         try:
@@ -65,6 +86,8 @@ class Log:
         if self._board is not None:
             for name, value in scalars(plain):
                 self._board.add_scalar(name, value, line.step)
+        if self._wandb is not None:
+            self._wandb.log(dict(scalars(plain)), step=line.step)
         if self._bar.disable:
             tqdm.write(f"step {line.step}/{self._steps}: {progress(line)}", file=sys.stderr)
         self._bar.set_postfix_str(progress(line))
@@ -82,6 +105,8 @@ class Log:
             self._file.close()
         if self._board is not None:
             self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
 
 def _finite(value: Any) -> Any:

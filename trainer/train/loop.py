@@ -41,6 +41,7 @@ from corpus.trainer.parallel.process import determinism, expect_shared, locked, 
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
 from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
+from corpus.trainer.train.held_out_rows import held_out_rows
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
 from corpus.trainer.train.memory import check_memory
@@ -124,15 +125,32 @@ class _Run:
         together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
         model.to_empty(device=ranks.device)
         found = choose(run, group=ranks.files, talk=talk)
-        if found is None:
-            model.initialise(config.data.seed)
+        self.base = ""
+        if found is None or config.model.lora_rank:  # a run of low rank holds no weights but those it learns
+            self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
         if found is not None:
             self._resume(*found)
+        self.held_out, why = held_out_rows(config, ranks)
+        if why:
+            talk(why)
+        self.looked: tuple[float | None, float | None, float | None] = (None, None, None)
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
+
+    def _begin(self, model: InteractionModel) -> None:
+        model.initialise(self.config.data.seed)
+        if self.config.model.lora_rank and not self.config.init:
+            todo = "give init=FOLDER, of corpus export"
+            raise SettingsError("a run of low rank needs weights to stand on", where="init", todo=todo)
+        if self.config.init:
+            from corpus.trainer.train.initial_weights import begin_from, origin_of
+
+            origin = together(self.ranks.host, lambda: origin_of(self.config, self.talk))
+            self.base = origin.digest
+            begin_from(origin, model, self.ranks.files)
 
     def _open(self) -> tuple[Saver, Log | None]:
         first, group = self.ranks.first, self.ranks.files
@@ -192,6 +210,7 @@ class _Run:
                 self.log.advance(self.step)
             self.skipped += not learnt.good
             self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
+            self._look()
             if learnt.logged:
                 self._write_log(logged, learnt)
                 logged = self.loader.state
@@ -202,6 +221,13 @@ class _Run:
         self._end()
         ended: Literal["done", "stopped"] = "done" if self.step >= self.config.steps else "stopped"
         return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
+
+    def _look(self) -> None:
+        """At the held-out rows, where it is time; the next log line tells of it."""
+        every = self.config.held_out_every
+        if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
+            found = self.held_out.losses(self.learner.model)
+            self.looked = (found.control, found.words, found.audio)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
         """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
@@ -240,7 +266,9 @@ class _Run:
             grad_norm=learnt.norm,
             lr=self.config.optim.lr * learnt.lr_share,
             skipped=self.skipped,
+            held_out=self.looked,
         )
+        self.looked = (None, None, None)
         self.last = line
         if self.log is not None:
             self.log.write(line)
@@ -314,6 +342,7 @@ class _Run:
             optimizer=self.config.optim.optimizer,
             average=self.learner.average is not None,
             trained_windows=self.loader.state.longest or None,
+            base=self.base if self.config.model.lora_rank else "",
             loader=self.loader.state,
             skipped=self.skipped,
             config=digest(self.config),
@@ -321,6 +350,9 @@ class _Run:
 
     def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
+        if self.config.model.lora_rank and meta.base != self.base:
+            todo = "give init= as it was, with the weights it had"
+            raise FormatError("the run stands on other weights than these", where=self.config.init, todo=todo)
         if self.config.steps < meta.step:
             todo = f"make it at least {meta.step}, or begin a new run"
             raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)

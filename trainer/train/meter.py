@@ -30,6 +30,7 @@ class Meter:
 
     _NAMES = (
         *("text_sum", "text_weight", "audio_sum", "audio_weight", "user_audio_sum", "user_audio_weight"),
+        *("cues_sum", "cues_weight"),
         *("balance", "router_z", "positions"),
     )
 
@@ -82,10 +83,12 @@ class Meter:
         gpu_peak_bytes: int | None = None,
         gradients: torch.Tensor | None = None,
         movement: torch.Tensor | None = None,
+        held_out: tuple[float | None, float | None, float | None] = (None, None, None),
     ) -> LogLine:
         """Everything since the last reset, over all ranks: all of them must ask.
 
-        `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py.
+        `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
+        losses of control, words and sound, from held_out_rows.py.
         """
         seconds = max(self._clock() - self._started, 1e-9)
         windows, flops = _over_ranks([float(self.windows), self.flops])
@@ -98,6 +101,9 @@ class Meter:
         return LogLine(
             **found,
             **_norms(gradients, movement),
+            held_out_control=held_out[0],
+            held_out_words=held_out[1],
+            held_out_audio=held_out[2],
             step=step,
             lr=lr,
             grad_norm=grad_norm,
@@ -145,6 +151,7 @@ class Meter:
             "text": _part(of["text_sum"], of["text_weight"]),
             "audio": _part(of["audio_sum"], of["audio_weight"]),
             "user_audio": _part(of["user_audio_sum"], of["user_audio_weight"]),
+            "cues": _part(of["cues_sum"], of["cues_weight"]),
             "balance": _part(of["balance"], of["positions"]),
             "router_z": _part(of["router_z"], of["positions"]),
         }

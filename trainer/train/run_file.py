@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import UsageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig
+from corpus.trainer.data.tokenizer_file import keep_tokenizer, kept_tokenizer
 
 CONFIG_NAME = "config.json"
 
@@ -25,15 +26,24 @@ class RunFile:
 
 
 def read_run(run: Path) -> RunFile:
-    """Raises: UsageError when there is none, FormatError when it cannot be read."""
+    """With the tokenizer kept beside it.
+
+    Raises: UsageError when there is none, FormatError when it cannot be read.
+    """
     path = run / CONFIG_NAME
     try:
         text = path.read_bytes()
     except OSError as error:
         todo = "name a folder that corpus train has written"
         raise UsageError("is no run: no config.json", where=str(run), todo=todo) from error
-    return from_json(RunFile, text, where=str(path))
+    file = from_json(RunFile, text, where=str(path))
+    config = file.config
+    if config.data.tokenizer == "bytes":
+        return file
+    kept = replace(config.data, tokenizer=kept_tokenizer(config.data.tokenizer, run))
+    return replace(file, config=replace(config, data=kept))
 
 
 def write_run(run: Path, file: RunFile) -> None:
+    keep_tokenizer(file.config.data.tokenizer, run)
     write_whole(run / CONFIG_NAME, (to_json(file, indent=2) + "\n").encode())

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from corpus.report.pages.line_chart import STYLE, Curve, Panel, drawable, figure
 from corpus.schemas.files import write_whole
 from corpus.trainer.model.batch_stats import STREAMS
 from corpus.trainer.train.gradient_norms import GROUPS
-from corpus.trainer.train.line_chart import STYLE, Curve, Panel, drawable, figure
 
 REPORT_NAME = "report.html"
 Line = dict[str, Any]
@@ -58,15 +58,20 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
             Curve(label=f"layer {number}", values=[found.get(number) for found in each]) for number in numbers
         )
 
-    nats = tuple(of(f"nats_{name}", name) for name in STREAMS)
+    nats = (
+        *(of(f"nats_{name}", name) for name in STREAMS),
+        of("held_out_control", "control, held out"),
+        of("held_out_words", "words, held out"),
+    )
     made = [
         Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
         Panel(
             title="Sound",
             explained="nats a bin, or the flow's squared error",
-            curves=(of("audio"), of("user_audio", "heard next")),
+            curves=(of("audio"), of("held_out_audio", "audio, held out"), of("user_audio", "heard next")),
             scale="log",
         ),
+        Panel(title="Cues", explained="nats a target", curves=(of("cues"),), scale="log"),
         Panel(title="Gradient", explained="norm before clipping", curves=groups("grad_norm"), scale="log"),
         Panel(
             title="Update : parameter",

@@ -17,6 +17,7 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.sequence import Batch
 from corpus.trainer.model.loss_sums import Denominators
+from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.collectives import summed
 from corpus.trainer.parallel.compute_copies import ComputeCopies
@@ -49,11 +50,12 @@ class Learner:
 
     def __init__(self, model: InteractionModel, config: RunConfig, ranks: Ranks, meter: Meter) -> None:
         self.model, self.config, self.ranks, self.meter = model, config, ranks, meter
-        named = list(model.named_parameters())
+        named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.optimizer = Optimizer(named, config.optim)
         decay = config.optim.ema_decay
         self.average = None if decay is None else Average(named, decay)
         self.copies = ComputeCopies(model)
+        self._fixed = config.compile or ranks.device.type != "cpu"
 
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
@@ -64,6 +66,8 @@ class Learner:
         with self.copies.in_place():
             for place, batch in enumerate(micro):
                 rows = self._global_rows(place, batch.shape[0])
+                # Fixed shapes are for what is compiled or recorded: elsewhere padding is only work.
+                batch = batch if self._fixed else batch.trimmed()
                 sums = model(batch.to(self.ranks.device), config.loss, key, rows)
                 sums.total(denominators).backward()
                 self.meter.add(sums)
@@ -86,7 +90,10 @@ class Learner:
             if self.average is not None:
                 self.average.update()
             summed(model.load_NE)
-            model.update_router_bias()
+            if config.model.lora_rank:
+                model.load_NE.zero_()  # routers are frozen like all else
+            else:
+                model.update_router_bias()
         else:
             model.load_NE.zero_()
         self.optimizer.zero_grad()
@@ -104,7 +111,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """All tensors of a checkpoint, sharing memory with what they are of: loading into them loads it."""
         tensors: dict[str, Any] = {
-            "model": self.model.state_dict(),
+            "model": {n: v for n, v in self.model.state_dict().items() if is_trained(n, self.config.model)},
             "optimizer": self.optimizer.state_dict(),
         }
         if self.average is not None:

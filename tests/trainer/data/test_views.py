@@ -19,10 +19,11 @@ from corpus.shards.mel import mel_bytes
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig, LossConfig, ModelConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.hearing import mixed
 from corpus.trainer.data.layout import Turns, lay_out
 from corpus.trainer.data.sequence import SIL, SPK
-from corpus.trainer.data.text import decode, word_tokens
-from corpus.trainer.data.views import TextCounts, View, heard, mixed, plan_view, read_turns, spread
+from corpus.trainer.data.text import BYTES
+from corpus.trainer.data.views import TextCounts, View, heard, plan_view, read_turns, spread
 from corpus.trainer.presets import MODELS
 
 MODEL = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
@@ -158,13 +159,13 @@ def test_every_word_is_written_while_its_speaker_speaks_or_counted(
             window = first + turn + 1
             for word in own:
                 if word.start_us // WINDOW_US == window:
-                    queue += word_tokens(word.text)
+                    queue += BYTES.word(word.text)
             room = slots if (draft.flags[view.channel, window] & SPEECH).any() else 0
             now, queue = queue[:room], queue[room:]
             assert view.written[turn] == tuple(now)
         assert len(view.written) == len(view)
         in_clip = [w for w in own if first <= w.start_us // WINDOW_US < first + len(view) + 1]
-        all_tokens = sum(len(word_tokens(w.text)) for w in in_clip)
+        all_tokens = sum(len(BYTES.word(w.text)) for w in in_clip)
         given = sum(map(len, view.given))
         assert view.text.written == sum(map(len, view.written)) + given
         assert view.text.written + view.text.left + view.text.before == all_tokens + sum(
@@ -203,7 +204,7 @@ def told(draft: object, view: View) -> list[str]:
 def test_notes_are_given_to_whom_they_are_for(clips: Clips, draft: object) -> None:
     found = {speaker: "" for speaker in draft.speakers}
     for view in views(clips):
-        found[view.speaker] += decode(token for tokens in view.given for token in tokens)
+        found[view.speaker] += BYTES.decode(token for tokens in view.given for token in tokens)
     for speaker, text in found.items():
         assert f"for {speaker} alone" in text or "for all" in text
         assert not any(f"for {other} alone" in text for other in draft.speakers if other != speaker)
@@ -282,7 +283,7 @@ def test_the_quick_reading_of_a_head_is_the_whole_ones(clips: Clips) -> None:
             assert getattr(quick, name) == getattr(whole, name)
         assert quick.picture == (whole.video.width, whole.video.height)
         assert quick.picture_sizes == whole.video.sizes
-        words = [(w.speaker, w.start_us, w.stop_us, w.id, word_tokens(w.text, w.after)) for w in whole.words]
+        words = [(w.speaker, w.start_us, w.stop_us, w.id, BYTES.word(w.text, w.after)) for w in whole.words]
         timed = [word for word in words if word[1] is not None and word[4]]
         assert sorted(quick.words) == sorted(timed)
         assert sorted(event[3] for event in quick.events) == sorted(e.id for e in whole.events)

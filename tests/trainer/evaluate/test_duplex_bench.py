@@ -87,9 +87,20 @@ def test_folders_and_clock(written: tuple[Path, object]) -> None:
     label = json.loads((folder / "pause_handling/1/pause.json").read_text())
     assert label[0]["timestamp"] == [round((40 - start) * 0.2, 3), round((43 - start) * 0.2, 3)]
     label = json.loads((folder / "smooth_turn_taking/1/turn_taking.json").read_text())
-    assert label[0]["timestamp"][0] == label[0]["timestamp"][1]
+    first, stop = label[0]["timestamp"]
+    assert round(stop - first, 3) == round((32 - 30) * 0.2, 3)  # up to the end of the silence
     label = json.loads((folder / "user_interruption/1/interrupt.json").read_text())
     assert label[0]["timestamp"][0] == 2.0 <= label[0]["timestamp"][1]
+    spoken = [word for word in draft.words if word.speaker == "Ann"]
+    ended = 10 + round((label[0]["timestamp"][1] - 2.0) / 0.2)
+    for name, start, end in (("context", 0, 10), ("interrupt", 10, ended)):
+        inside = [
+            word
+            for word in sorted(spoken, key=lambda word: word.start_us)
+            if start <= word.start_us // WINDOW_US < end
+        ]
+        assert label[0][name] == " ".join(word.text for word in inside)
+    assert label[0]["context"] or label[0]["interrupt"]
     truth = json.loads((folder / "icc_gt_distribution.json").read_text())
     assert truth["1"][20:22] == [0.5, 0.5] and len(truth["1"]) == 51
     after = json.loads((folder / "user_interruption/1/output.json").read_text())["chunks"]

@@ -33,6 +33,32 @@ def total(sums: LossSums) -> torch.Tensor:
     return sums.total(sums.denominators)
 
 
+@pytest.mark.parametrize("head", ["dmel", "flow"])
+def test_padding_of_lists_only_costs(
+    tiny: ModelConfig, make_document: Make, pack_rows: Pack, head: str
+) -> None:
+    """Losses and gradients without it are those with it, so far as sums in another order are the same."""
+    config = dataclasses.replace(tiny, audio_head=head, user_audio=True, cues=True)  # type: ignore[arg-type]
+    rows = [[make_document(config, 6, 0), make_document(config, 5, 1)], [make_document(config, 11, 2)]]
+    padded = pack_rows(rows, 144, 40)
+    trimmed = padded.trimmed()
+    assert len(trimmed.audio_at_A) == len(padded.audio_at_A) - 40
+    assert len(trimmed.patch_at_P) == len(trimmed.patch_PHWC) == len(padded.patch_at_P) - 40
+    assert len(trimmed.audio_target_at_T) == len(trimmed.audio_weight_T) == len(padded.audio_target_at_T) - 40
+    model = InteractionModel(config).double().train()
+    losses = LossConfig(user_audio=0.3, cues=0.3)
+    found = []
+    for batch in (padded, trimmed):
+        model.zero_grad()
+        sums = model(batch, losses)
+        total(sums).backward()
+        gradients = [value.grad.clone() for value in model.parameters() if value.grad is not None]
+        found.append((total(sums).detach(), gradients))
+    (one, ones), (two, twos) = found
+    assert torch.allclose(one, two, rtol=1e-12, atol=0)
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-14) for a, b in zip(ones, twos, strict=True))
+
+
 @pytest.mark.parametrize("head", ["dmel", "flow", "depth"])
 def test_precisions_agree(tiny: ModelConfig, batch: Batch, head: str) -> None:
     config = dataclasses.replace(tiny, audio_head=head)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ from corpus.schemas.codec import from_json
 from corpus.trainer.config import RunConfig
 from corpus.trainer.train.loop import train_model
 torch.set_num_threads(1)
-train(from_json(RunConfig, Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), talk=print)
+train_model(from_json(RunConfig, Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), talk=print)
 """
 
 

@@ -17,7 +17,7 @@ from corpus.trainer.data import noise
 from corpus.trainer.data.layout import Turns, beginning, concat, lay_out
 from corpus.trainer.data.pack import collate
 from corpus.trainer.data.sequence import BYTE_0, EOW, SIL, SPK, Positions
-from corpus.trainer.data.text import event_tokens
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import patches_of
 from corpus.trainer.model.attention_mask import Sight
 from corpus.trainer.model.model import InteractionModel
@@ -25,6 +25,7 @@ from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Sampling, decide, next_token, text_bits
 from corpus.trainer.session.session import Answer, MicroTurn, MicroTurnOut, Session, capacity
+from corpus.trainer.session.vocoder import sound_of_window
 
 CONFIG = dataclasses.replace(MODELS["tiny"], picture_rows=2, picture_columns=2)
 NEAR = dataclasses.replace(CONFIG, attention_window_s=0.6)
@@ -55,7 +56,7 @@ def turns_of(
         rng.integers(0, 256, (80, 80, 3), np.uint8) if rng.random() < 0.5 else None for _ in range(count)
     ]
     written = [tuple(rng.integers(BYTE_0, 272, rng.integers(0, 5)).tolist()) if s else () for s in speak]
-    given = [event_tokens("abc"[: rng.integers(1, 4)]) if rng.random() < 0.4 else () for _ in range(count)]
+    given = [BYTES.event("abc"[: rng.integers(1, 4)]) if rng.random() < 0.4 else () for _ in range(count)]
     turns = Turns(
         heard_NFM=rng.integers(0, 256, shape, np.uint8),
         pictures=[None if frame is None else patches_of(frame, config) for frame in frames],
@@ -325,6 +326,40 @@ def test_goes_on_from_its_state() -> None:
         second.load_state_dict({})
 
 
+def test_sound_comes_with_each_window_and_is_undone_with_it() -> None:
+    turns, frames = turns_of(12)
+    model = model_of()
+    session, silent = Session(model, sound=True), Session(model)
+    voice, after, kept = None, [], None
+    for turn in range(12):
+        force = forced_to(turns, turn)
+        out = session.step(given_to(turns, frames, turn), force=force)
+        assert silent.step(given_to(turns, frames, turn), force=force).audio is None
+        if force.sound_FM is None and voice is None:
+            assert out.audio is None
+        else:
+            samples, voice = sound_of_window(force.sound_FM, voice)
+            assert out.audio is not None and np.array_equal(out.audio, samples)
+        if turn == 5:
+            kept, twin = session.state_dict(), session.fork()
+        if turn > 5:
+            after.append(out.audio)
+    assert any(audio is not None for audio in after) and any(turns.speak_N[4:6])
+    session.rollback(6)
+    fresh = Session(model, sound=True)
+    assert kept is not None
+    fresh.load_state_dict(kept)
+    for again in (session, twin, fresh):
+        for turn, audio in enumerate(after, 6):
+            made = again.step(given_to(turns, frames, turn), force=forced_to(turns, turn)).audio
+            assert (made is None) == (audio is None)
+            assert audio is None or np.array_equal(made, audio)
+    # A state of the form before knew no voice.
+    old = {name: value for name, value in kept.items() if name != "voice"} | {"schema": "corpus.session/2"}
+    fresh.load_state_dict(old)
+    assert fresh.turn == 6
+
+
 def test_a_state_is_a_copy() -> None:
     """With a window, what the session does next overwrites what the state must still know."""
     model, (turns, frames) = model_of(NEAR), turns_of(40)
@@ -386,7 +421,7 @@ def test_text_that_does_not_fit_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         session.step(MicroTurn(audio=silence, text=text), force=Answer(speak=False))
         counts.append(len(read) - before)
     assert counts == [4, 4, 3, 0, 0]
-    assert tuple(read) == event_tokens("tool: 42") + event_tokens("x")
+    assert tuple(read) == BYTES.event("tool: 42") + BYTES.event("x")
 
 
 def test_a_letter_of_several_bytes_is_told_when_it_is_whole() -> None:

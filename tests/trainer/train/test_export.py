@@ -14,15 +14,16 @@ from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.trainer.config import LossConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import Loader
-from corpus.trainer.train import export as export_module
+from corpus.trainer.train import exported as exported_module
 from corpus.trainer.train.checkpoint import load_model
-from corpus.trainer.train.export import export, load_exported
+from corpus.trainer.train.export import export
+from corpus.trainer.train.exported import load_exported
 from corpus.trainer.train.loop import train_model
 
 FRESH = """
 import sys, torch
 from pathlib import Path
-from corpus.trainer.train.export import load_exported
+from corpus.trainer.train.exported import load_exported
 from corpus.trainer.train.run_file import read_run
 from corpus.trainer.data.loader import Loader
 torch.set_num_threads(1)
@@ -36,7 +37,7 @@ with torch.no_grad():
 HEADS = """
 import sys, torch
 from pathlib import Path
-from corpus.trainer.train.export import load_exported
+from corpus.trainer.train.exported import load_exported
 torch.set_num_threads(1)
 model, head = load_exported(Path(sys.argv[1]))
 hidden = torch.load(sys.argv[2])
@@ -143,7 +144,7 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(FormatError, match="no exported model"):
         load_exported(tmp_path / "nowhere")
     with monkeypatch.context() as patch, pytest.raises(DatasetError, match=r"low=-7\.3"):
-        patch.setattr(export_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
+        patch.setattr(exported_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"12345678")
     with pytest.raises(FormatError, match="no exported model"):

@@ -31,6 +31,8 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
         audio_weight=torch.tensor(2 * weight),
         user_audio_sum=torch.tensor(3 * audio),
         user_audio_weight=torch.tensor(4 * weight),
+        cues_sum=torch.tensor(5 * audio),
+        cues_weight=torch.tensor(2 * weight),
         balance=torch.tensor(3.0),
         router_z=torch.zeros(()),
         positions=torch.tensor(6.0),
@@ -93,7 +95,7 @@ def test_an_expert_without_tokens_is_dead() -> None:
 def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
     made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0))
     assert (made.loss, made.text, made.nats_onset, made.expert_load, made.update) == (None,) * 5
-    assert made.layers == () and made.schema == "corpus.log/2"
+    assert made.layers == () and made.schema == "corpus.log/3"
 
 
 def test_norms_are_roots_of_sums() -> None:

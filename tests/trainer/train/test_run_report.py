@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from corpus.trainer.train.line_chart import POINTS
+from corpus.report.pages.line_chart import POINTS
 from corpus.trainer.train.run_report import draw_report, page, panels, read_lines
 
 SVG = "{http://www.w3.org/2000/svg}"

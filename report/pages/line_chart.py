@@ -1,7 +1,4 @@
-"""Line charts as inline SVG: few points, round ticks, and each curve's name and last value at its end.
-
-A run draws its own page on machines that have no pipeline, so nothing here comes from `pipeline.pages`.
-"""
+"""Line charts as inline SVG: few points, round ticks, and each curve's name and last value at its end."""
 
 from __future__ import annotations
 

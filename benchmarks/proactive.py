@@ -1,0 +1,307 @@
+"""Proactive tasks: speak because of what one was told to watch for, not because somebody has stopped talking.
+
+    every     "tick" every n windows after the note that says n, until a note says stop
+    count     the number n when a square has moved for the n-th time, n told by a note; again every four moves
+    startstop "go" when a square has begun to move, "end" when it has come to rest
+    correct   the right word within a window of a wrong one, while the other goes on talking
+    report    a tool's result, at the first pause after it has come, at once if nobody talks
+
+    python benchmarks/proactive.py every startstop correct report
+
+One line for each task: a `tiny` is trained, then lives through held-out recordings, whose voices, wordings
+of notes, times and ways of these together it has never met. `score` is found : (found + missed + stray),
+where an utterance is found if it begins within one window of its time and the right word is written, stray
+if it has no such place. Beside it the same of utterances whatever their word (`timed`), of the best
+constant (the best of all ways to speak in every p-th window, from any on, right words given), and `cpu_s`
+of training, one thread. [ ]: the 95 % interval over recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from generated import load_rules
+
+from corpus.schemas.clip import clip_key
+from corpus.schemas.clock import WINDOW_US
+from corpus.trainer.data.documents import Documents
+from corpus.trainer.evaluate.confidence import draws, ratio
+from corpus.trainer.evaluate.evaluate import run_free
+from corpus.trainer.overrides import with_overrides
+from corpus.trainer.presets import preset
+from corpus.trainer.session.sampling import Sampling
+from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.loop import train_model
+
+WINDOWS = 60
+TRAINED, HELD_OUT = 128, 24
+Draft = Any
+Due = list[tuple[int, str]]
+"""The windows utterances begin in, and their words."""
+WAY = ("optim.weight_decay=0.01", "log_every=50", "save_every=100000", "data.rows=6", "optim.warmup_steps=10")
+SMALL = ("model.frames_per_position=8", "model.attention_window_s=none", "model.picture_every=1")
+PICTURES = ("model.picture_rows=2", "model.picture_columns=2", "data.length=480")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    draw: Callable[[Draft, bool], Due]
+    """A recording, given whether it is held out."""
+    pairs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Of one recording."""
+
+    found: int
+    timed: int
+    missed: int
+    stray: int
+
+
+def says(draft: Draft, at: int, text: str) -> None:
+    """Bo says a word of at most one window."""
+    draft.tone(0, at, 1, 300, 5000)
+    draft.speak(0, at * WINDOW_US, (at + 1) * WINDOW_US, text)
+
+
+def wording(draft: Draft, held_out: bool, value: str) -> str:
+    """A note: a word that means nothing, then the value. Words held out have letters never trained on."""
+    letters = "nopqrstuvwxyz" if held_out else "abcdefghijklm"
+    word = "".join(draft.rng.choice(list(letters), int(draft.rng.integers(1, 5))))
+    return f"{word} {value}"
+
+
+def pitch(draft: Draft, held_out: bool) -> float:
+    """Of a voice: those held out lie between the trained ones."""
+    low, high = (150, 165) if held_out else ((100, 145) if draft.rng.random() < 0.5 else (170, 230))
+    return float(draft.rng.uniform(low, high))
+
+
+def voice(draft: Draft, at: int, hz: float, formant: float) -> None:
+    """One window of a voice in the room: its harmonics, strongest near a formant."""
+    phase = 2 * np.pi * hz * np.arange(3200) / 16_000
+    wave = sum(
+        np.exp(-(((k * hz - formant) / 250) ** 2)) * np.sin(k * phase) + 0.1 * np.sin(k * phase)
+        for k in range(1, 20)
+    )
+    draft.sound[-1, at * 3200 :][:3200] += (2500 * np.asarray(wave)).astype(np.int16)
+
+
+def every(draft: Draft, held_out: bool) -> Due:
+    rng, due, at = draft.rng, Due(), int(draft.rng.integers(0, 3))
+    draft.noise(-1, 0, draft.windows, 60)
+    while at + 12 < draft.windows:
+        n = int(rng.integers(3, 8))
+        draft.note(at, wording(draft, held_out, str(n)))
+        times = int(rng.integers(2, 5))
+        ticks = [at + n * k for k in range(1, times + 1) if at + n * k + 1 < draft.windows]
+        due += [(tick, "tick") for tick in ticks]
+        last = ticks[-1] + int(rng.integers(1, n - 1))
+        if last < draft.windows:
+            draft.note(last, wording(draft, held_out, "!"))
+        at = last + int(rng.integers(3, 7))
+    for tick, text in due:
+        says(draft, tick, text)
+    return due
+
+
+def count(draft: Draft, held_out: bool) -> Due:
+    rng, due, moves = draft.rng, Due(), 0
+    wanted = int(rng.integers(1, 4))
+    draft.note(0, wording(draft, held_out, str(wanted)))
+    shown, following = [], int(rng.integers(2, 5))
+    for window in range(draft.windows):
+        if window == following:
+            moves += 1
+            following += int(rng.integers(3, 6))
+            if moves % 4 == wanted and window + 2 < draft.windows:
+                due.append((window + 2, str(wanted)))
+        shown.append((0, 1, 3, 2)[moves % 4])
+    draft.pictures = shown
+    for at, text in due:
+        says(draft, at, text)
+    return due
+
+
+def startstop(draft: Draft, held_out: bool) -> Due:
+    rng, due, place = draft.rng, Due(), int(draft.rng.integers(0, 4))
+    shown: list[int | None] = []
+    while len(shown) < draft.windows:
+        shown += [place] * int(rng.integers(3, 9))
+        begins, moves = len(shown), int(rng.integers(3, 8))
+        for _ in range(moves):
+            place = int(rng.choice([corner for corner in range(4) if corner != place]))
+            shown.append(place)
+        due += [(begins + 1, "go"), (begins + moves + 1, "end")]
+    draft.pictures = shown[: draft.windows]
+    due = [(at, text) for at, text in due if at + 1 < draft.windows]
+    for at, text in due:
+        says(draft, at, text)
+    return due
+
+
+FORMANTS = {"a": 500.0, "b": 1100.0, "c": 1900.0}
+
+
+def correct(draft: Draft, held_out: bool) -> Due:
+    rng, due, hz = draft.rng, Due(), pitch(draft, held_out)
+    right = str(rng.choice(list(FORMANTS)))
+    draft.note(0, wording(draft, held_out, right))
+    at = int(rng.integers(1, 4))
+    while at + 6 < draft.windows:
+        length = int(rng.integers(4, 11))
+        wrong = {int(rng.integers(1, length - 1)) for _ in range(int(rng.integers(0, 3)))}
+        for k in range(min(length, draft.windows - at)):
+            # After a wrong word come right ones, while it is put right.
+            off = k in wrong and not wrong & {k - 1, k - 2}
+            word = str(rng.choice([name for name in FORMANTS if name != right])) if off else right
+            voice(draft, at + k, hz, FORMANTS[word])
+            if off and at + k + 2 < draft.windows:
+                due.append((at + k + 1, right))
+        at += length + int(rng.integers(2, 6))
+    for begin, text in due:
+        says(draft, begin, text)
+    return due
+
+
+def report(draft: Draft, held_out: bool) -> Due:
+    rng, due, hz = draft.rng, Due(), pitch(draft, held_out)
+    talks = np.zeros(draft.windows, bool)
+    at = int(rng.integers(0, 3))
+    while at < draft.windows:
+        length = int(rng.integers(3, 9))
+        talks[at : at + length] = True
+        at += length + int(rng.integers(4, 8))
+    for window in np.flatnonzero(talks):
+        voice(draft, int(window), hz, float(rng.choice(list(FORMANTS.values()))))
+    at = int(rng.integers(1, 5))
+    while at + 12 < draft.windows:
+        result = str(rng.integers(0, 10))
+        draft.note(at, wording(draft, held_out, result))
+        quiet = next((w for w in range(at, draft.windows) if not talks[w]), draft.windows)
+        if quiet + 2 >= draft.windows:
+            break
+        due.append((quiet + 1, result))
+        at = quiet + int(rng.integers(4, 10))
+    for begin, text in due:
+        says(draft, begin, text)
+    return due
+
+
+TASKS = {
+    "every": Task(draw=every, pairs=("model.layers=3", "data.length=260", "steps=500", "optim.lr=4e-3")),
+    "count": Task(draw=count, pairs=("model.layers=4", *PICTURES, "steps=350", "optim.lr=4e-3")),
+    "startstop": Task(draw=startstop, pairs=("model.layers=3", *PICTURES, "steps=250")),
+    "correct": Task(draw=correct, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
+    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
+}
+
+
+def made(name: str, folder: Path, seed: int) -> tuple[Path, dict[str, Due]]:
+    """The task's dataset, and what is due in each recording."""
+    rules, drafts, dues = load_rules(), [], {}
+    for split, several in (("train", TRAINED), ("validation", HELD_OUT)):
+        for number in range(several):
+            draft = rules.Draft(name=f"{name}-{split}-{seed}-{number}", windows=WINDOWS, split=split)
+            dues[clip_key(draft.hash, 0)] = TASKS[name].draw(draft, split == "validation")
+            drafts.append(draft)
+    return rules.store(folder, drafts, windows_per_clip=WINDOWS), dues
+
+
+def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
+    """Utterances, each with the window it begins in, against those due, one to one in their order."""
+    left, found, timed = list(said), 0, 0
+    for at, text in due:
+        near = next((one for one in left if abs(one[0] - at) <= 1), None)
+        if near is not None:
+            left.remove(near)
+            timed += 1
+            found += near[1] == text
+    return Score(found=found, timed=timed, missed=len(due) - timed, stray=len(left))
+
+
+def lived(model: Any, documents: Documents, document: int) -> list[tuple[int, str]]:
+    """What a model says in a session of its own."""
+    said: list[tuple[int, str]] = []
+    speaking = False
+    sampling = Sampling(text_temperature=0.0, audio_temperature=0.0)
+    for out in run_free(model, documents, document, sampling=sampling):
+        if out.speak and not speaking:
+            said.append((out.turn + 1, ""))
+        if out.speak:
+            said[-1] = (said[-1][0], (said[-1][1] + out.text).strip())
+        speaking = out.speak
+    return said
+
+
+def best_constant(dues: Sequence[Due]) -> tuple[float, str]:
+    """The best score of speaking in every p-th window from the f-th on, right words given."""
+    best = (0.0, "never")
+    for period in range(2, WINDOWS):
+        for first in range(period):
+            score = [scored([(w, "") for w in range(first, WINDOWS, period)], due) for due in dues]
+            found = sum(one.timed for one in score)
+            all_ = found + sum(one.missed + one.stray for one in score)
+            best = max(best, (found / all_, f"every {period} from {first}"))
+    return best
+
+
+def outcome(name: str, folder: Path, seed: int, pairs: Sequence[str] = ()) -> dict[str, Any]:
+    """Train and score one task."""
+    data, dues = made(name, folder / "data", seed)
+    pictures = f"data.pictures={str(name in ('count', 'startstop')).lower()}"
+    own = (f"data.data={data}", f"data.seed={seed}", pictures, *TASKS[name].pairs, *pairs)
+    config = with_overrides(preset("tiny"), [*SMALL, *WAY, *own])
+    began = time.process_time()
+    train_model(config, folder / "run", talk=lambda _: None)
+    spent = time.process_time() - began
+    model, _ = load_model(folder / "run")
+    documents = Documents(with_overrides(config, ["data.split=validation"]))
+    keys = [documents.view(document).key for document in range(len(documents))]
+    scores = [scored(lived(model, documents, d), dues[key]) for d, key in enumerate(keys)]
+    all_D = np.array([one.timed + one.missed + one.stray for one in scores], np.float64)
+    drawn = draws(len(scores))
+    parts = {}
+    for part in ("found", "timed"):
+        measure = ratio(np.array([getattr(one, part) for one in scores], np.float64), all_D, drawn)
+        parts[part] = [measure.value, measure.low, measure.high]
+    constant, how = best_constant([dues[key] for key in keys])
+    return {
+        "task": name,
+        "score": [round(value or 0.0, 3) for value in parts["found"]],
+        "timed": [round(value or 0.0, 3) for value in parts["timed"]],
+        "constant": round(constant, 3),
+        "constant is": how,
+        "due": sum(len(dues[key]) for key in keys),
+        "missed": sum(one.missed for one in scores),
+        "stray": sum(one.stray for one in scores),
+        "cpu_s": round(spent),
+        "seed": seed,
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("tasks", nargs="+", choices=list(TASKS))
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    for name in given.tasks:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(outcome(name, Path(folder), given.seed, given.set)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

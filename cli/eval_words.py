@@ -1,0 +1,80 @@
+"""What an evaluation comes to, in words: the first line of `corpus eval`, the paragraph on its page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corpus.trainer.evaluate.evaluate import EvalReport
+    from corpus.trainer.evaluate.timing_table import TimingRow
+
+FEWEST = 10
+"""Cases below which a figure is not drawn and nothing is said of it."""
+CONSTANTS = ("silent", "unigram")
+"""Rows of the timing tables that know nothing of the conversation."""
+STREAMS = {"control": "when to speak", "text": "what to say", "audio": "how it sounds"}
+YOUNG = 0.2
+"""A model that speaks in less than this share of the windows the person speaks in hardly speaks."""
+
+
+def verdict(report: EvalReport) -> list[str]:
+    """Whether a constant would do as well, first; then what to try."""
+    worse = [
+        f"{STREAMS[row.stream]} {row.model:.3f} nats, the best constant guess {row.unigram:.3f}"
+        for row in report.losses
+        if row.cue == "all" and row.stream in STREAMS and row.count >= FEWEST
+        if row.model is not None and row.unigram is not None and row.model > row.unigram
+    ]
+    rows = {row.name: row for row in report.timing if not row.told}
+    worse += _worse_freely(rows)
+    first = "Worse than a constant: " + "; ".join(worse) + "." if worse else ""
+    lines = [first or "No figure with enough cases is worse than the best constant's."]
+    model, human = rows.get("model"), rows.get("human")
+    speaks = model.speaks.value if model else None
+    people = human.speaks.value if human else None
+    if speaks is not None and people and speaks < YOUNG * people:
+        lines.append(
+            f"It hardly speaks ({speaks:.0%} of windows, the person {people:.0%}): a young model seldom "
+            "finds speaking likelier than not. --sampled draws instead."
+        )
+    return lines
+
+
+def _worse_freely(rows: dict[str, TimingRow]) -> list[str]:
+    model = rows.get("model")
+    if model is None or model.right.value is None or model.right.cases < FEWEST:
+        return []
+    known = [(row.right.value, name) for name in CONSTANTS if (row := rows.get(name))]
+    best, name = max(((value, name) for value, name in known if value is not None), default=(0.0, ""))
+    if model.right.value >= best:
+        return []
+    does = "never speaking" if name == "silent" else "speaking at random as often as people do"
+    return [f"freely right in {model.right.value:.2f} of cases, {does} in {best:.2f}"]
+
+
+def in_plain_words(report: EvalReport) -> str:
+    """What was done and what it means, for somebody who reads no tables."""
+    said = [
+        *verdict(report),
+        f"The model read {report.documents} held-out conversations, each as one of the people in them, and "
+        f"lived through {report.free_documents} freely: it heard the others only and went on from what it "
+        "had done itself.",
+    ]
+    rows = {row.name: row for row in report.timing if not row.told}
+    model, human = rows.get("model"), rows.get("human")
+    if model and human and model.speaks.value is not None and human.speaks.value is not None:
+        said.append(
+            f"It spoke in {model.speaks.value:.0%} of the time, the people in {human.speaks.value:.0%}."
+        )
+    if model and model.turn_taken.cases >= FEWEST and model.turn_taken.value is not None:
+        said.append(
+            f"When somebody had finished, it took the turn in {model.turn_taken.value:.0%} of "
+            f"{model.turn_taken.cases} cases (higher is better)."
+        )
+    if model and model.pause_taken.cases >= FEWEST and model.pause_taken.value is not None:
+        said.append(
+            f"When somebody only paused, it spoke up in {model.pause_taken.value:.0%} of "
+            f"{model.pause_taken.cases} cases (lower is better)."
+        )
+    said.append(f"Figures of fewer than {FEWEST} cases are left out of this paragraph and of the drawings.")
+    return " ".join(said)

@@ -1,0 +1,189 @@
+"""Where the form of a file ends: another file may stand behind it, or bytes that nobody reads.
+
+Files are joined byte by byte more often than their forms allow for. Most readers stop at the first one's end.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ReadAt = Callable[[int, int], bytes]
+"""(place, size) -> the bytes there, fewer at the end."""
+
+MOST_STEPS = 2_000_000
+"""So many boxes, pages or tags are walked at most."""
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+W64 = b"riff\x2e\x91\xcf\x11"
+FLV = b"FLV\x01"
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+LEAST_UNREAD = 4096
+"""Fewer bytes behind the end are some tool's mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What stands behind the first file."""
+
+    following: int | None = None
+    """Where another file begins."""
+    unread: int = 0
+    """Bytes that no reader looks at."""
+
+
+def first_end(read: ReadAt, size: int) -> End:
+    """Walk over a file's outermost structure, for the forms in which joined files hide each other."""
+    head = read(0, 16)
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        return _riff(read, size)
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        end = 8 + int.from_bytes(head[4:8], "big")
+        return End(end + end % 2) if read(end + end % 2, 4) == b"FORM" else End()
+    walks: list[tuple[bytes, int, Callable[[ReadAt, int], int | None]]] = [
+        (W64, 0, _w64),
+        (b"caff", 0, _caf),
+        (b"ftyp", 4, _mov),
+        (ASF, 0, _asf),
+        (b"OggS", 0, _ogg),
+        (FLV, 0, _flv),
+        (EBML, 0, _matroska),
+    ]
+    for magic, at, walk in walks:
+        if head[at:].startswith(magic):
+            return End(walk(read, size))
+    return End()
+
+
+def _riff(read: ReadAt, size: int) -> End:
+    head = read(0, 36)
+    length = int.from_bytes(head[4:8], "little")
+    if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        length = int.from_bytes(head[20:28], "little")
+    form, end = head[8:12], 8 + length
+    following = b""
+    if length < 28 or end > size:
+        return End()
+    for _ in range(MOST_STEPS):
+        end += end % 2
+        following = read(end, 12)
+        # A long AVI goes on in further RIFFs of the form AVIX.
+        if following[:4] != b"RIFF" or following[8:12] != b"AVIX":
+            break
+        end += 8 + int.from_bytes(following[4:8], "little")
+    if following[:4] in (b"RIFF", b"RF64", b"BW64") and following[8:12] == form:
+        return End(end)
+    return End(unread=_unread_wave(read, size, end)) if form == b"WAVE" else End()
+
+
+def _unread_wave(read: ReadAt, size: int, end: int) -> int:
+    """Bytes behind the last chunk that can be one: of a `data` chunk that says too little, say."""
+    at = 12
+    for _ in range(MOST_STEPS):
+        chunk = read(at, 8) if at + 8 <= end else b""
+        if not chunk or not all(32 <= byte < 127 for byte in chunk[:4]):
+            break
+        length = int.from_bytes(chunk[4:8], "little")
+        at += 8 + length + length % 2
+        if length == 0xFFFFFFFF:
+            return 0
+    unread = size - min(at, end)
+    return unread if unread >= LEAST_UNREAD and any(read(size - unread, 1 << 16)) else 0
+
+
+def _w64(read: ReadAt, size: int) -> int | None:
+    end = -(-struct.unpack("<Q", read(16, 8))[0] // 8) * 8
+    return end if 40 < end < size and read(end, 8) == W64 else None
+
+
+def _caf(read: ReadAt, size: int) -> int | None:
+    at = 8
+    for _ in range(MOST_STEPS):
+        chunk = read(at, 12)
+        if len(chunk) < 12 or chunk[:4] == b"caff":
+            return at if chunk[:4] == b"caff" else None
+        length = struct.unpack(">q", chunk[4:])[0]
+        if length < 0:
+            return None
+        at += 12 + length
+    return None
+
+
+def _mov(read: ReadAt, size: int) -> int | None:
+    at, first = 0, None
+    for _ in range(MOST_STEPS):
+        head = read(at, 16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if len(head) < 8 or length < 8:
+            return None
+        if kind == b"ftyp" and first is not None:
+            # Fragments may repeat the head they need; a head of another film is that of another file.
+            return None if _head(read, at) == first else at
+        if kind == b"moov" and first is None:
+            first = read(at, min(length, 1 << 20))
+        at += length
+    return None
+
+
+def _head(read: ReadAt, at: int) -> bytes | None:
+    """The `moov` behind an `ftyp`, if it comes at once."""
+    at += int.from_bytes(read(at, 4), "big")
+    head = read(at, 8)
+    return read(at, min(int.from_bytes(head[:4], "big"), 1 << 20)) if head[4:8] == b"moov" else None
+
+
+def _asf(read: ReadAt, size: int) -> int | None:
+    at = 0
+    for _ in range(MOST_STEPS):
+        head = read(at, 24)
+        if len(head) < 24:
+            return None
+        if at and head[:16] == ASF:
+            return at
+        length = struct.unpack("<Q", head[16:])[0]
+        if length < 24:
+            return None
+        at += length
+    return None
+
+
+def _ogg(read: ReadAt, size: int) -> int | None:
+    at, begun = 0, False
+    for _ in range(MOST_STEPS):
+        page = read(at, 27 + 255)
+        if page[:4] != b"OggS" or len(page) < 27:
+            return None
+        begins = bool(page[5] & 2)
+        if begins and begun:
+            return at
+        begun = begun or not begins
+        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return None
+
+
+def _flv(read: ReadAt, size: int) -> int | None:
+    at = 13
+    for _ in range(MOST_STEPS):
+        tag = read(at, 11)
+        if len(tag) < 11:
+            return None
+        if tag[:4] == FLV:
+            return at
+        at += 15 + int.from_bytes(tag[1:4], "big")
+    return None
+
+
+def _matroska(read: ReadAt, size: int) -> int | None:
+    at = 0
+    for wanted in (EBML, SEGMENT):
+        head = read(at, 12)
+        if head[:4] != wanted or len(head) < 12:
+            return None
+        width = 9 - head[4].bit_length()
+        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
+        if length == (1 << 7 * width) - 1:  # still being written when it ended
+            return None
+        at += 4 + width + length
+    return at if read(at, 4) == EBML else None

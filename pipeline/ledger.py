@@ -1,0 +1,105 @@
+"""What a build keeps account of while it runs: how far it is, what was left out, what is in quarantine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from corpus.pipeline import state as keep
+from corpus.pipeline.progress import Messenger, running_now
+from corpus.pipeline.versions import done_before
+from corpus.schemas.drops import Drop
+
+
+class Ledger:
+    """Written to the state folder as it grows, so that a killed build is known as far as it was."""
+
+    def __init__(self, kept: keep.State, talk: Messenger, scratch: Path) -> None:
+        self.drops: list[Drop] = []
+        self.total = 0
+        self.done = 0
+        self._kept = kept
+        self._talk = talk
+        self._scratch = scratch
+        self._phase = "identify"
+        self._quarantined: list[keep.Quarantined] = []
+        self._saved = 0
+        self._held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
+
+    @property
+    def faults(self) -> int:
+        """Items in quarantine."""
+        return len(self._quarantined)
+
+    # -- how far it is ------------------------------------------------------------------------
+
+    def begin(self, phase: str, total: int) -> None:
+        """A phase with so many steps begins."""
+        self.save_quarantine()
+        self.total, self.done = total, 0
+        self.say(phase)
+        self._talk.phase(phase, total)
+
+    def step(self) -> None:
+        self.done += 1
+        self._talk.at(self.done, "")
+
+    def poll(self) -> None:
+        """Look what the workers are at, and tell."""
+        self.say(self._phase)
+        running = running_now(self._scratch)
+        partial = sum(done_before(one.stage, one.share) for one in running)
+        self._talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
+
+    def say(self, phase: str, detail: str = "") -> None:
+        self._phase = phase
+        self._kept.save_status(
+            keep.Status(
+                phase=phase,
+                recordings=self.total,
+                done=self.done,
+                faults=self.faults,
+                running=running_now(self._scratch),
+                pid=os.getpid(),
+                detail=detail,
+            )
+        )
+
+    # -- what was left out --------------------------------------------------------------------
+
+    def drop(self, drops: Iterable[Drop]) -> None:
+        """Items that were left out before anything is known of their content: no retry would be another."""
+        for one in drops:
+            self.drops.append(one)
+            if one.kind == "fault":
+                self._quarantine(one.item, "", (one,), built=False)
+
+    def take(self, uri: str, key: str, drops: Sequence[Drop], *, built: bool) -> None:
+        """What was left out of a recording; `key` is the digest of all that decided it."""
+        self.drops += drops
+        faults = tuple(one for one in drops if one.kind == "fault")
+        if faults:
+            self._quarantine(uri, key, faults, built=built)
+
+    def hold(self, uri: str, key: str) -> bool:
+        """Whether the recording failed before and would fail again; then it stays in quarantine."""
+        before = self._held.get(key)
+        if before is None:
+            return False
+        self.drops += before.drops
+        self._quarantine(uri, key, before.drops, built=False)
+        return True
+
+    def ordered_drops(self) -> list[Drop]:
+        return sorted(self.drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
+
+    def save_quarantine(self) -> None:
+        self._saved = len(self._quarantined)
+        ordered = sorted(self._quarantined, key=lambda q: (q.uri, q.key))
+        self._kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
+
+    def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
+        self._quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
+        if len(self._quarantined) > 1.25 * self._saved:  # all of it is written each time
+            self.save_quarantine()

@@ -1,0 +1,81 @@
+"""Files written beside a dataset and moved into it together: the old dataset or the new one, never a mixture.
+
+OUT/.rewrite/   train/train-000000.tar …    what is to stand in OUT, under its path there
+                swap.json                   what is to be moved
+
+Until swap.json stands there OUT is as it was; from then on whoever comes next finishes the moving. Without
+a manifest.json, which is taken away first and moved last, nobody reads a mixture.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.dataset import MANIFEST_FILE, SPLITS
+from corpus.schemas.files import TEMPORARY, sync_file, sync_folder, write_whole
+
+FOLDER = ".rewrite"
+SWAP_FILE = "swap.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """What a swap moves into place, and the shards there are after it."""
+
+    moves: tuple[str, ...]
+    """Paths below the dataset's folder, the manifest last."""
+    shards: tuple[str, ...]
+
+
+def swap(out: Path, moves: Iterable[str], shards: Iterable[str]) -> None:
+    """Move what was staged into place. What fails is tried once more: past the journal is no way back."""
+    folder = out / FOLDER
+    told = Swap(moves=(*moves, MANIFEST_FILE), shards=tuple(shards))
+    for name in told.moves:
+        sync_file(folder / name)
+    for place in {(folder / name).parent for name in told.moves}:
+        sync_folder(place)
+    write_whole(folder / SWAP_FILE, to_json(told).encode())
+    try:
+        finish_swap(out)
+    except OSError:
+        finish_swap(out)
+
+
+def finish_swap(out: Path) -> bool:
+    """Finish a swap that was begun; false where none was."""
+    folder = out / FOLDER
+    try:
+        text = (folder / SWAP_FILE).read_bytes()
+    except FileNotFoundError:
+        return False
+    told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    if (folder / MANIFEST_FILE).exists():
+        (out / MANIFEST_FILE).unlink(missing_ok=True)
+        sync_folder(out)
+    for name in told.moves:
+        if (folder / name).exists():
+            (out / name).parent.mkdir(exist_ok=True)
+            if name == MANIFEST_FILE:
+                _remove_strays(out, set(told.shards))
+            os.replace(folder / name, out / name)
+        sync_folder((out / name).parent)
+    (folder / SWAP_FILE).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _remove_strays(out: Path, wanted: Set[str]) -> None:
+    """Shards of an older build, and what an interrupted run left unfinished."""
+    for split in SPLITS:
+        folder = out / split
+        for path in sorted(folder.glob(f"{split}-*.tar")) + sorted(folder.glob(f"*{TEMPORARY}")):
+            if f"{split}/{path.name}" not in wanted:
+                path.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,76 @@
+"""The proactive tasks: what is due is in the shards, scores are what they say, and `tiny` learns them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from corpus.shards.read import open_clips
+from corpus.trainer.config import DataConfig
+from corpus.trainer.data.text import decode
+from corpus.trainer.data.views import plan_view
+from corpus.trainer.overrides import with_overrides
+from corpus.trainer.presets import preset
+
+NAMES = ("every", "count", "startstop", "correct", "report")
+
+
+@pytest.fixture(scope="module")
+def tasks() -> ModuleType:
+    folder = str(Path(__file__).parents[2] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module("proactive")
+    finally:
+        sys.path.remove(folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_due_is_said_in_the_shards(
+    tasks: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "TRAINED", 3)
+    monkeypatch.setattr(tasks, "HELD_OUT", 2)
+    data, dues = tasks.made(name, tmp_path, 0)
+    config = with_overrides(preset("tiny"), [*tasks.SMALL, *tasks.WAY, *tasks.TASKS[name].pairs])
+    seen = 0
+    for split, count in (("train", 3), ("validation", 2)):
+        clips = open_clips(data, split=split)
+        assert len(clips) == count
+        for place, clip in enumerate(clips):
+            view = plan_view(clips, place, 0, config.model, DataConfig())
+            due = dues[clip.key]
+            speaks = [False, *view.speak_N.tolist()]
+            begins = [w for w, now in enumerate(speaks) if now and not (w and speaks[w - 1])]
+            assert begins == [at for at, _ in due]
+            said = [decode(view.written[at - 1]).strip() for at, _ in due]
+            assert said == [text for _, text in due]
+            assert view.text.left == view.text.before == 0
+            # All of a recording stands in one row, so what it was told is known to its end.
+            assert 1 + int(view.sizes_N.sum()) <= config.data.length
+            seen += len(due)
+    assert seen > 10
+
+
+def test_held_out_wordings_and_voices_were_never_trained_on(tasks: ModuleType) -> None:
+    rules = tasks.load_rules()
+    for number in range(40):
+        draft = rules.Draft(name=f"wording-{number}", windows=1)
+        known, new = tasks.wording(draft, False, "7"), tasks.wording(draft, True, "7")
+        assert not set(known.split()[0]) & set(new.split()[0]) and known.endswith(" 7")
+        assert 150 <= tasks.pitch(draft, True) <= 165
+        assert not 145 < tasks.pitch(draft, False) < 170
+
+
+def test_scores_are_one_to_one(tasks: ModuleType) -> None:
+    due = [(5, "a"), (6, "b"), (20, "c")]
+    score = tasks.scored([(4, "a"), (7, "b"), (20, "x"), (40, "c")], due)
+    assert (score.found, score.timed, score.missed, score.stray) == (2, 3, 0, 1)
+    assert tasks.scored([], due).missed == 3
+    assert tasks.scored([(5, "a")], [(5, "a"), (6, "a")]).missed == 1
+    constant, how = tasks.best_constant([[(at, "x") for at in range(3, 60, 7)]])
+    assert constant == 1.0 and how == "every 7 from 3"

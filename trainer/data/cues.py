@@ -1,0 +1,83 @@
+"""What a clip's cues and answers ask of the model, window by window.
+
+    cue targets     [windows, K]: does a cue of a label begin here, does it hold here; the model's own
+                    speaker's, or anybody else's. Asked where the window has been heard: of micro-turn i
+                    at the last position of in_i, of window i.
+    answers         [windows]: an answer of the model's speaker is timely, or keeping silent is right.
+
+A label nobody looked for in a recording is unknown there, and its absence teaches nothing.
+
+Shape suffixes: W windows, N micro-turns, K cue targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.conversation import CUE_KINDS
+from corpus.shards.read import Clip
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.layout import ANSWER, WAIT, Turns
+from corpus.trainer.data.micro_turn import CueBelief
+from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
+
+Bytes = npt.NDArray[np.uint8]
+CUE_LABELS = tuple(CUE_KINDS)
+"""In the order of `cues_by_window`."""
+CUE_SHAPE: Final = (2, len(CUE_LABELS), 2)
+"""How K targets lie: begins or holds, label, own or others'."""
+BEGINS, HOLDS = 0, 1
+OWN, OTHERS = 0, 1
+assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
+
+
+def cue_targets(clip: Clip, channel: int) -> Bytes:
+    """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
+    cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
+    found = np.stack([cues.onset, cues.inside], axis=1)
+    own, others = found[..., channel], np.delete(found, channel, axis=3).any(3)
+    target_WK = np.stack([own, others], axis=3).astype(np.uint8)
+    unknown = [not made.get(label, False) for label in cues.labels]
+    target_WK[:, :, unknown] = CUE_UNKNOWN
+    return target_WK.reshape(len(target_WK), CUE_TARGETS)
+
+
+def answers_due(clip: Clip, channel: int) -> Bytes:
+    """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
+
+    Where both are, somewhere in the window, the answer wins: the floor has been opened.
+    """
+    answers = clip.answers()
+    due_W = np.where(answers.wait[:, channel], WAIT, 0)
+    return np.where(answers.answer[:, channel], ANSWER, due_W).astype(np.uint8)
+
+
+def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
+    """K probabilities by label and whose they are."""
+    p = np.asarray(p_K).reshape(CUE_SHAPE)
+    return tuple(
+        CueBelief(
+            label=label,
+            own=who == OWN,
+            p_begins=float(p[BEGINS, row, who]),
+            p_holds=float(p[HOLDS, row, who]),
+        )
+        for row, label in enumerate(CUE_LABELS)
+        for who in (OWN, OTHERS)
+    )
+
+
+def with_cues(turns: Turns, clip: Clip, channel: int, start: int, stop: int, config: RunConfig) -> Turns:
+    """Micro-turns `[start, stop)` with what the clip's cues and answers ask, if the run learns from them."""
+    delay = config.model.response_delay
+    if config.model.cues:
+        turns = dataclasses.replace(turns, cues_NK=cue_targets(clip, channel)[start:stop])
+    if config.loss.answers > 0:
+        due_N = answers_due(clip, channel)[start + delay : stop + delay]
+        turns = dataclasses.replace(turns, due_N=due_N)
+    return turns

@@ -1,0 +1,201 @@
+"""What one of a clip's speakers hears: everything but the own channel.
+
+    energy  the other channels' stored mel bytes: where one sounds, its bytes; where several do, their
+            energies added: what sounds that have nothing to do with each other come to on average
+    mix     the other channels' samples summed in 32 bits, saturated to 16, and mel computed as the shards
+            do: what a microphone beside the speaker would have given. The reference, ten times the work
+    max     the largest of the other channels' bytes; kept for runs that began with it
+
+Where the other channels are digitally silent the room's noise is heard (room.py), however one hears. The
+first frame of a clip looks 25 ms back; for `mix` into the clip before it where that stands beside it in the
+dataset and they meet, else onto zeros; stored bytes were made from the whole recording.
+
+Shape suffixes: C channels, W windows of the clip, N micro-turns, F frames, M bins, S samples,
+K chosen frames.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.artifacts import PADDED, SPEECH
+from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
+from corpus.shards.read import Clip, Clips
+from corpus.trainer.data.clip_head import view_id
+from corpus.trainer.data.layout import Bytes, Flags
+from corpus.trainer.data.room import Room, filled, looked_at, room_of, silent_frames, silent_mels
+
+Samples = npt.NDArray[np.int16]
+Parts = npt.NDArray[np.int16]
+Hears = Literal["energy", "mix", "max"]
+
+_FINE = 16
+"""Parts of a mel byte that energies are added in, so that rounding adds up to less than one."""
+
+
+class Heard(NamedTuple):
+    """What a speaker hears in consecutive windows."""
+
+    sound_NFM: Bytes
+    drawn_NF: Flags
+    """Frames that nobody recorded: the room's noise, drawn."""
+
+
+def heard_by(
+    clips: Clips,
+    place: int,
+    channel: int,
+    windows: int,
+    *,
+    sample_rate_hz: int,
+    hears: Hears,
+    seed: int = 0,
+    epoch: int = 0,
+) -> Heard:
+    """What the speaker on a channel hears in the first windows of a clip.
+
+    `seed` and `epoch` decide the room's noise, which stands where the other channels are silent.
+    """
+    clip, before = clips[place], _clip_before(clips, place)
+    shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
+    if hears != "mix":
+        others_CNFM = np.delete(clip.mel(), channel, axis=0)[:, :windows]
+        heard_NFM = others_CNFM.max(0) if hears == "max" else added(others_CNFM)
+        silent_NF = silent_mels(heard_NFM, shape)
+    else:
+        unknown = shape.context_samples if before is None else 0
+        ahead_S = np.zeros(unknown, np.int16)
+        if before is not None:
+            ahead_S = mixed(before.audio_end(shape.context_samples), channel)
+        inside_S = mixed(clip.audio()[:, : windows * shape.samples_per_window], channel)
+        mix_S = np.concatenate([ahead_S, inside_S])
+        heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
+        silent_NF = silent_frames(mix_S, shape, unknown=unknown)
+    if not silent_NF.any():
+        return Heard(heard_NFM, silent_NF)
+    room = _room(clip, heard_NFM, silent_NF, shape)
+    if before is not None:
+        earlier_NFM = _loudest(before, channel)
+        earlier = _room(before, earlier_NFM, silent_mels(earlier_NFM, shape), shape)
+        room = room.after(earlier, len(earlier_NFM))
+    others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
+    keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
+    drawn_NF = silent_NF & ~keeps_NF
+    name = view_id(clip.key, channel)
+    sound_NFM = filled(
+        heard_NFM, drawn_NF, room, rate_hz=sample_rate_hz, seed=seed, document=name, epoch=epoch
+    )
+    return Heard(sound_NFM, drawn_NF)
+
+
+def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:
+    """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
+    shape = mel_shape(sample_rate_hz, frames_per_window)
+    heard_WFM = mel_bytes(
+        np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
+    )[0]
+    silent_WF = np.asarray(~heard_WFM.any(2), bool)
+    unknown = room_of(heard_WFM, silent_WF, np.zeros_like(silent_WF))
+    return filled(heard_WFM, silent_WF, unknown, rate_hz=sample_rate_hz, seed=0, document="")
+
+
+def added(channels_CNFM: Bytes) -> Bytes:
+    """Mel bytes of sounds heard together, their energies added."""
+    loudest_NFM: Bytes = channels_CNFM.max(0)
+    several_NF = channels_CNFM.any(3).sum(0) > 1
+    if not several_NF.any():
+        return loudest_NFM
+    sounds_CKM = channels_CNFM[:, several_NF]
+    if len(sounds_CKM) == 2:
+        loudest_NFM[several_NF] = _pair(*sounds_CKM)
+        return loudest_NFM
+    total_KM = _fine(sounds_CKM[0])
+    for sound_KM in sounds_CKM[1:]:  # one after another, in parts of a byte: rounding stays below one
+        total_KM = _sum(total_KM, _fine(sound_KM))
+    loudest_NFM[several_NF] = total_KM // _FINE
+    return loudest_NFM
+
+
+def _fine(sound: Bytes) -> Parts:
+    """In parts of a byte, each byte standing for its middle; silence stays 0."""
+    return sound.astype(np.int16) * _FINE + (sound > 0) * np.int16(_FINE // 2)
+
+
+def _sum(one: Parts, other: Parts) -> Parts:
+    """Two levels with their energies added; silence adds nothing."""
+    high, low = np.maximum(one, other), np.minimum(one, other)
+    total: Parts = high + np.where(low > 0, _gains()[high - low], np.int16(0))
+    total.clip(max=256 * _FINE - 1, out=total)  # louder than any byte says is the loudest
+    return total
+
+
+def _pair(one: Bytes, other: Bytes) -> Bytes:
+    """The sum of two, the same as by `_sum`, in bytes alone: many times sooner than a look-up."""
+    high, low = np.maximum(one, other), np.minimum(one, other)
+    quieter, gained = high - low, np.zeros_like(high)
+    for least in _pair_steps():
+        gained += quieter <= least
+    gained[low == 0] = 0
+    total: Bytes = high + np.minimum(gained, 255 - high)
+    return total
+
+
+@cache
+def _pair_steps() -> tuple[int, ...]:
+    """How much quieter the other may be for one byte to be gained, for two, …"""
+    gains = _gains()[::_FINE]
+    bytes_gained = (_FINE // 2 + gains) // _FINE
+    return tuple(int((bytes_gained >= n).sum()) - 1 for n in range(1, int(bytes_gained[0]) + 1))
+
+
+@cache
+def _gains() -> Parts:
+    """What a sound gains, in parts of a byte, from another that is so many parts quieter."""
+    quieter = 10 ** (-2 * np.arange(256 * _FINE) / _FINE * STEP)
+    return np.rint(np.log10(1 + quieter) / (2 * STEP) * _FINE).astype(np.int16)
+
+
+def _loudest(clip: Clip, channel: int) -> Bytes:
+    """Mel bytes `[W, F, M]`: the largest of all channels but one."""
+    loudest: Bytes = np.delete(clip.mel(), channel, axis=0).max(axis=0)
+    return loudest
+
+
+def _speech(clip: Clip) -> Flags:
+    speech_CWF: Flags = (clip.activity() & SPEECH) > 0
+    return speech_CWF
+
+
+def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Room:
+    """Of a clip's windows: nobody speaks in the frame's samples, and the source has some."""
+    speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
+    return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
+
+
+def mixed(sound_CS: Samples, without: int) -> Samples:
+    """The exact sum of all channels but one, saturated to 16 bits."""
+    total = np.zeros(sound_CS.shape[1], np.int32)
+    for channel, sound_S in enumerate(
+        sound_CS
+    ):  # decoded sound lies sample by sample: slow to sum over its first axis
+        if channel != without:
+            total += sound_S
+    return total.clip(-32768, 32767).astype(np.int16)
+
+
+def _clip_before(clips: Clips, place: int) -> Clip | None:
+    """The clip that ends where this one starts."""
+    before = clips[place - 1] if place > 0 else None
+    return before if before is not None and _meet(before, clips[place]) else None
+
+
+def _meet(before: Clip, clip: Clip) -> bool:
+    """Whether a clip goes on where another ends, told from their keys and sizes without reading heads."""
+    recording, _, first = clip.key.rpartition("-")
+    recording_before, _, first_before = before.key.rpartition("-")
+    same = recording == recording_before and len(before.mel()) == len(clip.mel())
+    return same and int(first_before) + before.mel().shape[1] == int(first)

@@ -1,0 +1,117 @@
+"""A `tokenizer.json` of the library `tokenizers`, where each token stands for bytes (byte-level BPE).
+
+Those of GPT, Llama 3, Qwen, Mistral's later models and their like. Tokens that are no bytes (WordPiece,
+lower case, SentencePiece's prefixes) would give back another text than was written: refused with the text
+they change. Special tokens of the file keep their numbers and stand for their own spelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from corpus.schemas.errors import MissingDependencyError, SettingsError, StorageError
+from corpus.trainer.data.text import BYTES, Tokenizer
+
+TOKENIZER_NAME = "tokenizer.json"
+_PROBES = (" hello", " Don't", "  two  spaces", "\n\ttab", " Grüße, 語言 😀!", " A1b2 ÆØ\u0301", "x")
+
+
+def _alphabet() -> dict[str, int]:
+    """GPT-2's letters for bytes: the printable ones are themselves, the others follow from 256 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(256 + number): byte for number, byte in enumerate(others)}
+
+
+def tokenizer_named(name: str) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` names: `bytes`, or a file.
+
+    Raises: SettingsError where the file is none that can be used.
+    """
+    return BYTES if name == "bytes" else read_tokenizer(name)
+
+
+def kept_tokenizer(name: str, folder: Path) -> str:
+    """What `data.tokenizer` is for whoever has a run's or a model's folder: the file kept there."""
+    kept = folder / TOKENIZER_NAME
+    return str(kept.absolute()) if name != "bytes" and kept.exists() else name
+
+
+def keep_tokenizer(name: str, folder: Path) -> None:
+    """A copy of the tokenizer's file in a run's or a model's folder."""
+    kept = folder / TOKENIZER_NAME
+    if name == "bytes" or (kept.exists() and Path(name).resolve() == kept.resolve()):
+        return
+    try:
+        shutil.copyfile(name, kept)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(kept)) from error
+
+
+def read_tokenizer(name: str) -> Tokenizer:
+    """Raises: SettingsError where it is no tokenizer of bytes, MissingDependencyError without the library."""
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        todo = "name a tokenizer.json, or bytes"
+        raise SettingsError(
+            f"no tokenizer {name!r}: {error.strerror}", where="data.tokenizer", todo=todo
+        ) from error
+    return _read(data, name)
+
+
+@lru_cache(maxsize=4)
+def _read(data: bytes, name: str) -> Tokenizer:
+    try:
+        from tokenizers import Tokenizer as Library
+    except ImportError as error:
+        todo = "pip install tokenizers"
+        raise MissingDependencyError("a tokenizer.json needs tokenizers", where=name, todo=todo) from error
+    try:
+        library = Library.from_buffer(data)
+        added = {entry["id"]: entry["content"] for entry in json.loads(data).get("added_tokens") or ()}
+        size = library.get_vocab_size(with_added_tokens=True)
+        library.no_padding()
+        library.no_truncation()
+    except Exception as error:  # the library raises plain Exception for what it cannot parse
+        raise SettingsError(f"is no tokenizer.json: {error}", where=name, todo="name another") from error
+    largest = max(library.get_vocab(with_added_tokens=True).values(), default=-1)
+    pieces = [_piece(library, number, added) for number in range(max(size, largest + 1))]
+
+    def ids(text: str) -> Sequence[int]:
+        whole = text.encode("utf-8", errors="replace").decode()
+        found: Sequence[int] = library.encode(whole, add_special_tokens=False).ids
+        return found
+
+    made = Tokenizer(identity=f"sha256:{hashlib.sha256(data).hexdigest()}", pieces=pieces, ids=ids)
+    for probe in _PROBES:
+        back = made.decode(made.encode(probe))
+        if back != probe:
+            raise SettingsError(
+                f"its tokens of {probe!r} stand for {back!r}",
+                where=name,
+                todo="take a byte-level one that neither normalizes nor adds, or data.tokenizer=bytes",
+            )
+    return made
+
+
+_LETTERS = _alphabet()
+
+
+def _piece(library: Any, number: int, added: dict[int, str]) -> bytes:
+    """What a token stands for; a number that no token has stands for nothing."""
+    if number in added:
+        return added[number].encode()
+    token: str | None = library.id_to_token(number)
+    if token is None:
+        return b""
+    if all(letter in _LETTERS for letter in token):
+        return bytes(_LETTERS[letter] for letter in token)
+    return token.encode()

@@ -1,0 +1,68 @@
+"""Which clips of a split are trained on, as an SQL condition over clips.parquet: `unreliable_share < 0.2`.
+
+DuckDB answers it from the table in memory alone: one expression, parsed as such, by an engine that can
+reach no file, no network, no extension and no variable of ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.errors import DatasetError, SettingsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MEMORY = "2GB"
+
+
+def places_where(folder: Path, split: str, condition: str) -> npt.NDArray[np.int64]:
+    """Places, rising, among the clips of a split of those that fit.
+
+    Raises:
+        SettingsError: the condition is no expression over the columns of clips.parquet.
+        DatasetError: no clip fits.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "clips.parquet")
+    table = table.filter(pc.equal(table["split"], split))
+    places = _asked(table.append_column("_place", pa.array(range(len(table)), pa.int64())), condition)
+    if not len(places):
+        raise DatasetError(
+            f"none of the {len(table)} clips of split {split!r} fits data.where {condition!r}",
+            where=str(folder),
+            todo="make the condition wider, or leave data.where out",
+        )
+    return places
+
+
+def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
+    import duckdb
+
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "enable_external_access": "false",
+        "autoload_known_extensions": "false",
+        "autoinstall_known_extensions": "false",
+        "python_enable_replacements": "false",
+        "memory_limit": _MEMORY,
+        "threads": "1",
+    }
+    columns = [name for name in table.column_names if name != "_place"]
+    try:
+        with duckdb.connect(":memory:", config=settings) as engine:
+            engine.execute("SET lock_configuration = true")
+            # `filter` parses one expression: no second statement, no UNION that brings rows of its own.
+            found = engine.from_arrow(table).filter(condition).project("_place").fetchnumpy()["_place"]
+    except duckdb.Error as error:
+        said = str(error).strip().splitlines()[0]
+        raise SettingsError(
+            f"is no condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
+        ) from error
+    return np.unique(np.asarray(found, np.int64))

@@ -1,0 +1,48 @@
+"""Which cues begin and hold in a window, told from the position at which its last sound has been heard.
+
+A linear map with a constant: cues are rare, so that the constant alone is most of what there is to learn.
+Targets are not weighed by how rare they are; so the probabilities mean what they say.
+
+Shape suffixes: C positions that tell of cues, D width, K cue targets, N positions of a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from corpus.trainer.config import LossConfig, ModelConfig
+from corpus.trainer.data.cues import CUE_LABELS, CUE_SHAPE
+from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN, Batch
+from corpus.trainer.model.layers import linear, parameter, wide
+
+
+class CueHead(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = parameter(CUE_TARGETS, config.width)
+        self.bias = parameter(CUE_TARGETS)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., K) logits in fp32 or wider."""
+        logit = wide(linear(hidden, self.weight))
+        return logit + self.bias.to(hidden.dtype).to(logit.dtype)
+
+    def losses(self, hidden_ND: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(C, K) nats of each target, 0 where nobody knows it."""
+        logit_CK = self(hidden_ND[batch.cue_at_C])
+        target_CK = batch.cue_CK.to(logit_CK.dtype)
+        nats_CK = F.binary_cross_entropy_with_logits(logit_CK, target_CK.clamp(max=1), reduction="none")
+        return nats_CK.masked_fill(batch.cue_CK == CUE_UNKNOWN, 0)
+
+
+def known_cues(batch: Batch) -> torch.Tensor:
+    """How many targets of cues a batch has that somebody knows, 0-D."""
+    return (batch.cue_CK != CUE_UNKNOWN).sum()
+
+
+def weights_of(loss: LossConfig, like: torch.Tensor) -> torch.Tensor:
+    """(K,): how much each target counts, by its label."""
+    label_J = torch.tensor([loss.cue_weight.get(label, 1.0) for label in CUE_LABELS], dtype=like.dtype)
+    return label_J[None, :, None].expand(CUE_SHAPE).reshape(CUE_TARGETS).to(like.device)

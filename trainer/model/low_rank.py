@@ -1,0 +1,55 @@
+"""LoRA: frozen matrices of attention, each with a product of two small ones beside it that alone is trained.
+
+# R rank, O rows and I columns of the frozen matrix
+
+    y = x W^T + (x down^T) up^T        up_OR begins as zeros, so that a run begins as the model it stands on
+
+Merged, `W + up down` is a model like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.layers import linear, parameter
+
+_MARK = ".low."
+
+
+class LowRank(nn.Module):
+    """What is added to a frozen linear map."""
+
+    def __init__(self, rank: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.down = parameter(rank, columns)
+        self.up = parameter(rows, rank)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return linear(linear(x, self.down), self.up)
+
+
+def low_ranks(config: ModelConfig, shapes: Mapping[str, torch.Size]) -> nn.ModuleDict:
+    """Of the maps among these that the settings choose; none at rank 0."""
+    chosen = config.lora_targets if config.lora_rank else ()
+    return nn.ModuleDict({name: LowRank(config.lora_rank, *shapes[name]) for name in chosen})
+
+
+def is_trained(name: str, config: ModelConfig) -> bool:
+    """Whether a weight is learnt: all are, or with a rank those of low rank alone."""
+    return not config.lora_rank or _MARK in name
+
+
+def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a model without low ranks that says the same."""
+    found = {name: value for name, value in state.items() if _MARK not in name}
+    for name, up in state.items():
+        if _MARK in name and name.endswith(".up"):
+            owner, _, target = name.removesuffix(".up").rpartition(_MARK)
+            weight = found[f"{owner}.{target}"]
+            added = up.double() @ state[name.removesuffix("up") + "down"].double()
+            found[f"{owner}.{target}"] = (weight.double() + added).to(weight.dtype)
+    return found

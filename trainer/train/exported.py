@@ -1,0 +1,143 @@
+"""A model that was exported, read without a run. export.py says what lies in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from corpus.schemas.clip import CLIP_FORM, MelForm
+from corpus.schemas.codec import from_json
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.shards.mel import MEL_FORM
+from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.control import Weighting
+from corpus.trainer.data.text import Tokenizer
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
+from corpus.trainer.model.model import InteractionModel
+
+CONFIG_NAME = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """config.json of an exported model."""
+
+    older: ClassVar[dict[str, Any]] = {
+        "corpus.model/2": lambda plain: {**plain, "schema": "corpus.model/3", "trained_windows": None}
+    }
+
+    schema: str = "corpus.model/3"
+    model_type: str = "corpus-interaction"
+    architectures: tuple[str, ...] = ("InteractionModel",)
+    torch_dtype: Dtype
+    tokenizer: str
+    """`bytes`, or the sha256 of the file tokenizer.json beside it."""
+    hears: str
+    """What it was trained to hear, as `data.hears`."""
+    clips: str = CLIP_FORM
+    mel: MelForm = MEL_FORM
+    """What a mel byte means."""
+    weighting: Weighting
+    """What its training did to the odds to speak."""
+    trained_windows: int | None
+    """The most consecutive windows that training showed it at once; it attends no further back."""
+    model: ModelConfig
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is an exported model's and not a run's, by its config.json."""
+    try:
+        plain = json.loads((folder / CONFIG_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
+
+
+def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[InteractionModel, ExportConfig]:
+    """An exported model, ready to use. Raises: FormatError, DatasetError for another mel definition."""
+    head, weights = read_head(folder), read_weights(folder)
+    if head.mel != MEL_FORM:
+        todo = "use the version the model was trained with"
+        raise DatasetError(
+            f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
+        )
+    model = InteractionModel.unset(head.model)
+    if head.torch_dtype == "bfloat16":
+        model = model.to(torch.bfloat16)
+    model = model.to_empty(device=device)
+    wrong = [
+        name
+        for name, held in model.state_dict().items()
+        if name in weights and held.shape != weights[name].shape
+    ]
+    if wrong:
+        raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    if missing or unknown:
+        what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
+        raise FormatError(what, where=str(folder))
+    model.tokenizer = tokenizer_of(folder, head)
+    model.weighting = head.weighting
+    if head.trained_windows is not None:
+        model.keep_to(head.trained_windows)
+    return model.eval(), head
+
+
+def read_head(folder: Path) -> ExportConfig:
+    """Raises: FormatError where it is no exported model's."""
+    try:
+        return from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
+    except OSError as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over its files of weights. Raises: FormatError where one cannot be read."""
+    whole = hashlib.sha256()
+    try:
+        for name in weight_files(folder):
+            with (folder / name).open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    return whole.hexdigest()
+
+
+def tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
+    """Raises: FormatError where the file beside it is another one."""
+    found = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
+    if found.identity != head.tokenizer:
+        what = f"its {TOKENIZER_NAME} is not the one it was trained with"
+        raise FormatError(what, where=str(folder), todo="export it again")
+    return found
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Raises: FormatError where a file is missing or no safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = {}
+    try:
+        for name in weight_files(folder):
+            weights |= load_file(folder / name)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+    return weights
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the files that hold weights."""
+    if not (folder / INDEX).exists():
+        return [WEIGHTS]
+    places = json.loads((folder / INDEX).read_bytes())["weight_map"]
+    return sorted(set(places.values()))

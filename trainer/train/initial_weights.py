@@ -1,0 +1,153 @@
+"""A run's first weights out of another run or an exported model: `init=RUN`, `init=FOLDER`.
+
+Weights alone: the optimiser, the step and the place in the data begin anew. What both models have must be
+of one shape; what the other lacks (a head that is new) keeps its drawn values, and is told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from corpus.schemas.clip import MelForm
+from corpus.schemas.codec import to_plain
+from corpus.schemas.errors import DatasetError, FormatError, SettingsError
+from corpus.shards.mel import MEL_FORM
+from corpus.trainer.config import ModelConfig, RunConfig
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
+from corpus.trainer.model.initial_values import held
+from corpus.trainer.model.low_rank import is_trained
+from corpus.trainer.model.model import InteractionModel
+from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
+from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
+from corpus.trainer.train.run_file import read_run
+
+_MEANING = (
+    "audio_levels",
+    "audio_low",
+    "audio_high",
+    "frames_per_position",
+    "response_delay",
+    "rope_theta",
+    "attention_window_s",
+    "picture_every",
+    "text_slots",
+)
+"""Settings that change what weights mean and no shape of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where weights come from."""
+
+    path: Path
+    model: ModelConfig
+    tokenizer: str
+    """As `data.tokenizer`."""
+    digest: str = ""
+    """sha256 of an exported model's weights, where a run of low rank will stand on them."""
+    checkpoint: Meta | None
+    """Of a run; None for an exported model."""
+
+
+def origin_of(config: RunConfig, talk: Talk) -> Origin:
+    """What `init` names, found to fit the run that begins.
+
+    Raises:
+        UsageError: neither a run nor an exported model.
+        FormatError: no whole checkpoint, or weights of other shapes: one a line.
+        SettingsError: another tokenizer or vocabulary.
+        DatasetError: another definition of mel bytes.
+    """
+    source = Path(config.init)
+    if is_exported(source):
+        head = read_head(source)
+        tokenizer = "bytes" if head.tokenizer == "bytes" else str(source / TOKENIZER_NAME)
+        digest = weights_digest(source) if config.model.lora_rank else ""
+        origin = Origin(path=source, model=head.model, tokenizer=tokenizer, digest=digest, checkpoint=None)
+        mel: MelForm = head.mel
+    else:
+        began = read_run(source).config
+        chosen = choose(source, talk=talk)
+        if chosen is None:
+            raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
+        path, meta = chosen
+        if meta.model.lora_rank or config.model.lora_rank:
+            todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
+            raise FormatError(
+                "weights of low rank stand on, and become, exported models", where=str(source), todo=todo
+            )
+        origin = Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
+        mel = meta.mel
+    if mel != MEL_FORM:
+        raise DatasetError(f"trained on {mel}, this version has {MEL_FORM}", where=str(source))
+    _check_text(origin, config)
+    _check_shapes(origin, config.model)
+    _tell(origin, config.model, talk)
+    return origin
+
+
+def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
+    """Fill what both models have, of a cut one the part held here. All ranks call it together."""
+    theirs = _shapes(origin.model)
+    shared = {name: value for name, value in model.state_dict().items() if name in theirs}
+    if origin.checkpoint is not None:
+        load_tensors(origin.path, origin.checkpoint, {"model": shared}, group)
+        return
+    weights = read_weights(origin.path)
+    for name, value in shared.items():
+        part, shape, offset = held(value)
+        part.copy_(weights[name][tuple(slice(at, at + n) for at, n in zip(offset, shape, strict=True))])
+
+
+def _check_text(origin: Origin, config: RunConfig) -> None:
+    ours, theirs = config.data.tokenizer, origin.tokenizer
+    if tokenizer_named(ours).identity != tokenizer_named(theirs).identity:
+        what, todo = f"its tokenizer is {theirs}, this run's {ours}", f"set data.tokenizer={theirs}"
+        raise SettingsError(what, where=f"init={config.init}", todo=todo)
+    if origin.model.vocab != config.model.vocab:
+        raise SettingsError(
+            f"its vocabulary has {origin.model.vocab} tokens, this run's {config.model.vocab}",
+            where=f"init={config.init}",
+            todo=f"set model.vocab={origin.model.vocab}",
+        )
+
+
+def _shapes(config: ModelConfig) -> dict[str, Sequence[int]]:
+    state: Mapping[str, torch.Tensor] = InteractionModel.unset(config).state_dict()
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _check_shapes(origin: Origin, model: ModelConfig) -> None:
+    theirs, ours = _shapes(origin.model), _shapes(model)
+    differ = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    if differ:
+        lines = [f"  {name} is {list(theirs[name])} there, {list(ours[name])} here" for name in differ]
+        there, here = to_plain(origin.model), to_plain(model)
+        settings = [f"model.{name}={there[name]}" for name in here if here[name] != there[name]]
+        raise FormatError(
+            "\n".join([f"{len(differ)} weights are of other shapes:", *lines]),
+            where=str(origin.path),
+            todo=f"its settings that differ: {' '.join(settings)}",
+        )
+
+
+def _tell(origin: Origin, model: ModelConfig, talk: Talk) -> None:
+    """What is not the same and no error."""
+    theirs, ours = _shapes(origin.model), _shapes(model)
+    new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}
+    talk(f"begins with the weights of {origin.path}")
+    for what, names in (
+        ("drawn anew, for it has none", new),
+        ("left out", theirs.keys() - ours.keys()),
+    ):
+        for name in sorted(names):
+            talk(f"  {name}: {what}")
+    for name in _MEANING:
+        there, here = getattr(origin.model, name), getattr(model, name)
+        if there != here:
+            talk(f"  model.{name} was {there} there, {here} here")
