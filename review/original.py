@@ -102,7 +102,7 @@ def _jpeg(frame: av.VideoFrame, aspect: Fraction | None) -> bytes:
     wide = Fraction(frame.width) * (aspect or 1)
     share = min(Fraction(1), Fraction(WIDTH) / wide)
     size = max(2, round(wide * share)), max(2, round(frame.height * share))
-    image = frame.to_image(width=size[0], height=size[1])
+    image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
     if frame.rotation % 360:
         image = image.rotate(frame.rotation % 360, expand=True)
     content = io.BytesIO()
