@@ -44,6 +44,7 @@ def _request(
     num_workers: int = 1,
     rehash: bool = False,
     allow_removals: bool = False,
+    allow_local_urls: bool = False,
 ) -> Request:
     from corpus.pipeline.build import Request
     from corpus.pipeline.settings_file import read_settings, with_overrides
@@ -56,6 +57,7 @@ def _request(
         num_workers=num_workers,
         rehash=rehash,
         allow_removals=allow_removals,
+        allow_local_urls=allow_local_urls,
     )
 
 
@@ -74,6 +76,13 @@ def build(
     ] = False,
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
+    ] = False,
+    allow_local_urls: Annotated[
+        bool,
+        typer.Option(
+            "--allow-local-urls",
+            help="Let a manifest's URLs reach this machine (file://, 127.0.0.1) and private networks.",
+        ),
     ] = False,
     reviews: Annotated[
         Path | None,
@@ -105,7 +114,9 @@ def build(
         show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
     load_pyarrow_without_pandas()
     bring_up_to_date(out)
-    request = _request(inputs, out, cache, config, overrides, num_workers, rehash, allow_removals)
+    request = _request(
+        inputs, out, cache, config, overrides, num_workers, rehash, allow_removals, allow_local_urls
+    )
     if add:
         from corpus.pipeline.adding import added
 

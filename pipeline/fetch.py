@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from corpus.pipeline.local_urls import WEB, public_client, refusal, refuse_local
 from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
@@ -20,10 +21,11 @@ LONGEST_NAME = 100
 LOCAL_SCHEMES = ("file", "local")
 
 
-def fetch(url: str, folder: Path) -> Path:
+def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
     """A local copy of the file at `url`, fetched once and kept under the digest of the URL.
 
-    The copy's own digest is kept beside it: a copy that the disk has damaged is fetched again.
+    `guarded` URLs reach nothing that is local. The copy's own digest is kept beside it: a copy that the
+    disk has damaged is fetched again.
 
     Raises:
         MediaError: the URL cannot be read, to its announced end.
@@ -33,11 +35,13 @@ def fetch(url: str, folder: Path) -> Path:
         parts = urlsplit(url)
     except ValueError as error:
         raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
+    if guarded:
+        refuse_local(url)
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
         raise MediaError(
             "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
         )
-    path = folder / digest(url)[:32] / _name(parts.path)
+    path = folder / digest([url, "guarded"] if guarded else url)[:32] / _name(parts.path)
     kept = path.parent / "sha256"
     with storage_errors(path):
         if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
@@ -48,7 +52,7 @@ def fetch(url: str, folder: Path) -> Path:
         try:
             hasher = hashlib.sha256()
             with open(temporary, "wb") as target:
-                for block in _blocks(url):
+                for block in _blocks(url, guarded):
                     hasher.update(block)
                     target.write(block)
                 target.flush()
@@ -74,12 +78,14 @@ def _name(path: str) -> str:
     return "media" if name in ("", ".", "..", "sha256") else name
 
 
-def _blocks(url: str) -> Iterator[bytes]:
+def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
     """What stands at the URL. Each scheme's library raises what it likes; all of it is the URL's fault."""
     import fsspec
 
     try:
-        with fsspec.open(url, "rb") as source:
+        web = urlsplit(url).scheme in WEB
+        options = {"get_client": public_client, "skip_instance_cache": True} if guarded and web else {}
+        with fsspec.open(url, "rb", **options) as source:
             announced = getattr(source, "size", None)
             count = 0
             while block := source.read(BLOCK_BYTES):
@@ -88,7 +94,8 @@ def _blocks(url: str) -> Iterator[bytes]:
     except GeneratorExit:
         raise
     except Exception as error:
-        reason = told(str(error), url) or type(error).__name__
+        refused = refusal(error)
+        reason = refused or told(str(error), url) or type(error).__name__
         raise MediaError(f"the URL cannot be read: {reason}", where=public_url(url)) from error
     if announced is not None and count != announced:
         raise MediaError(

@@ -154,4 +154,4 @@ def _local(file: ItemFile, downloads: Path) -> Path:
         return Path(file.place)
     from corpus.pipeline.fetch import fetch
 
-    return fetch(file.place, downloads)
+    return fetch(file.place, downloads, guarded=file.guarded)

@@ -34,6 +34,8 @@ class ItemFile:
     uri: str
     speaker: str | None = None
     offset_us: int = 0
+    guarded: bool = False
+    """A URL that a manifest names: it may not reach into this machine or its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +59,10 @@ def is_url(text: str) -> bool:
     return bool(separator) and len(scheme) > 1 and scheme.isalnum()
 
 
-def gather(inputs: Sequence[str]) -> tuple[list[Item], list[Drop]]:
+def gather(inputs: Sequence[str], allow_local: bool = False) -> tuple[list[Item], list[Drop]]:
     """The items behind files, folders, globs, URLs and JSONL manifests, in order of their uri.
+
+    URLs that a manifest names reach into this machine or its network only with `allow_local`.
 
     Raises:
         UsageError: nothing was named, a named path does not exist, or a manifest cannot be parsed.
@@ -68,7 +72,7 @@ def gather(inputs: Sequence[str]) -> tuple[list[Item], list[Drop]]:
     items: list[Item] = []
     drops: list[Drop] = []
     for text in inputs:
-        for item in _expand(text):
+        for item in _expand(text, allow_local):
             if isinstance(item, Drop):
                 drops.append(item)
             else:
@@ -90,7 +94,7 @@ def _distinct_uris(items: Iterable[Item]) -> list[Item]:
     return result
 
 
-def _expand(text: str) -> Iterator[Item | Drop]:
+def _expand(text: str, allow_local: bool) -> Iterator[Item | Drop]:
     if is_url(text):
         yield _single(text, public_url(text))
         return
@@ -98,7 +102,7 @@ def _expand(text: str) -> Iterator[Item | Drop]:
     if os.path.isdir(path):  # pathlib's own raise where a name is too long
         yield from _walk(path)
     elif path.suffix == ".jsonl" and os.path.isfile(path):
-        yield from read_manifest(path)
+        yield from read_manifest(path, allow_local)
     elif _exists(path):
         yield from _file(path, path.name)
     elif glob.has_magic(text):
@@ -210,7 +214,7 @@ def _single(place: str, uri: str) -> Item:
     return Item(uri=uri, files=(ItemFile(place=place, uri=uri),))
 
 
-def read_manifest(path: Path) -> Iterator[Item | Drop]:
+def read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Drop]:
     """The items of a JSONL manifest: one `InputEntry` a line. A bad line is a Drop naming it."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -227,12 +231,12 @@ def read_manifest(path: Path) -> Iterator[Item | Drop]:
             plain = json.loads(line.decode())
             json.dumps(plain, ensure_ascii=False).encode()  # "\\udcff" is JSON, but no text
             entry = from_plain(InputEntry, plain, where=where)
-            yield from _entry(entry, path.parent)
+            yield from _entry(entry, path.parent, allow_local)
         except (CorpusError, ValueError, RecursionError) as error:
             yield _fault(where, "bad_manifest_line", f"the line is no input entry: {told(str(error))}")
 
 
-def _entry(entry: InputEntry, base: Path) -> Iterator[Item | Drop]:
+def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | Drop]:
     if entry.channels not in (None, "mix", "per_channel", "per_stream"):
         yield _fault(
             public_url(entry.uri),
@@ -250,7 +254,11 @@ def _entry(entry: InputEntry, base: Path) -> Iterator[Item | Drop]:
                 yield _fault(shown, *problem)
                 return
         place = uri if is_url(uri) else os.path.abspath(base / uri)
-        files.append(ItemFile(place=place, uri=public_url(uri), speaker=speaker, offset_us=offset_us))
+        guarded = is_url(uri) and not allow_local
+        shown_file = public_url(uri)
+        files.append(
+            ItemFile(place=place, uri=shown_file, speaker=speaker, offset_us=offset_us, guarded=guarded)
+        )
     yield Item(
         uri=shown,
         files=tuple(files),

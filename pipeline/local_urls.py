@@ -1,0 +1,68 @@
+"""URLs that a manifest names: they may not reach into this machine or its network."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from corpus.pipeline.urls import public_url
+from corpus.schemas.errors import MediaError
+
+WEB = ("http", "https")
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
+"""Object stores: their hosts are this machine's own settings, never the URL's."""
+TODO = "--allow-local-urls lets it in, if the manifest can be trusted"
+LOCAL_HOST = f"the host is this machine or in a private network; {TODO}"
+_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+
+
+def refuse_local(url: str) -> None:
+    """Before anything is opened; hosts are looked at when they are connected to, also behind redirects.
+
+    Raises:
+        MediaError: the URL's scheme opens files of this machine, or is not known to stay outside of it.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in (*WEB, *STORES):
+        reason = f"a manifest may not name URLs of the scheme {scheme!r}, which may open what is local"
+        raise MediaError(reason, where=public_url(url), todo=TODO)
+
+
+def is_public(host: str) -> bool:
+    """True for an address that anybody may reach: none of this machine's or a private network's."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _TRANSLATED):
+            return False
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is not None and not is_public(str(inner)):
+            return False
+    return address.is_global and not address.is_multicast
+
+
+async def public_client(**options: Any) -> Any:
+    """An HTTP client that connects to public addresses alone, whatever name or number led there."""
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
+
+
+def refusal(error: BaseException | None) -> str:
+    """That an address was refused, where this is what lies behind a library's error; else ""."""
+    for _ in range(8):
+        if error is None:
+            break
+        if TODO in str(error):
+            return LOCAL_HOST
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _public_socket(found: Any) -> socket.socket:
+    family, kind, protocol, _, address = found
+    if not is_public(str(address[0])):
+        raise OSError(errno.EACCES, LOCAL_HOST)
+    return socket.socket(family, kind, protocol)
