@@ -14,6 +14,8 @@ from corpus.schemas.span import Span, intersect, union
 
 NEAREST_TURN_US = 500_000
 """A word that no turn covers is given to a turn at most this far away."""
+WORDS_BRIDGE_US = 200_000
+"""One speaker's words with gaps up to this are one turn, where no file tells the turns."""
 
 
 @dataclass(frozen=True, slots=True)

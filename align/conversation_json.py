@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from corpus.align.annotation import Annotation
-from corpus.align.other_json import tool_of
+from corpus.align.formats.other_json import tool_of
 from corpus.align.parsing import (
     LONGEST_FILE_BYTES,
     LineError,
@@ -63,7 +63,11 @@ def load_conversation(path: Path, most_bytes: int = LONGEST_FILE_BYTES) -> dict[
         SidecarError: it cannot be read, or looks like a conversation and is none.
         NewerSchemaError: a later version of the form than ours.
     """
-    plain = _parse(path, most_bytes)
+    return conversation_of(parse_json(path, most_bytes), path)
+
+
+def conversation_of(plain: object, path: Path) -> dict[str, Any] | None:
+    """As `load_conversation`, of a file that has been parsed."""
     if not isinstance(plain, dict):
         _refuse_other_tools(plain, path)
         return None
@@ -94,13 +98,14 @@ def _refuse_other_tools(plain: object, path: Path) -> None:
     """A transcript of another tool is refused by its name."""
     if tool := tool_of(plain):
         raise SidecarError(
-            f"is a transcript as {tool} writes it, which is not read",
+            f"is a transcript as {tool} writes it, which is not read here",
             where=path.name,
-            todo="convert it to RTTM and CTM or to conversation JSON (docs/building.md)",
+            todo="convert it to conversation JSON: `corpus annotations convert --help`",
         )
 
 
-def _parse(path: Path, most_bytes: int) -> Any:
+def parse_json(path: Path, most_bytes: int) -> Any:
+    """The file's value, plain or gzipped; raises SidecarError."""
     data = read_bytes(path)
     try:
         if data[:2] == b"\x1f\x8b":
@@ -364,7 +369,12 @@ def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:
 
 def read_conversation(path: Path, duration_us: int) -> tuple[Annotation | None, list[Drop]]:
     """What the file says, None if it is an unrelated JSON file; raises as `load_conversation`."""
-    plain = load_conversation(path, most_bytes_for(duration_us))
+    return annotation_of(parse_json(path, most_bytes_for(duration_us)), path, duration_us)
+
+
+def annotation_of(parsed: object, path: Path, duration_us: int) -> tuple[Annotation | None, list[Drop]]:
+    """As `read_conversation`, of a file that has been parsed."""
+    plain = conversation_of(parsed, path)
     if plain is None:
         return None, []
     words = plain.get("words")

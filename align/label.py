@@ -12,44 +12,64 @@ from corpus.align.cues.interruption import interruption
 from corpus.align.cues.invitation import invitation
 from corpus.align.cues.made import knows_language, labels_made, with_reasons
 from corpus.align.cues.overlap import overlap
+from corpus.align.cues.prolongation import prolongation
 from corpus.align.cues.self_correction import self_correction
+from corpus.align.cues.silent_pause import silent_pause
 from corpus.align.cues.stall import stall
 from corpus.align.cues.thinking import thinking
 from corpus.align.cues.yields import yields
+from corpus.align.prosody.heard import Heard
 from corpus.schemas.answers import with_answers
 from corpus.schemas.conversation import CUE_KINDS, Conversation, Cue
+from corpus.schemas.prosody import Tracks
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
 LABELERS = {
     "overlap": (overlap,),
-    "yield": (yields,),
-    "hold": (hold,),
     "interruption": (interruption,),
     "backchannel": (backchannel,),
     "hesitation": (filled_pause, stall),
     "self_correction": (self_correction,),
+}
+LISTENERS = {
+    "yield": (yields,),
+    "hold": (hold,),
+    "hesitation": (prolongation, silent_pause),
     "invitation": (invitation,),
     "thinking": (thinking,),
 }
+"""Those that also ask how the voices sound."""
 
 
 def label_cues(
-    conversation: Conversation, settings: CueSettings, told: frozenset[str] = frozenset()
+    conversation: Conversation,
+    settings: CueSettings,
+    told: frozenset[str] = frozenset(),
+    tracks: Tracks | None = None,
 ) -> list[Cue]:
     """Every labeler's cues by time, but for the labels somebody else tells of.
 
-    The order of the conversation's turns and words does not matter.
+    `tracks` is how the voices sound; without it evidence tells of words and times alone. The order of
+    the conversation's turns and words does not matter.
     """
     possible = {made.label for made in labels_made(conversation) if made.made} - told
     if not knows_language(conversation):  # a geometric backchannel needs no words, and shall see none
         conversation = replace(conversation, words=())
+    heard = Heard(tracks, conversation) if tracks is not None and settings.prosody else None
     cues = [
         cue
         for name, labelers in LABELERS.items()
         if name in possible
         for labeler in labelers
         for cue in labeler(conversation, settings)
+    ]
+    cues += [
+        cue
+        for name, listeners in LISTENERS.items()
+        if name in possible
+        for listener in listeners
+        for cue in listener(conversation, settings, heard)
     ]
     return in_order(cues)
 
@@ -64,10 +84,12 @@ def told_labels(conversation: Conversation) -> frozenset[str]:
     return frozenset(found)
 
 
-def with_cues(conversation: Conversation, settings: CueSettings) -> Conversation:
+def with_cues(
+    conversation: Conversation, settings: CueSettings, tracks: Tracks | None = None
+) -> Conversation:
     """The conversation with the machine's cues beside those it has, whose labels are left alone."""
     told = told_labels(conversation)
-    cues = (*conversation.cues, *label_cues(conversation, settings, told))
+    cues = (*conversation.cues, *label_cues(conversation, settings, told, tracks))
     return with_reasons(replace(conversation, cues=cues), told)
 
 

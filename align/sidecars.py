@@ -1,31 +1,37 @@
 """Annotation files beside a media file: found by name, read, and put together.
 
-Turns come from the conversation JSON, else RTTM, else STM, else from the words' own speakers.
-Words come from the conversation JSON, else CTM, else STM. A file that gives nothing is reported.
+Of several files the first in `TURNS_FROM` gives the turns and the first in `WORDS_FROM` the words;
+where no file tells turns they come from the words' own speakers. A file that gives nothing is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpus.align.annotation import Annotation
-from corpus.align.attribute import attribute_words, turns_of_words
-from corpus.align.conversation_json import read_conversation
-from corpus.align.ctm import read_ctm
+from corpus.align.attribute import WORDS_BRIDGE_US, attribute_words, turns_of_words
+from corpus.align.conversation_json import annotation_of, most_bytes_for, parse_json
+from corpus.align.formats.ctm import read_ctm
+from corpus.align.formats.eaf import read_eaf
+from corpus.align.formats.other_json import read_other
+from corpus.align.formats.rttm import read_rttm
+from corpus.align.formats.stm import read_stm
+from corpus.align.formats.subtitles import read_subtitles
+from corpus.align.formats.textgrid import read_textgrid
+from corpus.align.formats.uem import read_uem
 from corpus.align.parsing import drop_at, summarise
-from corpus.align.rttm import read_rttm
-from corpus.align.stm import read_stm
-from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.conversation import Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import FormatError, SidecarError
 
 __all__ = ["Annotation", "find_sidecars", "read_sidecars"]
 
-ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm")
-WORDS_BRIDGE_US = 200_000
-"""One speaker's words with gaps up to this are one turn, where no file tells the turns."""
+Found = tuple[Annotation, list[Drop]]
+TURNS_FROM = ("conversation", "rttm", "stm", "eaf", "textgrid", "transcript", "vtt", "srt")
+WORDS_FROM = ("conversation", "ctm", "textgrid", "eaf", "transcript", "stm", "vtt", "srt")
+ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm", ".uem", ".eaf", ".TextGrid", ".vtt", ".srt")
 
 
 def find_sidecars(media: Path) -> list[Path]:
@@ -33,7 +39,7 @@ def find_sidecars(media: Path) -> list[Path]:
     found: list[Path] = []
     for stem in dict.fromkeys((media.name, media.stem)):
         for ending in ENDINGS:
-            for spelled in (ending, ending.upper()):
+            for spelled in dict.fromkeys((ending, ending.lower(), ending.upper())):
                 path = media.with_name(stem + spelled)
                 if path != media and _is_file(path) and not any(path.samefile(other) for other in found):
                     found.append(path)
@@ -48,50 +54,95 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _rttm(path: Path, duration_us: int) -> Found:
+    turns, drops = read_rttm(path, duration_us)
+    return Annotation(turns=turns or None), drops
+
+
+def _ctm(path: Path, duration_us: int) -> Found:
+    words, drops = read_ctm(path, duration_us)
+    return Annotation(words=words or None), drops
+
+
+def _stm(path: Path, duration_us: int) -> Found:
+    turns, words, drops = read_stm(path, duration_us)
+    return (Annotation(turns=turns, words=words) if turns else Annotation()), drops
+
+
+_READERS: dict[str, Callable[[Path, int], Found]] = {
+    "rttm": _rttm,
+    "ctm": _ctm,
+    "stm": _stm,
+    "uem": read_uem,
+    "eaf": read_eaf,
+    "textgrid": read_textgrid,
+    "vtt": read_subtitles,
+    "srt": read_subtitles,
+}
+
+
 @dataclass(slots=True)
 class _Read:
     """What each kind of file gave; the first of a kind counts."""
 
     duration_us: int
     drops: list[Drop] = field(default_factory=list)
-    conversation: tuple[str, Annotation] | None = None
-    rttm: tuple[str, tuple[Turn, ...]] | None = None
-    ctm: tuple[str, tuple[Word, ...]] | None = None
-    stm: tuple[str, tuple[Turn, ...], tuple[Word, ...]] | None = None
+    files: dict[str, tuple[str, Annotation]] = field(default_factory=dict)
+    """By kind: the file's name and what it says."""
 
     def file(self, path: Path) -> None:
-        ending = "json" if path.name.lower().endswith(".json.gz") else path.suffix.lower().lstrip(".")
-        if getattr(self, "conversation" if ending == "json" else ending) is not None:
-            self.unused(path.name, "another file of its kind was read before it")
-        elif ending == "json":
-            annotation, drops = read_conversation(path, self.duration_us)
-            self.drops += drops
-            self.conversation = (path.name, annotation) if annotation is not None else None
-        elif ending == "rttm":
-            turns, drops = read_rttm(path, self.duration_us)
-            self.rttm = (path.name, turns) if self._says_something(path, bool(turns), drops) else None
-        elif ending == "ctm":
-            words, drops = read_ctm(path, self.duration_us)
-            self.ctm = (path.name, words) if self._says_something(path, bool(words), drops) else None
+        kind = path.suffix.lower().lstrip(".")
+        if kind in ("json", "gz"):
+            self._json(path)
+        elif kind in self.files:
+            self._second(path)
         else:
-            turns, words, drops = read_stm(path, self.duration_us)
-            self.stm = (path.name, turns, words) if self._says_something(path, bool(turns), drops) else None
+            found, drops = _READERS[kind](path, self.duration_us)
+            self._keep(kind, path, found, drops)
 
-    def _says_something(self, path: Path, found: bool, drops: list[Drop]) -> bool:
+    def _json(self, path: Path) -> None:
+        if self.files.keys() & {"conversation", "transcript"}:
+            self._second(path)
+            return
+        plain = parse_json(path, most_bytes_for(self.duration_us))
+        other = read_other(plain, path.name, self.duration_us)
+        if other is not None:
+            self._keep("transcript", path, *other)
+            return
+        found, drops = annotation_of(plain, path, self.duration_us)
         self.drops += drops
-        if not found and not drops:
+        if found is None:
+            self.unused(path.name, "it is no conversation and no transcript of a tool that is known")
+        else:
+            self.files["conversation"] = (path.name, found)
+
+    def _keep(self, kind: str, path: Path, found: Annotation, drops: list[Drop]) -> None:
+        self.drops += drops
+        if found.turns is not None or found.words is not None or found.events:
+            self.files[kind] = (path.name, found)
+        elif not drops and kind != "uem":  # one that covers the whole recording leaves nothing open
             self.unused(path.name, "it holds no line")
-        return found
+
+    def _second(self, path: Path) -> None:
+        self.unused(path.name, "another file of its kind was read before it")
 
     def unused(self, name: str, why: str) -> None:
         self.drops.append(drop_at(name, "sidecar_unused", f"the file is not used: {why}", "trim"))
+
+    def first(self, order: Sequence[str], part: str) -> str:
+        """The kind that gives turns or words, "" where none does."""
+        return next(
+            (kind for kind in order if kind in self.files and getattr(self.files[kind][1], part) is not None),
+            "",
+        )
 
 
 def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, list[Drop]]:
     """What the files say together, and a Drop for each line, item or file that is not used."""
     read = _Read(duration_us)
+    endings = tuple(ending.lower() for ending in ENDINGS)
     for path in paths:
-        if not path.name.lower().endswith(ENDINGS):
+        if not path.name.lower().endswith(endings):
             read.unused(path.name, f"only {', '.join(ENDINGS)} are read")
             continue
         try:
@@ -103,41 +154,27 @@ def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, 
 
 
 def _joined(read: _Read) -> Annotation:
-    name, base = read.conversation or ("", Annotation())
-    used = list(base.used)
-    turns, words = base.turns, base.words
-    turns_from = name
-    if turns is None and read.rttm:
-        turns_from, turns = read.rttm
-        used.append(turns_from)
-    elif read.rttm:
-        read.unused(read.rttm[0], f"the turns come from {name}")
-    words_from = name
-    if words is None and read.ctm:
-        words_from, words = read.ctm
-        used.append(words_from)
-    elif read.ctm:
-        read.unused(read.ctm[0], f"the words come from {name}")
-    if read.stm:
-        turns, words = _with_stm(read, turns, words, used, turns_from, words_from)
-    return _settled(read, replace(base, turns=turns, words=words, used=tuple(used)))
+    """Turns, words and events, each from the file that has precedence for it."""
+    turns_from, words_from = read.first(TURNS_FROM, "turns"), read.first(WORDS_FROM, "words")
+    _, base = read.files.get("conversation", ("", Annotation()))
+    turns = read.files[turns_from][1].turns if turns_from else None
+    words = read.files[words_from][1].words if words_from else None
+    events = [event for _, found in read.files.values() for event in found.events]
+    used = []
+    for kind, (name, found) in read.files.items():
+        if kind in ("conversation", turns_from, words_from) or found.events:
+            used.append(name)
+        else:
+            read.unused(name, _instead(read, found, turns_from, words_from))
+    used.sort(key=lambda name: name != (read.files.get("conversation") or ("",))[0])
+    return _settled(read, replace(base, turns=turns, words=words, events=tuple(events), used=tuple(used)))
 
 
-def _with_stm(
-    read: _Read,
-    turns: tuple[Turn, ...] | None,
-    words: tuple[Word, ...] | None,
-    used: list[str],
-    turns_from: str,
-    words_from: str,
-) -> tuple[tuple[Turn, ...] | None, tuple[Word, ...] | None]:
-    assert read.stm is not None
-    name, stm_turns, stm_words = read.stm
-    if turns is not None and words is not None:
-        read.unused(name, f"the turns come from {turns_from} and the words from {words_from}")
-        return turns, words
-    used.append(name)
-    return (stm_turns if turns is None else turns), (stm_words if words is None else words)
+def _instead(read: _Read, found: Annotation, turns_from: str, words_from: str) -> str:
+    """Where the turns and words come from that the file has, too."""
+    parts = [("turns", turns_from)] if found.turns is not None else []
+    parts += [("words", words_from)] if found.words is not None else []
+    return " and ".join(f"the {part} come from {read.files[kind][0]}" for part, kind in parts)
 
 
 def _settled(read: _Read, annotation: Annotation) -> Annotation:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE|FOLDER", help="Conversation JSON, plain or .gz, or folders of it."),
+    typer.Argument(
+        metavar="FILE|FOLDER|OUT", help="Conversation JSON, plain or .gz, folders of it; or a dataset."
+    ),
 ]
 
 
@@ -104,19 +106,27 @@ def _cell(value: float | None) -> str:
 
 def label(
     files: Files,
-    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json with turns, words and new cues.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for NAME.json with turns, words and new cues.")
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
     ] = None,
 ) -> None:
-    """Run the labelers on conversation JSON. Cues that a file holds are ignored and made anew.
+    """Run the labelers alone: on conversation JSON into a folder, or on a built dataset in place.
+
+    Cues that a conversation file holds are ignored and made anew. In a dataset those that a file or an
+    annotator gave stay, as do visual ones, and only shards whose labels change are written; neither media nor
+    cache is needed. Without --config a dataset keeps its thresholds.
 
     Examples:
 
       corpus label talk.json --out labelled
 
       corpus label conversations/ --out labelled
+
+      corpus label data --config corpus.toml
     """
     from corpus.align.cues.files import base_name, conversation_files, read_marks, without_cues
     from corpus.align.label import labelled
@@ -125,6 +135,14 @@ def label(
     from corpus.schemas.errors import UsageError
     from corpus.schemas.files import write_whole
 
+    dataset = _dataset(files)
+    if dataset is not None:
+        if out is not None:
+            raise UsageError("a dataset is labelled in place", where=str(dataset), todo="leave out --out")
+        _label_dataset(dataset, settings)
+        return
+    if out is None:
+        raise UsageError("no folder for the labelled conversations", todo="name one with --out")
     paths = conversation_files(files)
     if not paths:
         raise UsageError("no conversation file there", where=", ".join(map(str, files)))
@@ -140,3 +158,30 @@ def label(
         show.talk(f"{path.name}: {len(made.cues)} cues, {len(made.answers)} answers")
         for each in absent:
             show.talk(f"{path.name}: {each.label} not made: {each.reason}")
+
+
+def _dataset(given: list[Path]) -> Path | None:
+    """The one folder given, where it holds a dataset or one that a relabelling left half moved."""
+    if len(given) != 1 or not given[0].is_dir():
+        return None
+    return given[0] if any((given[0] / name).exists() for name in ("manifest.json", ".rewrite")) else None
+
+
+def _label_dataset(dataset: Path, settings: Path | None) -> None:
+    from corpus.pipeline.relabel import relabel_dataset
+    from corpus.pipeline.settings_file import read_settings
+    from corpus.review.store import bring_up_to_date
+
+    bring_up_to_date(dataset)
+    thresholds = read_settings(settings).cues if settings else None
+    bars = show.Bars()
+    try:
+        made = relabel_dataset(dataset, thresholds, bars)
+    finally:
+        bars.close()
+    if made.shards:
+        show.talk(
+            f"{made.recordings} recordings labelled anew: {made.clips} clips, {made.shards} shards written"
+        )
+    else:
+        show.talk("the labels are as they were")

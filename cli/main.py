@@ -11,7 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from corpus.cli import build, cache, cues, doctor, models, review, sample, score, settings, talk, train, views
+from corpus.cli import (
+    annotation,
+    build,
+    cache,
+    cues,
+    doctor,
+    models,
+    review,
+    sample,
+    score,
+    settings,
+    talk,
+    train,
+    views,
+)
 from corpus.schemas.errors import CorpusError
 
 app = typer.Typer(
@@ -61,6 +75,7 @@ app.add_typer(models.models, name="models")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(train.group, name="train")
 app.add_typer(review.group, name="review")
+app.add_typer(annotation.group, name="annotations")
 app.command("talk")(talk.talk)
 app.command("eval")(talk.eval_)
 app.command("export")(train.export)

@@ -162,7 +162,8 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     reporter.at("voices")
     voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
     reporter.at("label")
-    label = stages.label_stage(conversation, settings, cache, job.reviews, sight)
+    prosody = stages.prosody_stage(decode, voices, settings, cache)
+    label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
     drops += [*voices.drops, *label.drops]
     return Annotated(
         uri=identity.item.uri,

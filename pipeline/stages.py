@@ -14,11 +14,11 @@ from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.answers import with_answers
-from corpus.schemas.artifacts import Decoded
+from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop, StageName
-from corpus.schemas.pcm import Pcm
+from corpus.schemas.pcm import Pcm, VoicePcm
 from corpus.schemas.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
@@ -265,20 +265,41 @@ def voices_stage(
     return cache.make("voices", key, fill)
 
 
+def prosody_stage(decode: Artifact, voices: Artifact, settings: Settings, cache: Cache) -> Artifact | None:
+    """How the voices sound; None where the labelers are not to listen."""
+    if not settings.cues.prosody:
+        return None
+
+    def fill(folder: Path) -> list[Drop]:
+        from corpus.align.prosody.listen import listen
+        from corpus.schemas.prosody import write_prosody
+
+        place = voices.folder / "voices.json"
+        head = from_json(Voices, place.read_bytes(), where=str(place))
+        sound = VoicePcm(head, voices.folder, decode.folder)
+        write_prosody(listen(sound, head.speakers), folder)
+        return []
+
+    return cache.make("prosody", stage_key("prosody", voices=voices.digest), fill)
+
+
 def label_stage(
     conversation: Conversation,
     settings: Settings,
     cache: Cache,
     reviews: Texts = (),
     sight: Artifact | None = None,
+    prosody: Artifact | None = None,
 ) -> Artifact:
     """The conversation with its cues as people left them, in canonical order, with ids."""
 
     def fill(folder: Path) -> list[Drop]:
         from corpus.align.label import with_cues
+        from corpus.schemas.prosody import read_prosody
 
         looked = _looked(conversation, settings, sight)
-        heard = with_cues(conversation, settings.cues)
+        tracks = read_prosody(prosody.folder) if prosody is not None else None
+        heard = with_cues(conversation, settings.cues, tracks)
         seen = {made.label for made in looked.made}
         labelled = replace(
             heard,
@@ -297,6 +318,7 @@ def label_stage(
         settings=[settings.cues, settings.visual, settings.sight.enabled],
         sight=sight.digest if sight else None,
         reviews=reviews,
+        prosody=prosody.digest if prosody else None,
     )
     return cache.make("label", key, fill)
 

@@ -61,13 +61,14 @@ STAGES = {
             version=3,
             libraries=("numpy",),
             keyed_by=("decode", "channels", "turns", "speakers"),
-            share=0.05,
+            share=0.03,
         ),
+        Stage(name="prosody", version=1, libraries=("numpy",), keyed_by=("voices",), share=0.02),
         Stage(
             name="label",
-            version=4,
+            version=5,
             libraries=("numpy",),
-            keyed_by=("conversation", "settings", "sight", "reviews"),
+            keyed_by=("conversation", "settings", "sight", "reviews", "prosody"),
             share=0.02,
         ),
         Stage(

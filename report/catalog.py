@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from corpus.report.catalog_rows import CatalogEntry, Row, entry_rows
+from corpus.report.catalog_writer import Writer
 from corpus.report.transitions import TransitionKind
 from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
@@ -20,13 +21,11 @@ from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 CATALOG_FILE = "catalog.duckdb"
 CATALOG_FORM = "corpus.catalog"
 CATALOG_VERSION = 2
 
-_BATCH_ROWS = 20_000
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"
 
@@ -84,28 +83,44 @@ def write_catalog(
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    import duckdb
 
     path = out / CATALOG_FILE
     old = path if instead_of is not None else None
-    unfinished, spill = temporary(path), temporary(out / "catalog-spill")
+    unfinished = temporary(path)
     try:
         with storage_errors(path):
             unfinished.unlink(missing_ok=True)
             if old is not None:
                 shutil.copyfile(old, unfinished)
-            with closing(duckdb.connect(str(unfinished), config=_config(spill))) as connection:
+            with opened_for_writing(unfinished) as connection:
                 if old is None:
                     _create(connection)
                 else:
                     _take_out(connection, instead_of or ())
-                _fill(connection, recordings, drops, run, out / "clips.parquet")
-                connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
-            _read_back(unfinished)
+                _fill(connection, recordings, drops, run, out)
+            read_back(unfinished)
             sync_file(unfinished)
             if announce is not None:
                 announce(sha256_file(unfinished))
             put_in_place(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a catalog that nobody else sees yet; what was written is in the file at the end.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    import duckdb
+
+    spill = temporary(path.with_name("catalog-spill"))
+    try:
+        with closing(duckdb.connect(str(path), config=_config(spill))) as connection:
+            yield connection
+            connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
     except (
         duckdb.OperationalError,
         duckdb.InternalError,
@@ -115,8 +130,7 @@ def write_catalog(
         todo = "make room on the disk and run the same command again"
         raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
     finally:
-        for left in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
-            left.unlink(missing_ok=True)
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
         shutil.rmtree(spill, ignore_errors=True)
 
 
@@ -142,12 +156,20 @@ def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> Non
     connection.execute("DROP TABLE clips")
 
 
-def _read_back(path: Path) -> None:
-    """A catalog goes into place only when it can be opened, and nothing of it is left in a log."""
+def read_back(path: Path) -> None:
+    """A catalog goes into place only when it can be opened, and nothing of it is left in a log.
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
     import duckdb
 
-    with closing(duckdb.connect(str(path), read_only=True)) as connection:
-        connection.execute("SELECT count(*) FROM clips").fetchall()
+    try:
+        with closing(duckdb.connect(str(path), read_only=True)) as connection:
+            connection.execute("SELECT count(*) FROM clips").fetchall()
+    except (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException) as error:
+        todo = "make room on the disk and run the same command again"
+        raise StorageError(f"the catalog cannot be written: {error}", where=str(path), todo=todo) from error
 
 
 def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
@@ -159,9 +181,9 @@ def _fill(
     recordings: Iterable[CatalogEntry],
     drops: Iterable[Drop],
     run: RunFacts,
-    clips: Path,
+    folder: Path,
 ) -> None:
-    writer = _Writer(connection)
+    writer = Writer(connection)
     facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
     writer.add("runs", [facts])
     for entry in recordings:
@@ -172,68 +194,20 @@ def _fill(
         ((d.item, d.stage, d.kind, d.code, d.reason, d.start_us, d.stop_us, d.count) for d in drops),
     )
     writer.flush()
+    fill_clips(connection, folder)
+
+
+def fill_clips(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """The table of clips, from the folder's clips.parquet."""
     connection.execute(
         "CREATE TABLE clips AS SELECT key AS clip_id, recording AS recording_id, "
-        f"* EXCLUDE (key, recording) FROM read_parquet({_quoted(str(clips))})"
+        f"* EXCLUDE (key, recording) FROM read_parquet({_quoted(str(folder / 'clips.parquet'))})"
     )
     connection.execute("COMMENT ON TABLE clips IS 'One row per clip: the columns of clips.parquet.'")
 
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-class _Writer:
-    """Rows collected per table and inserted as Arrow tables, a batch at a time."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        self._rows: dict[str, list[Row]] = {}
-
-    def add(self, table: str, rows: Iterable[Row]) -> None:
-        waiting = self._rows.setdefault(table, [])
-        for row in rows:
-            waiting.append(row)
-            if len(waiting) >= _BATCH_ROWS:
-                self._insert(table)
-
-    def flush(self) -> None:
-        for table in self._rows:
-            self._insert(table)
-
-    def _insert(self, table: str) -> None:
-        import pyarrow as pa
-
-        rows = self._rows[table]
-        if not rows:
-            return
-        schema = self._schema(table)
-        columns = [
-            pa.array(values, field.type)
-            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-        ]
-        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
-        self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
-        self._connection.unregister("batch")
-        rows.clear()
-
-    def _schema(self, table: str) -> pa.Schema:
-        """Arrow types for a table's columns; enums and JSON go in as text, which DuckDB checks."""
-        import pyarrow as pa
-
-        plain = {
-            "BIGINT": pa.int64(),
-            "INTEGER": pa.int32(),
-            "DOUBLE": pa.float64(),
-            "BOOLEAN": pa.bool_(),
-            "VARCHAR[]": pa.list_(pa.string()),
-        }
-        part = pa.struct({"role": pa.string(), "start_us": pa.int64(), "stop_us": pa.int64()})
-        kinds = self._connection.execute(f"DESCRIBE {table}").fetchall()
-        return pa.schema(
-            (name, pa.list_(part) if kind.startswith("STRUCT") else plain.get(kind, pa.string()))
-            for name, kind, *_ in kinds
-        )
 
 
 # -- asking -----------------------------------------------------------------------------------

@@ -65,6 +65,19 @@ def _of_conversation(talked: Conversation) -> Rows:
             for w in talked.words
         ),
     )
+    yield from label_rows(talked)
+    yield (
+        "events",
+        (
+            (one, e.id, e.label, e.kind, e.speaker, e.start_us, e.stop_us, e.origin, e.payload)
+            for e in talked.events
+        ),
+    )
+
+
+def label_rows(talked: Conversation) -> Rows:
+    """Rows of what labelers say of a conversation."""
+    one = talked.recording
     yield (
         "cues",
         (
@@ -80,20 +93,11 @@ def _of_conversation(talked: Conversation) -> Rows:
         ((one, a.id, a.speaker, a.start_us, a.stop_us, a.action, a.why, a.to) for a in talked.answers),
     )
     yield "labels_made", ((one, m.label, m.made, m.reason) for m in talked.labels_made)
-    yield (
-        "events",
-        (
-            (one, e.id, e.label, e.kind, e.speaker, e.start_us, e.stop_us, e.origin, e.payload)
-            for e in talked.events
-        ),
-    )
 
 
 def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
     one, talked = entry.recording, entry.conversation
-    spans, units = speech_by_speaker(talked), speech_by_speaker(talked, bridge_us=bridge_us)
-    chain = states(units)
-    longest = longest_monologue(chain)
+    spans = speech_by_speaker(talked)
     yield (
         "recordings",
         [
@@ -102,7 +106,7 @@ def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
                 *(one.conversation, len(one.files), sum(file.bytes for file in one.files)),
                 list(entry.sidecars),
                 *speech_us(states(spans)),
-                *((longest.speaker, longest.start_us, longest.stop_us) if longest else (None, None, None)),
+                *monologue(talked, bridge_us),
             )
         ],
     )
@@ -117,14 +121,27 @@ def _of_talk(entry: CatalogEntry, bridge_us: int) -> Rows:
             for channel, name in enumerate(talked.speakers)
         ),
     )
-    yield "units", ((one.hash, n, u.start_us, u.stop_us) for n, found in units.items() for u in found)
+    yield from floor_rows(talked, bridge_us)
+
+
+def floor_rows(talked: Conversation, bridge_us: int) -> Rows:
+    """Rows of units, and of what lies between them."""
+    one = talked.recording
+    units = speech_by_speaker(talked, bridge_us=bridge_us)
+    yield "units", ((one, n, u.start_us, u.stop_us) for n, found in units.items() for u in found)
     yield (
         "transitions",
         (
-            (one.hash, t.kind, t.from_speaker, t.to_speaker, t.start_us, t.stop_us, t.offset_us)
-            for t in transitions(chain)
+            (one, t.kind, t.from_speaker, t.to_speaker, t.start_us, t.stop_us, t.offset_us)
+            for t in transitions(states(units))
         ),
     )
+
+
+def monologue(talked: Conversation, bridge_us: int) -> Row:
+    """Speaker, begin and end of the longest stretch in which nobody else talks; None three times without."""
+    longest = longest_monologue(states(speech_by_speaker(talked, bridge_us=bridge_us)))
+    return (longest.speaker, longest.start_us, longest.stop_us) if longest else (None, None, None)
 
 
 def _total_us(spans: Iterable[Span]) -> int:

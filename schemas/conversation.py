@@ -193,7 +193,7 @@ class LabelMade:
     """A key of `CUE_KINDS`."""
     made: bool
     reason: str = ""
-    """Why it was not made; "" where it was."""
+    """Why it was not made, or who told it where no labeler made it; "" where one did."""
 
     def __post_init__(self) -> None:
         if self.label not in CUE_KINDS:

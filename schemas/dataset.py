@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MANIFEST_FORM = "corpus.manifest/1"
 MANIFEST_FILE = "manifest.json"
+CLIPS_FILE = "clips.parquet"
+CARD_FILE = "README.md"
 SPLITS = ("train", "validation", "test")
 
 

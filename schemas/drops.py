@@ -15,6 +15,7 @@ StageName = Literal[
     "transcribe",
     "channels",
     "voices",
+    "prosody",
     "label",
     "cut",
     "write",

@@ -165,13 +165,20 @@ class CueSettings:
     """A silence in an unfinished sentence that lasts at least this long."""
     thinking_longest_us: int = 4_000_000
     """After a longer silence one begins anew."""
+    prosody: bool = True
+    """Pitch, loudness and lengthening of the voices go into labels and their evidence."""
+    prolongation_least_percent: int = 170
+    """How long a drawn-out word sounds, against what is usual for its letters and its speaker."""
+    prolongation_shortest_us: int = 300_000
+    silent_pause_shortest_us: int = 250_000
+    """A silence beside a filler or a drawn-out word that lasts at least this long."""
     answer_within_us: int = 1_500_000
     """An answer is timely for this long after what it answers."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if not isinstance(value, str):
+            if not isinstance(value, (str, bool)):
                 _check(value >= 0, f"cues.{name}", value, "0 or more")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.clip import MEMBERS
-from corpus.schemas.dataset import SPLITS
+from corpus.schemas.dataset import CLIPS_FILE, SPLITS
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.columns import ClipRow, arrow_schema, rows_table, table_rows
 from corpus.shards.ends import shard_ends
@@ -20,8 +20,6 @@ from corpus.shards.tar import END
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-CLIPS_FILE = "clips.parquet"
 
 Ints = npt.NDArray[np.int64]
 

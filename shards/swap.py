@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import MANIFEST_FILE, SPLITS
-from corpus.schemas.files import TEMPORARY, sync_file, sync_folder, write_whole
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
+from corpus.schemas.files import TEMPORARY, storage_errors, sync_file, sync_folder, write_whole
 
 FOLDER = ".rewrite"
 SWAP_FILE = "swap.json"
@@ -32,19 +32,38 @@ class Swap:
     shards: tuple[str, ...]
 
 
-def swap(out: Path, moves: Iterable[str], shards: Iterable[str]) -> None:
-    """Move what was staged into place. What fails is tried once more: past the journal is no way back."""
+def begin_staging(out: Path) -> Path:
+    """An empty staging folder, after a swap that was interrupted is finished or its files thrown away."""
     folder = out / FOLDER
-    told = Swap(moves=(*moves, MANIFEST_FILE), shards=tuple(shards))
-    for name in told.moves:
-        sync_file(folder / name)
-    for place in {(folder / name).parent for name in told.moves}:
-        sync_folder(place)
-    write_whole(folder / SWAP_FILE, to_json(told).encode())
-    try:
-        finish_swap(out)
-    except OSError:
-        finish_swap(out)
+    with storage_errors(folder):
+        if not finish_swap(out):
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def swap(out: Path, beside: Iterable[str] = ()) -> None:
+    """Move the staged dataset into place, with the files `beside` that the caller put there.
+
+    What fails is tried once more: past the journal is no way back.
+    """
+    folder = out / FOLDER
+    shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
+    wanted = from_json(Manifest, (folder / MANIFEST_FILE).read_bytes(), where=str(folder / MANIFEST_FILE))
+    told = Swap(
+        moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
+        shards=tuple(entry.path for entry in wanted.shards),
+    )
+    with storage_errors(folder):
+        for name in told.moves:
+            sync_file(folder / name)
+        for place in {(folder / name).parent for name in told.moves}:
+            sync_folder(place)
+        write_whole(folder / SWAP_FILE, to_json(told).encode())
+        try:
+            finish_swap(out)
+        except OSError:
+            finish_swap(out)
 
 
 def finish_swap(out: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,13 +18,21 @@ from typing import TYPE_CHECKING
 
 from corpus.schemas.clip import CLIP_FORM
 from corpus.schemas.codec import digest, from_json, to_json
-from corpus.schemas.dataset import MANIFEST_FILE, FileEntry, Manifest, ShardEntry, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.dataset import (
+    CARD_FILE,
+    CLIPS_FILE,
+    MANIFEST_FILE,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    promised_sizes,
+)
+from corpus.schemas.errors import FormatError, NewerSchemaError
 from corpus.schemas.files import has_size, sha256_file, storage_errors, write_whole
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.index import CLIPS_FILE, Layout, PlannedShard, ints, lay_out, read_index, read_rows, texts
+from corpus.shards.index import Layout, PlannedShard, ints, lay_out, read_index, read_rows, texts
 from corpus.shards.plan import Piece, SegmentRef, segment_pieces
 from corpus.shards.swap import FOLDER, finish_swap, swap
 
@@ -40,8 +48,6 @@ __all__ = [
     "read_rows",
     "write_dataset",
 ]
-
-CARD_FILE = "README.md"
 
 Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
@@ -71,34 +77,17 @@ def write_dataset(
     """
     ordered = sorted(segments, key=lambda s: s.recording)
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
-    wanted = _Wanted(settings=settings, config=config, segments=made_of)
+    wanted = Wanted(settings=settings, config=config, segments=made_of)
     with storage_errors(out):
         finish_swap(out)
-        old = _Old.read(out, doubted)
+        old = Old.read(out, doubted)
         if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
             return old.manifest
         new = [piece for s in ordered if s.recording not in unchanged for piece in segment_pieces(s)]
-        return _store(out, old, old.rows_of(unchanged) if old and unchanged else None, new, wanted, progress)
-
-
-def rewrite(
-    out: Path, replaced: Sequence[SegmentRef], *, config: str, progress: Progress | None = None
-) -> Manifest:
-    """The dataset with the clips of some recordings replaced; the others' come from its own shards.
-
-    Raises:
-        DatasetError: `out` holds no dataset.
-    """
-    with storage_errors(out):
-        finish_swap(out)
-        old = _Old.read(out, frozenset())
-        if old is None:
-            raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
-        gone = {segment.recording for segment in replaced}
-        new = [piece for segment in replaced for piece in segment_pieces(segment)]
-        settings = from_json(Settings, old.manifest.settings)
-        kept = old.rows_of(set(texts(old.table["recording"])) - gone)
-        return _store(out, old, kept, new, _Wanted(settings=settings, config=config, segments=""), progress)
+        kept = old.rows_with("recording", unchanged) if old and unchanged else None
+        manifest = stage_dataset(out, old, kept, new, wanted, progress)
+        swap(out)
+        return manifest
 
 
 def read_manifest(out: Path) -> Manifest | None:
@@ -114,7 +103,7 @@ def read_manifest(out: Path) -> Manifest | None:
 
 def standing(out: Path, doubted: Set[str]) -> frozenset[str]:
     """The recordings whose clips all stand in shards of the dataset that nobody doubts."""
-    old = _Old.read(out, doubted)
+    old = Old.read(out, doubted)
     if old is None:
         return frozenset()
     sound = {entry.path for entry in old.known.values() if has_size(out / entry.path, entry.bytes)}
@@ -127,7 +116,7 @@ def _hashes(manifest: Manifest) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class Wanted:
     """What the manifest will say beside the files."""
 
     settings: Settings
@@ -157,7 +146,7 @@ class _Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Old:
+class Old:
     """The dataset that stands in the folder."""
 
     manifest: Manifest
@@ -166,7 +155,7 @@ class _Old:
     """By the clips they hold, the shards it vouches for."""
 
     @staticmethod
-    def read(out: Path, doubted: Set[str]) -> _Old | None:
+    def read(out: Path, doubted: Set[str]) -> Old | None:
         """None where there is no unbroken one."""
         manifest = read_manifest(out)
         if manifest is None:
@@ -184,23 +173,23 @@ class _Old:
             for path, group in groupby(rows, key=lambda row: row[0])
             if path in entries
         }
-        return _Old(manifest=manifest, table=table, known=known)
+        return Old(manifest=manifest, table=table, known=known)
 
-    def rows_of(self, recordings: Set[str]) -> pa.Table:
+    def rows_with(self, column: str, values: Set[str]) -> pa.Table:
         import pyarrow as pa
 
-        return self.table.filter(pa.array([one in recordings for one in texts(self.table["recording"])]))
+        return self.table.filter(pa.array([one in values for one in texts(self.table[column])], pa.bool_()))
 
 
-def _store(
+def stage_dataset(
     out: Path,
-    old: _Old | None,
+    old: Old | None,
     kept: pa.Table | None,
     new: Sequence[Piece],
-    wanted: _Wanted,
+    wanted: Wanted,
     progress: Progress | None,
 ) -> Manifest:
-    """Stage what the folder lacks, then swap it in."""
+    """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
     files = {path: out / path for path in set(texts(kept["shard"]))} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
     staging = out / FOLDER
@@ -217,13 +206,12 @@ def _store(
         if progress:
             progress(done)
     manifest = _stage_views(staging, layout.table, entries, wanted)
-    _drop_unwanted(staging, {*moves, CLIPS_FILE, CARD_FILE, MANIFEST_FILE})
-    swap(out, [*moves, CLIPS_FILE, CARD_FILE], [shard.path for shard in layout.shards])
+    _drop_strays(staging, set(moves))
     return manifest
 
 
 def _stage_shard(
-    out: Path, staging: Path, layout: Layout, shard: PlannedShard, old: _Old | None
+    out: Path, staging: Path, layout: Layout, shard: PlannedShard, old: Old | None
 ) -> tuple[str, bool]:
     """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
     clips = layout.sha256s[shard.first : shard.stop]
@@ -264,7 +252,7 @@ def _entry(shard: PlannedShard, sha256: str) -> ShardEntry:
     )
 
 
-def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: _Wanted) -> Manifest:
+def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: Wanted) -> Manifest:
     """The index and the card, then the manifest that makes it a dataset."""
     import pyarrow.parquet as pq
 
@@ -281,12 +269,8 @@ def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], 
     return manifest
 
 
-def _drop_unwanted(staging: Path, wanted: Set[str]) -> None:
-    """What an interrupted run with other inputs left in the staging folder."""
-    for path in _files_below(staging):
+def _drop_strays(staging: Path, wanted: Set[str]) -> None:
+    """Shards that an interrupted run with other inputs left in the staging folder."""
+    for path in sorted(staging.glob("*/*.tar")):
         if path.relative_to(staging).as_posix() not in wanted:
             path.unlink()
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())

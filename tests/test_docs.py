@@ -15,7 +15,14 @@ import pytest
 
 from corpus.shards.read import open_clips
 
-DOCUMENTS = ("README.md", "docs/building.md", "docs/format.md", "docs/trainer.md", "docs/reviewing.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/building.md",
+    "docs/annotations.md",
+    "docs/format.md",
+    "docs/trainer.md",
+    "docs/reviewing.md",
+)
 PAGES = (
     *DOCUMENTS,
     "docs/trainer-reference.md",

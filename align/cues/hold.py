@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from corpus.align.prosody.heard import Heard
 from corpus.schemas.conversation import Conversation, Cue
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order, speech_by_speaker, states
 
-ORIGIN = "hold/1"
+ORIGIN = "hold/2"
 
 
-def hold(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+def hold(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
     """Silences with the same speaker alone for long enough on both sides."""
     chain = states(speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us))
     cues: list[Cue] = []
@@ -40,6 +41,8 @@ def hold(conversation: Conversation, settings: CueSettings) -> list[Cue]:
                     alone_before_us=before.span.duration_us,
                     pause_us=pause.span.duration_us,
                     alone_after_us=after.span.duration_us,
+                    before=heard.before(speaker, pause.span.start_us) if heard else {},
+                    then={"goes_on_after_us": pause.span.duration_us},
                 ),
             )
         )

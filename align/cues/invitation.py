@@ -6,15 +6,19 @@ the unit and the silence behind it.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 from corpus.align.cues.linear import released_models
 from corpus.align.cues.unit_features import question_features
 from corpus.align.cues.units import Said, units_said
+from corpus.align.prosody.heard import Heard
 from corpus.schemas.conversation import Conversation, Cue, CueSpan, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-ORIGIN = "invitation/1"
+ORIGIN = "invitation/2"
 TAGS = frozenset(
     (
         *("right", "okay", "yeah", "no", "or", "isn't it", "is it", "aren't they", "don't you", "doesn't it"),
@@ -32,7 +36,7 @@ SUGGESTING = (
 )
 
 
-def invitation(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+def invitation(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
     """One cue for each question mark that the model does not rule out, and for each unit it is sure of."""
     model = released_models()["questions"]
     cues: list[Cue] = []
@@ -48,7 +52,13 @@ def invitation(conversation: Conversation, settings: CueSettings) -> list[Cue]:
                 first = place + 1
         elif likely * 100 >= least:
             cues.append(_cue(unit, 0, len(unit.words) - 1, likely, settings))
-    return in_order(cues)
+    return in_order([_as_heard(cue, heard) for cue in cues] if heard else cues)
+
+
+def _as_heard(cue: Cue, heard: Heard) -> Cue:
+    """With the melody at the question's end among its evidence."""
+    before = heard.before(cue.speaker or "", cue.stop_us)
+    return replace(cue, evidence=as_json(**{**json.loads(cue.evidence), "before": before}))
 
 
 def _asks(word: Word) -> bool:
@@ -83,7 +93,10 @@ def _cue(unit: Said, first: int, last: int, likely: float, settings: CueSettings
         evidence=as_json(
             question_mark=_asks(word),
             text=" ".join(texts[-12:]),
-            silence_after_us=unit.after_us if last == len(unit.words) - 1 else 0,
+            then={
+                "silence_us": unit.after_us if last == len(unit.words) - 1 else 0,
+                "others_talk_after_us": unit.others_next_us,
+            },
         ),
         spans=(CueSpan(role="act", start_us=begin.start_us or 0, stop_us=stop_us),),
     )

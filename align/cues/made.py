@@ -10,6 +10,8 @@ from corpus.schemas.turn_taking import normal
 LEXICAL = ("hesitation", "self_correction", "invitation", "thinking")
 OF_TWO = ("yield", "invitation", "backchannel", "interruption", "overlap")
 OF_TURNS = ("yield", "hold", "backchannel", "interruption", "overlap", "invitation")
+TOLD = "told by the recording's own file"
+"""Why a label was made where not by a labeler."""
 FEWEST_WORDS = 30
 """Of fewer words nobody can tell the language."""
 ENGLISH_SHARE = 0.2
@@ -76,5 +78,8 @@ def _why_not(label: str, told: Conversation) -> str:
 
 def with_reasons(conversation: Conversation, told: frozenset[str]) -> Conversation:
     """The conversation saying which labels were looked for; those its file tells of count as made."""
-    made = [LabelMade(label=m.label, made=True) if m.label in told else m for m in labels_made(conversation)]
+    made = [
+        LabelMade(label=m.label, made=True, reason=TOLD) if m.label in told else m
+        for m in labels_made(conversation)
+    ]
     return replace(conversation, labels_made=tuple(made))

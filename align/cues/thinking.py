@@ -6,18 +6,20 @@ and `then`, what came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 from corpus.align.cues.filled_pause import FILLERS
 from corpus.align.cues.repair_words import CLASSES, word_class
+from corpus.align.prosody.heard import Heard
 from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker
 
-ORIGIN = "thinking/1"
+ORIGIN = "thinking/2"
 UNFINISHED = frozenset(
     ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
 )
@@ -31,7 +33,7 @@ FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6
 """A bare pause is the weaker sign (Campione & Véronis 2005)."""
 
 
-def thinking(conversation: Conversation, settings: CueSettings) -> list[Cue]:
+def thinking(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
     """Between a word that leaves the sentence open and the speaker's next word, while nobody else talks."""
     talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
     words: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
@@ -42,28 +44,37 @@ def thinking(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     for name, listed in words.items():
         listed.sort(key=lambda w: (w.start_us or 0, w.stop_us or 0, w.text))
         others = [other for who, other in talks.items() if who != name]
-        cues += _of_speaker(name, listed, others, settings)
+        for gap in _gaps(listed, others, settings):
+            sounds = heard.before(name, gap.span.start_us) if heard else {}
+            cues.append(_cue(name, gap, sounds, settings))
     return in_order(cues)
 
 
-def _of_speaker(name: str, words: list[Word], others: list[SpeechIndex], settings: CueSettings) -> list[Cue]:
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """What lies between a word that leaves the sentence open and the next."""
+
+    last: Word
+    span: Span
+    fillers: tuple[Word, ...]
+
+
+def _gaps(words: list[Word], others: list[SpeechIndex], settings: CueSettings) -> Iterator[_Gap]:
     full = [place for place, word in enumerate(words) if normal(word.text) not in FILLERS]
-    cues: list[Cue] = []
     for before, after in pairwise(full):
         last, following = words[before], words[after]
         assert last.stop_us is not None and following.start_us is not None
         if not last.stop_us < following.start_us <= last.stop_us + settings.thinking_longest_us:
             continue
         span = Span(last.stop_us, following.start_us)
-        fillers = words[before + 1 : after]
-        if not _open(last) or any(other.overlapping(span) for other in others):
+        fillers = tuple(words[before + 1 : after])
+        if not is_open(last) or any(other.overlapping(span) for other in others):
             continue
         if fillers or span.duration_us >= settings.thinking_shortest_us:
-            cues.append(_cue(name, span, last, fillers, settings))
-    return cues
+            yield _Gap(last, span, fillers)
 
 
-def _open(word: Word) -> bool:
+def is_open(word: Word) -> bool:
     """Whether a sentence can hardly end with this word."""
     text = normal(word.text)
     if any(sign in word.after for sign in ".?!") or word.text.endswith((".", "?", "!")):
@@ -71,21 +82,25 @@ def _open(word: Word) -> bool:
     return word.text.endswith("-") or (NAMES[word_class(text)] in UNFINISHED and text not in ENDS_TOO)
 
 
-def _cue(name: str, span: Span, last: Word, fillers: Sequence[Word], settings: CueSettings) -> Cue:
+def _cue(name: str, gap: _Gap, sounds: dict[str, float], settings: CueSettings) -> Cue:
     return Cue(
         label="thinking",
-        kind="filler" if fillers else "pause",
+        kind="filler" if gap.fillers else "pause",
         speaker=name,
-        start_us=span.start_us,
-        stop_us=span.stop_us,
-        confidence=FILLER_CONFIDENCE if fillers else PAUSE_CONFIDENCE,
+        start_us=gap.span.start_us,
+        stop_us=gap.span.stop_us,
+        confidence=FILLER_CONFIDENCE if gap.fillers else PAUSE_CONFIDENCE,
         origin=ORIGIN,
         thresholds=as_json(
             thinking_longest_us=settings.thinking_longest_us,
             thinking_shortest_us=settings.thinking_shortest_us,
         ),
         evidence=as_json(
-            before={"word": normal(last.text), "fillers": [normal(word.text) for word in fillers]},
-            then={"goes_on_after_us": span.duration_us},
+            before={
+                "word": normal(gap.last.text),
+                "fillers": [normal(word.text) for word in gap.fillers],
+                **sounds,
+            },
+            then={"goes_on_after_us": gap.span.duration_us},
         ),
     )

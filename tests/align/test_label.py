@@ -189,9 +189,9 @@ def test_ten_hours_of_turns_take_seconds() -> None:
         return told_by(made, [])
 
     def seconds(told: Conversation) -> tuple[float, list[Cue]]:
-        began = time.perf_counter()
+        began = time.process_time()
         cues = label_cues(told, CueSettings())
-        return time.perf_counter() - began, cues
+        return time.process_time() - began, cues
 
     short, _ = seconds(turns(2_000))
     long, cues = seconds(turns(20_000))

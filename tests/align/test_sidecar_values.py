@@ -98,10 +98,8 @@ def test_a_file_far_larger_than_its_recording_can_need_is_refused(tmp_path: Path
 @pytest.mark.parametrize(
     ("plain", "tool"),
     [
-        ({"alignments": [["hello", [1.0, 1.3], "SPEAKER_MAIN"]]}, "Moshi"),
-        ({"segments": [{"start": 1.0, "end": 1.6, "text": "hi"}], "language": "en"}, "WhisperX"),
-        ([{"text": "hello", "start": 1.0, "end": 1.6, "speaker": "0"}], "Emilia"),
-        ([{"id": 1, "data": {}, "annotations": []}], "Label Studio"),
+        ({"monologues": [{"speaker": 0, "elements": []}]}, "Rev"),
+        ({"utterances": [{"speaker": "A", "text": "hi"}]}, "AssemblyAI"),
     ],
 )
 def test_json_of_other_tools_is_refused_by_name(tmp_path: Path, plain: object, tool: str) -> None:

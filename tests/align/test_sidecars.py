@@ -180,9 +180,10 @@ def test_sidecars_are_found_by_either_name(tmp_path: Path) -> None:
     assert [path.name for path in find_sidecars(media)] == ["a b.c.mp4.stm", "a b.c.JSON", "a b.c.rttm"]
 
 
-def test_an_unrelated_json_is_ignored_and_a_lookalike_reported(tmp_path: Path) -> None:
-    assert read(tmp_path, "x.json", '{"title": "holiday", "turns": 3}') == (Annotation(), [])
-    assert read(tmp_path, "x.json", "[1, 2]") == (Annotation(), [])
+def test_an_unrelated_json_is_told_and_a_lookalike_is_a_fault(tmp_path: Path) -> None:
+    for unrelated in ('{"title": "holiday", "turns": 3}', "[1, 2]"):
+        annotation, (told,) = read(tmp_path, "x.json", unrelated)
+        assert (annotation, told.code, told.kind) == (Annotation(), "sidecar_unused", "trim")
     annotation, drops = read(tmp_path, "x.json", "not json at all")
     assert annotation == Annotation()
     assert [(d.kind, d.code) for d in drops] == [("fault", "sidecar_unreadable")]

@@ -23,7 +23,7 @@ from corpus.schemas.settings import Settings
 from corpus.shards.copy import DamagedClipError
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify_dataset
-from corpus.shards.write import rewrite, standing, write_dataset
+from corpus.shards.write import standing, write_dataset
 
 NAMES = ("one", "two", "three", "four")
 CutRecording = Callable[..., tuple[SegmentRef, list[object]]]
@@ -291,42 +291,6 @@ def test_a_clip_that_the_disk_has_changed_is_not_copied(
     assert {k: v for k, v in content(out).items() if not k.startswith(".")} == whole
     doubted = {f"train/train-{number:06d}.tar" for number in range(2)}
     assert standing(out, doubted) == {ref.recording for ref in refs if ref.split == "validation"}
-
-
-def recut(refs: list[SegmentRef], make_segment: CutRecording, name: str, folder: Path) -> SegmentRef:
-    """The same recording in clips of another length: other bytes, the same hash."""
-    place = NAMES.index(name)
-    segments = ((0, 23 + 7 * place),)
-    return make_segment(folder, name, split=refs[place].split, windows=7, segments=segments, seed=place)[0]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_rewriting_a_recording_gives_the_bytes_of_a_whole_build(
-    name: str,
-    refs: list[SegmentRef],
-    small_settings: Settings,
-    tmp_path: Path,
-    make_segment: CutRecording,
-) -> None:
-    out = tmp_path / "OUT"
-    write_dataset(out, refs, settings=small_settings, config="c")
-    before = state(out)
-    new = recut(refs, make_segment, name, tmp_path / "recut")
-    rewrite(out, [new], config="c2")
-    assert verify_dataset(out).ok
-    others = [ref for ref in refs if ref.recording != new.recording]
-    write_dataset(tmp_path / "whole", [*others, new], settings=small_settings, config="c2")
-    ours, theirs = content(out), content(tmp_path / "whole")
-    assert {k: v for k, v in ours.items() if k != "manifest.json"} == {
-        k: v for k, v in theirs.items() if k != "manifest.json"
-    }
-    if name == "four":
-        assert all(state(out)[p] == before[p] for p in before if p.startswith("train/"))
-
-
-def test_rewriting_needs_a_dataset(refs: list[SegmentRef], tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no dataset to change"):
-        rewrite(tmp_path, refs, config="c")
 
 
 def test_the_same_recording_twice_is_refused(

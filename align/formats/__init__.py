@@ -1,0 +1,1 @@
+"""Annotation files of other tools: read beside recordings, and written for them."""

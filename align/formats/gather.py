@@ -1,0 +1,180 @@
+"""One annotation file being read: every item is checked, and a bad one costs itself alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from corpus.align.annotation import Annotation
+from corpus.align.attribute import WORDS_BRIDGE_US, turns_of_words
+from corpus.align.formats.stm import spread
+from corpus.align.marks import spoken, spoken_words
+from corpus.align.parsing import (
+    LineError,
+    clip,
+    clipped_drop,
+    drop_at,
+    seconds,
+    sound_span,
+    split_punctuation,
+)
+from corpus.align.values import check_text, speaker_name
+from corpus.schemas.conversation import Event, Turn, Word
+from corpus.schemas.drops import Drop
+from corpus.schemas.span import Span
+
+LONGEST_S = 10**12
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What has been read of a file so far."""
+
+    file: str
+    duration_us: int
+    turns: list[Turn] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
+
+    @contextmanager
+    def item(self, place: str) -> Iterator[None]:
+        """What goes wrong inside costs the item at the place, and nothing else."""
+        try:
+            yield
+        except LineError as error:
+            self.drops.append(drop_at(place, error.code, str(error)))
+
+    def tell(self, place: str, code: str, reason: str) -> None:
+        """Something that is left out as it should be."""
+        self.drops.append(drop_at(place, code, reason, "trim"))
+
+    def inside(self, place: str, start_us: int, stop_us: int) -> Span:
+        """The part of a span that lies in the recording; raises LineError where there is none."""
+        whole = sound_span(start_us, stop_us)
+        kept = clip(whole, self.duration_us)
+        if kept != whole:
+            self.drops.append(clipped_drop(place, whole, self.duration_us))
+        return kept
+
+    def utterance(self, place: str, speaker: str, start_us: int, stop_us: int, text: str) -> None:
+        """A turn, where somebody is named, and its words spread over it; raises LineError."""
+        if stop_us == start_us:
+            raise LineError("empty_turn", "the utterance lasts 0 s")
+        span = self.inside(place, start_us, stop_us)
+        words = self.spoken(place, text)
+        if speaker:
+            self.turn(speaker, span)
+        self.words += spread(words, speaker, span)
+
+    def word_starts(self) -> dict[str, list[int]]:
+        """When the words read so far begin, by speaker."""
+        starts: dict[str, list[int]] = {}
+        for word in self.words:
+            starts.setdefault(word.speaker, []).append(word.start_us or 0)
+        return {speaker: sorted(found) for speaker, found in starts.items()}
+
+    def turn(self, speaker: str, span: Span) -> None:
+        name = speaker_name(speaker)
+        self.turns.append(Turn(speaker=name, start_us=span.start_us, stop_us=span.stop_us))
+
+    def word(
+        self,
+        place: str,
+        speaker: str,
+        start_us: int,
+        stop_us: int,
+        text: str,
+        confidence: float | None = None,
+    ) -> None:
+        """A word at its own times; a text of several is spread over them. Raises LineError."""
+        name = speaker_name(speaker) if speaker else ""
+        span = self.inside(place, start_us, stop_us)
+        pieces = self.spoken(place, text)
+        if len(pieces) > 1:
+            self.words += spread(pieces, name, span)
+        for piece in pieces if len(pieces) == 1 else ():
+            self.words.append(written_word(piece, name, span, confidence))
+
+    def spoken(self, place: str, text: str) -> list[str]:
+        """The words of a text; marks among them are told."""
+        check_text(text)
+        words, left = spoken_words(text.split())
+        if left:
+            self.tell(place, "no_word", f"{' '.join(left)[:80]!r}: sounds, marks or other readings")
+        return words
+
+    def annotation(self) -> Annotation:
+        """All of it, in order of time; None where the file says nothing of turns, or of words."""
+        talkers = {turn.speaker for turn in self.turns}
+        silent = [word for word in self.words if word.speaker not in talkers] if talkers else []
+        found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
+        turns = sorted(dict.fromkeys(found), key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
+        words = sorted(self.words, key=lambda word: word.start_us or 0)
+        return Annotation(
+            turns=tuple(turns) or None,
+            words=tuple(words) or None,
+            events=tuple(self.events),
+            used=(self.file,) if turns or words or self.events else (),
+        )
+
+
+def written_word(raw: str, speaker: str, span: Span, confidence: float | None) -> Word:
+    """A word of a file at times of its own."""
+    text, after = split_punctuation(raw)
+    return Word(
+        speaker=speaker,
+        start_us=span.start_us,
+        stop_us=span.stop_us,
+        text=text,
+        after=after,
+        confidence=confidence,
+    )
+
+
+def has_words(starts: dict[str, list[int]], speaker: str, start_us: int, stop_us: int) -> bool:
+    """True where a word of the speaker, or of nobody in particular, begins inside."""
+    for name in (speaker, ""):
+        found = starts.get(name, [])
+        at = bisect_left(found, start_us)
+        if at < len(found) and found[at] < stop_us:
+            return True
+    return False
+
+
+def is_word(text: str) -> bool:
+    """True for one written word that is no mark."""
+    return len(text.split()) == 1 and spoken(text.strip()) is not None
+
+
+def json_us(value: object, name: str) -> int:
+    """Microseconds of a JSON number of seconds, taken as the decimal it shows; raises LineError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise LineError("not_a_number", f"{name} is {str(value)[:40]!r}, no number of seconds")
+    if not abs(value) < LONGEST_S:
+        raise LineError("not_a_number", f"{name} is {str(value)[:40]}, no number of seconds")
+    return seconds(format(Decimal(repr(value)), "f"), name)
+
+
+def json_speaker(value: object) -> str:
+    """A name, a number as a name, "" for none; raises LineError."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise LineError("unknown_speaker", f"{str(value)[:40]!r} is no speaker's name")
+    return speaker_name(value if isinstance(value, str) else str(value)[:40])
+
+
+def json_text(value: object) -> str:
+    """A text; raises LineError."""
+    if not isinstance(value, str):
+        raise LineError("malformed", f"the text is {str(value)[:40]!r}")
+    return value
+
+
+def json_confidence(value: object) -> float | None:
+    """A probability, None for anything else."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else None

@@ -1,0 +1,119 @@
+"""`corpus annotations convert|export`: annotation files from one format to another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpus.cli import show
+from corpus.schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from corpus.schemas.conversation import Conversation
+
+group = typer.Typer(
+    help="Annotation files: convert between formats, write a dataset's.", no_args_is_help=True
+)
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="conversation, rttm, uem, ctm, stm, srt, vtt, textgrid, eaf, moshi, whisperx, "
+        "emilia, label-studio.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write to; it is made if it is not there.")]
+
+
+@group.command("convert")
+def convert(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER", help="Annotation files; those of one base name go together."),
+    ],
+    to: To,
+    out: Out,
+) -> None:
+    """Write annotation files in another format; what it cannot hold is told.
+
+    Examples:
+
+      corpus annotations convert talk.TextGrid --to rttm --out converted
+
+      corpus annotations convert talk.rttm talk.ctm --to vtt --out converted
+    """
+    from corpus.align.formats.files import conversations_of
+
+    for talk, drops in conversations_of(inputs):
+        for drop in drops:
+            show.talk(show.drop_line(drop))
+        _write(talk, to, out, inputs)
+
+
+@group.command("export")
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A built dataset.")], to: To, out: Out
+) -> None:
+    """Write turns and words of every recording of a dataset in another format.
+
+    Examples:
+
+      corpus annotations export dataset --to textgrid --out praat
+
+      corpus annotations export dataset --to rttm --out rttm
+    """
+    for talk in _of_dataset(dataset):
+        _write(talk, to, out, [])
+
+
+def _of_dataset(dataset: Path) -> Iterator[Conversation]:
+    """Each recording's turns, words, cues and events; what several clips hold counts once, by its id."""
+    from corpus.schemas.conversation import Conversation
+    from corpus.shards.read import open_clips
+
+    parts: dict[str, dict[str, dict[str, Any]]] = {}
+    ends: dict[str, int] = {}
+    speakers: dict[str, dict[str, None]] = {}
+    for clip in open_clips(dataset):
+        head = clip.json
+        ends[head.source.uri] = max(ends.get(head.source.uri, 0), head.stop_us)
+        speakers.setdefault(head.source.uri, {}).update(dict.fromkeys(head.speakers))
+        lists = parts.setdefault(head.source.uri, {"turns": {}, "words": {}, "cues": {}, "events": {}})
+        for kind, items in lists.items():
+            items.update({item.id: item for item in getattr(head, kind)})
+    stems = Counter(_stem(uri) for uri in parts)
+    for uri, lists in sorted(parts.items()):
+        items = {kind: tuple(found.values()) for kind, found in lists.items()}
+        name = _stem(uri) if stems[_stem(uri)] == 1 else uri.replace("/", "__")
+        last = [item.stop_us or 0 for found in items.values() for item in found]
+        length_us = max([ends[uri], *last])
+        yield Conversation(recording=name, duration_us=length_us, speakers=tuple(speakers[uri]), **items)
+
+
+def _stem(uri: str) -> str:
+    """A file's name without folders and ending."""
+    name = PurePosixPath(uri.replace("\0", "_")).name
+    return name.rpartition(".")[0] or name or "recording"
+
+
+def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
+    """One file named after the recording; its path is printed, what was left out is told."""
+    from corpus.align.formats.write import FORMATS
+    from corpus.schemas.files import storage_errors, write_whole
+
+    if to not in FORMATS:
+        raise UsageError(f"{to!r} is no format", todo=f"one of {', '.join(FORMATS)}")
+    path = out / (talk.recording + FORMATS[to].ending)
+    if any(path.resolve() == each.resolve() for each in inputs):
+        raise UsageError("would be overwritten by its conversion", where=str(path), todo="name another --out")
+    text, drops = FORMATS[to].write(talk)
+    for drop in drops:
+        show.talk(show.drop_line(drop))
+    with storage_errors(path):
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode())
+    show.data(str(path))

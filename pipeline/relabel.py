@@ -1,0 +1,230 @@
+"""`corpus label OUT`: labels of a built dataset made anew from its own catalog and shards.
+
+No media file and no cache is read. What files told, what annotators decided and what was seen stays.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.pipeline.progress import Messenger
+from corpus.pipeline.reviewed import Texts, cues_as_decided, texts_by_recording
+from corpus.pipeline.state import State
+from corpus.pipeline.versions import all_versions
+from corpus.schemas.artifacts import Segment
+from corpus.schemas.clip import CLIP_FORM, ClipHead
+from corpus.schemas.codec import digest, from_json, to_json, to_plain
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.dataset import Manifest
+from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import sha256_file
+from corpus.schemas.settings import CueSettings, Settings
+
+if TYPE_CHECKING:
+    from corpus.schemas.prosody import Tracks
+    from corpus.shards.columns import ClipRow
+    from corpus.shards.plan import Piece
+    from corpus.shards.read import Clips
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relabelled:
+    """What became of a dataset."""
+
+    recordings: int
+    """Those with other labels than before."""
+    clips: int
+    shards: int
+    """Those that were written."""
+
+
+def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Relabelled:
+    """Make the labels of a dataset anew, with these settings or with those of its build.
+
+    Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
+    one or the new one, at the latest when the command, or a build, is called again.
+
+    Raises:
+        DatasetError: no dataset there, or its catalog is not its own.
+        LockedError, StorageError: a build is writing it; it cannot be written.
+    """
+    from corpus.pipeline.published import announce_catalog
+    from corpus.report.catalog import CATALOG_FILE
+    from corpus.report.page import write_report
+    from corpus.report.stats import dataset_stats
+    from corpus.shards.rewrite import stage_rewrite
+    from corpus.shards.swap import begin_staging, swap
+    from corpus.shards.write import read_manifest
+
+    kept = State(out)
+    kept.create()
+    with kept.locked():
+        folder = begin_staging(out)
+        old = read_manifest(out)
+        if old is None:
+            raise DatasetError("no dataset to label", where=str(out), todo="run corpus build first")
+        before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
+        settings = replace(before, cues=cues or before.cues)
+        config = digest([to_plain(settings), all_versions()])
+        made, new = _relabel(out, folder, settings, config, talk)
+        if new or settings != before:
+            manifest = stage_rewrite(out, new, settings=settings, config=config)
+            _change_catalog(out, folder, made, manifest, settings)
+            shards = len(list(folder.glob("*/*.tar")))
+            announce_catalog(kept.folder, sha256_file(folder / CATALOG_FILE))
+            swap(out, (CATALOG_FILE,))
+            _remember(kept, settings)
+        else:
+            shards = 0
+            shutil.rmtree(folder)
+        write_report(out, dataset_stats(out))
+        return Relabelled(recordings=len(made), clips=len(new), shards=shards)
+
+
+def _relabel(
+    out: Path, folder: Path, settings: Settings, config: str, talk: Messenger
+) -> tuple[list[str], list[Piece]]:
+    """Recordings whose labels change, and their changed clips, which are written into the folder."""
+    from corpus.report.catalog import open_catalog
+    from corpus.report.catalog_read import read_conversation, recordings
+    from corpus.shards.plan import Piece
+    from corpus.shards.read import open_clips
+    from corpus.shards.rewrite import NEW_FILE, append_head
+    from corpus.shards.write import read_rows
+
+    clips = open_clips(out)
+    rows = {
+        one: list(group) for one, group in groupby(_by_recording(read_rows(out)), lambda row: row.recording)
+    }
+    reviews = texts_by_recording(out)
+    changed: list[str] = []
+    pieces: list[Piece] = []
+    with open_catalog(out) as catalog, open(folder / NEW_FILE, "wb") as tar:
+        known = recordings(catalog)
+        if set(known) != rows.keys():
+            raise DatasetError(
+                "catalog.duckdb is not of this dataset",
+                where=str(out),
+                todo="run corpus build; it rewrites it",
+            )
+        talk.phase("label", len(known))
+        for number, one in enumerate(known, start=1):
+            told = read_conversation(catalog, one)
+            made = _labelled(told, clips, rows[one], settings.cues, reviews.get(one), folder)
+            if (made.cues, made.answers, made.labels_made) != (told.cues, told.answers, told.labels_made):
+                changed.append(one)
+                (folder / f"{one}.json").write_text(to_json(made), encoding="utf-8")
+            for row, head in _new_heads(made, clips, rows[one], config):
+                moved = append_head(tar, clips[row.key], row, head)
+                pieces.append(Piece(row=moved, file=folder / NEW_FILE))
+            talk.at(number, rows[one][0].uri)
+    return changed, pieces
+
+
+def _by_recording(rows: Iterable[ClipRow]) -> list[ClipRow]:
+    return sorted(rows, key=lambda row: (row.recording, row.first_window))
+
+
+def _labelled(
+    told: Conversation,
+    clips: Clips,
+    rows: Sequence[ClipRow],
+    cues: CueSettings,
+    reviews: Texts | None,
+    folder: Path,
+) -> Conversation:
+    """The conversation with its labels made anew, as a build with these settings would make them."""
+    from corpus.align.relabel import remade
+    from corpus.schemas.answers import with_answers
+
+    tracks = _listen(clips, rows, folder) if cues.prosody else None
+    labelled = remade(told, cues, tracks, keep_people=reviews is None)
+    # Decisions that find nothing any more were counted when the dataset was built.
+    decided, _ = cues_as_decided(labelled, reviews or ())
+    return with_answers(decided, cues)
+
+
+def _listen(clips: Clips, rows: Sequence[ClipRow], folder: Path) -> Tracks:
+    """How the voices sound, from the clips' own sound, which is all that was written of them."""
+    from corpus.align.prosody.listen import listen
+    from corpus.schemas.pcm import Pcm
+
+    speakers = rows[0].speakers
+    files = [open(folder / f"channel-{i}.i16", "wb") for i in range(len(speakers))]  # noqa: SIM115
+    try:
+        for row in rows:
+            for file, samples in zip(files, clips[row.key].audio(), strict=False):
+                file.write(samples.astype("<i2").tobytes())
+    finally:
+        for file in files:
+            file.close()
+    segments = [Segment(first_window=row.first_window, windows=row.windows) for row in rows]
+    return listen(Pcm(folder, len(speakers), _joined(segments), rows[0].sample_rate_hz), speakers)
+
+
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments that follow one another as one."""
+    joined: list[Segment] = []
+    for one in segments:
+        last = joined[-1] if joined else None
+        if last and last.first_window + last.windows == one.first_window:
+            joined[-1] = replace(last, windows=last.windows + one.windows)
+        else:
+            joined.append(one)
+    return joined
+
+
+def _new_heads(
+    made: Conversation, clips: Clips, rows: Sequence[ClipRow], config: str
+) -> Iterator[tuple[ClipRow, ClipHead]]:
+    """The heads of the clips in which something is labelled otherwise."""
+    from corpus.shards.items import Items
+
+    items = Items.of(made)
+    for row in rows:
+        old = clips[row.key].json
+        new = replace(
+            old,
+            cues=items.cues.within(old.start_us, old.stop_us),
+            answers=items.answers.within(old.start_us, old.stop_us),
+            labels_made=items.labels_made,
+        )
+        if new != old:
+            yield row, replace(new, schema=CLIP_FORM, config=config)
+
+
+def _change_catalog(
+    out: Path, folder: Path, changed: Sequence[str], manifest: Manifest, settings: Settings
+) -> None:
+    from corpus.report.catalog import RunFacts
+    from corpus.report.catalog_change import change_labels
+
+    facts = RunFacts(
+        config=manifest.config,
+        settings=settings,
+        settings_json=manifest.settings,
+        versions_json=to_json(all_versions()),
+        recordings=manifest.recordings,
+        clips=manifest.clips,
+        windows=manifest.windows,
+    )
+    change_labels(out, folder, (_kept(folder, one) for one in changed), facts)
+
+
+def _kept(folder: Path, recording: str) -> Conversation:
+    path = folder / f"{recording}.json"
+    return from_json(Conversation, path.read_bytes(), where=str(path))
+
+
+def _remember(kept: State, settings: Settings) -> None:
+    """What is added to the dataset later is labelled with the same settings."""
+    try:
+        called = kept.invocation()
+    except DatasetError:
+        return
+    kept.save_invocation(replace(called, settings=to_json(settings)))

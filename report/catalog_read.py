@@ -1,0 +1,77 @@
+"""Conversations as the catalog holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from corpus.schemas.conversation import Answer, Conversation, Cue, CueSpan, Event, LabelMade, Turn, Word
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def recordings(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Content hashes of the recordings, in order."""
+    rows = connection.execute("SELECT recording_id FROM recordings ORDER BY recording_id").fetchall()
+    return [row[0] for row in rows]
+
+
+def read_conversation(connection: duckdb.DuckDBPyConnection, recording: str) -> Conversation:
+    """All that the catalog has of one recording, with its ids."""
+
+    def rows(columns: str, table: str) -> list[tuple[Any, ...]]:
+        # Rows come in the order they were written, which is the conversation's.
+        sql = f"SELECT {columns} FROM {table} WHERE recording_id = ? ORDER BY rowid"
+        return connection.execute(sql, [recording]).fetchall()
+
+    ((duration_us,),) = rows("duration_us", "recordings")
+    speakers = rows("speaker, named", "speakers")
+    return Conversation(
+        recording=recording,
+        duration_us=duration_us,
+        speakers=tuple(name for name, _ in speakers),
+        turns=tuple(
+            Turn(id=i, speaker=s, start_us=a, stop_us=b)
+            for i, s, a, b in rows("turn_id, speaker, start_us, stop_us", "turns")
+        ),
+        words=tuple(
+            Word(id=i, speaker=s, start_us=a, stop_us=b, text=t, after=after, timing=timing, confidence=sure)
+            for i, s, a, b, t, after, timing, sure in rows(
+                "word_id, speaker, start_us, stop_us, text, after, timing::VARCHAR, confidence", "words"
+            )
+        ),
+        cues=tuple(_cue(row) for row in rows(_CUE, "cues")),
+        answers=tuple(
+            Answer(id=i, speaker=s, start_us=a, stop_us=b, action=action, why=why, to=to)
+            for i, s, a, b, action, why, to in rows(
+                "answer_id, speaker, start_us, stop_us, action::VARCHAR, why, answered_id", "answers"
+            )
+        ),
+        events=tuple(
+            Event(id=i, label=n, kind=k, speaker=s, start_us=a, stop_us=b, origin=o, payload=p)
+            for i, n, k, s, a, b, o, p in rows(
+                "event_id, label, kind, speaker, start_us, stop_us, origin, payload::VARCHAR", "events"
+            )
+        ),
+        labels_made=tuple(
+            LabelMade(label=label, made=made, reason=reason)
+            for label, made, reason in rows("label::VARCHAR, made, reason", "labels_made")
+        ),
+        named_speakers=tuple(name for name, named in speakers if named),
+    )
+
+
+_CUE = (
+    "cue_id, label::VARCHAR, kind, speaker, start_us, stop_us, confidence, origin, partner, "
+    "thresholds::VARCHAR, evidence::VARCHAR, spans"
+)
+
+
+def _cue(row: Sequence[Any]) -> Cue:
+    name, label, kind, speaker, start, stop, sure, origin, partner, thresholds, evidence, spans = row
+    return Cue(
+        id=name, label=label, kind=kind, speaker=speaker, start_us=start, stop_us=stop, confidence=sure,
+        origin=origin, partner=partner, thresholds=thresholds, evidence=evidence,
+        spans=tuple(CueSpan(**span) for span in spans),
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""Some clips of a dataset replaced, whole or not at all, whenever the machine is killed.
+
+OUT/.rewrite/new.tar holds the clips that change; what is made of it is staged and swapped in by `swap`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from corpus.schemas.clip import MEMBERS, ClipHead
+from corpus.schemas.codec import to_json
+from corpus.schemas.dataset import Manifest
+from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import storage_errors
+from corpus.schemas.settings import Settings
+from corpus.shards.columns import ClipRow
+from corpus.shards.index import texts
+from corpus.shards.plan import Piece
+from corpus.shards.read import Clip
+from corpus.shards.row import append_clip
+from corpus.shards.write import Old, Wanted, stage_dataset
+
+NEW_FILE = "new.tar"
+
+
+def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> ClipRow:
+    """The clip with another head at the end of `tar`; its row, with the head's count of labels."""
+    others = [bytes(clip.member(name)) for name in MEMBERS[1:]]
+    place = append_clip(tar, tar.tell(), row.key, [to_json(head).encode(), *others])
+    moved: dict[str, Any] = dataclasses.asdict(place)
+    return dataclasses.replace(row, cues=len(head.cues), events=len(head.events), config=head.config, **moved)
+
+
+def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config: str) -> Manifest:
+    """Write what changes of the dataset, beside it: shards, index, card and manifest.
+
+    Raises:
+        DatasetError: `out` holds no dataset.
+        StorageError: disk full or folder read-only.
+    """
+    with storage_errors(out):
+        old = Old.read(out, frozenset())
+        if old is None:
+            raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
+        gone = {piece.row.key for piece in new}
+        kept = old.rows_with("key", set(texts(old.table["key"])) - gone)
+        return stage_dataset(out, old, kept, new, Wanted(settings=settings, config=config, segments=""), None)
