@@ -126,26 +126,58 @@ def _ms(value: float | None) -> str:
 @group.command()
 def export(
     out: Built,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="By its ending: .parquet, .csv, .jsonl.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help=".parquet, .csv, .json or .jsonl; with --as a folder."),
+    ],
+    form: Annotated[
+        str,
+        typer.Option("--as", help="eaf (ELAN) or textgrid (Praat): cues, words and turns as tiers."),
+    ] = "",
 ) -> None:
-    """Write all reviews into one file.
+    """Write all reviews into one file, or the labels as tiers to correct in ELAN or Praat.
 
-    Example: corpus review export dataset reviews.csv
+    Examples:
+
+      corpus review export dataset reviews.csv
+
+      corpus review export dataset elan --as eaf
     """
-    from corpus.review.exchange import export_reviews
+    from corpus.review.exchange import export_reviews, export_tiers
 
-    show.talk(f"{export_reviews(out, file)} reviews in {file}")
+    if not form:
+        show.talk(f"{export_reviews(out, file).reviews} reviews in {file}")
+        return
+    done = export_tiers(out, file, form)
+    without = f"; {done.left_out} items without a place or a length are not in them" if done.left_out else ""
+    show.talk(f"{done.files} files in {file}{without}")
 
 
 @group.command("import")
 def import_(
     out: Built,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="reviews.parquet or .jsonl of reviews.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help=".parquet, .csv, .json, .jsonl, or a folder of export --as.",
+            exists=True,
+        ),
+    ],
+    annotator: Annotated[str, typer.Option("--annotator", help="Whose they are, where no row says so.")] = "",
 ) -> None:
     """Take reviews made elsewhere into the store; each counts once, however often it is imported.
 
-    Example: corpus review import dataset reviews.jsonl
+    Examples:
+
+      corpus review import dataset reviews.jsonl
+
+      corpus review import dataset elan --annotator ann
     """
     from corpus.review.exchange import import_reviews
 
-    show.talk(f"{import_reviews(out, file)} new reviews")
+    done = import_reviews(out, file, annotator)
+    known = f", {done.known} known before" if done.known else ""
+    show.talk(f"{done.new} new reviews{known}")
+    if done.passed_over:
+        show.talk(f"not read: {', '.join(done.passed_over[:10])}{' …' if len(done.passed_over) > 10 else ''}")

@@ -7,13 +7,14 @@ import json
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from corpus.review.original import Film, Originals, Picture
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.shards.read import Clip, Clips, open_clips
 
@@ -50,13 +51,16 @@ class Kept(Generic[T]):
 class Media:
     """What there is to hear and see of a dataset. Nothing is copied; little is held."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, films: Mapping[str, Film] | None = None) -> None:
         self.clips: Clips = open_clips(out)
+        self._films = films or {}
+        self._originals = Originals(out)
         self._of: dict[str, list[str]] = {}
         for key in sorted(self.clips.keys()):
             self._of.setdefault(key.partition("-")[0], []).append(key)
         self._sound = Kept[Samples](24)
         self._waves = Kept[bytes](256)
+        self._kept = Kept[list[Picture]](4)
 
     def _overlapping(self, recording: str, start_us: int, stop_us: int) -> list[Clip]:
         keys = self._of.get(recording[:20], [])
@@ -123,8 +127,23 @@ class Media:
         return {"block_us": BLOCK_US, "full": full, "channels": channels, "mix": mix}
 
     def pictures(self, recording: str, start_us: int, stop_us: int) -> bytes:
-        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs; each is to be shown from its time on."""
-        told, bytes_ = [], []
+        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs; each is to be shown from its time on.
+
+        All pictures of the original file where it can be read, else one a window.
+        """
+        found = self._kept.get(
+            (recording, start_us, stop_us), lambda: self._every(recording, start_us, stop_us)
+        )
+        told = [{"pts_us": pts_us, "size": len(jpeg)} for pts_us, jpeg in found]
+        return json.dumps(told).encode() + b"\n" + b"".join(jpeg for _, jpeg in found)
+
+    def _every(self, recording: str, start_us: int, stop_us: int) -> list[Picture]:
+        film = self._films.get(recording)
+        found = self._originals.pictures(recording, film, start_us, stop_us) if film is not None else None
+        return found or self._windows(recording, start_us, stop_us)
+
+    def _windows(self, recording: str, start_us: int, stop_us: int) -> list[Picture]:
+        found = []
         for clip in self._overlapping(recording, start_us, stop_us):
             head = clip.json
             if head.video is None:
@@ -133,9 +152,8 @@ class Media:
             for k in range(first, min(head.windows, -(-(stop_us - head.start_us) // WINDOW_US))):
                 jpeg = clip.jpeg(k)
                 if jpeg is not None:
-                    told.append({"pts_us": head.video.pts_us[k], "size": len(jpeg)})
-                    bytes_.append(jpeg)
-        return json.dumps(told).encode() + b"\n" + b"".join(bytes_)
+                    found.append((head.video.pts_us[k], jpeg))
+        return found
 
     def has_pictures(self, recording: str) -> bool:
         keys = self._of.get(recording[:20])

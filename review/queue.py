@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from corpus.review.corpus import LABELS, Columns
-from corpus.schemas.agreement import AgreementReport, Fact, facts, report_of
+from corpus.review.decisions import Decisions, Key
+from corpus.schemas.agreement import AgreementReport, report_of
 from corpus.schemas.review import Review
-from corpus.schemas.votes import groups, standing
+from corpus.schemas.span import Span
 
 Mode = Literal["uncertain", "random", "disagreement", "gold"]
 MODES: tuple[Mode, ...] = ("uncertain", "random", "disagreement", "gold")
@@ -23,6 +25,7 @@ MODES: tuple[Mode, ...] = ("uncertain", "random", "disagreement", "gold")
 LEASE_S = 300.0
 """How long an item that was handed out is kept from others."""
 _CHUNK = 4096
+_AT_ONCE = 100
 
 Places = npt.NDArray[np.int64]
 
@@ -50,28 +53,26 @@ class Queue:
         self.overlap = overlap
         self.gold_every = gold_every
         self._lock = threading.Lock()
-        self._rng = np.random.default_rng(seed)
-        self._shuffled = self._rng.permutation(len(columns))
-        self._place = {
-            (int(r), c): n for n, (r, c) in enumerate(zip(columns.recording, columns.cue, strict=True))
-        }
-        self._code = {name: n for n, name in enumerate(columns.recordings)}
+        self._shuffled = np.random.default_rng(seed).permutation(len(columns))
+        self._rows = _rows_by_recording(columns)
+        self._places: dict[str, dict[str, int]] = {}
         self._count = np.zeros(len(columns), np.int16)
         self._mine: dict[str, npt.NDArray[np.bool_]] = defaultdict(lambda: np.zeros(len(columns), bool))
+        self._whole = np.bincount(columns.label[~columns.human], minlength=len(LABELS))
+        self._done = np.zeros(len(LABELS), np.int64)
+        self._done_by: dict[str, int] = defaultdict(int)
         self._orders: dict[tuple[str, int], Places] = {}
         self._ahead: dict[tuple[str, int, str], int] = {}
         self._leases: dict[int, tuple[str, float]] = {}
-        self._reviews: dict[str, Review] = {}
-        self._by_item: dict[tuple[str, str], list[Review]] = defaultdict(list)
-        self._by_recording: dict[str, list[Review]] = defaultdict(list)
-        self._facts: dict[str, list[Fact]] = {}
-        self._stale: set[str] = set()
-        self._disputed: dict[tuple[str, str], None] = {}
-        self._gold: dict[tuple[str, str], Review] = {}
         self._given: dict[str, int] = defaultdict(int)
+        self._decisions = Decisions()
+        self.sequence = 0
+        """Of the last review that was taken in at the start."""
         for review in reviews:
             self._take(review)
-        self._dispute_all()
+            self.sequence = review.sequence
+        self._order("uncertain", -1)
+        self._order("random", -1)
 
     # -- what was decided ---------------------------------------------------------------------
 
@@ -79,85 +80,81 @@ class Queue:
         """A decision has been kept."""
         with self._lock:
             self._take(review)
-            key = self._key(review)
-            if key is not None:
-                self._dispute(key)
-
-    def _key(self, review: Review) -> tuple[str, str] | None:
-        found = self._reviews.get(review.undoes) if review.verdict == "undo" else review
-        return (found.recording, found.item) if found is not None else None
 
     def _take(self, review: Review) -> None:
-        if review.id in self._reviews:
-            return
-        self._reviews[review.id] = review
-        key = self._key(review)
-        if key is None:
-            return
-        rows = self._by_item[key]
-        rows.append(review)
-        self._by_recording[key[0]].append(review)
-        self._stale.add(key[0])
-        place = self.place(*key)
-        if review.role == "adjudication" and review.verdict != "undo":
-            self._gold[key] = review
-        if place is None:
+        key = self._decisions.take(review)
+        place = self.place(*key) if key is not None else None
+        if key is None or place is None:
             return
         self._leases.pop(place, None)
-        held = self._mine[review.annotator]
-        before = bool(held[place])
+        mine = self._mine[review.annotator]
+        before, now = bool(mine[place]), True
         if review.verdict == "undo":
-            now = any(r.annotator == review.annotator for r in standing(rows))
-            self._ahead.clear()
-        else:
-            now = True
-        held[place] = now
-        self._count[place] += int(now) - int(before)
+            now = self._decisions.decided_by(review.annotator, key)
+            self._ahead.clear()  # it may come again, before where the search had got to
+        if now != before:
+            mine[place] = now
+            self._tally(place, review.annotator, 1 if now else -1)
+
+    def _tally(self, place: int, annotator: str, more: int) -> None:
+        full_before = self._count[place] >= self.overlap
+        self._count[place] += more
+        full = self._count[place] >= self.overlap
+        self._done_by[annotator] += more
+        if not self.columns.human[place]:
+            self._done[self.columns.label[place]] += int(full) - int(full_before)
 
     def place(self, recording: str, item: str) -> int | None:
-        code = self._code.get(recording)
-        return None if code is None else self._place.get((code, item))
+        known = self._places.get(recording)
+        if known is None:
+            start, stop = self._rows.get(recording, (0, 0))
+            known = {name: n for n, name in enumerate(self.columns.cue[start:stop].tolist(), start)}
+            self._places[recording] = known
+        return known.get(item)
 
-    def _dispute_all(self) -> None:
-        for key, rows in self._by_item.items():
-            if len(rows) > 1:
-                self._dispute(key)
-
-    def _dispute(self, key: tuple[str, str]) -> None:
-        if any(fact.disputed for fact in facts(groups(self._by_item[key], ()))):
-            self._disputed[key] = None
-        else:
-            self._disputed.pop(key, None)
+    def span(self, recording: str, item: str) -> Span | None:
+        """Of a cue of the dataset."""
+        place = self.place(recording, item)
+        if place is None:
+            return None
+        return Span(int(self.columns.start_us[place]), int(self.columns.stop_us[place]))
 
     def said(self, recording: str, item: str) -> list[Review]:
         """The standing decisions on an item."""
         with self._lock:
-            return standing(self._by_item.get((recording, item), ()))
+            return self._decisions.said((recording, item))
 
-    def disputed(self) -> list[tuple[str, str]]:
+    def disputed(self) -> int:
+        """How many items annotators see differently and nobody has ruled on."""
         with self._lock:
-            return list(self._disputed)
+            return len(self._decisions.disputed())
+
+    def disputed_talk(self) -> list[list[Review]]:
+        """What was said of each word, turn and speaker that annotators see differently."""
+        with self._lock:
+            return [self._decisions.said(key) for key in self._decisions.disputed_talk()]
 
     def agreement(self) -> AgreementReport:
-        """Of all recordings; only those are looked at again in which somebody decided since."""
+        """Of all recordings."""
+        self.look_again()
         with self._lock:
-            again = [(name, list(self._by_recording[name])) for name in sorted(self._stale)]
-            self._stale.clear()
-        fresh = {name: facts(groups(rows, ())) for name, rows in again}
-        with self._lock:
-            self._facts.update(fresh)
-            found = [fact for name in sorted(self._facts) for fact in self._facts[name]]
+            found = self._decisions.facts()
         return report_of(found)
 
+    def look_again(self) -> None:
+        """Take in for the agreement what was decided, a little at a time: others want the lock too."""
+        more = True
+        while more:
+            with self._lock:
+                more = self._decisions.look_again(_AT_ONCE)
+
     def of(self, id_: str) -> Review | None:
-        return self._reviews.get(id_)
+        return self._decisions.of(id_)
 
     def last_of(self, annotator: str) -> Review | None:
         """What an undo takes back."""
         with self._lock:
-            mine = [r for r in self._reviews.values() if r.annotator == annotator]
-        rows = standing(mine)
-        return rows[-1] if rows else None
+            return self._decisions.last_of(annotator)
 
     # -- what comes next ----------------------------------------------------------------------
 
@@ -172,7 +169,11 @@ class Queue:
     ) -> list[tuple[str, str, Mode]]:
         """Recording, item and how each was drawn; fewer than asked for when nothing is left."""
         code = LABELS.index(label) if label in LABELS else -1
+        without = set(without)
         with self._lock:
+            if mode == "disagreement":
+                disputed = (key for key in self._decisions.disputed() if key not in without)
+                return [(*key, mode) for key in islice(filter(self._of_label(code), disputed), number)]
             avoid = {place for key in without if (place := self.place(*key)) is not None}
             found: list[tuple[str, str, Mode]] = []
             while len(found) < number:
@@ -185,6 +186,15 @@ class Queue:
                 key = self._name(place)
                 found.append((*key, "gold" if gold is not None else mode))
             return found
+
+    def _of_label(self, code: int) -> Callable[[Key], bool]:
+        """Whether a cue has a label; one that was added has none in the dataset, and is always taken."""
+
+        def of_label(key: Key) -> bool:
+            place = self.place(*key)
+            return code < 0 or place is None or self.columns.label[place] == code
+
+        return of_label
 
     def _name(self, place: int) -> tuple[str, str]:
         return self.columns.recordings[self.columns.recording[place]], str(self.columns.cue[place])
@@ -199,15 +209,13 @@ class Queue:
         return self._gold_for(annotator, avoid)
 
     def _gold_for(self, annotator: str, avoid: set[int]) -> int | None:
-        for key in self._gold:
+        for key in self._decisions.gold():
             place = self.place(*key)
             if place is not None and place not in avoid and not self._mine[annotator][place]:
                 return place
         return None
 
     def _next(self, annotator: str, mode: Mode, code: int, avoid: set[int]) -> int | None:
-        if mode == "disagreement":
-            return self._next_disputed(annotator, code, avoid)
         order = self._order(mode, code)
         mine = self._mine[annotator]
         name = (mode, code, annotator)
@@ -230,13 +238,6 @@ class Queue:
             at += len(chunk)
         return None
 
-    def _next_disputed(self, annotator: str, code: int, avoid: set[int]) -> int | None:
-        for key in self._disputed:
-            place = self.place(*key)
-            if place is not None and place not in avoid and (code < 0 or self.columns.label[place] == code):
-                return place
-        return None
-
     def _order(self, mode: Mode, code: int) -> Places:
         """Uncertain ones first, or in an order drawn by lot, the same share of every label at any time."""
         known = self._orders.get((mode, code))
@@ -254,21 +255,31 @@ class Queue:
         return order
 
     def progress(self, annotator: str, label: str = "") -> Progress:
-        code = LABELS.index(label) if label in LABELS else -1
+        labels = slice(None) if label not in LABELS else LABELS.index(label)
         with self._lock:
-            wanted = ~self.columns.human
-            if code >= 0:
-                wanted = wanted & (self.columns.label == code)
             return Progress(
-                done=int(np.count_nonzero(wanted & (self._count >= self.overlap))),
-                mine=int(np.count_nonzero(self._mine[annotator])) if annotator in self._mine else 0,
-                whole=int(np.count_nonzero(wanted)),
+                done=int(self._done[labels].sum()),
+                mine=self._done_by.get(annotator, 0),
+                whole=int(self._whole[labels].sum()),
             )
 
     def counts(self) -> Mapping[str, int]:
         """Cues by label."""
-        found = np.bincount(self.columns.label[~self.columns.human], minlength=len(LABELS))
-        return {name: int(count) for name, count in zip(LABELS, found, strict=True) if count}
+        return {name: int(count) for name, count in zip(LABELS, self._whole, strict=True) if count}
+
+
+def _rows_by_recording(columns: Columns) -> dict[str, tuple[int, int]]:
+    """First row and the row behind the last of every recording: its cues stand together."""
+    if not len(columns):
+        return {}
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(columns.recording)) + 1))
+    stops = np.concatenate((starts[1:], [len(columns)]))
+    names = columns.recording[starts]
+    return {
+        columns.recordings[n]: (int(a), int(b))
+        for n, a, b in zip(names, starts, stops, strict=True)
+        if n >= 0
+    }
 
 
 def _rank_within(labels: npt.NDArray[np.int16]) -> Places:

@@ -5,35 +5,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from corpus.review.corpus import Catalog, Recorded
+from corpus.review.corpus import Catalog
+from corpus.review.deciding import Handed, around_of, read_review, turns_near
 from corpus.review.meanings import MEANINGS
 from corpus.review.media import Media
 from corpus.review.queue import MODES, Mode, Queue
 from corpus.review.store import Store
 from corpus.schemas.agreement import AgreementReport
 from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.codec import from_plain, to_plain
-from corpus.schemas.conversation import CUE_KINDS, Cue, Turn
-from corpus.schemas.errors import CorpusError, FormatError, UsageError
+from corpus.schemas.codec import to_plain
+from corpus.schemas.conversation import CUE_KINDS, Cue
+from corpus.schemas.errors import CorpusError, UsageError
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.span import Span
-from corpus.schemas.votes import content_of, span_of, speaker_of
 
 logger = logging.getLogger(__name__)
 
 AROUND_US = 2_000_000
 """Shown before and after a cue."""
-HEARD_US = 10_000_000
-"""The turns this far around it are kept with a review, to find its speakers again."""
 _LONGEST_US = 30_000_000
-_MOST_AROUND = 200
-_REMEMBERED = 100_000
+_MOST_DISPUTES = 100
 
 Plain = dict[str, Any]
 
@@ -55,35 +51,43 @@ class Room:
         self.options = options or Options()
         self.store = Store(out)
         self._lock = threading.Lock()
-        self._handed: OrderedDict[tuple[str, str, str], tuple[Judged, tuple[Turn, ...]]] = OrderedDict()
+        self._handed = Handed()
         self._agreement: tuple[int, AgreementReport] | None = None
         self._looked = 0.0
+        self._opening = threading.Thread()
         self.generation = 0
         self._open()
 
     def _open(self) -> None:
-        catalog, media = Catalog(self.out), Media(self.out)
+        catalog = Catalog(self.out)
+        media = Media(self.out, catalog.films())
         queue = Queue(
             catalog.columns(), self.store.reviews(), overlap=self.options.overlap, seed=self.options.seed,
             gold_every=self.options.gold_every,
         )  # fmt: skip
+        self.store.look_at_dataset()
+        known = queue.sequence
         self.catalog, self.media, self.queue = catalog, media, queue
-        threading.Thread(target=queue.agreement, daemon=True).start()  # so that the page finds it almost done
+        for review in self.store.reviews(after=known):  # decided while the queue was made
+            queue.take(review)
         self.generation += 1
+        threading.Thread(target=queue.look_again, daemon=True).start()  # the agreement is soon at hand
 
     def refresh(self) -> None:
-        """Take in a dataset that was built anew; looked for once a second."""
+        """Take in a dataset that was built anew, beside the work: looked for once a second."""
         now = time.monotonic()
-        if now - self._looked < 1:
-            return
         with self._lock:
-            self._looked = now
-            if self.catalog.is_current():
+            if now - self._looked < 1 or self._opening.is_alive() or self.catalog.is_current():
                 return
-            try:
-                self._open()
-            except CorpusError as error:  # a build is just writing: the old one serves on
-                logger.info("the dataset is being rebuilt: %s", error)
+            self._looked = now
+            self._opening = threading.Thread(target=self._open_again, daemon=True)
+            self._opening.start()
+
+    def _open_again(self) -> None:
+        try:
+            self._open()
+        except CorpusError as error:  # a build is just writing: the old one serves on
+            logger.info("the dataset is being rebuilt: %s", error)
 
     def close(self) -> None:
         self.store.export()
@@ -96,6 +100,7 @@ class Room:
         progress = self.queue.progress(annotator)
         return {
             "dataset": self.out.resolve().name,
+            "store": self.store.id,
             "generation": self.generation,
             "sequence": self.store.sequence,
             "labels": {name: list(kinds) for name, kinds in CUE_KINDS.items()},
@@ -104,7 +109,7 @@ class Room:
             "modes": list(MODES),
             "overlap": self.options.overlap,
             "progress": to_plain(progress),
-            "disputed": len(self.queue.disputed()),
+            "disputed": self.queue.disputed(),
         }
 
     def next(
@@ -133,27 +138,29 @@ class Room:
             "generation": self.generation,
             "items": [item for item in items if item is not None],
             "progress": to_plain(self.queue.progress(annotator, label)),
-            "disputed": len(self.queue.disputed()),
+            "disputed": self.queue.disputed(),
         }
 
     def item(self, recording: str, name: str, draw: str) -> Plain | None:
-        """One cue with what is around it: three questions to the catalog."""
+        """One cue with what is around it; its sound and pictures are asked for apart."""
         recorded = self.catalog.recorded(recording)
-        span = self._place_of(recording, name)
+        known = self.queue.span(recording, name)
+        cue = self._cue(recording, name) if known is None else None
+        span = known or (cue.span if cue is not None else None)
         if recorded is None or span is None:
             return None
         from_us, to_us = _stretch(span, recorded.duration_us)
-        cues = self.catalog.cues(recording, from_us, to_us)
-        cue = next((cue for cue in cues if cue.id == name), None)
+        cues = self.catalog.cues(recording, from_us, max(to_us, span.stop_us))
+        cue = cue or next((cue for cue in cues if cue.id == name), None)
         if cue is None:
             return None
-        heard = self.catalog.turns(recording, max(0, span.start_us - HEARD_US), span.stop_us + HEARD_US)
+        heard = turns_near(self.catalog, recording, cue.start_us, cue.stop_us)
         turns = [turn for turn in heard if turn.start_us < to_us and turn.stop_us > from_us]
         words = self.catalog.words(recording, from_us, to_us)
-        around = tuple(replace(turn, id="") for turn in heard[:_MOST_AROUND])
-        self._remember(recording, [Judged(cue=cue)], around)
-        self._remember(recording, [Judged(turn=turn) for turn in turns], around)
-        self._remember(recording, [Judged(word=word) for word in words], around)
+        around = around_of(heard)
+        self._handed.remember(recording, [Judged(cue=cue)], around)
+        self._handed.remember(recording, [Judged(turn=turn) for turn in turns], around)
+        self._handed.remember(recording, [Judged(word=word) for word in words], around)
         return {
             "recording": recording,
             "item": name,
@@ -169,16 +176,16 @@ class Room:
             "turns": to_plain(turns),
             "words": to_plain(words),
             "cues": to_plain(cues),
-            "outlines": self.media.outlines(recorded.id, from_us, to_us),
             "pictures": self.media.has_pictures(recorded.id),
         }
 
-    def _place_of(self, recording: str, name: str) -> Span | None:
-        place = self.queue.place(recording, name)
-        if place is None:
-            return None
-        columns = self.queue.columns
-        return Span(int(columns.start_us[place]), int(columns.stop_us[place]))
+    def _cue(self, recording: str, name: str) -> Cue | None:
+        """As the dataset has it, else as people who decided on it had it: one that was added, say."""
+        cue = self.catalog.cue(recording, name)
+        for review in self.queue.said(recording, name) if cue is None else ():
+            parts = [part for part in (review.judged, *review.becomes) if part is not None]
+            cue = replace(parts[-1].cue, id=name) if parts and parts[-1].cue is not None else cue
+        return cue
 
     def _said(self, recording: str, name: str) -> list[Plain]:
         return [
@@ -186,6 +193,28 @@ class Room:
             for r in self.queue.said(recording, name)
             if r.role == "annotation"
         ]
+
+    def disputes(self) -> list[Plain]:
+        """Words, turns and speakers that annotators see differently, with what each said."""
+        found = []
+        for rows in self.queue.disputed_talk()[:_MOST_DISPUTES]:
+            recorded = self.catalog.recorded(rows[0].recording)
+            said = [
+                {"annotator": r.annotator, "verdict": r.verdict, "becomes": to_plain(r.becomes)}
+                for r in rows
+                if r.role == "annotation" and r.verdict != "unsure"
+            ]
+            found.append(
+                {
+                    "recording": rows[0].recording,
+                    "uri": recorded.uri if recorded is not None else "",
+                    "item": rows[0].item,
+                    "about": rows[0].about,
+                    "judged": to_plain(rows[0].judged),
+                    "said": said,
+                }
+            )
+        return found
 
     def example(self, label: str) -> Plain | None:
         """A cue of a label that people accepted, else the one its labeler is surest of."""
@@ -217,117 +246,21 @@ class Room:
         """
         self.refresh()
         made: dict[str, Review] = {}
-        for one in plain:
-            review = self._review(annotator, one, made)
+        for asked in plain:
+            review = read_review(
+                annotator, asked, catalog=self.catalog, handed=self._handed,
+                known=lambda id_: made.get(id_) or self.queue.of(id_),  # it may come in the same batch
+            )  # fmt: skip
             made[review.id] = review
         kept = self.store.add(list(made.values()))
         for review in kept:
             self.queue.take(review)
+            what = (review.sequence, annotator, review.verdict, review.about, review.item)
             logger.info(
-                "review seq=%d annotator=%r verdict=%s about=%s item=%s recording=%s from=%s",
-                *(
-                    review.sequence,
-                    annotator,
-                    review.verdict,
-                    review.about,
-                    review.item,
-                    review.recording[:20],
-                    where,
-                ),
+                "review seq=%d annotator=%r verdict=%s about=%s item=%r recording=%s from=%s",
+                *(*what, review.recording[:20], where),
             )
         return kept
-
-    def _review(self, annotator: str, one: Mapping[str, Any], before: Mapping[str, Review]) -> Review:
-        verdict, about = one.get("verdict"), one.get("about", "cue")
-        recording, item = str(one.get("recording", "")), str(one.get("item", ""))
-        judged, around = None, tuple[Turn, ...]()
-        if verdict == "undo":
-            undone = str(one.get("undoes", ""))
-            target = before.get(undone) or self.queue.of(undone)  # what it undoes may come in the same batch
-            if target is None or target.annotator != annotator:
-                raise UsageError("there is nothing of yours to undo under this id")
-            recording, item = target.recording, target.item
-        elif verdict != "add":
-            judged, around = self._judged(recording, str(about), item)
-        recorded = self.catalog.recorded(recording)
-        if recorded is None and judged is None and verdict != "undo":
-            raise UsageError(
-                "no such recording in this dataset", todo="reload the page: it may have been rebuilt"
-            )
-        becomes = from_plain(tuple[Judged, ...], one.get("becomes", []), where="becomes")
-        for part in becomes:
-            self._check(part, recorded, judged)
-        if verdict == "add" and becomes:
-            span = span_of(becomes[0])
-            around = self._around(recording, span.start_us if span else 0, span.stop_us if span else 0)
-        plain = {
-            "id": one.get("id"), "recording": recording, "item": item, "verdict": verdict,
-            "annotator": annotator, "role": one.get("role", "annotation"), "draw": one.get("draw", "chosen"),
-            "note": one.get("note", ""), "client_at_us": one.get("client_at_us", 0),
-            "spent_ms": one.get("spent_ms", 0), "undoes": one.get("undoes", ""),
-            "decided_at_us": time.time_ns() // 1000, "judged": None,
-        }  # fmt: skip
-        plain["becomes"] = to_plain(becomes)
-        plain["judged"] = to_plain(judged)
-        review = from_plain(Review, plain, where="review")
-        if len(review.id) > 64 or len(item) > 64:
-            raise FormatError("an id has at most 64 characters")
-        return replace(review, around=around)
-
-    def _check(self, part: Judged, recorded: Recorded | None, judged: Judged | None) -> None:
-        span, speaker = span_of(part), speaker_of(part)
-        duration_us = recorded.duration_us if recorded is not None else None
-        if span is not None and (
-            span.start_us < 0 or (duration_us is not None and span.stop_us > duration_us)
-        ):
-            raise UsageError("the span lies outside the recording")
-        if span is not None and span.duration_us == 0 and part.about in ("turn", "cue"):
-            before = span_of(judged) if judged is not None else None
-            if before is None or before.duration_us:
-                raise UsageError("the span is empty")
-        if speaker is not None and (not speaker.strip() or len(speaker) > 64 or not speaker.isprintable()):
-            raise UsageError("a speaker's name has 1 to 64 printable characters")
-        known = recorded is None or speaker is None or speaker in recorded.speakers
-        if part.about == "cue" and not known:
-            raise UsageError(f"nobody called {speaker!r} speaks in this recording")
-
-    def _judged(self, recording: str, about: str, item: str) -> tuple[Judged, tuple[Turn, ...]]:
-        """What an id means: as it was handed out, else as the catalog has it now."""
-        with self._lock:
-            handed = self._handed.get((recording, about, item))
-        if handed is not None:
-            return handed
-        judged_now: Judged | None = None
-        if about == "cue":
-            cue: Cue | None = self.catalog.cue(recording, item)
-            judged_now = Judged(cue=cue) if cue is not None else None
-        elif about == "speaker":
-            recorded = self.catalog.recorded(recording)
-            if recorded is not None and item in recorded.speakers:
-                turns = self.catalog.turns(recording, 0, recorded.duration_us)
-                return Judged(speaker=item), tuple(replace(t, id="") for t in turns[:5000])
-        if judged_now is None:
-            raise UsageError(
-                f"no {about} {item!r} in this dataset",
-                todo="reload the page: the dataset may have been rebuilt",
-            )
-        span = span_of(judged_now)
-        assert span is not None
-        return judged_now, self._around(recording, span.start_us, span.stop_us)
-
-    def _around(self, recording: str, start_us: int, stop_us: int) -> tuple[Turn, ...]:
-        turns = self.catalog.turns(recording, max(0, start_us - HEARD_US), stop_us + HEARD_US)
-        return tuple(replace(turn, id="") for turn in turns[:_MOST_AROUND])
-
-    def _remember(self, recording: str, parts: Sequence[Judged], around: tuple[Turn, ...]) -> None:
-        """What was handed out can be judged also when a build has changed it meanwhile."""
-        with self._lock:
-            for part in parts:
-                content = content_of(part)
-                if content is not None:
-                    self._handed[recording, part.about, content.id] = (part, around)
-            while len(self._handed) > _REMEMBERED:
-                self._handed.popitem(last=False)
 
 
 def _stretch(span: Span, duration_us: int) -> tuple[int, int]:

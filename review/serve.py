@@ -7,7 +7,9 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
@@ -40,12 +42,12 @@ def serve(
     try:
         import uvicorn
 
-        from corpus.review.server import Door, make_app
+        from corpus.review.guard import Door
+        from corpus.review.server import make_app
     except ImportError as error:
         raise MissingDependencyError(
             "the review server needs starlette and uvicorn", todo='pip install "duplex-corpus[review]"'
         ) from error
-    logging.getLogger("corpus.review").setLevel(logging.INFO)
     listening = _listen(host, port)
     number = int(listening.getsockname()[1])
     door = Door(host=host, port=number, token=token)
@@ -57,10 +59,23 @@ def serve(
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
+    log = _log_apart()
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         path.unlink(missing_ok=True)
+        log.stop()
+
+
+def _log_apart() -> QueueListener:
+    """Who changed what is written by a thread of its own: a terminal that takes no more stops no decision."""
+    logger, lines = logging.getLogger("corpus.review"), SimpleQueue[logging.LogRecord]()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(QueueHandler(lines))
+    log = QueueListener(lines, *logging.getLogger().handlers)
+    log.start()
+    return log
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -121,7 +136,8 @@ def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
     Raises:
         DatasetError: the statement is refused.
     """
-    from corpus.review.store import LABELS_FILE, Store, opened
+    from corpus.review.labels import LABELS_FILE
+    from corpus.review.store import Store, opened
     from corpus.schemas.errors import LockedError
 
     if not (

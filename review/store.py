@@ -9,13 +9,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corpus.review.labels import (
+    CATALOG_FILE,
+    LABELS_FILE,
+    attach_catalog,
+    one_line,
+    open_labels,
+    quoted,
+)
 from corpus.schemas.codec import to_json
-from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
+from corpus.schemas.errors import CorpusError, DatasetError, LockedError, StorageError
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.review import Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, kept_review, last_sequence
@@ -24,12 +32,10 @@ from corpus.schemas.votes import content_of, span_of, speaker_of
 if TYPE_CHECKING:
     import duckdb
 
-LABELS_FILE = "labels.duckdb"
-LABELS_FORM = "corpus.labels"
-LABELS_VERSION = 1
 
 Row = tuple[Any, ...]
 _FEW_ROWS = 100
+_LONGEST_QUERY_S = 30.0
 
 
 class Store:
@@ -47,9 +53,9 @@ class Store:
         self.path = out / LABELS_FILE
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._connection = _open(self.path)
-        row = self._connection.execute("SELECT coalesce(max(sequence), 0) FROM reviews").fetchone()
-        self.sequence = int(row[0]) if row else 0
+        self._connection = open_labels(self.path)
+        (self.id,) = self._connection.execute("SELECT id FROM store").fetchall()[0]
+        self.sequence = _last_sequence(self._connection)
         self.exported = last_sequence(out)
 
     def close(self) -> None:
@@ -65,21 +71,30 @@ class Store:
         import duckdb
 
         with self._lock:
-            known = self._known([review.id for review in reviews])
-            fresh = {r.id: r for r in reviews if r.id not in known}
-            numbered = [replace(r, sequence=self.sequence + n) for n, r in enumerate(fresh.values(), start=1)]
             try:
-                if numbered:
-                    self._insert(numbered)
-            except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
-                raise StorageError(
-                    f"the decision could not be kept: {_line(error)}",
-                    where=str(self.path),
-                    todo="make room on the disk",
-                ) from error
-            self.sequence += len(numbered)
-            kept = known | {review.id: review for review in numbered}
-            return [kept[review.id] for review in reviews]
+                return self._add(reviews)
+            except duckdb.Error as error:
+                if not isinstance(error, duckdb.IOException):
+                    self._open_again()
+                what, todo = f"the decision could not be kept: {one_line(error)}", "make room on the disk"
+                raise StorageError(what, where=str(self.path), todo=todo) from error
+
+    def _add(self, reviews: Sequence[Review]) -> list[Review]:
+        known = self._known([review.id for review in reviews])
+        fresh = {r.id: r for r in reviews if r.id not in known}
+        numbered = [replace(r, sequence=self.sequence + n) for n, r in enumerate(fresh.values(), start=1)]
+        if numbered:
+            self._insert(numbered)
+        self.sequence += len(numbered)
+        kept = known | {review.id: review for review in numbered}
+        return [kept[review.id] for review in reviews]
+
+    def _open_again(self) -> None:
+        """A database that could not write its file answers nothing any more until it is opened anew."""
+        self._connection.close()
+        with suppress(CorpusError):  # still no room: the next decision tries again
+            self._connection = open_labels(self.path)
+            self.sequence = _last_sequence(self._connection)
 
     def _known(self, ids: Sequence[str]) -> dict[str, Review]:
         rows = self._connection.execute(
@@ -88,6 +103,8 @@ class Store:
         return {review.id: review for review in (kept_review(row[0]) for row in rows.fetchall())}
 
     def _insert(self, reviews: Sequence[Review]) -> None:
+        import duckdb
+
         rows = [_row(review) for review in reviews]
         self._connection.execute("BEGIN")
         try:
@@ -98,7 +115,8 @@ class Store:
                 self._insert_many(rows)
             self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            with suppress(duckdb.TransactionException):  # a COMMIT that failed has rolled back by itself
+                self._connection.execute("ROLLBACK")
             raise
 
     def _insert_many(self, rows: Sequence[Row]) -> None:
@@ -114,10 +132,16 @@ class Store:
         self._connection.execute("INSERT INTO reviews SELECT * FROM batch")
         self._connection.unregister("batch")
 
-    def reviews(self) -> list[Review]:
-        """All rows in order."""
+    def look_at_dataset(self) -> None:
+        """The dataset was built anew: the views are to show its cues."""
         with self._lock:
-            rows = self._connection.execute("SELECT review FROM reviews ORDER BY sequence").fetchall()
+            attach_catalog(self._connection, self.out / CATALOG_FILE)
+
+    def reviews(self, after: int = 0) -> list[Review]:
+        """All rows in order, or those behind a number."""
+        sql = "SELECT review FROM reviews WHERE sequence > ? ORDER BY sequence"
+        with self._lock:
+            rows = self._connection.execute(sql, [after]).fetchall()
         return [kept_review(row[0]) for row in rows]
 
     def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[Row]]:
@@ -137,11 +161,16 @@ class Store:
                 duckdb.StatementType.EXPLAIN,
             ):
                 raise DatasetError("one SELECT is wanted", where="corpus review sql")
-            cursor.execute(statements[0])
+            stop = threading.Timer(_LONGEST_QUERY_S, cursor.interrupt)
+            stop.start()
+            try:
+                cursor.execute(statements[0])
+            finally:
+                stop.cancel()
             columns = [str(column[0]) for column in cursor.description or ()]
             return columns, cursor.fetchmany(most)
         except duckdb.Error as error:
-            raise DatasetError(f"the query failed: {_line(error)}", where="corpus review sql") from error
+            raise DatasetError(f"the query failed: {one_line(error)}", where="corpus review sql") from error
         finally:
             cursor.close()
 
@@ -157,6 +186,10 @@ class Store:
             finally:
                 cursor.close()
             return sequence
+
+
+def _last_sequence(connection: duckdb.DuckDBPyConnection) -> int:
+    return int(connection.execute("SELECT coalesce(max(sequence), 0) FROM reviews").fetchall()[0][0])
 
 
 @contextmanager
@@ -187,54 +220,6 @@ def bring_up_to_date(out: Path) -> None:
         return
 
 
-def _open(path: Path) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    new = not path.exists()
-    config: dict[str, Any] = {
-        "memory_limit": "1GB",
-        "threads": 2,
-        "temp_directory": str(path.parent / ".cache"),
-    }
-    try:
-        connection = duckdb.connect(str(path), config=config)
-        unfinished = _quoted(str(temporary(path.with_name(REVIEWS_FILE))))
-        connection.execute(f"SET allowed_paths = [{unfinished}]")  # SQL reaches no other file
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            todo = "close that one first; `corpus review sql` asks a running server by itself"
-            raise LockedError("another process has the labels open", where=str(path), todo=todo) from error
-        raise DatasetError(f"the labels cannot be read: {_line(error)}", where=str(path)) from error
-    except duckdb.Error as error:
-        raise DatasetError(f"the labels cannot be read: {_line(error)}", where=str(path)) from error
-    try:
-        if new or not connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchone():
-            connection.execute("BEGIN")
-            connection.execute(Path(__file__).with_name("labels.sql").read_text(encoding="utf-8"))
-            connection.execute("COMMIT")
-        _check_version(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    import duckdb
-
-    try:
-        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
-    except duckdb.Error:
-        found = None
-    if found is None or found[0] != LABELS_FORM:
-        raise DatasetError("is no store of reviews", where=str(path), todo="move it away and start again")
-    if found[1] > LABELS_VERSION:
-        what = f"written as {LABELS_FORM}/{found[1]}, this version reads {LABELS_FORM}/{LABELS_VERSION}"
-        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
-
-
 def _write_parquet(cursor: duckdb.DuckDBPyConnection, path: Path, sequence: int) -> None:
     import duckdb
 
@@ -243,13 +228,13 @@ def _write_parquet(cursor: duckdb.DuckDBPyConnection, path: Path, sequence: int)
         try:
             cursor.execute(
                 f"COPY (SELECT * FROM reviews WHERE sequence <= {sequence:d} ORDER BY sequence) "
-                f"TO {_quoted(str(unfinished))} "
+                f"TO {quoted(str(unfinished))} "
                 f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'{SEQUENCE_KEY}': '{sequence:d}'}})"
             )
             sync_file(unfinished)
             put_in_place(path)
         except duckdb.IOException as error:
-            raise StorageError(f"cannot be written: {_line(error)}", where=str(path)) from error
+            raise StorageError(f"cannot be written: {one_line(error)}", where=str(path)) from error
         finally:
             if unfinished.exists():
                 os.unlink(unfinished)
@@ -269,11 +254,3 @@ def _row(review: Review) -> Row:
         *(review.note, review.client_at_us, review.decided_at_us, review.spent_ms, review.undoes),
         to_json(review),
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split("\n\nLINE")[0].split())

@@ -34,12 +34,11 @@ def alpha(units: Iterable[Unit]) -> float | None:
     totals: Counter[Hashable] = Counter()
     same = 0.0
     for unit in units:
-        counts = Counter(unit.values())
-        size = counts.total()
-        if size < 2:
+        values = list(unit.values())
+        if len(values) < 2:
             continue
-        totals += counts
-        same += sum(count * (count - 1) for count in counts.values()) / (size - 1)
+        totals.update(values)
+        same += (sum(a == b for a in values for b in values) - len(values)) / (len(values) - 1)
     whole = totals.total()
     if whole < 2:
         return None

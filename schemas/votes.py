@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from corpus.schemas.conversation import Cue, Turn, Word
 from corpus.schemas.review import About, Judged, Review
@@ -62,28 +62,33 @@ def standing(reviews: Iterable[Review]) -> list[Review]:
     return [r for r in ordered if r.verdict != "undo" and r.id not in undone]
 
 
-def groups(
-    reviews: Iterable[Review], turns: Sequence[Turn], items: Iterable[Cue | Word | Turn] = ()
-) -> list[Group]:
-    """The standing reviews of one recording by item, with speakers named as in `turns`.
+class Grouping:
+    """Standing reviews of one recording by item, taken in one after another; speakers named as in `turns`.
 
     Reviews of two items that both stand among `items` are never taken for reviews of one.
     """
-    talk = _talk(turns)
-    there = {exact(judged(item)) for item in items}
-    found: list[Group] = []
-    by_item: dict[tuple[About, str], Group] = {}
-    places = Near[Group]()
-    for review in standing(reviews):
+
+    def __init__(self, turns: Sequence[Turn] = (), items: Iterable[Cue | Word | Turn] = ()) -> None:
+        self.groups: list[Group] = []
+        self._talk = _talk(turns)
+        self._there = {exact(judged(item)) for item in items}
+        self._by_item: dict[tuple[About, str], int] = {}
+        self._places = Near[int]()
+
+    def put(self, review: Review) -> int:
+        """Take in the next review; the place in `groups` of the one that it belongs to."""
         about = review.about
-        assert about is not None  # standing() leaves no undo
-        here, lost = _as_now(review, talk) if talk else (review, False)
-        stands = here.judged is not None and exact(here.judged) in there
-        group = by_item.get((about, review.item)) or _like(here, places, stands)
-        if group is None:
-            group = Group(about=about)
-            found.append(group)
-        by_item[about, review.item] = group
+        assert about is not None  # no undo is standing
+        here, lost = _as_now(review, self._talk) if self._talk else (review, False)
+        stands = here.judged is not None and exact(here.judged) in self._there
+        number = self._by_item.get((about, review.item))
+        if number is None:
+            number = self._like(here, stands)
+        if number is None:
+            number = len(self.groups)
+            self.groups.append(Group(about=about))
+        group = self.groups[number]
+        self._by_item[about, review.item] = number
         group.items.add(review.item)
         group.lost = lost
         group.stands = group.stands or stands
@@ -94,21 +99,35 @@ def groups(
         group.latest[name] = here
         for part in (here.judged, *here.becomes):
             if part is not None:
-                places.put(part, group)
-    return found
+                self._places.put(part, number)
+        return number
+
+    def same(self, item: str) -> frozenset[str]:
+        """The ids under which an item was judged."""
+        numbers = (self._by_item.get((about, item)) for about in get_args(About))
+        return frozenset({item}).union(*(self.groups[n].items for n in numbers if n is not None))
+
+    def _like(self, review: Review, stands: bool) -> int | None:
+        """The group that knows something in the same place; its item may have another id."""
+        for part in (review.judged,) if review.judged is not None else review.becomes:
+            near = [
+                (share, place, number)
+                for place, (share, number) in enumerate(self._places.like(part))
+                if not (stands and self.groups[number].stands)
+            ]
+            if near:
+                return max(near, key=lambda found: found[:2])[2]
+        return None
 
 
-def _like(review: Review, places: Near[Group], stands: bool) -> Group | None:
-    """The group that knows something in the same place; its item may have another id."""
-    for part in (review.judged,) if review.judged is not None else review.becomes:
-        near = [
-            (share, place, group)
-            for place, (share, group) in enumerate(places.like(part))
-            if not (stands and group.stands)
-        ]
-        if near:
-            return max(near, key=lambda found: found[:2])[2]
-    return None
+def groups(
+    reviews: Iterable[Review], turns: Sequence[Turn], items: Iterable[Cue | Word | Turn] = ()
+) -> list[Group]:
+    """The standing reviews of one recording by item: see `Grouping`."""
+    found = Grouping(turns, items)
+    for review in standing(reviews):
+        found.put(review)
+    return found.groups
 
 
 def _talk(turns: Iterable[Turn]) -> dict[str, list[Span]]:

@@ -11,7 +11,7 @@ export async function edit(item, timeUs, send) {
     changes.push(() => {
       const said = text.value.trim(), speaker = named(who.value, names);
       if (said === word.text && speaker === word.speaker) return null;
-      return said ? { about: "word", item: word.id, verdict: "correct", becomes: [{ word: { ...word, text: said, speaker, timing: word.timing, id: "" } }] } : { about: "word", item: word.id, verdict: "reject" };
+      return said ? { about: "word", item: word.id, judged: { word }, verdict: "correct", becomes: [{ word: { ...word, text: said, speaker, timing: word.timing, id: "" } }] } : { about: "word", item: word.id, judged: { word }, verdict: "reject" };
     });
     return el("tr", {}, el("td", {}, seconds(word.start_us)), el("td", {}, text), el("td", {}, who));
   });
@@ -23,9 +23,9 @@ export async function edit(item, timeUs, send) {
     what.addEventListener("change", () => { second.hidden = what.value !== "split"; });
     changes.push(() => {
       const speaker = named(who.value, names);
-      if (what.value === "none") return { about: "turn", item: turn.id, verdict: "reject" };
-      if (what.value === "split") return { about: "turn", item: turn.id, verdict: "correct", becomes: [{ turn: { ...turn, speaker, stop_us: timeUs, id: "" } }, { turn: { ...turn, speaker: named(second.value, names), start_us: timeUs, id: "" } }] };
-      return speaker === turn.speaker ? null : { about: "turn", item: turn.id, verdict: "correct", becomes: [{ turn: { ...turn, speaker, id: "" } }] };
+      if (what.value === "none") return { about: "turn", item: turn.id, judged: { turn }, verdict: "reject" };
+      if (what.value === "split") return { about: "turn", item: turn.id, judged: { turn }, verdict: "correct", becomes: [{ turn: { ...turn, speaker, stop_us: timeUs, id: "" } }, { turn: { ...turn, speaker: named(second.value, names), start_us: timeUs, id: "" } }] };
+      return speaker === turn.speaker ? null : { about: "turn", item: turn.id, judged: { turn }, verdict: "correct", becomes: [{ turn: { ...turn, speaker, id: "" } }] };
     });
     return el("tr", {}, el("td", {}, `${seconds(turn.start_us)} – ${seconds(turn.stop_us)}`), el("td", {}, who), el("td", {}, what, second));
   });

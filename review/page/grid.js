@@ -1,9 +1,25 @@
 // Many like cues side by side: the one with the frame plays, one key decides it and goes on to the next.
 import { el, one, seconds, tone, words } from "./dom.js";
+import { Pictures, outlines } from "./player.js";
 import { miniature } from "./timeline.js";
 
 const SHOWN = 24;
 const BEFORE_US = 4e5;
+
+// What is seen just before a cue of the picture, and at its end.
+async function beforeAndAfter(canvas, item) {
+  const { start_us, stop_us } = item.cue, pictures = new Pictures();
+  await pictures.fetch(`/pictures/${item.recording}/${Math.max(0, start_us - 1e5)}-${stop_us + 1e5}`).catch(() => {});
+  const shown = [pictures.all[0], pictures.all[pictures.all.length - 1]].filter(Boolean), ratio = devicePixelRatio || 1;
+  canvas.width = canvas.clientWidth * ratio; canvas.height = canvas.clientHeight * ratio;
+  const wide = canvas.width / 2;
+  for (const [n, picture] of shown.entries()) {
+    const image = await createImageBitmap(picture.jpeg), scale = Math.min((wide - 4) / image.width, canvas.height / image.height);
+    canvas.getContext("2d").drawImage(image, n * wide + (wide - image.width * scale) / 2, (canvas.height - image.height * scale) / 2, image.width * scale, image.height * scale);
+    image.close();
+  }
+  pictures.drop();
+}
 
 export class Grid {
   constructor({ fetch, decide, open }) { Object.assign(this, { fetch, decide, open, items: [], ready: [], at: 0, audio: new Map(), serial: 0 }); }
@@ -17,7 +33,7 @@ export class Grid {
     if (serial !== this.serial) return;
     const text = (item) => item.words.filter((w) => w.speaker === item.cue.speaker && w.start_us !== null && w.stop_us > item.cue.start_us && w.start_us < item.cue.stop_us).map((w) => w.text).join(" ");
     this.ready = found.map((item) => ({ item, text: text(item), verdict: "" })).sort((a, b) => a.text.localeCompare(b.text));
-    for (const { item } of this.ready) this.#sound(item);
+    for (const { item } of this.ready) { this.#sound(item); outlines(item); }
   }
 
   #sound(item) {
@@ -39,7 +55,7 @@ export class Grid {
     this.filling = null;
     one("#cards").replaceChildren(...this.items.map((card, n) => this.#card(card, n)));
     one("#gridtitle").textContent = this.items.length ? `${words(this.items[0].item.cue.label)}: ${this.items.length} side by side` : "Nothing left to decide here";
-    requestAnimationFrame(() => this.items.forEach(({ item, node }) => miniature(node.querySelector("canvas"), item)));
+    for (const { item, node } of this.items) if (item.cue.label === "visual" && item.pictures) beforeAndAfter(node.querySelector("canvas"), item); else outlines(item).then(() => requestAnimationFrame(() => miniature(node.querySelector("canvas"), item)));
     if (this.items.length) this.focus(0);
   }
 

@@ -1,11 +1,15 @@
 // Decisions on their way to the server. They lie in the browser's storage until the server has them, so that neither
-// a reload nor a server that is down loses one; each has an id of its own, so that one sent twice is one.
-const SHELF = "corpus-review-outbox";
+// a reload nor a server that is down loses one; each has an id of its own, so that one sent twice is one. They wait for
+// the store they were meant for; what it refuses is laid aside, to be read or saved, and not forgotten.
+const shelf = (store, name) => `corpus-review-${name}-${store}`;
+const read = (key) => { try { return JSON.parse(localStorage.getItem(key) ?? "[]"); } catch { return []; } };
 
 export class Outbox {
-  constructor({ name, onKept, onState }) {
-    Object.assign(this, { name, onKept, onState, busy: false, wait: 200 });
-    try { this.rows = JSON.parse(localStorage.getItem(SHELF) ?? "[]"); } catch { this.rows = []; }
+  constructor({ name, store, onKept, onState, onRefused }) {
+    Object.assign(this, { name, store, onKept, onState, onRefused, busy: false, wait: 200 });
+    this.rows = read(shelf(store, "outbox"));
+    this.refused = read(shelf(store, "refused"));
+    if (this.refused.length) this.onRefused(this.refused);
     this.send();
   }
 
@@ -15,40 +19,44 @@ export class Outbox {
     this.send();
   }
 
-  #keep() { localStorage.setItem(SHELF, JSON.stringify(this.rows)); this.onState(this.rows.length, ""); }
+  #keep() { localStorage.setItem(shelf(this.store, "outbox"), JSON.stringify(this.rows)); this.onState(this.rows.length, ""); }
+
+  #refuse(review, who, why) {
+    this.refused.push({ who, why, review });
+    localStorage.setItem(shelf(this.store, "refused"), JSON.stringify(this.refused));
+    this.#done([review]);
+    this.onRefused(this.refused);
+  }
+
+  forget() { this.refused = []; localStorage.removeItem(shelf(this.store, "refused")); }
+
+  // What the server made of a batch: null where it does not answer.
+  async #post(batch, who) {
+    try {
+      const answer = await fetch("/api/reviews", { method: "POST", headers: { "content-type": "application/json", "x-annotator": encodeURIComponent(who) }, body: JSON.stringify({ reviews: batch, store: this.store }) });
+      return { status: answer.status, told: await answer.json().catch(() => ({})) };
+    } catch { return null; }
+  }
 
   async send() {
     if (this.busy || !this.rows.length) return;
     this.busy = true;
     const who = this.rows[0].who, batch = [];
     for (const row of this.rows) { if (row.who !== who || batch.length === 50) break; batch.push(row.review); }
-    let answer = null, told = null;
-    try {
-      answer = await fetch("/api/reviews", { method: "POST", headers: { "content-type": "application/json", "x-annotator": encodeURIComponent(who) }, body: JSON.stringify({ reviews: batch }) });
-      told = await answer.json();
-    } catch { answer = null; }
+    let answer = await this.#post(batch, who);
+    if (unfit(answer) && batch.length > 1) { // which one, only the server knows
+      for (const review of batch) {
+        answer = await this.#post([review], who);
+        if (unfit(answer)) this.#refuse(review, who, answer.told.error ?? `error ${answer.status}`);
+        else if (answer?.status === 200) { this.#done([review]); this.onKept(answer.told); } else break;
+      }
+    } else if (unfit(answer)) this.#refuse(batch[0], who, answer.told.error ?? `error ${answer.status}`);
+    else if (answer?.status === 200) { this.#done(batch); this.onKept(answer.told); }
     this.busy = false;
-    if (answer?.ok) { this.#done(batch); this.wait = 200; this.onKept(told); this.send(); return; }
-    if (answer && (answer.status === 422 || answer.status === 400)) {
-      if (batch.length > 1) { await this.#singly(batch, who); this.send(); return; }
-      this.#done(batch);
-      this.onState(this.rows.length, `refused: ${told?.error ?? answer.status}`);
-      this.send();
-      return;
-    }
-    this.onState(this.rows.length, answer ? told?.error ?? `error ${answer.status}` : "the server does not answer");
+    if (answer && (answer.status === 200 || unfit(answer))) { this.wait = 200; this.send(); return; }
+    this.onState(this.rows.length, answer ? answer.told.error ?? `error ${answer.status}` : "the server does not answer");
     this.wait = Math.min(5000, this.wait * 1.7);
     setTimeout(() => this.send(), this.wait);
-  }
-
-  // One of several was refused: which, only the server knows.
-  async #singly(batch, who) {
-    for (const review of batch) {
-      const answer = await fetch("/api/reviews", { method: "POST", headers: { "content-type": "application/json", "x-annotator": encodeURIComponent(who) }, body: JSON.stringify({ reviews: [review] }) }).catch(() => null);
-      if (!answer) return;
-      const told = await answer.json().catch(() => null);
-      if (answer.ok) { this.#done([review]); this.onKept(told); } else if (answer.status === 422 || answer.status === 400) { this.#done([review]); this.onState(this.rows.length, `refused: ${told?.error}`); } else return;
-    }
   }
 
   #done(batch) {
@@ -57,3 +65,5 @@ export class Outbox {
     this.#keep();
   }
 }
+
+const unfit = (answer) => answer?.status === 422 || answer?.status === 400;

@@ -5,29 +5,66 @@ const shown = (pictures, timeUs) => {
   return low - 1;
 };
 
-async function bitmaps(url) {
-  const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
-  const end = bytes.indexOf(10);
-  const told = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
-  let at = end + 1;
-  const jobs = told.map(({ pts_us, size }) => {
-    const jpeg = new Blob([bytes.subarray(at, at + size)], { type: "image/jpeg" });
-    at += size;
-    return createImageBitmap(jpeg).then((image) => ({ pts_us, image }));
-  });
-  return (await Promise.all(jobs)).sort((a, b) => a.pts_us - b.pts_us);
+const AHEAD = 20, BEHIND = 5;
+
+// The pictures of a stretch: all as JPEGs, and those near the moment that is shown as bitmaps.
+export class Pictures {
+  constructor() { this.all = []; this.onReady = () => {}; }
+
+  async fetch(url) {
+    const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
+    const end = bytes.indexOf(10);
+    let at = end + 1;
+    this.all = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))).map(({ pts_us, size }) => {
+      const jpeg = new Blob([bytes.subarray(at, at + size)], { type: "image/jpeg" });
+      at += size;
+      return { pts_us, jpeg, image: null, asked: false };
+    }).sort((a, b) => a.pts_us - b.pts_us);
+    this.near(0);
+  }
+
+  // The latest picture that is ready and whose time has come: null before the first.
+  at(timeUs) {
+    let n = shown(this.all, timeUs);
+    this.near(Math.max(0, n));
+    while (n >= 0 && !this.all[n].image) n -= 1;
+    return n < 0 ? null : this.all[n];
+  }
+
+  near(n) {
+    this.all.forEach((picture, k) => { if (picture.image && (k < n - BEHIND || k > n + 2 * AHEAD)) { picture.image.close(); picture.image = null; picture.asked = false; } });
+    for (const picture of this.all.slice(Math.max(0, n - 1), n + AHEAD)) {
+      if (picture.asked) continue;
+      picture.asked = true;
+      createImageBitmap(picture.jpeg).then((image) => { if (picture.asked) { picture.image = image; this.onReady(); } else image.close(); }, () => {});
+    }
+  }
+
+  drop() { for (const picture of this.all) { picture.image?.close(); picture.asked = false; } this.all = []; }
 }
 
 export const place = (item) => `/${item.recording}/${item.from_us}-${item.to_us}`;
 
-// What is fetched ahead for an item: its sound as an element that is ready to play, and its pictures.
+// Until the outlines of the sound are there.
+const NOTHING = { block_us: 5000, full: 1, channels: [], mix: "" };
+
+// Fetches them once into the item.
+export function outlines(item) {
+  item.outlines ??= NOTHING;
+  item.drawing ??= fetch(`/outlines${place(item)}`).then((answer) => answer.json()).then((found) => { if (found.channels) item.outlines = found; }, () => {});
+  return item.drawing;
+}
+
+// What is fetched ahead for an item: its sound as an element that is ready to play,
+// the outlines of the sound, and the pictures.
 export class Loaded {
   constructor(item) {
     this.item = item;
-    this.pictures = [];
+    this.pictures = new Pictures();
     this.sounds = new Map();
     this.sound("mix");
-    this.seen = item.pictures ? bitmaps(`/pictures${place(item)}`).then((found) => { this.pictures = found; }, () => {}) : Promise.resolve();
+    this.drawn = outlines(item);
+    this.seen = item.pictures ? this.pictures.fetch(`/pictures${place(item)}`).catch(() => {}) : Promise.resolve();
   }
 
   sound(channel) {
@@ -44,8 +81,7 @@ export class Loaded {
 
   drop() {
     for (const audio of this.sounds.values()) { audio.pause(); audio.removeAttribute("src"); audio.load(); }
-    for (const { image } of this.pictures) image.close();
-    this.pictures = [];
+    this.pictures.drop();
     this.sounds.clear();
   }
 }
@@ -72,7 +108,8 @@ export class Player {
     this.channel = "mix";
     this.last = null;
     if (!loaded) return;
-    loaded.seen.then(() => { if (this.loaded === loaded) this.frame(); });
+    loaded.pictures.onReady = () => { if (this.loaded === loaded && !this.playing) this.frame(); };
+    for (const part of [loaded.seen, loaded.drawn]) part.then(() => { if (this.loaded === loaded) this.frame(); });
     this.frame();
   }
 
@@ -117,16 +154,14 @@ export class Player {
   setRate(rate) { this.rate = rate; if (this.audio) this.audio.playbackRate = rate; }
 
   frame() {
-    const { pictures } = this.loaded ?? { pictures: [] };
-    const at = shown(pictures, this.timeUs);
-    const image = pictures[at]?.image ?? null;
-    if (image !== this.last || !image) {
-      const context = this.screen.getContext("2d");
+    const picture = this.loaded?.pictures.at(this.timeUs) ?? null;
+    if (picture !== this.last || !picture) {
+      const context = this.screen.getContext("2d"), image = picture?.image;
       if (image) {
-        if (this.screen.width !== image.width) { this.screen.width = image.width; this.screen.height = image.height; }
+        if (this.screen.width !== image.width || this.screen.height !== image.height) { this.screen.width = image.width; this.screen.height = image.height; }
         context.drawImage(image, 0, 0);
       } else { context.clearRect(0, 0, this.screen.width, this.screen.height); }
-      this.last = image;
+      this.last = picture;
     }
     this.onFrame(this.timeUs);
   }

@@ -19,10 +19,13 @@ const skipped = [], history = [];
 const player = new Player(one("#screen"), (timeUs) => { timeline.follow(timeUs); showSaid(timeUs); one("#play span").textContent = player.playing ? "Pause" : "Play"; });
 player.span = () => (draft ? { start: draft.start_us, stop: draft.stop_us } : { start: 0, stop: 0 });
 const timeline = new Timeline(one("#line"), one("#lanes"), { start: one("#start"), stop: one("#stop") }, { seek: (us) => player.seek(us), move: moveEdge, edit: () => actions.edit() });
-const outbox = new Outbox({
+let outbox = null;
+const newOutbox = () => new Outbox({
   name: () => name,
+  store: state.store,
   onKept: (told) => { if (told.progress) showProgress(told.progress, told.disputed); notice(told.generation); },
   onState: (waiting, problem) => { clearTimeout(saying); const node = one("#saved"); lastState = () => { node.textContent = problem ? (waiting ? `${waiting} not saved yet: ${problem}` : problem) : waiting ? "saving…" : "saved"; node.classList.toggle("bad", Boolean(problem)); }; if (problem || performance.now() > quiet) lastState(); else saying = setTimeout(() => lastState(), quiet - performance.now()); },
+  onRefused: showRefused,
 });
 const grid = new Grid({
   fetch: async (number, without) => (await draw(number, without.map((card) => [card.item.recording, card.item.item]))).items,
@@ -142,7 +145,7 @@ function showSaid(timeUs) {
 // -- deciding --------------------------------------------------------------------------------
 
 function send(item, more) {
-  const review = { id: id(), recording: item.recording, about: "cue", item: item.item, draw: item.draw, client_at_us: Date.now() * 1000, role: mode() === "disagreement" ? "adjudication" : "annotation", ...more };
+  const review = { id: id(), recording: item.recording, about: "cue", item: item.item, judged: more.verdict === "add" ? undefined : { cue: item.cue }, draw: item.draw, client_at_us: Date.now() * 1000, role: mode() === "disagreement" ? "adjudication" : "annotation", ...more };
   outbox.add(review);
   history.push({ id: review.id, item, verdict: review.verdict });
   decided.push(performance.now());
@@ -204,6 +207,15 @@ function notice(found) {
   node.replaceChildren("The dataset was built anew. What you decided is kept. ", el("button", { type: "button", onclick: () => location.reload() }, "Reload"));
 }
 
+// A decision that the server cannot take is not thrown away: it is named, and can be saved to a file.
+function showRefused(refused) {
+  const node = one("#refused"), last = refused[refused.length - 1];
+  node.hidden = false;
+  node.replaceChildren(`${refused.length} decision${refused.length === 1 ? " was" : "s were"} refused: ${last.why}. `,
+    el("button", { type: "button", onclick: () => { const link = el("a", { href: URL.createObjectURL(new Blob([JSON.stringify(refused, null, 1)], { type: "application/json" })), download: "refused-reviews.json" }); link.click(); } }, "Save to a file"), " ",
+    el("button", { type: "button", onclick: () => { outbox.forget(); node.hidden = true; } }, "Forget"));
+}
+
 function showProgress(progress, disputed) {
   const minute = decided.filter((at) => performance.now() - at < 60000).length, left = Math.max(0, progress.whole - progress.done);
   one("#meter").max = Math.max(1, progress.whole);
@@ -255,7 +267,7 @@ function setView(which, begin = true) {
   if (!begin) return;
   if (which === "one") { if (player.loaded && now) { player.play(); } else next(); }
   if (which === "grid") grid.start().catch((error) => complain(error.message));
-  if (which === "agree") showAgreement(() => { one("#mode").value = "disagreement"; now = null; setView("one", false); restart(); }).catch((error) => complain(error.message));
+  if (which === "agree") showAgreement(() => { one("#mode").value = "disagreement"; now = null; setView("one", false); restart(); }, (ruling) => outbox.add({ id: id(), role: "adjudication", draw: "disagreement", client_at_us: Date.now() * 1000, ...ruling })).catch((error) => complain(error.message));
 }
 
 const actions = {
@@ -311,6 +323,7 @@ async function begin() {
   document.documentElement.dataset.theme = shelf("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   state = await get("/api/state", shelf("name"));
   name = state.annotator || shelf("name");
+  outbox = newOutbox();
   generation = state.generation;
   one("#dataset").textContent = state.dataset;
   document.title = `${state.dataset}: review`;

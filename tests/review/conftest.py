@@ -7,12 +7,13 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request as Call
@@ -116,22 +117,25 @@ class Server:
     port: int = 0
     process: subprocess.Popen[str] = field(init=False)
     url: str = field(init=False)
+    log: IO[str] = field(init=False)
+    """A file, not a pipe: one that nobody reads fills up, on a busy machine at 4 KiB."""
 
     def __post_init__(self) -> None:
         self.start()
 
     def start(self) -> None:
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(self.out)]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port), *self.options],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.log,
             text=True,
         )
-        assert self.process.stdout is not None and self.process.stderr is not None
+        assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip().partition("?")[0]
         if not self.url:
-            raise AssertionError(self.process.stderr.read())
+            raise AssertionError(self.logged())
         self.port = int(self.url.rstrip("/").rpartition(":")[2])
 
     def kill(self) -> None:
@@ -140,14 +144,19 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.log.close()
+
+    def logged(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
 
     def stop(self) -> str:
         """Ends it as Ctrl-C does; what it logged."""
         self.process.terminate()
-        return self.process.communicate(timeout=20)[1]
+        self.process.wait(20)
+        return self.logged()
 
     def ask(
         self, path: str, body: object = None, *, who: str = "ann", headers: dict[str, str] | None = None

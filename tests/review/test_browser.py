@@ -272,6 +272,43 @@ def test_a_killed_server_loses_nothing_and_nothing_is_sent_twice(
     assert rows(server, "SELECT verdict FROM reviews ORDER BY sequence") == [["accept"], ["reject"]]
 
 
+def test_names_words_and_notes_are_text_and_nothing_more(
+    serve: Started, opened: Opened, tmp_path: Path, media: Any, build_talks: Callable[..., Any]
+) -> None:
+    """Also those that strangers wrote to be run; the policy would stop them too, but says so as an error."""
+    import numpy as np
+
+    hostile = "<img/src=x/onerror=alert(1)>"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000 * 12)
+    (tmp_path / "in").mkdir()
+    quiet = media.Audio(codec="pcm_s16le", rate_hz=16_000, track=noise)
+    media.write_media(tmp_path / "in" / "talk.wav", duration_s=12.0, audio=[quiet])
+    lines = [
+        f"talk 1 {hostile}{n % 2} {n * 1.5:.2f} {n * 1.5 + 1.9:.2f} <o> uh {hostile} uh" for n in range(6)
+    ]
+    (tmp_path / "in" / "talk.stm").write_text("\n".join(lines) + "\n")
+    build_talks(tmp_path / "in", tmp_path / "OUT")
+    server = serve(tmp_path / "OUT")
+    page = opened(server.url, who=f"ann {hostile}")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: asked.append(dialog.message))
+    expect(page.locator("#voices")).to_contain_text(hostile)
+    page.keyboard.press("n")
+    page.get_by_label("note", exact=True).fill(hostile)
+    page.click("#ok")
+    page.keyboard.press("e")
+    expect(page.locator("#dialog table").first).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    saved(page)
+    page.keyboard.press("g")
+    expect(page.locator(".card")).not_to_have_count(0, timeout=30_000)
+    page.click("[data-view=agree]")
+    expect(page.locator("#agreement h1")).to_be_visible()
+    assert page.locator("img").count() == 0 and asked == []
+    assert rows(server, "SELECT note FROM reviews") == [[hostile]]
+
+
 def test_dark_and_light(dataset: Path, serve: Started, opened: Opened) -> None:
     url = serve(dataset).url
 
@@ -361,6 +398,26 @@ def test_from_the_decisions_key_to_the_next_cue_playing(
     assert len(waits) >= 12 and statistics.median(waits) <= 150
 
 
+def test_the_page_is_painted_within_a_second(dataset: Path, serve: Started, opened: Opened) -> None:
+    """The median of five visits of somebody known, and how long until the first cue stands there."""
+    page = opened(serve(dataset).url)
+    page.context.add_init_script(
+        """new MutationObserver(() => {
+            window.readyAt ??= document.body?.dataset.ready && performance.now();
+        }).observe(document, { subtree: true, attributes: true, attributeFilter: ['data-ready'] });"""
+    )
+    painted, drawn = [], []
+    for _ in range(5):
+        page.reload()
+        ready(page)
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        painted.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        drawn.append(page.evaluate("window.readyAt"))
+    told = f"{statistics.median(painted):.0f} ms, most {max(painted):.0f}"
+    print(f"first paint: median {told}; first cue: {statistics.median(drawn):.0f} ms, most {max(drawn):.0f}")
+    assert statistics.median(painted) <= 1000
+
+
 def test_a_scripted_reviewer_reaches_a_hundred_cues_a_minute_in_the_grid(
     dataset: Path, serve: Started, opened: Opened
 ) -> None:
@@ -382,46 +439,72 @@ def test_a_scripted_reviewer_reaches_a_hundred_cues_a_minute_in_the_grid(
     assert kept >= 20 and pace >= 100
 
 
-def test_the_picture_never_runs_ahead_of_the_sound_and_lags_a_window_at_most(
-    dataset: Path, serve: Started, opened: Opened, media: Any
-) -> None:
-    """Pictures show their own numbers, 30 a second; the sound's clock is the audio element's time."""
-    import numpy as np
+WATCH = """async ([item, seconds]) => {
+    const { Loaded, Player } = await import('/page/player.js');
+    const canvas = document.createElement('canvas'), copy = document.createElement('canvas');
+    document.body.append(canvas);
+    item.from_us = 2000000; item.to_us = 32000000; item.drawing = null;
+    const loaded = new Loaded(item); await loaded.seen;
+    const audio = loaded.sound('mix'), context = new AudioContext();
+    const analyser = new AnalyserNode(context, { fftSize: 8192 });
+    context.createMediaElementSource(audio).connect(analyser).connect(context.destination);
+    await context.resume();
+    const wave = new Float32Array(8192), out = { lags: [], flashes: [], beeps: [], latency: 0 };
+    const pixels = copy.getContext('2d', { willReadFrequently: true });
+    const number = () => { // as tests/media.py writes it: 16 bits in rows of four
+        copy.width = canvas.width; copy.height = canvas.height;
+        pixels.drawImage(canvas, 0, 0);
+        const { data } = pixels.getImageData(0, 0, copy.width, copy.height);
+        let found = 0;
+        for (let bit = 0; bit < 16; bit += 1) {
+            const row = Math.floor(bit / 4), column = bit % 4;
+            const y = Math.floor(copy.height * (2 * row + 1) / 10 + copy.height / 16);
+            const x = Math.floor(copy.width * (2 * column + 1) / 10 + copy.width / 16);
+            if (data[4 * (y * copy.width + x) + 1] > 128) found += 2 ** bit;
+        }
+        return found;
+    };
+    const player = new Player(canvas, (us) => {
+        if (!player.playing || !player.last) return;
+        const now = performance.now(), shown = number();
+        out.lags.push(us / 1e3 - shown * 1000 / 30);
+        const second = Math.floor(shown / 30);
+        if (!out.flashes.some(([n]) => n === second)) out.flashes.push([second, now, shown % 30]);
+        analyser.getFloatTimeDomainData(wave);
+        const ended = performance.now(), ms = (k) => ended - (8192 - k) * 1000 / context.sampleRate;
+        for (let k = 0; k < 8192; k += 1) if (Math.abs(wave[k]) > 0.1) {
+            const at = ms(k), last = out.beeps[out.beeps.length - 1];
+            if (k > 512 && (last === undefined || at - last > 500)) out.beeps.push(at);
+            break;
+        }
+    });
+    player.show(loaded); player.play();
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
+    out.latency = 1000 * (context.baseLatency + context.outputLatency);
+    return out;
+}"""
+"""Plays a film whose pictures show their numbers, 30 a second, and that chirps every second."""
 
+
+@pytest.mark.parametrize("original", [True, False])
+def test_the_picture_never_runs_ahead_of_the_sound_and_hardly_lags(
+    original: bool, dataset: Path, serve: Started, opened: Opened
+) -> None:
+    """By the sound's clock for every picture shown, and by flash and beep where both are seen and heard."""
+    if not original:
+        (dataset / ".cache" / "marks.json").unlink()
     server = serve(dataset)
     page = opened(server.url)
+    page.keyboard.press(" ")
     film = next(i for i in server.next(40, "bob") if i["pictures"])
-    got = server.ask(f"/api/item/{film['recording']}/{film['item']}")[1]
-    page.evaluate(
-        """async ([item]) => {
-        const { Loaded, Player } = await import('/page/player.js');
-        const canvas = document.createElement('canvas'); document.body.append(canvas);
-        item.from_us = 2000000; item.to_us = 32000000;
-        const loaded = new Loaded(item); await loaded.seen;
-        window.seen = [];
-        const player = new Player(canvas, (us) => { if (player.last) window.seen.push([us, player.last]); });
-        player.show(loaded); window.watched = player; window.canvas = canvas; player.play();
-        }""",
-        [got],
-    )
-    page.wait_for_timeout(31_500)
-    frames = page.evaluate(
-        """() => { const c = document.createElement('canvas'), known = new Map(), out = [];
-        for (const [us, image] of window.seen) {
-          if (!known.has(image)) {
-            c.width = image.width; c.height = image.height;
-            const x = c.getContext('2d', { willReadFrequently: true }); x.drawImage(image, 0, 0);
-            const d = x.getImageData(0, 0, c.width, c.height).data, luma = new Array(d.length / 4);
-            for (let i = 0; i < luma.length; i += 1) luma[i] = d[4 * i + 1];
-            known.set(image, [known.size, luma, c.width]);
-          }
-          out.push([us, known.get(image)[0]]);
-        }
-        return [out, [...known.values()].map(([, luma, wide]) => [luma, wide])]; }"""
-    )
-    numbers = [media.read_number(np.asarray(luma, np.uint8).reshape(-1, wide)) for luma, wide in frames[1]]
-    lags = [us / 1e6 - numbers[which] / 30 for us, which in frames[0]]
-    print(
-        f"picture behind the sound: {min(lags) * 1e3:.0f} to {max(lags) * 1e3:.0f} ms over {len(lags)} frames"
-    )
-    assert len(lags) > 200 and min(lags) >= -0.001 and max(lags) <= 0.24
+    item = server.ask(f"/api/item/{film['recording']}/{film['item']}")[1]
+    seen = page.evaluate(WATCH, [item, 31])
+    lags, most_ms = seen["lags"], 40 if original else 240
+    told = f"picture behind the sound's clock: {min(lags):.0f} to {max(lags):.0f} ms, {len(lags)} frames"
+    print(f"{'original file' if original else 'one picture a window'}: {told}")
+    beeps = {round((at - seen["beeps"][0]) / 1000) + 3: at for at in seen["beeps"]}  # the first is at 3 s
+    apart = [at - beeps[second] for second, at, first in seen["flashes"] if second in beeps and first == 0]
+    if apart:
+        told = f"{statistics.median(apart):.0f} ms, {min(apart):.0f} to {max(apart):.0f}"
+        print(f"flash after beep: {told} of {len(apart)}; the graph's own latency {seen['latency']:.0f} ms")
+    assert len(lags) > 200 and min(lags) >= -1 and max(lags) <= most_ms

@@ -256,9 +256,9 @@ def test_decisions_are_taken_into_a_new_folder(
     build_talks(talks, dataset)
     for ending in ("parquet", "jsonl"):
         file = tmp_path / f"reviews.{ending}"
-        assert export_reviews(dataset, file) == 60
+        assert export_reviews(dataset, file).reviews == 60
         fresh = tmp_path / f"fresh-{ending}"
-        assert import_reviews(fresh, file) == 60 and import_reviews(fresh, file) == 0
+        assert import_reviews(fresh, file).new == 60 and import_reviews(fresh, file).new == 0
     build_talks(talks, fresh)
     assert in_clips(fresh) == in_clips(dataset)
 

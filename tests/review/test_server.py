@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request as Call
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 
+from corpus.review.guard import RATE, Door, Guard
 from corpus.review.meanings import MEANINGS
-from corpus.review.server import ASSETS, PAGE, Door
+from corpus.review.media import Media
+from corpus.review.original import Film
+from corpus.review.server import ASSETS, PAGE
 from corpus.schemas.conversation import CUE_KINDS
 from corpus.schemas.errors import UsageError
 from corpus.schemas.reviews_file import last_sequence
@@ -52,7 +61,9 @@ def test_an_item_has_all_that_is_needed_to_judge_it(standing: Any) -> None:
         cue = item["cue"]
         assert item["from_us"] <= cue["start_us"] <= cue["stop_us"] <= item["to_us"]
         assert cue["speaker"] in (None, *item["speakers"]) and item["channels"][-1] == "room"
-        assert item["turns"] and len(item["outlines"]["channels"]) == len(item["channels"])
+        assert item["turns"] or cue["speaker"] is None
+    where = f"{item['recording']}/{item['from_us']}-{item['to_us']}"
+    assert len(standing.ask(f"/outlines/{where}")[1]["channels"]) == len(item["channels"])
 
 
 def test_two_annotators_get_different_items_until_overlap_is_asked_for(
@@ -78,6 +89,29 @@ def test_every_cue_comes_once_and_then_none(dataset: Path, serve: Started) -> No
     assert len(seen) == len(set(seen)) == whole["whole"] == whole["done"] > 40
 
 
+def test_a_log_that_nobody_reads_stops_no_decision(dataset: Path) -> None:
+    """A pipe takes 64 KiB, and 4 where a machine has many; this test's log is longer."""
+    command = [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(dataset), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        fcntl.fcntl(process.stderr.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+        url = process.stdout.readline().strip()
+        headers = {"content-type": "application/json", "x-annotator": "ann"}
+        recording = open_clips(dataset)[0].json.recording
+        cue = open_clips(dataset)[0].json.cues[0].id
+        kept = 0
+        for batch in range(3):
+            plain = [
+                {"id": f"{batch}-{n}", "recording": recording, "item": cue, "verdict": "accept"}
+                for n in range(50)
+            ]
+            call = Call(f"{url}api/reviews", json.dumps({"reviews": plain}).encode(), headers)
+            with urlopen(call, timeout=20) as answer:
+                kept += len(json.load(answer)["kept"])
+        process.kill()
+    assert kept == 150
+
+
 def test_an_undo_brings_the_item_back(dataset: Path, serve: Started) -> None:
     server = serve(dataset)
     (item,) = server.next()
@@ -89,6 +123,73 @@ def test_an_undo_brings_the_item_back(dataset: Path, serve: Started) -> None:
     assert status == 200 and told["progress"]["done"] == 0
     assert server.next()[0]["item"] == item["item"]
     assert server.decide({"id": "undo2", "verdict": "undo", "undoes": review["id"]}, who="bob")[0] == 422
+
+
+def test_a_second_server_on_a_dataset_is_told_so(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    command = [sys.executable, "-m", "corpus.cli.main", "review", "serve", str(dataset), "--port", "0"]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0 and "another process has the labels open" in second.stderr
+    assert server.next()
+
+
+def test_what_a_page_holds_for_another_dataset_waits_for_it(standing: Any) -> None:
+    (item,) = standing.next()
+    body = {"reviews": [verdict(item)], "store": "another"}
+    assert standing.ask("/api/reviews", body)[0] == 409
+    assert standing.ask("/api/state")[1]["sequence"] == 0
+
+
+def test_a_decision_survives_that_its_item_and_the_server_are_gone(dataset: Path, serve: Started) -> None:
+    """The page sends what it judged along."""
+    server = serve(dataset)
+    (item,) = server.next()
+    gone = {**item["cue"], "id": "cgone", "start_us": item["cue"]["start_us"] + 7}
+    asked = {**verdict(item), "item": "cgone"}
+    assert server.decide(asked)[0] == 422
+    assert server.decide({**asked, "judged": {"cue": {**gone, "id": "other"}}})[0] == 422
+    assert server.decide({**asked, "judged": {"cue": gone}})[0] == 200
+
+
+def test_words_in_dispute_are_ruled_on(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    item = next(i for i in server.next(40) if i["words"])
+    word = item["words"][0]
+    base = {"recording": item["recording"], "item": word["id"], "about": "word"}
+    for who, text in (("ann", "one"), ("bob", "two")):
+        becomes = [{"word": {**word, "text": text, "id": ""}}]
+        status, told = server.decide({**base, "id": who, "verdict": "correct", "becomes": becomes}, who=who)
+        assert status == 200, told
+    (dispute,) = server.ask("/api/disputes")[1]
+    assert dispute["judged"]["word"]["text"] == word["text"]
+    said = {s["annotator"]: s["becomes"][0]["word"]["text"] for s in dispute["said"]}
+    assert said == {"ann": "one", "bob": "two"}
+    ruling = {**base, "id": "r", "verdict": "correct", "becomes": dispute["said"][1]["becomes"]}
+    assert server.decide({**ruling, "role": "adjudication"}, who="judge")[0] == 200
+    assert server.ask("/api/disputes")[1] == []
+
+
+def test_cues_that_were_added_differently_are_ruled_on_too(dataset: Path, serve: Started) -> None:
+    server = serve(dataset)
+    (item,) = server.next()
+    cue = {
+        **item["cue"],
+        "label": "hesitation",
+        "start_us": 1_000_000,
+        "stop_us": 1_500_000,
+        "id": "",
+        "spans": [],
+    }
+    cue["speaker"] = item["speakers"][0]
+    for who, kind in (("ann", "filled_pause"), ("bob", "silent_pause")):
+        asked = {"id": who, "recording": item["recording"], "item": f"a{who}", "verdict": "add"}
+        status, told = server.decide({**asked, "becomes": [{"cue": {**cue, "kind": kind}}]}, who=who)
+        assert status == 200, told
+    (disputed,) = server.next(5, "judge", mode="disagreement")
+    assert disputed["cue"]["label"] == "hesitation" and disputed["cue"]["start_us"] == 1_000_000
+    assert {said["annotator"] for said in disputed["said"]} == {"ann", "bob"}
+    assert server.decide(verdict(disputed, role="adjudication"), who="judge")[0] == 200
+    assert server.next(5, "judge", mode="disagreement") == []
 
 
 def test_a_decision_sent_again_after_a_kill_is_one(dataset: Path, serve: Started) -> None:
@@ -228,18 +329,30 @@ def test_sound_is_the_channels_samples_and_answers_ranges(standing: Any) -> None
 
 
 def test_pictures_come_with_their_own_times(standing: Any, media: Any) -> None:
-    import json
-
     film = next(clip.json for clip in open_clips(standing.out) if clip.json.video is not None)
     _, content, _ = standing.ask(f"/pictures/{film.recording}/2000000-4000000")
     head, _, rest = content.partition(b"\n")
     told = json.loads(head)
+    assert len(told) == 61  # all of the original film, from what stands on the screen at first
     assert [t["pts_us"] for t in told] == sorted(t["pts_us"] for t in told)
     for one in told:
         number = media.read_number(media.jpeg_luma(rest[: one["size"]]))
         rest = rest[one["size"] :]
         assert abs(number / 30 - one["pts_us"] / 1e6) < 0.002
     assert rest == b""
+
+
+def test_without_the_original_each_window_has_its_picture(built_once: Path, tmp_path: Path) -> None:
+    film = next(clip.json for clip in open_clips(built_once) if clip.json.video is not None)
+    films = {film.recording: Film(stream=0, offset_us=0)}
+    counts = []
+    for number, (old, new) in enumerate(((b"x", b"x"), (b'"bytes":', b'"bytes":1'), (b"{", b""))):
+        out = shutil.copytree(built_once, tmp_path / str(number))
+        marks = out / ".cache" / "marks.json"
+        marks.write_bytes(marks.read_bytes().replace(old, new))  # as it was; another size; no JSON
+        content = Media(out, films).pictures(film.recording, 2_000_000, 4_000_000)
+        counts.append(len(json.loads(content.partition(b"\n")[0])))
+    assert counts[0] == 61 and all(10 <= count <= 16 for count in counts[1:])
 
 
 # -- who is let in ----------------------------------------------------------------------------
@@ -269,7 +382,8 @@ def test_sql_reads_the_reviews_and_nothing_else(standing: Any) -> None:
     for statement in (
         "DROP TABLE reviews", "SELECT * FROM read_csv('/etc/passwd')", "COPY reviews TO '/tmp/x.csv'",
         "ATTACH '/tmp/y.duckdb'", "INSTALL httpfs", "SET enable_external_access = true",
-        "SELECT * FROM read_text('/etc/hostname')", "SELECT 1; DROP TABLE reviews", "PRAGMA database_list",
+        "SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM '/etc/passwd'", "SELECT 1; DROP TABLE reviews", "PRAGMA database_list",
     ):  # fmt: skip
         status, told, _ = standing.ask("/api/sql", {"sql": statement})
         assert status == 422, (statement, told)
@@ -316,8 +430,6 @@ def test_too_much_at_once_is_refused(standing: Any) -> None:
 
 
 def test_requests_without_end_are_slowed_down() -> None:
-    from corpus.review.server import RATE, Guard
-
     guard = Guard(None, Door())  # type: ignore[arg-type]
     passed = sum(guard._in_time("10.0.0.1") for _ in range(3000))
     assert 5 * RATE - 1 <= passed < 3000 and guard._in_time("10.0.0.2")

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import random
+import resource
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from corpus.review.store import LABELS_FILE, Store, bring_up_to_date, opened
+from corpus.review.labels import LABELS_FILE
+from corpus.review.store import Store, bring_up_to_date, opened
+from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Cue
-from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError
+from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, last_sequence, read_reviews
+from corpus.schemas.votes import groups, outcome
 
 
 def review(number: int, who: str = "ann") -> Review:
@@ -68,6 +75,131 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
         bring_up_to_date(tmp_path)
 
 
+def test_a_store_of_version_1_is_brought_to_this_one_with_all_its_rows(tmp_path: Path) -> None:
+    import duckdb
+
+    numbered = [
+        replace(review(n, who), sequence=2 * n + k - 2) for n in (1, 2, 3) for k, who in enumerate("ab", 1)
+    ]
+    with duckdb.connect(str(tmp_path / LABELS_FILE)) as old:
+        old.execute(Path(__file__).with_name("labels_1.sql").read_text())
+        for one in numbered:
+            cue = one.judged.cue if one.judged else None
+            assert cue is not None
+            row = (
+                *(
+                    one.sequence,
+                    one.id,
+                    one.recording,
+                    one.item,
+                    one.about,
+                    one.verdict,
+                    one.annotator,
+                    one.role,
+                ),
+                *(one.draw, cue.label, cue.kind, cue.speaker, cue.start_us, cue.stop_us, None, one.note, 0),
+                *(one.decided_at_us, 0, "", to_json(one)),
+            )
+            old.execute(f"INSERT INTO reviews VALUES ({', '.join('?' * len(row))})", row)
+    with opened(tmp_path) as store:
+        assert store.reviews() == numbered
+        assert store.query("SELECT version FROM schema_version")[1] == [(2,)]
+        assert store.query("SELECT count(*) FROM reviews_current")[1] == [(6,)]
+        assert store.query("SELECT state, count(*) FROM cues_current GROUP BY ALL")[1] == [("added", 3)]
+        assert store.query("SELECT * FROM queue")[1] == store.query("SELECT * FROM disagreements")[1] == []
+        name = store.id
+        assert store.add([review(9)])[0].sequence == 7
+    with opened(tmp_path) as again:
+        assert again.id == name and len(again.reviews()) == 7
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / LABELS_FILE)) as old:
+        old.execute(Path(__file__).with_name("labels_1.sql").read_text())
+        old.execute("CREATE TABLE store (name VARCHAR)")  # in the way
+    with pytest.raises(DatasetError):
+        Store(tmp_path)
+    with duckdb.connect(str(tmp_path / LABELS_FILE)) as same:
+        assert same.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+        assert same.execute("SELECT * FROM reviews_current").fetchall() == []
+
+
+def test_on_a_full_disk_a_decision_is_refused_and_taken_once_there_is_room(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add([review(1)])
+    store.export()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(path.stat().st_size for path in tmp_path.iterdir())
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 100, hard))  # no file may grow
+        for number in range(2, 40):
+            try:
+                store.add([review(number)])
+            except StorageError as error:
+                assert "could not be kept" in str(error) and "make room" in str(error)
+                break
+        else:
+            pytest.fail("nothing was refused")
+        with pytest.raises(StorageError):
+            store.add([review(number)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.sequence == number - 1
+    kept = store.add([review(number), review(number + 1)])
+    assert [r.sequence for r in kept] == [number, number + 1]
+    assert [r.sequence for r in store.reviews()] == list(range(1, number + 2))
+    store.close()
+    with opened(tmp_path) as store:
+        assert [r.sequence for r in store.reviews()] == list(range(1, number + 2))
+    assert last_sequence(tmp_path) == number + 1
+
+
+def test_the_view_of_what_was_decided_says_the_same_as_the_rule(tmp_path: Path) -> None:
+    """In SQL and in Python; only items whose speaker and place stay apart, as the view goes by item."""
+    rng = random.Random(7)
+    reviews: list[Review] = []
+    for n in range(400):
+        one = review(rng.randrange(40), rng.choice("abcd"))
+        cue = one.judged.cue if one.judged else None
+        assert cue is not None
+        becomes = replace(cue, kind=rng.choice(("pause", "")), stop_us=cue.stop_us + rng.randrange(1, 99))
+        verdict = rng.choice(("accept", "reject", "correct", "unsure", "undo"))
+        role = "adjudication" if rng.random() < 0.05 else "annotation"
+        more: dict[str, Any] = {"becomes": (Judged(cue=becomes),)} if verdict == "correct" else {}
+        if verdict == "undo":
+            undone = rng.choice([r for r in reviews if r.verdict != "undo"] or [one])
+            more = {"judged": None, "undoes": undone.id, "item": undone.item, "annotator": undone.annotator}
+        reviews.append(replace(one, id=f"r{n}", verdict=verdict, role=role, **more))
+    with opened(tmp_path) as store:
+        store.add(reviews)
+        found = store.query(
+            "SELECT cue_id, state, kind, start_us, stop_us, annotators, share FROM cues_decided"
+        )[1]
+        numbered = store.reviews()
+    expected: dict[str, Any] = {}
+    for group in groups(numbered, ()):
+        decided = outcome(group)
+        (item,) = group.items
+        cue = decided.becomes[0].cue if decided.becomes else None
+        if decided.kind == "tie":
+            expected[item] = "tie"
+        elif decided.kind == "decided" and cue is not None:
+            ends = (cue.kind, cue.start_us, cue.stop_us)
+            expected[item] = ("stands", *ends, list(decided.who), round(decided.share, 9))
+        elif decided.kind == "decided":
+            expected[item] = ("rejected", list(decided.who), round(decided.share, 9))
+    said: dict[str, Any] = {}
+    for item, state, kind, start_us, stop_us, who, share in found:
+        rejected, stands = (
+            (state, who, round(share, 9)),
+            (state, kind, start_us, stop_us, who, round(share, 9)),
+        )
+        said[item] = "tie" if state == "tie" else rejected if state == "rejected" else stands
+    assert said == expected and len({v if v == "tie" else v[0] for v in said.values()}) == 3
+
+
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / LABELS_FILE).write_bytes(b"no database")
     with pytest.raises(DatasetError):
@@ -87,6 +219,14 @@ def test_a_second_process_is_told_that_the_store_is_open(tmp_path: Path) -> None
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     store.close()
+
+
+def test_a_question_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corpus.review.store._LONGEST_QUERY_S", 0.2)
+    with opened(tmp_path) as store:
+        with pytest.raises(DatasetError, match="INTERRUPT"):
+            store.query("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+        assert store.query("SELECT 1")[1] == [(1,)]
 
 
 def test_sql_reads_and_changes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Pictures at their full rate, decoded from the original file where it still lies where it was built from."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+MARKS_FILE = ".cache/marks.json"
+"""In OUT: the files a build read, and how they looked then."""
+WIDTH = 480
+"""Of a picture, in pixels, at most."""
+_QUALITY = 70
+_MOST_FRAMES = 4_000
+_FIRST_US = 1_000_000
+"""Decoded before a stretch: what was on the screen when it begins."""
+
+
+Picture = tuple[int, bytes]
+"""Presentation time and JPEG."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """The chosen video stream of a recording of one file."""
+
+    stream: int
+    offset_us: int
+    """Its first picture's time on the recording's clock."""
+
+
+class Originals:
+    """The files of a dataset that are as they were when it was built."""
+
+    def __init__(self, out: Path) -> None:
+        self._marks: dict[str, tuple[Path, int, int]] = {}
+        try:
+            found = json.loads((out / MARKS_FILE).read_bytes())
+            for mark in found["files"]:
+                self._marks[mark["sha256"]] = (Path(mark["place"]), mark["bytes"], mark["mtime_ns"])
+        except (OSError, ValueError, KeyError, TypeError):  # no build's folder, or another version's
+            return
+
+    def path(self, recording: str) -> Path | None:
+        """The one file of a recording: its content's hash is the recording's name."""
+        if recording not in self._marks:
+            return None
+        path, size, mtime_ns = self._marks[recording]
+        try:
+            now = path.stat()
+        except OSError:
+            return None
+        return path if (now.st_size, now.st_mtime_ns) == (size, mtime_ns) else None
+
+    def pictures(self, recording: str, film: Film, start_us: int, stop_us: int) -> list[Picture] | None:
+        """Every picture of a stretch, and the one before; None where they cannot be had."""
+        path = self.path(recording)
+        if path is None:
+            return None
+        try:
+            return _decoded(path, film, start_us, stop_us)
+        except (av.FFmpegError, OSError, ValueError, IndexError):  # those of the shards do
+            return None
+
+
+def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Picture]:
+    found: list[Picture] = []
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams[film.stream]
+        if not isinstance(stream, av.VideoStream) or stream.time_base is None:
+            raise ValueError("no video stream")
+        stream.thread_type = "AUTO"
+        zero, tick_us = stream.start_time or 0, stream.time_base * 1_000_000
+        wanted = max(0, start_us - film.offset_us - _FIRST_US)
+        container.seek(zero + int(wanted / tick_us), stream=stream)
+        last: tuple[int, av.VideoFrame] | None = None
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                continue
+            pts_us = film.offset_us + round((frame.pts - zero) * tick_us)
+            if pts_us >= stop_us:
+                break
+            if len(found) == _MOST_FRAMES:
+                raise ValueError("more pictures than a page can hold")
+            if pts_us < start_us:
+                last = (pts_us, frame)
+                continue
+            if last is not None:
+                found.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
+                last = None
+            found.append((pts_us, _jpeg(frame, stream.sample_aspect_ratio)))
+        if last is not None and not found:
+            found.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
+    return found
+
+
+def _jpeg(frame: av.VideoFrame, aspect: Fraction | None) -> bytes:
+    wide = Fraction(frame.width) * (aspect or 1)
+    share = min(Fraction(1), Fraction(WIDTH) / wide)
+    size = max(2, round(wide * share)), max(2, round(frame.height * share))
+    image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
+    if frame.rotation % 360:
+        image = image.rotate(frame.rotation % 360, expand=True)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=_QUALITY)
+    return content.getvalue()
