@@ -221,9 +221,10 @@ def _shards(
     done = 0
     for part, problems in zip(parts, _side_by_side(parts, num_workers), strict=True):
         yield from problems
-        if progress and not part.tar:
-            done += len(part.rows)
-            progress(done)
+        for _ in () if part.tar else part.rows:
+            done += 1
+            if progress:
+                progress(done)
 
 
 def _side_by_side(parts: Sequence[Part], num_workers: int) -> Iterator[list[Problem]]:
