@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.artifacts import OVERLAP, PADDED, SPEECH, UNRELIABLE, ChannelSpan, Decoded
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
@@ -17,7 +17,6 @@ from corpus.schemas.span import Span, intersect
 BLOCK_WINDOWS = 3000
 """Windows handled at a time: ten minutes."""
 
-Flags = npt.NDArray[np.uint8]
 Talk = Mapping[str, Sequence[Span]]
 
 
@@ -55,7 +54,7 @@ def write_activity(
     flags.flush()
 
 
-def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> Flags:
+def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> UInt8Array:
     first, frames = first_window * FRAMES_PER_WINDOW, windows * FRAMES_PER_WINDOW
     at = (first * FRAME_US, frames, FRAME_US)
     speech = np.stack([channel.talk.fills_half(*at) for channel in channels])
@@ -64,7 +63,7 @@ def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> Fla
     padded = np.stack([channel.padded.of_frames(*at) > 0 for channel in channels])
     flags = speech * SPEECH + (speech & others) * OVERLAP + doubtful * UNRELIABLE + padded * PADDED
     shape = (len(channels), windows, FRAMES_PER_WINDOW)
-    block: Flags = flags.astype(np.uint8).reshape(shape)
+    block: UInt8Array = flags.astype(np.uint8).reshape(shape)
     return block
 
 

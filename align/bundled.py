@@ -33,6 +33,7 @@ from corpus.align.segmentation import (
     posteriors,
 )
 from corpus.align.slots import FRAME_OF_STEP, STEP_SAMPLES, Slot, Slots
+from corpus.schemas.arrays import Float64Array
 from corpus.schemas.settings import DiarizeSettings
 
 ALONE_FRAMES = 60
@@ -45,8 +46,6 @@ MOST_SPEAKERS = 20
 """Of a stretch: the path's memory grows with the square of their number, whatever the sound is."""
 LEAST_TALK_S = 0.5
 """Who talks less than this altogether is nobody."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def diarize_stretch(
 
 def _voices(
     networks: Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
-) -> tuple[list[Slot], dict[Slot, Floats]]:
+) -> tuple[list[Slot], dict[Slot, Float64Array]]:
     """The slots of every so-manieth window, and the last, whose voice can be told, with their vectors."""
     count = len(found.starts)
     asked = [
@@ -141,7 +140,7 @@ def _piece(frames: Any, start: int, slots: Slots, slot: Slot) -> Any:
 
 
 def _grouped(
-    rows: Floats,
+    rows: Float64Array,
     grouped: list[Slot],
     slots: Slots,
     bounds: Bounds,
@@ -159,7 +158,7 @@ def _grouped(
 
 
 def _assigned(
-    slots: Slots, speaker_of: dict[Slot, int], vectors: dict[Slot, Floats], centres: Floats
+    slots: Slots, speaker_of: dict[Slot, int], vectors: dict[Slot, Float64Array], centres: Float64Array
 ) -> dict[Slot, int]:
     """A speaker for every slot that has one: by where it talks, and by its voice where that is known."""
     from scipy.optimize import linear_sum_assignment
@@ -186,7 +185,7 @@ def _assigned(
     return assigned
 
 
-def _activity(slots: Slots, speaker_of: dict[Slot, int], speakers: int) -> Floats:
+def _activity(slots: Slots, speaker_of: dict[Slot, int], speakers: int) -> Float64Array:
     """[steps, speakers]: the mean activity over the windows that have any of the slots."""
     total = np.zeros((slots.steps, speakers))
     seen = np.zeros(slots.steps)
@@ -199,7 +198,7 @@ def _activity(slots: Slots, speaker_of: dict[Slot, int], speakers: int) -> Float
 
 def _painted(
     slots: Slots, found: Posteriors, assigned: dict[Slot, int], speakers: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Float64Array, Float64Array]:
     """Activity [steps, speakers] and the probabilities of 0, 1, 2 talking [steps, 3], means over windows."""
     activity = np.zeros((slots.steps, speakers))
     counts = np.zeros((slots.steps, 3))

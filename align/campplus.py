@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from corpus.align.clustering import unit
+from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import FormatError
 
 DIMENSION = 192
@@ -31,8 +32,6 @@ LENGTH_STEP_FRAMES = 25
 BATCH_FRAMES = 4000
 """Frames that go through the network at once."""
 MEAN_FILE = Path(__file__).with_name("campplus_mean.json")
-
-Vectors = npt.NDArray[np.float32]
 
 
 def load_network(folder: Path) -> torch.nn.Module:
@@ -59,7 +58,7 @@ def features(sound: npt.NDArray[np.float32]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str = "cpu") -> Vectors:
+def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str = "cpu") -> Float32Array:
     """Vectors [pieces, 192]; a row of NaN for a piece of less than `SHORTEST_FRAMES`.
 
     Pieces of one length go through the network together; a vector does not depend on its neighbours
@@ -94,6 +93,6 @@ def background(without: tuple[str, ...] = ()) -> npt.NDArray[np.float64]:
     return made
 
 
-def voices(vectors: Vectors) -> npt.NDArray[np.float64]:
+def voices(vectors: Float32Array) -> npt.NDArray[np.float64]:
     """Unit vectors of what is a voice's own; rows of NaN stay so."""
     return unit(unit(vectors.astype(np.float64)) - background())

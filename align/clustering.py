@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
-Pairs = npt.NDArray[np.bool_]
+from corpus.schemas.arrays import BoolArray, Float64Array
 
 FAR = 3.0
 """The distance that an apart pair counts in an average: beyond that of any two vectors."""
 
 
-def unit(vectors: Matrix) -> Matrix:
+def unit(vectors: Float64Array) -> Float64Array:
     """The rows divided by their lengths; a row of zeros stays so."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    made: Matrix = vectors / np.where(norms > 0, norms, 1.0)
+    made: Float64Array = vectors / np.where(norms > 0, norms, 1.0)
     return made
 
 
 def group(
-    distances: Matrix, apart: Pairs, limit: float, *, at_least: int = 1, at_most: int | None = None
+    distances: Float64Array, apart: BoolArray, limit: float, *, at_least: int = 1, at_most: int | None = None
 ) -> list[list[int]]:
     """The things in groups, closest joined first by the average distance over their pairs (UPGMA).
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Float64Array
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.span import Span, subtract, union
 
@@ -44,11 +44,8 @@ SHORTEST_US = 100_000
 PAD_US = 60_000
 BLOCK_STEPS = 3000
 
-Levels = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
-
-def levels_of(pcm: Pcm) -> Levels:
+def levels_of(pcm: Pcm) -> Float64Array:
     """[channels, steps]: mean power of each 20 ms from the recording's start; 1.4 MB an hour and channel."""
     step = pcm.sample_rate_hz * STEP_US // 1_000_000
     levels = np.zeros((pcm.channels, -(-pcm.stop_sample // step)))
@@ -60,13 +57,13 @@ def levels_of(pcm: Pcm) -> Levels:
     return levels
 
 
-def smoothed(levels: Levels) -> Levels:
+def smoothed(levels: Float64Array) -> Float64Array:
     """Means over `SMOOTH_STEPS` steps around each."""
     kernel = np.full(SMOOTH_STEPS, 1 / SMOOTH_STEPS)
     return np.stack([np.convolve(row, kernel)[SMOOTH_STEPS // 2 :][: len(row)] for row in levels])
 
 
-def gains(levels: Levels, talking: Flags) -> Levels:
+def gains(levels: Float64Array, talking: BoolArray) -> Float64Array:
     """[to, from] power gains, zero where nothing can be told; `levels`, `talking` [channels, steps]."""
     count = len(levels)
     found = np.zeros((count, count))
@@ -86,7 +83,7 @@ def gains(levels: Levels, talking: Flags) -> Levels:
     return found
 
 
-def flags_of(speech: Sequence[Span], steps: int) -> Flags:
+def flags_of(speech: Sequence[Span], steps: int) -> BoolArray:
     """[steps]: those that the speech touches."""
     flags = np.zeros(steps, bool)
     for span in speech:
@@ -94,7 +91,7 @@ def flags_of(speech: Sequence[Span], steps: int) -> Flags:
     return flags
 
 
-def own(levels: Levels, gain: Levels, talking: Flags) -> Flags:
+def own(levels: Float64Array, gain: Float64Array, talking: BoolArray) -> BoolArray:
     """[channels, steps]: where a channel is louder than all that it hears of the others, and than its noise.
 
     A channel that hears nobody else has all its steps.
@@ -109,7 +106,7 @@ def own(levels: Levels, gain: Levels, talking: Flags) -> Flags:
     return flags
 
 
-def own_spans(speech: Sequence[Span], flags: Flags) -> list[Span]:
+def own_spans(speech: Sequence[Span], flags: BoolArray) -> list[Span]:
     """The parts of a channel's speech that are its own, the sound around them included."""
     kept: list[Span] = []
     for span in speech:
@@ -130,15 +127,15 @@ def own_spans(speech: Sequence[Span], flags: Flags) -> list[Span]:
     return subtract(speech, copies)
 
 
-def _noise(level: Levels, talking: Flags) -> float:
+def _noise(level: Float64Array, talking: BoolArray) -> float:
     """The level where no speech is found; 0 where there is no such step."""
     quiet = level[~talking & (level > 0)]
     return float(np.median(quiet)) if len(quiet) else 0.0
 
 
-def _held(level: Levels) -> Levels:
+def _held(level: Float64Array) -> Float64Array:
     """The greatest level of the last `RING_STEPS` steps and the next one, for clocks a little apart."""
     padded = np.concatenate([np.zeros(RING_STEPS), level, np.zeros(1)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, RING_STEPS + 2)
-    made: Levels = windows.max(axis=1)
+    made: Float64Array = windows.max(axis=1)
     return made

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import Float64Array
 from corpus.schemas.clock import sample_at
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.span import Span
@@ -29,8 +29,6 @@ NEAR_US = 500.0
 """A lag further from the line than this is a wrong one."""
 TOLD_PPM = 5.0
 """A smaller drift is within the error of the measurement."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +88,13 @@ def _lag_us(pcm: Pcm, source: int, target: int, start_us: int) -> float | None:
     return float((place + _vertex(near[place - 1 : place + 2]) - reach) * 1e6 / rate)
 
 
-def _vertex(three: Floats) -> float:
+def _vertex(three: Float64Array) -> float:
     """Where between its neighbours the top of a parabola through three values lies."""
     bend = three[0] - 2 * three[1] + three[2]
     return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
 
 
-def _line(times: Floats, lags: Floats) -> Drift | None:
+def _line(times: Float64Array, lags: Float64Array) -> Drift | None:
     """Theil and Sen's line, then least squares through what lies near it."""
     first, second = np.triu_indices(len(times), 1)
     far = times[second] - times[first] > 0

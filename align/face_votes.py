@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from corpus.align.backend import View
 from corpus.align.slots import STEP_SAMPLES, Slot, Slots
+from corpus.schemas.arrays import Float64Array
 from corpus.schemas.sight import FaceTrack, Seen
-
-Floats = npt.NDArray[np.float64]
 
 WEIGHT = 0.3
 """What a sure face adds to or takes from the cosine distance of two slots."""
@@ -38,7 +37,7 @@ class Vote:
     correlation: float
 
 
-def votes_of_faces(slots: Slots, grouped: Sequence[Slot], view: View) -> Floats:
+def votes_of_faces(slots: Slots, grouped: Sequence[Slot], view: View) -> Float64Array:
     """[slots, slots]: what the faces add to the distances of the slots' voices; symmetric, zeros mostly."""
     mouths = {track.id: _mouth(view.seen, track) for track in view.seen.head.tracks if not track.still}
     votes = [_vote(slots, slot, view, mouths) for slot in grouped]
@@ -55,14 +54,14 @@ def votes_of_faces(slots: Slots, grouped: Sequence[Slot], view: View) -> Floats:
     return added + added.T
 
 
-def _mouth(seen: Seen, track: FaceTrack) -> tuple[npt.NDArray[np.int64], Floats]:
+def _mouth(seen: Seen, track: FaceTrack) -> tuple[npt.NDArray[np.int64], Float64Array]:
     """(times, movement) of the pictures in which the face was seen."""
     rows = seen.of_track(track.id)
     return seen.times_us[rows["frame"]], rows["mouth_movement"].astype(np.float64)
 
 
 def _vote(
-    slots: Slots, slot: Slot, view: View, mouths: dict[int, tuple[npt.NDArray[np.int64], Floats]]
+    slots: Slots, slot: Slot, view: View, mouths: dict[int, tuple[npt.NDArray[np.int64], Float64Array]]
 ) -> Vote | None:
     here = slots.here(slot[0])
     first_us = view.zero_us + here.start * STEP_SAMPLES * 1_000_000 // RATE_HZ
@@ -87,7 +86,7 @@ def _vote(
     return Vote(track, scores[0][0])
 
 
-def _correlation(left: Floats, right: Floats) -> float:
+def _correlation(left: Float64Array, right: Float64Array) -> float:
     left, right = left - left.mean(), right - right.mean()
     size = float(np.sqrt((left**2).sum() * (right**2).sum()))
     return float((left * right).sum()) / size if size > 0 else 0.0

@@ -11,8 +11,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from corpus.schemas.arrays import BoolArray, Float64Array
 
 CHANGE = 2.0
 """Cost, in nats, of one speaker starting or stopping."""
@@ -23,7 +22,7 @@ PAIR_ACTIVITY = 0.05
 """Two speakers may talk together only if somewhere each is at least this active in the same moment."""
 
 
-def talking(activity: Floats, counts: Floats) -> Flags:
+def talking(activity: Float64Array, counts: Float64Array) -> BoolArray:
     """[steps, speakers]: who talks.
 
     `activity` [steps, speakers]: how active each is, the mean over windows. `counts` [steps, 3]: the
@@ -44,7 +43,7 @@ def talking(activity: Floats, counts: Floats) -> Flags:
     return members[_best_path(_scores(activity, counts, pairs), _change_costs(members))]
 
 
-def _scores(activity: Floats, counts: Floats, pairs: list[tuple[int, int]]) -> Floats:
+def _scores(activity: Float64Array, counts: Float64Array, pairs: list[tuple[int, int]]) -> Float64Array:
     """[steps, states] log probabilities: how many talk, and then who."""
     many = np.log(counts + LEAST_COUNT)
     who = np.log(activity + LEAST_ACTIVITY)
@@ -55,19 +54,19 @@ def _scores(activity: Floats, counts: Floats, pairs: list[tuple[int, int]]) -> F
     return np.concatenate(parts, axis=1)
 
 
-def _normalised(scores: Floats) -> Floats:
+def _normalised(scores: Float64Array) -> Float64Array:
     top = scores.max(axis=1, keepdims=True)
-    made: Floats = scores - (top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)))
+    made: Float64Array = scores - (top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)))
     return made
 
 
-def _change_costs(members: Flags) -> Floats:
+def _change_costs(members: BoolArray) -> Float64Array:
     changed = (members[:, None] != members[None]).sum(axis=-1)
-    made: Floats = CHANGE * changed
+    made: Float64Array = CHANGE * changed
     return made
 
 
-def _best_path(scores: Floats, costs: Floats) -> npt.NDArray[np.int64]:
+def _best_path(scores: Float64Array, costs: Float64Array) -> npt.NDArray[np.int64]:
     steps, states = scores.shape
     came_from = np.zeros((steps, states), np.int32)
     every = np.arange(states)

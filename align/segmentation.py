@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.align.pyannote_pipeline import quietly_import
+from corpus.schemas.arrays import Float32Array
 
 RATE_HZ = 16_000
 WINDOW_SAMPLES = 10 * RATE_HZ
@@ -34,8 +35,6 @@ CLASSES = np.array(
 COUNTS = CLASSES.sum(axis=1).astype(int)
 BATCH = 16
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Posteriors:
@@ -43,7 +42,7 @@ class Posteriors:
 
     starts: npt.NDArray[np.int64]
     """First sample of each window."""
-    classes: Floats
+    classes: Float32Array
     """[windows, frames, classes], probabilities."""
 
     @property
@@ -53,9 +52,9 @@ class Posteriors:
         return made
 
     @property
-    def slots(self) -> Floats:
+    def slots(self) -> Float32Array:
         """[windows, frames, slots]: the probability that each talks."""
-        made: Floats = self.classes @ CLASSES
+        made: Float32Array = self.classes @ CLASSES
         return made
 
 
@@ -94,7 +93,7 @@ def window_starts(samples: int, hop_samples: int) -> npt.NDArray[np.int64]:
     return np.array(starts, np.int64)
 
 
-def posteriors(network: Any, sound: Floats, hop_samples: int, device: str = "cpu") -> Posteriors:
+def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str = "cpu") -> Posteriors:
     """What the network says of sound at 16 kHz."""
     import torch
 

@@ -15,6 +15,7 @@ from corpus.align.segmentation import (
     WINDOW_SAMPLES,
     Posteriors,
 )
+from corpus.schemas.arrays import Float64Array
 
 SEEN_FRAMES = 3
 """Frames of the network; a slot that talks less is none."""
@@ -28,7 +29,6 @@ FRAME_OF_STEP = np.clip(np.rint((_CENTRES - FRAME_MIDDLE_SAMPLES) / FRAME_SAMPLE
 
 Slot = tuple[int, int]
 """(window, slot in it)."""
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Slots:
     """First step of each window."""
     steps: int
     """Of the stretch."""
-    active: Floats
+    active: Float64Array
     """[windows, steps of a window, slots]: probability that each talks."""
     talking: npt.NDArray[np.bool_]
     """[windows, frames, slots]."""
@@ -68,7 +68,7 @@ class Slots:
         start = int(self.starts[window])
         return slice(start, min(start + STEPS, self.steps))
 
-    def activity(self, slot: Slot) -> Floats:
+    def activity(self, slot: Slot) -> Float64Array:
         """How likely the slot talks in each of its window's steps that lie in the stretch."""
         window, number = slot
         here = self.here(window)

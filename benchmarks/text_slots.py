@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, union
-from corpus.trainer.data.layout import Flags, largest_turn, lengths, turn_sizes
+from corpus.trainer.data.layout import largest_turn, lengths, turn_sizes
 from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import spread
 from corpus.trainer.presets import MODELS
@@ -50,7 +51,7 @@ Said = list[tuple[int, tuple[int, ...]]]
 class Document:
     """A speaker's part of a clip: which windows hold speech, and when words of how many bytes start."""
 
-    speaks_W: Flags
+    speaks_W: BoolArray
     words: tuple[tuple[int, int], ...]
     """Window and bytes."""
 

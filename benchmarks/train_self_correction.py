@@ -24,9 +24,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from corpus.align.cues.files import conversation_files, read_marks, without_cues
 from corpus.align.cues.repair_features import WordStatistics, features
-from corpus.align.cues.repair_words import Ints, Said, said_by
+from corpus.align.cues.repair_words import Said, said_by
 from corpus.align.cues.tagger import Tagger, write_tagger
 from corpus.align.cues.trees import Trees
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.conversation import Conversation, Cue, Event
 
 TREES = 110
@@ -35,8 +36,8 @@ TREES = 110
 @dataclass(frozen=True)
 class Meeting:
     said: list[Said]
-    inside: list[Ints]
-    ends: list[Ints]
+    inside: list[Int64Array]
+    ends: list[Int64Array]
     weights: list[Any]
 
 

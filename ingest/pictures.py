@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.clock import WINDOW_US
 
 if TYPE_CHECKING:
     from av.buffer import Buffer
     from av.video.codeccontext import VideoCodecContext
 
-Plane = npt.NDArray[np.uint8]
 
 SCALER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 LAMBDA_PER_Q = 118
@@ -141,11 +140,11 @@ class JpegEncoder:
         return canvas
 
 
-def _plane(frame: av.VideoFrame, index: int) -> Plane:
+def _plane(frame: av.VideoFrame, index: int) -> UInt8Array:
     """(height, width) view of one plane."""
     plane = frame.planes[index]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
-    return cast(Plane, rows[: plane.height, : plane.width])
+    return cast(UInt8Array, rows[: plane.height, : plane.width])
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace:

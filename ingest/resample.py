@@ -17,9 +17,8 @@ from functools import lru_cache
 from math import ceil, floor
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from corpus.schemas.arrays import Float64Array
 
 INPUT_SCALE = 2.0**24
 TAP_SCALE = 2.0**20
@@ -38,21 +37,21 @@ LONGEST_PERIOD = 640
 """A rate whose ratio repeats only after more outputs than this goes through the phase table."""
 
 
-def quantise(samples: Floats) -> Floats:
+def quantise(samples: Float64Array) -> Float64Array:
     """Full scale 1.0 as whole multiples of 2**-24, in units of 2**-24."""
     return np.rint(np.clip(samples, -LOUDEST, LOUDEST) * INPUT_SCALE)
 
 
 @lru_cache(maxsize=1)
-def _sinc_table() -> Floats:
+def _sinc_table() -> Float64Array:
     """The windowed sinc over its right half, `PER_CROSSING` points per zero crossing, then zeros."""
     x = np.arange((CROSSINGS + 1) * PER_CROSSING + 2) / PER_CROSSING
     inside = np.clip(1 - (x / CROSSINGS) ** 2, 0, None)
-    table: Floats = np.sinc(x) * np.i0(BETA * np.sqrt(inside)) / np.i0(BETA) * (x < CROSSINGS)
+    table: Float64Array = np.sinc(x) * np.i0(BETA * np.sqrt(inside)) / np.i0(BETA) * (x < CROSSINGS)
     return table
 
 
-def _kernel(distance: Floats, cutoff: float) -> Floats:
+def _kernel(distance: Float64Array, cutoff: float) -> Float64Array:
     """Taps at `distance` input samples from the output, in units of 2**-20; cutoff 1 is input Nyquist.
 
     Straight lines between the table's points: 0.1 of a tap's unit off at most, and a drifting
@@ -63,12 +62,12 @@ def _kernel(distance: Floats, cutoff: float) -> Floats:
     whole = x.astype(np.int64)
     value = table[whole]
     value += (x - whole) * (table[whole + 1] - value)
-    taps: Floats = np.rint(cutoff * TAP_SCALE * value)
+    taps: Float64Array = np.rint(cutoff * TAP_SCALE * value)
     return taps
 
 
 @lru_cache(maxsize=32)
-def _block_filter(phase: int, up: int, down: int, outputs: int) -> tuple[Floats, int]:
+def _block_filter(phase: int, up: int, down: int, outputs: int) -> tuple[Float64Array, int]:
     """(inputs, outputs) taps where the first output is `phase`/FINEST past an input; and the reach."""
     cutoff = ROLL_OFF * min(1.0, up / down)
     reach = ceil(CROSSINGS / cutoff)
@@ -79,7 +78,7 @@ def _block_filter(phase: int, up: int, down: int, outputs: int) -> tuple[Floats,
 
 
 @lru_cache(maxsize=4)
-def _phase_table(up: int, down: int) -> tuple[Floats, int]:
+def _phase_table(up: int, down: int) -> tuple[Float64Array, int]:
     """(TABLE, taps): the filter for every fraction; and the reach."""
     cutoff = ROLL_OFF * min(1.0, up / down)
     reach = ceil(CROSSINGS / cutoff)
@@ -101,7 +100,7 @@ class Resampler:
         self._block = period * ceil(160 / period)
         cutoff = ROLL_OFF * min(1.0, self._up / self._down)
         self._reach = ceil(CROSSINGS / cutoff)
-        self._buffer: Floats = np.zeros((channels, 0))
+        self._buffer: Float64Array = np.zeros((channels, 0))
         self._buffer_start = 0
         self._fed = 0
         self._anchor = anchor
@@ -112,18 +111,18 @@ class Resampler:
         """From output number `output` on, the first input sample is taken to stand at `anchor`."""
         self._moves.append((max(output, self.next), anchor))
 
-    def feed(self, samples: Floats) -> None:
+    def feed(self, samples: Float64Array) -> None:
         """More input, (channels, samples), full scale 1."""
         fresh = quantise(samples)
         self._buffer = np.concatenate((self._buffer, fresh), axis=1)
         self._fed += samples.shape[1]
 
-    def pull(self, *, stop: int | None = None) -> Floats:
+    def pull(self, *, stop: int | None = None) -> Float64Array:
         """The outputs that can be known, up to number `stop`; with `stop` the input is taken to have ended.
 
         (channels, outputs), full scale 32768, not rounded.
         """
-        parts: list[Floats] = []
+        parts: list[Float64Array] = []
         while True:
             until = self._known() if stop is None else stop
             moves = self._moves and self._moves[0][0] <= until
@@ -158,7 +157,7 @@ class Resampler:
             self._buffer = self._buffer[:, drop:]
             self._buffer_start += drop
 
-    def _inputs(self, start: int, stop: int) -> Floats:
+    def _inputs(self, start: int, stop: int) -> Float64Array:
         """Inputs [start, stop), zeros where there are none."""
         low = max(start, self._buffer_start)
         high = min(stop, self._buffer_start + self._buffer.shape[1])
@@ -169,7 +168,7 @@ class Resampler:
             return inner
         return np.pad(inner, ((0, 0), (low - start, stop - high)))
 
-    def _run(self, outputs: int) -> Floats:
+    def _run(self, outputs: int) -> Float64Array:
         # The next output lies `phase` / FINEST behind the input number `base`.
         position = self._position(self.next)
         phase = floor((position - floor(position)) * FINEST + Fraction(1, 2))
@@ -181,7 +180,7 @@ class Resampler:
         run = self._run_table if self._table else self._run_blocks
         return run(base, phase, outputs) * (32768 / (INPUT_SCALE * TAP_SCALE))
 
-    def _run_blocks(self, base: int, phase: int, outputs: int) -> Floats:
+    def _run_blocks(self, base: int, phase: int, outputs: int) -> Float64Array:
         taps, reach = _block_filter(phase, self._up, self._down, self._block)
         # Every block of outputs needs the same taps, moved on by a whole number of inputs.
         step = self._block // self._up * self._down
@@ -192,9 +191,9 @@ class Resampler:
         found = np.ascontiguousarray(windows).reshape(-1, len(taps)) @ taps
         return found.reshape(len(inputs), -1)[:, :outputs]
 
-    def _run_table(self, base: int, phase: int, outputs: int) -> Floats:
+    def _run_table(self, base: int, phase: int, outputs: int) -> Float64Array:
         table, reach = _phase_table(self._up, self._down)
-        parts: list[Floats] = []
+        parts: list[Float64Array] = []
         for first in range(0, outputs, 4096):
             n = np.arange(first, min(first + 4096, outputs), dtype=np.int64)
             # floor and fraction of phase/FINEST + n * down/up, in whole numbers

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from corpus.ingest.resample import Floats
+from corpus.schemas.arrays import Float64Array
 
 _SAMPLES: dict[str, tuple[str, float]] = {
     "u8": ("u1", 2.0**7),
@@ -21,7 +21,7 @@ _SAMPLES: dict[str, tuple[str, float]] = {
 """Sample format: how it lies in memory, and its full scale."""
 
 
-def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
+def samples_of(frames: Sequence[av.AudioFrame]) -> Float64Array:
     """(channels, samples), full scale 1, of frames of one format, one after another."""
     name = frames[0].format.name
     channels = frames[0].layout.nb_channels
@@ -42,7 +42,7 @@ def samples_of(frames: Sequence[av.AudioFrame]) -> Floats:
     return floats if np.isfinite(floats.sum()) else np.nan_to_num(floats, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def fit(block: Floats, channels: int) -> Floats:
+def fit(block: Float64Array, channels: int) -> Float64Array:
     """A stream that changes its channels: those it lacks are silent, those too many are left out."""
     fitted = np.zeros((channels, block.shape[1]))
     common = min(channels, len(block))

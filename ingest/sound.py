@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from corpus.ingest.clocks import StreamClock, counted
 from corpus.ingest.extent import Extent, Moves
-from corpus.ingest.resample import Floats, Resampler
+from corpus.ingest.resample import Resampler
 from corpus.ingest.samples import fit, samples_of
 from corpus.ingest.timeline import JITTER, AudioClock, Placement
+from corpus.schemas.arrays import Float64Array
 from corpus.schemas.clock import round_half_up, samples_per_window
 
 CANCELLED = 300.0
@@ -242,11 +243,11 @@ class SoundTrack:
         self._write(self._resampler.next, self._resampler.pull())
         self._piece_end()
 
-    def _mean(self, samples: Floats) -> Floats:
+    def _mean(self, samples: Float64Array) -> Float64Array:
         """The mean of the channels; where they cancel each other is counted."""
         if len(samples) == 1:
             return samples
-        mean: Floats = samples.mean(axis=0, keepdims=True)
+        mean: Float64Array = samples.mean(axis=0, keepdims=True)
         power = float(np.vdot(samples, samples)) / len(samples)
         if power > CANCELLED * float(np.vdot(mean, mean)) and power > AUDIBLE * samples.shape[1]:
             self.cancelled_s += samples.shape[1] / self._rate_in
@@ -266,7 +267,7 @@ class SoundTrack:
         self._write(first, self._resampler.pull(stop=max(first, ceil(end * self._rate_out))))
         self._resampler = None
 
-    def _write(self, first: int, samples: Floats) -> None:
+    def _write(self, first: int, samples: Float64Array) -> None:
         if first < 0:
             early = min(-first, samples.shape[1])
             self.before_zero += early
@@ -281,7 +282,7 @@ class SoundTrack:
         else:
             self.extents.append(Extent(first, samples.shape[1]))
 
-    def _rounded(self, channel: int, first: int, samples: Floats) -> npt.NDArray[np.int16]:
+    def _rounded(self, channel: int, first: int, samples: Float64Array) -> npt.NDArray[np.int16]:
         whole = np.rint(samples)
         if whole.max() > 32767 or whole.min() < -32768:
             beyond = np.flatnonzero((whole > 32767) | (whole < -32768))

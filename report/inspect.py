@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.report.pages import lanes
 from corpus.report.pages.faces import frames_of_faces, without_faces
 from corpus.report.pages.lanes import Axis, clock
 from corpus.report.pages.markup import Markup, asset, data_uri, el, join, page
 from corpus.report.pages.tables import Column, table
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.shards.flac import encode_flac
 from corpus.shards.read import Clip, open_clips
-
-Samples = npt.NDArray[np.int16]
 
 
 def find_clip(out: Path, key: str | None) -> Clip:
@@ -121,7 +119,7 @@ def _keys(keys: tuple[tuple[str, str], ...]) -> list[Markup]:
     return [join((el("kbd", key), f" {meaning}   ")) for key, meaning in keys]
 
 
-def _time_line(clip: Clip, head: ClipHead, sound: Samples, names: tuple[str, ...]) -> Markup:
+def _time_line(clip: Clip, head: ClipHead, sound: Int16Array, names: tuple[str, ...]) -> Markup:
     axis = Axis(head)
     mel, activity = clip.mel(), clip.activity()
     rows = [lanes.ruler(axis)]
@@ -166,7 +164,7 @@ def _first_speech_us(head: ClipHead) -> int:
     return first_us - (first_us - head.start_us) % head.window_us
 
 
-def _sounds(head: ClipHead, sound: Samples, names: tuple[str, ...]) -> list[Markup]:
+def _sounds(head: ClipHead, sound: Int16Array, names: tuple[str, ...]) -> list[Markup]:
     """The mix and every channel as FLAC. The mix may leave 16 bits and is kept within for listening only."""
     mix = np.clip(sound.sum(0, dtype=np.int32), -32768, 32767).astype(np.int16)
     return [

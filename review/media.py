@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.review.original import Film, Originals, Picture
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.shards.read import Clip, Clips, open_clips
 
-Samples = npt.NDArray[np.int16]
 T = TypeVar("T")
 
 BLOCK_US = 5_000
@@ -58,7 +57,7 @@ class Media:
         self._of: dict[str, list[str]] = {}
         for key in sorted(self.clips.keys()):
             self._of.setdefault(key.partition("-")[0], []).append(key)
-        self._sound = Kept[Samples](24)
+        self._sound = Kept[Int16Array](24)
         self._waves = Kept[bytes](256)
         self._kept = Kept[list[Picture]](4)
 
@@ -82,7 +81,7 @@ class Media:
         keys = self._of.get(recording[:20])
         return (*self.clips[keys[0]].json.speakers, "room") if keys else ()
 
-    def samples(self, recording: str, start_us: int, stop_us: int) -> tuple[Samples, int]:
+    def samples(self, recording: str, start_us: int, stop_us: int) -> tuple[Int16Array, int]:
         """int16 `[channels, samples]` of a stretch, zeros where nothing was recorded, and the rate."""
         clips = self._overlapping(recording, start_us, stop_us)
         if not clips:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from corpus.review.corpus import LABELS, Columns
 from corpus.review.decisions import Decisions, Key
 from corpus.schemas.agreement import AgreementReport, report_of
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.review import Review
 from corpus.schemas.span import Span
 
@@ -26,8 +27,6 @@ LEASE_S = 300.0
 """How long an item that was handed out is kept from others."""
 _CHUNK = 4096
 _AT_ONCE = 100
-
-Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Queue:
         self._whole = np.bincount(columns.label[~columns.human], minlength=len(LABELS))
         self._done = np.zeros(len(LABELS), np.int64)
         self._done_by: dict[str, int] = defaultdict(int)
-        self._orders: dict[tuple[str, int], Places] = {}
+        self._orders: dict[tuple[str, int], Int64Array] = {}
         self._ahead: dict[tuple[str, int, str], int] = {}
         self._leases: dict[int, tuple[str, float]] = {}
         self._given: dict[str, int] = defaultdict(int)
@@ -238,7 +237,7 @@ class Queue:
             at += len(chunk)
         return None
 
-    def _order(self, mode: Mode, code: int) -> Places:
+    def _order(self, mode: Mode, code: int) -> Int64Array:
         """Uncertain ones first, or in an order drawn by lot, the same share of every label at any time."""
         known = self._orders.get((mode, code))
         if known is not None:
@@ -282,7 +281,7 @@ def _rows_by_recording(columns: Columns) -> dict[str, tuple[int, int]]:
     }
 
 
-def _rank_within(labels: npt.NDArray[np.int16]) -> Places:
+def _rank_within(labels: npt.NDArray[np.int16]) -> Int64Array:
     """Each entry's place among those of its label, in the given order."""
     order = np.argsort(labels, kind="stable")
     ranks = np.empty(len(labels), np.int64)

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.span import Span, union
-
-Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
     """Disjoint ordered spans, asked how much of each frame they cover."""
 
-    starts: Times
-    lengths: Times
-    before: Times
+    starts: Int64Array
+    lengths: Int64Array
+    before: Int64Array
     """Time covered by the spans before each."""
 
     @classmethod
@@ -29,14 +28,14 @@ class Cover:
         lengths = np.array([span.duration_us for span in whole], np.int64)
         return cls(starts, lengths, np.cumsum(lengths) - lengths)
 
-    def of_frames(self, start_us: int, frames: int, frame_us: int) -> Times:
+    def of_frames(self, start_us: int, frames: int, frame_us: int) -> Int64Array:
         """Covered microseconds of each of `frames` frames, the first of which begins at `start_us`."""
         edges = start_us + np.arange(frames + 1, dtype=np.int64) * frame_us
         if not len(self.starts):
             return np.zeros(frames, np.int64)
         place = np.maximum(np.searchsorted(self.starts, edges, side="right") - 1, 0)
         inside = np.clip(edges - self.starts[place], 0, self.lengths[place])
-        covered: Times = np.diff(self.before[place] + inside)
+        covered: Int64Array = np.diff(self.before[place] + inside)
         return covered
 
     def fills_half(self, start_us: int, frames: int, frame_us: int) -> npt.NDArray[np.bool_]:

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.artifacts import Segment, Voices
 from corpus.schemas.clock import samples_per_window
 from corpus.schemas.errors import FormatError
-
-Samples = npt.NDArray[np.int16]
 
 
 class Pcm:
@@ -41,7 +40,7 @@ class Pcm:
         last = self.segments[-1]
         return (last.first_window + last.windows) * self._window
 
-    def read(self, channel: int, start: int, stop: int) -> Samples:
+    def read(self, channel: int, start: int, stop: int) -> Int16Array:
         """int16 samples `[start, stop)` of one channel, shape (stop - start,)."""
         out = np.zeros(stop - start, np.int16)
         at = 0
@@ -88,7 +87,7 @@ class VoicePcm(Pcm):
         self._voices = voices
         self._owned = Owners.read(folder) if voices.form == "owners" else None
 
-    def read(self, channel: int, start: int, stop: int) -> Samples:
+    def read(self, channel: int, start: int, stop: int) -> Int16Array:
         if self._owned is not None:
             return self._owned.part(super().read(0, start, stop), channel, start)
         if self._voices.form == "channels":
@@ -118,7 +117,7 @@ class Owners:
     def write(self, folder: Path) -> None:
         np.save(folder / OWNERS_FILE, np.stack([self.starts, self.channels]))
 
-    def part(self, sound: Samples, channel: int, start: int) -> Samples:
+    def part(self, sound: Int16Array, channel: int, start: int) -> Int16Array:
         """Of sound that begins at sample `start` what this channel owns, silence elsewhere."""
         out = np.zeros_like(sound)
         for low, high, owner in self.within(start, start + len(sound)):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Float32Array
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
 from corpus.schemas.span import Span
@@ -82,7 +83,6 @@ half a second around. `pose`: yaw (positive: towards the picture's right), pitch
 
 Frames = npt.NDArray[np.void]
 Faces = npt.NDArray[np.void]
-Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class Seen:
         rows: Faces = self.faces[self.faces["track"] == track]
         return rows
 
-    def mouth_movement(self, track: int) -> Values:
+    def mouth_movement(self, track: int) -> Float32Array:
         """The track's mouth movement in every sampled picture, NaN where it is not seen."""
         rows = self.of_track(track)
         movement = np.full(len(self.frames), np.nan, np.float32)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.artifacts import (
     OVERLAP,
     PADDED,
@@ -35,8 +35,6 @@ from corpus.shards.talk import talk_flags
 BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
 """All that reading damaged bytes can raise. `verify` must report damage, whatever it makes of the bytes."""
 
-Samples = npt.NDArray[np.int16]
-Bytes = npt.NDArray[np.uint8]
 Found = tuple[str, str]
 """Code and sentence of a problem."""
 Item = Turn | Word | Cue | Answer | Event
@@ -47,7 +45,7 @@ class CheckedClip:
     """What the next clip of the same recording is held against."""
 
     head: ClipHead
-    tail: Samples
+    tail: Int16Array
     """The last samples of each channel, which the next clip's first mel frame looks back on."""
 
 
@@ -131,7 +129,7 @@ def _follows(before: ClipHead, head: ClipHead) -> Iterator[Found]:
             yield "border", f"{name} {ids} cross the border to {before.key} but are not the same in both"
 
 
-def _sound(sound: Samples, stream_info: bytes, head: ClipHead) -> Iterator[Found]:
+def _sound(sound: Int16Array, stream_info: bytes, head: ClipHead) -> Iterator[Found]:
     expected = (len(head.speakers) + 1, head.windows * samples_per_window(head.sample_rate_hz))
     if sound.shape != expected:
         yield "sound_shape", f"FLAC holds {sound.shape}, expected channels and samples {expected}"
@@ -143,7 +141,7 @@ def _sound(sound: Samples, stream_info: bytes, head: ClipHead) -> Iterator[Found
         yield "mix", "the channels' sum is not the mix"
 
 
-def _flags(flags: Bytes, head: ClipHead) -> Iterator[Found]:
+def _flags(flags: UInt8Array, head: ClipHead) -> Iterator[Found]:
     """SPEECH where a speaker's turns cover half a frame, OVERLAP where another's SPEECH stands too."""
     expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
     if flags.shape != expected:
@@ -162,7 +160,7 @@ def _shape(head: ClipHead) -> MelShape:
     return mel_shape(head.sample_rate_hz, head.frames_per_window)
 
 
-def _context(head: ClipHead, before: CheckedClip | None) -> Samples | None:
+def _context(head: ClipHead, before: CheckedClip | None) -> Int16Array | None:
     """What sounds before the clip: zeros before the recording, None where it is not known."""
     shape = (len(head.speakers) + 1, _shape(head).context_samples)
     if head.first_window == 0:
@@ -172,7 +170,7 @@ def _context(head: ClipHead, before: CheckedClip | None) -> Samples | None:
     return before.tail if before.tail.shape == shape else None
 
 
-def _mel(mel: Bytes, sound: Samples, context: Samples | None, head: ClipHead) -> Iterator[Found]:
+def _mel(mel: UInt8Array, sound: Int16Array, context: Int16Array | None, head: ClipHead) -> Iterator[Found]:
     expected = (len(sound), head.windows, head.frames_per_window, BINS)
     if mel.shape != expected:
         yield "mel_shape", f"mel is {mel.shape}, expected {expected}"
@@ -247,7 +245,7 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _row(row: ClipRow, head: ClipHead, flags: Bytes, sound: Samples) -> Iterator[Found]:
+def _row(row: ClipRow, head: ClipHead, flags: UInt8Array, sound: Int16Array) -> Iterator[Found]:
     """The row in the index says what the clip holds."""
     place = Place(
         offset=row.offset,

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.conversation import CUE_KINDS
 
-Flags = npt.NDArray[np.bool_]
 CUE_LABELS = tuple(CUE_KINDS)
 """The order of the labels in `CueWindows`."""
 
@@ -23,9 +22,9 @@ class CueWindows:
     labels: tuple[str, ...]
     speakers: tuple[str, ...]
     """The first columns, in the order of the clip's channels."""
-    onset: Flags
+    onset: BoolArray
     """The cue begins in the window."""
-    inside: Flags
+    inside: BoolArray
     """The cue shares time with the window; one without duration is in the window of its time."""
 
 
@@ -34,9 +33,9 @@ class AnswerWindows:
     """Two arrays `[windows, speakers + 1]`; the last column is somebody who is not recorded."""
 
     speakers: tuple[str, ...]
-    answer: Flags
+    answer: BoolArray
     """An answer by the speaker is timely somewhere in the window."""
-    wait: Flags
+    wait: BoolArray
     """The speaker is to keep silent somewhere in the window: another pauses and goes on."""
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.artifacts import Decoded, Segment, Voices
 from corpus.schemas.clip import ClipHead, Source, Video, clip_key
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US, samples_per_window
@@ -32,8 +33,6 @@ from corpus.shards.talk import finer_flags, talk_flags
 
 SEGMENT_FILE = "segment.tar"
 ROWS_FILE = "rows.json"
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def cut(
@@ -111,9 +110,9 @@ def _check_inputs(conversation: Conversation, decoded: Decoded, voices: Voices, 
         raise CorpusError("the channels and the decoded sound cover different windows", where=where)
 
 
-def _activity(voices: Voices, voices_dir: Path, where: str) -> Bytes:
+def _activity(voices: Voices, voices_dir: Path, where: str) -> UInt8Array:
     windows = sum(segment.windows for segment in voices.segments)
-    table: Bytes = np.load(voices_dir / "activity.npy", mmap_mode="r" if windows else None)
+    table: UInt8Array = np.load(voices_dir / "activity.npy", mmap_mode="r" if windows else None)
     expected = (len(voices.speakers) + 1, windows, FRAMES_PER_WINDOW)
     if table.shape != expected or table.dtype != np.uint8:
         raise FormatError(f"activity.npy is {table.dtype} {table.shape}, not uint8 {expected}", where=where)
@@ -128,7 +127,7 @@ class _ClipMaker:
     items: Items
     voices: Voices
     pcm: VoicePcm
-    activity: Bytes
+    activity: UInt8Array
     pictures: Pictures | None
     mel: MelShape
     split: str
@@ -163,7 +162,7 @@ class _ClipMaker:
         start -= self.mel.context_samples
         return np.stack([self.pcm.read(channel, start, stop) for channel in range(self.pcm.channels)])
 
-    def _flags(self, stretch: _Stretch, head: ClipHead) -> Bytes:
+    def _flags(self, stretch: _Stretch, head: ClipHead) -> UInt8Array:
         """The clip's activity; stages before this one know frames of 25 ms only."""
         flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
         if head.frames_per_window == FRAMES_PER_WINDOW:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import CLIPS_FILE, SPLITS
 from corpus.schemas.errors import DatasetError, FormatError
@@ -20,8 +20,6 @@ from corpus.shards.tar import END
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +55,10 @@ class Layout:
     table: pa.Table
     shards: tuple[PlannedShard, ...]
     sha256s: tuple[str, ...]
-    sizes: Ints
+    sizes: Int64Array
     files: tuple[Path, ...]
-    file_of_row: Ints
-    offset_in_file: Ints
+    file_of_row: Int64Array
+    offset_in_file: Int64Array
 
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
         """The shard's clips, joined where they stand side by side already."""
@@ -109,7 +107,7 @@ def read_rows(out: Path) -> list[ClipRow]:
         raise FormatError(f"clips.parquet cannot be read: {error}", where=str(path)) from error
 
 
-def ints(column: pa.ChunkedArray) -> Ints:
+def ints(column: pa.ChunkedArray) -> Int64Array:
     """A column of whole numbers, none of them missing."""
     return np.asarray(column.to_numpy(), np.int64)
 
@@ -166,7 +164,7 @@ def _refuse_twice(keys: Sequence[str]) -> None:
 
 
 def _shards(
-    ranks: Ints, keys: Sequence[str], sizes: Ints, windows: Ints, target_bytes: int
+    ranks: Int64Array, keys: Sequence[str], sizes: Int64Array, windows: Int64Array, target_bytes: int
 ) -> Iterator[PlannedShard]:
     for rank, split in enumerate(SPLITS):
         first, stop = np.searchsorted(ranks, [rank, rank + 1]).tolist()
@@ -183,7 +181,9 @@ def _shards(
             at = first + end
 
 
-def _moved(table: pa.Table, shards: Sequence[PlannedShard], sizes: Ints, old_offsets: Ints) -> pa.Table:
+def _moved(
+    table: pa.Table, shards: Sequence[PlannedShard], sizes: Int64Array, old_offsets: Int64Array
+) -> pa.Table:
     """The rows with shard and offsets as they will be."""
     import pyarrow as pa
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.artifacts import OVERLAP, SPEECH
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.conversation import Turn
 from corpus.schemas.cover import Cover
 
-Bytes = npt.NDArray[np.uint8]
-
 
 def talk_flags(
     turns: Sequence[Turn], speakers: Sequence[str], start_us: int, windows: int, frames_per_window: int
-) -> Bytes:
+) -> UInt8Array:
     """uint8 `[speakers + 1, windows, frames]` with SPEECH and OVERLAP, from the window at `start_us` on.
 
     SPEECH where a speaker's turns cover at least half of the frame, OVERLAP where another's SPEECH
@@ -28,11 +26,13 @@ def talk_flags(
         own = Cover.of(turn.span for turn in turns if turn.speaker == name)
         talk[channel] = own.fills_half(start_us, talk.shape[1], WINDOW_US // frames_per_window)
     overlap = talk & (talk.sum(axis=0) > 1)
-    flags: Bytes = talk.astype(np.uint8) * np.uint8(SPEECH) + overlap.astype(np.uint8) * np.uint8(OVERLAP)
+    flags: UInt8Array = talk.astype(np.uint8) * np.uint8(SPEECH) + overlap.astype(np.uint8) * np.uint8(
+        OVERLAP
+    )
     return flags.reshape(len(talk), windows, frames_per_window)
 
 
-def finer_flags(flags: Bytes, talk: Bytes) -> Bytes:
+def finer_flags(flags: UInt8Array, talk: UInt8Array) -> UInt8Array:
     """Flags of 25 ms frames on the frames of `talk`: speech by the turns, the others as they were."""
     others = flags & np.uint8(255 - SPEECH - OVERLAP)
     return np.repeat(others, talk.shape[2] // FRAMES_PER_WINDOW, axis=2) | talk

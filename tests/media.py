@@ -18,14 +18,14 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from corpus.schemas.arrays import Float64Array
 
 BITS = 16
 CHIRP_S = 0.08
 CHIRPS_US = (300_000, 1_150_000, 2_475_000, 3_310_000, 4_620_000)
 
 
-def chirp(rate_hz: int, *, shift_s: float = 0.0) -> Floats:
+def chirp(rate_hz: int, *, shift_s: float = 0.0) -> Float64Array:
     """A sweep from 300 to 3500 Hz under a Hann window; sample n is at n/rate - shift."""
     t = np.arange(int((CHIRP_S + shift_s) * rate_hz) + 1) / rate_hz - shift_s
     inside = (t >= 0) & (t <= CHIRP_S)
@@ -34,7 +34,7 @@ def chirp(rate_hz: int, *, shift_s: float = 0.0) -> Floats:
     return np.where(inside, 0.6 * window * np.sin(phase), 0.0)
 
 
-def sound(rate_hz: int, duration_s: float, chirps_us: Sequence[int] = CHIRPS_US) -> Floats:
+def sound(rate_hz: int, duration_s: float, chirps_us: Sequence[int] = CHIRPS_US) -> Float64Array:
     """A track with a chirp starting at each given time, exact to a fraction of a sample."""
     track = np.zeros(round(duration_s * rate_hz))
     for time_us in chirps_us:
@@ -98,7 +98,7 @@ class Audio:
     codec: str = "aac"
     rate_hz: int = 48_000
     channels: int = 1
-    track: Floats | None = None
+    track: Float64Array | None = None
     """Samples of one channel, copied to all; or (channels, samples)."""
     stamps: Callable[[int], int | None] | None = None
     """Presentation time in samples of the chunk whose first sample has this number; None drops the chunk."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.cues.scene_cut import cut_rows
+from corpus.schemas.arrays import BoolArray, Float32Array
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.evidence import as_json
@@ -16,9 +16,6 @@ from corpus.schemas.span import Span, union
 ORIGIN = "motion/1"
 FAINT = 0.2
 """Share of the least movement that may lead into one and out of it, where the picture is quiet enough."""
-
-Values = npt.NDArray[np.float32]
-Marks = npt.NDArray[np.bool_]
 
 
 def motion(seen: Seen, settings: VisualSettings) -> list[Cue]:
@@ -50,14 +47,14 @@ def movements(seen: Seen, settings: VisualSettings, *, rest_us: int | None = Non
     return [Span(s.start_us, max(s.start_us + seen.head.period_us, s.stop_us - 1)) for s in joined]
 
 
-def _floor(values: Values, least: float) -> float:
+def _floor(values: Float32Array, least: float) -> float:
     """What is more than this recording's noise: movement begins and ends gently."""
     still = values[values < least]
     noise = float(np.percentile(still, 90)) if len(still) else least
     return min(least, max(FAINT * least, 1.5 * noise))
 
 
-def _with_slopes(clear: Marks, faint: Marks) -> Marks:
+def _with_slopes(clear: BoolArray, faint: BoolArray) -> BoolArray:
     """`clear` with the faint pictures that lead into it or out of it."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], faint | clear, [False])).astype(np.int8)))
     marks = np.zeros_like(clear)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from corpus.align.cues.repair_words import Ints, Said
+from corpus.align.cues.repair_words import Said
+from corpus.schemas.arrays import Float32Array, Int64Array
 
-Floats = npt.NDArray[np.float32]
 FARTHEST = 8
 """A copy farther on than this is no repair."""
 LONGEST_MATCH = 5
@@ -31,7 +31,9 @@ class WordStatistics:
     total: float
 
     @classmethod
-    def of(cls, said: Sequence[Said], inside: Sequence[Ints], ends: Sequence[Ints]) -> WordStatistics:
+    def of(
+        cls, said: Sequence[Said], inside: Sequence[Int64Array], ends: Sequence[Int64Array]
+    ) -> WordStatistics:
         """Counted from words with their tags."""
         counts: dict[str, Counter[str]] = {"n": Counter(), "in": Counter(), "end": Counter()}
         pairs: Counter[tuple[str, str]] = Counter()
@@ -51,7 +53,7 @@ class WordStatistics:
         )
 
 
-def features(said: Said, statistics: WordStatistics) -> Floats:
+def features(said: Said, statistics: WordStatistics) -> Float32Array:
     """float32 `[words, features]`."""
     ids = _ids(said)
     columns: list[npt.NDArray[np.generic]] = []
@@ -68,14 +70,14 @@ def features(said: Said, statistics: WordStatistics) -> Floats:
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
 
 
-def _ids(said: Said) -> Ints:
+def _ids(said: Said) -> Int64Array:
     """Two words have the same number where they and their stretch are the same."""
     numbers: dict[tuple[int, str], int] = {}
     keys = zip(said.stretch.tolist(), said.texts, strict=True)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def _moved(column: Ints, ids: Ints, step: int, missing: int) -> Ints:
+def _moved(column: Int64Array, ids: Int64Array, step: int, missing: int) -> Int64Array:
     """The column's value `step` words on."""
     moved = np.full(len(column), missing, np.int64)
     if step >= 0:
@@ -85,7 +87,7 @@ def _moved(column: Ints, ids: Ints, step: int, missing: int) -> Ints:
     return moved
 
 
-def _edge(said: Said, step: int) -> Ints:
+def _edge(said: Said, step: int) -> Int64Array:
     """How many words remain in the stretch on that side, up to five."""
     left = np.zeros(len(said), np.int64)
     for far in range(1, 6):
@@ -93,11 +95,11 @@ def _edge(said: Said, step: int) -> Ints:
     return left
 
 
-def _same(ids: Ints, step: int) -> npt.NDArray[np.bool_]:
+def _same(ids: Int64Array, step: int) -> npt.NDArray[np.bool_]:
     return np.equal(_moved(ids, ids, step, -1), ids)
 
 
-def _copies(ids: Ints) -> list[npt.NDArray[np.generic]]:
+def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
     """Where words come again: how far on, how many in a row, and whether one lies before such a copy."""
     n = len(ids)
     ahead = np.full(n, FARTHEST + 1)
@@ -128,7 +130,7 @@ def _copies(ids: Ints) -> list[npt.NDArray[np.generic]]:
     return [*found, ahead, match, back, back_match, cover, to_go, since, cover_match]
 
 
-def _capital_before_copy(said: Said, ids: Ints) -> Ints:
+def _capital_before_copy(said: Said, ids: Int64Array) -> Int64Array:
     """Whether a sentence begins with the copy that is to come next, or between."""
     found = np.zeros(len(ids), np.int64)
     for far in range(FARTHEST, 0, -1):

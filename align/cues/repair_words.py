@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.cues.filled_pause import FILLERS, HUMS
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.turn_taking import normal
 
-Ints = npt.NDArray[np.int64]
 STRETCH_GAP_US = 2_000_000
 """After a silence this long one does not go back to repair."""
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -38,15 +37,15 @@ class Said:
     speaker: str
     words: tuple[Word, ...]
     texts: tuple[str, ...]
-    stretch: Ints
+    stretch: Int64Array
     """Which stretch of talk each word is in."""
-    kind: Ints
+    kind: Int64Array
     """Place in `CLASSES`."""
-    cut_off: Ints
+    cut_off: Int64Array
     """1 where the word was broken off (`remo-`)."""
-    capital: Ints
+    capital: Int64Array
     """1 where the word begins with a capital letter, as sentences do; -1 where none of the speaker's does."""
-    fillers_before: Ints
+    fillers_before: Int64Array
     """How many fillers were said just before."""
 
     def __len__(self) -> int:

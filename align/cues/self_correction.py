@@ -13,12 +13,12 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.cues.repair_features import features
 from corpus.align.cues.repair_rule import LONGEST_COPY, copied, rule_ends
 from corpus.align.cues.repair_words import Said, said_by
 from corpus.align.cues.tagger import Tagger, read_tagger
+from corpus.schemas.arrays import Float64Array
 from corpus.schemas.conversation import Conversation, Cue, CueSpan, Word
 from corpus.schemas.errors import FormatError
 from corpus.schemas.evidence import as_json
@@ -33,7 +33,6 @@ RULE_CONFIDENCE = 0.7
 LONGEST_REPARANDUM = 6
 MOST_PUT_IN = 3
 """Words that a repair may have more than its reparandum."""
-Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,13 @@ def _tagger() -> Tagger:
     return read_tagger(data)
 
 
-def tagged(said: Said, tagger: Tagger) -> tuple[Probabilities, Probabilities]:
+def tagged(said: Said, tagger: Tagger) -> tuple[Float64Array, Float64Array]:
     """For each word how likely a reparandum ends with it, and how likely it is in one."""
     rows = features(said, tagger.statistics)
     return tagger.ends.probability(rows), tagger.inside.probability(rows)
 
 
-def repairs(said: Said, ends: Probabilities, inside: Probabilities, settings: CueSettings) -> list[Repair]:
+def repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: CueSettings) -> list[Repair]:
     """Where reparanda end, how far back they go, and how far their repair does."""
     found: list[Repair] = []
     share = settings.self_correction_threshold_percent / 100
@@ -120,7 +119,7 @@ def _copy_stop(said: Said, first: int, last: int) -> int:
     return max(stop, last + 2)
 
 
-def _reach_back(said: Said, last: int, ends: Probabilities, inside: Probabilities, share: float) -> int:
+def _reach_back(said: Said, last: int, ends: Float64Array, inside: Float64Array, share: float) -> int:
     first = last
     while (
         first > 0

@@ -7,9 +7,9 @@ takes a third of it, interpolates, and gives the strength that tells a voice fro
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from corpus.schemas.arrays import Float32Array
+
 RATE_HZ = 8000
 HOP, WINDOW, TRANSFORM = 80, 320, 1024
 """Samples: a frame every 10 ms looks at the 40 ms around its middle."""
@@ -20,7 +20,7 @@ OCTAVE_COST = 0.03
 """What a period twice as long loses, so that of two that fit alike the shorter is taken."""
 
 
-def pitch(samples: Floats) -> Floats:
+def pitch(samples: Float32Array) -> Float32Array:
     """Hertz of each whole frame of 8 kHz sound, 0 where there is no pitch.
 
     Frame k is centred at sample `k * HOP + WINDOW // 2`.
@@ -38,14 +38,14 @@ def pitch(samples: Floats) -> Floats:
     return found
 
 
-def _autocorrelation(frames: Floats) -> Floats:
+def _autocorrelation(frames: Float32Array) -> Float32Array:
     spectrum = np.fft.rfft(frames, TRANSFORM)
     power = spectrum.real**2 + spectrum.imag**2
     lags = int(RATE_HZ / LOWEST_HZ) + 2
     return np.asarray(np.fft.irfft(power)[:, :lags], np.float32)
 
 
-def _of_frames(frames: Floats, window: Floats) -> Floats:
+def _of_frames(frames: Float32Array, window: Float32Array) -> Float32Array:
     again = _autocorrelation(frames)
     # The window's own fall-off is divided out, so that a perfect period has the strength 1.
     strength = again / again[:, :1] / (window / window[0])
@@ -66,7 +66,7 @@ def _of_frames(frames: Floats, window: Floats) -> Floats:
     return np.where(peak[rows, best] & (top >= VOICED), hertz, 0.0).astype(np.float32)
 
 
-def without_jumps(hertz: Floats) -> Floats:
+def without_jumps(hertz: Float32Array) -> Float32Array:
     """Each voiced frame as the median of it and its voiced neighbours, two on each side."""
     wide = np.pad(hertz, 2)
     around = np.stack([wide[step : step + len(hertz)] for step in range(5)])

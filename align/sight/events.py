@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.sight.who import Match, voice_marks
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.evidence import as_json
@@ -18,7 +18,6 @@ from corpus.schemas.turn_taking import speech_by_speaker
 ORIGIN = "sight/1"
 EVENT_WINDOWS = 25
 """A face's places are told five seconds at a time, so that a clip carries few that are not its own."""
-Numbers = npt.NDArray[np.int64]
 PLACES = 1000
 """Places are whole thousandths of the picture's sides."""
 
@@ -39,7 +38,7 @@ def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
 
 
 def _face(
-    track: FaceTrack, rows: Faces, windows: Numbers, match: Match | None, shape: tuple[int, int]
+    track: FaceTrack, rows: Faces, windows: Int64Array, match: Match | None, shape: tuple[int, int]
 ) -> Event:
     start, stop = int(windows[0]), int(windows[-1]) + 1
     boxes: list[list[int] | None] = [None] * (stop - start)

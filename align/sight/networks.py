@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.models import HINT, find, pinned_digest
+from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import MissingDependencyError, MissingModelError
 
 MODEL = "faces"
 OFF = "set sight.enabled = false to build without"
-
-Tensor = npt.NDArray[np.float32]
 
 
 class Network:
@@ -34,7 +32,7 @@ class Network:
         outputs = self._interpreter.get_output_details()
         self._outputs = [o["index"] for o in sorted(outputs, key=lambda o: -int(np.prod(o["shape"])))]
 
-    def __call__(self, picture: Tensor) -> list[Tensor]:
+    def __call__(self, picture: Float32Array) -> list[Float32Array]:
         """`picture`: (side, side, 3) in the range the file was trained for."""
         self._interpreter.set_tensor(self._input, picture[None])
         self._interpreter.invoke()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clock import US
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.settings import VisualSettings
@@ -17,8 +18,6 @@ from corpus.schemas.turn_taking import speech_by_speaker
 
 LEAST_US = US
 """A face is judged by a voice that is heard for so long while the face is seen, and silent for so long."""
-
-Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +55,18 @@ def whose_faces(seen: Seen, conversation: Conversation, settings: VisualSettings
     return dict(sorted(taken.items()))
 
 
-def voice_marks(spans: Sequence[Span], times_us: npt.NDArray[np.int64]) -> Marks:
+def voice_marks(spans: Sequence[Span], times_us: npt.NDArray[np.int64]) -> BoolArray:
     """Whether each time lies in one of the spans, which are ordered and disjoint."""
     starts = np.array([span.start_us for span in spans], np.int64)
     stops = np.array([span.stop_us for span in spans], np.int64)
     at = np.searchsorted(starts, times_us, "right") - 1
-    marks: Marks = (at >= 0) & (times_us < stops[np.maximum(at, 0)])
+    marks: BoolArray = (at >= 0) & (times_us < stops[np.maximum(at, 0)])
     return marks
 
 
-def _match(seen: Seen, track: FaceTrack, voices: dict[str, Marks], settings: VisualSettings) -> Match | None:
+def _match(
+    seen: Seen, track: FaceTrack, voices: dict[str, BoolArray], settings: VisualSettings
+) -> Match | None:
     rows = seen.of_track(track.id)
     movement = rows["mouth_movement"].astype(np.float64)
     movement = np.minimum(movement, np.percentile(movement, 95))

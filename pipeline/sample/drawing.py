@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Plane = npt.NDArray[np.float32]
+from corpus.schemas.arrays import Float32Array
+
 Colour = tuple[int, int, int]
 
 
@@ -15,12 +16,12 @@ Colour = tuple[int, int, int]
 class Canvas:
     """An RGB picture with an opacity, and the coordinates of its pixels' centres."""
 
-    colour: Plane  # (height, width, 3), 0 to 255, not multiplied with the opacity
-    opacity: Plane  # (height, width), 0 to 1
-    x: Plane
-    y: Plane
+    colour: Float32Array  # (height, width, 3), 0 to 255, not multiplied with the opacity
+    opacity: Float32Array  # (height, width), 0 to 1
+    x: Float32Array
+    y: Float32Array
 
-    def paint(self, distance: Plane, colour: Colour, opacity: float = 1.0) -> None:
+    def paint(self, distance: Float32Array, colour: Colour, opacity: float = 1.0) -> None:
         """Lay a colour over what is there wherever the distance is negative."""
         over = np.clip(0.5 - distance, 0, 1) * np.float32(opacity)
         under = self.opacity * (1 - over)
@@ -42,7 +43,7 @@ def blank(width: int, height: int) -> Canvas:
     return Canvas(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32), x, y)
 
 
-def ellipse(canvas: Canvas, x: float, y: float, across: float, down: float) -> Plane:
+def ellipse(canvas: Canvas, x: float, y: float, across: float, down: float) -> Float32Array:
     """Half axes `across` and `down`. The distance is exact on the edge, where it is used."""
     dx, dy = (canvas.x - x) / across, (canvas.y - y) / down
     value = np.sqrt(dx * dx + dy * dy)
@@ -50,7 +51,9 @@ def ellipse(canvas: Canvas, x: float, y: float, across: float, down: float) -> P
     return np.asarray((value - 1) * value / np.maximum(slope, 1e-6), np.float32)
 
 
-def rounded(canvas: Canvas, left: float, top: float, right: float, bottom: float, radius: float) -> Plane:
+def rounded(
+    canvas: Canvas, left: float, top: float, right: float, bottom: float, radius: float
+) -> Float32Array:
     """A rectangle with round corners."""
     dx = np.abs(canvas.x - (left + right) / 2) - (right - left) / 2 + radius
     dy = np.abs(canvas.y - (top + bottom) / 2) - (bottom - top) / 2 + radius
@@ -58,7 +61,7 @@ def rounded(canvas: Canvas, left: float, top: float, right: float, bottom: float
     return np.asarray(outside + np.minimum(np.maximum(dx, dy), 0) - radius, np.float32)
 
 
-def capsule(canvas: Canvas, x0: float, y0: float, x1: float, y1: float, radius: float) -> Plane:
+def capsule(canvas: Canvas, x0: float, y0: float, x1: float, y1: float, radius: float) -> Float32Array:
     """A stroke with round ends."""
     length2 = (x1 - x0) ** 2 + (y1 - y0) ** 2
     along = ((canvas.x - x0) * (x1 - x0) + (canvas.y - y0) * (y1 - y0)) / max(length2, 1e-6)
@@ -67,6 +70,6 @@ def capsule(canvas: Canvas, x0: float, y0: float, x1: float, y1: float, radius: 
     return np.asarray(distance - radius, np.float32)
 
 
-def above(canvas: Canvas, y: float) -> Plane:
+def above(canvas: Canvas, y: float) -> Float32Array:
     """Everything above a level; combine with `np.maximum`."""
     return canvas.y - np.float32(y)

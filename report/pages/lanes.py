@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from corpus.report.pages.markup import Markup, data_uri, el, join
 from corpus.report.pages.png import Colour, indexed_png, ramp
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.artifacts import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.conversation import Cue, Event, Turn, Word
-
-Samples = npt.NDArray[np.int16]
-Bytes = npt.NDArray[np.uint8]
 
 FLAGS = (
     (SPEECH, "speech", (46, 150, 110, 255)),
@@ -144,18 +142,18 @@ def words_of(axis: Axis, words: Iterable[Word]) -> Markup:
     return join(parts)
 
 
-def full_height(sound: Samples, windows: int) -> int:
+def full_height(sound: Int16Array, windows: int) -> int:
     """The sample that fills a lane, the same for all channels: few blocks are louder and are cut off."""
     loud = np.abs(_blocks(sound.reshape(-1), windows * len(sound))).max(1)
     return max(1, int(np.quantile(loud[loud > 0], 0.995))) if loud.any() else 1
 
 
-def _blocks(samples: Samples, windows: int) -> npt.NDArray[np.int32]:
+def _blocks(samples: Int16Array, windows: int) -> npt.NDArray[np.int32]:
     points = windows * _POINTS_PER_WINDOW
     return samples.reshape(points, -1).astype(np.int32)
 
 
-def waveform(samples: Samples, windows: int, full: int) -> Markup:
+def waveform(samples: Int16Array, windows: int, full: int) -> Markup:
     """The outline of a channel's sound, lowest and highest sample of each hundredth of a second."""
     points = windows * _POINTS_PER_WINDOW
     blocks = _blocks(samples, windows)
@@ -167,14 +165,14 @@ def waveform(samples: Samples, windows: int, full: int) -> Markup:
     return el("svg", outline, viewBox=f"0 0 {points} 100", preserveAspectRatio="none", aria_hidden="true")
 
 
-def dmel_image(mel: Bytes, name: str) -> Markup:
+def dmel_image(mel: UInt8Array, name: str) -> Markup:
     """dMel of a channel, `[windows, frames, bins]`: 16 levels, low frequencies at the bottom."""
     frames = (mel >> 4).reshape(-1, mel.shape[-1])
     image = indexed_png(np.ascontiguousarray(frames.T[::-1]), _DMEL)
     return el("img", src=data_uri("image/png", image), alt=f"dMel of {name}", class_="dmel")
 
 
-def activity_image(flags: Bytes, name: str) -> Markup:
+def activity_image(flags: UInt8Array, name: str) -> Markup:
     """Activity of a channel, `[windows, frames]`: one line of pixels for each flag."""
     frames = flags.reshape(-1)
     lines = [np.where(frames & bit, place + 1, 0) for place, (bit, _, _) in enumerate(FLAGS)]

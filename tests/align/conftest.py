@@ -9,22 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from corpus.align.models import BUNDLES, find
 from corpus.align.sidecars import read_sidecars
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.artifacts import Segment
 from corpus.schemas.conversation import Turn
 from corpus.schemas.errors import MissingModelError
 from corpus.schemas.pcm import Pcm
 
-Samples = npt.NDArray[np.int16]
 MakePcm = Callable[..., Pcm]
 
 
 def write_pcm(
-    folder: Path, channels: Sequence[Samples], rate_hz: int = 16000, segments: Sequence[Segment] | None = None
+    folder: Path,
+    channels: Sequence[Int16Array],
+    rate_hz: int = 16000,
+    segments: Sequence[Segment] | None = None,
 ) -> Pcm:
     """A decode folder's sound: whole windows only, what is left over is cut off."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def write_pcm(
 
 @pytest.fixture
 def make_pcm(tmp_path: Path) -> MakePcm:
-    def make(*channels: Samples, rate_hz: int = 16000, segments: Sequence[Segment] | None = None) -> Pcm:
+    def make(*channels: Int16Array, rate_hz: int = 16000, segments: Sequence[Segment] | None = None) -> Pcm:
         return write_pcm(tmp_path / "decode", channels, rate_hz, segments)
 
     return make

@@ -6,24 +6,23 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.ingest.resample import Resampler
+from corpus.schemas.arrays import Float64Array
 
-Floats = npt.NDArray[np.float64]
 RATES = [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000, 44_099, 22_255]
 ANCHORS = [Fraction(0), Fraction(1, 3000), Fraction(1024, 48_000), -Fraction(3, 7)]
 
 
 def resampled(
-    samples: Floats, rate: int, anchor: Fraction, *, out: int = 16_000, steps: list[int] | None = None
-) -> tuple[int, Floats]:
+    samples: Float64Array, rate: int, anchor: Fraction, *, out: int = 16_000, steps: list[int] | None = None
+) -> tuple[int, Float64Array]:
     """Number of the first output, and the outputs; fed in pieces of `steps` samples in turn."""
     resampler = Resampler(rate, out, 1, anchor, ceil(anchor * out))
-    first, at, parts = resampler.next, 0, list[Floats]()
+    first, at, parts = resampler.next, 0, list[Float64Array]()
     turn = 0
     while at < len(samples):
         step = (steps or [len(samples)])[turn % len(steps or [1])]

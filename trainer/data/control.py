@@ -19,15 +19,12 @@ from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Float64Array
 from corpus.trainer.config import LossConfig
 
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
-
-def control_weights(before_N: Flags, speak_N: Flags, loss: LossConfig) -> Floats:
+def control_weights(before_N: BoolArray, speak_N: BoolArray, loss: LossConfig) -> Float64Array:
     """The weight of each window's `<sil>` or `<spk>`, from whether the window before was spoken in."""
     changed = np.where(speak_N, loss.onset, loss.offset)
     unchanged = np.where(speak_N, loss.offset, loss.silence)
@@ -57,8 +54,8 @@ class Weighting:
     @overload
     def undone(self, p: float, before: bool) -> float: ...
     @overload
-    def undone(self, p: Floats, before: Flags) -> Floats: ...
-    def undone(self, p: float | Floats, before: bool | Flags) -> float | Floats:
+    def undone(self, p: Float64Array, before: BoolArray) -> Float64Array: ...
+    def undone(self, p: float | Float64Array, before: bool | BoolArray) -> float | Float64Array:
         """The probability to speak that was learnt as `p`, after a window with or without speech."""
         factor = np.where(before, self.after_speech, self.after_silence)
         found = p / (p + (1 - p) * factor)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.conversation import CUE_KINDS
 from corpus.shards.read import Clip
 from corpus.trainer.config import RunConfig
@@ -26,7 +26,6 @@ from corpus.trainer.data.layout import ANSWER, WAIT, Turns
 from corpus.trainer.data.micro_turn import CueBelief
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 
-Bytes = npt.NDArray[np.uint8]
 CUE_LABELS = tuple(CUE_KINDS)
 """In the order of `cues_by_window`."""
 CUE_SHAPE: Final = (2, len(CUE_LABELS), 2)
@@ -36,7 +35,7 @@ OWN, OTHERS = 0, 1
 assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
 
 
-def cue_targets(clip: Clip, channel: int) -> Bytes:
+def cue_targets(clip: Clip, channel: int) -> UInt8Array:
     """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
     cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
     found = np.stack([cues.onset, cues.inside], axis=1)
@@ -47,7 +46,7 @@ def cue_targets(clip: Clip, channel: int) -> Bytes:
     return target_WK.reshape(len(target_WK), CUE_TARGETS)
 
 
-def answers_due(clip: Clip, channel: int) -> Bytes:
+def answers_due(clip: Clip, channel: int) -> UInt8Array:
     """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
 
     Where both are, somewhere in the window, the answer wins: the floor has been opened.

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
@@ -24,7 +25,7 @@ from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import Heard
-from corpus.trainer.data.layout import Places, Turns
+from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
 from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
@@ -130,7 +131,7 @@ class Documents:
         """The view at a place of the endless order."""
         return self._views.get(document, lambda: self._plan(document))
 
-    def sizes(self, document: int) -> Places:
+    def sizes(self, document: int) -> Int64Array:
         """Positions of each of its micro-turns."""
         return self.view(document).sizes_N
 

@@ -22,14 +22,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Int16Array, UInt8Array
 from corpus.schemas.artifacts import PADDED, SPEECH
 from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.data.clip_head import view_id
-from corpus.trainer.data.layout import Bytes, Flags
 from corpus.trainer.data.room import Room, filled, looked_at, room_of, silent_frames, silent_mels
 
-Samples = npt.NDArray[np.int16]
 Parts = npt.NDArray[np.int16]
 Hears = Literal["energy", "mix", "max"]
 
@@ -40,8 +39,8 @@ _FINE = 16
 class Heard(NamedTuple):
     """What a speaker hears in consecutive windows."""
 
-    sound_NFM: Bytes
-    drawn_NF: Flags
+    sound_NFM: UInt8Array
+    drawn_NF: BoolArray
     """Frames that nobody recorded: the room's noise, drawn."""
 
 
@@ -92,7 +91,7 @@ def heard_by(
     return Heard(sound_NFM, drawn_NF)
 
 
-def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -> Bytes:
+def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int) -> UInt8Array:
     """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
     shape = mel_shape(sample_rate_hz, frames_per_window)
     heard_WFM = mel_bytes(
@@ -103,9 +102,9 @@ def heard_alone(sound_S: Samples, sample_rate_hz: int, frames_per_window: int) -
     return filled(heard_WFM, silent_WF, unknown, rate_hz=sample_rate_hz, seed=0, document="")
 
 
-def added(channels_CNFM: Bytes) -> Bytes:
+def added(channels_CNFM: UInt8Array) -> UInt8Array:
     """Mel bytes of sounds heard together, their energies added."""
-    loudest_NFM: Bytes = channels_CNFM.max(0)
+    loudest_NFM: UInt8Array = channels_CNFM.max(0)
     several_NF = channels_CNFM.any(3).sum(0) > 1
     if not several_NF.any():
         return loudest_NFM
@@ -120,7 +119,7 @@ def added(channels_CNFM: Bytes) -> Bytes:
     return loudest_NFM
 
 
-def _fine(sound: Bytes) -> Parts:
+def _fine(sound: UInt8Array) -> Parts:
     """In parts of a byte, each byte standing for its middle; silence stays 0."""
     return sound.astype(np.int16) * _FINE + (sound > 0) * np.int16(_FINE // 2)
 
@@ -133,14 +132,14 @@ def _sum(one: Parts, other: Parts) -> Parts:
     return total
 
 
-def _pair(one: Bytes, other: Bytes) -> Bytes:
+def _pair(one: UInt8Array, other: UInt8Array) -> UInt8Array:
     """The sum of two, the same as by `_sum`, in bytes alone: many times sooner than a look-up."""
     high, low = np.maximum(one, other), np.minimum(one, other)
     quieter, gained = high - low, np.zeros_like(high)
     for least in _pair_steps():
         gained += quieter <= least
     gained[low == 0] = 0
-    total: Bytes = high + np.minimum(gained, 255 - high)
+    total: UInt8Array = high + np.minimum(gained, 255 - high)
     return total
 
 
@@ -159,24 +158,24 @@ def _gains() -> Parts:
     return np.rint(np.log10(1 + quieter) / (2 * STEP) * _FINE).astype(np.int16)
 
 
-def _loudest(clip: Clip, channel: int) -> Bytes:
+def _loudest(clip: Clip, channel: int) -> UInt8Array:
     """Mel bytes `[W, F, M]`: the largest of all channels but one."""
-    loudest: Bytes = np.delete(clip.mel(), channel, axis=0).max(axis=0)
+    loudest: UInt8Array = np.delete(clip.mel(), channel, axis=0).max(axis=0)
     return loudest
 
 
-def _speech(clip: Clip) -> Flags:
-    speech_CWF: Flags = (clip.activity() & SPEECH) > 0
+def _speech(clip: Clip) -> BoolArray:
+    speech_CWF: BoolArray = (clip.activity() & SPEECH) > 0
     return speech_CWF
 
 
-def _room(clip: Clip, heard_NFM: Bytes, silent_NF: Flags, shape: MelShape) -> Room:
+def _room(clip: Clip, heard_NFM: UInt8Array, silent_NF: BoolArray, shape: MelShape) -> Room:
     """Of a clip's windows: nobody speaks in the frame's samples, and the source has some."""
     speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
     return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
 
 
-def mixed(sound_CS: Samples, without: int) -> Samples:
+def mixed(sound_CS: Int16Array, without: int) -> Int16Array:
     """The exact sum of all channels but one, saturated to 16 bits."""
     total = np.zeros(sound_CS.shape[1], np.int32)
     for channel, sound_S in enumerate(

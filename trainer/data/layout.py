@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data.control import control_weights
 from corpus.trainer.data.sequence import (
@@ -43,10 +44,6 @@ from corpus.trainer.data.sequence import (
     Stream,
 )
 
-Bytes = npt.NDArray[np.uint8]
-Flags = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.int64]
-
 ANSWER, WAIT = 1, 2
 """What is due of the model's speaker in a window, as the corpus's answers have it."""
 
@@ -57,27 +54,27 @@ _LISTED = {name for at, others in LISTS for name in (at, *others)}
 class Turns:
     """What is heard, seen, read, said and written in N consecutive micro-turns."""
 
-    heard_NFM: Bytes
-    heard_known_NF: Flags
+    heard_NFM: UInt8Array
+    heard_known_NF: BoolArray
     """Frames of it that can be learnt from; a position with any other carries no loss of what is heard."""
-    pictures: Sequence[Bytes | None]
+    pictures: Sequence[UInt8Array | None]
     """Each `[P, H, W, C]`; None where a window has none."""
     given: Sequence[Sequence[int]]
     """Text tokens of the input, at most `text_slots` a window."""
-    speak_N: Flags
+    speak_N: BoolArray
     written: Sequence[Sequence[int]]
     """The model's own text tokens, without `<eow>`; only where it speaks."""
-    sound_NFM: Bytes
+    sound_NFM: UInt8Array
     """Its own sound; looked at only where it speaks."""
-    audible_NF: Flags
+    audible_NF: BoolArray
     """Frames of its sound that can be learnt from; a position with any other carries no audio loss."""
-    known_N: Flags
+    known_N: BoolArray
     """Whether it is known if it spoke; elsewhere control and text carry no loss."""
     spoke_before: bool
     """In the window before the first."""
-    cues_NK: Bytes | None = None
+    cues_NK: UInt8Array | None = None
     """Which cues begin and hold in its window, from cues.py; None where none are asked for."""
-    due_N: Bytes | None = None
+    due_N: UInt8Array | None = None
     """`ANSWER` or `WAIT` where the speaker is to answer or to keep silent; None: as the speaker did."""
 
     def __len__(self) -> int:
@@ -85,8 +82,8 @@ class Turns:
 
 
 def turn_sizes(
-    pictures_N: Flags, given_N: Places, speak_N: Flags, written_N: Places, model: ModelConfig
-) -> Places:
+    pictures_N: BoolArray, given_N: Int64Array, speak_N: BoolArray, written_N: Int64Array, model: ModelConfig
+) -> Int64Array:
     """Positions of each micro-turn, from which windows have pictures and how many tokens they hold."""
     sizes = model.patches * pictures_N + model.audio_positions + given_N
     sizes += 1 + written_N + (written_N > 0) + model.audio_positions * speak_N
@@ -150,11 +147,11 @@ def beginning(model: ModelConfig) -> Positions:
 
 def input_block(
     turn: int,
-    heard_FM: Bytes,
+    heard_FM: UInt8Array,
     model: ModelConfig,
     *,
     given: Sequence[int] = (),
-    picture_PHWC: Bytes | None = None,
+    picture_PHWC: UInt8Array | None = None,
 ) -> Positions:
     """in_i alone, without targets: what a running model reads before it answers."""
     number = np.array([turn])
@@ -174,7 +171,7 @@ def text_slot(turn: int, slot: int, token: int, model: ModelConfig) -> Positions
     return sheet.positions()
 
 
-def sound_slot(turn: int, place: int, frames_RM: Bytes, model: ModelConfig) -> Positions:
+def sound_slot(turn: int, place: int, frames_RM: UInt8Array, model: ModelConfig) -> Positions:
     """Position `place` of the model's own sound in out_i."""
     sheet = _Sheet(1, model)
     sheet.sound_at(
@@ -210,7 +207,9 @@ def part(positions: Positions, start: int, stop: int) -> Positions:
     return Positions(**columns)
 
 
-def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, model: ModelConfig) -> None:
+def _check(
+    turns: Turns, patches_N: Int64Array, given_N: Int64Array, written_N: Int64Array, model: ModelConfig
+) -> None:
     """What the shapes alone would not show."""
     if given_N.max(initial=0) > model.text_slots or written_N.max(initial=0) > model.text_slots:
         raise ValueError(f"more than {model.text_slots} tokens in a window")
@@ -222,7 +221,7 @@ def _check(turns: Turns, patches_N: Places, given_N: Places, written_N: Places, 
         raise ValueError(f"a picture of {patches_N.max()} patches, not {model.patches}")
 
 
-def wanted(turns: Turns, loss: LossConfig) -> tuple[Flags, npt.NDArray[np.float32]]:
+def wanted(turns: Turns, loss: LossConfig) -> tuple[BoolArray, npt.NDArray[np.float32]]:
     """Whether the model is to speak in each window, and how many times as much that counts: what the speaker
     did, but where an answer is due and the speaker is silent, or waiting is and the speaker speaks."""
     if turns.due_N is None or loss.answers == 0:
@@ -231,27 +230,27 @@ def wanted(turns: Turns, loss: LossConfig) -> tuple[Flags, npt.NDArray[np.float3
     return wanted_N, np.where(wanted_N == turns.speak_N, 1.0, loss.answers).astype(np.float32)
 
 
-def _control_weights(turns: Turns, wanted_N: Flags, loss: LossConfig) -> npt.NDArray[np.float32]:
+def _control_weights(turns: Turns, wanted_N: BoolArray, loss: LossConfig) -> npt.NDArray[np.float32]:
     before_N = np.concatenate(([turns.spoke_before], turns.speak_N[:-1])).astype(bool)
     return (control_weights(before_N, wanted_N, loss) * turns.known_N).astype(np.float32)
 
 
-def lengths(lists: Sequence[Sequence[int]]) -> Places:
+def lengths(lists: Sequence[Sequence[int]]) -> Int64Array:
     """How many tokens each window has."""
     return np.fromiter(map(len, lists), np.int64, len(lists))
 
 
-def _flat(lists: Sequence[Sequence[int]]) -> Places:
+def _flat(lists: Sequence[Sequence[int]]) -> Int64Array:
     return np.array([token for tokens in lists for token in tokens], np.int64)
 
 
-def _spread(counts_N: Places) -> tuple[Places, Places]:
+def _spread(counts_N: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Which list each of `counts_N.sum()` items is of, and its place in it."""
     owner = np.repeat(np.arange(len(counts_N)), counts_N)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
 
 
-def _joined(pictures: Sequence[Bytes]) -> Bytes:
+def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
     """The patches of all; not copied where they lie one after another and are the whole of one array."""
     whole = pictures[0].base
     if isinstance(whole, np.ndarray) and whole.flags.c_contiguous:
@@ -275,26 +274,32 @@ class _Sheet:
         self.turn_L = np.zeros(length, np.int32)
         self.text_target_L = np.full(length, NO_TARGET, np.int32)
         self.text_weight_L = np.zeros(length, np.float32)
-        self.sounds: list[tuple[Places, Bytes, Flags]] = []
-        self.pictures: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._no_patch())
-        self.targets: tuple[Places, Bytes] = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)))
+        self.sounds: list[tuple[Int64Array, UInt8Array, BoolArray]] = []
+        self.pictures: tuple[Int64Array, UInt8Array] = (np.zeros(0, np.int64), self._no_patch())
+        self.targets: tuple[Int64Array, UInt8Array] = (
+            np.zeros(0, np.int64),
+            self._frames(np.zeros(0, np.uint8)),
+        )
         self.target_weight_T = np.zeros(0, np.float32)
-        self.cues: tuple[Places, Bytes] = (np.zeros(0, np.int64), np.zeros((0, CUE_TARGETS), np.uint8))
+        self.cues: tuple[Int64Array, UInt8Array] = (
+            np.zeros(0, np.int64),
+            np.zeros((0, CUE_TARGETS), np.uint8),
+        )
 
-    def _no_patch(self) -> Bytes:
+    def _no_patch(self) -> UInt8Array:
         return np.zeros((0, self.model.patch_pixels, self.model.patch_pixels, 3), np.uint8)
 
-    def _frames(self, sound: Bytes) -> Bytes:
+    def _frames(self, sound: UInt8Array) -> UInt8Array:
         return sound.reshape(-1, self.model.frames_per_position, self.model.mel_bins)
 
     def _place(
         self,
-        at: Places,
-        turn: Places,
+        at: Int64Array,
+        turn: Int64Array,
         stream: Stream,
-        offset: Places | int,
-        row: Places | int,
-        column: Places | int,
+        offset: Int64Array | int,
+        row: Int64Array | int,
+        column: Int64Array | int,
     ) -> None:
         self.stream_L[at] = stream
         self.turn_L[at] = turn
@@ -303,20 +308,25 @@ class _Sheet:
         self.column_L[at] = column
 
     def token(
-        self, at: Places, turn: Places, slot: Places | int, stream: Stream, token: Places | int
+        self,
+        at: Int64Array,
+        turn: Int64Array,
+        slot: Int64Array | int,
+        stream: Stream,
+        token: Int64Array | int,
     ) -> None:
         self._place(at, turn, stream, np.minimum(slot, self.model.frames_per_window - 1), slot, slot)
         self.token_L[at] = token
 
     def text(
         self,
-        start_N: Places,
-        turn_N: Places,
+        start_N: Int64Array,
+        turn_N: Int64Array,
         stream: Stream,
         lists: Sequence[Sequence[int]],
         *,
         slot: int = 0,
-    ) -> Places:
+    ) -> Int64Array:
         """Lists of tokens from their starts on; where they stand."""
         owner, place = _spread(lengths(lists))
         at = start_N[owner] + place
@@ -325,12 +335,12 @@ class _Sheet:
 
     def sound(
         self,
-        start_N: Places,
-        turn_N: Places,
+        start_N: Int64Array,
+        turn_N: Int64Array,
         stream: Stream,
-        sound_NFM: Bytes,
-        listened_NF: Flags | None = None,
-    ) -> Places:
+        sound_NFM: UInt8Array,
+        listened_NF: BoolArray | None = None,
+    ) -> Int64Array:
         """Windows of sound from their starts on; where they stand."""
         count = self.model.audio_positions
         place = np.tile(np.arange(count), len(start_N))
@@ -340,20 +350,20 @@ class _Sheet:
 
     def sound_at(
         self,
-        at: Places,
-        turn: Places,
-        place: Places,
+        at: Int64Array,
+        turn: Int64Array,
+        place: Int64Array,
         stream: Stream,
-        sound: Bytes,
-        listened_NF: Flags | None = None,
+        sound: UInt8Array,
+        listened_NF: BoolArray | None = None,
     ) -> None:
         self._place(at, turn, stream, place * self.model.frames_per_position, place, place)
-        known: Flags = np.zeros(len(at), bool)
+        known: BoolArray = np.zeros(len(at), bool)
         if listened_NF is not None:
             known = np.asarray(listened_NF.reshape(-1, self.model.frames_per_position).all(1), bool)
         self.sounds.append((at, self._frames(sound), known))
 
-    def patches(self, start_N: Places, turn_N: Places, pictures: Sequence[Bytes | None]) -> None:
+    def patches(self, start_N: Int64Array, turn_N: Int64Array, pictures: Sequence[UInt8Array | None]) -> None:
         seen = [picture for picture in pictures if picture is not None]
         if not seen:
             return
@@ -363,11 +373,11 @@ class _Sheet:
         self._place(at, turn_N[owner], Stream.PICTURE, 0, row, column)
         self.pictures = (at, _joined(seen))
 
-    def predict(self, at: Places, token: Places | int, weight: npt.NDArray[np.float32]) -> None:
+    def predict(self, at: Int64Array, token: Int64Array | int, weight: npt.NDArray[np.float32]) -> None:
         self.text_target_L[at] = token
         self.text_weight_L[at] = weight
 
-    def predict_sound(self, at: Places, sound_NFM: Bytes, weight_T: npt.NDArray[np.float32]) -> None:
+    def predict_sound(self, at: Int64Array, sound_NFM: UInt8Array, weight_T: npt.NDArray[np.float32]) -> None:
         self.targets = (at, self._frames(sound_NFM))
         self.target_weight_T = weight_T.astype(np.float32, copy=False)
 

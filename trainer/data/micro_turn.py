@@ -9,23 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.data.layout import Bytes
 from corpus.trainer.data.sequence import BYTE_0
-
-Samples = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroTurn:
     """What arrives in one window. Sound always arrives; silence is zeros."""
 
-    audio: Bytes | Samples
+    audio: UInt8Array | Int16Array
     """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
-    frame: Bytes | None = None
+    frame: UInt8Array | None = None
     """uint8 `[height, width, 3]`; looked at in every `picture_every`-th window only."""
     text: str | None = None
     """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
@@ -39,7 +36,7 @@ class Answer:
 
     speak: bool
     written: tuple[int, ...] = ()
-    sound_FM: Bytes | None = None
+    sound_FM: UInt8Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +62,9 @@ class MicroTurnOut:
     text: str
     """What became readable in this window: a letter of several bytes may need two."""
     tokens: tuple[int, ...]
-    mel: Bytes | None
+    mel: UInt8Array | None
     """uint8 mel bytes `[F, M]`; None when silent."""
-    audio: Samples | None = None
+    audio: Int16Array | None = None
     """int16 samples of the window, 25 ms late, of a session that was opened with `sound`. In the first silent
     window after speech they hold the end of it; None while nothing sounds."""
     logprobs: tuple[float, ...]
@@ -86,7 +83,7 @@ def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None
             raise UsageError(f"token {token} is no text", where=where, todo=todo)
 
 
-def check_picture(frame: Bytes, config: ModelConfig) -> None:
+def check_picture(frame: UInt8Array, config: ModelConfig) -> None:
     """Raises: UsageError where it is of another size or form."""
     side = config.patch_pixels
     wanted = (config.picture_rows * side, config.picture_columns * side, 3)

@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
-from corpus.trainer.data.layout import Places, largest_turn
+from corpus.trainer.data.layout import largest_turn
 from corpus.trainer.data.sequence import CUE_TARGETS, NO_TARGET, PAD, Batch, Positions, Stream
 
 
@@ -60,7 +61,7 @@ def check_rows(config: RunConfig, world: int) -> None:
 
 
 def next_row(
-    cursor: Cursor, length: int, sizes_of: Callable[[int], Places], *, end: int | None = None
+    cursor: Cursor, length: int, sizes_of: Callable[[int], Int64Array], *, end: int | None = None
 ) -> tuple[Row, Cursor]:
     """The row that begins at a cursor, and where the next one begins.
 

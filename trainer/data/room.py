@@ -30,12 +30,12 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, UInt8Array
 from corpus.schemas.clock import WINDOW_US
 from corpus.shards.mel import BINS, STEP, MelShape, mel_bytes, mel_shape
-from corpus.trainer.data.layout import Bytes, Flags
 from corpus.trainer.data.noise import words
 
-QUIET: Bytes = np.interp(np.arange(BINS), (0, 8, 20, 40, 79), (116, 103, 93, 86, 80)).astype(np.uint8)
+QUIET: UInt8Array = np.interp(np.arange(BINS), (0, 8, 20, 40, 79), (116, 103, 93, 86, 80)).astype(np.uint8)
 """Mel bytes of an ordinary room: the median of eight recorded ones' medians, in straight lines."""
 
 SILENT_US = 2500
@@ -52,7 +52,7 @@ _STRETCH, _GRAIN, _SAMPLE = range(3)
 class Room:
     """Frames in which nobody spoke, in the order they were heard in."""
 
-    frames_RM: Bytes
+    frames_RM: UInt8Array
     """`QUIET` where they were silent."""
     window_R: npt.NDArray[np.int64]
     """Which window each was heard in; below 0 in the clip before."""
@@ -65,7 +65,7 @@ class Room:
         )
 
 
-def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
+def room_of(heard_NFM: UInt8Array, silent_NF: BoolArray, nobody_NF: BoolArray) -> Room:
     """The frames in which nobody speaks, but for those silent in part."""
     # Silent in part: zeros reach into a frame that still sounds. It is neither the room nor silence.
     frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
@@ -76,15 +76,15 @@ def room_of(heard_NFM: Bytes, silent_NF: Flags, nobody_NF: Flags) -> Room:
 
 
 def filled(
-    heard_NFM: Bytes,
-    replaced_NF: Flags,
+    heard_NFM: UInt8Array,
+    replaced_NF: BoolArray,
     room: Room,
     *,
     rate_hz: int,
     seed: int,
     document: str,
     epoch: int = 0,
-) -> Bytes:
+) -> UInt8Array:
     """What is heard with the marked frames drawn from the room as it was before their window."""
     windows = np.flatnonzero(replaced_NF.any(1))
     if not len(windows):
@@ -112,7 +112,9 @@ def filled(
     return out
 
 
-def _stretch(room: Room, level_R: npt.NDArray[np.int64], bits: int, wanted_F: Flags) -> npt.NDArray[np.int64]:
+def _stretch(
+    room: Room, level_R: npt.NDArray[np.int64], bits: int, wanted_F: BoolArray
+) -> npt.NDArray[np.int64]:
     """Sums of `_JOINED` neighbours of the room for the wanted frames of a window."""
     heard = len(level_R)
     if not heard:
@@ -137,7 +139,7 @@ def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]
     return grain
 
 
-def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: int = 0) -> Flags:
+def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: int = 0) -> BoolArray:
     """Which frames `[N, F]` of the context and whole windows of sound look at silence, if in part only.
 
     Of the first `unknown` samples nobody knows. A frame does not know how long silence goes on after it.
@@ -154,11 +156,11 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
     # Frame f looks at samples [f * hop, f * hop + width).
     np.add.at(edges, (-((width - start - least) // hop)).clip(0), 1)
     np.add.at(edges, ((stop - least) // hop + 1).clip(max=len(edges) - 1), -1)
-    silent_NF: Flags = (edges[:-1].cumsum() > 0).reshape(-1, shape.frames_per_window)
+    silent_NF: BoolArray = (edges[:-1].cumsum() > 0).reshape(-1, shape.frames_per_window)
     return silent_NF
 
 
-def silent_mels(heard_NFM: Bytes, shape: MelShape) -> Flags:
+def silent_mels(heard_NFM: UInt8Array, shape: MelShape) -> BoolArray:
     """The same told from mel bytes: no bin sounds, or none does in a frame near enough.
 
     Silence that begins in its window's last frames is not seen.
@@ -171,12 +173,12 @@ def silent_mels(heard_NFM: Bytes, shape: MelShape) -> Flags:
     return silent_NF
 
 
-def looked_at(flags_NF: Flags, shape: MelShape) -> Flags:
+def looked_at(flags_NF: BoolArray, shape: MelShape) -> BoolArray:
     """Whether a flag stands anywhere in the 50 ms a frame looks at, its own 25 ms included."""
     return _at_or_after(flags_NF, shape.window_samples // shape.hop_samples - 1)
 
 
-def _at_or_after(flags_NF: Flags, frames: int) -> Flags:
+def _at_or_after(flags_NF: BoolArray, frames: int) -> BoolArray:
     flat = flags_NF.reshape(-1)
     seen = flat.copy()
     for back in range(1, frames + 1):

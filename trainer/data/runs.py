@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Flags = npt.NDArray[np.bool_]
+from corpus.schemas.arrays import BoolArray
+
 Run = tuple[int, int]
 """Windows `[start, stop)`."""
 
 
-def runs(speaks_W: Flags) -> list[Run]:
+def runs(speaks_W: BoolArray) -> list[Run]:
     """Stretches of True, half-open."""
     edge = np.diff(np.concatenate(([0], np.asarray(speaks_W, np.int8), [0])))
     return [

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
 from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.data.clip_head import check_head, read_head, view_id
 from corpus.trainer.data.hearing import Heard, Hears, heard_by
-from corpus.trainer.data.layout import Bytes, Flags, Places, Turns, lengths, turn_sizes
+from corpus.trainer.data.layout import Turns, lengths, turn_sizes
 from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 
@@ -69,11 +70,11 @@ class View:
     given: tuple[Tokens, ...]
     """Per micro-turn."""
     written: tuple[Tokens, ...]
-    speak_N: Flags
+    speak_N: BoolArray
     spoke_before: bool
     """In the window before the first out window."""
-    pictures_N: Flags
-    sizes_N: Places
+    pictures_N: BoolArray
+    sizes_N: Int64Array
     """Positions of each micro-turn."""
     text: TextCounts
 
@@ -135,7 +136,7 @@ def plan_view(
 
 
 def spread(
-    items: Sequence[tuple[int, Tokens]], open_N: Flags, slots: int
+    items: Sequence[tuple[int, Tokens]], open_N: BoolArray, slots: int
 ) -> tuple[tuple[Tokens, ...], TextCounts]:
     """Tokens of each micro-turn, at most `slots` and only in open ones; the rest waits in a queue.
 
@@ -184,13 +185,13 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     )
 
 
-def _pictures(clip: Clip, shown_N: Flags, start: int, model: ModelConfig) -> list[Bytes | None]:
+def _pictures(clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig) -> list[UInt8Array | None]:
     """The patches of windows from `start` on that have a picture, all in one array."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     patches = np.empty((int(shown_N.sum()), rows * columns, side, side, 3), np.uint8)
     grids = patches.reshape(-1, rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
-    found: list[Bytes | None] = [None] * len(shown_N)
+    found: list[UInt8Array | None] = [None] * len(shown_N)
     for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
         picture = clip.picture(start + turn, into=into)
         if picture is None or picture.shape != into.shape:
@@ -201,13 +202,13 @@ def _pictures(clip: Clip, shown_N: Flags, start: int, model: ModelConfig) -> lis
     return found
 
 
-def patches_of(picture: Bytes, model: ModelConfig) -> Bytes:
+def patches_of(picture: UInt8Array, model: ModelConfig) -> UInt8Array:
     """`[P, H, W, C]` of a picture `[height, width, 3]` that holds the model's patches."""
     side = model.patch_pixels
     return np.ascontiguousarray(_grid(picture, model)).reshape(model.patches, side, side, 3)
 
 
-def _grid(picture: Bytes, model: ModelConfig) -> Bytes:
+def _grid(picture: UInt8Array, model: ModelConfig) -> UInt8Array:
     """A picture as rows, columns, lines of a patch and their bytes; not copied."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     return picture.reshape(rows, side, columns, side * 3).swapaxes(1, 2)

@@ -21,11 +21,10 @@ import hashlib
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clock import FRAME_US
 
-Flags = npt.NDArray[np.bool_]
 Baseline = Literal["silent", "timer", "copy", "unigram", "shifted", "human"]
 BASELINES: tuple[Baseline, ...] = ("silent", "timer", "copy", "unigram", "shifted", "human")
 
@@ -33,11 +32,11 @@ TIMER_FRAMES = 700_000 // FRAME_US
 TIMER_WINDOWS = 10
 
 
-def silent(windows: int) -> Flags:
+def silent(windows: int) -> BoolArray:
     return np.zeros(windows, bool)
 
 
-def timer(other_WF: Flags) -> Flags:
+def timer(other_WF: BoolArray) -> BoolArray:
     """Decided at each window's end, heard in the next."""
     windows = len(other_WF)
     speaks_W = np.zeros(windows, bool)
@@ -56,19 +55,19 @@ def timer(other_WF: Flags) -> Flags:
     return speaks_W
 
 
-def copy(human_W: Flags) -> Flags:
+def copy(human_W: BoolArray) -> BoolArray:
     return np.concatenate(([False], human_W[:-1]))
 
 
-def unigram(windows: int, share: float, name: str) -> Flags:
+def unigram(windows: int, share: float, name: str) -> BoolArray:
     """`name` decides the draws: the same for the same document."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).random(windows) < share
 
 
 def baseline(
-    name: Baseline, *, human_W: Flags, other_WF: Flags, share: float, document: str, told: bool
-) -> Flags:
+    name: Baseline, *, human_W: BoolArray, other_WF: BoolArray, share: float, document: str, told: bool
+) -> BoolArray:
     """One row's flags for a document; `told` as under teacher forcing."""
     match name:
         case "silent":

@@ -34,9 +34,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Float64Array
 from corpus.schemas.clock import WINDOW_US
-from corpus.trainer.data.runs import Flags
-from corpus.trainer.evaluate.confidence import Floats, Measure, counted, measure, ratio
+from corpus.trainer.evaluate.confidence import Measure, counted, measure, ratio
 from corpus.trainer.evaluate.timing_cases import Scene, Silence
 
 BINS = 10
@@ -104,13 +104,13 @@ class _Case:
 class Told:
     """Sums over documents of the model's teacher-forced probabilities."""
 
-    bins: list[Floats] = field(default_factory=list)
+    bins: list[Float64Array] = field(default_factory=list)
     """Per document `[2, 3, K]`: out of silence or out of speech; cases, sum of p, spoken."""
-    horizons: list[Floats] = field(default_factory=list)
+    horizons: list[Float64Array] = field(default_factory=list)
     """Per document `[3, H]`: cases, expected, observed."""
     cases: list[_Case] = field(default_factory=list)
 
-    def add(self, scene: Scene, p_N: Floats, delay: int) -> None:
+    def add(self, scene: Scene, p_N: Float64Array, delay: int) -> None:
         """One document."""
         turns = len(p_N)
         speak_N, known_N = scene.human_W[delay : delay + turns], scene.known_W[delay : delay + turns]
@@ -124,7 +124,7 @@ class Told:
                 self._add_silence(document, scene, p_N, delay, silence, shift=shift)
 
     def _add_silence(
-        self, document: int, scene: Scene, p_N: Floats, delay: int, silence: Silence, *, shift: bool
+        self, document: int, scene: Scene, p_N: Float64Array, delay: int, silence: Silence, *, shift: bool
     ) -> None:
         for lag in range(LAGS):
             turn = silence.first + lag
@@ -139,7 +139,7 @@ class Told:
             }
             self.cases.append(_Case(document, shift, lag, scores))
 
-    def result(self, drawn_BD: Floats) -> Calibration:
+    def result(self, drawn_BD: Float64Array) -> Calibration:
         sums_DSK = np.array(self.bins).reshape(-1, 2, 3, BINS)
         sums_DH = np.array(self.horizons).reshape(-1, 3, HORIZONS)
         return Calibration(
@@ -153,7 +153,7 @@ class Told:
             ),
         )
 
-    def _separation(self, score: Score, lag: int, drawn_BD: Floats) -> Separation:
+    def _separation(self, score: Score, lag: int, drawn_BD: Float64Array) -> Separation:
         cases = [case for case in self.cases if case.lag == lag]
         shift = np.array([case.shift for case in cases], bool)
         values = [case.scores[score] for case in cases]
@@ -167,7 +167,9 @@ class Told:
         )
 
 
-def auc(values: list[float], positive: Flags, documents: npt.NDArray[np.int64], drawn_BD: Floats) -> Measure:
+def auc(
+    values: list[float], positive: BoolArray, documents: npt.NDArray[np.int64], drawn_BD: Float64Array
+) -> Measure:
     """Chance that a positive case scores higher than a negative one, ties counted half."""
     _, counts_DU = counted(values, documents.tolist(), drawn_BD.shape[1])
     places = np.unique(np.array(values, np.float64), return_inverse=True)[1].reshape(-1)
@@ -175,11 +177,13 @@ def auc(values: list[float], positive: Flags, documents: npt.NDArray[np.int64], 
     np.add.at(positive_DU, (documents[positive], places[positive]), 1)
     negative_DU = counts_DU - positive_DU
 
-    def of(weights_XD: Floats) -> Floats:
+    def of(weights_XD: Float64Array) -> Float64Array:
         over_XU, under_XU = weights_XD @ positive_DU, weights_XD @ negative_DU
         pairs_X = over_XU.sum(1) * under_XU.sum(1)
         won_X = (over_XU * (under_XU.cumsum(1) - under_XU / 2)).sum(1)
-        share_X: Floats = np.divide(won_X, pairs_X, out=np.full(len(pairs_X), np.nan), where=pairs_X > 0)
+        share_X: Float64Array = np.divide(
+            won_X, pairs_X, out=np.full(len(pairs_X), np.nan), where=pairs_X > 0
+        )
         return share_X
 
     value = float(of(np.ones((1, len(counts_DU))))[0])
@@ -187,7 +191,9 @@ def auc(values: list[float], positive: Flags, documents: npt.NDArray[np.int64], 
     return measure(None if np.isnan(value) else value, found_B, len(set(documents.tolist())), len(values))
 
 
-def horizon_sums(p_N: Floats, speak_N: Flags, before_N: Flags, known_N: Flags) -> Floats:
+def horizon_sums(
+    p_N: Float64Array, speak_N: BoolArray, before_N: BoolArray, known_N: BoolArray
+) -> Float64Array:
     """`[3, H]` over micro-turns out of silence: cases, sum of p up to the onset or h, onsets within h."""
     turns = len(p_N)
     sum_N1 = np.concatenate(([0.0], np.cumsum(p_N)))
@@ -210,13 +216,13 @@ def horizon_sums(p_N: Floats, speak_N: Flags, before_N: Flags, known_N: Flags) -
     return made
 
 
-def _binned(p_N: Floats, speak_N: Flags) -> Floats:
+def _binned(p_N: Float64Array, speak_N: BoolArray) -> Float64Array:
     place_N = np.minimum((p_N * BINS).astype(np.int64), BINS - 1)
     weights = (None, p_N, speak_N.astype(np.float64))
     return np.stack([np.bincount(place_N, weight, BINS) for weight in weights])
 
 
-def _ece(sums_DSK: Floats, drawn_BD: Floats) -> Measure:
+def _ece(sums_DSK: Float64Array, drawn_BD: Float64Array) -> Measure:
     cases_D = sums_DSK[:, 0].sum(1)
     apart_DK = sums_DSK[:, 1] - sums_DSK[:, 2]
     cases_B = drawn_BD @ cases_D
@@ -227,7 +233,7 @@ def _ece(sums_DSK: Floats, drawn_BD: Floats) -> Measure:
     return measure(value, found_B, int((cases_D > 0).sum()), cases)
 
 
-def _bins(sums_SK: Floats) -> tuple[Bin, ...]:
+def _bins(sums_SK: Float64Array) -> tuple[Bin, ...]:
     cases_K = sums_SK[0]
     return tuple(
         Bin(
@@ -241,7 +247,7 @@ def _bins(sums_SK: Floats) -> tuple[Bin, ...]:
     )
 
 
-def _horizon(windows: int, sums_D3: Floats, drawn_BD: Floats) -> Horizon:
+def _horizon(windows: int, sums_D3: Float64Array, drawn_BD: Float64Array) -> Horizon:
     cases, expected, observed = sums_D3.sum(0)
     return Horizon(
         windows=windows,

@@ -14,15 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from corpus.schemas.arrays import Float64Array
 
 DRAWS = 1000
 KEY = 20_260_101
 COVERED = (0.025, 0.975)
 LEAST_DRAWS = 0.95
 """Share of the draws that must hold a case for an interval to be given."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +37,14 @@ class Measure:
     cases: int
 
 
-def draws(documents: int) -> Floats:
+def draws(documents: int) -> Float64Array:
     """How often each document is in each draw, `[B, D]`."""
     generator = np.random.Generator(np.random.Philox(key=KEY))
     drawn_BD = generator.integers(0, max(1, documents), (DRAWS, documents))
     return np.stack([np.bincount(row, minlength=documents) for row in drawn_BD]).astype(np.float64)
 
 
-def share(above_D: Floats, below_D: Floats, drawn_BD: Floats) -> Measure:
+def share(above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array) -> Measure:
     """Cases of a kind among all. Of none or all of them no draw knows more: there the bound is that of
     documents alike or not (Clopper and Pearson), which treats what hangs together as one case.
     """
@@ -58,7 +57,9 @@ def share(above_D: Floats, below_D: Floats, drawn_BD: Floats) -> Measure:
     return Measure(value=found.value, low=low, high=high, cases=found.cases)
 
 
-def ratio(above_D: Floats, below_D: Floats, drawn_BD: Floats, *, cases: int | None = None) -> Measure:
+def ratio(
+    above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array, *, cases: int | None = None
+) -> Measure:
     """Sum over sum; `cases` where the lower is not their number."""
     below = float(below_D.sum())
     value = float(above_D.sum()) / below if below > 0 else None
@@ -67,13 +68,15 @@ def ratio(above_D: Floats, below_D: Floats, drawn_BD: Floats, *, cases: int | No
     return measure(value, over_B, int((below_D > 0).sum()), round(below) if cases is None else cases)
 
 
-def quantile(values: Sequence[float], documents: Sequence[int], part: float, drawn_BD: Floats) -> Measure:
+def quantile(
+    values: Sequence[float], documents: Sequence[int], part: float, drawn_BD: Float64Array
+) -> Measure:
     """The smallest value that at least that share of all values does not exceed."""
     found_U, counts_DU = counted(values, documents, drawn_BD.shape[1])
     if not len(found_U):
         return measure(None, np.zeros(0), 0, 0)
 
-    def of(counts_XU: Floats) -> Floats:
+    def of(counts_XU: Float64Array) -> Float64Array:
         reached_XU = counts_XU.cumsum(1)
         # Counts are whole: the slack only takes up rounding.
         place_X = (reached_XU < part * reached_XU[:, -1:] - 1e-9).sum(1)
@@ -83,7 +86,9 @@ def quantile(values: Sequence[float], documents: Sequence[int], part: float, dra
     return measure(value, of(drawn_BD @ counts_DU), len(set(documents)), len(values))
 
 
-def counted(values: Sequence[float], documents: Sequence[int], among: int) -> tuple[Floats, Floats]:
+def counted(
+    values: Sequence[float], documents: Sequence[int], among: int
+) -> tuple[Float64Array, Float64Array]:
     """The different values, rising, and how often each document has each, `[D, U]`."""
     found_U, place_V = np.unique(np.array(values, np.float64), return_inverse=True)
     counts_DU = np.zeros((among, len(found_U)))
@@ -91,7 +96,7 @@ def counted(values: Sequence[float], documents: Sequence[int], among: int) -> tu
     return found_U, counts_DU
 
 
-def measure(value: float | None, found_B: Floats, documents: int, cases: int) -> Measure:
+def measure(value: float | None, found_B: Float64Array, documents: int, cases: int) -> Measure:
     """A figure with what it is in each draw, NaN where there it has no value.
 
     Infinities are no figures: the median of cases of which most have none.

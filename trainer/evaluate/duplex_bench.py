@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.errors import StorageError
 from corpus.trainer.config import RunConfig
@@ -36,7 +37,7 @@ from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurnOut
 from corpus.trainer.session.talk import voice_of, wave_bytes
-from corpus.trainer.session.talk_user import WINDOW_SAMPLES, Samples, user_of
+from corpus.trainer.session.talk_user import WINDOW_SAMPLES, user_of
 
 BEFORE_WINDOWS = 25
 """Of the conversation before a cue, in a sample."""
@@ -190,7 +191,9 @@ def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
     return chunks
 
 
-def _write(folder: Path, sample: Sample, user: Samples, voice: Samples, chunks: Sequence[Chunk]) -> None:
+def _write(
+    folder: Path, sample: Sample, user: Int16Array, voice: Int16Array, chunks: Sequence[Chunk]
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
     (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))

@@ -21,20 +21,19 @@ from typing import Literal
 
 import numpy as np
 
+from corpus.schemas.arrays import BoolArray, Float64Array, Int64Array
 from corpus.schemas.errors import DatasetError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.pack import check_length
-from corpus.trainer.data.runs import Flags
 from corpus.trainer.evaluate import timing
 from corpus.trainer.evaluate.baselines import BASELINES, baseline
 from corpus.trainer.evaluate.by_window import WindowLoss
 from corpus.trainer.evaluate.calibration import Calibration, Told
-from corpus.trainer.evaluate.confidence import Floats, draws
+from corpus.trainer.evaluate.confidence import draws
 from corpus.trainer.evaluate.cue_scores import CueScore
 from corpus.trainer.evaluate.dlogp import LogpDifference, logp_difference
 from corpus.trainer.evaluate.held_out import Losses, LossRow, RecordingLosses
-from corpus.trainer.evaluate.timing import Counts
 from corpus.trainer.evaluate.timing_cases import Scene, scene_of
 from corpus.trainer.evaluate.timing_table import Tally, TimingRow
 from corpus.trainer.model.model import InteractionModel
@@ -144,7 +143,7 @@ class _Rows:
         names = ("model", *BASELINES)
         self.tallies = {(name, told): Tally(name, told) for told in (True, False) for name in names}
 
-    def add_told(self, scene: Scene, p_N: Floats) -> None:
+    def add_told(self, scene: Scene, p_N: Float64Array) -> None:
         asked_W = _asked(p_N, scene, self._sampling, self._delay, self._seed)
         self.tallies["model", True].add(scene, asked_W, np.zeros(len(asked_W), np.int64))
         self._add_baselines(scene, told=True)
@@ -241,7 +240,7 @@ def run_free(
         yield session.step(given)
 
 
-def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[Flags, Counts]:
+def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[BoolArray, Int64Array]:
     """In which windows a session was heard, and how many words it began in each."""
     speaks_W, words_W = np.zeros(windows, bool), np.zeros(windows, np.int64)
     inside = False
@@ -256,7 +255,7 @@ def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[Flags, Counts]
     return speaks_W, words_W
 
 
-def _asked(p_N: Floats, scene: Scene, sampling: Sampling, delay: int, seed: int) -> Flags:
+def _asked(p_N: Float64Array, scene: Scene, sampling: Sampling, delay: int, seed: int) -> BoolArray:
     """Whether the model would speak in each window, given the person's past."""
     windows = len(scene.human_W)
     asked_W = np.zeros(windows, bool)

@@ -20,15 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.errors import FormatError, StorageError, UsageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.evaluate.duplex_bench import Chunk, words_of
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.talk import run, voice_of, wave_bytes
-from corpus.trainer.session.talk_user import Samples, User, read_sound, user_of
+from corpus.trainer.session.talk_user import User, read_sound, user_of
 
-Recogniser = Callable[[Samples], list[Chunk]]
+Recogniser = Callable[[Int16Array], list[Chunk]]
 """Words in int16 sound at 16 kHz, with their times in seconds."""
 RATE = 16_000
 PAIRS = (("input.wav", "output"), ("clean_input.wav", "clean_output"))
@@ -142,11 +143,11 @@ def _answer(
     return inside
 
 
-def _shown(user: User, length: int) -> Samples:
+def _shown(user: User, length: int) -> Int16Array:
     return user.samples[:length]
 
 
-def _heard(recogniser: Recogniser, voice: Samples, cut_s: float) -> list[Chunk]:
+def _heard(recogniser: Recogniser, voice: Int16Array, cut_s: float) -> list[Chunk]:
     """Words after a time, on the whole's clock."""
     heard = recogniser(voice[round(cut_s * RATE) :])
     return [

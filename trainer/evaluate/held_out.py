@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.trainer.config import RunConfig
@@ -26,7 +27,6 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.levels import level_of_byte
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.pack import collate
-from corpus.trainer.data.runs import Flags
 from corpus.trainer.data.sequence import EOW, NO_TARGET, SIL, SPK, Batch, Positions
 from corpus.trainer.evaluate.by_window import WindowLoss, WindowSums
 from corpus.trainer.evaluate.cue_scores import CueScore, CueScores
@@ -129,7 +129,9 @@ class Losses:
         p_N: npt.NDArray[np.float64] = logit[:, [SIL, SPK]].double().softmax(-1)[:, 1].cpu().numpy()
         return p_N
 
-    def _add_text(self, positions: Positions, hidden_LD: torch.Tensor, labels: Mapping[str, Flags]) -> None:
+    def _add_text(
+        self, positions: Positions, hidden_LD: torch.Tensor, labels: Mapping[str, BoolArray]
+    ) -> None:
         at = np.flatnonzero((positions.text_weight_L > 0) & (positions.text_target_L != NO_TARGET))
         if not len(at):
             return
@@ -153,7 +155,7 @@ class Losses:
                 self._tokens.setdefault((cue, STREAMS[number]), Counter()).update(target[some].tolist())
 
     def _add_audio(
-        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, BoolArray]
     ) -> None:
         known_T = np.flatnonzero(positions.audio_weight_T > 0)
         at_T = positions.audio_target_at_T[known_T].astype(np.int64)
@@ -164,7 +166,7 @@ class Losses:
         self._add_sound("audio", target_TRM, each_T, off_T, positions.turn_L[at_T], labels)
 
     def _add_user_audio(
-        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, Flags]
+        self, positions: Positions, hidden_LD: torch.Tensor, batch: Batch, labels: Mapping[str, BoolArray]
     ) -> None:
         head = self.model.user_audio_head
         assert head is not None
@@ -197,7 +199,7 @@ class Losses:
         loss_T: torch.Tensor,
         off_T: npt.NDArray[np.float64],
         turn_T: npt.NDArray[np.int32],
-        labels: Mapping[str, Flags],
+        labels: Mapping[str, BoolArray],
     ) -> None:
         each_T = loss_T.double().cpu().numpy()
         bins = self.config.model.frames_per_position * self.config.model.mel_bins
@@ -306,7 +308,7 @@ def _row_of(config: RunConfig, positions: int, device: torch.device) -> RunConfi
     return dataclasses.replace(config, data=dataclasses.replace(config.data, length=length))
 
 
-def _labels(head: ClipHead, count: int, delay: int) -> dict[str, Flags]:
+def _labels(head: ClipHead, count: int, delay: int) -> dict[str, BoolArray]:
     """For every label of the clip, which of its micro-turns are answered inside such a cue."""
     found = {ALL: np.ones(count, bool)}
     for cue in head.cues:

@@ -36,10 +36,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import BoolArray, Int64Array
 from corpus.schemas.clock import US, WINDOW_US
-from corpus.trainer.data.runs import Flags, Run, runs
-
-Counts = npt.NDArray[np.int64]
+from corpus.trainer.data.runs import Run, runs
 
 WINDOW_S = WINDOW_US / US
 SECOND = US // WINDOW_US
@@ -58,7 +57,7 @@ HEARD_AFTER = 1
 """What is decided in a window is heard in the next."""
 
 
-def onsets(speaks_W: Flags) -> list[int]:
+def onsets(speaks_W: BoolArray) -> list[int]:
     return [start for start, _ in runs(speaks_W)]
 
 
@@ -71,7 +70,7 @@ class TakeOver:
     """Where the speech in it begins, possibly before it; None without speech."""
 
 
-def take_over(speaks_W: Flags, words_W: Counts, start: int, stop: int) -> TakeOver:
+def take_over(speaks_W: BoolArray, words_W: Int64Array, start: int, stop: int) -> TakeOver:
     """Whether the turn is taken by speech that is heard in windows `[start, stop)`."""
     inside = [(a, b) for a, b in runs(speaks_W) if a < stop and b > start]
     if not inside:
@@ -88,14 +87,14 @@ def latency_windows(found: TakeOver, ended: int) -> int | None:
     return max(0, found.onset - ended)
 
 
-def answer_stop(other_W: Flags, ended: int) -> int:
+def answer_stop(other_W: BoolArray, ended: int) -> int:
     """Up to where an answer to a turn that ended in window `ended` is looked for."""
     latest = min(len(other_W), ended + ANSWER_WINDOWS)
     again = np.flatnonzero(other_W[ended + 1 : latest])
     return min(latest, ended + 1 + int(again[0]) + HEARD_AFTER) if len(again) else latest
 
 
-def backchannels(speaks_W: Flags, words_W: Counts, other_W: Flags) -> list[Run]:
+def backchannels(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
     """Short runs, set apart from other speech of one's own, on the other's floor."""
     floor_W = other_W | np.concatenate(([False], other_W[:-1]))
     found = runs(speaks_W)
@@ -109,7 +108,7 @@ def backchannels(speaks_W: Flags, words_W: Counts, other_W: Flags) -> list[Run]:
     ]
 
 
-def false_starts(speaks_W: Flags, words_W: Counts, other_W: Flags) -> list[Run]:
+def false_starts(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
     """Short runs begun and given up while the other speaks that are no backchannels."""
     given = set(backchannels(speaks_W, words_W, other_W))
     return [
@@ -151,7 +150,7 @@ def _divergence(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float
     return float((p[some] * np.log(p[some] / q[some])).sum())
 
 
-def stop_windows(speaks_W: Flags, interrupted: int) -> float | None:
+def stop_windows(speaks_W: BoolArray, interrupted: int) -> float | None:
     """Windows until it is silent after an interruption began; None if it did not speak then.
 
     Infinite where it speaks to the end of what is known.
@@ -162,13 +161,13 @@ def stop_windows(speaks_W: Flags, interrupted: int) -> float | None:
     return None
 
 
-def interruption_end(other_W: Flags, interrupted: int) -> int:
+def interruption_end(other_W: BoolArray, interrupted: int) -> int:
     """The first window after an interruption's begin in which nobody else speaks."""
     silent = np.flatnonzero(~other_W[interrupted + 1 :])
     return interrupted + 1 + int(silent[0]) if len(silent) else len(other_W)
 
 
-def answer(speaks_W: Flags, words_W: Counts, other_W: Flags, ended: int) -> TakeOver:
+def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: int) -> TakeOver:
     """What is said after an interruption: speech it goes on with counts from its end on."""
     after_W = speaks_W.copy()
     after_W[:ended] = False
@@ -187,7 +186,7 @@ class Actions:
     """Windows between each of the reference's onsets and the nearest; infinite for none within reach."""
 
 
-def actions(speaks_W: Flags, reference_W: Flags, *, told: bool, first: int = 0) -> Actions:
+def actions(speaks_W: BoolArray, reference_W: BoolArray, *, told: bool, first: int = 0) -> Actions:
     """Compare with a reference, from window `first` on.
 
     `told`: the flags were made knowing the reference's past, as under teacher forcing. Then speech

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.arrays import BoolArray, Int64Array
 from corpus.schemas.artifacts import PADDED, SPEECH
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.trainer.data.documents import Documents
-from corpus.trainer.data.runs import Flags, Run
+from corpus.trainer.data.runs import Run
 from corpus.trainer.data.views import View
-from corpus.trainer.evaluate.timing import ANSWER_WINDOWS, SECOND, STOP_WINDOWS, Counts
+from corpus.trainer.evaluate.timing import ANSWER_WINDOWS, SECOND, STOP_WINDOWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,11 @@ class Scene:
     """
 
     id: str
-    human_W: Flags
-    known_W: Flags
+    human_W: BoolArray
+    known_W: BoolArray
     """Whether the source says anything about the person."""
-    words_W: Counts
-    other_WF: Flags
+    words_W: Int64Array
+    other_WF: BoolArray
     ends: tuple[Silence, ...]
     """After another's turn; this speaker was next."""
     pauses: tuple[Silence, ...]
@@ -62,7 +63,7 @@ class Scene:
     """Windows in which another began to talk into this speaker's turn, with the time to stop after them."""
 
     @property
-    def other_W(self) -> Flags:
+    def other_W(self) -> BoolArray:
         return np.asarray(self.other_WF.any(1), bool)
 
 

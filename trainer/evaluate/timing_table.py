@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from corpus.schemas.arrays import BoolArray, Float64Array, Int64Array
 from corpus.schemas.clock import WINDOW_US
-from corpus.trainer.data.runs import Flags, Run
+from corpus.trainer.data.runs import Run
 from corpus.trainer.evaluate import timing
-from corpus.trainer.evaluate.confidence import Floats, Measure, quantile, ratio, share
-from corpus.trainer.evaluate.timing import Counts
+from corpus.trainer.evaluate.confidence import Measure, quantile, ratio, share
 from corpus.trainer.evaluate.timing_cases import Scene
 
 MINUTE = 60 * timing.SECOND
@@ -66,10 +66,10 @@ class Sums:
         self.above.append(above)
         self.below.append(below)
 
-    def share(self, drawn_BD: Floats) -> Measure:
+    def share(self, drawn_BD: Float64Array) -> Measure:
         return share(np.array(self.above), np.array(self.below), drawn_BD)
 
-    def measure(self, drawn_BD: Floats, *, scale: float = 1.0, cases: int | None = None) -> Measure:
+    def measure(self, drawn_BD: Float64Array, *, scale: float = 1.0, cases: int | None = None) -> Measure:
         return ratio(np.array(self.above) * scale, np.array(self.below), drawn_BD, cases=cases)
 
 
@@ -84,7 +84,7 @@ class Values:
         self.values += values
         self.documents += [document] * len(values)
 
-    def quantile(self, part: float, drawn_BD: Floats, *, scale: float = 1.0) -> Measure:
+    def quantile(self, part: float, drawn_BD: Float64Array, *, scale: float = 1.0) -> Measure:
         return quantile([value * scale for value in self.values], self.documents, part, drawn_BD)
 
 
@@ -109,7 +109,7 @@ class Tally:
     backchannels: Sums = field(default_factory=Sums)
     distances: Sums = field(default_factory=Sums)
 
-    def add(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+    def add(self, scene: Scene, speaks_W: BoolArray, words_W: Int64Array) -> None:
         """One document; the first window, in which nothing can be heard of a model yet, is left out."""
         windows, other_W = len(speaks_W) - 1, scene.other_W
         spoken = int(speaks_W[1:].sum())
@@ -126,7 +126,7 @@ class Tally:
         self._add_distance(given, scene)
         self.documents += 1
 
-    def _add_turns(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+    def _add_turns(self, scene: Scene, speaks_W: BoolArray, words_W: Int64Array) -> None:
         pauses = [
             timing.take_over(speaks_W, words_W, pause.first, pause.stop + timing.HEARD_AFTER)
             for pause in scene.pauses
@@ -141,7 +141,7 @@ class Tally:
         self.turns.add(len(taken), len(latencies))
         self.latencies.add(self.documents, taken)
 
-    def _add_interruptions(self, scene: Scene, speaks_W: Flags, words_W: Counts) -> None:
+    def _add_interruptions(self, scene: Scene, speaks_W: BoolArray, words_W: Int64Array) -> None:
         stops, answers = [], []
         for window in scene.interrupted:
             stop = timing.stop_windows(speaks_W, window)
@@ -160,7 +160,7 @@ class Tally:
         distance = timing.timing_distance(given, labelled, len(scene.human_W)) if labelled else 0.0
         self.distances.add(distance, bool(labelled))
 
-    def row(self, drawn_BD: Floats) -> TimingRow:
+    def row(self, drawn_BD: Float64Array) -> TimingRow:
         latency = self.latencies
         return TimingRow(
             name=self.name,
@@ -183,5 +183,5 @@ class Tally:
             backchannel_distance=self.distances.measure(drawn_BD),
         )
 
-    def _rate(self, sums: Sums, drawn_BD: Floats) -> Measure:
+    def _rate(self, sums: Sums, drawn_BD: Float64Array) -> Measure:
         return sums.measure(drawn_BD, scale=MINUTE, cases=int(sum(sums.above)))

@@ -24,26 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.cues import beliefs
-from corpus.trainer.data.layout import (
-    Bytes,
-    beginning,
-    concat,
-    input_block,
-    largest_turn,
-    sound_slot,
-    text_slot,
-)
+from corpus.trainer.data.layout import beginning, concat, input_block, largest_turn, sound_slot, text_slot
 from corpus.trainer.data.micro_turn import (
     Answer,
     CueBelief,
     MicroTurn,
     MicroTurnOut,
-    Samples,
     check_answer,
     check_picture,
     check_tokens,
@@ -73,7 +65,7 @@ class _State:
     pending: Positions
     """Decided, but not yet read by the model."""
     speaking: bool = False
-    context: Samples
+    context: Int16Array
     """The last samples heard, which the next window's first frame looks back on."""
     waiting: tuple[int, ...] = ()
     """Text tokens that did not fit."""
@@ -251,7 +243,7 @@ class Session:
         )
         logprobs = [odds.speak_logprob if speak else odds.silent_logprob]
         tokens: tuple[int, ...] = ()
-        sound_FM: Bytes | None = None
+        sound_FM: UInt8Array | None = None
         if speak:
             tokens = self._write(turn, logprobs, force)
             pending, sound_FM = self._sound(turn, force)
@@ -283,7 +275,7 @@ class Session:
         )
         return out, after
 
-    def _voiced(self, sound_FM: Bytes | None) -> tuple[Samples | None, Voice | None]:
+    def _voiced(self, sound_FM: UInt8Array | None) -> tuple[Int16Array | None, Voice | None]:
         """Samples of the window, and what is owed to the next; None while nothing sounds."""
         before = self._state.voice
         if not self._sounds or (sound_FM is None and before is None):
@@ -296,7 +288,7 @@ class Session:
         head = self.model.cue_head
         return () if head is None else beliefs(head(self._reader.last_D).double().sigmoid().tolist())
 
-    def _read(self, given: MicroTurn) -> tuple[Positions, Samples, tuple[int, ...]]:
+    def _read(self, given: MicroTurn) -> tuple[Positions, Int16Array, tuple[int, ...]]:
         """in_i, and what the next window will need of this one."""
         state = self._state
         heard_FM, context = self._hear(given.audio)
@@ -315,7 +307,7 @@ class Session:
         block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
         return block, context, later
 
-    def _hear(self, audio: Bytes | Samples) -> tuple[Bytes, Samples]:
+    def _hear(self, audio: UInt8Array | Int16Array) -> tuple[UInt8Array, Int16Array]:
         """Mel bytes of a window, and the samples the next window's first frame looks back on."""
         shape = (self.config.frames_per_window, self.config.mel_bins)
         if audio.dtype == np.uint8 and audio.shape == shape:
@@ -351,7 +343,7 @@ class Session:
         token = force.written[slot] if force is not None and slot < len(force.written) else EOW
         return token, self._choices.odds(asked=token).asked_logprob
 
-    def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, Bytes]:
+    def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, UInt8Array]:
         """The window's sound; its last position, which nothing follows from, is not yet read."""
         config, made = self.config, []
         for place in range(config.audio_positions):

@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import StorageError, UsageError
 from corpus.trainer.data.hearing import heard_alone
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, MicroTurnOut, Session
-from corpus.trainer.session.talk_user import RATE, WINDOW_SAMPLES, Samples, User
+from corpus.trainer.session.talk_user import RATE, WINDOW_SAMPLES, User
 
 WINDOW_MS = WINDOW_US / 1000
 
@@ -145,7 +146,7 @@ def late_windows(ms: Sequence[float]) -> list[bool]:
     return late
 
 
-def voice_of(outs: Sequence[MicroTurnOut]) -> Samples:
+def voice_of(outs: Sequence[MicroTurnOut]) -> Int16Array:
     """The model's sound as it is played: a window later than decided, so one window longer than the
     conversation; of a session that makes sound."""
     samples = np.zeros((len(outs) + 1) * WINDOW_SAMPLES, np.int16)
@@ -155,7 +156,7 @@ def voice_of(outs: Sequence[MicroTurnOut]) -> Samples:
     return samples
 
 
-def _wave(left: Samples, right: Samples) -> bytes:
+def _wave(left: Int16Array, right: Int16Array) -> bytes:
     length = max(len(left), len(right))
     both = np.stack([np.pad(side, (0, length - len(side))) for side in (left, right)], axis=1)
     return wave_bytes(both)

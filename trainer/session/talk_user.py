@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.errors import MediaError, MissingDependencyError, UsageError
 from corpus.shards.read import open_clips
@@ -22,19 +23,16 @@ RATE = 16_000
 WINDOW_SAMPLES = samples_per_window(RATE)
 LONGEST_S = 1_000_000_000
 
-Samples = npt.NDArray[np.int16]
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """What comes to the model, window by window."""
 
-    samples: Samples
+    samples: Int16Array
     """Whole windows at 16 kHz, as they were recorded."""
-    heard: Bytes | None
+    heard: UInt8Array | None
     """Mel bytes `[W, F, M]` of them with the room's noise, of a clip; of a sound file the model decides F."""
-    pictures: Mapping[int, Bytes]
+    pictures: Mapping[int, UInt8Array]
     events: tuple[tuple[int, str], ...]
     """Window and text, in order."""
 
@@ -98,12 +96,12 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     )
 
 
-def _whole(samples: Samples) -> Samples:
+def _whole(samples: Int16Array) -> Int16Array:
     """Filled up with silence to whole windows."""
     return np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES))
 
 
-def read_sound(path: Path) -> Samples:
+def read_sound(path: Path) -> Int16Array:
     """int16 at 16 kHz, all channels mixed. 16-bit wave files at 16 kHz need nothing but Python.
 
     Raises:
@@ -121,7 +119,7 @@ def read_sound(path: Path) -> Samples:
     return _read_any(path)
 
 
-def _mean(frames: npt.NDArray[np.int16]) -> Samples:
+def _mean(frames: npt.NDArray[np.int16]) -> Int16Array:
     """Channels of one microphone hold the same voice: their mean does not saturate."""
     if frames.shape[1] == 1:
         return frames[:, 0].astype(np.int16)
@@ -129,7 +127,7 @@ def _mean(frames: npt.NDArray[np.int16]) -> Samples:
     return np.asarray(total // frames.shape[1], np.int16)
 
 
-def _read_any(path: Path) -> Samples:
+def _read_any(path: Path) -> Int16Array:
     try:
         import av
     except ImportError as error:

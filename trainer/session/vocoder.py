@@ -20,6 +20,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Float32Array, Int16Array
 from corpus.shards.mel import LOW, STEP, MelShape, mel_shape, slaney_filters
 
 ITERATIONS = 24
@@ -27,8 +28,6 @@ MOMENTUM = 0.99
 _SPREAD_ITERATIONS = 30
 _TINY = np.float32(1e-9)
 
-Samples = npt.NDArray[np.int16]
-Floats = npt.NDArray[np.float32]
 Spectra = npt.NDArray[np.complex64]
 
 
@@ -36,7 +35,7 @@ Spectra = npt.NDArray[np.complex64]
 class Voice:
     """What the next window must go on from: the last frame given so far."""
 
-    half_S: Floats
+    half_S: Float32Array
     """Its second half, under the window twice: still to be added to."""
     turned_K: Spectra
     """Its phases, as numbers of size 1."""
@@ -49,7 +48,7 @@ def sound_of_window(
     sample_rate_hz: int = 16_000,
     frames_per_window: int = 8,
     iterations: int = ITERATIONS,
-) -> tuple[Samples, Voice | None]:
+) -> tuple[Int16Array, Voice | None]:
     """int16 samples of one window, a hop late, and what the next one goes on from; None is silence.
 
     After speech the first silent window still holds the hop that was owed.
@@ -75,7 +74,7 @@ def sound_of_window(
     return _samples(done_S), Voice(half_S=frames_FS[-1, hop:].copy(), turned_K=turned_FK[-1].copy())
 
 
-def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: MelShape) -> Floats:
+def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: MelShape) -> Float32Array:
     """(F, K): a spectrum without negative parts whose mel is the given one as nearly as can be.
 
     Multiplicative steps from an even spread (Lee and Seung): they never leave the positive numbers.
@@ -85,7 +84,7 @@ def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: Me
     # The lowest byte is everything down to silence.
     mel = np.where(mel_FM == 0, 0, mel).astype(np.float32)
     wanted_FK = mel @ bank_MK
-    size_FK: Floats = (wanted_FK / np.maximum(bank_MK.sum(0) ** 2, _TINY)).astype(np.float32)
+    size_FK: Float32Array = (wanted_FK / np.maximum(bank_MK.sum(0) ** 2, _TINY)).astype(np.float32)
     for _ in range(_SPREAD_ITERATIONS):
         size_FK *= wanted_FK / np.maximum((size_FK @ bank_MK.T) @ bank_MK, _TINY)
     return size_FK
@@ -108,45 +107,45 @@ def _fixed_phases(bins: int) -> Spectra:
 
 
 @cache
-def _hann(samples: int) -> Floats:
+def _hann(samples: int) -> Float32Array:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)).astype(np.float32)
 
 
 @cache
-def _bank(sample_rate_hz: int, fft_samples: int) -> Floats:
+def _bank(sample_rate_hz: int, fft_samples: int) -> Float32Array:
     return slaney_filters(sample_rate_hz, fft_samples).astype(np.float32)
 
 
 @cache
-def _norm(frames: int, shape: MelShape) -> Floats:
+def _norm(frames: int, shape: MelShape) -> Float32Array:
     """What the windows of a frame before and of so many frames add up to, at every sample from theirs on."""
     square_S = _hann(shape.window_samples) ** 2
     before_S = square_S[shape.hop_samples :]
     return np.maximum(_added(np.tile(square_S, (frames, 1)), before_S), np.float32(0.05))
 
 
-def _second(shape: MelShape) -> Floats:
+def _second(shape: MelShape) -> Float32Array:
     """What divides the hop after the last frame: its window, and that of a silent frame that follows."""
     return _norm(1, shape)[: shape.hop_samples]
 
 
-def _finished(sum_S: Floats, norm_S: Floats) -> Floats:
+def _finished(sum_S: Float32Array, norm_S: Float32Array) -> Float32Array:
     return sum_S / norm_S
 
 
-def _frames(spectrum_FK: Spectra, shape: MelShape) -> Floats:
+def _frames(spectrum_FK: Spectra, shape: MelShape) -> Float32Array:
     """Frames under their window, ready to be added up."""
     frames = np.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples]
-    windowed_FS: Floats = (frames * _hann(shape.window_samples)).astype(np.float32)
+    windowed_FS: Float32Array = (frames * _hann(shape.window_samples)).astype(np.float32)
     return windowed_FS
 
 
-def _laid(spectrum_FK: Spectra, before_S: Floats, shape: MelShape) -> Floats:
+def _laid(spectrum_FK: Spectra, before_S: Float32Array, shape: MelShape) -> Float32Array:
     """The sound whose frames are nearest to these, least squares: added up, divided."""
     return _added(_frames(spectrum_FK, shape), before_S) / _norm(len(spectrum_FK), shape)
 
 
-def _added(frames_FS: Floats, before_S: Floats) -> Floats:
+def _added(frames_FS: Float32Array, before_S: Float32Array) -> Float32Array:
     """Frames laid over each other by halves, the second half of the one before under the first."""
     hop = len(before_S)
     sound_FS = np.zeros((len(frames_FS) + 1, hop), np.float32)
@@ -156,7 +155,7 @@ def _added(frames_FS: Floats, before_S: Floats) -> Floats:
     return sound_FS.reshape(-1)
 
 
-def _analysed(sound_S: Floats, shape: MelShape) -> Spectra:
+def _analysed(sound_S: Float32Array, shape: MelShape) -> Spectra:
     """(F, K) spectra of all whole frames."""
     frames_FS = np.lib.stride_tricks.sliding_window_view(sound_S, shape.window_samples)[:: shape.hop_samples]
     spectrum_FK: Spectra = np.fft.rfft(frames_FS * _hann(shape.window_samples), shape.fft_samples).astype(
@@ -165,5 +164,5 @@ def _analysed(sound_S: Floats, shape: MelShape) -> Spectra:
     return spectrum_FK
 
 
-def _samples(sound_S: Floats) -> Samples:
+def _samples(sound_S: Float32Array) -> Int16Array:
     return np.clip(np.rint(sound_S * 32768), -32768, 32767).astype(np.int16)

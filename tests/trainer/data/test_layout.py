@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data.layout import (
-    Bytes,
     Turns,
     beginning,
     concat,
@@ -36,7 +36,7 @@ def output_block(
     *,
     speak: bool,
     written: Sequence[int] = (),
-    sound_FM: Bytes | None = None,
+    sound_FM: UInt8Array | None = None,
 ) -> Positions:
     """out_i alone, without targets: what a running model has answered."""
     if not speak:

@@ -11,16 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.schemas.arrays import Int64Array
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, RunConfig
-from corpus.trainer.data.layout import Places, Turns, beginning, concat, largest_turn, lay_out
+from corpus.trainer.data.layout import Turns, beginning, concat, largest_turn, lay_out
 from corpus.trainer.data.pack import Cursor, Row, capacity, check_length, collate, next_row
 from corpus.trainer.data.sequence import EOW, NO_TARGET, PAD, SPK, Batch, Positions, Stream
 from corpus.trainer.presets import MODELS, preset
 
 
 def rows_from(
-    cursor: Cursor, length: int, sizes_of: Callable[[int], Places], *, end: int
+    cursor: Cursor, length: int, sizes_of: Callable[[int], Int64Array], *, end: int
 ) -> Iterator[tuple[Row, Cursor]]:
     """All rows up to the document `end`."""
     while True:
