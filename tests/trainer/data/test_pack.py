@@ -74,7 +74,7 @@ def turns_of(config: RunConfig, count: int, seed: int, *, full: bool = False, te
 
 def sliced(turns: Turns, start: int, stop: int) -> Turns:
     columns = {f.name: getattr(turns, f.name) for f in dataclasses.fields(Turns)}
-    cut = {n: v if n == "spoke_before" else v[start:stop] for n, v in columns.items()}
+    cut = {n: v if n == "spoke_before" or v is None else v[start:stop] for n, v in columns.items()}
     return Turns(
         **cut | {"spoke_before": turns.spoke_before if start == 0 else bool(turns.speak_N[start - 1])}
     )

@@ -327,7 +327,9 @@ def test_goes_on_from_its_state() -> None:
 
 
 def test_sound_comes_with_each_window_and_is_undone_with_it() -> None:
-    turns, frames = turns_of(12)
+    # One in which the window before the state is kept is spoken in: sound is owed to the next.
+    seed = next(seed for seed in range(20) if turns_of(12, seed)[0].speak_N[5])
+    turns, frames = turns_of(12, seed)
     model = model_of()
     session, silent = Session(model, sound=True), Session(model)
     voice, after, kept = None, [], None
@@ -344,7 +346,7 @@ def test_sound_comes_with_each_window_and_is_undone_with_it() -> None:
             kept, twin = session.state_dict(), session.fork()
         if turn > 5:
             after.append(out.audio)
-    assert any(audio is not None for audio in after) and any(turns.speak_N[4:6])
+    assert after[0] is not None
     session.rollback(6)
     fresh = Session(model, sound=True)
     assert kept is not None
