@@ -32,13 +32,16 @@ def write_decoded(
     sounds = {id(channel.sound): channel.sound for channel in channels}.values()
     ends = [round_half_up(s.end * US) for s in sounds] + ([shown.track.end_us] if shown else [])
     duration_us = max(ends)
-    if duration_us > LONGEST_S * US:
+    heard = [content(s.extents, rate, longest_us) for s in sounds]
+    seen = [Span(*span) for span in shown.track.spans_us] if shown else []
+    begun_us = [spans[0].start_us for spans in (*heard, seen) if spans]
+    apart_us = max(begun_us, default=0) - min(begun_us, default=0)
+    if apart_us > LONGEST_S * US:
         raise MediaError(
-            f"its streams are stamped {duration_us // (US * 86_400)} days apart; they do not share a clock",
+            f"its streams begin {apart_us // (US * 86_400)} days apart; they do not share a clock",
             todo="write it anew with stamps that begin together",
         )
-    spans = [s for sound in sounds for s in content(sound.extents, rate, longest_us)]
-    spans += [Span(*span) for span in shown.track.spans_us] if shown else []
+    spans = [span for part in (*heard, seen) for span in part]
     segments = segments_of(spans, duration_us, longest_us)
     padded: list[ChannelSpan] = []
     for number, channel in enumerate(channels):

@@ -90,7 +90,8 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     app([*common, "--free", "0", "--documents", "1", "--bench", fdb, "--report", page], standalone_mode=False)
     out, err = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= 100
-    assert Path(page).read_text().count("<svg") == 2  # no latencies without cues
+    # Calibration twice and three curves by window; no latencies without cues.
+    assert Path(page).read_text().count("<svg") == 5
     assert "told what the person did before, 1 document\n" in out and "control" in out
     for pair in (("--documents", "0"), ("--free", "-1")):
         with pytest.raises(typer.BadParameter, match="greater than or equal"):

@@ -11,7 +11,7 @@ import pytest
 
 from corpus.shards.read import open_clips
 from corpus.trainer.config import DataConfig
-from corpus.trainer.data.text import decode
+from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import plan_view
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
@@ -47,7 +47,7 @@ def test_what_is_due_is_said_in_the_shards(
             speaks = [False, *view.speak_N.tolist()]
             begins = [w for w, now in enumerate(speaks) if now and not (w and speaks[w - 1])]
             assert begins == [at for at, _ in due]
-            said = [decode(view.written[at - 1]).strip() for at, _ in due]
+            said = [BYTES.decode(view.written[at - 1]).strip() for at, _ in due]
             assert said == [text for _, text in due]
             assert view.text.left == view.text.before == 0
             # All of a recording stands in one row, so what it was told is known to its end.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,8 +131,8 @@ def test_a_shard_cut_off_while_it_is_read_does_not_end_it_without_a_word(
     data = shutil.copytree(beeps, tmp_path / "data")
     asked = ("--preset", "tiny", *SMALL, "steps=99", "--run", str(tmp_path / "run"), "--data", str(data))
     (done,) = start_python("-c", CUT_OFF, "train", *asked)
-    assert done.returncode == -signal.SIGBUS
-    assert "Bus error" in done.stderr and "shards/" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the file was cut off while it was in use" in done.stderr and ".tar" in done.stderr
 
 
 def test_help_shows_examples(corpus: Run) -> None:

@@ -189,7 +189,7 @@ def _pictures(clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig) ->
     """The patches of windows from `start` on that have a picture, all in one array."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     patches = np.empty((int(shown_N.sum()), rows * columns, side, side, 3), np.uint8)
-    grids = patches.reshape(-1, rows, columns, side, side * 3)
+    grids = patches.reshape(len(patches), rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
     found: list[UInt8Array | None] = [None] * len(shown_N)
     for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
