@@ -35,10 +35,10 @@ def write_decoded(
     heard = [content(s.extents, rate, longest_us) for s in sounds]
     seen = [Span(*span) for span in shown.track.spans_us] if shown else []
     begun_us = [spans[0].start_us for spans in (*heard, seen) if spans]
-    apart_us = max(begun_us, default=0) - min(begun_us, default=0)
+    apart_us = max(max(times, default=0) - min(times, default=0) for times in (begun_us, ends))
     if apart_us > LONGEST_S * US:
         raise MediaError(
-            f"its streams begin {apart_us // (US * 86_400)} days apart; they do not share a clock",
+            f"its streams are stamped {apart_us // (US * 86_400)} days apart; they do not share a clock",
             todo="write it anew with stamps that begin together",
         )
     spans = [span for part in (*heard, seen) for span in part]
