@@ -48,9 +48,9 @@ def label_cues(
     told: frozenset[str] = frozenset(),
     tracks: Tracks | None = None,
 ) -> list[Cue]:
-    """Every labeler's cues by time, but for the labels somebody else tells of.
+    """Every labeler's cues by time, except those that somebody else has labelled.
 
-    `tracks` is how the voices sound; without it evidence tells of words and times alone. The order of
+    `tracks` is how the voices sound; without it evidence holds words and times only. The order of
     the conversation's turns and words does not matter.
     """
     possible = {made.label for made in labels_made(conversation) if made.made} - told
@@ -75,7 +75,7 @@ def label_cues(
 
 
 def told_labels(conversation: Conversation) -> frozenset[str]:
-    """The labels that the conversation's file tells of itself: of its cues, marked in it, or looked for."""
+    """The labels that the conversation's file covers itself: by its cues, marked in it, or looked for."""
     found = {cue.label for cue in conversation.cues}
     found |= {made.label for made in conversation.labels_made if made.made}
     for event in conversation.events:

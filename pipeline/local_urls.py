@@ -14,8 +14,8 @@ from corpus.schemas.errors import MediaError
 WEB = ("http", "https")
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 """Object stores: their hosts are this machine's own settings, never the URL's."""
-TODO = "--allow-local-urls lets it in, if the manifest can be trusted"
-LOCAL_HOST = f"the host is this machine or in a private network; {TODO}"
+_HINT = "--allow-local-urls lets it in, if the manifest can be trusted"
+LOCAL_HOST = f"the host is this machine or in a private network; {_HINT}"
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
@@ -28,7 +28,7 @@ def refuse_local(url: str) -> None:
     scheme = urlsplit(url).scheme
     if scheme not in (*WEB, *STORES):
         reason = f"a manifest may not name URLs of the scheme {scheme!r}, which may open what is local"
-        raise MediaError(reason, where=public_url(url), todo=TODO)
+        raise MediaError(reason, where=public_url(url), todo=_HINT)
 
 
 def is_public(host: str) -> bool:
@@ -55,7 +55,7 @@ def refusal(error: BaseException | None) -> str:
     for _ in range(8):
         if error is None:
             break
-        if TODO in str(error):
+        if _HINT in str(error):
             return LOCAL_HOST
         error = error.__cause__ or error.__context__
     return ""

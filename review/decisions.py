@@ -1,6 +1,6 @@
 """What was decided, held in memory: by item, by annotator, and what it says of agreement.
 
-A review is taken in once, in a time that hangs on its own item alone; only an undo looks at the whole
+A review is taken in once, in a time that depends only on its own item; only an undo looks at the whole
 recording again. So a server with a hundred thousand reviews has its agreement at hand.
 """
 

@@ -61,7 +61,7 @@ def attach_catalog(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None
         if catalog.exists():
             connection.execute(f"ATTACH {quoted(str(catalog))} AS dataset (READ_ONLY)")
             return
-    except duckdb.Error:  # a damaged one: `corpus build` says so, and no decision hangs on it
+    except duckdb.Error:  # a damaged one: `corpus build` says so, and no decision depends on it
         pass
     connection.execute("ATTACH ':memory:' AS dataset")
     connection.execute(

@@ -1,4 +1,4 @@
-"""Where shards end. A shard's end hangs only on the clips near it, so one clip more moves one or two shards.
+"""Where shards end. A shard's end depends only on clips near it; one clip more moves one or two shards.
 
     shard 0 begins          half the target       target      1.5 times the target
     |-----------------------|---------------------|-----------|

@@ -1,7 +1,7 @@
 """A run's first weights out of another run or an exported model: `init=RUN`, `init=FOLDER`.
 
 Weights alone: the optimiser, the step and the place in the data begin anew. What both models have must be
-of one shape; what the other lacks (a head that is new) keeps its drawn values, and is told of.
+of one shape; what the other lacks (a head that is new) keeps its drawn values and is reported.
 """
 
 from __future__ import annotations

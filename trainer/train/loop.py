@@ -2,7 +2,7 @@
 
     micro-batches of a step -> denominators over all ranks -> the step (step.py) -> log, save
 
-A step hangs on its number, its batches and the state before it alone, so a run that goes on after it was
+A step depends only on its number, its batches and the state before it, so a run that goes on after it was
 stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same number of ranks,
 to rounding with another.
 """
@@ -223,7 +223,7 @@ class _Run:
         return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
 
     def _look(self) -> None:
-        """At the held-out rows, where it is time; the next log line tells of it."""
+        """At the held-out rows, where it is time; the next log line has the losses."""
         every = self.config.held_out_every
         if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
             found = self.held_out.losses(self.learner.model)

@@ -60,7 +60,7 @@ class Learner:
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
     ) -> Learnt:
-        """Step `number`, counted from 0. What a line tells of one step alone is measured only for a line."""
+        """Step `number`, counted from 0. Figures of one step are measured only where a line is logged."""
         config, model = self.config, self.model
         key = NoiseKey(seed=config.data.seed, step=number)
         with self.copies.in_place():
@@ -101,7 +101,7 @@ class Learner:
         return Learnt(good, stopped, logged, lr_share, norm, gradients, moved)
 
     def _global_rows(self, place: int, rows: int) -> torch.Tensor:
-        """Where a micro-batch's rows stand in the global batch: all noise hangs on it.
+        """Where a micro-batch's rows stand in the global batch: all noise depends on it.
 
         Made where it is used: to send it there would wait for all that a GPU has under way.
         """
