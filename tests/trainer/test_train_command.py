@@ -43,7 +43,7 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["optim"]["lr"] == 1e-3 and config["data"]["data"] == str(beeps)
     code, _, err = corpus("train", "--run", run, "steps=3")
-    assert code == 0 and "going on from step 2" in err and "step 3 done" in err
+    assert code == 0 and "resuming from step 2" in err and "step 3 done" in err
     code, out, _ = corpus("export", "--run", run, "--out", str(tmp_path / "model"))
     assert code == 0
     assert out.split() == [str(tmp_path / "model" / name) for name in ("config.json", "model.safetensors")]

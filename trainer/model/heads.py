@@ -1,4 +1,4 @@
-"""Three heads for the model's own sound: all hear a hidden vector and give r frames of M mel bins.
+"""Three heads for the model's own sound: each turns a hidden vector into r frames of M mel bins.
 
 # T positions, D width, R frames, M bins, Q levels, W the head's own width, G groups of bins, S = R G steps
 
@@ -41,14 +41,14 @@ class AudioHead(Protocol):
         top_k: int = 0,
         guidance: float = 1.0,
     ) -> torch.Tensor:
-        """(..., R, M) mel bytes for hidden vectors (..., D). Settings of other heads mean nothing."""
+        """(..., R, M) mel bytes for hidden vectors (..., D). Settings of other heads are ignored."""
         ...
 
 
 def choose_levels(
     logit_NQ: torch.Tensor, seed: noise.Key, step: int, temperature: float, top_k: int
 ) -> torch.Tensor:
-    """One level of each row: the likeliest at temperature 0, else drawn, if `top_k` from the likeliest."""
+    """One level of each row: the likeliest at temperature 0, else drawn, with `top_k` among the likeliest."""
     logit_NQ = wide(logit_NQ)
     if temperature <= 0:
         return logit_NQ.argmax(-1)
@@ -56,12 +56,13 @@ def choose_levels(
         floor = logit_NQ.topk(top_k, -1).values[:, -1:]
         logit_NQ = logit_NQ.masked_fill(logit_NQ < floor, -torch.inf)
     element = torch.arange(logit_NQ.numel(), device=logit_NQ.device).view(logit_NQ.shape)
+    # Gumbel-max: the largest of logits plus this noise is a draw from their softmax.
     gumbel = -torch.log(-torch.log(noise.uniform(noise.mix(seed, step, element))))
     return (logit_NQ / temperature + gumbel.to(logit_NQ.dtype)).argmax(-1)
 
 
 class _Levels(nn.Module):
-    """What dmel and depth share: shapes and tables."""
+    """Shapes and tables that dmel and depth have in common."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -155,6 +156,7 @@ class DepthHead(_Levels):
         hot = (level_TSB[..., None] == kinds).flatten(2).to(hidden_TD.dtype)
         heard = torch.einsum("tsx,sxw->tsw", hot, self.heard[:given].to(hidden_TD.dtype))
         x = linear(hidden_TD, self.known)[:, None] + self.step[: given + 1].to(hidden_TD.dtype)
+        # Shifted by one group: a step sees the levels of the groups before it, never its own.
         x = x + F.pad(heard * self.group_bins**-0.5, (0, 0, 1, 0))
         for layer in self.layers:
             x = layer(x)

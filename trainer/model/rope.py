@@ -3,8 +3,8 @@
 # B batch rows, L positions, H heads, C head dimensions
 
 Of the C/2 pairs of a head a half is turned by time (25 ms a step), a quarter by row, a quarter by column.
-Pair i is made of dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the
-precision of the model: in bf16, positions beyond 256 would run into each other.
+Pair i is dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the model's
+precision: in bf16, positions beyond 256 would coincide.
 """
 
 from __future__ import annotations
@@ -36,5 +36,6 @@ def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
 
 def rotate(x_BLHC: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Turn the pairs of every head; half precision is turned in fp32, to which factors of fp32 widen it."""
+    # The other dimension of every pair; the sine's signs make it a rotation.
     other = x_BLHC.roll(x_BLHC.shape[-1] // 2, -1)
     return torch.addcmul(x_BLHC * cos, other, sin).to(x_BLHC.dtype)

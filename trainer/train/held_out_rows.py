@@ -1,7 +1,7 @@
-"""Losses of a few held-out rows while a run goes on: the curve that shows where training goes too far.
+"""Losses of a few held-out rows during a run: the curve that shows overfitting.
 
-All ranks look together, as they train together: a model cut over them is whole nowhere. Nothing of the run's
-state is touched, so a run that looks ends with the same bits as one that does not.
+All ranks evaluate together, as they train together: no rank has the whole of a sharded model. The run's state
+is not touched, so a run that evaluates ends with the same bits as one that does not.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ class HeldOutRows:
     """The first rows of the validation split, the same each time."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        """Raises: DatasetError where the split holds nothing, on all ranks."""
+        """Raises: DatasetError if the split is empty, on all ranks."""
+        # Every rank needs the same number of rows, or one would wait in a collective for ever.
         rows = -(-config.held_out_rows // ranks.world) * ranks.world
         data = dataclasses.replace(config.data, split="validation", rows=rows)
+        # Without the answers' weighting the curve compares runs that set it differently.
         loss = dataclasses.replace(config.loss, answers=0.0)
         own = dataclasses.replace(config, data=data, loss=loss, accumulate=1)
         self._config, self._ranks = own, ranks
@@ -46,7 +48,7 @@ class HeldOutRows:
 
     @torch.no_grad()
     def losses(self, model: InteractionModel) -> HeldOutLosses:
-        """All ranks must ask."""
+        """Losses over all ranks; a collective, so all ranks must call it."""
         batch = self._batch if self._fixed else self._batch.trimmed()
         was_training = model.training
         model.eval()
@@ -56,20 +58,20 @@ class HeldOutRows:
             model.train(was_training)
         of_audio = torch.stack([sums.audio_sum.double(), sums.audio_weight.double()])
         *text, audio, weight = summed(torch.cat([sums.text_S.double(), of_audio])).tolist()
-        found = dict(zip(TEXT_SUMS, text, strict=True))
+        sum_of = dict(zip(TEXT_SUMS, text, strict=True))
 
         def mean(total: float, count: float) -> float | None:
             return total / count if count else None
 
         return HeldOutLosses(
-            control=mean(found["nats_control"], found["control"]),
-            words=mean(found["nats_words"], found["words"]),
+            control=mean(sum_of["nats_control"], sum_of["control"]),
+            words=mean(sum_of["nats_words"], sum_of["words"]),
             audio=mean(audio, weight),
         )
 
 
 def held_out_rows(config: RunConfig, ranks: Ranks) -> tuple[HeldOutRows | None, str]:
-    """The rows a run looks at, or none and why."""
+    """The rows a run evaluates, or None and the reason."""
     if not config.held_out_every:
         return None, ""
     try:

@@ -205,7 +205,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_the_unbroken_one(
     _flip(tmp_path / "hurt" / "checkpoints" / "step-00000004")
     said: list[str] = []
     train_model(small_run("steps=4", "save_every=2"), tmp_path / "hurt", talk=said.append)
-    assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "going on from step 2"
+    assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "resuming from step 2"
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "hurt"))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 

@@ -84,7 +84,7 @@ def test_it_goes_on_as_if_never_stopped(small_run: SmallRun, base: Path, tmp_pat
 
 
 def test_what_it_stands_on_is_checked(small_run: SmallRun, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="needs weights to stand on"):
+    with pytest.raises(SettingsError, match="needs base weights"):
         train_model(small_run("model.lora_rank=2"), tmp_path / "none", talk=print)
     with pytest.raises(FormatError, match="low rank stand on"):
         train_model(small_run("model.lora_rank=2", f"init={base / 'run'}"), tmp_path / "run", talk=print)
