@@ -1,4 +1,4 @@
-"""The decoded pictures of a recording, handed out by clip."""
+"""The decoded pictures of a recording, selected by clip."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pictures:
         )
 
     def of_clip(self, first: int, windows: int) -> tuple[Video, bytes]:
-        """The JPEGs of `windows` written windows from `first` on, one after another, and where they stand."""
+        """The JPEGs of `windows` written windows from `first` on, concatenated, and where each one begins."""
         rows = self.rows[first : first + windows]
         jpegs: list[bytes] = []
         offsets: list[int] = []

@@ -1,4 +1,4 @@
-"""What a dataset's clips are written from."""
+"""The sources from which a dataset's clips are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRef:
-    """What `cut` left for one recording, and the digest of all that went into it."""
+    """The result of `cut` for one recording, and the digest of everything that went into it."""
 
     folder: Path
     recording: str

@@ -1,6 +1,6 @@
-"""Clips by index or key, mapped from the tars: nothing is read before it is asked for.
+"""Clips by index or key, mapped from the tars: nothing is read before it is used.
 
-Needs numpy and pyarrow; PyAV only where sound is asked for, simplejpeg, pillow or PyAV where pictures are.
+Needs numpy and pyarrow; PyAV only for sound, and simplejpeg, pillow or PyAV for pictures.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_OPEN = 256
-"""Shards mapped at a time; each holds a file handle."""
+"""At most so many shards are mapped at a time; each holds a file handle."""
 _COLUMNS = ("key", "split", "shard", "member_offsets", "member_sizes")
 
 
 def open_clips(path: Path | str, *, split: str | None = None, check: bool = False) -> Clips:
     """The clips of a dataset folder, of one split or of all, in the order of its index.
 
-    With `check` every shard is held to its digest when it is opened first: damage is named before it is used.
+    With `check` every shard's digest is checked when it is first opened: damage is reported before use.
 
     Raises:
-        DatasetError: no dataset there, or its files are not the sizes its manifest says.
+        DatasetError: there is no dataset, or its files do not have the sizes in its manifest.
         NewerSchemaError: written by a newer version.
     """
     import pyarrow as pa
@@ -72,7 +72,7 @@ def _manifest(out: Path) -> tuple[Manifest, str]:
     except OSError as error:
         todo = "run corpus build; if one was interrupted, run it again"
         raise DatasetError(
-            "holds no finished dataset: no manifest.json", where=str(out), todo=todo
+            "holds no finished dataset: manifest.json is missing", where=str(out), todo=todo
         ) from error
     manifest = from_json(Manifest, text, where=str(path))
     if not reads(ClipHead, manifest.clip_schema):
@@ -82,7 +82,7 @@ def _manifest(out: Path) -> tuple[Manifest, str]:
 
 
 class Clips(Sequence["Clip"]):
-    """The clips of a dataset. Safe to hand to worker processes: each maps the files itself."""
+    """The clips of a dataset. May be passed to worker processes: each maps the files itself."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class Clips(Sequence["Clip"]):
         self._hashes = hashes
         self._sizes = sizes
         self._keys = table["key"].combine_chunks()
+        # Arrow columns, not Python lists: a million clips take megabytes, and forked workers share them.
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         self._offsets = _five(table["member_offsets"])
         self._member_sizes = _five(table["member_sizes"])
@@ -114,7 +115,7 @@ class Clips(Sequence["Clip"]):
     def __getitem__(self, index: slice) -> list[Clip]: ...
 
     def __getitem__(self, index: int | str | slice) -> Clip | list[Clip]:
-        """A clip by place or by key; KeyError or IndexError where there is none."""
+        """A clip by position or key; KeyError or IndexError if it does not exist."""
         if isinstance(index, slice):
             return [self._clip(i) for i in range(*index.indices(len(self)))]
         if isinstance(index, str):
@@ -135,12 +136,12 @@ class Clips(Sequence["Clip"]):
         return keys
 
     def find(self, name: str) -> Clip:
-        """The clip that a person means: by its key, its recording's file name, or the start of one.
+        """A clip by its key, its recording's file name, or the beginning of one.
 
         `talk.mp4@1:23` is the clip of that recording that holds the time; without a time it is the first.
 
         Raises:
-            UsageError: nothing is called so, or several are.
+            UsageError: nothing has this name, or several do.
         """
         keys = self.keys()
         by_key = [name] if name in self._places else [key for key in keys if name and key.startswith(name)]
@@ -148,6 +149,7 @@ class Clips(Sequence["Clip"]):
             return self[by_key[0]]
         file, at_us = _name_and_time(name)
         uris = self._table["uri"].to_pylist()
+        # A whole name wins over a beginning, so that `talk.mp4` is not ambiguous beside `talk.mp4.bak`.
         for fits in (_is_file, _file_begins):
             named = {uri for uri in uris if fits(uri, file)}
             if named:
@@ -172,7 +174,7 @@ class Clips(Sequence["Clip"]):
         return self[places[0]]
 
     def _columns(self, *names: str) -> pa.Table:
-        """More of the index, in the order of the clips."""
+        """More columns of the index, in the order of the clips."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -181,7 +183,7 @@ class Clips(Sequence["Clip"]):
 
     @cached_property
     def _table(self) -> pa.Table:
-        """What `find` asks of the index."""
+        """The columns that `find` needs, read when it is first called."""
         return self._columns("uri", "start_us", "stop_us")
 
     @cached_property
@@ -217,6 +219,7 @@ class Clips(Sequence["Clip"]):
             data = MappedShard(self.path / shard, self._sizes.get(shard, -1), self._hashes.get(shard))
             self._maps[shard] = data
             if len(self._maps) > _MOST_OPEN:
+                # Least recently used first; views that are still held keep their mapping alive.
                 self._maps.popitem(last=False)
             self._hashes.pop(shard, None)  # once is enough
         else:
@@ -224,11 +227,12 @@ class Clips(Sequence["Clip"]):
         return data
 
     def __getstate__(self) -> dict[str, Any]:
+        # A mapping cannot be pickled.
         return {**self.__dict__, "_maps": OrderedDict()}
 
 
 def _name_and_time(name: str) -> tuple[str, int | None]:
-    """`talk.mp4@1:23` is a name and a time; an @ that no time follows belongs to the name."""
+    """`talk.mp4@1:23` is a name and a time; an @ without a time behind it belongs to the name."""
     file, _, time = name.rpartition("@")
     if not file or re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", time) is None:
         return name, None
@@ -255,7 +259,7 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 class Clip:
-    """One clip. Arrays and bytes are views of the mapped file wherever the form allows."""
+    """One clip. Arrays and bytes are views of the mapped file where possible."""
 
     __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
@@ -279,11 +283,12 @@ class Clip:
     def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
         """A clip of its five members' bytes, in the order of `MEMBERS`."""
         sizes = [len(member) for member in members]
+        # A block before the first member, as in a tar: `member` refuses offsets below one.
         offsets = [BLOCK + sum(sizes[:place]) for place in range(len(sizes))]
         return cls(key, memoryview(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A clip travels between processes as a copy of its members."""
+        """Pickled as a copy of its members."""
         return _clip_of, (self.key, tuple(bytes(self.member(name)) for name in MEMBERS), self._where)
 
     def __repr__(self) -> str:
@@ -304,7 +309,7 @@ class Clip:
 
     @property
     def json(self) -> ClipHead:
-        """What the clip is and what happens in it; parsed once."""
+        """The clip's head: what it is and what happens in it; parsed once."""
         if self._head is None:
             self._head = from_json(ClipHead, self.json_bytes, where=f"{self._where}: {self.key}.json")
         return self._head
@@ -353,6 +358,7 @@ class Clip:
                 places = np.array([video["offsets"], video["sizes"]], np.int64).T
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise FormatError(f"the head cannot be read: {error}", where=where) from error
+            # Windows without a picture have offset -1.
             shown = places[:, 1] != 0
             if places.shape != (head["windows"], 2) or (places[shown] < 0).any():
                 raise FormatError("a picture of each window is not listed", where=where)
@@ -362,7 +368,7 @@ class Clip:
     def picture(
         self, window: int, *, into: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.uint8] | None:
-        """uint8 `[height, width, 3]`, RGB; None where there is no picture. `into` is memory it may take."""
+        """uint8 `[height, width, 3]`, RGB; None without a picture. `into` is memory that it may use."""
         data = self.jpeg(window)
         if data is None:
             return None

@@ -1,6 +1,6 @@
-"""Some clips of a dataset replaced, whole or not at all, whenever the machine is killed.
+"""Replace some clips of a dataset, all or none, even if the machine is killed.
 
-OUT/.rewrite/new.tar holds the clips that change; what is made of it is staged and swapped in by `swap`.
+OUT/.rewrite/new.tar holds the changed clips; the shards written from it are staged and moved in by `swap`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> Clip
 
 
 def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config: str) -> Manifest:
-    """Write what changes of the dataset, beside it: shards, index, card and manifest.
+    """Write the changed files of the dataset beside it: shards, index, card and manifest.
 
     Raises:
         DatasetError: `out` holds no dataset.

@@ -1,10 +1,10 @@
-"""Files written beside a dataset and moved into it together: the old dataset or the new one, never a mixture.
+"""Write files beside a dataset and move them in together: readers see the old dataset or the new one.
 
-OUT/.rewrite/   train/train-000000.tar …    what is to stand in OUT, under its path there
-                swap.json                   what is to be moved
+OUT/.rewrite/   train/train-000000.tar …    the new files, under their paths in OUT
+                swap.json                   the journal: what is to be moved
 
-Until swap.json stands there OUT is as it was; from then on whoever comes next finishes the moving. Without
-a manifest.json, which is taken away first and moved last, nobody reads a mixture.
+Before swap.json exists OUT is unchanged; once it does, the next command that opens OUT finishes the move.
+The manifest is removed first and moved in last, so nobody reads a mixture meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SWAP_FILE = "swap.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
-    """What a swap moves into place, and the shards there are after it."""
+    """The files that a swap moves, and the shards that exist after it."""
 
     moves: tuple[str, ...]
     """Paths below the dataset's folder, the manifest last."""
@@ -33,7 +33,7 @@ class Swap:
 
 
 def begin_staging(out: Path) -> Path:
-    """An empty staging folder, after a swap that was interrupted is finished or its files thrown away."""
+    """An empty staging folder; an interrupted swap is finished first, an incomplete staging discarded."""
     folder = out / FOLDER
     with storage_errors(folder):
         if not finish_swap(out):
@@ -45,21 +45,22 @@ def begin_staging(out: Path) -> Path:
 def swap(out: Path, beside: Iterable[str] = ()) -> None:
     """Move the staged dataset into place, with the files `beside` that the caller put there.
 
-    What fails is tried once more: past the journal is no way back.
+    A failed move is tried once more: after the journal is written there is no way back.
     """
     folder = out / FOLDER
     shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
     wanted = from_json(Manifest, (folder / MANIFEST_FILE).read_bytes(), where=str(folder / MANIFEST_FILE))
-    told = Swap(
+    journal = Swap(
         moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
         shards=tuple(entry.path for entry in wanted.shards),
     )
     with storage_errors(folder):
-        for name in told.moves:
+        # Everything must be on the disk before the journal promises it.
+        for name in journal.moves:
             sync_file(folder / name)
-        for place in {(folder / name).parent for name in told.moves}:
-            sync_folder(place)
-        write_whole(folder / SWAP_FILE, to_json(told).encode())
+        for parent in {(folder / name).parent for name in journal.moves}:
+            sync_folder(parent)
+        write_whole(folder / SWAP_FILE, to_json(journal).encode())
         try:
             finish_swap(out)
         except OSError:
@@ -67,21 +68,22 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 
 def finish_swap(out: Path) -> bool:
-    """Finish a swap that was begun; false where none was."""
+    """Finish an interrupted swap; False if there was none."""
     folder = out / FOLDER
     try:
         text = (folder / SWAP_FILE).read_bytes()
     except FileNotFoundError:
         return False
-    told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    journal = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    # Once the new manifest has moved, what is left to do does not need the old one removed again.
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         sync_folder(out)
-    for name in told.moves:
-        if (folder / name).exists():
+    for name in journal.moves:
+        if (folder / name).exists():  # else it was moved before the interruption
             (out / name).parent.mkdir(exist_ok=True)
             if name == MANIFEST_FILE:
-                _remove_strays(out, set(told.shards))
+                _remove_strays(out, set(journal.shards))
             os.replace(folder / name, out / name)
         sync_folder((out / name).parent)
     (folder / SWAP_FILE).unlink()
@@ -90,7 +92,7 @@ def finish_swap(out: Path) -> bool:
 
 
 def _remove_strays(out: Path, wanted: Set[str]) -> None:
-    """Shards of an older build, and what an interrupted run left unfinished."""
+    """Remove shards of an older build, and unfinished files of an interrupted run."""
     for split in SPLITS:
         folder = out / split
         for path in sorted(folder.glob(f"{split}-*.tar")) + sorted(folder.glob(f"*{TEMPORARY}")):

@@ -78,7 +78,7 @@ def test_no_dataset_there(corpus: Run, tmp_path: Path) -> None:
     code, _, err = corpus(
         "train", "--preset", "tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")
     )
-    assert code == 1 and "no manifest.json" in err
+    assert code == 1 and "manifest.json is missing" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -252,7 +252,7 @@ def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
     folder = Path(config.init)
     if weights_digest(folder) != digest:
         todo = f"{folder} must hold the exported model the run began with"
-        raise FormatError("the run stands on other weights than these", where=config.init, todo=todo)
+        raise FormatError("these are not the run's base weights", where=config.init, todo=todo)
     missing, _ = model.load_state_dict(read_weights(folder), strict=False)
     if any(not is_trained(name, config.model) for name in missing):
         raise FormatError("weights are missing", where=config.init)

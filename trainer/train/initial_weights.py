@@ -79,7 +79,9 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
-                "weights of low rank stand on, and become, exported models", where=str(source), todo=todo
+                "LoRA runs begin from, and continue as, exported models: export first",
+                where=str(source),
+                todo=todo,
             )
         origin = Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
         mel = meta.mel

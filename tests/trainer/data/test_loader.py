@@ -249,7 +249,7 @@ def test_another_dataset_or_other_settings_are_refused(dataset: Path, uneven: Pa
         ({"rows": 400}, DatasetError, r"too few clips: the \d+ documents.*of 400 rows.*data.rows"),
         ({"length": 20}, SettingsError, "cannot hold a micro-turn.*at least"),
         ({"split": "test"}, DatasetError, "no clips with a speaker in split 'test'.*data.split"),
-        ({"data": "nowhere"}, DatasetError, "no manifest.json.*corpus build"),
+        ({"data": "nowhere"}, DatasetError, "manifest.json is missing.*corpus build"),
         ({"workers": 0}, SettingsError, "no thread"),
     ],
 )
