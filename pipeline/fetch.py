@@ -1,4 +1,4 @@
-"""Copies of media that stand at a URL."""
+"""Download media from URLs."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
         if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Two builds may fetch the same URL into a shared cache: each writes its own file, the last one wins.
         own = secrets.token_hex(8)  # no pid: two containers that share a cache may have the same
         temporary, own_digest = path.parent / f".{own}.part", path.parent / f".{own}.sha256"
         try:
@@ -57,6 +58,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
                     target.write(block)
                 target.flush()
                 os.fsync(target.fileno())
+            # First without a digest, then the file, then its digest: any interruption means "fetch again".
             kept.unlink(missing_ok=True)
             temporary.rename(path)
             own_digest.write_text(hasher.hexdigest())
@@ -79,7 +81,7 @@ def _name(path: str) -> str:
 
 
 def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
-    """What stands at the URL. Each scheme's library raises what it likes; all of it is the URL's fault."""
+    """The bytes at a URL. Each scheme's library has errors of its own; all become a MediaError."""
     import fsspec
 
     try:

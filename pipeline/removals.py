@@ -1,4 +1,4 @@
-"""Recordings that a dataset holds and its inputs no longer name: a lost mount, a typing error."""
+"""Recordings in the dataset that the inputs no longer name: a lost mount, a typing error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
-    """Stop before anything of a dataset is removed.
+    """Refuse to remove recordings from a dataset.
 
     Raises:
         DatasetError: the dataset would lose recordings; it names them.
@@ -34,7 +34,7 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
 
 
 def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
-    """The uris of built recordings that are neither these recordings nor newer files under these uris."""
+    """The uris of built recordings that would go: neither among these nor replaced under the same uri."""
     from corpus.shards.write import read_manifest
 
     manifest = read_manifest(out)
@@ -45,7 +45,7 @@ def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
 
 
 def _built(out: Path) -> set[tuple[str, str]]:
-    """Content hash and uri of every recording in the index; nothing where there is none to lose."""
+    """Content hash and uri of every recording in the index; empty if there is no readable index."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""The stages of one recording up to its labels, each kept in the cache under what decides it."""
+"""The stages of one recording up to its labels, each cached under the digest of its inputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Words:
 
 
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
-    """The settings with the manifest's word on this recording's channels."""
+    """The settings, with the manifest's `channels` for this recording."""
     channels = identity.item.channels
     return replace(settings.ingest, channels=channels) if channels else settings.ingest  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ def sight_key(identity: Identity, settings: Settings) -> str:
 
     files = [[mark.sha256, file.offset_us] for mark, file in files_of(identity)]
     ingest = ingest_settings(identity, settings)
-    # Of the settings of ingest these move the pictures' times or choose them; their size does not matter.
+    # Only the ingest settings that move or choose pictures; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
     return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
 
@@ -115,7 +115,7 @@ def _look_again(
     watcher: FrameObserver,
     head: Decoded,
 ) -> None:
-    """Show the pictures once more, at the very times that decoding gave them."""
+    """Show the pictures once more, at exactly the times that decoding gave them."""
     if any(oddity.code == "restart" for stream in head.streams for oddity in stream.oddities):
         with tempfile.TemporaryDirectory(dir=cache.scratch) as folder:
             _decode(identity, settings, Path(folder), progress, (watcher,))
@@ -146,7 +146,7 @@ def _decode(
         )
     if len(identity.media) > 1:
         return drops
-    # The artifact outlasts the file's name.
+    # An artifact is keyed by content, and may be used for a file of another name.
     return [
         replace(drop, item="") if drop.item == Path(identity.media[0].place).name else drop for drop in drops
     ]

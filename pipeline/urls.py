@@ -1,4 +1,4 @@
-"""What of a URL may be told: whoever reads a dataset must not find the key to where it came from."""
+"""Strip credentials from URLs: a dataset's readers must not find the keys to its sources."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password, query and fragment; a text that is no URL stays as it is.
+    """The URL without user, password, query and fragment; other text is unchanged.
 
-    No query is kept: which of its parts are a signature only the host knows.
+    No part of the query is kept: only the host knows which of them are a signature.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -23,7 +23,7 @@ def public_url(url: str) -> str:
 
 
 def told(text: str, url: str = "") -> str:
-    """A message with every URL in it as `public_url` shows it, and nothing of this URL's secrets."""
+    """A message with every URL in it stripped, and none of this URL's secrets."""
     text = _URL.sub(lambda found: public_url(found.group()), text)
     rest = url.partition("://")[2]
     query = rest.partition("?")[2].partition("#")[0]

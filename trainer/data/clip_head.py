@@ -1,4 +1,4 @@
-"""What the trainer needs of a clip's head, read in a fraction of the whole head's time."""
+"""The part of a clip's head that the trainer needs, read in a fraction of the time of the whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What a plan needs of a clip's head: read without its turns and cues, which are most of it."""
+    """The part of a clip's head that planning needs; not its turns and cues, which are most of it."""
 
     key: str
     first_window: int
@@ -35,17 +35,17 @@ class Head:
     words: tuple[tuple[str, int, int, str, Tokens], ...]
     """Speaker, start, stop, id and tokens, in the order of these."""
     events: tuple[tuple[str | None, int, int, str, Tokens], ...]
-    """Those that tell something in writing, likewise."""
+    """Events with a text, likewise."""
 
     def window(self, time_us: int) -> int:
         return time_us // WINDOW_US - self.first_window
 
 
 def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
-    """Some ten times faster than `clip.json`: every rank plans every document.
+    """About ten times faster than `clip.json`: every rank plans every document.
 
     Raises:
-        FormatError: not a head of a clip of this version.
+        FormatError: not the head of a clip of this version.
     """
     try:
         plain = json.loads(clip.json_bytes)
@@ -53,7 +53,7 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
             raise ValueError(f"is {plain['schema']}, not {CLIP_FORM}")
         video = plain["video"] or {"width": 0, "height": 0, "sizes": ()}
         words = [(word, tokenizer.word(word["text"], word["after"])) for word in plain["words"]]
-        events = [(event, _told(event["payload"], tokenizer)) for event in plain["events"]]
+        events = [(event, _event_tokens(event["payload"], tokenizer)) for event in plain["events"]]
         return Head(
             key=clip.key,
             first_window=plain["first_window"],
@@ -72,30 +72,31 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
 
 
 def view_id(key: str, channel: int) -> str:
-    """The name of a document: a clip as the speaker on a channel lives it."""
+    """A document's name: the clip, and the channel of the speaker whose view it is."""
     return f"{key}/{channel}"
 
 
 def _in_order(
     items: Iterable[tuple[dict[str, Any], Tokens]],
 ) -> tuple[tuple[Any, int, int, str, Tokens], ...]:
-    found = [
+    known = [
         (item["speaker"], item["start_us"], item["stop_us"], item["id"], tokens)
         for item, tokens in items
         if tokens and item["start_us"] is not None
     ]
-    return tuple(sorted(found, key=lambda item: item[1:4]))
+    # Times and ids only: speakers may be None, which does not sort.
+    return tuple(sorted(known, key=lambda item: item[1:4]))
 
 
-def _told(payload: str, tokenizer: Tokenizer) -> Tokens:
-    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
+def _event_tokens(payload: str, tokenizer: Tokenizer) -> Tokens:
+    """Tokens of an event's `text`, a string in its payload; none without it."""
     plain = json.loads(payload)
     text = plain.get("text") if isinstance(plain, dict) else None
     return tokenizer.event(text) if isinstance(text, str) and text else ()
 
 
 def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
-    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
+    """Refuse a clip whose sound or pictures do not have the model's form."""
     if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
         raise DatasetError(
             f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
@@ -105,7 +106,7 @@ def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
         )
     if head.frames_per_window != model.frames_per_window:
         raise DatasetError(
-            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
+            f"{head.frames_per_window} frames a window, the model has {model.frames_per_window}",
             where=head.key,
             todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
         )

@@ -5,17 +5,17 @@
            <spk> | own sound x a                    <spk> predicts <eow> and the first sound
            <spk> t_1 … t_n <eow> | own sound x a    <spk> predicts t_1, t_n <eow>, <eow> the first sound
 
-`<spk>` without text predicts `<eow>` too although none is written: so a model that runs always knows
-from the text head whether text goes on, and takes the sound from the position it stands at.
+`<spk>` without text predicts `<eow>` too, although none is written: so a running model always learns from
+the text head whether text follows, and samples the sound at the position where it is.
 a = frames_per_window / frames_per_position. The last sound of out_i predicts nothing.
 
 Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token stands
 in a later window's time); rows and columns are those of a patch, the slot for everything else: which sound
 position, which token of the given text, which token of out_i.
 
-Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
-configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
-`loss.audio`) is applied where the two sums meet, in the model.
+Weights here are relative to their stream: 1 for a token of text and for usable sound, the configuration's for
+control and `<eow>`. The weights of text and sound against each other (`loss.text`, `loss.audio`) are applied
+in the model, where the two sums are added.
 
 Shape suffixes: N micro-turns, F frames a window, M mel bins, R frames a position, P patches, HWC a
 patch's pixels, L positions, A positions of sound, T positions that predict sound.
@@ -45,37 +45,37 @@ from corpus.trainer.data.sequence import (
 )
 
 ANSWER, WAIT = 1, 2
-"""What is due of the model's speaker in a window, as the corpus's answers have it."""
+"""What the model's speaker should do in a window, by the corpus's answers."""
 
 _LISTED = {name for at, others in LISTS for name in (at, *others)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """What is heard, seen, read, said and written in N consecutive micro-turns."""
+    """Everything heard, seen, read, said and written in N consecutive micro-turns."""
 
     heard_NFM: UInt8Array
     heard_known_NF: BoolArray
-    """Frames of it that can be learnt from; a position with any other carries no loss of what is heard."""
+    """Frames that can be learnt from; a position with any other carries no loss for heard sound."""
     pictures: Sequence[UInt8Array | None]
-    """Each `[P, H, W, C]`; None where a window has none."""
+    """`[P, H, W, C]` for each window; None without a picture."""
     given: Sequence[Sequence[int]]
     """Text tokens of the input, at most `text_slots` a window."""
     speak_N: BoolArray
     written: Sequence[Sequence[int]]
-    """The model's own text tokens, without `<eow>`; only where it speaks."""
+    """The model's own text tokens, without `<eow>`; only in windows in which it speaks."""
     sound_NFM: UInt8Array
-    """Its own sound; looked at only where it speaks."""
+    """Its own sound; used only where it speaks."""
     audible_NF: BoolArray
     """Frames of its sound that can be learnt from; a position with any other carries no audio loss."""
     known_N: BoolArray
-    """Whether it is known if it spoke; elsewhere control and text carry no loss."""
+    """Where it is known whether the speaker spoke; elsewhere control and text carry no loss."""
     spoke_before: bool
     """In the window before the first."""
     cues_NK: UInt8Array | None = None
-    """Which cues begin and hold in its window, from cues.py; None where none are asked for."""
+    """Which cues begin and hold in its window, from cues.py; None if they are not trained."""
     due_N: UInt8Array | None = None
-    """`ANSWER` or `WAIT` where the speaker is to answer or to keep silent; None: as the speaker did."""
+    """`ANSWER` or `WAIT` where one of them is right; None: imitate the speaker."""
 
     def __len__(self) -> int:
         return len(self.speak_N)
@@ -105,15 +105,18 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
     in_N = patches_N + model.audio_positions + given_N
     slots_N = 1 + written_N + has_text_N
     out_N = slots_N + model.audio_positions * turns.speak_N
+    # Where each micro-turn begins: an exclusive running sum of the sizes.
     start_N = np.cumsum(in_N + out_N) - (in_N + out_N)
     control_N = start_N + in_N
     number_N = first + np.arange(len(turns))
 
     sheet = _Sheet(int((in_N + out_N).sum()), model)
+    # The input in its order: patches, heard sound, given text.
     sheet.patches(start_N, number_N, turns.pictures)
     listened_NF = turns.heard_known_NF & model.user_audio
     sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM, listened_NF)
     sheet.text(control_N - given_N, number_N, Stream.GIVEN_TEXT, turns.given)
+    # The output: a control token; where it speaks, text, `<eow>` and sound follow.
     control = np.where(turns.speak_N, SPK, SIL)
     wanted_N, counts_N = wanted(turns, loss)
     sheet.token(control_N, number_N, 0, Stream.CONTROL, control)
@@ -125,6 +128,7 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
         (control_N + slots_N)[spoken], number_N[spoken], Stream.OWN_SOUND, turns.sound_NFM[spoken]
     )
 
+    # Targets last. Each position predicts the one after it, hence the `- 1` throughout.
     weight_N = _control_weights(turns, wanted_N, loss) * counts_N
     sheet.predict(control_N - 1, np.where(wanted_N, SPK, SIL), weight_N.astype(np.float32))
     if turns.cues_NK is not None:
@@ -153,7 +157,7 @@ def input_block(
     given: Sequence[int] = (),
     picture_PHWC: UInt8Array | None = None,
 ) -> Positions:
-    """in_i alone, without targets: what a running model reads before it answers."""
+    """in_i alone, without targets: the input of a running model."""
     number = np.array([turn])
     patches = 0 if picture_PHWC is None else len(picture_PHWC)
     sheet = _Sheet(patches + model.audio_positions + len(given), model)
@@ -181,7 +185,7 @@ def sound_slot(turn: int, place: int, frames_RM: UInt8Array, model: ModelConfig)
 
 
 def concat(parts: Sequence[Positions]) -> Positions:
-    """Parts one after another."""
+    """Parts joined in order."""
     before = np.cumsum([0, *(len(part) for part in parts)])[:-1]
     columns = {}
     for name in Positions.__slots__:
@@ -210,7 +214,7 @@ def part(positions: Positions, start: int, stop: int) -> Positions:
 def _check(
     turns: Turns, patches_N: Int64Array, given_N: Int64Array, written_N: Int64Array, model: ModelConfig
 ) -> None:
-    """What the shapes alone would not show."""
+    """Check what shapes alone do not show."""
     if given_N.max(initial=0) > model.text_slots or written_N.max(initial=0) > model.text_slots:
         raise ValueError(f"more than {model.text_slots} tokens in a window")
     if written_N[~turns.speak_N].any():
@@ -222,8 +226,8 @@ def _check(
 
 
 def wanted(turns: Turns, loss: LossConfig) -> tuple[BoolArray, npt.NDArray[np.float32]]:
-    """Whether the model is to speak in each window, and how many times as much that counts: what the speaker
-    did, but where an answer is due and the speaker is silent, or waiting is and the speaker speaks."""
+    """Whether the model should speak in each window, and with what factor that counts: as the speaker did,
+    except where an answer is due and the speaker is silent, or silence is due and the speaker speaks."""
     if turns.due_N is None or loss.answers == 0:
         return turns.speak_N, np.ones(len(turns), np.float32)
     wanted_N = np.where(turns.due_N == 0, turns.speak_N, turns.due_N == ANSWER)
@@ -245,13 +249,13 @@ def _flat(lists: Sequence[Sequence[int]]) -> Int64Array:
 
 
 def _spread(counts_N: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Which list each of `counts_N.sum()` items is of, and its place in it."""
+    """For each of `counts_N.sum()` items its list, and its position in that list."""
     owner = np.repeat(np.arange(len(counts_N)), counts_N)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
 
 
 def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
-    """The patches of all; not copied where they lie one after another and are the whole of one array."""
+    """The patches of all pictures; not copied if they are, in order, the whole of one array."""
     whole = pictures[0].base
     if isinstance(whole, np.ndarray) and whole.flags.c_contiguous:
         sizes = [picture.nbytes if picture.flags.c_contiguous else -1 for picture in pictures]
@@ -262,7 +266,7 @@ def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
 
 
 class _Sheet:
-    """Columns being filled in, in any order; every position is filled exactly once."""
+    """Columns of positions, filled in any order; every position is filled exactly once."""
 
     def __init__(self, length: int, model: ModelConfig) -> None:
         self.model = model
@@ -327,7 +331,7 @@ class _Sheet:
         *,
         slot: int = 0,
     ) -> Int64Array:
-        """Lists of tokens from their starts on; where they stand."""
+        """Write lists of tokens from their starts on; their positions."""
         owner, place = _spread(lengths(lists))
         at = start_N[owner] + place
         self.token(at, turn_N[owner], place + slot, stream, _flat(lists))
@@ -341,7 +345,7 @@ class _Sheet:
         sound_NFM: UInt8Array,
         listened_NF: BoolArray | None = None,
     ) -> Int64Array:
-        """Windows of sound from their starts on; where they stand."""
+        """Write windows of sound from their starts on; their positions."""
         count = self.model.audio_positions
         place = np.tile(np.arange(count), len(start_N))
         at = np.repeat(start_N, count) + place
@@ -384,6 +388,7 @@ class _Sheet:
     def positions(self) -> Positions:
         nothing = (np.zeros(0, np.int64), self._frames(np.zeros(0, np.uint8)), np.zeros(0, bool))
         at, sound, known = (np.concatenate(parts) for parts in zip(nothing, *self.sounds, strict=True))
+        # Heard and own sound were written separately: put both in the order of positions.
         rising = np.argsort(at, kind="stable")
         return Positions(
             token_L=self.token_L,

@@ -1,7 +1,7 @@
-"""The order of documents: a permutation that can be asked for any place without being stored.
+"""The order of documents: a permutation that can be evaluated at any place without being stored.
 
 Four rounds of a Feistel network over the smallest square power of two that holds all documents; a value
-outside is sent through again until it falls inside (cycle walking), which keeps it a permutation.
+outside is encrypted again until it falls inside (cycle walking), which keeps it a permutation.
 """
 
 from __future__ import annotations
