@@ -15,9 +15,10 @@ from corpus.report.transitions import TransitionKind
 from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
-from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
+from corpus.schemas.errors import DatasetError, StorageError, UsageError
 from corpus.schemas.files import put_in_place, sha256_file, storage_errors, sync_file, temporary
 from corpus.schemas.settings import Settings
+from corpus.schemas.store_version import stored_version
 
 if TYPE_CHECKING:
     import duckdb
@@ -237,22 +238,10 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        _check_version(connection, path)
+        if stored_version(connection, path, form=CATALOG_FORM, newest=CATALOG_VERSION) is None:
+            todo = "run corpus build again"
+            raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
         yield connection
-
-
-def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    import duckdb
-
-    try:
-        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
-    except duckdb.Error:
-        found = None
-    if found is None or found[0] != CATALOG_FORM:
-        raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
-    if found[1] > CATALOG_VERSION:
-        what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
-        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
 
 
 @contextmanager

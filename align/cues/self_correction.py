@@ -1,7 +1,7 @@
 """self_correction: `[reparandum] {interregnum} [repair]` after Shriberg (1994), from the words alone.
 
-Two classifiers of boosted trees say of each word whether it is given up and whether the reparandum ends
-with it; `repair_features` is what they are told. Trained by benchmarks/train_self_correction.py.
+Two boosted-tree classifiers decide for each word whether it is abandoned and whether the reparandum ends
+with it; their input is in `repair_features`. Trained by benchmarks/train_self_correction.py.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ORIGIN = {"learned": "self_correction/1", "rule": "self_correction_rule/1"}
 WEIGHTS = "repairs.npz"
 WEIGHTS_SHA256 = "8eccbbcd87fe2c846b0c77b9b3657e543902f70534002f1353d6fe4d4897d343"
 RULE_CONFIDENCE = 0.7
-"""The rule's precision on the tuning series is about that."""
+"""About the rule's precision on the tuning series."""
 LONGEST_REPARANDUM = 6
 MOST_PUT_IN = 3
-"""Words that a repair may have more than its reparandum."""
+"""How many words a repair may have more than its reparandum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +74,23 @@ def tagged(said: Said, tagger: Tagger) -> tuple[Float64Array, Float64Array]:
 
 
 def repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: CueSettings) -> list[Repair]:
-    """Where reparanda end, how far back they go, and how far their repair does."""
-    found: list[Repair] = []
+    """Where reparanda end, how far back they reach, and how far their repairs do."""
+    repairs: list[Repair] = []
     share = settings.self_correction_threshold_percent / 100
     for last in np.flatnonzero(ends > share):
         following = last + 1
+        # A repair never crosses a pause or another speaker's turn.
         if following >= len(said) or said.stretch[following] != said.stretch[last]:
             continue
         length = _copy_length(said, int(last))
         first = int(last) - length + 1 if length else _reach_back(said, int(last), ends, inside, share)
         stop = int(last) + 2 if not length else _copy_stop(said, first, int(last))
-        found.append(Repair(first, int(last), stop, round(float(ends[last]), 3)))
-    return found
+        repairs.append(Repair(first, int(last), stop, round(float(ends[last]), 3)))
+    return repairs
 
 
 def _copy_length(said: Said, last: int) -> int:
-    """From the first word that comes again right after the reparandum; 0 where none does."""
+    """Words from the first one that recurs right after the reparandum; 0 if none does."""
     if length := copied(said, last):
         return length
     for length in range(1, LONGEST_COPY + 1):
@@ -133,7 +134,7 @@ def _reach_back(said: Said, last: int, ends: Float64Array, inside: Float64Array,
 
 
 def kind_of(reparandum: Sequence[str], repair: Sequence[str]) -> str:
-    """Shriberg's type: the same words again, more of them, others for some, or nothing of them."""
+    """Shriberg's type: the words repeated, extended, partly replaced, or abandoned."""
     if list(repair[: len(reparandum)]) == list(reparandum):
         return "repetition"
     if repair and reparandum[0] == repair[0]:
