@@ -38,7 +38,7 @@ def convert(
     to: To,
     out: Out,
 ) -> None:
-    """Write annotation files in another format; what it cannot hold is told.
+    """Write annotation files in another format; what it cannot hold is reported.
 
     Examples:
 
@@ -101,12 +101,12 @@ def _stem(uri: str) -> str:
 
 
 def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
-    """One file named after the recording; its path is printed, what was left out is told."""
+    """Write one file named after the recording; print its path, and report what was left out."""
     from corpus.align.formats.write import FORMATS
     from corpus.schemas.files import storage_errors, write_whole
 
     if to not in FORMATS:
-        raise UsageError(f"{to!r} is no format", todo=f"one of {', '.join(FORMATS)}")
+        raise UsageError(f"{to!r} is not a format", todo=f"one of {', '.join(FORMATS)}")
     path = out / (talk.recording + FORMATS[to].ending)
     if any(path.resolve() == each.resolve() for each in inputs):
         raise UsageError("would be overwritten by its conversion", where=str(path), todo="name another --out")

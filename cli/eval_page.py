@@ -30,7 +30,7 @@ _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
 
 
 def write_page(report: EvalReport, path: Path) -> None:
-    """One file that loads nothing.
+    """Write the page as one self-contained file.
 
     Raises:
         StorageError: it cannot be written.
@@ -46,7 +46,7 @@ def page_of(report: EvalReport) -> str:
     told = [row for row in report.timing if row.told]
     lead = (
         f"{report.data}, split {report.split}: {counted(report.documents)}, {report.free_documents} of them "
-        "also lived through freely. Brackets hold the 95 % interval over documents; a dash is no case."
+        "also run freely. Brackets hold the 95 % interval over documents; a dash means no case."
     )
     windows = _by_window(report)
     return page(
@@ -86,7 +86,7 @@ def page_of(report: EvalReport) -> str:
 
 
 def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
-    """Shares of the model's and the person's take-overs by time after the other's end."""
+    """Take-overs of the model and the person, by time after the other's end."""
     shown = [
         (row, tone)
         for row in rows
@@ -125,7 +125,7 @@ def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
 
 
 def _by_window(report: EvalReport) -> Markup | None:
-    """Losses by a window's number: flat where the model is used as it was trained."""
+    """Losses by window number: flat if the model is used as it was trained."""
     rows = [row for row in report.by_window if row.documents]
     if len(rows) < FEWEST:
         return None
@@ -158,12 +158,12 @@ def _by_window(report: EvalReport) -> Markup | None:
 
 
 def _smooth(values: Sequence[float | None]) -> list[float | None]:
-    """Means over windows of so many values; None where there is none at all."""
-    found: list[float | None] = []
+    """Moving averages over `SMOOTH` values; None if all of them are missing."""
+    means: list[float | None] = []
     for place in range(len(values)):
         near = [v for v in values[max(0, place - SMOOTH // 2) : place + SMOOTH // 2 + 1] if v is not None]
-        found.append(sum(near) / len(near) if near else None)
-    return found
+        means.append(sum(near) / len(near) if near else None)
+    return means
 
 
 def _cues(report: EvalReport) -> Markup:
@@ -326,7 +326,7 @@ def _losses(rows: Sequence[LossRow]) -> Markup:
 
 
 def _recordings(report: EvalReport) -> Markup:
-    """Where a researcher looks first: the highest losses by stream."""
+    """The recordings with the highest losses of each stream."""
     found = worst(report.recordings, WORST)
     means = {row.stream: row.model for row in report.losses if row.cue == "all"}
     cells = [

@@ -1,4 +1,4 @@
-"""catalog.duckdb: everything a build knows of its recordings, to be asked with SQL. Tables: catalog.sql."""
+"""catalog.duckdb: everything a build knows about its recordings, for SQL queries. Tables: catalog.sql."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENUMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """The build behind a dataset. Nothing of the clock on the wall."""
+    """The build behind a dataset, without dates, so that a rebuild gives the same rows."""
 
     config: str
     """Digest of the settings and of all stages' versions."""
@@ -57,7 +57,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a query found: the columns' names, and the rows as they are fetched."""
+    """A query's result: column names, and rows as they are fetched."""
 
     columns: tuple[str, ...]
     rows: Iterator[Row]
@@ -77,9 +77,9 @@ def write_catalog(
 ) -> None:
     """Make the catalog from the recordings and OUT/clips.parquet; readers see the old one or the new.
 
-    With `instead_of` the catalog that stands there is changed: these recordings go, the others stay, and the
-    rows are those that a catalog made anew would have. Conversations are taken one at a time; what is held
-    is one of them and one batch of rows. `announce` gets the file's sha256 before it is put in place.
+    With `instead_of` the existing catalog is updated: the rows of these recordings are removed, the others
+    stay, and the result is that of a full rebuild. Memory holds one conversation and one batch of rows.
+    `announce` gets the file's sha256 before it is moved into place.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -110,7 +110,7 @@ def write_catalog(
 
 @contextmanager
 def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a catalog that nobody else sees yet; what was written is in the file at the end.
+    """A connection to a catalog that nobody else sees yet; at the end everything is in the file.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -121,7 +121,7 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with closing(duckdb.connect(str(path), config=_config(spill))) as connection:
             yield connection
-            connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
+            connection.execute("CHECKPOINT")  # while closing, a full disk would go unnoticed
     except (
         duckdb.OperationalError,
         duckdb.InternalError,
@@ -143,7 +143,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
-    """Remove what is written anew: the rows of some recordings, and of the dataset as a whole."""
+    """Remove what will be written again: the rows of some recordings, and of the dataset as a whole."""
     tables = connection.execute(
         "SELECT t.table_name FROM duckdb_tables() t JOIN duckdb_columns() c USING (table_oid) "
         "WHERE c.column_name = 'recording_id' AND t.table_name <> 'clips'"
@@ -158,7 +158,7 @@ def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> Non
 
 
 def read_back(path: Path) -> None:
-    """A catalog goes into place only when it can be opened, and nothing of it is left in a log.
+    """Check that a new catalog can be opened, with nothing left in a write-ahead log.
 
     Raises:
         StorageError: it cannot be opened.
@@ -211,15 +211,15 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# -- asking -----------------------------------------------------------------------------------
+# -- queries ----------------------------------------------------------------------------------
 
 
 @contextmanager
 def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The catalog, read-only, with no way out to other files or the network.
+    """The catalog, read-only, without access to other files or the network.
 
     Raises:
-        DatasetError: there is none, or it cannot be read.
+        DatasetError: it is missing or cannot be read.
         NewerSchemaError: written by a newer version.
     """
     import duckdb
@@ -246,11 +246,11 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def query_catalog(out: Path, sql: str) -> Iterator[Answer]:
-    """What one SQL statement finds in the catalog; rows are fetched as they are asked for.
+    """The result of one SQL statement on the catalog; rows are fetched lazily.
 
     Raises:
         UsageError: the statement is wrong, more than one, or would change something.
-        DatasetError: no catalog there.
+        DatasetError: there is no catalog.
     """
     import duckdb
 

@@ -1,4 +1,4 @@
-"""Opening labels.duckdb: its lock, its version, and the catalog that its views look at."""
+"""Open labels.duckdb: its lock, its version, and the catalog that its views read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def open_labels(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def attach_catalog(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
-    """The catalog for the views that look at its cues; one without any where there is none to be read."""
+    """Attach the catalog for views of its cues; an empty one if it is missing or unreadable."""
     import duckdb
 
     connection.execute("DETACH DATABASE IF EXISTS dataset")
