@@ -296,7 +296,7 @@ def test_other_forms_are_refused(dataset: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CorpusError):
             import_reviews(dataset, tmp_path / name, "ann")
-    with pytest.raises(UsageError, match="no such form"):
+    with pytest.raises(UsageError, match="is not a form"):
         export_tiers(dataset, tmp_path / "o", "docx")
     with pytest.raises(UsageError, match="no form"):
         export_reviews(dataset, tmp_path / "x.docx")

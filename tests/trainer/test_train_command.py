@@ -54,8 +54,8 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     [
         (["--preset", "tiny", "--run", "RUN"], "give --data OUT"),
         (["--preset", "tiny", "--data", "x"], "--run is needed"),
-        (["--run", "RUN"], "begin one with --preset"),
-        (["--run", "RUN", "--data", "x"], "begin one with --preset"),
+        (["--run", "RUN"], "start one with --preset"),
+        (["--run", "RUN", "--data", "x"], "start one with --preset"),
         (["--preset", "huge", "--run", "RUN", "--data", "x"], "one of tiny"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "stepz=3"], "did you mean steps"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "steps=0"], "at least 1"),
@@ -64,7 +64,7 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "--step", "3"], "`corpus train --help`"),
         (["plan", "--gpus", "few"], "`corpus train plan --help`"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "STEPS=3"], "did you mean steps"),
-        (["--run", "RUN", "--data", "x", "preset=tiny"], "begin one with --preset"),
+        (["--run", "RUN", "--data", "x", "preset=tiny"], "start one with --preset"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "preset=small"], "write --preset"),
     ],
 )

@@ -234,7 +234,7 @@ def test_another_dataset_or_other_settings_are_refused(dataset: Path, uneven: Pa
     with pytest.raises(DatasetError, match="not the dataset the run was trained on"):
         Loader(config_for(uneven)).load_state_dict(saved)
     for changed in (config_for(dataset, length=256), config_for(dataset, seed=1)):
-        with pytest.raises(SettingsError, match="settings that decide what stands in a batch"):
+        with pytest.raises(SettingsError, match="settings that decide the content of batches"):
             Loader(changed).load_state_dict(saved)
     with pytest.raises(CorpusError, match="loader's state"):
         Loader(config).load_state_dict({**saved, "batches": "many"})

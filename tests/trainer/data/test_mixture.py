@@ -90,7 +90,7 @@ def test_a_mixture_goes_on_where_it_stopped_whatever_the_ranks(
 
 @pytest.mark.parametrize("data", ["A:0.7,B", "A:0.7,B:0", "A:-1,B:1", "A:x,B:1", ":1,B:1", "A:1/0,B:1"])
 def test_weights_that_are_none_are_named(data: str) -> None:
-    with pytest.raises(SettingsError, match="no folder with a weight"):
+    with pytest.raises(SettingsError, match="not a folder with a weight"):
         parts_of(data)
 
 

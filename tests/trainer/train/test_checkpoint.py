@@ -243,7 +243,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_old_checkpoint(
 ) -> None:
     full_disk += range(1, 99)
     said: list[str] = []
-    with pytest.raises(StorageError, match="the last one that could is kept"):
+    with pytest.raises(StorageError, match="the last good one is kept"):
         train_model(small_run("save_every=1"), tmp_path, talk=said.append)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000001"]
     full_disk.clear()
