@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.align.attribute import TurnIndex
+from corpus.align.backend import MODEL_RATE_HZ
 from corpus.align.diarize import heard, to_model_rate
 from corpus.align.forced import Aligner, Read, open_aligner
-from corpus.align.heard import Heard
+from corpus.align.heard import Heard, plain
 from corpus.align.invented import without_invented
 from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
 from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
@@ -70,6 +71,10 @@ class Transcriber(Protocol):
     def __call__(
         self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
     ) -> Transcript: ...
+
+    def words_of(self, sound: npt.NDArray[np.float32]) -> list[str]:
+        """The words of sound at 16 kHz, in lower case, in order."""
+        ...
 
 
 def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -> Transcriber:
@@ -123,6 +128,17 @@ class _Whisper:
             [drop for part in parts for drop in part.drops],
             " ".join(sorted({part.language for part in parts} - {""})),
         )
+
+    def words_of(self, sound: npt.NDArray[np.float32]) -> list[str]:
+        def read(start_us: int, stop_us: int) -> npt.NDArray[np.float32]:
+            return sound[sample_at(start_us, MODEL_RATE_HZ) : sample_at(stop_us, MODEL_RATE_HZ)]
+
+        whole = Span(0, us_of_sample(len(sound), MODEL_RATE_HZ))
+        language = self._language(read, [whole], whole.stop_us)
+        if language.share < POSSIBLE:
+            return []
+        words, _ = self._recognised(read, whole, language)
+        return [plain(word.written) for word in words]
 
     def _words(self, pcm: Pcm, turns: Sequence[Turn], channel: int | None) -> Transcript:
         stop_us = us_of_sample(pcm.stop_sample, pcm.sample_rate_hz)

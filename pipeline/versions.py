@@ -60,7 +60,7 @@ STAGES = {
             name="voices",
             version=3,
             libraries=("numpy",),
-            keyed_by=("decode", "channels", "turns", "speakers"),
+            keyed_by=("decode", "channels", "turns", "speakers", "separator"),
             share=0.03,
         ),
         Stage(name="prosody", version=1, libraries=("numpy",), keyed_by=("voices",), share=0.02),

@@ -107,6 +107,22 @@ class TranscribeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeparateSettings:
+    """What becomes of overlapped speech where speakers share a channel."""
+
+    backend: str = "mask"
+    """`mask` (it stays in the room, flagged), `pyannote:HUB-ID-OR-DIRECTORY` of a speech separation pipeline,
+    or `asteroid:FILE` of a checkpoint. A recording whose speech a separator does not take apart well, by a
+    test on mixtures of it, keeps its overlaps in the room, too."""
+    device: Device = "auto"
+    """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.threads >= 1, "separate.threads", self.threads, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SightSettings:
     """What is looked for in the pictures."""
 
@@ -269,6 +285,7 @@ class Settings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    separate: SeparateSettings = field(default_factory=SeparateSettings)
     sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
     visual: VisualSettings = field(default_factory=VisualSettings)
