@@ -45,7 +45,8 @@ class Mixture:
 
     @property
     def both(self) -> BoolArray:
-        return np.logical_and(self.talking[0], self.talking[1])
+        made: BoolArray = np.logical_and(*self.talking)
+        return made
 
     @property
     def alone(self) -> BoolArray:

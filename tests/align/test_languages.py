@@ -117,7 +117,7 @@ def recognised(
         transcriber = open_transcriber(TranscribeSettings(language=language, align=False))
     except MissingModelError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(transcribe._Whisper, "_loaded", lambda self: model)
+    monkeypatch.setattr(transcribe._Transcriber, "_loaded", lambda self: model)
     np.zeros(30 * RATE, "<i2").tofile(tmp_path / "channel-0.i16")
     pcm = Pcm(tmp_path, 1, [Segment(first_window=0, windows=150)], RATE)
     return transcriber(pcm, [Turn(speaker="A", start_us=0, stop_us=2 * SECOND)] if talk else [], None)

@@ -59,7 +59,7 @@ def test_a_file_that_would_run_something_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil(tmp_path / "done")))
     with pytest.raises(FormatError, match="weights_only=False"):
         asteroid_separator(tmp_path / "evil.pth", "cpu")
-    with pytest.raises(FormatError, match="plain.pth"):
+    with pytest.raises(FormatError, match=r"plain\.pth"):
         asteroid_separator(tmp_path / "plain.pth", "cpu")
     assert not (tmp_path / "done").exists()
 
