@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from corpus.pipeline import stages
 from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.opened import open_diarizer, open_separating, open_transcriber
 from corpus.pipeline.progress import Reporter
@@ -124,6 +125,11 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
+    if sidecar.turns is None and settings.diarize.backend != "none":
+        # where a file says who speaks when, it speaks of the clocks as they are
+        reporter.at("clock")
+        decode = clock_stage(decode, decoded, cache)
+        decoded = stages.decoded_of(identity, decode)
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 

@@ -43,6 +43,13 @@ STAGES = {
             keyed_by=("files", "times", "settings", "model"),
         ),
         Stage(
+            name="clock",
+            version=1,
+            libraries=("numpy", "torch", "faster-whisper", "onnxruntime"),
+            keyed_by=("decode", "channels", "model"),
+            share=0.02,
+        ),
+        Stage(
             name="diarize",
             version=3,
             libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
