@@ -128,5 +128,7 @@ def test_holes_stay_where_they_are(tmp_path: Path) -> None:
     assert len(found) == 10 * RATE
     before = Pcm(tmp_path / "decode", 2, segments, RATE)
     # 60 millionths at 20 s are 19 samples: the sound after the hole comes so much earlier
-    later = before.read(0, 25 * RATE + 24, 25 * RATE + 24 + 1000)
-    assert np.abs(found[9 * RATE : 9 * RATE + 1000].astype(int) - later).max() <= 2
+    # 25 s: 24 samples, and a hundredth of one within the next 200
+    later = before.read(0, 25 * RATE + 24, 25 * RATE + 24 + 16)
+    assert np.abs(found[9 * RATE : 9 * RATE + 16].astype(int) - later).max() <= 8
+    assert np.abs(later).max() > 1000
