@@ -48,6 +48,13 @@ class Pace:
         return TOLD_PPM <= abs(self.ppm) <= LARGEST_PPM and self.error_ppm <= SURE_PPM
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paces:
+    """Those that could be measured, in a file."""
+
+    paces: tuple[Pace, ...]
+
+
 def reference_of(decoded: Decoded) -> int | None:
     """The channel that keeps its clock, the picture's if it has one; None unless each has its own file."""
     files = [stream.file for stream in decoded.streams if stream.kind == "audio" and stream.chosen]

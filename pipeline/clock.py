@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import HEAD, Artifact, Cache
 from corpus.pipeline.stages import pcm_of
@@ -14,16 +12,6 @@ from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop
-
-if TYPE_CHECKING:
-    from corpus.align.clocks import Pace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Paces:
-    """The `paces.json` of a clock artifact."""
-
-    paces: tuple[Pace, ...]
 
 
 def clock_stage(decode: Artifact, decoded: Decoded, cache: Cache) -> Artifact:
@@ -41,12 +29,12 @@ def clock_stage(decode: Artifact, decoded: Decoded, cache: Cache) -> Artifact:
         require_vad()
         pcm = pcm_of(decode, decoded)
         found = clocks.paces(pcm, listen(pcm, speech_of(pcm)), reference)
-        (folder / "paces.json").write_text(to_json(_Paces(paces=tuple(found))) + "\n", encoding="utf-8")
+        (folder / "paces.json").write_text(to_json(clocks.Paces(paces=tuple(found))) + "\n", encoding="utf-8")
         return []
 
     key = stage_key("clock", decode=decode.digest, channels=decoded.channels, model=clocks.VERSION)
     path = cache.make("clock", key, measure).folder / "paces.json"
-    found = from_json(_Paces, path.read_bytes(), where=str(path)).paces
+    found = from_json(clocks.Paces, path.read_bytes(), where=str(path)).paces
     if not any(pace.corrected for pace in found):
         return decode
 
