@@ -58,7 +58,7 @@ STAGES = {
         ),
         Stage(
             name="transcribe",
-            version=4,
+            version=5,
             libraries=("numpy", "faster-whisper", "ctranslate2", "pocketsphinx"),
             keyed_by=("decode", "channel_of", "turns", "model", "settings"),
             share=0.3,
