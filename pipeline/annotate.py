@@ -122,6 +122,7 @@ def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
 
 def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
+    # Media first: everything else needs the recording's length.
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
@@ -148,6 +149,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
+    # Reviews of speakers, turns and words are applied by now, so voices are split as people decided.
     reporter.at("voices")
     separating = open_separating(settings, decoded, conversation)
     voices = stages.voices_stage(

@@ -162,6 +162,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
             beside = tuple(str(s) for p in places if not is_url(p) for s in find_sidecars(Path(p)))
         looks.append([to_plain(item), *(_look(place) for place in (*places, *beside))])
     looks.append(_look(str(request.out / REVIEWS_FILE)))
+    # Versions too: after an upgrade nothing is "unchanged".
     return digest([looks, to_plain(request.settings), all_versions()])
 
 
@@ -221,6 +222,7 @@ class _Build:
     # -- the phases ---------------------------------------------------------------------------
 
     def _identify(self, items: Sequence[Item]) -> list[Identity]:
+        # Known hashes are keyed by path, size and time: a rehash ignores them.
         known = {} if self.request.rehash else self.kept.marks()
         downloads = self.cache.root / "downloads"
         self.ledger.begin("identify", len(items))
@@ -283,6 +285,7 @@ class _Build:
         ):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
+            # A crash in native code is this recording's fault only; the others go on.
             if isinstance(result, WorkerDied):
                 result = Recorded(annotated=_died(identity))
             self._take(identity, result.drops, built=result.built)
@@ -317,6 +320,7 @@ class _Build:
 
         reviews = texts_by_recording(self.request.out)
         known = self.before.names
+        # Annotation files seen before need not be parsed again to know whom they name.
         vouched = {
             one.recording: known[files]
             if (files := annotations_of(one)) in known

@@ -37,6 +37,7 @@ def check(folder: Path) -> Care:
 def prune(folder: Path, days: int) -> Care:
     """Remove artifacts not used for so many days, and those without a head."""
     since = time.time() - days * SECONDS_PER_DAY
+    # By last use, not by age: what every build reads must not go.
     old = [path for path in _artifacts(folder) if _last_used(path) < since]
     size = sum(map(_size, old))
     with storage_errors(folder):

@@ -52,6 +52,7 @@ def run_jobs(
     used up the memory. `on_poll` is called about twice a second while
     waiting. Closing the iterator stops the workers.
     """
+    # Retried alone at the end, where memory is free.
     died: list[Job] = []
     for done in _pass(function, jobs, num_workers=num_workers, on_poll=on_poll):
         if isinstance(done.result, WorkerDied):
@@ -80,6 +81,7 @@ def _pass(
         while running:
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             on_poll()
+            # A stopped or hung worker never finishes by itself.
             for slot, _ in running.values():
                 _end_stuck(slots[slot], watchdog)
             for future in finished:

@@ -37,6 +37,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
         raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
     if guarded:
         refuse_local(url)
+    # Opening a pipe or a device would block for ever.
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
         raise MediaError(
             "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)

@@ -57,6 +57,7 @@ def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Iden
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
+        # Sidecars are part of what is built, not of the recording's identity.
         sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths)),
     )
 

@@ -77,6 +77,7 @@ def gather(inputs: Sequence[str], allow_local: bool = False) -> tuple[list[Item]
                 drops.append(item)
             else:
                 items.append(item)
+    # The same file named twice, by a glob and a folder say, is one item.
     unique = {(item.files, item.sidecars): item for item in items}
     return _distinct_uris(unique.values()), drops
 
@@ -131,6 +132,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
     """The media files below a folder. Hidden files and folders are passed over."""
     count = 0
     for folder, names, files in os.walk(root, onerror=None):
+        # In place: os.walk descends into what is left.
         names[:] = sorted(n for n in names if not n.startswith("."))
         here = Path(folder)
         for name in names:

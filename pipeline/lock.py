@@ -43,6 +43,7 @@ def locked(folder: Path, out: Path, say: Callable[[str], None] = lambda line: No
         ) from error
     with file:
         try:
+            # Held by the open file, so that the system releases it even after kill -9.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _NO_FLOCK:
@@ -75,6 +76,7 @@ def _leased(path: Path, out: Path) -> Iterator[None]:
     own = secrets.token_hex(16)  # no pid: two containers may have the same
     _take(path, own, out)
     ended = threading.Event()
+    # A daemon, so that a crash of the build also stops the heartbeat.
     beat = threading.Thread(target=_touch_until, args=(path, own, ended), daemon=True)
     beat.start()
     try:

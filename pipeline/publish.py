@@ -49,6 +49,7 @@ def publish(
         )
         for one in rows
     ]
+    # Shards first: catalog and report describe what is there.
     manifest = write_dataset(
         out,
         segments,

@@ -73,6 +73,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Rel
         settings = replace(before, cues=cues or before.cues)
         config = digest([to_plain(settings), all_versions()])
         made, new = _relabel(out, folder, settings, config, talk)
+        # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
             _change_catalog(out, folder, made, manifest, settings)
@@ -99,6 +100,7 @@ def _relabel(
     from corpus.shards.write import read_rows
 
     clips = open_clips(out)
+    # The index by recording; clips in order of time.
     rows = {
         one: list(group) for one, group in groupby(_by_recording(read_rows(out)), lambda row: row.recording)
     }

@@ -45,6 +45,7 @@ def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
     manifest = read_manifest(out)
     if manifest is None or manifest.recordings == 0:
         return []
+    # A changed file under the same uri is a new version, not a removal.
     named = set(uris)
     return sorted(uri for one, uri in _built(out) if one not in recordings and uri not in named)
 

@@ -105,6 +105,7 @@ def _explained(cls: type, name: str) -> list[str]:
 
 def _field_docs(cls: type) -> dict[str, str]:
     """Field docstrings, which Python does not keep, from the source."""
+    # Field docstrings are expression statements, which Python discards.
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}

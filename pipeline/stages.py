@@ -92,6 +92,7 @@ def decode_and_look(
     if not (settings.sight.enabled and settings.ingest.pictures):
         return decode_stage(identity, settings, cache, progress), None
     key = sight_key(identity, settings)
+    # Looked at before: decode without the observer, which costs as much as the decoding.
     seen = cache.get("sight", key)
     if seen is not None:
         return decode_stage(identity, settings, cache, progress), seen
@@ -194,6 +195,7 @@ def diarize_stage(
     sight: Artifact | None = None,
 ) -> Artifact:
     """Who speaks when, from the sound, and from the faces where they may vote."""
+    # Not even in the key: sight settings must not redo a diarization that ignores faces.
     watched = sight if settings.diarize.faces else None
 
     def fill(folder: Path) -> list[Drop]:

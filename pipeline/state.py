@@ -202,6 +202,7 @@ class State:
     def doubted(self, *, everything: bool) -> frozenset[str]:
         """Outputs that changed since the last complete build, or that `verify` found damaged."""
         finished = self.finished()
+        # Sizes and times only: what looks untouched is not read.
         now = outputs_of(self.out)
         if everything:
             return frozenset(path for path, *_ in now)

@@ -29,6 +29,7 @@ def told(text: str, url: str = "") -> str:
     query = rest.partition("?")[2].partition("#")[0]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
+    # Libraries quote parts of a URL in their errors: remove them wherever they appear.
     for secret in (query, user if at else "", user.partition(":")[2]):
         if secret:
             text = text.replace(secret, "…")

@@ -34,6 +34,7 @@ def _configs(splits: Sequence[str]) -> list[str]:
 def _features() -> list[str]:
     """Declared, because a guess from the first clips fails where those have no words or pictures."""
     lines = ["dataset_info:", "  features:"]
+    # From the dataclass itself, so that the card cannot lag behind the form.
     lines += _field("json", ClipHead, "  ")
     lines += ["  - name: flac", "    dtype: binary"]
     lines += _nested("mel.npy", 4) + _nested("activity.npy", 3)

@@ -95,6 +95,7 @@ def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], li
     except FormatError as error:
         problems.append(Problem(code="tar", where=shard.path, what=error.what))
     found = {}
+    # Five members a clip, in order: any other order breaks readers that stream.
     for i in range(0, len(listed), len(MEMBERS)):
         group = listed[i : i + len(MEMBERS)]
         key = group[0].name.partition(".")[0]

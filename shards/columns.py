@@ -94,6 +94,7 @@ _KINDS: dict[Any, str] = {str: "string", int: "int64", float: "double"}
 
 def _column(name: str, hint: Any) -> Column:
     # `X | None` is the only union among the fields.
+    # Parquet's schema follows from the annotations alone.
     nullable = get_origin(hint) is types.UnionType
     inner = get_args(hint)[0] if nullable else hint
     kind = f"list<{_KINDS[get_args(inner)[0]]}>" if get_origin(inner) is tuple else _KINDS[inner]

@@ -26,6 +26,7 @@ class MappedShard:
             raise DatasetError("holds other bytes than the manifest promises", where=str(path), todo=todo)
         self.path = path
         with open(path, "rb") as file:
+            # Read-only and shared: workers on one machine use the same pages.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._view = memoryview(self._map)
 

@@ -47,6 +47,7 @@ class Pictures:
         at = 0
         with open(self.path, "rb") as file:
             for offset, size in zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True):
+                # A window without a picture.
                 if offset < 0:
                     offsets.append(-1)
                     continue

@@ -28,6 +28,7 @@ NEW_FILE = "new.tar"
 
 def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> ClipRow:
     """The clip with another head at the end of `tar`; its row, with the head's count of labels."""
+    # Only the head changes; sound, mel and pictures are copied byte for byte.
     others = [bytes(clip.member(name)) for name in MEMBERS[1:]]
     place = append_clip(tar, tar.tell(), row.key, [to_json(head).encode(), *others])
     moved: dict[str, Any] = dataclasses.asdict(place)

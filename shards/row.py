@@ -36,6 +36,7 @@ def append_clip(tar: BinaryIO, offset: int, key: str, contents: Sequence[bytes])
     offsets = []
     at = offset
     for suffix, content in zip(MEMBERS, contents, strict=True):
+        # Hash while writing: a clip's bytes are never read back.
         parts = (header(f"{key}.{suffix}", len(content)), content, bytes(padding(len(content))))
         offsets.append(at + len(parts[0]))
         for part in parts:

@@ -52,6 +52,7 @@ def stream_clips(
     return wds.DataPipeline(
         wds.SimpleShardList(shards),
         *([wds.detshuffle(len(shards), len(shards), seed=seed)] if drawn else []),
+        # Each shard goes to one node and one worker, so no clip is read twice.
         wds.split_by_node,
         wds.split_by_worker,
         _Reader(on_bad),

@@ -107,7 +107,7 @@ def test_each_change_is_the_review_that_it_means() -> None:
     ("tier", "mark", "why"),
     [
         ("Zoe: hold", Mark(start_us=0, stop_us=1, text="pause"), "nobody called 'Zoe'"),
-        ("A: hold", Mark(start_us=7_000_000, stop_us=8_000_000, text="puase"), "no kind of hold.*"),
+        ("A: hold", Mark(start_us=7_000_000, stop_us=8_000_000, text="puase"), "not a kind of hold.*"),
         ("nobody: words", Mark(start_us=0, stop_us=1, text="x"), "somebody's"),
         ("A: hold", Mark(start_us=9_000_000, stop_us=11_000_000, text="pause"), "behind the end"),
     ],

@@ -51,6 +51,7 @@ class Source:
         if data.where:
             from corpus.trainer.data.where import places_where
 
+            # Which clips are chosen is part of the data's identity: a resumed run must choose the same ones.
             self._chosen = places_where(path, data.split, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
@@ -131,6 +132,7 @@ class Documents:
 
     def view(self, document: int) -> View:
         """The view at a place of the endless order."""
+        # Plans are small and asked for twice, for the rows of all ranks and for this rank's content.
         return self._views.get(document, lambda: self._plan(document))
 
     def sizes(self, document: int) -> Int64Array:

@@ -59,6 +59,7 @@ def heard_by(
 
     `seed` and `epoch` decide the room noise that replaces the other channels' silence.
     """
+    # The clip before is needed for the first frame, and for what the room sounded like.
     clip, before = clips[place], _clip_before(clips, place)
     shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
     if hears != "mix":
@@ -107,6 +108,7 @@ def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int
 
 def added(channels_CNFM: UInt8Array) -> UInt8Array:
     """Mel bytes of several sounds at once: the sum of their energies."""
+    # Where one channel sounds, its bytes are the sum already.
     loudest_NFM: UInt8Array = channels_CNFM.max(0)
     several_NF = channels_CNFM.any(3).sum(0) > 1
     if not several_NF.any():

@@ -131,6 +131,7 @@ class Loader:
         return self.config.data.rows * self.config.data.length
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
+        # Threads, not processes: decoding and numpy release the GIL, and batches need not be copied.
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
             batches = self._batches(self._start(), pool)
             if self._ahead == 0:
@@ -194,6 +195,7 @@ class Loader:
             if not any(rows):
                 return
             # Row r of the global batch is the same for any number of ranks; each rank fills every W-th.
+            # Interleaved, so that every rank gets long and short rows alike.
             own = rows[self.rank :: self.world_size]
             each = len(own) // self.config.accumulate
             filled = pool.map(self._fill, own)

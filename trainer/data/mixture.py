@@ -65,6 +65,7 @@ def source_of(place: int, shares: Sequence[Fraction]) -> tuple[int, int]:
     rest = Fraction(1)
     for number, share in enumerate(shares[:-1]):
         # Of the places left by the datasets before, this one takes an evenly spread part.
+        # Exact fractions: rounding would shift the order after millions of documents.
         part = share / rest
         taken = place * part.numerator // part.denominator
         if (place + 1) * part.numerator // part.denominator > taken:

@@ -73,6 +73,7 @@ def next_row(
         sizes = sizes_of(cursor.document)[cursor.turn :]
         # The 1 is BOS, which every segment starts with.
         ends = 1 + np.cumsum(sizes)
+        # How many micro-turns fit: sizes are positive, so their running sum rises.
         count = int(np.searchsorted(ends, room, side="right"))
         if count:
             stop = cursor.turn + count
@@ -145,6 +146,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
         name: np.full((len(rows), length), value, np.float32 if name == "text_weight" else np.int64)
         for name, value in _PADDING.items()
     }
+    # -1 marks padding for attention, routing and losses alike.
     segment_BL = np.full((len(rows), length), -1, np.int64)
     placed: list[tuple[int, Positions]] = []
     for b, row in enumerate(rows):

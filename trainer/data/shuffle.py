@@ -45,6 +45,7 @@ class Shuffle:
         mask = (1 << self._half_bits) - 1
         left, right = value >> self._half_bits, value & mask
         for key in self._keys:
+            # A keyed hash as the round function: the same permutation on every machine and Python version.
             mixed = hashlib.blake2b(right.to_bytes(8, "little"), digest_size=8, key=key[:64])
             left, right = right, left ^ (int.from_bytes(mixed.digest(), "little") & mask)
         return left << self._half_bits | right

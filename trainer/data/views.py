@@ -100,6 +100,7 @@ def plan_view(
     check_head(head, model, data)
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
+    # Words of the recording that start in another clip belong to that clip.
     inside = range(head.windows)
     words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
     words = [(window - delay, tokens) for window, tokens in words if window in inside]
@@ -167,6 +168,7 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     `heard` is of all of the view's windows, from the function of that name.
     """
     clip = clips[view.place]
+    # What is said is later than what is heard by the response delay.
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
     # Several voices in one microphone, or nothing recorded: heard sound is not a target there.
@@ -194,6 +196,7 @@ def _pictures(clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig) ->
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
     pictures: list[UInt8Array | None] = [None] * len(shown_N)
     for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
+        # Decoded into one buffer, then copied patch by patch: no other copy is made.
         picture = clip.picture(start + turn, into=into)
         if picture is None or picture.shape != into.shape:
             size = None if picture is None else picture.shape

@@ -59,6 +59,7 @@ class FileMark:
 
 def _meta_from_1(plain: Any) -> dict[str, Any]:
     """The older form does not record how long the trained contexts were."""
+    # The loader's state is embedded, so its form is raised with the checkpoint's.
     loader = {**plain["loader"], "schema": "corpus.loader/2"}
     return {**plain, "schema": "corpus.checkpoint/2", "trained_windows": None, "loader": loader}
 
@@ -173,6 +174,7 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
     theirs, ours = to_plain(meta.model), to_plain(model)
+    # Name every setting that differs, so that one error is enough to put them right.
     differ = [
         f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
     ]
@@ -222,6 +224,7 @@ def load_model(
     if ema and not meta.average:
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
+    # Without initial values: every weight comes from a file, or the load fails.
     model = InteractionModel.unset(config.model, on_device)
     if config.model.lora_rank:
         read_base(model, config, meta.base)

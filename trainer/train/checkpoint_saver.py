@@ -58,6 +58,7 @@ class Saver:
         try:
             # Synced by _publish, which reads the files again for their digests.
             writer = IndexWriter(temporary, sync_files=False)
+            # Without a group torch would look for one: a single process says so.
             alone = self._group is None
             future = async_save(
                 tensors,
@@ -129,6 +130,7 @@ def _publish(temporary: Path, meta: Meta, keep: int) -> None:
     # Meta goes in before the rename: a folder with the final name is complete.
     write_whole(temporary / META, to_json(full, indent=1).encode())
     final = temporary.with_name(name_of(meta.step))
+    # Rename cannot replace a folder that is not empty.
     if final.exists():  # left by a run that ended before LATEST named it
         shutil.rmtree(final)
     temporary.rename(final)

@@ -33,6 +33,7 @@ def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
     So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
     """
     held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
+    # One fused call for all parameters: a norm each would launch hundreds of kernels.
     norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
     copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
     return (norms.double().square() / copies).sum()
@@ -94,4 +95,5 @@ class Movement:
 
 
 def _watched(part: torch.Tensor) -> torch.Tensor:
+    # A fixed stride: the same entries before and after the step.
     return part.reshape(-1)[:: -(-part.numel() // WATCHED)]

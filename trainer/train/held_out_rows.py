@@ -50,6 +50,8 @@ class HeldOutRows:
     def losses(self, model: InteractionModel) -> HeldOutLosses:
         """Losses over all ranks; a collective, so all ranks must call it."""
         batch = self._batch if self._fixed else self._batch.trimmed()
+        # Evaluation switches off drawn times, masked sound and expert counts; put the mode back whatever
+        # happens.
         was_training = model.training
         model.eval()
         try:

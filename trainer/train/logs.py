@@ -46,6 +46,7 @@ class Log:
         """Drop lines of steps that will be repeated, and incomplete lines."""
         if not self._path.exists():
             return
+        # A resumed run repeats the steps after its checkpoint: their lines would appear twice.
         kept = []
         for line in self._path.read_bytes().splitlines():
             try:

@@ -168,6 +168,7 @@ def check_memory(
     if free is None:
         if device.type != "cuda":
             return
+        # What this process has reserved counts as free for it.
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     parameters = list(model.named_parameters())
     needed = footprint(config, parameters, world)
@@ -189,6 +190,7 @@ def check_memory(
 
 def _remedy(config: RunConfig, world: int, fits: Callable[..., bool]) -> str:
     rows = config.data.rows // world
+    # Only values that divide the rows of a rank are possible.
     finer = [n for n in range(config.accumulate + 1, rows + 1) if rows % n == 0]
     options = [f"accumulate={n}" for n in finer if fits(accumulate=n)][:1]
     if config.recompute == "none" and fits(recompute="blocks"):

@@ -91,6 +91,7 @@ class Meter:
         `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
         losses of control, words and sound, from held_out_rows.py.
         """
+        # Wall time of everything since the last line, waits and saves included.
         seconds = max(self._clock() - self._started, 1e-9)
         windows, flops = _over_ranks([float(self.windows), self.flops])
         positions = after.positions - before.positions
@@ -129,6 +130,7 @@ class Meter:
             return (), self._losses([0.0] * len(self._NAMES), [0.0] * len(TEXT_SUMS))
         layers, experts = self._shape
         sizes = [len(self._NAMES), len(TEXT_SUMS), layers * experts, layers * experts, layers]
+        # The vector taken apart in the order in which `add` joined it.
         losses, text, load, spoken, margin = torch.split(summed(self._sums.clone()).cpu(), sizes)
         rows = zip(load.view(layers, experts), spoken.view(layers, experts), margin.tolist(), strict=True)
         lines = tuple(self._layer(self._first_layer + n, *row) for n, row in enumerate(rows))

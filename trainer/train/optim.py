@@ -104,6 +104,7 @@ class Optimizer:
         muon = config.optimizer == "muon"
         self._muon = {n: p for n, p in self.parameters.items() if muon and uses_muon(n, p)}
         self._adam_names = [n for n in self.parameters if n not in self._muon]
+        # Plain tensors that share memory with the shards: AdamW's fused kernels know no DTensor.
         self._parts = {n: nn.Parameter(local_part(self.parameters[n])) for n in self._adam_names}
         self._adamw = self._new_adamw()
         self._momentum = {n: torch.zeros_like(local_part(p)) for n, p in self._muon.items()}
@@ -162,6 +163,7 @@ class Optimizer:
                 # An expert without tokens still decays, and all ranks must gather the same matrices.
                 grad = torch.zeros_like(self._muon[name])
             momentum, part = self._momentum[name], local_part(grad).float()
+            # An average of gradients, and Nesterov's look ahead along it.
             momentum.lerp_(part, 1 - MUON_MOMENTUM)
             updates.append(part.lerp(momentum, MUON_MOMENTUM))  # Nesterov's
         whole = [_whole_matrices(self._muon[n], u) for n, u in zip(names, updates, strict=True)]
@@ -177,6 +179,7 @@ class Optimizer:
             # Tall matrices step further, so that the update's size per output is the same for all shapes.
             scale = max(1.0, rows / columns) ** 0.5
             part = local_part(parameter)
+            # Decoupled weight decay, as AdamW's.
             part.mul_(1 - lr * self.config.weight_decay)
             part.add_(_own_part(parameter, each), alpha=-lr * scale)
 

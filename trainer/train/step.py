@@ -87,6 +87,7 @@ class Learner:
         movement = Movement(model.named_parameters()) if logged and good else None
         lr_share = share(config.optim, number, config.steps)
         if good:
+            # The norm is known before anything moves, so clipping is one multiplication.
             if norm > config.optim.clip:
                 scale_gradients(model.parameters(), config.optim.clip / norm)
             self.optimizer.step(lr_share)

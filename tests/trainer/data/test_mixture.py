@@ -147,7 +147,7 @@ def test_a_condition_that_is_new_is_refused_on_resume(folders: tuple[Path, Path]
     state = Loader(began).state_dict()
     with pytest.raises(SettingsError) as error:
         Loader(config_for(str(folders[0]), where="windows > 1")).load_state_dict(state, began)
-    assert "give data.where= as it was" in error.value.todo
+    assert "set data.where= as it was" in error.value.todo
 
 
 def test_other_clips_under_the_same_condition_are_refused(folders: tuple[Path, Path]) -> None:

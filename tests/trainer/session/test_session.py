@@ -481,7 +481,7 @@ def test_a_model_that_is_broken_is_not_silent() -> None:
     session = Session(model)
     with torch.no_grad():
         model.norm.weight.fill_(torch.nan)
-    with pytest.raises(CorpusError, match="no number"):
+    with pytest.raises(CorpusError, match="is NaN"):
         session.step(MicroTurn(audio=SILENCE))
     assert session.turn == 0
 
