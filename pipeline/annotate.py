@@ -16,10 +16,11 @@ from corpus.pipeline import stages
 from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.identify import Identity
+from corpus.pipeline.lengths import over_all
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded
-from corpus.schemas.conversation import Conversation, Turn, Word
+from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, MissingError, MissingModelError, StorageError
 from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings
@@ -52,6 +53,7 @@ class Annotated:
     """Digests of the artifacts; None when the recording failed."""
     voices: str | None = None
     label: str | None = None
+    quality: str | None = None
     sidecars: tuple[str, ...] = ()
     """Names of the annotation files that were used."""
 
@@ -72,7 +74,7 @@ def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
     done, failure = guarded(lambda: _annotate(job, cache, reporter), identity.item.uri, reporter, cache.root)
     if done is not None:
         return done
-    drops = (failure,) if failure else ()
+    drops = (over_all(failure, identity, job.settings, cache),) if failure else ()
     return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops)
 
 
@@ -144,13 +146,13 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
+    turns, said = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
         duration_us=decoded.duration_us,
         turns=turns,
-        words=words,
+        words=said.words,
         cues=sidecar.cues,
         events=sidecar.events,
         speakers=own_channels or sidecar.speakers,
@@ -164,7 +166,9 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     reporter.at("label")
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
-    drops += [*voices.drops, *label.drops]
+    reporter.at("quality")
+    quality = _quality(decode, decoded, voices, conversation, said, settings, cache)
+    drops += [*voices.drops, *label.drops, *quality.drops]
     return Annotated(
         uri=identity.item.uri,
         recording=identity.recording,
@@ -172,8 +176,25 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         decode=decode.digest,
         voices=voices.digest,
         label=label.digest,
+        quality=quality.digest,
         sidecars=sidecar.used,
     )
+
+
+def _quality(
+    decode: Artifact,
+    decoded: Decoded,
+    voices: Artifact,
+    conversation: Conversation,
+    said: stages.Words,
+    settings: Settings,
+    cache: Cache,
+) -> Artifact:
+    from corpus.align.quality.measure import Told
+    from corpus.pipeline.measuring import quality_stage
+
+    told = Told(language=said.language or None, language_probability=said.language_probability)
+    return quality_stage(decode, decoded, voices, conversation, told, settings, cache)
 
 
 def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
@@ -204,7 +225,7 @@ def _turns_and_words(
     reporter: Reporter,
     drops: list[Drop],
     sight: Artifact | None,
-) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
+) -> tuple[tuple[Turn, ...], stages.Words]:
     """From the sidecars where they say it, else from the models."""
     turns = sidecar.turns
     if turns is None:
@@ -213,16 +234,16 @@ def _turns_and_words(
         drops += found
     if sidecar.words is None:
         reporter.at("transcribe")
-        words, found = _transcribed(decode, decoded, turns, settings, cache)
+        said, found = _transcribed(decode, decoded, turns, settings, cache)
     elif sidecar.turns is None:
         from corpus.align.attribute import attribute_words
 
         words, lost = attribute_words(sidecar.words, turns)
-        found = tuple(lost)
+        said, found = stages.Words(words=tuple(words)), tuple(lost)
     else:
-        return turns, sidecar.words
+        return turns, stages.Words(words=sidecar.words)
     drops += found
-    return turns, words
+    return turns, said
 
 
 def _diarized(
@@ -239,15 +260,16 @@ def _diarized(
 
 def _transcribed(
     decode: Artifact, decoded: Decoded, turns: tuple[Turn, ...], settings: Settings, cache: Cache
-) -> tuple[tuple[Word, ...], tuple[Drop, ...]]:
+) -> tuple[stages.Words, tuple[Drop, ...]]:
+    nothing = stages.Words(words=())
     if not decoded.channels or settings.transcribe.backend == "none":
-        return (), ()
+        return nothing, ()
     if not turns:
         reason = "nobody was found to talk, so there is nobody to give words to and nothing was transcribed"
         if settings.diarize.backend == "none":
             reason += '; diarize.backend is "none" and no sidecar has turns'
         silent = Drop(item="", stage="transcribe", kind="trim", code="no_turns", reason=reason)
-        return (), (silent,)
+        return nothing, (silent,)
     transcriber = _transcriber(settings.transcribe)
     artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
     return stages.words_of(artifact), artifact.drops

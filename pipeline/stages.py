@@ -40,6 +40,8 @@ class Words:
     words: tuple[Word, ...]
     language: str = ""
     """The code of the language recognised; several with spaces between."""
+    language_probability: float | None = None
+    """Where the recogniser found it by itself."""
 
 
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
@@ -229,7 +231,9 @@ def transcribe_stage(
 
     def fill(folder: Path) -> list[Drop]:
         done = transcriber(pcm_of(decode, decoded), turns, channel_of)
-        said = Words(words=tuple(done.words), language=done.language)
+        said = Words(
+            words=tuple(done.words), language=done.language, language_probability=done.language_probability
+        )
         (folder / "words.json").write_text(to_json(said), encoding="utf-8")
         return done.drops
 
@@ -344,9 +348,9 @@ def turns_of(diarize: Artifact) -> tuple[Turn, ...]:
     return from_json(Turns, path.read_bytes(), where=str(path)).turns
 
 
-def words_of(transcribe: Artifact) -> tuple[Word, ...]:
+def words_of(transcribe: Artifact) -> Words:
     path = transcribe.folder / "words.json"
-    return from_json(Words, path.read_bytes(), where=str(path)).words
+    return from_json(Words, path.read_bytes(), where=str(path))
 
 
 def conversation_of(label: Artifact) -> Conversation:

@@ -22,6 +22,7 @@ DOCUMENTS = (
     "docs/format.md",
     "docs/trainer.md",
     "docs/reviewing.md",
+    "docs/quality.md",
 )
 PAGES = (
     *DOCUMENTS,

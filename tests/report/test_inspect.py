@@ -135,7 +135,7 @@ def test_command_names_the_page(dataset: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["inspect", str(dataset), "--page", str(page)])
     assert found.stdout == f"{page}\n"
     assert page.is_file()
-    assert '"schema":"corpus.clip/2"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
+    assert '"schema":"corpus.clip/3"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
 
 
 def test_waveform_reaches_the_lane_where_sound_is_full() -> None:
