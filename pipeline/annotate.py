@@ -139,6 +139,9 @@ def _loading(what: str) -> Iterator[None]:
 
 
 def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
+    from corpus.align.quality.measure import Told
+    from corpus.pipeline.measuring import quality_stage
+
     identity, settings = job.identity, job.settings
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
@@ -146,12 +149,12 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    turns, said = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
+    heard, said = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
         duration_us=decoded.duration_us,
-        turns=turns,
+        turns=heard.turns,
         words=said.words,
         cues=sidecar.cues,
         events=sidecar.events,
@@ -167,7 +170,12 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
     reporter.at("quality")
-    quality = _quality(decode, decoded, voices, conversation, said, settings, cache)
+    told = Told(
+        language=said.language or None,
+        language_probability=said.language_probability,
+        diarization_confidence=tuple((one.start_us, one.stop_us, one.confidence) for one in heard.sure),
+    )
+    quality = quality_stage(decode, decoded, voices, conversation, told, settings, cache)
     drops += [*voices.drops, *label.drops, *quality.drops]
     return Annotated(
         uri=identity.item.uri,
@@ -179,22 +187,6 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         quality=quality.digest,
         sidecars=sidecar.used,
     )
-
-
-def _quality(
-    decode: Artifact,
-    decoded: Decoded,
-    voices: Artifact,
-    conversation: Conversation,
-    said: stages.Words,
-    settings: Settings,
-    cache: Cache,
-) -> Artifact:
-    from corpus.align.quality.measure import Told
-    from corpus.pipeline.measuring import quality_stage
-
-    told = Told(language=said.language or None, language_probability=said.language_probability)
-    return quality_stage(decode, decoded, voices, conversation, told, settings, cache)
 
 
 def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
@@ -209,11 +201,13 @@ def in_recording(uri: str, drop: Drop) -> Drop:
 
 
 def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> tuple[Annotation, list[Drop]]:
+    from corpus.align.doubtful import doubtful_words
     from corpus.align.sidecars import read_sidecars
 
     explicit = identity.item.sidecars is not None
     paths = [Path(mark.place) for mark in identity.sidecars] if settings.sidecars or explicit else []
-    return read_sidecars(paths, decoded.duration_us)
+    found, drops = read_sidecars(paths, decoded.duration_us)
+    return found, [*drops, *doubtful_words(found.words or ())]
 
 
 def _turns_and_words(
@@ -225,13 +219,14 @@ def _turns_and_words(
     reporter: Reporter,
     drops: list[Drop],
     sight: Artifact | None,
-) -> tuple[tuple[Turn, ...], stages.Words]:
+) -> tuple[stages.Turns, stages.Words]:
     """From the sidecars where they say it, else from the models."""
-    turns = sidecar.turns
-    if turns is None:
+    heard = stages.Turns(turns=sidecar.turns or ())
+    if sidecar.turns is None:
         reporter.at("diarize")
-        turns, found = _diarized(decode, decoded, settings, cache, sight)
+        heard, found = _diarized(decode, decoded, settings, cache, sight)
         drops += found
+    turns = heard.turns
     if sidecar.words is None:
         reporter.at("transcribe")
         said, found = _transcribed(decode, decoded, turns, settings, cache)
@@ -241,19 +236,20 @@ def _turns_and_words(
         words, lost = attribute_words(sidecar.words, turns)
         said, found = stages.Words(words=tuple(words)), tuple(lost)
     else:
-        return turns, stages.Words(words=sidecar.words)
+        return heard, stages.Words(words=sidecar.words)
     drops += found
-    return turns, said
+    return heard, said
 
 
 def _diarized(
     decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache, sight: Artifact | None
-) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
+) -> tuple[stages.Turns, tuple[Drop, ...]]:
+    nobody = stages.Turns(turns=())
     if not decoded.channels or not decoded.windows:
-        return (), ()
+        return nobody, ()
     diarizer = _diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
-        return (), ()
+        return nobody, ()
     artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
     return stages.turns_of(artifact), artifact.drops
 

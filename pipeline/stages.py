@@ -31,8 +31,17 @@ Progress = Callable[[StageName, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sure:
+    start_us: int
+    stop_us: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
     turns: tuple[Turn, ...]
+    sure: tuple[Sure, ...] = ()
+    """How sure it is who talks, where the diarizer knows; in order and apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +210,12 @@ def diarize_stage(
         from corpus.schemas.sight import read_sight
 
         seen = read_sight(watched.folder) if watched is not None else None
-        turns, drops = diarizer(pcm_of(decode, decoded), seen)
-        (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
-        return drops
+        done = diarizer.diarized(pcm_of(decode, decoded), seen)
+        sure = tuple(Sure(start_us=start, stop_us=stop, confidence=value) for start, stop, value in done.sure)
+        (folder / "turns.json").write_text(
+            to_json(Turns(turns=tuple(done.turns), sure=sure)), encoding="utf-8"
+        )
+        return done.drops
 
     key = stage_key(
         "diarize",
@@ -343,9 +355,9 @@ def pcm_of(decode: Artifact, head: Decoded) -> Pcm:
     return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
-def turns_of(diarize: Artifact) -> tuple[Turn, ...]:
+def turns_of(diarize: Artifact) -> Turns:
     path = diarize.folder / "turns.json"
-    return from_json(Turns, path.read_bytes(), where=str(path)).turns
+    return from_json(Turns, path.read_bytes(), where=str(path))
 
 
 def words_of(transcribe: Artifact) -> Words:

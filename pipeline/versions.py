@@ -45,7 +45,7 @@ STAGES = {
         ),
         Stage(
             name="diarize",
-            version=3,
+            version=4,
             libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
             keyed_by=("decode", "channels", "model", "settings", "sight"),
             share=0.3,
