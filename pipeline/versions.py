@@ -44,6 +44,13 @@ STAGES = {
             keyed_by=("files", "times", "settings", "model"),
         ),
         Stage(
+            name="clock",
+            version=1,
+            libraries=("numpy", "torch", "faster-whisper", "onnxruntime"),
+            keyed_by=("decode", "channels", "model"),
+            share=0.02,
+        ),
+        Stage(
             name="diarize",
             version=4,
             libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
@@ -61,7 +68,7 @@ STAGES = {
             name="voices",
             version=3,
             libraries=("numpy",),
-            keyed_by=("decode", "channels", "turns", "speakers"),
+            keyed_by=("decode", "channels", "turns", "speakers", "separator"),
             share=0.03,
         ),
         Stage(name="prosody", version=1, libraries=("numpy",), keyed_by=("voices",), share=0.02),
