@@ -29,6 +29,7 @@ PAGES = (
     "docs/cluster.md",
     "docs/cues.md",
     "docs/media.md",
+    "docs/overlaps.md",
     "docs/python.md",
     "docs/own-model.md",
     "ARCHITECTURE.md",
