@@ -76,7 +76,7 @@ def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
 
 def _last_us(annotation: Annotation) -> int:
     """Where the last turn, word or cue ends; 1 for none."""
-    stops = [item.stop_us for item in (*(annotation.turns or ()), *annotation.cues)]
+    stops = [turn.stop_us for turn in annotation.turns or ()] + [cue.stop_us for cue in annotation.cues]
     stops += [word.stop_us for word in annotation.words or () if word.stop_us is not None]
     return max(stops, default=1)
 
