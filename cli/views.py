@@ -135,10 +135,15 @@ def inspect(
     ] = None,
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the clip's head, write no page.")] = False,
+    cues: Annotated[
+        Path | None,
+        typer.Option("--cues", metavar="FOLDER", help="Write a page to hear one cue of each label and kind."),
+    ] = None,
 ) -> None:
     """Write a clip as one HTML page to see and hear; the first clip without a name.
 
-    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line.
+    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line. With --cues a
+    folder of pages: `index.html` links to a cue of each label and kind.
 
     Examples:
 
@@ -147,7 +152,12 @@ def inspect(
       corpus inspect dataset talk.mp4@1:23 --page clip.html
 
       corpus inspect s3://bucket/dataset talk.mp4
+
+      corpus inspect dataset --cues heard
     """
+    if cues is not None:
+        _hear_cues(out, cues, alone=key is None and page is None and not as_json)
+        return
     from corpus.report.inspect import find_clip, write_clip_page
 
     clip = find_clip(place_of(out), key)
@@ -158,3 +168,16 @@ def inspect(
     write_clip_page(clip, path)
     show.data(str(path))
     show.talk("open it in a browser; space plays")
+
+
+def _hear_cues(out: str, folder: Path, *, alone: bool) -> None:
+    from corpus.report.cue_pages import write_cue_pages
+    from corpus.report.stats import dataset_stats
+    from corpus.schemas.errors import UsageError
+
+    if not alone:
+        raise UsageError("takes no name, --page or --json", where="--cues")
+    with _with_catalog(out) as catalog:
+        stats = dataset_stats(catalog)
+    show.data(str(write_cue_pages(place_of(out), stats, folder)))
+    show.talk("open it in a browser; each link opens a clip's page just before a cue")

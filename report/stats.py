@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.report.catalog import open_catalog
+from corpus.report.cue_counts import CueCount, cue_counts
+from corpus.report.funnel import Funnel, funnel
+from corpus.report.poor import Poor, poor
 from corpus.report.spread import Offsets, Spread, offsets, spread
 from corpus.report.transitions import TransitionKind
 from corpus.schemas.clock import WINDOW_US
@@ -64,14 +67,6 @@ class LongestMonologue:
     speaker: str
     start_us: int
     stop_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CueCount:
-    label: str
-    kind: str
-    count: int
-    total_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +157,8 @@ class Stats:
     drops: tuple[DropCount, ...]
     """Faults first."""
     quality: Quality
+    funnel: Funnel
+    poor: tuple[Poor, ...]
 
     @property
     def hours(self) -> float:
@@ -204,12 +201,7 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         longest_monologue=_longest(db),
         splits=_splits(db),
         clip_lengths=_clip_lengths(db),
-        cues=read_rows(
-            db,
-            CueCount,
-            "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
-            "FROM cue_counts GROUP BY label, kind ORDER BY label, kind",
-        ),
+        cues=cue_counts(db),
         unmade=read_rows(
             db,
             Unmade,
@@ -220,6 +212,8 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
         drops=read_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
         quality=_quality(db),
+        funnel=funnel(db),
+        poor=poor(db),
     )
 
 
