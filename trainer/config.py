@@ -74,6 +74,11 @@ class ModelConfig:
     sink_turns: int = 1
     """With a window: micro-turns at the start that are attended to for ever."""
     rope_theta: float = 1e6
+    rope: Literal["split", "whole"] = "split"
+    """`split`: half of a head's pairs are turned by time, a quarter each by row and column. `whole`: all by
+    time, as language models have it; in pictures every fourth by row, another fourth by column, besides."""
+    head_norms: bool = True
+    """Whether queries and keys are normed head by head, as Qwen3 has it and Llama has not."""
     norm_eps: float = 1e-6
     route_scale: float = 1.0
     balance_rate: float = 1e-3

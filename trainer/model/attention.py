@@ -123,12 +123,13 @@ class Attention(nn.Module):
         super().__init__()
         self.recompute = False
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.rope_theta = config.rope_theta
+        self.rope_theta, self.rope = config.rope_theta, config.rope
         self.norm = Norm(config.width, config.norm_eps)
         self.query = parameter(config.heads * config.head_dim, config.width)
         self.key_value = parameter(2 * config.kv_heads * config.head_dim, config.width)
-        self.query_norm = Norm(config.head_dim, config.norm_eps)
-        self.key_norm = Norm(config.head_dim, config.norm_eps)
+        normed = config.head_norms
+        self.query_norm = Norm(config.head_dim, config.norm_eps) if normed else nn.Identity()
+        self.key_norm = Norm(config.head_dim, config.norm_eps) if normed else nn.Identity()
         self.out = parameter(config.width, config.heads * config.head_dim)
         shapes = {name: getattr(self, name).shape for name in ("query", "key_value", "out")}
         self.low = low_ranks(config, shapes)
@@ -154,7 +155,7 @@ class Attention(nn.Module):
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         normed = self.norm(x_BLD)
-        turned = turns(place_3BL, self.head_dim, self.rope_theta) if store is None else store.turned
+        turned = turns(place_3BL, self.head_dim, self.rope_theta, self.rope) if store is None else store.turned
         query = self._project("query", normed).view(*x_BLD.shape[:2], self.heads, self.head_dim)
         key_value = self._project("key_value", normed)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)

@@ -36,6 +36,7 @@ from corpus.trainer.model.initial_values import fill
 from corpus.trainer.model.layers import Norm, linear, parameter, wide
 from corpus.trainer.model.loss_sums import Denominators, LossSums, heard_targets, real_targets
 from corpus.trainer.model.moe import Dense, MixtureOfExperts
+from corpus.trainer.model.rope import places
 from corpus.trainer.model.router import Router, RouterStats
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class InteractionModel(nn.Module):
             self.dtype,
             masked_A,
         )
-        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
+        coordinates = (batch.time_BL, batch.row_BL, batch.column_BL)
+        place_3BL = places(self.config.rope, *coordinates, batch.stream_BL)
         mask = self._mask(batch, self.dtype)
         valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
         stats = []
