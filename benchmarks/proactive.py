@@ -127,9 +127,9 @@ def says(draft: Draft, at: int, text: str) -> None:
 
 
 def wording(draft: Draft, kinds: Kinds, value: str) -> str:
-    """A note: a word that means nothing, then the value."""
+    """A note: the value, then a word that means nothing."""
     word = "".join(draft.rng.choice(list(kinds.letters), int(draft.rng.integers(1, 5))))
-    return f"{word} {value}"
+    return f"{value} {word}"
 
 
 def pitch(draft: Draft, kinds: Kinds) -> float:
@@ -254,7 +254,7 @@ TASKS = {
     "count": Task(draw=count, pairs=("model.layers=4", *PICTURES, "steps=350", "optim.lr=4e-3")),
     "startstop": Task(draw=startstop, pairs=("model.layers=3", *PICTURES, "steps=250")),
     "correct": Task(draw=correct, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
-    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
+    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=500", "optim.lr=4e-3")),
 }
 
 

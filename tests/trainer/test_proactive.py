@@ -67,8 +67,8 @@ def test_nothing_held_out_was_trained_on(tasks: ModuleType, name: str) -> None:
             draft = rules.Draft(name=f"apart-{name}-{number}", windows=60)
             due = tasks.TASKS[name].draw(draft, kinds)
             notes = [json.loads(event.payload)["text"].split() for event in draft.events]
-            letters |= {letter for word, _ in notes for letter in word}
-            values |= {value for _, value in notes if value != "!"}
+            letters |= {letter for _, word in notes for letter in word}
+            values |= {value for value, _ in notes if value != "!"}
             if name in ("count", "report"):
                 values |= {text for _, text in due}
             if name == "startstop":

@@ -155,7 +155,9 @@ class Attention(nn.Module):
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         normed = self.norm(x_BLD)
-        turned = turns(place_3BL, self.head_dim, self.rope_theta, self.rope) if store is None else store.turned
+        turned = (
+            turns(place_3BL, self.head_dim, self.rope_theta, self.rope) if store is None else store.turned
+        )
         query = self._project("query", normed).view(*x_BLD.shape[:2], self.heads, self.head_dim)
         key_value = self._project("key_value", normed)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
