@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from corpus.review.labels import LABELS_FILE
+from corpus.review.serve import query
 from corpus.review.store import Store, bring_up_to_date, opened
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Cue
@@ -227,6 +228,12 @@ def test_a_question_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(DatasetError, match="INTERRUPT"):
             store.query("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
         assert store.query("SELECT 1")[1] == [(1,)]
+
+
+def test_the_queue_can_be_asked_before_anybody_reviewed(dataset: Path) -> None:
+    ((waiting,),) = query(dataset, "SELECT count(*) FROM queue")[1]
+    assert waiting
+    assert not (dataset / "labels.duckdb").exists()
 
 
 def test_sql_reads_and_changes_nothing(tmp_path: Path) -> None:
