@@ -194,6 +194,8 @@ class DataConfig:
     """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
     where: str = ""
     """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
+    cue_weight: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1))
+    """How often in an epoch a clip stands that has a cue with this label; of several the most."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -210,6 +212,12 @@ class DataConfig:
     """Threads that read ahead; batches are the same for any number of them."""
     check_shards: bool = True
     """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.cue_weight) - set(CUE_KINDS))
+        _require(not unknown, f"data.cue_weight of {', '.join(unknown)}", f"one of {', '.join(CUE_KINDS)}")
+        wrong = sorted(label for label, times in self.cue_weight.items() if not 1 <= times <= 1000)
+        _require(not wrong, f"data.cue_weight of {', '.join(wrong)}", "take a whole number from 1 to 1000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

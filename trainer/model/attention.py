@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.batch_invariant import each_attended, is_batch_invariant
 from corpus.trainer.model.layers import Norm, linear, parameter, recomputed, wide
 from corpus.trainer.model.low_rank import low_ranks
 from corpus.trainer.model.rope import rotate, turns
@@ -41,6 +42,8 @@ class KeyStore(NamedTuple):
     """Where the step's own keys and values go."""
     turned: tuple[torch.Tensor, torch.Tensor]
     """What `rope.turns` gives: the same in all layers."""
+    order_S: torch.Tensor | None = None
+    """Slots in the order of their positions, in a batch-invariant step."""
 
     def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values, those of this step with them."""
@@ -113,6 +116,26 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.bmm(wide(a), wide(b))
 
 
+def _each_attended(
+    query_BHLC: torch.Tensor,
+    key_BGSC: torch.Tensor,
+    value_BGSC: torch.Tensor,
+    mask: torch.Tensor | BlockMask,
+    store: KeyStore | None,
+) -> torch.Tensor:
+    """Batch-invariant, of a whole pass or of a session's step: the same keys in the same order."""
+    if not isinstance(mask, torch.Tensor):
+        raise NotImplementedError("batch-invariant attention is for the CPU")
+    if store is None:
+        rows = zip(query_BHLC, key_BGSC, value_BGSC, mask[:, 0], strict=True)
+        return torch.stack([each_attended(*row) for row in rows])
+    key_GSC, value_GSC = store.append(key_BGSC[0], value_BGSC[0])
+    order_S = store.order_S
+    assert order_S is not None
+    seen_LS = mask[:, order_S] > HIDDEN / 2
+    return each_attended(query_BHLC[0], key_GSC[:, order_S], value_GSC[:, order_S], seen_LS)[None]
+
+
 class Attention(nn.Module):
     """Norm, projections, norms of queries and keys, rotation, attention, projection."""
 
@@ -164,7 +187,9 @@ class Attention(nn.Module):
         query = rotate(self.query_norm(query), *turned).transpose(1, 2)
         key = rotate(self.key_norm(key), *turned).transpose(1, 2)
         value = value.transpose(1, 2)
-        if store is None:
+        if is_batch_invariant():
+            mixed = _each_attended(query, key, value, mask, store)
+        elif store is None:
             mixed = attend(query, key, value, mask)
         else:
             assert isinstance(mask, torch.Tensor)

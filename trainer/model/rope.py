@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 
 from corpus.trainer.data.sequence import Stream
+from corpus.trainer.model.batch_invariant import pointwise
 
 Rope = Literal["split", "whole"]
 
@@ -55,7 +56,7 @@ def turns(
             for place_BL1, count in zip(place_3BL1, counts, strict=True)
         ]
         angle = torch.cat(parts, -1)[:, :, None]
-    cos, sin = angle.cos(), angle.sin()
+    cos, sin = pointwise(torch.cos, angle), pointwise(torch.sin, angle)
     return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 

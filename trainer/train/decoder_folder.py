@@ -17,7 +17,7 @@ those a token visits add up to one. They part in training. What hears, sees and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -108,7 +108,9 @@ def decoder_weights(
     return found
 
 
-def _of_layer(take: Any, layer: str, name: str, model: ModelConfig) -> torch.Tensor | None:
+def _of_layer(
+    take: Callable[..., torch.Tensor], layer: str, name: str, model: ModelConfig
+) -> torch.Tensor | None:
     """One weight of a layer; None for the router's, which it has not."""
     width, head = model.width, model.head_dim
     inner = model.expert_width if name.startswith("feed.experts") else model.dense_width

@@ -126,6 +126,11 @@ def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 named = {key: each for key, each in layer.items() if key != "layer"}
                 for key, each in scalars(named):
                     yield f"layer_{layer['layer']:02d}/{key}", each
+        elif name == "held_out_by_window":
+            for part in value:
+                for key in ("control", "words"):
+                    if part[key] is not None:
+                        yield f"held_out_windows_{part['start']:03d}/{key}", part[key]
         elif name not in ("schema", "step") and value is not None:
             yield name, value
 

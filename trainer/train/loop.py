@@ -41,7 +41,7 @@ from corpus.trainer.parallel.process import determinism, expect_shared, locked, 
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
 from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
-from corpus.trainer.train.held_out_rows import held_out_rows
+from corpus.trainer.train.held_out_rows import HeldOutLosses, held_out_rows
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
 from corpus.trainer.train.memory import check_memory
@@ -136,7 +136,7 @@ class _Run:
         self.held_out, why = held_out_rows(config, ranks)
         if why:
             talk(why)
-        self.looked: tuple[float | None, float | None, float | None] = (None, None, None)
+        self.looked: HeldOutLosses | None = None
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
 
@@ -226,8 +226,7 @@ class _Run:
         """At the held-out rows, where it is time; the next log line has the losses."""
         every = self.config.held_out_every
         if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
-            found = self.held_out.losses(self.learner.model)
-            self.looked = (found.control, found.words, found.audio)
+            self.looked = self.held_out.losses(self.learner.model)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
         """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
@@ -268,7 +267,7 @@ class _Run:
             skipped=self.skipped,
             held_out=self.looked,
         )
-        self.looked = (None, None, None)
+        self.looked = None
         self.last = line
         if self.log is not None:
             self.log.write(line)
