@@ -251,20 +251,20 @@ def report(draft: Draft, kinds: Kinds) -> Due:
 
 TASKS = {
     "every": Task(
-        draw=every, pairs=("model.layers=3", "data.length=320", "steps=2200", "data.rows=3", "optim.lr=3e-3")
+        draw=every, pairs=("model.layers=3", "data.length=320", "steps=1300", "data.rows=3", "optim.lr=3e-3")
     ),
     "count": Task(
-        draw=count, pairs=("model.layers=4", *PICTURES, "steps=1400", "data.rows=3", "optim.lr=3e-3")
+        draw=count, pairs=("model.layers=4", *PICTURES, "steps=1000", "data.rows=3", "optim.lr=3e-3")
     ),
     "startstop": Task(
-        draw=startstop, pairs=("model.layers=4", *PICTURES, "steps=1600", "data.rows=3", "optim.lr=3e-3")
+        draw=startstop, pairs=("model.layers=4", *PICTURES, "steps=1000", "data.rows=3", "optim.lr=3e-3")
     ),
     "correct": Task(
         draw=correct,
         pairs=("model.layers=3", "data.length=300", "steps=1500", "data.rows=3", "optim.lr=3e-3"),
     ),
     "report": Task(
-        draw=report, pairs=("model.layers=3", "data.length=320", "steps=2200", "data.rows=3", "optim.lr=3e-3")
+        draw=report, pairs=("model.layers=3", "data.length=320", "steps=1300", "data.rows=3", "optim.lr=3e-3")
     ),
 }
 

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from corpus.schemas.files import write_whole
 from corpus.trainer.train.log_line import LogLine
-from corpus.trainer.train.run_report import draw_report
 
 LOG_NAME = "log.jsonl"
 BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -94,6 +93,8 @@ class Log:
 
     def draw(self) -> None:
         """RUN/report.html, from all lines so far."""
+        from corpus.trainer.train.run_report import draw_report
+
         try:
             draw_report(self._path, self._steps)
         except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,8 +22,10 @@ from corpus.trainer.model.batch_stats import STREAMS, TEXT_SUMS
 from corpus.trainer.model.loss_sums import LossSums
 from corpus.trainer.parallel.collectives import summed
 from corpus.trainer.train.gradient_norms import GROUPS
-from corpus.trainer.train.held_out_rows import HeldOutLosses
 from corpus.trainer.train.log_line import LayerLine, LogLine
+
+if TYPE_CHECKING:
+    from corpus.trainer.train.held_out_rows import HeldOutLosses
 
 
 class Meter:
