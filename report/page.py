@@ -359,7 +359,12 @@ def _contents(stats: Stats) -> Markup:
             ("no sound in the source", f"{quality.padded_share:.1%}"),
         ],
     )
-    return _section("What the clips hold", el("div", splits, lengths, shares, class_="three"))
+    overlap = _note(
+        f"Two or more talk in {stats.talk.overlap_of_speech:.1%} of the speech. Who has a channel of his own"
+        " keeps it whole there. Speakers who share one are silent in their channels and heard in the room,"
+        " unless a separator passed its test; each clip's separation says which."
+    )
+    return _section("What the clips hold", el("div", splits, lengths, shares, class_="three"), overlap)
 
 
 def _settings(stats: Stats, lists: Lists) -> Markup:

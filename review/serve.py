@@ -51,7 +51,9 @@ def serve(
     listening = _listen(host, port)
     number = int(listening.getsockname()[1])
     door = Door(host=host, port=number, token=token)
-    app = make_app(Room(out, options), door, annotator=annotator)
+    room = Room(out, options)
+    room.store.export()  # what a killed server had not written yet
+    app = make_app(room, door, annotator=annotator)
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{number}/" + (f"?token={token}" if token else ""))
     path = out / ".cache" / ADDRESS_FILE
