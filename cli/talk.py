@@ -238,6 +238,8 @@ def eval_(
     from corpus.trainer.evaluate.evaluate import evaluate_model
     from corpus.trainer.model.batch_invariant import batch_invariant
 
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise UsageError(f"no page can be written to {report}", todo="name a file in a folder that is there")
     if (fdb is None) == (data is None):
         raise UsageError("one of --data and --fdb is needed", todo="give --data OUT, or --fdb DIR alone")
     model, config = _loaded(run, step, ema, device)

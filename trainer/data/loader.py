@@ -111,7 +111,7 @@ class Loader:
         self._documents = Documents(config, weighed=weighed)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
-            dataset=self._documents.digest, settings=digest(_settings(config)), seed=config.data.seed
+            dataset=self._documents.digest, settings=settings_digest(config), seed=config.data.seed
         )
         self._check_enough()
 
@@ -278,6 +278,11 @@ class Loader:
                     where=self.config.data.data,
                     todo="build more recordings, or make data.rows or data.length smaller",
                 )
+
+
+def settings_digest(config: RunConfig) -> str:
+    """Of all settings that decide what stands in which batch, the tokenizer's bytes with them."""
+    return digest(_settings(config))
 
 
 def _pinned(batch: Batch) -> Batch:

@@ -45,7 +45,8 @@ def absolute(data: str) -> str:
     if ":" not in data or Path(data).is_dir():
         return str(Path(data).absolute())
     parts = [text.strip().rpartition(":") for text in data.split(",")]
-    return ",".join(f"{Path(path).absolute()}:{weight}" for path, _, weight in parts)
+    # What has no weight is left as it is, and refused under the name it was given.
+    return ",".join(f"{Path(path).absolute()}:{weight}" if path else weight for path, _, weight in parts)
 
 
 def _weighed(text: str) -> tuple[Path, Fraction]:

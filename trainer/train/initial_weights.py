@@ -22,7 +22,7 @@ from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
 from corpus.trainer.model.initial_values import held
 from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
+from corpus.trainer.train.checkpoint import Meta, Talk, check_text, choose, load_tensors
 from corpus.trainer.train.decoder_folder import decoder_model, decoder_weights, is_decoder
 from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
 from corpus.trainer.train.run_file import read_run
@@ -81,6 +81,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         if chosen is None:
             raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
         path, meta = chosen
+        check_text(meta, began, source)
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
