@@ -45,7 +45,7 @@ from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS = 60
-RECORDINGS = {"train": 512, "validation": 24}
+RECORDINGS = {"train": 256, "validation": 24}
 Draft = Any
 Due = list[tuple[int, str]]
 """The windows utterances begin in, and their words."""
@@ -264,7 +264,7 @@ TASKS = {
         pairs=("model.layers=3", "data.length=300", "steps=1500", "data.rows=3", "optim.lr=3e-3"),
     ),
     "report": Task(
-        draw=report, pairs=("model.layers=3", "data.length=320", "steps=1100", "data.rows=3", "optim.lr=3e-3")
+        draw=report, pairs=("model.layers=3", "data.length=320", "steps=800", "data.rows=3", "optim.lr=3e-3")
     ),
 }
 
