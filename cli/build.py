@@ -35,6 +35,15 @@ Set = Annotated[
 ]
 
 
+LocalUrls = Annotated[
+    bool,
+    typer.Option(
+        "--allow-local-urls",
+        help="Let a manifest's URLs reach this machine (file://, 127.0.0.1) and private networks.",
+    ),
+]
+
+
 def _request(
     inputs: list[str],
     out: Path,
@@ -57,7 +66,7 @@ def _request(
         num_workers=num_workers,
         rehash=rehash,
         allow_removals=allow_removals,
-        allow_local_urls=allow_local_urls,
+        local_urls=tuple(inputs) if allow_local_urls else (),
     )
 
 
@@ -77,13 +86,7 @@ def build(
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
     ] = False,
-    allow_local_urls: Annotated[
-        bool,
-        typer.Option(
-            "--allow-local-urls",
-            help="Let a manifest's URLs reach this machine (file://, 127.0.0.1) and private networks.",
-        ),
-    ] = False,
+    allow_local_urls: LocalUrls = False,
     reviews: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +164,7 @@ def plan(
     cache: CacheFolder = None,
     config: Config = None,
     overrides: Set = None,
+    allow_local_urls: LocalUrls = False,
     as_json: Json = False,
 ) -> None:
     """Say what a build would do; changes nothing.
@@ -170,7 +174,7 @@ def plan(
     from corpus.pipeline.plan import plan as make
 
     load_pyarrow_without_pandas()
-    made = make(_request(inputs, out, cache, config, overrides))
+    made = make(_request(inputs, out, cache, config, overrides, allow_local_urls=allow_local_urls))
     if as_json:
         show.json_line(made)
         return
@@ -283,6 +287,6 @@ def verify(out: Built, as_json: Json = False) -> None:
         show.json_line(report)
     else:
         for problem in report.problems:
-            show.data(f"{problem.where}: {problem.what} [{problem.code}]")
+            show.data(show.one_line(f"{problem.where}: {problem.what} [{problem.code}]"))
         show.talk(f"{report.clips} clips, {report.windows} windows: {len(report.problems)} problems")
     raise typer.Exit(4 if report.problems else 0)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from corpus.review.original import Film
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Turn, Word
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import inside
 
 CATALOG_FILE = "catalog.duckdb"
 MANIFEST_FILE = "manifest.json"
@@ -66,7 +67,7 @@ class Catalog:
     def __init__(self, out: Path) -> None:
         import duckdb
 
-        self.path = out / CATALOG_FILE
+        self.path = inside(out, CATALOG_FILE)
         if not self.path.is_file():
             raise DatasetError("no catalog here", where=str(out), todo="run corpus build first")
         self._marks = self._look()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
+from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Answer, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.older import items_from_1
 
 CLIP_FORM = "corpus.clip/2"
+MOST_WINDOWS = 3000
+"""Of a clip: ten minutes."""
+MOST_PIXELS = 1 << 14
+"""Of a picture's side."""
 MEMBERS = ("json", "flac", "mel.npy", "activity.npy", "mjpeg")
 """Members of one key, always all present, in this order."""
 
@@ -37,6 +43,11 @@ class Video:
     """True presentation time on the recording's clock; -1 where there is no picture."""
     flags: tuple[int, ...]
     """`artifacts.PICTURE_NONE`, `artifacts.PICTURE_STALE`."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "patch"):
+            if not 1 <= getattr(self, name) <= MOST_PIXELS:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 to {MOST_PIXELS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,15 @@ class Separation:
 def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
     added: dict[str, Any] = {"answers": [], "labels_made": [], "separation": None}
     return {**added, **items_from_1(plain)}
+
+
+_RANGES = {
+    "first_window": (0, 10**9),
+    "windows": (1, MOST_WINDOWS),
+    "window_us": (WINDOW_US, WINDOW_US),
+    "sample_rate_hz": (1000, 384_000),
+    "frames_per_window": (1, 64),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +130,19 @@ class ClipHead:
     source: Source
     config: str
     """Digest of the settings that made the clip."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no reader could work with; `verify` finds what is merely wrong."""
+        for name, (least, most) in _RANGES.items():
+            value: int = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value}, must be {least} to {most}")
+        known = {None, *self.speakers}
+        lists: tuple[tuple[Turn | Word | Cue | Answer | Event, ...], ...]
+        lists = (self.turns, self.words, self.cues, self.answers, self.events)
+        for item in chain.from_iterable(lists):
+            if item.speaker not in known:
+                raise ValueError(f"{item.id or 'an item'} is by {item.speaker!r}, not one of {self.speakers}")
 
 
 def clip_key(recording_hash: str, first_window: int) -> str:

@@ -17,6 +17,7 @@ from corpus.schemas.clip import MEMBERS
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.schemas.files import inside
 from corpus.shards.read import Clip
 
 Sample = dict[str, Any]
@@ -76,7 +77,8 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
             manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
     except OSError as error:
         raise DatasetError("holds no finished dataset: no manifest.json", where=root) from error
-    return [f"{root}/{shard.path}" for shard in manifest.shards if split in (None, shard.split)]
+    paths = [shard.path for shard in manifest.shards if split in (None, shard.split)]
+    return [f"{root}/{path}" if "://" in root else str(inside(Path(root), path)) for path in paths]
 
 
 def _opened(url: str) -> Any:

@@ -16,7 +16,7 @@ from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
-from corpus.schemas.files import sha256_file
+from corpus.schemas.files import inside, sha256_file
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN
@@ -63,7 +63,7 @@ def verify_dataset(
         todo = "run corpus build; if one was interrupted, run it again"
         raise DatasetError("holds no finished dataset: no manifest.json", where=str(out), todo=todo)
     try:
-        manifest = from_json(Manifest, (out / MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
+        manifest = from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
     except NewerSchemaError:
         raise
     except FormatError as error:
@@ -112,11 +112,13 @@ def _found(out: Path) -> set[str]:
 
 def _same_bytes(out: Path, path: str, size: int, sha256: str) -> Iterator[Problem]:
     try:
-        found = (out / path).stat().st_size
+        found = inside(out, path).stat().st_size
         if found != size:
             yield Problem(code="size", where=path, what=f"holds {found} bytes, the manifest says {size}")
         elif sha256_file(out / path) != sha256:
             yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
+    except DatasetError as error:
+        yield Problem(code="outside", where=path, what=error.what)
     except (OSError, ValueError) as error:
         yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
 

@@ -51,7 +51,7 @@ class Source:
         if data.where:
             from corpus.trainer.data.where import places_where
 
-            self._chosen = places_where(path, data.split, data.where)
+            self._chosen = places_where(self.clips, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
         self._ends = np.cumsum(speakers[self._chosen])
@@ -73,7 +73,7 @@ class Source:
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
         if not len(self):
-            splits = ", ".join(_splits(self.path))
+            splits = ", ".join(sorted(set(open_clips(self.path).columns("key")["split"].to_pylist())))
             todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
@@ -183,10 +183,3 @@ class _Kept(Generic[T]):
                 if len(self._values) > self._most:
                     self._making.pop(self._values.popitem(last=False)[0], None)
             return value
-
-
-def _splits(path: Path) -> list[str]:
-    """Those that hold a clip."""
-    import pyarrow.parquet as pq
-
-    return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
