@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar
 
 from corpus.schemas.clock import WINDOW_US
@@ -140,9 +139,12 @@ class ClipHead:
         known = {None, *self.speakers}
         lists: tuple[tuple[Turn | Word | Cue | Answer | Event, ...], ...]
         lists = (self.turns, self.words, self.cues, self.answers, self.events)
-        for item in chain.from_iterable(lists):
-            if item.speaker not in known:
-                raise ValueError(f"{item.id or 'an item'} is by {item.speaker!r}, not one of {self.speakers}")
+        for items in lists:
+            for one in items:
+                if one.speaker not in known:
+                    raise ValueError(
+                        f"{one.id or 'an item'} is by {one.speaker!r}, not one of {self.speakers}"
+                    )
 
 
 def clip_key(recording_hash: str, first_window: int) -> str:
