@@ -7,8 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
+import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -177,3 +180,15 @@ def test_a_catalog_elsewhere_is_not_opened(dataset: Path, tmp_path: Path) -> Non
     (dataset / "catalog.duckdb").symlink_to(tmp_path / "mine.duckdb")
     with pytest.raises(DatasetError, match="leads out"), open_catalog(dataset):
         pass
+
+
+def test_a_builds_records_lead_a_reviewer_to_no_playlist(tmp_path: Path, media: ModuleType) -> None:
+    """`.cache/marks.json` says where the original film lies; a stranger may have written it."""
+    from corpus.review.original import Film, _decoded
+
+    media.write_media(tmp_path / "part.ts", duration_s=1, audio=[media.Audio("mp2", chunk=1152)],
+                      video=media.Video("mpeg2video", rate=Fraction(25)))  # fmt: skip
+    assert _decoded(tmp_path / "part.ts", Film(stream=1, offset_us=0), 0, 400_000)
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\npart.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises((av.FFmpegError, OSError, ValueError)):
+        _decoded(tmp_path / "list.m3u8", Film(stream=1, offset_us=0), 0, 400_000)
