@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,6 +93,17 @@ _RANGES = {
 }
 
 
+def check_ranges(plain: Mapping[str, Any]) -> None:
+    """Refuse figures of a head that no reader could count with.
+
+    Raises:
+        ValueError: one is out of range, or no whole number.
+    """
+    for name, (least, most) in _RANGES.items():
+        if type(plain[name]) is not int or not least <= plain[name] <= most:
+            raise ValueError(f"{name} is {plain[name]!r}, must be {least} to {most}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipHead:
     """What a clip is and what happens in it. Times are on the recording's clock."""
@@ -132,10 +144,7 @@ class ClipHead:
 
     def __post_init__(self) -> None:
         """Refuse what no reader could work with; `verify` finds what is merely wrong."""
-        for name, (least, most) in _RANGES.items():
-            value: int = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(f"{name} is {value}, must be {least} to {most}")
+        check_ranges({name: getattr(self, name) for name in _RANGES})
         known = {None, *self.speakers}
         lists: tuple[tuple[Turn | Word | Cue | Answer | Event, ...], ...]
         lists = (self.turns, self.words, self.cues, self.answers, self.events)

@@ -131,9 +131,8 @@ def take_reviews(out: Path, _: Path) -> None:
 
 def train(out: Path, _: Path) -> None:
     base = preset("tiny")
-    data = replace(base.data, data=str(out), length=128, rows=2)
-    model = replace(base.model, picture_rows=1, picture_columns=2)
-    loader = Loader(replace(base, data=data, model=model, device="cpu"), epochs=1, ahead=0)
+    data = replace(base.data, data=str(out), length=1024, rows=2)
+    loader = Loader(replace(base, data=data, device="cpu"), epochs=1, ahead=0)
     for _batch in loader:
         pass
 
