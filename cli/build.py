@@ -256,7 +256,8 @@ def errors(
             show.json_line(one)
         elif action == "list":
             note = "built without it" if one.built else "not built"
-            show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(one.drops[0].reason)}")
+            reason = one.drops[0].reason if one.drops else "no reason is kept"
+            show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(reason)}")
         else:
             for drop in one.drops:
                 show.data(show.drop_line(drop))
