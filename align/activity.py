@@ -9,10 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from corpus.schemas.arrays import UInt8Array
-from corpus.schemas.artifacts import OVERLAP, PADDED, SPEECH, UNRELIABLE, ChannelSpan, Decoded
+from corpus.schemas.artifacts import (
+    OVERLAP,
+    PADDED,
+    SEPARATED,
+    SPEECH,
+    UNRELIABLE,
+    ChannelSpan,
+    Decoded,
+)
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
-from corpus.schemas.span import Span, intersect
+from corpus.schemas.span import Span, intersect, subtract, union
 
 BLOCK_WINDOWS = 3000
 """Windows handled at a time: ten minutes."""
@@ -27,18 +35,26 @@ class _Channel:
     talk: Cover
     doubtful: Cover
     padded: Cover
+    estimated: Cover
 
 
 def write_activity(
-    decoded: Decoded, talk: Talk, speakers: Sequence[str], source: Mapping[str, int] | None, path: Path
+    decoded: Decoded,
+    talk: Talk,
+    speakers: Sequence[str],
+    source: Mapping[str, int] | None,
+    path: Path,
+    estimated: Talk | None = None,
 ) -> None:
     """Write uint8 flags [channels, written windows, frames] as `path`.
 
-    `source` is each speaker's input channel, None where all share one.
+    `source` is each speaker's input channel, None where all share one; `estimated` is where a speaker's sound
+    is a separator's estimate.
     """
-    channels = (
-        _own(decoded, talk, speakers, source) if source is not None else _shared(decoded, talk, speakers)
-    )
+    if source is not None:
+        channels = _own(decoded, talk, speakers, source)
+    else:
+        channels = _shared(decoded, talk, speakers, estimated or {})
     shape = (len(channels), decoded.windows, FRAMES_PER_WINDOW)
     if not decoded.windows:
         np.save(path, np.zeros(shape, np.uint8))
@@ -61,20 +77,30 @@ def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> UIn
     others = speech.sum(axis=0) - speech > 0
     doubtful = np.stack([channel.doubtful.of_frames(*at) > 0 for channel in channels])
     padded = np.stack([channel.padded.of_frames(*at) > 0 for channel in channels])
+    estimated = np.stack([channel.estimated.of_frames(*at) > 0 for channel in channels])
     flags = speech * SPEECH + (speech & others) * OVERLAP + doubtful * UNRELIABLE + padded * PADDED
+    flags = flags + estimated * SEPARATED
     shape = (len(channels), windows, FRAMES_PER_WINDOW)
     block: UInt8Array = flags.astype(np.uint8).reshape(shape)
     return block
 
 
-def _shared(decoded: Decoded, talk: Talk, speakers: Sequence[str]) -> list[_Channel]:
-    """One input for all: overlapped sound is in the room, so neither room nor talkers are whole there."""
+def _shared(decoded: Decoded, talk: Talk, speakers: Sequence[str], estimated: Talk) -> list[_Channel]:
+    """One input for all: overlapped sound is in the room, or estimated; what is left of it is the room's."""
     saturated = _spans(decoded.saturated, 0)
     padded = Cover.of(_spans(decoded.padded, 0) if decoded.channels else _everything(decoded))
-    shared = {name: intersect(talk[name], _others(talk, name)) for name in speakers}
-    channels = [_Channel(Cover.of(talk[n]), Cover.of([*shared[n], *saturated]), padded) for n in speakers]
-    room = [span for spans in shared.values() for span in spans]
-    return [*channels, _Channel(Cover.of([]), Cover.of([*room, *saturated]), padded)]
+    channels: list[_Channel] = []
+    left: list[Span] = []
+    for name in speakers:
+        apart = estimated.get(name, ())
+        in_room = subtract(intersect(talk[name], _others(talk, name)), apart)
+        left += in_room
+        channels.append(
+            _Channel(Cover.of(talk[name]), Cover.of([*in_room, *saturated]), padded, Cover.of(union(apart)))
+        )
+    remainders = union(span for spans in estimated.values() for span in spans)
+    room = _Channel(Cover.of([]), Cover.of([*left, *saturated]), padded, Cover.of(remainders))
+    return [*channels, room]
 
 
 def _own(decoded: Decoded, talk: Talk, speakers: Sequence[str], source: Mapping[str, int]) -> list[_Channel]:
@@ -84,13 +110,14 @@ def _own(decoded: Decoded, talk: Talk, speakers: Sequence[str], source: Mapping[
             Cover.of(talk[name]),
             Cover.of(_spans(decoded.saturated, source.get(name))),
             Cover.of(_spans(decoded.padded, source.get(name))),
+            Cover.of([]),
         )
         for name in speakers
     ]
     everywhere = _spans(decoded.padded, 0)
     for channel in range(1, len(decoded.channels)):
         everywhere = intersect(everywhere, _spans(decoded.padded, channel))
-    return [*channels, _Channel(Cover.of([]), Cover.of([]), Cover.of(everywhere))]
+    return [*channels, _Channel(Cover.of([]), Cover.of([]), Cover.of(everywhere), Cover.of([]))]
 
 
 def _others(talk: Talk, name: str) -> list[Span]:

@@ -41,9 +41,14 @@ def open_channels_vad(settings: DiarizeSettings, speakers: Sequence[str]) -> Dia
     Raises:
         MissingDependencyError: faster-whisper, which holds the Silero network, is not installed.
     """
+    require_vad()
+    return _ChannelsVad(settings, tuple(speakers))
+
+
+def require_vad() -> None:
+    """Look for the network without importing it."""
     if importlib.util.find_spec("faster_whisper") is None:
         raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
-    return _ChannelsVad(settings, tuple(speakers))
 
 
 class _ChannelsVad:
@@ -56,9 +61,7 @@ class _ChannelsVad:
     def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
         if pcm.channels != len(self._speakers):
             raise CorpusError(f"{pcm.channels} channels cannot hold {len(self._speakers)} speakers")
-        spoken = [
-            union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000) for channel in range(pcm.channels)
-        ]
+        spoken = speech_of(pcm)
         drops: list[Drop] = []
         if pcm.channels > 1:
             spoken, drops = self._own(pcm, spoken)
@@ -71,11 +74,8 @@ class _ChannelsVad:
 
     def _own(self, pcm: Pcm, spoken: Sequence[Sequence[Span]]) -> tuple[list[list[Span]], list[Drop]]:
         """Each channel's speech without what it hears of the others, and what was left out or is odd."""
-        levels = crosstalk.smoothed(crosstalk.levels_of(pcm))
-        talking = np.stack([crosstalk.flags_of(spans, levels.shape[1]) for spans in spoken])
-        gain = crosstalk.gains(levels, talking)
-        flags = crosstalk.own(levels, gain, talking)
-        own = [crosstalk.own_spans(spans, row) for spans, row in zip(spoken, flags, strict=True)]
+        heard = crosstalk.listen(pcm, spoken)
+        own, gain = heard.own, heard.gain
         drops = [
             drop
             for channel, spans in enumerate(spoken)
@@ -125,14 +125,20 @@ class _ChannelsVad:
             code="clock_drift",
             reason=(
                 f"the clock of {target}'s recording runs {abs(apart.ppm):.1f} millionths {way} against"
-                f" {source}'s, {abs(apart.ppm) * 3.6:.0f} ms an hour; it was left as it is: resample the"
-                " file, or record on one clock"
+                f" {source}'s, {abs(apart.ppm) * 3.6:.0f} ms an hour (within"
+                f" {apart.error_ppm:.1f}); it was left as it is, for only files with clocks of their own, and"
+                " drifts that are sure, are corrected"
             ),
         )
 
 
 def _db(gain: float) -> float:
     return 10 * float(np.log10(max(gain, 1e-9)))
+
+
+def speech_of(pcm: Pcm) -> list[list[Span]]:
+    """Where each channel holds speech, whoever's it is."""
+    return [union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000) for channel in range(pcm.channels)]
 
 
 def _speech(pcm: Pcm, channel: int) -> Iterator[Span]:

@@ -13,6 +13,7 @@ microphone set so low that its own speaker is quieter than his copy elsewhere is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,6 +44,24 @@ BRIDGE_US = 200_000
 SHORTEST_US = 100_000
 PAD_US = 60_000
 BLOCK_STEPS = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What of each channel's speech is its own, and how loud each hears the others."""
+
+    own: list[list[Span]]
+    gain: Float64Array
+    """[to, from] power gains."""
+
+
+def listen(pcm: Pcm, spoken: Sequence[Sequence[Span]]) -> Heard:
+    """Each channel's speech without what it hears of the others."""
+    levels = smoothed(levels_of(pcm))
+    talking = np.stack([flags_of(spans, levels.shape[1]) for spans in spoken])
+    gain = gains(levels, talking)
+    flags = own(levels, gain, talking)
+    return Heard([own_spans(spans, row) for spans, row in zip(spoken, flags, strict=True)], gain)
 
 
 def levels_of(pcm: Pcm) -> Float64Array:

@@ -41,6 +41,7 @@ FLICKER_US = 40_000
 """Two frames of the network are 34 ms; nobody says anything in that."""
 
 PYANNOTE_PREFIX = "pyannote:"
+SORTFORMER_PREFIX = "sortformer:"
 
 
 class Diarizer(Protocol):
@@ -80,10 +81,14 @@ def open_diarizer(settings: DiarizeSettings, models: Path | None = None) -> Diar
         backend = bundled_backend(settings, models, device)
     elif settings.backend.startswith(PYANNOTE_PREFIX):
         backend = named_backend(settings.backend.removeprefix(PYANNOTE_PREFIX), models, device)
+    elif settings.backend.startswith(SORTFORMER_PREFIX):
+        from corpus.align.sortformer import sortformer_backend
+
+        backend = sortformer_backend(settings.backend.removeprefix(SORTFORMER_PREFIX), models, device)
     else:
         raise SettingsError(
             f"diarize.backend = {settings.backend!r} is unknown",
-            todo="it must be default, pyannote:HUB-ID-OR-DIRECTORY or none",
+            todo="it must be default, pyannote:HUB-ID-OR-DIRECTORY, sortformer:HUB-ID-OR-FILE or none",
         )
     return _StretchByStretch(settings, backend)
 

@@ -39,6 +39,8 @@ class Drift:
     lag_us: float
     """At the recording's start."""
     pieces: int
+    error_ppm: float
+    """Twice the standard error of the line's slope."""
 
 
 def drift(pcm: Pcm, source: int, target: int, talk: Sequence[Span]) -> Drift | None:
@@ -104,4 +106,7 @@ def _line(times: Float64Array, lags: Float64Array) -> Drift | None:
     if near.sum() < max(LEAST_PIECES, 0.5 * len(times)):
         return None
     slope, start = (float(value) for value in np.polyfit(times[near], lags[near], 1))
-    return Drift(1e6 * slope, start, int(near.sum()))
+    rest = lags[near] - start - slope * times[near]
+    spread = np.square(times[near] - times[near].mean()).sum()
+    error = 2 * float(np.sqrt(np.square(rest).sum() / max(1, near.sum() - 2) / spread)) if spread else np.inf
+    return Drift(1e6 * slope, start, int(near.sum()), 1e6 * error)

@@ -20,7 +20,8 @@ MOST_PIECES = 6
 CLEAR = 0.65
 """A language this probable is taken."""
 POSSIBLE = 0.35
-"""One between this and `CLEAR` is taken, but what is written must look like speech; less is no language."""
+"""One between this and `CLEAR` is taken, but what is written must look like speech; less is no language.
+The same goes for a single window that is less sure than `CLEAR` to be in the language, whoever named it."""
 FOREIGN = 0.1
 """A window in which the asked language is less probable than this is another's. In the developer meetings,
 whose speakers are mostly no native ones, the least was 0.36."""
@@ -79,10 +80,9 @@ def in_language(window: Window, language: Language) -> tuple[list[Heard], list[D
             ' transcribe.language = "auto" finds the language of each recording'
         )
         return [], [_of_window(window, words_drop("foreign_language", reason, words))]
-    if language.share < CLEAR and not plausible(window):
-        reason = (
-            f"is no likely text in {language.code!r}, which is not sure to be spoken ({language.share:.2f})"
-        )
+    share = min(language.share, dict(window.languages).get(language.code, language.share))
+    if share < CLEAR and not plausible(window):
+        reason = f"is no likely text in {language.code!r}, which is not sure to be spoken ({share:.2f})"
         return [], [_of_window(window, words_drop("unlikely_words", reason, words))]
     return words, []
 

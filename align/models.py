@@ -206,6 +206,11 @@ _HUB: dict[str, tuple[str, str]] = {
         "diarization; the hub asks for an account and for agreement to its terms",
         "CC-BY-4.0",
     ),
+    "pyannote/speech-separation-ami-1.0": (
+        "overlapped voices taken apart; the hub asks for an account and for agreement to its terms",
+        "MIT",
+    ),
+    "nvidia/diar_sortformer_4spk-v1": ("diarization of up to four, with NeMo", "CC-BY-NC-4.0"),
     "whisper:tiny": ("speech to text, smallest", "MIT"),
     "whisper:small": ("speech to text, better", "MIT"),
     "whisper:medium": ("speech to text, better still", "MIT"),

@@ -55,14 +55,20 @@ def named_backend(name: str, models: Path | None, device: str) -> Backend:
         MissingModelError: neither a directory nor fetched.
         SettingsError: a directory without a pipeline's config.yaml.
     """
+    folder, told = pipeline_folder(name, models)
+    identity = f"pyannote {told} {library_versions()} {device}"
+    return Backend(identity, lambda: NamedPipeline(load_named(folder, device)), SAME_VOICE)
+
+
+def pipeline_folder(name: str, models: Path | None) -> tuple[Path, str]:
+    """A pipeline's directory, and the digest of all that lies in it."""
     path = Path(name).expanduser()
     folder = path if path.is_dir() else find(name, models)
     if not (folder / "config.yaml").is_file():
         raise SettingsError(f"{name} holds no config.yaml", todo="name the directory of a pyannote pipeline")
     files = sorted(file for file in folder.rglob("*") if file.is_file() and ".cache" not in file.parts)
     told = "".join(f"{file.relative_to(folder).as_posix()} {sha256_of(file)}\n" for file in files)
-    identity = f"pyannote {hashlib.sha256(told.encode()).hexdigest()} {library_versions()} {device}"
-    return Backend(identity, lambda: NamedPipeline(load_named(folder, device)), SAME_VOICE)
+    return folder, hashlib.sha256(told.encode()).hexdigest()
 
 
 def load_named(folder: Path, device: str) -> Any:

@@ -1,4 +1,4 @@
-"""What was said, by faster-whisper; when, by an aligner; each word given to the speaker whose turn is there.
+"""What was said, by a recogniser; when, by an aligner; each word given to the speaker whose turn is there.
 
 The whole mix is recognised, not turn by turn: on real conversations that gives fewer errors, since
 the network hears its context. Silences of more than 20 s are left out, long stretches are cut at the
@@ -7,41 +7,34 @@ longest silence near five minutes, so memory does not grow with the length.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from corpus.align.attribute import TurnIndex
+from corpus.align.backend import MODEL_RATE_HZ
 from corpus.align.diarize import heard, to_model_rate
 from corpus.align.forced import Aligner, Read, open_aligner
-from corpus.align.heard import Heard
+from corpus.align.heard import Heard, plain
 from corpus.align.invented import without_invented
 from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
-from corpus.align.models import HINT, WHISPER_PREFIX, find, pinned_digest
+from corpus.align.recogniser import Recogniser, Recognising, open_recogniser
 from corpus.align.unheard import newly_heard, together, unheard
-from corpus.align.wheels import sha256_of
 from corpus.align.whose_words import attributed
 from corpus.schemas.clock import sample_at, us_of_sample
 from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import MissingDependencyError, SettingsError
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 from corpus.schemas.span import Span, intersect, union
 
-if TYPE_CHECKING:
-    from corpus.align.whisper import Whisper
-
-VERSION = "transcribe/4"
+VERSION = "transcribe/5"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, but for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
@@ -71,6 +64,10 @@ class Transcriber(Protocol):
         self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None
     ) -> Transcript: ...
 
+    def words_of(self, sound: npt.NDArray[np.float32]) -> list[str]:
+        """The words of sound at 16 kHz, in lower case, in order."""
+        ...
+
 
 def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -> Transcriber:
     """A transcriber for the settings' backend; its model is loaded at the first recording.
@@ -80,35 +77,19 @@ def open_transcriber(settings: TranscribeSettings, models: Path | None = None) -
         MissingDependencyError: faster-whisper, or what aligns words, is not installed.
         SettingsError: an unknown backend, or a GPU that is not there.
     """
-    if importlib.util.find_spec("faster_whisper") is None:
-        raise MissingDependencyError("faster-whisper is not installed", todo=HINT)
-    aligner = open_aligner() if settings.align else None
-    if settings.backend == "default":
-        folder, weights = find("whisper-base", models), pinned_digest("whisper-base")
-        return _Whisper(settings, folder, weights, aligner)
-    if not settings.backend.startswith(WHISPER_PREFIX):
-        raise SettingsError(
-            f"transcribe.backend = {settings.backend!r} is unknown",
-            todo="it must be default, whisper:SIZE-OR-DIRECTORY or none",
-        )
-    path = Path(settings.backend.removeprefix(WHISPER_PREFIX)).expanduser()
-    folder = path if path.is_dir() else find(settings.backend, models)
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    told = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return _Whisper(settings, folder, hashlib.sha256(told.encode()).hexdigest(), aligner)
+    recognising = open_recogniser(settings, models)
+    aligner = open_aligner() if settings.align and not recognising.aligns else None
+    return _Transcriber(settings, recognising, aligner)
 
 
-class _Whisper:
+class _Transcriber:
     def __init__(
-        self, settings: TranscribeSettings, folder: Path, weights: str, aligner: Aligner | None
+        self, settings: TranscribeSettings, recognising: Recognising, aligner: Aligner | None
     ) -> None:
-        libraries = [f"{n}={version(n)}" for n in ("faster-whisper", "ctranslate2", "tokenizers", "numpy")]
-        self._device = _device_of(settings.device)
-        aligned_by = aligner.key if aligner else None
-        self.key = digest([VERSION, weights, libraries, settings, self._device, aligned_by])
+        self.key = digest([VERSION, recognising.identity, settings, aligner.key if aligner else None])
         self._settings = settings
-        self._folder = folder
-        self._model: Whisper | None = None
+        self._recognising = recognising
+        self._model: Recogniser | None = None
         self._aligner = aligner
 
     def __call__(self, pcm: Pcm, turns: Sequence[Turn], channel_of: Mapping[str, int] | None) -> Transcript:
@@ -123,6 +104,17 @@ class _Whisper:
             [drop for part in parts for drop in part.drops],
             " ".join(sorted({part.language for part in parts} - {""})),
         )
+
+    def words_of(self, sound: npt.NDArray[np.float32]) -> list[str]:
+        def read(start_us: int, stop_us: int) -> npt.NDArray[np.float32]:
+            return sound[sample_at(start_us, MODEL_RATE_HZ) : sample_at(stop_us, MODEL_RATE_HZ)]
+
+        whole = Span(0, us_of_sample(len(sound), MODEL_RATE_HZ))
+        language = self._language(read, [whole], whole.stop_us)
+        if language.share < POSSIBLE:
+            return []
+        words, _ = self._recognised(read, whole, language)
+        return [plain(word.written) for word in words]
 
     def _words(self, pcm: Pcm, turns: Sequence[Turn], channel: int | None) -> Transcript:
         stop_us = us_of_sample(pcm.stop_sample, pcm.sample_rate_hz)
@@ -181,27 +173,10 @@ class _Whisper:
         kept, invented = without_invented(words, self._settings.prompt)
         return kept, [*drops, *invented]
 
-    def _loaded(self) -> Whisper:
+    def _loaded(self) -> Recogniser:
         if self._model is None:
-            from corpus.align.whisper import Whisper
-
-            self._model = Whisper(
-                self._folder,
-                device=self._device,
-                compute_type="float16" if self._device == "cuda" else "int8",
-                threads=self._settings.threads,
-            )
+            self._model = self._recognising.load()
         return self._model
-
-
-def _device_of(asked: str) -> str:
-    """`cpu` or `cuda`."""
-    import ctranslate2
-
-    gpus = ctranslate2.get_cuda_device_count() if asked != "cpu" else 0
-    if asked == "cuda" and not gpus:
-        raise SettingsError('device = "cuda", but ctranslate2 finds no GPU', todo='use "auto" or "cpu"')
-    return "cuda" if gpus else "cpu"
 
 
 def _sound(pcm: Pcm, start: int, stop: int, channel: int | None) -> npt.NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """One channel per speaker and the room, whose int32 sum is the mix, sample for sample.
 
 Speakers who share a channel: where one talks the sound is theirs, where nobody or more than one does
-it is the room's, and overlapped frames are flagged. Speakers with channels of their own keep them.
+it is the room's, and overlapped frames are flagged; where a separator has passed its test each one who talks
+has its estimate, and the room what is left. Speakers with channels of their own keep them.
 
     turns     A ───────────          sample n belongs to a turn from sample_at(start_us)
               B        ─────────     up to sample_at(stop_us), so every sample has exactly one owner
@@ -17,22 +18,25 @@ from pathlib import Path
 import numpy as np
 
 from corpus.align.activity import write_activity
+from corpus.align.separate.apply import Separating
+from corpus.align.separate.shared import share
 from corpus.schemas.artifacts import Decoded, Voices
-from corpus.schemas.clip import Separation
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
 from corpus.schemas.pcm import Owners, VoicePcm
-from corpus.schemas.span import Span, intersect, union
-
-SEPARATOR = "mask/1"
-"""Sound is given to the only one who talks, and to nobody where several do."""
+from corpus.schemas.span import Span, union
 
 
 def split_voices(
-    decoded: Decoded, decode_dir: Path, turns: Sequence[Turn], speakers: Sequence[str], out: Path
+    decoded: Decoded,
+    decode_dir: Path,
+    turns: Sequence[Turn],
+    speakers: Sequence[str],
+    out: Path,
+    separating: Separating | None = None,
 ) -> tuple[Voices, list[Drop]]:
     """Write whose sound is whose and the activity of `turns` into the folder `out`; `voices.json` comes last.
 
@@ -44,38 +48,22 @@ def split_voices(
     talk = _talk(turns, speakers)
     source = _channel_of(decoded, speakers) if decoded.one_speaker_per_channel else None
     head = Voices(speakers=tuple(speakers), sample_rate_hz=decoded.sample_rate_hz, segments=decoded.segments)
+    estimated: dict[str, list[Span]] = {}
+    drops: list[Drop] = []
     if source is None and decoded.channels:
-        voices = replace(head, form="owners", separation=_of_overlap(talk))
-        owners(talk, speakers, decoded.sample_rate_hz).write(out)
+        owned = owners(talk, speakers, decoded.sample_rate_hz)
+        shared = share(decoded, decode_dir, talk, owned, out, separating)
+        estimated, drops = shared.estimated, shared.drops
+        voices = replace(
+            head, form=shared.form, separation=shared.separation, taken_back_samples=shared.taken_back_samples
+        )
     else:
         given = source or {}
         voices = replace(head, form="inputs", sources=(*(given.get(name) for name in speakers), None))
     VoicePcm(voices, out, decode_dir)  # all the sound it stands for is there
-    write_activity(decoded, talk, speakers, source, out / "activity.npy")
+    write_activity(decoded, talk, speakers, source, out / "activity.npy", estimated)
     (out / "voices.json").write_text(to_json(voices) + "\n", encoding="utf-8")
-    return voices, _unwritten(decoded, turns)
-
-
-def _of_overlap(talk: Mapping[str, Sequence[Span]]) -> Separation | None:
-    """That overlapped speech is in the room, and how much it is; None where nobody overlaps."""
-    speech = union(span for spans in talk.values() for span in spans)
-    overlap = union(
-        span
-        for name, spans in talk.items()
-        for span in intersect(spans, [s for other, theirs in talk.items() if other != name for s in theirs])
-    )
-    if not overlap:
-        return None
-    overlap_us, speech_us = (sum(span.duration_us for span in spans) for spans in (overlap, speech))
-    return Separation(
-        separator=SEPARATOR,
-        accepted=False,
-        reason=(
-            f"the speakers share a channel and nothing separates them: {overlap_us / 1e6:.1f} s in which"
-            f" several talk, {overlap_us / speech_us:.1%} of the speech, are in the room and silent in their"
-            " channels"
-        ),
-    )
+    return voices, [*drops, *_unwritten(decoded, turns)]
 
 
 def _talk(turns: Sequence[Turn], speakers: Sequence[str]) -> dict[str, list[Span]]:

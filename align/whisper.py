@@ -69,12 +69,12 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         languages: Languages = ()
         for segment in segments:
             if gathered and segment.seek != gathered[0].seek:
-                yield _window(gathered, languages, zero_us, stop_us)
+                yield window_of(gathered, languages, zero_us, stop_us)
                 gathered = []
             gathered.append(segment)
             languages = self._heard
         if gathered:
-            yield _window(gathered, languages, zero_us, stop_us)
+            yield window_of(gathered, languages, zero_us, stop_us)
 
     def languages_of(self, sounds: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
         """The probability of each language, the mean over pieces of at most 30 s."""
@@ -88,7 +88,8 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         return total
 
 
-def _window(segments: Sequence[Any], languages: Languages, zero_us: int, stop_us: int) -> Window:
+def window_of(segments: Sequence[Any], languages: Languages, zero_us: int, stop_us: int) -> Window:
+    """What the library found in one window, on the recording's clock; the window ends by `stop_us`."""
     start_us = min(zero_us + segments[0].seek * LIBRARY_FRAME_US, stop_us)
     span = Span(start_us, min(start_us + WINDOW_US, stop_us))
     words = tuple(_heard(word, zero_us, span) for segment in segments for word in segment.words or ())

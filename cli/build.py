@@ -129,31 +129,31 @@ def build(
         outcome = run(request, bars)
     finally:
         bars.close()
-    _tell(outcome, out)
+    _report(outcome, out)
     raise typer.Exit(outcome.exit_code)
 
 
-def _tell(outcome: Outcome, out: Path) -> None:
+def _report(outcome: Outcome, out: Path) -> None:
     from corpus.schemas.clock import WINDOW_US
 
     if outcome.unchanged:
         show.talk(f"nothing changed: {out} is up to date")
     else:
         show.talk(
-            f"{outcome.recordings} recordings, {outcome.clips} clips, "
+            f"{show.counted(outcome.recordings, 'recording')}, {show.counted(outcome.clips, 'clip')}, "
             f"{show.duration(outcome.windows * WINDOW_US)} in {out}; "
-            f"{outcome.shards_written} of {outcome.shards} shards written"
+            f"{outcome.shards_written} of {show.counted(outcome.shards, 'shard')} written"
         )
         trims = [d for d in outcome.drops if d.kind == "trim"]
         if not outcome.recordings:  # else nothing would say why an empty folder makes nothing
             for trim in trims[:20]:
                 show.talk(f"trim: {show.drop_line(trim)}")
         elif trims:
-            show.talk(f"{len(trims)} expected trims; see report.html")
+            show.talk(f"{show.counted(len(trims), 'expected trim')}; see report.html")
         for fault in outcome.faults[:20]:
             show.talk(f"fault: {show.drop_line(fault)}")
         if len(outcome.faults) > 20:
-            show.talk(f"... and {len(outcome.faults) - 20} more faults")
+            show.talk(f"... and {show.counted(len(outcome.faults) - 20, 'more fault')}")
     if outcome.exit_code == 3:
         show.talk(f"some recordings are in quarantine: `corpus errors {out}` lists them")
 
@@ -249,7 +249,7 @@ def errors(
             outcome = retry(out, names or [], bars)
         finally:
             bars.close()
-        _tell(outcome, out)
+        _report(outcome, out)
         raise typer.Exit(outcome.exit_code)
     for one in chosen(out, names or []):
         if as_json:
@@ -289,5 +289,8 @@ def verify(out: Built, as_json: Json = False) -> None:
     else:
         for problem in report.problems:
             show.data(show.one_line(f"{problem.where}: {problem.what} [{problem.code}]"))
-        show.talk(f"{report.clips} clips, {report.windows} windows: {len(report.problems)} problems")
+        show.talk(
+            f"{show.counted(report.clips, 'clip')}, {show.counted(report.windows, 'window')}: "
+            f"{show.counted(len(report.problems), 'problem')}"
+        )
     raise typer.Exit(4 if report.problems else 0)

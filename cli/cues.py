@@ -155,7 +155,9 @@ def label(
         made = labelled(without_cues(path, annotation, duration_us), thresholds)
         write_whole(out / f"{base_name(path)}.json", to_json(made).encode())
         absent = [m for m in made.labels_made if not m.made]
-        show.talk(f"{path.name}: {len(made.cues)} cues, {len(made.answers)} answers")
+        show.talk(
+            f"{path.name}: {show.counted(len(made.cues), 'cue')}, {show.counted(len(made.answers), 'answer')}"
+        )
         for each in absent:
             show.talk(f"{path.name}: {each.label} not made: {each.reason}")
 

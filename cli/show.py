@@ -65,6 +65,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def duration(us: float) -> str:
     seconds = us / 1e6
     if seconds < 60:

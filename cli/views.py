@@ -110,17 +110,27 @@ def inspect(
     ] = None,
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the clip's head, write no page.")] = False,
+    cues: Annotated[
+        Path | None,
+        typer.Option("--cues", metavar="FOLDER", help="Write a page to hear one cue of each label and kind."),
+    ] = None,
 ) -> None:
     """Write a clip as one HTML page to see and hear; the first clip without a name.
 
-    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line.
+    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line. With --cues a
+    folder of pages: `index.html` links to a cue of each label and kind.
 
     Examples:
 
       corpus inspect dataset
 
       corpus inspect dataset talk.mp4@1:23 --page clip.html
+
+      corpus inspect dataset --cues heard
     """
+    if cues is not None:
+        _hear_cues(out, cues, alone=key is None and page is None and not as_json)
+        return
     from corpus.report.inspect import find_clip, write_clip_page
 
     clip = find_clip(out, key)
@@ -131,3 +141,13 @@ def inspect(
     write_clip_page(clip, path)
     show.data(str(path))
     show.talk("open it in a browser; space plays")
+
+
+def _hear_cues(out: Path, folder: Path, *, alone: bool) -> None:
+    from corpus.report.cue_pages import write_cue_pages
+    from corpus.schemas.errors import UsageError
+
+    if not alone:
+        raise UsageError("takes no name, --page or --json", where="--cues")
+    show.data(str(write_cue_pages(out, folder)))
+    show.talk("open it in a browser; each link opens a clip's page just before a cue")

@@ -1,7 +1,7 @@
 """Every stream accounted for: what was read of it, and what of that is not in the data.
 
-The guard behind all other care: whatever the reason, sound or pictures that a file holds and the data
-does not are told with their seconds. A second track of the same time is a `trim`; anything else a `fault`.
+The last guard: sound or pictures that a file holds and the data does not are reported with their seconds,
+whatever the reason. A second track of the same time is a `trim`; anything else is a `fault`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Tally:
 
     tick: Fraction
     counted: bool = True
-    """False for subtitles and data, which only tell where the file ends."""
+    """False for subtitles and data, which only show where the file ends."""
     packets: int = 0
     length: int = 0
     lost: int = 0
@@ -55,6 +55,7 @@ class Tally:
         self.end = stop if self.end is None else max(self.end, stop)
         last = self.spans[-1] if self.spans else None
         # Whole numbers, without a division: this runs for every packet.
+        # When full, the last span swallows the rest: a file of wild stamps must not fill memory.
         near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
         if last is not None and (near or len(self.spans) == MOST_SPANS):
             last[1] = max(last[1], stop)
@@ -85,7 +86,7 @@ class Account:
 
     def drops(self, heads: Mapping[int, StreamHead], item: str, *, pictures: bool) -> list[Drop]:
         """What the file holds and the data does not; `pictures`: whether pictures are wanted at all."""
-        found = [
+        drops = [
             Drop(item=item, stage="decode", kind=kind, code=code, reason=reason)
             for head in heads.values()
             for kind, code, reason in self._of_stream(head, heads, pictures=pictures)
@@ -95,35 +96,35 @@ class Account:
                 f"{self.unread_bytes} bytes stand behind the end that the file's head names and were left "
                 "out; if they are sound, let a tool repair the head"
             )
-            found.append(_fault(item, "bytes_behind_the_end", reason))
+            drops.append(_fault(item, "bytes_behind_the_end", reason))
         if self.unread:
             reason = (
                 f"{self.unread} streams begin in the middle of the file and cannot be read from there; what "
                 "they hold was left out. Write the file anew with a tool that knows them all"
             )
-            found.append(_fault(item, "stream_unread", reason))
-        return found
+            drops.append(_fault(item, "stream_unread", reason))
+        return drops
 
     def sound_drops(
         self, cancelled_s: Mapping[int, float], unfit_s: Mapping[int, float], item: str
     ) -> list[Drop]:
         """Sound of the streams in use that is not in their channels."""
-        found: list[Drop] = []
+        drops: list[Drop] = []
         for index, seconds in cancelled_s.items():
             if seconds > LEAST:
                 reason = (
                     f"in {seconds:.1f} s the channels of stream {index} cancel each other, so their mean is "
                     'all but silent; take channels = "per_channel", or export one of them'
                 )
-                found.append(_fault(item, "channels_cancel", reason))
+                drops.append(_fault(item, "channels_cancel", reason))
         for index, seconds in unfit_s.items():
             if seconds > LEAST:
                 reason = (
                     f"in {seconds:.1f} s stream {index} has more channels than it began with; those too many "
                     'are left out. Take channels = "mix", or cut the file where they change'
                 )
-                found.append(_fault(item, "channels_left_out", reason))
-        return found
+                drops.append(_fault(item, "channels_left_out", reason))
+        return drops
 
     def _of_stream(
         self, head: StreamHead, heads: Mapping[int, StreamHead], *, pictures: bool
@@ -134,6 +135,7 @@ class Account:
         seconds, lost = tally.length * tally.tick, tally.lost * tally.tick
         what = "sound" if head.kind == "audio" else "pictures"
         least = LEAST if head.kind == "audio" else LEAST_PICTURES
+        # A stream in use is short only by what its decoder refused; the clock reports its own holes.
         if head.chosen:
             if lost > least:
                 reason = f"{_s(lost)} of {what} in stream {head.index} could not be decoded"
@@ -148,6 +150,7 @@ class Account:
             if h.chosen and h.kind == head.kind and h.index in self.tallies
         ]
         alone = _outside(tally.spans_s, [span for spans in others for span in spans])
+        # From here on the stream was left out: say why, from the most specific reason to the most harmless.
         if head.refused_code == "other_programme":
             reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
             yield "trim", "other_programme", reason

@@ -44,8 +44,10 @@ def segments_of(spans: Sequence[Span], duration_us: int, longest_gap_us: int) ->
     segments: list[Segment] = []
     stop = 0
     for span in union(spans, bridge_us=longest_gap_us):
+        # Round outward, so that a window with any sound is written, and never write one twice.
         first, stop = max(span.start_us // WINDOW_US, stop), min(-(-span.stop_us // WINDOW_US), last)
         if segments and first <= segments[-1].first_window + segments[-1].windows:
+            # Two stretches that meet within a window become one segment.
             first = segments.pop().first_window
         if first < stop:
             segments.append(Segment(first_window=first, windows=stop - first))
@@ -58,6 +60,7 @@ def padded_spans(
     """Where a channel's file holds zeros that no source gave."""
     window = samples_per_window(rate_hz)
     written = [Span(s.first_window * window, (s.first_window + s.windows) * window) for s in segments]
+    # In samples until the very end: microseconds of a 44.1 kHz source would not meet exactly.
     holes = subtract(written, [Span(e.start, e.start + e.samples) for e in extents])
     return [
         ChannelSpan(
@@ -78,6 +81,7 @@ def write_channel(
         for segment in segments:
             first = segment.first_window * window
             stop = first + segment.windows * window
+            # `at` is the sample to be written next, `offset` where the extent begins in the source file.
             at, offset = first, 0
             for extent in extents:
                 low, high = max(extent.start, first), min(extent.start + extent.samples, stop)

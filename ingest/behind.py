@@ -1,4 +1,4 @@
-"""Where the form of a file ends: another file may stand behind it, or bytes that nobody reads.
+"""Where a file ends by its own structure: another file may follow, or bytes that nobody reads.
 
 Files are joined byte by byte more often than their forms allow for. Most readers stop at the first one's end.
 """
@@ -12,13 +12,13 @@ ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 MOST_STEPS = 2_000_000
-"""So many boxes, pages or tags are walked at most."""
+"""At most so many boxes, pages or tags are visited: a crafted file must not keep a worker busy."""
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
 FLV = b"FLV\x01"
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 LEAST_UNREAD = 4096
-"""Fewer bytes behind the end are some tool's mark, fewer missing before it a wrong sum."""
+"""Fewer bytes behind the end are some tool's trailer, fewer missing before it a wrong sum."""
 UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
 """What writers to a pipe put for a length of 32 bits that they cannot know."""
 
@@ -36,7 +36,7 @@ class End:
 
 
 def first_end(read: ReadAt, size: int) -> End:
-    """Walk over a file's outermost structure, for the forms in which joined files hide each other."""
+    """Walk a file's outermost structure, for the containers in which joined files hide each other."""
     head = read(0, 16)
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _riff(read, size)
@@ -68,12 +68,15 @@ def _riff(read: ReadAt, size: int) -> End:
     head = read(0, 36)
     length = int.from_bytes(head[4:8], "little")
     if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        # The 32-bit length is all ones there; the real one is in the `ds64` chunk.
         length = int.from_bytes(head[20:28], "little")
     form, end = head[8:12], 8 + length
     following = b""
+    # A recorder that was cut off never wrote its length: nothing is known to follow.
     if length < 28 or end > size:
         return End(missing=_missing(end, size) if form in (b"WAVE", b"AVI ") else 0)
     for _ in range(MOST_STEPS):
+        # Chunks are padded to even sizes.
         end += end % 2
         following = read(end, 12)
         # A long AVI goes on in further RIFFs of the form AVIX.
@@ -86,12 +89,13 @@ def _riff(read: ReadAt, size: int) -> End:
 
 
 def _unread_wave(read: ReadAt, size: int, end: int) -> int:
-    """Bytes behind the last chunk that can be one: of a `data` chunk that says too little, say."""
+    """Bytes behind the last valid chunk, as where a `data` chunk declares too little."""
     at = 12
     for _ in range(MOST_STEPS):
         chunk = read(at, 8) if at + 8 <= end else b""
         if not chunk or not all(32 <= byte < 127 for byte in chunk[:4]):
             break
+        # Streaming writers leave the data chunk's length at all ones: it reaches to the end of the file.
         length = int.from_bytes(chunk[4:8], "little")
         at += 8 + length + length % 2
         if length == 0xFFFFFFFF:
@@ -107,6 +111,7 @@ def _missing(end: int, size: int) -> int:
 
 
 def _w64(read: ReadAt, size: int) -> End:
+    # Unlike RIFF the length includes its own header, and chunks are padded to eight bytes.
     end = -(-int.from_bytes(read(16, 8), "little") // 8) * 8
     if 40 < end < size and read(end, 8) == W64:
         return End(end)
@@ -122,7 +127,8 @@ def _caf(read: ReadAt, size: int) -> End:
         if len(chunk) < 12:
             break
         length = int.from_bytes(chunk[4:], "big", signed=True)
-        if length < 0:  # up to the end of the file
+        # -1: the data chunk reaches to the end of the file.
+        if length < 0:
             return End()
         at += 12 + length
     return End(missing=_missing(at, size))
@@ -133,6 +139,7 @@ def _mov(read: ReadAt, size: int) -> int | None:
     for _ in range(MOST_STEPS):
         head = read(at, 16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        # A box over 4 GB has its length behind its name; 0 would mean "to the end" and stops the walk below.
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if len(head) < 8 or length < 8:
@@ -174,10 +181,12 @@ def _ogg(read: ReadAt, size: int) -> int | None:
         page = read(at, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
             return None
+        # Several streams begin together at the head; a beginning after other pages starts another file.
         begins = bool(page[5] & 2)
         if begins and begun:
             return at
         begun = begun or not begins
+        # Header, segment table, and the segments whose sizes the table lists.
         at += 27 + page[26] + sum(page[27 : 27 + page[26]])
     return None
 
@@ -190,6 +199,7 @@ def _flv(read: ReadAt, size: int) -> int | None:
             return None
         if tag[:4] == FLV:
             return at
+        # An 11-byte head, the data, and the size once more in four bytes.
         at += 15 + int.from_bytes(tag[1:4], "big")
     return None
 
@@ -200,6 +210,7 @@ def _matroska(read: ReadAt, size: int) -> int | None:
         head = read(at, 12)
         if head[:4] != wanted or len(head) < 12:
             return None
+        # EBML: the leading zero bits of the first byte say how many bytes the number has.
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
         if length == (1 << 7 * width) - 1:  # still being written when it ended

@@ -27,7 +27,7 @@ class DecodeSource:
     path: Path
     speaker: str | None = None
     offset_us: int = 0
-    """Where the file's first presentation stands on the recording's clock, before the earliest is zero."""
+    """Where the file's first presentation lies relative to the other files'; the earliest becomes zero."""
 
 
 @dataclass(slots=True)
@@ -56,14 +56,15 @@ class Plan:
 
 
 def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan]:
-    """A plan per file, read from the files' heads. Every stream of every file is listed in one."""
+    """One plan per file, read from the files' heads. Every stream of every file is listed."""
     if not files:
-        raise MediaError("a recording without a file")
+        raise MediaError("a recording has no file")
     several = len(files) > 1
     plans: list[Plan] = []
     with_picture = False
     for source in files:
         plan = _plan(source, settings, several=several, video=settings.pictures and not with_picture)
+        # The first file with a picture gives it: one recording, one picture.
         with_picture = with_picture or any(h.chosen and h.kind == "video" for h in plan.heads.values())
         plans.append(plan)
     if several:
@@ -77,16 +78,19 @@ def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan
 
 
 def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, video: bool) -> Plan:
+    # With one file per speaker, several channels in a file are several microphones for one person.
     channels: Channels = "mix" if several else settings.channels
     with open_media(source.path) as container:
         heads = stream_heads(container)
         _choose_streams(heads, channels, video=video)
         if several and not any(h.chosen for h in heads):
             video = settings.pictures
+            # A file of nothing but pictures stays in use: refusing it would be an error.
             _choose_streams(heads, channels, video=video)
         require_usable(heads, source.path.name)
         scan(container, heads)
         _begin_with_the_first(heads)
+        # The scan may have refused what the header promised.
         require_usable(heads, source.path.name)
         return Plan(
             source=source,
@@ -155,7 +159,7 @@ def _outputs(
 
 
 def _leave_out_room_sound(plans: list[Plan]) -> None:
-    """Where files name their speakers, the sound of a picture that names none is everybody's again."""
+    """Leave out the sound of the picture's file where other files name speakers: it is everybody's again."""
     if not any(plan.source.speaker for plan in plans):
         return
     for plan in plans:

@@ -11,7 +11,7 @@ from corpus.ingest.timeline import Restarts
 COUNTED = frozenset(
     "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta".split()
 )
-"""Raw streams: what stamps they seem to have libav made up from the first header's rate."""
+"""Raw streams: libav invents their stamps from the first header's rate."""
 DECODE_ORDER = frozenset(("avi",))
 """Containers that number pictures in the order in which they are decoded."""
 UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
@@ -69,6 +69,7 @@ class PresentationOrder:
     def lost(self, stamp: int | None) -> None:
         """The packet with this stamp could not be decoded."""
         if stamp in self._stamps:
+            # Taking one out of the middle breaks the heap; a sorted list is a heap again.
             self._stamps.remove(stamp)
             self._stamps.sort()
 

@@ -40,7 +40,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """What the pass over one file leaves."""
+    """The result of the pass over one file."""
 
     channels: list[Channel]
     pictures: Pictures | None
@@ -57,11 +57,12 @@ def decode_media(
     observers: Sequence[FrameObserver] = (),
     progress: Progress | None = None,
 ) -> tuple[Decoded, list[Drop]]:
-    """Decode into the existing empty folder `out`; what is said of it is also in `decoded.json`.
+    """Decode into the existing empty folder `out`; the returned `Decoded` is also written to `decoded.json`.
 
     Raises:
-        MediaError: a file is no media file, or nothing in it can be decoded.
+        MediaError: a file is not a media file, or nothing in it can be decoded.
     """
+    # One pass per file: the plans already agree on one zero, so no file has to wait for another.
     parts = [
         _pass(plan, Tracks(number, plan, out, settings, observers), number, settings, progress)
         for number, plan in enumerate(choose(files, settings))
@@ -84,14 +85,17 @@ def _pass(
 ) -> FilePart:
     where = plan.source.path.name
     with open_reader(plan.source.path) as (container, reader), closing(tracks), ExitStack() as opened:
+        # Planning opened the file too, but its streams died with that container: bind the heads to this one.
         demuxer = Demuxer(plan.source.path, container, reader, heads_again(plan, container), opened)
         for head in demuxer.heads.values():
             if head.chosen:
                 tracks.begin(head)
+        # The account counts packets as they are read, independently of what the tracks make of them.
         account = Account({})
         feed = Feed(demuxer, plan.kinds, _Counter(demuxer, account))
         _follow(feed, tracks, account, progress)
         tracks.finish()
+        # Only after finish(): short files hold all their sound in the clock until the end.
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
         account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
@@ -114,7 +118,7 @@ def _pass(
 
 
 def heads_again(plan: Plan, container: InputContainer) -> dict[int, StreamHead]:
-    """What is known of a file's streams, for the file opened again."""
+    """The heads found while planning, bound to the streams of the file opened again."""
     for index, head in plan.heads.items():
         stream = container.streams[index] if index < len(container.streams) else None
         if not isinstance(stream, AudioStream | VideoStream) or stream.type != head.kind:
@@ -141,9 +145,10 @@ class _Counter:
 
 def _follow(feed: Feed, tracks: Tracks, account: Account, progress: Progress | None) -> None:
     """Read all packets into the tracks."""
-    told_us = 0
+    reported_us = 0
 
     def before(track: int, packet: Packet) -> None:
+        # Containers stamped in decoding order need each packet's stamp before the decoder reorders frames.
         if tracks.pictures is not None and track not in tracks.sounds:
             tracks.pictures.track.sent(packet)
 
@@ -152,13 +157,13 @@ def _follow(feed: Feed, tracks: Tracks, account: Account, progress: Progress | N
         tracks.read(read, feed.demuxer.heads[read.stream])
         if read.packet is not None:
             _count(account.tallies[read.stream], read, tracks)
-        if progress is not None and tracks.end_us - told_us >= US:
-            told_us = tracks.end_us
-            progress(told_us)
+        if progress is not None and tracks.end_us - reported_us >= US:  # at most once a second of media
+            reported_us = tracks.end_us
+            progress(reported_us)
 
 
 def _count(tally: Tally, read: Read, tracks: Tracks) -> None:
-    """Count what came of a packet, and tell its track where it could not be decoded."""
+    """Count the frames of a packet; if it could not be decoded, its track needs to know."""
     packet = read.packet
     assert packet is not None
     tally.decoded += len(read.frames)
@@ -170,6 +175,7 @@ def _count(tally: Tally, read: Read, tracks: Tracks) -> None:
     if sound is not None or tally.decoded:
         tally.lost += length
     if sound is not None:
+        # A stream without stamps would close the gap up and shift everything after it.
         sound.lost(length * tally.tick)
     elif tracks.pictures is not None:
         tracks.pictures.track.lost(packet)

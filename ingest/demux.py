@@ -1,7 +1,7 @@
 """All packets of a file, those of streams that begin in its middle included.
 
-libav meets such a stream while it reads, but PyAV knows those of the file's head alone. So where their number
-grows, the file is opened once more from there, and the packets of both are given in the order of their bytes.
+libav finds such a stream while it reads, but PyAV only knows those in the file's head. So where the number
+of streams grows, the file is opened again from there, and both readers' packets are merged by byte position.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from corpus.schemas.errors import MediaError
 Packet: TypeAlias = "av.Packet[Stream]"
 
 PREFIXES = {"flv": b"FLV\1\5\0\0\0\11\0\0\0\0", "live_flv": b"FLV\1\5\0\0\0\11\0\0\0\0"}
-"""What must stand before the middle of a file for it to be read as one."""
+"""The header that lets libav open a file from its middle."""
 PACKETISED = frozenset(("mpegts", "mpeg"))
 """Containers in which a stream's last packet is whole only when another begins, or the file ends."""
 REST_BYTES = 4 << 20
-"""So far before a stream's last packet lies a table that names the stream."""
+"""Within this distance before a stream's last packet lies a table that names the stream."""
+# Seconds of stamps that a decoder may still owe; anything later is another part of the file.
 REST_S = 1
 MOST_DEMUXERS = 16
 MOST_FILES = 200
-"""Of files joined byte by byte; all stay open."""
+"""Files joined byte by byte; all stay open."""
 MOST_READ_ERRORS = 100
-"""A file that breaks more often than this is read no further."""
+"""Reading stops at a file that breaks more often than this."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class ReadLog:
 
 
 def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterator[Packet]:
-    """The packets of a container to its end; what is broken is counted and passed over."""
+    """The packets of a container to its end; broken ones are counted and skipped."""
     reader, progress = container.demux(), True
     while True:
         try:
@@ -59,6 +60,7 @@ def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterato
             if not progress or log.read_errors > MOST_READ_ERRORS:
                 log.cut_off = True
                 return
+            # A generator that has raised is finished: start another. Two errors in a row mean no progress.
             progress, reader = False, container.demux()
             continue
         except OSError as error:
@@ -70,12 +72,12 @@ def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterato
 
 @dataclass(slots=True)
 class _Second:
-    """The file opened once more, from the middle."""
+    """The file opened again, from its middle."""
 
     container: InputContainer
     reader: Reader
     numbers: dict[int, int]
-    """Its streams that the head does not name, and their numbers here."""
+    """Its streams that the head does not name, and the numbers they get here."""
     packets: Iterator[Packet]
     ahead: Packet | None = None
     at: int = 0
@@ -90,6 +92,7 @@ class _Second:
             if self.ahead is None:
                 self.at = 1 << 62
                 return
+            # Packets without a position belong to the byte of the one before; the order never runs backward.
             if self.ahead.pos is not None:
                 self.at = max(self.at, self.reader.place(self.ahead.pos))
 
@@ -104,12 +107,12 @@ class Demuxer:
     heads: dict[int, StreamHead]
     """Its audio and video streams; those that begin later are added."""
     opened: ExitStack
-    """Closes what is opened here; until then its streams can be asked."""
+    """Closes what is opened here; the streams are valid until then."""
     log: ReadLog = field(default_factory=ReadLog)
     streams: dict[int, Stream] = field(default_factory=dict)
     """All streams, of whatever kind, by number."""
     unread: int = 0
-    """Streams that were met in mid-file and could not be read."""
+    """Streams that begin in mid-file and could not be read."""
     _seconds: list[_Second] = field(default_factory=list)
     _last: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Each stream's latest stamp, and where its packet begins."""
@@ -122,10 +125,11 @@ class Demuxer:
             yield number, packet
 
     def rest(self, number: int) -> Iterator[Packet]:
-        """What has come of a stream that ended and is still held back for want of another packet of it."""
+        """The last packets of an ended stream, which the demuxer holds back until another one arrives."""
         if self.container.format.name not in PACKETISED or number not in self._last:
             return
         last, place = self._last[number]
+        # Read the same stretch again as a file of its own: at its end libav has to hand out what it holds.
         part = Part(max(0, place - REST_BYTES), stop=self.reader.place(self.reader.tell()))
         stream = self.streams[number]
         latest = last + int(REST_S / stream.time_base) if stream.time_base else last
@@ -140,6 +144,7 @@ class Demuxer:
     def _all(self) -> Iterator[tuple[int, Packet, int]]:
         """Number, packet and about where in the file it begins."""
         self.streams.update({s.index: s for s in self.container.streams})
+        # Asking for the number of streams costs a dump of the whole container, so ask only after a new read.
         name = self.container.format.name
         count, reads, before, place = len(self.streams), 0, 0, 0
         for packet in read_packets(self.container, self.log, self.path.name):
@@ -151,9 +156,11 @@ class Demuxer:
                     count = met
                 reads, before = self.reader.reads, place
             place = max(place, packet.pos or 0)
+            # Merge by byte position, so that both readers hand out packets as one reader would have met them.
             for second in self._seconds:
                 yield from second.until(place)
             yield packet.stream.index, packet, place
+        # Streams that appeared in the last block were never compared with a later one.
         count = max(count, stream_count(self.container))
         if name in GROWING and count > len(self.streams) + self.unread:
             self._open_another(before, name)

@@ -1,4 +1,4 @@
-"""What a sound track leaves: where its samples stand, and what the clock did to them."""
+"""The result of a sound track: where its samples lie, and what the clock did to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report says of each stream: its facts and what was odd about it."""
+"""The report's entry for each stream: its facts and what was odd about it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def stream_facts(file: int, head: StreamHead, plan: Plan, leg: Leg | None) -> St
     offset_us = us_from_seconds(head.first - plan.zero) if head.first is not None and head.chosen else 0
     duration_us = 0
     oddities = head_oddities(head, plan.start)
+    # A stream that continues another has no oddities of its own: the track counts them once, at its first.
     if leg is not None and leg.follows is not None:
         offset_us = leg.start_us
         detail = f"goes on where stream {leg.follows} ended"
@@ -149,6 +150,7 @@ def end_oddities(
     """Whether the file ends where it says it does. A stream that is not used may be the longest."""
     declared = declared_duration(container)
     # Some forms declare where the last stamp stands, others how long it is to there: either is whole.
+    # Compare on the file's own clock, from its first presentation, because that is what headers declare.
     end = Fraction(end_us, US) + plan.zero - plan.start
     if account.end is not None:
         end = max(end, account.end - plan.start, account.end)

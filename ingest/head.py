@@ -1,4 +1,4 @@
-"""What the head of a file tells: its streams, which are used, and when each is first presented."""
+"""From the head of a file: its streams, which of them are used, and when each is first presented."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_S = 1_000_000
 HEAD_PACKETS = 6000
 HEAD_BYTES = 96 * 1024 * 1024
 RATE_STAMPS = 120
-"""Video stamps looked at to tell constant from variable frame rate."""
+"""Video stamps examined to tell constant from variable frame rate."""
 SECONDARY = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -41,7 +41,7 @@ SECONDARY = (
 )
 
 MOST_BEHIND = Fraction(5)
-"""Seconds by which packets of one time stand apart in a file."""
+"""Seconds of interleaving: packets of one time lie no further apart in a file."""
 NO_PART = ("cover_art", "other_programme")
 """Refusals of streams that do not move the file's zero."""
 
@@ -53,7 +53,7 @@ class StreamHead:
     """What is known of one stream before it is decoded."""
 
     stream: MediaStream
-    """Valid only while its container is open; everything below is for good."""
+    """Valid only while its container is open; the fields below outlive it."""
     index: int
     kind: Literal["audio", "video"]
     refused: str = ""
@@ -69,13 +69,13 @@ class StreamHead:
     stamps: list[int] = field(default_factory=list)
     bad_packets: int = 0
     met_at: int | None = None
-    """The packet, counted from the start of the file, that gave its first frame; None if it is not near."""
+    """Number of the packet that gave its first frame; None where that is beyond the scanned head."""
     other_clock: bool = False
     """It begins where the others had long passed: its stamps are of another clock, and move no zero."""
     last: Fraction | None = None
     """The latest stamp there, in seconds."""
     joined: bool = False
-    """It goes on where another stream of its kind ended, or begins in the middle of the file."""
+    """It continues another stream of its kind, or begins in the middle of the file."""
     codec: str = "unknown"
     rate: str = "0"
     """Audio: samples per second. Video: average frames per second. An exact fraction."""
@@ -89,7 +89,7 @@ class StreamHead:
     """The programme of a multiplex it belongs to; None for those of all."""
 
     def describe(self) -> None:
-        """Copy what the stream says of itself: it is valid only while its container is open."""
+        """Copy the stream's facts, which are gone once its container is closed."""
         stream = self.stream
         self.tick = Fraction(stream.time_base or self.tick)
         if isinstance(stream, VideoStream):
@@ -112,12 +112,12 @@ def pixel_aspect(stream: VideoStream) -> Fraction:
 
 
 def sensible_aspect(aspect: Fraction | None) -> Fraction:
-    """What is said of the shape of pixels, or 1."""
+    """The declared shape of pixels, or 1 where it is missing or absurd."""
     return Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
 
 
 def stream_heads(container: InputContainer, programme: int | None = None) -> list[StreamHead]:
-    """The audio and video streams of a container, each with why it could not be used.
+    """The audio and video streams of a container, unusable ones with their reason.
 
     `programme`: the one that is used already.
     """
@@ -151,6 +151,7 @@ def _one_programme(container: InputContainer, heads: list[StreamHead], taken: in
         if head.programme is not None and not head.refused:
             kinds.setdefault(head.programme, set()).add(head.kind)
     if taken is None:
+        # `max` keeps the first of equals: programmes are listed in the order of the file.
         taken = max(kinds, key=lambda number: len(kinds[number]), default=None)
     for head in heads:
         if not head.refused and head.programme not in (None, taken):
@@ -218,14 +219,18 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
             head.last = max(head.last or Fraction(packet.pts * head.tick), packet.pts * head.tick)
             if len(head.stamps) < RATE_STAMPS:
                 head.stamps.append(packet.pts)
+        # A decoded frame, not the first packet: priming, pre-skip and edit lists show only after decoding.
         if head.first is None and _first_frame(packet, head):
             head.met_at = count
             if by_decoding and head.kind == "video":
+                # The decoder's stamp is the packet's there; the earliest shown has the smallest stamp so far.
                 head.first = min(head.stamps, default=0) * head.tick
             reached = max((h.last for h in heads if h.last is not None), default=Fraction(0))
             behind = reached - (head.first or 0) > MOST_BEHIND
+            # A stream that appears late with an early stamp was not cut late: its clock is another one.
             head.other_clock = behind and container.format.name in GROWING
         size += packet.size
+        # Read on until a video's rate can be judged: that is for the report, hence its smaller limit.
         met = all(h.first is not None for h in chosen.values()) and _rates_known(chosen, size)
         if count >= HEAD_PACKETS or size >= HEAD_BYTES or met:
             break

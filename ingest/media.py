@@ -57,6 +57,7 @@ class Reader:
         self._descriptor = descriptor
         self._part = part
         self._shift = part.start - len(part.prefix)
+        # Fixed now: a file that is still being copied would otherwise grow under the demuxer.
         size = os.fstat(descriptor).st_size
         self._size = (size if part.stop is None else min(size, part.stop)) - self._shift
         self._at = 0
@@ -76,6 +77,7 @@ class Reader:
             data = self._part.prefix[self._at : self._at + size]
         else:
             size = max(0, min(size, self._size - self._at))
+            # pread, because other readers share the descriptor's position after dup.
             data = os.pread(self._descriptor, size, self.place(self._at))
         if self.patch is not None and self._at < self.patch.offset + len(self.patch.data):
             data = _patched(data, self._at, self.patch)
@@ -90,7 +92,7 @@ class Reader:
         return self._at
 
     def find_end(self) -> None:
-        """See whether another file stands behind this one, which then ends there."""
+        """Check whether another file follows; if so, this one ends where that begins."""
         whole = self._size
 
         def at(place: int, size: int) -> bytes:
@@ -126,14 +128,14 @@ def regular_file_size(path: Path) -> int:
     if stat.S_ISDIR(found.st_mode):
         raise MediaError("is a folder, not a media file", where=path.name)
     if not stat.S_ISREG(found.st_mode):
-        raise MediaError("is no regular file (a pipe, socket or device)", where=path.name)
+        raise MediaError("is not a regular file (a pipe, socket or device)", where=path.name)
     if found.st_size == 0:
         raise MediaError("is empty: it holds no bytes at all", where=path.name)
     return found.st_size
 
 
 def _descriptor(path: Path) -> int:
-    """An open regular file. Since it was looked at it may have become a pipe: hence non-blocking."""
+    """An open regular file. It may have become a pipe since it was checked: hence non-blocking."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -141,13 +143,13 @@ def _descriptor(path: Path) -> int:
         raise MediaError(f"cannot be read: {reason}", where=path.name) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise MediaError("is no regular file (a pipe, socket or device)", where=path.name)
+        raise MediaError("is not a regular file (a pipe, socket or device)", where=path.name)
     return descriptor
 
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
-    """The container of a media file; raises MediaError, with a sentence for a person, when it is none."""
+    """The container of a media file; raises MediaError, with a readable sentence, if it is not one."""
     with open_reader(path) as (container, _):
         yield container
 
@@ -184,6 +186,7 @@ def _open(path: Path, reader: Reader) -> InputContainer:
         "protocol_whitelist": "file",
         "max_streams": str(MOST_STREAMS),
     }
+    # libav guesses first; only what it cannot recognise is believed to be what its name says.
     form = HEADERLESS.get(path.suffix.lower())
     try:
         try:
@@ -216,7 +219,7 @@ def _av_open(reader: Reader, form: str | None, options: dict[str, str]) -> Input
     )
 
 
-# --- what PyAV does not tell ------------------------------------------------------------------
+# --- what PyAV does not expose ------------------------------------------------------------------
 
 
 def _dump(container: InputContainer) -> list[str]:

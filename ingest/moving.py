@@ -1,4 +1,4 @@
-"""The pictures of one stream in order of presentation: stamps made sound, observers told, picks made."""
+"""The pictures of one stream in order of presentation: stamps repaired, observers called, pictures picked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Picker(Protocol):
 
 
 class PictureTrack:
-    """Takes a stream's frames as the decoder gives them."""
+    """Consumes a stream's frames as the decoder gives them."""
 
     def __init__(
         self,
@@ -140,12 +140,14 @@ class PictureTrack:
     def _settle(
         self, frame: av.VideoFrame, stamp: int | None, aspect: Fraction, following: int | None
     ) -> None:
+        # A track keeps to the order of presentation: a frame from before the last one has missed its window.
         time = self._time(stamp, following)
         if self._last is not None and time < self._last:
             self.out_of_order += 1
             return
         duration = round(frame.duration * self._tick)
         self._said_us = min(self._us(duration), LONGEST_PICTURE_US) if duration > 0 else 0
+        # An absurd duration would become the length of a frame without a stamp: take the usual one.
         self._last_duration = duration if 0 < duration <= self._longest else self._nominal
         self._last = time
         self._restarts.stand(self.stream, time + self._last_duration, self._per_second)
@@ -159,7 +161,7 @@ class PictureTrack:
         self._picker.push(frame, time_us, aspect)
 
     def _time(self, stamp: int | None, following: int | None) -> int:
-        """A frame's time after restarts; a wild stamp goes on by duration."""
+        """A frame's time after restarts; a wild stamp is replaced by the count of durations."""
         if self._last is None:
             self._jumps = self._restarts.jumps
             self._shift = round(self._restarts.shift(self._jumps) * self._per_second)
@@ -168,8 +170,10 @@ class PictureTrack:
         if stamp is None:
             return by_count
         time = stamp + self._shift
+        # Near where it was expected: the usual case.
         if -self._back <= time - by_count <= self._leap:
             return time
+        # Otherwise the next stamp decides: it agrees with this one, or it is back where it should be.
         confirmed = following is None or abs(following - stamp) <= self._leap
         back_again = following is not None and -self._back <= following + self._shift - by_count <= self._leap
         if back_again and not confirmed:

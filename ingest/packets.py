@@ -1,4 +1,4 @@
-"""The packets of a file as frames of its tracks; what is broken is counted and passed over."""
+"""The packets of a file as frames of its tracks; broken ones are counted and skipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.schemas.recording import Oddity
 
 @dataclass(slots=True)
 class Read:
-    """A packet and what came of it."""
+    """A packet and the frames decoded from it."""
 
     track: int
     """The track's name: its first stream."""
@@ -60,6 +60,7 @@ class Feed:
                 continue
             for step in relay.take(number, packet, float(head.tick), may_lead=not head.refused):
                 yield from self._step(step)
+        # Streams that still wait get their turn before the decoders are emptied into their tracks.
         for step in chain.from_iterable(relay.finish() for relay in relays.values()):
             yield from self._step(step)
         for number in list(self._open):
@@ -71,6 +72,7 @@ class Feed:
         }
         for number in chosen:
             one_core(self.demuxer.heads[number].stream)
+        # Only joined or growing files may start a clock over; elsewhere an early stamp is just wrong.
         joined = self.demuxer.reader.end.following is not None
         return Relay(chosen, may_restart=joined or self.demuxer.container.format.name in GROWING)
 
@@ -87,12 +89,14 @@ class Feed:
             for packet in self.demuxer.rest(step.before) if step.held_back else ():
                 stream = self.demuxer.heads[step.before].stream
                 yield self._decoded(step.track, stream, step.before, packet)
+            # The old decoder's last frames belong before the new stream's first.
             yield from self._empty(step.before)
         head = self.demuxer.heads[step.stream]
         one_core(head.stream)
         head.chosen = head.joined = True
         head.refused = head.refused_code = ""
         stamps = (head.stream.start_time, step.packet.pts, step.packet.dts)
+        # It was not in the head, so nobody has decoded a frame of it yet: believe its earliest stamp.
         head.first = next((stamp for stamp in stamps if stamp is not None), 0) * head.tick
         yield Read(step.track, step.stream, [], None, takes_over=True, restart=step.restart)
 
@@ -115,6 +119,7 @@ class Feed:
             pass
         except (av.FFmpegError, ValueError, MemoryError):
             self.bad_packets += 1
+        # An emptied decoder refuses packets until flushed, and the stream may come back.
         context.flush_buffers()
 
     def oddities(self) -> list[Oddity]:

@@ -53,6 +53,7 @@ def letterbox(width: int, height: int, aspect: Fraction, quarter_turns: int, out
     if quarter_turns % 2:
         shown = 1 / shown
     out_width, out_height = out
+    # The longer side fills the canvas; the other is rounded to even pixels, at least two.
     if shown * out_height >= out_width:
         box = (out_width, min(out_height, max(2, 2 * round(out_width / shown / 2))))
     else:
@@ -66,8 +67,10 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     side_data = cast("Buffer | None", frame.side_data.get("DISPLAYMATRIX"))
     if side_data is None:
         return 0, False
+    # The upper left 2x2 of a 3x3 fixed-point matrix; its determinant is negative for a mirror image.
     a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(side_data), "<i4")[:5])
     mirrored = a * d - b * c < 0
+    # Undo the mirroring first, so that what is left is a pure rotation.
     if mirrored:
         a, b = -a, -b
     turns = {True: (0 if a >= 0 else 2), False: (1 if b > 0 else 3)}[abs(a) >= abs(b)]
@@ -99,7 +102,9 @@ class JpegEncoder:
 
     def __call__(self, frame: av.VideoFrame, aspect: Fraction) -> bytes:
         canvas = self._letterboxed(frame, aspect)
+        # The encoder wants rising stamps; they are not in the JPEG.
         canvas.pts, canvas.time_base = self._pts, self._encoder.time_base
+        # An intra picture, whatever the source frame was: bytes must not depend on the frame's neighbours.
         canvas.pict_type = 1
         self._pts += 1
         return b"".join(bytes(packet) for packet in self._encoder.encode(canvas))
@@ -115,6 +120,7 @@ class JpegEncoder:
     def _letterboxed(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
         turns, mirrored = self._orientation(frame)
         box = letterbox(frame.width, frame.height, aspect, turns, self._size)
+        # Scale before turning: fewer pixels to turn, and swscale does not rotate.
         size = (box.height, box.width) if turns % 2 else (box.width, box.height)
         scaled = self._scaler.reformat(
             frame,
@@ -127,9 +133,11 @@ class JpegEncoder:
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )
+        # The usual case needs no canvas: the scaler's own frame is the picture.
         if not turns and not mirrored and size == self._size:
             return scaled
         canvas = av.VideoFrame(*self._size, "yuvj420p")
+        # Black is luma 0, chroma 128; chroma planes have half the pixels each way.
         for index, (shift, black) in enumerate(((0, 0), (1, 128), (1, 128))):
             target, source = _plane(canvas, index), _plane(scaled, index)
             target[:] = black
@@ -143,6 +151,7 @@ class JpegEncoder:
 def _plane(frame: av.VideoFrame, index: int) -> UInt8Array:
     """(height, width) view of one plane."""
     plane = frame.planes[index]
+    # libav pads every line for alignment: cut it off.
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
     return cast(UInt8Array, rows[: plane.height, : plane.width])
 
@@ -174,7 +183,7 @@ class Pick:
 class PicturePicker:
     """Frames in order of presentation go in; the JPEGs of those that a window shows go to a file.
 
-    A frame is held until the next one tells which windows ended in between, so a hole of any length
+    A frame is held until the next one shows which windows ended in between, so a hole of any length
     costs one entry. At most five entries a second: 40 bytes each.
     """
 

@@ -32,10 +32,10 @@ class _Leader:
     """The track's name: its first stream."""
     stream: int
     met: bool = True
-    """It is there, if perhaps later: what begins before it does not take its place."""
+    """It exists, perhaps later: a stream that begins before it does not replace it."""
     end_s: float | None = None
-    come_s: float = 0.0
-    """How much of it was read."""
+    read_s: float = 0.0
+    """How many seconds of it were read."""
 
 
 @dataclass(slots=True)
@@ -44,11 +44,11 @@ class _Waiting:
 
     first_s: float
     end_s: float
-    come_before_s: dict[int, float]
-    """How much of each track, and of each other stream that waits, had come when it began."""
+    read_before_s: dict[int, float]
+    """How much of each track, and of each other waiting stream (as -1 - number), was read when it began."""
     packets: deque[Packet] = field(default_factory=deque)
     size: int = 0
-    come_s: float = 0.0
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ class Relay:
 
     def __init__(self, leaders: Mapping[int, bool], *, may_restart: bool) -> None:
         """`leaders`: the chosen streams, and whether each was met near the start of the file; where there
-        is none the first stream to come is one. `may_restart`: a stream of another clock may go on where
-        one ended."""
+        is none the first stream to come is one. `may_restart`: a stream of another clock may continue
+        where one ended."""
         self._leaders = {stream: _Leader(stream, stream, met) for stream, met in leaders.items()}
         self._may_restart = may_restart
         self._waiting: dict[int, _Waiting] = {}
@@ -88,6 +88,7 @@ class Relay:
 
         `may_lead`: it may become a track's first stream.
         """
+        # Decoding stamps rise from packet to packet; presentation stamps jump back with every B picture.
         stamp = packet.dts if packet.dts is not None else packet.pts
         start_s = None if stamp is None else stamp * tick
         end_s = None if start_s is None else start_s + max(0, packet.duration or 0) * tick
@@ -111,16 +112,17 @@ class Relay:
         """A stream that fills a gap, where the one in use comes back at `start_s`."""
         if not self._waiting or start_s is None or leader.end_s is None:
             return None
+        # It never left: nothing was bridged.
         if start_s < leader.end_s + OVERLAP_S:
             return None
         fitting = (n for n, w in self._waiting.items() if w.end_s <= start_s + OVERLAP_S)
         return next((n for n in fitting if self._follows(leader, self._waiting[n])), None)
 
     def _come(self, leader: _Leader, end_s: float | None) -> None:
-        """A stream in use has come as far as `end_s`: what waits while all in use go on runs beside them."""
+        """A stream in use has reached `end_s`. If all in use advance, whoever waits runs beside them."""
         if end_s is None:
             return
-        leader.come_s += _step_s(leader.end_s, end_s)
+        leader.read_s += _step_s(leader.end_s, end_s)
         leader.end_s = end_s
         for number, waiting in list(self._waiting.items()):
             if not any(_stands(leader, waiting) for leader in self._leaders.values()):
@@ -137,17 +139,18 @@ class Relay:
             # The last packet of a stream that is over often comes only at the end of the file.
             if start_s is None or end_s is None or end_s <= self._over.get(stream, start_s - 1):
                 return
-            come_s = {leader.track: leader.come_s for leader in self._leaders.values()}
-            others = {-1 - number: other.come_s for number, other in self._waiting.items()}
-            waiting = self._waiting[stream] = _Waiting(start_s, start_s, come_s | others)
+            read_s = {leader.track: leader.read_s for leader in self._leaders.values()}
+            # Negative keys keep waiting streams apart from tracks, until `_join` makes a track of one.
+            others = {-1 - number: other.read_s for number, other in self._waiting.items()}
+            waiting = self._waiting[stream] = _Waiting(start_s, start_s, read_s | others)
         if end_s is not None:  # packets without a stamp wait with the others
-            waiting.come_s += _step_s(waiting.end_s, end_s)
+            waiting.read_s += _step_s(waiting.end_s, end_s)
             waiting.end_s = end_s
         waiting.packets.append(packet)
         waiting.size += packet.size
         # Of a stream that is neither taken nor known to run beside another, not more than this is kept.
         full = len(waiting.packets) > MOST_WAITING or waiting.size > MOST_WAITING_BYTES
-        if waiting.come_s >= ALONE_S or full:
+        if waiting.read_s >= ALONE_S or full:
             yield from self._join(stream, waiting)
         if full and stream in self._waiting:
             del self._waiting[stream]
@@ -162,19 +165,22 @@ class Relay:
         leader = next((one for one in self._leaders.values() if self._follows(one, waiting)), None)
         if leader is None:
             return
+        # A stream that begins well before the other's end can only be of another clock, as in joined files.
         before, end_s = leader.stream, leader.end_s
         restart = end_s is not None and waiting.first_s < end_s - RESTART
         del self._waiting[stream]
         # Those that began while this one waited are measured against it from here on.
         for other in self._waiting.values():
-            if -1 - stream in other.come_before_s:
-                other.come_before_s[leader.track] = leader.come_s + other.come_before_s[-1 - stream]
-        leader.come_s += waiting.come_s
+            if -1 - stream in other.read_before_s:
+                other.read_before_s[leader.track] = leader.read_s + other.read_before_s[-1 - stream]
+        # The waiting packets are now the track's; release them in order, the first one as the handover.
+        leader.read_s += waiting.read_s
         self._hand_over(leader, stream)
         leader.end_s = waiting.end_s
         for number, packet in enumerate(waiting.packets):
             yield Step(leader.track, stream, packet, number == 0, before, restart, held_back)
 
+    # The track keeps its name, its first stream; only the stream that feeds it changes.
     def _hand_over(self, leader: _Leader, stream: int) -> None:
         if leader.end_s is not None:
             self._over[leader.stream] = leader.end_s + OVERLAP_S
@@ -184,6 +190,7 @@ class Relay:
 
     def _follows(self, leader: _Leader, waiting: _Waiting) -> bool:
         """Whether the track's stream ended where this one begins."""
+        # A chosen stream that never came (its head promised it) may be replaced by one that did.
         if leader.end_s is None:
             return not leader.met
         continues = waiting.first_s >= leader.end_s - OVERLAP_S
@@ -192,9 +199,9 @@ class Relay:
 
 def _stands(leader: _Leader, waiting: _Waiting) -> bool:
     """Whether nothing, or little, came of the track since the other began."""
-    return leader.come_s - waiting.come_before_s.get(leader.track, 0.0) <= OVERLAP_S
+    return leader.read_s - waiting.read_before_s.get(leader.track, 0.0) <= OVERLAP_S
 
 
 def _step_s(end_s: float | None, now_s: float) -> float:
-    """How much further a stream has come; a jump counts as a second."""
+    """How much further a stream has advanced; a jump counts as one second at most."""
     return 0.0 if end_s is None else max(0.0, min(1.0, now_s - end_s))

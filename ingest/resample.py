@@ -1,4 +1,4 @@
-"""Sound at another rate, with every output sample at its exact time, the same bits on every machine.
+"""Resampling with every output sample at its exact time and the same bits on every machine.
 
 Output sample n stands at n / rate_out on the recording's clock; the input's first sample stands at
 any exact time. A windowed sinc is evaluated at the exact fraction between the two, so there is no
@@ -46,6 +46,7 @@ def quantise(samples: Float64Array) -> Float64Array:
 def _sinc_table() -> Float64Array:
     """The windowed sinc over its right half, `PER_CROSSING` points per zero crossing, then zeros."""
     x = np.arange((CROSSINGS + 1) * PER_CROSSING + 2) / PER_CROSSING
+    # A Kaiser window: i0 of the half circle over the filter's width.
     inside = np.clip(1 - (x / CROSSINGS) ** 2, 0, None)
     table: Float64Array = np.sinc(x) * np.i0(BETA * np.sqrt(inside)) / np.i0(BETA) * (x < CROSSINGS)
     return table
@@ -69,6 +70,7 @@ def _kernel(distance: Float64Array, cutoff: float) -> Float64Array:
 @lru_cache(maxsize=32)
 def _block_filter(phase: int, up: int, down: int, outputs: int) -> tuple[Float64Array, int]:
     """(inputs, outputs) taps where the first output is `phase`/FINEST past an input; and the reach."""
+    # Downwards the filter must also keep out what the lower rate cannot hold.
     cutoff = ROLL_OFF * min(1.0, up / down)
     reach = ceil(CROSSINGS / cutoff)
     last = ceil(phase / FINEST + (outputs - 1) * down / up)
@@ -97,6 +99,7 @@ class Resampler:
         self._rate_in, self._rate_out = rate_in, rate_out
         period = self._up
         self._table = period > LONGEST_PERIOD
+        # After `period` outputs the fraction repeats, so a block of whole periods needs one set of taps.
         self._block = period * ceil(160 / period)
         cutoff = ROLL_OFF * min(1.0, self._up / self._down)
         self._reach = ceil(CROSSINGS / cutoff)
@@ -122,6 +125,7 @@ class Resampler:
 
         (channels, outputs), full scale 32768, not rounded.
         """
+        # Run to the next move of the anchor, move it, go on: a correction never reaches back.
         parts: list[Float64Array] = []
         while True:
             until = self._known() if stop is None else stop
@@ -158,7 +162,7 @@ class Resampler:
             self._buffer_start += drop
 
     def _inputs(self, start: int, stop: int) -> Float64Array:
-        """Inputs [start, stop), zeros where there are none."""
+        """Inputs [start, stop), zeros where they are missing."""
         low = max(start, self._buffer_start)
         high = min(stop, self._buffer_start + self._buffer.shape[1])
         if low >= high:
@@ -175,6 +179,7 @@ class Resampler:
         base = floor(position)
         if phase == FINEST:
             base, phase = base + 1, 0
+        # Same rate, on the sample: a copy, bit for bit.
         if self._up == self._down and phase == 0:
             return self._inputs(base, base + outputs) * (32768 / INPUT_SCALE)
         run = self._run_table if self._table else self._run_blocks
@@ -187,12 +192,14 @@ class Resampler:
         blocks = -(-outputs // self._block)
         span = (blocks - 1) * step + len(taps)
         inputs = np.ascontiguousarray(self._inputs(base - reach, base - reach + span))
+        # One matrix product for all blocks: rows are the blocks' inputs, columns the outputs of a block.
         windows = np.lib.stride_tricks.sliding_window_view(inputs, len(taps), axis=1)[:, ::step]
-        found = np.ascontiguousarray(windows).reshape(-1, len(taps)) @ taps
-        return found.reshape(len(inputs), -1)[:, :outputs]
+        filtered = np.ascontiguousarray(windows).reshape(-1, len(taps)) @ taps
+        return filtered.reshape(len(inputs), -1)[:, :outputs]
 
     def _run_table(self, base: int, phase: int, outputs: int) -> Float64Array:
         table, reach = _phase_table(self._up, self._down)
+        # In pieces, because the gathered windows take a hundred times the memory of the outputs.
         parts: list[Float64Array] = []
         for first in range(0, outputs, 4096):
             n = np.arange(first, min(first + 4096, outputs), dtype=np.int64)

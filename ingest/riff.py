@@ -49,16 +49,17 @@ def correct_header(file: ByteFile) -> tuple[Patch | None, str]:
         if block % channels or block // channels < word or block // channels > 8 or kind == FLOAT:
             return None, f"contradicts itself: {said}"
         word = block // channels
+    # A second witness: bytes a second, with a block or a percent of tolerance for writers that round.
     if per_second and rate and abs(per_second - rate * channels * word) > max(channels * word, rate // 100):
         return None, f"contradicts itself: {said}, {rate} blocks and {per_second} bytes a second"
     if word == -(-(valid or bits) // 8):
         return None, ""
     # Valid bits stand at the top of their word, so the whole word is the sample, at its level.
-    told = struct.pack("<H", word * 8)
+    word_bits = struct.pack("<H", word * 8)
     data = bytearray(chunk[14:20] if extensible else chunk[14:16])
-    data[0:2] = told
+    data[0:2] = word_bits
     if extensible:
-        data[4:6] = told
+        data[4:6] = word_bits
     return Patch(offset + 14, bytes(data)), ""
 
 
@@ -80,6 +81,7 @@ def _find(file: ByteFile, at: int, *, name: bytes, wide: bool) -> tuple[int, byt
         chunk = file.read(head) or b""
         if len(chunk) < head:
             return None
+        # W64 counts its own 24-byte head in the size and pads to eight; RIFF does neither.
         size = struct.unpack("<Q", chunk[16:24])[0] - head if wide else struct.unpack("<I", chunk[4:8])[0]
         if chunk.startswith(name):
             content = file.read(min(size, 40)) or b""

@@ -26,11 +26,13 @@ def samples_of(frames: Sequence[av.AudioFrame]) -> Float64Array:
     name = frames[0].format.name
     channels = frames[0].layout.nb_channels
     kind, full_scale = _SAMPLES[name.removesuffix("p")]
+    # Planar formats ("...p") have a plane per channel, packed ones have all channels interleaved in one.
     width = 1 if name.endswith("p") else channels
     planes = channels if width == 1 else 1
     parts: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(planes)]
     for frame in frames:
         for part, plane in zip(parts, frame.planes, strict=False):
+            # The count leaves out the padding that libav puts behind each plane.
             part.append(np.frombuffer(plane, kind, frame.samples * width))  # type: ignore[call-overload]
     raw = np.stack([np.concatenate(part) for part in parts])
     floats = np.ascontiguousarray(raw.reshape(-1, channels).T if width > 1 else raw, np.float64)
@@ -43,7 +45,7 @@ def samples_of(frames: Sequence[av.AudioFrame]) -> Float64Array:
 
 
 def fit(block: Float64Array, channels: int) -> Float64Array:
-    """A stream that changes its channels: those it lacks are silent, those too many are left out."""
+    """Match a block to so many channels: missing ones are silent, surplus ones are left out."""
     fitted = np.zeros((channels, block.shape[1]))
     common = min(channels, len(block))
     fitted[:common] = block[:common]

@@ -26,7 +26,7 @@ CANCELLED = 300.0
 AUDIBLE = 1e-6
 """Power below this (-60 dB of full scale) is no loss."""
 CODEC_FRAME = 4096
-"""No codec fills up by more input samples than this."""
+"""No codec pads its last frame by more input samples than this."""
 
 
 class SoundTrack:
@@ -54,8 +54,8 @@ class SoundTrack:
         self._restarts = clock.restarts
         self._stream = clock.stream
         self._counted = counted(clock.container)
-        self._made: Fraction | None = None
-        """Where the next sample of a stream that is counted stands, on its own clock."""
+        self._counted_s: Fraction | None = None
+        """Time of the next sample of a stream that is counted, on its own clock."""
         self._clock: AudioClock | None = None
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
@@ -91,14 +91,16 @@ class SoundTrack:
             self._start_clock(frame.sample_rate)
         assert self._clock is not None
         self._blocks.append(frame)
+        # Blocks wait here in the order of the clock's placements, so the two queues always match.
         for placement in self._clock.push(self._stamp(frame), frame.samples):
             self._place(placement)
 
     def join(self, tick: Fraction, stop: Fraction | None, *, restart: bool) -> None:
-        """What comes now is of another stream, which goes on where this one ended.
+        """Another stream continues where this one ended.
 
         Its first stamp is believed, to the sample, unless it is of another clock (`restart`).
         """
+        # Everything of the old stream is placed before its clock and filling are judged.
         self._finish_clock()
         self._cut_filling()
         self._tick, self._stop = tick, stop
@@ -110,17 +112,17 @@ class SoundTrack:
             self._resume = None
 
     def lost(self, seconds: Fraction) -> None:
-        """So much could not be decoded: in a stream that is counted what follows stands later by it."""
-        if self._made is not None:
-            self._made += seconds
+        """So much could not be decoded: in a counted stream all that follows comes later by as much."""
+        if self._counted_s is not None:
+            self._counted_s += seconds
 
     def _stamp(self, frame: av.AudioFrame) -> int | None:
         if not self._counted:
             return frame.pts
-        if self._made is None:
-            self._made = (frame.pts or 0) * self._tick
-        stamp = round_half_up(self._made / self._tick)
-        self._made += Fraction(frame.samples, frame.sample_rate)
+        if self._counted_s is None:
+            self._counted_s = (frame.pts or 0) * self._tick
+        stamp = round_half_up(self._counted_s / self._tick)
+        self._counted_s += Fraction(frame.samples, frame.sample_rate)
         return stamp
 
     def finish(self) -> None:
@@ -139,6 +141,7 @@ class SoundTrack:
             return
         shift = self._before.shift if self._before is not None else Fraction(0)
         stop = self._stop + shift - self._zero
+        # Only what a codec frame can explain: more is sound that the container's duration leaves out.
         excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
         if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
@@ -181,6 +184,7 @@ class SoundTrack:
         self._batch.append(frame)
         self._batch_samples += placement.samples
         self._piece_samples += placement.samples
+        # Half a second: long enough for the matrix products to pay, short enough for memory.
         if self._batch_samples * 2 >= self._rate_in:
             self._flush()
 
@@ -240,6 +244,7 @@ class SoundTrack:
             samples = fit(samples, len(self._files))
         self._resampler.feed(samples)
         self._batch_samples = 0
+        # Read `next` before pull(), which advances it.
         self._write(self._resampler.next, self._resampler.pull())
         self._piece_end()
 
@@ -248,6 +253,7 @@ class SoundTrack:
         if len(samples) == 1:
             return samples
         mean: Float64Array = samples.mean(axis=0, keepdims=True)
+        # Energies by dot product: no temporary arrays, and this runs for all sound.
         power = float(np.vdot(samples, samples)) / len(samples)
         if power > CANCELLED * float(np.vdot(mean, mean)) and power > AUDIBLE * samples.shape[1]:
             self.cancelled_s += samples.shape[1] / self._rate_in

@@ -27,7 +27,8 @@ RESTART = Fraction(1, 4)
 AGREE = Fraction(1, 2)
 """How much sound after a wild stamp is asked whether it agrees with it."""
 LONGEST_STALL = Fraction(10)
-"""A jump is watched for no longer than this much sound."""
+"""A jump is observed for at most this much sound."""
+# Long enough for the median to ignore a burst of late packets, short enough to follow a drifting clock.
 HALF_MEDIAN = Fraction(1)
 """The median is taken over this much before and after a block: 2 s together."""
 
@@ -58,7 +59,7 @@ class Restarts:
         self._stood: dict[int, tuple[int, int]] = {}
 
     def stand(self, stream: int, at: int, per_second: int) -> None:
-        """Stream `stream` has come as far as `at / per_second` seconds. Called for every packet."""
+        """Stream `stream` has reached `at / per_second` seconds. Called for every packet."""
         self._stood[stream] = (at, per_second)
 
     def shift(self, jumps: int) -> Fraction:
@@ -73,6 +74,7 @@ class Restarts:
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
         """The shift after one more jump of `stream`, which then shows `stamp`."""
         if jumps + 1 == len(self._shifts):
+            # The first to jump sets the shift; the others find it here at their own n-th jump.
             self._shifts.append(max((Fraction(*s) for s in self._stood.values()), default=stamp) - stamp)
         return self._shifts[jumps + 1]
 
@@ -103,6 +105,7 @@ class AudioClock:
     ) -> None:
         """`after`: the clock, finished, of the sound that this one continues, and `at` the second at which
         it goes on counting; without it the first stamp is believed."""
+        # In this unit one sample and one tick are both whole, so no rounding adds up over hours.
         self.units_per_second = rate_hz * tick.denominator
         self._sample = tick.denominator
         self._tick = tick.numerator * rate_hz
@@ -135,7 +138,7 @@ class AudioClock:
             self._shift = round(after._shift * ratio)
             self._jumps = after._jumps
             if at is not None:
-                # A jump in the stamps at the change is told as anywhere else.
+                # A jump in the stamps at the change is reported as anywhere else.
                 self._at = round(at * self.units_per_second)
 
     @property
@@ -150,6 +153,7 @@ class AudioClock:
         self._waiting.append(_Block(units, samples))
         self._waiting_samples += samples
         done: list[Placement] = []
+        # A block is placed once enough sound after it has shown whether its stamp was a slip or a jump.
         while self._waiting_samples - self._waiting[0].samples >= self._needed():
             self._settle()
             done += self._take(finished=False)
@@ -176,11 +180,12 @@ class AudioClock:
         return done + self._take(finished=True)
 
     def _watch(self, stamp: int | None) -> None:
-        """Tell the other streams how far this one has come, unless it seems to jump back right here."""
+        """Publish how far this stream has come, unless it seems to jump back right here."""
         if self._at is None or self._jumping:
             return
         end = self._at + self._correction + self._waiting_samples * self._sample
         self._restarts.stand(self._stream, end, self.units_per_second)
+        # Once it jumps, what waits belongs to the new part and must not count as progress in the old one.
         self._jumping = stamp is not None and stamp + self._shift - end < -self._restart
 
     # --- holes and restarts -------------------------------------------------------------------
@@ -196,6 +201,7 @@ class AudioClock:
         elif block.stamp is not None:
             self._compare(block, block.stamp)
         if block.stamp is not None and block.departure is None and block.move in ("start", "hole", "restart"):
+            # A block that moved the count enters the median with what the move left of its departure.
             block.departure = block.stamp + self._shift - self._at
         self._waiting.popleft()
         self._waiting_samples -= block.samples
@@ -220,6 +226,7 @@ class AudioClock:
                 self._at += hole
                 block.move, block.by = ("hole" if block.move == "on" else block.move), block.by + hole
                 return
+        # Only small departures enter the median: a jump that was not confirmed says nothing of the drift.
         if -self._restart <= off <= self._jitter:
             block.departure = off + self._correction
 
@@ -283,6 +290,7 @@ class AudioClock:
             self._in_median_samples += block.samples
             if block.departure is not None:
                 insort(self._departures, block.departure)
+        # The two deques and the sorted list slide together: O(log n) a block instead of a sort.
         while self._behind[0].start < middle - self._half_median:
             block = self._behind.popleft()
             self._in_median_samples -= block.samples
@@ -291,8 +299,10 @@ class AudioClock:
 
     def _place(self, block: _Block) -> Placement:
         move, by = block.move, block.by
+        # At the ends, and in short pieces, there is too little sound to tell drift from jitter.
         enough = self._in_median_samples * self._sample >= self._half_median
         if self._departures and enough:
+            # The lower median: a whole number of units that really occurred, not a mean of two.
             median = self._departures[(len(self._departures) - 1) // 2]
             if abs(median - self._correction) > self._tick:
                 by += median - self._correction

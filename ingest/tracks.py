@@ -1,4 +1,4 @@
-"""What one file feeds: a sound track for each chosen audio stream and one of pictures."""
+"""The tracks of one file: a sound track for each chosen audio stream, and one of pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from corpus.schemas.settings import IngestSettings
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One output channel: where its samples lie until the end."""
+    """One output channel: where its samples are kept until the recording is written."""
 
     speaker: str | None
     sound: SoundTrack
@@ -34,7 +34,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The pictures of a file: where they lie until the end."""
+    """The pictures of a file: where they are kept until the recording is written."""
 
     track: PictureTrack
     picker: PicturePicker
@@ -64,7 +64,7 @@ class Leg:
 
 
 class Tracks:
-    """Takes what is read of a file; `number` is the file's place among those of the recording."""
+    """Consumes what is read of a file; `number` is the file's position among those of the recording."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Tracks:
         self._fed_by: dict[int, int] = {}
         """The stream that feeds each track now."""
         self._aspects: dict[int, tuple[Fraction | None, Fraction]] = {}
-        """What each stream's codec said first of the shape of its pixels, and what was made of it."""
+        """The pixel shape that each stream's codec gave first, and the one in use for it."""
         self.sounds: dict[int, SoundTrack] = {}
         """By the number of the stream with which they begin, as everywhere here."""
         self.pictures: Pictures | None = None
@@ -128,11 +128,11 @@ class Tracks:
         self._pictures_of = head.index
 
     def read(self, read: Read, head: StreamHead) -> None:
-        """Take frames of the stream `head`, or that it goes on where another ended."""
+        """Consume frames of the stream `head`, or its takeover of a track where another stream ended."""
         if read.takes_over:
             self._take_over(read, head)
         sound = self.sounds.get(read.track)
-        # A track that begins late is known by its first frame: the head did not tell its channels.
+        # A track that begins late is known by its first frame: the head did not give its channels.
         if sound is None and read.track != self._pictures_of and (read.frames or head.kind == "video"):
             first = next((f for f in read.frames if isinstance(f, av.AudioFrame)), None)
             self.begin(head, first.layout.nb_channels if first is not None else 0)
@@ -173,8 +173,8 @@ class Tracks:
     @property
     def something(self) -> bool:
         """Anything was decoded."""
-        heard = any(sound.extents for sound in self.sounds.values())
-        return heard or (self.pictures is not None and self.pictures.track.frames > 0)
+        any_sound = any(sound.extents for sound in self.sounds.values())
+        return any_sound or (self.pictures is not None and self.pictures.track.frames > 0)
 
     def finish(self) -> None:
         """The file has ended."""
@@ -217,6 +217,7 @@ def picture_track(
 
 def _stop(head: StreamHead, plan: Plan) -> Fraction | None:
     """Where a stream's presentation ends, for the containers that say so to the sample."""
+    # Only mov's edit lists are exact; other containers round, and cutting there would lose sound.
     duration = head.stream.duration
     if "mov" not in plan.container or head.first is None or not duration or duration < 0:
         return None

@@ -1,4 +1,4 @@
-"""A second pass over the picture alone, for who looks at frames when the rest is decoded already."""
+"""A second pass over the picture alone, for observers added when the rest is already decoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def watch(
     decoded whole to be seen at the same times.
 
     Raises:
-        MediaError: a file is no media file.
+        MediaError: a file is not a media file.
     """
     for plan in choose(files, settings):
         if "video" in plan.kinds:
@@ -56,6 +56,7 @@ def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserv
                 track.lost(read.packet)
             for frame in read.frames:
                 if isinstance(frame, av.VideoFrame):
+                    # The pixels' shape only matters for the kept pictures, and here none are kept.
                     track.push(frame, Fraction(1))
         if track is not None:
             track.finish()

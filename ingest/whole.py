@@ -26,28 +26,31 @@ def write_decoded(
     out: Path,
     settings: IngestSettings,
 ) -> Decoded:
-    """The files of a decode folder, from what the tracks have left there; the first pictures are taken."""
+    """Write a decode folder from the tracks' temporary files; the first file with pictures gives them."""
     rate, longest_us = settings.sample_rate_hz, settings.longest_filled_gap_s * US
     shown = next((p for p in pictures if p.track.frames), None)
+    # Several channels share one sound track: count it once.
     sounds = {id(channel.sound): channel.sound for channel in channels}.values()
     ends = [round_half_up(s.end * US) for s in sounds] + ([shown.track.end_us] if shown else [])
     duration_us = max(ends)
-    heard = [content(s.extents, rate, longest_us) for s in sounds]
-    seen = [Span(*span) for span in shown.track.spans_us] if shown else []
-    begun_us = [spans[0].start_us for spans in (*heard, seen) if spans]
+    sound_spans = [content(s.extents, rate, longest_us) for s in sounds]
+    picture_spans = [Span(*span) for span in shown.track.spans_us] if shown else []
+    begun_us = [spans[0].start_us for spans in (*sound_spans, picture_spans) if spans]
+    # Checked before anything is written: stamps a year apart would make a year of windows.
     apart_us = max(max(times, default=0) - min(times, default=0) for times in (begun_us, ends))
     if apart_us > LONGEST_S * US:
         raise MediaError(
             f"its streams are stamped {apart_us // (US * 86_400)} days apart; they do not share a clock",
             todo="write it anew with stamps that begin together",
         )
-    spans = [span for part in (*heard, seen) for span in part]
+    spans = [span for part in (*sound_spans, picture_spans) for span in part]
     segments = segments_of(spans, duration_us, longest_us)
     padded: list[ChannelSpan] = []
     for number, channel in enumerate(channels):
         extents = channel.sound.extents
         write_channel(channel.file, extents, segments, rate, out / f"channel-{number}.i16")
         padded += padded_spans(number, extents, segments, rate)
+    # A clip always has a channel, so a silent film gets one that is all padding.
     if not channels:
         write_channel(None, [], segments, rate, out / "channel-0.i16")
         padded = padded_spans(0, [], segments, rate)
@@ -86,16 +89,16 @@ def _unwritten(spans: Sequence[Span], longest_us: int) -> list[Oddity]:
 
 
 def _saturated(channels: Sequence[Channel]) -> list[ChannelSpan]:
-    found: list[ChannelSpan] = []
+    saturated: list[ChannelSpan] = []
     for number, channel in enumerate(channels):
         windows = channel.sound.saturated_windows[channel.of_track]
         spans = union(Span(w * WINDOW_US, (w + 1) * WINDOW_US) for w in windows)
-        found += [ChannelSpan(channel=number, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
-    return found
+        saturated += [ChannelSpan(channel=number, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
+    return saturated
 
 
 def last_partial_window(item: str, decoded: Decoded) -> list[Drop]:
-    """What is left behind the last whole window."""
+    """The Drop for what is left after the last whole window."""
     whole_us = decoded.duration_us // WINDOW_US * WINDOW_US
     rest_us = decoded.duration_us - whole_us
     if not rest_us:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,19 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 from corpus.pipeline import stages
 from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.identify import Identity
+from corpus.pipeline.opened import open_diarizer, open_separating, open_transcriber
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError, MissingError, MissingModelError, StorageError
-from corpus.schemas.settings import DiarizeSettings, Settings, TranscribeSettings
+from corpus.schemas.errors import CorpusError, MissingError, StorageError
+from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from corpus.align.annotation import Annotation
-    from corpus.align.diarize import Diarizer
-    from corpus.align.transcribe import Transcriber
 
 Result = TypeVar("Result")
 
@@ -122,25 +120,16 @@ def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
     return short or error.errno in _FULL + _OF_NO_FILE
 
 
-@contextmanager
-def _loading(what: str) -> Iterator[None]:
-    """A model that cannot be loaded is no recording's fault."""
-    try:
-        yield
-    except (StorageError, MissingError):
-        raise
-    except Exception as error:
-        raise MissingModelError(
-            f"{what} cannot be loaded: {type(error).__name__}: {error}",
-            todo="`corpus models pull` brings the default models whole; check the setting's name or folder",
-        ) from error
-
-
 def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     identity, settings = job.identity, job.settings
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
+    if sidecar.turns is None and settings.diarize.backend != "none":
+        # where a file says who speaks when, it speaks of the clocks as they are
+        reporter.at("clock")
+        decode = clock_stage(decode, decoded, cache)
+        decoded = stages.decoded_of(identity, decode)
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
@@ -160,7 +149,10 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     reporter.at("voices")
-    voices = stages.voices_stage(decode, decoded, conversation.turns, conversation.speakers, cache)
+    separating = open_separating(settings, decoded, conversation)
+    voices = stages.voices_stage(
+        decode, decoded, conversation.turns, conversation.speakers, cache, separating
+    )
     reporter.at("label")
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
@@ -230,7 +222,7 @@ def _diarized(
 ) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
     if not decoded.channels or not decoded.windows:
         return (), ()
-    diarizer = _diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
+    diarizer = open_diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
         return (), ()
     artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
@@ -248,32 +240,9 @@ def _transcribed(
             reason += '; diarize.backend is "none" and no sidecar has turns'
         silent = Drop(item="", stage="transcribe", kind="trim", code="no_turns", reason=reason)
         return (), (silent,)
-    transcriber = _transcriber(settings.transcribe)
+    transcriber = open_transcriber(settings.transcribe)
     artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
     return stages.words_of(artifact), artifact.drops
-
-
-@functools.cache
-def _diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None) -> Diarizer | None:
-    """Opened once per worker, and only when a recording needs it."""
-    if settings.backend == "none":
-        return None
-    with _loading("the diarizer"):
-        if channels is not None:
-            from corpus.align.channels_vad import open_channels_vad
-
-            return open_channels_vad(settings, tuple(str(name) for name in channels))
-        from corpus.align.diarize import open_diarizer
-
-        return open_diarizer(settings, None)
-
-
-@functools.cache
-def _transcriber(settings: TranscribeSettings) -> Transcriber:
-    from corpus.align.transcribe import open_transcriber
-
-    with _loading("the transcriber"):
-        return open_transcriber(settings, None)
 
 
 def conversation_of(done: Annotated, cache: Cache) -> Conversation:

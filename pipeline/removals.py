@@ -23,8 +23,13 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
     gone = removed(out, {i.recording for i in identities}, {i.item.uri for i in identities})
     if gone:
         more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+        recordings = (
+            "1 recording of the dataset is"
+            if len(gone) == 1
+            else f"{len(gone)} recordings of the dataset are"
+        )
         raise DatasetError(
-            f"{len(gone)} recordings of the dataset are not among the inputs and would be removed: "
+            f"{recordings} not among the inputs and would be removed: "
             + ", ".join(map(repr, gone[:SHOWN]))
             + more,
             where=str(out),

@@ -24,6 +24,7 @@ from corpus.schemas.settings import IngestSettings, Settings
 if TYPE_CHECKING:
     from corpus.align.diarize import Diarizer
     from corpus.align.look import Looked
+    from corpus.align.separate.apply import Separating
     from corpus.align.transcribe import Transcriber
     from corpus.ingest.decode import DecodeSource, FrameObserver
 
@@ -245,14 +246,19 @@ def transcribe_stage(
 
 
 def voices_stage(
-    decode: Artifact, decoded: Decoded, turns: Sequence[Turn], speakers: Sequence[str], cache: Cache
+    decode: Artifact,
+    decoded: Decoded,
+    turns: Sequence[Turn],
+    speakers: Sequence[str],
+    cache: Cache,
+    separating: Separating | None = None,
 ) -> Artifact:
-    """One channel per speaker and the room."""
+    """One channel per speaker and the room; a separator takes overlaps apart where it passes its test."""
 
     def fill(folder: Path) -> list[Drop]:
         from corpus.align.voices import split_voices
 
-        _, drops = split_voices(decoded, decode.folder, turns, speakers, folder)
+        _, drops = split_voices(decoded, decode.folder, turns, speakers, folder, separating)
         return drops
 
     key = stage_key(
@@ -261,6 +267,7 @@ def voices_stage(
         channels=decoded.channels,
         turns=list(turns),
         speakers=list(speakers),
+        separator=separating.key if separating else None,
     )
     return cache.make("voices", key, fill)
 

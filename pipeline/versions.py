@@ -43,6 +43,13 @@ STAGES = {
             keyed_by=("files", "times", "settings", "model"),
         ),
         Stage(
+            name="clock",
+            version=1,
+            libraries=("numpy", "torch", "faster-whisper", "onnxruntime"),
+            keyed_by=("decode", "channels", "model"),
+            share=0.02,
+        ),
+        Stage(
             name="diarize",
             version=3,
             libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
@@ -51,7 +58,7 @@ STAGES = {
         ),
         Stage(
             name="transcribe",
-            version=4,
+            version=5,
             libraries=("numpy", "faster-whisper", "ctranslate2", "pocketsphinx"),
             keyed_by=("decode", "channel_of", "turns", "model", "settings"),
             share=0.3,
@@ -60,7 +67,7 @@ STAGES = {
             name="voices",
             version=3,
             libraries=("numpy",),
-            keyed_by=("decode", "channels", "turns", "speakers"),
+            keyed_by=("decode", "channels", "turns", "speakers", "separator"),
             share=0.03,
         ),
         Stage(name="prosody", version=1, libraries=("numpy",), keyed_by=("voices",), share=0.02),

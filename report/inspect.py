@@ -194,6 +194,10 @@ def _below(clip: Clip, head: ClipHead) -> Markup:
             ("licence", source.licence or "not stated"),
             ("consent", source.consent or "not stated"),
             ("sound", f"{head.sample_rate_hz} Hz, {len(head.speakers)} voices and the room"),
+            (
+                "overlaps",
+                head.separation.reason if head.separation else "none, or whole in each one's channel",
+            ),
             ("picture", f"{head.video.width}x{head.video.height}" if head.video else "none"),
             ("settings", head.config),
         ],

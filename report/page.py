@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 from corpus.report.catalog import open_catalog
+from corpus.report.cue_counts import SOURCES
+from corpus.report.cue_pages import cue_table, unmade_table
 from corpus.report.pages import lists as named
 from corpus.report.pages.charts import Bar, bars, offset_histogram, strip
+from corpus.report.pages.lanes import clock
 from corpus.report.pages.lists import Lists, read_lists
 from corpus.report.pages.markup import Markup, el, join, page
 from corpus.report.pages.tables import Column, table
@@ -229,33 +232,20 @@ def _percentiles(spread: Spread) -> tuple[str, str, str]:
 
 def _cues(stats: Stats) -> Markup:
     if not stats.cues:
-        return _section("Cues", _note("None were found."), _unmade(stats))
-    rows = [
-        Bar(
-            label=f"{c.label} · {c.kind}".rstrip(" ·").replace("_", " "),
-            value=c.count,
-            shown=f"{c.count:,}",
-            hint=f"{c.label} {c.kind}, together {time_text(c.total_us)}",
-        )
+        return _section("Cues", _note("None were found."), unmade_table(stats.unmade))
+    examples = [
+        "in no clip" if c.example_clip is None else f"{c.example_uri}@{clock(c.example_start_us)}"
         for c in stats.cues
     ]
     return _section(
         "Cues",
-        _figure("", bars("Cues by label and kind", rows, label_width=230, width=1000), look="broad"),
+        cue_table(stats.cues, Column("for example"), examples),
+        _note(SOURCES),
+        _note("To hear one of each, on the page of its clip:"),
+        _command("corpus inspect OUT --cues heard"),
         _note("Every cue carries the thresholds it was made with:"),
         _command("corpus catalog OUT \"SELECT * FROM cues WHERE label = 'overlap'\""),
-        _unmade(stats),
-    )
-
-
-def _unmade(stats: Stats) -> Markup:
-    """Labels whose absence means nothing, as they were not looked for."""
-    if not stats.unmade:
-        return Markup("")
-    return table(
-        "Labels that were not made, and why.",
-        (Column("label", "name"), _right("recordings"), Column("reason", "words")),
-        [(one.label.replace("_", " "), f"{one.recordings:,}", one.reason) for one in stats.unmade],
+        unmade_table(stats.unmade),
     )
 
 
@@ -369,7 +359,12 @@ def _contents(stats: Stats) -> Markup:
             ("no sound in the source", f"{quality.padded_share:.1%}"),
         ],
     )
-    return _section("What the clips hold", el("div", splits, lengths, shares, class_="three"))
+    overlap = _note(
+        f"Two or more talk in {stats.talk.overlap_of_speech:.1%} of the speech. Who has a channel of his own"
+        " keeps it whole there. Speakers who share one are silent in their channels and heard in the room,"
+        " unless a separator passed its test; each clip's separation says which."
+    )
+    return _section("What the clips hold", el("div", splits, lengths, shares, class_="three"), overlap)
 
 
 def _settings(stats: Stats, lists: Lists) -> Markup:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.report.catalog import open_catalog
+from corpus.report.cue_counts import CueCount, cue_counts
 from corpus.report.spread import Offsets, Spread, offsets, spread
 from corpus.report.transitions import TransitionKind
 from corpus.schemas.clock import WINDOW_US
@@ -64,14 +65,6 @@ class LongestMonologue:
     speaker: str
     start_us: int
     stop_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CueCount:
-    label: str
-    kind: str
-    count: int
-    total_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +197,7 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         longest_monologue=_longest(db),
         splits=_splits(db),
         clip_lengths=_clip_lengths(db),
-        cues=read_rows(
-            db,
-            CueCount,
-            "SELECT label, kind, sum(cues)::BIGINT AS count, sum(total_us)::BIGINT AS total_us "
-            "FROM cue_counts GROUP BY label, kind ORDER BY label, kind",
-        ),
+        cues=cue_counts(db),
         unmade=read_rows(
             db,
             Unmade,

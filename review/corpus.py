@@ -239,6 +239,11 @@ class Catalog:
             found = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
         return sorted(found, key=lambda word: (word.start_us or 0, word.id))
 
+    def words_without_times(self, recording: str) -> int:
+        sql = "SELECT count(*) FROM words WHERE recording_id = ? AND start_us IS NULL"
+        with self._lock:
+            return int(self._connection.execute(sql, [recording]).fetchall()[0][0])
+
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:

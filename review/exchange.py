@@ -147,7 +147,8 @@ def _shown(catalog: Catalog, recording: str) -> tuple[Shown, int]:
         turns=tuple(filter(showable, turns)),
     )  # fmt: skip
     shown = len(one.cues) + len(one.words) + len(one.turns)
-    return one, len(cues) + len(words) + len(turns) - shown
+    everything_said = len(cues) + len(words) + catalog.words_without_times(recording) + len(turns)
+    return one, everything_said - shown
 
 
 def _plain_name(name: str) -> str:

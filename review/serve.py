@@ -51,7 +51,9 @@ def serve(
     listening = _listen(host, port)
     number = int(listening.getsockname()[1])
     door = Door(host=host, port=number, token=token)
-    app = make_app(Room(out, options), door, annotator=annotator)
+    room = Room(out, options)
+    room.store.export()  # what a killed server had not written yet
+    app = make_app(room, door, annotator=annotator)
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{number}/" + (f"?token={token}" if token else ""))
     path = out / ".cache" / ADDRESS_FILE
@@ -136,15 +138,17 @@ def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
     Raises:
         DatasetError: the statement is refused.
     """
-    from corpus.review.labels import LABELS_FILE
+    from corpus.review.labels import CATALOG_FILE, LABELS_FILE
     from corpus.review.store import Store, opened
     from corpus.schemas.errors import LockedError
 
-    if not (
-        out / LABELS_FILE
-    ).exists():  # nobody reviewed here yet: an empty store answers, and leaves no file
-        with TemporaryDirectory() as folder, opened(Path(folder)) as empty:
-            return empty.query(sql)
+    if not (out / LABELS_FILE).exists():
+        # Nobody reviewed here yet: an empty store beside the dataset's cues answers, and OUT gets no file.
+        with TemporaryDirectory() as folder:
+            if (out / CATALOG_FILE).exists():
+                (Path(folder) / CATALOG_FILE).symlink_to((out / CATALOG_FILE).resolve())
+            with opened(Path(folder)) as empty:
+                return empty.query(sql)
     try:
         store = Store(out)
     except LockedError:

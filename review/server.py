@@ -174,7 +174,6 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
 
     @asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
-        await run_in_threadpool(room.store.export)
         task = asyncio.create_task(exporting())
         try:
             yield

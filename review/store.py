@@ -225,15 +225,17 @@ def _write_parquet(cursor: duckdb.DuckDBPyConnection, path: Path, sequence: int)
 
     unfinished = temporary(path)
     with storage_errors(path):
+        unfinished.unlink(missing_ok=True)  # what a killed process left
         try:
             cursor.execute(
                 f"COPY (SELECT * FROM reviews WHERE sequence <= {sequence:d} ORDER BY sequence) "
                 f"TO {quoted(str(unfinished))} "
-                f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'{SEQUENCE_KEY}': '{sequence:d}'}})"
+                "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, "
+                f"KV_METADATA {{'{SEQUENCE_KEY}': '{sequence:d}'}})"
             )
             sync_file(unfinished)
             put_in_place(path)
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             raise StorageError(f"cannot be written: {one_line(error)}", where=str(path)) from error
         finally:
             if unfinished.exists():

@@ -11,6 +11,7 @@ StageName = Literal[
     "probe",
     "decode",
     "sight",
+    "clock",
     "diarize",
     "transcribe",
     "channels",

@@ -53,8 +53,9 @@ class DiarizeSettings:
     """Who speaks when."""
 
     backend: str = "default"
-    """`default` (bundled weights), `pyannote:HUB-ID-OR-DIRECTORY`, or `none`. A recording whose speakers
-    have channels of their own is never diarized: a voice activity detector runs on each."""
+    """`default` (bundled weights), `pyannote:HUB-ID-OR-DIRECTORY`, `sortformer:HUB-ID-OR-FILE`, or `none`. A
+    recording whose speakers have channels of their own is never diarized: a voice activity detector runs on
+    each."""
     num_speakers: int | None = None
     """The exact number where it is known."""
     min_speakers: int | None = None
@@ -86,7 +87,7 @@ class TranscribeSettings:
     """What was said."""
 
     backend: str = "default"
-    """`default` (bundled Whisper base), `whisper:SIZE-OR-DIRECTORY`, or `none`."""
+    """`default` (bundled Whisper base), `whisper:SIZE-OR-DIRECTORY`, `whisperx:SIZE-OR-DIRECTORY`, `none`."""
     language: str = "en"
     """ISO 639-1 code, or "auto": the one spoken in each recording, or nothing where none is likely. Words
     over speech that is surely in another language are left out and reported."""
@@ -94,6 +95,9 @@ class TranscribeSettings:
     """Shown to the recogniser before every 30 s, so that it writes fillers down; "" for nothing. Only where
     the language is English. Short and punctuated: long prompts make Whisper base write nothing at all."""
     beam_size: int = 5
+    batch_size: int = 1
+    """Windows of 30 s that go through the network at once. More than 1 pays on a GPU; the sound is then cut
+    beforehand, at quiet places, so words near a cut may differ."""
     align: bool = True
     """Look for the words' edges in the sound. English only; a word that is not found, and every word of
     another language, keeps the recogniser's time, and its `timing` says so."""
@@ -103,8 +107,25 @@ class TranscribeSettings:
 
     def __post_init__(self) -> None:
         _check(len(self.prompt) <= 200, "transcribe.prompt", self.prompt, "at most 200 characters")
+        _check(1 <= self.batch_size <= 256, "transcribe.batch_size", self.batch_size, "1 to 256")
         _check(1 <= self.beam_size <= 20, "transcribe.beam_size", self.beam_size, "1 to 20")
         _check(self.threads >= 1, "transcribe.threads", self.threads, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeparateSettings:
+    """What becomes of overlapped speech where speakers share a channel."""
+
+    backend: str = "mask"
+    """`mask` (it stays in the room, flagged), `pyannote:HUB-ID-OR-DIRECTORY` of a speech separation pipeline,
+    or `asteroid:FILE` of a checkpoint. A recording whose speech a separator does not take apart well, by a
+    test on mixtures of it, keeps its overlaps in the room, too."""
+    device: Device = "auto"
+    """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.threads >= 1, "separate.threads", self.threads, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +291,7 @@ class Settings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    separate: SeparateSettings = field(default_factory=SeparateSettings)
     sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
     visual: VisualSettings = field(default_factory=VisualSettings)

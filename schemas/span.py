@@ -42,10 +42,14 @@ class Span:
         return Span(self.start_us + by_us, self.stop_us + by_us)
 
 
+def _times(span: Span) -> tuple[int, int]:
+    return span.start_us, span.stop_us
+
+
 def union(spans: Iterable[Span], *, bridge_us: int = 0) -> list[Span]:
     """Ordered disjoint spans covering the same time; gaps of at most `bridge_us` are closed."""
     merged: list[Span] = []
-    for span in sorted(s for s in spans if s):
+    for span in sorted((s for s in spans if s), key=_times):
         if merged and span.start_us - merged[-1].stop_us <= bridge_us:
             merged[-1] = Span(merged[-1].start_us, max(merged[-1].stop_us, span.stop_us))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.span import Span, union
@@ -93,6 +94,7 @@ def words_by_speaker(conversation: Conversation) -> dict[str, WordsOf]:
     return {name: WordsOf(words) for name, words in spoken.items()}
 
 
+@lru_cache(maxsize=1 << 14)
 def normal(text: str) -> str:
     """A word as the lists have it: lower case, letters, apostrophes and inner hyphens only."""
     kept = "".join(c for c in text.lower().replace("’", "'") if c.isalnum() or c in "'-")

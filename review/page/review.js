@@ -12,7 +12,7 @@ const shelf = (name, otherwise = "") => localStorage.getItem(`corpus-review-${na
 const keep = (name, value) => localStorage.setItem(`corpus-review-${name}`, value);
 
 let state = null, name = "", view = "one", now = null, draft = null, since = 0, note = "", adding = null, decided = [], generation = 0;
-let ahead = [], filling = null, serial = 0;
+let ahead = [], filling = null, serial = 0, shows = 0;
 let quiet = 0, saying = 0, lastState = () => {};
 const skipped = [], history = [];
 
@@ -56,12 +56,20 @@ async function fill() {
   return filling;
 }
 
+// While the next cue is on its way nothing can be decided: a key would hit the one that is done.
 async function next() {
-  if (!ahead.length) await fill();
+  if (!ahead.length) {
+    const mine = (shows += 1);
+    now = null;
+    document.body.dataset.waiting = "1";
+    await fill();
+    if (mine !== shows) return;
+  }
+  delete document.body.dataset.waiting;
   const loaded = ahead.shift();
   one("#empty").hidden = Boolean(loaded) || view !== "one";
   one("#one").hidden = !loaded || view !== "one";
-  if (!loaded) { now = null; player.show(null); return; }
+  if (!loaded) { now = null; shows += 1; player.show(null); return; }
   show(loaded);
   if (ahead.length < 2) fill();
 }
@@ -76,6 +84,8 @@ function restart() {
 
 function show(loaded) {
   const before = player.loaded;
+  shows += 1;
+  delete document.body.dataset.waiting;
   now = loaded.item;
   draft = { ...now.cue };
   note = "";

@@ -117,7 +117,7 @@ def recognised(
         transcriber = open_transcriber(TranscribeSettings(language=language, align=False))
     except MissingModelError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(transcribe._Whisper, "_loaded", lambda self: model)
+    monkeypatch.setattr(transcribe._Transcriber, "_loaded", lambda self: model)
     np.zeros(30 * RATE, "<i2").tofile(tmp_path / "channel-0.i16")
     pcm = Pcm(tmp_path, 1, [Segment(first_window=0, windows=150)], RATE)
     return transcriber(pcm, [Turn(speaker="A", start_us=0, stop_us=2 * SECOND)] if talk else [], None)
@@ -181,9 +181,7 @@ def spoken(text: str, voice: str, folder: Path) -> npt.NDArray[np.int16]:
 @pytest.mark.parametrize("language", ["auto", "en"])
 @pytest.mark.parametrize(("text", "voice"), [(RUSSIAN, "ru"), (CHINESE, "cmn")])
 def test_foreign_speech_gives_no_english_words(text: str, voice: str, language: str, tmp_path: Path) -> None:
-    """Of the Chinese voice, whose sounds the recogniser takes for English, this is only so with `auto`."""
-    if (voice, language) == ("cmn", "en"):
-        pytest.skip("the recogniser hears this voice as English at 0.57: nothing tells it from an accent")
+    """The Chinese voice is heard as English at 0.57: there it is the text that is not likely."""
     sound = spoken(text, voice, tmp_path)[: 3200 * 150]
     windows = len(sound) // 3200
     sound[: windows * 3200].astype("<i2").tofile(tmp_path / "channel-0.i16")

@@ -63,7 +63,7 @@ def test_a_dataset_loses_nothing_unasked(
     run_build(folder, out=out)
     before = bytes_of(out)
     (folder / "deep.flac").rename(tmp_path / "deep.flac")
-    with pytest.raises(DatasetError, match=r"1 recordings.*'deep.flac'.*--allow-removals"):
+    with pytest.raises(DatasetError, match=r"1 recording .*'deep.flac'.*--allow-removals"):
         run_build(folder, out=out)
     assert bytes_of(out) == before
     request = Request(inputs=(str(folder),), out=out, settings=no_models)

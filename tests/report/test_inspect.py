@@ -17,6 +17,7 @@ from corpus.cli.main import app
 from corpus.pipeline.build import Request, build_dataset
 from corpus.report.inspect import clip_page, find_clip, write_clip_page
 from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
+from corpus.report.stats import dataset_stats
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, Turn, Word
 from corpus.schemas.errors import DatasetError, UsageError
@@ -136,6 +137,23 @@ def test_command_names_the_page(dataset: Path, tmp_path: Path) -> None:
     assert found.stdout == f"{page}\n"
     assert page.is_file()
     assert '"schema":"corpus.clip/2"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
+
+
+def test_a_page_links_to_a_cue_of_each_label_and_kind(dataset: Path, tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    run = CliRunner().invoke(app, ["inspect", str(dataset), "--cues", str(heard)], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    index = (heard / "index.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="(clip-\d+\.html)#([\d.]+)"', index)
+    counts = dataset_stats(dataset).cues
+    assert counts and len(links) == len(counts)
+    for cue, (name, offset_s) in zip(counts, links, strict=True):
+        assert cue.name in index and cue.example_clip is not None
+        assert cue.example_clip in (heard / name).read_text(encoding="utf-8")
+        assert 0 <= cue.example_offset_us / 1e6 - float(offset_s) <= 1.6
+    assert "there are no words" in index or "not made" in index
+    with pytest.raises(UsageError, match="--cues"):
+        CliRunner().invoke(app, ["inspect", str(dataset), "a", "--cues", "x"], catch_exceptions=False)
 
 
 def test_waveform_reaches_the_lane_where_sound_is_full() -> None:

@@ -142,6 +142,32 @@ def test_labels_that_were_not_made_are_counted_with_their_reason(
     assert ["yield", "2", "only", "one", "person", "talks"] in lines
 
 
+def test_cues_have_a_rate_where_they_were_looked_for_and_one_to_hear(
+    make_entry: Made, write_built: Written
+) -> None:
+    def hold(start_us: int, confidence: float) -> Cue:
+        return Cue(
+            label="hold", kind="pause", speaker="A", start_us=start_us, stop_us=start_us + 1,
+            confidence=confidence, origin="hold/1",
+        )  # fmt: skip
+
+    def entry(name: str, looked: bool, *cues: Cue) -> CatalogEntry:
+        made = make_entry(name, cues=cues, duration_us=30_000_000)
+        label = LabelMade(label="hold", made=looked, reason="" if looked else "no turns")
+        return replace(made, conversation=replace(made.conversation, labels_made=(label,)))
+
+    out = write_built(
+        [
+            entry("a", True, hold(1_000_000, 0.5), hold(2_000_000, 0.9), hold(29_999_999, 0.8)),
+            entry("b", False),
+        ]
+    )
+    (cue,) = dataset_stats(out).cues
+    assert (cue.count, cue.per_minute) == (3, 6.0)  # three in the half minute that was looked at
+    assert (cue.example_uri, cue.example_start_us, cue.example_offset_us) == ("a.mp4", 2_000_000, 2_000_000)
+    assert cue.published == "" and replace(cue, label="backchannel", kind="lexical").published
+
+
 def test_command(built: Path) -> None:
     lines = CliRunner().invoke(app, ["stats", str(built)]).stdout.splitlines()
     assert lines[0].split() == ["recordings", "2", "15.0", "s", "recorded"]

@@ -23,11 +23,19 @@ import numpy as np
 import pytest
 
 from corpus.pipeline.build import Outcome, Request, build_dataset
-from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, ShardSettings, TranscribeSettings
+from corpus.schemas.settings import (
+    ClipSettings,
+    DiarizeSettings,
+    Settings,
+    ShardSettings,
+    SightSettings,
+    TranscribeSettings,
+)
 
 SETTINGS = Settings(
     diarize=DiarizeSettings(backend="none"),
     transcribe=TranscribeSettings(backend="none"),
+    sight=SightSettings(faces=False),
     clips=ClipSettings(windows_per_clip=50, validation_share=0.0, test_share=0.0),
     shards=ShardSettings(shard_bytes=1024 * 1024),
 )

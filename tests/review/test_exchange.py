@@ -177,6 +177,17 @@ def test_labels_go_to_another_tool_and_come_back(
         assert store.query("SELECT text FROM reviews_current")[1] == [("elephant",)]
 
 
+def test_words_without_times_are_counted_as_left_out(dataset: Path, tmp_path: Path) -> None:
+    import duckdb
+
+    before = export_tiers(dataset, tmp_path / "all", "eaf").left_out
+    with duckdb.connect(str(dataset / "catalog.duckdb")) as catalog:
+        catalog.execute("UPDATE words SET start_us = NULL, stop_us = NULL WHERE text = 'uh'")
+        ((without,),) = catalog.execute("SELECT count(*) FROM words WHERE start_us IS NULL").fetchall()
+    assert without
+    assert export_tiers(dataset, tmp_path / "timed", "eaf").left_out == before + without
+
+
 def change_first_uh(file: Path) -> bytes:
     """By hand, as it stands in the file."""
     text = file.read_text()

@@ -79,6 +79,7 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(
                 server.start()
             more = len_of(clients) + CLIENTS
             while len_of(clients) < more:
+                assert server.process.poll() is None, server.logged()
                 time.sleep(0.01)
         finally:
             stopping.set()

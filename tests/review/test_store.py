@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from corpus.review.labels import LABELS_FILE
+from corpus.review.serve import query
 from corpus.review.store import Store, bring_up_to_date, opened
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError, StorageError
+from corpus.schemas.files import temporary
 from corpus.schemas.review import Judged, Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, last_sequence, read_reviews
 from corpus.schemas.votes import groups, outcome
@@ -55,6 +57,14 @@ def test_a_build_finds_what_a_killed_server_had_not_yet_written(tmp_path: Path) 
     assert last_sequence(tmp_path) == 0
     bring_up_to_date(tmp_path)
     assert last_sequence(tmp_path) == 1
+
+
+def test_what_a_process_killed_while_writing_left_is_written_over(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.add([review(1)])
+        temporary(tmp_path / REVIEWS_FILE).write_bytes(b"half a file")
+    assert last_sequence(tmp_path) == 1
+    assert not temporary(tmp_path / REVIEWS_FILE).exists()
 
 
 def test_without_reviews_nothing_is_made(tmp_path: Path) -> None:
@@ -227,6 +237,12 @@ def test_a_question_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(DatasetError, match="INTERRUPT"):
             store.query("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b")
         assert store.query("SELECT 1")[1] == [(1,)]
+
+
+def test_the_queue_can_be_asked_before_anybody_reviewed(dataset: Path) -> None:
+    ((waiting,),) = query(dataset, "SELECT count(*) FROM queue")[1]
+    assert waiting
+    assert not (dataset / "labels.duckdb").exists()
 
 
 def test_sql_reads_and_changes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Where several talk, and the sound around it by which their voices are told apart.
+
+A  ────────────────────          heard: the overlap and up to `CONTEXT_US` on either side, up to where
+B              ─────────────     somebody else begins to talk
+   |--alone--|both |--alone--|
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from corpus.schemas.span import Span, intersect, subtract, union
+
+CONTEXT_US = 3_000_000
+LONGEST_US = 30_000_000
+"""A longer overlap is no conversation, and more than a network is given at once."""
+
+Talk = Mapping[str, Sequence[Span]]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """A stretch in which several talk."""
+
+    span: Span
+    heard: Span
+    """The sound that is needed to take it apart."""
+    speakers: tuple[str, ...]
+
+
+def several_talk(talk: Talk) -> list[Span]:
+    """When two or more talk, ordered and disjoint."""
+    both: list[Span] = []
+    before: list[Span] = []
+    for spans in talk.values():
+        both += intersect(before, spans)
+        before = union([*before, *spans])
+    return union(both)
+
+
+def alone(talk: Talk, name: str) -> list[Span]:
+    """When nobody talks but this one."""
+    return subtract(talk[name], [span for other, theirs in talk.items() if other != name for span in theirs])
+
+
+def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
+    """The overlaps in time that is written, each inside one stretch of it, by time."""
+    found: list[Overlap] = []
+    both = several_talk(talk)
+    for stretch in written:
+        for span in intersect(both, [stretch]):
+            speakers = tuple(name for name, spans in talk.items() if intersect(spans, [span]))
+            wide = Span(
+                max(stretch.start_us, span.start_us - CONTEXT_US),
+                min(stretch.stop_us, span.stop_us + CONTEXT_US),
+            )
+            others = [s for name, spans in talk.items() if name not in speakers for s in spans]
+            # the part of it around the overlap in which nobody else talks
+            heard = next(free for free in subtract([wide], others) if free.covers(span))
+            found.append(Overlap(span, heard, speakers))
+    return found

@@ -1,0 +1,34 @@
+"""Estimates as int16 samples whose sum with the room is the mix, sample for sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.arrays import Float32Array, Int16Array
+
+LOWEST, HIGHEST = -32768, 32767
+
+
+def shared_out(mix: npt.NDArray[np.int32], estimates: Float32Array) -> tuple[Int16Array, int]:
+    """[speakers + room, samples], and in how many samples an estimate had to give way.
+
+    `estimates` [speakers, samples] are in full scale 1. The room has the remainder; where that leaves int16
+    the excess is taken back from the loudest estimate, then from the next.
+    """
+    voices = np.clip(np.rint(estimates.astype(np.float64) * 32768), LOWEST, HIGHEST).astype(np.int64)
+    room = mix.astype(np.int64) - voices.sum(axis=0)
+    columns = np.arange(len(mix))
+    taken_back = (room < LOWEST) | (room > HIGHEST)
+    for _ in range(len(voices)):
+        excess = room - np.clip(room, LOWEST, HIGHEST)
+        if not excess.any():
+            break
+        # of those that pull the room where it cannot go; towards zero at most: with all of them at zero the
+        # room is the mix, which is int16
+        pull = np.where(voices * np.sign(excess) < 0, np.abs(voices), 0)
+        loudest = pull.argmax(axis=0)
+        back = np.sign(excess) * np.minimum(np.abs(excess), pull[loudest, columns])
+        voices[loudest, columns] += back
+        room -= back
+    return np.concatenate([voices, room[None]]).astype(np.int16), int(taken_back.sum())
