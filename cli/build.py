@@ -150,6 +150,8 @@ def _report(outcome: Outcome, out: Path) -> None:
                 show.talk(f"trim: {show.drop_line(trim)}")
         elif trims:
             show.talk(f"{show.counted(len(trims), 'expected trim')}; see report.html")
+        for line in outcome.poor:
+            show.talk(f"poor: {show.one_line(line)}")
         for fault in outcome.faults[:20]:
             show.talk(f"fault: {show.drop_line(fault)}")
         if len(outcome.faults) > 20:

@@ -55,6 +55,8 @@ def score_cues(
     for name in sorted(theirs.keys() & ours.keys()):
         score(_marked(ours[name]), _marked(theirs[name]), scores, tolerance_us=tolerance_ms * 1000)
     plain = scores.plain()
+    if not plain["labels"]:
+        show.talk("nothing to score: REF holds no cues and no gold_labels")
     if as_json:
         show.json_line(plain)
     else:
@@ -132,7 +134,7 @@ def label(
     from corpus.align.label import labelled
     from corpus.pipeline.settings_file import read_settings
     from corpus.schemas.codec import to_json
-    from corpus.schemas.errors import UsageError
+    from corpus.schemas.errors import FormatError, SidecarError, UsageError
     from corpus.schemas.files import write_whole
 
     dataset = _dataset(files)
@@ -146,20 +148,35 @@ def label(
     paths = conversation_files(files)
     if not paths:
         raise UsageError("no conversation file there", where=", ".join(map(str, files)))
+    targets = {path: out / f"{base_name(path)}.json" for path in paths}
+    for path, target in targets.items():
+        if target.exists() and target.samefile(path):
+            raise UsageError("would be written over", where=str(path), todo="name another folder with --out")
     thresholds = read_settings(settings).cues
     out.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        annotation, duration_us, drops = read_marks(path)
+    unread = 0
+    for path, target in targets.items():
+        try:
+            annotation, duration_us, drops = read_marks(path)
+        except (SidecarError, FormatError, UsageError) as error:
+            if len(paths) == 1:
+                raise
+            unread += 1
+            show.talk(f"corpus: {show.one_line(str(error))}")
+            continue
         for drop in drops:
             show.talk(show.drop_line(drop))
         made = labelled(without_cues(path, annotation, duration_us), thresholds)
-        write_whole(out / f"{base_name(path)}.json", to_json(made).encode())
+        write_whole(target, to_json(made).encode())
         absent = [m for m in made.labels_made if not m.made]
         show.talk(
             f"{path.name}: {show.counted(len(made.cues), 'cue')}, {show.counted(len(made.answers), 'answer')}"
         )
         for each in absent:
             show.talk(f"{path.name}: {each.label} not made: {each.reason}")
+    if unread:
+        show.talk(f"{unread} of {len(paths)} files could not be read")
+        raise typer.Exit(1)
 
 
 def _dataset(given: list[Path]) -> Path | None:

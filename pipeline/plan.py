@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from corpus.pipeline import stages, state
-from corpus.pipeline.build import Request, config_of
+from corpus.pipeline.build import Request
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
 from corpus.pipeline.inputs import Item, gather, is_url
@@ -17,6 +17,7 @@ from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import removed
 from corpus.pipeline.reviewed import Texts, texts_by_recording
+from corpus.pipeline.versions import config_of
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError

@@ -14,7 +14,7 @@ from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import CLIPS_FILE, SPLITS
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import inside
-from corpus.shards.columns import ClipRow, arrow_schema, rows_table, table_rows
+from corpus.shards.columns import ADDED, ClipRow, arrow_schema, rows_table, table_rows
 from corpus.shards.ends import shard_ends
 from corpus.shards.plan import Piece
 from corpus.shards.tar import END
@@ -98,7 +98,13 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
     names = arrow_schema().names if columns is None else list(columns)
     schema = pa.schema([arrow_schema().field(name) for name in names])
     try:
-        table = pq.ParquetFile(path).read(columns=names).select(names).cast(schema)
+        file = pq.ParquetFile(path)
+        there = [name for name in names if name not in ADDED or name in file.schema_arrow.names]
+        table = file.read(columns=there)
+        for name in names:
+            if name not in there:
+                table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+        table = table.select(names).cast(schema)
         table.validate(full=True)  # else text that is no UTF-8 is met where it is used
     except _UNREADABLE as error:
         raise _no_index(path, error) from error

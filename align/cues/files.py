@@ -12,11 +12,13 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.errors import UsageError
 
 ENDINGS = (".json", ".json.gz")
+LATEST_US = 1 << 53
 
 
 def base_name(path: Path) -> str:
-    """The file's name without its ending; what recordings are matched by."""
-    return path.name.removesuffix(".gz").removesuffix(".json")
+    """The file's name without its ending, however it is written; what recordings are matched by."""
+    ending = next((e for e in reversed(ENDINGS) if path.name.lower().endswith(e)), "")
+    return path.name[: len(path.name) - len(ending)]
 
 
 def conversation_files(given: Sequence[Path]) -> list[Path]:
@@ -52,11 +54,31 @@ def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
     plain = load_conversation(path)
     if plain is None:
         raise UsageError("is no conversation file", where=str(path))
-    told = plain.get("duration_us")
-    duration_us = told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 1 << 53
-    annotation, drops = read_conversation(path, duration_us)
+    stated = plain.get("duration_us")
+    if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
+        annotation, drops = read_conversation(path, stated)
+        assert annotation is not None
+        return annotation, stated, drops
+    annotation, _ = read_conversation(path, LATEST_US)
     assert annotation is not None
-    return annotation, duration_us, drops
+    last_us = _last_us(annotation)
+    annotation, drops = read_conversation(path, last_us)
+    assert annotation is not None
+    reason = (
+        f"{path.name}: has no duration_us; taken to end with the last that it holds, {last_us / 1e6:.3f} s"
+    )
+    return (
+        annotation,
+        last_us,
+        [Drop(item=path.name, stage="input", kind="trim", code="no_duration", reason=reason), *drops],
+    )
+
+
+def _last_us(annotation: Annotation) -> int:
+    """Where the last turn, word or cue ends; 1 for none."""
+    stops = [turn.stop_us for turn in annotation.turns or ()] + [cue.stop_us for cue in annotation.cues]
+    stops += [word.stop_us for word in annotation.words or () if word.stop_us is not None]
+    return max(stops, default=1)
 
 
 def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conversation:

@@ -81,3 +81,42 @@ def test_what_is_no_conversation_is_told(tmp_path: Path) -> None:
             CliRunner().invoke(
                 app, ["label", str(tmp_path / given), "--out", str(tmp_path / "o")], catch_exceptions=False
             )
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    marks, out = tmp_path / "marks", tmp_path / "out"
+    marks.mkdir()
+    (marks / "a.json").write_text("{")
+    (marks / "b.json.gz").write_bytes(gzip.compress(json.dumps(talk()).encode())[:40])
+    (marks / "C.JSON").write_text(json.dumps(talk()))
+    run = CliRunner().invoke(app, ["label", str(marks), "--out", str(out)], catch_exceptions=False)
+    assert run.exit_code == 1
+    assert "a.json" in run.stderr and "cut short" in run.stderr and "2 of 3 files" in run.stderr
+    assert [path.name for path in out.iterdir()] == ["C.json"]
+
+
+def test_peoples_marks_are_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps(talk()))
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="written over"):
+        CliRunner().invoke(app, ["label", str(path), "--out", str(tmp_path)], catch_exceptions=False)
+    assert path.read_bytes() == before
+
+
+def test_a_file_without_a_length_ends_with_its_last_turn(tmp_path: Path) -> None:
+    path, out = tmp_path / "talk.json", tmp_path / "out"
+    plain = talk()
+    del plain["duration_us"]
+    path.write_text(json.dumps(plain))
+    run = CliRunner().invoke(app, ["label", str(path), "--out", str(out)], catch_exceptions=False)
+    assert "no duration_us" in run.stderr
+    made = from_json(Conversation, (out / "talk.json").read_bytes())
+    assert made.duration_us == plain["turns"][-1]["stop_us"] == max(turn.stop_us for turn in made.turns)
+
+
+def test_without_marks_nothing_is_scored_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps({**talk(), "cues": [], "gold_labels": []}))
+    run = CliRunner().invoke(app, ["score-cues", str(path), str(path)], catch_exceptions=False)
+    assert "nothing to score" in run.stderr
