@@ -186,9 +186,11 @@ def test_a_builds_records_lead_a_reviewer_to_no_playlist(tmp_path: Path, media: 
     """`.cache/marks.json` says where the original film lies; a stranger may have written it."""
     from corpus.review.original import Film, _decoded
 
-    media.write_media(tmp_path / "part.ts", duration_s=1, audio=[media.Audio("mp2", chunk=1152)],
-                      video=media.Video("mpeg2video", rate=Fraction(25)))  # fmt: skip
-    assert _decoded(tmp_path / "part.ts", Film(stream=0, offset_us=0), 0, 400_000)
+    film = Film(stream=0, offset_us=0)
+    video = media.Video("mpeg2video", rate=Fraction(25))
+    for name in ("part.ts", "film.mkv"):
+        media.write_media(tmp_path / name, duration_s=1, audio=[media.Audio("mp2", chunk=1152)], video=video)
+    assert _decoded(tmp_path / "film.mkv", film, 0, 400_000)
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\npart.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises((av.FFmpegError, OSError, ValueError)):
-        _decoded(tmp_path / "list.m3u8", Film(stream=0, offset_us=0), 0, 400_000)
+        _decoded(tmp_path / "list.m3u8", film, 0, 400_000)
