@@ -21,7 +21,7 @@ from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.found import Recordings
 from corpus.pipeline.identify import Identity, identify
-from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.lengths import over_all
 from corpus.pipeline.progress import Messenger
@@ -36,6 +36,7 @@ from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
+from corpus.schemas.urls import is_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated

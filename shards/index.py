@@ -91,10 +91,14 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
         FormatError: it cannot be read, lacks a column, or a value is missing or of another type.
         DatasetError: it leads out of the folder.
     """
+    return read_index_file(inside(out, CLIPS_FILE), columns)
+
+
+def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """As `read_index`, of a clips.parquet that may lie elsewhere."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = inside(out, CLIPS_FILE)
     names = arrow_schema().names if columns is None else list(columns)
     schema = pa.schema([arrow_schema().field(name) for name in names])
     try:

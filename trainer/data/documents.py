@@ -20,7 +20,7 @@ import numpy as np
 from corpus.schemas.arrays import Int64Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
-from corpus.shards.read import Clips, open_clips
+from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.cues import with_cues
@@ -42,9 +42,10 @@ _KEPT_SOUNDS = 16
 class Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
-    def __init__(self, path: Path, data: DataConfig) -> None:
-        self.path, self._data = path, data
+    def __init__(self, path: Path | str, data: DataConfig) -> None:
+        self._data = data
         self.clips = open_clips(path, split=data.split, check=data.check_shards)
+        self.path = self.clips.path
         self.digest = self.clips.digest
         speakers, pictures = self.clips.speakers, self.clips.pictures
         self._chosen = np.arange(len(speakers))
@@ -73,7 +74,8 @@ class Source:
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
         if not len(self):
-            splits = ", ".join(sorted(set(open_clips(self.path).columns("key")["split"].to_pylist())))
+            rows = read_columns(self.clips.index_file, None, ("key",))
+            splits = ", ".join(sorted(set(rows["split"].to_pylist())))
             todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
