@@ -22,6 +22,8 @@ class Found:
     """(start, stop, label), overlapping where they overlap."""
     centroids: dict[str, npt.NDArray[np.float64]]
     """The voice of each label, where it could be computed."""
+    sure: tuple[tuple[float, float, float], ...] = ()
+    """(start, stop, how far the network agrees with itself about who talks, 0 to 1), in order and apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

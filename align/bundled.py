@@ -103,7 +103,7 @@ def diarize_stretch(
     talk = resegment.talking(activity, counts)
     talk[:, talk.sum(axis=0) * STEP_SAMPLES < LEAST_TALK_S * RATE_HZ] = False
     named = {str(number): centre for number, centre in enumerate(centres) if talk[:, number].any()}
-    return Found(tuple(_spans(talk, len(sound))), named)
+    return Found(tuple(_spans(talk, len(sound))), named, tuple(_sureness(activity, talk, len(sound))))
 
 
 def _voices(
@@ -213,6 +213,24 @@ def _painted(
         activity[slots.here(slot[0]), number] += slots.activity(slot)
     seen = np.maximum(seen, 1)[:, None]
     return activity / seen, counts / seen
+
+
+def _sureness(
+    activity: Float64Array, talk: npt.NDArray[np.bool_], samples: int
+) -> list[tuple[float, float, float]]:
+    """(start, stop, mean activity of those who are decided to talk), for each second of the talk.
+
+    Activity is the mean over the windows that heard a moment: 1 where all agree that this speaker talks.
+    """
+    steps = RATE_HZ // STEP_SAMPLES
+    found: list[tuple[float, float, float]] = []
+    for start in range(0, len(talk), steps):
+        here = talk[start : start + steps]
+        if here.any():
+            sure = float(np.clip(activity[start : start + steps][here].mean(), 0.0, 1.0))
+            stop_s = min((start + len(here)) * STEP_SAMPLES, samples) / RATE_HZ
+            found.append((start * STEP_SAMPLES / RATE_HZ, stop_s, round(sure, 6)))
+    return found
 
 
 def _spans(talk: npt.NDArray[np.bool_], samples: int) -> list[tuple[float, float, str]]:

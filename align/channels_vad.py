@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from corpus.align import crosstalk, drift
 from corpus.align.backend import MODEL_RATE_HZ
-from corpus.align.diarize import Diarizer, Stretch, split, to_model_rate
+from corpus.align.diarize import Diarized, Diarizer, Stretch, split, to_model_rate
 from corpus.align.models import HINT
 from corpus.schemas.clock import us_of_sample
 from corpus.schemas.codec import digest
@@ -71,6 +71,10 @@ class _ChannelsVad:
             for span in spans
         ]
         return sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)), drops
+
+    def diarized(self, pcm: Pcm, seen: Seen | None = None) -> Diarized:
+        """Whose a channel is, is known: there is nothing to be sure of."""
+        return Diarized(*self(pcm, seen))
 
     def _own(self, pcm: Pcm, spoken: Sequence[Sequence[Span]]) -> tuple[list[list[Span]], list[Drop]]:
         """Each channel's speech without what it hears of the others, and what was left out or is odd."""

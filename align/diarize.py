@@ -44,6 +44,16 @@ PYANNOTE_PREFIX = "pyannote:"
 SORTFORMER_PREFIX = "sortformer:"
 
 
+@dataclass(frozen=True, slots=True)
+class Diarized:
+    """Who talks when in a recording, and how sure that is."""
+
+    turns: list[Turn]
+    drops: list[Drop]
+    sure: tuple[tuple[int, int, float], ...] = ()
+    """Start and stop in microseconds, in order and apart, and how sure; empty where it is not known."""
+
+
 class Diarizer(Protocol):
     """Finds the turns of a recording."""
 
@@ -52,6 +62,10 @@ class Diarizer(Protocol):
 
     def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
         """The turns. `seen` may help to keep apart who is seen to talk."""
+        ...
+
+    def diarized(self, pcm: Pcm, seen: Seen | None = None) -> Diarized:
+        """The same, and how sure it is."""
         ...
 
 
@@ -101,6 +115,10 @@ class _StretchByStretch:
         self._diarizer: StretchDiarizer | None = None
 
     def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
+        done = self.diarized(pcm, seen)
+        return done.turns, done.drops
+
+    def diarized(self, pcm: Pcm, seen: Seen | None = None) -> Diarized:
         import torch
 
         torch.set_num_threads(self._settings.threads)
@@ -115,8 +133,9 @@ class _StretchByStretch:
             )
             for stretch in stretches
         ]
-        same_voice = self._backend.same_voice
-        return together(stretches, found, pcm.sample_rate_hz, self._of_recording(), same_voice), []
+        rate, same_voice = pcm.sample_rate_hz, self._backend.same_voice
+        turns = together(stretches, found, rate, self._of_recording(), same_voice)
+        return Diarized(turns, [], sureness(stretches, found, rate))
 
     def _of_recording(self) -> Bounds:
         exact = self._settings.num_speakers
@@ -178,6 +197,22 @@ def together(
         names = _linked(local, found, bounds, same_voice)
         local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local], JOIN_US)
     return in_order_of_speech(_joined(without_flicker(local), 0))
+
+
+def sureness(
+    stretches: Sequence[Stretch], found: Sequence[Found], rate_hz: int
+) -> tuple[tuple[int, int, float], ...]:
+    """How sure it is who talks, on the recording's clock, each stretch for what it decides."""
+    made: list[tuple[int, int, float]] = []
+    for stretch, talk in zip(stretches, found, strict=True):
+        zero_us = us_of_sample(stretch.low, rate_hz)
+        first_us, last_us = us_of_sample(stretch.start, rate_hz), us_of_sample(stretch.stop, rate_hz)
+        for start, stop, sure in talk.sure:
+            start_us = max(first_us, zero_us + us_from_seconds(start))
+            stop_us = min(last_us, zero_us + us_from_seconds(stop))
+            if start_us < stop_us:
+                made.append((start_us, stop_us, sure))
+    return tuple(made)
 
 
 def _turns_of(place: int, stretch: Stretch, found: Found, rate_hz: int) -> list[Turn]:

@@ -51,6 +51,14 @@ _MEDIAPIPE = Wheel(
     tags=("3.11", "cp311", "manylinux_2_17_x86_64"),
 )
 
+_SPEECHMOS = Wheel(
+    distribution="speechmos",
+    version="0.0.1.1",
+    file="speechmos-0.0.1.1-py3-none-any.whl",
+    bytes=9_439_732,
+    sha256="31c4c9d3234f6ee10102edff74333014c50006a3f389daf7ecacae34e68ebbf7",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
@@ -197,6 +205,24 @@ BUNDLES: dict[str, _Bundle] = {
                 "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
             ),
             _MEDIAPIPE_LICENCE,
+        ),
+    ),
+    "dnsmos": _Bundle(
+        purpose="how good speech sounds, 1 to 5 (DNSMOS P.835 of Microsoft's DNS challenge)",
+        licence="MIT",
+        files=(
+            _file(
+                _SPEECHMOS,
+                "speechmos/dnsmos_models/sig_bak_ovr.onnx",
+                1_157_965,
+                "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
+            ),
+            _file(
+                _SPEECHMOS,
+                "speechmos-0.0.1.1.dist-info/LICENSE.txt",
+                1_160,
+                "5baa259ffd1a975780869d7d2925212224c92206cefb96fb2bf0b146650e5029",
+            ),
         ),
     ),
 }

@@ -52,6 +52,8 @@ class Transcript:
     drops: list[Drop]
     language: str
     """Its code; several, of channels, with spaces between; empty where nothing was recognised."""
+    language_probability: float | None = None
+    """The least of the channels', where the language was found and not asked for."""
 
 
 class Transcriber(Protocol):
@@ -103,6 +105,7 @@ class _Transcriber:
             sorted((word for part in parts for word in part.words), key=_by_time),
             [drop for part in parts for drop in part.drops],
             " ".join(sorted({part.language for part in parts} - {""})),
+            min((p.language_probability for p in parts if p.language_probability is not None), default=None),
         )
 
     def words_of(self, sound: npt.NDArray[np.float32]) -> list[str]:
@@ -134,7 +137,8 @@ class _Transcriber:
             drops += [*left_out, *nobodys]
         if self._aligner and not aligner and words:
             drops.append(_not_aligned(words, language.code, self._aligner.language))
-        return Transcript(sorted(words, key=_by_time), drops, language.code if words else "")
+        probability = language.share if words and self._settings.language == AUTO else None
+        return Transcript(sorted(words, key=_by_time), drops, language.code if words else "", probability)
 
     def _language(self, read: Read, talk: Sequence[Span], stop_us: int) -> Language:
         if self._settings.language != AUTO:

@@ -9,6 +9,7 @@ import typer
 
 from corpus.cli import show
 from corpus.cli.light import load_pyarrow_without_pandas
+from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
     from corpus.pipeline.build import Outcome, Request
@@ -147,6 +148,8 @@ def _report(outcome: Outcome, out: Path) -> None:
                 show.talk(f"trim: {show.drop_line(trim)}")
         elif trims:
             show.talk(f"{show.counted(len(trims), 'expected trim')}; see report.html")
+        for line in outcome.poor:
+            show.talk(f"poor: {show.one_line(line)}")
         for fault in outcome.faults[:20]:
             show.talk(f"fault: {show.drop_line(fault)}")
         if len(outcome.faults) > 20:
@@ -270,15 +273,24 @@ def _remember(out: Path, broken: list[str]) -> None:
             State(out).save_damaged(broken)
 
 
-def verify(out: Built, as_json: Json = False) -> None:
+def verify(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")],
+    as_json: Json = False,
+) -> None:
     """Check every promise of a dataset's format. Exit code 4 when one is broken.
 
-    Example: corpus verify dataset
+    Examples:
+
+      corpus verify dataset
+
+      corpus verify s3://bucket/dataset
     """
     from corpus.shards.verify import verify_dataset as check
 
-    report = check(out)
-    _remember(out, [problem.where.partition(": ")[0] for problem in report.problems])
+    place = place_of(out)
+    report = check(place)
+    if isinstance(place, Path):
+        _remember(place, [problem.where.partition(": ")[0] for problem in report.problems])
     if as_json:
         show.json_line(report)
     else:

@@ -6,18 +6,22 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corpus.cli import show
+from corpus.schemas.errors import DatasetError
+from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
     from corpus.report.catalog import Answer
 
-Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
 
 _BLOCK_ROWS = 1_000
 _WIDEST_CELL = 80
@@ -40,11 +44,31 @@ def catalog(
     """
     from corpus.report.catalog import query_catalog
 
-    with query_catalog(out, sql) as answer:
+    with _with_catalog(out) as folder, query_catalog(folder, sql) as answer:
         if as_json:
             _print_lines(answer)
         else:
             _print_table(answer)
+
+
+@contextmanager
+def _with_catalog(out: str) -> Iterator[Path]:
+    """The dataset's folder; of one at a URL a folder that holds its catalog for as long as it is asked."""
+    place = place_of(out)
+    if isinstance(place, Path):
+        yield place
+        return
+    from corpus.report.catalog import CATALOG_FILE
+    from corpus.schemas.store import store_at
+
+    store = store_at(place)
+    with TemporaryDirectory(prefix="corpus-catalog-") as folder:
+        try:
+            store.fetch(CATALOG_FILE, Path(folder))
+        except FileNotFoundError as error:
+            what = f"holds no {CATALOG_FILE}"
+            raise DatasetError(what, where=store.shown, todo="check the address") from error
+        yield Path(folder)
 
 
 def _print_lines(answer: Answer) -> None:
@@ -95,7 +119,8 @@ def stats(
     from corpus.report.stats import dataset_stats
     from corpus.report.stats_text import stats_text
 
-    found = dataset_stats(out)
+    with _with_catalog(out) as folder:
+        found = dataset_stats(folder)
     if as_json:
         show.json_line(found)
     else:
@@ -126,6 +151,8 @@ def inspect(
 
       corpus inspect dataset talk.mp4@1:23 --page clip.html
 
+      corpus inspect s3://bucket/dataset talk.mp4
+
       corpus inspect dataset --cues heard
     """
     if cues is not None:
@@ -133,7 +160,7 @@ def inspect(
         return
     from corpus.report.inspect import find_clip, write_clip_page
 
-    clip = find_clip(out, key)
+    clip = find_clip(place_of(out), key)
     if as_json:
         show.json_line(clip.json)
         return
@@ -143,11 +170,14 @@ def inspect(
     show.talk("open it in a browser; space plays")
 
 
-def _hear_cues(out: Path, folder: Path, *, alone: bool) -> None:
+def _hear_cues(out: str, folder: Path, *, alone: bool) -> None:
     from corpus.report.cue_pages import write_cue_pages
+    from corpus.report.stats import dataset_stats
     from corpus.schemas.errors import UsageError
 
     if not alone:
         raise UsageError("takes no name, --page or --json", where="--cues")
-    show.data(str(write_cue_pages(out, folder)))
+    with _with_catalog(out) as catalog:
+        stats = dataset_stats(catalog)
+    show.data(str(write_cue_pages(place_of(out), stats, folder)))
     show.talk("open it in a browser; each link opens a clip's page just before a cue")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus.pipeline.build import Request
-from corpus.pipeline.inputs import is_url
 from corpus.pipeline.state import State
 from corpus.schemas.codec import from_json
 from corpus.schemas.settings import Settings
+from corpus.schemas.urls import is_url
 
 
 def added(request: Request, *, settings_given: bool) -> Request:

@@ -15,11 +15,12 @@ from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Artifact, Cache
 from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.identify import Identity
+from corpus.pipeline.lengths import over_all
 from corpus.pipeline.opened import open_diarizer, open_separating, open_transcriber
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded
-from corpus.schemas.conversation import Conversation, Turn, Word
+from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, MissingError, StorageError
 from corpus.schemas.settings import Settings
@@ -50,6 +51,7 @@ class Annotated:
     """Digests of the artifacts; None when the recording failed."""
     voices: str | None = None
     label: str | None = None
+    quality: str | None = None
     sidecars: tuple[str, ...] = ()
     """Names of the annotation files that were used."""
 
@@ -70,7 +72,7 @@ def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
     done, failure = guarded(lambda: _annotate(job, cache, reporter), identity.item.uri, reporter, cache.root)
     if done is not None:
         return done
-    drops = (failure,) if failure else ()
+    drops = (over_all(failure, identity, job.settings, cache),) if failure else ()
     return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops)
 
 
@@ -121,6 +123,9 @@ def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
 
 
 def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
+    from corpus.align.quality.measure import Told
+    from corpus.pipeline.measuring import quality_stage
+
     identity, settings = job.identity, job.settings
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
@@ -133,13 +138,13 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    turns, words = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
+    heard, said = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
         duration_us=decoded.duration_us,
-        turns=turns,
-        words=words,
+        turns=heard.turns,
+        words=said.words,
         cues=sidecar.cues,
         events=sidecar.events,
         speakers=own_channels or sidecar.speakers,
@@ -156,7 +161,14 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     reporter.at("label")
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
-    drops += [*voices.drops, *label.drops]
+    reporter.at("quality")
+    told = Told(
+        language=said.language or None,
+        language_probability=said.language_probability,
+        diarization_confidence=tuple((one.start_us, one.stop_us, one.confidence) for one in heard.sure),
+    )
+    quality = quality_stage(decode, decoded, voices, conversation, told, settings, cache)
+    drops += [*voices.drops, *label.drops, *quality.drops]
     return Annotated(
         uri=identity.item.uri,
         recording=identity.recording,
@@ -164,6 +176,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         decode=decode.digest,
         voices=voices.digest,
         label=label.digest,
+        quality=quality.digest,
         sidecars=sidecar.used,
     )
 
@@ -180,11 +193,13 @@ def in_recording(uri: str, drop: Drop) -> Drop:
 
 
 def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> tuple[Annotation, list[Drop]]:
+    from corpus.align.doubtful import doubtful_words
     from corpus.align.sidecars import read_sidecars
 
     explicit = identity.item.sidecars is not None
     paths = [Path(mark.place) for mark in identity.sidecars] if settings.sidecars or explicit else []
-    return read_sidecars(paths, decoded.duration_us)
+    found, drops = read_sidecars(paths, decoded.duration_us)
+    return found, [*drops, *doubtful_words(found.words or ())]
 
 
 def _turns_and_words(
@@ -196,50 +211,53 @@ def _turns_and_words(
     reporter: Reporter,
     drops: list[Drop],
     sight: Artifact | None,
-) -> tuple[tuple[Turn, ...], tuple[Word, ...]]:
+) -> tuple[stages.Turns, stages.Words]:
     """From the sidecars where they say it, else from the models."""
-    turns = sidecar.turns
-    if turns is None:
+    heard = stages.Turns(turns=sidecar.turns or ())
+    if sidecar.turns is None:
         reporter.at("diarize")
-        turns, found = _diarized(decode, decoded, settings, cache, sight)
+        heard, found = _diarized(decode, decoded, settings, cache, sight)
         drops += found
+    turns = heard.turns
     if sidecar.words is None:
         reporter.at("transcribe")
-        words, found = _transcribed(decode, decoded, turns, settings, cache)
+        said, found = _transcribed(decode, decoded, turns, settings, cache)
     elif sidecar.turns is None:
         from corpus.align.attribute import attribute_words
 
         words, lost = attribute_words(sidecar.words, turns)
-        found = tuple(lost)
+        said, found = stages.Words(words=tuple(words)), tuple(lost)
     else:
-        return turns, sidecar.words
+        return heard, stages.Words(words=sidecar.words)
     drops += found
-    return turns, words
+    return heard, said
 
 
 def _diarized(
     decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache, sight: Artifact | None
-) -> tuple[tuple[Turn, ...], tuple[Drop, ...]]:
+) -> tuple[stages.Turns, tuple[Drop, ...]]:
+    nobody = stages.Turns(turns=())
     if not decoded.channels or not decoded.windows:
-        return (), ()
+        return nobody, ()
     diarizer = open_diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
-        return (), ()
+        return nobody, ()
     artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
     return stages.turns_of(artifact), artifact.drops
 
 
 def _transcribed(
     decode: Artifact, decoded: Decoded, turns: tuple[Turn, ...], settings: Settings, cache: Cache
-) -> tuple[tuple[Word, ...], tuple[Drop, ...]]:
+) -> tuple[stages.Words, tuple[Drop, ...]]:
+    nothing = stages.Words(words=())
     if not decoded.channels or settings.transcribe.backend == "none":
-        return (), ()
+        return nothing, ()
     if not turns:
         reason = "nobody was found to talk, so there is nobody to give words to and nothing was transcribed"
         if settings.diarize.backend == "none":
             reason += '; diarize.backend is "none" and no sidecar has turns'
         silent = Drop(item="", stage="transcribe", kind="trim", code="no_turns", reason=reason)
-        return (), (silent,)
+        return nothing, (silent,)
     transcriber = open_transcriber(settings.transcribe)
     artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
     return stages.words_of(artifact), artifact.drops

@@ -21,13 +21,14 @@ from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import WorkerDied, run_jobs
 from corpus.pipeline.found import Recordings
 from corpus.pipeline.identify import Identity, identify
-from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.ledger import Ledger
+from corpus.pipeline.lengths import over_all
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.removals import refuse_removals
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
-from corpus.pipeline.versions import all_versions
+from corpus.pipeline.versions import all_versions, config_of
 from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
@@ -35,6 +36,7 @@ from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.settings import Settings
+from corpus.schemas.urls import is_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
@@ -76,6 +78,8 @@ class Outcome:
     shards_written: int = 0
     """Those that are not as they were; the others were not touched."""
     drops: tuple[Drop, ...] = ()
+    poor: tuple[str, ...] = ()
+    """What is poor in the data, a line each, with the recordings' names."""
 
     @property
     def faults(self) -> tuple[Drop, ...]:
@@ -139,11 +143,6 @@ def refuse_newer(out: Path) -> None:
     from corpus.shards.write import read_manifest
 
     read_manifest(out)
-
-
-def config_of(settings: Settings) -> str:
-    """Digest of the settings and of all versions: what a clip's `config` says."""
-    return digest([to_plain(settings), all_versions()])
 
 
 def quick_key(items: Sequence[Item], request: Request) -> str:
@@ -253,7 +252,7 @@ class _Build:
                 same = Drop(
                     item=identity.item.uri, stage="input", kind="trim", code="duplicate", reason=reason
                 )
-                self.ledger.drop((same,))
+                self.ledger.drop((over_all(same, identity, self.settings, self.cache),))
         return list(first.values())
 
     def _record(self, identities: Sequence[Identity]) -> Recordings:
@@ -347,7 +346,7 @@ class _Build:
         self.ledger.take(identity.item.uri, self._failure_key(identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
-        from corpus.pipeline.publish import publish
+        from corpus.pipeline.publish import poor_lines, publish
         from corpus.shards.write import read_manifest
 
         self.ledger.begin("write", 1)
@@ -373,6 +372,7 @@ class _Build:
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
             drops=tuple(drops),
+            poor=poor_lines(self.request.out),
         )
 
 

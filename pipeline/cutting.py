@@ -8,7 +8,10 @@ from pathlib import Path
 from corpus.pipeline import stages
 from corpus.pipeline.annotate import Annotated, guarded, in_recording
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.filters import first_windows, left_out
 from corpus.pipeline.identify import Identity
+from corpus.pipeline.lengths import over_all
+from corpus.pipeline.measuring import measured
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded, Voices
@@ -16,7 +19,7 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.recording import Recording, SourceFile
-from corpus.schemas.settings import ClipSettings
+from corpus.schemas.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class CutJob:
     identity: Identity
     annotated: Annotated
     split: str
-    settings: ClipSettings
+    settings: Settings
     config: str
 
 
@@ -50,21 +53,30 @@ def cut_recording(job: CutJob, cache: Cache) -> Cut:
     if done is not None:
         return done
     uri, recording = job.identity.item.uri, job.identity.recording
-    return Cut(uri=uri, recording=recording, split=job.split, drops=(failure,) if failure else ())
+    drops = (over_all(failure, job.identity, job.settings, cache),) if failure else ()
+    return Cut(uri=uri, recording=recording, split=job.split, drops=drops)
 
 
 def _cut(job: CutJob, cache: Cache) -> Cut:
     from corpus.shards.cut import cut
 
     done = job.annotated
-    decode, voices, label = (
+    decode, voices, label, quality = (
         cache.need(stage, str(key))
-        for stage, key in (("decode", done.decode), ("voices", done.voices), ("label", done.label))
+        for stage, key in (
+            ("decode", done.decode),
+            ("voices", done.voices),
+            ("label", done.label),
+            ("quality", done.quality),
+        )
     )
     decoded = stages.decoded_of(job.identity, decode)
     head = voices.folder / "voices.json"
     conversation = stages.conversation_of(label)
     recording = recording_of(job.identity, decoded, conversation)
+    uri = job.identity.item.uri
+    clips = measured(quality)
+    filtered = left_out(uri, clips, job.settings.filters)
 
     def fill(folder: Path) -> list[Drop]:
         return cut(
@@ -75,27 +87,29 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
             from_json(Voices, head.read_bytes(), where=str(head)),
             voices.folder,
             split=job.split,
-            settings=job.settings,
+            settings=job.settings.clips,
             config=job.config,
             out=folder,
+            quality={clip.first_window: clip.quality for clip in clips},
+            left_out=first_windows(filtered),
         )
 
     key = stage_key(
         "cut",
-        inputs=[decode.digest, voices.digest, label.digest],
+        inputs=[decode.digest, voices.digest, label.digest, quality.digest],
         recording=recording,
         split=job.split,
-        settings=job.settings,
+        settings=job.settings.clips,
         config=job.config,
+        left_out=sorted(first_windows(filtered)),
     )
     made = cache.make("cut", key, fill)
-    uri = job.identity.item.uri
     return Cut(
         uri=uri,
         recording=job.identity.recording,
         split=job.split,
         segment=made.digest,
-        drops=tuple(in_recording(uri, drop) for drop in made.drops),
+        drops=(*filtered, *(in_recording(uri, drop) for drop in made.drops)),
     )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from corpus.pipeline.local_urls import WEB, public_client, refusal, refuse_local
-from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file, storage_errors
+from corpus.schemas.urls import public_url, told
 
 BLOCK_BYTES = 1 << 20
 LONGEST_NAME = 100

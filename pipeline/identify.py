@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline.inputs import Item, ItemFile, is_url
+from corpus.pipeline.inputs import Item, ItemFile
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file
+from corpus.schemas.urls import is_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

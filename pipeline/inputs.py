@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpus.ingest.names import is_media_name
-from corpus.pipeline.urls import public_url, told
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
+from corpus.schemas.urls import is_url, public_url, told
 
 SIDECAR_SUFFIXES = frozenset(
     ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
@@ -51,12 +51,6 @@ class Item:
     channels: str | None = None
     sidecars: tuple[str, ...] | None = None
     """Absolute paths; None to look beside the media file."""
-
-
-def is_url(text: str) -> bool:
-    """True for `scheme://…`; a Windows drive or a name with a colon is none."""
-    scheme, separator, _ = text.partition("://")
-    return bool(separator) and len(scheme) > 1 and scheme.isalnum()
 
 
 def gather(inputs: Sequence[str], allow_local: bool = False) -> tuple[list[Item], list[Drop]]:

@@ -8,8 +8,8 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
-from corpus.pipeline.urls import public_url
 from corpus.schemas.errors import MediaError
+from corpus.schemas.urls import public_url
 
 WEB = ("http", "https")
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 from corpus.pipeline import stages, state
-from corpus.pipeline.build import Request, config_of
+from corpus.pipeline.build import Request
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
-from corpus.pipeline.inputs import Item, gather, is_url
+from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import removed
 from corpus.pipeline.reviewed import Texts, texts_by_recording
+from corpus.pipeline.versions import config_of
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
+from corpus.schemas.urls import is_url
 
 BYTES_PER_WINDOW_AND_CHANNEL = 4_500
 """FLAC of 200 ms and its mel and activity, about: speech at 16 kHz compresses to a little over half."""

@@ -14,9 +14,10 @@ from corpus.pipeline.published import (
     sha256_or_none,
 )
 from corpus.pipeline.versions import all_versions
-from corpus.report.catalog import CATALOG_FILE, RunFacts, write_catalog
+from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.report.page import write_report
+from corpus.report.poor import poor
 from corpus.report.stats import dataset_stats
 from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import MANIFEST_FILE, Manifest
@@ -77,6 +78,12 @@ def publish(
         ),
     )
     return manifest
+
+
+def poor_lines(out: Path) -> tuple[str, ...]:
+    """What is poor in the dataset, a line each."""
+    with open_catalog(out) as db:
+        return tuple(one.line for one in poor(db))
 
 
 def _entries(found: Recordings, cache: Cache) -> Iterator[CatalogEntry]:

@@ -35,14 +35,15 @@ class RecordingJob:
 
     @property
     def key(self) -> str:
-        """Digest of everything that goes into the clips."""
+        """Digest of everything that decides the clips."""
         marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]
         sidecars = [Path(mark.place).name for mark in self.identity.sidecars]
         item = to_plain(self.identity.item)
         item["sidecars"] = self.identity.item.sidecars is not None
         for file in item["files"]:
             del file["place"]
-        return digest([item, marks, sidecars, list(self.reviews), self.split, self.config])
+        filters = to_plain(self.settings.filters)
+        return digest([item, marks, sidecars, list(self.reviews), self.split, self.config, filters])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def record(job: RecordingJob) -> Recorded:
             identity=job.identity,
             annotated=annotated,
             split=job.split,
-            settings=job.settings.clips,
+            settings=job.settings,
             config=job.config,
         ),
         cache,

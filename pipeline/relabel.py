@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.reviewed import Texts, cues_as_decided, texts_by_recording
 from corpus.pipeline.state import State
-from corpus.pipeline.versions import all_versions
+from corpus.pipeline.versions import all_versions, config_of
 from corpus.schemas.artifacts import Segment
 from corpus.schemas.clip import CLIP_FORM, ClipHead
-from corpus.schemas.codec import digest, from_json, to_json, to_plain
+from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError
@@ -70,7 +70,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Rel
             raise DatasetError("no dataset to label", where=str(out), todo="run corpus build first")
         before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
         settings = replace(before, cues=cues or before.cues)
-        config = digest([to_plain(settings), all_versions()])
+        config = config_of(settings)
         made, new = _relabel(out, folder, settings, config, talk)
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
@@ -106,12 +106,13 @@ def _relabel(
     pieces: list[Piece] = []
     with open_catalog(out) as catalog, open(folder / NEW_FILE, "wb") as tar:
         known = recordings(catalog)
-        if set(known) != rows.keys():
+        if not rows.keys() <= set(known):
             raise DatasetError(
                 "catalog.duckdb is not of this dataset",
                 where=str(out),
                 todo="run corpus build; it rewrites it",
             )
+        known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))
         for number, one in enumerate(known, start=1):
             told = read_conversation(catalog, one)

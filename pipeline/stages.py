@@ -32,8 +32,17 @@ Progress = Callable[[StageName, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sure:
+    start_us: int
+    stop_us: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
     turns: tuple[Turn, ...]
+    sure: tuple[Sure, ...] = ()
+    """How sure it is who talks, where the diarizer knows; in order and apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,8 @@ class Words:
     words: tuple[Word, ...]
     language: str = ""
     """The code of the language recognised; several with spaces between."""
+    language_probability: float | None = None
+    """Where the recogniser found it by itself."""
 
 
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
@@ -200,9 +211,12 @@ def diarize_stage(
         from corpus.schemas.sight import read_sight
 
         seen = read_sight(watched.folder) if watched is not None else None
-        turns, drops = diarizer(pcm_of(decode, decoded), seen)
-        (folder / "turns.json").write_text(to_json(Turns(turns=tuple(turns))), encoding="utf-8")
-        return drops
+        done = diarizer.diarized(pcm_of(decode, decoded), seen)
+        sure = tuple(Sure(start_us=start, stop_us=stop, confidence=value) for start, stop, value in done.sure)
+        (folder / "turns.json").write_text(
+            to_json(Turns(turns=tuple(done.turns), sure=sure)), encoding="utf-8"
+        )
+        return done.drops
 
     key = stage_key(
         "diarize",
@@ -230,7 +244,9 @@ def transcribe_stage(
 
     def fill(folder: Path) -> list[Drop]:
         done = transcriber(pcm_of(decode, decoded), turns, channel_of)
-        said = Words(words=tuple(done.words), language=done.language)
+        said = Words(
+            words=tuple(done.words), language=done.language, language_probability=done.language_probability
+        )
         (folder / "words.json").write_text(to_json(said), encoding="utf-8")
         return done.drops
 
@@ -346,14 +362,14 @@ def pcm_of(decode: Artifact, head: Decoded) -> Pcm:
     return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
-def turns_of(diarize: Artifact) -> tuple[Turn, ...]:
+def turns_of(diarize: Artifact) -> Turns:
     path = diarize.folder / "turns.json"
-    return from_json(Turns, path.read_bytes(), where=str(path)).turns
+    return from_json(Turns, path.read_bytes(), where=str(path))
 
 
-def words_of(transcribe: Artifact) -> tuple[Word, ...]:
+def words_of(transcribe: Artifact) -> Words:
     path = transcribe.folder / "words.json"
-    return from_json(Words, path.read_bytes(), where=str(path)).words
+    return from_json(Words, path.read_bytes(), where=str(path))
 
 
 def conversation_of(label: Artifact) -> Conversation:

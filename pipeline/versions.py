@@ -9,6 +9,7 @@ from importlib.metadata import version as installed_version
 
 from corpus.schemas.codec import digest, to_plain
 from corpus.schemas.drops import StageName
+from corpus.schemas.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ STAGES = {
         ),
         Stage(
             name="diarize",
-            version=3,
+            version=4,
             libraries=("numpy", "torch", "torchaudio", "pyannote.audio", "faster-whisper"),
             keyed_by=("decode", "channels", "model", "settings", "sight"),
             share=0.3,
@@ -79,11 +80,18 @@ STAGES = {
             share=0.02,
         ),
         Stage(
+            name="quality",
+            version=1,
+            libraries=("numpy", "onnxruntime"),
+            keyed_by=("decode", "voices", "talk", "told", "windows_per_clip", "model"),
+            share=0.02,
+        ),
+        Stage(
             name="cut",
-            version=2,
+            version=3,
             libraries=("av", "numpy"),
-            keyed_by=("inputs", "recording", "split", "settings", "config"),
-            share=0.08,
+            keyed_by=("inputs", "recording", "split", "settings", "config", "left_out"),
+            share=0.06,
         ),
         Stage(name="write", version=1, libraries=("pyarrow",)),
     )
@@ -97,6 +105,17 @@ def stage_key(name: StageName, **parts: object) -> str:
     if tuple(sorted(parts)) != tuple(sorted(stage.keyed_by)):
         raise AssertionError(f"{name} is keyed by {stage.keyed_by}, not by {tuple(parts)}")
     return digest({**_versions(stage), **{part: to_plain(value) for part, value in parts.items()}})
+
+
+def config_of(settings: Settings) -> str:
+    """Digest of the settings and of all versions: what a clip's `config` says.
+
+    Filters are not in it: they decide which clips there are, not what is in one, so changing them leaves the
+    others as they are.
+    """
+    plain = to_plain(settings)
+    del plain["filters"]
+    return digest([plain, all_versions()])
 
 
 def all_versions() -> dict[str, dict[str, str]]:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.report.transitions import longest_monologue, speech_us, transitions
+from corpus.report.transitions import transitions
 from corpus.schemas.codec import to_plain
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.recording import Oddity, Recording
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import speech_by_speaker, states
+from corpus.schemas.turn_taking import longest_monologue, speech_by_speaker, speech_us, states
 
 Row = tuple[Any, ...]
 Rows = Iterator[tuple[str, Iterable[Row]]]

@@ -9,22 +9,23 @@ from corpus.report.inspect import clip_page, find_clip
 from corpus.report.pages.lanes import clock
 from corpus.report.pages.markup import Markup, el, page
 from corpus.report.pages.tables import Column, table
-from corpus.report.stats import Unmade, dataset_stats
+from corpus.report.stats import Stats, Unmade
 from corpus.schemas.files import storage_errors, write_whole
 
 LEAD_US = 1_500_000
 """A page opens so long before its cue: what came before is half of what one hears."""
 
 
-def write_cue_pages(out: Path, folder: Path) -> Path:
+def write_cue_pages(out: Path | str, stats: Stats, folder: Path) -> Path:
     """Write the clips' pages and `index.html` with a link to each; returns the index.
+
+    `stats` is what the dataset's own catalog says.
 
     Raises:
         DatasetError: no dataset there.
         FormatError: a clip is broken.
         StorageError: the pages cannot be written.
     """
-    stats = dataset_stats(out)
     pages = {cue.example_clip: f"clip-{number}.html" for number, cue in enumerate(stats.cues)}
     index = folder / "index.html"
     with storage_errors(folder):

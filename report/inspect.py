@@ -19,16 +19,18 @@ from corpus.shards.flac import encode_flac
 from corpus.shards.read import Clip, open_clips
 
 
-def find_clip(out: Path, key: str | None) -> Clip:
+def find_clip(out: Path | str, key: str | None) -> Clip:
     """The clip of this name, as `Clips.find` takes it; the first clip without one.
 
     Raises:
-        DatasetError: no dataset there, or one without clips.
+        DatasetError: no dataset in the folder or at the URL, or one without clips.
         UsageError: nothing is called so, or several are.
     """
     clips = open_clips(out)
     if not len(clips):
-        raise DatasetError("the dataset holds no clips", where=str(out), todo="see report.html for why")
+        raise DatasetError(
+            "the dataset holds no clips", where=str(clips.path), todo="see report.html for why"
+        )
     return clips[0] if key is None else clips.find(key)
 
 

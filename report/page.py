@@ -8,13 +8,16 @@ from pathlib import Path
 from corpus.report.catalog import open_catalog
 from corpus.report.cue_counts import SOURCES
 from corpus.report.cue_pages import cue_table, unmade_table
+from corpus.report.funnel_text import loss_name
 from corpus.report.pages import lists as named
 from corpus.report.pages.charts import Bar, bars, offset_histogram, strip
+from corpus.report.pages.funnel_chart import Cut, funnel_bars
 from corpus.report.pages.lanes import clock
 from corpus.report.pages.lists import Lists, read_lists
 from corpus.report.pages.markup import Markup, el, join, page
 from corpus.report.pages.tables import Column, table
 from corpus.report.people import people_part
+from corpus.report.poor import NAMED, Poor
 from corpus.report.spread import Spread
 from corpus.report.stats import Stats
 from corpus.report.stats_text import ms_text, time_text
@@ -45,6 +48,8 @@ def report_page(stats: Stats, lists: Lists, people: Markup) -> str:
             "main",
             _header(stats),
             _alarm(stats),
+            _poor(stats),
+            _funnel(stats),
             _talk(stats, lists),
             _floor(stats),
             _cues(stats),
@@ -135,6 +140,51 @@ def _alarm(stats: Stats) -> Markup:
         _command("corpus errors OUT retry"),
         class_="alarm",
     )
+
+
+def _poor(stats: Stats) -> Markup:
+    if not stats.poor:
+        return Markup("")
+    lines = [
+        el(
+            "li",
+            el("strong", f"{_count(len(one.recordings), 'recording')}: "),
+            f"{one.what}. ",
+            el("span", _names(one), class_="note"),
+        )
+        for one in stats.poor
+    ]
+    return el("div", el("p", "Listen before training on these:"), el("ul", *lines), class_="poor")
+
+
+def _names(one: Poor) -> str:
+    more = len(one.recordings) - NAMED
+    return ", ".join(one.recordings[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _funnel(stats: Stats) -> Markup:
+    found = stats.funnel
+    given = Cut(label="given", size=found.given_us, shown=time_text(found.given_us))
+    losses = [
+        Cut(
+            label=loss_name(loss),
+            size=loss.us,
+            shown=f"\N{MINUS SIGN}{time_text(loss.us)}",
+            hint=f"{loss_name(loss)}, {loss.items:,} times; {loss.example}",
+        )
+        for loss in found.losses
+    ]
+    kept = Cut(label="kept", size=found.kept_us, shown=time_text(found.kept_us))
+    share = found.kept_us / found.given_us if found.given_us else 0.0
+    caption = (
+        f"{share:.1%} of the time given is in the clips. Each bar is what one reason takes off the rest."
+    )
+    if found.unknown:
+        caption += f" {_count(found.unknown, 'item')} of unknown length, not built, are not in it."
+    if found.unaccounted_us:
+        caption += f" {time_text(abs(found.unaccounted_us))} are not accounted for: please report this."
+    title = "From hours given to hours kept"
+    return el("div", _figure(title, funnel_bars(title, given, losses, kept), caption, look="broad"))
 
 
 def _talk(stats: Stats, lists: Lists) -> Markup:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from corpus.report.catalog import open_catalog
 from corpus.report.cue_counts import CueCount, cue_counts
+from corpus.report.funnel import Funnel, funnel
+from corpus.report.poor import Poor, poor
 from corpus.report.spread import Offsets, Spread, offsets, spread
 from corpus.report.transitions import TransitionKind
 from corpus.schemas.clock import WINDOW_US
@@ -155,6 +157,8 @@ class Stats:
     drops: tuple[DropCount, ...]
     """Faults first."""
     quality: Quality
+    funnel: Funnel
+    poor: tuple[Poor, ...]
 
     @property
     def hours(self) -> float:
@@ -208,6 +212,8 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
         drops=read_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
         quality=_quality(db),
+        funnel=funnel(db),
+        poor=poor(db),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from corpus.report.funnel_text import loss_name
+from corpus.report.poor import NAMED
 from corpus.report.spread import Spread
 from corpus.report.stats import Stats
 
@@ -11,6 +13,10 @@ from corpus.report.stats import Stats
 def stats_text(stats: Stats) -> Iterator[str]:
     """About thirty lines; durations in the unit that reads best."""
     yield from _whole(stats)
+    yield ""
+    yield from _funnel(stats)
+    for one in stats.poor:
+        yield _line(one.what, f"{len(one.recordings):>8,}", ", ".join(one.recordings[:NAMED]))
     yield ""
     yield from _talk(stats)
     yield ""
@@ -43,6 +49,19 @@ def _whole(stats: Stats) -> Iterator[str]:
         )
     yield _line("pictures", f"{stats.windows_with_picture:>8,}", f"of {stats.windows:,} windows")
     yield _line("speakers", f"{stats.speakers:>8,}", f"{stats.named_people:,} people known by name")
+
+
+def _funnel(stats: Stats) -> Iterator[str]:
+    found = stats.funnel
+    unknown = f"and {found.unknown:,} items of unknown length" if found.unknown else ""
+    yield _line("given", f"{time_text(found.given_us):>12}", unknown)
+    for loss in found.losses:
+        yield _line(
+            f"  {loss_name(loss)}", f"{'-' + time_text(loss.us):>12}", f"{loss.items:,}; {loss.example}"
+        )
+    yield _line("kept", f"{time_text(found.kept_us):>12}", "")
+    if found.unaccounted_us:
+        yield _line("not accounted for", f"{time_text(abs(found.unaccounted_us)):>12}", "please report this")
 
 
 def _talk(stats: Stats) -> Iterator[str]:

@@ -15,7 +15,7 @@ The floor-transfer offset is the length of a gap, or minus that of an overlap_be
 is for two speakers; ours says the same of any number, and calls what they leave open `unclear`: two who
 begin or end in the same microsecond, silence and overlap in a row.
 
-All functions take the chain that `align.cues.talk.states` makes of the speakers' talk.
+All functions take the chain that `schemas.turn_taking.states` makes of the speakers' talk.
 """
 
 from __future__ import annotations
@@ -44,15 +44,6 @@ class Transition:
         """The floor-transfer offset; None where the floor is not transferred, or unclear."""
         length_us = self.stop_us - self.start_us
         return {"gap": length_us, "overlap_between": -length_us}.get(self.kind)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monologue:
-    """One speaker talking, with pauses of any length, while nobody else does."""
-
-    speaker: str
-    start_us: int
-    stop_us: int
 
 
 def transitions(chain: Iterable[State]) -> Iterator[Transition]:
@@ -86,34 +77,3 @@ def _kind(between: Sequence[State], *, same: bool) -> TransitionKind:
     if silent == {False}:
         return "overlap_within" if same else "overlap_between"
     return "pause" if same else "gap"  # no state between: one begins in the microsecond another ends
-
-
-def speech_us(chain: Iterable[State]) -> tuple[int, int]:
-    """Time in which anybody talks, and in which two or more do."""
-    somebody = several = 0
-    for state in chain:
-        somebody += state.span.duration_us if state.talking else 0
-        several += state.span.duration_us if len(state.talking) > 1 else 0
-    return somebody, several
-
-
-def longest_monologue(chain: Iterable[State]) -> Monologue | None:
-    """The longest stretch in which only one speaker is heard; the first of equals, None in silence."""
-    return max(_monologues(chain), key=lambda m: m.stop_us - m.start_us, default=None)
-
-
-def _monologues(chain: Iterable[State]) -> Iterator[Monologue]:
-    now: Monologue | None = None
-    for state in chain:
-        if not state.talking:
-            continue
-        alone = next(iter(state.talking)) if len(state.talking) == 1 else None
-        if now is not None and now.speaker == alone:
-            now = Monologue(speaker=alone, start_us=now.start_us, stop_us=state.span.stop_us)
-            continue
-        if now is not None:
-            yield now
-        start_us, stop_us = state.span.start_us, state.span.stop_us
-        now = Monologue(speaker=alone, start_us=start_us, stop_us=stop_us) if alone is not None else None
-    if now is not None:
-        yield now

@@ -1,4 +1,4 @@
-"""The head of a clip: the `KEY.json` member of a shard, form `corpus.clip/2`."""
+"""The head of a clip: the `KEY.json` member of a shard, form `corpus.clip/3`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from corpus.schemas.conversation import Answer, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.older import items_from_1
+from corpus.schemas.quality import Quality
 
-CLIP_FORM = "corpus.clip/2"
+CLIP_FORM = "corpus.clip/3"
 MEMBERS = ("json", "flac", "mel.npy", "activity.npy", "mjpeg")
 """Members of one key, always all present, in this order."""
 
@@ -69,15 +70,19 @@ class Separation:
 
 
 def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
-    added: dict[str, Any] = {"answers": [], "labels_made": [], "separation": None}
+    added: dict[str, Any] = {"answers": [], "labels_made": [], "separation": None, "quality": None}
     return {**added, **items_from_1(plain)}
+
+
+def _head_from_2(plain: dict[str, Any]) -> dict[str, Any]:
+    return {"quality": None, **{name: value for name, value in plain.items() if name != "schema"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipHead:
     """What a clip is and what happens in it. Times are on the recording's clock."""
 
-    older: ClassVar[dict[str, Any]] = {"corpus.clip/1": _head_from_1}
+    older: ClassVar[dict[str, Any]] = {"corpus.clip/1": _head_from_1, "corpus.clip/2": _head_from_2}
     """Forms that still read, and what brings them to this one."""
 
     schema: str = CLIP_FORM
@@ -104,6 +109,8 @@ class ClipHead:
     """Of the recording: which labels were looked for, and why the others were not."""
     separation: Separation | None
     """None where no overlapped speech had to be separated."""
+    quality: Quality | None
+    """None of a clip that was made before `/3`."""
     video: Video | None
     mix_sha256: str
     """Of the clip's mix as int32 little-endian samples: the sum of all its channels."""

@@ -18,10 +18,13 @@ StageName = Literal[
     "voices",
     "prosody",
     "label",
+    "quality",
+    "filter",
     "cut",
     "write",
 ]
-"""Where in a build something happens. `channels` is what the voices stage calls itself in its Drops."""
+"""Where in a build something happens. `channels` is what the voices stage calls itself in its Drops;
+`filter` is the settings' table of filters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -244,6 +244,52 @@ class VisualSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualitySettings:
+    """What is measured of every clip beside what costs nothing. Definitions in docs/quality.md."""
+
+    dnsmos_stretches: int = 0
+    """Stretches of 9 s a clip, those with most talk, of which DNSMOS says how good they sound; each takes
+    half a second of one core. 0: none, and no model is needed."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.dnsmos_stretches <= 20, "quality.dnsmos_stretches", self.dnsmos_stretches, "0 to 20")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSettings:
+    """Which clips are left out, each reported with its figure. Off by default; what is not known stays."""
+
+    min_snr_db: float | None = None
+    max_clipping_share: float | None = None
+    min_bandwidth_hz: float | None = None
+    """4500 leaves telephone sound out, whatever its sample rate."""
+    min_speech_share: float | None = None
+    max_overlap_share: float | None = None
+    max_monologue_s: float | None = None
+    min_words_per_second: float | None = None
+    max_words_per_second: float | None = None
+    min_word_confidence: float | None = None
+    min_diarization_confidence: float | None = None
+    languages: tuple[str, ...] = ()
+    """Codes that are kept; a clip whose language is not known stays."""
+    min_language_probability: float | None = None
+    max_room_share: float | None = None
+    min_separation_gain_db: float | None = None
+    min_dnsmos_signal: float | None = None
+    min_dnsmos_background: float | None = None
+    min_dnsmos_overall: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            shares = name.endswith(("_share", "_confidence", "_probability"))
+            if shares and value is not None:
+                _check(0 <= value <= 1, f"filters.{name}", value, "0 to 1")
+        for code in self.languages:
+            _check(code.isalpha() and code.islower(), "filters.languages", code, 'codes such as "en"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSettings:
     """How a recording is cut, and what goes to which split."""
 
@@ -294,7 +340,18 @@ class Settings:
     sight: SightSettings = field(default_factory=SightSettings)
     cues: CueSettings = field(default_factory=CueSettings)
     visual: VisualSettings = field(default_factory=VisualSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    filters: FilterSettings = field(default_factory=FilterSettings)
     clips: ClipSettings = field(default_factory=ClipSettings)
     shards: ShardSettings = field(default_factory=ShardSettings)
     sidecars: bool = True
     """Use annotation files that lie beside a media file."""
+
+    def __post_init__(self) -> None:
+        asked = [name for name in FilterSettings.__dataclass_fields__ if name.startswith("min_dnsmos")]
+        set_ones = [name for name in asked if getattr(self.filters, name) is not None]
+        if set_ones and not self.quality.dnsmos_stretches:
+            raise SettingsError(
+                f"filters.{set_ones[0]} is set, but DNSMOS is not measured",
+                todo="set quality.dnsmos_stretches = 1, or leave the filter out",
+            )

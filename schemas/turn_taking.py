@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +25,15 @@ class State:
 
     talking: frozenset[str]
     span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monologue:
+    """One speaker talking, with pauses of any length, while nobody else does."""
+
+    speaker: str
+    start_us: int
+    stop_us: int
 
 
 def speech_by_speaker(conversation: Conversation, *, bridge_us: int = 0) -> dict[str, list[Span]]:
@@ -52,6 +61,37 @@ def states(spans: Mapping[str, Sequence[Span]]) -> list[State]:
             since_us = time_us
         talking = talking | {name} if step > 0 else talking - {name}
     return chain
+
+
+def speech_us(chain: Iterable[State]) -> tuple[int, int]:
+    """Time in which anybody talks, and in which two or more do."""
+    somebody = several = 0
+    for state in chain:
+        somebody += state.span.duration_us if state.talking else 0
+        several += state.span.duration_us if len(state.talking) > 1 else 0
+    return somebody, several
+
+
+def longest_monologue(chain: Iterable[State]) -> Monologue | None:
+    """The longest stretch in which only one speaker is heard; the first of equals, None in silence."""
+    return max(_monologues(chain), key=lambda m: m.stop_us - m.start_us, default=None)
+
+
+def _monologues(chain: Iterable[State]) -> Iterator[Monologue]:
+    now: Monologue | None = None
+    for state in chain:
+        if not state.talking:
+            continue
+        alone = next(iter(state.talking)) if len(state.talking) == 1 else None
+        if now is not None and now.speaker == alone:
+            now = Monologue(speaker=alone, start_us=now.start_us, stop_us=state.span.stop_us)
+            continue
+        if now is not None:
+            yield now
+        start_us, stop_us = state.span.start_us, state.span.stop_us
+        now = Monologue(speaker=alone, start_us=start_us, stop_us=stop_us) if alone is not None else None
+    if now is not None:
+        yield now
 
 
 class SpeechIndex:

@@ -5,12 +5,14 @@ A new column is a new field here; the writer, the reader's lookups and `verify` 
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from corpus.schemas.codec import from_plain
+from corpus.schemas.quality import Quality
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,6 +80,24 @@ class ClipRow:
     config: str
     """Digest of the settings that made the clip."""
 
+    snr_db: float | None = None
+    """This and all below: fields of `schemas.quality.Quality`; null in datasets of `corpus.clip/2`."""
+    clipping_share: float | None = None
+    bandwidth_hz: float | None = None
+    speech_share: float | None = None
+    overlap_share: float | None = None
+    monologue_us: int | None = None
+    words_per_second: float | None = None
+    word_confidence: float | None = None
+    diarization_confidence: float | None = None
+    language: str | None = None
+    language_probability: float | None = None
+    room_share: float | None = None
+    separation_gain_db: float | None = None
+    dnsmos_signal: float | None = None
+    dnsmos_background: float | None = None
+    dnsmos_overall: float | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -99,6 +119,8 @@ def _column(name: str, hint: Any) -> Column:
     return Column(name=name, kind=kind, nullable=nullable)
 
 
+ADDED = frozenset(field.name for field in dataclasses.fields(Quality))
+"""Columns that datasets of earlier forms lack: null there."""
 COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(ClipRow).items())
 
 

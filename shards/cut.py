@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, FormatError
 from corpus.schemas.pcm import VoicePcm
+from corpus.schemas.quality import Quality
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
 from corpus.shards.columns import ClipRow
@@ -47,10 +48,13 @@ def cut(
     settings: ClipSettings,
     config: str,
     out: Path,
+    quality: Mapping[int, Quality] | None = None,
+    left_out: Set[int] = frozenset(),
 ) -> list[Drop]:
     """Write `segment.tar` and `rows.json` into `out`: the recording's clips in order.
 
     A clip is `windows_per_clip` consecutive windows; the last before a gap or the end may be shorter.
+    `quality` is by a clip's first window; clips that begin with one of `left_out` are not written.
     Memory holds one clip, however long the recording is. Words without times, and what lies outside
     all written windows, go to no clip and come back as Drops.
 
@@ -68,17 +72,20 @@ def cut(
         mel=mel_shape(voices.sample_rate_hz, settings.frames_per_window),
         split=split,
         config=config,
+        quality=quality or {},
     )
     rows = []
     with open(out / SEGMENT_FILE, "wb") as tar:
-        for stretch in _stretches(voices.segments, settings.windows_per_clip):
+        for stretch in stretches(voices.segments, settings.windows_per_clip):
+            if stretch.first_window in left_out:
+                continue
             rows.append(maker.write(stretch, tar.tell(), tar))
     (out / ROWS_FILE).write_text(to_json(rows), encoding="utf-8")
     return maker.items.drops(recording.uri, voices.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stretch:
+class Stretch:
     """The windows of one clip."""
 
     first_window: int
@@ -87,12 +94,13 @@ class _Stretch:
     """How many windows are written before it: its place in the activity and picture tables."""
 
 
-def _stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[_Stretch]:
+def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[Stretch]:
+    """The clips of a recording: every so many windows one, a shorter one before a gap and at the end."""
     written = 0
     for segment in segments:
         for done in range(0, segment.windows, windows_per_clip):
             windows = min(windows_per_clip, segment.windows - done)
-            yield _Stretch(first_window=segment.first_window + done, windows=windows, written=written)
+            yield Stretch(first_window=segment.first_window + done, windows=windows, written=written)
             written += windows
 
 
@@ -132,8 +140,9 @@ class _ClipMaker:
     mel: MelShape
     split: str
     config: str
+    quality: Mapping[int, Quality]
 
-    def write(self, stretch: _Stretch, offset: int, tar: BinaryIO) -> ClipRow:
+    def write(self, stretch: Stretch, offset: int, tar: BinaryIO) -> ClipRow:
         """Append one clip to `tar`, whose position is `offset`."""
         sound = self._sound(stretch)
         context = self.mel.context_samples
@@ -154,7 +163,7 @@ class _ClipMaker:
         named, conversation = self.recording.speakers, self.recording.conversation
         return clip_row(head, place, flags, mix, conversation=conversation, named_speakers=named)
 
-    def _sound(self, stretch: _Stretch) -> npt.NDArray[np.int16]:
+    def _sound(self, stretch: Stretch) -> npt.NDArray[np.int16]:
         """All channels, with the samples before the clip that its first mel frame looks back on."""
         rate = self.pcm.sample_rate_hz
         start = stretch.first_window * samples_per_window(rate)
@@ -162,7 +171,7 @@ class _ClipMaker:
         start -= self.mel.context_samples
         return np.stack([self.pcm.read(channel, start, stop) for channel in range(self.pcm.channels)])
 
-    def _flags(self, stretch: _Stretch, head: ClipHead) -> UInt8Array:
+    def _flags(self, stretch: Stretch, head: ClipHead) -> UInt8Array:
         """The clip's activity; stages before this one know frames of 25 ms only."""
         flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
         if head.frames_per_window == FRAMES_PER_WINDOW:
@@ -170,7 +179,7 @@ class _ClipMaker:
         talk = talk_flags(head.turns, head.speakers, head.start_us, head.windows, head.frames_per_window)
         return finer_flags(flags, talk)
 
-    def _head(self, stretch: _Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
+    def _head(self, stretch: Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
         start_us = stretch.first_window * WINDOW_US
         stop_us = start_us + stretch.windows * WINDOW_US
         recording = self.recording
@@ -194,6 +203,7 @@ class _ClipMaker:
             events=self.items.events.within(start_us, stop_us),
             labels_made=self.items.labels_made,
             separation=self.voices.separation,
+            quality=self.quality.get(stretch.first_window),
             video=video,
             mix_sha256=hashlib.sha256(mix.astype("<i4").tobytes()).hexdigest(),
             source=Source(

@@ -13,7 +13,7 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import CLIPS_FILE, SPLITS
 from corpus.schemas.errors import DatasetError, FormatError
-from corpus.shards.columns import ClipRow, arrow_schema, rows_table, table_rows
+from corpus.shards.columns import ADDED, ClipRow, arrow_schema, rows_table, table_rows
 from corpus.shards.ends import shard_ends
 from corpus.shards.plan import Piece
 from corpus.shards.tar import END
@@ -90,7 +90,11 @@ def read_index(out: Path) -> pa.Table:
 
     path = out / CLIPS_FILE
     try:
-        return pq.ParquetFile(path).read().select(arrow_schema().names).cast(arrow_schema())
+        table = pq.ParquetFile(path).read()
+        for field in arrow_schema():
+            if field.name not in table.column_names and field.name in ADDED:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table.select(arrow_schema().names).cast(arrow_schema())
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise FormatError(f"clips.parquet cannot be read: {error}", where=str(path)) from error
 

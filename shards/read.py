@@ -1,4 +1,4 @@
-"""Clips by index or key, mapped from the tars: nothing is read before it is asked for.
+"""Clips by index or key, mapped from the tars or read from afar: nothing is read before it is asked for.
 
 Needs numpy and pyarrow; PyAV only where sound is asked for, simplejpeg, pillow or PyAV where pictures are.
 """
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, reads
-from corpus.schemas.dataset import Manifest, promised_sizes
+from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, UsageError
+from corpus.schemas.urls import is_url
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.jpeg import decode_jpeg
@@ -31,54 +32,76 @@ from corpus.shards.tar import BLOCK
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from corpus.shards.far import FarClip, FarClips
+
 _MOST_OPEN = 256
 """Shards mapped at a time; each holds a file handle."""
-_COLUMNS = ("key", "split", "shard", "member_offsets", "member_sizes")
+_COLUMNS = ("key", "shard", "member_offsets", "member_sizes")
 
 
 def open_clips(path: Path | str, *, split: str | None = None, check: bool = False) -> Clips:
-    """The clips of a dataset folder, of one split or of all, in the order of its index.
+    """The clips of a dataset, a folder or a URL, of one split or of all, in the order of its index.
 
     With `check` every shard is held to its digest when it is opened first: damage is named before it is used.
+    From a URL only the clips that are asked for are read, and each is held to its own digest.
 
     Raises:
         DatasetError: no dataset there, or its files are not the sizes its manifest says.
         NewerSchemaError: written by a newer version.
+        StorageError: the URL cannot be read.
+    """
+    if isinstance(path, str) and is_url(path):
+        from corpus.shards.far_index import open_far_clips
+
+        return open_far_clips(path, split)
+    out = Path(path)
+    manifest, digest = _manifest(out)
+    sizes = promised_sizes(manifest)
+    index = out / CLIPS_FILE
+    check_size(index, sizes.get(index.name, -1))
+    hashes = {shard.path: shard.sha256 for shard in manifest.shards} if check else {}
+    return Clips(out, index, split, digest, sizes=sizes, hashes=hashes)
+
+
+def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
+    """Columns of a clips.parquet, the rows of one split or of all.
+
+    Raises:
+        DatasetError: it cannot be read.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    out = Path(path)
-    manifest, digest = _manifest(out)
-    sizes = promised_sizes(manifest)
-    index = out / "clips.parquet"
-    check_size(index, sizes.get(index.name, -1))
     try:
-        table = pq.read_table(index, columns=list(_COLUMNS))
+        table = pq.read_table(index, columns=["split", *names])
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(f"clips.parquet cannot be read: {error}", where=str(index)) from error
-    if split is not None:
-        table = table.filter(pc.equal(table["split"], split))
-    hashes = {shard.path: shard.sha256 for shard in manifest.shards} if check else {}
-    return Clips(out, table, split, sizes, hashes, digest)
+    return table if split is None else table.filter(pc.equal(table["split"], split))
 
 
 def _manifest(out: Path) -> tuple[Manifest, str]:
     """The manifest and its sha256."""
-    path = out / "manifest.json"
+    path = out / MANIFEST_FILE
     try:
         text = path.read_bytes()
     except OSError as error:
-        todo = "run corpus build; if one was interrupted, run it again"
-        raise DatasetError(
-            "holds no finished dataset: no manifest.json", where=str(out), todo=todo
-        ) from error
-    manifest = from_json(Manifest, text, where=str(path))
+        raise no_dataset(str(out)) from error
+    return parsed_manifest(text, str(out)), hashlib.sha256(text).hexdigest()
+
+
+def no_dataset(where: str) -> DatasetError:
+    todo = "run corpus build; if one was interrupted, run it again"
+    return DatasetError("holds no finished dataset: no manifest.json", where=where, todo=todo)
+
+
+def parsed_manifest(text: bytes, out: str) -> Manifest:
+    """A manifest whose clips can be read."""
+    manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
     if not reads(ClipHead, manifest.clip_schema):
         what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
-        raise DatasetError(what, where=str(out), todo="build the dataset again with this version")
-    return manifest, hashlib.sha256(text).hexdigest()
+        raise DatasetError(what, where=out, todo="build the dataset again with this version")
+    return manifest
 
 
 class Clips(Sequence["Clip"]):
@@ -86,19 +109,26 @@ class Clips(Sequence["Clip"]):
 
     def __init__(
         self,
-        out: Path,
-        table: pa.Table,
+        out: Path | str,
+        index: Path,
         split: str | None,
+        digest: str,
+        *,
         sizes: dict[str, int],
         hashes: dict[str, str],
-        digest: str,
+        far: FarClips | None = None,
     ) -> None:
+        table = read_columns(index, split, _COLUMNS)
         self.path = out
+        """A folder, or a URL without credentials."""
+        self.index_file = index
+        """clips.parquet on this machine."""
         self.digest = digest
         """sha256 of the manifest, which holds that of every shard."""
         self._split = split
         self._hashes = hashes
         self._sizes = sizes
+        self._far = far
         self._keys = table["key"].combine_chunks()
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         self._offsets = _five(table["member_offsets"])
@@ -173,11 +203,7 @@ class Clips(Sequence["Clip"]):
 
     def _columns(self, *names: str) -> pa.Table:
         """More of the index, in the order of the clips."""
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self.path / "clips.parquet", columns=["split", *names])
-        return table if self._split is None else table.filter(pc.equal(table["split"], self._split))
+        return read_columns(self.index_file, self._split, names)
 
     @cached_property
     def _table(self) -> pa.Table:
@@ -203,18 +229,28 @@ class Clips(Sequence["Clip"]):
 
     def _clip(self, place: int) -> Clip:
         shard: str = self._shards[place].as_py()
+        offsets, data = self._offsets[place], self._data(place, shard)
+        if self._far is not None:
+            offsets = offsets - self._far.offset(place)
         return Clip(
             self._keys[place].as_py(),
-            self._map(shard),
-            self._offsets[place].tolist(),
+            data,
+            offsets.tolist(),
             self._member_sizes[place].tolist(),
             f"{self.path}/{shard}",
         )
 
+    def _data(self, place: int, shard: str) -> MappedShard | FarClip:
+        if self._far is None:
+            return self._map(shard)
+        from corpus.shards.far import FarClip
+
+        return FarClip(self._far, place)
+
     def _map(self, shard: str) -> MappedShard:
         data = self._maps.get(shard)
         if data is None:
-            data = MappedShard(self.path / shard, self._sizes.get(shard, -1), self._hashes.get(shard))
+            data = MappedShard(Path(self.path, shard), self._sizes.get(shard, -1), self._hashes.get(shard))
             self._maps[shard] = data
             if len(self._maps) > _MOST_OPEN:
                 self._maps.popitem(last=False)
@@ -262,7 +298,7 @@ class Clip:
     def __init__(
         self,
         key: str,
-        data: memoryview | MappedShard,
+        data: memoryview | MappedShard | FarClip,
         offsets: Sequence[int],
         sizes: Sequence[int],
         where: str,

@@ -94,6 +94,7 @@ def clip_row(
         mix_rms=rms,
         config=head.config,
         **dataclasses.asdict(place),
+        **(dataclasses.asdict(head.quality) if head.quality else {}),
     )
 
 

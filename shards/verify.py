@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -15,19 +17,23 @@ from pathlib import Path
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
 from corpus.schemas.files import sha256_file
 from corpus.schemas.settings import Settings
+from corpus.schemas.store import Store, store_at
+from corpus.schemas.urls import is_url
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN
 from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part
 from corpus.shards.columns import ClipRow
 from corpus.shards.ends import largest_shard
 from corpus.shards.index import read_index
+from corpus.shards.read import no_dataset
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20
 """A smaller dataset is checked sooner than other processes have started."""
+Progress = Callable[[int], None]
 BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
@@ -48,20 +54,32 @@ class VerifyReport:
 
 
 def verify_dataset(
-    out: Path, *, progress: Callable[[int], None] | None = None, num_workers: int | None = None
+    out: Path | str, *, progress: Progress | None = None, num_workers: int | None = None
 ) -> VerifyReport:
-    """Check all promises of the dataset in `out`; `progress` gets the clips checked so far.
+    """Check all promises of the dataset in a folder or at a URL; `progress` gets the clips checked so far.
 
     Costs two reads of the dataset and its mel computed again, on as many processors as there are; memory
-    holds the index and, in each process, two clips.
+    holds the index and, in each process, two clips. Of a URL's files each is fetched once; two shards at a
+    time lie on this machine.
 
     Raises:
         DatasetError: there is no dataset.
         NewerSchemaError: it was written by a newer version, whose promises are not known here.
+        StorageError: the URL cannot be read.
     """
+    workers = num_workers or len(os.sched_getaffinity(0))
+    if isinstance(out, str) and is_url(out):
+        with tempfile.TemporaryDirectory(prefix="corpus-verify-") as folder:
+            return _verify(Path(folder), store_at(out), progress, workers)
+    return _verify(Path(out), None, progress, workers)
+
+
+def _verify(out: Path, store: Store | None, progress: Progress | None, workers: int) -> VerifyReport:
+    """Check a folder; with a store, a folder that holds nothing yet of what is there."""
+    if store is not None:
+        _fetched(store, MANIFEST_FILE, out)
     if not (out / MANIFEST_FILE).is_file():
-        todo = "run corpus build; if one was interrupted, run it again"
-        raise DatasetError("holds no finished dataset: no manifest.json", where=str(out), todo=todo)
+        raise no_dataset(store.shown if store is not None else str(out))
     try:
         manifest = from_json(Manifest, (out / MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
     except NewerSchemaError:
@@ -69,14 +87,22 @@ def verify_dataset(
     except FormatError as error:
         problem = Problem(code="manifest_broken", where=MANIFEST_FILE, what=str(error))
         return VerifyReport(problems=(problem,), shards=0, clips=0, windows=0, recordings=0)
-    problems = list(_files(out, manifest))
+    here = _found(out)
+    if store is not None:
+        for file in manifest.files:
+            _fetched(store, file.path, out)
+        here = {one.name for one in store.list() if not _is_beside(one.name)}
+    problems = list(_files(out, manifest, here, shards_too=store is None))
     rows = _rows(out, problems)
     problems += _index(manifest, rows)
     problems += _card(out, manifest)
     problems += _settings(manifest, rows)
     problems += _splits(rows)
-    workers = num_workers or len(os.sched_getaffinity(0))
-    problems += _shards(out, manifest, rows, progress, workers)
+    parts = _parts(out, manifest, rows, problems)
+    if store is None:
+        problems += _checked_parts(parts, progress, workers)
+    else:
+        problems += _far_shards(out, store, parts, progress, workers)
     return VerifyReport(
         problems=tuple(problems),
         shards=len(manifest.shards),
@@ -86,24 +112,35 @@ def verify_dataset(
     )
 
 
-def _files(out: Path, manifest: Manifest) -> Iterator[Problem]:
+def _fetched(store: Store, name: str, folder: Path) -> None:
+    """A copy of the store's file; where it is missing, so is the copy, which is then named as missing."""
+    with suppress(FileNotFoundError):
+        store.fetch(name, folder)
+
+
+def _files(out: Path, manifest: Manifest, here: Set[str], *, shards_too: bool) -> Iterator[Problem]:
     """The files are those the manifest names, with the sizes and hashes it gives."""
     promised = {*promised_sizes(manifest), MANIFEST_FILE}
     if {entry.path for entry in manifest.files} != {CARD_FILE, CLIPS_FILE}:
         yield Problem(code="manifest_files", where=MANIFEST_FILE, what="must list the card and the index")
-    for path in sorted(_found(out) - promised):
+    for path in sorted(here - promised):
         yield Problem(code="extra_file", where=path, what="the manifest does not name this file")
     for file in manifest.files:
         yield from _same_bytes(out, file.path, file.bytes, file.sha256)
-    for shard in manifest.shards:
+    for shard in manifest.shards if shards_too else ():
         yield from _same_bytes(out, shard.path, shard.bytes, shard.sha256)
+
+
+def _is_beside(name: str) -> bool:
+    top = name.partition("/")[0]
+    return top in BESIDE or top.startswith(".") or Path(top).suffix in (".wal", ".log")
 
 
 def _found(out: Path) -> set[str]:
     """Paths of the files that the dataset has to answer for."""
     found = set()
     for path in out.iterdir():
-        if path.name in BESIDE or path.name.startswith(".") or path.suffix in (".wal", ".log"):
+        if _is_beside(path.name):
             continue
         inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
         found |= {p.relative_to(out).as_posix() for p in inner}
@@ -195,14 +232,8 @@ def _splits(rows: Iterable[ClipRow]) -> Iterator[Problem]:
             yield Problem(code=f"split_{kind}", where=CLIPS_FILE, what=what)
 
 
-def _shards(
-    out: Path,
-    manifest: Manifest,
-    rows: Sequence[ClipRow],
-    progress: Callable[[int], None] | None,
-    num_workers: int,
-) -> Iterator[Problem]:
-    """The shards' tars and every clip in them, in parts that are checked side by side."""
+def _parts(out: Path, manifest: Manifest, rows: Sequence[ClipRow], problems: list[Problem]) -> Sequence[Part]:
+    """The shards' tars and every clip in them, in parts that may be checked side by side."""
     of_shard: dict[str, list[ClipRow]] = defaultdict(list)
     for row in rows:
         of_shard[row.shard].append(row)
@@ -211,20 +242,51 @@ def _shards(
     for number, shard in enumerate(manifest.shards):
         place = sum(s.split == shard.split for s in manifest.shards[:number])
         if shard.path != f"{shard.split}/{shard.split}-{place:06d}.tar" or shard.split not in SPLITS:
-            yield Problem(code="shard_name", where=shard.path, what="is not the next shard of its split")
+            what = "is not the next shard of its split"
+            problems.append(Problem(code="shard_name", where=shard.path, what=what))
         here = of_shard[shard.path]
         parts.append(Part(out=out, shard=shard, rows=tuple(here), tar=True))
         for first in range(0, len(here), PART_CLIPS):
             some = tuple(here[first : first + PART_CLIPS])
             parts.append(Part(out=out, shard=shard, rows=some, tar=False, before=last))
             last = some[-1]
-    done = 0
+    return parts
+
+
+def _checked_parts(
+    parts: Sequence[Part], progress: Progress | None, num_workers: int, done: int = 0
+) -> Iterator[Problem]:
     for part, problems in zip(parts, _side_by_side(parts, num_workers), strict=True):
         yield from problems
         for _ in () if part.tar else part.rows:
             done += 1
             if progress:
                 progress(done)
+
+
+def _far_shards(
+    out: Path, store: Store, parts: Sequence[Part], progress: Progress | None, num_workers: int
+) -> Iterator[Problem]:
+    """Each shard fetched, checked and removed; the one before stays as long: a clip looks back on it."""
+    done = 0
+    before: str | None = None
+    for path, group in groupby(parts, key=lambda part: part.shard.path):
+        here = list(group)
+        if _is_inside(path):
+            _fetched(store, path, out)
+        shard = here[0].shard
+        yield from _same_bytes(out, path, shard.bytes, shard.sha256)
+        yield from _checked_parts(here, progress, num_workers, done)
+        done += sum(len(part.rows) for part in here if not part.tar)
+        if before is not None:
+            (out / before).unlink(missing_ok=True)
+        before = path if _is_inside(path) else None
+
+
+def _is_inside(path: str) -> bool:
+    """A manifest from elsewhere names no file outside its folder."""
+    parts = path.split("/")
+    return not path.startswith("/") and ".." not in parts and parts[0] in SPLITS
 
 
 def _side_by_side(parts: Sequence[Part], num_workers: int) -> Iterator[list[Problem]]:

@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/format.md",
     "docs/trainer.md",
     "docs/reviewing.md",
+    "docs/quality.md",
 )
 PAGES = (
     *DOCUMENTS,

@@ -186,7 +186,7 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset's folder; or several with their shares of the documents: `A:0.7,B:0.3`."""
+    """A dataset's folder or URL; or several with their shares of the documents: `A:0.7,s3://B/out:0.3`."""
     where: str = ""
     """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
     split: str = "train"

@@ -76,8 +76,9 @@ def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
 
 def _last_us(annotation: Annotation) -> int:
     """Where the last turn, word or cue ends; 1 for none."""
-    timed = (*(annotation.turns or ()), *(annotation.words or ()), *annotation.cues)
-    return max((one.stop_us for one in timed if one.stop_us is not None), default=1)
+    stops = [turn.stop_us for turn in annotation.turns or ()] + [cue.stop_us for cue in annotation.cues]
+    stops += [word.stop_us for word in annotation.words or () if word.stop_us is not None]
+    return max(stops, default=1)
 
 
 def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conversation:

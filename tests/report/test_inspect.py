@@ -136,7 +136,7 @@ def test_command_names_the_page(dataset: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["inspect", str(dataset), "--page", str(page)])
     assert found.stdout == f"{page}\n"
     assert page.is_file()
-    assert '"schema":"corpus.clip/2"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
+    assert '"schema":"corpus.clip/3"' in CliRunner().invoke(app, ["inspect", str(dataset), "--json"]).stdout
 
 
 def test_a_page_links_to_a_cue_of_each_label_and_kind(dataset: Path, tmp_path: Path) -> None:

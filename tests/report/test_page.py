@@ -102,7 +102,7 @@ def test_it_says_what_was_built_and_left_out(make_entry: Made, write_built: Writ
 def test_every_drawing_has_a_title(make_entry: Made, write_built: Written) -> None:
     text = report_of(write_built([make_entry()]))
     drawings = re.findall(r"<svg[^>]*>(<title>[^<]+</title>)?", text)
-    assert len(drawings) == 4  # one strip, voices, overlaps, offsets; no cues, no fault
+    assert len(drawings) == 5  # funnel, one strip, voices, overlaps, offsets; no cues, no fault
     assert all(drawings)
     assert "retry" not in text
 

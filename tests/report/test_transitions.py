@@ -5,10 +5,17 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.report.transitions import Monologue, Transition, longest_monologue, speech_us, transitions
+from corpus.report.transitions import Transition, transitions
 from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.span import Span, union
-from corpus.schemas.turn_taking import State, speech_by_speaker, states
+from corpus.schemas.turn_taking import (
+    Monologue,
+    State,
+    longest_monologue,
+    speech_by_speaker,
+    speech_us,
+    states,
+)
 
 
 def chain(turns: tuple[Turn, ...], bridge_us: int = 200_000) -> list[State]:

@@ -49,7 +49,7 @@ def test_a_dataset_of_the_first_form_reads() -> None:
     assert len(clips) == 3
     for clip in clips:
         plain = json.loads(clip.json_bytes)
-        assert plain["schema"] == "corpus.clip/1" and clip.json.schema == "corpus.clip/2"
+        assert plain["schema"] == "corpus.clip/1" and clip.json.schema == "corpus.clip/3"
         assert [cue["id"] for cue in plain["cues"]] == [cue.id for cue in clip.json.cues]
         assert (clip.json.answers, clip.json.labels_made, clip.json.separation) == ((), (), None)
         assert clip.audio().shape[1] == clip.json.windows * 3200

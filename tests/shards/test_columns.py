@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.schemas.errors import FormatError
-from corpus.shards.columns import COLUMNS, ClipRow, arrow_schema, rows_table, table_rows
+from corpus.schemas.quality import Quality
+from corpus.shards.columns import ADDED, COLUMNS, ClipRow, arrow_schema, rows_table, table_rows
 from corpus.shards.write import read_rows
 
 
@@ -20,7 +21,9 @@ def test_the_columns_are_the_fields() -> None:
 
 
 def test_only_what_may_be_unknown_is_nullable() -> None:
-    assert {c.name for c in COLUMNS if c.nullable} == {"licence", "consent", "conversation"}
+    measured = {field.name for field in dataclasses.fields(Quality)}
+    assert {c.name for c in COLUMNS if c.nullable} == {"licence", "consent", "conversation", *measured}
+    assert measured == ADDED
 
 
 def test_columns_readers_depend_on() -> None:

@@ -42,16 +42,17 @@ _KEPT_SOUNDS = 16
 class Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
-    def __init__(self, path: Path, data: DataConfig) -> None:
-        self.path, self._data = path, data
+    def __init__(self, path: Path | str, data: DataConfig) -> None:
+        self._data = data
         self.clips = open_clips(path, split=data.split, check=data.check_shards)
+        self.path = self.clips.path
         self.digest = self.clips.digest
         speakers, pictures = self.clips.speakers, self.clips.pictures
         self._chosen = np.arange(len(speakers))
         if data.where:
             from corpus.trainer.data.where import places_where
 
-            self._chosen = places_where(path, data.split, data.where)
+            self._chosen = places_where(self.clips.index_file, data.split, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
         self._ends = np.cumsum(speakers[self._chosen])
@@ -73,7 +74,7 @@ class Source:
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
         if not len(self):
-            splits = ", ".join(_splits(self.path))
+            splits = ", ".join(_splits(self.clips.index_file))
             todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
@@ -185,8 +186,8 @@ class _Kept(Generic[T]):
             return value
 
 
-def _splits(path: Path) -> list[str]:
+def _splits(index: Path) -> list[str]:
     """Those that hold a clip."""
     import pyarrow.parquet as pq
 
-    return sorted(set(pq.read_table(path / "clips.parquet", columns=["split"])["split"].to_pylist()))
+    return sorted(set(pq.read_table(index, columns=["split"])["split"].to_pylist()))

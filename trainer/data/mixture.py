@@ -17,24 +17,26 @@ from fractions import Fraction
 from pathlib import Path
 
 from corpus.schemas.errors import SettingsError
+from corpus.schemas.urls import is_url, public_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A dataset of a mixture."""
 
-    path: Path
+    path: Path | str
+    """A folder, or a URL."""
     share: Fraction
     """Of all documents; those of a mixture add up to 1."""
 
 
 def parts_of(data: str) -> tuple[Part, ...]:
-    """The datasets that `data.data` names: a folder, or folders with weights, `A:0.7,B:0.3`.
+    """The datasets that `data.data` names: a folder or URL, or several with weights, `A:0.7,B:0.3`.
 
-    Raises: SettingsError where a weight is missing or none above 0.
+    Raises: SettingsError where a weight is missing or none above 0, or a URL holds credentials.
     """
-    if ":" not in data or Path(data).is_dir():
-        return (Part(path=Path(data), share=Fraction(1)),)
+    if _is_one(data):
+        return (Part(path=_place(data), share=Fraction(1)),)
     found = [_weighed(text.strip()) for text in data.split(",")]
     total = sum((weight for _, weight in found), Fraction(0))
     return tuple(Part(path=path, share=weight / total) for path, weight in found)
@@ -42,22 +44,45 @@ def parts_of(data: str) -> tuple[Part, ...]:
 
 def absolute(data: str) -> str:
     """The same with every folder's path from the root on."""
-    if ":" not in data or Path(data).is_dir():
-        return str(Path(data).absolute())
+    if _is_one(data):
+        return _absolute(data)
     parts = [text.strip().rpartition(":") for text in data.split(",")]
-    return ",".join(f"{Path(path).absolute()}:{weight}" for path, _, weight in parts)
+    return ",".join(f"{_absolute(path)}:{weight}" for path, _, weight in parts)
 
 
-def _weighed(text: str) -> tuple[Path, Fraction]:
-    path, sign, weight = text.rpartition(":")
+def _is_one(data: str) -> bool:
+    """Whether no weight is meant: the colon of `s3://` is none."""
+    return ":" not in data or Path(data).is_dir() or (is_url(data) and not _weight(data.rpartition(":")[2]))
+
+
+def _absolute(place: str) -> str:
+    return place if is_url(place) else str(Path(place).absolute())
+
+
+def _place(text: str) -> Path | str:
+    if not is_url(text):
+        return Path(text)
+    if public_url(text) != text:
+        todo = "give them to fsspec: its configuration or the environment, which no run keeps"
+        raise SettingsError("a URL with credentials", where=public_url(text), todo=todo)
+    return text
+
+
+def _weight(text: str) -> Fraction:
+    """0 where it is no number above 0."""
     try:
-        share = Fraction(weight)
+        return max(Fraction(text), Fraction(0))
     except (ValueError, ZeroDivisionError):
-        share = Fraction(0)
+        return Fraction(0)
+
+
+def _weighed(text: str) -> tuple[Path | str, Fraction]:
+    path, sign, weight = text.rpartition(":")
+    share = _weight(weight)
     if not sign or not path or share <= 0:
-        todo = "write folders with weights above 0, as A:0.7,B:0.3"
+        todo = "write folders or URLs with weights above 0, as A:0.7,B:0.3"
         raise SettingsError(f"{text!r} is no folder with a weight", where="data.data", todo=todo)
-    return Path(path), share
+    return _place(path), share
 
 
 def source_of(place: int, shares: Sequence[Fraction]) -> tuple[int, int]:

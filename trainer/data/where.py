@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MEMORY = "2GB"
 
 
-def places_where(folder: Path, split: str, condition: str) -> npt.NDArray[np.int64]:
+def places_where(index: Path, split: str, condition: str) -> npt.NDArray[np.int64]:
     """Places, rising, among the clips of a split of those that fit.
 
     Raises:
@@ -31,13 +31,13 @@ def places_where(folder: Path, split: str, condition: str) -> npt.NDArray[np.int
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder / "clips.parquet")
+    table = pq.read_table(index)
     table = table.filter(pc.equal(table["split"], split))
     places = _asked(table.append_column("_place", pa.array(range(len(table)), pa.int64())), condition)
     if not len(places):
         raise DatasetError(
             f"none of the {len(table)} clips of split {split!r} fits data.where {condition!r}",
-            where=str(folder),
+            where=str(index),
             todo="make the condition wider, or leave data.where out",
         )
     return places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
     clips = open_clips(folders[0], split="train")
     two = [place for place, clip in enumerate(clips) if len(clip.json.speakers) >= 2]
     assert 0 < len(two) < len(clips)
-    assert places_where(folders[0], "train", "len(speakers) >= 2").tolist() == two
+    assert places_where(folders[0] / "clips.parquet", "train", "len(speakers) >= 2").tolist() == two
     documents = Documents(config_for(str(folders[0]), where="len(speakers) >= 2"))
     keys = {documents.view(place).key for place in range(len(documents))}
     assert keys == {clips[place].key for place in two}
@@ -124,7 +125,7 @@ def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
 )
 def test_what_is_no_condition_over_clips_is_refused(folders: tuple[Path, Path], condition: str) -> None:
     with pytest.raises(SettingsError, match="no condition over clips") as error:
-        places_where(folders[0], "train", condition)
+        places_where(folders[0] / "clips.parquet", "train", condition)
     assert "unreliable_share" in error.value.todo
 
 
@@ -163,3 +164,45 @@ def test_other_shares_are_refused_on_resume(folders: tuple[Path, Path]) -> None:
     state = Loader(config_for(f"{folders[0]}:2,{folders[1]}:1")).state_dict()
     with pytest.raises(DatasetError, match="not the dataset"):
         Loader(config_for(f"{folders[0]}:1,{folders[1]}:1")).load_state_dict(state)
+
+
+URLS = [
+    ("s3://bucket/out", ["s3://bucket/out"]),
+    ("http://host:8000/out", ["http://host:8000/out"]),
+    ("s3://bucket/out:0.5,gs://other/out:0.5", ["s3://bucket/out", "gs://other/out"]),
+    ("s3://bucket/out:2", ["s3://bucket/out"]),
+]
+
+
+@pytest.mark.parametrize(("data", "places"), URLS)
+def test_datasets_may_be_urls(data: str, places: list[str]) -> None:
+    assert [part.path for part in parts_of(data)] == places
+    assert absolute(data) == data
+
+
+@pytest.mark.parametrize(
+    "data", ["s3://key:secret@bucket/out", "https://host/out?sig=secret", "s3://a?b=secret:1,c:1"]
+)
+def test_credentials_do_not_come_into_a_run(data: str) -> None:
+    with pytest.raises(SettingsError, match="credentials") as caught:
+        parts_of(data)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_dataset_at_a_url_gives_the_same_rows(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("CORPUS_READ_CACHE_DIR", str(tmp_path))
+    files = fsspec.filesystem("memory")
+    for path in folders[0].rglob("*.*"):
+        files.put_file(str(path), f"/{tmp_path.name}/{path.relative_to(folders[0]).as_posix()}")
+    where = "windows > 1"
+    away = Documents(config_for(f"memory://{tmp_path.name}", where=where))
+    near = Documents(config_for(str(folders[0]), where=where))
+    assert away.digest == near.digest and len(away) == len(near)
+    for place in range(len(near)):
+        ours, theirs = (documents.turns(place, 0, 5) for documents in (away, near))
+        assert away.view(place).id == near.view(place).id
+        assert pickle.dumps(ours) == pickle.dumps(theirs)

@@ -291,7 +291,7 @@ def test_the_quick_reading_of_a_head_is_the_whole_ones(clips: Clips) -> None:
 
 def test_a_broken_head_is_said_to_be_one(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = clips[0]
-    for found in (b"{}", b"[]", b"{", clip.json_bytes.replace(b"corpus.clip/2", b"corpus.clip/3")):
+    for found in (b"{}", b"[]", b"{", clip.json_bytes.replace(b"corpus.clip/3", b"corpus.clip/4")):
         monkeypatch.setattr(type(clip), "json_bytes", property(lambda _, found=found: found))
         with pytest.raises(FormatError, match="the head cannot be read"):
             read_head(clip)

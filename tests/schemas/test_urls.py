@@ -9,8 +9,8 @@ import pytest
 
 from corpus.pipeline.fetch import fetch
 from corpus.pipeline.inputs import Item, gather
-from corpus.pipeline.urls import public_url, told
 from corpus.schemas.errors import MediaError
+from corpus.schemas.urls import public_url, told
 
 SECRET = "http://user:hunter2@127.0.0.1:9/a%20b.wav?token=T7731#f"
 

@@ -1,11 +1,23 @@
-"""What of a URL may be told: whoever reads a dataset must not find the key to where it came from."""
+"""What is a URL, and what of it may be shown: a dataset must not name the key to where it came from."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
+
+
+def is_url(text: str) -> bool:
+    """True for `scheme://…`; a Windows drive or a name with a colon is none."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and len(scheme) > 1 and scheme.isalnum()
+
+
+def place_of(text: str) -> Path | str:
+    """What a user names: a URL as it is, anything else as a path."""
+    return text if is_url(text) else Path(text)
 
 
 def public_url(url: str) -> str:

@@ -1,0 +1,118 @@
+"""Facts of the sound itself: noise, flat tops, the band it fills.
+
+SNR        P(talk) and P(quiet) are mean powers of 25 ms frames less their means, where somebody talks and
+           where nobody does for 100 ms before and after; 10 log10((P(talk) - P(quiet)) / P(quiet)).
+clipping   share of samples in runs of 3 or more at 98.5 % of full scale or beyond, or of 4 or more that stay
+           within 1e-4 of the peak of one another at 90 % of the peak or beyond.
+bandwidth  the highest frequency at which the spectrum, the 95th percentile over frames of 64 ms, comes
+           within 60 dB of its maximum and stands out of the rounding to 16 bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.arrays import BoolArray, Float64Array, Int16Array
+
+GUARD_FRAMES = 4
+"""Quiet begins and ends so far from talk: annotations and networks are not exact to a frame."""
+LEAST_FRAMES = 20
+"""Half a second of talk and of quiet; a figure of less is chance."""
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -20.0, 100.0
+
+FULL_SCALE = 32768
+AT_THE_LIMIT = 0.985
+LIMIT_RUN = 3
+FLAT_STEP = 1e-4
+FLAT_LEVEL = 0.9
+FLAT_RUN = 4
+QUIETEST_PEAK = 328
+"""Of full scale 1 %: below that a run of equal samples is rounding."""
+
+SPECTRUM_S = 0.064
+MOST_SPECTRA = 400
+SPECTRUM_PERCENTILE = 95
+WITHIN_DB = 60.0
+ABOVE_ROUNDING_DB = 10.0
+
+
+def frame_powers(mix: npt.NDArray[np.int32], frame_samples: int) -> Float64Array:
+    """Variance of each whole frame: an offset is no sound."""
+    frames = mix[: len(mix) // frame_samples * frame_samples].reshape(-1, frame_samples).astype(np.float64)
+    powers: Float64Array = frames.var(axis=1)
+    return powers
+
+
+def quiet_frames(talk: BoolArray) -> BoolArray:
+    """Frames in which nobody talks, and nobody does a little before or after."""
+    near = np.convolve(talk, np.ones(2 * GUARD_FRAMES + 1), mode="same") if len(talk) else talk
+    quiet: BoolArray = near == 0
+    return quiet[: len(talk)]
+
+
+def noise_power(powers: Float64Array, quiet: BoolArray) -> float | None:
+    """The mean power of quiet without its loudest tenth, as of doors and missed words; None of too little."""
+    heard = np.sort(powers[quiet])
+    if len(heard) < LEAST_FRAMES:
+        return None
+    return float(heard[: len(heard) - len(heard) // 10].mean())
+
+
+def snr_db(powers: Float64Array, talk: BoolArray, noise: float | None) -> float | None:
+    """Of the frames in which somebody talks, against this power of quiet."""
+    if noise is None or np.count_nonzero(talk) < LEAST_FRAMES:
+        return None
+    signal = float(powers[talk].mean()) - noise
+    if noise <= 0:
+        return HIGHEST_SNR_DB if signal > 0 else None
+    if signal <= 0:
+        return LOWEST_SNR_DB
+    return float(np.clip(10 * np.log10(signal / noise), LOWEST_SNR_DB, HIGHEST_SNR_DB))
+
+
+def clipping_share(samples: Int16Array) -> float:
+    """Share of the samples that stand in flat tops."""
+    if not len(samples):
+        return 0.0
+    size = np.abs(samples.astype(np.int32))
+    peak = int(size.max())
+    if peak < QUIETEST_PEAK:
+        return 0.0
+    clipped = _in_runs(size >= AT_THE_LIMIT * FULL_SCALE, LIMIT_RUN)
+    steps = np.abs(np.diff(samples.astype(np.int32)))
+    high = size >= FLAT_LEVEL * peak
+    flat = (steps <= FLAT_STEP * peak) & high[1:] & high[:-1]
+    runs = _in_runs(flat, FLAT_RUN - 1)
+    clipped[1:] |= runs
+    clipped[:-1] |= runs
+    return float(np.count_nonzero(clipped)) / len(samples)
+
+
+def _in_runs(mask: BoolArray, least: int) -> BoolArray:
+    """The mask where it stands for at least so many in a row."""
+    kept = np.zeros(len(mask), bool)
+    if not mask.any():
+        return kept
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start >= least:
+            kept[start:stop] = True
+    return kept
+
+
+def bandwidth_hz(mix: npt.NDArray[np.int32], rate_hz: int) -> float | None:
+    """The frequency above which there is nothing; None of digital silence."""
+    size = int(SPECTRUM_S * rate_hz)
+    if len(mix) < size or not mix.any():
+        return None
+    starts = np.arange(0, len(mix) - size + 1, size // 2)
+    chosen = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SPECTRA)).astype(np.int64)]
+    window = np.hanning(size + 1)[:size].astype(np.float32)
+    frames = mix[chosen[:, None] + np.arange(size)].astype(np.float32)
+    frames -= frames.mean(axis=1, keepdims=True)
+    powers = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
+    spectrum = np.percentile(powers, SPECTRUM_PERCENTILE, axis=0)
+    rounding = float((window**2).sum()) / 12 * 10 ** (ABOVE_ROUNDING_DB / 10)
+    above = np.flatnonzero(spectrum > max(float(spectrum.max()) * 10 ** (-WITHIN_DB / 10), rounding))
+    return float(above[-1]) * rate_hz / size if len(above) else None

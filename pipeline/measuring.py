@@ -1,0 +1,105 @@
+"""The quality stage: the facts of every clip that a recording will be cut into, kept in the cache."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.versions import stage_key
+from corpus.schemas.artifacts import Decoded, Voices
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.conversation import Conversation
+from corpus.schemas.drops import Drop
+from corpus.schemas.pcm import Pcm, VoicePcm
+from corpus.schemas.quality import Quality
+from corpus.schemas.settings import QualitySettings, Settings
+
+if TYPE_CHECKING:
+    from corpus.align.quality.dnsmos import Dnsmos
+    from corpus.align.quality.measure import Told
+
+_FILE = "quality.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredClip:
+    """A clip to be, and its facts."""
+
+    first_window: int
+    windows: int
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    clips: tuple[MeasuredClip, ...]
+
+
+def quality_stage(
+    decode: Artifact,
+    decoded: Decoded,
+    voices: Artifact,
+    conversation: Conversation,
+    told: Told,
+    settings: Settings,
+    cache: Cache,
+) -> Artifact:
+    """The facts of every clip, filtered or not: what the filters say moves none of them."""
+    listener = _dnsmos(settings.quality) if settings.quality.dnsmos_stretches else None
+    windows_per_clip = settings.clips.windows_per_clip
+
+    def fill(folder: Path) -> list[Drop]:
+        import numpy as np
+
+        from corpus.align.quality.measure import Part, Sound, measure
+        from corpus.align.quality.talk import TalkIndex
+        from corpus.shards.cut import stretches
+
+        place = voices.folder / "voices.json"
+        head = from_json(Voices, place.read_bytes(), where=str(place))
+        parts = [
+            Part(first_window=one.first_window, windows=one.windows, written=one.written)
+            for one in stretches(decoded.segments, windows_per_clip)
+        ]
+        sound = Sound(
+            inputs=Pcm(decode.folder, len(decoded.channels), decoded.segments, decoded.sample_rate_hz),
+            voices=VoicePcm(head, voices.folder, decode.folder),
+            head=head,
+            activity=np.load(voices.folder / "activity.npy", mmap_mode="r" if parts else None),
+        )
+        talk = TalkIndex(conversation.turns, conversation.words)
+        facts = measure(sound, talk, told, parts, listener)
+        clips = tuple(
+            MeasuredClip(first_window=part.first_window, windows=part.windows, quality=quality)
+            for part, quality in zip(parts, facts, strict=True)
+        )
+        (folder / _FILE).write_text(to_json(_Measured(clips=clips)), encoding="utf-8")
+        return []
+
+    key = stage_key(
+        "quality",
+        decode=decode.digest,
+        voices=voices.digest,
+        talk=[list(conversation.turns), list(conversation.words)],
+        told=told,
+        windows_per_clip=windows_per_clip,
+        model=listener.key if listener else None,
+    )
+    return cache.make("quality", key, fill)
+
+
+def measured(quality: Artifact) -> tuple[MeasuredClip, ...]:
+    """What the stage found, clip by clip in order."""
+    path = quality.folder / _FILE
+    return from_json(_Measured, path.read_bytes(), where=str(path)).clips
+
+
+@functools.cache
+def _dnsmos(settings: QualitySettings) -> Dnsmos:
+    """Opened once per worker, and only where it is asked for."""
+    from corpus.align.quality.dnsmos import Dnsmos
+
+    return Dnsmos(settings.dnsmos_stretches)

@@ -1,0 +1,263 @@
+"""Where files stand: a folder of this machine, or whatever fsspec reaches behind a URL.
+
+Names inside a store are relative, with slashes. A folder's files are read where they are; those of a URL are
+read in ranges, or fetched. Credentials are fsspec's own configuration; no error and no output names them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from corpus.schemas.errors import MissingDependencyError, StorageError
+from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.urls import is_url, public_url, told
+
+T = TypeVar("T")
+
+_PAUSES_S = (0.2, 1.0, 3.0)
+"""Before a request that failed is sent again; then it is an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A file of a store: its size, and a mark that changes when its content does."""
+
+    name: str
+    bytes: int
+    mark: str
+
+
+class Store(Protocol):
+    """What inputs, caches and datasets need of a place.
+
+    Whatever the place refuses is raised as StorageError; a file that is missing as FileNotFoundError.
+    """
+
+    shown: str
+    """The place as it may be told: without credentials."""
+
+    def has(self, name: str) -> bool: ...
+
+    def open_range(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes `[start, stop)` of a file, to its end without `stop`."""
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """A path of this machine with the file's bytes; a copy in `folder` where the store is elsewhere."""
+
+    def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
+        """Put a local file, whole or not at all. With `new` only where none stands: False where one does."""
+
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing where there is none."""
+
+    def list(self, below: str = "") -> list[Stored]:
+        """All files below a folder of the store, by name."""
+
+
+def store_at(place: Path | str) -> Store:
+    """The store at a path or a URL."""
+    text = str(place)
+    if not isinstance(place, str) or not is_url(text):
+        return FolderStore(Path(place))
+    parts = urlsplit(text)
+    if parts.scheme in ("file", "local"):
+        return FolderStore(Path(unquote(parts.netloc + parts.path)))
+    return UrlStore(text)
+
+
+class FolderStore:
+    """A folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.shown = str(root)
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def open_range(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        with _missing_is_raised(self.root / name), open(self.root / name, "rb") as file:
+            file.seek(start)
+            return file.read() if stop is None else file.read(stop - start)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        path = self.root / name
+        if not path.is_file():
+            raise FileNotFoundError(str(path))
+        return path
+
+    def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
+        path = self.root / name
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not new:
+                shutil.copyfile(local, temporary(path))
+                sync_file(temporary(path))
+                put_in_place(path)
+                return True
+            own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+            shutil.copyfile(local, own)
+            sync_file(own)
+            try:
+                os.link(own, path)  # unlike a rename, it takes nothing's place
+            except FileExistsError:
+                return False
+            finally:
+                own.unlink()
+            return True
+
+    def remove(self, name: str) -> None:
+        with storage_errors(self.root / name):
+            (self.root / name).unlink(missing_ok=True)
+
+    def list(self, below: str = "") -> list[Stored]:
+        found = []
+        for here, _, names in os.walk(self.root / below):
+            for name in names:
+                path = Path(here) / name
+                state = path.stat()
+                relative = path.relative_to(self.root).as_posix()
+                found.append(Stored(name=relative, bytes=state.st_size, mark=str(state.st_mtime_ns)))
+        return sorted(found, key=lambda one: one.name)
+
+
+@contextmanager
+def _missing_is_raised(path: Path) -> Iterator[None]:
+    with storage_errors(path):
+        try:
+            yield
+        except FileNotFoundError as error:
+            missing = error
+        else:
+            return
+    raise missing
+
+
+class UrlStore:
+    """A folder behind a URL. Safe to hand to worker processes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.shown = public_url(self.url)
+        self._files: tuple[Any, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": None}
+
+    def has(self, name: str) -> bool:
+        return bool(self._asked(name, lambda files, path: files.exists(path)))
+
+    def open_range(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        def read(files: Any, path: str) -> bytes:
+            content: bytes = files.cat_file(path, start=start or None, end=stop)
+            if stop is not None and len(content) != stop - start:
+                raise OSError(f"{len(content)} bytes came where {stop - start} were asked for")
+            return content
+
+        return self._asked(name, read)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        target = folder / name
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        own = target.with_name(f"{target.name}.{secrets.token_hex(8)}")
+        try:
+            self._asked(name, lambda files, path: files.get_file(path, str(own)))
+            with storage_errors(target):
+                own.replace(target)
+        finally:
+            own.unlink(missing_ok=True)
+        return target
+
+    def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
+        def put(files: Any, path: str) -> bool:
+            try:
+                files.put_file(str(local), path, **({"mode": "create"} if new else {}))
+            except FileExistsError:
+                return False
+            return True
+
+        return self._asked(name, put)
+
+    def remove(self, name: str) -> None:
+        def gone(files: Any, path: str) -> None:
+            try:
+                files.rm_file(path)
+            except FileNotFoundError:
+                return
+
+        self._asked(name, gone)
+
+    def list(self, below: str = "") -> list[Stored]:
+        def found(files: Any, path: str) -> list[Stored]:
+            files.invalidate_cache()
+            root = self._opened()[1]
+            names = files.find(path, detail=True)
+            return sorted(
+                (
+                    Stored(name=full.removeprefix(root).lstrip("/"), bytes=one["size"] or 0, mark=_mark(one))
+                    for full, one in names.items()
+                ),
+                key=lambda one: one.name,
+            )
+
+        return self._asked(below, found)
+
+    def _asked(self, name: str, ask: Callable[[Any, str], T]) -> T:
+        """Ask, and ask again where the store fails for the moment."""
+        where = f"{self.shown}/{name}" if name else self.shown
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                files, root = self._opened()
+                return ask(files, f"{root}/{name}" if name else root)
+            except (FileNotFoundError, MissingDependencyError):
+                raise
+            except Exception as error:  # each scheme's library has errors of its own
+                lasting = isinstance(error, (PermissionError, ValueError, NotImplementedError))
+                if pause_s is None or lasting:
+                    raise _refused(error, where, self.url) from error
+                time.sleep(pause_s)
+        raise AssertionError
+
+    def _opened(self) -> tuple[Any, str]:
+        if self._files is None:
+            try:
+                import fsspec
+            except ImportError as error:
+                todo = "pip install fsspec"
+                raise MissingDependencyError("URLs need fsspec", where=self.shown, todo=todo) from error
+            try:
+                files, root = fsspec.url_to_fs(self.url)
+            except ImportError as error:
+                scheme = self.url.partition("://")[0]
+                todo = f"install what fsspec reads {scheme}:// with: {told(str(error), self.url)}"
+                raise MissingDependencyError("a package is missing", where=self.shown, todo=todo) from error
+            self._files = files, root.rstrip("/")
+        return self._files
+
+
+def _mark(one: dict[str, Any]) -> str:
+    """What the store says of a file's content."""
+    stamps = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+    return next((str(one[name]).strip('"') for name in stamps if one.get(name)), "")
+
+
+def _refused(error: Exception, where: str, url: str) -> StorageError:
+    reason = told(str(error), url) or type(error).__name__
+    todo = "check the address and the network, then run the same command again"
+    if isinstance(error, PermissionError):
+        todo = (
+            "credentials are missing, expired or not allowed this: renew them and run the same command again"
+        )
+    if isinstance(error, NotImplementedError):
+        todo = "this store cannot do that; use another one, or a folder"
+    return StorageError(f"the store refused: {reason}", where=where, todo=todo)

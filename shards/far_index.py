@@ -1,0 +1,69 @@
+"""The index of a dataset behind a URL: fetched whole, held to the manifest, then clips by ranges."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
+from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import sha256_file
+from corpus.schemas.store import Store, store_at
+from corpus.shards.far import FarClips
+from corpus.shards.near import near_clips
+from corpus.shards.read import Clips, no_dataset, parsed_manifest, read_columns
+
+
+def open_far_clips(url: str, split: str | None) -> Clips:
+    """Clips of the dataset at a URL; raises as `open_clips`."""
+    store = store_at(url)
+    manifest, digest = far_manifest(store)
+    folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
+    index = fetch_promised(store, manifest, CLIPS_FILE, folder)
+    table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
+    far = FarClips(store, table, near_clips())
+    weakref.finalize(far, _remove, index, os.getpid())  # copies of the clips share it
+    return Clips(store.shown, index, split, digest, sizes={}, hashes={}, far=far)
+
+
+def far_manifest(store: Store) -> tuple[Manifest, str]:
+    """The manifest at a URL and its sha256.
+
+    Raises:
+        DatasetError: there is none.
+        StorageError: the store cannot be read.
+    """
+    try:
+        text = store.open_range(MANIFEST_FILE)
+    except FileNotFoundError as error:
+        raise no_dataset(store.shown) from error
+    return parsed_manifest(text, store.shown), hashlib.sha256(text).hexdigest()
+
+
+def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) -> Path:
+    """A file that the manifest promises, in a folder of this machine, held to its digest.
+
+    Raises:
+        DatasetError: it is missing or holds other bytes.
+    """
+    where = f"{store.shown}/{name}"
+    promised = {one.path: one.sha256 for one in manifest.files}
+    promised |= {one.path: one.sha256 for one in manifest.shards}
+    try:
+        path = store.fetch(name, folder)
+    except FileNotFoundError as error:
+        raise DatasetError("a file of the dataset is missing", where=where) from error
+    if sha256_file(path) != promised.get(name):
+        todo = "the dataset is being rewritten or damaged: try again, then `corpus verify`"
+        raise DatasetError("holds other bytes than the manifest promises", where=where, todo=todo)
+    return path
+
+
+def _remove(index: Path, pid: int) -> None:
+    """The one who fetched it takes it away; a worker process that was handed the clips does not."""
+    if os.getpid() == pid:
+        shutil.rmtree(index.parent, ignore_errors=True)
