@@ -99,9 +99,14 @@ def build(
     Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; what they
     do not say is found by models. A build that was stopped goes on where it stood when called again.
 
+    Every clip's sound and talk are measured; `[filters]` in the settings leaves clips out by that, each
+    with its figure (docs/quality.md). What is poor in the data is said at the end, with names.
+
     Examples:
 
       corpus build talk.mp4 --out dataset
+
+      corpus build talks/ --out dataset --set filters.min_snr_db=5
 
       corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
 
