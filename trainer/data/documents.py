@@ -11,18 +11,19 @@ import copy
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from corpus.schemas.arrays import Int64Array
+from corpus.schemas.arrays import Int64Array, UInt8Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.cue_weights import cue_weights
 from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Turns
@@ -42,7 +43,7 @@ _KEPT_SOUNDS = 16
 class Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
-    def __init__(self, path: Path | str, data: DataConfig) -> None:
+    def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
         self._data = data
         self.clips = open_clips(path, split=data.split, check=data.check_shards)
         self.path = self.clips.path
@@ -55,6 +56,8 @@ class Source:
             self._chosen = places_where(self.clips.index_file, data.split, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
+        # A clip with wanted cues stands there several times, each a place of its own in the epoch's order.
+        self._chosen = np.repeat(self._chosen, cue_weights(self.clips, self._chosen, weights))
         self._ends = np.cumsum(speakers[self._chosen])
         self.with_pictures = self._chosen[pictures[self._chosen] > 0]
         """Clips that have some."""
@@ -87,10 +90,12 @@ class Source:
 class Documents:
     """Views of a split by their place in the endless order. Threads may share it."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, weighed: bool = False) -> None:
+        """`weighed` as `data.cue_weight` says: to train on, not to score."""
         data = config.data
         parts = parts_of(data.data)
-        self._sources = [Source(part.path, data) for part in parts]
+        weights = data.cue_weight if weighed else {}
+        self._sources = [Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:
@@ -136,15 +141,19 @@ class Documents:
         """Positions of each of its micro-turns."""
         return self.view(document).sizes_N
 
-    def turns(self, document: int, start: int, stop: int) -> Turns:
-        """Everything in micro-turns `[start, stop)` of a document."""
+    def pictures(self, document: int, start: int, stop: int) -> int:
+        """How many micro-turns `[start, stop)` of a document show one."""
+        return int(self.view(document).pictures_N[start:stop].sum())
+
+    def turns(self, document: int, start: int, stop: int, room: UInt8Array | None = None) -> Turns:
+        """Everything in micro-turns `[start, stop)` of a document; pixels in `room`, where it is given."""
         number, place = source_of(document, self._shares)
         clips, view, data = self._own_clips(number), self.view(document), self.config.data
         epoch = place // len(self._sources[number])
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        turns = read_turns(clips, view, sound, start, stop, self.config.model)
+        turns = read_turns(clips, view, sound, start, stop, self.config.model, room)
         return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
 from corpus.trainer.config import LossConfig, ModelConfig
 from corpus.trainer.data.control import control_weights
+from corpus.trainer.data.in_a_row import in_a_row
 from corpus.trainer.data.sequence import (
     BOS,
     CUE_TARGETS,
@@ -251,14 +252,11 @@ def _spread(counts_N: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 
 def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
-    """The patches of all; not copied where they lie one after another and are the whole of one array."""
-    whole = pictures[0].base
-    if isinstance(whole, np.ndarray) and whole.flags.c_contiguous:
-        sizes = [picture.nbytes if picture.flags.c_contiguous else -1 for picture in pictures]
-        starts = (whole.ctypes.data + np.cumsum(sizes) - sizes).tolist()
-        if sum(sizes) == whole.nbytes and starts == [picture.ctypes.data for picture in pictures]:
-            return whole.reshape(-1, *pictures[0].shape[1:])
-    return np.concatenate(pictures)
+    """The patches of all; not copied where they lie one after another."""
+    run = in_a_row(pictures)
+    if run is None:
+        return np.concatenate(pictures)
+    return run.whole[run.start : run.stop].reshape(-1, *pictures[0].shape[1:])
 
 
 class _Sheet:

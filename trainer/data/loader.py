@@ -17,14 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.codec import digest, from_plain, to_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.layout import beginning, concat, lay_out
-from corpus.trainer.data.pack import Cursor, Piece, Row, check_length, check_rows, collate, next_row
+from corpus.trainer.data.pack import Cursor, Piece, Row, capacity, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
 from corpus.trainer.data.tokenizer_file import tokenizer_named
@@ -98,6 +100,7 @@ class Loader:
         *,
         epochs: int | None = None,
         ahead: int | None = None,
+        weighed: bool = True,
     ) -> None:
         _check(config, rank, world_size)
         check_length(config)
@@ -105,16 +108,16 @@ class Loader:
         # A step takes all of its micro-batches before it begins: as many are made during the one before.
         self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
-        self._documents = Documents(config)
+        self._documents = Documents(config, weighed=weighed)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
-            dataset=self._documents.digest, settings=digest(_settings(config)), seed=config.data.seed
+            dataset=self._documents.digest, settings=settings_digest(config), seed=config.data.seed
         )
         self._check_enough()
 
     @property
     def documents(self) -> int:
-        """Documents in an epoch: clips times speakers."""
+        """Documents in an epoch: clips times speakers, those with wanted cues several times."""
         return len(self._documents)
 
     def listeners(self) -> tuple[int, int]:
@@ -194,7 +197,8 @@ class Loader:
             # Row r of the global batch is the same for any number of ranks; each fills every W-th.
             own = rows[self.rank :: self.world_size]
             each = len(own) // self.config.accumulate
-            filled = pool.map(self._fill, own)
+            rooms = [room for k in range(0, len(own), each) for room in self._rooms(own[k : k + each])]
+            filled = pool.map(self._fill, own, rooms)
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
                 # Whoever resumes takes whole steps: the state moves with a step's last micro-batch.
@@ -240,10 +244,25 @@ class Loader:
             text_before=state.text_before + sum(view.text.before for view in begun),
         )
 
-    def _fill(self, row: Row) -> list[Positions]:
-        model, loss = self.config.model, self.config.loss
+    def _rooms(self, rows: Sequence[Row]) -> list[list[UInt8Array]]:
+        """The batch's own memory for the pixels of every piece of its rows, so that none is copied there."""
+        config = self._documents.config
+        side, at = config.model.patch_pixels, 0
+        whole = np.empty(len(rows) * capacity(config).patches * side * side * 3, np.uint8)
+        rooms: list[list[UInt8Array]] = []
+        for row in rows:
+            rooms.append([])
+            for piece in row:
+                pictures = self._documents.pictures(piece.document, piece.start, piece.stop)
+                size = pictures * config.model.patches * side * side * 3
+                rooms[-1].append(whole[at : at + size])
+                at += size
+        return rooms
+
+    def _fill(self, row: Row, rooms: Sequence[UInt8Array]) -> list[Positions]:
+        model, loss, read = self.config.model, self.config.loss, self._documents.turns
         begin = beginning(model)
-        turns = [self._documents.turns(piece.document, piece.start, piece.stop) for piece in row]
+        turns = [read(p.document, p.start, p.stop, room) for p, room in zip(row, rooms, strict=True)]
         return [concat([begin, lay_out(part, model, loss)]) for part in turns]
 
     def _check_enough(self) -> None:
@@ -259,6 +278,11 @@ class Loader:
                     where=self.config.data.data,
                     todo="build more recordings, or make data.rows or data.length smaller",
                 )
+
+
+def settings_digest(config: RunConfig) -> str:
+    """Of all settings that decide what stands in which batch, the tokenizer's bytes with them."""
+    return digest(_settings(config))
 
 
 def _pinned(batch: Batch) -> Batch:
@@ -280,6 +304,7 @@ def _settings(config: RunConfig) -> dict[str, object]:
     names = ("split", "length", "rows", "seed", "pictures", "hears")
     found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
     found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
+    found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
         found["data.where"] = data.where
     for name in (

@@ -160,10 +160,19 @@ def spread(
     return tuple(made), counts
 
 
-def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, model: ModelConfig) -> Turns:
+def read_turns(
+    clips: Clips,
+    view: View,
+    heard: Heard,
+    start: int,
+    stop: int,
+    model: ModelConfig,
+    room: UInt8Array | None = None,
+) -> Turns:
     """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
 
-    `heard` is of all of the view's windows, from the function of that name.
+    `heard` is of all of the view's windows, from the function of that name; `room` is memory of the size of
+    all patches, which are put there.
     """
     clip = clips[view.place]
     own = slice(start + model.response_delay, stop + model.response_delay)
@@ -174,7 +183,7 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     return Turns(
         heard_NFM=heard.sound_NFM[start:stop],
         heard_known_NF=~(heard.drawn_NF[start:stop] | bad_NF),
-        pictures=_pictures(clip, view.pictures_N[start:stop], start, model),
+        pictures=_pictures(clip, view.pictures_N[start:stop], start, model, room),
         given=view.given[start:stop],
         speak_N=view.speak_N[start:stop],
         written=view.written[start:stop],
@@ -185,10 +194,13 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     )
 
 
-def _pictures(clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig) -> list[UInt8Array | None]:
+def _pictures(
+    clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig, room: UInt8Array | None
+) -> list[UInt8Array | None]:
     """The patches of windows from `start` on that have a picture, all in one array."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
-    patches = np.empty((int(shown_N.sum()), rows * columns, side, side, 3), np.uint8)
+    shape = (int(shown_N.sum()), rows * columns, side, side, 3)
+    patches = np.empty(shape, np.uint8) if room is None else room.reshape(shape)
     grids = patches.reshape(len(patches), rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
     found: list[UInt8Array | None] = [None] * len(shown_N)

@@ -7,6 +7,7 @@ state is touched, so a run that looks ends with the same bits as one that does n
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,14 @@ from corpus.schemas.errors import CorpusError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.data.noise import NoiseKey
-from corpus.trainer.model.batch_stats import TEXT_SUMS
+from corpus.trainer.model.batch_stats import TEXT_SUMS, sums_by_window
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.collectives import summed, together
 from corpus.trainer.parallel.ranks import Ranks
+from corpus.trainer.train.log_line import WindowsLine
+
+_BINS = 6
+"""Points of the curve by window, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class HeldOutLosses:
     control: float | None
     words: float | None
     audio: float | None
+    by_window: tuple[WindowsLine, ...]
 
 
 class HeldOutRows:
@@ -40,8 +46,12 @@ class HeldOutRows:
         loss = dataclasses.replace(config.loss, answers=0.0)
         own = dataclasses.replace(config, data=data, loss=loss, accumulate=1)
         self._config, self._ranks = own, ranks
-        self._loader = together(ranks.host, lambda: Loader(own, ranks.rank, ranks.world, epochs=1, ahead=0))
-        self._batch = together(ranks.host, lambda: next(iter(self._loader))[0])
+        place = (ranks.rank, ranks.world)
+        self._loader = together(ranks.host, lambda: Loader(own, *place, epochs=1, ahead=0, weighed=False))
+        self._batch, state = together(ranks.host, lambda: next(iter(self._loader)))
+        # The state is all ranks' plan, so all have the same bins.
+        step = max(1, -(-state.longest // _BINS))
+        self._edges = list(range(0, max(1, state.longest) + step, step))
         self._fixed = config.compile or ranks.device.type != "cpu"
 
     @torch.no_grad()
@@ -55,8 +65,11 @@ class HeldOutRows:
         finally:
             model.train(was_training)
         of_audio = torch.stack([sums.audio_sum.double(), sums.audio_weight.double()])
-        *text, audio, weight = summed(torch.cat([sums.text_S.double(), of_audio])).tolist()
+        windows_4B = sums_by_window(batch.to(self._ranks.device), sums.nats_N, self._edges)
+        counted = summed(torch.cat([sums.text_S.double(), of_audio, windows_4B.flatten()])).cpu()
+        *text, audio, weight = counted[: -windows_4B.numel()].tolist()
         found = dict(zip(TEXT_SUMS, text, strict=True))
+        by_window = counted[-windows_4B.numel() :].view(windows_4B.shape).T.tolist()
 
         def mean(total: float, count: float) -> float | None:
             return total / count if count else None
@@ -65,6 +78,12 @@ class HeldOutRows:
             control=mean(found["nats_control"], found["control"]),
             words=mean(found["nats_words"], found["words"]),
             audio=mean(audio, weight),
+            by_window=tuple(
+                WindowsLine(start=start, stop=stop, control=mean(a, n), words=mean(b, m))
+                for (start, stop), (a, b, n, m) in zip(
+                    itertools.pairwise(self._edges), by_window, strict=True
+                )
+            ),
         )
 
 

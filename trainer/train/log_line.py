@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOG_FORM = "corpus.log/3"
+LOG_FORM = "corpus.log/4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,17 @@ class LayerLine:
     """Experts no token went to."""
     margin: float
     """Mean gap between the last chosen expert's score, bias included, and the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsLine:
+    """Held-out windows `[start, stop)` of what a row shows at once: losses must stay flat over them."""
+
+    start: int
+    stop: int
+    control: float | None
+    """Nats a token, without weights."""
+    words: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,8 @@ class LogLine:
     held_out_words: float | None
     held_out_audio: float | None
     """… and the sound's loss; None in lines since which nobody looked."""
+    held_out_by_window: tuple[WindowsLine, ...]
+    """The same rows by a window's number; none where nobody looked."""
     speaking: float | None
     """Share of windows spoken in, of those in which it is known."""
     grad_norm: float | None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
@@ -41,13 +41,14 @@ from corpus.trainer.parallel.process import determinism, expect_shared, locked, 
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
 from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
-from corpus.trainer.train.held_out_rows import held_out_rows
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
-from corpus.trainer.train.memory import check_memory
 from corpus.trainer.train.meter import Meter
 from corpus.trainer.train.run_file import RunFile, read_run, write_run
 from corpus.trainer.train.step import Learner, Learnt
+
+if TYPE_CHECKING:
+    from corpus.trainer.train.held_out_rows import HeldOutLosses, HeldOutRows
 
 SAVES_TO_GIVE_UP = 2
 """Saves in a row that fail before a run stops."""
@@ -122,7 +123,10 @@ class _Run:
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
         model = InteractionModel.unset(config.model).train()
         prepare(model, config, ranks)
-        together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
+        if ranks.device.type == "cuda":
+            from corpus.trainer.train.memory import check_memory
+
+            together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
         model.to_empty(device=ranks.device)
         found = choose(run, group=ranks.files, talk=talk)
         self.base = ""
@@ -133,12 +137,18 @@ class _Run:
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
         if found is not None:
             self._resume(*found)
-        self.held_out, why = held_out_rows(config, ranks)
-        if why:
-            talk(why)
-        self.looked: tuple[float | None, float | None, float | None] = (None, None, None)
+        self.held_out = self._held_out() if config.held_out_every else None
+        self.looked: HeldOutLosses | None = None
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
+
+    def _held_out(self) -> HeldOutRows | None:
+        from corpus.trainer.train.held_out_rows import held_out_rows
+
+        found, why = held_out_rows(self.config, self.ranks)
+        if why:
+            self.talk(why)
+        return found
 
     def _begin(self, model: InteractionModel) -> None:
         model.initialise(self.config.data.seed)
@@ -226,8 +236,7 @@ class _Run:
         """At the held-out rows, where it is time; the next log line has the losses."""
         every = self.config.held_out_every
         if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
-            found = self.held_out.losses(self.learner.model)
-            self.looked = (found.control, found.words, found.audio)
+            self.looked = self.held_out.losses(self.learner.model)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
         """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
@@ -268,7 +277,7 @@ class _Run:
             skipped=self.skipped,
             held_out=self.looked,
         )
-        self.looked = (None, None, None)
+        self.looked = None
         self.last = line
         if self.log is not None:
             self.log.write(line)

@@ -99,6 +99,7 @@ def test_paths_of_a_mixture_become_absolute(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert absolute("A:0.7, b/C:0.3") == f"{tmp_path}/A:0.7,{tmp_path}/b/C:0.3"
     assert absolute("A") == str(tmp_path / "A")
+    assert absolute("A:0.7,B") == f"{tmp_path}/A:0.7,B"
 
 
 def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
