@@ -92,7 +92,7 @@ def measured(hours: int) -> dict[str, float]:
     stretches, found = features(hours)
     turns = timed("linking", lambda: together(stretches, found, RATE_HZ, Bounds(), 0.56))
     timed("sureness", lambda: sureness(stretches, found, RATE_HZ))
-    words = timed("words", lambda: _attributed(spoken(turns), turns, hours))
+    words = timed("words recognised", lambda: _attributed(spoken(turns), turns, hours))
     named = [Word(speaker="", start_us=w.start_us, stop_us=w.stop_us, text=w.text) for w in words]
     timed("words of a file", lambda: attribute_words(named, turns))
     length_us = hours * 3600 * US
@@ -112,7 +112,7 @@ def measured(hours: int) -> dict[str, float]:
         timed("voices", lambda: split_voices(decoded, Path(folder), talked.turns, talked.speakers, out))
     timed("facts of talk", lambda: _facts(TalkIndex(talked.turns, talked.words), hours))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {**seconds, "MB": used / 1024, "turns": len(turns), "words": len(words)}
+    return {**seconds, "MB": used / 1024}
 
 
 def _attributed(heard: list[Heard], turns: list[Turn], hours: int) -> list[Word]:
@@ -145,7 +145,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--hours", str(hours)]
             now = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             best[hours] = {name: min(value, best.get(hours, now)[name]) for name, value in now.items()}
-    parts = [name for name in best[1] if name not in ("MB", "turns", "words")]
+    parts = [name for name in best[1] if name != "MB"]
     for name in parts:
         print(f"{name:<18}{best[1][name]:8.3f} s {best[4][name]:8.3f} s {best[4][name] / best[1][name]:6.2f}")
     one, four = (sum(best[hours][name] for name in parts) for hours in (1, 4))
