@@ -42,10 +42,10 @@ unit: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-# A thousand damaged media files and ten thousand annotation files: no traceback, no hang, each used or refused with
-# a sentence.
+# A thousand damaged media files, ten thousand annotation files and thousands of damaged datasets: no traceback, no
+# hang, each used or refused with a sentence, nothing written elsewhere.
 test-fuzz: setup
-	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py tests/align/formats/test_sidecar_fuzz.py
+	$(BIN)/python -m pytest -m "slow" tests/ingest/test_fuzz.py tests/align/formats/test_sidecar_fuzz.py tests/foreign
 
 # A build in which the n-th write, fsync, rename or open fails, for every n: some minutes. Linux and a C compiler.
 test-faults: setup

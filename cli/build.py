@@ -36,6 +36,15 @@ Set = Annotated[
 ]
 
 
+LocalUrls = Annotated[
+    bool,
+    typer.Option(
+        "--allow-local-urls",
+        help="Let a manifest's URLs reach this machine (file://, 127.0.0.1) and private networks.",
+    ),
+]
+
+
 def _request(
     inputs: list[str],
     out: Path,
@@ -58,7 +67,7 @@ def _request(
         num_workers=num_workers,
         rehash=rehash,
         allow_removals=allow_removals,
-        allow_local_urls=allow_local_urls,
+        local_urls=tuple(inputs) if allow_local_urls else (),
     )
 
 
@@ -78,13 +87,7 @@ def build(
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
     ] = False,
-    allow_local_urls: Annotated[
-        bool,
-        typer.Option(
-            "--allow-local-urls",
-            help="Let a manifest's URLs reach this machine (file://, 127.0.0.1) and private networks.",
-        ),
-    ] = False,
+    allow_local_urls: LocalUrls = False,
     reviews: Annotated[
         Path | None,
         typer.Option(
@@ -169,6 +172,7 @@ def plan(
     cache: CacheFolder = None,
     config: Config = None,
     overrides: Set = None,
+    allow_local_urls: LocalUrls = False,
     as_json: Json = False,
 ) -> None:
     """Say what a build would do; changes nothing.
@@ -178,7 +182,7 @@ def plan(
     from corpus.pipeline.plan import plan as make
 
     load_pyarrow_without_pandas()
-    made = make(_request(inputs, out, cache, config, overrides))
+    made = make(_request(inputs, out, cache, config, overrides, allow_local_urls=allow_local_urls))
     if as_json:
         show.json_line(made)
         return
@@ -260,7 +264,8 @@ def errors(
             show.json_line(one)
         elif action == "list":
             note = "built without it" if one.built else "not built"
-            show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(one.drops[0].reason)}")
+            reason = one.drops[0].reason if one.drops else "no reason is kept"
+            show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(reason)}")
         else:
             for drop in one.drops:
                 show.data(show.drop_line(drop))
@@ -300,7 +305,7 @@ def verify(
         show.json_line(report)
     else:
         for problem in report.problems:
-            show.data(f"{problem.where}: {problem.what} [{problem.code}]")
+            show.data(show.one_line(f"{problem.where}: {problem.what} [{problem.code}]"))
         show.talk(
             f"{show.counted(report.clips, 'clip')}, {show.counted(report.windows, 'window')}: "
             f"{show.counted(len(report.problems), 'problem')}"

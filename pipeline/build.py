@@ -60,8 +60,8 @@ class Request:
     """Read every input again, even where path, size and time are as before."""
     allow_removals: bool = False
     """Let go of recordings that the dataset holds and the inputs no longer name."""
-    allow_local_urls: bool = False
-    """Let URLs that a manifest names reach into this machine and its network."""
+    local_urls: tuple[str, ...] = ()
+    """Those of `inputs` whose URLs may reach into this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +97,7 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
     from corpus.shards.copy import DamagedClipError
     from corpus.shards.swap import finish_swap
 
-    items, drops = gather(
-        request.inputs, request.allow_local_urls
-    )  # first: a mistyped input shall leave nothing behind
+    items, drops = gather(request.inputs, request.local_urls)  # first: a mistyped input leaves nothing behind
     refuse_newer(request.out)
     kept = keep.State(request.out)
     kept.create()
@@ -195,6 +193,7 @@ class _Build:
                 cache=str(request.cache) if request.cache else None,
                 num_workers=request.num_workers,
                 settings=to_json(self.settings),
+                local_urls=request.local_urls,
             )
         )
 
