@@ -100,6 +100,12 @@ def _stem(uri: str) -> str:
     return name.rpartition(".")[0] or name or "recording"
 
 
+def _file_name(recording: str) -> str:
+    """The name as a file may have it: no folder, no control character, no more than a file system takes."""
+    plain = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in recording)
+    return plain.encode()[:200].decode(errors="ignore") or "recording"
+
+
 def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
     """One file named after the recording; its path is printed, what was left out is told."""
     from corpus.align.formats.write import FORMATS
@@ -107,7 +113,7 @@ def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
 
     if to not in FORMATS:
         raise UsageError(f"{to!r} is no format", todo=f"one of {', '.join(FORMATS)}")
-    path = out / (talk.recording + FORMATS[to].ending)
+    path = out / (_file_name(talk.recording) + FORMATS[to].ending)
     if any(path.resolve() == each.resolve() for each in inputs):
         raise UsageError("would be overwritten by its conversion", where=str(path), todo="name another --out")
     text, drops = FORMATS[to].write(talk)

@@ -37,6 +37,8 @@ class Invocation:
     num_workers: int
     settings: str
     """JSON text of the settings."""
+    local_urls: tuple[str, ...] = ()
+    """Those of `inputs` whose URLs may reach into this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,10 @@ class State:
 
     def create(self) -> None:
         """Make the folder, and say in one line why where it cannot be made."""
+        if self.folder.is_symlink():
+            todo = "put the folder itself there; --cache names another place for what a build keeps"
+            raise DatasetError("is a link; a build writes into the dataset only", where=str(self.folder),
+                               todo=todo)  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / ".writable"

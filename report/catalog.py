@@ -16,7 +16,7 @@ from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
 from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
-from corpus.schemas.files import put_in_place, sha256_file, storage_errors, sync_file, temporary
+from corpus.schemas.files import inside, put_in_place, sha256_file, storage_errors, sync_file, temporary
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     import duckdb
 
-    path = out / CATALOG_FILE
+    path = inside(out, CATALOG_FILE)
     if not path.is_file():
         raise DatasetError(
             "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
@@ -238,7 +238,13 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with closing(connection):
         connection.execute("SET lock_configuration = true")
         _check_version(connection, path)
-        yield connection
+        try:
+            yield connection
+        except duckdb.Error as error:  # a table or a column is not as this version writes it
+            todo = "run corpus build again; it rewrites catalog.duckdb"
+            raise DatasetError(
+                f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+            ) from error
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -248,7 +254,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         found = connection.execute("SELECT name, version FROM schema_version").fetchone()
     except duckdb.Error:
         found = None
-    if found is None or found[0] != CATALOG_FORM:
+    if found is None or found[0] != CATALOG_FORM or not isinstance(found[1], int):
         raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
     if found[1] > CATALOG_VERSION:
         what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"

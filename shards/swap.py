@@ -17,7 +17,15 @@ from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
-from corpus.schemas.files import TEMPORARY, storage_errors, sync_file, sync_folder, write_whole
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.files import (
+    TEMPORARY,
+    is_inside_name,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_whole,
+)
 
 FOLDER = ".rewrite"
 SWAP_FILE = "swap.json"
@@ -30,6 +38,11 @@ class Swap:
     moves: tuple[str, ...]
     """Paths below the dataset's folder, the manifest last."""
     shards: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in (*self.moves, *self.shards):
+            if not is_inside_name(name):
+                raise ValueError(f"{name!r} is no path inside the dataset")
 
 
 def begin_staging(out: Path) -> Path:
@@ -68,12 +81,18 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 def finish_swap(out: Path) -> bool:
     """Finish a swap that was begun; false where none was."""
+    refuse_linked_folders(out)
     folder = out / FOLDER
     try:
         text = (folder / SWAP_FILE).read_bytes()
     except FileNotFoundError:
         return False
-    told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    try:
+        told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    except FormatError as error:
+        todo = f"remove {folder} and build again"
+        raise DatasetError(f"the record of an interrupted build is damaged: {error.what}", where=error.where,
+                           todo=todo) from error  # fmt: skip
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         sync_folder(out)
@@ -87,6 +106,19 @@ def finish_swap(out: Path) -> bool:
     (folder / SWAP_FILE).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def refuse_linked_folders(out: Path) -> None:
+    """Stop before anything is written through a link that somebody has put into the dataset.
+
+    Raises:
+        DatasetError: a folder of the dataset is a link.
+    """
+    for name in (FOLDER, *SPLITS):
+        if (out / name).is_symlink():
+            todo = "put the folder itself in its place"
+            raise DatasetError("is a link; a build writes into the dataset only", where=str(out / name),
+                               todo=todo)  # fmt: skip
 
 
 def _remove_strays(out: Path, wanted: Set[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm
+from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm, check_ranges
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.codec import reads
 from corpus.schemas.errors import DatasetError, FormatError
@@ -51,7 +51,10 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
         plain = json.loads(clip.json_bytes)
         if not reads(ClipHead, plain["schema"]):
             raise ValueError(f"is {plain['schema']}, not {CLIP_FORM}")
+        check_ranges(plain)
         video = plain["video"] or {"width": 0, "height": 0, "sizes": ()}
+        _only(int, (video["width"], video["height"], *video["sizes"]))
+        _only(str, plain["speakers"])
         words = [(word, tokenizer.word(word["text"], word["after"])) for word in plain["words"]]
         events = [(event, _told(event["payload"], tokenizer)) for event in plain["events"]]
         return Head(
@@ -67,7 +70,7 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
             words=_in_order(words),
             events=_in_order(events),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"the head cannot be read: {error}", where=f"{clip.key}.json") from error
 
 
@@ -84,7 +87,15 @@ def _in_order(
         for item, tokens in items
         if tokens and item["start_us"] is not None
     ]
+    _only(int, (time for item in found for time in item[1:3]))
+    _only(str, (item[3] for item in found))
     return tuple(sorted(found, key=lambda item: item[1:4]))
+
+
+def _only(kind: type, values: Iterable[object]) -> None:
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r:.60} is no {kind.__name__}")
 
 
 def _told(payload: str, tokenizer: Tokenizer) -> Tokens:

@@ -20,7 +20,7 @@ import numpy as np
 from corpus.schemas.arrays import Int64Array, UInt8Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
-from corpus.shards.read import Clips, open_clips
+from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.cue_weights import cue_weights
@@ -53,7 +53,7 @@ class Source:
         if data.where:
             from corpus.trainer.data.where import places_where
 
-            self._chosen = places_where(self.clips.index_file, data.split, data.where)
+            self._chosen = places_where(self.clips, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
         # A clip with wanted cues stands there several times, each a place of its own in the epoch's order.
@@ -77,7 +77,8 @@ class Source:
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
         if not len(self):
-            splits = ", ".join(_splits(self.clips.index_file))
+            rows = read_columns(self.clips.index_file, None, ("key",))
+            splits = ", ".join(sorted(set(rows["split"].to_pylist())))
             todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
@@ -193,10 +194,3 @@ class _Kept(Generic[T]):
                 if len(self._values) > self._most:
                     self._making.pop(self._values.popitem(last=False)[0], None)
             return value
-
-
-def _splits(index: Path) -> list[str]:
-    """Those that hold a clip."""
-    import pyarrow.parquet as pq
-
-    return sorted(set(pq.read_table(index, columns=["split"])["split"].to_pylist()))

@@ -26,7 +26,7 @@ from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
-from corpus.trainer.data.clip_head import check_head, read_head, view_id
+from corpus.trainer.data.clip_head import Head, check_head, read_head, view_id
 from corpus.trainer.data.hearing import Heard, Hears, heard_by
 from corpus.trainer.data.layout import Turns, lengths, turn_sizes
 from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
@@ -98,6 +98,10 @@ def plan_view(
     clip = clips[place]
     head = read_head(clip, tokenizer)
     check_head(head, model, data)
+    _check_shapes(clip, head)
+    if channel >= len(head.speakers):
+        what = f"clips.parquet counts more speakers than {head.speakers}"
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
     inside = range(head.windows)
@@ -133,6 +137,19 @@ def plan_view(
         sizes_N=turn_sizes(pictures_N, given_N, speak_N, written_N, model),
         text=own + told + TextCounts(before=before),
     )
+
+
+def _check_shapes(clip: Clip, head: Head) -> None:
+    """The arrays are as long as the head says: what is read of them later is not looked at again."""
+    expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
+    if clip.activity().shape != expected or clip.mel().shape != (*expected, head.mel.bins):
+        what = (
+            f"mel and activity are {clip.mel().shape} and {clip.activity().shape}, the head says {expected}"
+        )
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
+    if head.picture_sizes and len(head.picture_sizes) != head.windows:
+        what = f"{len(head.picture_sizes)} pictures are listed for {head.windows} windows"
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
 
 
 def spread(
