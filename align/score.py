@@ -18,6 +18,11 @@ from corpus.schemas.span import Span, intersect, union
 COLLAR_S = 0.25
 """On both sides of every boundary, for DER; JER has none."""
 SHORT_TURN_US = 1_000_000
+MEASURED = (
+    *("der", "miss", "false_alarm", "confusion", "jer", "der_short_turns", "speaker_count_error"),
+    *("wer", "cpwer", "words_lost_alone", "words_lost_overlap", "fillers_heard", "fillers_false"),
+)
+"""All figures that are a sum over a sum."""
 FILLERS = frozenset("uh um mm hmm er erm eh ah mmhmm mhm uhhuh yeah yep yes no okay ok right".split())
 """Hesitations and short answers."""
 FILLER_MARGIN_US = 500_000
@@ -27,8 +32,10 @@ FILLER_MARGIN_US = 500_000
 class Said:
     """Who speaks when and what is said in one recording."""
 
-    turns: tuple[Turn, ...] = ()
-    words: tuple[Word, ...] = ()
+    turns: tuple[Turn, ...] | None = ()
+    """None where the reference does not tell: no figure of turns is then measured."""
+    words: tuple[Word, ...] | None = ()
+    """None likewise."""
     duration_us: int = 0
 
 
@@ -71,19 +78,24 @@ def figures(counts: Counts) -> dict[str, float | int | None]:
 def compare(truth: Said, found: Said) -> Counts:
     """The counts of one recording."""
     counts = Counts()
-    _turns(truth, found, counts)
-    _words(truth, found, counts)
-    _fillers(truth.words, found.words, counts)
+    for name in MEASURED:
+        counts.put(name, 0, 0)
+    turns, words = found.turns or (), found.words or ()
+    if truth.turns is not None:
+        _turns(truth.turns, turns, truth.duration_us, counts)
+    if truth.words is not None:
+        _words(truth.words, truth.turns, words, counts)
+        _fillers(truth.words, words, counts)
     return counts
 
 
-def _turns(truth: Said, found: Said, counts: Counts) -> None:
+def _turns(truth: Sequence[Turn], found: Sequence[Turn], duration_us: int, counts: Counts) -> None:
     from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 
-    ends = [turn.stop_us for turn in (*truth.turns, *found.turns)]
-    whole = Timeline([Segment(0, max([truth.duration_us, *ends, 1]) / 1e6)])
-    reference, hypothesis = _annotation(truth.turns), _annotation(found.turns)
+    ends = [turn.stop_us for turn in (*truth, *found)]
+    whole = Timeline([Segment(0, max([duration_us, *ends, 1]) / 1e6)])
+    reference, hypothesis = _annotation(truth), _annotation(found)
     der = DiarizationErrorRate(collar=2 * COLLAR_S, skip_overlap=False)
     parts = der(reference, hypothesis, uem=whole, detailed=True)
     errors = {
@@ -98,15 +110,17 @@ def _turns(truth: Said, found: Said, counts: Counts) -> None:
     jaccard = rate()(reference, hypothesis, uem=whole, detailed=True)
     counts.put("jer", jaccard["speaker error"], jaccard["speaker count"])
     _short_turns(truth, found, der.optimal_mapping(reference, hypothesis, uem=whole), counts)
-    names = ({turn.speaker for turn in truth.turns}, {turn.speaker for turn in found.turns})
+    names = ({turn.speaker for turn in truth}, {turn.speaker for turn in found})
     counts.put("speaker_count_error", abs(len(names[0]) - len(names[1])), 1)
 
 
-def _short_turns(truth: Said, found: Said, mapping: dict[str, str], counts: Counts) -> None:
+def _short_turns(
+    truth: Sequence[Turn], found: Sequence[Turn], mapping: dict[str, str], counts: Counts
+) -> None:
     """Share of the short turns in which their speaker is not the one found, by the mapping of the whole."""
-    for turn in truth.turns:
+    for turn in truth:
         if 0 < turn.stop_us - turn.start_us < SHORT_TURN_US:
-            theirs = (t.span for t in found.turns if mapping.get(t.speaker) == turn.speaker)
+            theirs = (t.span for t in found if mapping.get(t.speaker) == turn.speaker)
             shared = sum(span.duration_us for span in intersect([turn.span], union(theirs)))
             counts.put("der_short_turns", turn.span.duration_us - shared, turn.span.duration_us)
 
@@ -144,11 +158,12 @@ def _tokens(words: Sequence[Word]) -> list[_Token]:
     return made
 
 
-def _words(truth: Said, found: Said, counts: Counts) -> None:
+def _words(
+    truth: Sequence[Word], turns: Sequence[Turn] | None, found: Sequence[Word], counts: Counts
+) -> None:
     import jiwer
 
-    reference, hypothesis = _tokens(truth.words), _tokens(found.words)
-    counts.put("wer", 0, 0)
+    reference, hypothesis = _tokens(truth), _tokens(found)
     if not reference:
         counts.put("wer", len(hypothesis), 0)
         counts.put("cpwer", len(hypothesis), 0)
@@ -163,8 +178,8 @@ def _words(truth: Said, found: Said, counts: Counts) -> None:
     }
     for place, token in enumerate(reference):
         heard = hypothesis[equal[place]] if place in equal else None
-        if token.span is not None:
-            crowded = any(t.speaker != token.speaker and t.span.overlaps(token.span) for t in truth.turns)
+        if token.span is not None and turns is not None:
+            crowded = any(t.speaker != token.speaker and t.span.overlaps(token.span) for t in turns)
             counts.put("words_lost_overlap" if crowded else "words_lost_alone", heard is None, 1)
         if heard and token.timed and heard.timed and token.span and heard.span:
             counts.word_starts_ms.append(abs(token.span.start_us - heard.span.start_us) / 1e3)

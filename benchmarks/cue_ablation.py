@@ -4,7 +4,7 @@
     um      another's voice stops: after a hummed "um" it goes on, otherwise an answer is due
     flash   a square is seen in one of the corners: an answer is due where it is the lower right one
 
-    python benchmarks/cue_ablation.py --seeds 3 --steps 150
+    python benchmarks/cue_ablation.py --seeds 3 --steps 80
 
 One line for each corpus, number of steps and way to train: share of right decisions on held-out recordings,
 whose voices and times differ, of a model that lives in a session of its own (an answer begun within one
@@ -55,7 +55,7 @@ WAYS = {
 COMMON = (
     *(
         "data.length=192",
-        "data.rows=4",
+        "data.rows=3",
         "optim.lr=5e-3",
         "optim.warmup_steps=10",
         "model.frames_per_position=8",
@@ -150,7 +150,7 @@ CORPORA: dict[str, Callable[[Draft, Decisions], None]] = {
 
 def made(rules: ModuleType, folder: Path, corpus: str, seed: int) -> tuple[Path, dict[str, Decisions]]:
     drafts, decided = [], {}
-    for split, count in (("train", 48), ("validation", 12)):
+    for split, count in (("train", 48), ("validation", 10)):
         for number in range(count):
             draft = rules.Draft(name=f"{corpus}-{split}-{seed}-{number}", windows=WINDOWS, split=split)
             found = decided[clip_key(draft.hash, 0)] = []
@@ -187,7 +187,7 @@ def main() -> None:
     arguments.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=list(CORPORA))
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--first-seed", type=int, default=0)
-    arguments.add_argument("--steps", type=int, nargs="+", default=[150])
+    arguments.add_argument("--steps", type=int, nargs="+", default=[80])
     given = arguments.parse_args()
     torch.set_num_threads(1)
     rules = load_rules()

@@ -1,15 +1,17 @@
 """Proactive tasks: speak because of what one was told to watch for, not because somebody has stopped talking.
 
-    every     "tick" every n windows after the note that says n, until a note says stop
-    count     the number n when a square has moved for the n-th time, n told by a note; again every four moves
+    every     "tick" every n windows after the note that says n, in strokes, until a note says stop
+    count     a number of base four, told by a note, when a square's moves end in its last digit
     startstop "go" when a square has begun to move, "end" when it has come to rest
     correct   the right word within a window of a wrong one, while the other goes on talking
     report    a tool's result, at the first pause after it has come, at once if nobody talks
 
     python benchmarks/proactive.py every startstop correct report
 
-One line for each task: a `tiny` is trained, then lives through held-out recordings, whose voices, wordings
-of notes, times and ways of these together it has never met. `score` is found : (found + missed + stray),
+One line for each task: a `tiny` is trained, then lives through held-out recordings. Held out are, where the
+task has them, all numbers (what notes say and the model repeats; how long a movement lasts), all letters of
+prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none, and tests/trainer/test_proactive.py
+looks for any in the recordings. `score` is found : (found + missed + stray),
 where an utterance is found if it begins within one window of its time and the right word is written, stray
 if it has no such place. Beside it the same of utterances whatever their word (`timed`), of the best
 constant (the best of all ways to speak in every p-th window, from any on, right words given), and `cpu_s`
@@ -43,19 +45,68 @@ from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS = 60
-TRAINED, HELD_OUT = 128, 24
+RECORDINGS = {"train": 128, "validation": 24}
 Draft = Any
 Due = list[tuple[int, str]]
 """The windows utterances begin in, and their words."""
 WAY = ("optim.weight_decay=0.01", "log_every=50", "save_every=100000", "data.rows=6", "optim.warmup_steps=10")
-SMALL = ("model.frames_per_position=8", "model.attention_window_s=none", "model.picture_every=1")
+SMALL = (
+    "model.frames_per_position=8",
+    "model.attention_window_s=none",
+    "model.picture_every=1",
+    "model.text_slots=16",
+)
 PICTURES = ("model.picture_rows=2", "model.picture_columns=2", "data.length=480")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """What recordings are made of: those trained on and those held out share none of it."""
+
+    letters: str
+    """Of the words in prompts."""
+    pitches_hz: tuple[tuple[float, float], ...]
+    """Ranges of voices."""
+    periods: tuple[int, ...]
+    """Windows between ticks."""
+    counts: tuple[str, ...]
+    """Numbers of base four that do not end in nought."""
+    moves: tuple[int, ...]
+    """Windows a movement lasts."""
+    results: tuple[str, ...]
+
+
+def _apart(values: Sequence[str], share: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All but every `share`-th of them, and those."""
+    return tuple(v for k, v in enumerate(values) if k % share != share // 2), tuple(
+        values[share // 2 :: share]
+    )
+
+
+_COUNTS = _apart([f"{a}{b}" for a in range(4) for b in (1, 2, 3)], 4)
+_RESULTS = _apart([f"{number:02}" for number in range(100)], 7)
+TRAINED = Kinds(
+    letters="abcdefghijklm",
+    pitches_hz=((100, 145), (170, 230)),
+    periods=(3, 4, 6, 8, 9),
+    counts=_COUNTS[0],
+    moves=(3, 4, 6, 7),
+    results=_RESULTS[0],
+)
+HELD_OUT = Kinds(
+    letters="nopqrstuvwxyz",
+    pitches_hz=((150, 165),),
+    periods=(5, 7),
+    counts=_COUNTS[1],
+    moves=(5, 8),
+    results=_RESULTS[1],
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    draw: Callable[[Draft, bool], Due]
-    """A recording, given whether it is held out."""
+    draw: Callable[[Draft, Kinds], Due]
+    """A recording made of these."""
     pairs: tuple[str, ...]
 
 
@@ -75,16 +126,15 @@ def says(draft: Draft, at: int, text: str) -> None:
     draft.speak(0, at * WINDOW_US, (at + 1) * WINDOW_US, text)
 
 
-def wording(draft: Draft, held_out: bool, value: str) -> str:
-    """A note: a word that means nothing, then the value. Words held out have letters never trained on."""
-    letters = "nopqrstuvwxyz" if held_out else "abcdefghijklm"
-    word = "".join(draft.rng.choice(list(letters), int(draft.rng.integers(1, 5))))
-    return f"{word} {value}"
+def wording(draft: Draft, kinds: Kinds, value: str) -> str:
+    """A note: the value, then a word that means nothing."""
+    word = "".join(draft.rng.choice(list(kinds.letters), int(draft.rng.integers(1, 5))))
+    return f"{value} {word}"
 
 
-def pitch(draft: Draft, held_out: bool) -> float:
+def pitch(draft: Draft, kinds: Kinds) -> float:
     """Of a voice: those held out lie between the trained ones."""
-    low, high = (150, 165) if held_out else ((100, 145) if draft.rng.random() < 0.5 else (170, 230))
+    low, high = kinds.pitches_hz[int(draft.rng.integers(len(kinds.pitches_hz)))]
     return float(draft.rng.uniform(low, high))
 
 
@@ -98,35 +148,35 @@ def voice(draft: Draft, at: int, hz: float, formant: float) -> None:
     draft.sound[-1, at * 3200 :][:3200] += (2500 * np.asarray(wave)).astype(np.int16)
 
 
-def every(draft: Draft, held_out: bool) -> Due:
+def every(draft: Draft, kinds: Kinds) -> Due:
     rng, due, at = draft.rng, Due(), int(draft.rng.integers(0, 3))
     draft.noise(-1, 0, draft.windows, 60)
     while at + 12 < draft.windows:
-        n = int(rng.integers(3, 8))
-        draft.note(at, wording(draft, held_out, str(n)))
+        n = int(rng.choice(kinds.periods))
+        draft.note(at, wording(draft, kinds, "|" * n + ";"))
         times = int(rng.integers(2, 5))
         ticks = [at + n * k for k in range(1, times + 1) if at + n * k + 1 < draft.windows]
         due += [(tick, "tick") for tick in ticks]
         last = ticks[-1] + int(rng.integers(1, n - 1))
-        if last < draft.windows:
-            draft.note(last, wording(draft, held_out, "!"))
+        if last + 1 < draft.windows:
+            draft.note(last, wording(draft, kinds, "!"))
         at = last + int(rng.integers(3, 7))
     for tick, text in due:
         says(draft, tick, text)
     return due
 
 
-def count(draft: Draft, held_out: bool) -> Due:
+def count(draft: Draft, kinds: Kinds) -> Due:
     rng, due, moves = draft.rng, Due(), 0
-    wanted = int(rng.integers(1, 4))
-    draft.note(0, wording(draft, held_out, str(wanted)))
+    number = str(rng.choice(kinds.counts))
+    draft.note(0, wording(draft, kinds, number))
     shown, following = [], int(rng.integers(2, 5))
     for window in range(draft.windows):
         if window == following:
             moves += 1
             following += int(rng.integers(3, 6))
-            if moves % 4 == wanted and window + 2 < draft.windows:
-                due.append((window + 2, str(wanted)))
+            if moves % 4 == int(number, 4) % 4 and window + 2 < draft.windows:
+                due.append((window + 2, number))
         shown.append((0, 1, 3, 2)[moves % 4])
     draft.pictures = shown
     for at, text in due:
@@ -134,12 +184,12 @@ def count(draft: Draft, held_out: bool) -> Due:
     return due
 
 
-def startstop(draft: Draft, held_out: bool) -> Due:
+def startstop(draft: Draft, kinds: Kinds) -> Due:
     rng, due, place = draft.rng, Due(), int(draft.rng.integers(0, 4))
     shown: list[int | None] = []
     while len(shown) < draft.windows:
         shown += [place] * int(rng.integers(3, 9))
-        begins, moves = len(shown), int(rng.integers(3, 8))
+        begins, moves = len(shown), int(rng.choice(kinds.moves))
         for _ in range(moves):
             place = int(rng.choice([corner for corner in range(4) if corner != place]))
             shown.append(place)
@@ -154,10 +204,10 @@ def startstop(draft: Draft, held_out: bool) -> Due:
 FORMANTS = {"a": 500.0, "b": 1100.0, "c": 1900.0}
 
 
-def correct(draft: Draft, held_out: bool) -> Due:
-    rng, due, hz = draft.rng, Due(), pitch(draft, held_out)
+def correct(draft: Draft, kinds: Kinds) -> Due:
+    rng, due, hz = draft.rng, Due(), pitch(draft, kinds)
     right = str(rng.choice(list(FORMANTS)))
-    draft.note(0, wording(draft, held_out, right))
+    draft.note(0, wording(draft, kinds, right))
     at = int(rng.integers(1, 4))
     while at + 6 < draft.windows:
         length = int(rng.integers(4, 11))
@@ -175,8 +225,8 @@ def correct(draft: Draft, held_out: bool) -> Due:
     return due
 
 
-def report(draft: Draft, held_out: bool) -> Due:
-    rng, due, hz = draft.rng, Due(), pitch(draft, held_out)
+def report(draft: Draft, kinds: Kinds) -> Due:
+    rng, due, hz = draft.rng, Due(), pitch(draft, kinds)
     talks = np.zeros(draft.windows, bool)
     at = int(rng.integers(0, 3))
     while at < draft.windows:
@@ -187,8 +237,8 @@ def report(draft: Draft, held_out: bool) -> Due:
         voice(draft, int(window), hz, float(rng.choice(list(FORMANTS.values()))))
     at = int(rng.integers(1, 5))
     while at + 12 < draft.windows:
-        result = str(rng.integers(0, 10))
-        draft.note(at, wording(draft, held_out, result))
+        result = str(rng.choice(kinds.results))
+        draft.note(at, wording(draft, kinds, result))
         quiet = next((w for w in range(at, draft.windows) if not talks[w]), draft.windows)
         if quiet + 2 >= draft.windows:
             break
@@ -200,21 +250,30 @@ def report(draft: Draft, held_out: bool) -> Due:
 
 
 TASKS = {
-    "every": Task(draw=every, pairs=("model.layers=3", "data.length=260", "steps=500", "optim.lr=4e-3")),
-    "count": Task(draw=count, pairs=("model.layers=4", *PICTURES, "steps=350", "optim.lr=4e-3")),
-    "startstop": Task(draw=startstop, pairs=("model.layers=3", *PICTURES, "steps=250")),
-    "correct": Task(draw=correct, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
-    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=300", "optim.lr=4e-3")),
+    "every": Task(
+        draw=every, pairs=("model.layers=3", "data.length=320", "steps=1300", "data.rows=3", "optim.lr=3e-3")
+    ),
+    "count": Task(
+        draw=count, pairs=("model.layers=4", *PICTURES, "steps=1000", "data.rows=3", "optim.lr=3e-3")
+    ),
+    "startstop": Task(
+        draw=startstop, pairs=("model.layers=4", *PICTURES, "steps=1000", "data.rows=3", "optim.lr=3e-3")
+    ),
+    "correct": Task(
+        draw=correct,
+        pairs=("model.layers=3", "data.length=300", "steps=1500", "data.rows=3", "optim.lr=3e-3"),
+    ),
+    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=500", "optim.lr=4e-3")),
 }
 
 
 def made(name: str, folder: Path, seed: int) -> tuple[Path, dict[str, Due]]:
     """The task's dataset, and what is due in each recording."""
     rules, drafts, dues = load_rules(), [], {}
-    for split, several in (("train", TRAINED), ("validation", HELD_OUT)):
-        for number in range(several):
+    for split, kinds in (("train", TRAINED), ("validation", HELD_OUT)):
+        for number in range(RECORDINGS[split]):
             draft = rules.Draft(name=f"{name}-{split}-{seed}-{number}", windows=WINDOWS, split=split)
-            dues[clip_key(draft.hash, 0)] = TASKS[name].draw(draft, split == "validation")
+            dues[clip_key(draft.hash, 0)] = TASKS[name].draw(draft, kinds)
             drafts.append(draft)
     return rules.store(folder, drafts, windows_per_clip=WINDOWS), dues
 

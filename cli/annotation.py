@@ -100,14 +100,20 @@ def _stem(uri: str) -> str:
     return name.rpartition(".")[0] or name or "recording"
 
 
+def _file_name(recording: str) -> str:
+    """The name as a file may have it: no folder, no control character, no more than a file system takes."""
+    plain = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in recording)
+    return plain.encode()[:200].decode(errors="ignore") or "recording"
+
+
 def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
     """Write one file named after the recording; print its path, and report what was left out."""
     from corpus.align.formats.write import FORMATS
     from corpus.schemas.files import storage_errors, write_whole
 
     if to not in FORMATS:
-        raise UsageError(f"{to!r} is not a format", todo=f"one of {', '.join(FORMATS)}")
-    path = out / (talk.recording + FORMATS[to].ending)
+        raise UsageError(f"{to!r} is no format", todo=f"one of {', '.join(FORMATS)}")
+    path = out / (_file_name(talk.recording) + FORMATS[to].ending)
     if any(path.resolve() == each.resolve() for each in inputs):
         raise UsageError("would be overwritten by its conversion", where=str(path), todo="name another --out")
     text, drops = FORMATS[to].write(talk)

@@ -22,6 +22,7 @@ from corpus.cli import (
     sample,
     score,
     settings,
+    show,
     talk,
     train,
     views,
@@ -89,7 +90,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except CorpusError as error:
-        print(f"corpus: {error}", file=sys.stderr)
+        print(f"corpus: {show.one_line(str(error))}", file=sys.stderr)
         code = error.exit_code
     except typer.TyperException as error:
         print(_complaint(error.format_message(), getattr(error, "ctx", None)), file=sys.stderr)

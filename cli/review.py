@@ -67,7 +67,11 @@ def sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as
     columns, rows = query(out, statement)
     if as_json:
         for row in rows:
-            show.data(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str))
+            show.data(
+                show.plain_json(
+                    json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str)
+                )
+            )
     else:
         show.table([["-" if v is None else show.one_line(str(v)) for v in row] for row in rows], columns)
 

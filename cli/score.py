@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpus.cli import show
-from corpus.schemas.errors import MissingDependencyError, UsageError
+from corpus.schemas.errors import MissingDependencyError, SidecarError, UsageError
 
 if TYPE_CHECKING:
     from corpus.align.score import Counts, Said
 
 _FOREVER_US = 10**12
+_UNREADABLE = "sidecar_unreadable"
 _DRAWS = 1_000
 _ENDINGS = (".rttm", ".stm", ".ctm", ".json", ".json.gz")
 
@@ -110,14 +111,16 @@ def _references(folder: Path) -> dict[str, Said]:
         rttm = [path for path in paths if path.suffix.lower() == ".rttm"]
         rest = [path for path in paths if path not in rttm]
         told, drops = read_sidecars(rest, _FOREVER_US)
-        turns = told.turns
+        turns = None if all(path.suffix.lower() == ".ctm" for path in rest) else told.turns or ()
         if rttm:
             spoken, more = read_sidecars(rttm, _FOREVER_US)
-            turns, drops = spoken.turns, [*drops, *more]
+            turns, drops = spoken.turns or (), [*drops, *more]
         for drop in drops:
+            if drop.code == _UNREADABLE:  # as an empty reference it would be scored, and wrongly
+                raise SidecarError(drop.reason, todo="mend or remove the file")
             if drop.kind == "fault":
                 show.talk(show.drop_line(drop))
-        made[name] = Said(turns or (), told.words or (), _duration_us(rest))
+        made[name] = Said(turns, told.words, _duration_us(rest))
     return made
 
 

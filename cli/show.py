@@ -13,19 +13,35 @@ from corpus.schemas.drops import Drop
 
 
 def data(text: str) -> None:
-    print(text)
+    """A pipe gets the text as it is, a terminal nothing that it would obey."""
+    print(_harmless(text) if sys.stdout.isatty() else text)
 
 
 def json_line(value: object) -> None:
-    print(to_json(value))
+    print(plain_json(to_json(value)))
+
+
+def plain_json(text: str) -> str:
+    """JSON with what a terminal might obey written as escapes: the same value, and nothing happens."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def talk(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(_harmless(text), file=sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
     """Left-aligned columns on stdout, no wider than their content."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     for row in (head, *rows):
         data("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -88,7 +104,7 @@ class Bars:
             self._bar.refresh()
 
     def say(self, line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(_harmless(line), file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

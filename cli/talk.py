@@ -203,6 +203,13 @@ def eval_(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="PAGE.html", help="Also draw it, as one page.")
     ] = None,
+    invariant: Annotated[
+        bool,
+        typer.Option(
+            "--batch-invariant",
+            help="On a CPU: sessions and whole passes give the same bits, slowly; `dlogp` is then 0.",
+        ),
+    ] = False,
     sampled: Sampled = False,
     seed: Seed = 0,
     step: Step = None,
@@ -229,7 +236,10 @@ def eval_(
     """
     from corpus.schemas.errors import UsageError
     from corpus.trainer.evaluate.evaluate import evaluate_model
+    from corpus.trainer.model.batch_invariant import batch_invariant
 
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise UsageError(f"no page can be written to {report}", todo="name a file in a folder that is there")
     if (fdb is None) == (data is None):
         raise UsageError("one of --data and --fdb is needed", todo="give --data OUT, or --fdb DIR alone")
     model, config = _loaded(run, step, ema, device)
@@ -239,7 +249,9 @@ def eval_(
         _answer_bench(model, fdb, asr, sampling, seed, replace, as_json)
         return
     assert data is not None
-    with EvalBar() as bar:
+    if invariant and model.embed.stream.is_cuda:
+        raise UsageError("--batch-invariant is for the CPU", todo="add --device cpu")
+    with EvalBar() as bar, batch_invariant(invariant):
         found = evaluate_model(
             model,
             config,

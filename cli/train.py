@@ -8,7 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +102,8 @@ def train(
     with _undisturbed():
         from corpus.trainer.train.loop import train_model as start
     if not faulthandler.is_enabled():
-        faulthandler.enable()  # a shard cut off while it is read ends a process without a word
+        with suppress(OSError, ValueError):  # stderr may be no file
+            faulthandler.enable()  # a shard cut off while it is read ends a process without a word
 
     with _said_once("LOCAL_RANK"):  # machines may differ in what they find
         config = _config(run, preset, data, ctx.args)

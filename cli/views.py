@@ -74,7 +74,7 @@ def _with_catalog(out: str) -> Iterator[Path]:
 def _print_lines(answer: Answer) -> None:
     for row in answer.rows:
         values = {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
-        show.data(json.dumps(values, ensure_ascii=False, allow_nan=False, default=str))
+        show.data(show.plain_json(json.dumps(values, ensure_ascii=False, allow_nan=False, default=str)))
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ Files are joined byte by byte more often than their forms allow for. Most reader
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,9 @@ W64 = b"riff\x2e\x91\xcf\x11"
 FLV = b"FLV\x01"
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 LEAST_UNREAD = 4096
-"""Fewer bytes behind the end are some tool's trailer."""
+"""Fewer bytes behind the end are some tool's trailer, fewer missing before it a wrong sum."""
+UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
+"""What writers to a pipe put for a length of 32 bits that they cannot know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class End:
     """Where another file begins."""
     unread: int = 0
     """Bytes that no reader looks at."""
+    missing: int = 0
+    """Bytes that the head declares and the file has not."""
 
 
 def first_end(read: ReadAt, size: int) -> End:
@@ -39,12 +42,18 @@ def first_end(read: ReadAt, size: int) -> End:
         return _riff(read, size)
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         end = 8 + int.from_bytes(head[4:8], "big")
-        return End(end + end % 2) if read(end + end % 2, 4) == b"FORM" else End()
+        return End(end + end % 2) if read(end + end % 2, 4) == b"FORM" else End(missing=_missing(end, size))
+    if head[:8] == W64:
+        return _w64(read, size)
+    if head[:4] == b".snd":
+        start, length = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
+        return End(missing=_missing(start + length, size))
+    if head == ASF:
+        return _asf(read, size)
+    if head[:4] == b"caff":
+        return _caf(read, size)
     walks: list[tuple[bytes, int, Callable[[ReadAt, int], int | None]]] = [
-        (W64, 0, _w64),
-        (b"caff", 0, _caf),
         (b"ftyp", 4, _mov),
-        (ASF, 0, _asf),
         (b"OggS", 0, _ogg),
         (FLV, 0, _flv),
         (EBML, 0, _matroska),
@@ -65,7 +74,7 @@ def _riff(read: ReadAt, size: int) -> End:
     following = b""
     # A recorder that was cut off never wrote its length: nothing is known to follow.
     if length < 28 or end > size:
-        return End()
+        return End(missing=_missing(end, size) if form in (b"WAVE", b"AVI ") else 0)
     for _ in range(MOST_STEPS):
         # Chunks are padded to even sizes.
         end += end % 2
@@ -95,24 +104,34 @@ def _unread_wave(read: ReadAt, size: int, end: int) -> int:
     return unread if unread >= LEAST_UNREAD and any(read(size - unread, 1 << 16)) else 0
 
 
-def _w64(read: ReadAt, size: int) -> int | None:
+def _missing(end: int, size: int) -> int:
+    """How much of what a head declares up to `end` is not there."""
+    unknown = end >= 1 << 62 or any(end in lengths for lengths in UNKNOWN_LENGTHS)
+    return end - size if end - size >= LEAST_UNREAD and not unknown else 0
+
+
+def _w64(read: ReadAt, size: int) -> End:
     # Unlike RIFF the length includes its own header, and chunks are padded to eight bytes.
-    end = -(-struct.unpack("<Q", read(16, 8))[0] // 8) * 8
-    return end if 40 < end < size and read(end, 8) == W64 else None
+    end = -(-int.from_bytes(read(16, 8), "little") // 8) * 8
+    if 40 < end < size and read(end, 8) == W64:
+        return End(end)
+    return End(missing=_missing(end, size))
 
 
-def _caf(read: ReadAt, size: int) -> int | None:
+def _caf(read: ReadAt, size: int) -> End:
     at = 8
     for _ in range(MOST_STEPS):
         chunk = read(at, 12)
-        if len(chunk) < 12 or chunk[:4] == b"caff":
-            return at if chunk[:4] == b"caff" else None
-        length = struct.unpack(">q", chunk[4:])[0]
+        if chunk[:4] == b"caff":
+            return End(at)
+        if len(chunk) < 12:
+            break
+        length = int.from_bytes(chunk[4:], "big", signed=True)
         # -1: the data chunk reaches to the end of the file.
         if length < 0:
-            return None
+            return End()
         at += 12 + length
-    return None
+    return End(missing=_missing(at, size))
 
 
 def _mov(read: ReadAt, size: int) -> int | None:
@@ -141,19 +160,19 @@ def _head(read: ReadAt, at: int) -> bytes | None:
     return read(at, min(int.from_bytes(head[:4], "big"), 1 << 20)) if head[4:8] == b"moov" else None
 
 
-def _asf(read: ReadAt, size: int) -> int | None:
+def _asf(read: ReadAt, size: int) -> End:
     at = 0
     for _ in range(MOST_STEPS):
         head = read(at, 24)
         if len(head) < 24:
-            return None
+            break
         if at and head[:16] == ASF:
-            return at
-        length = struct.unpack("<Q", head[16:])[0]
+            return End(at)
+        length = int.from_bytes(head[16:], "little")
         if length < 24:
-            return None
+            return End()
         at += length
-    return None
+    return End(missing=_missing(at, size))
 
 
 def _ogg(read: ReadAt, size: int) -> int | None:

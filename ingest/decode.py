@@ -99,7 +99,7 @@ def _pass(
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
         account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
-        end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account)
+        end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account, reader.end.missing)
         for head in demuxer.heads.values():
             if head.joined:  # what its head said of it was not known yet
                 head.describe()

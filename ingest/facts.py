@@ -17,7 +17,7 @@ from corpus.ingest.tracks import Leg
 from corpus.schemas.clock import US, us_from_seconds
 from corpus.schemas.recording import Oddity, Stream
 
-DECLARED = ("mov", "matroska", "avi", "wav", "w64", "flac", "asf")
+DECLARED = tuple("mov matroska avi wav w64 flac asf caf mxf tta wv ape tak".split())
 """Containers whose duration is written down; in others libav guesses it."""
 SHORT = Fraction(1)
 """A file that ends this much before its declared end was cut off."""
@@ -140,7 +140,12 @@ def _restarts(starts_us: Iterable[int]) -> list[Oddity]:
 
 
 def end_oddities(
-    container: InputContainer, plan: Plan, end_us: int, cut_off: bool, account: Account
+    container: InputContainer,
+    plan: Plan,
+    end_us: int,
+    cut_off: bool,
+    account: Account,
+    missing_bytes: int = 0,
 ) -> list[Oddity]:
     """Whether the file ends where it says it does. A stream that is not used may be the longest."""
     declared = declared_duration(container)
@@ -153,7 +158,8 @@ def end_oddities(
         return [absurd_duration(declared)]
     known = any(name in plan.container for name in DECLARED)
     short = declared is not None and known and declared - end > SHORT
-    if not short and not cut_off:
+    if not short and not cut_off and not missing_bytes:
         return []
-    missing = f"; the last {_ms(declared - end)} it declares are missing" if short and declared else ""
+    missing = f"; the last {missing_bytes} bytes it declares are missing" if missing_bytes else ""
+    missing = f"; the last {_ms(declared - end)} it declares are missing" if short and declared else missing
     return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=end_us)]

@@ -21,9 +21,18 @@ def added(request: Request, *, settings_given: bool) -> Request:
     """
     last = State(request.out).invocation()
     # A folder's recordings are named relative to it, so that an absolute path names the same ones.
-    before = [text if is_url(text) else os.path.join(last.folder, text) for text in last.inputs]
+    before = [_absolute(text, last.folder) for text in last.inputs]
     cache = request.cache or (Path(last.folder, last.cache) if last.cache else None)
     if not settings_given:
         request = replace(request, settings=from_json(Settings, last.settings, where="invocation.json"))
-    here = [text if is_url(text) else os.path.abspath(text) for text in request.inputs]
-    return replace(request, inputs=tuple(dict.fromkeys([*before, *here])), cache=cache)
+    here = [_absolute(text, os.getcwd()) for text in request.inputs]
+    # What was let in before stays let in; of what is added only what this call says.
+    local = [_absolute(text, last.folder) for text in last.local_urls]
+    local += [_absolute(text, os.getcwd()) for text in request.local_urls]
+    return replace(
+        request, inputs=tuple(dict.fromkeys([*before, *here])), cache=cache, local_urls=tuple(local)
+    )
+
+
+def _absolute(text: str, folder: str) -> str:
+    return text if is_url(text) else os.path.abspath(os.path.join(folder, text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -103,9 +104,8 @@ class Cache:
         if existing is not None:
             return existing
         folder = self.folder(stage, digest)
-        # On the same file system as its final place, so that the rename is atomic.
-        temporary = self.scratch / f"{stage}-{digest[:16]}-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
+        own = secrets.token_hex(8)  # no pid: two machines may have the same
+        temporary = self.scratch / f"{stage}-{digest[:16]}-{own}"
         with storage_errors(temporary):
             temporary.mkdir(parents=True)
         try:
@@ -133,9 +133,8 @@ class Cache:
         sync_folder(folder.parent)
 
     def _discard(self, folder: Path) -> None:
-        """Move a damaged artifact away in one step, so that nobody meets half of one."""
-        grave = self.scratch / f"damaged-{folder.name[:16]}-{os.getpid()}"
-        shutil.rmtree(grave, ignore_errors=True)
+        """Take a damaged artifact away at once, so that nobody meets half of one."""
+        grave = self.scratch / f"damaged-{folder.name[:16]}-{secrets.token_hex(8)}"
         if folder.exists():
             folder.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)

@@ -7,9 +7,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from corpus.pipeline.local_urls import WEB, public_client, refusal, refuse_local
+from corpus.pipeline.local_urls import WEB, is_public_host, public_client, refusal, refuse_local
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file, storage_errors
@@ -81,14 +82,23 @@ def _name(path: str) -> str:
     return "media" if name in ("", ".", "..", "sha256") else name
 
 
-def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
-    """The bytes at a URL. Each scheme's library has errors of its own; all become a MediaError."""
+def _opened(url: str, guarded: bool) -> Any:
+    """A file to read. A URL of a public host never leads to what is local, whoever named it."""
     import fsspec
 
+    parts = urlsplit(url)
+    if parts.scheme not in WEB:
+        return fsspec.open(url, "rb")
+    public = guarded or is_public_host(parts.hostname or "")
+    options = {"get_client": public_client, "skip_instance_cache": True} if public else {}
+    # Not fsspec.open: it takes the `::` of an IPv6 address for its own.
+    return fsspec.filesystem(parts.scheme, **options).open(url, "rb")
+
+
+def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
+    """What stands at the URL. Each scheme's library raises what it likes; all of it is the URL's fault."""
     try:
-        web = urlsplit(url).scheme in WEB
-        options = {"get_client": public_client, "skip_instance_cache": True} if guarded and web else {}
-        with fsspec.open(url, "rb", **options) as source:
+        with _opened(url, guarded) as source:
             announced = getattr(source, "size", None)
             count = 0
             while block := source.read(BLOCK_BYTES):

@@ -53,10 +53,10 @@ class Item:
     """Absolute paths; None to look beside the media file."""
 
 
-def gather(inputs: Sequence[str], allow_local: bool = False) -> tuple[list[Item], list[Drop]]:
+def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[Item], list[Drop]]:
     """The items behind files, folders, globs, URLs and JSONL manifests, in order of their uri.
 
-    URLs that a manifest names reach into this machine or its network only with `allow_local`.
+    URLs that a manifest names reach into this machine or its network only where `local_urls` has it.
 
     Raises:
         UsageError: nothing was named, a named path does not exist, or a manifest cannot be parsed.
@@ -66,7 +66,7 @@ def gather(inputs: Sequence[str], allow_local: bool = False) -> tuple[list[Item]
     items: list[Item] = []
     drops: list[Drop] = []
     for text in inputs:
-        for item in _expand(text, allow_local):
+        for item in _expand(text, text in local_urls):
             if isinstance(item, Drop):
                 drops.append(item)
             else:

@@ -16,7 +16,8 @@ STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 """Object stores: their hosts are this machine's own settings, never the URL's."""
 _HINT = "--allow-local-urls lets it in, if the manifest can be trusted"
 LOCAL_HOST = f"the host is this machine or in a private network; {_HINT}"
-_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All others are local, or stand for IPv4 addresses that only a gateway knows."""
 
 
 def refuse_local(url: str) -> None:
@@ -35,13 +36,23 @@ def is_public(host: str) -> bool:
     """True for a public address: neither this machine's nor a private network's."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        if any(address in network for network in _TRANSLATED):
+        if address.ipv4_mapped is not None:
+            return is_public(str(address.ipv4_mapped))
+        if address not in _GLOBAL_UNICAST:
             return False
-        # IPv6 addresses that carry an IPv4 one: 127.0.0.1 may hide inside.
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        inner = address.sixtofour or (address.teredo or (None, None))[1]
         if inner is not None and not is_public(str(inner)):
             return False
     return address.is_global and not address.is_multicast
+
+
+def is_public_host(host: str) -> bool:
+    """Whether all addresses of a host are public; one that has none is as private as it gets."""
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+    except (OSError, ValueError):  # UnicodeError too: no name
+        return False
+    return bool(found) and all(map(is_public, found))
 
 
 async def public_client(**options: Any) -> Any:

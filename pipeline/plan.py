@@ -67,7 +67,7 @@ def plan(request: Request) -> Plan:
     """Look at every input, probe it, and ask the cache; nothing is written, hashed or decoded."""
     from corpus.pipeline.build import quick_key, refuse_newer
 
-    items, drops = gather(request.inputs, request.allow_local_urls)
+    items, drops = gather(request.inputs, request.local_urls)
     refuse_newer(request.out)
     kept = state.State(request.out)
     finished = kept.finished()

@@ -50,6 +50,7 @@ def retry(out: Path, names: Sequence[str], talk: Messenger) -> Outcome:
             settings=from_json(Settings, called.settings, where="invocation.json"),
             cache=Path(called.cache) if called.cache else None,
             num_workers=called.num_workers,
+            local_urls=called.local_urls,
         ),
         talk,
     )

@@ -51,12 +51,11 @@ def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
 
 
 def _built(out: Path) -> set[tuple[str, str]]:
-    """Content hash and uri of every recording in the index; empty if there is no readable index."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Content hash and uri of every recording in the index; nothing where there is none to lose."""
+    from corpus.shards.index import read_index
 
     try:
-        table = pq.ParquetFile(out / "clips.parquet").read(columns=["recording", "uri"])
-    except (OSError, FormatError, KeyError, pa.ArrowException):
+        table = read_index(out, ["recording", "uri"])
+    except FormatError:
         return set()
     return set(zip(table["recording"].to_pylist(), table["uri"].to_pylist(), strict=True))

@@ -37,6 +37,8 @@ class Invocation:
     num_workers: int
     settings: str
     """JSON text of the settings."""
+    local_urls: tuple[str, ...] = ()
+    """Those of `inputs` whose URLs may reach into this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,11 @@ class State:
         self.folder = out / STATE
 
     def create(self) -> None:
-        """Create the folder; the error says in one line why that failed."""
+        """Make the folder, and say in one line why where it cannot be made."""
+        if self.folder.is_symlink():
+            todo = "put the folder itself there; --cache names another place for what a build keeps"
+            raise DatasetError("is a link; a build writes into the dataset only", where=str(self.folder),
+                               todo=todo)  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Better now than after an hour of decoding.

@@ -1,4 +1,4 @@
-"""catalog.duckdb: everything a build knows about its recordings, for SQL queries. Tables: catalog.sql."""
+"""catalog.duckdb: everything a build knows of its recordings, to be asked with SQL. Tables: catalog.sql."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from corpus.report.transitions import TransitionKind
 from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
-from corpus.schemas.errors import DatasetError, StorageError, UsageError
-from corpus.schemas.files import put_in_place, sha256_file, storage_errors, sync_file, temporary
+from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
+from corpus.schemas.files import inside, put_in_place, sha256_file, storage_errors, sync_file, temporary
 from corpus.schemas.settings import Settings
-from corpus.schemas.store_version import stored_version
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,7 +42,7 @@ ENUMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """The build behind a dataset, without dates, so that a rebuild gives the same rows."""
+    """The build behind a dataset. Nothing of the clock on the wall."""
 
     config: str
     """Digest of the settings and of all stages' versions."""
@@ -57,7 +56,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A query's result: column names, and rows as they are fetched."""
+    """What a query found: the columns' names, and the rows as they are fetched."""
 
     columns: tuple[str, ...]
     rows: Iterator[Row]
@@ -77,9 +76,9 @@ def write_catalog(
 ) -> None:
     """Make the catalog from the recordings and OUT/clips.parquet; readers see the old one or the new.
 
-    With `instead_of` the existing catalog is updated: the rows of these recordings are removed, the others
-    stay, and the result is that of a full rebuild. Memory holds one conversation and one batch of rows.
-    `announce` gets the file's sha256 before it is moved into place.
+    With `instead_of` the catalog that stands there is changed: these recordings go, the others stay, and the
+    rows are those that a catalog made anew would have. Conversations are taken one at a time; what is held
+    is one of them and one batch of rows. `announce` gets the file's sha256 before it is put in place.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -110,7 +109,7 @@ def write_catalog(
 
 @contextmanager
 def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a catalog that nobody else sees yet; at the end everything is in the file.
+    """A connection to a catalog that nobody else sees yet; what was written is in the file at the end.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -121,7 +120,7 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with closing(duckdb.connect(str(path), config=_config(spill))) as connection:
             yield connection
-            connection.execute("CHECKPOINT")  # while closing, a full disk would go unnoticed
+            connection.execute("CHECKPOINT")  # at closing time a full disk would go unnoticed
     except (
         duckdb.OperationalError,
         duckdb.InternalError,
@@ -143,7 +142,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
-    """Remove what will be written again: the rows of some recordings, and of the dataset as a whole."""
+    """Remove what is written anew: the rows of some recordings, and of the dataset as a whole."""
     tables = connection.execute(
         "SELECT t.table_name FROM duckdb_tables() t JOIN duckdb_columns() c USING (table_oid) "
         "WHERE c.column_name = 'recording_id' AND t.table_name <> 'clips'"
@@ -158,7 +157,7 @@ def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> Non
 
 
 def read_back(path: Path) -> None:
-    """Check that a new catalog can be opened, with nothing left in a write-ahead log.
+    """A catalog goes into place only when it can be opened, and nothing of it is left in a log.
 
     Raises:
         StorageError: it cannot be opened.
@@ -211,20 +210,20 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# -- queries ----------------------------------------------------------------------------------
+# -- asking -----------------------------------------------------------------------------------
 
 
 @contextmanager
 def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The catalog, read-only, without access to other files or the network.
+    """The catalog, read-only, with no way out to other files or the network.
 
     Raises:
-        DatasetError: it is missing or cannot be read.
+        DatasetError: there is none, or it cannot be read.
         NewerSchemaError: written by a newer version.
     """
     import duckdb
 
-    path = out / CATALOG_FILE
+    path = inside(out, CATALOG_FILE)
     if not path.is_file():
         raise DatasetError(
             "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
@@ -238,19 +237,37 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        if stored_version(connection, path, form=CATALOG_FORM, newest=CATALOG_VERSION) is None:
-            todo = "run corpus build again"
-            raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
-        yield connection
+        _check_version(connection, path)
+        try:
+            yield connection
+        except duckdb.Error as error:  # a table or a column is not as this version writes it
+            todo = "run corpus build again; it rewrites catalog.duckdb"
+            raise DatasetError(
+                f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+            ) from error
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
+    try:
+        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
+    except duckdb.Error:
+        found = None
+    if found is None or found[0] != CATALOG_FORM or not isinstance(found[1], int):
+        raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
+    if found[1] > CATALOG_VERSION:
+        what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
+        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
 
 
 @contextmanager
 def query_catalog(out: Path, sql: str) -> Iterator[Answer]:
-    """The result of one SQL statement on the catalog; rows are fetched lazily.
+    """What one SQL statement finds in the catalog; rows are fetched as they are asked for.
 
     Raises:
         UsageError: the statement is wrong, more than one, or would change something.
-        DatasetError: there is no catalog.
+        DatasetError: no catalog there.
     """
     import duckdb
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpus.schemas.conversation import Answer, Conversation, Cue, CueSpan, Event, LabelMade, Turn, Word
+from corpus.schemas.errors import FormatError
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,7 +19,19 @@ def recordings(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def read_conversation(connection: duckdb.DuckDBPyConnection, recording: str) -> Conversation:
-    """All that the catalog has of one recording, with its ids."""
+    """All that the catalog has of one recording, with its ids.
+
+    Raises:
+        FormatError: a row is none that a build writes.
+    """
+    try:
+        return _read_conversation(connection, recording)
+    except (ValueError, TypeError) as error:
+        todo = "run corpus build again; it rewrites catalog.duckdb"
+        raise FormatError(f"a row cannot be read: {error}", where="catalog.duckdb", todo=todo) from error
+
+
+def _read_conversation(connection: duckdb.DuckDBPyConnection, recording: str) -> Conversation:
 
     def rows(columns: str, table: str) -> list[tuple[Any, ...]]:
         # Rows come in the order they were written, which is the conversation's.

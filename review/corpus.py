@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from corpus.review.original import Film
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Turn, Word
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import inside
 
 CATALOG_FILE = "catalog.duckdb"
 MANIFEST_FILE = "manifest.json"
@@ -66,7 +67,7 @@ class Catalog:
     def __init__(self, out: Path) -> None:
         import duckdb
 
-        self.path = out / CATALOG_FILE
+        self.path = inside(out, CATALOG_FILE)
         if not self.path.is_file():
             raise DatasetError("no catalog here", where=str(out), todo="run corpus build first")
         self._marks = self._look()
@@ -94,7 +95,7 @@ class Catalog:
     def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._lock:
             cursor = self._connection.cursor()
-        with closing(cursor):
+        with closing(cursor), _readable(self.path):
             return cursor.execute(sql, list(parameters)).fetchall()
 
     def _read_stretches(self, table: str) -> dict[str, tuple[int, int]]:
@@ -107,10 +108,11 @@ class Catalog:
         )
         together = all(last - first + 1 == count for _, first, last, count in found)
         mine = "true" if together else "recording_id = $5"  # a build writes one recording after another
-        self._connection.execute(
-            f"PREPARE near_{table} AS SELECT {_COLUMNS[table]} FROM {table} "
-            f"WHERE rowid BETWEEN $1 AND $2 AND start_us <= $3 AND stop_us >= $4 AND {mine}"
-        )
+        with _readable(self.path):
+            self._connection.execute(
+                f"PREPARE near_{table} AS SELECT {_COLUMNS[table]} FROM {table} "
+                f"WHERE rowid BETWEEN $1 AND $2 AND start_us <= $3 AND stop_us >= $4 AND {mine}"
+            )
         self._together[table] = together
         return {name: (first, last) for name, first, last, _ in found}
 
@@ -121,7 +123,7 @@ class Catalog:
             return []
         apart = "" if self._together[table] else f", '{recording.replace(chr(39), chr(39) * 2)}'"
         asked = f"EXECUTE near_{table}({first:d}, {last:d}, {stop_us:d}, {start_us:d}{apart})"
-        with self._lock:
+        with self._lock, _readable(self.path):
             return self._connection.execute(asked).fetchall()
 
     def _named(self, table: str, recording: str, name: str) -> Row | None:
@@ -135,6 +137,10 @@ class Catalog:
 
     def columns(self) -> Columns:
         """All cues; 1 M of them take about 3 s and 200 MB."""
+        with _readable(self.path):
+            return self._columns()
+
+    def _columns(self) -> Columns:
         recordings = tuple(
             str(row[0]) for row in self._rows("SELECT recording_id FROM recordings ORDER BY uri")
         )
@@ -193,15 +199,18 @@ class Catalog:
 
     def cue(self, recording: str, cue: str) -> Cue | None:
         found = self._named("cues", recording, cue)
-        return _cue(found) if found else None
+        with _readable(self.path):
+            return _cue(found) if found else None
 
     def turn(self, recording: str, turn: str) -> Turn | None:
         found = self._named("turns", recording, turn)
-        return _turn(found) if found else None
+        with _readable(self.path):
+            return _turn(found) if found else None
 
     def word(self, recording: str, word: str) -> Word | None:
         found = self._named("words", recording, word)
-        return _word(found) if found else None
+        with _readable(self.path):
+            return _word(found) if found else None
 
     def surest(self, label: str) -> tuple[str, str] | None:
         """Recording and id of a cue to show as an example: people's own first, then by confidence."""
@@ -214,23 +223,38 @@ class Catalog:
 
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
         """Those that touch a stretch, also at its ends: a cue may have no length. By time."""
-        found = [_cue(row) for row in self._near("cues", recording, start_us, stop_us)]
+        with _readable(self.path):
+            found = [_cue(row) for row in self._near("cues", recording, start_us, stop_us)]
         return sorted(found, key=lambda cue: (cue.start_us, cue.id))
 
     def turns(self, recording: str, start_us: int, stop_us: int) -> list[Turn]:
-        found = [_turn(row) for row in self._near("turns", recording, start_us, stop_us)]
+        with _readable(self.path):
+            found = [_turn(row) for row in self._near("turns", recording, start_us, stop_us)]
         inside = (turn for turn in found if turn.start_us < stop_us and turn.stop_us > start_us)
         return sorted(inside, key=lambda turn: (turn.start_us, turn.id))
 
     def words(self, recording: str, start_us: int, stop_us: int) -> list[Word]:
         """Those that have a time."""
-        found = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
+        with _readable(self.path):
+            found = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
         return sorted(found, key=lambda word: (word.start_us or 0, word.id))
 
     def words_without_times(self, recording: str) -> int:
         sql = "SELECT count(*) FROM words WHERE recording_id = ? AND start_us IS NULL"
         with self._lock:
             return int(self._connection.execute(sql, [recording]).fetchall()[0][0])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A catalog that is not as a build writes it, a stranger's perhaps, is named with its file."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.Error, ValueError, TypeError) as error:
+        what = f"the catalog cannot be read: {' '.join(str(error).split())[:300]}"
+        raise DatasetError(what, where=str(path), todo="run corpus build again") from error
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pympi import Eaf
 
-from corpus.review.tiers import Mark, Tiers
+from corpus.review.tiers import Mark, Tiers, in_xml
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import put_in_place, temporary
 
@@ -20,6 +20,7 @@ def write_eaf(path: Path, tiers: Mapping[str, Sequence[Mark]], media: str) -> No
     eaf = Eaf(author="corpus")
     eaf.adocument["DATE"] = _WRITTEN
     eaf.remove_tier("default")
+    media = in_xml(media)
     eaf.add_linked_file(media, relpath=media, mimetype="application/octet-stream")
     for name, marks in tiers.items():
         eaf.add_tier(name)

@@ -139,8 +139,9 @@ def _shown(catalog: Catalog, recording: str) -> tuple[Shown, int]:
     assert recorded is not None
     everything = (recording, 0, recorded.duration_us)
     cues, words, turns = catalog.cues(*everything), catalog.words(*everything), catalog.turns(*everything)
+    name = _plain_name(f"{Path(recorded.uri).stem[:60]}-{recording[:8]}")
     one = Shown(
-        file=f"{_plain_name(Path(recorded.uri).stem)}-{recording[:8]}", recording=recording, uri=recorded.uri,
+        file=name, recording=recording, uri=recorded.uri,
         duration_us=recorded.duration_us, speakers=recorded.speakers,
         cues=tuple(filter(showable, cues)), words=tuple(filter(showable, words)),
         turns=tuple(filter(showable, turns)),

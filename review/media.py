@@ -15,7 +15,9 @@ import numpy as np
 
 from corpus.review.original import Film, Originals, Picture
 from corpus.schemas.arrays import Int16Array
+from corpus.schemas.clip import parse_clip_key
 from corpus.schemas.clock import WINDOW_US, sample_at
+from corpus.schemas.errors import DatasetError
 from corpus.shards.read import Clip, Clips, open_clips
 
 T = TypeVar("T")
@@ -56,7 +58,10 @@ class Media:
         self._originals = Originals(out)
         self._of: dict[str, list[str]] = {}
         for key in sorted(self.clips.keys()):
-            self._of.setdefault(key.partition("-")[0], []).append(key)
+            try:
+                self._of.setdefault(parse_clip_key(key)[0], []).append(key)
+            except ValueError as error:
+                raise DatasetError(str(error), where=str(out), todo="run corpus verify") from error
         self._sound = Kept[Int16Array](24)
         self._waves = Kept[bytes](256)
         self._kept = Kept[list[Picture]](4)

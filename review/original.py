@@ -14,6 +14,11 @@ MARKS_FILE = ".cache/marks.json"
 """In OUT: the files a build read, and how they looked then."""
 WIDTH = 480
 """Of a picture, in pixels, at most."""
+_ALONE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,mxf,ogg,nut,dv,wtv,ivf,rm,gxf",
+}
+"""A dataset's records may be a stranger's: what they name is a film, never a playlist."""
 _QUALITY = 70
 _MOST_FRAMES = 4_000
 _FIRST_US = 1_000_000
@@ -69,7 +74,7 @@ class Originals:
 
 def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Picture]:
     found: list[Picture] = []
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), metadata_errors="ignore", options=_ALONE) as container:
         stream = container.streams[film.stream]
         if not isinstance(stream, av.VideoStream) or stream.time_base is None:
             raise ValueError("no video stream")

@@ -23,6 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 """The last two are JSON and say all; a row of one's own may leave them out and fill in the others."""
 _MOST_FIELD = 1 << 20
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def csv_text(reviews: list[Review]) -> str:
@@ -33,19 +34,27 @@ def csv_text(reviews: list[Review]) -> str:
         part = review.becomes[0] if review.becomes else review.judged
         span = span_of(part) if part is not None else None
         cue = part.cue if part is not None else None
-        writer.writerow(
-            (
-                review.sequence, review.id, review.recording, review.item, review.about, review.verdict,
-                review.annotator, review.role, review.draw, cue.label if cue else "", cue.kind if cue else "",
-                (speaker_of(part) or "") if part is not None else "",
-                *((span.start_us, span.stop_us) if span is not None else ("", "")),
-                part.word.text if part is not None and part.word is not None else "",
-                review.note, review.decided_at_us, review.spent_ms, review.undoes,
-                to_json(review.judged) if review.judged is not None else "",
-                to_json(review.becomes) if review.becomes else "",
-            )
+        row: tuple[object, ...] = (
+            review.sequence, review.id, review.recording, review.item, review.about, review.verdict,
+            review.annotator, review.role, review.draw, cue.label if cue else "", cue.kind if cue else "",
+            (speaker_of(part) or "") if part is not None else "",
+            *((span.start_us, span.stop_us) if span is not None else ("", "")),
+            part.word.text if part is not None and part.word is not None else "",
+            review.note, review.decided_at_us, review.spent_ms, review.undoes,
+            to_json(review.judged) if review.judged is not None else "",
+            to_json(review.becomes) if review.becomes else "",
         )  # fmt: skip
+        writer.writerow([_no_formula(each) if isinstance(each, str) else each for each in row])
     return text.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    """A spreadsheet calculates what begins like a formula; behind an apostrophe it is text."""
+    return f"'{cell}" if cell[:1] in _FORMULA else cell
+
+
+def _without_apostrophe(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
 
 
 def reviews_from_csv(
@@ -70,7 +79,7 @@ def reviews_from_csv(
         at = f"{where}, line {reader.line_num}"
         if None in row:
             raise FormatError("has more fields than columns", where=at)
-        filled = {name: value for name, value in row.items() if value}
+        filled = {name: _without_apostrophe(value) for name, value in row.items() if value}
         old = known(filled.get("id", ""))
         if old is not None:
             if filled.get("verdict") != old.verdict:

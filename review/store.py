@@ -24,7 +24,7 @@ from corpus.review.labels import (
 )
 from corpus.schemas.codec import to_json
 from corpus.schemas.errors import CorpusError, DatasetError, LockedError, StorageError
-from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.files import inside, put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.review import Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, SEQUENCE_KEY, kept_review, last_sequence
 from corpus.schemas.votes import content_of, span_of, speaker_of
@@ -50,7 +50,7 @@ class Store:
             DatasetError: it cannot be read.
         """
         self.out = out
-        self.path = out / LABELS_FILE
+        self.path = inside(out, LABELS_FILE)
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._connection = open_labels(self.path)

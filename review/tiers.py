@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ NOBODY = "nobody"
 """In a tier's name, of what is nobody's."""
 _SAME_US = 1_000
 """ELAN keeps whole milliseconds."""
+
+_NOT_XML = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 
 Item = Cue | Word | Turn
 
@@ -117,7 +120,12 @@ def _place(item: Item) -> Place:
 
 
 def _name(place: Place) -> str:
-    return f"{NOBODY if place[0] is None else place[0]}: {place[1]}"
+    return f"{NOBODY if place[0] is None else in_xml(place[0])}: {place[1]}"
+
+
+def in_xml(text: str) -> str:
+    """The text with characters that XML cannot hold written as escapes; Praat's files get the same."""
+    return _NOT_XML.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _row(name: str, row: int) -> str:
@@ -127,7 +135,7 @@ def _row(name: str, row: int) -> str:
 def _text(item: Item) -> str:
     if isinstance(item, Cue):
         return item.kind or item.label
-    return item.text if isinstance(item, Word) else "talks"
+    return in_xml(item.text) if isinstance(item, Word) else "talks"
 
 
 # -- and in -----------------------------------------------------------------------------------
@@ -178,9 +186,10 @@ def _place_of(name: str, shown: Shown) -> Place | None:
     what = what.rstrip("0123456789").rstrip()
     if not colon or (what not in ("words", "turns") and what not in CUE_KINDS):
         return None
-    if speaker not in shown.speakers and speaker != NOBODY:
+    names = {in_xml(each): each for each in shown.speakers}
+    if speaker not in names and speaker != NOBODY:
         raise FormatError(f"tier {name!r}: nobody called {speaker!r} speaks there", where=shown.file)
-    return (speaker if speaker in shown.speakers else None), what
+    return names.get(speaker), what
 
 
 def _pairs(items: Sequence[Item], marks: Sequence[Mark]) -> list[tuple[Item | None, Mark | None]]:
@@ -250,8 +259,10 @@ def _changed(item: Item, mark: Mark) -> Item:
             return item
         return dataclasses.replace(item, kind=kind, start_us=start_us, stop_us=stop_us)
     if isinstance(item, Word):
-        if not moved and text == item.text:
+        same = text == in_xml(item.text).strip()
+        if not moved and same:
             return item
+        text = item.text if same else text
         timing = "measured" if moved else item.timing
         return dataclasses.replace(item, text=text, start_us=start_us, stop_us=stop_us, timing=timing)
     return dataclasses.replace(item, start_us=start_us, stop_us=stop_us) if moved else item

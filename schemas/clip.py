@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Answer, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.older import items_from_1
 from corpus.schemas.quality import Quality
 
 CLIP_FORM = "corpus.clip/3"
+MOST_WINDOWS = 3000
+"""Of a clip: ten minutes."""
+MOST_PIXELS = 1 << 14
+"""Of a picture's side."""
 MEMBERS = ("json", "flac", "mel.npy", "activity.npy", "mjpeg")
 """Members of one key, always all present, in this order."""
 
@@ -38,6 +44,11 @@ class Video:
     """True presentation time on the recording's clock; -1 without a picture."""
     flags: tuple[int, ...]
     """`artifacts.PICTURE_NONE`, `artifacts.PICTURE_STALE`."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "patch"):
+            if not 1 <= getattr(self, name) <= MOST_PIXELS:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 to {MOST_PIXELS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,26 @@ def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _head_from_2(plain: dict[str, Any]) -> dict[str, Any]:
     return {"quality": None, **{name: value for name, value in plain.items() if name != "schema"}}
+
+
+_RANGES = {
+    "first_window": (0, 10**9),
+    "windows": (1, MOST_WINDOWS),
+    "window_us": (WINDOW_US, WINDOW_US),
+    "sample_rate_hz": (1000, 384_000),
+    "frames_per_window": (1, 64),
+}
+
+
+def check_ranges(plain: Mapping[str, Any]) -> None:
+    """Refuse figures of a head that no reader could count with.
+
+    Raises:
+        ValueError: one is out of range, or no whole number.
+    """
+    for name, (least, most) in _RANGES.items():
+        if type(plain[name]) is not int or not least <= plain[name] <= most:
+            raise ValueError(f"{name} is {plain[name]!r}, must be {least} to {most}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +148,19 @@ class ClipHead:
     source: Source
     config: str
     """Digest of the settings that made the clip."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no reader could work with; `verify` finds what is merely wrong."""
+        check_ranges({name: getattr(self, name) for name in _RANGES})
+        known = {None, *self.speakers}
+        lists: tuple[tuple[Turn | Word | Cue | Answer | Event, ...], ...]
+        lists = (self.turns, self.words, self.cues, self.answers, self.events)
+        for items in lists:
+            for one in items:
+                if one.speaker not in known:
+                    raise ValueError(
+                        f"{one.id or 'an item'} is by {one.speaker!r}, not one of {self.speakers}"
+                    )
 
 
 def clip_key(recording_hash: str, first_window: int) -> str:

@@ -19,6 +19,9 @@ from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
 
 T = TypeVar("T")
 
+MOST_INT = 1 << 63
+"""What Arrow, DuckDB and numpy count with."""
+
 
 def to_plain(value: object) -> Any:
     """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
@@ -103,6 +106,15 @@ def _check_form(cls: type[Any], found: object, where: str) -> None:
     raise FormatError(f"schema is {found!r}, expected {ours!r}", where=where)
 
 
+def is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can write and nothing can store."""
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(cls)
@@ -110,7 +122,10 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 
 def _wrong(kind: str, plain: object, where: str, path: str) -> FormatError:
-    shown = repr(plain)
+    try:
+        shown = ascii(plain) if isinstance(plain, str) and not is_unicode(plain) else repr(plain)
+    except ValueError:  # a number of more digits than Python writes out
+        shown = "a number of thousands of digits"
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return FormatError(f"{path or 'the value'} must be {kind}, got {shown}", where=where)
 
@@ -146,13 +161,19 @@ def _convert_union(kind: Any, plain: Any, where: str, path: str) -> Any:
 
 
 def _convert_scalar(kind: Any, plain: Any, where: str, path: str) -> Any:
+    if kind in (int, float) and isinstance(plain, int) and not -MOST_INT <= plain < MOST_INT:
+        raise _wrong("a number of at most 64 bits", plain, where, path)
     if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool):
         if not math.isfinite(plain):
             raise _wrong("a finite number", plain, where, path)
         return float(plain)
     if kind is int and isinstance(plain, int) and not isinstance(plain, bool):
         return plain
-    if kind in (str, bool) and isinstance(plain, kind):
+    if kind is str and isinstance(plain, str):
+        if not is_unicode(plain):
+            raise _wrong("valid Unicode", plain, where, path)
+        return plain
+    if kind is bool and isinstance(plain, bool):
         return plain
     names = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
     raise _wrong(names[kind], plain, where, path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from corpus.schemas.files import is_inside_name
 
 MANIFEST_FORM = "corpus.manifest/1"
 MANIFEST_FILE = "manifest.json"
@@ -23,6 +26,13 @@ class ShardEntry:
     clips: int
     windows: int
 
+    def __post_init__(self) -> None:
+        _check_entry(self.path, self.sha256, self.bytes)
+        if self.split not in SPLITS:
+            raise ValueError(f"{self.split!r} is no split; one of {', '.join(SPLITS)}")
+        if min(self.clips, self.windows) < 0:
+            raise ValueError(f"{self.path} cannot hold {self.clips} clips and {self.windows} windows")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
@@ -31,6 +41,19 @@ class FileEntry:
     path: str
     sha256: str
     bytes: int
+
+    def __post_init__(self) -> None:
+        _check_entry(self.path, self.sha256, self.bytes)
+
+
+def _check_entry(path: str, sha256: str, size: int) -> None:
+    """A stranger's manifest may name anything: only what can lie in the dataset's folder is taken."""
+    if not is_inside_name(path):
+        raise ValueError(f"{path!r} is no path inside the dataset")
+    if re.fullmatch("[0-9a-f]{64}", sha256) is None:
+        raise ValueError(f"{path}: {sha256[:80]!r} is no sha256")
+    if size < 0:
+        raise ValueError(f"{path} cannot hold {size} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corpus.schemas.errors import StorageError
+from corpus.schemas.errors import DatasetError, StorageError
 
 TEMPORARY = ".writing"
 """Ends the name of a file that is not whole yet."""
 _CHUNK = 1 << 20
+_LONGEST_NAME = 200
 
 
 def temporary(path: Path) -> Path:
@@ -77,6 +79,39 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_inside_name(name: str) -> bool:
+    """Whether a name from outside is a plain relative path below a folder: no `..`, no root, nothing odd."""
+    parts = name.split("/")
+    plain = name.isprintable() and "\\" not in name and len(name.encode(errors="replace")) <= _LONGEST_NAME
+    return plain and all(part not in ("", ".", "..") for part in parts)
+
+
+def inside(root: Path, name: str) -> Path:
+    """The path of a file in a folder that may be a stranger's.
+
+    A link may lead to another place in the folder, or to the blobs of the Hugging Face cache it stands in.
+
+    Raises:
+        DatasetError: the path leads out of the folder, or to a pipe or device. A missing file is not told.
+    """
+    path, real_root = root / name, os.path.realpath(root)
+    try:
+        real = os.path.realpath(path)
+        mode = os.stat(real).st_mode if os.path.exists(real) else stat.S_IFREG
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"the path cannot be used: {error}", where=repr(str(path))) from error
+    homes = [real_root]
+    if os.path.basename(os.path.dirname(real_root)) == "snapshots":
+        homes.append(os.path.join(os.path.dirname(os.path.dirname(real_root)), "blobs"))
+    if not any(real.startswith(home.rstrip(os.sep) + os.sep) for home in homes):
+        todo = "a dataset holds its own files: put a copy in place of the link"
+        raise DatasetError("leads out of the dataset's folder", where=str(path), todo=todo)
+    if not stat.S_ISREG(mode):
+        todo = "take it out of the folder, or copy the dataset again"
+        raise DatasetError("is a folder, pipe or device where a file must be", where=str(path), todo=todo)
+    return path
 
 
 def sha256_file(path: Path) -> str:

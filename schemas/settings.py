@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from corpus.schemas.clip import MOST_WINDOWS
 from corpus.schemas.errors import SettingsError
 
 Channels = Literal["mix", "per_channel", "per_stream"]
@@ -304,10 +305,10 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         _check(
-            1 <= self.windows_per_clip <= 3000,
+            1 <= self.windows_per_clip <= MOST_WINDOWS,
             "clips.windows_per_clip",
             self.windows_per_clip,
-            "1 to 3000",
+            f"1 to {MOST_WINDOWS}",
         )
         shares = (self.validation_share, self.test_share)
         _check(

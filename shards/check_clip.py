@@ -97,14 +97,12 @@ def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
 
 
 def _items(head: ClipHead) -> Iterator[Found]:
-    """Turns, words, cues and events have ids, known speakers, and reach into the clip."""
+    """Turns, words, cues and events have ids and reach into the clip."""
     for name in ("turns", "words", "cues", "answers", "events"):
         items: Sequence[Item] = getattr(head, name)
         if len({item.id for item in items}) != len(items) or any(not item.id for item in items):
             yield "ids", f"{name} without an id, or with the same"
         for item in items:
-            if item.speaker is not None and item.speaker not in head.speakers:
-                yield "speakers", f"{item.id} is by {item.speaker!r}, not one of {head.speakers}"
             if not _reaches(item, head.start_us, head.stop_us):
                 yield "span", f"{item.id} lies outside the clip"
 

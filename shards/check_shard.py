@@ -10,7 +10,8 @@ from pathlib import Path
 
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import ShardEntry
-from corpus.schemas.errors import FormatError
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.files import inside
 from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
 from corpus.shards.columns import ClipRow
 from corpus.shards.row import Place
@@ -48,8 +49,8 @@ class Part:
 
 
 def check_part(part: Part) -> list[Problem]:
-    """All problems of a part."""
-    data = _mapped(part.out / part.shard.path)
+    """All that is wrong with it."""
+    data = _mapped(part.out, part.shard.path)
     if data is None:
         lost = Problem(code="tar", where=part.shard.path, what="is empty or cannot be read")
         return [lost] if part.tar else []
@@ -68,7 +69,7 @@ def _clip_before(part: Part) -> CheckedClip | None:
     row = part.before
     if row is None or not part.rows or row.recording != part.rows[0].recording:
         return None
-    data = _mapped(part.out / row.shard)
+    data = _mapped(part.out, row.shard)
     if data is None:
         return None
     try:
@@ -77,11 +78,11 @@ def _clip_before(part: Part) -> CheckedClip | None:
         return None
 
 
-def _mapped(path: Path) -> memoryview | None:
+def _mapped(out: Path, path: str) -> memoryview | None:
     try:
-        with open(path, "rb") as file:
+        with open(inside(out, path), "rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):
+    except (OSError, ValueError, DatasetError):
         return None
 
 

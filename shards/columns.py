@@ -6,12 +6,15 @@ A new column is a new field here; the writer, the reader's lookups and `verify` 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from corpus.schemas.clip import MOST_WINDOWS
 from corpus.schemas.codec import from_plain
+from corpus.schemas.files import is_inside_name
 from corpus.schemas.quality import Quality
 
 if TYPE_CHECKING:
@@ -97,6 +100,15 @@ class ClipRow:
     dnsmos_signal: float | None = None
     dnsmos_background: float | None = None
     dnsmos_overall: float | None = None
+
+    def __post_init__(self) -> None:
+        """Names that become paths, and figures that are counted with; `verify` holds the rest to the clip."""
+        if re.fullmatch("[0-9a-f]{64}", self.recording) is None:
+            raise ValueError(f"recording {self.recording[:80]!r} is no content hash")
+        if self.shard and not is_inside_name(self.shard):
+            raise ValueError(f"{self.shard[:80]!r} is no path inside the dataset")
+        if not 1 <= self.windows <= MOST_WINDOWS or self.first_window < 0:
+            raise ValueError(f"{self.key[:80]}: {self.windows} windows from {self.first_window}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

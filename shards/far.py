@@ -15,6 +15,7 @@ import numpy as np
 
 from corpus.schemas.arrays import Int64Array
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import is_inside_name
 from corpus.schemas.store import Store
 from corpus.shards.near import NearClips
 
@@ -34,6 +35,9 @@ class FarClips:
         self._store = store
         self._near = near
         self._shards = table["shard"].combine_chunks().dictionary_encode()
+        for name in self._shards.dictionary.to_pylist():
+            if not is_inside_name(name):
+                raise DatasetError(f"clips.parquet names {name[:100]!r}, which is no path inside the dataset")
         self._offsets = np.asarray(table["offset"].to_numpy(), np.int64)
         self._sizes = np.asarray(table["size"].to_numpy(), np.int64)
         self._sha256s = table["sha256"].combine_chunks()

@@ -13,6 +13,7 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import CLIPS_FILE, SPLITS
 from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.files import inside
 from corpus.shards.columns import ADDED, ClipRow, arrow_schema, rows_table, table_rows
 from corpus.shards.ends import shard_ends
 from corpus.shards.plan import Piece
@@ -20,6 +21,10 @@ from corpus.shards.tar import END
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError)
+"""What pyarrow raises on damaged files; its own errors are among these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,37 +84,54 @@ class Layout:
         return bool(same and self.offset_in_file[row] == self.offset_in_file[row - 1] + self.sizes[row - 1])
 
 
-def read_index(out: Path) -> pa.Table:
-    """The rows of a dataset's clips.parquet.
+def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a dataset's clips.parquet, or some of its columns, of the types this project writes.
 
     Raises:
-        FormatError: it cannot be read, or lacks a column.
+        FormatError: it cannot be read, lacks a column, or a value is missing or of another type.
+        DatasetError: it leads out of the folder.
     """
+    return read_index_file(inside(out, CLIPS_FILE), columns)
+
+
+def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """As `read_index`, of a clips.parquet that may lie elsewhere."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = out / CLIPS_FILE
+    names = arrow_schema().names if columns is None else list(columns)
+    schema = pa.schema([arrow_schema().field(name) for name in names])
     try:
-        table = pq.ParquetFile(path).read()
-        for field in arrow_schema():
-            if field.name not in table.column_names and field.name in ADDED:
-                table = table.append_column(field, pa.nulls(len(table), field.type))
-        # Select and cast: a column too many is ignored, one too few or of another type is an error.
-        return table.select(arrow_schema().names).cast(arrow_schema())
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise FormatError(f"clips.parquet cannot be read: {error}", where=str(path)) from error
+        file = pq.ParquetFile(path)
+        there = [name for name in names if name not in ADDED or name in file.schema_arrow.names]
+        table = file.read(columns=there)
+        for name in names:
+            if name not in there:
+                table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+        table = table.select(names).cast(schema)
+        table.validate(full=True)  # else text that is no UTF-8 is met where it is used
+    except _UNREADABLE as error:
+        raise _no_index(path, error) from error
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise _no_index(path, f"{field.name} is missing in some rows")
+    return table
+
+
+def _no_index(path: Path, reason: object) -> FormatError:
+    todo = "copy the dataset again, or run corpus build again"
+    return FormatError(f"clips.parquet cannot be read: {reason}", where=str(path), todo=todo)
 
 
 def read_rows(out: Path) -> list[ClipRow]:
     """The rows one by one; raises as `read_index`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = out / CLIPS_FILE
+    path = inside(out, CLIPS_FILE)
     try:
         return list(table_rows(pq.ParquetFile(path).read(), where=str(path)))
-    except (OSError, pa.ArrowException) as error:
-        raise FormatError(f"clips.parquet cannot be read: {error}", where=str(path)) from error
+    except _UNREADABLE as error:
+        raise _no_index(path, error) from error
 
 
 def ints(column: pa.ChunkedArray) -> Int64Array:

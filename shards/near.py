@@ -29,6 +29,8 @@ class NearClips:
 
     def get(self, sha256: str) -> bytes | None:
         """The content, held to its digest; None where it is not kept or was damaged since."""
+        if not sha256.isalnum():  # an index may be a stranger's, and this becomes a path
+            return None
         path = self._path(sha256)
         try:
             content = path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +27,7 @@ def npy_view(data: memoryview, *, where: str = "") -> npt.NDArray[np.uint8]:
         FormatError: not a header written by `npy_bytes`, or the size does not fit it.
     """
     shape = _shape(bytes(data[:_HEADER_BYTES]), where)
-    if len(data) - _HEADER_BYTES != int(np.prod(shape, dtype=np.int64)):
+    if len(data) - _HEADER_BYTES != math.prod(shape):
         raise FormatError(f"holds {len(data) - _HEADER_BYTES} bytes, its shape is {shape}", where=where)
     return np.frombuffer(data, np.uint8, offset=_HEADER_BYTES).reshape(shape)
 
@@ -45,7 +46,15 @@ def _shape(head: bytes, where: str) -> tuple[int, ...]:
         shape = tuple(int(n) for n in fields["shape"])
         # Written again and compared: only the exact header of ours passes, so nothing else needs parsing.
         good = min(shape) >= 0 and head == _header(shape)
-    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
+    except (
+        ValueError,
+        SyntaxError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise FormatError("not a .npy header as corpus writes it", where=where) from error
     if not good:
         raise FormatError("not a .npy header as corpus writes it", where=where)

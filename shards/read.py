@@ -21,9 +21,11 @@ from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError, UsageError
+from corpus.schemas.files import inside
 from corpus.schemas.urls import is_url
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.flac import decode_flac, decode_flac_end
+from corpus.shards.index import read_index_file
 from corpus.shards.jpeg import decode_jpeg
 from corpus.shards.mapped import MappedShard, check_size
 from corpus.shards.npy import npy_view
@@ -57,32 +59,27 @@ def open_clips(path: Path | str, *, split: str | None = None, check: bool = Fals
     out = Path(path)
     manifest, digest = _manifest(out)
     sizes = promised_sizes(manifest)
-    index = out / CLIPS_FILE
+    index = inside(out, CLIPS_FILE)
     check_size(index, sizes.get(index.name, -1))
     hashes = {shard.path: shard.sha256 for shard in manifest.shards} if check else {}
     return Clips(out, index, split, digest, sizes=sizes, hashes=hashes)
 
 
 def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
-    """Columns of a clips.parquet, the rows of one split or of all.
+    """Columns of a clips.parquet, all without names; the rows of one split or of all.
 
     Raises:
-        DatasetError: it cannot be read.
+        FormatError: it cannot be read.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(index, columns=["split", *names])
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DatasetError(f"clips.parquet cannot be read: {error}", where=str(index)) from error
+    table = read_index_file(index, ["split", *names] if names else None)
     return table if split is None else table.filter(pc.equal(table["split"], split))
 
 
 def _manifest(out: Path) -> tuple[Manifest, str]:
     """The manifest and its sha256."""
-    path = out / MANIFEST_FILE
+    path = inside(out, MANIFEST_FILE)
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -123,9 +120,9 @@ class Clips(Sequence["Clip"]):
         """A folder, or a URL without credentials."""
         self.index_file = index
         """clips.parquet on this machine."""
+        self.split = split
         self.digest = digest
         """sha256 of the manifest, which holds that of every shard."""
-        self._split = split
         self._hashes = hashes
         self._sizes = sizes
         self._far = far
@@ -203,27 +200,27 @@ class Clips(Sequence["Clip"]):
             raise UsageError(what, where=where, todo=todo)
         return self[places[0]]
 
-    def _columns(self, *names: str) -> pa.Table:
-        """More columns of the index, in the order of the clips."""
-        return read_columns(self.index_file, self._split, names)
+    def columns(self, *names: str) -> pa.Table:
+        """More of the index, in the order of the clips; all of it where nothing is named."""
+        return read_columns(self.index_file, self.split, names)
 
     @cached_property
     def _table(self) -> pa.Table:
-        """The columns that `find` needs, read when it is first called."""
-        return self._columns("uri", "start_us", "stop_us")
+        """What `find` asks of the index."""
+        return self.columns("uri", "start_us", "stop_us")
 
     @cached_property
     def speakers(self) -> npt.NDArray[np.int64]:
         """How many speakers each clip has."""
         import pyarrow.compute as pc
 
-        counts = pc.list_value_length(self._columns("speakers")["speakers"])
+        counts = pc.list_value_length(self.columns("speakers")["speakers"])
         return np.asarray(counts.to_numpy(), np.int64)
 
     @cached_property
     def pictures(self) -> npt.NDArray[np.int64]:
         """How many windows of each clip have a picture."""
-        return np.asarray(self._columns("pictures")["pictures"].to_numpy(), np.int64)
+        return np.asarray(self.columns("pictures")["pictures"].to_numpy(), np.int64)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -252,7 +249,11 @@ class Clips(Sequence["Clip"]):
     def _map(self, shard: str) -> MappedShard:
         data = self._maps.get(shard)
         if data is None:
-            data = MappedShard(Path(self.path, shard), self._sizes.get(shard, -1), self._hashes.get(shard))
+            if shard not in self._sizes:
+                todo = "copy the dataset again, or run corpus build again"
+                what = f"clips.parquet names {shard[:100]!r}, which manifest.json does not list"
+                raise DatasetError(what, where=str(self.path), todo=todo)
+            data = MappedShard(inside(Path(self.path), shard), self._sizes[shard], self._hashes.get(shard))
             self._maps[shard] = data
             if len(self._maps) > _MOST_OPEN:
                 # Least recently used first; views that are still held keep their mapping alive.
@@ -288,9 +289,13 @@ def _file_begins(uri: str, name: str) -> bool:
 
 def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """A list column of five whole numbers each, as `[rows, 5]` without a copy."""
+    import pyarrow.compute as pc
+
     flat = column.combine_chunks().flatten().to_numpy()
-    if len(flat) != len(column) * len(MEMBERS):
-        raise DatasetError(f"clips.parquet does not list {len(MEMBERS)} members for every clip")
+    lengths = np.asarray(pc.list_value_length(column).to_numpy())
+    if (lengths != len(MEMBERS)).any():
+        todo = "copy the dataset again, or run corpus build again"
+        raise DatasetError(f"clips.parquet does not list {len(MEMBERS)} members for every clip", todo=todo)
     return np.asarray(flat, np.int64).reshape(-1, len(MEMBERS))
 
 
@@ -335,7 +340,7 @@ class Clip:
         place = MEMBERS.index(name)
         start = self._offsets[place]
         data = self._data if isinstance(self._data, memoryview) else self._data.view()
-        if start < BLOCK or start + self._sizes[place] > len(data):
+        if start < BLOCK or self._sizes[place] < 0 or start + self._sizes[place] > len(data):
             raise FormatError(f"member {name} of {self.key} lies outside the shard", where=self._where)
         return data[start : start + self._sizes[place]]
 
@@ -361,11 +366,18 @@ class Clip:
 
     def mel(self) -> npt.NDArray[np.uint8]:
         """uint8 `[channels, windows, frames, bins]`, read-only; `>> 4` is dMel."""
-        return npy_view(self.member("mel.npy"), where=f"{self._where}: {self.key}.mel.npy")
+        return self._array("mel.npy", 4)
 
     def activity(self) -> npt.NDArray[np.uint8]:
         """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
-        return npy_view(self.member("activity.npy"), where=f"{self._where}: {self.key}.activity.npy")
+        return self._array("activity.npy", 3)
+
+    def _array(self, name: str, dimensions: int) -> npt.NDArray[np.uint8]:
+        where = f"{self._where}: {self.key}.{name}"
+        array = npy_view(self.member(name), where=where)
+        if array.ndim != dimensions:
+            raise FormatError(f"has {array.ndim} dimensions, must have {dimensions}", where=where)
+        return array
 
     def cues_by_window(self, labels: Sequence[str] = CUE_LABELS) -> CueWindows:
         """bool `[windows, labels, speakers + 1]`: a cue begins in the window, is inside of it."""
@@ -392,7 +404,7 @@ class Clip:
                 none = {"offsets": [0] * head["windows"], "sizes": [0] * head["windows"]}
                 video = none if head["video"] is None else head["video"]
                 places = np.array([video["offsets"], video["sizes"]], np.int64).T
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
                 raise FormatError(f"the head cannot be read: {error}", where=where) from error
             # Windows without a picture have offset -1.
             shown = places[:, 1] != 0

@@ -15,8 +15,9 @@ from typing import Any
 
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.codec import from_json
-from corpus.schemas.dataset import Manifest
+from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.schemas.files import inside
 from corpus.shards.read import Clip
 
 Sample = dict[str, Any]
@@ -72,12 +73,14 @@ def _webdataset() -> Any:
 def _shards_of(source: Path | str, split: str | None) -> list[str]:
     """Paths or URLs of the shards that the manifest lists."""
     root = str(source).rstrip("/")
+    near = "://" not in root
     try:
-        with _opened(f"{root}/manifest.json") as file:
+        with _opened(str(inside(Path(root), MANIFEST_FILE)) if near else f"{root}/{MANIFEST_FILE}") as file:
             manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
     except OSError as error:
-        raise DatasetError("holds no finished dataset: manifest.json is missing", where=root) from error
-    return [f"{root}/{shard.path}" for shard in manifest.shards if split in (None, shard.split)]
+        raise DatasetError("holds no finished dataset: no manifest.json", where=root) from error
+    paths = [shard.path for shard in manifest.shards if split in (None, shard.split)]
+    return [str(inside(Path(root), path)) if near else f"{root}/{path}" for path in paths]
 
 
 def _opened(url: str) -> Any:

@@ -1,10 +1,10 @@
-"""Write files beside a dataset and move them in together: readers see the old dataset or the new one.
+"""Files written beside a dataset and moved into it together: the old dataset or the new one, never a mixture.
 
-OUT/.rewrite/   train/train-000000.tar …    the new files, under their paths in OUT
-                swap.json                   the journal: what is to be moved
+OUT/.rewrite/   train/train-000000.tar …    what is to stand in OUT, under its path there
+                swap.json                   what is to be moved
 
-Before swap.json exists OUT is unchanged; once it does, the next command that opens OUT finishes the move.
-The manifest is removed first and moved in last, so nobody reads a mixture meanwhile.
+Until swap.json stands there OUT is as it was; from then on whoever comes next finishes the moving. Without
+a manifest.json, which is taken away first and moved last, nobody reads a mixture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
-from corpus.schemas.files import TEMPORARY, storage_errors, sync_file, sync_folder, write_whole
+from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.files import (
+    TEMPORARY,
+    is_inside_name,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_whole,
+)
 
 FOLDER = ".rewrite"
 SWAP_FILE = "swap.json"
@@ -25,15 +33,20 @@ SWAP_FILE = "swap.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
-    """The files that a swap moves, and the shards that exist after it."""
+    """What a swap moves into place, and the shards there are after it."""
 
     moves: tuple[str, ...]
     """Paths below the dataset's folder, the manifest last."""
     shards: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        for name in (*self.moves, *self.shards):
+            if not is_inside_name(name):
+                raise ValueError(f"{name!r} is no path inside the dataset")
+
 
 def begin_staging(out: Path) -> Path:
-    """An empty staging folder; an interrupted swap is finished first, an incomplete staging discarded."""
+    """An empty staging folder, after a swap that was interrupted is finished or its files thrown away."""
     folder = out / FOLDER
     with storage_errors(folder):
         if not finish_swap(out):
@@ -45,22 +58,21 @@ def begin_staging(out: Path) -> Path:
 def swap(out: Path, beside: Iterable[str] = ()) -> None:
     """Move the staged dataset into place, with the files `beside` that the caller put there.
 
-    A failed move is tried once more: after the journal is written there is no way back.
+    What fails is tried once more: past the journal is no way back.
     """
     folder = out / FOLDER
     shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
     wanted = from_json(Manifest, (folder / MANIFEST_FILE).read_bytes(), where=str(folder / MANIFEST_FILE))
-    journal = Swap(
+    told = Swap(
         moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
         shards=tuple(entry.path for entry in wanted.shards),
     )
     with storage_errors(folder):
-        # Everything must be on the disk before the journal promises it.
-        for name in journal.moves:
+        for name in told.moves:
             sync_file(folder / name)
-        for parent in {(folder / name).parent for name in journal.moves}:
-            sync_folder(parent)
-        write_whole(folder / SWAP_FILE, to_json(journal).encode())
+        for place in {(folder / name).parent for name in told.moves}:
+            sync_folder(place)
+        write_whole(folder / SWAP_FILE, to_json(told).encode())
         try:
             finish_swap(out)
         except OSError:
@@ -68,22 +80,27 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 
 def finish_swap(out: Path) -> bool:
-    """Finish an interrupted swap; False if there was none."""
+    """Finish a swap that was begun; false where none was."""
+    refuse_linked_folders(out)
     folder = out / FOLDER
     try:
         text = (folder / SWAP_FILE).read_bytes()
     except FileNotFoundError:
         return False
-    journal = from_json(Swap, text, where=str(folder / SWAP_FILE))
-    # Once the new manifest has moved, what is left to do does not need the old one removed again.
+    try:
+        told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    except FormatError as error:
+        todo = f"remove {folder} and build again"
+        raise DatasetError(f"the record of an interrupted build is damaged: {error.what}", where=error.where,
+                           todo=todo) from error  # fmt: skip
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         sync_folder(out)
-    for name in journal.moves:
-        if (folder / name).exists():  # else it was moved before the interruption
+    for name in told.moves:
+        if (folder / name).exists():
             (out / name).parent.mkdir(exist_ok=True)
             if name == MANIFEST_FILE:
-                _remove_strays(out, set(journal.shards))
+                _remove_strays(out, set(told.shards))
             os.replace(folder / name, out / name)
         sync_folder((out / name).parent)
     (folder / SWAP_FILE).unlink()
@@ -91,8 +108,21 @@ def finish_swap(out: Path) -> bool:
     return True
 
 
+def refuse_linked_folders(out: Path) -> None:
+    """Stop before anything is written through a link that somebody has put into the dataset.
+
+    Raises:
+        DatasetError: a folder of the dataset is a link.
+    """
+    for name in (FOLDER, *SPLITS):
+        if (out / name).is_symlink():
+            todo = "put the folder itself in its place"
+            raise DatasetError("is a link; a build writes into the dataset only", where=str(out / name),
+                               todo=todo)  # fmt: skip
+
+
 def _remove_strays(out: Path, wanted: Set[str]) -> None:
-    """Remove shards of an older build, and unfinished files of an interrupted run."""
+    """Shards of an older build, and what an interrupted run left unfinished."""
     for split in SPLITS:
         folder = out / split
         for path in sorted(folder.glob(f"{split}-*.tar")) + sorted(folder.glob(f"*{TEMPORARY}")):

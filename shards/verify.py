@@ -17,8 +17,8 @@ from pathlib import Path
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
-from corpus.schemas.files import sha256_file
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.files import inside, sha256_file
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
 from corpus.schemas.urls import is_url
@@ -81,7 +81,7 @@ def _verify(out: Path, store: Store | None, progress: Progress | None, workers: 
     if not (out / MANIFEST_FILE).is_file():
         raise no_dataset(store.shown if store is not None else str(out))
     try:
-        manifest = from_json(Manifest, (out / MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
+        manifest = from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=MANIFEST_FILE)
     except NewerSchemaError:
         raise
     except FormatError as error:
@@ -149,11 +149,13 @@ def _found(out: Path) -> set[str]:
 
 def _same_bytes(out: Path, path: str, size: int, sha256: str) -> Iterator[Problem]:
     try:
-        found = (out / path).stat().st_size
+        found = inside(out, path).stat().st_size
         if found != size:
             yield Problem(code="size", where=path, what=f"holds {found} bytes, the manifest says {size}")
         elif sha256_file(out / path) != sha256:
             yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
+    except DatasetError as error:
+        yield Problem(code="outside", where=path, what=error.what)
     except (OSError, ValueError) as error:
         yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
 

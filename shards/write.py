@@ -28,7 +28,7 @@ from corpus.schemas.dataset import (
     promised_sizes,
 )
 from corpus.schemas.errors import FormatError, NewerSchemaError
-from corpus.schemas.files import has_size, sha256_file, storage_errors, write_whole
+from corpus.schemas.files import has_size, inside, sha256_file, storage_errors, write_whole
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.copy import sha256_if_same, write_shard
@@ -94,7 +94,7 @@ def read_manifest(out: Path) -> Manifest | None:
     """The manifest of a dataset; None where there is none or it is broken."""
     path = out / MANIFEST_FILE
     try:
-        return from_json(Manifest, path.read_bytes(), where=str(path))
+        return from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=str(path))
     except NewerSchemaError:
         raise
     except (OSError, FormatError):
@@ -161,11 +161,16 @@ class Old:
         if manifest is None:
             return None
         try:
-            if sha256_file(out / CLIPS_FILE) != _hashes(manifest).get(CLIPS_FILE):
+            if sha256_file(inside(out, CLIPS_FILE)) != _hashes(manifest).get(CLIPS_FILE):
                 return None
             table = read_index(out)
         except (OSError, FormatError):
             return None
+        named = {(entry.path, entry.split) for entry in manifest.shards}
+        if not named.issuperset(zip(texts(table["shard"]), texts(table["split"]), strict=True)):
+            return None
+        for entry in manifest.shards:
+            inside(out, entry.path)
         entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
         rows = zip(texts(table["shard"]), texts(table["sha256"]), strict=True)
         known = {

@@ -74,6 +74,11 @@ class ModelConfig:
     sink_turns: int = 1
     """With a window: micro-turns at the start that are attended to for ever."""
     rope_theta: float = 1e6
+    rope: Literal["split", "whole"] = "split"
+    """`split`: half of a head's pairs are turned by time, a quarter each by row and column. `whole`: all by
+    time, as language models have it; in pictures every fourth by row, another fourth by column, besides."""
+    head_norms: bool = True
+    """Whether queries and keys are normed head by head, as Qwen3 has it and Llama has not."""
     norm_eps: float = 1e-6
     route_scale: float = 1.0
     balance_rate: float = 1e-3
@@ -189,6 +194,8 @@ class DataConfig:
     """A dataset's folder or URL; or several with their shares of the documents: `A:0.7,s3://B/out:0.3`."""
     where: str = ""
     """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
+    cue_weight: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1))
+    """How often in an epoch a clip stands that has a cue with this label; of several the most."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
@@ -205,6 +212,12 @@ class DataConfig:
     """Threads that read ahead; batches are the same for any number of them."""
     check_shards: bool = True
     """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.cue_weight) - set(CUE_KINDS))
+        _require(not unknown, f"data.cue_weight of {', '.join(unknown)}", f"one of {', '.join(CUE_KINDS)}")
+        wrong = sorted(label for label, times in self.cue_weight.items() if not 1 <= times <= 1000)
+        _require(not wrong, f"data.cue_weight of {', '.join(wrong)}", "take a whole number from 1 to 1000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

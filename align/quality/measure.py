@@ -125,8 +125,10 @@ def _room_share(voices: VoicePcm, start: int, stop: int) -> float | None:
     return energies[-1] / sum(energies) if any(energies) else None
 
 
-def _energy(samples: Int16Array) -> int:
-    return int(np.square(samples.astype(np.int64)).sum())
+def _energy(samples: Int16Array) -> float:
+    """A whole number, exact as long as a clip's is under 2^53."""
+    wide = samples.astype(np.float64)
+    return float(np.dot(wide, wide))
 
 
 def _quality(

@@ -12,7 +12,7 @@ from corpus.align.backend import MODEL_RATE_HZ
 from corpus.align.diarize import heard
 from corpus.align.separate.estimate import estimate
 from corpus.align.separate.mixtures import Mixture, flags, mixtures, solo_pieces
-from corpus.align.separate.overlaps import LONGEST_US, Overlap, Talk, alone, overlaps, several_talk
+from corpus.align.separate.overlaps import LONGEST_US, Overlap, Talk, alone, near, overlaps, several_talk
 from corpus.align.separate.self_test import Tested, WordsOf, self_test
 from corpus.align.separate.separator import Separator
 from corpus.align.separate.share_out import shared_out
@@ -84,10 +84,15 @@ def taken_apart(
             continue
         if not judged.speakers.issuperset(overlap.speakers) or overlap.span.duration_us > LONGEST_US:
             continue
+        start, stop = (
+            sample_at(t, pcm.sample_rate_hz) for t in (overlap.span.start_us, overlap.span.stop_us)
+        )
+        if start == stop:
+            continue
         sound = sound_of(pcm, overlap.heard)
         here = functools.partial(flags, heard=overlap.heard, samples=len(sound))
-        own = np.stack([here(solo[name]) for name in overlap.speakers])
-        found = estimate(separate, sound, own, here(both))
+        own = np.stack([here(near(solo[name], overlap.heard)) for name in overlap.speakers])
+        found = estimate(separate, sound, own, here(near(both, overlap.heard)))
         if found is not None:
             yield _apart(pcm, overlap, found)
 

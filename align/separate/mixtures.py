@@ -57,10 +57,11 @@ def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
     """Pieces of speech alone, of the speakers who have enough of it."""
     found: dict[str, list[Span]] = {}
     for name in talk:
+        solo = alone(talk, name)
         pieces = [
             Span(start_us, min(start_us + LONGEST_US, span.stop_us))
             for stretch in written
-            for span in intersect(alone(talk, name), [stretch])
+            for span in intersect(solo, [stretch])
             for start_us in range(span.start_us, span.stop_us, LONGEST_US)
         ]
         long = [piece for piece in pieces if piece.duration_us >= SHORTEST_US]

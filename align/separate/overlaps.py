@@ -7,6 +7,7 @@ B              ─────────────     somebody else begins 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,18 +45,24 @@ def alone(talk: Talk, name: str) -> list[Span]:
     return subtract(talk[name], [span for other, theirs in talk.items() if other != name for span in theirs])
 
 
+def near(spans: Sequence[Span], around: Span) -> Sequence[Span]:
+    """Those of ordered, disjoint spans that touch `around`, without looking at all of them."""
+    first = bisect_right(spans, around.start_us, key=lambda span: span.stop_us)
+    return spans[first : bisect_left(spans, around.stop_us, lo=first, key=lambda span: span.start_us)]
+
+
 def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
     """The overlaps in time that is written, each inside one stretch of it, by time."""
     found: list[Overlap] = []
     both = several_talk(talk)
     for stretch in written:
         for span in intersect(both, [stretch]):
-            speakers = tuple(name for name, spans in talk.items() if intersect(spans, [span]))
+            speakers = tuple(name for name, spans in talk.items() if near(spans, span))
             wide = Span(
                 max(stretch.start_us, span.start_us - CONTEXT_US),
                 min(stretch.stop_us, span.stop_us + CONTEXT_US),
             )
-            others = [s for name, spans in talk.items() if name not in speakers for s in spans]
+            others = [s for name, spans in talk.items() if name not in speakers for s in near(spans, wide)]
             # the part of it around the overlap in which nobody else talks
             heard = next(free for free in subtract([wide], others) if free.covers(span))
             found.append(Overlap(span, heard, speakers))

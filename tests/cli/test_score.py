@@ -95,3 +95,94 @@ def test_a_recording_that_was_not_found_is_all_missed_and_told(tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["recordings"]["x"]["miss"] == 1.0
     assert "HYP has no such recording" in done.stderr
+
+
+def scored(
+    tmp_path: Path, refs: dict[str, str], hyps: dict[str, str]
+) -> tuple[dict[str, dict[str, float]], str]:
+    for folder, files in (("ref", refs), ("hyp", hyps)):
+        (tmp_path / folder).mkdir()
+        for name, text in files.items():
+            (tmp_path / folder / name).write_text(text)
+    done = CliRunner().invoke(app, ["score", str(tmp_path / "ref"), str(tmp_path / "hyp"), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    return {**told["recordings"], "pooled": told["pooled"]}, done.stderr
+
+
+def conversation(name: str) -> str:
+    turns = [("A", 0.8, 3.0), ("B", 4.8, 6.0)]
+    words = [("A", 1.0, "hello"), ("A", 2.0, "um"), ("B", 5.0, "yes")]
+    return json.dumps(
+        {
+            "schema": "corpus.conversation/2",
+            "recording": name,
+            "duration_us": 20 * SECOND,
+            "speakers": ["A", "B"],
+            "turns": [
+                {"speaker": s, "start_us": int(a * SECOND), "stop_us": int(b * SECOND)} for s, a, b in turns
+            ],
+            "words": [
+                {"speaker": s, "start_us": int(a * SECOND), "stop_us": int(a * SECOND) + 200_000, "text": t}
+                for s, a, t in words
+            ],
+        }
+    )
+
+
+STM = ";; people wrote this\nx 1 A 0.8 3.0 <o> hello um\nx 1 B 4.8 6.0 <o> yes\n"
+CTM = "x A 1.0 0.2 hello\nx A 2.0 0.2 um\nx B 5.0 0.2 yes\n"
+RTTM = "SPEAKER x 1 0.8 2.2 <NA> <NA> P <NA> <NA>\nSPEAKER x 1 4.8 1.2 <NA> <NA> Q <NA> <NA>\n"
+
+
+@pytest.mark.parametrize(
+    ("refs", "told", "untold"),
+    [
+        ({"x.stm": STM}, ("der", "jer", "wer", "cpwer"), ("word_start_median_ms",)),
+        ({"x.ctm": CTM}, ("wer", "cpwer", "word_start_median_ms"), ("der", "jer", "words_lost_alone")),
+        ({"x.rttm": RTTM}, ("der", "jer", "miss"), ("wer", "cpwer")),
+        ({"x.rttm": RTTM, "x.json": conversation("x")}, ("der", "wer", "word_start_median_ms"), ()),
+    ],
+)
+def test_a_reference_is_held_to_what_it_tells(
+    refs: dict[str, str], told: tuple[str, ...], untold: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A file of words says nothing of turns, and the other way round: neither costs anything."""
+    found, _ = scored(tmp_path, refs, {"x.json": conversation("x")})
+    for place in ("x", "pooled"):
+        assert {found[place][figure] for figure in told} == {0}
+        assert {found[place][figure] for figure in untold} <= {None}
+
+
+def test_what_a_reference_does_not_tell_does_not_pool(tmp_path: Path) -> None:
+    refs = {"x.stm": STM, "y.rttm": RTTM.replace("x", "y"), "z.ctm": CTM.replace("x", "z")}
+    found, _ = scored(tmp_path, refs, {f"{name}.json": conversation(name) for name in "xyz"})
+    assert found["pooled"]["der"] == found["pooled"]["wer"] == found["pooled"]["false_alarm"] == 0
+    assert found["pooled"]["fillers"] == found["pooled"]["fillers_heard"] == 4
+
+
+def test_a_reference_in_which_nobody_talks_counts_what_was_found(tmp_path: Path) -> None:
+    found, _ = scored(
+        tmp_path, {"x.stm": STM, "y.rttm": ""}, {f"{name}.json": conversation(name) for name in "xy"}
+    )
+    assert found["y"]["der"] is None and found["y"]["wer"] is None  # nothing to divide by
+    assert found["pooled"]["false_alarm"] == pytest.approx(3.4 / (1.7 + 0.7), rel=1e-6)
+    assert found["pooled"]["wer"] == 0
+
+
+def test_names_that_do_not_match_are_told(tmp_path: Path) -> None:
+    found, said = scored(tmp_path, {"x.stm": STM}, {"y.json": conversation("y")})
+    assert found["x"]["miss"] == found["x"]["wer"] == 1.0
+    assert "x: HYP has no such recording" in said and "y: REF has no such recording" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("x.json", "{broken", "x.json: is not JSON"), ("x.txt", "", "holds no annotation")],
+)
+def test_a_reference_that_cannot_be_read_is_no_empty_one(
+    name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = CliRunner().invoke(app, ["score", str(tmp_path), str(tmp_path)])
+    assert done.exit_code != 0 and message in str(done.exception or done.output)

@@ -140,3 +140,48 @@ def test_streams_of_different_clocks_are_refused(media: ModuleType, tmp_path: Pa
     path = media.write_media(tmp_path / "x.mkv", duration_s=2, audio=[audio], video=media.Video())
     with pytest.raises(MediaError, match="do not share a clock"):
         run(path)
+
+
+CUT = dict.fromkeys(("wav", "w64", "avi"), "pcm_s16le") | dict.fromkeys(("aiff", "au", "caf"), "pcm_s16be")
+
+
+@pytest.mark.parametrize("suffix", CUT)
+def test_a_file_shorter_than_its_head_says_was_cut_off(
+    suffix: str, media: ModuleType, tmp_path: Path, run: Any
+) -> None:
+    """libav takes the length of these from the file, so that it alone tells nothing."""
+    whole = media.write_media(tmp_path / f"whole.{suffix}", duration_s=3, audio=[media.Audio(CUT[suffix])])
+    data = whole.read_bytes()
+    assert "truncated" not in run(whole).codes()
+    for share in (0.3, 0.9):
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(data[: int(len(data) * share)])
+        result = run(cut)
+        assert "truncated" in result.codes()
+        assert result.decoded.duration_us == pytest.approx(3e6 * share, abs=20_000)
+        (detail,) = (o.detail for o in result.decoded.oddities if o.code == "truncated")
+        assert f"{len(data) - cut.stat().st_size} bytes" in detail
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF024, 0x7FFFFFFF, 0x80000024, 0])
+def test_a_length_that_the_writer_could_not_know_says_nothing(
+    length: int, media: ModuleType, tmp_path: Path, run: Any
+) -> None:
+    path = media.write_media(tmp_path / "x.wav", duration_s=1, audio=[media.Audio("pcm_s16le")])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = struct.pack("<I", length)
+    data[at : at + 4] = struct.pack("<I", max(0, length - at + 4) if length else 0xFFFFFFFF)
+    path.write_bytes(data)
+    result = run(path)
+    assert "truncated" not in result.codes()
+    assert result.decoded.duration_us == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "magic", [b"riff\x2e\x91\xcf\x11", b"RIFF", b"FORM", b".snd", b"caff", b"OggS", b"FLV\x01"]
+)
+def test_a_head_and_nothing_behind_it(magic: bytes) -> None:
+    for more in range(40):
+        data = magic + bytes(more)
+        first_end(lambda at, size, data=data: data[at : at + size], len(data))

@@ -67,6 +67,31 @@ def test_what_was_not_touched_says_nothing() -> None:
     assert read({}) == []
 
 
+@pytest.mark.parametrize("form", ["eaf", "textgrid"])
+def test_characters_that_xml_cannot_hold_come_back(form: str, tmp_path: Path) -> None:
+    from corpus.review.elan import read_eaf, write_eaf
+    from corpus.review.praat import read_textgrid, write_textgrid
+
+    names = ("A\x00\x1b[31m", 'B "b"', "C\ufffe<x>&amp;", "A")
+    words = [
+        Word(speaker=name, start_us=at, stop_us=at + 300_000, text=text, id=f"w{at}")
+        for at, name, text in zip(
+            range(0, 4_000_000, 1_000_000), names, ("\x08\x0c", '"', "<b>&", "y\x1f"), strict=True
+        )
+    ]
+    odd = replace(SHOWN, speakers=names, words=tuple(words), turns=(), cues=(), uri="\x01.wav")
+    path = tmp_path / "odd"
+    if form == "eaf":
+        write_eaf(path, tiers_of(odd), odd.uri)
+        tiers = read_eaf(path)
+    else:
+        write_textgrid(path, tiers_of(odd), odd.duration_us)
+        tiers = read_textgrid(path)
+    assert sum(map(len, tiers.values())) == len(words)
+    done = reviews_of(odd, tiers, annotator="ann", now_us=1)
+    assert (done.reviews, done.passed_over) == ([], [])
+
+
 def test_each_change_is_the_review_that_it_means() -> None:
     tiers = tiers_of(SHOWN)
     tiers["A: hold"] = [Mark(start_us=1_000_000, stop_us=1_600_000, text="pause")]  # only its end was moved
@@ -196,7 +221,7 @@ def decisions(dataset: Path) -> list[Review]:
     with opened(dataset) as store:
         return store.add(
             [
-                Review(**given, id="1", item=one.cue.id, verdict="accept", judged=one, note='a "b"\n=1+1'),
+                Review(**given, id="1", item=one.cue.id, verdict="accept", judged=one, note='=1+1 "b"\n=1'),
                 Review(**given, id="2", item=two.cue.id, verdict="correct", judged=two, becomes=(moved,)),
                 Review(**given, id="3", item=one.cue.id, verdict="undo", judged=None, undoes="1"),
             ]
@@ -212,6 +237,9 @@ def test_all_reviews_in_one_file_and_back(
     kept = decisions(dataset)
     file = tmp_path / f"reviews.{ending}"
     assert export_reviews(dataset, file).reviews == 3
+    if ending == "csv":  # a spreadsheet would calculate it
+        (row, *_) = csv.DictReader(file.read_text().splitlines(keepends=True))
+        assert row["note"] == '\'=1+1 "b"\n=1'
     assert import_reviews(dataset, file).new == 0
     fresh = shutil.copytree(built_once, tmp_path / "fresh")
     assert import_reviews(fresh, file).new == 3 and import_reviews(fresh, file).new == 0

@@ -30,15 +30,16 @@ class Outer:
     inner: tuple[Inner, ...]
 
 
+LONG = st.integers(-(2**63), 2**63 - 1)
 inners = st.builds(
     Inner, ratio=st.floats(allow_nan=False, allow_infinity=False), names=st.lists(st.text()).map(tuple)
 )
 outers = st.builds(
     Outer,
-    count=st.integers(),
+    count=LONG,
     flag=st.booleans(),
     mode=st.sampled_from(["a", "b"]),
-    maybe=st.none() | st.integers(),
+    maybe=st.none() | LONG,
     inner=st.lists(inners, max_size=3).map(tuple),
 )
 
@@ -115,3 +116,21 @@ def test_a_word_says_when_its_span_is_unknown() -> None:
     with pytest.raises(ValueError, match="contradicts"):
         Word(speaker="a", start_us=None, stop_us=None, text="x")
     assert Word(speaker="a", start_us=None, stop_us=None, text="x", timing="unknown").span is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"ratio":1,"names":["\\ud800"]}',
+        '{"ratio":1e999,"names":[]}',
+        '{"ratio":NaN,"names":[]}',
+        '{"ratio":' + "9" * 400 + ',"names":[]}',
+        '{"ratio":' + "9" * 5000 + ',"names":[]}',
+        '{"ratio":9223372036854775808,"names":[]}',
+        '{"ratio":1,"names":' + "[" * 100_000 + "}",
+    ],
+)
+def test_what_nothing_can_store_is_refused(text: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        from_json(Inner, text, where="x.json")
+    assert "x.json" in str(caught.value).encode().decode()

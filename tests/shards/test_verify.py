@@ -261,7 +261,7 @@ def drop_crossing(plain: dict[str, object]) -> None:
         (set_("mel", "unasked", to=1), "clip_broken"),
         (set_("schema", to="corpus.clip/3"), "clip_broken"),
         (set_("turns", 0, "id", to=""), "ids"),
-        (set_("turns", 0, "speaker", to="Nobody"), "speakers"),
+        (set_("turns", 0, "speaker", to="Nobody"), "clip_broken"),
         (set_("turns", 0, "stop_us", to=10**9), "border"),
         (set_("words", 0, "start_us", to=10**17), "clip_broken"),
         (drop_crossing, "border"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -33,8 +35,7 @@ def tasks() -> ModuleType:
 def test_what_is_due_is_said_in_the_shards(
     tasks: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "TRAINED", 3)
-    monkeypatch.setattr(tasks, "HELD_OUT", 2)
+    monkeypatch.setattr(tasks, "RECORDINGS", {"train": 3, "validation": 2})
     data, dues = tasks.made(name, tmp_path, 0)
     config = with_overrides(preset("tiny"), [*tasks.SMALL, *tasks.WAY, *tasks.TASKS[name].pairs])
     seen = 0
@@ -56,14 +57,34 @@ def test_what_is_due_is_said_in_the_shards(
     assert seen > 10
 
 
-def test_held_out_wordings_and_voices_were_never_trained_on(tasks: ModuleType) -> None:
-    rules = tasks.load_rules()
-    for number in range(40):
-        draft = rules.Draft(name=f"wording-{number}", windows=1)
-        known, new = tasks.wording(draft, False, "7"), tasks.wording(draft, True, "7")
-        assert not set(known.split()[0]) & set(new.split()[0]) and known.endswith(" 7")
-        assert 150 <= tasks.pitch(draft, True) <= 165
-        assert not 145 < tasks.pitch(draft, False) < 170
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_held_out_was_trained_on(tasks: ModuleType, name: str) -> None:
+    """Read back out of the recordings: letters and values of notes, words said, pitches, moves."""
+    rules, found = tasks.load_rules(), []
+    for kinds in (tasks.TRAINED, tasks.HELD_OUT):
+        letters, values, lengths, pitches_hz = set(), set(), set(), []
+        for number in range(60):
+            draft = rules.Draft(name=f"apart-{name}-{number}", windows=60)
+            due = tasks.TASKS[name].draw(draft, kinds)
+            notes = [json.loads(event.payload)["text"].split() for event in draft.events]
+            letters |= {letter for _, word in notes for letter in word}
+            values |= {value for value, _ in notes if value != "!"}
+            if name in ("count", "report"):
+                values |= {text for _, text in due}
+            if name == "startstop":
+                moved = [a != b for a, b in itertools.pairwise(draft.pictures)]
+                runs = ["".join(run) for _, run in itertools.groupby("xo"[m] for m in moved)]
+                lengths |= {len(run) for run in runs[:-1] if run[0] == "o"}
+            if name in ("correct", "report"):
+                pitches_hz.append(tasks.pitch(draft, kinds))
+        found.append((letters, values, lengths, pitches_hz))
+    (letters, values, lengths, trained_hz), (*new, new_hz) = found
+    assert not letters & new[0] and not lengths & new[2]
+    assert name == "correct" or not values & new[1]
+    assert bool(letters) == bool(new[0]) == (name != "startstop")
+    assert bool(lengths) == bool(new[2]) == (name == "startstop")
+    assert not any(low < hz < high for hz in trained_hz for low, high in tasks.HELD_OUT.pitches_hz)
+    assert not any(low < hz < high for hz in new_hz for low, high in tasks.TRAINED.pitches_hz)
 
 
 def test_scores_are_one_to_one(tasks: ModuleType) -> None:

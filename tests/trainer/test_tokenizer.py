@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.schemas.errors import SettingsError
+from corpus.schemas.errors import FormatError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.micro_turn import MicroTurn
@@ -109,6 +109,7 @@ def test_a_run_its_export_and_sessions_keep_the_tokenizer(
     small_run: Callable[..., RunConfig], tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     file = learn(tmp_path / "words.json")
+    text = (f"data.tokenizer={tmp_path / 'run' / 'tokenizer.json'}",)
     config = small_run("steps=2", f"data.tokenizer={file}", "optim.schedule=constant")
     views = [Documents(config).view(place) for place in range(4)]
     assert any(tokenizer.word("yes") == tokens for view in views for tokens in view.written)
@@ -122,6 +123,16 @@ def test_a_run_its_export_and_sessions_keep_the_tokenizer(
     assert exported.tokenizer.identity == tokenizer.identity and head.tokenizer == tokenizer.identity
     again = small_run("steps=3", f"data.tokenizer={kept.data.tokenizer}", "optim.schedule=constant")
     assert train_model(again, tmp_path / "run", talk=print).step == 3
+    # The same words to the library, another file to the run: numbers of tokens may have moved.
+    changed = tmp_path / "run" / "tokenizer.json"
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    for use in (
+        lambda: load_model(tmp_path / "run"),
+        lambda: export(tmp_path / "run", tmp_path / "other"),
+        lambda: train_model(small_run(f"init={tmp_path / 'run'}", *text), tmp_path / "new", talk=print),
+    ):
+        with pytest.raises(FormatError, match="has changed"):
+            use()
 
 
 def test_a_session_writes_only_what_the_tokenizer_has(

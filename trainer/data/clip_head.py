@@ -1,4 +1,4 @@
-"""The part of a clip's head that the trainer needs, read in a fraction of the time of the whole."""
+"""What the trainer needs of a clip's head, read in a fraction of the whole head's time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm
+from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm, check_ranges
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.codec import reads
 from corpus.schemas.errors import DatasetError, FormatError
@@ -19,7 +19,7 @@ from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The part of a clip's head that planning needs; not its turns and cues, which are most of it."""
+    """What a plan needs of a clip's head: read without its turns and cues, which are most of it."""
 
     key: str
     first_window: int
@@ -35,26 +35,28 @@ class Head:
     words: tuple[tuple[str, int, int, str, Tokens], ...]
     """Speaker, start, stop, id and tokens, in the order of these."""
     events: tuple[tuple[str | None, int, int, str, Tokens], ...]
-    """Events with a text, likewise."""
+    """Those that tell something in writing, likewise."""
 
     def window(self, time_us: int) -> int:
         return time_us // WINDOW_US - self.first_window
 
 
 def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
-    """About ten times faster than `clip.json`: every rank plans every document.
+    """Some ten times faster than `clip.json`: every rank plans every document.
 
     Raises:
-        FormatError: not the head of a clip of this version.
+        FormatError: not a head of a clip of this version.
     """
     try:
-        # Plain JSON, checked only where it is used: the full codec costs ten times as much.
         plain = json.loads(clip.json_bytes)
         if not reads(ClipHead, plain["schema"]):
             raise ValueError(f"is {plain['schema']}, not {CLIP_FORM}")
+        check_ranges(plain)
         video = plain["video"] or {"width": 0, "height": 0, "sizes": ()}
+        _only(int, (video["width"], video["height"], *video["sizes"]))
+        _only(str, plain["speakers"])
         words = [(word, tokenizer.word(word["text"], word["after"])) for word in plain["words"]]
-        events = [(event, _event_tokens(event["payload"], tokenizer)) for event in plain["events"]]
+        events = [(event, _told(event["payload"], tokenizer)) for event in plain["events"]]
         return Head(
             key=clip.key,
             first_window=plain["first_window"],
@@ -68,36 +70,43 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
             words=_in_order(words),
             events=_in_order(events),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"the head cannot be read: {error}", where=f"{clip.key}.json") from error
 
 
 def view_id(key: str, channel: int) -> str:
-    """A document's name: the clip, and the channel of the speaker whose view it is."""
+    """The name of a document: a clip as the speaker on a channel lives it."""
     return f"{key}/{channel}"
 
 
 def _in_order(
     items: Iterable[tuple[dict[str, Any], Tokens]],
 ) -> tuple[tuple[Any, int, int, str, Tokens], ...]:
-    known = [
+    found = [
         (item["speaker"], item["start_us"], item["stop_us"], item["id"], tokens)
         for item, tokens in items
         if tokens and item["start_us"] is not None
     ]
-    # Times and ids only: speakers may be None, which does not sort.
-    return tuple(sorted(known, key=lambda item: item[1:4]))
+    _only(int, (time for item in found for time in item[1:3]))
+    _only(str, (item[3] for item in found))
+    return tuple(sorted(found, key=lambda item: item[1:4]))
 
 
-def _event_tokens(payload: str, tokenizer: Tokenizer) -> Tokens:
-    """Tokens of an event's `text`, a string in its payload; none without it."""
+def _only(kind: type, values: Iterable[object]) -> None:
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r:.60} is no {kind.__name__}")
+
+
+def _told(payload: str, tokenizer: Tokenizer) -> Tokens:
+    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
     plain = json.loads(payload)
     text = plain.get("text") if isinstance(plain, dict) else None
     return tokenizer.event(text) if isinstance(text, str) and text else ()
 
 
 def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
-    """Refuse a clip whose sound or pictures do not have the model's form."""
+    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
     if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
         raise DatasetError(
             f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "
@@ -107,7 +116,7 @@ def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
         )
     if head.frames_per_window != model.frames_per_window:
         raise DatasetError(
-            f"{head.frames_per_window} frames a window, the model has {model.frames_per_window}",
+            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
             where=head.key,
             todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
         )

@@ -11,18 +11,19 @@ import copy
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from corpus.schemas.arrays import Int64Array
+from corpus.schemas.arrays import Int64Array, UInt8Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
-from corpus.shards.read import Clips, open_clips
+from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
+from corpus.trainer.data.cue_weights import cue_weights
 from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import Heard
 from corpus.trainer.data.layout import Turns
@@ -42,7 +43,7 @@ _KEPT_SOUNDS = 16
 class Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
-    def __init__(self, path: Path | str, data: DataConfig) -> None:
+    def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
         self._data = data
         self.clips = open_clips(path, split=data.split, check=data.check_shards)
         self.path = self.clips.path
@@ -52,11 +53,11 @@ class Source:
         if data.where:
             from corpus.trainer.data.where import places_where
 
-            # Which clips are chosen is part of the data's identity: a resumed run must choose the same ones.
-            self._chosen = places_where(self.clips.index_file, data.split, data.where)
+            self._chosen = places_where(self.clips, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
-        # A clip of S speakers is S documents: a binary search over these ends finds clip and channel.
+        # A clip with wanted cues stands there several times, each a place of its own in the epoch's order.
+        self._chosen = np.repeat(self._chosen, cue_weights(self.clips, self._chosen, weights))
         self._ends = np.cumsum(speakers[self._chosen])
         self.with_pictures = self._chosen[pictures[self._chosen] > 0]
         """Clips with pictures."""
@@ -77,7 +78,8 @@ class Source:
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """Check one clip for all of them, so that a mismatch is reported before training starts."""
         if not len(self):
-            splits = ", ".join(_splits(self.clips.index_file))
+            rows = read_columns(self.clips.index_file, None, ("key",))
+            splits = ", ".join(sorted(set(rows["split"].to_pylist())))
             todo = f"choose another with data.split (it has {splits or 'none'}), or build more recordings"
             raise DatasetError(
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
@@ -90,10 +92,12 @@ class Source:
 class Documents:
     """Views of a split by their place in the endless order. Threads may share it."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, weighed: bool = False) -> None:
+        """`weighed` as `data.cue_weight` says: to train on, not to score."""
         data = config.data
         parts = parts_of(data.data)
-        self._sources = [Source(part.path, data) for part in parts]
+        weights = data.cue_weight if weighed else {}
+        self._sources = [Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:
@@ -140,15 +144,19 @@ class Documents:
         """Positions of each of its micro-turns."""
         return self.view(document).sizes_N
 
-    def turns(self, document: int, start: int, stop: int) -> Turns:
-        """Everything in micro-turns `[start, stop)` of a document."""
+    def pictures(self, document: int, start: int, stop: int) -> int:
+        """How many micro-turns `[start, stop)` of a document show one."""
+        return int(self.view(document).pictures_N[start:stop].sum())
+
+    def turns(self, document: int, start: int, stop: int, room: UInt8Array | None = None) -> Turns:
+        """Everything in micro-turns `[start, stop)` of a document; pixels in `room`, where it is given."""
         number, place = source_of(document, self._shares)
         clips, view, data = self._own_clips(number), self.view(document), self.config.data
         epoch = place // len(self._sources[number])
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        turns = read_turns(clips, view, sound, start, stop, self.config.model)
+        turns = read_turns(clips, view, sound, start, stop, self.config.model, room)
         return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:
@@ -189,10 +197,3 @@ class _Kept(Generic[T]):
                 if len(self._values) > self._most:
                     self._making.pop(self._values.popitem(last=False)[0], None)
             return value
-
-
-def _splits(index: Path) -> list[str]:
-    """Those that hold a clip."""
-    import pyarrow.parquet as pq
-
-    return sorted(set(pq.read_table(index, columns=["split"])["split"].to_pylist()))

@@ -3,9 +3,9 @@
     documents in their endless order -> rows (pack.py) -> global batch g = rows [g R, (g + 1) R)
     rank r of W takes rows r::W of it, in `accumulate` micro-batches
 
-Every rank plans all rows, which needs neither sound nor pixels, and reads only its own. A state is a few
-integers and travels with its batch, because the thread that reads ahead is always further on. Resuming reads
-only the current document again.
+Every rank plans all rows, which needs no sound and no pixels, and reads only its own. A state is a few
+whole numbers and travels with the batch, because the thread that reads ahead is always further on.
+Resuming reads again only the document under way.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
+from corpus.schemas.arrays import UInt8Array
 from corpus.schemas.codec import digest, from_plain, to_plain
 from corpus.schemas.errors import DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.layout import beginning, concat, lay_out
-from corpus.trainer.data.pack import Cursor, Piece, Row, check_length, check_rows, collate, next_row
+from corpus.trainer.data.pack import Cursor, Piece, Row, capacity, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
 from corpus.trainer.data.tokenizer_file import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:
-    """The older form does not count how long the trained contexts were."""
+    """How long the trained contexts were was not counted."""
     return {**plain, "schema": "corpus.loader/2", "longest": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderState:
-    """A run's position in its data, and counts of what it has seen. Equal on all ranks."""
+    """Where a run stands in its data, and what it has seen. Equal on all ranks."""
 
     older: ClassVar[dict[str, Any]] = {"corpus.loader/1": _state_from_1}
 
     schema: str = "corpus.loader/2"
     dataset: str
-    """sha256 of the dataset's manifest; for a mixture or chosen clips, a digest of everything that
-    decides."""
+    """sha256 of the dataset's manifest; of a mixture, or of chosen clips, a digest of all that decides."""
     settings: str
-    """Digest of all settings that decide the content of batches."""
+    """Digest of all settings that decide what stands in which batch."""
     seed: int
     batches: int = 0
     """Whole global batches taken."""
     epoch: int = 0
     document: int = 0
-    """Position of the current document in the epoch."""
+    """Place in the epoch of the document under way."""
     turn: int = 0
     """Its first micro-turn not yet taken."""
     chain: str = "0" * 16
@@ -63,29 +64,28 @@ class LoaderState:
     longest: int = 0
     """The most micro-turns of a document taken in one row."""
     documents: int = 0
-    """Documents begun."""
+    """Begun. Text of documents begun, in tokens: …"""
     text: int = 0
-    """Text tokens of documents begun."""
     text_spilled: int = 0
-    """Of these, written in a later window than their word starts in."""
+    """… written in a later window than their word starts in, …"""
     text_later: int = 0
-    """Of the spilled, written after a silence: in a later stretch of speech."""
+    """… of these, after a silence: in a later stretch of speech, …"""
     text_left: int = 0
-    """Still waiting at their document's end, and so not written."""
+    """… still waiting at their document's end, …"""
     text_before: int = 0
-    """Of words before the first window the model speaks in, and so not written."""
+    """… and of words before the first window the model speaks in."""
 
 
-_SAMPLED_DOCUMENTS = 200
+_LOOKED_AT = 200
 
 
 class Loader:
     """Micro-batches of one rank with the state after each.
 
-    The state advances with the last micro-batch of a global batch; before that it is the one the global batch
-    began with, so resuming repeats whole optimiser steps. With `epochs` it ends after so many, and the last
-    global batch is padded with empty rows, so that every rank gets the same number of batches. It can then be
-    iterated again.
+    The state moves with the last micro-batch of a global batch; before that it is the one the global
+    batch began with, so whoever resumes takes whole optimiser steps. With `epochs` it ends after so
+    many, and the last global batch is filled up with empty rows; every rank gets as many batches. Then
+    it can be gone through again.
 
     Raises:
         DatasetError: no dataset, another form, or too few clips for a batch.
@@ -100,30 +100,31 @@ class Loader:
         *,
         epochs: int | None = None,
         ahead: int | None = None,
+        weighed: bool = True,
     ) -> None:
         _check(config, rank, world_size)
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
-        # A step takes all of its micro-batches at once, so prepare as many during the previous one.
+        # A step takes all of its micro-batches before it begins: as many are made during the one before.
         self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
-        self._documents = Documents(config)
+        self._documents = Documents(config, weighed=weighed)
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
-            dataset=self._documents.digest, settings=digest(_settings(config)), seed=config.data.seed
+            dataset=self._documents.digest, settings=settings_digest(config), seed=config.data.seed
         )
         self._check_enough()
 
     @property
     def documents(self) -> int:
-        """Documents in an epoch: clips times speakers."""
+        """Documents in an epoch: clips times speakers, those with wanted cues several times."""
         return len(self._documents)
 
     def listeners(self) -> tuple[int, int]:
-        """How many documents have a speaker who says nothing in the clip, and how many documents were
-        checked: all, or the first ones."""
-        checked = min(len(self._documents), _SAMPLED_DOCUMENTS)
-        return sum(not self._documents.view(place).speak_N.any() for place in range(checked)), checked
+        """How many documents are of speakers who say nothing in their clip, and of how many that were looked
+        at: all, or as many as come first."""
+        among = min(len(self._documents), _LOOKED_AT)
+        return sum(not self._documents.view(place).speak_N.any() for place in range(among)), among
 
     @property
     def positions_per_batch(self) -> int:
@@ -131,32 +132,31 @@ class Loader:
         return self.config.data.rows * self.config.data.length
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
-        # Threads, not processes: decoding and numpy release the GIL, and batches need not be copied.
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
-            batches = self._batches(self._start(), pool)
+            made = self._batches(self._start(), pool)
             if self._ahead == 0:
-                yield from self._noted(batches)
+                yield from self._noted(made)
                 return
-            with Ahead(batches, self._ahead) as ahead:
+            with Ahead(made, self._ahead) as ahead:
                 yield from self._noted(ahead)
 
     def _start(self) -> LoaderState:
-        """Where an iterator begins: at the state, or at the start if all epochs are done."""
+        """Where an iterator begins: at the state, or anew where all epochs are done."""
         place = self.state.epoch * len(self._documents) + self.state.document
         if self._end is None or place < self._end:
             return self.state
         return LoaderState(dataset=self.state.dataset, settings=self.state.settings, seed=self.state.seed)
 
     def state_dict(self) -> dict[str, int | str]:
-        """The state after the last batch returned."""
+        """The state after the last batch handed out."""
         return dataclasses.asdict(self.state)
 
     def load_state_dict(self, plain: Mapping[str, object], began: RunConfig | None = None) -> None:
-        """Continue from a state; existing iterators are not affected. `began` names the settings that differ.
+        """Go on from a state; iterators made before do not follow. `began` tells which settings differ.
 
         Raises:
-            DatasetError: the state is of another dataset.
-            SettingsError: batches would have other content now.
+            DatasetError: it is of another dataset.
+            SettingsError: batches would be cut differently now.
         """
         state = from_plain(LoaderState, dict(plain), where="the loader's state")
         if (state.settings, state.seed) != (self.state.settings, self.state.seed):
@@ -166,27 +166,27 @@ class Loader:
                 old = {**dict.fromkeys(now, ""), **old}
             differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name)]
             raise SettingsError(
-                "settings that decide the content of batches differ from those the run began with",
+                "settings that decide what stands in a batch differ from those the run began with",
                 where="data",
-                todo=f"set {', '.join(differ or now)} as it was, or start a new run",
+                todo=f"give {', '.join(differ or now)} as it was, or begin a new run",
             )
         if state.dataset != self.state.dataset:
             raise DatasetError(
                 "this is not the dataset the run was trained on",
                 where=self.config.data.data,
-                todo="resume with the datasets and weights the run began with, or start a new run",
+                todo="resume with the datasets and weights the run began with, or begin a new run",
             )
         self.state = state
 
     def names(self, state: LoaderState) -> list[list[str]]:
-        """The pieces in each row of the global batch after a state, as `KEY/channel:start:stop`."""
+        """What stands in each row of the global batch that follows a state: `KEY/channel:start:stop`, …"""
         rows, _ = self._plan(state)
         view = self._documents.view
         return [[f"{view(p.document).id}:{p.start}:{p.stop}" for p in row] for row in rows]
 
-    def _noted(self, batches: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
-        for batch, state in batches:
-            self.state = state  # only when a batch is taken: the thread that reads ahead is further on
+    def _noted(self, made: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
+        for batch, state in made:
+            self.state = state
             yield batch, state
 
     def _batches(self, state: LoaderState, pool: ThreadPoolExecutor) -> Iterator[tuple[Batch, LoaderState]]:
@@ -194,14 +194,14 @@ class Loader:
             rows, after = self._plan(state)
             if not any(rows):
                 return
-            # Row r of the global batch is the same for any number of ranks; each rank fills every W-th.
-            # Interleaved, so that every rank gets long and short rows alike.
+            # Row r of the global batch is the same for any number of ranks; each fills every W-th.
             own = rows[self.rank :: self.world_size]
             each = len(own) // self.config.accumulate
-            filled = pool.map(self._fill, own)
+            rooms = [room for k in range(0, len(own), each) for room in self._rooms(own[k : k + each])]
+            filled = pool.map(self._fill, own, rooms)
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
-                # The state advances with a step's last micro-batch: resuming repeats whole steps.
+                # Whoever resumes takes whole steps: the state moves with a step's last micro-batch.
                 last = step == self.config.accumulate - 1
                 batch = collate(micro, self._documents.config)
                 yield _pinned(batch) if self._pin else batch, after if last else state
@@ -213,7 +213,7 @@ class Loader:
         cursor = Cursor(document=state.epoch * count + state.document, turn=state.turn)
         rows = []
         for _ in range(self.config.data.rows):
-            # Sizes alone: planning the rows of all ranks mixes no sound and decodes no picture.
+            # Sizes alone: no sound is heard and no picture decoded to plan the rows of all ranks.
             row, cursor = next_row(cursor, self.config.data.length, self._documents.sizes, end=self._end)
             rows.append(row)
         epoch, document = divmod(cursor.document, count)
@@ -224,7 +224,6 @@ class Loader:
         )
 
     def _counted(self, state: LoaderState, pieces: Sequence[Piece]) -> LoaderState:
-        # A hash over all pieces so far: two runs that saw the same data in the same order have equal chains.
         chain = bytes.fromhex(state.chain)
         begun = [self._documents.view(piece.document) for piece in pieces if piece.start == 0]
         for piece in pieces:
@@ -245,30 +244,49 @@ class Loader:
             text_before=state.text_before + sum(view.text.before for view in begun),
         )
 
-    def _fill(self, row: Row) -> list[Positions]:
-        model, loss = self.config.model, self.config.loss
+    def _rooms(self, rows: Sequence[Row]) -> list[list[UInt8Array]]:
+        """The batch's own memory for the pixels of every piece of its rows, so that none is copied there."""
+        config = self._documents.config
+        side, at = config.model.patch_pixels, 0
+        whole = np.empty(len(rows) * capacity(config).patches * side * side * 3, np.uint8)
+        rooms: list[list[UInt8Array]] = []
+        for row in rows:
+            rooms.append([])
+            for piece in row:
+                pictures = self._documents.pictures(piece.document, piece.start, piece.stop)
+                size = pictures * config.model.patches * side * side * 3
+                rooms[-1].append(whole[at : at + size])
+                at += size
+        return rooms
+
+    def _fill(self, row: Row, rooms: Sequence[UInt8Array]) -> list[Positions]:
+        model, loss, read = self.config.model, self.config.loss, self._documents.turns
         begin = beginning(model)
-        turns = [self._documents.turns(piece.document, piece.start, piece.stop) for piece in row]
-        # Every segment starts with BOS, also one that continues a document from the row before.
+        turns = [read(p.document, p.start, p.stop, room) for p, room in zip(row, rooms, strict=True)]
         return [concat([begin, lay_out(part, model, loss)]) for part in turns]
 
     def _check_enough(self) -> None:
-        """Require documents for every row of a batch."""
+        """Every row of a batch must have documents of its own."""
         sizes = self._documents.sizes
-        cursor, rows = Cursor(), 1 if self._end is not None else self.config.data.rows
-        for done in range(rows):
+        cursor, wanted = Cursor(), 1 if self._end is not None else self.config.data.rows
+        for done in range(wanted):
             row, cursor = next_row(cursor, self.config.data.length, sizes, end=len(self._documents))
             if not row:
                 raise DatasetError(
                     f"too few clips: the {len(self._documents)} documents of split "
-                    f"{self.config.data.split!r} fill {done} of {rows} rows of {self.config.data.length}",
+                    f"{self.config.data.split!r} fill {done} of {wanted} rows of {self.config.data.length}",
                     where=self.config.data.data,
                     todo="build more recordings, or make data.rows or data.length smaller",
                 )
 
 
+def settings_digest(config: RunConfig) -> str:
+    """Of all settings that decide what stands in which batch, the tokenizer's bytes with them."""
+    return digest(_settings(config))
+
+
 def _pinned(batch: Batch) -> Batch:
-    """The batch in pinned memory, from which a GPU copies asynchronously."""
+    """In memory a GPU copies from while the host goes on."""
     return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
@@ -281,13 +299,14 @@ def _check(config: RunConfig, rank: int, world_size: int) -> None:
 
 
 def _settings(config: RunConfig) -> dict[str, object]:
-    """All settings that decide the content of batches."""
+    """All settings that decide what stands in which batch."""
     model, data = config.model, config.data
     names = ("split", "length", "rows", "seed", "pictures", "hears")
-    settings: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
-    settings["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
-    if data.where:  # absent if empty, so that states of runs from before this setting stay valid
-        settings["data.where"] = data.where
+    found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
+    found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
+    if data.where:  # absent where there is none: states of runs that knew no condition stay valid
+        found["data.where"] = data.where
     for name in (
         "mel_bins",
         "frames_per_window",
@@ -299,5 +318,5 @@ def _settings(config: RunConfig) -> dict[str, object]:
         "text_slots",
         "response_delay",
     ):
-        settings[f"model.{name}"] = getattr(model, name)
-    return settings
+        found[f"model.{name}"] = getattr(model, name)
+    return found

@@ -47,7 +47,8 @@ def absolute(data: str) -> str:
     if _is_one(data):
         return _absolute(data)
     parts = [text.strip().rpartition(":") for text in data.split(",")]
-    return ",".join(f"{_absolute(path)}:{weight}" for path, _, weight in parts)
+    # What has no weight is left as it is, and refused under the name it was given.
+    return ",".join(f"{_absolute(path)}:{weight}" if path else weight for path, _, weight in parts)
 
 
 def _is_one(data: str) -> bool:

@@ -22,6 +22,7 @@ import torch
 from corpus.schemas.arrays import Int64Array
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
+from corpus.trainer.data.in_a_row import in_a_row
 from corpus.trainer.data.layout import largest_turn
 from corpus.trainer.data.sequence import CUE_TARGETS, NO_TARGET, PAD, Batch, Positions, Stream
 
@@ -173,7 +174,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
         audio_ARM=_values(placed, "audio_ARM", (len(rows) * most.sound, *frames)),
         heard_known_A=_values(placed, "heard_known_A", (len(rows) * most.sound,), bool),
         patch_at_P=_places(placed, "patch_at_P", len(rows) * most.patches, trash),
-        patch_PHWC=_values(placed, "patch_PHWC", (len(rows) * most.patches, *pixels)),
+        patch_PHWC=_pixels(placed, (len(rows) * most.patches, *pixels)),
         audio_target_at_T=_places(placed, "audio_target_at_T", len(rows) * most.targets, trash),
         audio_target_TRM=_values(placed, "audio_target_TRM", (len(rows) * most.targets, *frames)),
         audio_weight_T=_values(placed, "audio_weight_T", (len(rows) * most.targets,), np.float32),
@@ -191,6 +192,15 @@ def _places(placed: Sequence[tuple[int, Positions]], name: str, most: int, trash
         filled[at : at + len(places)] = torch.from_numpy(places.astype(np.int64) + start)
         at += len(places)
     return filled
+
+
+def _pixels(placed: Sequence[tuple[int, Positions]], shape: tuple[int, ...]) -> torch.Tensor:
+    """Where rows were filled in the batch's own memory they stay there: most of a batch is pixels."""
+    run = in_a_row([positions.patch_PHWC for _, positions in placed if len(positions.patch_PHWC)])
+    if run is None or run.start or run.whole.size != np.prod(shape):
+        return _values(placed, "patch_PHWC", shape)
+    run.whole[run.stop :] = 0
+    return torch.from_numpy(run.whole.reshape(shape))
 
 
 def _values(

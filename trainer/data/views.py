@@ -26,7 +26,7 @@ from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
-from corpus.trainer.data.clip_head import check_head, read_head, view_id
+from corpus.trainer.data.clip_head import Head, check_head, read_head, view_id
 from corpus.trainer.data.hearing import Heard, Hears, heard_by
 from corpus.trainer.data.layout import Turns, turn_sizes
 from corpus.trainer.data.sheet import lengths
@@ -98,6 +98,10 @@ def plan_view(
     clip = clips[place]
     head = read_head(clip, tokenizer)
     check_head(head, model, data)
+    _check_shapes(clip, head)
+    if channel >= len(head.speakers):
+        what = f"clips.parquet counts more speakers than {head.speakers}"
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
     # Words of the recording that start in another clip belong to that clip.
@@ -136,6 +140,19 @@ def plan_view(
     )
 
 
+def _check_shapes(clip: Clip, head: Head) -> None:
+    """The arrays are as long as the head says: what is read of them later is not looked at again."""
+    expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
+    if clip.activity().shape != expected or clip.mel().shape != (*expected, head.mel.bins):
+        what = (
+            f"mel and activity are {clip.mel().shape} and {clip.activity().shape}, the head says {expected}"
+        )
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
+    if head.picture_sizes and len(head.picture_sizes) != head.windows:
+        what = f"{len(head.picture_sizes)} pictures are listed for {head.windows} windows"
+        raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
+
+
 def spread(
     items: Sequence[tuple[int, Tokens]], open_N: BoolArray, slots: int
 ) -> tuple[tuple[Tokens, ...], TextCounts]:
@@ -162,10 +179,19 @@ def spread(
     return tuple(by_turn), counts
 
 
-def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, model: ModelConfig) -> Turns:
+def read_turns(
+    clips: Clips,
+    view: View,
+    heard: Heard,
+    start: int,
+    stop: int,
+    model: ModelConfig,
+    room: UInt8Array | None = None,
+) -> Turns:
     """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
 
-    `heard` is of all of the view's windows, from the function of that name.
+    `heard` is of all of the view's windows, from the function of that name; `room` is memory of the size of
+    all patches, which are put there.
     """
     clip = clips[view.place]
     # What is said is later than what is heard by the response delay.
@@ -177,7 +203,7 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     return Turns(
         heard_NFM=heard.sound_NFM[start:stop],
         heard_known_NF=~(heard.drawn_NF[start:stop] | bad_NF),
-        pictures=_pictures(clip, view.pictures_N[start:stop], start, model),
+        pictures=_pictures(clip, view.pictures_N[start:stop], start, model, room),
         given=view.given[start:stop],
         speak_N=view.speak_N[start:stop],
         written=view.written[start:stop],
@@ -188,10 +214,13 @@ def read_turns(clips: Clips, view: View, heard: Heard, start: int, stop: int, mo
     )
 
 
-def _pictures(clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig) -> list[UInt8Array | None]:
+def _pictures(
+    clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig, room: UInt8Array | None
+) -> list[UInt8Array | None]:
     """The patches of windows from `start` on that have a picture, all in one array."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
-    patches = np.empty((int(shown_N.sum()), rows * columns, side, side, 3), np.uint8)
+    shape = (int(shown_N.sum()), rows * columns, side, side, 3)
+    patches = np.empty(shape, np.uint8) if room is None else room.reshape(shape)
     grids = patches.reshape(len(patches), rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
     pictures: list[UInt8Array | None] = [None] * len(shown_N)

@@ -6,13 +6,13 @@ reach no file, no network, no extension and no variable of ours.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.errors import DatasetError, SettingsError
+from corpus.shards.read import Clips
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,24 +20,21 @@ if TYPE_CHECKING:
 _MEMORY = "2GB"
 
 
-def places_where(index: Path, split: str, condition: str) -> npt.NDArray[np.int64]:
-    """Places, rising, among the clips of a split of those that fit.
+def places_where(clips: Clips, condition: str) -> npt.NDArray[np.int64]:
+    """Places, rising, of the clips that fit.
 
     Raises:
         SettingsError: the condition is no expression over the columns of clips.parquet.
         DatasetError: no clip fits.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(index)
-    table = table.filter(pc.equal(table["split"], split))
+    table = clips.columns()
     places = _asked(table.append_column("_place", pa.array(range(len(table)), pa.int64())), condition)
     if not len(places):
         raise DatasetError(
-            f"none of the {len(table)} clips of split {split!r} fits data.where {condition!r}",
-            where=str(index),
+            f"none of the {len(table)} clips of split {clips.split!r} fits data.where {condition!r}",
+            where=str(clips.path),
             todo="make the condition wider, or leave data.where out",
         )
     return places

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.batch_invariant import each_attended, is_batch_invariant
 from corpus.trainer.model.layers import Norm, linear, parameter, recomputed, wide
 from corpus.trainer.model.low_rank import low_ranks
 from corpus.trainer.model.rope import rotate, turns
@@ -41,6 +42,8 @@ class KeyStore(NamedTuple):
     """Where the step's own keys and values go."""
     turned: tuple[torch.Tensor, torch.Tensor]
     """What `rope.turns` gives: the same in all layers."""
+    order_S: torch.Tensor | None = None
+    """Slots in the order of their positions, in a batch-invariant step."""
 
     def append(self, key_GLC: torch.Tensor, value_GLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values, those of this step with them."""
@@ -115,6 +118,26 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.bmm(wide(a), wide(b))
 
 
+def _each_attended(
+    query_BHLC: torch.Tensor,
+    key_BGSC: torch.Tensor,
+    value_BGSC: torch.Tensor,
+    mask: torch.Tensor | BlockMask,
+    store: KeyStore | None,
+) -> torch.Tensor:
+    """Batch-invariant, of a whole pass or of a session's step: the same keys in the same order."""
+    if not isinstance(mask, torch.Tensor):
+        raise NotImplementedError("batch-invariant attention is for the CPU")
+    if store is None:
+        rows = zip(query_BHLC, key_BGSC, value_BGSC, mask[:, 0], strict=True)
+        return torch.stack([each_attended(*row) for row in rows])
+    key_GSC, value_GSC = store.append(key_BGSC[0], value_BGSC[0])
+    order_S = store.order_S
+    assert order_S is not None
+    seen_LS = mask[:, order_S] > HIDDEN / 2
+    return each_attended(query_BHLC[0], key_GSC[:, order_S], value_GSC[:, order_S], seen_LS)[None]
+
+
 class Attention(nn.Module):
     """Norm, projections, norms of queries and keys, rotation, attention, projection."""
 
@@ -125,12 +148,13 @@ class Attention(nn.Module):
         super().__init__()
         self.recompute = False
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.rope_theta = config.rope_theta
+        self.rope_theta, self.rope = config.rope_theta, config.rope
         self.norm = Norm(config.width, config.norm_eps)
         self.query = parameter(config.heads * config.head_dim, config.width)
         self.key_value = parameter(2 * config.kv_heads * config.head_dim, config.width)
-        self.query_norm = Norm(config.head_dim, config.norm_eps)
-        self.key_norm = Norm(config.head_dim, config.norm_eps)
+        normed = config.head_norms
+        self.query_norm = Norm(config.head_dim, config.norm_eps) if normed else nn.Identity()
+        self.key_norm = Norm(config.head_dim, config.norm_eps) if normed else nn.Identity()
         self.out = parameter(config.width, config.heads * config.head_dim)
         shapes = {name: getattr(self, name).shape for name in ("query", "key_value", "out")}
         self.low = low_ranks(config, shapes)
@@ -156,7 +180,9 @@ class Attention(nn.Module):
         store: KeyStore | None = None,
     ) -> torch.Tensor:
         normed = self.norm(x_BLD)
-        turned = turns(place_3BL, self.head_dim, self.rope_theta) if store is None else store.turned
+        turned = (
+            turns(place_3BL, self.head_dim, self.rope_theta, self.rope) if store is None else store.turned
+        )
         query = self._project("query", normed).view(*x_BLD.shape[:2], self.heads, self.head_dim)
         key_value = self._project("key_value", normed)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
@@ -164,7 +190,9 @@ class Attention(nn.Module):
         query = rotate(self.query_norm(query), *turned).transpose(1, 2)
         key = rotate(self.key_norm(key), *turned).transpose(1, 2)
         value = value.transpose(1, 2)
-        if store is None:
+        if is_batch_invariant():
+            mixed = _each_attended(query, key, value, mask, store)
+        elif store is None:
             mixed = attend(query, key, value, mask)
         else:
             assert isinstance(mask, torch.Tensor)

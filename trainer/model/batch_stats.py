@@ -8,6 +8,8 @@ here takes part in a gradient and nothing goes to the host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from corpus.trainer.data.sequence import EOW, SIL, SPK, Batch
@@ -53,6 +55,22 @@ def text_sums(batch: Batch, at_N: torch.Tensor, nats_N: torch.Tensor) -> torch.T
     nats_S = nats_N.double().masked_fill(~chosen_SN, 0).sum(1)
     speaks = (known_N & (target_N == SPK)).sum()
     return torch.cat((nats_S, chosen_SN.sum(1).double(), speaks.double()[None]))
+
+
+@torch.no_grad()
+def sums_by_window(batch: Batch, nats_N: torch.Tensor, edges: Sequence[int]) -> torch.Tensor:
+    """(4, bins) in fp64: nats of control and of words, and tokens of each, by the micro-turn's number in its
+    segment; bin b is micro-turns [edges[b], edges[b + 1])."""
+    at_N = batch.text_at_S
+    target_N, turn_N = (sheet.reshape(-1)[at_N] for sheet in (batch.text_target_BL, batch.turn_BL))
+    known_N = batch.text_weight_BL.reshape(-1)[at_N] > 0
+    control_N = (target_N == SIL) | (target_N == SPK)
+    chosen_2N = torch.stack((control_N, ~control_N & (target_N != EOW))) & known_N
+    inner = torch.tensor(edges[1:-1], device=turn_N.device, dtype=turn_N.dtype)
+    bin_N = torch.bucketize(turn_N, inner, right=True)
+    parts_4N = torch.cat((nats_N.double().masked_fill(~chosen_2N, 0), chosen_2N.double()))
+    sums_4B = parts_4N.new_zeros(4, len(edges) - 1)
+    return sums_4B.index_add_(1, bin_N, parts_4N)
 
 
 def _after_silence(

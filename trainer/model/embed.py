@@ -19,6 +19,7 @@ from corpus.trainer.data import noise
 from corpus.trainer.data.levels import level_of_byte
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.data.sequence import Batch, Stream
+from corpus.trainer.model.batch_invariant import each_linear, is_batch_invariant, pointwise
 from corpus.trainer.model.layers import Norm, Table, linear, parameter, recomputed
 
 
@@ -46,7 +47,10 @@ class SoundBag(nn.Module):
         # One row per (bin, level): the multi-hot product sums the chosen rows.
         kinds = torch.arange(self.levels + 1, device=level_ARM.device)
         hot = level_ARM.reshape(-1, self.bins, 1) == kinds
-        sound_AD: torch.Tensor = hot.flatten(1).to(dtype) @ self.weight.to(dtype)
+        hot_AX = hot.flatten(1).to(dtype)
+        weight = self.weight.to(dtype)
+        alone = is_batch_invariant()
+        sound_AD: torch.Tensor = each_linear(hot_AX, weight.T) if alone else hot_AX @ weight
         scale: float = self.bins**-0.5
         return sound_AD * scale
 
@@ -79,7 +83,9 @@ class PatchStem(nn.Module):
         x = x.to(dtype) / 127.5 - 1
         for stage, weight in enumerate(self.inputs):
             if stage:
-                x = F.gelu(self.norms[stage - 1](x)).reshape(count, x.shape[1] // 4, 4 * x.shape[2])
+                x = pointwise(F.gelu, self.norms[stage - 1](x)).reshape(
+                    count, x.shape[1] // 4, 4 * x.shape[2]
+                )
             x = linear(x, weight)
         return x[:, 0]
 

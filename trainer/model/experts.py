@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import ModelConfig, Recompute
+from corpus.trainer.model.batch_invariant import is_batch_invariant
 from corpus.trainer.model.grouped_mlp import apply_experts
 from corpus.trainer.model.layers import linear, parameter, recomputed, swiglu
 from corpus.trainer.model.permute import Order, counts, permute, sort_by_expert, unpermute
@@ -68,7 +69,7 @@ class Experts(nn.Module):
         return gate_up, down
 
     def forward(self, x_TD: torch.Tensor, routes: Routes, valid_T: torch.Tensor) -> torch.Tensor:
-        if self.group is None and x_TD.dtype == torch.float64:
+        if self.group is None and (x_TD.dtype == torch.float64 or is_batch_invariant()):
             return self.every_expert(x_TD, routes)
         if self.group is None and len(x_TD) <= FEW_TOKENS and not torch.is_grad_enabled():
             return self.few_tokens(x_TD, routes)

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from corpus.trainer.model.batch_invariant import each_linear, is_batch_invariant, pointwise
+
 
 def wide(x: torch.Tensor) -> torch.Tensor:
     """At least fp32: where sums and exponentials are taken."""
@@ -53,6 +55,8 @@ def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = No
     """x @ weight.T, computed in `dtype` or else in that of x."""
     dtype = dtype or x.dtype
     if not torch.is_grad_enabled():  # A Function costs microseconds, and a step of a session has hundreds.
+        if is_batch_invariant():
+            return each_linear(x.to(dtype), weight.to(dtype))
         return F.linear(x.to(dtype), weight.to(dtype))
     y: torch.Tensor = _Linear.apply(x, weight, dtype)  # type: ignore[no-untyped-call]
     return y
@@ -137,7 +141,7 @@ class Norm(nn.Module):
 def swiglu(both: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up of gate and up side by side."""
     gate, up = both.chunk(2, -1)
-    return F.silu(gate) * up
+    return pointwise(F.silu, gate) * up
 
 
 def swiglu_backward(grad: torch.Tensor, both: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,8 @@ class LossSums:
     """Each router's margin, summed over tokens."""
     text_S: torch.Tensor
     """`batch_stats.TEXT_SUMS`."""
+    nats_N: torch.Tensor
+    """Of each position that predicts text, in the order of `Batch.text_at_S`; no gradient."""
     weights: LossConfig
 
     @property

@@ -36,6 +36,7 @@ from corpus.trainer.model.initial_values import fill
 from corpus.trainer.model.layers import Norm, linear, parameter, wide
 from corpus.trainer.model.loss_sums import Denominators, LossSums, heard_targets, real_targets
 from corpus.trainer.model.moe import Dense, MixtureOfExperts
+from corpus.trainer.model.rope import places
 from corpus.trainer.model.router import Router, RouterStats
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ class InteractionModel(nn.Module):
             self.dtype,
             masked_A,
         )
-        # Rotary coordinates as integers: a wrapper that casts a layer's inputs only casts floats.
-        place_3BL = torch.stack([c.int() for c in (batch.time_BL, batch.row_BL, batch.column_BL)])
+        coordinates = (batch.time_BL, batch.row_BL, batch.column_BL)
+        place_3BL = places(self.config.rope, *coordinates, batch.stream_BL)
         mask = self._mask(batch, self.dtype)
         # Padding is not routed; windows the model speaks in have router statistics of their own.
         valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
@@ -191,7 +192,7 @@ class InteractionModel(nn.Module):
         zero = wide(hidden_ND).new_zeros(())
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
         router_z = torch.stack([stat.router_z for stat in stats]).mean() if stats else zero
-        text_sum, text_S = self._text_sums(hidden_ND, batch)
+        text_sum, nats_N = self._text_losses(hidden_ND, batch)
         listens = self.user_audio_head is not None
         return LossSums(
             text_sum=text_sum,
@@ -208,16 +209,16 @@ class InteractionModel(nn.Module):
             load_NE=torch.stack([stat.count_E for stat in stats]) if stats else self.load_NE,
             spoken_NE=torch.stack([stat.spoken_E for stat in stats]) if stats else self.load_NE,
             margin_N=torch.stack([stat.margin for stat in stats]) if stats else zero.new_zeros(0),
-            text_S=text_S,
+            text_S=text_sums(batch, batch.text_at_S, nats_N),
+            nats_N=nats_N.detach(),
             weights=weights,
         )
 
-    def _text_sums(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Only positions that predict text are multiplied with the vocabulary."""
+    def _text_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Only positions that predict text meet the vocabulary."""
         at = batch.text_at_S
         target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
-        total, nats_N = cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
-        return total, text_sums(batch, at, nats_N)
+        return cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
 
     def _cue_sum(self, hidden_ND: torch.Tensor, batch: Batch, weights: LossConfig) -> torch.Tensor:
         if self.cue_head is None:

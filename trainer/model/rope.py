@@ -3,28 +3,60 @@
 # B batch rows, L positions, H heads, C head dimensions
 
 Of the C/2 pairs of a head a half is turned by time (25 ms a step), a quarter by row, a quarter by column.
-Pair i is dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the model's
-precision: in bf16, positions beyond 256 would coincide.
+Pair i is made of dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the
+precision of the model: in bf16, positions beyond 256 would run into each other.
+
+With `model.rope=whole` all pairs are turned by time, at the speeds of a language model's one coordinate; a
+patch adds its row to the time of every fourth pair and its column to that of another fourth. So text is
+turned as in pretraining, and patches of one picture still differ.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
+from corpus.trainer.data.sequence import Stream
+from corpus.trainer.model.batch_invariant import pointwise
 
-def turns(place_3BL: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and signed sine (B, L, 1, C) in fp32 for `rotate`, of integers (time, row, column).
+Rope = Literal["split", "whole"]
+
+
+def places(
+    rope: Rope, time_BL: torch.Tensor, row_BL: torch.Tensor, column_BL: torch.Tensor, stream_BL: torch.Tensor
+) -> torch.Tensor:
+    """The three integers (3, B, L) that positions are turned by."""
+    found_3BL = torch.stack([coordinate.int() for coordinate in (time_BL, row_BL, column_BL)])
+    if rope == "whole":
+        # Only patches have a place beside their time: slots of text and sound are told by time already.
+        found_3BL[1:] *= stream_BL == Stream.PICTURE
+        found_3BL[1:] += found_3BL[:1]
+    return found_3BL
+
+
+def turns(
+    place_3BL: torch.Tensor, head_dim: int, theta: float, rope: Rope = "split"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and signed sine (B, L, 1, C) in fp32 for `rotate`, of the integers that `places` gives.
 
     Made in every layer from the integers: wrappers that cast what goes into a layer cast only floats.
     """
     pairs = head_dim // 2
-    counts = (pairs // 2, pairs // 4, pairs // 4)
-    parts = [
-        place_BL.float()[..., None] * _speeds(count, theta, place_BL.device)
-        for place_BL, count in zip(place_3BL, counts, strict=True)
-    ]
-    angle = torch.cat(parts, -1)[:, :, None]
-    cos, sin = angle.cos(), angle.sin()
+    place_3BL1 = place_3BL.float()[..., None]
+    if rope == "whole":
+        speed = _speeds(pairs, theta, place_3BL.device)
+        # Pair by pair: time, row, time, column.
+        angle = torch.stack([place_3BL1[which] * speed[k::4] for k, which in enumerate((0, 1, 0, 2))], -1)
+        angle = angle.flatten(-2)[:, :, None]
+    else:
+        counts = (pairs // 2, pairs // 4, pairs // 4)
+        parts = [
+            place_BL1 * _speeds(count, theta, place_3BL.device)
+            for place_BL1, count in zip(place_3BL1, counts, strict=True)
+        ]
+        angle = torch.cat(parts, -1)[:, :, None]
+    cos, sin = pointwise(torch.cos, angle), pointwise(torch.sin, angle)
     return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 

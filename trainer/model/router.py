@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.model.batch_invariant import pointwise
 from corpus.trainer.model.layers import linear, parameter
 
 
@@ -64,7 +65,7 @@ class Router(nn.Module):
         # Rounded as all weights are, summed in fp32: near ties fall alike in one process and in many.
         weight_ED = self.weight.to(x_TD.dtype)
         logit_TE = linear(x_TD, weight_ED, torch.promote_types(x_TD.dtype, torch.float32))
-        score_TE = logit_TE.sigmoid()
+        score_TE = pointwise(torch.sigmoid, logit_TE)
         choice_TK = (score_TE.detach() + self.bias_E).topk(self.top_k, -1).indices
         chosen_TK = _chosen(score_TE, choice_TK)
         weight_TK = chosen_TK / (chosen_TK.sum(-1, keepdim=True) + 1e-20) * self.route_scale

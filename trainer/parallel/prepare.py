@@ -24,7 +24,6 @@ from corpus.trainer.model.loss_sums import LossSums
 from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel, blocks_of
 from corpus.trainer.model.moe import Dense, MixtureOfExperts
-from corpus.trainer.parallel.compile import compile_blocks
 from corpus.trainer.parallel.ranks import Ranks
 
 
@@ -41,6 +40,8 @@ def prepare(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     if ranks.mesh is not None and config.expert_parallel > 1:
         _share_experts(model, ranks.mesh["expert"])
     if config.compile:
+        from corpus.trainer.parallel.compile import compile_blocks
+
         compile_blocks(model, cut=ranks.mesh is not None, experts=config.expert_parallel == 1)
     if ranks.mesh is not None:
         _cut(model, config, ranks)

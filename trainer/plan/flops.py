@@ -20,8 +20,8 @@ import torch
 
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.sequence import CUE_TARGETS, NO_TARGET, Batch
+from corpus.trainer.model.depth_head import DepthHead
 from corpus.trainer.model.flow_head import FLOW_DRAWS, FlowHead
-from corpus.trainer.model.heads import DepthHead
 from corpus.trainer.model.loss_sums import heard_targets
 
 

@@ -22,7 +22,8 @@ from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.layout import part
 from corpus.trainer.data.sequence import PAD, Positions, Stream
 from corpus.trainer.model.attention import HIDDEN, KeyStore
-from corpus.trainer.model.rope import turns
+from corpus.trainer.model.batch_invariant import is_batch_invariant
+from corpus.trainer.model.rope import places, turns
 from corpus.trainer.session.cuda_graph import Replay
 from corpus.trainer.session.kv_cache import FAR, KvCache
 
@@ -257,11 +258,12 @@ def forward(model: InteractionModel, cache: KvCache, block: StepInput, keys: int
     near_LS = cache.sight.reaches(turn_L[:, None], cache.turn_S[:keys])
     past_LS = cache.position_S[:keys] <= position_L[:, None]
     bias_LS = torch.where(near_LS & past_LS, 0.0, HIDDEN)
-    place_3BL = torch.stack((time_L, row_L, column_L))[:, None]
-    turned = turns(place_3BL, config.head_dim, config.rope_theta)
+    place_3BL = places(config.rope, time_L[None], row_L[None], column_L[None], stream_L[None])
+    turned = turns(place_3BL, config.head_dim, config.rope_theta, config.rope)
     valid_BL = (position_L != FAR)[None]
+    order_S = cache.position_S[:keys].argsort() if is_batch_invariant() else None
     for layer, held in zip(model.blocks, cache.layers, strict=True):
-        store = KeyStore(held.key_GSC, held.value_GSC, keys, slot_L, turned)
+        store = KeyStore(held.key_GSC, held.value_GSC, keys, slot_L, turned, order_S)
         # Not through a compiled call: training's is for training's shapes.
         x_BLD, _ = layer.forward(x_BLD, place_3BL, bias_LS, valid_BL, store)
     hidden_BLD: torch.Tensor = model.norm(x_BLD)

@@ -31,7 +31,7 @@ from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerS
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.data.loader import LoaderState, settings_digest
 from corpus.trainer.data.tokenizer_file import tokenizer_named
 from corpus.trainer.model.low_rank import is_trained, merged
 from corpus.trainer.model.model import InteractionModel
@@ -221,6 +221,7 @@ def load_model(
         raise FormatError("holds no checkpoint", where=str(run), todo=todo)
     path, meta = found
     check_model(meta, config.model, str(path))
+    check_text(meta, config, run)
     if ema and not meta.average:
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
@@ -246,6 +247,15 @@ def load_model(
     model.weighting = Weighting.of(config.loss)
     model.keep_to(meta.trained_windows or most_windows(config))
     return model.eval(), config
+
+
+def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
+    """Raises: FormatError where the tokenizer kept in a run is not the one it was trained with."""
+    if config.data.tokenizer != "bytes" and settings_digest(config) != meta.loader.settings:
+        what = (
+            f"{config.data.tokenizer}, or what config.json says of its data, has changed since it was trained"
+        )
+        raise FormatError(what, where=str(run), todo="put back the files that training wrote")
 
 
 def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:

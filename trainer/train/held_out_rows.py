@@ -1,12 +1,13 @@
-"""Losses of a few held-out rows during a run: the curve that shows overfitting.
+"""Losses of a few held-out rows while a run goes on: the curve that shows where training goes too far.
 
-All ranks evaluate together, as they train together: no rank has the whole of a sharded model. The run's state
-is not touched, so a run that evaluates ends with the same bits as one that does not.
+All ranks look together, as they train together: a model cut over them is whole nowhere. Nothing of the run's
+state is touched, so a run that looks ends with the same bits as one that does not.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,14 @@ from corpus.schemas.errors import CorpusError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.data.noise import NoiseKey
-from corpus.trainer.model.batch_stats import TEXT_SUMS
+from corpus.trainer.model.batch_stats import TEXT_SUMS, sums_by_window
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.collectives import summed, together
 from corpus.trainer.parallel.ranks import Ranks
+from corpus.trainer.train.log_line import WindowsLine
+
+_BINS = 6
+"""Points of the curve by window, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,30 +33,31 @@ class HeldOutLosses:
     control: float | None
     words: float | None
     audio: float | None
+    by_window: tuple[WindowsLine, ...]
 
 
 class HeldOutRows:
     """The first rows of the validation split, the same each time."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        """Raises: DatasetError if the split is empty, on all ranks."""
-        # Every rank needs the same number of rows, or one would wait in a collective for ever.
+        """Raises: DatasetError where the split holds nothing, on all ranks."""
         rows = -(-config.held_out_rows // ranks.world) * ranks.world
         data = dataclasses.replace(config.data, split="validation", rows=rows)
-        # Without the answers' weighting the curve compares runs that set it differently.
         loss = dataclasses.replace(config.loss, answers=0.0)
         own = dataclasses.replace(config, data=data, loss=loss, accumulate=1)
         self._config, self._ranks = own, ranks
-        self._loader = together(ranks.host, lambda: Loader(own, ranks.rank, ranks.world, epochs=1, ahead=0))
-        self._batch = together(ranks.host, lambda: next(iter(self._loader))[0])
+        place = (ranks.rank, ranks.world)
+        self._loader = together(ranks.host, lambda: Loader(own, *place, epochs=1, ahead=0, weighed=False))
+        self._batch, state = together(ranks.host, lambda: next(iter(self._loader)))
+        # The state is all ranks' plan, so all have the same bins.
+        step = max(1, -(-state.longest // _BINS))
+        self._edges = list(range(0, max(1, state.longest) + step, step))
         self._fixed = config.compile or ranks.device.type != "cpu"
 
     @torch.no_grad()
     def losses(self, model: InteractionModel) -> HeldOutLosses:
-        """Losses over all ranks; a collective, so all ranks must call it."""
+        """All ranks must ask."""
         batch = self._batch if self._fixed else self._batch.trimmed()
-        # Evaluation switches off drawn times, masked sound and expert counts; put the mode back whatever
-        # happens.
         was_training = model.training
         model.eval()
         try:
@@ -59,21 +65,30 @@ class HeldOutRows:
         finally:
             model.train(was_training)
         of_audio = torch.stack([sums.audio_sum.double(), sums.audio_weight.double()])
-        *text, audio, weight = summed(torch.cat([sums.text_S.double(), of_audio])).tolist()
-        sum_of = dict(zip(TEXT_SUMS, text, strict=True))
+        windows_4B = sums_by_window(batch.to(self._ranks.device), sums.nats_N, self._edges)
+        counted = summed(torch.cat([sums.text_S.double(), of_audio, windows_4B.flatten()])).cpu()
+        *text, audio, weight = counted[: -windows_4B.numel()].tolist()
+        found = dict(zip(TEXT_SUMS, text, strict=True))
+        by_window = counted[-windows_4B.numel() :].view(windows_4B.shape).T.tolist()
 
         def mean(total: float, count: float) -> float | None:
             return total / count if count else None
 
         return HeldOutLosses(
-            control=mean(sum_of["nats_control"], sum_of["control"]),
-            words=mean(sum_of["nats_words"], sum_of["words"]),
+            control=mean(found["nats_control"], found["control"]),
+            words=mean(found["nats_words"], found["words"]),
             audio=mean(audio, weight),
+            by_window=tuple(
+                WindowsLine(start=start, stop=stop, control=mean(a, n), words=mean(b, m))
+                for (start, stop), (a, b, n, m) in zip(
+                    itertools.pairwise(self._edges), by_window, strict=True
+                )
+            ),
         )
 
 
 def held_out_rows(config: RunConfig, ranks: Ranks) -> tuple[HeldOutRows | None, str]:
-    """The rows a run evaluates, or None and the reason."""
+    """The rows a run looks at, or none and why."""
     if not config.held_out_every:
         return None, ""
     try:

@@ -1,4 +1,4 @@
-"""Initial weights from another run or an exported model: `init=RUN`, `init=FOLDER`.
+"""A run's first weights out of another run, an exported model or a language model: `init=RUN|FOLDER`.
 
 Weights only: the optimiser, the step and the position in the data start over. Weights that both models have
 must have the same shape; those missing there (a new head) keep their drawn values and are reported.
@@ -22,7 +22,8 @@ from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
 from corpus.trainer.model.initial_values import held
 from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.train.checkpoint import Meta, Talk, choose, load_tensors
+from corpus.trainer.train.checkpoint import Meta, Talk, check_text, choose, load_tensors
+from corpus.trainer.train.decoder_folder import decoder_model, decoder_weights, is_decoder
 from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
 from corpus.trainer.train.run_file import read_run
 
@@ -52,18 +53,22 @@ class Origin:
     """sha256 of an exported model's weights, where a LoRA run will be based on them."""
     checkpoint: Meta | None
     """Of a run; None for an exported model."""
+    decoder: bool = False
+    """Whether it is a language model's folder, and holds a trunk alone."""
 
 
 def origin_of(config: RunConfig, talk: Talk) -> Origin:
     """The source that `init` names, checked to fit the new run.
 
     Raises:
-        UsageError: neither a run nor an exported model.
-        FormatError: no intact checkpoint, or weights of other shapes, one a line.
+        UsageError: neither a run nor a model.
+        FormatError: no whole checkpoint, or weights of other shapes: one a line.
         SettingsError: another tokenizer or vocabulary.
         DatasetError: another definition of mel bytes.
     """
     source = Path(config.init)
+    if is_decoder(source):
+        return _decoder_origin(source, config, talk)
     if is_exported(source):
         head = read_head(source)
         tokenizer = "bytes" if head.tokenizer == "bytes" else str(source / TOKENIZER_NAME)
@@ -76,6 +81,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         if chosen is None:
             raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
         path, meta = chosen
+        check_text(meta, began, source)
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
@@ -93,6 +99,33 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
     return origin
 
 
+def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> Origin:
+    """A language model's folder. Its text is taken where the run writes with the tokenizer beside it."""
+    if config.model.lora_rank:
+        todo = "train it without model.lora_rank first, and export it"
+        raise SettingsError("a language model has no ears to be frozen", where="model.lora_rank", todo=todo)
+    kept = source / TOKENIZER_NAME
+    ours = tokenizer_named(config.data.tokenizer).identity
+    reads = ours != "bytes" and kept.exists() and tokenizer_named(str(kept)).identity == ours
+    tokenizer = config.data.tokenizer if reads else ""
+    model = decoder_model(source, config.model)
+    origin = Origin(path=source, model=model, tokenizer=tokenizer, checkpoint=None, decoder=True)
+    _check_shapes(origin, config.model)
+    settings = (*_MEANING, "rope", "norm_eps", "route_scale", "head_norms", "tied")
+    differ = {
+        name: getattr(model, name) for name in settings if getattr(model, name) != getattr(config.model, name)
+    }
+    if differ:
+        todo = f"set {' '.join(f'model.{name}={value}' for name, value in differ.items())}"
+        raise SettingsError(
+            "its weights mean something else with these settings", where=str(source), todo=todo
+        )
+    talk(f"begins with the trunk of {source}; what hears, sees and speaks is drawn anew")
+    if not reads:
+        talk(f"  text is drawn anew, too: data.tokenizer is not its {TOKENIZER_NAME}")
+    return origin
+
+
 def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
     """Fill the weights that both models have, on each rank its own part. All ranks call it together."""
     theirs = _shapes(origin.model)
@@ -100,7 +133,12 @@ def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup
     if origin.checkpoint is not None:
         load_tensors(origin.path, origin.checkpoint, {"model": shared}, group)
         return
-    weights = read_weights(origin.path)
+    if origin.decoder:
+        sizes = {name: value.shape for name, value in shared.items()}
+        weights = decoder_weights(origin.path, origin.model, sizes, text=bool(origin.tokenizer))
+        shared = {name: value for name, value in shared.items() if name in weights}
+    else:
+        weights = read_weights(origin.path)
     for name, value in shared.items():
         part, shape, offset = held(value)
         # Only this rank's slice: the whole weight is in the file's memory map.

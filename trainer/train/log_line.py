@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOG_FORM = "corpus.log/3"
+LOG_FORM = "corpus.log/4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,17 @@ class LayerLine:
     """Experts without a token."""
     margin: float
     """Mean gap between the last chosen expert's score, bias included, and the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsLine:
+    """Held-out windows `[start, stop)` of what a row shows at once: losses must stay flat over them."""
+
+    start: int
+    stop: int
+    control: float | None
+    """Nats a token, without weights."""
+    words: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,9 @@ class LogLine:
     held_out_words: float | None
     """`nats_words` on the same rows."""
     held_out_audio: float | None
-    """`audio` on the same rows."""
+    """… and the sound's loss; None in lines since which nobody looked."""
+    held_out_by_window: tuple[WindowsLine, ...]
+    """The same rows by a window's number; none where nobody looked."""
     speaking: float | None
     """Share of windows in which the model speaks, of those in which that is known."""
     grad_norm: float | None

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from corpus.schemas.files import write_whole
 from corpus.trainer.train.log_line import LogLine
-from corpus.trainer.train.run_report import draw_report
 
 LOG_NAME = "log.jsonl"
 BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -95,6 +94,8 @@ class Log:
 
     def draw(self) -> None:
         """RUN/report.html, from all lines so far."""
+        from corpus.trainer.train.run_report import draw_report
+
         try:
             draw_report(self._path, self._steps)
         except OSError as error:
@@ -127,6 +128,11 @@ def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 named = {key: each for key, each in layer.items() if key != "layer"}
                 for key, each in scalars(named):
                     yield f"layer_{layer['layer']:02d}/{key}", each
+        elif name == "held_out_by_window":
+            for part in value:
+                for key in ("control", "words"):
+                    if part[key] is not None:
+                        yield f"held_out_windows_{part['start']:03d}/{key}", part[key]
         elif name not in ("schema", "step") and value is not None:
             yield name, value
 

@@ -1,10 +1,10 @@
-"""Training: from a configuration to checkpoints, in one process or as many as torchrun started.
+"""Training: from a configuration to checkpoints, in one process or in as many as torchrun started.
 
     micro-batches of a step -> denominators over all ranks -> the step (step.py) -> log, save
 
-A step depends only on its number, its batches and the state before it. So a run that was stopped or killed
-and resumed ends like an uninterrupted one: bit for bit on a CPU with the same number of ranks, up to rounding
-with another.
+A step depends only on its number, its batches and the state before it, so a run that goes on after it was
+stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same number of ranks,
+to rounding with another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
@@ -41,20 +41,21 @@ from corpus.trainer.parallel.process import determinism, expect_shared, locked, 
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
 from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
-from corpus.trainer.train.held_out_rows import held_out_rows
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
-from corpus.trainer.train.memory import check_memory
 from corpus.trainer.train.meter import Meter
 from corpus.trainer.train.run_file import RunFile, read_run, write_run
 from corpus.trainer.train.step import Learner, Learnt
 
+if TYPE_CHECKING:
+    from corpus.trainer.train.held_out_rows import HeldOutLosses, HeldOutRows
+
 SAVES_TO_GIVE_UP = 2
-"""A run stops after so many failed saves in a row."""
+"""Saves in a row that fail before a run stops."""
 
 
 class Flops(Protocol):
-    """How many floating point operations a micro-batch costs in training."""
+    """How many floating point operations a micro-batch costs in training, counted honestly."""
 
     def __call__(self, config: RunConfig, batch: Batch) -> float: ...
 
@@ -65,7 +66,7 @@ class TrainResult:
 
     step: int
     ended: Literal["done", "stopped"]
-    """`stopped`: by a signal; the same command resumes."""
+    """`stopped`: asked to by a signal; the same command goes on."""
     last: LogLine | None
     skipped: int
 
@@ -82,30 +83,30 @@ def train_model(
 
     Raises:
         SettingsError: settings, ranks and data do not fit together, or not on the GPU; before the first step.
-        DatasetError: no dataset, too few clips, or not the dataset the run began with.
-        FormatError: no checkpoint is intact, or they are of another model.
+        DatasetError: no dataset, too few clips, or not the one the run began with.
+        FormatError: no checkpoint is whole, or they are of another model.
         LockedError: another process trains this run.
         StorageError: checkpoints cannot be written; the last one is kept.
-        CorpusError: gradients were NaN or Inf too often in a row, or another rank was lost.
+        CorpusError: gradients were no numbers too often in a row, or another rank was lost.
 
-    Every rank raises the same error, except where one is lost.
+    Every rank raises the same error, but where one is lost.
     """
     check_ranges(config)
     with ExitStack() as stack:
-        # Outermost: whatever fails below, the other ranks must not wait for this one for ever.
         stack.enter_context(no_rank_lost(world_size()))
         ranks = stack.enter_context(joined(config))
         together(ranks.host, lambda: stack.enter_context(locked(run)) if ranks.first else None)
         together(ranks.host, lambda: expect_shared(run))
         stack.enter_context(determinism(config.deterministic, ranks.device))
         stop = stack.enter_context(stop_signals())
-        run_ = _Run(config, run, ranks, talk if ranks.first else _silent, flops, peak_flops)
+        told = talk if ranks.first else _silent
+        run_ = _Run(config, run, ranks, told, flops, peak_flops)
         stack.callback(run_.close)
         return run_.train(stop)
 
 
 class _Run:
-    """The state of a run."""
+    """Everything that changes while a run goes on."""
 
     def __init__(
         self,
@@ -119,34 +120,41 @@ class _Run:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
         self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
-        # A shared disk may show ranks different versions of a dataset: stop before they train on two.
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
-        # On the meta device first: shard, check that it fits, and only then take memory.
         model = InteractionModel.unset(config.model).train()
         prepare(model, config, ranks)
-        together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
+        if ranks.device.type == "cuda":
+            from corpus.trainer.train.memory import check_memory
+
+            together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
         model.to_empty(device=ranks.device)
-        checkpoint = choose(run, group=ranks.files, talk=talk)
+        found = choose(run, group=ranks.files, talk=talk)
         self.base = ""
-        if checkpoint is None or config.model.lora_rank:  # a LoRA checkpoint lacks the base weights
+        if found is None or config.model.lora_rank:  # a run of low rank holds no weights but those it learns
             self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
-        if checkpoint is not None:
-            self._resume(*checkpoint)
-        self.held_out, why = held_out_rows(config, ranks)
-        if why:
-            talk(why)
-        self.held_out_losses: tuple[float | None, float | None, float | None] = (None, None, None)
+        if found is not None:
+            self._resume(*found)
+        self.held_out = self._held_out() if config.held_out_every else None
+        self.looked: HeldOutLosses | None = None
         self.saver, self.log = together(ranks.host, self._open)
         self.last: LogLine | None = None
+
+    def _held_out(self) -> HeldOutRows | None:
+        from corpus.trainer.train.held_out_rows import held_out_rows
+
+        found, why = held_out_rows(self.config, self.ranks)
+        if why:
+            self.talk(why)
+        return found
 
     def _begin(self, model: InteractionModel) -> None:
         model.initialise(self.config.data.seed)
         if self.config.model.lora_rank and not self.config.init:
             todo = "give init=FOLDER, of corpus export"
-            raise SettingsError("a LoRA run needs base weights", where="init", todo=todo)
+            raise SettingsError("a run of low rank needs weights to stand on", where="init", todo=todo)
         if self.config.init:
             from corpus.trainer.train.initial_weights import begin_from, origin_of
 
@@ -162,25 +170,25 @@ class _Run:
     def _open_log(self) -> Log:
         file = RunFile(dataset=self.loader.state.dataset, torch=torch.__version__, config=self.config)
         if self.step:
-            self._report_changes()
+            self._tell_changes()
         else:
             if (self.run / LOG_NAME).exists():
-                self.talk("no checkpoint there: the run and its log start over")
-            self._report_listeners()
+                self.talk("no checkpoint there: it begins anew, its log too")
+            self._tell_listeners()
         try:
             write_run(self.run, file)
             return Log(self.run, self.config.steps, self.step, self.talk)
         except OSError as error:
             raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
 
-    def _report_changes(self) -> None:
-        """A command shorter than the first falls back to the preset's values: allowed, but reported."""
+    def _tell_changes(self) -> None:
+        """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
         with suppress(CorpusError):
             for change in changes(read_run(self.run).config, self.config):
                 self.talk(f"changed since: {change}")
 
-    def _report_listeners(self) -> None:
-        """Documents of listeners teach silence: intended, but one cause of a model that rarely speaks."""
+    def _tell_listeners(self) -> None:
+        """They teach to be silent, which is right, but who looks at a model that rarely speaks must know."""
         silent, among = self.loader.listeners()
         if silent:
             whose = "" if among == self.loader.documents else "first "
@@ -194,12 +202,11 @@ class _Run:
     # The steps
 
     def train(self, stop: Callable[[], bool]) -> TrainResult:
-        self.meter.reset()  # startup is not part of the first step's speed
+        self.meter.reset()  # what was before the first step is no part of its speed
         batches = iter(self.loader)
         logged = self.loader.state
         stopped = False
         while self.step < self.config.steps and not stopped:
-            # Where the data stood: a step that cannot be read, or must be explained, goes back to it.
             before = self.loader.state
             try:
                 micro, denominators = self._take(batches)
@@ -226,29 +233,27 @@ class _Run:
         return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
 
     def _look(self) -> None:
-        """Evaluate the held-out rows when it is time; the next log line has the losses."""
+        """At the held-out rows, where it is time; the next log line has the losses."""
         every = self.config.held_out_every
         if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
-            losses = self.held_out.losses(self.learner.model)
-            self.held_out_losses = (losses.control, losses.words, losses.audio)
+            self.looked = self.held_out.losses(self.learner.model)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
-        """All micro-batches of a step: weights are counted over all ranks before backward.
+        """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
 
-        Raises, on all ranks: what one of them meets while reading.
+        Raises: on all ranks, what one of them finds when it reads.
         """
         began = time.monotonic()
         micro, error = [], None
         try:
             micro = [next(batches)[0] for _ in range(self.config.accumulate)]
-        except CorpusError as raised:  # not yet: the other ranks wait in the sum below
-            error = raised
+        except CorpusError as found:
+            error = found
         self.meter.waited_s += time.monotonic() - began
         for batch in micro:
             self.meter.windows += windows_of(batch)
             if self.flops is not None:
                 self.meter.flops += self.flops(self.config, batch)
-        # A rank that read nothing still takes part in the sum.
         weights = [torch.stack(Denominators.of(batch)) for batch in micro]
         own = (
             torch.stack(weights).sum(0)
@@ -270,16 +275,16 @@ class _Run:
             grad_norm=learnt.norm,
             lr=self.config.optim.lr * learnt.lr_share,
             skipped=self.skipped,
-            held_out=self.held_out_losses,
+            held_out=self.looked,
         )
-        self.held_out_losses = (None, None, None)
+        self.looked = None
         self.last = line
         if self.log is not None:
             self.log.write(line)
         self.meter.reset()
 
     def _gpu_peak(self) -> int | None:
-        """The largest peak of all ranks."""
+        """The largest of all ranks."""
         if self.ranks.device.type != "cuda":
             return None
         return greatest(torch.cuda.max_memory_allocated(self.ranks.device))
@@ -287,27 +292,27 @@ class _Run:
     # What may go wrong
 
     def _keep(self, before: LoaderState) -> None:
-        """Save what was learnt before reading failed; some ranks may have read further, so go back."""
+        """Save what was learnt before data could not be read any more; some ranks may have read on."""
         self.loader.state = before
         if self.step:
-            with suppress(StorageError):  # reported already; the error that ended the run comes last
+            with suppress(StorageError):  # told; what ended the run is told last
                 self._end()
 
     def _note_bad(self, before: LoaderState) -> None:
-        """Record the batch of a skipped step; after too many in a row, save and give up."""
+        """Write down what was in the batch; give up after too many in a row, with what was learnt saved."""
         folder = self.run / "nan"
         if self.ranks.first:
             note = {"step": self.step, "rows": self.loader.names(before), "state": before}
-            self.talk(f"step {self.step} skipped: the gradient is NaN or Inf; see {folder}")
+            self.talk(f"step {self.step}: the gradient is no number, nothing learnt; see {folder}")
             try:
                 folder.mkdir(exist_ok=True)
                 write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             except OSError as error:
-                self.talk(f"its rows could not be written: {error.strerror}")
+                self.talk(f"its rows could not be written down: {error.strerror}")
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(
-                f"the gradient was NaN or Inf in {self.skipped_in_row} steps in a row",
+                f"the gradient was no number in {self.skipped_in_row} steps in a row",
                 where=str(folder),
                 todo="look at the batches named there, or remove the newest checkpoints and lower optim.lr",
             )
@@ -321,10 +326,9 @@ class _Run:
             self._give_up()
 
     def _end(self) -> None:
-        """Save a last time and wait for it."""
+        """The last save, waited for."""
         if self.log is not None:
             self.log.draw()
-        # Once more if the last save failed: the disk may have room again.
         if self.saved != self.step or not self.saver.wait():
             self.saver.save(self.learner.state_dict(), self._meta())
             self.saved = self.step
@@ -333,7 +337,7 @@ class _Run:
 
     def _give_up(self) -> None:
         raise StorageError(
-            "checkpoints cannot be saved; the last good one is kept",
+            "checkpoints cannot be saved; the last one that could is kept",
             where=str(self.saver.folder),
             todo="make room, then give the same command again",
         )
@@ -356,8 +360,8 @@ class _Run:
     def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
         if self.config.model.lora_rank and meta.base != self.base:
-            todo = "set init= as it was, with the same weights"
-            raise FormatError("these are not the run's base weights", where=self.config.init, todo=todo)
+            todo = "give init= as it was, with the weights it had"
+            raise FormatError("the run stands on other weights than these", where=self.config.init, todo=todo)
         if self.config.steps < meta.step:
             todo = f"make it at least {meta.step}, or begin a new run"
             raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
@@ -369,14 +373,14 @@ class _Run:
                 todo = "give it as it was, or begin a new run"
                 raise FormatError(f"the run has another optim.{what}", where=str(path), todo=todo)
         began = None
-        with suppress(CorpusError):  # the checkpoint is enough to resume from
+        with suppress(CorpusError):  # the checkpoint is enough to go on with
             began = read_run(self.run).config
         self.loader.load_state_dict(dataclasses.asdict(meta.loader), began)
         load_tensors(path, meta, self.learner.state_dict(), self.ranks.files)
         self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
-        self.talk(f"resuming from step {self.step}")
+        self.talk(f"going on from step {self.step}")
 
 
 def _silent(text: str) -> None:
-    """For ranks other than the first, which report nothing."""
+    """What ranks other than the first have to say."""

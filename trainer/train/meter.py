@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from corpus.trainer.model.loss_sums import LossSums
 from corpus.trainer.parallel.collectives import summed
 from corpus.trainer.train.gradient_norms import GROUPS
 from corpus.trainer.train.log_line import LayerLine, LogLine
+
+if TYPE_CHECKING:
+    from corpus.trainer.train.held_out_rows import HeldOutLosses
 
 
 class Meter:
@@ -84,12 +87,12 @@ class Meter:
         gpu_peak_bytes: int | None = None,
         gradients: torch.Tensor | None = None,
         movement: torch.Tensor | None = None,
-        held_out: tuple[float | None, float | None, float | None] = (None, None, None),
+        held_out: HeldOutLosses | None = None,
     ) -> LogLine:
         """Everything since the last reset, over all ranks; a collective, so all of them must call it.
 
         `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
-        losses of control, words and sound, from held_out_rows.py.
+        losses from held_out_rows.py.
         """
         # Wall time of everything since the last line, waits and saves included.
         seconds = max(self._clock() - self._started, 1e-9)
@@ -103,9 +106,10 @@ class Meter:
         return LogLine(
             **losses,
             **_norms(gradients, movement),
-            held_out_control=held_out[0],
-            held_out_words=held_out[1],
-            held_out_audio=held_out[2],
+            held_out_control=None if held_out is None else held_out.control,
+            held_out_words=None if held_out is None else held_out.words,
+            held_out_audio=None if held_out is None else held_out.audio,
+            held_out_by_window=() if held_out is None else held_out.by_window,
             step=step,
             lr=lr,
             grad_norm=grad_norm,

@@ -59,6 +59,14 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
             for number in numbers
         )
 
+    def by_window(name: str) -> tuple[Curve, ...]:
+        parts = [{part["start"]: part for part in line.get("held_out_by_window", ())} for line in lines]
+        starts = sorted({(start, part["stop"]) for each in parts for start, part in each.items()})
+        return tuple(
+            Curve(label=f"{start} to {stop - 1}", values=[each.get(start, {}).get(name) for each in parts])
+            for start, stop in starts
+        )
+
     nats = (
         *(of(f"nats_{name}", name) for name in STREAMS),
         of("held_out_control", "control, held out"),
@@ -66,6 +74,18 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
     )
     all_panels = [
         Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
+        Panel(
+            title="When to speak by window, held out",
+            explained="nats a token; a model in its regime has one curve",
+            curves=by_window("control"),
+            scale="log",
+        ),
+        Panel(
+            title="Words by window, held out",
+            explained="nats a token",
+            curves=by_window("words"),
+            scale="log",
+        ),
         Panel(
             title="Sound",
             explained="nats a bin, or the flow's squared error",

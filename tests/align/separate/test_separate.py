@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from corpus.align.separate.apply import Separating
 from corpus.align.separate.asteroid import asteroid_separator
+from corpus.align.separate.overlaps import near
 from corpus.align.separate.self_test import si_sdr_db
 from corpus.align.separate.separator import Separate, Separator
 from corpus.align.separate.share_out import shared_out
@@ -19,6 +20,7 @@ from corpus.align.voices import split_voices
 from corpus.schemas.artifacts import OVERLAP, SEPARATED, SPEECH, UNRELIABLE, Segment, Voices
 from corpus.schemas.drops import Drop
 from corpus.schemas.pcm import Pcm, VoicePcm
+from corpus.schemas.span import Span, union
 from tests.align.separate.made_talk import LIVELY, RATE, MadeTalk, made_talk, words_of
 from tests.align.separate.networks import by_filter, by_nothing, filter_checkpoint, of
 
@@ -137,6 +139,38 @@ def test_a_checkpoint_in_asteroids_form_does_the_same(talk: MadeTalk, tmp_path: 
     assert voices.separation.separator.startswith("asteroid/1 ConvTasNet ")
     for channel, name in enumerate("AB"):
         assert si_sdr_db(sound[channel].astype(np.float32), talk.truth[name].astype(np.float32)) > 15
+
+
+def test_an_overlap_shorter_than_a_sample_stays_where_it_is(talk: MadeTalk, tmp_path: Path) -> None:
+    end_us = talk.decoded.duration_us
+    turns = [
+        *talk.turns,
+        *(replace(talk.turns[0], speaker=name, start_us=end_us - 10, stop_us=end_us + 500) for name in "AB"),
+        replace(talk.turns[0], speaker="B", start_us=100, stop_us=600_001),
+    ]
+    (tmp_path / "voices").mkdir()
+    given = Separating(of(by_filter), words_of, "made")
+    voices, _ = split_voices(talk.decoded, talk.folder, turns, ["A", "B"], tmp_path / "voices", given)
+    before, after = (
+        Pcm(talk.folder, 1, talk.decoded.segments, RATE),
+        VoicePcm(voices, tmp_path / "voices", talk.folder),
+    )
+    assert voices.form == "channels"
+    assert np.array_equal(after.mix(0, before.stop_sample), before.mix(0, before.stop_sample))
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 400), st.integers(1, 60)), max_size=12),
+    st.integers(0, 400),
+    st.integers(1, 60),
+)
+def test_near_finds_what_a_search_of_all_finds(
+    turns: list[tuple[str, int, int]], start: int, length: int
+) -> None:
+    spans = union(Span(first, first + long) for _, first, long in turns)
+    around = Span(start, start + length)
+    assert list(near(spans, around)) == [span for span in spans if span.overlaps(around)]
 
 
 def test_the_same_bytes_again(talk: MadeTalk, tmp_path: Path) -> None:

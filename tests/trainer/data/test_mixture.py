@@ -99,13 +99,14 @@ def test_paths_of_a_mixture_become_absolute(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert absolute("A:0.7, b/C:0.3") == f"{tmp_path}/A:0.7,{tmp_path}/b/C:0.3"
     assert absolute("A") == str(tmp_path / "A")
+    assert absolute("A:0.7,B") == f"{tmp_path}/A:0.7,B"
 
 
 def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
     clips = open_clips(folders[0], split="train")
     two = [place for place, clip in enumerate(clips) if len(clip.json.speakers) >= 2]
     assert 0 < len(two) < len(clips)
-    assert places_where(folders[0] / "clips.parquet", "train", "len(speakers) >= 2").tolist() == two
+    assert places_where(open_clips(folders[0], split="train"), "len(speakers) >= 2").tolist() == two
     documents = Documents(config_for(str(folders[0]), where="len(speakers) >= 2"))
     keys = {documents.view(place).key for place in range(len(documents))}
     assert keys == {clips[place].key for place in two}
@@ -125,7 +126,7 @@ def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
 )
 def test_what_is_no_condition_over_clips_is_refused(folders: tuple[Path, Path], condition: str) -> None:
     with pytest.raises(SettingsError, match="no condition over clips") as error:
-        places_where(folders[0] / "clips.parquet", "train", condition)
+        places_where(open_clips(folders[0], split="train"), condition)
     assert "unreliable_share" in error.value.todo
 
 

@@ -10,8 +10,9 @@ import torch
 from corpus.trainer.config import AudioHead, ModelConfig
 from corpus.trainer.data.levels import byte_of_level
 from corpus.trainer.data.noise import NoiseKey
+from corpus.trainer.model.depth_head import DepthHead
 from corpus.trainer.model.flow_head import FlowHead
-from corpus.trainer.model.heads import DepthHead, DmelHead, audio_head, choose_levels
+from corpus.trainer.model.heads import DmelHead, audio_head, choose_levels
 
 HEADS: tuple[AudioHead, ...] = ("dmel", "flow", "depth")
 

@@ -14,6 +14,7 @@ import torch
 
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
+from corpus.trainer.data.sequence import EOW, SIL, SPK
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.ranks import Ranks
 from corpus.trainer.train.checkpoint import load_model
@@ -45,6 +46,21 @@ def test_losses_are_those_of_the_rows(small_run: SmallRun, splits: Path) -> None
     nats, tokens = (float(sums.text_S[place]) for place in (0, 4))
     assert found.control == pytest.approx(nats / tokens, rel=1e-6)
     assert found.audio == pytest.approx(float(sums.audio_sum.detach() / sums.audio_weight), rel=1e-6)
+    # By window, counted one position at a time.
+    assert 2 <= len(found.by_window) <= 6
+    nats_at = dict(zip(batch.text_at_S.tolist(), sums.nats_N.tolist(), strict=True))
+    for part in found.by_window:
+        own_nats: dict[str, list[float]] = {"control": [], "words": []}
+        for place, value in nats_at.items():
+            row, column = divmod(place, config.data.length)
+            target = int(batch.text_target_BL[row, column])
+            inside = part.start <= max(0, int(batch.turn_BL[row, column])) < part.stop
+            if inside and float(batch.text_weight_BL[row, column]) > 0 and target != EOW:
+                own_nats["control" if target in (SIL, SPK) else "words"].append(value)
+        for name, values in own_nats.items():
+            mean = getattr(part, name)
+            assert mean == pytest.approx(sum(values) / len(values)) if values else mean is None
+    assert int(batch.turn_BL.max()) < found.by_window[-1].stop
 
 
 def test_a_run_that_looks_ends_with_the_same_bits(small_run: SmallRun, splits: Path, tmp_path: Path) -> None:
@@ -57,7 +73,9 @@ def test_a_run_that_looks_ends_with_the_same_bits(small_run: SmallRun, splits: P
     assert [line["held_out_control"] is not None for line in lines] == [False, True, False, True]
     blind = read_lines(tmp_path / "blind" / "log.jsonl")
     assert all(line["held_out_control"] is None for line in blind)
-    assert "control, held out" in (tmp_path / "looks" / "report.html").read_text()
+    assert [bool(line["held_out_by_window"]) for line in lines] == [False, True, False, True]
+    drawn = (tmp_path / "looks" / "report.html").read_text()
+    assert "control, held out" in drawn and "When to speak by window, held out" in drawn
     compare([tmp_path / "blind", tmp_path / "looks"], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "When to speak, held out" in page and "looks: held_out_every 0 -&gt; 2" in page

@@ -40,6 +40,7 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
         spoken_NE=torch.tensor(load) // 2,
         margin_N=torch.tensor([0.5, 1.0], dtype=torch.float64),
         text_S=torch.tensor([told.get(name, 0.0) for name in TEXT_SUMS], dtype=torch.float64),
+        nats_N=torch.zeros(0),
         weights=LossConfig(),
     )
 
@@ -95,7 +96,7 @@ def test_an_expert_without_tokens_is_dead() -> None:
 def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
     made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0))
     assert (made.loss, made.text, made.nats_onset, made.expert_load, made.update) == (None,) * 5
-    assert made.layers == () and made.schema == "corpus.log/3"
+    assert made.layers == () and made.schema == "corpus.log/4"
 
 
 def test_norms_are_roots_of_sums() -> None:

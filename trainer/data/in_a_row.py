@@ -1,0 +1,36 @@
+"""Arrays that lie one after another in one piece of memory: joined without copying a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from corpus.schemas.arrays import UInt8Array
+
+
+class Run(NamedTuple):
+    """Bytes `[start, stop)` of a whole."""
+
+    whole: UInt8Array
+    """Flat."""
+    start: int
+    stop: int
+
+
+def in_a_row(parts: Sequence[UInt8Array]) -> Run | None:
+    """Where arrays lie, if each begins where the one before it ends; None where they must be copied."""
+    whole = parts[0].base if parts else None
+    if not isinstance(whole, np.ndarray) or not whole.flags.c_contiguous or whole.dtype != np.uint8:
+        return None
+    at = start = parts[0].ctypes.data - whole.ctypes.data
+    for part in parts:
+        if (
+            part.base is not whole
+            or not part.flags.c_contiguous
+            or part.ctypes.data - whole.ctypes.data != at
+        ):
+            return None
+        at += part.nbytes
+    return Run(whole.reshape(-1), start, at)
