@@ -5,9 +5,9 @@
 
 FOLDER holds `*.json.gz` in the conversation form with people's self-corrections. Word statistics are cross-
 fit: those a meeting is described with are counted on the others. Every meeting is learned twice, the second
-time without its cut-off words and capital letters, which a recogniser does not write. Words the annotators
-left open (`unscored`) teach nothing. Prints the sha256 that `align/cues/self_correction.py` is to hold.
-Needs scikit-learn, which the product does not.
+time without its cut-off words, capital letters and punctuation, which a recogniser is not sure to write.
+Words the annotators left open (`unscored`) teach nothing. Prints the sha256 that
+`align/cues/self_correction.py` is to hold. Needs scikit-learn, which the product does not.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from corpus.align.cues.files import conversation_files, read_marks, without_cues
-from corpus.align.cues.repair_features import WordStatistics, features
+from corpus.align.cues.repair_features import Statistics, features
+from corpus.align.cues.repair_flow import Grammar
 from corpus.align.cues.repair_words import Said, said_by
 from corpus.align.cues.tagger import Tagger, write_tagger
 from corpus.align.cues.trees import Trees
+from corpus.align.cues.word_statistics import WordStatistics
 from corpus.schemas.arrays import Int64Array
 from corpus.schemas.conversation import Conversation, Cue, Event
 
-TREES = 110
+TREES = 120
+LEARNING_RATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def read(path: Path) -> tuple[Meeting, Meeting]:
     annotation, duration_us, _ = read_marks(path)
     told = without_cues(path, annotation, duration_us)
     kept = tuple(
-        replace(word, text=word.text.lower())
+        replace(word, text=word.text.lower(), after="")
         for word in told.words
         if not word.text.rstrip(".,?!").endswith("-")
     )
@@ -111,18 +114,19 @@ def tags(told: Conversation, cues: Sequence[Cue], left_open: Sequence[Event]) ->
     return meeting
 
 
-def statistics(meetings: Sequence[Meeting]) -> WordStatistics:
-    return WordStatistics.of(
+def statistics(meetings: Sequence[Meeting]) -> Statistics:
+    tagged = (
         [said for m in meetings for said in m.said],
         [one for m in meetings for one in m.inside],
         [one for m in meetings for one in m.ends],
     )
+    return Statistics(WordStatistics.of(*tagged), Grammar.of(*tagged))
 
 
 def _fitted(table: Any, wanted: Any, weight: Any) -> Trees:
     model = HistGradientBoostingClassifier(
         max_iter=TREES,
-        learning_rate=0.1,
+        learning_rate=LEARNING_RATE,
         max_leaf_nodes=20,
         min_samples_leaf=15,
         l2_regularization=2.0,

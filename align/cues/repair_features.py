@@ -5,55 +5,32 @@ No times: a tagger that hears them learns one corpus's alignment and fails on ot
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from corpus.align.cues.repair_flow import PRIOR_END, Grammar, fine_classes, flow_columns
 from corpus.align.cues.repair_words import Said
+from corpus.align.cues.word_statistics import NOBODY, WordStatistics
 from corpus.schemas.arrays import Float32Array, Int64Array
 
 FARTHEST = 8
 """A copy farther on than this is no repair."""
 LONGEST_MATCH = 5
+PRIOR_IN = 0.04
+"""Share of all words that lie in a reparandum; that of last ones is `PRIOR_END`."""
 
 
 @dataclass(frozen=True, slots=True)
-class WordStatistics:
-    """How often words and pairs are said, and how often a reparandum holds or ends with them."""
+class Statistics:
+    """What was counted in the talk that the tagger was trained on."""
 
-    words: dict[str, tuple[float, float, float]]
-    """count, in a reparandum, last of one."""
-    pairs: dict[tuple[str, str], tuple[float, float]]
-    """count, the first ends a reparandum."""
-    total: float
-
-    @classmethod
-    def of(
-        cls, said: Sequence[Said], inside: Sequence[Int64Array], ends: Sequence[Int64Array]
-    ) -> WordStatistics:
-        """Counted from words with their tags."""
-        counts: dict[str, Counter[str]] = {"n": Counter(), "in": Counter(), "end": Counter()}
-        pairs: Counter[tuple[str, str]] = Counter()
-        pair_ends: Counter[tuple[str, str]] = Counter()
-        for one, tagged, ended in zip(said, inside, ends, strict=True):
-            counts["n"].update(one.texts)
-            counts["in"].update(text for text, tag in zip(one.texts, tagged, strict=True) if tag)
-            counts["end"].update(text for text, tag in zip(one.texts, ended, strict=True) if tag)
-            for i in np.flatnonzero(one.stretch[1:] == one.stretch[:-1]):
-                pair = (one.texts[i], one.texts[i + 1])
-                pairs[pair] += 1
-                pair_ends[pair] += int(ended[i])
-        return cls(
-            {w: (float(n), float(counts["in"][w]), float(counts["end"][w])) for w, n in counts["n"].items()},
-            {pair: (float(n), float(pair_ends[pair])) for pair, n in pairs.items() if n > 1},
-            float(sum(counts["n"].values())),
-        )
+    words: WordStatistics
+    grammar: Grammar
 
 
-def features(said: Said, statistics: WordStatistics) -> Float32Array:
+def features(said: Said, statistics: Statistics) -> Float32Array:
     """float32 `[words, features]`."""
     ids = _ids(said)
     columns: list[npt.NDArray[np.generic]] = []
@@ -66,7 +43,13 @@ def features(said: Said, statistics: WordStatistics) -> Float32Array:
     columns += [_edge(said, step) for step in (1, -1)]
     columns += _copies(ids)
     columns += _likeness(said)
-    columns += _counted(said, statistics)
+    columns += _counted(said, ids, statistics.words)
+    columns += [_moved(said.mark, ids, step, -2) for step in range(-2, 4)]
+    columns += _in_sentence(said)
+    columns += _said_again(ids, said.stretch)
+    kinds = fine_classes(said)
+    columns += [_moved(kinds, ids, step, -1) for step in range(-2, 4)]
+    columns += flow_columns(said, statistics.grammar)
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
 
 
@@ -163,35 +146,56 @@ def _common(left: str, right: str) -> int:
     return count
 
 
-def _counted(said: Said, statistics: WordStatistics) -> list[npt.NDArray[np.generic]]:
-    """Word and pair statistics of the word, its neighbours, and of the pair that skipping it would make."""
-    texts, stretch = said.texts, said.stretch.tolist()
-    n = len(texts)
-    word = np.array([statistics.words.get(text, (0.0, 0.0, 0.0)) for text in texts]).reshape(-1, 3)
-    prior_in, prior_end = 0.04, 0.03
-    in_rate = (word[:, 1] + 10 * prior_in) / (word[:, 0] + 10)
-    end_rate = (word[:, 2] + 10 * prior_end) / (word[:, 0] + 10)
-    next_end = np.zeros(n)
-    flow = np.zeros((n, 4))
-    for i in range(n):
-        after = texts[i + 1] if i + 1 < n and stretch[i + 1] == stretch[i] else "</s>"
-        beyond = texts[i + 2] if i + 2 < n and stretch[i + 2] == stretch[i] else "</s>"
-        before = texts[i - 1] if i and stretch[i - 1] == stretch[i] else "<s>"
-        count, ended = statistics.pairs.get((texts[i], after), (0.0, 0.0))
-        next_end[i] = (ended + 4 * prior_end) / (count + 4)
-        flow[i] = (
-            _likely(statistics, texts[i], after),
-            _likely(statistics, before, texts[i]),
-            _likely(statistics, before, after),
-            _likely(statistics, after, beyond),
-        )
-    gain = flow[:, 2] - flow[:, 1]
-    return [in_rate, end_rate, next_end, np.log1p(word[:, 0]), *flow.T, gain]
+def _in_sentence(said: Said) -> list[npt.NDArray[np.generic]]:
+    """Words since the sentence or stretch began, and until it ends, up to twelve."""
+    n = len(said)
+    new = np.ones(n, np.bool_)
+    new[1:] = (said.stretch[1:] != said.stretch[:-1]) | (said.mark[:-1] >= 2)
+    places = np.arange(n)
+    since = places - np.maximum.accumulate(np.where(new, places, 0))
+    last = np.append(new[1:], True)
+    ends = np.where(last, places, n)
+    until = np.minimum.accumulate(ends[::-1])[::-1] - places
+    return [np.minimum(since, 12), np.minimum(until, 12)]
 
 
-def _likely(statistics: WordStatistics, first: str, second: str) -> float:
-    """log P(second | first), interpolated with the word's own frequency."""
-    count = statistics.words.get(first, (0.0, 0.0, 0.0))[0]
-    own = (statistics.words.get(second, (0.0, 0.0, 0.0))[0] + 0.5) / (statistics.total + 1)
-    pair = statistics.pairs.get((first, second), (0.0, 0.0))[0]
-    return float(np.log((pair + 2 * own) / (count + 2)))
+def _said_again(ids: Int64Array, stretch: Int64Array) -> list[npt.NDArray[np.generic]]:
+    """Which share of the last two, three and five words comes again in as many and one more."""
+    columns: list[npt.NDArray[np.generic]] = []
+    for size in (2, 3, 5):
+        again, asked = np.zeros(len(ids)), np.zeros(len(ids))
+        for back in range(size):
+            word = _moved(ids, ids, -back, -1)
+            here = _moved(stretch, ids, -back, -1) == stretch
+            comes = np.zeros(len(ids), np.bool_)
+            for ahead in range(1, size + 2):
+                comes |= _moved(ids, ids, ahead, -2) == word
+            again += here & comes
+            asked += here
+        columns.append(again / asked)
+    return columns
+
+
+def _counted(said: Said, ids: Int64Array, counts: WordStatistics) -> list[npt.NDArray[np.generic]]:
+    """Word and pair statistics: of the word, its neighbours, and the pairs that skipping words makes."""
+    rows = counts.ids(said.texts)
+
+    def at(step: int) -> Int64Array:
+        here = _moved(said.stretch, ids, step, -1) == said.stretch
+        return np.where(here, _moved(rows, ids, step, NOBODY), NOBODY)
+
+    word, before, after = counts.words[rows], at(-1), at(1)
+    behind, following = counts.words[after], counts.of_pairs(rows, after)
+    leading, own = counts.of_pairs(before, rows), counts.log_likely(rows, after)
+    return [
+        (word[:, 1] + 10 * PRIOR_IN) / (word[:, 0] + 10),
+        (word[:, 2] + 10 * PRIOR_END) / (word[:, 0] + 10),
+        np.log1p(word[:, 0]),
+        (following[:, 1] + 4 * PRIOR_END) / (following[:, 0] + 4),
+        (following[:, 2] + 4 * PRIOR_IN) / (following[:, 0] + 4),
+        (behind[:, 3] + 5 * PRIOR_END) / (behind[:, 0] + 5),
+        (leading[:, 3] + 4 * PRIOR_END) / (leading[:, 0] + 4),
+        own,
+        counts.log_likely(after, at(2)),
+        *(counts.log_likely(at(-far), after) - own for far in range(1, 6)),
+    ]

@@ -6,9 +6,9 @@ Kept beside the learned tagger as its baseline, and used where its weights are s
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from corpus.align.cues.repair_words import Said
+from corpus.schemas.arrays import BoolArray
 
 LONGEST_COPY = 6
 EMPHATIC = frozenset(("yeah", "no", "okay", "yes", "very", "really", "right", "mm-hmm", "bye", "oh", "ha"))
@@ -26,13 +26,13 @@ def copied(said: Said, last: int) -> int:
     return 0
 
 
-def rule_ends(said: Said) -> npt.NDArray[np.bool_]:
-    """For each word whether a reparandum ends with it."""
-    found = np.zeros(len(said), np.bool_)
+def by_rule(said: Said) -> tuple[BoolArray, BoolArray]:
+    """For each word whether a reparandum ends with it, and whether it is in one."""
+    ends, inside = np.zeros(len(said), np.bool_), np.zeros(len(said), np.bool_)
     for i in range(len(said) - 1):
         length = copied(said, i)
         if length and not EMPHATIC.issuperset(said.texts[i - length + 1 : i + 1]):
-            found[i] = True
+            ends[i], inside[i - length + 1 : i + 1] = True, True
         elif said.cut_off[i] and said.stretch[i + 1] == said.stretch[i]:
-            found[i] = said.texts[i + 1].startswith(said.texts[i])
-    return found
+            ends[i] = inside[i] = said.texts[i + 1].startswith(said.texts[i])
+    return ends, inside

@@ -47,6 +47,9 @@ class Said:
     """1 where the word begins with a capital letter, as sentences do; -1 where none of the speaker's does."""
     fillers_before: Int64Array
     """How many fillers were said just before."""
+    mark: Int64Array
+    """What is written behind the word: 1 a comma, 2 a full stop, 3 a question mark, 0 nothing; -1 where
+    nothing is written behind any of the speaker's."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -68,7 +71,7 @@ def _in_order(words: Sequence[Word]) -> list[Word]:
 def _said(speaker: str, words: Sequence[Word]) -> Said:
     kept: list[Word] = []
     texts: list[str] = []
-    columns: list[tuple[int, int, int, int, int]] = []
+    columns: list[tuple[int, int, int, int, int, int]] = []
     stretch = fillers = last_us = 0
     for word in words:
         text = normal(word.text)
@@ -81,12 +84,18 @@ def _said(speaker: str, words: Sequence[Word]) -> Said:
         kept.append(word)
         texts.append(text)
         cut = word.text.rstrip(".,?!").endswith("-")
-        columns.append((stretch, word_class(text), cut, _capital(word.text), min(fillers, 3)))
+        columns.append((stretch, word_class(text), cut, _capital(word.text), min(fillers, 3), _mark(word)))
         fillers = 0
-    table = np.array(columns, np.int64).reshape(-1, 5)
-    if not table[:, 3].any():
-        table[:, 3] = -1
+    table = np.array(columns, np.int64).reshape(-1, 6)
+    for written in (3, 5):  # a recogniser may write no capitals and no punctuation at all
+        if not table[:, written].any():
+            table[:, written] = -1
     return Said(speaker, tuple(kept), tuple(texts), *table.T)
+
+
+def _mark(word: Word) -> int:
+    written = word.after or word.text[-1:]
+    return 3 if "?" in written else 2 if "." in written or "!" in written else int("," in written)
 
 
 def _capital(text: str) -> bool:

@@ -15,22 +15,28 @@ from importlib.resources import files
 import numpy as np
 
 from corpus.align.cues.repair_features import features
-from corpus.align.cues.repair_rule import LONGEST_COPY, copied, rule_ends
+from corpus.align.cues.repair_rule import LONGEST_COPY, by_rule, copied
 from corpus.align.cues.repair_words import Said, said_by
 from corpus.align.cues.tagger import Tagger, read_tagger
-from corpus.schemas.arrays import Float64Array
+from corpus.schemas.arrays import BoolArray, Float64Array
 from corpus.schemas.conversation import Conversation, Cue, CueSpan, Word
 from corpus.schemas.errors import FormatError
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-ORIGIN = {"learned": "self_correction/1", "rule": "self_correction_rule/1"}
+ORIGIN = {"learned": "self_correction/2", "rule": "self_correction_rule/2"}
 WEIGHTS = "repairs.npz"
-WEIGHTS_SHA256 = "8eccbbcd87fe2c846b0c77b9b3657e543902f70534002f1353d6fe4d4897d343"
+WEIGHTS_SHA256 = "276856a5bbb8c364d377ed256b6c9363ec5b85508dd8181479c68608b600f173"
 RULE_CONFIDENCE = 0.7
 """The rule's precision on the tuning series is about that."""
-LONGEST_REPARANDUM = 6
+LONGEST_REPARANDUM = 8
+LIKELY_INSIDE = 0.4
+"""The reparandum reaches back as far as words are so likely in one: best in the tuning series."""
+COPY_INSIDE = 0.25
+"""The same as far as the word with which the repair begins: a copy is the clearer sign."""
+SURELY_INSIDE = 0.5
+"""So likely, words are a reparandum even where no single one of them ends it."""
 MOST_PUT_IN = 3
 """Words that a repair may have more than its reparandum."""
 
@@ -48,12 +54,12 @@ class Repair:
 def self_correction(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """A cue for each reparandum that a repair follows; repairs inside repairs are cues of their own."""
     cues: list[Cue] = []
-    for said in said_by(conversation):
-        if settings.self_correction == "learned":
-            ends, inside = tagged(said, _tagger())
-        else:
-            ends = np.where(rule_ends(said), RULE_CONFIDENCE, 0.0)
-            inside = ends
+    spoken = said_by(conversation)
+    if settings.self_correction == "learned":
+        likely = tagged(spoken, _tagger())
+    else:
+        likely = [(ends * RULE_CONFIDENCE, inside * RULE_CONFIDENCE) for ends, inside in map(by_rule, spoken)]
+    for said, (ends, inside) in zip(spoken, likely, strict=True):
         for repair in repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))
     return in_order(cues)
@@ -67,25 +73,48 @@ def _tagger() -> Tagger:
     return read_tagger(data)
 
 
-def tagged(said: Said, tagger: Tagger) -> tuple[Float64Array, Float64Array]:
-    """For each word how likely a reparandum ends with it, and how likely it is in one."""
-    rows = features(said, tagger.statistics)
-    return tagger.ends.probability(rows), tagger.inside.probability(rows)
+def tagged(spoken: Sequence[Said], tagger: Tagger) -> list[tuple[Float64Array, Float64Array]]:
+    """Of each speaker's words how likely a reparandum ends with it, and how likely it is in one."""
+    if not spoken:
+        return []
+    rows = np.concatenate([features(said, tagger.statistics) for said in spoken])
+    stops = np.cumsum([len(said) for said in spoken])[:-1]
+    ends, inside = (np.split(trees.probability(rows), stops) for trees in (tagger.ends, tagger.inside))
+    return list(zip(ends, inside, strict=True))
 
 
 def repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: CueSettings) -> list[Repair]:
     """Where reparanda end, how far back they go, and how far their repair does."""
-    found: list[Repair] = []
-    share = settings.self_correction_threshold_percent / 100
-    for last in np.flatnonzero(ends > share):
-        following = last + 1
-        if following >= len(said) or said.stretch[following] != said.stretch[last]:
+    listed: list[Repair] = []
+    covered = np.zeros(len(said), np.bool_)
+    is_last = ends > settings.self_correction_threshold_percent / 100
+    for last in np.flatnonzero(is_last).tolist():
+        if _goes_on(said, last):
+            listed.append(_repair(said, _reach_back(said, last, is_last, inside), last, float(ends[last])))
+            covered[listed[-1].first : last + 1] = True
+    # words that are surely given up though no single one of them surely ends it
+    last = 0
+    for place in np.flatnonzero((inside > SURELY_INSIDE) & ~covered).tolist():
+        if place < last or covered[place]:
             continue
-        length = _copy_length(said, int(last))
-        first = int(last) - length + 1 if length else _reach_back(said, int(last), ends, inside, share)
-        stop = int(last) + 2 if not length else _copy_stop(said, first, int(last))
-        found.append(Repair(first, int(last), stop, round(float(ends[last]), 3)))
-    return found
+        last = place
+        while _goes_on(said, last) and inside[last + 1] > SURELY_INSIDE and not covered[last + 1]:
+            last += 1
+        if _goes_on(said, last):
+            listed.append(_repair(said, place, last, float(inside[place : last + 1].mean())))
+        last += 1
+    return sorted(listed, key=lambda repair: (repair.last, repair.first))
+
+
+def _goes_on(said: Said, place: int) -> bool:
+    """Whether another word follows in the same stretch."""
+    return place + 1 < len(said) and bool(said.stretch[place + 1] == said.stretch[place])
+
+
+def _repair(said: Said, first: int, last: int, confidence: float) -> Repair:
+    copied_words = _copy_length(said, last)
+    stop = _copy_stop(said, first, last) if copied_words else last + 2
+    return Repair(first, last, stop, round(confidence, 3))
 
 
 def _copy_length(said: Said, last: int) -> int:
@@ -119,15 +148,19 @@ def _copy_stop(said: Said, first: int, last: int) -> int:
     return max(stop, last + 2)
 
 
-def _reach_back(said: Said, last: int, ends: Float64Array, inside: Float64Array, share: float) -> int:
-    first = last
+def _reach_back(said: Said, last: int, is_last: BoolArray, inside: Float64Array) -> int:
+    """The first word of the reparandum: as far back as words are likely in one.
+
+    Of words said three times and more each time but the last is a reparandum of its own.
+    """
+    first, again, begun = last, copied(said, last), _copy_length(said, last)
     while (
-        first > 0
-        and last - first < LONGEST_REPARANDUM - 1
-        and said.stretch[first - 1] == said.stretch[last]
-        and inside[first - 1] > share
-        and ends[first - 1] <= share
+        first > 0 and last - first < LONGEST_REPARANDUM - 1 and said.stretch[first - 1] == said.stretch[last]
     ):
+        length = last - first + 1
+        least = COPY_INSIDE if length < begun else LIKELY_INSIDE
+        if inside[first - 1] <= least or (is_last[first - 1] and length == again):
+            break
         first -= 1
     return first
 

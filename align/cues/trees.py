@@ -7,6 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.arrays import Float32Array, Float64Array
+
+BLOCK_ROWS = 1024
+"""So many rows at a time stay in the processor's cache."""
+FIRST_TREES = 30
+UNLIKELY = -4.0
+"""Rows of less log-odds after the first trees are left as they are. Of a held-out series 86 % of words were,
+and with all trees none of them would have reached 20 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trees:
@@ -24,22 +33,24 @@ class Trees:
     """The node on the left; the one on the right follows it. At a leaf, the leaf itself."""
     value: npt.NDArray[np.float32]
 
-    def probability(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Of the positive class, for each row of `[rows, features]`."""
+    def probability(self, rows: Float32Array) -> Float64Array:
+        """Of the positive class, for each row of `[rows, features]`.
+
+        Rows that the first trees hold very unlikely are not shown to the others.
+        """
+        blocks = [self._log_odds(rows[at : at + BLOCK_ROWS]) for at in range(0, len(rows), BLOCK_ROWS)]
+        return np.asarray(1.0 / (1.0 + np.exp(-np.concatenate([np.empty(0), *blocks]))), np.float64)
+
+    def _log_odds(self, rows: Float32Array) -> Float64Array:
         log_odds = np.full(len(rows), self.base)
-        columns = np.ascontiguousarray(rows.T).reshape(-1)
-        for root in self.roots:
-            node = np.full(len(rows), root, np.int32)
-            going = np.arange(len(rows))
-            while len(going):
-                here = node[going]
-                feature = self.feature[here]
-                inner = feature >= 0
-                going, here, feature = going[inner], here[inner], feature[inner]
-                value = columns[feature.astype(np.int64) * len(rows) + going]
-                node[going] = self.left[here] + (value > self.threshold[here])
-            log_odds += self.value[node]
-        return np.asarray(1.0 / (1.0 + np.exp(-log_odds)), np.float64)
+        asked = np.arange(len(rows))
+        columns = np.ascontiguousarray(rows.T)
+        for number, root in enumerate(self.roots.tolist()):
+            if number == FIRST_TREES:
+                asked = asked[log_odds >= UNLIKELY]
+                columns = np.ascontiguousarray(columns[:, asked])
+            log_odds[asked] += self.value[self._leaves(root, columns)]
+        return log_odds
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
         """As they are stored in an npz, under the classifier's name."""
@@ -57,3 +68,18 @@ class Trees:
             left=stored[f"{name}.left"].astype(np.int32),
             value=stored[f"{name}.value"].astype(np.float32),
         )
+
+    def _leaves(self, root: int, columns: Float32Array) -> npt.NDArray[np.int32]:
+        """The leaf of one tree that each row of `[features, rows]` ends in."""
+        size = columns.shape[1]
+        values = columns.reshape(-1)
+        node = np.full(size, root, np.int32)
+        going = np.arange(size)
+        while len(going):
+            here = node[going]
+            feature = self.feature[here]
+            inner = feature >= 0
+            going, here, feature = going[inner], here[inner], feature[inner]
+            value = values[feature.astype(np.int64) * size + going]
+            node[going] = self.left[here] + (value > self.threshold[here])
+        return node
