@@ -112,7 +112,7 @@ def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
     from corpus.schemas.files import storage_errors, write_whole
 
     if to not in FORMATS:
-        raise UsageError(f"{to!r} is no format", todo=f"one of {', '.join(FORMATS)}")
+        raise UsageError(f"{to!r} is not a format", todo=f"one of {', '.join(FORMATS)}")
     path = out / (_file_name(talk.recording) + FORMATS[to].ending)
     if any(path.resolve() == each.resolve() for each in inputs):
         raise UsageError("would be overwritten by its conversion", where=str(path), todo="name another --out")

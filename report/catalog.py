@@ -255,7 +255,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     except duckdb.Error:
         found = None
     if found is None or found[0] != CATALOG_FORM or not isinstance(found[1], int):
-        raise DatasetError("is no catalog of a dataset", where=str(path), todo="run corpus build again")
+        raise DatasetError("is not the catalog of a dataset", where=str(path), todo="run corpus build again")
     if found[1] > CATALOG_VERSION:
         what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
         raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")

@@ -95,7 +95,7 @@ def _in_order(
 def _only(kind: type, values: Iterable[object]) -> None:
     for value in values:
         if type(value) is not kind:
-            raise TypeError(f"{value!r:.60} is no {kind.__name__}")
+            raise TypeError(f"{value!r:.60} is not of type {kind.__name__}")
 
 
 def _told(payload: str, tokenizer: Tokenizer) -> Tokens:
@@ -116,7 +116,7 @@ def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
         )
     if head.frames_per_window != model.frames_per_window:
         raise DatasetError(
-            f"{head.frames_per_window} frames a window, the model is made for {model.frames_per_window}",
+            f"{head.frames_per_window} frames a window, the model has {model.frames_per_window}",
             where=head.key,
             todo=f"set model.frames_per_window={head.frames_per_window}, or build the dataset again",
         )

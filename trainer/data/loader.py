@@ -166,15 +166,15 @@ class Loader:
                 old = {**dict.fromkeys(now, ""), **old}
             differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name)]
             raise SettingsError(
-                "settings that decide what stands in a batch differ from those the run began with",
+                "settings that decide the content of batches differ from those the run began with",
                 where="data",
-                todo=f"give {', '.join(differ or now)} as it was, or begin a new run",
+                todo=f"set {', '.join(differ or now)} as it was, or start a new run",
             )
         if state.dataset != self.state.dataset:
             raise DatasetError(
                 "this is not the dataset the run was trained on",
                 where=self.config.data.data,
-                todo="resume with the datasets and weights the run began with, or begin a new run",
+                todo="resume with the datasets and weights the run began with, or start a new run",
             )
         self.state = state
 

@@ -154,7 +154,7 @@ class _Run:
         model.initialise(self.config.data.seed)
         if self.config.model.lora_rank and not self.config.init:
             todo = "give init=FOLDER, of corpus export"
-            raise SettingsError("a run of low rank needs weights to stand on", where="init", todo=todo)
+            raise SettingsError("a LoRA run needs base weights", where="init", todo=todo)
         if self.config.init:
             from corpus.trainer.train.initial_weights import begin_from, origin_of
 
@@ -173,7 +173,7 @@ class _Run:
             self._tell_changes()
         else:
             if (self.run / LOG_NAME).exists():
-                self.talk("no checkpoint there: it begins anew, its log too")
+                self.talk("no checkpoint there: the run and its log start over")
             self._tell_listeners()
         try:
             write_run(self.run, file)
@@ -303,16 +303,16 @@ class _Run:
         folder = self.run / "nan"
         if self.ranks.first:
             note = {"step": self.step, "rows": self.loader.names(before), "state": before}
-            self.talk(f"step {self.step}: the gradient is no number, nothing learnt; see {folder}")
+            self.talk(f"step {self.step} skipped: the gradient is NaN or Inf; see {folder}")
             try:
                 folder.mkdir(exist_ok=True)
                 write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             except OSError as error:
-                self.talk(f"its rows could not be written down: {error.strerror}")
+                self.talk(f"its rows could not be written: {error.strerror}")
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(
-                f"the gradient was no number in {self.skipped_in_row} steps in a row",
+                f"the gradient was NaN or Inf in {self.skipped_in_row} steps in a row",
                 where=str(folder),
                 todo="look at the batches named there, or remove the newest checkpoints and lower optim.lr",
             )
@@ -337,7 +337,7 @@ class _Run:
 
     def _give_up(self) -> None:
         raise StorageError(
-            "checkpoints cannot be saved; the last one that could is kept",
+            "checkpoints cannot be saved; the last good one is kept",
             where=str(self.saver.folder),
             todo="make room, then give the same command again",
         )
@@ -360,8 +360,8 @@ class _Run:
     def _resume(self, path: Path, meta: Meta) -> None:
         check_model(meta, self.config.model, str(path))
         if self.config.model.lora_rank and meta.base != self.base:
-            todo = "give init= as it was, with the weights it had"
-            raise FormatError("the run stands on other weights than these", where=self.config.init, todo=todo)
+            todo = "set init= as it was, with the same weights"
+            raise FormatError("these are not the run's base weights", where=self.config.init, todo=todo)
         if self.config.steps < meta.step:
             todo = f"make it at least {meta.step}, or begin a new run"
             raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
@@ -379,7 +379,7 @@ class _Run:
         load_tensors(path, meta, self.learner.state_dict(), self.ranks.files)
         self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
-        self.talk(f"going on from step {self.step}")
+        self.talk(f"resuming from step {self.step}")
 
 
 def _silent(text: str) -> None:
