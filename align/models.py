@@ -72,6 +72,8 @@ class ModelEntry:
     source: str
     default: bool
     present: bool
+    needed: bool = False
+    """By a build with default settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ class _Bundle:
     purpose: str
     licence: str
     files: tuple[ModelFile, ...]
+    needed: bool = True
+    """By a build with default settings."""
 
     @property
     def source(self) -> str:
@@ -210,6 +214,7 @@ BUNDLES: dict[str, _Bundle] = {
     "dnsmos": _Bundle(
         purpose="how good speech sounds, 1 to 5 (DNSMOS P.835 of Microsoft's DNS challenge)",
         licence="MIT",
+        needed=False,
         files=(
             _file(
                 _SPEECHMOS,
@@ -265,6 +270,7 @@ def catalogue(models: Path | None = None) -> list[ModelEntry]:
             source=bundle.source,
             default=True,
             present=_is_here(bundle, folder / name),
+            needed=bundle.needed,
         )
         for name, bundle in BUNDLES.items()
     ]

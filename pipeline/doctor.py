@@ -125,12 +125,12 @@ def _has_codec(name: str, mode: str) -> bool:
 
 
 def _models(models: Path | None) -> Iterator[DoctorFact]:
-    """The default models must be here for a build; the others are for those who want them."""
+    """What a build with default settings needs must be here; the others are for those who want them."""
     from corpus.align.models import catalogue
 
     for entry in catalogue(models):
-        ok = entry.present or not entry.default
-        state = "here" if entry.present else "not here" if entry.default else "not here, optional"
+        ok = entry.present or not entry.needed
+        state = "here" if entry.present else "not here" if entry.needed else "not here, optional"
         todo = "" if ok else f"corpus models pull {entry.name}"
         yield DoctorFact(name=f"model {entry.name}", ok=ok, detail=f"{entry.purpose}: {state}", todo=todo)
 

@@ -58,7 +58,8 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
     if settings.self_correction == "learned":
         likely = tagged(spoken, _tagger())
     else:
-        likely = [(ends * RULE_CONFIDENCE, inside * RULE_CONFIDENCE) for ends, inside in map(by_rule, spoken)]
+        sure = np.float64(RULE_CONFIDENCE)
+        likely = [(ends * sure, inside * sure) for ends, inside in map(by_rule, spoken)]
     for said, (ends, inside) in zip(spoken, likely, strict=True):
         for repair in repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))

@@ -31,6 +31,7 @@ def test_missing_models_are_named_with_their_command(tmp_path: Path) -> None:
         fact = facts[f"model {model}"]
         assert (fact.ok, fact.todo) == (False, f"corpus models pull {model}")
     assert facts["model whisper:large-v3"].ok, "what is optional may be absent"
+    assert facts["model dnsmos"].ok, "so may what only a setting asks for"
 
 
 def test_little_room_is_no_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
