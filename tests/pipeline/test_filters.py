@@ -156,7 +156,7 @@ def test_the_trainer_asks_the_new_columns(built: tuple[Path, Settings]) -> None:
     out, _ = built
     split = next(p.parent.name for p in out.glob("*/*.tar"))
     rows = [clip for clip in open_clips(out, split=split)]
-    found = places_where(out, split, "bandwidth_hz > 100 AND speech_share >= 0")
+    found = places_where(open_clips(out, split=split), "bandwidth_hz > 100 AND speech_share >= 0")
     assert len(found) == sum((c.json.quality.bandwidth_hz or 0) > 100 for c in rows if c.json.quality)
 
 
