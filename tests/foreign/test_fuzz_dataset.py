@@ -188,14 +188,14 @@ def _fuzz_beside(
 def test_damaged_shards_and_index(
     built: tuple[Path, Request], copies: Callable[[], Path], tmp_path: Path
 ) -> None:
-    found = _fuzz_shards(built, copies, tmp_path, range(60), 30)
+    found = _fuzz_shards(built, copies, tmp_path, range(24), 24)
     assert not found, "\n".join(found)
 
 
 def test_damaged_files_beside_the_shards(
     built: tuple[Path, Request], copies: Callable[[], Path], tmp_path: Path
 ) -> None:
-    found = _fuzz_beside(built, copies, tmp_path, range(10))
+    found = _fuzz_beside(built, copies, tmp_path, range(5))
     assert not found, "\n".join(found)
 
 

@@ -158,7 +158,8 @@ def test_a_file_shorter_than_its_head_says_was_cut_off(
         cut.write_bytes(data[: int(len(data) * share)])
         result = run(cut)
         assert "truncated" in result.codes()
-        assert result.decoded.duration_us == pytest.approx(3e6 * share, abs=20_000)
+        index_us = 40_000 if suffix == "avi" else 0  # whose index stands behind the sound
+        assert result.decoded.duration_us == pytest.approx(3e6 * share, abs=20_000 + index_us)
         (detail,) = (o.detail for o in result.decoded.oddities if o.code == "truncated")
         assert f"{len(data) - cut.stat().st_size} bytes" in detail
 

@@ -259,7 +259,7 @@ def drop_crossing(plain: dict[str, object]) -> None:
         (set_("mel", "low", to=-7.0), "head"),
         (whole_number, "json_form"),
         (set_("mel", "unasked", to=1), "clip_broken"),
-        (set_("schema", to="corpus.clip/3"), "clip_broken"),
+        (set_("schema", to="corpus.clip/99"), "clip_broken"),
         (set_("turns", 0, "id", to=""), "ids"),
         (set_("turns", 0, "speaker", to="Nobody"), "clip_broken"),
         (set_("turns", 0, "stop_us", to=10**9), "border"),
