@@ -1,4 +1,4 @@
-"""Which speaker said a word: the words' own names matched with the turns', or the turn over the word."""
+"""Attribute words to speakers: by matching the words' names with the turns', or by the turn over the word."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span, intersect, union
 
 NEAREST_TURN_US = 500_000
-"""A word that no turn covers is given to a turn at most this far away."""
+"""A word outside all turns goes to a turn at most this far away."""
 WORDS_BRIDGE_US = 200_000
-"""One speaker's words with gaps up to this are one turn, where no file tells the turns."""
+"""One speaker's words with gaps up to this are one turn, if no file has turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnIndex:
-    """Turns to be asked who talks at a time; a question costs O(log n) plus the turns near by."""
+    """Turns indexed by time; a query costs O(log n) plus the turns near by."""
 
     turns: tuple[Turn, ...]
     starts: tuple[int, ...]
     reach: tuple[int, ...]
-    """The latest stop among the turns up to each place: before it nothing is missed."""
+    """The latest stop among the turns up to each one: rising, so that it can be searched."""
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> TurnIndex:
@@ -38,9 +38,9 @@ class TurnIndex:
     def speaker(
         self, span: Span, *, margin_us: int = NEAREST_TURN_US, prefer: str | None = None
     ) -> str | None:
-        """Who talks most of the span; where nobody does, who talks nearest to it within the margin.
+        """Who talks for most of the span; if nobody does, who talks nearest to it within the margin.
 
-        Of several who talk all of it, `prefer` if he is among them.
+        Of several who talk all of it, `prefer` if among them.
         """
         shared: Counter[str] = Counter()
         near: list[tuple[int, int, str]] = []
@@ -49,6 +49,7 @@ class TurnIndex:
             common = turn.span & span
             if common:
                 shared[turn.speaker] += common.duration_us
+            # A word without duration shares no time with any turn, but lies in one.
             elif not span and middle_us in turn.span:
                 shared[turn.speaker] += 1
             gap_us = max(turn.start_us - span.stop_us, span.start_us - turn.stop_us, 0)
@@ -59,8 +60,8 @@ class TurnIndex:
         return min(close)[2] if close else None
 
     def costs(self, span: Span, *, margin_us: int = NEAREST_TURN_US) -> dict[str, float]:
-        """For each who talks within the margin: 0 where his turns cover the span, 1 where they only touch it,
-        up to 2 at the margin."""
+        """For each speaker within the margin: 0 if their turns cover the span, 1 if they only touch it, up
+        to 2 at the margin."""
         span = span or Span(span.start_us, span.start_us + 1)
         covered: Counter[str] = Counter()
         gaps: dict[str, int] = {}
@@ -81,10 +82,10 @@ class TurnIndex:
 
 
 def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple[Word, ...], list[Drop]]:
-    """The words with a speaker who has turns.
+    """Give every word a speaker who has turns.
 
-    Words that name one stay as they are. Names that no turn has are matched with those of the turns
-    by shared talking time, one to one. What is left goes to the turn over it, or is a Drop.
+    Words that name one are kept. Names without turns are matched with those of the turns by shared talking
+    time, one to one. The remaining words go to the turn over them, or are Drops.
     """
     names = {turn.speaker for turn in turns}
     strangers = sorted({word.speaker for word in words} - names - {""})
@@ -105,7 +106,7 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
 
 
 def match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:
-    """Which of the turns' speakers each stranger is: most shared talking time first, one to one."""
+    """Match each unknown name with one of the turns' speakers: most shared talking time first, one to one."""
     talk = {name: union(t.span for t in turns if t.speaker == name) for name in {t.speaker for t in turns}}
     taken = {word.speaker for word in words} & set(talk)
     pairs: list[tuple[int, str, str]] = []
@@ -123,8 +124,8 @@ def match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Seque
 
 
 def _renamed_drop(renamed: dict[str, str]) -> Drop:
-    told = ", ".join(f"{old} is {new}" for old, new in sorted(renamed.items()))
-    reason = f"the words and the turns name the speakers differently; by talking time {told}"
+    pairs = ", ".join(f"{old} is {new}" for old, new in sorted(renamed.items()))
+    reason = f"the words and the turns name the speakers differently; by talking time {pairs}"
     return drop_at("words", "speakers_renamed", reason, "trim")
 
 
@@ -136,10 +137,10 @@ def _nobodys(word: Word, number: int) -> Drop:
 
 def turns_of_words(words: Sequence[Word], bridge_us: int) -> tuple[Turn, ...]:
     """Each speaker's words as turns; gaps up to `bridge_us` are closed."""
-    made: list[Turn] = []
+    turns: list[Turn] = []
     for name in sorted({word.speaker for word in words} - {""}):
         spans = union(
             (w.span for w in words if w.speaker == name and w.span is not None), bridge_us=bridge_us
         )
-        made += [Turn(speaker=name, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
-    return tuple(sorted(made, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)))
+        turns += [Turn(speaker=name, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
+    return tuple(sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)))

@@ -1,4 +1,4 @@
-"""The default diarization of one stretch of sound: segmentation-3.0, CAM++, grouping, and a path through it.
+"""The default diarization of one stretch of sound: segmentation-3.0, CAM++, clustering, Viterbi.
 
 1  every second a window of 10 s says which of its three slots talk when       segmentation.py
 2  the slots of every third window get the vector of their voice               campplus.py
@@ -39,13 +39,13 @@ from corpus.schemas.settings import DiarizeSettings
 ALONE_FRAMES = 60
 """Frames of the network (1 s) that a slot must talk alone for its voice to be grouped."""
 HEARD_FRAMES = 15
-"""Frames (0.25 s) a slot must talk for its voice to be measured, in overlap if less is alone."""
+"""Frames (0.25 s) that a slot must talk for its voice to be measured, in overlap if it talks less alone."""
 SAME_VOICE = 0.56
 """Cosine distance, less what all voices share, up to which groups are one."""
 MOST_SPEAKERS = 20
-"""Of a stretch: the path's memory grows with the square of their number, whatever the sound is."""
+"""In a stretch: the path's memory grows with the square of their number, whatever the sound."""
 LEAST_TALK_S = 0.5
-"""Who talks less than this altogether is nobody."""
+"""A speaker who talks less than this in all is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def bundled_backend(settings: DiarizeSettings, models: Path | None, device: str)
     """Segmentation-3.0 and CAM++ out of the model folder.
 
     Raises:
-        MissingModelError: they were not fetched.
+        MissingModelError: they are not on this machine.
     """
     segmentation, embedding = find("segmentation-3.0", models), find("campplus", models)
     weights = f"{pinned_digest('segmentation-3.0')} {pinned_digest('campplus')}"
@@ -85,11 +85,13 @@ def diarize_stretch(
     found = posteriors(networks.segmentation, sound, settings.hop_s * RATE_HZ, networks.device)
     slots = Slots.of(found, len(sound))
     heard, vectors = _voices(networks, sound, found, slots, settings.embed_every)
+    # Only voices heard alone decide who there is; in a stretch of pure overlap all must do.
     grouped = [slot for slot in heard if slots.alone[slot] >= ALONE_FRAMES] or heard
     if not grouped:
         return Found((), {})
     rows = np.stack([vectors[slot] for slot in grouped])
     groups = _grouped(rows, grouped, slots, bounds, view)
+    # A group's centre: slots count by how long they talk alone.
     weights = [np.array([slots.alone[grouped[place]] for place in group], np.float64) for group in groups]
     centres = np.stack(
         [
@@ -101,6 +103,7 @@ def diarize_stretch(
     assigned = _assigned(slots, speaker_of, vectors, centres)
     activity, counts = _painted(slots, found, assigned, len(groups))
     talk = resegment.talking(activity, counts)
+    # After the path, which may leave a speaker a few frames only.
     talk[:, talk.sum(axis=0) * STEP_SAMPLES < LEAST_TALK_S * RATE_HZ] = False
     named = {str(number): centre for number, centre in enumerate(centres) if talk[:, number].any()}
     return Found(tuple(_spans(talk, len(sound))), named, tuple(_sureness(activity, talk, len(sound))))
@@ -109,7 +112,7 @@ def diarize_stretch(
 def _voices(
     networks: Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
 ) -> tuple[list[Slot], dict[Slot, Float64Array]]:
-    """The slots of every so-manieth window, and the last, whose voice can be told, with their vectors."""
+    """The slots of every n-th window, and the last one, whose voice can be measured, with their vectors."""
     count = len(found.starts)
     asked = [
         slot
@@ -127,7 +130,7 @@ def _voices(
 
 
 def _piece(frames: Any, start: int, slots: Slots, slot: Slot) -> Any:
-    """The features of what a slot says alone; of all it says where that is too little."""
+    """The features of a slot's speech alone; of all its speech if that is too little."""
     window, number = slot
     talking = slots.talking[window]
     mask = talking[:, number]
@@ -135,6 +138,7 @@ def _piece(frames: Any, start: int, slots: Slots, slot: Slot) -> Any:
         mask = mask & (talking.sum(axis=-1) == 1)
     first = start // campplus.FRAME_SAMPLES
     inside = frames[first : first + WINDOW_SAMPLES // campplus.FRAME_SAMPLES - 2]
+    # The two networks have different frame rates: for each feature frame the nearest frame of the other.
     nearest = np.minimum(np.arange(len(inside)) * FRAMES // max(1, len(inside)), FRAMES - 1)
     return inside[mask[nearest]]
 
@@ -160,7 +164,7 @@ def _grouped(
 def _assigned(
     slots: Slots, speaker_of: dict[Slot, int], vectors: dict[Slot, Float64Array], centres: Float64Array
 ) -> dict[Slot, int]:
-    """A speaker for every slot that has one: by where it talks, and by its voice where that is known."""
+    """A speaker for every slot that has one: by when it talks, and by its voice where that is known."""
     from scipy.optimize import linear_sum_assignment
 
     known = _activity(slots, speaker_of, len(centres))
@@ -169,6 +173,7 @@ def _assigned(
     for window in range(len(slots.starts)):
         open_slots = [slot for slot in slots.of_window(window) if slot not in speaker_of]
         taken = {speaker_of[slot] for slot in slots.of_window(window) if slot in speaker_of}
+        # The slots of a window are different people: one speaker each.
         free = [number for number in range(len(centres)) if number not in taken]
         if not open_slots or not free:
             continue
@@ -177,8 +182,10 @@ def _assigned(
             own = slots.activity(slot)
             scores[row] = (own @ known[slots.here(window)])[free] / max(own.sum(), 1e-6)
             if slot in vectors:
+                # A voice measured in overlap counts less.
                 sureness = min(1.0, slots.alone[slot] / (1.5 * ALONE_FRAMES))
                 scores[row] += sureness * (centres[free] @ vectors[slot])
+        # Hungarian method: the best assignment of the window as a whole.
         for row, column in zip(*linear_sum_assignment(-scores), strict=True):
             if scores[row, column] > 0 or window in asked:
                 assigned[open_slots[row]] = free[column]
@@ -203,6 +210,7 @@ def _painted(
     activity = np.zeros((slots.steps, speakers))
     counts = np.zeros((slots.steps, 3))
     seen = np.zeros(slots.steps)
+    # How many talk at once, from the network's classes of sets of slots.
     many = np.stack([found.classes[:, :, count == COUNTS].sum(axis=-1) for count in range(3)], axis=-1)
     many = many[:, FRAME_OF_STEP]
     for window in range(len(slots.starts)):

@@ -1,13 +1,13 @@
-"""Microphones that hear each other: what of a channel's sound is a quieter copy of another's.
+"""Microphones that hear each other: find the parts of a channel that are a quieter copy of another's speech.
 
     channel j   ▁▁▇▇▇▇▇▁▁▁▁▁▁▁▁▁     talks
     channel i   ▁▁▂▂▂▂▂▁▁▁▇▇▇▁▁▁     hears j at -20 dB, then talks
     predicted   ▁▁▂▂▂▂▂▂▂▁▁▁▁▁▁▁     j's level times the gain from j to i, held for as long as a room rings
     i's own     ▁▁▁▁▁▁▁▁▁▁▇▇▇▁▁▁     louder than predicted by `MARGIN`
 
-The gain from one channel to another is what is left of the one in the other while the other is silent: a low
-quantile of their ratio over all the time the one talks, so that real overlaps do not count as copies. A
-microphone set so low that its own speaker is quieter than his copy elsewhere is beyond this.
+The gain from one channel to another is the ratio of their levels while the other is silent: a low quantile of
+it over all the time the one talks, so that real overlaps do not count as copies. This fails for a microphone
+set so low that its own speaker is quieter there than their copy elsewhere.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ MARGIN = 6.3
 NOISE_MARGIN = 4.0
 """Own speech stands 6 dB above the channel's noise."""
 LEAST_STEPS = 50
-"""A second of talk tells a gain."""
+"""A gain needs a second of talk."""
 STRONG = 0.5
-"""The louder half of a channel's talk tells its gains: there the copy is furthest above the noise."""
+"""Gains come from the louder half of a channel's talk, where the copy is furthest above the noise."""
 SHORTEST_COPY_US = 300_000
 """Less at the edge of own speech is its own beginning or end."""
 LEAST_GAIN = 1e-4
@@ -83,9 +83,9 @@ def smoothed(levels: Float64Array) -> Float64Array:
 
 
 def gains(levels: Float64Array, talking: BoolArray) -> Float64Array:
-    """[to, from] power gains, zero where nothing can be told; `levels`, `talking` [channels, steps]."""
+    """[to, from] power gains, zero where unknown; `levels`, `talking` [channels, steps]."""
     count = len(levels)
-    found = np.zeros((count, count))
+    gain = np.zeros((count, count))
     for source in range(count):
         mine = talking[source] & (levels[source] > 0)
         if mine.sum() < LEAST_STEPS:
@@ -96,10 +96,12 @@ def gains(levels: Float64Array, talking: BoolArray) -> Float64Array:
             # where another is louder, the source's channel is itself the one that hears a copy
             alone = strong & np.all(levels[[target, *rest]] < levels[source], axis=0)
             if target != source and alone.sum() >= LEAST_STEPS // 2:
+                # Against the held level: the copy of a sound may arrive while the sound itself has already
+                # ended.
                 ratio = levels[target][alone] / _held(levels[source])[alone]
-                found[target, source] = min(1.0, float(np.quantile(ratio, QUANTILE)))
-    found[found < LEAST_GAIN] = 0.0
-    return found
+                gain[target, source] = min(1.0, float(np.quantile(ratio, QUANTILE)))
+    gain[gain < LEAST_GAIN] = 0.0
+    return gain
 
 
 def flags_of(speech: Sequence[Span], steps: int) -> BoolArray:
@@ -111,9 +113,9 @@ def flags_of(speech: Sequence[Span], steps: int) -> BoolArray:
 
 
 def own(levels: Float64Array, gain: Float64Array, talking: BoolArray) -> BoolArray:
-    """[channels, steps]: where a channel is louder than all that it hears of the others, and than its noise.
+    """[channels, steps]: where a channel is louder than the copies it hears, and than its noise.
 
-    A channel that hears nobody else has all its steps.
+    For a channel that hears nobody else, all steps.
     """
     held = np.stack([_held(row) for row in levels])
     flags = np.ones(levels.shape, bool)
@@ -126,7 +128,7 @@ def own(levels: Float64Array, gain: Float64Array, talking: BoolArray) -> BoolArr
 
 
 def own_spans(speech: Sequence[Span], flags: BoolArray) -> list[Span]:
-    """The parts of a channel's speech that are its own, the sound around them included."""
+    """The parts of a channel's speech that are its own, with the sound around them."""
     kept: list[Span] = []
     for span in speech:
         first, last = span.start_us // STEP_US, -(-span.stop_us // STEP_US)
@@ -140,6 +142,7 @@ def own_spans(speech: Sequence[Span], flags: BoolArray) -> list[Span]:
             padded = Span(max(0, run.start_us - PAD_US), run.stop_us + PAD_US) & span
             if padded:
                 kept.append(padded)
+    # Short rests beside own speech are its edges, not copies: only a whole turn may be that short.
     copies = [
         copy for copy in subtract(speech, kept) if copy.duration_us >= SHORTEST_COPY_US or copy in speech
     ]
@@ -153,8 +156,8 @@ def _noise(level: Float64Array, talking: BoolArray) -> float:
 
 
 def _held(level: Float64Array) -> Float64Array:
-    """The greatest level of the last `RING_STEPS` steps and the next one, for clocks a little apart."""
+    """The highest level of the last `RING_STEPS` steps and the next one, as clocks may be slightly apart."""
     padded = np.concatenate([np.zeros(RING_STEPS), level, np.zeros(1)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, RING_STEPS + 2)
-    made: Float64Array = windows.max(axis=1)
-    return made
+    highest: Float64Array = windows.max(axis=1)
+    return highest

@@ -1,8 +1,8 @@
 """Who speaks when in the mix, overlaps kept.
 
-Sound is taken in stretches of about ten minutes, each with a margin of the next on either side that
-only gives context; the speakers of the stretches are linked by their voices. So memory and the cost
-of a minute do not grow with the length.
+Sound is processed in stretches of about ten minutes, each with a margin on either side that only gives
+context; the speakers of the stretches are linked by their voices. So memory, and the cost of a minute, do not
+grow with the length.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from corpus.schemas.sight import Seen
 VERSION = "diarize/3"
 STRETCH_S = 600
 LONGEST_STRETCH_S = 900
-"""Sound up to this length is taken at once."""
+"""Sound up to this length is one stretch."""
 MARGIN_S = 10
 """Context on either side of a stretch: the network's own window."""
 JOIN_US = 50_000
-"""A turn that a stretch's end cut in two is joined again over at most this."""
+"""The two parts of a turn cut by a stretch's end are joined over at most this."""
 
 FLICKER_US = 40_000
 """Two frames of the network are 34 ms; nobody says anything in that."""
@@ -61,7 +61,7 @@ class Diarizer(Protocol):
     """Digest of weights, settings and library versions."""
 
     def __call__(self, pcm: Pcm, seen: Seen | None = None) -> tuple[list[Turn], list[Drop]]:
-        """The turns. `seen` may help to keep apart who is seen to talk."""
+        """The turns. `seen` may help to distinguish speakers whose faces are visible."""
         ...
 
     def diarized(self, pcm: Pcm, seen: Seen | None = None) -> Diarized:
@@ -71,7 +71,7 @@ class Diarizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Samples `[start, stop)` to be decided, `[low, high)` to be heard."""
+    """Decides about samples `[start, stop)`, with `[low, high)` as input."""
 
     start: int
     stop: int
@@ -147,7 +147,7 @@ class _StretchByStretch:
         whole = self._of_recording()
         if (stretch.low, stretch.high) == (stretch.start, stretch.stop):
             return whole
-        # of a part of the recording only the upper bound holds: not everybody talks in it
+        # For a part of the recording only the upper bound holds: not everybody talks in it.
         return Bounds(at_most=whole.at_most)
 
 
@@ -187,7 +187,7 @@ def together(
     bounds: Bounds,
     same_voice: float,
 ) -> list[Turn]:
-    """The stretches' turns on the recording's clock, with speakers S1, S2 … in order of first speech."""
+    """The stretches' turns on the recording's clock, with speakers S1, S2, ... in order of first speech."""
     local = [
         turn
         for place, (stretch, talk) in enumerate(zip(stretches, found, strict=True))
@@ -195,6 +195,7 @@ def together(
     ]
     if len(stretches) > 1:
         names = _linked(local, found, bounds, same_voice)
+        # Only now: a turn cut at a stretch's end has one name on both sides once voices are linked.
         local = _joined([replace(turn, speaker=names[turn.speaker]) for turn in local], JOIN_US)
     return in_order_of_speech(_joined(without_flicker(local), 0))
 
@@ -246,7 +247,7 @@ def _voice(name: str, found: Sequence[Found], talk_us: int) -> Voice:
 
 
 def _joined(turns: Sequence[Turn], over_us: int) -> list[Turn]:
-    """Turns of one speaker that overlap or are at most `over_us` apart are one."""
+    """Join turns of one speaker that overlap or are at most `over_us` apart."""
     joined: list[Turn] = []
     last: dict[str, int] = {}
     for turn in sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us)):
@@ -261,7 +262,7 @@ def _joined(turns: Sequence[Turn], over_us: int) -> list[Turn]:
 
 
 def without_flicker(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns without slivers at another speaker's edge: these are given to the turn they touch.
+    """The turns without slivers at another speaker's edge, which go to the turn they touch.
 
     Where the networks waver between two voices, a frame or two goes to the wrong one.
     """
@@ -283,7 +284,7 @@ def without_flicker(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def in_order_of_speech(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns by time, with speakers named S1, S2 … in order of first speech."""
+    """The turns by time, with speakers named S1, S2, ... in order of first speech."""
     ordered = sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
     names: dict[str, str] = {}
     for turn in ordered:

@@ -1,7 +1,7 @@
-"""How far the clocks of two channels run apart, from what one microphone heard of the other's speaker.
+"""Clock drift between two channels, from the copy that one microphone picked up of the other's speaker.
 
-The same sound in two channels lies at some lag; if their recorders' clocks differ by 50 parts in a million
-the lag grows by 3 ms a minute. Lags are measured where the one channel talks, and a line is laid through them
+The same sound appears in two channels with some lag; if their recorders' clocks differ by 50 parts in a
+million, the lag grows by 3 ms a minute. Lags are measured where the one channel talks, and fitted by a line
 that a third of wrong ones cannot move.
 """
 
@@ -20,11 +20,11 @@ from corpus.schemas.span import Span
 PIECE_US = 4_000_000
 """Sound compared at a time."""
 MOST_PIECES = 60
-"""Spread over the recording, so that the cost does not grow with it."""
+"""Spread over the recording, so that the cost does not grow with its length."""
 LEAST_PIECES = 6
 LONGEST_LAG_US = 400_000
 SHARP = 8.0
-"""A lag counts where the correlation's peak stands so many standard deviations out."""
+"""A lag counts if the correlation's peak is so many standard deviations high."""
 NEAR_US = 500.0
 """A lag further from the line than this is a wrong one."""
 TOLD_PPM = 5.0
@@ -44,8 +44,8 @@ class Drift:
 
 
 def drift(pcm: Pcm, source: int, target: int, talk: Sequence[Span]) -> Drift | None:
-    """How `target`'s clock runs against `source`'s, from the copy of `source`'s `talk` in it; None where no
-    copy is heard well enough."""
+    """How `target`'s clock runs against `source`'s, from the copy of `source`'s `talk` in it; None if no
+    copy is clear enough."""
     times: list[float] = []
     lags: list[float] = []
     for start_us in _pieces(talk):
@@ -67,37 +67,40 @@ def _pieces(talk: Sequence[Span]) -> list[int]:
 
 
 def _lag_us(pcm: Pcm, source: int, target: int, start_us: int) -> float | None:
-    """By how much the target's copy is late; phases alone are compared, which makes the peak sharp."""
+    """The delay of the target's copy, by phase correlation, which makes the peak sharp."""
     rate = pcm.sample_rate_hz
     first = sample_at(start_us, rate)
     stop = min(first + sample_at(PIECE_US, rate), pcm.stop_sample)
     reach = sample_at(LONGEST_LAG_US, rate)
     if stop - first < 2 * reach:
         return None
+    # Zero padding beyond the longest lag keeps the circular correlation from wrapping.
     size = 1 << int(stop - first + reach).bit_length()
     spectra = [np.fft.rfft(pcm.read(c, first, stop).astype(np.float64), size) for c in (source, target)]
     cross = spectra[1] * spectra[0].conj()
     band = np.arange(len(cross)) * rate / size
+    # Speech lies between; hum below and hiss above would only add noise to the phases.
     cross[(band < 200) | (band > 3500)] = 0.0
-    size_of = np.abs(cross)
-    if not size_of.any():
+    magnitude = np.abs(cross)
+    if not magnitude.any():
         return None
-    turned = np.fft.irfft(cross / np.maximum(size_of, 1e-9 * size_of.max()), size)
-    near = np.concatenate([turned[-reach:], turned[: reach + 1]])
-    place = int(near.argmax())
-    if near[place] < SHARP * near.std() or not 0 < place < len(near) - 1:
+    correlation = np.fft.irfft(cross / np.maximum(magnitude, 1e-9 * magnitude.max()), size)
+    # Negative lags are at the array's end.
+    near = np.concatenate([correlation[-reach:], correlation[: reach + 1]])
+    peak = int(near.argmax())
+    if near[peak] < SHARP * near.std() or not 0 < peak < len(near) - 1:
         return None
-    return float((place + _vertex(near[place - 1 : place + 2]) - reach) * 1e6 / rate)
+    return float((peak + _vertex(near[peak - 1 : peak + 2]) - reach) * 1e6 / rate)
 
 
 def _vertex(three: Float64Array) -> float:
-    """Where between its neighbours the top of a parabola through three values lies."""
+    """The top of a parabola through three values, relative to the middle one."""
     bend = three[0] - 2 * three[1] + three[2]
     return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
 
 
 def _line(times: Float64Array, lags: Float64Array) -> Drift | None:
-    """Theil and Sen's line, then least squares through what lies near it."""
+    """Theil and Sen's line, then least squares through the lags near it."""
     first, second = np.triu_indices(len(times), 1)
     far = times[second] - times[first] > 0
     slope = float(np.median((lags[second] - lags[first])[far] / (times[second] - times[first])[far]))

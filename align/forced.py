@@ -1,8 +1,8 @@
-"""When each word was said: the recognised words laid over the sound by PocketSphinx's English model.
+"""Word times by forced alignment of the recognised words, with PocketSphinx's English model.
 
-A sequence model's own word times come from where it looks, and are late or early by tenths of a second where
-people pause or overlap. An acoustic model that is told the words finds their edges within some 20 ms, or
-loses the sentence altogether; so what it says is only believed near what the recogniser said.
+A sequence model's own word times come from its attention, and are off by tenths of a second where people
+pause or overlap. An acoustic model that is given the words finds their edges within some 20 ms, or loses the
+sentence altogether; so its times are only accepted near the recogniser's.
 
     recogniser   |--so--|-I--|----think------|         |-yes-|     groups: no gap over `GROUP_GAP_US` inside
     sound given |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|   |~~~~~~~~~~|   with `MARGIN_US` on either side
@@ -34,15 +34,15 @@ GROUP_GAP_US = 500_000
 """Words closer than this are aligned together."""
 LONGEST_GROUP_US = 12_000_000
 MARGIN_US = 250_000
-"""Sound given before and after a group: where the recogniser's first and last times may be off."""
+"""Sound before and after a group that is also given, as the recogniser's first and last times may be off."""
 BELIEVED_US = 600_000
-"""A start further from the recogniser's is not believed."""
+"""A start further from the recogniser's is rejected."""
 BEAMS = {"beam": 0.0, "pbeam": 0.0, "wbeam": 0.0}
-"""Nothing is given up: a text of known words costs little, and with beams real sentences get lost."""
+"""No pruning: aligning known words costs little, and with beams real sentences get lost."""
 LONGEST_WORD_US = 1_500_000
 """An aligned word that lasts longer has swallowed a pause."""
 LONGEST_TEXT = 60
-"""Characters of one word; a longer one is no word."""
+"""Characters of one word; a longer one is not a word."""
 LANGUAGE = "en"
 
 Sound = npt.NDArray[np.float32]
@@ -54,12 +54,12 @@ class Aligner(Protocol):
     """Finds word times in the sound."""
 
     language: str
-    """The one language it knows."""
+    """The only language it knows."""
     key: str
-    """What identifies its model and how it is used."""
+    """Identifies its model and how it is used."""
 
     def __call__(self, words: Sequence[Heard], read: Read) -> list[Heard]:
-        """The words, by time, each either `aligned` or with the time it came with."""
+        """The words, by time, each either `aligned` or with its given time."""
         ...
 
 
@@ -94,7 +94,7 @@ class PocketSphinx:
 
 
 def _decoder() -> Any:
-    """A decoder that has heard nothing yet: what it learns of one recording must not move another's times."""
+    """A fresh decoder: what one adapts to in a recording must not move another's times."""
     from pocketsphinx import Decoder
 
     # lm=None: the language model is 27 MB and not needed to align
@@ -102,7 +102,7 @@ def _decoder() -> Any:
 
 
 def _edges(decoder: Any, spoken: Sequence[str], read: Read, sound: Span) -> list[Span]:
-    """A span for each part; none at all where the alignment fails."""
+    """A span for each part; an empty list if the alignment fails."""
     for part in dict.fromkeys(spoken):
         if decoder.lookup_word(part) is None:
             decoder.add_word(part, phones_of(part), True)
@@ -114,6 +114,7 @@ def _edges(decoder: Any, spoken: Sequence[str], read: Read, sound: Span) -> list
         segments = [segment for segment in decoder.seg() or () if segment.word[0] not in "<[+"]
     except RuntimeError:
         return []
+    # "(2)" marks a variant pronunciation; any other difference means that words were skipped.
     if [segment.word.partition("(")[0] for segment in segments] != list(spoken):
         return []
     return [
@@ -122,7 +123,7 @@ def _edges(decoder: Any, spoken: Sequence[str], read: Read, sound: Span) -> list
 
 
 def _placed(words: Sequence[Heard], parts: Sequence[Sequence[str]], edges: Sequence[Span]) -> list[Heard]:
-    """The words at the edges of their parts, where these are believed."""
+    """The words at the edges of their parts, where these are accepted."""
     placed: list[Heard] = []
     done = 0
     for word, own in zip(words, parts, strict=True):
@@ -135,8 +136,9 @@ def _placed(words: Sequence[Heard], parts: Sequence[Sequence[str]], edges: Seque
 
 
 def in_order(placed: Sequence[Heard], given: Sequence[Heard]) -> list[Heard]:
-    """The placed words, but for those that cross a neighbour that was not placed: they stay as given."""
+    """The placed words, except those that cross a neighbour that was not placed: these stay as given."""
     kept = list(placed)
+    # Taking one back may make it cross its other neighbour: repeat until none does.
     while crossing := [
         place + (1 if after.aligned else 0)
         for place, (before, after) in enumerate(pairwise(kept))
@@ -148,14 +150,14 @@ def in_order(placed: Sequence[Heard], given: Sequence[Heard]) -> list[Heard]:
 
 
 def _int16(sound: Sound) -> npt.NDArray[np.int16]:
-    made: npt.NDArray[np.int16] = np.clip(np.rint(sound * 32768.0), -32768, 32767).astype("<i2")
-    return made
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(sound * 32768.0), -32768, 32767).astype("<i2")
+    return pcm
 
 
 def groups(words: Sequence[Heard], speakable: Sequence[bool]) -> Iterator[tuple[int, int, Span]]:
     """(first word, one past the last, the sound to align them in).
 
-    They end at pauses, where they grow long, and at words that cannot be said, which are in no group.
+    They end at pauses, when they grow long, and at unpronounceable words, which are in no group.
     """
     first = 0
     while first < len(words):
@@ -170,7 +172,7 @@ def groups(words: Sequence[Heard], speakable: Sequence[bool]) -> Iterator[tuple[
 
 
 def _sound_of(words: Sequence[Heard], first: int, last: int) -> Span:
-    """From the group's first word to its last with a margin, but for what is nearer to a neighbour."""
+    """From the group's first word to its last with a margin, except what is nearer to a neighbour."""
     start_us = words[first].span.start_us
     stop_us = max(word.span.stop_us for word in words[first:last])
     before_us = words[first - 1].span.stop_us if first else 0
@@ -188,7 +190,8 @@ def _goes_on(words: Sequence[Heard], first: int, place: int) -> bool:
 
 
 def believed(recognised: Span, aligned: Span) -> bool:
-    """The two agree; where the recogniser's word is longer than any, the sound's need only lie in it."""
+    """Whether the two agree; if the recogniser's word is absurdly long, the aligned one need only lie in
+    it."""
     near = abs(aligned.start_us - recognised.start_us) <= BELIEVED_US
     inside = recognised.duration_us > LONGEST_WORD_US and recognised & aligned == aligned
     return (near or inside) and 0 < aligned.duration_us <= LONGEST_WORD_US

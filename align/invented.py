@@ -1,8 +1,8 @@
-"""Words that a recogniser wrote and nobody said, each run of them a Drop.
+"""Words that a recogniser hallucinated; each run of them becomes a Drop.
 
-A sequence model that is given silence, noise or a short rest of sound goes on writing: it repeats itself,
-puts words where its window ends, writes down the prompt it was given or a remark in brackets. Which of
-this happens is decided by the last bit of a sum, so by the processor; that it is found must not be.
+Given silence, noise or a short rest of sound, a sequence model keeps writing: it repeats itself, puts words
+at its window's end, copies its prompt or adds a remark in brackets. Which of these happens depends on the
+last bit of a sum, and so on the processor; that it is caught must not.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from corpus.align.repeats import without_loops
 from corpus.schemas.drops import Drop
 
 SHORTEST_WORD_US = 20_000
-"""The recogniser's own step: words this short have no place in the sound."""
+"""The recogniser's own time step: words this short have no extent in the sound."""
 WINDOW_END_US = 30_000
-"""A word that begins so close to its window's end has no sound."""
+"""A word that begins this close to its window's end has no sound."""
 PROMPT_RUN = 3
 """So many words of the prompt in a row, in its order, are the prompt."""
 PROMPT_END_US = 1_000_000
@@ -31,7 +31,7 @@ Judge = Callable[[Sequence[Heard]], list[bool]]
 
 
 def without_invented(words: Sequence[Heard], prompt: str) -> tuple[list[Heard], list[Drop]]:
-    """The words that may have been said, in order, and Drops that hold all the others."""
+    """The words that may have been said, in order, and Drops for all others."""
     kept = list(words)
     drops: list[Drop] = []
     prompt_words = [plain(word) for word in prompt.split()]
@@ -46,6 +46,7 @@ def without_invented(words: Sequence[Heard], prompt: str) -> tuple[list[Heard], 
         ),
         ("words_too_fast", f"is more than {FASTEST_WORDS_A_SECOND:g} words a second", _too_fast),
     )
+    # In this order: each judge sees only what the ones before have kept.
     for code, reason, judge in steps:
         out = judge(kept)
         drops += [words_drop(code, reason, run) for run in runs(kept, out)]
@@ -68,8 +69,8 @@ def _bracketed(words: Sequence[Heard]) -> list[bool]:
 
 
 def _closing_places(words: Sequence[Heard]) -> dict[int, int]:
-    """For each word that opens a bracket, the word of the same window that closes it, if there is one."""
-    found: dict[int, int] = {}
+    """For each word that opens a bracket, the word in the same window that closes it, if any."""
+    closes_at: dict[int, int] = {}
     for place, word in enumerate(words):
         if word.written[0] not in _OPENING:
             continue
@@ -78,9 +79,9 @@ def _closing_places(words: Sequence[Heard]) -> dict[int, int]:
             if words[later].window != word.window:
                 break
             if closing in words[later].written[(1 if later == place else 0) :]:
-                found[place] = later
+                closes_at[place] = later
                 break
-    return found
+    return closes_at
 
 
 def _too_short(words: Sequence[Heard]) -> list[bool]:
@@ -95,7 +96,7 @@ def _at_window_end(words: Sequence[Heard]) -> list[bool]:
 
 
 def _of_prompt(words: Sequence[Heard], prompt: Sequence[str]) -> list[bool]:
-    """The prompt's words where they come in the prompt's order, or as a tail that nothing follows."""
+    """Words of the prompt in the prompt's order, or as the last words of a window."""
     out = [False] * len(words)
     said = [plain(word.written) for word in words]
     for first in range(len(words) - PROMPT_RUN + 1):

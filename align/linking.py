@@ -1,4 +1,4 @@
-"""Speakers of several stretches of one recording, found to be the same by their voices."""
+"""Identify the speakers of several stretches of one recording by their voices."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def link(
 ) -> list[int]:
     """A number for each voice, the same for the same speaker.
 
-    Voices are joined closest first (average linkage) up to the distance `same_voice`, further where
-    there would be more than `at_most`; two of one stretch are never one. There are a few voices for every
-    ten minutes, so the cost is that of comparing these, not of comparing the sound. A voice without a
-    vector joins the one that talks most.
+    Voices are joined closest first (average linkage) up to the distance `same_voice`, further if there would
+    be more than `at_most`; two of one stretch are never joined. There are a few voices for every ten
+    minutes, so the cost is that of comparing these, not the sound. A voice without a vector joins the one
+    that talks most.
     """
     known = [place for place, voice in enumerate(voices) if voice.vector is not None]
     numbers = dict(
@@ -52,6 +52,7 @@ def _cluster(voices: Sequence[Voice], same_voice: float, at_least: int, at_most:
     vectors = unit(np.stack([voice.vector for voice in voices if voice.vector is not None]))
     stretches = np.array([voice.stretch for voice in voices])
     apart = stretches[:, None] == stretches[None]
+    # A voice is never apart from itself.
     np.fill_diagonal(apart, False)
     groups = group(1.0 - vectors @ vectors.T, apart, same_voice, at_least=at_least, at_most=at_most)
     numbers = {place: number for number, places in enumerate(groups) for place in places}

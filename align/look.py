@@ -1,4 +1,4 @@
-"""All that sight adds to a conversation: visual cues, faces and whose they are, or why there are none."""
+"""Everything that sight adds to a conversation: visual cues and faces with their speakers, or why not."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ NO_PICTURES = "the recording has no pictures, or they were left out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What to add to a conversation."""
+    """The additions to a conversation."""
 
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
     made: tuple[LabelMade, ...] = ()
-    """Whether the visual labels were made; empty where a file says it."""
+    """Whether the visual labels were made; empty if a file decides that."""
     drops: tuple[Drop, ...] = ()
 
 
 def not_looked(reason: str) -> Looked:
-    """Nothing, and why."""
+    """No additions, with the reason."""
     return Looked(made=(LabelMade(label="visual", made=False, reason=reason),))
 
 
 def look(conversation: Conversation, seen: Seen, settings: VisualSettings) -> Looked:
-    """A pure function of who speaks when and of what is seen."""
+    """A pure function of who speaks when and what is seen."""
     if not len(seen.frames):
         return not_looked(NO_PICTURES)
     dark = _dark(seen)
@@ -62,6 +62,7 @@ def look(conversation: Conversation, seen: Seen, settings: VisualSettings) -> Lo
         *gaze_away(seen, speakers, settings),
         *posture(seen, speakers, settings),
     ]
+    # A cue's evidence may reach past the end, where the last picture stays on longer than the sound.
     inside = [cue for cue in cues if cue.stop_us <= conversation.duration_us]
     events = [*face_events(seen, matches), *seen_speaking(seen, matches, conversation)]
     return Looked(

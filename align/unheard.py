@@ -1,4 +1,4 @@
-"""Talk in which a recogniser wrote nothing: a sequence model that thinks it is done skips what is left."""
+"""Talk without recognised words: a sequence model that believes it is finished skips the rest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span, subtract, union
 
 LEAST_US = 1_500_000
-"""A shorter stretch of talk without words is often a laugh or a breath, and is left at that."""
+"""A shorter stretch of talk without words is often a laugh or a breath, and is not retried."""
 NEAR_US = 400_000
-"""Talk so near to a word is that word's."""
+"""Talk this near to a word counts as covered by it."""
 MARGIN_US = 300_000
 BRIDGE_US = 3_000_000
-"""Stretches closer than this are recognised together: the network is given 30 s whatever it is asked."""
+"""Stretches closer than this are recognised together: the network processes 30 s in any case."""
 LEAST_PROBABILITY = 0.5
-"""The mean of what is found must reach it: what is said unclearly and was skipped once is mostly made up."""
+"""The second try's mean probability must reach this: unclear speech that was skipped is mostly invented."""
 
 
 def unheard(talk: Sequence[Span], words: Sequence[Span]) -> list[Span]:
@@ -26,7 +26,7 @@ def unheard(talk: Sequence[Span], words: Sequence[Span]) -> list[Span]:
 
 
 def together(missing: Sequence[Span], within: Span) -> list[Span]:
-    """The sound to be recognised for them."""
+    """The sound to recognise again."""
     wide = [
         Span(max(within.start_us, span.start_us - MARGIN_US), min(within.stop_us, span.stop_us + MARGIN_US))
         for span in union(missing, bridge_us=BRIDGE_US)
@@ -35,7 +35,7 @@ def together(missing: Sequence[Span], within: Span) -> list[Span]:
 
 
 def newly_heard(words: Sequence[Heard], missing: Sequence[Span]) -> tuple[list[Heard], list[Drop]]:
-    """What a second try adds: the words in the middle of what was missing, if they are sure; else a Drop."""
+    """The words that a second try adds inside the missing stretches if they are sure, else a Drop."""
     new = [
         word
         for word in words

@@ -1,8 +1,8 @@
-"""Who said which word: the likeliest path through the speakers, over all words of a stretch at once.
+"""Attribute words to speakers by the cheapest path through the speakers over a whole stretch.
 
-Each word is judged by how much of it a speaker's turns cover. A change of speaker is free where a sentence
-has ended or a pause lies between; inside a sentence it costs as much as a whole word that the turns do not
-cover, so that an edge of a turn that is off by a word does not cut the sentence between two people.
+A word costs by how little of it a speaker's turns cover. A change of speaker is free after the end of a
+sentence or a pause; inside a sentence it costs as much as a whole uncovered word, so that a turn's edge that
+is off by a word does not split the sentence between two people.
 
     turns   A ──────────────╴            A has ended a word too early for "know"
             B                ╶────────
@@ -27,7 +27,7 @@ SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
 
 
 def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], list[Drop]]:
-    """The words with their speakers; those far from every turn are Drops, one for each run of them."""
+    """The words with their speakers; words far from every turn are Drops, one for each run."""
     speakers = said_by(words, index)
     kept = [_word(word, name) for word, name in zip(words, speakers, strict=True) if name is not None]
     reason = f"was recognised more than {NEAREST_TURN_US / 1e6:.1f} s from every turn"
@@ -38,11 +38,12 @@ def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], li
 def said_by(words: Sequence[Heard], index: TurnIndex) -> list[str | None]:
     """Each word's speaker, None far from every turn."""
     costs = [index.costs(word.span) for word in words]
-    told = [place for place, cost in enumerate(costs) if cost]
+    known = [place for place, cost in enumerate(costs) if cost]
     best: dict[str, float] = {}
     came_from: list[dict[str, str]] = []
-    for number, place in enumerate(told):
-        change = _change(words[told[number - 1]], words[place]) if number else 0.0
+    # Viterbi: for each word and speaker the cheapest way to get there, and where it came from.
+    for number, place in enumerate(known):
+        change = _change(words[known[number - 1]], words[place]) if number else 0.0
         reached: dict[str, float] = {}
         steps: dict[str, str] = {}
         for name, cost in sorted(costs[place].items()):
@@ -52,8 +53,9 @@ def said_by(words: Sequence[Heard], index: TurnIndex) -> list[str | None]:
         best = reached
         came_from.append(steps)
     speakers: list[str | None] = [None] * len(words)
+    # Back from the cheapest end; `sorted` decides ties the same way everywhere.
     name = min(sorted(best), key=lambda other: best[other], default="")
-    for place, steps in zip(reversed(told), reversed(came_from), strict=True):
+    for place, steps in zip(reversed(known), reversed(came_from), strict=True):
         speakers[place] = name
         name = steps[name]
     return speakers

@@ -38,7 +38,7 @@ def convert(
     to: To,
     out: Out,
 ) -> None:
-    """Write annotation files in another format; what it cannot hold is told.
+    """Write annotation files in another format; what it cannot hold is reported.
 
     Examples:
 
@@ -107,7 +107,7 @@ def _file_name(recording: str) -> str:
 
 
 def _write(talk: Conversation, to: str, out: Path, inputs: list[Path]) -> None:
-    """One file named after the recording; its path is printed, what was left out is told."""
+    """Write one file named after the recording; print its path, and report what was left out."""
     from corpus.align.formats.write import FORMATS
     from corpus.schemas.files import storage_errors, write_whole
 

@@ -283,7 +283,7 @@ def status(out: Built, as_json: Json = False) -> None:
         raise DatasetError("no build was started here", where=str(out), todo="start one with `corpus build`")
     ended = now.phase in ("done", "failed", "interrupted")
     if not ended and not state.is_locked():
-        now = replace(now, phase="killed", detail=f"it died while at {now.phase}; build again to go on")
+        now = replace(now, phase="killed", detail=f"it died in the phase {now.phase}; build again to resume")
     if as_json:
         show.json_line(now)
         return
@@ -335,7 +335,7 @@ def errors(
 
 
 def _remember(out: Path, broken: list[str]) -> None:
-    """The next build makes anew what is broken; where nothing can be written nothing is remembered."""
+    """Tell the next build what to make again; on a read-only folder nothing is remembered."""
     from contextlib import suppress
 
     from corpus.pipeline.state import State

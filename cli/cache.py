@@ -16,7 +16,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's fold
 
 @cache.command("check")
 def check(folder: Folder) -> None:
-    """Read every artifact; exit code 4 when one is damaged. A build makes damaged ones anew by itself.
+    """Read every artifact; exit code 4 if one is damaged. A build makes damaged ones again by itself.
 
     Example: corpus cache check dataset
     """

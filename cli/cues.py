@@ -200,7 +200,7 @@ def _label_dataset(dataset: Path, settings: Path | None) -> None:
         bars.close()
     if made.shards:
         show.talk(
-            f"{made.recordings} recordings labelled anew: {made.clips} clips, {made.shards} shards written"
+            f"{made.recordings} recordings relabelled: {made.clips} clips, {made.shards} shards written"
         )
     else:
         show.talk("the labels are as they were")

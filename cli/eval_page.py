@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from corpus.cli.eval_tables import SCORES, counted, number, with_interval, worst
 from corpus.cli.eval_words import FEWEST, in_plain_words
-from corpus.report.pages.charts import drawing
 from corpus.report.pages.line_chart import Curve, Panel, figure
-from corpus.report.pages.markup import Markup, el, join, page
+from corpus.report.pages.markup import Markup, el, page
+from corpus.report.pages.plots import STYLE, Bars, Point, Series, captioned, grouped_bars, lines, reliability
 from corpus.report.pages.tables import Column, table
 from corpus.schemas.errors import StorageError
 
@@ -20,26 +20,17 @@ if TYPE_CHECKING:
     from corpus.trainer.evaluate.held_out import LossRow
     from corpus.trainer.evaluate.timing_table import TimingRow
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 320, 44, 274, 14
 WINDOW_S = 0.2
 WORST = 5
+"""Recordings named for each stream."""
 SMOOTH = 10
-"""Recordings named of each stream."""
+"""Windows over which curves are averaged."""
 _WHERE = "To see and hear one: corpus inspect OUT RECORDING. For all of them: corpus eval --json."
 _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
-STYLE = (
-    "svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--soft); stroke-width: 1;"
-    " stroke-dasharray: 4 4; } svg .curve { stroke-width: 2; } svg .curve.one { fill: none;"
-    " stroke: var(--one); } svg .curve.many { stroke: var(--many); fill: none; }"
-    " .curves path { fill: none; stroke-width: 1.6; stroke: var(--one); }"
-    " .curves line { stroke: var(--line); } .curves .t { fill: var(--soft); }"
-    " .key { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 5px 0 12px; }"
-    " .key.one { background: var(--one); } .key.many { background: var(--many); }"
-)
 
 
 def write_page(report: EvalReport, path: Path) -> None:
-    """One file that loads nothing.
+    """Write the page as one self-contained file.
 
     Raises:
         StorageError: it cannot be written.
@@ -55,7 +46,7 @@ def page_of(report: EvalReport) -> str:
     told = [row for row in report.timing if row.told]
     lead = (
         f"{report.data}, split {report.split}: {counted(report.documents)}, {report.free_documents} of them "
-        "also lived through freely. Brackets hold the 95 % interval over documents; a dash is no case."
+        "also run freely. Brackets hold the 95 % interval over documents; a dash means no case."
     )
     windows = _by_window(report)
     return page(
@@ -95,7 +86,7 @@ def page_of(report: EvalReport) -> str:
 
 
 def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
-    """Shares of the model's and the person's take-overs by time after the other's end."""
+    """Take-overs of the model and the person, by time after the other's end."""
     shown = [
         (row, tone)
         for row in rows
@@ -106,50 +97,35 @@ def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
     longest = max((len(row.latency_counts) for row, _ in shown), default=0)
     if not longest:
         few = f"Fewer than {FEWEST} turns were taken: nothing to draw."
-        return _figure(title, el("p", few, class_="note"), "")
+        return captioned(title, el("p", few, class_="note"), "")
     shares = {
         row.name: [count / sum(row.latency_counts) for count in row.latency_counts]
         if row.latency_counts
         else []
         for row, _ in shown
     }
-    most = max(max(found, default=0.0) for found in shares.values())
-    step = (WIDTH - LEFT) / longest
-    drawn = []
-    for place, (row, tone) in enumerate(shown):
-        for window, share in enumerate(shares[row.name]):
-            height = (BOTTOM - TOP) * share / most
-            x = LEFT + step * (window + 0.1 + 0.4 * place)
-            hint = f"{row.name}, {window * WINDOW_S:.1f} s: {row.latency_counts[window]}"
-            bar = el("rect", x=x, y=BOTTOM - height, width=step * 0.38, height=height, class_=tone)
-            drawn.append(el("g", el("title", hint), bar))
-    every = 1 + longest // 9
-    ticks = [
-        el(
-            "text",
-            f"{w * WINDOW_S:.1f}",
-            x=LEFT + step * (w + 0.5),
-            y=BOTTOM + 18,
-            text_anchor="middle",
-            class_="soft",
+    groups = [
+        Bars(
+            tone=tone,
+            heights=shares[row.name],
+            hints=[
+                f"{row.name}, {window * WINDOW_S:.1f} s: {count}"
+                for window, count in enumerate(row.latency_counts)
+            ],
         )
-        for w in range(0, longest, every)
+        for row, tone in shown
     ]
-    frame = (
-        el("line", x1=LEFT, x2=WIDTH, y1=BOTTOM, y2=BOTTOM, class_="axis"),
-        el("text", f"{most:.0%}", x=0, y=TOP + 8, class_="soft"),
-        el("text", "seconds after the end", x=WIDTH, y=HEIGHT - 8, text_anchor="end", class_="soft"),
-    )
-    picture = drawing(f"Latencies, {title.lower()}", WIDTH, HEIGHT, *drawn, *ticks, *frame)
+    ticks = [f"{window * WINDOW_S:.1f}" for window in range(longest)]
+    picture = grouped_bars(f"Latencies, {title.lower()}", groups, ticks, "seconds after the end")
     said = "; ".join(
         f"{row.name}: {sum(row.latency_counts)} taken, median {number(row.latency_ms.value, 0)} ms"
         for row, _ in shown
     )
-    return _figure(title, picture, said, key=[(tone, row.name) for row, tone in shown])
+    return captioned(title, picture, said, key=[(tone, row.name) for row, tone in shown])
 
 
 def _by_window(report: EvalReport) -> Markup | None:
-    """Losses by a window's number: flat where the model is used as it was trained."""
+    """Losses by window number: flat if the model is used as it was trained."""
     rows = [row for row in report.by_window if row.documents]
     if len(rows) < FEWEST:
         return None
@@ -182,12 +158,12 @@ def _by_window(report: EvalReport) -> Markup | None:
 
 
 def _smooth(values: Sequence[float | None]) -> list[float | None]:
-    """Means over windows of so many values; None where there is none at all."""
-    found: list[float | None] = []
+    """Moving averages over `SMOOTH` values; None if all of them are missing."""
+    means: list[float | None] = []
     for place in range(len(values)):
         near = [v for v in values[max(0, place - SMOOTH // 2) : place + SMOOTH // 2 + 1] if v is not None]
-        found.append(sum(near) / len(near) if near else None)
-    return found
+        means.append(sum(near) / len(near) if near else None)
+    return means
 
 
 def _cues(report: EvalReport) -> Markup:
@@ -213,14 +189,15 @@ def _cues(report: EvalReport) -> Markup:
 
 
 def _probability(found: Calibration) -> Markup:
-    reliability = _figure(
+    series = [_reliability(found.bins, "one"), _reliability(found.bins_silent, "many")]
+    by_probability = captioned(
         "Share spoken by probability",
-        _reliability(((found.bins, "one"), (found.bins_silent, "many"))),
+        reliability("Reliability of the probability to speak", series, "p"),
         f"ECE {with_interval(found.ece, 3)}, out of silence {with_interval(found.ece_silent, 3)}. The area "
         "of a dot is its share of the cases; on the dashed line p is right.",
         key=[("one", "all windows"), ("many", "out of silence")],
     )
-    horizons = _figure(
+    horizons = captioned(
         "Begins within",
         _horizons(found.horizons),
         "Out of silence, share of windows after which the person begins within so long, and p summed "
@@ -248,76 +225,47 @@ def _probability(found: Calibration) -> Markup:
         "section",
         el("h2", "The probability to speak"),
         el("p", "Teacher-forced: the model knows what everybody did up to the window.", class_="note"),
-        el("div", reliability, horizons, class_="pair"),
+        el("div", by_probability, horizons, class_="pair"),
         table(_ENDS_FROM_PAUSES, [*columns, Column("auc", "n")], rows)
         if rows
         else el("p", f"{_ENDS_FROM_PAUSES}: these clips do not hold both.", class_="note"),
     )
 
 
-def _reliability(curves: Sequence[tuple[Sequence[Bin], str]]) -> Markup:
-    parts = [el("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="ideal")]
-    for bins, tone in curves:
-        known = [
-            (one.p, one.spoken, one.cases)
-            for one in bins
-            if one.p is not None and one.spoken is not None and one.cases >= FEWEST
-        ]
-        total = sum(cases for _, _, cases in known) or 1
-        line = " ".join(f"{_x(p):.1f},{_y(spoken):.1f}" for p, spoken, _ in known)
-        parts.append(el("polyline", points=line, class_=f"curve {tone}"))
-        for p, spoken, cases in known:
-            hint = f"p {p:.3f}, spoken {spoken:.3f}, {cases} windows"
-            radius = 2.5 + 12 * (cases / total) ** 0.5
-            dot = el("circle", cx=_x(p), cy=_y(spoken), r=radius, class_=tone, fill_opacity=0.55)
-            parts.append(el("g", el("title", hint), dot))
-    return drawing("Reliability of the probability to speak", WIDTH, HEIGHT, *_axes("p"), *parts)
+def _reliability(bins: Sequence[Bin], tone: str) -> Series:
+    """Share spoken over probability; bins with few cases are left out."""
+    known = [
+        (one.p, one.spoken, one.cases)
+        for one in bins
+        if one.p is not None and one.spoken is not None and one.cases >= FEWEST
+    ]
+    total = sum(cases for _, _, cases in known) or 1
+    return Series(
+        tone=tone,
+        points=[
+            Point(x=p, y=spoken, area=cases / total, hint=f"p {p:.3f}, spoken {spoken:.3f}, {cases} windows")
+            for p, spoken, cases in known
+        ],
+    )
 
 
 def _horizons(horizons: Sequence[Horizon]) -> Markup:
-    most = max((one.windows for one in horizons), default=1)
+    longest = max((one.windows for one in horizons), default=1)
     # The sum of probabilities may exceed 1 by far where they are wrong.
-    high = max(1.0, *(one.expected or 0.0 for one in horizons))
-    parts = []
-    for name, tone in (("expected", "one"), ("observed", "many")):
-        shares = [(one.windows, getattr(one, name)) for one in horizons]
-        line = [(_x(windows / most), _y(share / high)) for windows, share in shares if share is not None]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
-        parts += [el("polyline", points=points, class_=f"curve {tone}")]
-        parts += [el("circle", cx=x, cy=y, r=3, class_=tone) for x, y in line]
-    ticks = [f"{most * WINDOW_S * k / 4:g}" for k in range(5)]
-    return drawing("Onsets expected and observed", WIDTH, HEIGHT, *_axes("seconds", ticks, high), *parts)
-
-
-def _axes(
-    name: str, ticks: Sequence[str] = ("0", "0.25", "0.5", "0.75", "1"), high: float = 1.0
-) -> list[Markup]:
-    made = []
-    for place, tick in enumerate(ticks):
-        share = place / (len(ticks) - 1)
-        x, y = _x(share), _y(share)
-        made += [
-            el("line", x1=x, x2=x, y1=TOP, y2=BOTTOM, class_="grid"),
-            el("line", x1=LEFT, x2=WIDTH, y1=y, y2=y, class_="grid"),
-            el("text", tick, x=x, y=BOTTOM + 18, text_anchor="middle", class_="soft"),
-            el("text", f"{share * high:.3g}", x=LEFT - 8, y=y + 4, text_anchor="end", class_="soft"),
-        ]
-    return [*made, el("text", name, x=WIDTH, y=HEIGHT - 8, text_anchor="end", class_="soft")]
-
-
-def _x(share: float) -> float:
-    return LEFT + (WIDTH - LEFT - 12) * share
-
-
-def _y(share: float) -> float:
-    return BOTTOM - (BOTTOM - TOP) * share
-
-
-def _figure(title: str, content: Markup, caption: str, *, key: Sequence[tuple[str, str]] = ()) -> Markup:
-    names = join(
-        join((el("span", class_=f"key {tone}"), el("span", name, class_="note"))) for tone, name in key
-    )
-    return el("figure", el("h3", title, names), content, el("figcaption", caption))
+    highest = max(1.0, *(one.expected or 0.0 for one in horizons))
+    series = [
+        Series(
+            tone=tone,
+            points=[
+                Point(x=one.windows / longest, y=value / highest)
+                for one in horizons
+                if (value := getattr(one, name)) is not None
+            ],
+        )
+        for name, tone in (("expected", "one"), ("observed", "many"))
+    ]
+    ticks = [f"{longest * WINDOW_S * k / 4:g}" for k in range(5)]
+    return lines("Onsets expected and observed", series, "seconds", ticks, highest)
 
 
 def _tables(title: str, rows: Sequence[TimingRow]) -> Iterator[Markup]:
@@ -378,7 +326,7 @@ def _losses(rows: Sequence[LossRow]) -> Markup:
 
 
 def _recordings(report: EvalReport) -> Markup:
-    """Where a researcher looks first: the highest losses by stream."""
+    """The recordings with the highest losses of each stream."""
     found = worst(report.recordings, WORST)
     means = {row.stream: row.model for row in report.losses if row.cue == "all"}
     cells = [

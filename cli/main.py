@@ -108,7 +108,7 @@ def main() -> None:
         print(f"corpus: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         code = 1
     if code == 130:
-        print("corpus: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+        print("corpus: interrupted; finished work is kept, the same command resumes", file=sys.stderr)
         if threading.active_count() > 1:  # one may be waiting for a network or a slow disk
             sys.stdout.flush()
             os._exit(130)

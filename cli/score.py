@@ -99,7 +99,7 @@ def _references(folder: Path) -> dict[str, Said]:
     from corpus.align.sidecars import read_sidecars
 
     if not folder.is_dir():
-        raise UsageError("is no folder", where=str(folder), todo="name the folder of the annotations")
+        raise UsageError("is not a folder", where=str(folder), todo="name the folder of the annotations")
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.lower().endswith(_ENDINGS):
@@ -142,7 +142,7 @@ def _hypotheses(place: Path) -> dict[str, Said]:
     from corpus.align.sidecars import read_sidecars
 
     if not place.is_dir():
-        raise UsageError("is no dataset and no folder", where=str(place))
+        raise UsageError("is neither a dataset nor a folder", where=str(place))
     made: dict[str, Said] = {}
     for path in sorted(place.iterdir()):
         if path.name.lower().endswith((".json", ".json.gz")):

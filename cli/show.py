@@ -80,7 +80,7 @@ def duration(us: float) -> str:
 
 
 class Bars:
-    """A tqdm bar for each phase of a build; silent when stderr is no terminal."""
+    """A tqdm bar for each phase of a build; silent if stderr is not a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None

@@ -102,7 +102,7 @@ def talk(
     if result.unread:
         show.talk(
             f"the last {result.unread} characters it was told were not read: the user stream ended before; "
-            "tell them earlier, or let the stream go on"
+            "give them earlier, or let the stream run longer"
         )
 
 

@@ -121,7 +121,9 @@ def _config(run: Path, preset: str | None, data: str | None, pairs: list[str]) -
     from corpus.trainer.train.run_file import CONFIG_NAME, read_run
 
     if preset is None and not (run / CONFIG_NAME).exists():
-        raise UsageError("is no run yet", where=str(run), todo="begin one with --preset tiny, small or base")
+        raise UsageError(
+            "is not a run yet", where=str(run), todo="start one with --preset tiny, small or base"
+        )
     base = named(preset) if preset is not None else read_run(run).config
     named_data = [] if data is None else [f"data.data={absolute(data)}"]
     changed = with_overrides(base, [*named_data, *pairs])

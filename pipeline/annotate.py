@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotateJob:
-    """What a worker needs to take one recording up to its labels."""
+    """A worker's input for taking one recording up to its labels."""
 
     identity: Identity
     settings: Settings
@@ -42,7 +42,7 @@ class AnnotateJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotated:
-    """Where a recording's artifacts stand, or, without them, why there are none."""
+    """A recording's artifacts, or the Drops that say why there are none."""
 
     uri: str
     recording: str
@@ -53,7 +53,7 @@ class Annotated:
     label: str | None = None
     quality: str | None = None
     sidecars: tuple[str, ...] = ()
-    """Names of the annotation files that were used."""
+    """Names of the annotation files used."""
 
     @property
     def built(self) -> bool:
@@ -61,11 +61,11 @@ class Annotated:
 
 
 def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
-    """Take one recording up to its labels; a failure of the recording comes back as a Drop.
+    """Take one recording up to its labels; a failure of the recording is returned as a Drop.
 
     Raises:
-        StorageError: the disk is full or gone; the build cannot go on.
-        MissingError: a model or package is missing; the build cannot go on.
+        StorageError: the disk is full or gone; the build cannot continue.
+        MissingError: a model or package is missing; the build cannot continue.
     """
     identity = job.identity
     reporter = Reporter(cache.scratch, identity.item.uri)
@@ -82,7 +82,7 @@ def guarded(
     """The result of a recording's work, or the Drop that says why there is none.
 
     Raises:
-        StorageError, MissingError: the build as a whole cannot go on.
+        StorageError, MissingError: the build as a whole cannot continue.
     """
 
     def fault(code: str, reason: str) -> tuple[None, Drop]:
@@ -102,7 +102,7 @@ def guarded(
                 todo="free some space or name another --cache; what is done is kept",
             ) from error
         return fault("unreadable", str(error))
-    except Exception as error:  # whatever is wrong with one recording, the build goes on
+    except Exception as error:  # a bug met in one recording must not end the build
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         return fault("crashed", f"please report this: {type(error).__name__}: {error} ({where})")
@@ -115,7 +115,7 @@ _OF_NO_FILE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
 def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
-    """Whether the cache's disk refused; readers of the recording's files raise errors of their own."""
+    """Whether the cache's disk refused; readers of the recording's files raise their own errors."""
     if error.filename is not None:
         return error.errno in _FULL or Path(os.fsdecode(error.filename)).is_relative_to(cache_root)
     short = error.errno is None and "requested and" in str(error)  # numpy's word for a full disk
@@ -127,6 +127,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     from corpus.pipeline.measuring import quality_stage
 
     identity, settings = job.identity, job.settings
+    # Media first: everything else needs the recording's length.
     decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
     decoded = stages.decoded_of(identity, decode)
     sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
@@ -153,6 +154,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
+    # Reviews of speakers, turns and words are applied by now, so voices are split as people decided.
     reporter.at("voices")
     separating = open_separating(settings, decoded, conversation)
     voices = stages.voices_stage(

@@ -43,6 +43,7 @@ def assemble(
     spoken = in_order_of_speech(turns, words, speakers)
     others = [*(c.speaker for c in cues), *(e.speaker for e in events)]
     names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
+    # A clip's FLAC has eight channels: seven voices and the room.
     kept, drops = names, list[Drop]()
     if len(names) > MOST_SPEAKERS:
         kept, drops = _most_talkative(uri, names, turns)

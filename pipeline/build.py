@@ -2,8 +2,8 @@
 
     gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
 
-Artifacts go through the cache, so a build that was killed goes on where it stood, and the order
-in which workers finish decides nothing: everything after a parallel phase is sorted first.
+Artifacts go through the cache, so a killed build resumes, and the order in which workers finish does
+not matter: everything after a parallel phase is sorted first.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Outcome:
     windows: int = 0
     shards: int = 0
     shards_written: int = 0
-    """Those that are not as they were; the others were not touched."""
+    """New or changed ones; the others were not touched."""
     drops: tuple[Drop, ...] = ()
     poor: tuple[str, ...] = ()
     """What is poor in the data, a line each, with the recordings' names."""
@@ -96,7 +96,7 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
 
     Raises:
-        UsageError, StorageError, LockedError, DatasetError, MissingError: the build cannot be done at all.
+        UsageError, StorageError, LockedError, DatasetError, MissingError: the build as a whole is impossible.
         KeyboardInterrupt: stopped by the user; what is done is kept.
     """
     from corpus.pipeline.published import refuse_edited_catalog
@@ -108,10 +108,12 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
     kept = keep.State(request.out)
     kept.create()
     with kept.locked(talk.say):
+        # Under the lock: a swap that was interrupted must be finished before anyone looks at the outputs.
         with storage_errors(request.out):
             finish_swap(request.out)
         key = quick_key(items, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
+        # Both sides: the inputs are as they were, and nobody touched the outputs since.
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         refuse_edited_catalog(kept.folder, request.out)
@@ -120,7 +122,9 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
         try:
             try:
                 outcome = running.run(items, drops)
-            except DamagedClipError as error:  # what it was to be copied from is made anew
+            except (
+                DamagedClipError
+            ) as error:  # note the damaged shard, and build its clips again from the cache
                 if error.file.is_relative_to(request.out):
                     kept.save_damaged([error.file.relative_to(request.out).as_posix()])
                 running = _Build(request, talk, kept)
@@ -139,10 +143,10 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
 
 
 def refuse_newer(out: Path) -> None:
-    """Say before any work, not after it, that a dataset was written by a newer version.
+    """Refuse a dataset written by a newer version, before any work is done.
 
     Raises:
-        NewerSchemaError: it was.
+        NewerSchemaError: it was written by a newer version.
     """
     from corpus.shards.write import read_manifest
 
@@ -161,6 +165,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
             beside = tuple(str(s) for p in places if not is_url(p) for s in find_sidecars(Path(p)))
         looks.append([to_plain(item), *(_look(place) for place in (*places, *beside))])
     looks.append(_look(str(request.out / REVIEWS_FILE)))
+    # Versions too: after an upgrade nothing is "unchanged".
     return digest([looks, to_plain(request.settings), all_versions()])
 
 
@@ -173,7 +178,7 @@ def _look(place: str) -> list[object]:
 
 
 class _Build:
-    """One run: the request, and what has been found so far."""
+    """One run: the request, and its results so far."""
 
     def __init__(self, request: Request, talk: Messenger, kept: keep.State) -> None:
         from corpus.pipeline.published import Published, read_published
@@ -206,6 +211,7 @@ class _Build:
     def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
         self.ledger.drop(input_drops)
+        # All inputs are hashed before anything is removed or built: a lost mount stops here.
         identities = self._identify(items)
         if not self.request.allow_removals:
             refuse_removals(self.request.out, identities)
@@ -220,6 +226,7 @@ class _Build:
     # -- the phases ---------------------------------------------------------------------------
 
     def _identify(self, items: Sequence[Item]) -> list[Identity]:
+        # Known hashes are keyed by path, size and time: a rehash ignores them.
         known = {} if self.request.rehash else self.kept.marks()
         downloads = self.cache.root / "downloads"
         self.ledger.begin("identify", len(items))
@@ -241,7 +248,7 @@ class _Build:
                     self.ledger.drop((result,))
                 else:
                     found.append(result)
-        finally:  # who stops a build does not wait for a file's end
+        finally:  # a stopped build does not wait for a file to be hashed
             threads.shutdown(wait=False, cancel_futures=True)
         marks = {m.place: m for i in found for m in (*i.media, *i.sidecars)}
         self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
@@ -261,7 +268,8 @@ class _Build:
         return list(first.values())
 
     def _record(self, identities: Sequence[Identity]) -> Recordings:
-        """Every recording's clips: as OUT has them, from its small record, or by a job, the longest first."""
+        """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
+        first."""
         from corpus.pipeline.record import Recorded, record, recorded_before
 
         found = self._what_stands(list(self._jobs(identities)))
@@ -273,16 +281,19 @@ class _Build:
             else:
                 self._take(job.identity, known.drops, built=True)
                 found.recorded.append((job, known))
+        # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
         for ended in self._run(record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
+            # A crash in native code is this recording's fault only; the others go on.
             if isinstance(result, WorkerDied):
                 result = Recorded(annotated=_died(identity))
             self._take(identity, result.drops, built=result.built)
             if result.built:
                 found.recorded.append((ended.job, result))
+        # Workers finish in any order; what is written must not depend on it.
         found.recorded.sort(key=lambda pair: pair[0].identity.recording)
         return found
 
@@ -314,13 +325,14 @@ class _Build:
         return found
 
     def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
-        """A job for each recording not in quarantine; the split is drawn here, before any is decoded."""
+        """A job for each recording not in quarantine; the split is drawn here, before anything is decoded."""
         from corpus.pipeline.names import names_before, vouched_for
         from corpus.pipeline.published import annotations_of
         from corpus.pipeline.record import RecordingJob
 
         reviews = texts_by_recording(self.request.out)
         known = self.before.names
+        # Annotation files seen before need not be parsed again to know whom they name.
         vouched = {
             one.recording: known[files]
             if (files := annotations_of(one)) in known
@@ -351,7 +363,7 @@ class _Build:
             )
 
     def _failure_key(self, identity: Identity) -> str:
-        """What decides whether a recording fails: its bytes, its entry, the settings, the versions."""
+        """Digest of all that decides whether a recording fails: its bytes, entry, settings and versions."""
         marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
         return digest([to_plain(identity.item), marks, self.config])
 

@@ -1,9 +1,8 @@
-"""Stage artifacts kept under the digest of all that decides them.
+"""Stage artifacts, kept under the digest of everything that decides them.
 
-A folder appears under its final name only when it is whole: it is filled under a temporary name,
-flushed to disk and renamed. So a build killed at any moment finds whole artifacts or none. Its head
-names every file with its digest, and they are checked when it is read: what the disk has damaged since
-is made again.
+A folder appears under its final name only when it is complete: it is filled under a temporary name,
+synced and renamed. So a build killed at any moment leaves complete artifacts or none. Its head lists every
+file with its digest, which is checked on reading: a damaged artifact is made again.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What an artifact holds, and the Drops of the run that made it, so that a cache hit repeats them."""
+    """An artifact's files, and the Drops of the run that made it, so that a cache hit repeats them."""
 
     files: tuple[_File, ...]
     drops: tuple[Drop, ...]
@@ -41,7 +40,7 @@ class _Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A whole artifact: its folder and what was left out while making it."""
+    """A complete artifact: its folder, and the Drops of making it."""
 
     folder: Path
     digest: str
@@ -57,7 +56,7 @@ class Cache:
         self._checked: dict[Path, Artifact] = {}
 
     def create(self) -> None:
-        """Make the folders, and say in one line why where they cannot be made."""
+        """Create the folders; the error says in one line why that failed."""
         try:
             self.scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,15 +68,16 @@ class Cache:
         return self.root / stage / digest[:2] / digest
 
     def has(self, stage: str, digest: str) -> bool:
-        """Whether something stands there; only `get` says whether it is undamaged."""
+        """Whether an artifact is there; only `get` checks that it is undamaged."""
         return (self.folder(stage, digest) / HEAD).is_file()
 
     def get(self, stage: str, digest: str, *names: str) -> Artifact | None:
-        """The artifact under this digest, every byte of it checked once; None where it must be made again.
+        """The artifact under this digest, with every byte checked once; None if it must be made again.
 
         With `names`, only those files are checked.
         """
         folder = self.folder(stage, digest)
+        # Not remembered as checked: other files of it were not read.
         if names and folder not in self._checked:
             return read_artifact(folder, names)
         if folder not in self._checked:
@@ -86,7 +86,7 @@ class Cache:
                 return None
             self._checked[folder] = artifact
             with suppress(OSError):  # a shared cache may be read-only
-                os.utime(folder / HEAD)  # `corpus cache prune` asks when it was last used
+                os.utime(folder / HEAD)  # last use, for `corpus cache prune`
         return self._checked[folder]
 
     def need(self, stage: str, digest: str, *names: str) -> Artifact:
@@ -94,21 +94,22 @@ class Cache:
         folder = self.folder(stage, digest)
         artifact = self._checked.get(folder) or read_artifact(folder, names)
         if artifact is None:
-            todo = "run the same command again: it is made anew"
+            todo = "run the same command again; it will be made again"
             raise StorageError("an artifact was damaged while in use", where=str(folder), todo=todo)
         return artifact
 
     def make(self, stage: str, digest: str, fill: Callable[[Path], list[Drop]]) -> Artifact:
-        """The artifact under this digest, made by `fill(empty folder)` unless it is there."""
-        found = self.get(stage, digest)
-        if found is not None:
-            return found
+        """The artifact under this digest, made by `fill(empty folder)` unless it exists."""
+        existing = self.get(stage, digest)
+        if existing is not None:
+            return existing
         folder = self.folder(stage, digest)
         own = secrets.token_hex(8)  # no pid: two machines may have the same
         temporary = self.scratch / f"{stage}-{digest[:16]}-{own}"
         with storage_errors(temporary):
             temporary.mkdir(parents=True)
         try:
+            # Errors of `fill` are the recording's; only those of the lines below are the disk's.
             drops = tuple(fill(temporary))
             with storage_errors(self.root):
                 _write_head(temporary, drops)
@@ -117,12 +118,12 @@ class Cache:
                 self._publish(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        made = Artifact(folder=folder, digest=digest, drops=drops)
-        self._checked[folder] = made
-        return made
+        artifact = Artifact(folder=folder, digest=digest, drops=drops)
+        self._checked[folder] = artifact
+        return artifact
 
     def _publish(self, temporary: Path, folder: Path) -> None:
-        """Rename into place; whoever came first with the same digest made the same bytes."""
+        """Rename into place; another worker that was first with this digest made the same bytes."""
         try:
             temporary.rename(folder)
         except OSError:
@@ -139,7 +140,7 @@ class Cache:
         shutil.rmtree(grave, ignore_errors=True)
 
     def clear_scratch(self) -> None:
-        """Remove what killed workers of this build left behind."""
+        """Remove the leftovers of this build's killed workers."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
@@ -148,12 +149,13 @@ def _write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple(_File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
     text = to_json(_Head(files=files, drops=drops))
+    # The head vouches for the files; its own digest vouches for the head.
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / HEAD).write_text(f"{text}\n{digest}\n", encoding="utf-8")
 
 
 def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
-    """The artifact in a folder if every byte, or every byte of these files, is as it was made, else None."""
+    """The artifact in a folder if every byte (of these files) is as it was written, else None."""
     try:
         text, _, digest = (folder / HEAD).read_bytes().partition(b"\n")
         if digest != f"{hashlib.sha256(text).hexdigest()}\n".encode():

@@ -1,4 +1,4 @@
-"""Looking after a cache: what is damaged, and what nobody has used for long."""
+"""Maintain a cache: find damaged artifacts, remove unused ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Care:
-    """What was looked at or removed."""
+    """The artifacts that were checked or removed."""
 
     artifacts: int
     bytes: int
@@ -28,15 +28,16 @@ class Care:
 
 
 def check(folder: Path) -> Care:
-    """Read every artifact of a cache and hold it to its digests."""
-    found = list(_artifacts(folder))
-    damaged = tuple(str(path) for path in found if read_artifact(path) is None)
-    return Care(artifacts=len(found), bytes=sum(map(_size, found)), damaged=damaged)
+    """Read every artifact of a cache and check its digests."""
+    paths = list(_artifacts(folder))
+    damaged = tuple(str(path) for path in paths if read_artifact(path) is None)
+    return Care(artifacts=len(paths), bytes=sum(map(_size, paths)), damaged=damaged)
 
 
 def prune(folder: Path, days: int) -> Care:
-    """Remove the artifacts that were not used for so many days, and those that have no head."""
+    """Remove artifacts not used for so many days, and those without a head."""
     since = time.time() - days * SECONDS_PER_DAY
+    # By last use, not by age: what every build reads must not go.
     old = [path for path in _artifacts(folder) if _last_used(path) < since]
     size = sum(map(_size, old))
     with storage_errors(folder):
@@ -46,7 +47,7 @@ def prune(folder: Path, days: int) -> Care:
 
 
 def _artifacts(folder: Path) -> Iterator[Path]:
-    """Folders named by a digest below a stage's; nothing else is ever touched."""
+    """Folders named by a digest below a stage's folder; nothing else is ever touched."""
     root = folder / STATE if (folder / STATE).is_dir() else folder
     stages = [root / stage for stage in (*STAGES, "record") if (root / stage).is_dir()]
     if not stages:

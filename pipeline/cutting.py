@@ -94,6 +94,7 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
             left_out=first_windows(filtered),
         )
 
+    # The key holds the digests of the artifacts, not their content: those digests vouch for it.
     key = stage_key(
         "cut",
         inputs=[decode.digest, voices.digest, label.digest, quality.digest],

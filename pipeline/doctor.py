@@ -1,4 +1,4 @@
-"""What is installed, what is missing and what to do about it."""
+"""Check the installation: what is installed, what is missing and what to do about it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LEAST_MEMORY_BYTES = 4_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorFact:
-    """One thing that was looked at."""
+    """One check."""
 
     name: str
     ok: bool
     detail: str
     todo: str = ""
-    """What to do where it is not ok; "" where nothing is needed for a build."""
+    """What to do if it is not ok; "" if a build does not need it."""
 
 
 def examine(cache: Path, models: Path | None = None) -> list[DoctorFact]:
-    """Facts about this machine. Loads torch to ask for a GPU; changes and fetches nothing."""
-    looks: tuple[Callable[[], Iterator[DoctorFact]], ...] = (
+    """Facts about this machine. Loads torch to look for a GPU; changes and fetches nothing."""
+    checks: tuple[Callable[[], Iterator[DoctorFact]], ...] = (
         _python,
         _packages,
         _media,
@@ -39,7 +39,7 @@ def examine(cache: Path, models: Path | None = None) -> list[DoctorFact]:
         _machine,
         _gpu,
     )
-    return [fact for look in looks for fact in look()]
+    return [fact for check in checks for fact in check()]
 
 
 def _python() -> Iterator[DoctorFact]:
@@ -53,7 +53,7 @@ def _python() -> Iterator[DoctorFact]:
 
 
 def _packages() -> Iterator[DoctorFact]:
-    """Every package this one asks for, against the versions it asks for."""
+    """Every required package, compared with its required version."""
     try:
         wanted = importlib.metadata.requires(DISTRIBUTION) or []
         version = importlib.metadata.version(DISTRIBUTION)
@@ -136,6 +136,7 @@ def _models(models: Path | None) -> Iterator[DoctorFact]:
 
 
 def _disk(cache: Path) -> Iterator[DoctorFact]:
+    # The cache need not exist yet: ask its nearest existing parent.
     place = cache.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

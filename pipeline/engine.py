@@ -1,7 +1,7 @@
-"""Jobs over a pool of processes, where a worker that dies takes only its own job with it.
+"""Run jobs in a pool of processes, where a worker that dies loses only its own job.
 
-Each slot is an executor of one process, so it is always known which job a dead process had in
-hand; models loaded by a job stay in that process for the next one.
+Each slot is an executor of one process, so it is always known which job a dead process was running;
+models loaded by a job stay in that process for the next one.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The process that ran a job ended without a word, twice: a crash in native code, or out of memory."""
+    """The process that ran a job died, twice: a crash in native code, or out of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[Job, Result]):
-    """A job that ended, with its result."""
+    """A finished job with its result."""
 
     job: Job
     result: Result | WorkerDied
@@ -46,12 +46,13 @@ def run_jobs(
     num_workers: int,
     on_poll: Callable[[], None],
 ) -> Iterator[Done[Job, Result]]:
-    """Yield every job as it ends, in no promised order. An exception in a job ends the iteration.
+    """Yield every job as it ends, in any order. An exception in a job ends the iteration.
 
-    A job whose process dies is tried once more, when all others are done and with nothing beside it:
-    memory may have run out because of a neighbour. `on_poll` is called about twice a second while
+    A job whose process dies is tried once more, alone, when all others are done: another job may have
+    used up the memory. `on_poll` is called about twice a second while
     waiting. Closing the iterator stops the workers.
     """
+    # Retried alone at the end, where memory is free.
     died: list[Job] = []
     for done in _pass(function, jobs, num_workers=num_workers, on_poll=on_poll):
         if isinstance(done.result, WorkerDied):
@@ -70,6 +71,7 @@ def _pass(
     on_poll: Callable[[], None],
 ) -> Iterator[Done[Job, Result]]:
     slots = [_new_slot() for _ in range(min(num_workers, len(jobs)))]
+    # A stack: pop() from the end keeps the order of the jobs.
     waiting = list(reversed(jobs))
     watchdog = Watchdog()
     running: dict[Future[Result], tuple[int, Job]] = {}
@@ -79,12 +81,14 @@ def _pass(
         while running:
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             on_poll()
+            # A stopped or hung worker never finishes by itself.
             for slot, _ in running.values():
                 _end_stuck(slots[slot], watchdog)
             for future in finished:
                 slot, job = running.pop(future)
                 result = _result(future)
                 if isinstance(result, WorkerDied):
+                    # A broken executor stays broken: replace it.
                     slots[slot].shutdown(wait=False)
                     slots[slot] = _new_slot()
                 _submit(slots, slot, waiting, running, function)
@@ -109,7 +113,7 @@ def _submit(
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """A worker needs nothing of the program that started it; multiprocessing would run its imports again.
+    """Hide the main module: spawn would import it again in every worker, which needs nothing of it.
 
     So a script that builds a dataset needs no `if __name__ == "__main__"` either.
     """
@@ -118,6 +122,7 @@ def _no_main_module() -> Iterator[None]:
         name: main.__dict__[name] for name in ("__spec__", "__file__") if name in main.__dict__
     }
     try:
+        # spawn looks for these two to find out what to import.
         main.__dict__.pop("__file__", None)
         main.__spec__ = None
         yield
@@ -133,12 +138,13 @@ def _result(future: Future[Result]) -> Result | WorkerDied:
 
 
 def _new_slot() -> ProcessPoolExecutor:
+    # Not fork: a forked worker would inherit the threads' locks of torch, PyAV and DuckDB.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(1, mp_context=context, initializer=_begin_worker)
 
 
 def _begin_worker() -> None:
-    """Die with the parent, leave Ctrl-C to it, and keep numeric libraries to one thread."""
+    """Die with the parent, leave Ctrl-C to it, and limit numeric libraries to one thread."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -159,14 +165,14 @@ def _die_with_parent() -> None:
 
 
 def _end_stuck(executor: ProcessPoolExecutor, watchdog: Watchdog) -> None:
-    """A worker that does nothing any more dies as one that crashed: its job is tried once more."""
+    """Kill a stuck worker; its job is tried once more, as after a crash."""
     for process in list((executor._processes or {}).values()):
         if process.pid is not None and watchdog.is_stuck(process.pid):
             process.kill()
 
 
 def _stop(executor: ProcessPoolExecutor, *, at_once: bool) -> None:
-    """End a slot's process; `at_once` does not wait for the job it has in hand."""
+    """End a slot's process; with `at_once` without waiting for its job."""
     if at_once:
         for process in list((executor._processes or {}).values()):
             process.kill()  # at once, stopped or not; what it was writing has a temporary name

@@ -1,4 +1,4 @@
-"""Copies of media that stand at a URL."""
+"""Download media from URLs."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
         raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
     if guarded:
         refuse_local(url)
+    # Opening a pipe or a device would block for ever.
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
         raise MediaError(
             "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
@@ -48,6 +49,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
         if path.is_file() and kept.is_file() and kept.read_text("ascii", "replace") == sha256_file(path):
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Two builds may fetch the same URL into a shared cache: each writes its own file, the last one wins.
         own = secrets.token_hex(8)  # no pid: two containers that share a cache may have the same
         temporary, own_digest = path.parent / f".{own}.part", path.parent / f".{own}.sha256"
         try:
@@ -58,6 +60,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
                     target.write(block)
                 target.flush()
                 os.fsync(target.fileno())
+            # First without a digest, then the file, then its digest: any interruption means "fetch again".
             kept.unlink(missing_ok=True)
             temporary.rename(path)
             own_digest.write_text(hasher.hexdigest())

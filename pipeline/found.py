@@ -1,4 +1,4 @@
-"""What a build has found of its recordings before it writes."""
+"""A build's recordings, before they are written."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Recordings:
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
-    """Those that OUT holds as they are, by content hash."""
+    """Those that OUT holds unchanged, by content hash."""
     others: list[RecordingJob] = field(default_factory=list)
-    """The jobs of all that are not."""
+    """The jobs of all others."""
     recorded: list[tuple[RecordingJob, Recorded]] = field(default_factory=list)
-    """Those of the others that were built, now or before."""
+    """Those of the others that were built, now or by an earlier build."""
 
     def rows(self) -> Sequence[PublishedRecording]:
-        """All of them as they are to be published, by content hash."""
+        """All recordings as they will be published, by content hash."""
         from corpus.pipeline.record import published_as
 
         rows = [*self.unchanged.values(), *(published_as(job, done) for job, done in self.recorded)]

@@ -1,4 +1,4 @@
-"""Which bytes an item stands for: its files fetched, hashed, and its annotation files found."""
+"""Identify an item's bytes: fetch and hash its files, and find its annotation files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.schemas.urls import is_url
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMark:
-    """How a file looked when it was hashed: the same mark is taken for the same bytes."""
+    """A file's place, size and times when it was hashed: an equal mark is taken for equal bytes."""
 
     place: str
     bytes: int
@@ -29,7 +29,7 @@ class FileMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """An item with the content of everything it is made from."""
+    """An item with the hashes of all its files."""
 
     item: Item
     recording: str
@@ -44,7 +44,7 @@ class Identity:
 
 
 def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Identity:
-    """Fetch and hash what an item names, asking `known` (by place) before reading a file.
+    """Fetch and hash an item's files; `known` (by place) saves reading unchanged ones.
 
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
@@ -58,6 +58,7 @@ def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Iden
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
+        # Sidecars are part of what is built, not of the recording's identity.
         sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths)),
     )
 
@@ -73,6 +74,7 @@ def sidecars_of(item: Item, media: Sequence[Path]) -> list[Path]:
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
     """sha256 of the one file; of the list of hashes, speakers and offsets where there are several."""
+    # The usual recording is known by the sha256 that any other tool shows for its file.
     if len(files) == 1 and files[0].speaker is None and files[0].offset_us == 0:
         return hashes[0]
     return digest([[h, f.speaker, f.offset_us] for h, f in zip(hashes, files, strict=True)])
@@ -92,6 +94,7 @@ def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
         if before and (before.bytes, before.mtime_ns) == (state.st_size, state.st_mtime_ns):
             return before
         sha256 = sha256_file(path)
+        # A copy still in progress would be hashed half.
         if _look(os.stat(path)) != _look(state):
             raise _changing(path.name)
     except (OSError, ValueError) as error:
@@ -108,10 +111,10 @@ def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
 
 @contextmanager
 def unchanged(identity: Identity) -> Iterator[None]:
-    """Hold what is read inside to the bytes that were hashed.
+    """Check, before and after the block, that the media files are the ones that were hashed.
 
     Raises:
-        MediaError: a media file is not, or does not stay, the one that was hashed.
+        MediaError: a media file was replaced or changed.
     """
     before = []
     for found, file in zip(identity.media, identity.item.files, strict=True):
@@ -119,7 +122,7 @@ def unchanged(identity: Identity) -> Iterator[None]:
         same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         as_hashed = same == (found.bytes, found.mtime_ns, found.ctime_ns)
         if not as_hashed and _sha256(found.place, file.uri) != found.sha256:
-            raise _changing(file.uri)  # merely touched or moved is no matter
+            raise _changing(file.uri)  # same bytes under a new time are fine
         before.append(_look(state))
     yield
     for found, file, look in zip(identity.media, identity.item.files, before, strict=True):
@@ -146,7 +149,7 @@ def _look(state: os.stat_result) -> tuple[int, ...]:
 
 
 def _changing(name: str) -> MediaError:
-    todo = "wait until it is whole, then build again"
+    todo = "wait until it is complete, then build again"
     return MediaError("the file was written to while it was being read", where=name, todo=todo)
 
 

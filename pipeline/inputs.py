@@ -71,6 +71,7 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[
                 drops.append(item)
             else:
                 items.append(item)
+    # The same file named twice, by a glob and a folder say, is one item.
     unique = {(item.files, item.sidecars): item for item in items}
     return _distinct_uris(unique.values()), drops
 
@@ -125,6 +126,7 @@ def _walk(root: Path) -> Iterator[Item | Drop]:
     """The media files below a folder. Hidden files and folders are passed over."""
     count = 0
     for folder, names, files in os.walk(root, onerror=None):
+        # In place: os.walk descends into what is left.
         names[:] = sorted(n for n in names if not n.startswith("."))
         here = Path(folder)
         for name in names:

@@ -1,4 +1,4 @@
-"""What a build keeps account of while it runs: how far it is, what was left out, what is in quarantine."""
+"""A running build's account: its progress, what was left out, what is in quarantine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from corpus.schemas.drops import Drop
 
 
 class Ledger:
-    """Written to the state folder as it grows, so that a killed build is known as far as it was."""
+    """Written to the state folder as it grows, so that it survives a killed build."""
 
     def __init__(self, kept: keep.State, talk: Messenger, scratch: Path) -> None:
         self.drops: list[Drop] = []
@@ -32,10 +32,10 @@ class Ledger:
         """Items in quarantine."""
         return len(self._quarantined)
 
-    # -- how far it is ------------------------------------------------------------------------
+    # -- progress ----------------------------------------------------------------------------
 
     def begin(self, phase: str, total: int) -> None:
-        """A phase with so many steps begins."""
+        """Begin a phase of so many steps."""
         self.save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
@@ -46,7 +46,7 @@ class Ledger:
         self._talk.at(self.done, "")
 
     def poll(self) -> None:
-        """Look what the workers are at, and tell."""
+        """Read the workers' progress and report it."""
         self.say(self._phase)
         running = running_now(self._scratch)
         partial = sum(done_before(one.stage, one.share) for one in running)
@@ -69,21 +69,21 @@ class Ledger:
     # -- what was left out --------------------------------------------------------------------
 
     def drop(self, drops: Iterable[Drop]) -> None:
-        """Items that were left out before anything is known of their content: no retry would be another."""
+        """Record items left out before their content is known; there is no key to hold a retry to."""
         for one in drops:
             self.drops.append(one)
             if one.kind == "fault":
                 self._quarantine(one.item, "", (one,), built=False)
 
     def take(self, uri: str, key: str, drops: Sequence[Drop], *, built: bool) -> None:
-        """What was left out of a recording; `key` is the digest of all that decided it."""
+        """Record what was left out of a recording; `key` is the digest of all that decided it."""
         self.drops += drops
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
             self._quarantine(uri, key, faults, built=built)
 
     def hold(self, uri: str, key: str) -> bool:
-        """Whether the recording failed before and would fail again; then it stays in quarantine."""
+        """Whether the recording failed before with the same key; it then stays in quarantine."""
         before = self._held.get(key)
         if before is None:
             return False
@@ -101,5 +101,5 @@ class Ledger:
 
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
         self._quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
-        if len(self._quarantined) > 1.25 * self._saved:  # all of it is written each time
+        if len(self._quarantined) > 1.25 * self._saved:  # every save writes all of it: keep that linear
             self.save_quarantine()

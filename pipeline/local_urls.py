@@ -1,4 +1,4 @@
-"""URLs that a manifest names: they may not reach into this machine or its network."""
+"""Keep URLs in a manifest from reaching into this machine or its network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 def refuse_local(url: str) -> None:
-    """Before anything is opened; hosts are looked at when they are connected to, also behind redirects.
+    """Check the scheme before anything is opened; hosts are checked on connecting, also behind redirects.
 
     Raises:
-        MediaError: the URL's scheme opens files of this machine, or is not known to stay outside of it.
+        MediaError: the URL's scheme opens local files, or is not known not to.
     """
     scheme = urlsplit(url).scheme
     if scheme not in (*WEB, *STORES):
@@ -33,7 +33,7 @@ def refuse_local(url: str) -> None:
 
 
 def is_public(host: str) -> bool:
-    """True for an address that anybody may reach: none of this machine's or a private network's."""
+    """True for a public address: neither this machine's nor a private network's."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -56,15 +56,15 @@ def is_public_host(host: str) -> bool:
 
 
 async def public_client(**options: Any) -> Any:
-    """An HTTP client that connects to public addresses alone, whatever name or number led there."""
+    """An HTTP client that connects to public addresses only, whatever name resolved to them."""
     import aiohttp
 
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
 
 
 def refusal(error: BaseException | None) -> str:
-    """That an address was refused, where this is what lies behind a library's error; else ""."""
-    for _ in range(8):
+    """The refusal behind a library's error, if that is its cause, else ""."""
+    for _ in range(8):  # libraries wrap errors in errors
         if error is None:
             break
         if _HINT in str(error):
@@ -73,8 +73,9 @@ def refusal(error: BaseException | None) -> str:
     return ""
 
 
-def _public_socket(found: Any) -> socket.socket:
-    family, kind, protocol, _, address = found
+def _public_socket(resolved: Any) -> socket.socket:
+    # After name resolution: a check of the name could be answered differently the second time.
+    family, kind, protocol, _, address = resolved
     if not is_public(str(address[0])):
         raise OSError(errno.EACCES, LOCAL_HOST)
     return socket.socket(family, kind, protocol)

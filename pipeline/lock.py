@@ -1,7 +1,7 @@
-"""One build at a time in an output folder: by `flock`, or by a lease where the file system has none.
+"""One build at a time in an output folder: by `flock`, or by a lease where the file system lacks it.
 
-A lease is a file that its holder touches every few seconds. One that nobody has touched for a while is taken
-over: its holder was killed, or its machine is gone.
+A lease is a file that its holder touches every few seconds. One that has not been touched for a while is
+taken over: its holder was killed, or its machine is gone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 
 _NO_FLOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""What a file system without locks answers."""
+"""Error numbers of file systems without locks."""
 
 
 @contextmanager
 def locked(folder: Path, out: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
-    """Hold the output folder; released by the system however the process ends.
+    """Hold the output folder's lock; the system releases it however the process ends.
 
     Raises:
         LockedError: another build holds it.
@@ -43,6 +43,7 @@ def locked(folder: Path, out: Path, say: Callable[[str], None] = lambda line: No
         ) from error
     with file:
         try:
+            # Held by the open file, so that the system releases it even after kill -9.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _NO_FLOCK:
@@ -75,6 +76,7 @@ def _leased(path: Path, out: Path) -> Iterator[None]:
     own = secrets.token_hex(16)  # no pid: two containers may have the same
     _take(path, own, out)
     ended = threading.Event()
+    # A daemon, so that a crash of the build also stops the heartbeat.
     beat = threading.Thread(target=_touch_until, args=(path, own, ended), daemon=True)
     beat.start()
     try:
@@ -91,6 +93,7 @@ def _take(path: Path, own: str, out: Path) -> None:
     if _age_seconds(path) >= STALE_SECONDS:
         path.unlink(missing_ok=True)
     try:
+        # O_EXCL is atomic on NFS too: of two builds one gets the file.
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError as error:
         raise _held(out) from error
@@ -110,7 +113,7 @@ def _touch_until(path: Path, own: str, ended: threading.Event) -> None:
 
 
 def _age_seconds(path: Path) -> float:
-    """Since the lease was last touched; endless where there is none."""
+    """Seconds since the lease was last touched; infinite if there is none."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""Who is known by name before anything is decoded: what a split is drawn from."""
+"""People known by name before anything is decoded; the split is drawn from these."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from corpus.schemas.settings import Settings
 
 
 def names_before(identity: Identity, vouched: Sequence[str], reviews: Texts) -> tuple[str, ...]:
-    """Everybody whom the manifest or an annotation file vouches for, and what reviews call them."""
+    """Everybody named in the manifest or an annotation file, with the names that reviews give them."""
     item = identity.item
     names = [*item.speakers, *(file.speaker for file in item.files if file.speaker is not None), *vouched]
     return _with_new_names(dict.fromkeys(names), reviews)
 
 
 def vouched_for(identity: Identity, settings: Settings) -> tuple[str, ...]:
-    """Whom the annotation files know by name."""
+    """People named in the annotation files."""
     from corpus.align.conversation_json import named_in
 
     if not settings.sidecars and identity.item.sidecars is None:
@@ -27,9 +27,10 @@ def vouched_for(identity: Identity, settings: Settings) -> tuple[str, ...]:
 
 
 def _with_new_names(names: dict[str, None], reviews: Sequence[str]) -> tuple[str, ...]:
-    """A review that did not win binds too: one bond too many parts nobody."""
+    """Add new names, also of reviews that did not win: a bond too many separates nobody."""
     changes = renamed(reviews) if names and reviews else []
     count = -1
+    # Until nothing is added: a person may have been renamed twice.
     while count != len(names):
         count = len(names)
         names |= dict.fromkeys(new for old, new in changes if old in names)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _loading(what: str) -> Iterator[None]:
-    """A model that cannot be loaded is no recording's fault."""
+    """A model that cannot be loaded is not the recording's fault: stop the build."""
     try:
         yield
     except (StorageError, MissingError):

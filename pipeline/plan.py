@@ -76,6 +76,7 @@ def plan(request: Request) -> Plan:
         return Plan(nothing_to_do=True, items=(), drops=tuple(drops), dataset_bytes=0, cache_bytes=0)
     cache = Cache(request.cache or kept.folder, "plan")
     marks = kept.marks()
+    # By uri only: the key needs hashes, and a plan reads no media.
     held = {q.uri: q.drops[0].reason for q in kept.quarantine().items if not q.built and q.drops}
     known = _Known.read(request, kept) if outputs_stand else None
     planned = tuple(_planned(item, request, cache, marks, held, known) for item in items)

@@ -1,4 +1,4 @@
-"""How far the recordings in work are: workers leave a line on disk, the build reads them."""
+"""Progress of the recordings being built: workers write a line to disk, the build reads them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from corpus.schemas.files import write_whole
 
 
 class Messenger(Protocol):
-    """What a build tells the person who waits for it."""
+    """Receives a build's progress, for the person who waits for it."""
 
     def phase(self, name: str, total: int) -> None:
         """A phase with `total` steps begins."""
 
     def at(self, done: float, detail: str) -> None:
-        """So many steps are done, with fractions; `detail` names what is in work."""
+        """So many steps are done, with fractions; `detail` names the current ones."""
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
 
 
 class Quiet:
-    """Tells nobody anything."""
+    """Discards all progress."""
 
     def phase(self, name: str, total: int) -> None:
         pass
@@ -54,11 +54,11 @@ class Reporter:
         self._uri = uri
         self._last = 0.0
         self.stage: StageName = "probe"
-        """What the worker is at; names the stage of a failure."""
+        """The worker's current stage; a failure is reported under it."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def at(self, stage: StageName) -> None:
-        """Say that a stage begins; always written."""
+        """Report that a stage begins; always written."""
         self._last = 0.0
         self(stage, 0.0)
 
@@ -68,7 +68,7 @@ class Reporter:
         if now - self._last >= SECONDS_BETWEEN_WRITES:
             self._last = now
             running = Running(uri=self._uri, stage=stage, share=min(1.0, max(0.0, share)))
-            with suppress(OSError):  # a bar that stands still is no reason to stop
+            with suppress(OSError):  # a progress bar must not end a build
                 write_whole(self._path, to_json(running).encode())
 
     def close(self) -> None:
@@ -76,11 +76,11 @@ class Reporter:
 
 
 def running_now(folder: Path) -> tuple[Running, ...]:
-    """The build's side: what every worker last said, by uri."""
-    found = []
+    """The build's side: every worker's last line, by uri."""
+    lines = []
     for path in sorted(folder.glob("running-*.json")):
         try:
-            found.append(from_json(Running, path.read_bytes()))
+            lines.append(from_json(Running, path.read_bytes()))
         except (FileNotFoundError, FormatError):
             continue  # the worker ended, or the machine stopped, between listing and reading
-    return tuple(sorted(found, key=lambda running: running.uri))
+    return tuple(sorted(lines, key=lambda running: running.uri))

@@ -1,4 +1,4 @@
-"""The last phase of a build: shards, then what people look at. What has not changed is not read."""
+"""The last phase of a build: shards, then catalog and report. Unchanged recordings are not read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def publish(
     settings: Settings,
     config: str,
 ) -> Manifest:
-    """Bring the dataset at `out` to what was cut; shards that hold the same clips are not touched."""
+    """Write the dataset at `out`; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
     from corpus.shards.write import write_dataset
 
@@ -50,6 +50,7 @@ def publish(
         )
         for one in rows
     ]
+    # Shards first: catalog and report describe what is there.
     manifest = write_dataset(
         out,
         segments,
@@ -58,6 +59,7 @@ def publish(
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
     )
+    # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
     gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]
     write_catalog(
         out,
@@ -68,6 +70,7 @@ def publish(
         announce=lambda sha256: announce_catalog(state, sha256),
     )
     write_report(out, dataset_stats(out))
+    # Last: it vouches for a manifest and a catalog that are complete.
     save_published(
         state,
         Published(
@@ -87,7 +90,7 @@ def poor_lines(out: Path) -> tuple[str, ...]:
 
 
 def _entries(found: Recordings, cache: Cache) -> Iterator[CatalogEntry]:
-    """Every recording that is new or has changed, read from the cache one at a time."""
+    """Every new or changed recording, read from the cache one at a time."""
     from corpus.pipeline.annotate import conversation_of
     from corpus.pipeline.cutting import recording_of
     from corpus.pipeline.stages import decoded_of

@@ -1,6 +1,6 @@
-"""What OUT holds, recording by recording: what has not changed since is known by one small record.
+"""The recordings in OUT: an unchanged one is recognised by one small record.
 
-The table vouches for one manifest and one catalog, named by their digests; beside others it says nothing.
+The table is valid for one manifest and one catalog, named by their digests, and ignored beside others.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class PublishedRecording:
     annotations: tuple[str, ...]
     """Name and sha256 of the annotation files beside it."""
     names: tuple[str, ...]
-    """Whom those vouch for."""
+    """People whom those name."""
     drops: tuple[Drop, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A dataset's recordings, and what they were published as."""
+    """A dataset's recordings, with the digests of the files they were published in."""
 
     config: str = ""
     manifest_sha256: str = ""
@@ -54,7 +54,7 @@ class Published:
 
     @property
     def names(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
-        """By the annotation files' digests, whom they vouch for: they need not be read again."""
+        """People named, by the annotation files' digests: those files need not be read again."""
         return {one.annotations: one.names for one in self.recordings}
 
 
@@ -63,14 +63,14 @@ def annotations_of(identity: Identity) -> tuple[str, ...]:
 
 
 def read_published(folder: Path, out: Path, config: str) -> Published:
-    """The table of the dataset that stands in `out`; an empty one where it is of another or of none."""
+    """The table of the dataset in `out`; an empty one if it belongs to another, or there is none."""
     path = folder / TABLE_FILE
     try:
-        found = from_json(Published, path.read_bytes(), where=str(path))
+        table = from_json(Published, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
         return Published()
-    stands = (config, sha256_or_none(out / MANIFEST_FILE), sha256_or_none(out / CATALOG_FILE))
-    return found if (found.config, found.manifest_sha256, found.catalog_sha256) == stands else Published()
+    now = (config, sha256_or_none(out / MANIFEST_FILE), sha256_or_none(out / CATALOG_FILE))
+    return table if (table.config, table.manifest_sha256, table.catalog_sha256) == now else Published()
 
 
 def save_published(folder: Path, published: Published) -> None:
@@ -79,7 +79,7 @@ def save_published(folder: Path, published: Published) -> None:
 
 
 def sha256_or_none(path: Path) -> str:
-    """ "" where the file cannot be read."""
+    """Its digest; "" if the file cannot be read."""
     try:
         return sha256_file(path)
     except OSError:
@@ -88,26 +88,28 @@ def sha256_or_none(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogs:
-    """The catalogs that builds have written, by sha256; the last two, as one may not have come into place."""
+    """sha256 of the last two catalogs written by builds: the newer may not have been moved into place."""
 
     sha256s: tuple[str, ...] = ()
 
 
 def announce_catalog(folder: Path, sha256: str) -> None:
-    """Remember a catalog before it is put in place: every other one that stands there is somebody's work."""
+    """Remember a catalog before it is moved into place: any other one found there was edited by somebody."""
     last = _announced(folder)[-1:]
     write_whole(folder / CATALOGS_FILE, to_json(_Catalogs(sha256s=(*last, sha256))).encode())
 
 
 def refuse_edited_catalog(folder: Path, out: Path) -> None:
-    """Stop before a catalog is overwritten that somebody has changed. A damaged one is nobody's work.
+    """Refuse to overwrite a catalog that somebody has edited. A damaged one may be overwritten.
 
     Raises:
         DatasetError: it was changed since a build wrote it.
     """
     path, ours = out / CATALOG_FILE, _announced(folder)
+    # A write-ahead log means that a program wrote to it and did not close it.
     edited = path.with_name(path.name + ".wal").exists()
     if not edited and ours and path.exists() and sha256_or_none(path) not in ours:
+        # It opens, so it is not merely damaged.
         with suppress(DatasetError), open_catalog(out):
             edited = True
     if edited:

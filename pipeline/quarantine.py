@@ -1,4 +1,4 @@
-"""Looking at what a build left in quarantine, and trying it again."""
+"""List a build's quarantine, and retry items of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corpus.schemas.settings import Settings
 
 
 def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
-    """The quarantined items of these names; all without names.
+    """The quarantined items of these names; all of them if no name is given.
 
     Raises:
         DatasetError: no build was started here.
@@ -31,15 +31,17 @@ def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
 
 
 def retry(out: Path, names: Sequence[str], talk: Messenger) -> Outcome:
-    """Take items out of quarantine and call the build again as it was called."""
+    """Take items out of quarantine and repeat the build as it was called."""
     state = State(out)
     called = state.invocation()
     again = {(q.uri, q.key) for q in chosen(out, names)}
     with state.locked():
         rest = tuple(q for q in state.quarantine().items if (q.uri, q.key) not in again)
         state.save_quarantine(Quarantine(items=rest))
+        # Else the rebuild would find nothing changed and do nothing.
         state.forget_finished()
     out = out.resolve()
+    # Relative inputs name the same files only from there.
     os.chdir(called.folder)
     return build_dataset(
         Request(

@@ -39,6 +39,7 @@ class RecordingJob:
         marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]
         sidecars = [Path(mark.place).name for mark in self.identity.sidecars]
         item = to_plain(self.identity.item)
+        # Where files are does not matter, only whether sidecars were named or searched for.
         item["sidecars"] = self.identity.item.sidecars is not None
         for file in item["files"]:
             del file["place"]
@@ -87,6 +88,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
     found = from_json(Recorded, path.read_bytes(), where=str(path))
     if found.cut is None:
         return None
+    # The record alone proves nothing: what it points to must still be there and undamaged.
     parts = (
         cache.get("cut", str(found.cut.segment)),
         cache.get("label", str(found.annotated.label)),

@@ -1,6 +1,6 @@
-"""`corpus label OUT`: labels of a built dataset made anew from its own catalog and shards.
+"""`corpus label OUT`: make a dataset's labels again from its own catalog and shards.
 
-No media file and no cache is read. What files told, what annotators decided and what was seen stays.
+No media file and no cache is read. Labels from files, from annotators and from sight are kept.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relabelled:
-    """What became of a dataset."""
+    """The result of relabelling a dataset."""
 
     recordings: int
-    """Those with other labels than before."""
+    """Those whose labels changed."""
     clips: int
     shards: int
     """Those that were written."""
 
 
 def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Relabelled:
-    """Make the labels of a dataset anew, with these settings or with those of its build.
+    """Make a dataset's labels again, with these settings or those of its build.
 
     Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
     one or the new one, at the latest when the command, or a build, is called again.
@@ -61,6 +61,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Rel
     from corpus.shards.swap import begin_staging, swap
     from corpus.shards.write import read_manifest
 
+    # The same lock as a build's: the two must never write one folder together.
     kept = State(out)
     kept.create()
     with kept.locked():
@@ -72,6 +73,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Rel
         settings = replace(before, cues=cues or before.cues)
         config = config_of(settings)
         made, new = _relabel(out, folder, settings, config, talk)
+        # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
             _change_catalog(out, folder, made, manifest, settings)
@@ -98,6 +100,7 @@ def _relabel(
     from corpus.shards.write import read_rows
 
     clips = open_clips(out)
+    # The index by recording; clips in order of time.
     rows = {
         one: list(group) for one, group in groupby(_by_recording(read_rows(out)), lambda row: row.recording)
     }
@@ -151,7 +154,7 @@ def _labelled(
 
 
 def _listen(clips: Clips, rows: Sequence[ClipRow], folder: Path) -> Tracks:
-    """How the voices sound, from the clips' own sound, which is all that was written of them."""
+    """Prosody of the voices, from the clips' sound: the artifacts may be gone."""
     from corpus.align.prosody.listen import listen
     from corpus.schemas.pcm import Pcm
 
@@ -169,7 +172,7 @@ def _listen(clips: Clips, rows: Sequence[ClipRow], folder: Path) -> Tracks:
 
 
 def _joined(segments: Sequence[Segment]) -> list[Segment]:
-    """Segments that follow one another as one."""
+    """Join segments that follow one another."""
     joined: list[Segment] = []
     for one in segments:
         last = joined[-1] if joined else None
@@ -183,7 +186,7 @@ def _joined(segments: Sequence[Segment]) -> list[Segment]:
 def _new_heads(
     made: Conversation, clips: Clips, rows: Sequence[ClipRow], config: str
 ) -> Iterator[tuple[ClipRow, ClipHead]]:
-    """The heads of the clips in which something is labelled otherwise."""
+    """The heads of the clips whose labels changed."""
     from corpus.shards.items import Items
 
     items = Items.of(made)
@@ -223,7 +226,7 @@ def _kept(folder: Path, recording: str) -> Conversation:
 
 
 def _remember(kept: State, settings: Settings) -> None:
-    """What is added to the dataset later is labelled with the same settings."""
+    """Record the settings, so that recordings added later are labelled alike."""
     try:
         called = kept.invocation()
     except DatasetError:

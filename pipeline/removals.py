@@ -1,4 +1,4 @@
-"""Recordings that a dataset holds and its inputs no longer name: a lost mount, a typing error."""
+"""Recordings in the dataset that the inputs no longer name: a lost mount, a typing error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
-    """Stop before anything of a dataset is removed.
+    """Refuse to remove recordings from a dataset.
 
     Raises:
         DatasetError: the dataset would lose recordings; it names them.
@@ -39,12 +39,13 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
 
 
 def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
-    """The uris of built recordings that are neither these recordings nor newer files under these uris."""
+    """The uris of built recordings that would go: neither among these nor replaced under the same uri."""
     from corpus.shards.write import read_manifest
 
     manifest = read_manifest(out)
     if manifest is None or manifest.recordings == 0:
         return []
+    # A changed file under the same uri is a new version, not a removal.
     named = set(uris)
     return sorted(uri for one, uri in _built(out) if one not in recordings and uri not in named)
 

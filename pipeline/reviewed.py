@@ -1,4 +1,4 @@
-"""What annotators decided, on its way into a build."""
+"""Apply annotators' reviews in a build."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from corpus.schemas.reviews import Tally, apply_to_cues, apply_to_talk
 from corpus.schemas.reviews_file import REVIEWS_FILE, review_texts
 
 Texts = tuple[str, ...]
-"""The reviews of one recording as JSON, in the order they were made; parsed where they are needed."""
+"""One recording's reviews as JSON, in the order they were made; parsed by the job that needs them."""
 
 
 def texts_by_recording(out: Path) -> dict[str, Texts]:
-    """The reviews that lie in the dataset's folder.
+    """The reviews in the dataset's folder.
 
     Raises:
         FormatError, NewerSchemaError: reviews.parquet cannot be read.
@@ -27,7 +27,7 @@ def texts_by_recording(out: Path) -> dict[str, Texts]:
 
 
 def renamed(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Old and new name of every speaker whom a review calls otherwise."""
+    """Old and new name of every speaker whom a review renames."""
     return [
         (review.judged.speaker, part.speaker)
         for review in _parsed(texts)
@@ -38,19 +38,19 @@ def renamed(texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def talk_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
-    """Speakers, turns and words as people decided: before voices and labels are made."""
+    """Apply reviews of speakers, turns and words, before voices and labels are made."""
     if not texts:
         return conversation, []
-    made, tally = apply_to_talk(conversation, _parsed(texts))
-    return made, _drops(tally, "words, turns or speakers")
+    decided, tally = apply_to_talk(conversation, _parsed(texts))
+    return decided, _drops(tally, "words, turns or speakers")
 
 
 def cues_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
-    """Cues as people decided: after they were made."""
+    """Apply reviews of cues, after they were made."""
     if not texts:
         return conversation, []
-    made, tally = apply_to_cues(conversation, _parsed(texts))
-    return made, _drops(tally, "cues")
+    decided, tally = apply_to_cues(conversation, _parsed(texts))
+    return decided, _drops(tally, "cues")
 
 
 def _parsed(texts: Sequence[str]) -> list[Review]:
@@ -58,7 +58,7 @@ def _parsed(texts: Sequence[str]) -> list[Review]:
 
 
 def _drops(tally: Tally, what: str) -> list[Drop]:
-    """Decisions that changed nothing are no faults; they are kept, and counted in the report."""
+    """Reviews that changed nothing are not faults; they are kept, and counted in the report."""
     counted = {
         "review_tied": (
             tally.ties,

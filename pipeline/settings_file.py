@@ -1,4 +1,4 @@
-"""corpus.toml: reading it, and writing one with every setting explained."""
+"""Read corpus.toml, and write one with every setting explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_settings(path: Path | None) -> Settings:
     """The settings of a TOML file; all defaults without one.
 
     Raises:
-        SettingsError: the file is missing or no TOML, or a key is unknown or out of range.
+        SettingsError: the file is missing or not TOML, or a key is unknown or out of range.
     """
     if path is None:
         return Settings()
@@ -29,12 +29,12 @@ def read_settings(path: Path | None) -> Settings:
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"is no TOML: {error}", where=str(path)) from error
+        raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
     return settings_from(plain, where=str(path))
 
 
 def settings_from(plain: object, *, where: str) -> Settings:
-    """Settings from nested tables; every complaint is a SettingsError naming the key."""
+    """Settings from nested tables; every error is a SettingsError that names the key."""
     try:
         return from_plain(Settings, plain, where=where)
     except SettingsError:
@@ -49,7 +49,7 @@ def with_overrides(settings: Settings, assignments: Sequence[str]) -> Settings:
     for text in assignments:
         name, separator, value = text.partition("=")
         if not separator:
-            raise SettingsError(f"{text!r} is no assignment", todo="write table.key=value")
+            raise SettingsError(f"{text!r} is not an assignment", todo="write table.key=value")
         table = plain
         *tables, key = name.strip().split(".")
         for inner in tables:
@@ -62,7 +62,7 @@ def with_overrides(settings: Settings, assignments: Sequence[str]) -> Settings:
 
 def _value(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]  # numbers, booleans and lists
     except tomllib.TOMLDecodeError:
         return text
 
@@ -105,6 +105,7 @@ def _explained(cls: type, name: str) -> list[str]:
 
 def _field_docs(cls: type) -> dict[str, str]:
     """Field docstrings, which Python does not keep, from the source."""
+    # Field docstrings are expression statements, which Python discards.
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}

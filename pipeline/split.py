@@ -1,8 +1,8 @@
-"""Which side of train, validation and test a recording falls on.
+"""Assign recordings to train, validation and test.
 
-Recordings that share a conversation or a person known by name form one group, and a group stays
-whole. Its side is a function of the smallest content hash in it, so that the order of inputs, the
-machine and failed recordings change nothing.
+Recordings that share a conversation or a named person form one group, and a group stays together. Its side
+is a function of the smallest content hash in it, so it does not depend on the order of inputs, the machine
+or failed recordings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corpus.schemas.settings import ClipSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bond:
-    """What ties a recording to others."""
+    """What binds a recording to others."""
 
     recording: str
     conversation: str | None
@@ -30,12 +30,14 @@ def assign(bonds: Sequence[Bond], settings: ClipSettings) -> dict[str, str]:
 
 
 def _groups(bonds: Sequence[Bond]) -> Mapping[str, str]:
-    """For each recording the smallest hash among all it is tied to, directly or through others."""
+    """For each recording the smallest hash in its group, bound directly or through others."""
+    # Union-find over recordings, speakers and conversations.
     root: dict[str, str] = {}
 
     def find(node: str) -> str:
         root.setdefault(node, node)
         while root[node] != node:
+            # Path halving keeps it near constant time.
             root[node] = root[root[node]]
             node = root[node]
         return node
@@ -54,6 +56,7 @@ def _groups(bonds: Sequence[Bond]) -> Mapping[str, str]:
 
 
 def _side(group: str, settings: ClipSettings) -> str:
+    # A hash, not a random generator: adding recordings moves none of the others.
     draw = hashlib.sha256(f"{settings.split_salt}/{group}".encode()).digest()
     share = int.from_bytes(draw[:8], "big") / 2**64
     if share < settings.test_share:

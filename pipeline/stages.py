@@ -1,4 +1,4 @@
-"""The stages of one recording up to its labels, each kept in the cache under what decides it."""
+"""The stages of one recording up to its labels, each cached under the digest of its inputs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Words:
 
 
 def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
-    """The settings with the manifest's word on this recording's channels."""
+    """The settings, with the manifest's `channels` for this recording."""
     channels = identity.item.channels
     return replace(settings.ingest, channels=channels) if channels else settings.ingest  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ def sight_key(identity: Identity, settings: Settings) -> str:
 
     files = [[mark.sha256, file.offset_us] for mark, file in files_of(identity)]
     ingest = ingest_settings(identity, settings)
-    # Of the settings of ingest these move the pictures' times or choose them; their size does not matter.
+    # Only the ingest settings that move or choose pictures; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
     return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
 
@@ -103,6 +103,7 @@ def decode_and_look(
     if not (settings.sight.enabled and settings.ingest.pictures):
         return decode_stage(identity, settings, cache, progress), None
     key = sight_key(identity, settings)
+    # Looked at before: decode without the observer, which costs as much as the decoding.
     seen = cache.get("sight", key)
     if seen is not None:
         return decode_stage(identity, settings, cache, progress), seen
@@ -127,7 +128,7 @@ def _look_again(
     watcher: FrameObserver,
     head: Decoded,
 ) -> None:
-    """Show the pictures once more, at the very times that decoding gave them."""
+    """Show the pictures once more, at exactly the times that decoding gave them."""
     if any(oddity.code == "restart" for stream in head.streams for oddity in stream.oddities):
         with tempfile.TemporaryDirectory(dir=cache.scratch) as folder:
             _decode(identity, settings, Path(folder), progress, (watcher,))
@@ -158,7 +159,7 @@ def _decode(
         )
     if len(identity.media) > 1:
         return drops
-    # The artifact outlasts the file's name.
+    # An artifact is keyed by content, and may be used for a file of another name.
     return [
         replace(drop, item="") if drop.item == Path(identity.media[0].place).name else drop for drop in drops
     ]
@@ -205,6 +206,7 @@ def diarize_stage(
     sight: Artifact | None = None,
 ) -> Artifact:
     """Who speaks when, from the sound, and from the faces where they may vote."""
+    # Not even in the key: sight settings must not redo a diarization that ignores faces.
     watched = sight if settings.diarize.faces else None
 
     def fill(folder: Path) -> list[Drop]:

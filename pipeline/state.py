@@ -1,4 +1,4 @@
-"""What a build keeps in `OUT/.cache` beside artifacts: lock, status, quarantine, how it was called.
+"""A build's own files in `OUT/.cache`, beside artifacts: lock, status, quarantine, invocation.
 
 Everything here is for people and for the next build; none of it is part of the dataset's bytes.
 """
@@ -43,7 +43,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """One recording in work."""
+    """A recording that is being built."""
 
     uri: str
     stage: str
@@ -53,7 +53,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How far a build is. Rewritten while it runs."""
+    """A build's progress. Rewritten while it runs."""
 
     phase: str
     """identify, build, write, done, failed, interrupted."""
@@ -74,7 +74,7 @@ class Quarantined:
     """Digest of everything that decided the failure; "" when it cannot be known."""
     drops: tuple[Drop, ...]
     built: bool
-    """True when the recording was built all the same, without the parts the drops name."""
+    """True if the recording was built nevertheless, without the parts that the drops name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +84,14 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """The hashes of files, asked before a file is read again."""
+    """Known hashes of files, to save reading unchanged ones again."""
 
     files: tuple[FileMark, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What the last whole build stood on. The same again means there is nothing to do."""
+    """Inputs and outputs of the last complete build. If both are the same, there is nothing to do."""
 
     key: str
     """Digest of the inputs' marks, the settings and all versions."""
@@ -102,7 +102,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damaged:
-    """What `verify` found broken and the next build makes anew."""
+    """Files that `verify` found damaged, for the next build to make again."""
 
     paths: tuple[str, ...]
 
@@ -122,6 +122,7 @@ class State:
                                todo=todo)  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            # Better now than after an hour of decoding.
             probe = self.folder / ".writable"
             probe.write_bytes(b"")
             probe.unlink()
@@ -138,7 +139,7 @@ class State:
         return is_locked(self.folder)
 
     def own_name(self) -> str:
-        """A name that no other output folder has, not even one of the same path in another container."""
+        """A name unique to this output folder, even against the same path in another container."""
         path = self.folder / "name"
         with suppress(OSError):
             if re.fullmatch("[0-9a-f]{16}", name := path.read_text()):
@@ -183,14 +184,14 @@ class State:
         self._write("marks.json", marks)
 
     def marks(self) -> dict[str, FileMark]:
-        """What is known by place; nothing where the file is damaged, so that all is read again."""
+        """Known marks by place; none if the file is damaged, so that everything is read again."""
         try:
             return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
         except (FileNotFoundError, FormatError):
             return {}
 
     def save_damaged(self, paths: Sequence[str]) -> None:
-        """Remember what `verify` found; an empty list forgets it."""
+        """Remember what `verify` found; an empty list clears it."""
         path = self.folder / "damaged.json"
         if paths:
             self.folder.mkdir(exist_ok=True)
@@ -205,8 +206,9 @@ class State:
             return ()
 
     def doubted(self, *, everything: bool) -> frozenset[str]:
-        """Outputs that are not as the last whole build left them, or that `verify` found broken."""
+        """Outputs that changed since the last complete build, or that `verify` found damaged."""
         finished = self.finished()
+        # Sizes and times only: what looks untouched is not read.
         now = outputs_of(self.out)
         if everything:
             return frozenset(path for path, *_ in now)
@@ -218,11 +220,11 @@ class State:
         self._write("finished.json", finished)
 
     def forget_finished(self) -> None:
-        """Make the next build look at everything."""
+        """Make the next build check everything."""
         (self.folder / "finished.json").unlink(missing_ok=True)
 
     def finished(self) -> Finished | None:
-        """None where no build ended or the file is damaged: then the next one looks at everything."""
+        """None if no build completed or the file is damaged: the next one then checks everything."""
         try:
             return _read(Finished, self.folder / "finished.json")
         except (FileNotFoundError, FormatError):
@@ -240,12 +242,12 @@ OUTPUTS = ("manifest.json", "README.md", "clips.parquet", "catalog.duckdb", "rep
 
 
 def outputs_of(out: Path) -> tuple[tuple[str, ...], ...]:
-    """Path, size and mtime_ns of every file a build makes, in order; reviews are not the build's."""
+    """Path, size and mtime_ns of every file that a build writes, in order; reviews are not the build's."""
     shards = sorted(p for split in SPLITS for p in (out / split).glob("*.tar"))
-    found = []
+    outputs = []
     for path in (*(out / name for name in OUTPUTS), *shards):
         if path.is_file():
             state = path.stat()
             relative = path.relative_to(out).as_posix()
-            found.append((relative, str(state.st_size), str(state.st_mtime_ns)))
-    return tuple(found)
+            outputs.append((relative, str(state.st_size), str(state.st_mtime_ns)))
+    return tuple(outputs)

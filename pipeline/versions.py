@@ -1,4 +1,4 @@
-"""The stages of a build: what each is called, what its results hang on, how much of the work it is."""
+"""The stages of a build: name, version, what their results depend on, share of the work."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Stage:
 
     name: StageName
     version: int
-    """Raised by whoever changes what the stage makes from the same inputs."""
+    """Raise it when the stage makes something else from the same inputs."""
     libraries: tuple[str, ...]
     """Distributions whose versions are part of the key."""
     keyed_by: tuple[str, ...] = ()
-    """What the key holds beside versions; empty for a stage that keeps nothing in the cache."""
+    """What the key holds besides versions; empty for a stage without artifacts."""
     share: float = 0.0
-    """How much of a recording's work it is, roughly: for the progress bar alone."""
+    """Its approximate share of a recording's work: for the progress bar only."""
 
 
 STAGES = {

@@ -1,4 +1,4 @@
-"""Workers that do nothing any more: stopped by a signal, or waiting for what never comes."""
+"""Detect stuck workers: stopped by a signal, or waiting for something that never comes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ import time
 from pathlib import Path
 
 STOPPED_SECONDS = 30.0
-"""A worker stopped by a signal for so long is ended. (A Ctrl-Z stops the build too: then nobody looks.)"""
+"""A worker stopped by a signal for so long is killed. (Ctrl-Z also stops the build, and so this check.)"""
 IDLE_SECONDS = 1800.0
-"""So is one that has a job and has used no processor time for so long."""
+"""So is one that has a job and has used no CPU time for so long."""
 
 
 class Watchdog:
-    """Asked of a process every now and then, says when it is to be ended. Knows Linux' /proc only."""
+    """Polled for a process, says when it should be killed. Works on Linux only (/proc)."""
 
     def __init__(self) -> None:
         self._since: dict[int, tuple[tuple[bool, int], float]] = {}
 
     def is_stuck(self, pid: int) -> bool:
-        looks = _look(pid)
-        if looks is None:
+        now = _look(pid)
+        if now is None:
             return False
-        before, since = self._since.setdefault(pid, (looks, time.monotonic()))
-        if looks != before:
-            self._since[pid] = (looks, time.monotonic())
+        before, since = self._since.setdefault(pid, (now, time.monotonic()))
+        if now != before:  # it has worked, or was woken up: start over
+            self._since[pid] = (now, time.monotonic())
             return False
-        stopped, _ = looks
+        stopped, _ = now
         return time.monotonic() - since > (STOPPED_SECONDS if stopped else IDLE_SECONDS)
 
 
 def _look(pid: int) -> tuple[bool, int] | None:
-    """Whether a process is stopped, and the processor time it has used, in ticks."""
+    """Whether a process is stopped, and the CPU time it has used, in ticks."""
     try:
+        # Behind the last ")": a program's name may hold spaces and parentheses.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""A catalog whose labels were made anew: a copy of the old one in which they are replaced."""
+"""Update a catalog's labels: a copy of the old one in which they are replaced."""
 
 from __future__ import annotations
 

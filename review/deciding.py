@@ -113,7 +113,7 @@ def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: 
         turns = catalog.turns(recording, 0, recorded.duration_us)[:_MOST_OF_SPEAKER]
         return Judged(speaker=item), tuple(replace(turn, id="") for turn in turns)
     judged = _in_catalog(catalog, recording, about, item)
-    if judged is None and given is not None:  # shown by a server that has since stopped, then built anew
+    if judged is None and given is not None:  # shown by a server that has since stopped; rebuilt meanwhile
         judged = from_plain(Judged, given, where="judged")
         content = content_of(judged)
         if judged.about != about or (content is not None and content.id != item):

@@ -113,7 +113,7 @@ def export_tiers(out: Path, folder: Path, form: str) -> Exported:
         MissingDependencyError: the extra `review` is not installed.
     """
     if form not in FORMS:
-        raise UsageError(f"{form!r} is no such form; one of {', '.join(FORMS)}")
+        raise UsageError(f"{form!r} is not a form; one of {', '.join(FORMS)}")
     if (folder / SHOWN_FILE).exists():
         raise UsageError("was exported to before", where=str(folder), todo="choose another folder")
     write, _ = _tools(form)

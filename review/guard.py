@@ -1,4 +1,4 @@
-"""Who is let in to the review server: Host, Origin, token, size and rate are looked at first."""
+"""Access control of the review server: Host, Origin, token, size and rate are checked first."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Opening labels.duckdb: its lock, its version, and the catalog that its views look at."""
+"""Open labels.duckdb: its lock, its version, and the catalog that its views read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.schemas.errors import DatasetError, LockedError, NewerSchemaError
+from corpus.schemas.errors import DatasetError, LockedError
 from corpus.schemas.files import temporary
 from corpus.schemas.reviews_file import REVIEWS_FILE
+from corpus.schemas.store_version import stored_version
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,7 +54,7 @@ def open_labels(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def attach_catalog(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None:
-    """The catalog for the views that look at its cues; one without any where there is none to be read."""
+    """Attach the catalog for views of its cues; an empty one if it is missing or unreadable."""
     import duckdb
 
     connection.execute("DETACH DATABASE IF EXISTS dataset")
@@ -71,28 +72,18 @@ def attach_catalog(connection: duckdb.DuckDBPyConnection, catalog: Path) -> None
 
 
 def _bring_to_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Make the tables of an empty store, or those of an older one as they are now, all or nothing."""
-    import duckdb
-
-    found: tuple[str, int] | None = (LABELS_FORM, 0)
+    """Create the tables of an empty store, or bring an older one up to date, all or nothing."""
+    version: int | None = 0
     if connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE database_name <> 'dataset' LIMIT 1"
     ).fetchone():
-        try:
-            found = connection.execute("SELECT name, version FROM schema_version").fetchone()
-        except duckdb.Error:
-            found = None
-    if found is None or found[0] != LABELS_FORM:
-        raise DatasetError("is no store of reviews", where=str(path), todo="move it away and start again")
-    if found[1] > LABELS_VERSION:
-        what = f"written as {LABELS_FORM}/{found[1]}, this version reads {LABELS_FORM}/{LABELS_VERSION}"
-        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
-    if found[1] == LABELS_VERSION:
+        version = stored_version(connection, path, form=LABELS_FORM, newest=LABELS_VERSION)
+    if version is None:
+        raise DatasetError("is not a store of reviews", where=str(path), todo="move it away and start again")
+    if version == LABELS_VERSION:
         return
     steps = (
-        ["labels.sql"]
-        if not found[1]
-        else [f"labels_{n}_to_{n + 1}.sql" for n in range(found[1], LABELS_VERSION)]
+        [f"labels_{n}_to_{n + 1}.sql" for n in range(version, LABELS_VERSION)] if version else ["labels.sql"]
     )
     connection.execute("BEGIN")
     try:

@@ -82,7 +82,7 @@ class Media:
         return clips[::-1]
 
     def channels(self, recording: str) -> tuple[str, ...]:
-        """The speakers in channel order, then `room`; empty where there are no clips."""
+        """The speakers in channel order, then `room`; empty without clips."""
         keys = self._of.get(recording[:20])
         return (*self.clips[keys[0]].json.speakers, "room") if keys else ()
 

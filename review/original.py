@@ -62,7 +62,7 @@ class Originals:
         return path if (now.st_size, now.st_mtime_ns) == (size, mtime_ns) else None
 
     def pictures(self, recording: str, film: Film, start_us: int, stop_us: int) -> list[Picture] | None:
-        """Every picture of a stretch, and the one before; None where they cannot be had."""
+        """Every picture of a stretch, and the one before; None if they are not available."""
         path = self.path(recording)
         if path is None:
             return None

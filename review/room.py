@@ -44,7 +44,7 @@ class Options:
 
 
 class Room:
-    """What the server serves. A rebuilt dataset is noticed and taken in; deciding goes on meanwhile."""
+    """The server's content. A rebuilt dataset is noticed and loaded; reviewing continues meanwhile."""
 
     def __init__(self, out: Path, options: Options | None = None) -> None:
         self.out = out
@@ -74,7 +74,7 @@ class Room:
         threading.Thread(target=queue.look_again, daemon=True).start()  # the agreement is soon at hand
 
     def refresh(self) -> None:
-        """Take in a dataset that was built anew, beside the work: looked for once a second."""
+        """Load a rebuilt dataset in the background; checked once a second."""
         now = time.monotonic()
         with self._lock:
             if now - self._looked < 1 or self._opening.is_alive() or self.catalog.is_current():
@@ -124,7 +124,7 @@ class Room:
         """The next items, with all that is needed to show them."""
         self.refresh()
         if mode not in MODES:
-            raise UsageError(f"{mode!r} is no way to draw; one of {', '.join(MODES)}")
+            raise UsageError(f"{mode!r} is not a way to draw; one of {', '.join(MODES)}")
         chosen: Mode = mode
         drawn = self.queue.next(
             annotator,

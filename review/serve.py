@@ -35,7 +35,7 @@ def serve(
     """Serve until interrupted; `say` gets the address to open.
 
     Raises:
-        UsageError: the address is taken, or others can reach it and there is no token.
+        UsageError: the address is in use, or reachable by others without a token.
         LockedError: another server has this dataset.
         MissingDependencyError: the extra `review` is not installed.
     """

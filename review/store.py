@@ -90,7 +90,7 @@ class Store:
         return [kept[review.id] for review in reviews]
 
     def _open_again(self) -> None:
-        """A database that could not write its file answers nothing any more until it is opened anew."""
+        """Reopen a database that could not write its file: it refuses all queries from then on."""
         self._connection.close()
         with suppress(CorpusError):  # still no room: the next decision tries again
             self._connection = open_labels(self.path)
@@ -133,7 +133,7 @@ class Store:
         self._connection.unregister("batch")
 
     def look_at_dataset(self) -> None:
-        """The dataset was built anew: the views are to show its cues."""
+        """Show the cues of a rebuilt dataset in the views."""
         with self._lock:
             attach_catalog(self._connection, self.out / CATALOG_FILE)
 

@@ -1,7 +1,7 @@
 """Cues, words and turns as tiers of marks for ELAN and Praat, and what people changed of them as reviews.
 
 Beside the files lies what they showed (`SHOWN_FILE`): only so can it be told what was changed, taken out or
-added, also when the dataset was built anew meanwhile.
+added, also if the dataset was rebuilt meanwhile.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Fact:
     """What the measures need of one item; the same until somebody decides in its recording."""
 
     label: str
-    """That it had when it was judged, or was added with; of what is no cue, what it is."""
+    """The label when it was judged or added; for anything but a cue, its type."""
     said: dict[str, Hashable]
     """By annotator: what it should be, times aside. Abstentions and rulings are not in it."""
     spans: dict[str, Span]

@@ -12,7 +12,7 @@ from corpus.schemas.span import Span, subtract, union
 from corpus.schemas.turn_taking import SpeechIndex, speech_by_speaker
 
 WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
-"""Somebody is silent or stalls and goes on: the others keep silent."""
+"""Somebody pauses or stalls and then continues: the others keep silent."""
 ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
 """Events that call for a word, from their start on."""
 
@@ -114,7 +114,7 @@ def _opened(from_us: int | None, cue: Cue | None, clock: _Clock) -> Span | None:
 
 
 def _for_each(item: Cue | Event, span: Span, action: AnswerAction, clock: _Clock) -> list[Answer]:
-    """The taker of a yield; else everybody but the cue's own speaker; nobody recorded where there is none."""
+    """The taker of a yield; else everybody but the cue's own speaker; None if nobody recorded is left."""
     taker = item.partner if isinstance(item, Cue) and item.label == "yield" else None
     others: list[str | None] = [name for name in clock.speakers if name != item.speaker]
     return [

@@ -41,7 +41,7 @@ class Video:
     """-1 where the window has no picture."""
     sizes: tuple[int, ...]
     pts_us: tuple[int, ...]
-    """True presentation time on the recording's clock; -1 where there is no picture."""
+    """True presentation time on the recording's clock; -1 without a picture."""
     flags: tuple[int, ...]
     """`artifacts.PICTURE_NONE`, `artifacts.PICTURE_STALE`."""
 
@@ -172,9 +172,9 @@ def parse_clip_key(key: str) -> tuple[str, int]:
     """The recording's 20 hex digits and the first window of a key that `clip_key` made.
 
     Raises:
-        ValueError: it is no such key.
+        ValueError: it is not such a key.
     """
     found = re.fullmatch(r"([0-9a-f]{20})-([0-9]{7})", key)
     if found is None:
-        raise ValueError(f"{key!r} is no clip's key; one looks like {clip_key('0' * 64, 0)}")
+        raise ValueError(f"{key!r} is not a clip's key; one looks like {clip_key('0' * 64, 0)}")
     return found[1], int(found[2])

@@ -131,7 +131,7 @@ class Cue:
         if self.label not in CUE_KINDS:
             raise ValueError(f"unknown cue label {self.label!r}; one of {', '.join(CUE_KINDS)}")
         if self.kind and self.kind not in CUE_KINDS[self.label]:
-            raise ValueError(f"{self.kind!r} is no kind of {self.label}; one of {CUE_KINDS[self.label]}")
+            raise ValueError(f"{self.kind!r} is not a kind of {self.label}; one of {CUE_KINDS[self.label]}")
         if not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence must lie in [0, 1], got {self.confidence!r}")
 

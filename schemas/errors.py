@@ -15,7 +15,7 @@
         └── MissingModelError               model weights
 
 A message says what was wrong, where, and what to do next. A failure of one recording never
-takes a build down: the pipeline turns it into a `Drop` and goes on.
+ends a build: the pipeline turns it into a `Drop` and continues.
 """
 
 from __future__ import annotations

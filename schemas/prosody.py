@@ -1,7 +1,7 @@
 """Pitch and loudness of each speaker's channel, ten milliseconds at a time, as kept in the cache.
 
 prosody/   prosody.json  Prosody
-           pitch.npy     int16 [speakers, frames]: cents above 50 Hz, 0 where there is no pitch
+           pitch.npy     int16 [speakers, frames]: cents above 50 Hz, 0 without a pitch
            level.npy     uint8 [speakers, frames]: half decibels above -127.5 dB of full scale, 0 in silence
 """
 

@@ -40,7 +40,7 @@ class Tally:
     unsure: int = 0
     """Those on which everybody abstained."""
     unmatched: int = 0
-    """Those of `applied` and others that judged something which is no longer found."""
+    """Those of `applied` and others whose item can no longer be found."""
     refused: int = 0
     """Those that cannot be applied: their speaker is found no more, or would be one too many."""
 
@@ -123,7 +123,7 @@ def _superseded(items: Sequence[Cue | Word | Turn], settled: Settled) -> tuple[s
 
 
 class _Pool:
-    """Items of one kind, to be asked which are the same and which stand in the same place."""
+    """Items of one kind, to look up equal ones and ones at the same place."""
 
     def __init__(self, items: Sequence[Cue | Word | Turn]) -> None:
         self._same: dict[Hashable, list[int]] = defaultdict(list)

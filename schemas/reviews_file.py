@@ -17,7 +17,7 @@ SEQUENCE_KEY = "corpus.last_sequence"
 
 
 def last_sequence(out: Path) -> int:
-    """The number of the last review in OUT/reviews.parquet; 0 where there is none."""
+    """The number of the last review in OUT/reviews.parquet; 0 without any."""
     import pyarrow.parquet as pq
 
     try:

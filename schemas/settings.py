@@ -135,7 +135,7 @@ class SightSettings:
     enabled: bool = True
     """False leaves sight out; labels that need it are then not made, and say so."""
     rate_hz: float = 12.5
-    """Pictures looked at a second, at most."""
+    """Pictures analysed per second, at most."""
     faces: bool = True
     """False looks for movement and cuts alone, which needs no model."""
     most_faces: int = 6
@@ -163,7 +163,7 @@ class CueSettings:
     """A lexical backchannel has at most this many words, all of the list."""
     overlap_shortest_us: int = 100_000
     interruption_shortest_us: int = 1_000_000
-    """An utterance that starts inside another's and is no backchannel lasts at least this long."""
+    """An utterance that starts inside another's and is not a backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
     backchannel_shortest_us: int = 100_000
@@ -186,7 +186,7 @@ class CueSettings:
     thinking_shortest_us: int = 250_000
     """A silence in an unfinished sentence that lasts at least this long."""
     thinking_longest_us: int = 4_000_000
-    """After a longer silence one begins anew."""
+    """After a longer silence a new one begins."""
     prosody: bool = True
     """Pitch, loudness and lengthening of the voices go into labels and their evidence."""
     prolongation_least_percent: int = 170
@@ -332,7 +332,7 @@ class ShardSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that decides the bytes of a build. Workers and cache places are no settings."""
+    """Everything that decides the bytes of a build. Workers and cache folders are not settings."""
 
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)

@@ -25,7 +25,7 @@ class Span:
         return self.stop_us > self.start_us
 
     def __and__(self, other: Span) -> Span | None:
-        """The common part, or None where there is none."""
+        """The intersection, or None if it is empty."""
         start_us, stop_us = max(self.start_us, other.start_us), min(self.stop_us, other.stop_us)
         return Span(start_us, stop_us) if start_us < stop_us else None
 

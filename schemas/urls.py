@@ -1,4 +1,4 @@
-"""What is a URL, and what of it may be shown: a dataset must not name the key to where it came from."""
+"""What is a URL, and which part of it may be shown: a dataset must not name the keys to its sources."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def place_of(text: str) -> Path | str:
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password, query and fragment; a text that is no URL stays as it is.
+    """The URL without user, password, query and fragment; other text is unchanged.
 
-    No query is kept: which of its parts are a signature only the host knows.
+    No part of the query is kept: only the host knows which of them are a signature.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -35,12 +35,13 @@ def public_url(url: str) -> str:
 
 
 def told(text: str, url: str = "") -> str:
-    """A message with every URL in it as `public_url` shows it, and nothing of this URL's secrets."""
+    """A message with every URL in it stripped, and none of this URL's secrets."""
     text = _URL.sub(lambda found: public_url(found.group()), text)
     rest = url.partition("://")[2]
     query = rest.partition("?")[2].partition("#")[0]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
+    # Libraries quote parts of a URL in their errors: remove them wherever they appear.
     for secret in (query, user if at else "", user.partition(":")[2]):
         if secret:
             text = text.replace(secret, "…")

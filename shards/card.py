@@ -18,7 +18,7 @@ _SCALARS: dict[Any, str] = {str: "string", int: "int64", float: "float64", bool:
 
 
 def dataset_card(shards: Sequence[ShardEntry], table: pa.Table, config: str) -> str:
-    """The text of README.md, from the rows of clips.parquet. Nothing in it but what the shards say."""
+    """The text of README.md, from the rows of clips.parquet alone, so that a rebuild gives the same bytes."""
     splits = [split for split in SPLITS if any(shard.split == split for shard in shards)]
     header = [*_configs(splits), *_features()]
     return "\n".join(["---", *header, "---", "", *_body(splits, table, config)])
@@ -34,6 +34,7 @@ def _configs(splits: Sequence[str]) -> list[str]:
 def _features() -> list[str]:
     """Declared, because a guess from the first clips fails where those have no words or pictures."""
     lines = ["dataset_info:", "  features:"]
+    # From the dataclass itself, so that the card cannot lag behind the form.
     lines += _field("json", ClipHead, "  ")
     lines += ["  - name: flac", "    dtype: binary"]
     lines += _nested("mel.npy", 4) + _nested("activity.npy", 3)
@@ -127,6 +128,7 @@ def _body(splits: Sequence[str], table: pa.Table, config: str) -> list[str]:
 def _counts(split: str, table: pa.Table) -> str:
     import pyarrow as pa
 
+    # pyarrow's own comparison would drop rows with a null split instead of counting them.
     rows = table.filter(pa.array([one == split for one in texts(table["split"])], pa.bool_()))
     figures = [
         str(len(set(texts(rows["recording"])))),

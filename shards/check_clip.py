@@ -1,4 +1,4 @@
-"""One clip held against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
+"""Check one clip against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from corpus.shards.row import Place, clip_row
 from corpus.shards.talk import talk_flags
 
 BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
-"""All that reading damaged bytes can raise. `verify` must report damage, whatever it makes of the bytes."""
+"""Everything that reading damaged bytes can raise: `verify` must report damage, never crash on it."""
 
 Found = tuple[str, str]
 """Code and sentence of a problem."""
@@ -42,15 +42,16 @@ Item = Turn | Word | Cue | Answer | Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedClip:
-    """What the next clip of the same recording is held against."""
+    """What the check of the next clip of the same recording needs."""
 
     head: ClipHead
     tail: Int16Array
-    """The last samples of each channel, which the next clip's first mel frame looks back on."""
+    """The last samples of each channel: the next clip's first mel frame covers them."""
 
 
 def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tuple[list[Found], CheckedClip]:
-    """All that is wrong with the clip that `row` describes. Raises one of BROKEN where it cannot be read."""
+    """All problems of the clip that `row` describes. Raises one of BROKEN if it cannot be read."""
+    # Members by the index, as a reader finds them; check_shard compares the index with the tar itself.
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     text = bytes(parts["json"])
     head = from_json(ClipHead, text)
@@ -63,6 +64,7 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
     found += _sound(sound, bytes(parts["flac"][:26]), head)
     flags = npy_view(parts["activity.npy"])
     found += _flags(flags, head)
+    # Recompute the mel from the decoded sound: a member of the right shape may be another clip's.
     found += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
     found += _pictures(head, parts["mjpeg"])
     found += _row(row, head, flags, sound)
@@ -78,13 +80,14 @@ def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:
 
 def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
     """The head is in canonical form and its figures agree."""
+    # Only for the current form: an older one cannot be written back byte for byte.
     if to_json(head).encode() != text and json.loads(text)["schema"] == head.schema:
         yield "json_form", "the JSON is not the text corpus writes for it"
     start_us = head.first_window * WINDOW_US
     expected = (row.key, head.source.sha256, WINDOW_US, MEL_FORM, start_us)
-    told = (head.key, head.recording, head.window_us, head.mel, head.start_us)
-    if told != expected or head.key != clip_key(head.recording, head.first_window):
-        yield "head", f"key, recording, window, mel or start are {told}, expected {expected}"
+    declared = (head.key, head.recording, head.window_us, head.mel, head.start_us)
+    if declared != expected or head.key != clip_key(head.recording, head.first_window):
+        yield "head", f"key, recording, window, mel or start are {declared}, expected {expected}"
     if head.frames_per_window not in (8, 16):
         yield "head", f"{head.frames_per_window} frames a window, must be 8 or 16"
     if head.windows < 1 or head.stop_us != start_us + head.windows * WINDOW_US:
@@ -120,6 +123,7 @@ def _follows(before: ClipHead, head: ClipHead) -> Iterator[Found]:
     for name in ("turns", "words", "cues", "answers", "events"):
         here: set[Item] = set(getattr(head, name))
         there: set[Item] = set(getattr(before, name))
+        # Items that reach into both clips must be in both, and equal: the symmetric difference is the fault.
         crossing = {item for item in there if _reaches(item, head.start_us, head.stop_us)}
         crossing ^= {item for item in here if _reaches(item, before.start_us, before.stop_us)}
         if crossing:
@@ -131,9 +135,11 @@ def _sound(sound: Int16Array, stream_info: bytes, head: ClipHead) -> Iterator[Fo
     expected = (len(head.speakers) + 1, head.windows * samples_per_window(head.sample_rate_hz))
     if sound.shape != expected:
         yield "sound_shape", f"FLAC holds {sound.shape}, expected channels and samples {expected}"
+    # STREAMINFO: the sample rate is the upper 20 bits of these three bytes.
     rate_hz = int.from_bytes(stream_info[18:21], "big") >> 4
     if rate_hz != head.sample_rate_hz:
         yield "sample_rate", f"FLAC is at {rate_hz} Hz, the head says {head.sample_rate_hz}"
+    # Little endian, whatever the machine: the digest is of these bytes.
     mix = sound.sum(axis=0, dtype=np.int32).astype("<i4")
     if hashlib.sha256(mix.tobytes()).hexdigest() != head.mix_sha256:
         yield "mix", "the channels' sum is not the mix"
@@ -177,6 +183,7 @@ def _mel(mel: UInt8Array, sound: Int16Array, context: Int16Array | None, head: C
     before = np.zeros((len(sound), shape.context_samples), np.int16) if context is None else context
     again = mel_bytes(np.concatenate([before, sound], axis=1), head.sample_rate_hz, head.frames_per_window)
     rows, truth = (m.reshape(len(sound), -1, BINS) for m in (mel, again))
+    # Without the sound before the clip, frames that look back on it cannot be judged.
     first = 0 if context is not None else -(-shape.context_samples // shape.hop_samples)
     wrong = int(np.count_nonzero((rows[:, first:] != truth[:, first:]).any(axis=-1)))
     if wrong:
@@ -237,6 +244,7 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(jpeg) and jpeg[at] == 0xFF:
         marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        # SOF markers; C4, C8 and CC are Huffman tables, reserved and arithmetic coding.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return int.from_bytes(jpeg[at + 7 : at + 9], "big"), int.from_bytes(jpeg[at + 5 : at + 7], "big")
         at += 2 + length

@@ -1,4 +1,4 @@
-"""One shard held against the index: its tar, and its clips in parts, which are checked side by side."""
+"""Check one shard against the index: its tar, and its clips in parts, which are checked in parallel."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What is checked at a time: a shard's tar, or some of its clips."""
+    """A unit of checking: a shard's tar, or some of its clips."""
 
     out: Path
     shard: ShardEntry
     rows: tuple[ClipRow, ...]
     tar: bool
     before: ClipRow | None = None
-    """The clip that stands before the first one; it may be of the same recording."""
+    """The clip before the first one; it may be of the same recording."""
 
     @property
     def bytes(self) -> int:
@@ -65,7 +65,7 @@ def check_part(part: Part) -> list[Problem]:
 
 
 def _clip_before(part: Part) -> CheckedClip | None:
-    """What the first clip needs to know of the one before it; its own problems are told in its own part."""
+    """What the first clip's check needs of the clip before it, whose own problems its own part reports."""
     row = part.before
     if row is None or not part.rows or row.recording != part.rows[0].recording:
         return None
@@ -87,7 +87,7 @@ def _mapped(out: Path, path: str) -> memoryview | None:
 
 
 def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], list[Problem]]:
-    """Where the tar itself says that clips stand."""
+    """Where the clips are, by the tar's own headers."""
     listed: list[Member] = []
     problems = []
     try:
@@ -96,6 +96,7 @@ def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], li
     except FormatError as error:
         problems.append(Problem(code="tar", where=shard.path, what=error.what))
     found = {}
+    # Five members a clip, in order: any other order breaks readers that stream.
     for i in range(0, len(listed), len(MEMBERS)):
         group = listed[i : i + len(MEMBERS)]
         key = group[0].name.partition(".")[0]
@@ -108,6 +109,7 @@ def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], li
 
 
 def _place(data: memoryview, group: Sequence[Member]) -> Place:
+    # A clip begins with its first member's header and ends with its last member's padding.
     start = group[0].offset - BLOCK
     stop = group[-1].offset + group[-1].size + padding(group[-1].size)
     return Place(
@@ -153,7 +155,7 @@ def _place_of(row: ClipRow) -> Place:
 def _checked(
     data: memoryview, row: ClipRow, before: CheckedClip | None, shard: ShardEntry
 ) -> tuple[list[Problem], CheckedClip | None]:
-    """Problems of one clip, and what the next one needs to know of it."""
+    """Problems of one clip, and what the next clip's check needs of it."""
     where = f"{shard.path}: {row.key}"
     try:
         found, clip = check_clip(data, row, before)

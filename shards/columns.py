@@ -70,7 +70,7 @@ class ClipRow:
     """Windows that have a picture."""
 
     unreliable_share: float
-    """Of all frames of all channels: those whose sound does not hold what the channel's name says."""
+    """Of all frames of all channels: those whose sound is not only the named speaker's."""
     separated_share: float
     """Those that are a separator's estimate."""
     padded_share: float
@@ -125,6 +125,8 @@ _KINDS: dict[Any, str] = {str: "string", int: "int64", float: "double"}
 
 
 def _column(name: str, hint: Any) -> Column:
+    # `X | None` is the only union among the fields.
+    # Parquet's schema follows from the annotations alone.
     nullable = get_origin(hint) is types.UnionType
     inner = get_args(hint)[0] if nullable else hint
     kind = f"list<{_KINDS[get_args(inner)[0]]}>" if get_origin(inner) is tuple else _KINDS[inner]
@@ -162,6 +164,7 @@ def rows_table(rows: Sequence[ClipRow]) -> pa.Table:
 
 def table_rows(table: pa.Table, *, where: str = "") -> Iterator[ClipRow]:
     """The rows of a clips.parquet; raises FormatError where a column is missing or of another type."""
+    # In batches, so that a million rows are never all Python objects at once.
     for batch in table.to_batches(max_chunksize=4096):
         for plain in batch.to_pylist():
             yield from_plain(ClipRow, plain, where=where)

@@ -1,4 +1,4 @@
-"""The bytes of a shard: copied from where its clips are, each held to its hash on the way."""
+"""Copy a shard's clips from where they are, checking each one's hash on the way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 
 class DamagedClipError(DatasetError):
-    """The bytes a clip is to be copied from are not those its row promises."""
+    """The bytes at a clip's place are not those of its row."""
 
     def __init__(self, file: Path) -> None:
         super().__init__("holds other bytes than its clips had", where=str(file), todo="build again")
@@ -32,6 +32,7 @@ def sha256_if_same(path: Path, sizes: Sequence[int], sha256s: Sequence[str]) -> 
             if hashlib.sha256(clip).hexdigest() != sha256:
                 return None
             whole.update(clip)
+        # Everything behind the clips must be exactly the end mark, or the tar was appended to.
         end = file.read()
     whole.update(end)
     return whole.hexdigest() if end == END else None
@@ -44,6 +45,7 @@ def write_shard(path: Path, runs: Iterable[Run]) -> str:
         DamagedClipError: a clip is not the one its row promises.
     """
     hasher = hashlib.sha256()
+    # One buffer for the whole shard: readinto() copies without allocating.
     buffer = memoryview(bytearray(_CHUNK))
     with open(path, "wb", buffering=0) as tar:
         for run in runs:
@@ -65,7 +67,7 @@ def _copy(source: io.FileIO, size: int, tar: io.FileIO, hasher: hashlib._Hash, b
     while left:
         count = source.readinto(buffer[:left])
         if not count:
-            break  # cut off: the hash says so
+            break  # cut off: the hash will not match
         own.update(buffer[:count])
         hasher.update(buffer[:count])
         _write_all(tar, buffer[:count])
@@ -75,4 +77,5 @@ def _copy(source: io.FileIO, size: int, tar: io.FileIO, hasher: hashlib._Hash, b
 
 def _write_all(tar: io.FileIO, data: memoryview) -> None:
     while data:
+        # An unbuffered write may be partial.
         data = data[tar.write(data) :]

@@ -1,4 +1,4 @@
-"""Cues and answers as arrays over a clip's windows, what a trainer asks: is it now, may I speak now?"""
+"""Cues and answers as arrays over a clip's windows, for training: does a cue hold now, may I speak now?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CUE_LABELS = tuple(CUE_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class CueWindows:
-    """Two arrays `[windows, labels, speakers + 1]`; the last column holds the cues that are nobody's."""
+    """Two arrays `[windows, labels, speakers + 1]`; the last column holds cues without a speaker."""
 
     labels: tuple[str, ...]
     speakers: tuple[str, ...]
@@ -30,7 +30,7 @@ class CueWindows:
 
 @dataclass(frozen=True, slots=True)
 class AnswerWindows:
-    """Two arrays `[windows, speakers + 1]`; the last column is somebody who is not recorded."""
+    """Two arrays `[windows, speakers + 1]`; the last column is for a speaker who is not recorded."""
 
     speakers: tuple[str, ...]
     answer: BoolArray
@@ -52,6 +52,7 @@ def cues_by_window(head: ClipHead, labels: Iterable[str] = CUE_LABELS) -> CueWin
             continue
         column = columns[cue.speaker]
         first, stop = _windows(head, cue.start_us, cue.stop_us)
+        # A cue may begin before the clip or end after it: slicing clips the end, `max` the start.
         inside[max(0, first) : max(0, stop), row, column] = True
         if 0 <= first < head.windows:
             onset[first, row, column] = True
@@ -75,7 +76,8 @@ def _columns(head: ClipHead) -> dict[str | None, int]:
 
 
 def _windows(head: ClipHead, start_us: int, stop_us: int) -> tuple[int, int]:
-    """The clip's windows that a span shares time with; counted from its first, may reach beyond it."""
+    """The windows that overlap a span, counted from the clip's first; may reach beyond the clip."""
     first = (start_us - head.start_us) // head.window_us
     stop = -((head.start_us - stop_us) // head.window_us)
+    # A cue without duration is in one window.
     return first, max(stop, first + 1)

@@ -74,6 +74,7 @@ def cut(
         config=config,
         quality=quality or {},
     )
+    # In one pass: the tar's position is the next clip's offset.
     rows = []
     with open(out / SEGMENT_FILE, "wb") as tar:
         for stretch in stretches(voices.segments, settings.windows_per_clip):
@@ -91,7 +92,7 @@ class Stretch:
     first_window: int
     windows: int
     written: int
-    """How many windows are written before it: its place in the activity and picture tables."""
+    """Windows written before it: its position in the activity and picture tables."""
 
 
 def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[Stretch]:
@@ -99,6 +100,7 @@ def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[St
     written = 0
     for segment in segments:
         for done in range(0, segment.windows, windows_per_clip):
+            # A clip never spans a gap: windows that are not written break it.
             windows = min(windows_per_clip, segment.windows - done)
             yield Stretch(first_window=segment.first_window + done, windows=windows, written=written)
             written += windows
@@ -144,11 +146,13 @@ class _ClipMaker:
 
     def write(self, stretch: Stretch, offset: int, tar: BinaryIO) -> ClipRow:
         """Append one clip to `tar`, whose position is `offset`."""
+        # `sound` has a few milliseconds more at its start than the clip: for mel, but not for FLAC and mix.
         sound = self._sound(stretch)
         context = self.mel.context_samples
         video, mjpeg = (
             self.pictures.of_clip(stretch.written, stretch.windows) if self.pictures else (None, b"")
         )
+        # int32, since eight int16 channels may exceed int16 on their way to the mix.
         mix = sound[:, context:].sum(axis=0, dtype=np.int32)
         head = self._head(stretch, video, mix)
         flags = self._flags(stretch, head)

@@ -27,13 +27,14 @@ def largest_shard(target_bytes: int) -> int:
 def shard_ends(keys: Sequence[str], sizes: npt.NDArray[np.int64], target_bytes: int) -> list[int]:
     """One past the last clip of every shard, for the clips of one split in order of their keys.
 
-    A clip that is larger than a shard may be stands alone.
+    A clip larger than the largest shard gets one of its own.
     """
     before = np.concatenate([[0], np.cumsum(sizes)])  # bytes of the clips before each clip
     least, most = target_bytes // 2, largest_shard(target_bytes)
     ends: list[int] = []
     start = 0
     while start < len(keys):
+        # The end mark counts too, hence `len(END)` less; prefix sums make both limits one search.
         low, high = np.searchsorted(before, before[start] - len(END) + np.array([least, most + 1])).tolist()
         if high > len(keys):  # all that is left fits
             end = len(keys)
@@ -41,6 +42,7 @@ def shard_ends(keys: Sequence[str], sizes: npt.NDArray[np.int64], target_bytes: 
             first, last = max(low, start + 1), max(high - 1, start + 1)
             # From `first` to `last` a shard may end; nowhere, where one clip leaps over that stretch.
             candidates = range(min(first, last), last + 1)
+            # A key's hash does not depend on the clips around it, so a change elsewhere keeps the choice.
             end = min(candidates, key=lambda place: (_draw(keys[place]) if place < len(keys) else b"", place))
         ends.append(end)
         start = end

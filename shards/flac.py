@@ -30,10 +30,12 @@ def encode_flac(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
     with av.open(file, "w", format="flac", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("flac", rate=sample_rate_hz, layout=_LAYOUTS[channels - 1])
         stream.codec_context.format = "s16"
+        # Twice, for muxer and encoder: each would write its library version into the file.
         stream.codec_context.options = {"flags": "+bitexact"}
         stream.codec_context.thread_count = 1
         for start in range(0, samples.shape[1], _BLOCK_SAMPLES):
             block = samples[:, start : start + _BLOCK_SAMPLES]
+            # PyAV takes interleaved samples as one row.
             packed = np.ascontiguousarray(block.T, np.int16).reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=_LAYOUTS[channels - 1])
             frame.sample_rate = sample_rate_hz
@@ -56,6 +58,7 @@ def decode_flac(data: bytes | memoryview, *, where: str = "") -> npt.NDArray[np.
         raise MissingDependencyError("sound is read with PyAV", where=where, todo="pip install av") from error
     try:
         with av.open(io.BytesIO(data), "r", format="flac") as container:
+            # Threads would cost more than a clip's decoding.
             container.streams.audio[0].codec_context.thread_count = 1
             blocks = [_block(frame) for frame in container.decode(audio=0)]
     except (av.FFmpegError, IndexError, EOFError) as error:
@@ -81,7 +84,7 @@ def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") 
 
 
 def _decode_from(data: bytes | memoryview, samples: int) -> npt.NDArray[np.int16] | None:
-    """What a seek to `samples` before the end gives; None where the file is too short to seek in."""
+    """The sound from a seek to `samples` before the end on; None if the file is too short to seek in."""
     try:
         import av
     except ImportError:
@@ -90,6 +93,7 @@ def _decode_from(data: bytes | memoryview, samples: int) -> npt.NDArray[np.int16
         with av.open(io.BytesIO(data), "r", format="flac") as container:
             stream = container.streams.audio[0]
             stream.codec_context.thread_count = 1
+            # Backward to a frame's start: what comes before `samples` is cut off by the caller.
             container.seek(max(0, (stream.duration or 0) - samples), stream=stream, backward=True)
             return np.concatenate([_block(frame) for frame in container.decode(audio=0)], 1)
     except (av.FFmpegError, IndexError, EOFError, ValueError):

@@ -29,7 +29,7 @@ _UNREADABLE = (OSError, KeyError, ValueError, TypeError, NotImplementedError, Me
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Clips that stand one behind the other in a file."""
+    """Clips that are contiguous in a file."""
 
     file: Path
     offset: int
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedShard:
-    """A shard to be: a stretch of rows of the index."""
+    """A planned shard: a stretch of rows of the index."""
 
     path: str
     split: str
@@ -55,7 +55,7 @@ class PlannedShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The index as it will be, its shards, and where each clip's bytes stand now."""
+    """The new index, its shards, and where each clip's bytes are now."""
 
     table: pa.Table
     shards: tuple[PlannedShard, ...]
@@ -66,7 +66,7 @@ class Layout:
     offset_in_file: Int64Array
 
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
-        """The shard's clips, joined where they stand side by side already."""
+        """The shard's clips, joined where they are contiguous already."""
         start = shard.first
         for row in range(shard.first + 1, shard.stop + 1):
             if row < shard.stop and self._follows(row):
@@ -140,14 +140,14 @@ def ints(column: pa.ChunkedArray) -> Int64Array:
 
 
 def texts(column: pa.ChunkedArray) -> list[str]:
-    found: list[str] = column.to_pylist()
-    return found
+    strings: list[str] = column.to_pylist()
+    return strings
 
 
 def lay_out(
     kept: pa.Table | None, kept_files: Mapping[str, Path], new: Sequence[Piece], target_bytes: int
 ) -> Layout:
-    """All clips in order of split and key, in shards. `kept` rows stand in the shards `kept_files` names.
+    """All clips in order of split and key, in shards. `kept` rows are in the shards that `kept_files` names.
 
     Raises:
         DatasetError: two clips have the same key.
@@ -156,11 +156,13 @@ def lay_out(
     import pyarrow.compute as pc
 
     files = list(dict.fromkeys([*kept_files.values(), *(piece.file for piece in new)]))
-    number = {file: place for place, file in enumerate(files)}
-    places = [number[kept_files[shard]] for shard in texts(kept["shard"])] if kept is not None else []
-    places += [number[piece.file] for piece in new]
+    # Files as small numbers, so that a million rows sort as arrays.
+    number = {file: n for n, file in enumerate(files)}
+    file_of = [number[kept_files[shard]] for shard in texts(kept["shard"])] if kept is not None else []
+    file_of += [number[piece.file] for piece in new]
     rows = rows_table([piece.row for piece in new])
     table = pa.concat_tables([kept, rows]) if kept is not None else rows
+    # Splits in their own order, not the alphabet's.
     ranks = [SPLITS.index(split) for split in texts(table["split"])]
     by = table.select(["key"]).append_column("rank", pa.array(ranks, pa.int8()))
     order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
@@ -177,7 +179,7 @@ def lay_out(
         sha256s=tuple(texts(table["sha256"])),
         sizes=sizes,
         files=tuple(files),
-        file_of_row=np.array(places, np.int64)[order],
+        file_of_row=np.array(file_of, np.int64)[order],
         offset_in_file=old_offsets,
     )
 
@@ -211,7 +213,7 @@ def _shards(
 def _moved(
     table: pa.Table, shards: Sequence[PlannedShard], sizes: Int64Array, old_offsets: Int64Array
 ) -> pa.Table:
-    """The rows with shard and offsets as they will be."""
+    """The rows with their new shards and offsets."""
     import pyarrow as pa
 
     schema = arrow_schema()
@@ -222,6 +224,7 @@ def _moved(
         offsets[shard.first : shard.stop] = np.cumsum(here) - here
         paths += [shard.path] * shard.clips
     flat = np.asarray(table["member_offsets"].combine_chunks().flatten().to_numpy(), np.int64)
+    # Members keep their distance from the clip's start.
     members = flat.reshape(-1, len(MEMBERS)) + (offsets - old_offsets)[:, None]
     bounds = np.arange(len(sizes) + 1, dtype=np.int32) * len(MEMBERS)
     columns = {
@@ -234,6 +237,6 @@ def _moved(
         ),
     }
     for name, column in columns.items():
-        place = schema.get_field_index(name)
-        table = table.set_column(place, schema.field(place), column)
+        position = schema.get_field_index(name)
+        table = table.set_column(position, schema.field(position), column)
     return table

@@ -1,4 +1,4 @@
-"""Turns, words, cues and events of a recording, handed out by clip."""
+"""Turns, words, cues and events of a recording, selected by clip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
 
 
 class Timed(Generic[Item]):
-    """Items with times, asked for by span."""
+    """Items with times, selected by span."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items: Sequence[Item] = items
@@ -28,25 +28,26 @@ class Timed(Generic[Item]):
         self._starts = np.array([0 if s is None else s.start_us for s in spans], np.int64)
         self._stops = np.array([0 if s is None else s.stop_us for s in spans], np.int64)
 
-    def _places(self, start_us: int, stop_us: int) -> npt.NDArray[np.intp]:
-        # An item without duration, such as a scene cut, belongs where it stands.
+    def _positions(self, start_us: int, stop_us: int) -> npt.NDArray[np.intp]:
+        # An item without duration, such as a scene cut, belongs to the window of its time.
         reaches = (self._stops > start_us) | (self._starts >= start_us)
         return np.flatnonzero((self._starts < stop_us) & reaches)
 
     def within(self, start_us: int, stop_us: int) -> tuple[Item, ...]:
-        return tuple(self.items[i] for i in self._places(start_us, stop_us))
+        return tuple(self.items[i] for i in self._positions(start_us, stop_us))
 
     def outside(self, segments: Sequence[Segment]) -> int:
         """How many overlap none of the segments."""
-        met = np.zeros(len(self.items), bool)
+        inside = np.zeros(len(self.items), bool)
         for s in segments:
-            met[self._places(s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US)] = True
-        return int(len(met) - met.sum())
+            start_us, stop_us = s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US
+            inside[self._positions(start_us, stop_us)] = True
+        return int(len(inside) - inside.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """What happens in a recording, asked for by clip."""
+    """A recording's items, selected by clip."""
 
     turns: Timed[Turn]
     words: Timed[Word]
@@ -74,7 +75,7 @@ class Items:
         )
 
     def drops(self, uri: str, segments: Sequence[Segment]) -> list[Drop]:
-        """What went to no clip."""
+        """Drops for items that are in no clip."""
         drops = []
         if self.untimed_words:
             reason = f"{self.untimed_words} words have no times and cannot be placed in a clip"

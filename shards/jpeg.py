@@ -15,11 +15,11 @@ Pixels = npt.NDArray[np.uint8]
 def decode_jpeg(data: bytes, *, where: str = "", into: Pixels | None = None) -> Pixels:
     """uint8 `[height, width, 3]` of a JPEG, by simplejpeg where it is installed, else pillow, else PyAV.
 
-    The first two give the same pixels; PyAV's colours are smoothed otherwise. `into` may be written to and
-    handed back: fresh memory for each picture costs as much as to decode it.
+    The first two give the same pixels; PyAV upsamples colours differently. `into` may be used for the result:
+    fresh memory for each picture costs as much as decoding it.
 
     Raises:
-        FormatError: no JPEG, or cut off.
+        FormatError: not a JPEG, or cut off.
     """
     try:
         import simplejpeg

@@ -1,4 +1,4 @@
-"""A shard mapped into memory, whose damage is named before anybody reads it."""
+"""A shard mapped into memory; damage is reported before it is read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from corpus.schemas.files import sha256_file
 
 
 class MappedShard:
-    """The bytes of a shard. To read behind the end would kill the process: its length is asked first."""
+    """The bytes of a shard. Reading beyond its end would kill the process, so the length is checked first."""
 
     __slots__ = ("_map", "_view", "path")
 
     def __init__(self, path: Path, size: int, sha256: str | None = None) -> None:
-        """Held to its digest where one is given.
+        """Map the file, after checking its digest if one is given.
 
         Raises:
             DatasetError: the file is missing, of another size, or holds other bytes.
@@ -26,6 +26,7 @@ class MappedShard:
             raise DatasetError("holds other bytes than the manifest promises", where=str(path), todo=todo)
         self.path = path
         with open(path, "rb") as file:
+            # Read-only and shared: workers on one machine use the same pages.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._view = memoryview(self._map)
 

@@ -1,13 +1,13 @@
 """Mel bytes: 256 levels whose upper four bits are the published dMel.
 
-One frame looks back only. Frame f of window k (16 kHz, 8 frames a window):
+A frame only looks back. Frame f of window k (16 kHz, 8 frames a window):
 
     ... 3200 k + 400 (f+1) - 800 |=================| 3200 k + 400 (f+1)   the end is the frame's time
                                   50 ms, Hann, n_fft 1024
 
-The Fourier transform is done in 64 bits and the sum over the filters in 32; a level whose 32 bit value
-lies near a boundary is decided again in 64. So the byte of a frame does not depend on the clip or the
-batch it is computed in (tests/shards/test_mel.py), which in 32 bits throughout it would.
+The Fourier transform is done in 64 bits and the sum over the filters in 32; a level whose 32 bit value is
+near a boundary is computed again in 64. So a frame's byte does not depend on the clip or batch it is
+computed in (tests/shards/test_mel.py), as it would in 32 bits throughout.
 
 numpy alone: importing torch would cost a worker 460 MB and 2 s, more than the mel of an hour.
 """
@@ -36,7 +36,7 @@ MEL_FORM = MelForm(bins=BINS, low=LOW, step=STEP)
 _BLOCK_FRAMES = 100
 """Frames transformed at a time: the block stays in the processor's cache, which is most of the speed."""
 _NEAR = 1e-4
-"""In levels. Far more than 32 bits can be off: all terms of a filter's sum are positive."""
+"""In levels. Far more than the 32 bit error: all terms of a filter's sum are positive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +90,14 @@ def _mel_of_channel(
     pcm: npt.NDArray[np.int16], shape: MelShape, sample_rate_hz: int, rows: npt.NDArray[np.uint8]
 ) -> None:
     tables = _tables(sample_rate_hz, shape.window_samples, shape.fft_samples)
+    # The tail stays zero: that is the padding up to the transform's length.
     padded = np.zeros((min(_BLOCK_FRAMES, len(rows)), shape.fft_samples))
     for start in range(0, len(rows), _BLOCK_FRAMES):
         stop = min(start + _BLOCK_FRAMES, len(rows))
         first = start * shape.hop_samples
         last = (stop - 1) * shape.hop_samples + shape.window_samples
         sound = pcm[first:last].astype(np.float64)
+        # Views, no copies: frames overlap by more than half.
         frames = sliding_window_view(sound, shape.window_samples)[:: shape.hop_samples]
         buffer = padded[: stop - start]
         np.multiply(frames, tables.hann, out=buffer[:, : shape.window_samples])
@@ -105,17 +107,20 @@ def _mel_of_channel(
 def _levels(spectrum: npt.NDArray[np.complex128], tables: _Tables, out: npt.NDArray[np.uint8]) -> None:
     """Quantise one block of spectra into `out`, uint8 `[frames, bins]`."""
     used = spectrum[:, tables.first : tables.stop]
+    # np.abs of complex numbers would go through hypot, several times slower.
     power = np.square(used.real)
     power += np.square(used.imag)
     magnitude = np.sqrt(power.astype(np.float32))
     level = np.concatenate([magnitude[:, f.low : f.high] @ f.weights32 for f in tables.groups], axis=1)
     np.maximum(level, np.float32(FLOOR), out=level)
+    # From here on in place: the block stays in the processor's cache.
     np.log10(level, out=level)
     level -= np.float32(LOW)
     level *= np.float32(1 / STEP)
     # Below 1 and above 255 no boundary decides anything; silence lies exactly on one, at -72.
     np.clip(level, 0.5, 255.5, out=level)
     np.copyto(out, level, casting="unsafe")  # towards zero, which for these is down
+    # The distance from the nearest whole level, where truncation could go either way.
     level -= np.rint(level)
     near = np.abs(level, out=level) < _NEAR
     if near.any():
@@ -125,7 +130,7 @@ def _levels(spectrum: npt.NDArray[np.complex128], tables: _Tables, out: npt.NDAr
 def _decide_in_64_bits(
     power: npt.NDArray[np.float64], near: npt.NDArray[np.bool_], tables: _Tables, out: npt.NDArray[np.uint8]
 ) -> None:
-    """Set again the levels marked in `near`, each by a sum over its own filter alone."""
+    """Recompute the levels marked in `near`, each by a sum over its own filter alone."""
     frame, mel_bin = near.nonzero()
     total = (np.sqrt(power[frame]) * tables.weights64[mel_bin]).sum(axis=1)
     level = (np.log10(np.maximum(total, FLOOR)) - LOW) / STEP
@@ -134,7 +139,7 @@ def _decide_in_64_bits(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Filters:
-    """Neighbouring filters and the spectrum bins `[low, high)`, counted from the first, they look at."""
+    """Neighbouring filters and the spectrum bins `[low, high)`, from the first used one, that they cover."""
 
     low: int
     high: int
@@ -145,7 +150,7 @@ class _Filters:
 class _Tables:
     hann: npt.NDArray[np.float64]  # (window,) with int16's 1/32768 in it
     first: int
-    """Spectrum bins `[first, stop)` are all that any filter looks at."""
+    """All filters lie within the spectrum bins `[first, stop)`."""
     stop: int
     groups: tuple[_Filters, ...]
     weights64: npt.NDArray[np.float64]  # (filters, stop - first)
@@ -157,14 +162,15 @@ def _tables(sample_rate_hz: int, window_samples: int, fft_samples: int) -> _Tabl
     used = np.flatnonzero(bank.any(axis=0))
     first, stop = int(used[0]), int(used[-1]) + 1
     weights = bank[:, first:stop].copy()
-    # A filter looks at few bins, and neighbours look at nearly the same: five products of a dense
-    # matrix cost a third of one.
+    # A filter covers few bins, and neighbours cover nearly the same: five small dense products cost a
+    # third of one large one.
     groups = []
     for group in np.split(weights, range(16, BINS, 16)):
         bins = np.flatnonzero(group.any(axis=0))
         low, high = int(bins[0]), int(bins[-1]) + 1
         weights32 = np.ascontiguousarray(group[:, low:high].T, np.float32)
         groups.append(_Filters(low=low, high=high, weights32=weights32))
+    # The periodic Hann window, as torch and librosa have it.
     phase = np.arange(window_samples) / window_samples
     hann = (0.5 - 0.5 * np.cos(2 * math.pi * phase)) / 32768
     return _Tables(hann=hann, first=first, stop=stop, groups=tuple(groups), weights64=weights)
@@ -175,6 +181,7 @@ def slaney_filters(sample_rate_hz: int, fft_samples: int) -> npt.NDArray[np.floa
     edges = _hz(np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), BINS + 2))
     bins_hz = np.arange(fft_samples // 2 + 1) * (sample_rate_hz / fft_samples)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    # Both slopes of each triangle over all bins; outside it one of them is negative.
     rising = (bins_hz - left) / (middle - left)
     falling = (right - bins_hz) / (right - middle)
     return np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left)

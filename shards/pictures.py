@@ -1,4 +1,4 @@
-"""The decoded pictures of a recording, handed out by clip."""
+"""The decoded pictures of a recording, selected by clip."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ class Pictures:
         )
 
     def of_clip(self, first: int, windows: int) -> tuple[Video, bytes]:
-        """The JPEGs of `windows` written windows from `first` on, one after another, and where they stand."""
+        """The JPEGs of `windows` written windows from `first` on, concatenated, and where each one begins."""
         rows = self.rows[first : first + windows]
         jpegs: list[bytes] = []
         offsets: list[int] = []
         at = 0
         with open(self.path, "rb") as file:
             for offset, size in zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True):
+                # A window without a picture.
                 if offset < 0:
                     offsets.append(-1)
                     continue

@@ -1,4 +1,4 @@
-"""What a dataset's clips are written from."""
+"""The sources from which a dataset's clips are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRef:
-    """What `cut` left for one recording, and the digest of all that went into it."""
+    """The result of `cut` for one recording, and the digest of everything that went into it."""
 
     folder: Path
     recording: str
@@ -35,6 +35,7 @@ def segment_pieces(segment: SegmentRef) -> list[Piece]:
     path = segment.folder / ROWS_FILE
     rows = from_json(tuple[ClipRow, ...], path.read_bytes(), where=str(path))
     file = segment.folder / SEGMENT_FILE
+    # A cache folder put under another name would put one recording's clips under another's key.
     wrong = [row for row in rows if (row.recording, row.split) != (segment.recording, segment.split)]
     if wrong or not has_size(file, sum(row.size for row in rows)):
         raise DatasetError("the segment is not the one its rows describe", where=str(file))

@@ -1,6 +1,6 @@
-"""Clips by index or key, mapped from the tars or read from afar: nothing is read before it is asked for.
+"""Clips by index or key, mapped from the tars or read from a URL: nothing is read before it is used.
 
-Needs numpy and pyarrow; PyAV only where sound is asked for, simplejpeg, pillow or PyAV where pictures are.
+Needs numpy and pyarrow; PyAV only for sound, and simplejpeg, pillow or PyAV for pictures.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _COLUMNS = ("key", "shard", "member_offsets", "member_sizes")
 def open_clips(path: Path | str, *, split: str | None = None, check: bool = False) -> Clips:
     """The clips of a dataset, a folder or a URL, of one split or of all, in the order of its index.
 
-    With `check` every shard is held to its digest when it is opened first: damage is named before it is used.
-    From a URL only the clips that are asked for are read, and each is held to its own digest.
+    With `check` every shard's digest is checked when it is first opened: damage is reported before use.
+    From a URL only the clips that are used are read, and each is checked against its own digest.
 
     Raises:
-        DatasetError: no dataset there, or its files are not the sizes its manifest says.
+        DatasetError: there is no dataset, or its files do not have the sizes in its manifest.
         NewerSchemaError: written by a newer version.
         StorageError: the URL cannot be read.
     """
@@ -89,7 +89,7 @@ def _manifest(out: Path) -> tuple[Manifest, str]:
 
 def no_dataset(where: str) -> DatasetError:
     todo = "run corpus build; if one was interrupted, run it again"
-    return DatasetError("holds no finished dataset: no manifest.json", where=where, todo=todo)
+    return DatasetError("holds no finished dataset: manifest.json is missing", where=where, todo=todo)
 
 
 def parsed_manifest(text: bytes, out: str) -> Manifest:
@@ -102,7 +102,7 @@ def parsed_manifest(text: bytes, out: str) -> Manifest:
 
 
 class Clips(Sequence["Clip"]):
-    """The clips of a dataset. Safe to hand to worker processes: each maps the files itself."""
+    """The clips of a dataset. May be passed to worker processes: each maps the files itself."""
 
     def __init__(
         self,
@@ -127,6 +127,7 @@ class Clips(Sequence["Clip"]):
         self._sizes = sizes
         self._far = far
         self._keys = table["key"].combine_chunks()
+        # Arrow columns, not Python lists: a million clips take megabytes, and forked workers share them.
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         self._offsets = _five(table["member_offsets"])
         self._member_sizes = _five(table["member_sizes"])
@@ -141,7 +142,7 @@ class Clips(Sequence["Clip"]):
     def __getitem__(self, index: slice) -> list[Clip]: ...
 
     def __getitem__(self, index: int | str | slice) -> Clip | list[Clip]:
-        """A clip by place or by key; KeyError or IndexError where there is none."""
+        """A clip by position or key; KeyError or IndexError if it does not exist."""
         if isinstance(index, slice):
             return [self._clip(i) for i in range(*index.indices(len(self)))]
         if isinstance(index, str):
@@ -162,12 +163,12 @@ class Clips(Sequence["Clip"]):
         return keys
 
     def find(self, name: str) -> Clip:
-        """The clip that a person means: by its key, its recording's file name, or the start of one.
+        """A clip by its key, its recording's file name, or the beginning of one.
 
         `talk.mp4@1:23` is the clip of that recording that holds the time; without a time it is the first.
 
         Raises:
-            UsageError: nothing is called so, or several are.
+            UsageError: nothing has this name, or several do.
         """
         keys = self.keys()
         by_key = [name] if name in self._places else [key for key in keys if name and key.startswith(name)]
@@ -175,6 +176,7 @@ class Clips(Sequence["Clip"]):
             return self[by_key[0]]
         file, at_us = _name_and_time(name)
         uris = self._table["uri"].to_pylist()
+        # A whole name wins over a beginning, so that `talk.mp4` is not ambiguous beside `talk.mp4.bak`.
         for fits in (_is_file, _file_begins):
             named = {uri for uri in uris if fits(uri, file)}
             if named:
@@ -254,6 +256,7 @@ class Clips(Sequence["Clip"]):
             data = MappedShard(inside(Path(self.path), shard), self._sizes[shard], self._hashes.get(shard))
             self._maps[shard] = data
             if len(self._maps) > _MOST_OPEN:
+                # Least recently used first; views that are still held keep their mapping alive.
                 self._maps.popitem(last=False)
             self._hashes.pop(shard, None)  # once is enough
         else:
@@ -261,11 +264,12 @@ class Clips(Sequence["Clip"]):
         return data
 
     def __getstate__(self) -> dict[str, Any]:
+        # A mapping cannot be pickled.
         return {**self.__dict__, "_maps": OrderedDict()}
 
 
 def _name_and_time(name: str) -> tuple[str, int | None]:
-    """`talk.mp4@1:23` is a name and a time; an @ that no time follows belongs to the name."""
+    """`talk.mp4@1:23` is a name and a time; an @ without a time behind it belongs to the name."""
     file, _, time = name.rpartition("@")
     if not file or re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", time) is None:
         return name, None
@@ -296,7 +300,7 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 class Clip:
-    """One clip. Arrays and bytes are views of the mapped file wherever the form allows."""
+    """One clip. Arrays and bytes are views of the mapped file where possible."""
 
     __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
@@ -320,11 +324,12 @@ class Clip:
     def of_members(cls, key: str, members: Sequence[bytes], *, where: str = "") -> Clip:
         """A clip of its five members' bytes, in the order of `MEMBERS`."""
         sizes = [len(member) for member in members]
+        # A block before the first member, as in a tar: `member` refuses offsets below one.
         offsets = [BLOCK + sum(sizes[:place]) for place in range(len(sizes))]
         return cls(key, memoryview(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A clip travels between processes as a copy of its members."""
+        """Pickled as a copy of its members."""
         return _clip_of, (self.key, tuple(bytes(self.member(name)) for name in MEMBERS), self._where)
 
     def __repr__(self) -> str:
@@ -345,7 +350,7 @@ class Clip:
 
     @property
     def json(self) -> ClipHead:
-        """What the clip is and what happens in it; parsed once."""
+        """The clip's head: what it is and what happens in it; parsed once."""
         if self._head is None:
             self._head = from_json(ClipHead, self.json_bytes, where=f"{self._where}: {self.key}.json")
         return self._head
@@ -401,6 +406,7 @@ class Clip:
                 places = np.array([video["offsets"], video["sizes"]], np.int64).T
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
                 raise FormatError(f"the head cannot be read: {error}", where=where) from error
+            # Windows without a picture have offset -1.
             shown = places[:, 1] != 0
             if places.shape != (head["windows"], 2) or (places[shown] < 0).any():
                 raise FormatError("a picture of each window is not listed", where=where)
@@ -410,7 +416,7 @@ class Clip:
     def picture(
         self, window: int, *, into: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.uint8] | None:
-        """uint8 `[height, width, 3]`, RGB; None where there is no picture. `into` is memory it may take."""
+        """uint8 `[height, width, 3]`, RGB; None without a picture. `into` is memory that it may use."""
         data = self.jpeg(window)
         if data is None:
             return None

@@ -1,6 +1,6 @@
-"""Some clips of a dataset replaced, whole or not at all, whenever the machine is killed.
+"""Replace some clips of a dataset, all or none, even if the machine is killed.
 
-OUT/.rewrite/new.tar holds the clips that change; what is made of it is staged and swapped in by `swap`.
+OUT/.rewrite/new.tar holds the changed clips; the shards written from it are staged and moved in by `swap`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ NEW_FILE = "new.tar"
 
 def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> ClipRow:
     """The clip with another head at the end of `tar`; its row, with the head's count of labels."""
+    # Only the head changes; sound, mel and pictures are copied byte for byte.
     others = [bytes(clip.member(name)) for name in MEMBERS[1:]]
     place = append_clip(tar, tar.tell(), row.key, [to_json(head).encode(), *others])
     moved: dict[str, Any] = dataclasses.asdict(place)
@@ -35,7 +36,7 @@ def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> Clip
 
 
 def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config: str) -> Manifest:
-    """Write what changes of the dataset, beside it: shards, index, card and manifest.
+    """Write the changed files of the dataset beside it: shards, index, card and manifest.
 
     Raises:
         DatasetError: `out` holds no dataset.

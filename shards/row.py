@@ -21,7 +21,7 @@ from corpus.shards.tar import header, padding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a clip's bytes stand in a tar; fields as in `ClipRow`."""
+    """Where a clip's bytes are in a tar; fields as in `ClipRow`."""
 
     offset: int
     size: int
@@ -36,6 +36,7 @@ def append_clip(tar: BinaryIO, offset: int, key: str, contents: Sequence[bytes])
     offsets = []
     at = offset
     for suffix, content in zip(MEMBERS, contents, strict=True):
+        # Hash while writing: a clip's bytes are never read back.
         parts = (header(f"{key}.{suffix}", len(content)), content, bytes(padding(len(content))))
         offsets.append(at + len(parts[0]))
         for part in parts:
@@ -112,6 +113,7 @@ def _overlaps(talking: Sequence[Sequence[Span]]) -> list[Span]:
     both: list[Span] = []
     before: list[Span] = []
     for spans in talking:
+        # Against the union of all speakers so far: each pair is met once.
         both += intersect(before, spans)
         before = union([*before, *spans])
     return union(both)
@@ -123,6 +125,7 @@ def _share(flags: npt.NDArray[np.uint8], bit: int) -> float:
 
 def _loudness(mix: npt.NDArray[np.int32]) -> tuple[float, float]:
     """Peak and root mean square; the sum of squares is exact, so the figure is the same everywhere."""
+    # Squares of int32 need 64 bits; their sum stays exact up to hours of full scale.
     wide = mix.astype(np.int64)
     peak = float(np.abs(wide).max()) / 32768
     return peak, math.sqrt(int(np.square(wide).sum()) / wide.size) / 32768

@@ -1,10 +1,10 @@
-"""Clips streamed from tars, near or far, by webdataset: whole shards, one after another, never at random.
+"""Clips streamed sequentially from tars, local or remote, through webdataset.
 
     shards -> shuffle -> split by node -> split by worker -> open -> members -> samples -> clips -> shuffle
 
-`open_clips` is faster where the tars lie on a disk, and knows every clip by key. This is for shards on an
-object store, and for loaders that are built on webdataset already. Shards are opened by fsspec; webdataset's
-own opener would run what a `pipe:` URL says.
+`open_clips` is faster for tars on a disk, and finds clips by key. This is for shards on an object store, and
+for loaders built on webdataset. Shards are opened by fsspec, because webdataset's own opener would run the
+command of a `pipe:` URL.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def stream_clips(
 ) -> Any:
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
-    `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is how many clips order is
-    drawn among, 0 for the order of the shards; what is drawn follows from `seed` and the number of the pass.
-    `take` is called on each clip in the worker that reads it: what it gives is what travels. A damaged sample
-    raises unless `on_bad` takes it; where the tar itself is broken, the rest of it is left out.
+    `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is the size of the shuffle
+    buffer, 0 for the order of the shards; the order follows from `seed` and the number of the pass. `take` is
+    called on each clip in the worker that reads it, and its result is what travels. A damaged sample raises
+    unless `on_bad` is given; where the tar itself is broken, the rest of it is skipped.
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
@@ -53,6 +53,7 @@ def stream_clips(
     return wds.DataPipeline(
         wds.SimpleShardList(shards),
         *([wds.detshuffle(len(shards), len(shards), seed=seed)] if drawn else []),
+        # Each shard goes to one node and one worker, so no clip is read twice.
         wds.split_by_node,
         wds.split_by_worker,
         _Reader(on_bad),
@@ -83,7 +84,7 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
 
 
 def _opened(url: str) -> Any:
-    """A file to read, on this machine or wherever fsspec reaches."""
+    """An open file, on this machine or wherever fsspec reaches."""
     if "://" not in url:
         return open(url, "rb", buffering=_READ_AHEAD_BYTES)
     try:
@@ -94,7 +95,7 @@ def _opened(url: str) -> Any:
 
 
 class _Reader:
-    """The stage that turns shards into clips. A class, so that worker processes can be handed one."""
+    """The pipeline's stage from shards to clips. A class, so that it can be pickled for workers."""
 
     def __init__(self, on_bad: OnBad | None) -> None:
         self._on_bad = on_bad
@@ -122,7 +123,7 @@ class _Reader:
 
 
 def _samples(url: str) -> Iterator[Sample]:
-    """Groups of members that share a key, as webdataset reads them.
+    """Groups of members with the same key, as webdataset reads them.
 
     Raises:
         FormatError: the shard cannot be opened, or is cut off or damaged from some place on.

@@ -1,4 +1,4 @@
-"""Who talks in which frame, by the turns; and flags carried over to finer frames."""
+"""Speech flags of frames, from turns; and flags converted to finer frames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def talk_flags(
 ) -> UInt8Array:
     """uint8 `[speakers + 1, windows, frames]` with SPEECH and OVERLAP, from the window at `start_us` on.
 
-    SPEECH where a speaker's turns cover at least half of the frame, OVERLAP where another's SPEECH
-    stands too. The last channel, the room, has neither.
+    SPEECH where a speaker's turns cover at least half of the frame, OVERLAP where another speaker has
+    SPEECH too. The last channel, the room, has neither.
     """
     talk = np.zeros((len(speakers) + 1, windows * frames_per_window), bool)
     for channel, name in enumerate(speakers):
@@ -33,6 +33,6 @@ def talk_flags(
 
 
 def finer_flags(flags: UInt8Array, talk: UInt8Array) -> UInt8Array:
-    """Flags of 25 ms frames on the frames of `talk`: speech by the turns, the others as they were."""
+    """Flags of 25 ms frames on the finer frames of `talk`: speech by the turns, other flags repeated."""
     others = flags & np.uint8(255 - SPEECH - OVERLAP)
     return np.repeat(others, talk.shape[2] // FRAMES_PER_WINDOW, axis=2) | talk

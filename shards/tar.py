@@ -28,6 +28,7 @@ def header(name: str, size: int) -> bytes:
     block[116:124] = b"0000000\0"  # gid
     block[124:136] = b"%011o\0" % size
     block[136:148] = b"00000000000\0"  # mtime
+    # The checksum is taken with its own field as spaces, then written into it.
     block[148:156] = b" " * 8
     block[156:157] = b"0"
     block[257:265] = b"ustar\x0000"
@@ -52,6 +53,7 @@ def members(data: memoryview | bytes, *, where: str = "") -> Iterator[Member]:
         FormatError: a header is not ours, a member is cut off, or the end is missing or not the end.
     """
     at = 0
+    # Not tarfile: a tar that another tool repacked would read well and have other offsets.
     while data[at : at + BLOCK] != END[:BLOCK]:
         head = bytes(data[at : at + BLOCK])
         if len(head) < BLOCK:

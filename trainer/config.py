@@ -234,9 +234,9 @@ class LossConfig:
     end_of_window: float = 0.5
     audio: float = 1.0
     user_audio: float = 0.0
-    """What is heard next, told from the position before it; at 0 the model has no head for it."""
+    """Predicts what is heard next from the position before it; at 0 the model has no head for it."""
     cues: float = 0.0
-    """Which cues begin and hold in a window, told once it has been heard; at 0 there is no head for it."""
+    """Predicts which cues begin and hold in a window once it has been heard; at 0 there is no head for it."""
     cue_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1.0))
     """How much each label's targets count among those of cues."""
     answers: float = 0.0
@@ -291,18 +291,18 @@ class RunConfig:
     third more work and about a quarter of the memory; never the router's choices, and nothing is sent to
     other ranks again. `exchange`: rows for experts of other ranks are sent again, too."""
     expert_parallel: int = 1
-    """Ranks that share the experts between them."""
+    """Ranks among which the experts are divided."""
     replicas: int = 1
-    """Whole copies of the model, each cut over its part of the ranks."""
+    """Whole copies of the model, each sharded over its part of the ranks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = 100
     keep: int = 3
     log_every: int = 10
     held_out_every: int = 0
-    """Steps between looks at the validation split, whose losses then stand in the log; 0 for none. A dataset
-    without that split has none."""
+    """Steps between evaluations on the validation split, whose losses go into the log; 0 for none. A dataset
+    without that split is not evaluated."""
     held_out_rows: int = 4
-    """Rows of it that are looked at, always the same."""
+    """Rows of it that are evaluated, always the same."""
     timeout_minutes: int = 30
     """How long a rank waits for the others before it gives up."""
     nan_limit: int = 5

@@ -27,7 +27,7 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not sign:
-            raise UsageError(f"{pair!r} is no key=value", todo="write for example steps=300")
+            raise UsageError(f"{pair!r} is not key=value", todo="write for example steps=300")
         if key not in known:
             raise UsageError(f"no setting {key!r}", todo=_nearest(key, list(known)))
         *parents, last = key.split(".")

@@ -1,6 +1,6 @@
 """visual / gaze_away, posture: the head is turned away from where it mostly points; it has moved and stays.
 
-The eyes themselves are too small in most pictures: where somebody looks is taken from the head.
+Eyes are too small in most pictures, so the direction of the head stands for the gaze.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from corpus.schemas.span import Span, union
 
 ORIGIN_GAZE, ORIGIN_POSTURE = "gaze/1", "posture/1"
 LEAST_TRACK_US = 5_000_000
-"""Where a head mostly points is known from so long on."""
+"""A head's usual direction needs a track of this length."""
 BRIDGE_US = 200_000
 
 
@@ -52,7 +52,7 @@ def gaze_away(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings)
 
 
 def posture(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> list[Cue]:
-    """Moments at which a head goes to another place or distance and stays there."""
+    """Moments at which a head moves to another place or distance and stays there."""
     cues: list[Cue] = []
     for track, rows, times in _lasting(seen):
         for at, moved in _moves(rows, times, settings):
@@ -98,7 +98,7 @@ def _moves(rows: Faces, times: npt.NDArray[np.int64], settings: VisualSettings) 
         before, after = place[starts[at] : at], place[at : stops[at]]
         if len(before) < 5 or len(after) < 5:
             continue
-        # Apart by more than each side moves within itself: it stays.
+        # The two sides differ by more than either varies within itself: the head has settled.
         spread = np.ptp(np.percentile(before, (15, 85), axis=0), axis=0)
         spread = np.maximum(spread, np.ptp(np.percentile(after, (15, 85), axis=0), axis=0))
         step = np.abs(np.median(after, axis=0) - np.median(before, axis=0)) - spread
@@ -108,5 +108,6 @@ def _moves(rows: Faces, times: npt.NDArray[np.int64], settings: VisualSettings) 
         near = best[times[best] < times[best[0]] + settings.posture_us]
         at = int(near[len(near) // 2])  # medians are as far apart a little before and after
         found.append((int(times[at]), float(apart[at])))
+        # Greedy: take the clearest move, then forget everything near it.
         apart[(times > times[at] - settings.posture_us) & (times < times[at] + settings.posture_us)] = 0
     return sorted(found)

@@ -1,8 +1,8 @@
-"""visual / repetition: the same movement again and again, its period and how often, as push-ups are counted.
+"""visual / repetition: a repeated movement, its period and count, as push-ups are counted.
 
-A movement that lies between two rests is compared with itself a lag later; the least lag at which it is
-alike is its period. Then it is followed from return to return: the picture comes back to how it was before
-the movement began about once a period, sooner or later as the tempo changes.
+A movement between two rests is compared with itself a lag later; the shortest lag at which it is similar is
+its period. Then it is followed from return to return: about once a period the picture looks as it did before
+the movement began, sooner or later as the tempo changes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from corpus.schemas.span import Span
 
 ORIGIN = "repetition/1"
 FINER = 3
-"""Pictures are filled in between so many times, so that a return is placed within a third of a period."""
+"""Interpolation factor between pictures, so that a return is placed within a third of a picture's time."""
 EARLY, LATE = 0.6, 1.4
 """A return is looked for between these shares of a period after the one before."""
 NEAR_BEST = 0.85
-"""The shortest lag as good as this share of the best is the period: twice the period is as alike."""
+"""The period is the shortest lag this near the best similarity: twice the period is as similar."""
 LONGEST_US = 180_000_000
-"""Longer stretches of movement are a camera that moves or people who talk; they are not searched."""
+"""Longer movements are a moving camera or people talking; they are not searched."""
 RETURNED = 0.4
 """Having come back, the picture is nearer to the rest than this share of how far it went."""
 GONE = 0.5
-"""On the way it has gone at least so far; else it rests."""
+"""In between it must have gone at least this far; otherwise it was at rest."""
 
 Poses = npt.NDArray[np.float64]
 """(moments, parts): how the parts of the picture that change look at each moment."""
@@ -58,7 +58,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
             continue
         step_us = seen.head.period_us / FINER
         start_us = span.start_us - seen.head.period_us
-        # What comes and goes is still while it is away: the last return may lie in the rest behind.
+        # A movement may pause at its far end: the last return may lie in the rest that follows.
         behind_us = min(end_us, span.stop_us + settings.repetition_longest_us // 2)
         poses = _poses(seen, Span(max(0, start_us), max(behind_us, span.stop_us)), step_us)
         moving = 1 + round((span.stop_us + seen.head.period_us - max(0, start_us)) / step_us)

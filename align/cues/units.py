@@ -1,4 +1,4 @@
-"""Units of talk with their words, and short runs of words that answer, encourage or gain time."""
+"""Units of talk with their words, and runs of short words that answer, encourage or gain time."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Said:
     words: tuple[Word, ...]
     texts: tuple[str, ...]
     before_us: int
-    """Own silence before it, at most a minute; that at the recording's edges counts from there."""
+    """The speaker's own silence before it, at most a minute; at the recording's start counted from there."""
     after_us: int
     others_at_start: bool
     others_at_stop: bool
     others_ago_us: int
-    """Since somebody else last talked, at most a minute; 0 while one does."""
+    """Time since somebody else last talked, at most a minute; 0 while one does."""
     others_next_us: int
-    """Until somebody else begins to talk."""
+    """Time until somebody else begins to talk."""
 
 
 def units_said(conversation: Conversation, bridge_us: int) -> list[Said]:
@@ -91,6 +91,7 @@ def units_said(conversation: Conversation, bridge_us: int) -> list[Said]:
 def _of_speaker(
     name: str, spans: list[Span], words: list[Word], others: list[SpeechIndex], duration_us: int
 ) -> Iterator[Said]:
+    # Spans and words both rise, so each word is met once.
     at = 0
     for place, span in enumerate(spans):
         while at < len(words) and (words[at].start_us or 0) < span.start_us:

@@ -1,7 +1,7 @@
-"""What could be heard of a speaker just before a moment, against how they had talked until then.
+"""A speaker's prosody just before a moment, relative to how they talked until then.
 
-Nothing after the moment is used: neither sound nor words, and what is usual for a speaker is taken from their
-own talk before it.
+Nothing after the moment is used, neither sound nor words: a speaker's usual values come from their own talk
+before it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from corpus.schemas.prosody import HOP_US, Tracks
 from corpus.schemas.turn_taking import normal
 
 ENDING_US = 300_000
-"""The end of talk whose pitch and loudness are told."""
+"""Pitch and loudness are measured over this last part of the talk."""
 USUAL_FRAMES = 3000
-"""So many frames of talk, 30 s of it, say what is usual for a speaker; fewer than a tenth say nothing."""
+"""A speaker's usual values come from so many frames of talk (30 s); fewer than a tenth are too few."""
 USUAL_WORDS = 100
 FEWEST_WORDS = 10
 QUIET_HALF_DB = 40
-"""Frames 20 dB below the usual loudness are no talk any more."""
+"""Frames 20 dB below the usual loudness are not talk (levels are in half decibels)."""
 FEWEST_VOICED = 5
-"""Frames whose pitch can be given a slope."""
+"""Voiced frames needed for a slope."""
 FUNCTION = frozenset(
     ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
 )
@@ -36,26 +36,26 @@ _NAMES = tuple(CLASSES)
 
 @dataclass(frozen=True, slots=True)
 class Sounded:
-    """How long a word sounds, against what is usual."""
+    """A word's audible length, relative to the usual."""
 
     word: Word
     sounded_us: int
-    """From its begin to its last frame that is no quieter than talk."""
+    """From its beginning to its last frame as loud as talk."""
     times_usual: float | None
-    """1 where it is as long as the speaker's words before it let expect; None where too few came before."""
+    """1 if it is as long as expected from the speaker's words before it; None if these are too few."""
     voiced: float
     """Share of its last 200 ms that has a pitch."""
 
 
 def usual_us(text: str) -> int:
-    """How long a word of these letters takes; a rough line through the words of AMI meetings."""
+    """Expected duration of a word by its letters: a rough linear fit to the words of AMI meetings."""
     syllables = len(re.findall("[aeiouy]+", text.rstrip("e") or text))
     short = 75_000 if _NAMES[word_class(text)] in FUNCTION else 0
     return max(60_000, 105_000 + 53_000 * max(1, syllables) + 25_000 * len(text) - short)
 
 
 class Heard:
-    """The tracks of a conversation's speakers, to be asked what was heard before a time."""
+    """The prosody tracks of a conversation's speakers, queried for a time."""
 
     def __init__(self, tracks: Tracks, conversation: Conversation) -> None:
         rows = {name: row for row, name in enumerate(tracks.head.speakers)}
@@ -68,7 +68,7 @@ class Heard:
     def before(self, speaker: str, time_us: int) -> dict[str, float]:
         """Pitch, its slope, loudness and lengthening at the end of the speaker's talk up to the time.
 
-        What cannot be told is left out: a voice without pitch, a speaker who has hardly talked yet.
+        Unknown values are left out: a voice without pitch, a speaker who has hardly talked yet.
         """
         voice = self._voices.get(speaker)
         return voice.before(time_us) if voice else {}
@@ -90,7 +90,7 @@ class _Voice:
 
     def before(self, time_us: int) -> dict[str, float]:
         stop = min(len(self._level), time_us // HOP_US)
-        told: dict[str, float] = {}
+        values: dict[str, float] = {}
         usual = self._usual_level(stop)
         if usual is not None:
             # The talk's end is its last frame that is loud enough, wherever the given time lies behind it.
@@ -98,12 +98,12 @@ class _Voice:
             if near.any():
                 stop -= int(np.argmax(near[::-1]))
                 first = max(0, stop - ENDING_US // HOP_US)
-                told["level_db"] = round(float(self._level[first:stop].mean() - usual) / 2, 1)
-                told.update(self._melody(first, stop, usual))
+                values["level_db"] = round(float(self._level[first:stop].mean() - usual) / 2, 1)
+                values.update(self._melody(first, stop, usual))
         place = bisect_right(self._stops_us, time_us) - 1
         if place >= 0 and (times := self.words[place].times_usual) is not None:
-            told["last_word_times_usual"] = times
-        return told
+            values["last_word_times_usual"] = times
+        return values
 
     def _melody(self, first: int, stop: int, usual_level: float) -> dict[str, float]:
         """Pitch against the usual, in semitones, and how fast it rises."""
@@ -115,10 +115,11 @@ class _Voice:
             return {}
         cents = ending[at].astype(np.float64)
         usual = float(np.median(self._pitch[known]))
-        told = {"pitch_semitones": round((float(np.median(cents)) - usual) / 100, 1)}
+        values = {"pitch_semitones": round((float(np.median(cents)) - usual) / 100, 1)}
         since_s = (at - at.mean()) * (HOP_US / 1e6)
+        # Least squares slope over the voiced frames.
         rise = float((since_s * (cents - cents.mean())).sum() / (since_s * since_s).sum())
-        return {**told, "pitch_slope_semitones_per_s": round(rise / 100, 1)}
+        return {**values, "pitch_slope_semitones_per_s": round(rise / 100, 1)}
 
     def _usual_level(self, stop: int) -> float | None:
         known = self._loud[: int(np.searchsorted(self._loud, stop))][-USUAL_FRAMES:]
@@ -135,6 +136,7 @@ class _Voice:
             usual = self._usual_level(start)
             talk = self._level[start:stop] >= (1 if usual is None else usual - QUIET_HALF_DB)
             frames = int(len(talk) - np.argmax(talk[::-1])) if talk.any() else 0
+            # Normalised by the expected duration, so that long and short words can be compared.
             ratio = frames * HOP_US / usual_us(normal(word.text))
             known = ratios[-USUAL_WORDS:]
             times = None

@@ -13,11 +13,11 @@ from corpus.schemas.prosody import HOP_US, LOWEST_HZ, QUIETEST_DB, Prosody, Trac
 
 BLOCK_FRAMES = 3000
 AROUND_FRAMES = 8
-"""Frames heard beyond a block's edges, so that where a block ends moves nothing."""
+"""Frames read beyond a block's edges, so that results do not depend on where blocks end."""
 
 
 def listen(pcm: Pcm, speakers: Sequence[str]) -> Tracks:
-    """Tracks of the speakers, who have the first channels in this order; memory holds one block of sound."""
+    """Tracks of the speakers, whose channels are the first ones in this order; memory holds one block."""
     hop = pcm.sample_rate_hz * HOP_US // 1_000_000
     frames = -(-pcm.stop_sample // hop)
     pitches = np.zeros((len(speakers), frames), np.int16)
@@ -38,6 +38,7 @@ def _of_block(sound: npt.NDArray[np.int16], hop: int) -> tuple[npt.NDArray[np.in
     decibels = 10 * np.log10(np.maximum(power, np.float32(1e-13)))
     level = np.clip(np.rint(2 * (decibels - QUIETEST_DB)), 0, 255).astype(np.uint8)
     # A frame's window is centred on the frame: half of what it is longer lies on either side.
+    # Averaging neighbours is a rough low-pass; pitch needs no more.
     slow = samples.reshape(-1, hop // HOP).mean(axis=1)
     hertz = without_jumps(pitch(np.pad(slow, (WINDOW - HOP) // 2)))[inside]
     voiced = hertz > 0

@@ -1,7 +1,7 @@
 """Pitch by autocorrelation, after Boersma (1993), for many frames at once.
 
-torchaudio's tracker takes 18 s of CPU for an hour and gives whole lags without saying what is voiced; this
-takes a third of it, interpolates, and gives the strength that tells a voice from noise.
+torchaudio's tracker takes 18 s of CPU for an hour and gives integer lags without voicing; this takes a third
+of that, interpolates, and gives the strength that distinguishes a voice from noise.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ HOP, WINDOW, TRANSFORM = 80, 320, 1024
 """Samples: a frame every 10 ms looks at the 40 ms around its middle."""
 LOWEST_HZ, HIGHEST_HZ = 75.0, 400.0
 VOICED = 0.5
-"""Share of a frame's energy that must come again a period later."""
+"""Share of a frame's energy that must recur a period later."""
 OCTAVE_COST = 0.03
-"""What a period twice as long loses, so that of two that fit alike the shorter is taken."""
+"""The cost of doubling the period, so that of two equal fits the shorter one is chosen."""
 
 
 def pitch(samples: Float32Array) -> Float32Array:
@@ -40,6 +40,7 @@ def pitch(samples: Float32Array) -> Float32Array:
 
 def _autocorrelation(frames: Float32Array) -> Float32Array:
     spectrum = np.fft.rfft(frames, TRANSFORM)
+    # Wiener-Khinchin: the inverse transform of the power spectrum is the autocorrelation.
     power = spectrum.real**2 + spectrum.imag**2
     lags = int(RATE_HZ / LOWEST_HZ) + 2
     return np.asarray(np.fft.irfft(power)[:, :lags], np.float32)
@@ -60,6 +61,7 @@ def _of_frames(frames: Float32Array, window: Float32Array) -> Float32Array:
     rows = np.arange(len(frames))
     at = best + shortest
     before, top, after = strength[rows, at - 1], strength[rows, at], strength[rows, at + 1]
+    # A parabola through the peak and its neighbours gives a fraction of a lag.
     bend = before - 2 * top + after
     shift = np.divide(0.5 * (before - after), bend, out=np.zeros_like(top), where=bend < 0)
     hertz = RATE_HZ / (at + np.clip(shift, -0.5, 0.5))

@@ -1,4 +1,4 @@
-"""Faces in a whole picture, best first: by a model for small ones, where it finds none by one for large."""
+"""Faces in a whole picture, best first: by a model for small faces, else by one for large ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corpus.align.sight.picture import Pictures, upright_size
 
 LEAST_SCORE = 0.5
 SAME_FACE = 0.3
-"""Boxes that share more of their union show one face."""
+"""Boxes with a larger intersection over union show the same face."""
 FULL_RANGE = ("face_detection_full_range_sparse.tflite", ((4, 1),))
 SHORT_RANGE = ("face_detection_short_range.tflite", ((8, 2), (16, 6)))
 
@@ -61,7 +61,7 @@ def decode(
     side: int,
     longest: int,
 ) -> list[Found]:
-    """The detector's answer in pixels of a picture whose longer side is `longest`, one box a face."""
+    """The detector's output in pixels of a picture whose longer side is `longest`, one box a face."""
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))
     kept = np.flatnonzero(scores >= LEAST_SCORE)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
@@ -70,6 +70,7 @@ def decode(
         row = rows[at].astype(np.float64) / side
         x, y = row[0] + centres[at, 0], row[1] + centres[at, 1]
         box = np.array((x - row[2] / 2, y - row[3] / 2, x + row[2] / 2, y + row[3] / 2)) * longest
+        # Non-maximum suppression: boxes come best first, so a later overlap is the same face again.
         if all(overlap(box, other.box) <= SAME_FACE for other in faces):
             # Points 0 and 1 are the eyes, seen from the front: the face's right one first.
             roll = float(np.arctan2(row[7] - row[5], row[6] - row[4]))
@@ -78,7 +79,7 @@ def decode(
 
 
 def overlap(left: Box, right: Box) -> float:
-    """Common part over union of two boxes."""
+    """Intersection over union of two boxes."""
     width = min(left[2], right[2]) - max(left[0], right[0])
     height = min(left[3], right[3]) - max(left[1], right[1])
     if width <= 0 or height <= 0:

@@ -16,7 +16,7 @@ from corpus.align.sight.picture import Colour, Pictures
 MARGIN = 1.5
 """The piece's side over the face's longer side."""
 LEVEL = 0.15
-"""Radians up to which a face is taken as it is: the mesh follows such a turn by itself."""
+"""Radians up to which a face is not turned: the mesh handles such a tilt by itself."""
 RIGHT_EYE, LEFT_EYE = 33, 263
 
 Points = npt.NDArray[np.float64]
@@ -76,6 +76,7 @@ class Mesh:
             colour = pictures.piece(frame, piece.x - half, piece.y - half, piece.side, side)
         rows, logit = self._network((colour / 255).astype(np.float32))
         points = rows.reshape(-1, 3).astype(np.float64)
+        # Back from the network's square to pixels of the picture: scale, turn, then move.
         points = (points - (side / 2, side / 2, 0)) * (piece.side / side)
         cos, sin = np.cos(roll), np.sin(roll)
         x, y = points[:, 0] * cos - points[:, 1] * sin, points[:, 0] * sin + points[:, 1] * cos
@@ -85,8 +86,8 @@ class Mesh:
 
 
 def _turned(frame: av.VideoFrame, piece: Piece, side: int, pictures: Pictures) -> Colour:
-    """The piece with the eyes level, out of a larger one that holds its corners."""
-    large = round(side * 1.42)
+    """The piece turned so that the eyes are level, cut from a larger one that holds its corners."""
+    large = round(side * 1.42)  # the diagonal of a square
     width = piece.side * large / side
     colour = pictures.piece(frame, piece.x - width / 2, piece.y - width / 2, width, large)
     steps = np.arange(side) - (side - 1) / 2

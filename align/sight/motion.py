@@ -1,4 +1,4 @@
-"""Movement between two grey pictures, the camera's own shift taken off, and whether it is a cut."""
+"""Movement between two grey pictures with the camera's own shift removed, and whether it is a cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpus.align.sight.picture import CELL, Grey
 from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
 
 ROUNDS = 3
-"""Rounds of estimating the shift of the whole picture; each trusts less what moves by itself."""
+"""Rounds of estimating the picture's shift; each gives less weight to what moves by itself."""
 OUTLIER = 8.0
 """Grey levels of difference at which a pixel counts half."""
 BORDER = 2
@@ -17,7 +17,7 @@ BORDER = 2
 TOLERANT = 0.5
 """Pixels of shift that a difference at a slope may come to before it counts less."""
 EDGES = 1.0
-"""Share of what a shift does at an edge that may be left of it, where the edge is sharper than the pixels."""
+"""Share of a shift's effect that may remain at an edge sharper than the pixels."""
 CUT_NOISE = 8.0
 """Squared grey levels below which a difference is noise."""
 
@@ -28,7 +28,7 @@ def thumb(grey: Grey) -> npt.NDArray[np.uint8]:
 
 
 def motion(before: Grey, after: Grey) -> float:
-    """Grey levels by which the part that changed most did so, above what the picture as a whole did."""
+    """Grey levels by which the most changed part changed, above the change of the whole picture."""
     rest, left_of_shift = _without_shift(before, after)
     parts = _cells(np.abs(rest))
     middle = float(np.median(parts))
@@ -36,7 +36,7 @@ def motion(before: Grey, after: Grey) -> float:
 
 
 def cut(before: Grey, after: Grey) -> float:
-    """In [0, 1], how little of the picture is left: 0 where it is the same, about 1 where it is another."""
+    """In [0, 1], how different the pictures are: 0 for the same, about 1 for unrelated ones."""
     first, second = (_pooled(grey) for grey in (before, after))
     difference = float(np.mean((second - first) ** 2))
     apart = float(np.var(first) + np.var(second)) + float(first.mean() - second.mean()) ** 2
@@ -44,7 +44,7 @@ def cut(before: Grey, after: Grey) -> float:
 
 
 def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
-    """The difference without a shift and a change of brightness of the whole, and how much the shift did.
+    """The difference without the whole picture's shift and change of brightness, and the shift's effect.
 
     Brightness constancy to the first order: after - before = dx * slope_x + dy * slope_y + light, solved
     by least squares, again and again with less weight on what does not fit.
@@ -73,7 +73,7 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
 
 
 def _smooth(grey: Grey) -> Grey:
-    """Each pixel with half of its neighbours: edges softer than a pixel, which a slope describes."""
+    """A binomial blur: makes edges soft enough for a slope to describe."""
     wide = np.pad(grey, 1, mode="edge")
     rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
     smooth: Grey = ((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16).astype(np.float32)

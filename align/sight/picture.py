@@ -1,4 +1,4 @@
-"""A video frame as the looking parts want it: upright, small and grey, or a piece of it in colour."""
+"""A video frame for sight: upright, small and grey, or a piece of it in colour."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLANAR = ("yuv420p", "yuvj420p")
 
 
 class Pictures:
-    """Scalers that are kept from frame to frame."""
+    """Scalers, reused from frame to frame."""
 
     def __init__(self) -> None:
         self._grey = VideoReformatter()
@@ -62,6 +62,7 @@ class Pictures:
         """
         turns = quarter_turns(frame)
         left, top = _stored(left, top, width, turns, frame.width, frame.height)
+        # Even coordinates, because chroma planes have half the pixels.
         x0, y0 = max(0, round(left) // 2 * 2), max(0, round(top) // 2 * 2)
         x1 = min(frame.width, round(left + width) // 2 * 2)
         y1 = min(frame.height, round(top + width) // 2 * 2)
@@ -70,10 +71,12 @@ class Pictures:
             return square
         cut = av.VideoFrame(x1 - x0, y1 - y0, frame.format.name)
         cut.color_range, cut.colorspace = frame.color_range, frame.colorspace
+        # Cut the planes first: scaling the whole frame for one face would cost fifty times as much.
         for index, shift in enumerate((0, 1, 1)):
             rows = slice(y0 >> shift, (y1 + shift) >> shift)
             _plane(cut, index)[:] = _plane(frame, index)[rows, x0 >> shift : (x1 + shift) >> shift]
         scale = side / width
+        # What lies outside the picture stays black, so the rest keeps its place in the square.
         u0, v0 = max(0, round((x0 - left) * scale)), max(0, round((y0 - top) * scale))
         u1, v1 = min(side, round((x1 - left) * scale)), min(side, round((y1 - top) * scale))
         if u1 - u0 < 2 or v1 - v0 < 2:

@@ -1,4 +1,4 @@
-"""What only the whole of the pictures tells: movement of mouths, tracks that last, faces that never move."""
+"""Features that need all pictures: mouth movement, tracks that last, faces that never move."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from corpus.schemas.clock import US
 from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Sight
 
 MOVEMENT_US = 500_000
-"""A mouth's movement is its deviation over so long."""
+"""A mouth's movement is its standard deviation over so long."""
 SHORTEST_TRACK_US = 500_000
-"""What looks like a face for less is left out."""
+"""Shorter tracks are left out."""
 STILL_POINTS = 0.006
-"""Deviation of a face's points against each other, in face heights, below which nothing in it moves."""
+"""Relative movement of a face's points, in face heights, below which nothing in it moves."""
 
 
 def with_mouth_movement(faces: Faces, frames: Frames) -> Faces:

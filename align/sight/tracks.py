@@ -1,4 +1,4 @@
-"""Faces followed from picture to picture: the mesh looks where it was, the detector for new ones."""
+"""Faces tracked from picture to picture: the mesh follows known ones, the detector finds new ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST_SCORE = 0.5
 """Of the mesh: below it the piece shows no face."""
 SAME_FACE = 0.3
 LOST_US = 400_000
-"""A face that is not seen for so long has left; until then it may be found again."""
+"""A face not seen for so long has left; until then it may be recovered."""
 DETECT_US = 500_000
 
 LookAt = Callable[[Piece], Face]
@@ -38,7 +38,7 @@ class Tracker:
     _detected_us: int | None = None
 
     def forget(self) -> None:
-        """A cut, or a hole: nobody is where they were."""
+        """Forget all faces, after a cut or a hole."""
         self._tracks.clear()
         self._detected_us = None
 
@@ -48,12 +48,13 @@ class Tracker:
         lost = False
         for track in self._tracks:
             face = look_at(piece_of_face(track.face))
-            # A mesh slides over to the neighbour when its own face leaves; the older track keeps it.
+            # A mesh slides to the neighbour when its own face leaves; the older track keeps that face.
             taken = any(overlap(face.box, other.box) > SAME_FACE for other in seen.values())
             if face.score >= LEAST_SCORE and not taken:
                 seen[track.id], track.face, track.seen_us = face, face, time_us
             else:
                 lost = True
+        # The detector costs most: run it twice a second, or when somebody is lost.
         due = self._detected_us is None or time_us - self._detected_us >= DETECT_US
         if due or lost:
             self._detected_us = time_us

@@ -1,4 +1,4 @@
-"""The observer that decoding calls with every frame, and what it has seen at the end."""
+"""The observer that decoding calls with every frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from corpus.schemas.settings import SightSettings
 from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, POINTS, Seen, write_sight
 
 FORGET_CUT = 0.5
-"""A picture of which less than half is left is another one: nobody is where they were."""
+"""A picture less than half like the one before is a new scene: tracks are forgotten."""
 HOLE_US = US
 """No new picture for longer is a hole."""
 
@@ -47,14 +47,15 @@ class Watcher:
         """Look at the frame if it is the first of its period.
 
         Raises:
-            MissingModelError, MissingDependencyError: what finds faces is not here; said at the first
-                frame, because a recording without pictures needs none of it.
+            MissingModelError, MissingDependencyError: the face models are missing; raised at the first frame,
+                because a recording without pictures does not need them.
         """
         if self._count and time_us - self._last_us > HOLE_US:
             self._holes.append((self._last_us, time_us))
             self._grey = None
             self._tracker.forget()
         self._last_us = time_us
+        # Frames of one period look alike: the first is enough.
         if self._count and time_us // self._period_us == self._time_us // self._period_us:
             return
         self._time_us = time_us
@@ -87,7 +88,7 @@ class Watcher:
             self._faces += _row(self._count, track, face, self._size).tobytes()
 
     def finish(self) -> Seen:
-        """What was seen; nothing, where no frame came."""
+        """Everything seen; empty without frames."""
         frames = np.frombuffer(bytes(self._frames), FRAME_DTYPE)
         faces = with_mouth_movement(np.frombuffer(bytes(self._faces), FACE_DTYPE).copy(), frames)
         head, faces = head_of(

@@ -1,1 +1,1 @@
-"""HTML pages without a template engine: markup, drawings, and what stands in them."""
+"""HTML pages without a template engine: markup, drawings, plots and tables."""

@@ -10,7 +10,7 @@ from corpus.schemas.clip import ClipHead
 from corpus.schemas.conversation import Event
 
 PLACES = 1000
-"""Places are told in thousandths of the shown picture's sides."""
+"""Positions are in thousandths of the shown picture's sides."""
 LABEL = "face"
 
 

@@ -32,7 +32,7 @@ def test_uncommented_lines_are_valid_settings(tmp_path: Path) -> None:
     [
         ("[ingest]\npicture_widht = 40", "picture_widht"),
         ("[ingest]\npicture_width = '40'", "whole number"),
-        ("[ingest", "no TOML"),
+        ("[ingest", "not TOML"),
         ("[clips]\ntest_share = 2.0", "test_share"),
     ],
 )

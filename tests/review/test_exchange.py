@@ -132,7 +132,7 @@ def test_each_change_is_the_review_that_it_means() -> None:
     ("tier", "mark", "why"),
     [
         ("Zoe: hold", Mark(start_us=0, stop_us=1, text="pause"), "nobody called 'Zoe'"),
-        ("A: hold", Mark(start_us=7_000_000, stop_us=8_000_000, text="puase"), "no kind of hold.*"),
+        ("A: hold", Mark(start_us=7_000_000, stop_us=8_000_000, text="puase"), "not a kind of hold.*"),
         ("nobody: words", Mark(start_us=0, stop_us=1, text="x"), "somebody's"),
         ("A: hold", Mark(start_us=9_000_000, stop_us=11_000_000, text="pause"), "behind the end"),
     ],
@@ -324,7 +324,7 @@ def test_other_forms_are_refused(dataset: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CorpusError):
             import_reviews(dataset, tmp_path / name, "ann")
-    with pytest.raises(UsageError, match="no such form"):
+    with pytest.raises(UsageError, match="is not a form"):
         export_tiers(dataset, tmp_path / "o", "docx")
     with pytest.raises(UsageError, match="no form"):
         export_reviews(dataset, tmp_path / "x.docx")

@@ -76,5 +76,5 @@ def test_keys_of_clips() -> None:
         clip_key("AB" * 32, 1),
         "ab" * 10 + "-000000\n",
     ):
-        with pytest.raises(ValueError, match="no clip's key"):
+        with pytest.raises(ValueError, match="not a clip's key"):
             parse_clip_key(wrong)

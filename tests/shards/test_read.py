@@ -159,7 +159,7 @@ def test_clips_travel_to_another_process(whole_dataset: Path) -> None:
 
 def test_no_manifest_is_no_dataset(copy: Path) -> None:
     (copy / "manifest.json").unlink()
-    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+    with pytest.raises(DatasetError, match=r"manifest\.json is missing"):
         open_clips(copy)
     with pytest.raises(DatasetError):
         open_clips(copy / "nowhere")

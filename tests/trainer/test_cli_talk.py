@@ -99,7 +99,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     # This corpus has no cues.
     assert "these clips have no cues to ask about; nothing is written" in err and fdb not in err
     assert not Path(fdb).exists()
-    with pytest.raises(StorageError, match="is no folder"):
+    with pytest.raises(StorageError, match="is not a folder"):
         app([*common, "--free", "0", "--documents", "1", "--bench", page], standalone_mode=False)
 
 

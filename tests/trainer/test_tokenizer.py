@@ -89,7 +89,7 @@ def test_what_changes_text_is_refused_with_the_text(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="stand for"):
         tokenizer_named(str(learn(tmp_path / "lower.json", byte_level=False)))
     (tmp_path / "none.json").write_text("{}")
-    with pytest.raises(SettingsError, match=r"no tokenizer\.json"):
+    with pytest.raises(SettingsError, match=r"not a tokenizer\.json"):
         tokenizer_named(str(tmp_path / "none.json"))
     with pytest.raises(SettingsError, match="no tokenizer"):
         tokenizer_named(str(tmp_path / "nowhere.json"))

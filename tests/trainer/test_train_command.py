@@ -43,7 +43,7 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["optim"]["lr"] == 1e-3 and config["data"]["data"] == str(beeps)
     code, _, err = corpus("train", "--run", run, "steps=3")
-    assert code == 0 and "going on from step 2" in err and "step 3 done" in err
+    assert code == 0 and "resuming from step 2" in err and "step 3 done" in err
     code, out, _ = corpus("export", "--run", run, "--out", str(tmp_path / "model"))
     assert code == 0
     assert out.split() == [str(tmp_path / "model" / name) for name in ("config.json", "model.safetensors")]
@@ -54,8 +54,8 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
     [
         (["--preset", "tiny", "--run", "RUN"], "give --data OUT"),
         (["--preset", "tiny", "--data", "x"], "--run is needed"),
-        (["--run", "RUN"], "begin one with --preset"),
-        (["--run", "RUN", "--data", "x"], "begin one with --preset"),
+        (["--run", "RUN"], "start one with --preset"),
+        (["--run", "RUN", "--data", "x"], "start one with --preset"),
         (["--preset", "huge", "--run", "RUN", "--data", "x"], "one of tiny"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "stepz=3"], "did you mean steps"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "steps=0"], "at least 1"),
@@ -64,7 +64,7 @@ def test_train_then_go_on_then_export(corpus: Run, beeps: Path, tmp_path: Path) 
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "--step", "3"], "`corpus train --help`"),
         (["plan", "--gpus", "few"], "`corpus train plan --help`"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "STEPS=3"], "did you mean steps"),
-        (["--run", "RUN", "--data", "x", "preset=tiny"], "begin one with --preset"),
+        (["--run", "RUN", "--data", "x", "preset=tiny"], "start one with --preset"),
         (["--preset", "tiny", "--run", "RUN", "--data", "x", "preset=small"], "write --preset"),
     ],
 )
@@ -78,7 +78,7 @@ def test_no_dataset_there(corpus: Run, tmp_path: Path) -> None:
     code, _, err = corpus(
         "train", "--preset", "tiny", "--data", str(tmp_path), "--run", str(tmp_path / "run")
     )
-    assert code == 1 and "no manifest.json" in err
+    assert code == 1 and "manifest.json is missing" in err
     assert not (tmp_path / "run").exists()
 
 

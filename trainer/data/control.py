@@ -1,14 +1,15 @@
-"""How training weighs `<sil>`, `<spk>` and `<eow>`, and how a probability learnt so is set right again.
+"""How training weights `<sil>`, `<spk>` and `<eow>`, and how its effect on probabilities is undone.
 
-An onset is rare and weighs much, a silence that goes on weighs little. Cross-entropy with weights is least
-where the odds are the true ones times weight(`<spk>`) / weight(`<sil>`); which weights apply hangs on
-whether the speaker spoke in the window before, so the factor does too:
+An onset is rare and has a large weight, continued silence a small one. Weighted cross-entropy is minimal
+where the odds are the true ones times weight(`<spk>`) / weight(`<sil>`). Which weights apply depends on
+whether the speaker spoke in the window before, and so does the factor:
 
     before      <sil>         <spk>         odds are multiplied by
-    silence     silence       onset         onset / silence, 15 unless told
+    silence     silence       onset         onset / silence, 15 by default
     speech      offset        offset        1
 
-A token of text weighs 1, so the odds of `<eow>` against text are multiplied by its weight, 0.5 unless told.
+A token of text has weight 1, so the odds of `<eow>` against text are multiplied by its weight, 0.5 by
+default.
 
 `control_weights` is what training uses, `Weighting` the factors that follow from it.
 """
@@ -33,18 +34,19 @@ def control_weights(before_N: BoolArray, speak_N: BoolArray, loss: LossConfig) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighting:
-    """What training multiplied odds by. 1 where nothing did: a model that is no run's."""
+    """The factors by which training multiplied odds; 1 for a model that no run trained."""
 
     after_silence: float = 1.0
-    """Those of `<spk>` after a window without speech …"""
+    """For the odds of `<spk>` after a window without speech."""
     after_speech: float = 1.0
+    """For the odds of `<spk>` after a window with speech."""
     end_of_window: float = 1.0
-    """Those of `<eow>` against text."""
+    """For the odds of `<eow>` against text."""
 
     @classmethod
     def of(cls, loss: LossConfig) -> Weighting:
-        """Of a model trained with these weights. What weighs nothing is not learnt, and nothing undoes that:
-        its factor stays 1."""
+        """The factors of a model trained with these weights. A weight of 0 means that the token is not
+        learnt, which cannot be undone: its factor stays 1."""
         silent, speaks = (
             control_weights(np.array([False, True]), np.full(2, each), loss) for each in (False, True)
         )
@@ -56,7 +58,8 @@ class Weighting:
     @overload
     def undone(self, p: Float64Array, before: BoolArray) -> Float64Array: ...
     def undone(self, p: float | Float64Array, before: bool | BoolArray) -> float | Float64Array:
-        """The probability to speak that was learnt as `p`, after a window with or without speech."""
+        """The true probability of speaking for a learnt `p`, after a window with or without speech."""
         factor = np.where(before, self.after_speech, self.after_silence)
-        found = p / (p + (1 - p) * factor)
-        return found if isinstance(p, np.ndarray) else float(found)
+        # Divide the odds p / (1 - p) by the factor, written so that p = 1 does not divide by zero.
+        true_p = p / (p + (1 - p) * factor)
+        return true_p if isinstance(p, np.ndarray) else float(true_p)

@@ -1,11 +1,11 @@
-"""What a clip's cues and answers ask of the model, window by window.
+"""Training targets from a clip's cues and answers, window by window.
 
     cue targets     [windows, K]: does a cue of a label begin here, does it hold here; the model's own
-                    speaker's, or anybody else's. Asked where the window has been heard: of micro-turn i
-                    at the last position of in_i, of window i.
+                    speaker's, or anybody else's. Predicted once the window has been heard: for window i
+                    at the last position of in_i.
     answers         [windows]: an answer of the model's speaker is timely, or keeping silent is right.
 
-A label nobody looked for in a recording is unknown there, and its absence teaches nothing.
+A label that was not made for a recording is unknown there: its absence is not a negative example.
 
 Shape suffixes: W windows, N micro-turns, K cue targets.
 """
@@ -29,7 +29,7 @@ from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 CUE_LABELS = tuple(CUE_KINDS)
 """In the order of `cues_by_window`."""
 CUE_SHAPE: Final = (2, len(CUE_LABELS), 2)
-"""How K targets lie: begins or holds, label, own or others'."""
+"""The axes of the K targets: begins or holds, label, own or others'."""
 BEGINS, HOLDS = 0, 1
 OWN, OTHERS = 0, 1
 assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
@@ -38,8 +38,9 @@ assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
 def cue_targets(clip: Clip, channel: int) -> UInt8Array:
     """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
     cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
-    found = np.stack([cues.onset, cues.inside], axis=1)
-    own, others = found[..., channel], np.delete(found, channel, axis=3).any(3)
+    flags = np.stack([cues.onset, cues.inside], axis=1)
+    # Cues without a speaker are in the last column, and so count as others'.
+    own, others = flags[..., channel], np.delete(flags, channel, axis=3).any(3)
     target_WK = np.stack([own, others], axis=3).astype(np.uint8)
     unknown = [not made.get(label, False) for label in cues.labels]
     target_WK[:, :, unknown] = CUE_UNKNOWN
@@ -49,7 +50,7 @@ def cue_targets(clip: Clip, channel: int) -> UInt8Array:
 def answers_due(clip: Clip, channel: int) -> UInt8Array:
     """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
 
-    Where both are, somewhere in the window, the answer wins: the floor has been opened.
+    Where both occur in one window the answer wins: the floor is open by its end.
     """
     answers = clip.answers()
     due_W = np.where(answers.wait[:, channel], WAIT, 0)
@@ -57,7 +58,7 @@ def answers_due(clip: Clip, channel: int) -> UInt8Array:
 
 
 def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
-    """K probabilities by label and whose they are."""
+    """K probabilities as beliefs, by label and by whose cue it is."""
     p = np.asarray(p_K).reshape(CUE_SHAPE)
     return tuple(
         CueBelief(
@@ -72,11 +73,12 @@ def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
 
 
 def with_cues(turns: Turns, clip: Clip, channel: int, start: int, stop: int, config: RunConfig) -> Turns:
-    """Micro-turns `[start, stop)` with what the clip's cues and answers ask, if the run learns from them."""
+    """Micro-turns `[start, stop)` with targets from the clip's cues and answers, if the run uses them."""
     delay = config.model.response_delay
     if config.model.cues:
         turns = dataclasses.replace(turns, cues_NK=cue_targets(clip, channel)[start:stop])
     if config.loss.answers > 0:
+        # What is due is asked of the output, which is `delay` windows later than the input.
         due_N = answers_due(clip, channel)[start + delay : stop + delay]
         turns = dataclasses.replace(turns, due_N=due_N)
     return turns

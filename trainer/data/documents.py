@@ -1,7 +1,7 @@
 """The documents of a dataset in their endless order: epoch after epoch, each a permutation.
 
 A document is a clip and one of its speakers. Place `d` of a dataset's endless order is place `d % n` of
-epoch `d // n`; which document stands there is a function of (seed, d) alone. Several datasets take turns
+epoch `d // n`; which document is there is a function of (seed, d) alone. Several datasets take turns
 (mixture.py).
 """
 
@@ -60,7 +60,7 @@ class Source:
         self._chosen = np.repeat(self._chosen, cue_weights(self.clips, self._chosen, weights))
         self._ends = np.cumsum(speakers[self._chosen])
         self.with_pictures = self._chosen[pictures[self._chosen] > 0]
-        """Clips that have some."""
+        """Clips with pictures."""
 
     def __len__(self) -> int:
         """Documents in an epoch."""
@@ -69,13 +69,14 @@ class Source:
     def document(self, place: int) -> tuple[int, int]:
         """The clip and the channel at a place of the source's own endless order."""
         epoch, inside = divmod(place, len(self))
+        # A permutation by place, not a shuffled list: nothing to store, and any place can be resumed from.
         index = Shuffle(len(self), self._data.seed, epoch)[inside]
         number = int(np.searchsorted(self._ends, index, side="right"))
         channel = index - (int(self._ends[number - 1]) if number else 0)
         return int(self._chosen[number]), channel
 
     def check(self, model: ModelConfig, data: DataConfig) -> None:
-        """What one clip tells of all: whatever is wrong is said before anything is read in earnest."""
+        """Check one clip for all of them, so that a mismatch is reported before training starts."""
         if not len(self):
             rows = read_columns(self.clips.index_file, None, ("key",))
             splits = ", ".join(sorted(set(rows["split"].to_pylist())))
@@ -84,8 +85,8 @@ class Source:
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
             )
         sees = data.pictures and len(self.with_pictures) > 0
-        telling = int(self.with_pictures[0] if sees else self._chosen[0])
-        check_head(read_head(self.clips[telling]), model, data)
+        sample = int(self.with_pictures[0] if sees else self._chosen[0])
+        check_head(read_head(self.clips[sample]), model, data)
 
 
 class Documents:
@@ -105,7 +106,7 @@ class Documents:
         sees = config.model.patches > 0 and any(len(source.with_pictures) for source in self._sources)
         data = dataclasses.replace(data, pictures=data.pictures and sees)
         self.config = dataclasses.replace(config, data=data)
-        """With `data.pictures` off where there is none to see: batches then hold no room for them."""
+        """With `data.pictures` off where there are none: batches then reserve no space for them."""
         self._tokenizer = tokenizer_named(data.tokenizer)
         needed = BYTE_0 + self._tokenizer.size
         if config.model.vocab < needed:
@@ -126,7 +127,7 @@ class Documents:
         self._thread = threading.local()
 
     def __len__(self) -> int:
-        """Documents in an epoch; of a mixture as many as all its datasets hold, in their shares."""
+        """Documents in an epoch; of a mixture the sum over its datasets."""
         return sum(len(source) for source in self._sources)
 
     @property
@@ -136,6 +137,7 @@ class Documents:
 
     def view(self, document: int) -> View:
         """The view at a place of the endless order."""
+        # Plans are small and asked for twice, for the rows of all ranks and for this rank's content.
         return self._views.get(document, lambda: self._plan(document))
 
     def sizes(self, document: int) -> Int64Array:
@@ -164,7 +166,7 @@ class Documents:
         return plan_view(self._own_clips(number), clip, channel, model, data, self._tokenizer)
 
     def _own_clips(self, number: int) -> Clips:
-        """A source's reader of this thread: it keeps count of the files it has open."""
+        """This thread's own reader of a source: its list of open files is not thread-safe."""
         readers: dict[int, Clips] = self._thread.__dict__.setdefault("readers", {})
         if number not in readers:
             readers[number] = copy.copy(self._sources[number].clips)
@@ -172,7 +174,7 @@ class Documents:
 
 
 class _Kept(Generic[T]):
-    """The values asked for last, each made once however many threads ask."""
+    """A cache of the latest values, each made once even if several threads ask for it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -181,6 +183,7 @@ class _Kept(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, key: int, make: Callable[[], T]) -> T:
+        # A lock for each key, so that two threads can make different values at the same time.
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:

@@ -1,14 +1,14 @@
-"""What one of a clip's speakers hears: everything but the own channel.
+"""What one of a clip's speakers hears: everything except their own channel.
 
-    energy  the other channels' stored mel bytes: where one sounds, its bytes; where several do, their
-            energies added: what sounds that have nothing to do with each other come to on average
+    energy  the other channels' stored mel bytes: where one sounds, its bytes; where several do, the sum
+            of their energies, which is what uncorrelated sounds add up to on average
     mix     the other channels' samples summed in 32 bits, saturated to 16, and mel computed as the shards
-            do: what a microphone beside the speaker would have given. The reference, ten times the work
+            do: what a microphone beside the speaker would have recorded. The reference, ten times the work
     max     the largest of the other channels' bytes; kept for runs that began with it
 
-Where the other channels are digitally silent the room's noise is heard (room.py), however one hears. The
-first frame of a clip looks 25 ms back; for `mix` into the clip before it where that stands beside it in the
-dataset and they meet, else onto zeros; stored bytes were made from the whole recording.
+Where the other channels are digitally silent, all three hear room noise (room.py). The first frame of a clip
+covers 25 ms before it: for `mix` those of the previous clip, if that is in the dataset and adjacent, else
+zeros; stored bytes were made from the whole recording.
 
 Shape suffixes: C channels, W windows of the clip, N micro-turns, F frames, M bins, S samples,
 K chosen frames.
@@ -33,7 +33,7 @@ Parts = npt.NDArray[np.int16]
 Hears = Literal["energy", "mix", "max"]
 
 _FINE = 16
-"""Parts of a mel byte that energies are added in, so that rounding adds up to less than one."""
+"""Energies are added in such parts of a mel byte, so that rounding adds up to less than one byte."""
 
 
 class Heard(NamedTuple):
@@ -41,7 +41,7 @@ class Heard(NamedTuple):
 
     sound_NFM: UInt8Array
     drawn_NF: BoolArray
-    """Frames that nobody recorded: the room's noise, drawn."""
+    """Frames that were not recorded: drawn room noise."""
 
 
 def heard_by(
@@ -57,8 +57,9 @@ def heard_by(
 ) -> Heard:
     """What the speaker on a channel hears in the first windows of a clip.
 
-    `seed` and `epoch` decide the room's noise, which stands where the other channels are silent.
+    `seed` and `epoch` decide the room noise that replaces the other channels' silence.
     """
+    # The clip before is needed for the first frame, and for what the room sounded like.
     clip, before = clips[place], _clip_before(clips, place)
     shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
     if hears != "mix":
@@ -74,14 +75,17 @@ def heard_by(
         mix_S = np.concatenate([ahead_S, inside_S])
         heard_NFM = mel_bytes(mix_S[None], sample_rate_hz, shape.frames_per_window)[0]
         silent_NF = silent_frames(mix_S, shape, unknown=unknown)
+    # The usual case for recordings with a microphone each: nothing to replace.
     if not silent_NF.any():
         return Heard(heard_NFM, silent_NF)
     room = _room(clip, heard_NFM, silent_NF, shape)
     if before is not None:
         earlier_NFM = _loudest(before, channel)
         earlier = _room(before, earlier_NFM, silent_mels(earlier_NFM, shape), shape)
+        # The room is known from the clip before, too: a clip may begin while the speaker talks.
         room = room.after(earlier, len(earlier_NFM))
     others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
+    # A frame that is silent only in part stays if somebody else speaks in it.
     keeps_NF = looked_at(others_WF, shape)[:windows] & heard_NFM.any(2)
     drawn_NF = silent_NF & ~keeps_NF
     name = view_id(clip.key, channel)
@@ -92,7 +96,7 @@ def heard_by(
 
 
 def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int) -> UInt8Array:
-    """Mel bytes `[W, F, M]` of sound nobody has said anything about: its digital silence is a quiet room."""
+    """Mel bytes `[W, F, M]` of sound without labels; its digital silence becomes a quiet room."""
     shape = mel_shape(sample_rate_hz, frames_per_window)
     heard_WFM = mel_bytes(
         np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
@@ -103,24 +107,26 @@ def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int
 
 
 def added(channels_CNFM: UInt8Array) -> UInt8Array:
-    """Mel bytes of sounds heard together, their energies added."""
+    """Mel bytes of several sounds at once: the sum of their energies."""
+    # Where one channel sounds, its bytes are the sum already.
     loudest_NFM: UInt8Array = channels_CNFM.max(0)
     several_NF = channels_CNFM.any(3).sum(0) > 1
     if not several_NF.any():
         return loudest_NFM
+    # Only frames in which several sound need arithmetic; they are a small part.
     sounds_CKM = channels_CNFM[:, several_NF]
     if len(sounds_CKM) == 2:
         loudest_NFM[several_NF] = _pair(*sounds_CKM)
         return loudest_NFM
     total_KM = _fine(sounds_CKM[0])
-    for sound_KM in sounds_CKM[1:]:  # one after another, in parts of a byte: rounding stays below one
+    for sound_KM in sounds_CKM[1:]:  # in parts of a byte, so that rounding stays below one byte
         total_KM = _sum(total_KM, _fine(sound_KM))
     loudest_NFM[several_NF] = total_KM // _FINE
     return loudest_NFM
 
 
 def _fine(sound: UInt8Array) -> Parts:
-    """In parts of a byte, each byte standing for its middle; silence stays 0."""
+    """Bytes in parts of a byte, each at its middle; silence stays 0."""
     return sound.astype(np.int16) * _FINE + (sound > 0) * np.int16(_FINE // 2)
 
 
@@ -128,15 +134,16 @@ def _sum(one: Parts, other: Parts) -> Parts:
     """Two levels with their energies added; silence adds nothing."""
     high, low = np.maximum(one, other), np.minimum(one, other)
     total: Parts = high + np.where(low > 0, _gains()[high - low], np.int16(0))
-    total.clip(max=256 * _FINE - 1, out=total)  # louder than any byte says is the loudest
+    total.clip(max=256 * _FINE - 1, out=total)  # saturate at the loudest byte
     return total
 
 
 def _pair(one: UInt8Array, other: UInt8Array) -> UInt8Array:
-    """The sum of two, the same as by `_sum`, in bytes alone: many times sooner than a look-up."""
+    """The sum of two sounds, equal to `_sum` but in bytes alone: many times faster than a look-up."""
     high, low = np.maximum(one, other), np.minimum(one, other)
     quieter, gained = high - low, np.zeros_like(high)
     for least in _pair_steps():
+        # Each step that the difference passes adds one byte: comparisons of bytes vectorise, look-ups do not.
         gained += quieter <= least
     gained[low == 0] = 0
     total: UInt8Array = high + np.minimum(gained, 255 - high)
@@ -145,7 +152,7 @@ def _pair(one: UInt8Array, other: UInt8Array) -> UInt8Array:
 
 @cache
 def _pair_steps() -> tuple[int, ...]:
-    """How much quieter the other may be for one byte to be gained, for two, …"""
+    """How much quieter the other sound may be for a gain of one byte, of two, and so on."""
     gains = _gains()[::_FINE]
     bytes_gained = (_FINE // 2 + gains) // _FINE
     return tuple(int((bytes_gained >= n).sum()) - 1 for n in range(1, int(bytes_gained[0]) + 1))
@@ -153,7 +160,7 @@ def _pair_steps() -> tuple[int, ...]:
 
 @cache
 def _gains() -> Parts:
-    """What a sound gains, in parts of a byte, from another that is so many parts quieter."""
+    """The gain of a sound, in parts of a byte, from another that is so many parts quieter."""
     quieter = 10 ** (-2 * np.arange(256 * _FINE) / _FINE * STEP)
     return np.rint(np.log10(1 + quieter) / (2 * STEP) * _FINE).astype(np.int16)
 
@@ -170,7 +177,7 @@ def _speech(clip: Clip) -> BoolArray:
 
 
 def _room(clip: Clip, heard_NFM: UInt8Array, silent_NF: BoolArray, shape: MelShape) -> Room:
-    """Of a clip's windows: nobody speaks in the frame's samples, and the source has some."""
+    """The room of a clip: frames in whose samples nobody speaks and the source has sound."""
     speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
     return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
 
@@ -180,7 +187,7 @@ def mixed(sound_CS: Int16Array, without: int) -> Int16Array:
     total = np.zeros(sound_CS.shape[1], np.int32)
     for channel, sound_S in enumerate(
         sound_CS
-    ):  # decoded sound lies sample by sample: slow to sum over its first axis
+    ):  # decoded sound is interleaved in memory: summing over its first axis would be slow
         if channel != without:
             total += sound_S
     return total.clip(-32768, 32767).astype(np.int16)
@@ -193,7 +200,7 @@ def _clip_before(clips: Clips, place: int) -> Clip | None:
 
 
 def _meet(before: Clip, clip: Clip) -> bool:
-    """Whether a clip goes on where another ends, told from their keys and sizes without reading heads."""
+    """Whether a clip begins where another ends, by their keys and sizes, without reading heads."""
     recording, _, first = clip.key.rpartition("-")
     recording_before, _, first_before = before.key.rpartition("-")
     same = recording == recording_before and len(before.mel()) == len(clip.mel())

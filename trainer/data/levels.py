@@ -1,8 +1,8 @@
-"""From the shards' mel bytes (256 levels) to the model's levels, and back.
+"""Conversion between the shards' mel bytes (256 levels) and the model's levels.
 
-The model's levels divide [audio_low, audio_high] evenly; what lies outside belongs to the outermost.
-A byte belongs to the level its middle lies in, and a level stands for the byte nearest its own middle:
-level -> byte -> level gives back every level.
+The model's levels divide [audio_low, audio_high] evenly; values outside belong to the outermost levels. A
+byte belongs to the level that contains its middle, and a level is represented by the byte nearest its own
+middle, so level -> byte -> level is the identity.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def _middle(byte: int) -> Fraction:
 
 def _edges(config: ModelConfig) -> tuple[Fraction, Fraction]:
     """The lowest level's lower edge, and the width of a level."""
+    # By their decimal text: in binary, edges that meet a byte's middle would fall to either side.
     low, high = Fraction(str(config.audio_low)), Fraction(str(config.audio_high))
     return low, (high - low) / config.audio_levels
 
@@ -48,23 +49,23 @@ def byte_of_level(config: ModelConfig) -> npt.NDArray[np.uint8]:
     """(levels,): the mel byte that stands for a level."""
     low, step = _edges(config)
     level = level_of_byte(config)
-    found = []
-    for wanted in range(config.audio_levels):
-        middle = low + (wanted + Fraction(1, 2)) * step
-        own = [byte for byte in range(BYTES) if level[byte] == wanted]
+    nearest = []
+    for number in range(config.audio_levels):
+        middle = low + (number + Fraction(1, 2)) * step
+        own = [byte for byte in range(BYTES) if level[byte] == number]
         if not own:
             raise SettingsError(
                 f"{config.audio_levels} levels over [{config.audio_low}, {config.audio_high}]: "
-                f"no mel byte falls into level {wanted}",
+                f"no mel byte falls into level {number}",
                 where="model",
                 todo="take fewer levels or a wider range inside [-7.3, 2.3]",
             )
-        found.append(min(own, key=lambda byte: (abs(_middle(byte) - middle), byte)))
-    return np.array(found, np.uint8)
+        nearest.append(min(own, key=lambda byte: (abs(_middle(byte) - middle), byte)))
+    return np.array(nearest, np.uint8)
 
 
 def value_of_byte(config: ModelConfig) -> npt.NDArray[np.float64]:
-    """(256,): log10 magnitude scaled so that [audio_low, audio_high] becomes [-1, 1]; not clipped."""
+    """(256,): log10 magnitude, with [audio_low, audio_high] scaled to [-1, 1]; not clipped."""
     low, high = Fraction(str(config.audio_low)), Fraction(str(config.audio_high))
     values = ((2 * _middle(byte) - low - high) / (high - low) for byte in range(BYTES))
     return np.array([float(value) for value in values])

@@ -1,4 +1,4 @@
-"""What goes into a session and comes out of it, a micro-turn at a time; and what a model cannot take.
+"""Input and output of a session, one micro-turn at a time, and checks of the input.
 
 Shape suffixes: F frames, M mel bins.
 """
@@ -18,21 +18,21 @@ from corpus.trainer.data.sequence import BYTE_0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroTurn:
-    """What arrives in one window. Sound always arrives; silence is zeros."""
+    """The input of one window. There is always sound; silence is zeros."""
 
     audio: UInt8Array | Int16Array
     """uint8 mel bytes `[F, M]`, or int16 samples of the window."""
     frame: UInt8Array | None = None
-    """uint8 `[height, width, 3]`; looked at in every `picture_every`-th window only."""
+    """uint8 `[height, width, 3]`; used in every `picture_every`-th window only."""
     text: str | None = None
-    """An event: a tool's result, a note. What exceeds a window's slots is read in the next ones."""
+    """An event: a tool's result, a note. Tokens beyond a window's slots are read in the next windows."""
     tokens: tuple[int, ...] = ()
-    """The same as tokens, where they are at hand; read before `text`."""
+    """The same as tokens, if already known; read before `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the model is made to do instead of choosing: teacher forcing."""
+    """A forced output instead of a sampled one: teacher forcing."""
 
     speak: bool
     written: tuple[int, ...] = ()
@@ -45,46 +45,47 @@ class CueBelief:
 
     label: str
     own: bool
-    """Whose cue: of the speaker the model plays, or of anybody else (or nobody, as a change of scene)."""
+    """Whether the cue is the model's own speaker's, or anybody else's (or nobody's, as a scene cut)."""
     p_begins: float
     p_holds: float
-    """That such a cue shares time with the window."""
+    """Probability that such a cue overlaps the window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroTurnOut:
-    """What the model does with a window; its sound can be played during the next."""
+    """The model's output for a window; its sound can be played during the next."""
 
     turn: int
     speak: bool
     p_speak: float
-    """That the speaker speaks, given everything so far: what training's weights did to it is undone."""
+    """Probability that the speaker speaks, given everything so far; the effect of training's weights is
+    undone."""
     text: str
-    """What became readable in this window: a letter of several bytes may need two."""
+    """The text completed in this window: a letter of several bytes may need two windows."""
     tokens: tuple[int, ...]
     mel: UInt8Array | None
     """uint8 mel bytes `[F, M]`; None when silent."""
     audio: Int16Array | None = None
-    """int16 samples of the window, 25 ms late, of a session that was opened with `sound`. In the first silent
-    window after speech they hold the end of it; None while nothing sounds."""
+    """int16 samples of the window, 25 ms late, if the session was opened with `sound`. The first silent
+    window after speech holds its end; None while nothing sounds."""
     logprobs: tuple[float, ...]
-    """Natural logarithms under the model as it was trained, its weights not undone: of the control token and
-    of each text token with `<eow>`."""
+    """Natural log probabilities under the model as trained, with its weights' effect: of the control token
+    and of each text token including `<eow>`."""
     ms: float
     cues: tuple[CueBelief, ...] = ()
-    """Of the window just heard; empty of a model trained without `loss.cues`."""
+    """For the window just heard; empty for a model trained without `loss.cues`."""
 
 
 def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:
-    """Raises: UsageError where one is no text. On a GPU one beyond the table would end the process."""
+    """Raises: UsageError if a token is not text. On a GPU one beyond the table would end the process."""
     for token in tokens:
         if not BYTE_0 <= token < config.vocab:
             todo = f"text is tokens of [{BYTE_0}, {config.vocab})"
-            raise UsageError(f"token {token} is no text", where=where, todo=todo)
+            raise UsageError(f"token {token} is not text", where=where, todo=todo)
 
 
 def check_picture(frame: UInt8Array, config: ModelConfig) -> None:
-    """Raises: UsageError where it is of another size or form."""
+    """Raises: UsageError if the size or type is wrong."""
     side = config.patch_pixels
     wanted = (config.picture_rows * side, config.picture_columns * side, 3)
     if frame.dtype != np.uint8 or frame.shape != wanted:
@@ -93,7 +94,7 @@ def check_picture(frame: UInt8Array, config: ModelConfig) -> None:
 
 
 def check_answer(answer: Answer, config: ModelConfig) -> None:
-    """Raises: UsageError where no model could have answered so."""
+    """Raises: UsageError if no model could give this output."""
     check_tokens(answer.written, config, "Answer.written")
     slots = config.text_slots if answer.speak else 0
     if len(answer.written) > slots:

@@ -1,12 +1,12 @@
 """Several datasets as one endless order: `A:0.7,B:0.3` takes seven documents of A for three of B.
 
-Which dataset a place of the order is of is a function of the place: after any number of documents each
-dataset has given its share of them, to less than one for each dataset before it. Shares are fractions of
-whole numbers, so nothing is rounded and no state is kept. A dataset that is through begins its next epoch.
+Which dataset a place of the order belongs to is a function of the place: after any number of documents each
+dataset has given its share, to within less than one document for each dataset before it. Shares are exact
+fractions, so nothing is rounded and there is no state. A dataset that is exhausted begins its next epoch.
 
     place     0 1 2 3 4 5 6 7 8 9
     A:0.7     . 0 1 . 2 3 . 4 5 6      floor(0.7 (place + 1)) - floor(0.7 place) of each
-    B:0.3     0 . . 1 . . 2 . . .      what is left, shared out likewise where there are more than two
+    B:0.3     0 . . 1 . . 2 . . .      the rest, divided likewise if there are more than two
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Part:
 def parts_of(data: str) -> tuple[Part, ...]:
     """The datasets that `data.data` names: a folder or URL, or several with weights, `A:0.7,B:0.3`.
 
-    Raises: SettingsError where a weight is missing or none above 0, or a URL holds credentials.
+    Raises: SettingsError where a weight is missing or not above 0, or a URL holds credentials.
     """
     if _is_one(data):
         return (Part(path=_place(data), share=Fraction(1)),)
-    found = [_weighed(text.strip()) for text in data.split(",")]
-    total = sum((weight for _, weight in found), Fraction(0))
-    return tuple(Part(path=path, share=weight / total) for path, weight in found)
+    weighted = [_weighed(text.strip()) for text in data.split(",")]
+    total = sum((weight for _, weight in weighted), Fraction(0))
+    return tuple(Part(path=path, share=weight / total) for path, weight in weighted)
 
 
 def absolute(data: str) -> str:
-    """The same with every folder's path from the root on."""
+    """The same with absolute folder paths."""
     if _is_one(data):
         return _absolute(data)
     parts = [text.strip().rpartition(":") for text in data.split(",")]
@@ -82,15 +82,16 @@ def _weighed(text: str) -> tuple[Path | str, Fraction]:
     share = _weight(weight)
     if not sign or not path or share <= 0:
         todo = "write folders or URLs with weights above 0, as A:0.7,B:0.3"
-        raise SettingsError(f"{text!r} is no folder with a weight", where="data.data", todo=todo)
+        raise SettingsError(f"{text!r} is not a folder with a weight", where="data.data", todo=todo)
     return _place(path), share
 
 
 def source_of(place: int, shares: Sequence[Fraction]) -> tuple[int, int]:
-    """Which dataset the document at a place of the order is of, and its place among that dataset's."""
+    """The dataset of the document at a place of the order, and the document's place in that dataset."""
     rest = Fraction(1)
     for number, share in enumerate(shares[:-1]):
-        # Of the places that no dataset before has taken, this one takes an even share.
+        # Of the places left by the datasets before, this one takes an evenly spread part.
+        # Exact fractions: rounding would shift the order after millions of documents.
         part = share / rest
         taken = place * part.numerator // part.denominator
         if (place + 1) * part.numerator // part.denominator > taken:

@@ -1,8 +1,8 @@
-"""Random numbers as a function of integers: no state, so no order of calls and no worker changes them.
+"""Random numbers as a function of integers: stateless, so independent of call order and workers.
 
     bits = mix(seed, step, position, element)
 
-Two rounds of a 32 bit finaliser for each key. The same on every device up to the last bit of the logarithm.
+Two rounds of a 32 bit finaliser for each key. Equal on every device up to the last bit of the logarithm.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Key = torch.Tensor | int
 _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
 _BELOW_1 = 1 - 2.0**-24
-"""The largest fp32 below 1. The middle of the last of 2**24 parts is no fp32 and would be rounded to 1."""
+"""The largest fp32 below 1: the middle of the last of 2**24 parts would be rounded to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseKey:
-    """Where in training a loss is taken: with the position it decides all of the loss's randomness."""
+    """Identifies a training step; with the position it decides all of a loss's randomness."""
 
     seed: int = 0
     step: int = 0
@@ -47,7 +47,7 @@ def _signed(word: int) -> int:
 
 
 def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
-    """`_scramble` of an int32 tensor in place: products wrap, and shifts are stripped of their signs."""
+    """`_scramble` of an int32 tensor in place: products wrap, and sign bits are masked off shifts."""
     for shift, factor in ((16, _signed(0x7FEB352D)), (15, _signed(0x846CA68B)), (16, 1)):
         torch.bitwise_right_shift(x, shift, out=spare)
         x.bitwise_xor_(spare.bitwise_and_((1 << 32 - shift) - 1))
@@ -57,7 +57,7 @@ def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
 
 
 def mix(*keys: Key) -> torch.Tensor:
-    """32 random bits in int64, of the shape the keys broadcast to; of each key all 64 bits count."""
+    """32 random bits in int64, of the keys' broadcast shape; all 64 bits of each key count."""
     return torch.as_tensor(_mixed([key if isinstance(key, int) else key.long() for key in keys]))
 
 
@@ -69,6 +69,7 @@ def words(*keys: npt.NDArray[np.int64] | int) -> npt.NDArray[np.int64]:
 def _mixed(keys: Iterable[Any]) -> Any:
     state: Any = _ODD
     for word in keys:
+        # The lower, then the upper half of each key; the odd constant keeps zero from staying zero.
         state = _scramble((state + _ODD + (word & _MASK)) & _MASK)
         state = _scramble(state ^ ((word >> 32) & _MASK))
     return state
@@ -86,9 +87,10 @@ def normal(*keys: Key) -> torch.Tensor:
 
 
 def normal_run(out: torch.Tensor, *keys: int, first: int) -> torch.Tensor:
-    """`normal(*keys, first), normal(*keys, first + 1), ...` into a row of fp32: the same numbers, sooner.
+    """Fill a row of fp32 with `normal(*keys, first), normal(*keys, first + 1), ...`, the same numbers,
+    faster.
 
-    In int32 and in place, with the rounds that both of Box and Muller's uniforms share done once.
+    In int32 and in place, with the rounds common to both of Box and Muller's uniforms done once.
     """
     assert first >> 32 == first + len(out) - 1 >> 32, "a run keeps within 2**32 elements"
     low = int(mix(*keys)) + _ODD + (first & _MASK)

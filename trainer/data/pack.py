@@ -1,12 +1,11 @@
 """Documents cut into rows of exactly L positions, and rows into a batch of fixed shapes.
 
-A row takes micro-turns of the current document as long as they fit, then of the next one. A micro-turn
-is never split: a document that does not fit goes on in the next row as a segment of its own. Every
-segment begins with BOS and counts its micro-turns and its time from 0, so it is what a shorter
-document would be, and attention sinks are where they are looked for; it no longer sees what was said
-before it, so rows should be several times as long as documents where early notes matter. What is left
-of a row is padding: half a micro-turn on average, under 1 % of a row from 1024 positions without
-pictures, 2 to 4 % of 256.
+A row takes micro-turns of the current document as long as they fit, then of the next one. A micro-turn is
+never split: a document that does not fit continues in the next row as a segment of its own. Every segment
+begins with BOS and counts its micro-turns and time from 0, like a shorter document, so attention sinks are at
+its start; it does not see what was said before it, so rows should be several times as long as documents where
+early notes matter. The rest of a row is padding: half a micro-turn on average, under 1 % of a row of 1024
+positions or more without pictures, 2 to 4 % of 256.
 
 Shape suffixes: B rows, L positions, A positions of sound, P patches, T positions that predict sound.
 """
@@ -41,7 +40,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """Where the packer stands: the next micro-turn it will place."""
+    """The packer's position: the next micro-turn to place."""
 
     document: int = 0
     turn: int = 0
@@ -51,7 +50,7 @@ Row = tuple[Piece, ...]
 
 
 def check_rows(config: RunConfig, world: int) -> None:
-    """Every rank has as many rows in each of its micro-batches."""
+    """Require the same number of rows in each rank's micro-batches."""
     rows, parts = config.data.rows, world * config.accumulate
     if rows < 1 or rows % parts:
         raise SettingsError(
@@ -67,13 +66,15 @@ def next_row(
     """The row that begins at a cursor, and where the next one begins.
 
     `sizes_of` gives the positions of each micro-turn of a document; documents from `end` on do not
-    exist. Documents without a micro-turn are passed over. The row is empty when nothing is left.
+    exist. Documents without a micro-turn are skipped. The row is empty when nothing is left.
     """
     pieces: list[Piece] = []
     room = length
     while end is None or cursor.document < end:
         sizes = sizes_of(cursor.document)[cursor.turn :]
+        # The 1 is BOS, which every segment starts with.
         ends = 1 + np.cumsum(sizes)
+        # How many micro-turns fit: sizes are positive, so their running sum rises.
         count = int(np.searchsorted(ends, room, side="right"))
         if count:
             stop = cursor.turn + count
@@ -88,14 +89,15 @@ def next_row(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """The most that a row can hold of what stands in lists.
+    """The most entries that a row can have in the lists of sound, patches and targets.
 
     With a = positions of a window's sound and p = patches of a picture, every micro-turn holds its heard
     sound and a control slot: a + 1 positions. One that speaks holds a positions of own sound more: 2 a of
     at least 2 a + 1 are sound, the densest there is (2 a / (2 a + 1) > a / (a + 1)). One with a picture
     has p patches in at least p + a + 1. BOS takes one position of every row that holds anything. So in
     L positions at most floor(2 a (L - 1) / (2 a + 1)) are sound, a floor((L - 1) / (2 a + 1)) predict it,
-    and p floor((L - 1) / (p + a + 1)) are patches. tests/trainer/test_pack.py packs rows that reach them.
+    and p floor((L - 1) / (p + a + 1)) are patches. tests/trainer/data/test_pack.py packs rows that reach
+    them.
     """
 
     sound: int
@@ -114,7 +116,7 @@ def capacity(config: RunConfig) -> Capacity:
 
 
 def check_length(config: RunConfig) -> None:
-    """Any micro-turn must fit into a row."""
+    """Require that any micro-turn fits into a row."""
     needed = 1 + largest_turn(config.model, pictures=config.data.pictures)
     if config.data.length < needed:
         raise SettingsError(
@@ -134,17 +136,18 @@ _PADDING: dict[str, int] = {
     "text_target": NO_TARGET,
     "text_weight": 0,
 }
-"""Columns of single positions, and what stands in them where a row is not filled."""
+"""Columns of single positions, and their values in padding."""
 
 
 def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
-    """Rows of segments as a batch; whole numbers are int64, mel and pixels uint8, weights float32."""
+    """Rows of segments as a batch; integers are int64, mel and pixels uint8, weights float32."""
     length = config.data.length
     most = capacity(config)
     sheet = {
         name: np.full((len(rows), length), value, np.float32 if name == "text_weight" else np.int64)
         for name, value in _PADDING.items()
     }
+    # -1 marks padding for attention, routing and losses alike.
     segment_BL = np.full((len(rows), length), -1, np.int64)
     placed: list[tuple[int, Positions]] = []
     for b, row in enumerate(rows):
@@ -158,6 +161,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
             segment_BL[b, at:stop] = number
             placed.append((b * length + at, positions))
             at = stop
+    # Padding of the lists points one past the batch, at a trash row that the model cuts off.
     model, trash = config.model, len(rows) * length
     frames = (model.frames_per_position, model.mel_bins)
     pixels = (model.patch_pixels, model.patch_pixels, 3)
@@ -205,12 +209,12 @@ def _values(
     shape: tuple[int, ...],
     dtype: npt.DTypeLike = np.uint8,
 ) -> torch.Tensor:
-    # Numpy's: for megabytes of pixels it takes large pages, which are three times as fast to come by.
+    # numpy's allocation: megabytes of pixels get huge pages, three times faster than torch's.
     filled = np.empty(shape, dtype)
     at = 0
     for _, positions in placed:
         values = getattr(positions, name)
         filled[at : at + len(values)] = values
         at += len(values)
-    filled[at:] = 0  # what is filled is not written twice
+    filled[at:] = 0  # only the padding: the rest is already written
     return torch.from_numpy(filled)

@@ -1,4 +1,4 @@
-"""An iterator made ahead of its use, in a thread."""
+"""Compute an iterator's items ahead of their use, in a thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """The items of an iterator, at most `depth` of them waiting. None ends it, so none of them is None."""
+    """The items of an iterator, with at most `depth` of them waiting. Items must not be None, which ends
+    it."""
 
-    def __init__(self, made: Iterator[T], depth: int) -> None:
-        self._made = made
+    def __init__(self, source: Iterator[T], depth: int) -> None:
+        self._source = source
         self._items: queue.Queue[T | BaseException | None] = queue.Queue(depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
@@ -38,15 +39,15 @@ class Ahead(Generic[T]):
 
     def _run(self) -> None:
         try:
-            for item in self._made:
+            for item in self._source:
                 if not self._put(item):
                     return
             self._put(None)
-        except BaseException as error:  # whatever it is, it is raised where the batch is waited for
+        except BaseException as error:  # raised in the thread that waits for the batch
             self._put(error)
 
     def _put(self, item: T | BaseException | None) -> bool:
-        while not self._stop.is_set():
+        while not self._stop.is_set():  # a full queue whose reader has left must not block for ever
             try:
                 self._items.put(item, timeout=0.1)
                 return True

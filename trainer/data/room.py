@@ -1,21 +1,20 @@
-"""The noise of the room, heard where nothing else is to hear.
+"""Room noise in place of digital silence.
 
-Recordings made with one microphone give all of the sound to the only talker (align/voices.py), and to the
-other channels digital silence. A model that stands for that speaker would be told by it when they spoke,
-and would never meet it at a microphone. So silent frames are drawn anew, from how the room sounded before:
+With one microphone all of the sound goes to the only talker (align/voices.py), and the other channels are
+digitally silent. To a model that plays this speaker the silence would give away when they speak, and it never
+occurs at a microphone. So silent frames are replaced by noise drawn from the room's earlier sound:
 
     heard     room room room A A A A room room ░ 0 0 0 0 0 ░ room        0 silent, ░ silent in part: this
     returned  room room room A A A A room room r r r r r r r room        speaker alone talks
 
 A window's stretch of frames begins at a random one of those in which nobody spoke in earlier windows,
-none more than 12 dB above the quieter quarter of them: those are noises, not the room. A frame is the
-mean of four neighbours of the stretch and three quarters of the variance of white noise, so it varies
-as a frame of the room does, and none is the copy of another. Before any such frame, and in recordings
-that are silent themselves, stands `QUIET`. A frame silent in part stays where another speaks in it.
+none more than 12 dB above the quieter quarter of them: louder ones are noises, not the room. A frame is the
+mean of four neighbours of the stretch plus white noise of three quarters of its variance, so it varies like a
+frame of the room, and none is a copy of another. Before any such frame, and in silent recordings, `QUIET` is
+used. A frame that is silent in part is kept if another speaks in it.
 
-Integers decide everything, and randomness hangs on (seed, epoch, document, window, frame) alone: what is
-heard again sounds otherwise, or a model would know a recording by its noise. Nothing looks past its own
-window.
+All arithmetic is in integers, and randomness depends on (seed, epoch, document, window, frame) alone: another
+epoch sounds different, or a model could recognise a recording by its noise. Nothing looks past its window.
 
 Shape suffixes: N windows, F frames a window, M bins, S samples, X all frames, R frames of the room.
 """
@@ -39,26 +38,26 @@ QUIET: UInt8Array = np.interp(np.arange(BINS), (0, 8, 20, 40, 79), (116, 103, 93
 """Mel bytes of an ordinary room: the median of eight recorded ones' medians, in straight lines."""
 
 SILENT_US = 2500
-"""Zeros for so long are silence; shorter runs stand in quiet sound too."""
+"""Zeros for so long are silence; shorter runs occur in quiet sound too."""
 _JOINED = 4
 _LOUD = round(12 / 20 / STEP)
 """12 dB in mel bytes."""
 _NOISE_WINDOWS = 128
 _STRETCH, _GRAIN, _SAMPLE = range(3)
-"""What is drawn."""
+"""Keys of the draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """Frames in which nobody spoke, in the order they were heard in."""
+    """Frames in which nobody spoke, in order."""
 
     frames_RM: UInt8Array
     """`QUIET` where they were silent."""
     window_R: npt.NDArray[np.int64]
-    """Which window each was heard in; below 0 in the clip before."""
+    """The window of each; negative in the clip before."""
 
     def after(self, other: Room, windows: int) -> Room:
-        """With those of so many windows right before."""
+        """This room with the frames of so many windows right before it."""
         return Room(
             frames_RM=np.concatenate([other.frames_RM, self.frames_RM]),
             window_R=np.concatenate([other.window_R - windows, self.window_R]),
@@ -66,8 +65,8 @@ class Room:
 
 
 def room_of(heard_NFM: UInt8Array, silent_NF: BoolArray, nobody_NF: BoolArray) -> Room:
-    """The frames in which nobody speaks, but for those silent in part."""
-    # Silent in part: zeros reach into a frame that still sounds. It is neither the room nor silence.
+    """The frames in which nobody speaks, except those silent in part."""
+    # Silent in part: zeros reach into a frame that still sounds. That is neither the room nor silence.
     frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
     sounds = np.asarray(frames_XM.any(1), bool)
     at = np.flatnonzero(nobody_NF.reshape(-1) & ~(silent_NF.reshape(-1) & sounds))
@@ -85,27 +84,27 @@ def filled(
     document: str,
     epoch: int = 0,
 ) -> UInt8Array:
-    """What is heard with the marked frames drawn from the room as it was before their window."""
+    """The heard sound with the marked frames drawn from the room before their window."""
     windows = np.flatnonzero(replaced_NF.any(1))
     if not len(windows):
         return heard_NFM
     per_window = heard_NFM.shape[1]
     name = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "little")
     grain = _grain(rate_hz, per_window)
-    # One number a window says where its stretch of the room begins, …
+    # One number a window decides where its stretch of the room begins ...
     stretch = words(seed, epoch, name, windows, _STRETCH)
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
-    # … one a frame which two grains of white noise rustle in it: no frame is the copy of another.
+    # ... and one a frame which two grains of white noise are added, so that no frame is a copy.
     pair = words(seed, epoch, name, window, frame, _GRAIN)
     rustle = grain[pair % len(grain)] + grain[(pair >> 16) % len(grain)]
-    # Of a tone the mean alone, of a rustle the loudest bin alone would tell nothing.
+    # Mean plus loudest bin: the mean alone misses a tone, the loudest bin alone a rustle.
     level_R = room.frames_RM.sum(1, dtype=np.int64) + BINS * room.frames_RM.max(1, initial=0).astype(np.int64)
     sums = [
         _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
         for number, bits in zip(windows, stretch, strict=True)
     ]
-    # Sums are of `_JOINED` frames, and so is the grain: divided once, rounded half up; 0 would be silence.
+    # Sums and grain are of `_JOINED` frames: divide once, round half up; at least 1, as 0 is silence.
     drawn = (np.concatenate(sums) + rustle + _JOINED // 2) // _JOINED
     out = heard_NFM.copy()
     out.reshape(-1, heard_NFM.shape[2])[at] = drawn.clip(1, 255)
@@ -119,7 +118,7 @@ def _stretch(
     heard = len(level_R)
     if not heard:
         return np.tile(QUIET.astype(np.int64) * _JOINED, (int(wanted_F.sum()), 1))
-    # What was heard so far only: the quieter quarter and all within 12 dB of it are the room.
+    # Only what was heard so far. The quieter quarter, and all within 12 dB of it, are the room.
     quarter = np.partition(level_R, heard // 4)[heard // 4]
     usable = np.flatnonzero(level_R <= quarter + 2 * _LOUD * BINS)
     place = bits % len(usable) + np.flatnonzero(wanted_F)[:, None] + np.arange(_JOINED)
@@ -129,31 +128,31 @@ def _stretch(
 
 @cache
 def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]:
-    """What white noise's frames differ by from their mean, in parts of a byte, `[R, M]`."""
+    """Deviations of white noise's frames from their mean, in parts of a byte, `[R, M]`."""
     shape = mel_shape(sample_rate_hz, frames_per_window)
     samples = shape.context_samples + _NOISE_WINDOWS * shape.samples_per_window
     sound = (words(np.arange(samples), _SAMPLE) & 0x3FFF) - 0x2000
     mel = mel_bytes(sound[None].astype(np.int16), sample_rate_hz, frames_per_window).reshape(-1, BINS)
-    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two are added: of so many pairs none comes again
+    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two are added: there are enough pairs to never repeat
     grain: npt.NDArray[np.int64] = np.rint((mel - mel.mean(0)) * (share * _JOINED)).astype(np.int64)
     return grain
 
 
 def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: int = 0) -> BoolArray:
-    """Which frames `[N, F]` of the context and whole windows of sound look at silence, if in part only.
+    """Which frames `[N, F]` of the context and whole windows of sound cover silence, wholly or in part.
 
-    Of the first `unknown` samples nobody knows. A frame does not know how long silence goes on after it.
+    The first `unknown` samples are unknown. A frame does not know how long silence lasts after it.
     """
     hop, width = shape.hop_samples, shape.window_samples
     least = SILENT_US * shape.samples_per_window // WINDOW_US
-    # Edges of runs of zeros, start and stop by turns; short ones stand in quiet sound too.
+    # Edges of runs of zeros, start and stop alternating; short ones occur in quiet sound too.
     zero = np.concatenate([[False], sound_S[unknown:] == 0, [False]])
     turns = unknown + np.flatnonzero(zero[1:] != zero[:-1])
     start, stop = turns[::2], turns[1::2]
     long = stop - start >= least
     start, stop = start[long], stop[long]
     edges = np.zeros((len(sound_S) - shape.context_samples) // hop + 1, np.int64)
-    # Frame f looks at samples [f * hop, f * hop + width).
+    # Frame f covers samples [f * hop, f * hop + width): mark where coverage begins and ends, then sum up.
     np.add.at(edges, (-((width - start - least) // hop)).clip(0), 1)
     np.add.at(edges, ((stop - least) // hop + 1).clip(max=len(edges) - 1), -1)
     silent_NF: BoolArray = (edges[:-1].cumsum() > 0).reshape(-1, shape.frames_per_window)
@@ -161,9 +160,9 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
 
 
 def silent_mels(heard_NFM: UInt8Array, shape: MelShape) -> BoolArray:
-    """The same told from mel bytes: no bin sounds, or none does in a frame near enough.
+    """The same from mel bytes: no bin sounds, or none does in a neighbouring frame.
 
-    Silence that begins in its window's last frames is not seen.
+    Silence that begins in its window's last frames is not detected.
     """
     zero_NF = np.asarray(~heard_NFM.any(2), bool)
     near = shape.window_samples // shape.hop_samples
@@ -174,7 +173,7 @@ def silent_mels(heard_NFM: UInt8Array, shape: MelShape) -> BoolArray:
 
 
 def looked_at(flags_NF: BoolArray, shape: MelShape) -> BoolArray:
-    """Whether a flag stands anywhere in the 50 ms a frame looks at, its own 25 ms included."""
+    """Whether a flag is set anywhere in the 50 ms that a frame covers, including its own 25 ms."""
     return _at_or_after(flags_NF, shape.window_samples // shape.hop_samples - 1)
 
 

@@ -39,11 +39,11 @@ LISTS = (
     ("audio_target_at_T", ("audio_target_TRM", "audio_weight_T")),
     ("cue_at_C", ("cue_CK",)),
 )
-"""Columns that hold places among the positions, and the columns that go with them."""
+"""Columns that hold indices of positions, and the columns that belong to them."""
 CUE_TARGETS = 40
-"""K: what is asked of cues in a window (cues.py)."""
+"""K: cue targets of a window (cues.py)."""
 CUE_UNKNOWN = 255
-"""A cue target nobody knows."""
+"""An unknown cue target."""
 
 
 class Stream(IntEnum):
@@ -70,11 +70,11 @@ class Positions:
     """Text or control token; -1 for sound and patches."""
     stream_L: npt.NDArray[np.int8]
     time_L: npt.NDArray[np.int32]
-    """Rotary coordinates: time in 25 ms from the document's start, …"""
+    """Rotary time, in 25 ms from the document's start."""
     row_L: npt.NDArray[np.int16]
-    """… row (patch row; slot for everything else), …"""
+    """Rotary row: a patch's row, the slot for everything else."""
     column_L: npt.NDArray[np.int16]
-    """… and column (patch column; slot for everything else)."""
+    """Rotary column: a patch's column, the slot for everything else."""
     turn_L: npt.NDArray[np.int32]
     """Micro-turn, counted from the document's start; -1 for BOS."""
     text_target_L: npt.NDArray[np.int32]
@@ -85,19 +85,19 @@ class Positions:
     audio_ARM: npt.NDArray[np.uint8]
     """Their mel bytes (256 levels): r frames of M bins."""
     heard_known_A: npt.NDArray[np.bool_]
-    """Which of them are heard and are to be predicted, from the position before: with a head for it alone."""
+    """Which of them are heard and to be predicted from the position before, by a head of their own."""
     patch_at_P: npt.NDArray[np.int32]
     patch_PHWC: npt.NDArray[np.uint8]
     """40 x 40 x 3."""
     audio_target_at_T: npt.NDArray[np.int32]
     """Which positions predict sound; rising."""
     audio_target_TRM: npt.NDArray[np.uint8]
-    """What they predict, as mel bytes."""
+    """Their targets, as mel bytes."""
     audio_weight_T: npt.NDArray[np.float32]
     cue_at_C: npt.NDArray[np.int32]
-    """Which positions tell of cues; rising. None without a head for them."""
+    """Which positions predict cues; rising. Empty without a cue head."""
     cue_CK: npt.NDArray[np.uint8]
-    """What they are to tell: 0, 1 or `CUE_UNKNOWN`, in the order of `cues.CUE_SHAPE`."""
+    """Their targets: 0, 1 or `CUE_UNKNOWN`, in the order of `cues.CUE_SHAPE`."""
 
     def __len__(self) -> int:
         return len(self.token_L)
@@ -108,8 +108,8 @@ class Batch:
     """B packed rows of L positions as tensors of fixed shapes.
 
     Sound, patches and sound targets are lists over the whole batch, padded to a capacity: entry n
-    stands at flat position `*_at[n]` = row * L + column, or at B * L (a trash row) where it is padding.
-    Rows hold several documents; `segment_BL` tells them apart (-1 for padding).
+    belongs to flat position `*_at[n]` = row * L + column, or to B * L (a trash row) if it is padding.
+    Rows hold several documents; `segment_BL` distinguishes them (-1 for padding).
     """
 
     token_BL: torch.Tensor
@@ -130,11 +130,11 @@ class Batch:
     audio_target_TRM: torch.Tensor
     audio_weight_T: torch.Tensor
     cue_at_C: torch.Tensor
-    """Flat positions that tell of cues, as many as there are; none without a head for them."""
+    """Flat positions that predict cues, without padding; empty without a cue head."""
     cue_CK: torch.Tensor
     text_at_S: torch.Tensor
-    """Flat positions that predict text or control, rising, as many as there are: found on the host, for to
-    find them on a GPU waits for all it has to do."""
+    """Flat positions that predict text or control, rising, without padding: found on the host, because
+    finding them on a GPU would wait for all its queued work."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,8 +142,8 @@ class Batch:
         return rows, length
 
     def trimmed(self) -> Batch:
-        """Without the padding of its lists, which costs as much as what is there. For devices and calls that
-        do not need fixed shapes: the same sums, added up in another order."""
+        """Without the padding of its lists, which costs as much as real entries. For devices and calls that
+        do not need fixed shapes: the same sums, added in another order."""
         rows, length = self.shape
         kept: dict[str, torch.Tensor] = {}
         for at, others in LISTS:

@@ -1,7 +1,7 @@
-"""The order of documents: a permutation that can be asked for any place without being stored.
+"""The order of documents: a permutation that can be evaluated at any place without being stored.
 
 Four rounds of a Feistel network over the smallest square power of two that holds all documents; a value
-outside is sent through again until it falls inside (cycle walking), which keeps it a permutation.
+outside is encrypted again until it falls inside (cycle walking), which keeps it a permutation.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Shuffle:
         mask = (1 << self._half_bits) - 1
         left, right = value >> self._half_bits, value & mask
         for key in self._keys:
+            # A keyed hash as the round function: the same permutation on every machine and Python version.
             mixed = hashlib.blake2b(right.to_bytes(8, "little"), digest_size=8, key=key[:64])
             left, right = right, left ^ (int.from_bytes(mixed.digest(), "little") & mask)
         return left << self._half_bits | right

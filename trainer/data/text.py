@@ -1,8 +1,8 @@
 """Text as tokens: one for each byte of UTF-8, or those of a `tokenizer.json` (tokenizer_file.py).
 
-Either way a token stands for bytes, and the bytes of a text's tokens are the text's: any text survives the
-round trip, none is out of vocabulary. A word is written with a space before it wherever it stands, so the
-same word is always the same tokens.
+Either way a token stands for bytes, and the bytes of a text's tokens are the text's: any text survives a
+round trip, and nothing is out of vocabulary. A word is always written with a space before it, so the same
+word is always the same tokens.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
-    """What a model reads and writes text with; text's tokens are `[BYTE_0, BYTE_0 + size)`."""
+    """Converts text and tokens; text's tokens are `[BYTE_0, BYTE_0 + size)`."""
 
     identity: str
-    """`bytes`, or the sha256 of a file: two of the same are the same tokenizer."""
+    """`bytes`, or the sha256 of a file: equal identities mean equal tokenizers."""
     pieces: Sequence[bytes]
-    """What each of its own tokens stands for."""
+    """The bytes of each of its own tokens."""
     ids: Callable[[str], Sequence[int]]
     """Its own tokens of a text."""
 
@@ -36,12 +36,12 @@ class Tokenizer:
         return tuple(map(BYTE_0.__add__, self.ids(text)))
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Text of tokens. Control tokens are left out; bytes that are no UTF-8, and tokens that stand for
-        nothing, become U+FFFD: a model may write anything, and that is no error."""
+        """Text of tokens. Control tokens are left out; invalid UTF-8 and unknown tokens become U+FFFD: a
+        model may write anything, and that is not an error."""
         return b"".join(map(self._bytes, tokens)).decode("utf-8", errors="replace")
 
     def readable(self, before: bytes, tokens: Iterable[int]) -> tuple[str, bytes]:
-        """Text of bytes and of the tokens after them, and the bytes of a letter that has only begun."""
+        """Text of bytes and the tokens after them, and the bytes of an incomplete letter at the end."""
         written = b"".join(self.pieces[token - BYTE_0] for token in tokens if self._stands(token))
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         text = decoder.decode(before + written)

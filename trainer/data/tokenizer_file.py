@@ -1,8 +1,8 @@
 """A `tokenizer.json` of the library `tokenizers`, where each token stands for bytes (byte-level BPE).
 
-Those of GPT, Llama 3, Qwen, Mistral's later models and their like. Tokens that are no bytes (WordPiece,
-lower case, SentencePiece's prefixes) would give back another text than was written: refused with the text
-they change. Special tokens of the file keep their numbers and stand for their own spelling.
+As those of GPT, Llama 3, Qwen and Mistral's later models. Tokenizers that do not preserve bytes (WordPiece,
+lower-casing, SentencePiece prefixes) are refused, with an example of a text they change. Special tokens of
+the file keep their numbers and stand for their own spelling.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PROBES = (" hello", " Don't", "  two  spaces", "\n\ttab", " Grüße, 語言 �
 
 
 def _alphabet() -> dict[str, int]:
-    """GPT-2's letters for bytes: the printable ones are themselves, the others follow from 256 on."""
+    """GPT-2's letters for bytes: printable ones are themselves, the others are mapped to 256 and up."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
@@ -33,19 +33,19 @@ def _alphabet() -> dict[str, int]:
 def tokenizer_named(name: str) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names: `bytes`, or a file.
 
-    Raises: SettingsError where the file is none that can be used.
+    Raises: SettingsError if the file cannot be used.
     """
     return BYTES if name == "bytes" else read_tokenizer(name)
 
 
 def kept_tokenizer(name: str, folder: Path) -> str:
-    """What `data.tokenizer` is for whoever has a run's or a model's folder: the file kept there."""
+    """The value of `data.tokenizer` for a run's or a model's folder: the copy kept there."""
     kept = folder / TOKENIZER_NAME
     return str(kept.absolute()) if name != "bytes" and kept.exists() else name
 
 
 def keep_tokenizer(name: str, folder: Path) -> None:
-    """A copy of the tokenizer's file in a run's or a model's folder."""
+    """Copy the tokenizer's file into a run's or a model's folder."""
     kept = folder / TOKENIZER_NAME
     if name == "bytes" or (kept.exists() and Path(name).resolve() == kept.resolve()):
         return
@@ -56,7 +56,7 @@ def keep_tokenizer(name: str, folder: Path) -> None:
 
 
 def read_tokenizer(name: str) -> Tokenizer:
-    """Raises: SettingsError where it is no tokenizer of bytes, MissingDependencyError without the library."""
+    """Raises: SettingsError if it is not byte-level, MissingDependencyError without the library."""
     try:
         data = Path(name).read_bytes()
     except OSError as error:
@@ -81,32 +81,33 @@ def _read(data: bytes, name: str) -> Tokenizer:
         library.no_padding()
         library.no_truncation()
     except Exception as error:  # the library raises plain Exception for what it cannot parse
-        raise SettingsError(f"is no tokenizer.json: {error}", where=name, todo="name another") from error
+        raise SettingsError(f"is not a tokenizer.json: {error}", where=name, todo="name another") from error
     largest = max(library.get_vocab(with_added_tokens=True).values(), default=-1)
     pieces = [_piece(library, number, added) for number in range(max(size, largest + 1))]
 
     def ids(text: str) -> Sequence[int]:
         whole = text.encode("utf-8", errors="replace").decode()
-        found: Sequence[int] = library.encode(whole, add_special_tokens=False).ids
-        return found
+        numbers: Sequence[int] = library.encode(whole, add_special_tokens=False).ids
+        return numbers
 
-    made = Tokenizer(identity=f"sha256:{hashlib.sha256(data).hexdigest()}", pieces=pieces, ids=ids)
+    tokenizer = Tokenizer(identity=f"sha256:{hashlib.sha256(data).hexdigest()}", pieces=pieces, ids=ids)
+    # Try it: what a tokenizer normalises is not reliably declared in its file.
     for probe in _PROBES:
-        back = made.decode(made.encode(probe))
+        back = tokenizer.decode(tokenizer.encode(probe))
         if back != probe:
             raise SettingsError(
                 f"its tokens of {probe!r} stand for {back!r}",
                 where=name,
                 todo="take a byte-level one that neither normalizes nor adds, or data.tokenizer=bytes",
             )
-    return made
+    return tokenizer
 
 
 _LETTERS = _alphabet()
 
 
 def _piece(library: Any, number: int, added: dict[int, str]) -> bytes:
-    """What a token stands for; a number that no token has stands for nothing."""
+    """The bytes of a token; none for an unused number."""
     if number in added:
         return added[number].encode()
     token: str | None = library.id_to_token(number)

@@ -1,15 +1,15 @@
-"""A clip as one of its speakers lives it: what the speaker hears, sees and is told, says and writes.
+"""A clip from one speaker's point of view: what the speaker hears, sees, reads, says and writes.
 
-A document is one view: one clip, one speaker, whose part the model plays. Micro-turn i of a clip of W
-windows is in_i from window i and out_i from window i + response_delay, so it has W - response_delay. What it
+A document is one view: one clip and the speaker that the model plays. Micro-turn i of a clip of W windows is
+in_i from window i and out_i from window i + response_delay, so there are W - response_delay. What the speaker
 hears is in hearing.py.
 
-Whether the speaker speaks is what the activity flags say and nothing else: only there the channel holds the
-speaker's sound. Words never make speech, speech carries words: a word belongs to the window it starts in and
-is written in the first windows of speech from there on that have room, in order; what `text_slots` cannot
-hold, or what starts in a silent window, waits for the speaker's next window of speech. Nothing is lost
-uncounted (`TextCounts`). An event's text is given from the window of its start on. Words before the first out
-window belong to no micro-turn.
+The activity flags alone decide whether the speaker speaks: only there the channel holds the speaker's sound.
+Words never make speech, speech carries words: a word belongs to the window it starts in and is written in the
+first windows of speech from there on that have room, in order; tokens beyond `text_slots`, or of a word that
+starts in a silent window, wait for the speaker's next window of speech. Everything lost is counted
+(`TextCounts`). An event's text is given from the window of its start on. Words before the first out window
+belong to no micro-turn.
 
 Shape suffixes: W windows of the clip, N micro-turns, F frames, M bins, C channels, S samples.
 """
@@ -34,14 +34,13 @@ from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextCounts:
-    """What became of a document's text, in tokens."""
+    """Counts of a document's text, in tokens."""
 
     written: int = 0
     spilled: int = 0
     """Written in a later window than their word starts in."""
     later: int = 0
-    """Of these, written after a silent window: in a later stretch of speech than their word starts in, if
-    it starts in one."""
+    """Of the spilled, written after a silent window: in a later stretch of speech than their word's start."""
     left: int = 0
     """Still waiting at the document's end."""
     before: int = 0
@@ -59,20 +58,20 @@ class TextCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The plan of a document: everything but sound and pixels, so all sizes are known without them."""
+    """The plan of a document: everything except sound and pixels, so all sizes are known without them."""
 
     place: int
-    """Of the clip among the clips of its split."""
+    """The clip's position among the clips of its split."""
     key: str
     speaker: str
     channel: int
     sample_rate_hz: int
     given: tuple[Tokens, ...]
-    """Per micro-turn."""
+    """Tokens per micro-turn."""
     written: tuple[Tokens, ...]
     speak_N: BoolArray
     spoke_before: bool
-    """In the window before the first out window."""
+    """Whether the speaker spoke in the window before the first out window."""
     pictures_N: BoolArray
     sizes_N: Int64Array
     """Positions of each micro-turn."""
@@ -104,19 +103,20 @@ def plan_view(
         raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
     speaker, delay = head.speakers[channel], model.response_delay
     turns = max(0, head.windows - delay)
+    # Words of the recording that start in another clip belong to that clip.
     inside = range(head.windows)
     words = [(head.window(at), tokens) for who, at, _, _, tokens in head.words if who == speaker]
     words = [(window - delay, tokens) for window, tokens in words if window in inside]
     notes = [(head.window(at), tokens) for who, at, _, _, tokens in head.events if who in (None, speaker)]
-    # Who speaks is told by the flags alone; out_i is of window i + delay.
+    # The flags alone decide who speaks; out_i is of window i + delay.
     speech_W = ((clip.activity()[channel] & SPEECH) != 0).any(1)
     speak_N = speech_W[delay : delay + turns]
     # Words wait for windows of speech; notes are read in any window.
     written, own = spread(words, speak_N, model.text_slots)
-    given, told = spread(
+    given, notes_text = spread(
         [note for note in notes if note[0] in inside], np.ones(turns, bool), model.text_slots
     )
-    # Of words before the first out window nothing can be written: counted, not lost in silence.
+    # Words before the first out window cannot be written: count them.
     before = sum(len(tokens) for turn, tokens in words if turn < 0)
     written_N, given_N = lengths(written), lengths(given)
     pictures_N = np.zeros(turns, bool)
@@ -135,7 +135,7 @@ def plan_view(
         spoke_before=bool(delay and len(speech_W) and speech_W[delay - 1]),
         pictures_N=pictures_N,
         sizes_N=turn_sizes(pictures_N, given_N, speak_N, written_N, model),
-        text=own + told + TextCounts(before=before),
+        text=own + notes_text + TextCounts(before=before),
     )
 
 
@@ -161,20 +161,21 @@ def spread(
     """
     since = np.array([turn for turn, tokens in items if turn >= 0 for _ in tokens], np.int64)
     text = [token for turn, tokens in items if turn >= 0 for token in tokens]
-    come_N = np.searchsorted(since, np.arange(len(open_N)), side="right").tolist()
-    made: list[Tokens] = []
+    # How many tokens have arrived by the end of each micro-turn.
+    arrived_N = np.searchsorted(since, np.arange(len(open_N)), side="right").tolist()
+    by_turn: list[Tokens] = []
     done = 0
-    for come, is_open in zip(come_N, open_N.tolist(), strict=True):
-        stop = min(come, done + slots) if is_open else done
-        made.append(tuple(text[done:stop]))
+    for arrived, is_open in zip(arrived_N, open_N.tolist(), strict=True):
+        stop = min(arrived, done + slots) if is_open else done
+        by_turn.append(tuple(text[done:stop]))
         done = stop
-    # Counted afterwards: where each token was written, and how many silent windows began since its word did.
-    at, came = np.repeat(np.arange(len(made)), lengths(made)), since[:done]
+    # Counts: where each token was written, and how many silent windows began since its word did.
+    at, came = np.repeat(np.arange(len(by_turn)), lengths(by_turn)), since[:done]
     closed_N = np.concatenate([[0], np.cumsum(~open_N)])
     late = came < at
     later = int((late & (closed_N[came] < closed_N[at])).sum())
     counts = TextCounts(written=done, spilled=int(late.sum()), later=later, left=len(text) - done)
-    return tuple(made), counts
+    return tuple(by_turn), counts
 
 
 def read_turns(
@@ -192,9 +193,10 @@ def read_turns(
     all patches, which are put there.
     """
     clip = clips[view.place]
+    # What is said is later than what is heard by the response delay.
     own = slice(start + model.response_delay, stop + model.response_delay)
     flags_NF = clip.activity()[view.channel, own]
-    # Several voices in one microphone, or none recorded: nothing to learn from what is heard.
+    # Several voices in one microphone, or nothing recorded: heard sound is not a target there.
     others_CNF = np.delete(clip.activity()[:, start:stop], view.channel, axis=0)
     bad_NF = ((others_CNF & (UNRELIABLE | PADDED)) != 0).any(0)
     return Turns(
@@ -220,15 +222,16 @@ def _pictures(
     patches = np.empty(shape, np.uint8) if room is None else room.reshape(shape)
     grids = patches.reshape(len(patches), rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
-    found: list[UInt8Array | None] = [None] * len(shown_N)
+    pictures: list[UInt8Array | None] = [None] * len(shown_N)
     for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
+        # Decoded into one buffer, then copied patch by patch: no other copy is made.
         picture = clip.picture(start + turn, into=into)
         if picture is None or picture.shape != into.shape:
             size = None if picture is None else picture.shape
             raise FormatError(f"a picture of {size}, its head says {into.shape}", where=clip.key)
         grids[number] = _grid(picture, model)
-        found[turn] = patches[number]
-    return found
+        pictures[turn] = patches[number]
+    return pictures
 
 
 def patches_of(picture: UInt8Array, model: ModelConfig) -> UInt8Array:

@@ -44,6 +44,7 @@ def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
     import duckdb
 
     settings: dict[str, str | bool | int | float | list[str]] = {
+        # The condition may come from a shared configuration: it must not read files or load extensions.
         "enable_external_access": "false",
         "autoload_known_extensions": "false",
         "autoinstall_known_extensions": "false",

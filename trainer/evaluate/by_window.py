@@ -31,7 +31,7 @@ class WindowSums:
         self._count = {stream: np.zeros(0, np.int64) for stream in _STREAMS}
 
     def add(self, stream: str, window_X: npt.NDArray[np.int32], loss_X: npt.NDArray[np.float64]) -> None:
-        """Losses and the windows they stand in."""
+        """Losses and the windows they belong to."""
         most = int(window_X.max(initial=-1)) + 1
         short = max(0, most - len(self._sum[stream]))
         self._sum[stream] = np.pad(self._sum[stream], (0, short))

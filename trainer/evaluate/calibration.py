@@ -5,7 +5,7 @@ window i, that the person speaks in the window it answers.
 
     ece           Expected calibration error (Guo et al. 2017): |mean p - share spoken| over ten bins of equal
                   width, weighted by their cases. `silent` over the micro-turns before which the person was
-                  silent: there p is that of an onset. Over all of them it flatters, as to go on is easy.
+                  silent: there p is that of an onset. Over all windows it flatters, as continuing is easy.
     horizons      Whether the person begins within h windows, out of silence. One p speaks of one window; that
                   of "within h" depends on what the others will do, and the product of the h values of p
                   uses just that: binned, it would look calibrated or not for wrong reasons. What can be
@@ -21,7 +21,7 @@ window i, that the person speaks in the window it answers.
 Beside p stand two scores without a model: the silence `heard` up to there, and how long the silence was
 as a `whole`, which nobody knows at the time: what a timer could reach at best.
 
-Training weighs an onset more than a silence that goes on; p comes here with that undone (control.py).
+Training weights an onset more than continued silence; p is corrected for that (control.py).
 
 Shape suffixes: N micro-turns, B draws, D documents, K bins, H horizons, U different values.
 """
@@ -48,7 +48,7 @@ SCORES: tuple[Score, ...] = ("model", "heard", "whole")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Micro-turns whose p lies in `[low, high)`; the last bin holds 1 too."""
+    """Micro-turns whose p is in `[low, high)`; the last bin includes 1."""
 
     low: float
     high: float

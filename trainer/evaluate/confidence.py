@@ -99,7 +99,7 @@ def counted(
 def measure(value: float | None, found_B: Float64Array, documents: int, cases: int) -> Measure:
     """A figure with what it is in each draw, NaN where there it has no value.
 
-    Infinities are no figures: the median of cases of which most have none.
+    Infinite values are not figures: they arise as the median of cases of which most have none.
     """
     if value is None or not np.isfinite(value):
         return Measure(value=None, low=None, high=None, cases=cases)

@@ -1,6 +1,6 @@
 """How far a session's log probabilities are from those of the pass that training makes.
 
-The same tokens of the same document: what was said is told to a session by windows, and laid out whole.
+The same tokens of the same document: forced through a session window by window, and laid out whole.
 Both should give the same numbers; where a processor adds up in another order they differ in the last digits.
 A difference that is larger than that means the model that talks is not the one that was trained and scored.
 """

@@ -76,7 +76,7 @@ def write_bench(
     """
     documents = Documents(held_out_config(config, data, split))
     if out.exists() and not out.is_dir():
-        raise StorageError("is no folder", where=str(out), todo="name another one")
+        raise StorageError("is not a folder", where=str(out), todo="name another one")
     numbers: dict[str, int] = {}
     references: dict[str, list[float]] = {}
     count = len(documents) if most is None else min(most, len(documents))

@@ -195,7 +195,7 @@ def _names(data: Path, split: str) -> dict[str, str]:
 
 
 def _speaking_share(config: RunConfig) -> float:
-    """Share of windows a speaker of the training split speaks in, or of this split where there is none."""
+    """Share of windows in which a speaker of the training split (or else of this split) speaks."""
     splits = ("train", config.data.split)
     for split in splits:
         data = dataclasses.replace(config.data, split=split)

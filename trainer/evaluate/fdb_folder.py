@@ -78,7 +78,7 @@ def run_folder(
     Raises:
         UsageError: no sample, or outputs of another run that are not to be replaced.
         FormatError: a label file is none.
-        MediaError: an input is no sound.
+        MediaError: an input is not sound.
         StorageError: an output cannot be written.
     """
     samples = sorted({path.parent for path in folder.rglob("input.wav")})
@@ -169,7 +169,7 @@ def _label_of(sample: Path) -> tuple[str, tuple[float, float]] | None:
                 entry: Any = json.loads((sample / name).read_bytes())[0]
                 start, stop = (float(time) for time in entry["timestamp"])
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                what = f"is no list with a timestamp of two numbers: {error}"
+                what = f"is not a list with a timestamp of two numbers: {error}"
                 raise FormatError(what, where=str(sample / name)) from error
             return name, (start, stop)
     return None

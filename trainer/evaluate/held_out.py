@@ -72,14 +72,14 @@ class StreamLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingLosses:
-    """A recording of the split, whether or not any of it was looked at."""
+    """A recording of the split, whether or not any of it was evaluated."""
 
     recording: str
     """What the keys of its clips begin with."""
     name: str = ""
     """Its file, as the dataset's manifest has it."""
     documents: int
-    """Of it that have a micro-turn, and were looked at."""
+    """Its documents that have a micro-turn and were evaluated."""
     streams: tuple[StreamLoss, ...]
 
 

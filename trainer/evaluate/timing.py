@@ -109,7 +109,7 @@ def backchannels(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -
 
 
 def false_starts(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
-    """Short runs begun and given up while the other speaks that are no backchannels."""
+    """Short runs begun and abandoned while the other speaks that are not backchannels."""
     given = set(backchannels(speaks_W, words_W, other_W))
     return [
         (start, stop)
@@ -168,7 +168,7 @@ def interruption_end(other_W: BoolArray, interrupted: int) -> int:
 
 
 def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: int) -> TakeOver:
-    """What is said after an interruption: speech it goes on with counts from its end on."""
+    """Speech after an interruption; continued speech counts from the interruption's end on."""
     after_W = speaks_W.copy()
     after_W[:ended] = False
     return take_over(after_W, words_W, ended, answer_stop(other_W, ended))

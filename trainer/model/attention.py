@@ -4,8 +4,8 @@
 
     x_BLD -> norm -> queries, keys, values -> norm, rotation (rope.py) -> attention -> projection
 
-Who sees whom is a mask, made once a batch for all layers (attention_mask.py). A session's step hands over a
-store of the keys there are, and a bias in the place of the mask.
+Who sees whom is a mask, made once a batch for all layers (attention_mask.py). A session's step passes a store
+of all keys so far, and a bias in place of the mask.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KeyStore(NamedTuple):
     """One layer's memory for a step of L positions."""
 
     key_GSC: torch.Tensor
-    """All slots; the first `used` are looked at."""
+    """All slots; the first `used` are read."""
     value_GSC: torch.Tensor
     used: int
     slot_L: torch.Tensor
@@ -66,6 +66,7 @@ def attend(
     mask: torch.Tensor | BlockMask,
 ) -> torch.Tensor:
     """Softmax attention, key heads shared by H/G query heads. The one place where kernels are chosen."""
+    # GQA only where it is needed: some kernels refuse the flag even for equal head counts.
     shared = query_BHLC.shape[1] != key_BGSC.shape[1]
     if isinstance(mask, torch.Tensor):
         return F.scaled_dot_product_attention(query_BHLC, key_BGSC, value_BGSC, mask, enable_gqa=shared)
@@ -78,7 +79,7 @@ def _attend_flex(
     """Inside a compiled block as a part of it; else compiled by itself.
 
     Contiguous, because the compiler takes views that a block made before for contiguous, without a word:
-    tests/trainer/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
+    tests/trainer/model/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
     """
     from torch.nn.attention.flex_attention import flex_attention
 
@@ -103,6 +104,7 @@ def attend_held(
     """
     heads, length, size = query_HLC.shape
     groups = len(key_GSC)
+    # (H, L) folded to (G, N): query heads of one key head stand together, so a plain batched product does.
     score_GNS = _product(query_HLC.reshape(groups, -1, size), key_GSC.mT)
     score = score_GNS.view(groups, heads // groups, length, -1)
     share = torch.add(bias_LS, score, alpha=size**-0.5).softmax(-1).to(value_GSC.dtype)
@@ -184,6 +186,7 @@ class Attention(nn.Module):
         query = self._project("query", normed).view(*x_BLD.shape[:2], self.heads, self.head_dim)
         key_value = self._project("key_value", normed)
         key, value = key_value.view(*x_BLD.shape[:2], 2, self.kv_heads, self.head_dim).unbind(2)
+        # Norm before rotation: a rotation keeps lengths, so the scores stay bounded by the norms' weights.
         query = rotate(self.query_norm(query), *turned).transpose(1, 2)
         key = rotate(self.key_norm(key), *turned).transpose(1, 2)
         value = value.transpose(1, 2)
@@ -193,10 +196,11 @@ class Attention(nn.Module):
             mixed = attend(query, key, value, mask)
         else:
             assert isinstance(mask, torch.Tensor)
+            # Append first: a step's positions attend to each other and to themselves.
             mixed = attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
         return self._project("out", mixed.transpose(1, 2).flatten(2))
 
     def _project(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """A linear map, and what of low rank is learnt beside it."""
+        """A linear map, plus its LoRA product where it has one."""
         y = linear(x, getattr(self, name))
         return y + self.low[name](x) if name in self.low else y

@@ -1,10 +1,10 @@
-"""Which keys a query sees: those of its document that are not later and, with a window, near enough or sinks.
+"""Which keys a query sees: earlier ones of its document and, with a window, only near ones and sinks.
 
 # B batch rows, L positions, K and Q blocks of them
 
-A key is near enough if its micro-turn is fewer than W back, a sink if it is one of the first. Off the GPU
-the mask is a boolean matrix; on it training uses FlexAttention, whose mask reads tensors, so that a new batch
-recompiles nothing.
+A key is near if its micro-turn is fewer than W back, a sink if it is one of the first. Off the GPU the mask
+is a boolean matrix, the plain path; on a GPU training uses FlexAttention, whose mask reads tensors, so that
+a new batch recompiles nothing. tests/trainer/model holds the two to each other.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ class Sight:
         return cls(window_turns=config.attention_window_turns, sink_turns=config.sink_turns)
 
     def reaches(self, query_turn: Any, key_turn: Any) -> Any:
-        """Whether a key's micro-turn is near enough or a sink; for tensors and numpy arrays alike."""
+        """Whether a key's micro-turn is near or a sink; for tensors and numpy arrays alike."""
         if self.window_turns is None:
+            # All true, in the shape and type of the operands.
             return key_turn == key_turn
         return (query_turn - key_turn < self.window_turns) | (key_turn < self.sink_turns)
 
 
 def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) -> torch.Tensor:
-    """Boolean (B, 1, L, L); padding sees padding, so no row is empty."""
+    """Boolean (B, 1, L, L); padding sees padding, so that no row is empty (a softmax over nothing is NaN)."""
     same = segment_BL[:, :, None] == segment_BL[:, None, :]
     reach = sight.reaches(turn_BL[:, :, None], turn_BL[:, None, :])
     seen: torch.Tensor = (same & reach).tril()
@@ -49,7 +50,7 @@ def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) ->
 
 
 class BatchMask:
-    """The mask of a batch in the form its kernel takes: the one place where that is chosen."""
+    """The mask of a batch in the form its kernel takes; this is the only place where that is chosen."""
 
     def __init__(self, sight: Sight) -> None:
         self.sight = sight
@@ -68,7 +69,7 @@ class BatchMask:
 class FlexMask:
     """The mask of a batch shape for FlexAttention: its tensors are overwritten by each batch.
 
-    One closure for ever, so nothing is compiled again; valid until the next `set`.
+    One closure for its lifetime, so nothing is recompiled; valid until the next `set`.
     """
 
     BLOCK = 128
@@ -83,6 +84,7 @@ class FlexMask:
 
         self.segment_BL.copy_(segment_BL)
         self.turn_BL.copy_(turn_BL)
+        # Blocks that are seen wholly need no mask inside; only those at an edge evaluate `_seen`.
         some_BQK, all_BQK = self._blocks()
         length = self.segment_BL.shape[1]
         mask: BlockMask = BlockMask.from_kv_blocks(
@@ -124,7 +126,8 @@ class FlexMask:
 
 
 def _listed(blocks_BQK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many key blocks each query block has, and all blocks' numbers, those first and rising."""
+    """The number of key blocks of each query block, and the blocks' numbers, seen ones first and rising."""
     count = blocks_BQK.sum(-1).to(torch.int32)[:, None]
+    # A stable sort of False before True lists the seen blocks first, in rising order.
     order = (~blocks_BQK).to(torch.int8).argsort(dim=-1, stable=True).to(torch.int32)[:, None]
     return count, order

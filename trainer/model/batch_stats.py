@@ -1,4 +1,4 @@
-"""What a micro-batch tells beside its loss: sums and counts of fixed size, made where the batch is.
+"""Statistics of a micro-batch besides its loss: sums and counts of fixed size, computed on its device.
 
 # B rows, L positions, N positions that predict text, S streams
 
@@ -17,7 +17,7 @@ from corpus.trainer.data.sequence import EOW, SIL, SPK, Batch
 STREAMS = ("control", "onset", "words", "end")
 """`<sil>` or `<spk>`; of these the first `<spk>` after silence; text; `<eow>`."""
 TEXT_SUMS = (*(f"nats_{name}" for name in STREAMS), *STREAMS, "speaks")
-"""Nats without weights and tokens of each stream, and windows spoken in; of what carries loss."""
+"""Unweighted nats and token counts of each stream, and windows spoken in; only where there is loss."""
 
 
 def turn_begins(batch: Batch) -> torch.Tensor:
@@ -36,6 +36,7 @@ def windows_of(batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def spoken(batch: Batch) -> torch.Tensor:
     """(B, L): positions of micro-turns the model speaks in, input and output."""
+    # Number the micro-turns through the flat batch, so that one scatter counts `<spk>` in all of them.
     turn = turn_begins(batch).flatten().cumsum(0) - 1
     speaks = (batch.token_BL == SPK).flatten().int()
     times = torch.zeros_like(speaks).scatter_add_(0, turn, speaks)
@@ -75,13 +76,16 @@ def sums_by_window(batch: Batch, nats_N: torch.Tensor, edges: Sequence[int]) -> 
 def _after_silence(
     batch: Batch, at_N: torch.Tensor, target_N: torch.Tensor, control_N: torch.Tensor
 ) -> torch.Tensor:
-    """Whether the last control token before is `<sil>` and of the same segment; none is for the first."""
+    """Whether the previous control token is `<sil>` and of the same segment; never for the first one."""
     if not len(at_N):
         return control_N
     here_N = torch.arange(len(at_N), device=at_N.device)
+    # A running maximum of indices gives the latest control token up to each position ...
     last_N = here_N.where(control_N, -1).cummax(0).values
+    # ... and shifted by one the latest before it.
     before_N = last_N.roll(1).index_fill(0, here_N[:1], -1)
     some_N, before_N = before_N >= 0, before_N.clamp_min(0)
     length = batch.shape[1]
+    # Row and segment in one number: equal only within the same document.
     place_N = at_N // length * length + batch.segment_BL.reshape(-1)[at_N]
     return some_N & (target_N[before_N] == SIL) & (place_N[before_N] == place_N)

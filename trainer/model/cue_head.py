@@ -1,9 +1,9 @@
-"""Which cues begin and hold in a window, told from the position at which its last sound has been heard.
+"""Which cues begin and hold in a window, predicted at the position where its last sound has been heard.
 
-A linear map with a constant: cues are rare, so that the constant alone is most of what there is to learn.
-Targets are not weighed by how rare they are; so the probabilities mean what they say.
+A linear map with a bias: cues are rare, so the bias alone is most of what can be learnt. Targets are not
+weighted by their rarity, so the probabilities are calibrated.
 
-Shape suffixes: C positions that tell of cues, D width, K cue targets, N positions of a batch.
+Shape suffixes: C positions that predict cues, D width, K cue targets, N positions of a batch.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ class CueHead(nn.Module):
         return logit + self.bias.to(hidden.dtype).to(logit.dtype)
 
     def losses(self, hidden_ND: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """(C, K) nats of each target, 0 where nobody knows it."""
+        """(C, K) nats of each target, 0 where it is unknown."""
         logit_CK = self(hidden_ND[batch.cue_at_C])
         target_CK = batch.cue_CK.to(logit_CK.dtype)
+        # Unknown targets are larger than 1: clamp them for the kernel, then take them out.
         nats_CK = F.binary_cross_entropy_with_logits(logit_CK, target_CK.clamp(max=1), reduction="none")
         return nats_CK.masked_fill(batch.cue_CK == CUE_UNKNOWN, 0)
 
 
 def known_cues(batch: Batch) -> torch.Tensor:
-    """How many targets of cues a batch has that somebody knows, 0-D."""
+    """How many known cue targets a batch has, 0-D."""
     return (batch.cue_CK != CUE_UNKNOWN).sum()
 
 
 def weights_of(loss: LossConfig, like: torch.Tensor) -> torch.Tensor:
-    """(K,): how much each target counts, by its label."""
+    """(K,): each target's weight, by its label."""
     label_J = torch.tensor([loss.cue_weight.get(label, 1.0) for label in CUE_LABELS], dtype=like.dtype)
     return label_J[None, :, None].expand(CUE_SHAPE).reshape(CUE_TARGETS).to(like.device)

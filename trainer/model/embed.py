@@ -1,4 +1,4 @@
-"""What comes in becomes vectors: tokens, sound, pictures, put in their places.
+"""Embeds tokens, sound and pictures, each at its positions of the sequence.
 
 # B batch rows, L positions, D width, A sound positions, R frames, M mel bins, Q levels, P patches
 
@@ -40,10 +40,11 @@ class SoundBag(nn.Module):
     def forward(
         self, audio_ARM: torch.Tensor, dtype: torch.dtype, masked_ARM: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(A, D). What is masked may be told of whole positions: (A, 1, 1)."""
+        """(A, D). A mask may also be of whole positions: (A, 1, 1)."""
         level_ARM: torch.Tensor = self.level_of_byte(audio_ARM)
         if masked_ARM is not None:
             level_ARM = level_ARM.masked_fill(masked_ARM, self.levels)
+        # One row per (bin, level): the multi-hot product sums the chosen rows.
         kinds = torch.arange(self.levels + 1, device=level_ARM.device)
         hot = level_ARM.reshape(-1, self.bins, 1) == kinds
         hot_AX = hot.flatten(1).to(dtype)
@@ -78,6 +79,7 @@ class PatchStem(nn.Module):
         cells = patch_PHWC.reshape(count, 2, 2, 2, 5, 2, 2, 2, 5, 3)
         # Outermost cells first, pixels of a 5 x 5 cell last: each stage joins the last four cells.
         x = cells.permute(0, 1, 5, 2, 6, 3, 7, 4, 8, 9).reshape(count, 64, 75)
+        # Bytes to [-1, 1].
         x = x.to(dtype) / 127.5 - 1
         for stage, weight in enumerate(self.inputs):
             if stage:
@@ -91,11 +93,12 @@ class PatchStem(nn.Module):
 def masked_sound(batch: Batch, share: float, key: NoiseKey, row_B: torch.Tensor) -> torch.Tensor:
     """(A,): positions in windows of sound that are hidden from the model, each stream's by itself.
 
-    Drawn by the window's place: its row in the global batch, document and micro-turn. The row comes after a
-    position that is none, so that no loss draws the same numbers.
+    Drawn by the window's place: its row in the global batch, document and micro-turn. The key holds -1 where
+    losses have a position, so that none of them draws the same numbers.
     """
     rows, length = batch.shape
-    at_A = batch.audio_at_A.long().clamp_max(rows * length - 1)  # of padding it does not matter
+    # Padding points one past the batch; clamp it so that it indexes something.
+    at_A = batch.audio_at_A.long().clamp_max(rows * length - 1)  # which one does not matter
     row_A = row_B.to(at_A.device).long()[at_A // length]
     segment_A, turn_A, stream_A = (
         each_BL.reshape(-1)[at_A] for each_BL in (batch.segment_BL, batch.turn_BL, batch.stream_BL)
@@ -122,11 +125,13 @@ class Embed(nn.Module):
         dtype: torch.dtype,
         masked_A: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x_BLD. `sound` and `patches` are each their flat positions and their values."""
+        """x_BLD. `sound` and `patches` are pairs of flat positions and values."""
         rows, length = token_BL.shape
         token_N = token_BL.reshape(-1).long()
         text_ND = F.embedding(token_N.clamp_min(0), self.text).to(dtype)
+        # Positions of sound and pictures have no token: their rows are zeroed, then overwritten.
         text_ND = text_ND.masked_fill((token_N < 0)[:, None], 0)
+        # The trash row: padding of the sound and patch lists lands there.
         x_ND = torch.cat((text_ND, text_ND.new_zeros(1, text_ND.shape[1])))
         audio_at_A, audio_ARM = sound
         masked_A11 = None if masked_A is None else masked_A[:, None, None]
@@ -134,5 +139,6 @@ class Embed(nn.Module):
         if patches is not None and self.patch is not None:
             patch_at_P, patch_PHWC = patches
             x_ND = x_ND.index_copy(0, patch_at_P.long(), recomputed(self.patch, patch_PHWC, dtype))
+        # Drop the trash row, then mark every position with its stream.
         x_BLD = x_ND[:-1].view(rows, length, -1)
         return x_BLD + F.embedding(stream_BL.long(), self.stream).to(dtype)

@@ -1,12 +1,12 @@
-"""The routed experts: packed weights, and the ways to apply them.
+"""The routed experts: packed weights, and three ways to apply them.
 
 # T tokens, D width, E experts, K of them a token, N = T K rows
 
 Padding is not routed: it is not counted, its weight is exactly zero, and its rows only fill the end of the
 last expert's group, because `F.grouped_mm` leaves rows after the last group unset (and NaN in its backward).
-fp64, which `F.grouped_mm` refuses, runs every expert on every token: the oracle, free of batch effects. So do
-a session's reads on a GPU whose `F.grouped_mm` has no kernel for them: it would ask for the groups' sizes on
-the host, which a recording (cuda_graph.py) cannot.
+fp64, which `F.grouped_mm` refuses, runs every expert on every token: the plain path, free of batch effects,
+to which the tests hold the others. So do a session's reads on a GPU whose `F.grouped_mm` has no kernel for
+them: it would ask for the groups' sizes on the host, which a CUDA graph (cuda_graph.py) cannot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from corpus.trainer.model.permute import Order, counts, permute, sort_by_expert,
 from corpus.trainer.model.router import Routes
 
 FEW_TOKENS = 8
-"""Up to so many tokens, without gradient, the weights of each token's experts are gathered instead."""
+"""Up to so many tokens, without gradients, each token's experts' weights are gathered instead."""
 _SPARE_ROWS = 8
 """Zero rows on every rank under expert parallelism: a product over no rows at all hangs or fails on GPUs."""
 
@@ -38,14 +38,14 @@ class Experts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.recompute: Recompute = "none"
-        """With a `group`: `blocks` computes again on received rows, `exchange` sends them again, too."""
+        """With a `group`: `blocks` recomputes on received rows, `exchange` also sends them again."""
         self.count = config.experts
         self.read_at_once = 1 + config.audio_positions + config.text_slots + config.patches
         """Positions, at most, that a session reads in one run."""
         self.gate_up = parameter(config.experts, 2 * config.expert_width, config.width)
         self.down = parameter(config.experts, config.width, config.expert_width)
         self.group: dist.ProcessGroup | None = None
-        """Expert parallelism: the ranks that share the experts between them, in equal consecutive parts."""
+        """Expert parallelism: the ranks among which the experts are divided, in equal consecutive parts."""
 
     def share(self, mesh: DeviceMesh) -> None:
         """Keep this rank's part of the experts; the gradients of a part come from the tokens of all ranks."""
@@ -80,7 +80,7 @@ class Experts(nn.Module):
         return apply(x_TD, routes, order)
 
     def _is_recorded(self, x_TD: torch.Tensor) -> bool:
-        """Whether it may be a part of a recording in which the grouped product cannot be."""
+        """Whether this may be captured in a CUDA graph that the grouped product cannot be part of."""
         if torch.is_grad_enabled() or not x_TD.is_cuda or len(x_TD) > self.read_at_once:
             return False
         return x_TD.dtype != torch.bfloat16 or torch.cuda.get_device_capability(x_TD.device)[0] not in (9, 10)
@@ -91,7 +91,7 @@ class Experts(nn.Module):
         return apply_experts(x_TD, routes.weight_TK, *self._weights(), _filled(order, rows))
 
     def few_tokens(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
-        """Matrix-vector products with gathered weights: reads only the experts in use."""
+        """Matrix-vector products with gathered weights: only the experts in use are read from memory."""
         gate_up, down = self._weights()
         chosen = routes.choice_TK
         shape = *chosen.shape, -1
@@ -101,7 +101,7 @@ class Experts(nn.Module):
         return y_N1.view(shape).sum(1)
 
     def every_expert(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
-        """Every expert on every token, summed in the experts' order: no result depends on other tokens."""
+        """Every expert on every token, summed in the experts' order: no output depends on other tokens."""
         y_TD = torch.zeros_like(x_TD)
         gate_up, down = self._weights()
         for expert in range(self.count):
@@ -111,15 +111,16 @@ class Experts(nn.Module):
         return y_TD
 
     def _exchanged(self, x_TD: torch.Tensor, routes: Routes, order: Order) -> torch.Tensor:
-        """Rows and their weights travel to the ranks that hold their experts; answers come back.
+        """Send rows and their weights to the ranks that hold their experts, and collect the outputs.
 
-        Two lists of sizes go to the host.
+        Two lists of sizes go to the host, which waits for the GPU.
         """
         group = self.group
         assert group is not None
         order_N, inverse_N, end_E = order
         k = routes.choice_TK.shape[1]
         ranks = dist.get_world_size(group)
+        # First the sizes, so that every rank can size its buffers.
         sent_E = counts(end_E)
         received_E = torch.empty_like(sent_E)
         dist.all_to_all_single(received_E, sent_E, group=group)
@@ -142,18 +143,21 @@ class Experts(nn.Module):
         asked = (x_TD, routes.weight_TK)
         answers = recomputed(ask, *asked) if self.recompute == "exchange" else ask(*asked)
         mine = _all_to_all(answers, out_sizes, in_sizes, group)
+        # Padding was never sent: zero rows stand in for it, so that the inverse order fits.
         y_ND = torch.cat((mine, mine.new_zeros(len(order_N) - len(mine), mine.shape[1])))
         return unpermute(y_ND, order_N, inverse_N, k)
 
     def _apply_received(
         self, rows_ND: torch.Tensor, weight_N1: torch.Tensor, received_E: torch.Tensor
     ) -> torch.Tensor:
-        """Apply this rank's experts to rows that come sorted by (sender, expert)."""
+        """Apply this rank's experts to received rows, which are sorted by (sender, expert)."""
         assert self.group is not None
         ranks = dist.get_world_size(self.group)
         here = self.count // ranks
+        # Rows arrive as (sender, expert); one more stable sort brings each expert's rows together.
         expert_N = torch.arange(here, device=rows_ND.device).repeat(ranks)
         expert_N = torch.repeat_interleave(expert_N, received_E, output_size=len(rows_ND))
+        # Spare rows sort last, so that no rank multiplies an empty matrix.
         expert_N = torch.cat((expert_N, expert_N.new_full((_SPARE_ROWS,), here)))
         order_N = expert_N.argsort(stable=True)
         order = Order(order_N, order_N.argsort(), received_E.view(ranks, here).sum(0).cumsum(0))
@@ -165,7 +169,7 @@ class Experts(nn.Module):
 
 
 def _filled(order: Order, rows: int) -> Order:
-    """The last group ends with the last row: padding lies in it, no row in none."""
+    """Let the last group end with the last row: padding falls into it, and every row is in a group."""
     last = torch.arange(len(order.end_E), device=order.end_E.device) == len(order.end_E) - 1
     return order._replace(end_E=torch.where(last, rows, order.end_E))
 

@@ -5,9 +5,9 @@
     x_t = (1 - t) noise + t value        the network learns dx/dt = value - noise at x_t, given t and hidden
     training                             times drawn from a logistic normal, a share of hidden vectors dropped
     evaluation (`eval()`)                times on a fixed grid: the quantiles of that distribution
-    sampling                             Euler's steps from noise; guided, away from what is likely anyway
+    sampling                             Euler's steps from noise, with classifier-free guidance
 
-A dropped hidden vector is zero. Hidden vectors are normed, so none else is, and it costs no parameter.
+A dropped hidden vector is zero. Hidden vectors are normed, so no other one is zero: it needs no parameter.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from corpus.trainer.model.layers import Table, linear, parameter, wide
 FLOW_DRAWS = 4
 """Times drawn for each target."""
 GRID_TIMES = 8
-"""Times a loss is taken at in evaluation."""
+"""Times at which the loss is taken in evaluation."""
 
 
 class _FlowBlock(nn.Module):
-    """A residual layer whose norm is shifted, scaled and gated by what is known (AdaLN)."""
+    """A residual layer whose norm is shifted, scaled and gated by the condition (AdaLN)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,13 +70,15 @@ class FlowHead(nn.Module):
         self.grid_K = Table(_quantiles(GRID_TIMES))
 
     def velocity(self, x: torch.Tensor, time: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """dx/dt at x (..., R M), time (..., 1), given hidden (..., D); zeros for what is not known."""
+        """dx/dt at x (..., R M), time (..., 1), given hidden (..., D); zeros for no condition."""
+        # Sinusoidal features of the time, as in diffusion models.
         speeds = torch.exp(
             torch.arange(self.TIME_FEATURES // 2, device=x.device)
             * (-math.log(1e4) / (self.TIME_FEATURES // 2))
         )
         angle = 1000 * time.float() * speeds
         waves = torch.cat((angle.cos(), angle.sin()), -1).to(hidden.dtype)
+        # The condition of all layers: hidden vector and time, added.
         known = F.silu(linear(hidden, self.known) + linear(waves, self.time))
         state = linear(x.to(hidden.dtype), self.into)
         for block in self.blocks:
@@ -87,12 +89,13 @@ class FlowHead(nn.Module):
     def guided(
         self, x: torch.Tensor, time: torch.Tensor, hidden: torch.Tensor, guidance: float
     ) -> torch.Tensor:
-        """The velocity, as far as `guidance` times the way from what is likely anyway to what is known."""
+        """Classifier-free guidance: the unconditional velocity plus `guidance` times the difference."""
         if guidance == 1.0:
             return self.velocity(x, time, hidden)
+        # With and without the condition in one batch.
         both = torch.cat((hidden, torch.zeros_like(hidden)))
-        known, anyway = self.velocity(torch.cat((x, x)), torch.cat((time, time)), both).chunk(2)
-        return anyway + guidance * (known - anyway)
+        known, free = self.velocity(torch.cat((x, x)), torch.cat((time, time)), both).chunk(2)
+        return free + guidance * (known - free)
 
     def losses(
         self, hidden_TD: torch.Tensor, target_TRM: torch.Tensor, key: NoiseKey, position_T: torch.Tensor
@@ -106,6 +109,7 @@ class FlowHead(nn.Module):
         device = hidden_TD.device
         count = FLOW_DRAWS if self.training else GRID_TIMES
         draw_K1 = torch.arange(count, device=device)[:, None]
+        # Element 0 is the time's draw, so elements of the noise begin at 1.
         element_X = torch.arange(self.size, device=device) + 1
         where_T11 = position_T.long()[:, None, None]
         if self.training:
@@ -115,13 +119,14 @@ class FlowHead(nn.Module):
             time = self.grid_K(draw_K1)
         start = noise.normal(key.seed, key.step, where_T11, draw_K1, element_X).to(value_TX.dtype)
         value = value_TX[:, None]
+        # A point on the straight line; its velocity, value - start, is the target.
         x = (1 - time) * start + time * value
         hidden = hidden_TD[:, None].expand(-1, count, -1)
         error = wide(self.velocity(x, time.expand(len(x), -1, -1), hidden)) - (value - start)
         return error.square().mean((1, 2))
 
     def dropped(self, key: NoiseKey, position_T: torch.Tensor) -> torch.Tensor:
-        """(T,): whose hidden vector is not shown in training. Keyed beside the draws, not by one of them."""
+        """(T,): whose hidden vector is dropped in training. Its key differs from those of all draws."""
         return noise.uniform(noise.mix(key.seed, key.step, position_T, FLOW_DRAWS)) < self.dropout
 
     @torch.no_grad()
@@ -146,7 +151,7 @@ class FlowHead(nn.Module):
         top_k: int = 0,
         guidance: float = 1.0,
     ) -> torch.Tensor:
-        """(..., R, M) mel bytes; `top_k` means nothing here."""
+        """(..., R, M) mel bytes; `top_k` is not used."""
         hidden_ND = hidden.reshape(-1, hidden.shape[-1])
         value = self.sample_values(hidden_ND, seed=seed, temperature=temperature, guidance=guidance)
         scale = 255 / (self.highest - self.lowest)
@@ -155,6 +160,6 @@ class FlowHead(nn.Module):
 
 
 def _quantiles(count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Times that cut the logistic normal distribution into equal parts, taken in the middle of each."""
+    """The midpoints of equal parts of the logistic normal distribution."""
     normals = [NormalDist().inv_cdf((number + 0.5) / count) for number in range(count)]
     return np.array([1 / (1 + math.exp(-value)) for value in normals], np.float32)

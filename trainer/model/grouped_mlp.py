@@ -1,5 +1,8 @@
 """The routed experts as one function, whose backward is written by hand and keeps little.
 
+Fast path of `Experts.every_expert`, to which tests/trainer/model/test_moe.py holds it; test_grouped_mlp.py
+checks the gradients numerically. Bytes kept are measured (benchmarks/RESULTS.md), its time on a GPU is not.
+
 # T tokens, D width, E experts, K of them a token, N = T K rows, F inner width, I and J any widths
 
     x_TD --order--> rows_ND --gate_up--> both_N2F --silu, x weight--> hidden_NF --down--> y_ND --sum--> y_TD
@@ -52,6 +55,7 @@ class _Apply(torch.autograd.Function):
     ) -> torch.Tensor:
         k = weight_TK.shape[1]
         both_N2F = grouped(gather_rows(x_TD, order_N, k), gate_up.mT, end_E)
+        # The router's weight goes on the hidden vector, before `down`: F wide instead of D.
         weight_N1 = weight_TK.reshape(-1, 1)[order_N]
         hidden_NF = (swiglu(both_N2F) * weight_N1).to(x_TD.dtype)
         y_ND = grouped(hidden_NF, down.mT, end_E)
@@ -64,15 +68,18 @@ class _Apply(torch.autograd.Function):
         x_TD, weight_TK, gate_up, down, order_N, inverse_N, end_E, both_N2F = ctx.saved_tensors
         k = weight_TK.shape[1]
         weight_N1 = weight_TK.reshape(-1, 1)[order_N]
+        # Made again from what was kept: a pointwise pass costs less than its memory.
         plain_NF = swiglu(both_N2F)
         d_y_ND = gather_rows(grad_TD, order_N, k)
         d_down = grouped_outer(d_y_ND, (plain_NF * weight_N1).to(x_TD.dtype), end_E).to(down.dtype)
         d_hidden_NF = grouped(d_y_ND, down, end_E)
         del d_y_ND  # as large as all that is kept
+        # The weight scaled the hidden vector, so its gradient is the dot product of the two.
         d_weight_N = (wide(d_hidden_NF) * plain_NF).sum(-1).to(weight_TK.dtype)
         d_both_N2F = swiglu_backward((d_hidden_NF * weight_N1).to(x_TD.dtype), both_N2F)
         del d_hidden_NF, plain_NF
         d_gate_up = grouped_outer(d_both_N2F, gather_rows(x_TD, order_N, k), end_E).to(gate_up.dtype)
+        # Back to token order: each token sums the gradients of its K rows.
         d_x_TD = sum_rows(grouped(d_both_N2F, gate_up, end_E), inverse_N, k)
         return (
             d_x_TD,

@@ -1,4 +1,4 @@
-"""Three heads for the model's own sound: all hear a hidden vector and give r frames of M mel bins.
+"""Three heads for the model's own sound: each turns a hidden vector into r frames of M mel bins.
 
 # T positions, D width, R frames, M bins, Q levels
 
@@ -44,14 +44,14 @@ class AudioHead(Protocol):
         top_k: int = 0,
         guidance: float = 1.0,
     ) -> torch.Tensor:
-        """(..., R, M) mel bytes for hidden vectors (..., D). Settings of other heads mean nothing."""
+        """(..., R, M) mel bytes for hidden vectors (..., D). Settings of other heads are ignored."""
         ...
 
 
 def choose_levels(
     logit_NQ: torch.Tensor, seed: noise.Key, step: int, temperature: float, top_k: int
 ) -> torch.Tensor:
-    """One level of each row: the likeliest at temperature 0, else drawn, if `top_k` from the likeliest."""
+    """One level of each row: the likeliest at temperature 0, else drawn, with `top_k` among the likeliest."""
     logit_NQ = wide(logit_NQ)
     if temperature <= 0:
         return logit_NQ.argmax(-1)
@@ -59,6 +59,7 @@ def choose_levels(
         floor = logit_NQ.topk(top_k, -1).values[:, -1:]
         logit_NQ = logit_NQ.masked_fill(logit_NQ < floor, -torch.inf)
     element = torch.arange(logit_NQ.numel(), device=logit_NQ.device).view(logit_NQ.shape)
+    # Gumbel-max: the largest of logits plus this noise is a draw from their softmax.
     gumbel = -torch.log(-torch.log(noise.uniform(noise.mix(seed, step, element))))
     return (logit_NQ / temperature + gumbel.to(logit_NQ.dtype)).argmax(-1)
 

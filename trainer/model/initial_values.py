@@ -21,22 +21,22 @@ from corpus.trainer.data import noise
 
 INIT_STD = 0.02
 _CHUNK_CPU = 1 << 17
-"""Elements drawn at once: what a cache holds …"""
+"""Elements drawn at once: as many as fit into a CPU's cache."""
 _CHUNK_GPU = 1 << 22
-"""… and what hides the starting of kernels. Five times as many 32 bit words are held meanwhile."""
+"""On a GPU enough to hide kernel launches. Drawing takes five 32-bit words an element."""
 
 
 def deviation(name: str, config: ModelConfig) -> float | None:
     """Of a parameter's normal distribution; None for norms, which start as ones.
 
-    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts as no
-    velocity, a constant as 0.
+    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts with
+    velocity 0, a bias as 0.
     """
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
         return None
     if ".low." in name and last == "up":
-        return 0.0  # beside the weights it stands on it says nothing at first
+        return 0.0  # LoRA starts as the model it is added to
     if owner == "blocks" and last in ("out", "down"):
         return INIT_STD / math.sqrt(2 * config.layers)
     if name == "cue_head.bias":
@@ -47,7 +47,7 @@ def deviation(name: str, config: ModelConfig) -> float | None:
 
 
 def key_of(name: str) -> int:
-    """64 bits that stand for a parameter's name."""
+    """A parameter's name as 64 bits."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
@@ -61,6 +61,7 @@ def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) 
         return
     flat, key = part.view(-1), key_of(name)
     most = _CHUNK_GPU if part.is_cuda else _CHUNK_CPU
+    # Number elements by their place in the whole parameter, so that any cut draws the same values.
     for here, there, count in _runs(parameter.shape, shape, offset):
         for start, stop in _chunks(there, there + count, most):
             drawn = torch.empty(stop - start, dtype=torch.float32, device=part.device)

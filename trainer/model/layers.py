@@ -1,9 +1,12 @@
-"""Layers all parts share: a norm, a linear map, a gated feed-forward.
+"""Layers that all parts use: a norm, a linear map, a gated feed-forward.
 
 Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used, and
-cast again in backward. That is so of all of them, norms and routers too, whose sums are in fp32: a model
-cut over ranks is sent around in bf16, and one process computes the same. Backward is written by hand where
-autograd would keep casts or what a pointwise pass makes again.
+cast again in backward. This holds for all of them, norms and routers too, whose sums are in fp32: ranks
+exchange a sharded model in bf16, and one process computes the same.
+
+Backward is written by hand where autograd would keep casts, or what a pointwise pass can make again. Without
+gradients the plain operations run; tests/trainer/model/test_layers.py holds the two to each other. Bytes kept
+are measured (benchmarks/RESULTS.md), the time on a GPU is not.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """Keeps x and the weight as they are given, not as they are cast."""
+    """Keeps x and the weight as given, not their casts."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -60,19 +63,19 @@ def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = No
 
 
 def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Call it now and once more in backward: only its inputs are kept. It must draw no random numbers."""
+    """Run now and again in backward: only its inputs are kept. It must not draw random numbers."""
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def parameter(*shape: int) -> nn.Parameter:
-    """Not yet set; `InteractionModel` does."""
+    """A parameter without values; `InteractionModel` sets them."""
     return nn.Parameter(torch.empty(*shape))
 
 
 class Table(nn.Module):
-    """A constant list, looked up by integers. No parameter, not saved."""
+    """A constant table indexed by integers; neither a parameter nor saved."""
 
     def __init__(self, values: npt.NDArray[Any]) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class Table(nn.Module):
     values: torch.Tensor
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Move with the model, never change type; and be right after `to_empty`."""
+        """Move with the model without changing type, and restore the values after `to_empty`."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.values = torch.from_numpy(np.asarray(self._source)).to(self.values.device)
         return self
@@ -112,6 +115,7 @@ class _Norm(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         grad32, unit = wide(grad), wide(x) * scale
         d_unit = grad32 * weight.to(x.dtype).to(scale.dtype)
+        # The norm removes the part of the gradient along x itself.
         d_x = scale * (d_unit - unit * (d_unit * unit).mean(-1, keepdim=True))
         d_weight = (grad32 * unit).flatten(0, -2).sum(0)
         return d_x.to(x.dtype), d_weight.to(x.dtype).to(weight.dtype), None
@@ -142,6 +146,7 @@ def swiglu(both: torch.Tensor) -> torch.Tensor:
 
 def swiglu_backward(grad: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
     gate, up = both.chunk(2, -1)
+    # torch's own kernel: exact where sigmoid saturates.
     d_gate = torch.ops.aten.silu_backward(grad * up, gate)
     return torch.cat((d_gate, grad * F.silu(gate)), -1)
 

@@ -1,4 +1,4 @@
-"""Losses of a micro-batch as weighted sums, and what an optimiser step divides them by.
+"""Losses of a micro-batch as weighted sums, and the denominators of an optimiser step.
 
 # E experts, N mixture layers, S streams, A positions of sound
 
@@ -19,7 +19,7 @@ from corpus.trainer.model.cue_head import known_cues
 
 
 class Denominators(NamedTuple):
-    """What the sums of one optimiser step are divided by: over all micro-batches and ranks."""
+    """The denominators of one optimiser step: over all micro-batches and ranks."""
 
     text_weight: torch.Tensor
     audio_weight: torch.Tensor
@@ -29,7 +29,7 @@ class Denominators(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> Denominators:
-        """One micro-batch's share, from the batch alone: add these up, over ranks too, before backward."""
+        """One micro-batch's part, from the batch alone: add these up, over ranks too, before backward."""
         text = batch.text_weight_BL * (batch.text_target_BL != NO_TARGET)
         positions = (batch.segment_BL >= 0).sum().to(torch.float64)
         audio = batch.audio_weight_T * real_targets(batch)
@@ -39,13 +39,14 @@ class Denominators(NamedTuple):
 
 
 def real_targets(batch: Batch) -> torch.Tensor:
-    """(T,): which of the targets of sound are no padding."""
+    """(T,): which sound targets are real, not padding."""
     rows, length = batch.shape
     return batch.audio_target_at_T < rows * length
 
 
 def heard_targets(batch: Batch) -> torch.Tensor:
-    """(A,): which sound is to be told from the position before it, which is of the same segment."""
+    """(A,): which heard sound is predicted from the position before it, in the same segment."""
+    # The first position of a row or segment has nothing before it to predict from.
     at_A, segment_N = batch.audio_at_A.long(), batch.segment_BL.reshape(-1)
     last_A = at_A.clamp(1, len(segment_N) - 1)
     same_A = (at_A % batch.shape[1] > 0) & (segment_N[last_A] == segment_N[last_A - 1])
@@ -54,7 +55,7 @@ def heard_targets(batch: Batch) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossSums:
-    """Weighted sums over a micro-batch, and what they are to be weighed by."""
+    """Weighted sums over a micro-batch, and their weights in the loss."""
 
     text_sum: torch.Tensor
     text_weight: torch.Tensor
@@ -69,9 +70,9 @@ class LossSums:
     router_z: torch.Tensor
     positions: torch.Tensor
     load_NE: torch.Tensor
-    """Tokens every expert of every mixture layer got, …"""
+    """Tokens that each expert of each mixture layer got."""
     spoken_NE: torch.Tensor
-    """… and those of micro-turns the model speaks in."""
+    """The same, in micro-turns in which the model speaks."""
     margin_N: torch.Tensor
     """Each router's margin, summed over tokens."""
     text_S: torch.Tensor
@@ -87,6 +88,7 @@ class LossSums:
 
     def total(self, denominators: Denominators) -> torch.Tensor:
         """This micro-batch's part of the step's loss; the parts add up to it."""
+        # A batch without, say, sound has denominator 0 and sum 0: keep 0 / 0 out of the loss.
         text_weight, audio_weight, user_audio_weight, cues_weight, positions = (
             value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
         )

@@ -1,10 +1,10 @@
-"""LoRA: frozen matrices of attention, each with a product of two small ones beside it that alone is trained.
+"""LoRA: attention's matrices are frozen; a product of two small ones, added to each, is trained.
 
 # R rank, O rows and I columns of the frozen matrix
 
-    y = x W^T + (x down^T) up^T        up_OR begins as zeros, so that a run begins as the model it stands on
+    y = x W^T + (x down^T) up^T        up_OR starts as zeros, so that a run starts as the base model
 
-Merged, `W + up down` is a model like any other.
+Merged, `W + up down` is an ordinary model.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ class LowRank(nn.Module):
 
 
 def low_ranks(config: ModelConfig, shapes: Mapping[str, torch.Size]) -> nn.ModuleDict:
-    """Of the maps among these that the settings choose; none at rank 0."""
+    """One for each of these maps that the settings choose; empty at rank 0."""
     chosen = config.lora_targets if config.lora_rank else ()
     return nn.ModuleDict({name: LowRank(config.lora_rank, *shapes[name]) for name in chosen})
 
 
 def is_trained(name: str, config: ModelConfig) -> bool:
-    """Whether a weight is learnt: all are, or with a rank those of low rank alone."""
+    """Whether a weight is trained: with a LoRA rank only the low-rank ones are."""
     return not config.lora_rank or _MARK in name
 
 
 def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a model without low ranks that says the same."""
-    found = {name: value for name, value in state.items() if _MARK not in name}
+    """The weights of an equivalent model without LoRA."""
+    whole = {name: value for name, value in state.items() if _MARK not in name}
     for name, up in state.items():
         if _MARK in name and name.endswith(".up"):
             owner, _, target = name.removesuffix(".up").rpartition(_MARK)
-            weight = found[f"{owner}.{target}"]
+            weight = whole[f"{owner}.{target}"]
+            # In fp64, so that only the last rounding to the weight's own type is lost.
             added = up.double() @ state[name.removesuffix("up") + "down"].double()
-            found[f"{owner}.{target}"] = (weight.double() + added).to(weight.dtype)
-    return found
+            whole[f"{owner}.{target}"] = (weight.double() + added).to(weight.dtype)
+    return whole

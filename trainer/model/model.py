@@ -1,15 +1,15 @@
-"""The interaction model: what is heard, seen, read and said is one sequence; text and sound follow from it.
+"""The interaction model: what is heard, seen, read and said is one sequence; it predicts text and sound.
 
 # B batch rows, L positions, T positions with a target, D width, V vocabulary, E experts
 
     tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
-    hidden before heard sound  -> its own dmel head, in training alone and where it is asked for
+    hidden before heard sound  -> its own dmel head, in training only and where asked for
 
-All of it runs over packed rows. A session reads its next positions through the same layers (incremental.py);
-both agree to rounding (tests/trainer/test_stream.py). What makes a model ready for GPUs is elsewhere:
-compile.py compiles its blocks, prepare.py cuts it over ranks.
+All of it runs over packed rows. A session runs its next positions through the same layers (incremental.py);
+the two agree to rounding (tests/trainer/test_stream.py). Preparation for GPUs is elsewhere:
+compile.py compiles the blocks, prepare.py shards the model over ranks.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Block(nn.Module):
 
 
 class InteractionModel(nn.Module):
-    """Made ready to use, with first values that `seed` decides; on the meta device, without values."""
+    """Ready to use, with initial values decided by `seed`; on the meta device without values."""
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class InteractionModel(nn.Module):
         """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
         self.tokenizer = BYTES
-        """What its text is written in, set where a trained model is loaded."""
+        """The tokenizer of its text, set where a trained model is loaded."""
         self.weighting = Weighting()
-        """What training did to odds, set where a trained model is loaded: before a session records them."""
+        """How training's weights shifted the odds; set where a trained model is loaded, before a session."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -109,13 +109,13 @@ class InteractionModel(nn.Module):
 
     @classmethod
     def unset(cls, config: ModelConfig, device: torch.device | str = "meta") -> InteractionModel:
-        """A model whose parameters have memory at most, for values that come from elsewhere."""
+        """A model with uninitialised parameters, for values that come from elsewhere."""
         with torch.device("meta"):
             model = cls(config)
         return model if torch.device(device).type == "meta" else model.to_empty(device=device)
 
     def keep_to(self, windows: int) -> None:
-        """Attend to no more windows than training showed at once: positions further off were never met.
+        """Attend to no more windows than training showed at once: the model has never met greater distances.
 
         Call before a session is opened.
         """
@@ -123,17 +123,17 @@ class InteractionModel(nn.Module):
         self.see(dataclasses.replace(self.sight, window_turns=windows if own is None else min(own, windows)))
 
     def see(self, sight: Sight) -> None:
-        """Attend so far back, whatever training did."""
+        """Set how far back to attend, whatever training did."""
         self.sight = sight
         self._mask = BatchMask(sight)
 
     def initialise(self, seed: int) -> None:
-        """Set every parameter, of a cut one the part held here, to values that only the seed decides."""
+        """Set every parameter (this rank's part of a sharded one) to values that only the seed decides."""
         for name, parameter_ in self.named_parameters():
             fill(parameter_, seed=seed, name=name, config=self.config)
 
     def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> InteractionModel:
-        """Memory for parameters, not set; buffers begin anew."""
+        """Allocate parameters without setting them; buffers are reset."""
         super().to_empty(device=device, recurse=recurse)
         for module in self.modules():
             if isinstance(module, Router):
@@ -159,12 +159,14 @@ class InteractionModel(nn.Module):
         coordinates = (batch.time_BL, batch.row_BL, batch.column_BL)
         place_3BL = places(self.config.rope, *coordinates, batch.stream_BL)
         mask = self._mask(batch, self.dtype)
+        # Padding is not routed; windows the model speaks in have router statistics of their own.
         valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
         stats = []
         for block in self.blocks:
             x_BLD, stat = block(x_BLD, place_3BL, mask, valid_BL, None, spoken_BL)
             if stat is not None:
                 stats.append(stat)
+        # Not in a recomputed or evaluated pass, which would count tokens twice or never clear them.
         if stats and self.training and torch.is_grad_enabled():
             self.load_NE += torch.stack([stat.count_E for stat in stats])
         return self.norm(x_BLD), stats
@@ -176,7 +178,7 @@ class InteractionModel(nn.Module):
         key: NoiseKey | None = None,
         row_B: torch.Tensor | None = None,
     ) -> LossSums:
-        """Loss sums of a micro-batch. `key` and the rows' numbers in the global batch decide all noise."""
+        """Loss sums of a micro-batch. All noise follows from `key` and the rows' global numbers."""
         key = key or NoiseKey()
         row_B = torch.arange(batch.shape[0], device=batch.token_BL.device) if row_B is None else row_B
         share = self.config.sound_masked if self.training else 0.0
@@ -185,6 +187,7 @@ class InteractionModel(nn.Module):
         count = Denominators.of(batch)
         audio = self.audio_losses(hidden_ND, batch, key, row_B)
         real = real_targets(batch)
+        # Fill after weighting: padding may hold NaN, and NaN times 0 is NaN.
         audio_sum = (audio * batch.audio_weight_T.to(audio.dtype)).masked_fill(~real, 0).sum()
         zero = wide(hidden_ND).new_zeros(())
         balance = torch.stack([stat.balance for stat in stats]).mean() if stats else zero
@@ -230,16 +233,17 @@ class InteractionModel(nn.Module):
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
         row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
-        # Padding reads positions apart: gradients of many that read one would be added one after the other.
+        # Spread padding over positions: many gradients into one would be added one after the other.
         apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)
+        # The target's place in the global batch: noise must not depend on ranks or micro-batches.
         position_T = row_B.long()[inside_T // length] * length + inside_T % length
         return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
 
     def user_audio_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which of the batch's sound is told from the position before it, and the nats a bin of each.
+        """Which heard sound is predicted from the position before it, and the nats a bin of each.
 
-        Its own head, linear: what a flow or a depth head costs would be spent on what is never played.
+        It has a linear head of its own: a flow's cost would be wasted on sound that is never played.
         """
         assert self.user_audio_head is not None
         chosen_T = heard_targets(batch).nonzero()[:, 0]
@@ -257,17 +261,18 @@ class InteractionModel(nn.Module):
 
     @torch.no_grad()
     def update_router_bias(self) -> None:
-        """Once an optimiser step: experts with less than their share become a little more likely.
+        """Once an optimiser step: make experts with less than their share a little more likely.
 
-        `load_NE` is the sum over all ranks by then.
+        `load_NE` must be summed over all ranks by then.
         """
         routers = [module for module in self.modules() if isinstance(module, Router)]
         for router, load_E in zip(routers, self.load_NE, strict=True):
+            # Only the sign counts: one unbalanced batch cannot swing the routing. Centred, so no drift.
             short = torch.sign(load_E.float().mean() - load_E.float())
             router.bias_E += self.config.balance_rate * (short - short.mean())
         self.load_NE.zero_()
 
 
 def blocks_of(model: InteractionModel) -> list[Block]:
-    """The layers, known to be such."""
+    """The layers, typed."""
     return [block for block in model.blocks if isinstance(block, Block)]

@@ -1,8 +1,8 @@
-"""What follows attention in a layer: a mixture of experts, or one feed-forward for all.
+"""The feed-forward part of a layer: a mixture of experts, or one network for all positions.
 
 # B rows, L positions, T = B L tokens, D width
 
-    x_BLD -> norm -> router.py: who -> experts.py: what each says, weighed -> + the expert all visit
+    x_BLD -> norm -> router.py: choice -> experts.py: weighted sum -> + the shared expert
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from corpus.trainer.model.router import Router, RouterStats, Routes, router_stat
 
 
 class MixtureOfExperts(nn.Module):
-    """Norm, routed experts, and the expert every position visits."""
+    """Norm, routed experts, and the shared expert."""
 
     PARTS = ("route", "answer")
-    """What is compiled where the whole cannot be, because `answer` is computed again in backward."""
+    """What is compiled where the whole cannot be, because `answer` is recomputed in backward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -33,9 +33,10 @@ class MixtureOfExperts(nn.Module):
     def forward(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, RouterStats | None]:
-        """Statistics only where it is told which positions lie in micro-turns the model speaks in."""
+        """Statistics need `spoken_BL`, the positions of micro-turns in which the model speaks."""
         normed_TD, routes, stats = self.route(x_BLD, valid_BL, spoken_BL)
         valid_T = valid_BL.reshape(-1)
+        # With expert parallelism `Experts` recomputes by itself, around the exchange.
         if self.recompute and self.experts.group is None:
             y_TD = recomputed(self.answer, normed_TD, routes, valid_T)
         else:
@@ -45,7 +46,7 @@ class MixtureOfExperts(nn.Module):
     def route(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None
     ) -> tuple[torch.Tensor, Routes, RouterStats | None]:
-        """Never computed again: where two experts are nearly equal, another choice could come out."""
+        """Never recomputed: where two experts are nearly equal, the choice could come out differently."""
         normed_TD = self.norm(x_BLD).flatten(0, 1)
         routes = self.router(normed_TD, valid_BL.reshape(-1))
         if spoken_BL is None:
@@ -58,7 +59,7 @@ class MixtureOfExperts(nn.Module):
 
 
 class Dense(nn.Module):
-    """Norm and one feed-forward for all, with no router to speak of."""
+    """Norm and one feed-forward network, without a router."""
 
     PARTS = ("answer",)
 

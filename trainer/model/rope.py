@@ -68,5 +68,6 @@ def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
 
 def rotate(x_BLHC: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Turn the pairs of every head; half precision is turned in fp32, to which factors of fp32 widen it."""
+    # The other dimension of every pair; the sine's signs make it a rotation.
     other = x_BLHC.roll(x_BLHC.shape[-1] // 2, -1)
     return torch.addcmul(x_BLHC * cos, other, sin).to(x_BLHC.dtype)

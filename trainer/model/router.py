@@ -1,4 +1,4 @@
-"""Which experts a token visits, with what weight, and what is counted of it.
+"""Which experts a token visits, with what weights, and statistics of it.
 
 # B rows, L positions, T = B L tokens, E experts, K of them a token
 """
@@ -33,13 +33,13 @@ class RouterStats(NamedTuple):
     router_z: torch.Tensor
     """Sum over tokens of the squared log-sum-exp of the logits."""
     spoken_E: torch.Tensor
-    """int64: of `count_E` those in micro-turns the model speaks in. Silence is much alike, and so routed."""
+    """int64: `count_E` in micro-turns in which the model speaks. Silence is uniform and all routed alike."""
     margin: torch.Tensor
-    """fp64: sum over tokens of how far the last chosen expert's score, bias included, is above the next."""
+    """fp64: sum over tokens of the gap between the last chosen expert's score, with bias, and the next."""
 
 
 class Router(nn.Module):
-    """Sigmoid scores in fp32; a bias that is no parameter takes part in the choice, not in the weights."""
+    """Sigmoid scores in fp32; an untrained bias takes part in the choice, not in the weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Router(nn.Module):
 
 
 def _chosen(score_TE: torch.Tensor, choice_TK: torch.Tensor) -> torch.Tensor:
-    """`gather`, as a sum over experts: its backward is pointwise, where that of `gather` sorts on a GPU."""
+    """`gather` as a sum over experts: its backward is pointwise, while that of `gather` sorts on a GPU."""
     hot_TKE = choice_TK[..., None] == torch.arange(score_TE.shape[1], device=score_TE.device)
     return torch.where(hot_TKE, score_TE[:, None], 0).sum(-1)
 
@@ -88,7 +88,9 @@ def router_stats(
     kinds = torch.arange(experts, device=valid_BL.device)
     choice = routes.choice_TK.view(rows, length, k, 1) == kinds
     chosen_BLE = choice.any(2) & valid_BL1
+    # Per row, so that a row of silence cannot balance a row of speech.
     chosen_BE = chosen_BLE.sum(1)
+    # Scores are sigmoids: normalise them to shares, as softmax scores would be.
     share_TE = routes.score_TE / (routes.score_TE.sum(-1, keepdim=True) + 1e-20)
     share_BE = share_TE.view(rows, length, experts).masked_fill(~valid_BL1, 0).sum(1)
     tokens_B1 = valid_BL.sum(1, keepdim=True).clamp_min(1)
@@ -104,9 +106,10 @@ def router_stats(
 
 
 def _margin(score_TE: torch.Tensor, chosen_TE: torch.Tensor, k: int) -> torch.Tensor:
-    """Tokens with no choice, padding, count nothing; with all experts chosen there is no next."""
+    """Padding, without a choice, counts 0; with all experts chosen the margin is 0."""
     if k == score_TE.shape[1]:
         return score_TE.new_zeros((), dtype=torch.float64)
+    # The weakest chosen against the strongest rejected.
     last_T = score_TE.masked_fill(~chosen_TE, torch.inf).amin(1)
     next_T = score_TE.masked_fill(chosen_TE, -torch.inf).amax(1)
     return (last_T - next_T).masked_fill(~chosen_TE.any(1), 0).sum(dtype=torch.float64)

@@ -96,7 +96,7 @@ def no_rank_lost(world: int) -> Iterator[None]:
     except RuntimeError as error:
         if world == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        todo = "see above or in its log what ended it; the same command goes on from the last checkpoint"
+        todo = "see above or in its log what ended it; the same command resumes from the last checkpoint"
         raise CorpusError("another process of this run has ended", where="torchrun", todo=todo) from error
 
 

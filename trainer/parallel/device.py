@@ -8,7 +8,7 @@ from corpus.schemas.errors import UsageError
 
 
 def device_named(name: torch.device | str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:1`. Raises: UsageError where there is no such device."""
+    """`auto`, `cpu`, `cuda` or `cuda:1`. Raises: UsageError if there is no such device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

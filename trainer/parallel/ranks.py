@@ -35,7 +35,7 @@ class Ranks:
     flat: DeviceMesh | None = None
     """The same ranks, those of a replica in one row: ("replica", "all")."""
     files: Group = None
-    """A gloo group of all ranks for what goes on beside training: writing and choosing checkpoints."""
+    """A gloo group of all ranks for background work: writing and choosing checkpoints."""
     host: Group = None
     """Another, for numbers and errors on the host; nothing else is ever on its way in it."""
 
@@ -62,7 +62,7 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
         return
     gpus = config.device != "cpu" and torch.cuda.is_available()
     timeout = timedelta(minutes=config.timeout_minutes)
-    # NCCL is told which GPU is this rank's, or it guesses by the rank's number over all machines.
+    # Name this rank's GPU, or NCCL guesses it from the rank's number over all machines.
     number = int(os.environ.get("LOCAL_RANK", "0"))
     own = torch.device("cuda", number) if gpus and number < torch.cuda.device_count() else None
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"

@@ -22,7 +22,7 @@ class Replay:
 
     def __init__(self, function: Callable[[], None], device: torch.device, pool: Any = None) -> None:
         """`pool` of `torch.cuda.graph_pool_handle()` may be shared by functions that are called in turn:
-        what they keep lies in their buffers, outside of it.
+        their state is in their own buffers, outside the pool.
         """
         self.function = function
         self._device, self._pool = device, pool

@@ -43,7 +43,7 @@ class Sampling:
     speak_above: float = 0.5
     """Silent: speak from this probability on."""
     stay_above: float = 0.4
-    """Speaking: go on down to this probability; what is below `speak_above` bridges a moment's doubt."""
+    """While speaking, continue down to this probability; below `speak_above` it bridges a moment's doubt."""
     text_temperature: float = 0.7
     """0 takes the likeliest."""
     text_top_p: float = 0.95
@@ -173,14 +173,14 @@ class Choices:
     def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
         """What may follow in text, and what is drawn with these bits.
 
-        Raises: CorpusError where the probabilities are no numbers: they would read as silence for ever.
+        Raises: CorpusError if the probabilities are NaN, which would read as silence for ever.
         """
         self._asked_3.copy_(torch.tensor((asked, bits, 0)))
         self._text()
         p, silent, speak, asked_logprob, token, token_logprob = self._odds_6.tolist()
         if not math.isfinite(p):
             todo = "its weights are damaged, or too large for their precision"
-            raise CorpusError("what the model says is no number", where="session", todo=todo)
+            raise CorpusError("the model's output is NaN", where="session", todo=todo)
         return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
 
     def frames(self, seed: int) -> npt.NDArray[np.uint8]:

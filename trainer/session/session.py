@@ -52,7 +52,7 @@ __all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
 
 STATE = "corpus.session/3"
 OLD_STATE = "corpus.session/2"
-"""Knew no voice: it goes on from silence."""
+"""Has no voice: it continues from silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class _State:
     unread: bytes = b""
     """Bytes of an unfinished letter the model has written."""
     voice: Voice | None = None
-    """What the next window's sound goes on from, where sound is made."""
+    """The state from which the next window's sound continues, if sound is made."""
 
 
 class Session:
@@ -213,7 +213,7 @@ class Session:
         """Take over what `state_dict` gave.
 
         Raises:
-            FormatError: it is no session's state.
+            FormatError: it is not a session's state.
             CorpusError: of a session of another size.
         """
         if plain.get("schema") not in (STATE, OLD_STATE):

@@ -33,7 +33,7 @@ Spectra = npt.NDArray[np.complex64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """What the next window must go on from: the last frame given so far."""
+    """The state from which the next window continues: the last frame given so far."""
 
     half_S: Float32Array
     """Its second half, under the window twice: still to be added to."""
@@ -49,7 +49,7 @@ def sound_of_window(
     frames_per_window: int = 8,
     iterations: int = ITERATIONS,
 ) -> tuple[Int16Array, Voice | None]:
-    """int16 samples of one window, a hop late, and what the next one goes on from; None is silence.
+    """int16 samples of one window, a hop late, and the state for the next one; None is silence.
 
     After speech the first silent window still holds the hop that was owed.
     """

@@ -1,11 +1,11 @@
-"""Checkpoints of a run: what they hold, which one is taken, and how it is read.
+"""Checkpoints of a run: what they hold, which one is used, and how it is read.
 
-    RUN/checkpoints/step-00000100/   tensors, as torch's distributed checkpoint writes them, and where they
-                                     lie (index.json); meta.json
+    RUN/checkpoints/step-00000100/   tensors, as torch's distributed checkpoint writes them, with their
+                                     offsets (index.json); meta.json
     RUN/checkpoints/LATEST           the name of the newest one, written last
 
-Every file's sha256 stands in meta.json and is compared before it is trusted; what is damaged is passed over
-for the one before. Any number of ranks reads what any number has written (checkpoint_saver.py). Sums show
+Every file's sha256 is in meta.json and is compared before use; a damaged checkpoint is skipped and the
+previous one loaded. Any number of ranks reads what any number has written (checkpoint_saver.py). Digests show
 damage, not intent: nothing in a checkpoint is unpickled (checkpoint_index.py), so a stranger's may be loaded.
 """
 
@@ -47,7 +47,7 @@ Talk = Callable[[str], None]
 Tensors = dict[str, Any]
 
 FAILURES = (OSError, CheckpointException, RuntimeError)
-"""What torch raises where a checkpoint can be neither written nor read."""
+"""What torch raises when a checkpoint cannot be written or read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +58,15 @@ class FileMark:
 
 
 def _meta_from_1(plain: Any) -> dict[str, Any]:
-    """Nothing was said of how long the trained contexts were."""
+    """The older form does not record how long the trained contexts were."""
+    # The loader's state is embedded, so its form is raised with the checkpoint's.
     loader = {**plain["loader"], "schema": "corpus.loader/2"}
     return {**plain, "schema": "corpus.checkpoint/2", "trained_windows": None, "loader": loader}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """meta.json: everything of a checkpoint that is no tensor."""
+    """meta.json: everything in a checkpoint except tensors."""
 
     older: ClassVar[dict[str, Any]] = {"corpus.checkpoint/1": _meta_from_1}
 
@@ -77,16 +78,16 @@ class Meta:
     average: bool
     """Whether it holds a moving average of the parameters."""
     trained_windows: int | None
-    """The most consecutive windows of a document the model has seen at once; None where nobody counted."""
+    """The most consecutive windows of a document the model has seen at once; None where not counted."""
     base: str = ""
-    """sha256 of the exported weights that those of low rank in it stand on; empty where it holds all."""
+    """sha256 of the exported weights that a LoRA run is based on; empty where the checkpoint holds all."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     loader: LoaderState
     skipped: int = 0
-    """Steps without an update, for a gradient that was no number."""
+    """Steps skipped because of a NaN or Inf gradient."""
     config: str
-    """Digest of the whole run's configuration, for people: a run may go on with other settings."""
+    """Digest of the whole run's configuration, for people: a run may continue with other settings."""
     torch: str = torch.__version__
     files: tuple[FileMark, ...] = ()
 
@@ -96,7 +97,7 @@ def name_of(step: int) -> str:
 
 
 def mark_of(file: Path) -> FileMark:
-    """Read a file once more, from first to last, and put it on the disk."""
+    """Read a whole file back for its digest, and sync it to disk."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         os.fsync(opened.fileno())
@@ -112,12 +113,13 @@ def finished(folder: Path) -> list[Path]:
 def candidates(run: Path) -> list[Path]:
     """Checkpoints in the order they are tried: LATEST's, then older ones."""
     folder = run / FOLDER
-    found = finished(folder)
+    paths = finished(folder)
     try:
         latest = (folder / LATEST).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return found
-    return [path for path in found if path.name <= latest] or found
+        return paths
+    # A folder newer than LATEST was renamed but never announced: use it only if nothing else is left.
+    return [path for path in paths if path.name <= latest] or paths
 
 
 def read_meta(path: Path) -> Meta:
@@ -126,6 +128,7 @@ def read_meta(path: Path) -> Meta:
         meta = from_json(Meta, (path / META).read_bytes(), where=str(path / META))
         marks = {mark.name: mark for mark in meta.files}
         for name, mark in marks.items():
+            # The list may be a stranger's: a name with a slash would read any file of this machine.
             if Path(name).name != name:
                 raise FormatError(f"lists {name!r}, which is no name of a file", where=str(path))
             if mark_of(path / name) != mark:
@@ -136,12 +139,13 @@ def read_meta(path: Path) -> Meta:
 
 
 def choose(run: Path, *, group: dist.ProcessGroup | None = None, talk: Talk) -> tuple[Path, Meta] | None:
-    """The newest whole checkpoint, the same on all ranks; None where there is none at all.
+    """The newest intact checkpoint, the same on all ranks; None if the run has none.
 
-    Raises: FormatError when there are some and none is whole.
+    Raises: FormatError if all of them are damaged.
     """
     chosen: list[Any] = [None]
     if group is None or dist.get_rank(group) == 0:
+        # One rank decides: ranks that looked at different moments could start from different steps.
         chosen = [_choose(candidates(run), talk)]
     if group is not None:
         dist.broadcast_object_list(chosen, group=group)
@@ -155,7 +159,9 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
     for path in paths:
         try:
             return path, read_meta(path)
-        except NewerSchemaError as error:  # nothing is wrong with it: an older one would take its place
+        except (
+            NewerSchemaError
+        ) as error:  # intact, only newer than this version: do not fall back to an older one
             return error
         except FormatError as error:
             talk(f"checkpoint {path.name} cannot be used ({error.what}); trying the one before")
@@ -168,6 +174,7 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
     theirs, ours = to_plain(meta.model), to_plain(model)
+    # Name every setting that differs, so that one error is enough to put them right.
     differ = [
         f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
     ]
@@ -180,7 +187,7 @@ def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
 
 
 def load_tensors(path: Path, meta: Meta, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
-    """Fill tensors in place. Raises: FormatError when one is missing or of another shape."""
+    """Fill tensors in place. Raises: FormatError if one is missing or has another shape."""
     expect_one_process()
     try:
         reader = IndexReader(path, (mark.name for mark in meta.files))
@@ -199,7 +206,7 @@ def load_model(
         FormatError: no such checkpoint, or none that is whole, or of another model.
     """
     config = read_run(run).config
-    place = device_named(device)
+    on_device = device_named(device)
     if step is None:
         found = choose(run, talk=lambda _: None)
     else:
@@ -218,18 +225,22 @@ def load_model(
     if ema and not meta.average:
         todo = "train with optim.ema_decay=0.999, or leave --ema out"
         raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
-    model = InteractionModel.unset(config.model, place)
+    # Without initial values: every weight comes from a file, or the load fails.
+    model = InteractionModel.unset(config.model, on_device)
     if config.model.lora_rank:
         read_base(model, config, meta.base)
+    # A LoRA checkpoint holds only what was trained; everything else came from the base.
     own = {name: value for name, value in model.state_dict().items() if is_trained(name, config.model)}
     state, average = own, {n: p for n, p in model.named_parameters() if n in own}
     wanted: Tensors = {"model": state}
     if ema:
+        # An average exists of parameters only: buffers (router biases) come from the model itself.
         wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
     load_tensors(path, meta, wanted)
     if config.model.lora_rank:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, lora_rank=0))
-        whole = InteractionModel.unset(config.model, place)
+        # Merge, so that sessions and exports need not know of LoRA.
+        whole = InteractionModel.unset(config.model, on_device)
         whole.load_state_dict(merged(model.state_dict()))
         model = whole
     model.tokenizer = tokenizer_named(config.data.tokenizer)
@@ -248,25 +259,25 @@ def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
 
 
 def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
-    """The frozen weights of a run of low rank, out of the exported model it stands on."""
+    """Load the frozen weights of a LoRA run from the exported model it is based on."""
     from corpus.trainer.train.exported import read_weights, weights_digest
 
     folder = Path(config.init)
     if weights_digest(folder) != digest:
         todo = f"{folder} must hold the exported model the run began with"
-        raise FormatError("the run stands on other weights than these", where=config.init, todo=todo)
+        raise FormatError("these are not the run's base weights", where=config.init, todo=todo)
     missing, _ = model.load_state_dict(read_weights(folder), strict=False)
     if any(not is_trained(name, config.model) for name in missing):
         raise FormatError("weights are missing", where=config.init)
 
 
 def most_windows(config: RunConfig) -> int:
-    """The most windows a row can hold: what checkpoints saw at most that do not tell how much they saw."""
+    """The most windows a row can hold: an upper bound for checkpoints that do not record what they saw."""
     return (config.data.length - 1) // (config.model.audio_positions + 1)
 
 
 def reason_of(error: BaseException | None) -> str:
-    """One line of what torch's checkpoint raises for many ranks at once."""
+    """The first line of an error that torch's checkpoint raises for many ranks at once."""
     if isinstance(error, CheckpointException):
         failures: Mapping[int, Any] = error.failures
         first = next(iter(failures.values()))
@@ -278,5 +289,5 @@ def reason_of(error: BaseException | None) -> str:
 
 
 def expect_one_process() -> None:
-    """Torch warns of what is meant: a run of one process joins none."""
+    """Silence torch's warning that a run of one process has no process group: that is intended."""
     warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)

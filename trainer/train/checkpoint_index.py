@@ -1,8 +1,8 @@
-"""Where the tensors of a checkpoint lie in its files: index.json in place of torch's pickled `.metadata`.
+"""Where a checkpoint's tensors are in its files: index.json instead of torch's pickled `.metadata`.
 
-A pickle runs whatever it says when it is read, and checkpoints travel. So the index is JSON, checked before
-it is used, and the tensors themselves are read by torch with `weights_only`. The `.metadata` of a checkpoint
-of `corpus.checkpoint/1` is read by an unpickler that knows torch's own record classes and nothing else.
+Reading a pickle can run code, and checkpoints travel. So the index is JSON, checked before use, and the
+tensors are read by torch with `weights_only`. The `.metadata` of a checkpoint of `corpus.checkpoint/1` is
+read by an unpickler that knows torch's own record classes and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from corpus.schemas.files import write_whole
 
 INDEX = "index.json"
 PICKLED = ".metadata"
-"""What `corpus.checkpoint/1` has in its place."""
+"""What `corpus.checkpoint/1` has instead."""
 
 _DTYPES = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64)}
 
@@ -59,16 +59,17 @@ class CheckpointIndex:
 
 
 class IndexWriter(FileSystemWriter):
-    """Torch's writer of checkpoints, but for the index."""
+    """Torch's checkpoint writer, except for the index."""
 
     def finish(self, metadata: dcp.Metadata, results: list[list[WriteResult]]) -> None:
+        # Torch pickles `metadata` here; everything of it that reading needs fits into the index.
         metadata.storage_data = {item.index: item.storage_data for each in results for item in each}
         index = _index_of(metadata, str(self.path))
         write_whole(Path(self.path) / INDEX, (to_json(index) + "\n").encode())
 
 
 class IndexReader(FileSystemReader):
-    """Torch's reader of checkpoints, but for the index: of this form or the older, pickled one."""
+    """Torch's checkpoint reader, except for the index: this form or the older, pickled one."""
 
     def __init__(self, path: Path, files: Iterable[str]) -> None:
         """`files` are those whose digests were compared: nothing else is opened. Raises: FormatError."""
@@ -101,9 +102,11 @@ def read_index(folder: Path, files: frozenset[str]) -> CheckpointIndex:
 
 
 def _check_chunk(tensor: TensorEntry, chunk: Chunk, files: frozenset[str], where: str) -> None:
-    """It lies inside its tensor, and in a file that the checkpoint lists."""
+    """Require that a chunk lies inside its tensor, and in a file that the checkpoint lists."""
     if chunk.file not in files:
-        raise FormatError(f"{tensor.name} is said to lie in {chunk.file!r}, no file of it", where=where)
+        raise FormatError(
+            f"{tensor.name} refers to {chunk.file!r}, which the checkpoint does not list", where=where
+        )
     inside = len(chunk.start) == len(chunk.size) == len(tensor.size) and all(
         min(start, size) >= 0 and start + size <= whole
         for start, size, whole in zip(chunk.start, chunk.size, tensor.size, strict=True)
@@ -113,16 +116,16 @@ def _check_chunk(tensor: TensorEntry, chunk: Chunk, files: frozenset[str], where
 
 
 def _index_of(metadata: dcp.Metadata, where: str) -> CheckpointIndex:
-    """Raises: FormatError where something other than tensors is kept, which torch would pickle."""
+    """Raises: FormatError if something other than tensors is stored, which torch would pickle."""
     entries = []
     for name, stored in metadata.state_dict_metadata.items():
         if not isinstance(stored, dcp.TensorStorageMetadata):
-            raise FormatError(f"{name} is no tensor", where=where)
+            raise FormatError(f"{name} is not a tensor", where=where)
         chunks = []
         for chunk in stored.chunks:
             lies = metadata.storage_data[dcp.MetadataIndex(name, chunk.offsets)]
             if not isinstance(lies, filesystem._StorageInfo) or lies.transform_descriptors:
-                raise FormatError(f"{name} is kept in a form not known", where=where)
+                raise FormatError(f"{name} is stored in an unknown form", where=where)
             chunks.append(
                 Chunk(
                     start=tuple(chunk.offsets),
@@ -155,8 +158,8 @@ def _metadata_of(index: CheckpointIndex) -> dcp.Metadata:
             ],
         )
         for chunk in entry.chunks:
-            place = dcp.MetadataIndex(entry.name, chunk.start)
-            lies[place] = filesystem._StorageInfo(chunk.file, chunk.first_byte, chunk.bytes)
+            index_key = dcp.MetadataIndex(entry.name, chunk.start)
+            lies[index_key] = filesystem._StorageInfo(chunk.file, chunk.first_byte, chunk.bytes)
     return dcp.Metadata(state_dict_metadata=stored, storage_data=lies)
 
 
@@ -168,8 +171,8 @@ def _unpickled(path: Path) -> CheckpointIndex:
         with path.open("rb") as file:
             metadata = _Unpickler(file).load()
         if not isinstance(metadata, dcp.Metadata):
-            raise FormatError("is no index of a checkpoint", where=str(path))
-        # Its values are a stranger's still: as JSON they are checked like those of the newer form.
+            raise FormatError("is not the index of a checkpoint", where=str(path))
+        # The values are still a stranger's: as JSON they are checked like those of the newer form.
         return from_json(CheckpointIndex, to_json(_index_of(metadata, str(path))), where=str(path))
     except FormatError:
         raise
@@ -179,7 +182,7 @@ def _unpickled(path: Path) -> CheckpointIndex:
 
 
 class _Path:
-    """Takes the place of the path that torch wrote down and nobody needs."""
+    """Replaces the path that torch recorded and nobody needs."""
 
     def __init__(self, *parts: object) -> None:
         pass
@@ -213,7 +216,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any] | torch.dtype] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes what is listed above; every other name is refused before anything is called."""
+    """Creates only what is listed above; every other name is refused before anything is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

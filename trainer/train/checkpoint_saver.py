@@ -1,7 +1,7 @@
-"""Checkpoints written beside training and never seen half done.
+"""Checkpoints written in the background and never visible half done.
 
-A checkpoint is written under a name beginning with a point, synced, and renamed; then LATEST is. Tensors
-are copied first, so that training goes on meanwhile. A save that fails leaves the one before as it is.
+A checkpoint is written under a hidden name, synced, and renamed; then LATEST is. Tensors are copied first, so
+that training continues meanwhile. A save that fails leaves the previous checkpoint untouched.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from corpus.trainer.train.checkpoint_index import IndexWriter
 
 
 class Saver:
-    """Saves one checkpoint at a time beside training. All ranks call the same methods at the same steps."""
+    """Saves one checkpoint at a time, in the background. All ranks make the same calls at the same steps."""
 
     def __init__(self, run: Path, keep: int, *, first: bool, group: Group, talk: Talk) -> None:
         self.folder = run / FOLDER
@@ -51,13 +51,14 @@ class Saver:
             _begin(self.folder)
 
     def save(self, tensors: Tensors, meta: Meta) -> None:
-        """Copy the tensors and return; they are written meanwhile. Waits for the save before it first."""
+        """Copy the tensors and return; a thread writes them. Waits for the previous save first."""
         self.wait()
         temporary = self.folder / f".{name_of(meta.step)}.tmp"
         expect_one_process()
         try:
             # Synced by _publish, which reads the files again for their digests.
             writer = IndexWriter(temporary, sync_files=False)
+            # Without a group torch would look for one: a single process says so.
             alone = self._group is None
             future = async_save(
                 tensors,
@@ -75,19 +76,20 @@ class Saver:
         self._thread.start()
 
     def _stager(self, tensors: Tensors) -> BlockingAsyncStager | None:
-        """Of a GPU's tensors the copies lie in pinned memory taken once: new pages would take as long as
-        several steps to fill, every time."""
+        """A GPU's tensors are copied to pinned memory that is allocated once: fresh pages would take as long
+        as several steps, every time."""
         if self._staging is None and _on_gpu(tensors):
             self._staging = BlockingAsyncStager(cache_staged_state_dict=True)
         return self._staging
 
     def wait(self) -> bool:
-        """Until nothing is being written. False when the last save failed, on all ranks alike."""
+        """Wait until nothing is being written. False if the last save failed, on any rank."""
         if self._thread is None and self._error is None:
             return True
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        # All ranks must agree, or one would give up while the others save on.
         failed = on_any(self._group, self._error is not None)
         self.failures = self.failures + 1 if failed else 0
         if failed and self._first:
@@ -122,16 +124,19 @@ def _begin(folder: Path) -> None:
 
 
 def _publish(temporary: Path, meta: Meta, keep: int) -> None:
+    # Every rank has finished writing; digests are of what is on the disk, not of what was meant to be.
     marks = tuple(mark_of(file) for file in sorted(temporary.iterdir()))
     full = from_json(Meta, to_json({**to_plain(meta), "files": to_plain(marks)}))
+    # Meta goes in before the rename: a folder with the final name is complete.
     write_whole(temporary / META, to_json(full, indent=1).encode())
     final = temporary.with_name(name_of(meta.step))
+    # Rename cannot replace a folder that is not empty.
     if final.exists():  # left by a run that ended before LATEST named it
         shutil.rmtree(final)
     temporary.rename(final)
     sync_folder(final.parent)
     write_whole(final.parent / LATEST, f"{final.name}\n".encode())
-    # One with a higher number is damaged, or the run would have gone on from it: it takes nobody's place.
+    # One with a higher number is damaged, or the run would have resumed from it: it does not count as kept.
     upto = [path for path in finished(final.parent) if path.name <= final.name]
     for old in upto[keep:]:
         shutil.rmtree(old)

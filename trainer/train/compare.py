@@ -1,4 +1,4 @@
-"""Several runs on one page: the same curve of each in one picture, over steps."""
+"""Several runs on one page: the same curve of each run in one chart, over steps."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def page(logs: Mapping[str, Sequence[Line]], differ: Sequence[str]) -> str:
 
 
 def panels(logs: Mapping[str, Sequence[Line]]) -> list[tuple[Panel, list[int]]]:
-    """Of each figure that any run has, the runs' curves over all their steps."""
+    """For each quantity that any run has logged, the runs' curves over all their steps."""
     steps = sorted({line["step"] for lines in logs.values() for line in lines})
-    found = []
+    drawn = []
     for name, title, explained in SHOWN:
         scale: Literal["linear", "log"] = "linear" if name == "positions_per_s" else "log"
         curves = [Curve(label=run, values=_at(lines, name, steps)) for run, lines in logs.items()]
@@ -73,30 +73,30 @@ def panels(logs: Mapping[str, Sequence[Line]]) -> list[tuple[Panel, list[int]]]:
         if kept:
             floor = 0 if scale == "linear" else None
             panel = Panel(title=title, explained=explained, curves=kept, scale=scale, floor=floor)
-            found.append((panel, steps))
-    return found
+            drawn.append((panel, steps))
+    return drawn
 
 
 def _at(lines: Sequence[Line], name: str, steps: Sequence[int]) -> list[float | None]:
-    """A run's values at these steps: between two lines of its own in proportion, outside of them none."""
+    """A run's values at these steps: interpolated between its own lines, None outside them."""
     known = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     values: list[float | None] = []
-    place = 0
-    for step in steps:
-        while place + 1 < len(known) and known[place + 1][0] <= step:
-            place += 1
+    at = 0
+    for step in steps:  # both rise, so one index walks along
+        while at + 1 < len(known) and known[at + 1][0] <= step:
+            at += 1
         if not known or step < known[0][0] or step > known[-1][0]:
             values.append(None)
-        elif known[place][0] == step or place + 1 == len(known):
-            values.append(known[place][1])
+        elif known[at][0] == step or at + 1 == len(known):
+            values.append(known[at][1])
         else:
-            (left, low), (right, high) = known[place], known[place + 1]
+            (left, low), (right, high) = known[at], known[at + 1]
             values.append(low + (high - low) * (step - left) / (right - left))
     return values
 
 
 def _name(run: Path, runs: Sequence[Path]) -> str:
-    """A folder's name where it is the only one so called."""
+    """A folder's name where it is unique, else its path."""
     return run.name if sum(other.name == run.name for other in runs) == 1 else str(run)
 
 

@@ -1,4 +1,4 @@
-"""A trained model as safetensors with a config.json, to be read without a run.
+"""Export a trained model as safetensors with a config.json, readable without the run.
 
 FOLDER/config.json                         what the model is
 FOLDER/model.safetensors                   its weights; above a size as model-00001-of-0000n.safetensors
@@ -37,7 +37,7 @@ def export(
 
     Router biases stay fp32 in any case: they move in steps of a thousandth.
 
-    Raises: UsageError when the folder holds something, StorageError when it cannot be written, and what
+    Raises: UsageError if the folder is not empty, StorageError if it cannot be written, and what
     `load_model` raises.
     """
     from safetensors.torch import save_file
@@ -51,7 +51,7 @@ def export(
         folder.mkdir(parents=True, exist_ok=True)
         for name, held in files.items():
             save_file(held, folder / name, metadata={"format": "pt"})
-            (folder / name).chmod(0o644)  # the library leaves it to its owner alone
+            (folder / name).chmod(0o644)  # the library makes it readable by its owner only
         if len(files) > 1:
             write_whole(folder / INDEX, _index(files))
         head = ExportConfig(
@@ -63,6 +63,7 @@ def export(
             model=config.model,
         )
         keep_tokenizer(config.data.tokenizer, folder)
+        # Last: a folder without it is not an exported model.
         write_whole(folder / CONFIG_NAME, (to_json(head, indent=2) + "\n").encode())
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(folder)) from error
@@ -70,7 +71,7 @@ def export(
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
-    """Routers stay as they are: rounded, they would choose other experts here and there."""
+    """Routers keep their precision: rounded, they would sometimes choose other experts."""
     parameters = {name for name, _ in model.named_parameters() if ".router." not in name}
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return {
@@ -80,7 +81,7 @@ def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
 
 
 def _files(weights: Mapping[str, torch.Tensor], most: int) -> dict[str, dict[str, torch.Tensor]]:
-    """Weights in order, a new file where the next one would make it too large."""
+    """Weights in order, a new file where the next weight would make one too large."""
     parts: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, value in weights.items():
@@ -96,5 +97,5 @@ def _files(weights: Mapping[str, torch.Tensor], most: int) -> dict[str, dict[str
 
 def _index(files: Mapping[str, Mapping[str, torch.Tensor]]) -> bytes:
     total = sum(value.nbytes for held in files.values() for value in held.values())
-    places = {name: file for file, held in files.items() for name in held}
-    return json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1).encode()
+    file_of = {name: file for file, held in files.items() for name in held}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": file_of}, indent=1).encode()

@@ -1,4 +1,4 @@
-"""A model that was exported, read without a run. export.py says what lies in its folder."""
+"""Read an exported model, without its run. export.py lists the files in its folder."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ class ExportConfig:
     tokenizer: str
     """`bytes`, or the sha256 of the file tokenizer.json beside it."""
     hears: str
-    """What it was trained to hear, as `data.hears`."""
+    """How it heard others in training, as `data.hears`."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     """What a mel byte means."""
     weighting: Weighting
-    """What its training did to the odds to speak."""
+    """How its training shifted the odds of speaking."""
     trained_windows: int | None
     """The most consecutive windows that training showed it at once; it attends no further back."""
     model: ModelConfig
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder is an exported model's and not a run's, by its config.json."""
+    """Whether a folder holds an exported model rather than a run, by its config.json."""
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
     except (OSError, ValueError):
@@ -72,6 +72,7 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
         )
     model = InteractionModel.unset(head.model)
     if head.torch_dtype == "bfloat16":
+        # Cast on the meta device, before memory is allocated; routers stay fp32 by themselves.
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
     wrong = [
@@ -93,36 +94,36 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
 
 
 def read_head(folder: Path) -> ExportConfig:
-    """Raises: FormatError where it is no exported model's."""
+    """Raises: FormatError if the folder is not an exported model."""
     try:
         return from_json(ExportConfig, (folder / CONFIG_NAME).read_bytes(), where=str(folder / CONFIG_NAME))
     except OSError as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 over its files of weights. Raises: FormatError where one cannot be read."""
+    """sha256 over its weight files. Raises: FormatError if one cannot be read."""
     whole = hashlib.sha256()
     try:
         for name in weight_files(folder):
             with (folder / name).open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
     except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
     return whole.hexdigest()
 
 
 def tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
-    """Raises: FormatError where the file beside it is another one."""
-    found = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
-    if found.identity != head.tokenizer:
+    """Raises: FormatError if the file beside it is not the tokenizer it was trained with."""
+    tokenizer = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
+    if tokenizer.identity != head.tokenizer:
         what = f"its {TOKENIZER_NAME} is not the one it was trained with"
         raise FormatError(what, where=str(folder), todo="export it again")
-    return found
+    return tokenizer
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Raises: FormatError where a file is missing or no safetensors."""
+    """Raises: FormatError if a file is missing or not safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -131,7 +132,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         for name in weight_files(folder):
             weights |= load_file(folder / name)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is no exported model: {error!r}", where=str(folder)) from error
+        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
     return weights
 
 

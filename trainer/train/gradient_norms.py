@@ -1,4 +1,4 @@
-"""How large gradients and updates are, for all parameters and for groups of them; clipping.
+"""Sizes of gradients and updates, for all parameters and for groups of them; clipping.
 
 Sums of squares of what this rank holds: added up over ranks before the root is taken.
 """
@@ -28,11 +28,12 @@ def group_of(name: str) -> str | None:
 
 @torch.no_grad()
 def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
-    """Sum of squares of this rank's gradients, each divided by how many ranks hold it; fp64, 0-D.
+    """Sum of squares of this rank's gradients, each divided by the number of ranks that hold it; fp64, 0-D.
 
     So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
     """
     held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
+    # One fused call for all parameters: a norm each would launch hundreds of kernels.
     norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
     copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
     return (norms.double().square() / copies).sum()
@@ -53,21 +54,21 @@ def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
 
 @torch.no_grad()
 def gradient_squares(named: Sequence[tuple[str, nn.Parameter]]) -> torch.Tensor:
-    """(groups,): of gradients as they are now."""
-    found = []
+    """(groups,): sums of squares of the current gradients."""
+    sums = []
     for group in GROUPS:
         own = [p for name, p in named if group_of(name) == group and p.grad is not None and p.grad.numel()]
         held = any(local_part(p).numel() for p in own)
-        found.append(squares(own).cpu() if held else torch.zeros((), dtype=torch.float64))
-    return torch.stack(found)
+        sums.append(squares(own).cpu() if held else torch.zeros((), dtype=torch.float64))
+    return torch.stack(sums)
 
 
 WATCHED = 1 << 20
-"""Entries of a parameter that are compared, evenly spread: a whole copy need not fit beside a large model."""
+"""At most so many evenly spaced entries of a parameter are compared: a whole copy might not fit."""
 
 
 class Movement:
-    """How far parameters go in a step, against how large they were; of large ones estimated."""
+    """How far parameters move in a step, relative to their size; estimated for large ones."""
 
     @torch.no_grad()
     def __init__(self, named: Iterable[tuple[str, nn.Parameter]]) -> None:
@@ -77,7 +78,7 @@ class Movement:
 
     @torch.no_grad()
     def squares(self) -> torch.Tensor:
-        """(2, 1 + groups): of the steps taken and of the parameters before, of all and of each group."""
+        """(2, 1 + groups): sums of squares of the update and of the parameters before it."""
         sizes = self._by_group(torch._foreach_norm(self._before))
         steps = torch._foreach_sub(self._before, [_watched(part) for part in self._parts.values()])
         return torch.stack((self._by_group(torch._foreach_norm(steps)), sizes)).cpu()
@@ -87,10 +88,12 @@ class Movement:
         square = torch.stack(list(norms)).double().square()
         whole = [part.numel() for part in self._parts.values()]
         shares = [n / len(own) for n, own in zip(whole, self._before, strict=True)]
+        # Scale the sampled sums up to the whole parameter.
         square *= torch.tensor(shares, dtype=torch.float64, device=square.device)
         parts = [square[[n for n, g in enumerate(groups) if g == group]].sum() for group in GROUPS]
         return torch.stack((square.sum(), *parts))
 
 
 def _watched(part: torch.Tensor) -> torch.Tensor:
+    # A fixed stride: the same entries before and after the step.
     return part.reshape(-1)[:: -(-part.numel() // WATCHED)]

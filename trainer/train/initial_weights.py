@@ -1,7 +1,7 @@
 """A run's first weights out of another run, an exported model or a language model: `init=RUN|FOLDER`.
 
-Weights alone: the optimiser, the step and the place in the data begin anew. What both models have must be
-of one shape; what the other lacks (a head that is new) keeps its drawn values and is reported.
+Weights only: the optimiser, the step and the position in the data start over. Weights that both models have
+must have the same shape; those missing there (a new head) keep their drawn values and are reported.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _MEANING = (
     "picture_every",
     "text_slots",
 )
-"""Settings that change what weights mean and no shape of them."""
+"""Settings that change the meaning of weights but not their shapes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where weights come from."""
+    """The source of the weights."""
 
     path: Path
     model: ModelConfig
     tokenizer: str
     """As `data.tokenizer`."""
     digest: str = ""
-    """sha256 of an exported model's weights, where a run of low rank will stand on them."""
+    """sha256 of an exported model's weights, where a LoRA run will be based on them."""
     checkpoint: Meta | None
     """Of a run; None for an exported model."""
     decoder: bool = False
@@ -58,7 +58,7 @@ class Origin:
 
 
 def origin_of(config: RunConfig, talk: Talk) -> Origin:
-    """What `init` names, found to fit the run that begins.
+    """The source that `init` names, checked to fit the new run.
 
     Raises:
         UsageError: neither a run nor a model.
@@ -85,7 +85,9 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
-                "weights of low rank stand on, and become, exported models", where=str(source), todo=todo
+                "LoRA runs begin from, and continue as, exported models: export first",
+                where=str(source),
+                todo=todo,
             )
         origin = Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
         mel = meta.mel
@@ -93,7 +95,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         raise DatasetError(f"trained on {mel}, this version has {MEL_FORM}", where=str(source))
     _check_text(origin, config)
     _check_shapes(origin, config.model)
-    _tell(origin, config.model, talk)
+    _report(origin, config.model, talk)
     return origin
 
 
@@ -125,7 +127,7 @@ def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> Origin:
 
 
 def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
-    """Fill what both models have, of a cut one the part held here. All ranks call it together."""
+    """Fill the weights that both models have, on each rank its own part. All ranks call it together."""
     theirs = _shapes(origin.model)
     shared = {name: value for name, value in model.state_dict().items() if name in theirs}
     if origin.checkpoint is not None:
@@ -139,6 +141,7 @@ def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup
         weights = read_weights(origin.path)
     for name, value in shared.items():
         part, shape, offset = held(value)
+        # Only this rank's slice: the whole weight is in the file's memory map.
         part.copy_(weights[name][tuple(slice(at, at + n) for at, n in zip(offset, shape, strict=True))])
 
 
@@ -174,8 +177,8 @@ def _check_shapes(origin: Origin, model: ModelConfig) -> None:
         )
 
 
-def _tell(origin: Origin, model: ModelConfig, talk: Talk) -> None:
-    """What is not the same and no error."""
+def _report(origin: Origin, model: ModelConfig, talk: Talk) -> None:
+    """Report differences that are not errors."""
     theirs, ours = _shapes(origin.model), _shapes(model)
     new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}
     talk(f"begins with the weights of {origin.path}")

@@ -1,4 +1,4 @@
-"""A line of RUN/log.jsonl: what the steps since the line before came to, over all ranks."""
+"""A line of RUN/log.jsonl: the steps since the previous line, over all ranks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class LayerLine:
     load: float
     """Tokens of the busiest expert : mean."""
     load_speaking: float | None
-    """The same in micro-turns the model speaks in: silence is much alike and goes the same way."""
+    """The same in micro-turns in which the model speaks: silence is uniform and is all routed alike."""
     entropy: float
-    """Of the experts' shares of tokens, as a share of the greatest: 1 is even."""
+    """Entropy of the experts' shares of tokens, relative to its maximum: 1 is even."""
     dead: int
-    """Experts no token went to."""
+    """Experts without a token."""
     margin: float
     """Mean gap between the last chosen expert's score, bias included, and the next."""
 
@@ -37,57 +37,58 @@ class WindowsLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """The steps since the line before, all ranks together. None: nothing to tell."""
+    """The steps since the previous line, over all ranks. None: no value."""
 
     schema: str = LOG_FORM
     step: int
     loss: float | None
-    """Weighted, as it is trained; parts below as they are."""
+    """Weighted, as trained; its parts, below, are unweighted."""
     text: float | None
-    """Nats a unit of weight: text and control tokens."""
+    """Nats a unit of weight, over text and control tokens."""
     audio: float | None
     """Nats a bin, or the flow's squared error."""
     user_audio: float | None
     """Nats a bin of what is heard next; None without `loss.user_audio`."""
     cues: float | None
-    """Nats a cue target, weighed by its label; None without `loss.cues`, or where no label was made."""
+    """Nats a cue target, weighted by its label; None without `loss.cues`, or where no label was made."""
     balance: float | None
     router_z: float | None
     nats_control: float | None
-    """Nats a token, without weights: `<sil>` or `<spk>`, …"""
+    """Unweighted nats a token of `<sil>` and `<spk>`."""
     nats_onset: float | None
-    """… the first `<spk>` after a silence that stands in the same segment, …"""
+    """Unweighted nats of the first `<spk>` after a silence in the same segment."""
     nats_words: float | None
-    """… text, …"""
+    """Unweighted nats a text token."""
     nats_end: float | None
-    """… and `<eow>`."""
+    """Unweighted nats of `<eow>`."""
     held_out_control: float | None
-    """Of rows of the validation split, where `held_out_every` had looked: nats a token, without weights, …"""
+    """`nats_control` on rows of the validation split, every `held_out_every` steps; None in other lines."""
     held_out_words: float | None
+    """`nats_words` on the same rows."""
     held_out_audio: float | None
     """… and the sound's loss; None in lines since which nobody looked."""
     held_out_by_window: tuple[WindowsLine, ...]
     """The same rows by a window's number; none where nobody looked."""
     speaking: float | None
-    """Share of windows spoken in, of those in which it is known."""
+    """Share of windows in which the model speaks, of those in which that is known."""
     grad_norm: float | None
-    """Of the last step, before clipping; below that of groups of parameters."""
+    """Gradient norm of the last step, before clipping; then of groups of parameters."""
     grad_norm_experts: float | None
     grad_norm_router: float | None
     grad_norm_embeddings: float | None
     update: float | None
-    """How far parameters went in the last step : how large they were, root mean squares; then groups."""
+    """Update : parameters of the last step, root mean squares; then of groups of parameters."""
     update_experts: float | None
     update_router: float | None
     update_embeddings: float | None
     lr: float
     positions: int
-    """Since the run's start, without padding; below per second of these steps."""
+    """Since the run's start, without padding."""
     positions_per_s: float
     audio_hours_per_hour: float
-    """Hours of conversation, both sides, in an hour."""
+    """Hours of conversation, both sides, trained on in an hour."""
     data_wait_ms: float
-    """A step's wait for its batches, mean; of rank 0."""
+    """Mean time a step waits for its batches, on rank 0."""
     mfu: float | None
     gpu_peak_bytes: int | None
     """Most GPU memory a rank's tensors have held since the run was started."""
@@ -102,6 +103,6 @@ class LogLine:
     text_lost: float
     """Share of text tokens that are never written: their document ended, or began, too close to them."""
     skipped: int
-    """Steps since the run's start whose gradient was no number."""
+    """Steps since the run's start that were skipped because of a NaN or Inf gradient."""
     layers: tuple[LayerLine, ...]
     """Layers with experts."""

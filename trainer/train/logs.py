@@ -1,4 +1,4 @@
-"""What a run says: RUN/log.jsonl and its picture, TensorBoard where it is installed, and a progress line."""
+"""A run's output: RUN/log.jsonl and its report, TensorBoard and wandb where installed, a progress line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from corpus.trainer.train.log_line import LogLine
 
 LOG_NAME = "log.jsonl"
 BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-"""No bar proper: what it would take of a line of 100 columns belongs to the figures."""
+"""Without a bar: the figures need the space."""
 
 
 class Log:
-    """Where lines go; only the first rank has one. A full disk stops the log, not the run.
+    """The run's log; only the first rank has one. A full disk stops the log, not the run.
 
-    In a terminal the newest line's figures stand behind the steps done; elsewhere each line is one on stderr.
+    In a terminal the newest line's figures follow the step count; elsewhere every line goes to stderr.
     """
 
     def __init__(self, run: Path, steps: int, step: int, talk: Callable[[str], None]) -> None:
@@ -42,9 +42,10 @@ class Log:
         )
 
     def _cut(self, step: int) -> None:
-        """Drop lines of steps that will be done again, and those that are not whole."""
+        """Drop lines of steps that will be repeated, and incomplete lines."""
         if not self._path.exists():
             return
+        # A resumed run repeats the steps after its checkpoint: their lines would appear twice.
         kept = []
         for line in self._path.read_bytes().splitlines():
             try:
@@ -58,7 +59,7 @@ class Log:
         self._bar.update(step - self._bar.n)
 
     def _open_wandb(self, run: Path) -> Any:
-        """A wandb run, where wandb is installed; it stays on this machine but with WANDB_MODE."""
+        """A wandb run, where wandb is installed; offline unless WANDB_MODE says otherwise."""
         if importlib.util.find_spec("wandb") is None:
             return None
         wandb = importlib.import_module("wandb")
@@ -71,7 +72,7 @@ class Log:
                 dir=str(run),
                 mode=os.environ.get("WANDB_MODE", "offline"),
             )
-        except Exception as error:  # whatever a tracker cannot do, a run goes on without it
+        except Exception as error:  # a tracker that fails must not end the run
             self._talk(f"wandb is left out: {error}")
             return None
 
@@ -102,7 +103,7 @@ class Log:
 
     def close(self) -> None:
         self._bar.close()
-        with contextlib.suppress(OSError):  # said when it was written
+        with contextlib.suppress(OSError):  # already reported when it was written
             self._file.close()
         if self._board is not None:
             self._board.close()
@@ -111,7 +112,7 @@ class Log:
 
 
 def _finite(value: Any) -> Any:
-    """Null for what JSON has no number for."""
+    """Replace NaN and Inf, which JSON cannot hold, by null."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,11 +1,11 @@
-"""Bytes a training needs on one GPU, by a formula that tests/trainer/test_memory.py holds against a count.
+"""Bytes that training needs on one GPU, by a formula; tests/trainer/train/test_memory.py counts them.
 
     state         parameters, gradients and moments in fp32 and copies of matrices, from step to step
     activations   what a micro-batch keeps from forward to backward, for every position
-    working       what comes and goes: the widest moment of a backward pass, and the text head's table
+    working       temporary: the peak of a backward pass, and the text head's table
 
-An optimiser's step comes when activations are gone. Muon's takes a few times the largest packed experts or
-`optim.TOGETHER` entries in fp32, whatever the number of layers, which is less than they were.
+The optimiser steps when activations are freed. Muon needs a few times the largest packed experts or
+`optim.TOGETHER` entries in fp32, whatever the number of layers: less than the activations were.
 
 # D width, H heads, G key heads, C head dimensions, E experts, K of them a token, F inner width
 """
@@ -26,13 +26,11 @@ from corpus.trainer.parallel.compute_copies import is_copied
 from corpus.trainer.train.optim import local_part, uses_muon
 
 SOUND_TARGETS = 4 / 9
-"""Positions that predict sound, of all: at most, and with that shape in every batch."""
+"""Share of positions that predict sound: at most, and allocated in every batch."""
 TEXT_TARGETS = 1 / 2
-"""Positions that predict text or control, of all: about as many as can be."""
-
-
+"""Share of positions that predict text or control, at most."""
 HEARD_TARGETS = 4 / 5
-"""Positions of heard sound, of all: at most."""
+"""Share of positions of heard sound, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +161,14 @@ def footprint(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]],
 def check_memory(
     config: RunConfig, model: torch.nn.Module, world: int, device: torch.device, free: float | None = None
 ) -> None:
-    """Say before the model gets memory that its training cannot fit; the model is cut over its ranks.
+    """Check, before a (sharded) model gets memory, that its training fits.
 
     Raises: SettingsError, naming settings that would fit.
     """
     if free is None:
         if device.type != "cuda":
             return
+        # What this process has reserved counts as free for it.
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     parameters = list(model.named_parameters())
     needed = footprint(config, parameters, world)
@@ -191,6 +190,7 @@ def check_memory(
 
 def _remedy(config: RunConfig, world: int, fits: Callable[..., bool]) -> str:
     rows = config.data.rows // world
+    # Only values that divide the rows of a rank are possible.
     finer = [n for n in range(config.accumulate + 1, rows + 1) if rows % n == 0]
     options = [f"accumulate={n}" for n in finer if fits(accumulate=n)][:1]
     if config.recompute == "none" and fits(recompute="blocks"):

@@ -1,4 +1,4 @@
-"""What the steps of a log line come to: sums on the device, over all ranks, divided once.
+"""Figures of a log line: sums over steps on the device, over all ranks, divided once.
 
 # N mixture layers, E experts
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Sums over the steps of a log line; nothing goes to the host before it is asked for."""
+    """Sums over the steps of a log line; nothing goes to the host before a line is requested."""
 
     _NAMES = (
         *("text_sum", "text_weight", "audio_sum", "audio_weight", "user_audio_sum", "user_audio_weight"),
@@ -59,15 +59,16 @@ class Meter:
 
     @torch.no_grad()
     def add(self, sums: LossSums) -> None:
-        """A micro-batch of the step under way."""
+        """Add a micro-batch of the current step."""
         self._shape = (sums.load_NE.shape[0], sums.load_NE.shape[1])
         losses = torch.stack([getattr(sums, name).double() for name in self._NAMES])
         parts = (losses, sums.text_S, sums.load_NE.flatten(), sums.spoken_NE.flatten(), sums.margin_N)
-        made = torch.cat([part.double() for part in parts])
-        self._step = made if self._step is None else self._step + made
+        # One fp64 vector: one addition a micro-batch and one all-reduce a line, exact for counts.
+        vector = torch.cat([part.double() for part in parts])
+        self._step = vector if self._step is None else self._step + vector
 
     def step(self, *, counts: bool) -> None:
-        """End of a step; one without an update leaves no trace in the losses."""
+        """End a step; a skipped one (`counts` False) does not enter the losses."""
         self.steps += 1
         if counts and self._step is not None:
             self._sums = self._step if self._sums is None else self._sums + self._step
@@ -88,11 +89,12 @@ class Meter:
         movement: torch.Tensor | None = None,
         held_out: HeldOutLosses | None = None,
     ) -> LogLine:
-        """Everything since the last reset, over all ranks: all of them must ask.
+        """Everything since the last reset, over all ranks; a collective, so all of them must call it.
 
         `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
         losses from held_out_rows.py.
         """
+        # Wall time of everything since the last line, waits and saves included.
         seconds = max(self._clock() - self._started, 1e-9)
         windows, flops = _over_ranks([float(self.windows), self.flops])
         positions = after.positions - before.positions
@@ -100,9 +102,9 @@ class Meter:
         text, spilled = after.text - before.text, after.text_spilled - before.text_spilled
         later = after.text_later - before.text_later
         lost = after.text_left + after.text_before - before.text_left - before.text_before
-        layers, found = self._summed()
+        layers, losses = self._summed()
         return LogLine(
-            **found,
+            **losses,
             **_norms(gradients, movement),
             held_out_control=None if held_out is None else held_out.control,
             held_out_words=None if held_out is None else held_out.words,
@@ -127,17 +129,19 @@ class Meter:
         )
 
     def _summed(self) -> tuple[tuple[LayerLine, ...], dict[str, Any]]:
-        """Layers, and the losses of all ranks; every rank has counted the same steps, or none has."""
+        """Layers and losses over all ranks, all of which have counted the same steps."""
         if self._sums is None:
             return (), self._losses([0.0] * len(self._NAMES), [0.0] * len(TEXT_SUMS))
         layers, experts = self._shape
         sizes = [len(self._NAMES), len(TEXT_SUMS), layers * experts, layers * experts, layers]
+        # The vector taken apart in the order in which `add` joined it.
         losses, text, load, spoken, margin = torch.split(summed(self._sums.clone()).cpu(), sizes)
         rows = zip(load.view(layers, experts), spoken.view(layers, experts), margin.tolist(), strict=True)
-        found = [self._layer(self._first_layer + n, *row) for n, row in enumerate(rows)]
-        return tuple(found), self._losses(losses.tolist(), text.tolist())
+        lines = tuple(self._layer(self._first_layer + n, *row) for n, row in enumerate(rows))
+        return lines, self._losses(losses.tolist(), text.tolist())
 
     def _layer(self, layer: int, load_E: torch.Tensor, spoken_E: torch.Tensor, margin: float) -> LayerLine:
+        # Each token is counted once for every expert it visits.
         tokens = float(load_E.sum()) / self._top_k
         return LayerLine(
             layer=layer,
@@ -169,24 +173,24 @@ class Meter:
 
 
 def _over_ranks(values: list[float]) -> list[float]:
-    found: list[float] = summed(torch.tensor(values, dtype=torch.float64)).tolist()
-    return found
+    totals: list[float] = summed(torch.tensor(values, dtype=torch.float64)).tolist()
+    return totals
 
 
 def _norms(gradients: torch.Tensor | None, movement: torch.Tensor | None) -> dict[str, Any]:
     """Norms and ratios from sums of squares of this rank; a group without parameters has none."""
     names = ("", *(f"_{group}" for group in GROUPS))
-    found: dict[str, float | None] = dict.fromkeys(f"grad_norm{name}" for name in names[1:])
-    found |= dict.fromkeys(f"update{name}" for name in names)
+    norms: dict[str, float | None] = dict.fromkeys(f"grad_norm{name}" for name in names[1:])
+    norms |= dict.fromkeys(f"update{name}" for name in names)
     if gradients is not None:
         squares = summed(gradients.clone()).tolist()
         roots = (math.sqrt(square) if square else None for square in squares)
-        found |= dict(zip((f"grad_norm{name}" for name in names[1:]), roots, strict=True))
+        norms |= dict(zip((f"grad_norm{name}" for name in names[1:]), roots, strict=True))
     if movement is not None:
         steps, sizes = summed(movement.clone()).tolist()
         ratios = [math.sqrt(step / size) if size else None for step, size in zip(steps, sizes, strict=True)]
-        found |= dict(zip((f"update{name}" for name in names), ratios, strict=True))
-    return found
+        norms |= dict(zip((f"update{name}" for name in names), ratios, strict=True))
+    return norms
 
 
 def _part(total: float, weight: float) -> float | None:

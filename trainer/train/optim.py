@@ -2,9 +2,9 @@
 
 # N matrices, R rows, C columns
 
-Everything works on the part of a parameter that this rank holds: AdamW is element by element, and Muon's
-update gathers whole matrices first where they are cut apart. States are kept by parameter name and handed
-out placed like their parameters, so that a checkpoint can be read by any number of ranks.
+Everything works on this rank's part of a parameter: AdamW is elementwise, and Muon's update first gathers
+whole matrices where they are sharded. States are kept by parameter name and returned placed like their
+parameters, so that any number of ranks can read a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 MUON_MOMENTUM = 0.95
 TOGETHER = 1 << 26
-"""Entries that are orthogonalised in one go, unless one matrix has more: 256 MB, and about as much again of
-each thing between."""
+"""Entries that are orthogonalised together, unless one matrix has more: 256 MB, and as much for each
+intermediate result."""
 _POLAR = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
@@ -32,12 +32,12 @@ _POLAR = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-"""Odd polynomials of degree 5 that together bring singular values in about [1e-3, 1] near 1: the optimal
+"""Odd polynomials of degree 5 that together move singular values in about [1e-3, 1] close to 1: the optimal
 ones of "The Polar Express" (arXiv 2505.16932), with its 2 % margin for rounding."""
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What this rank holds of a tensor, sharing its memory."""
+    """This rank's part of a tensor, sharing its memory."""
     with torch.no_grad():
         return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
@@ -52,13 +52,15 @@ def placed_like(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest (..., R, C) with all singular values 1, roughly; each matrix apart, all in one go.
+    """Roughly the nearest (..., R, C) with all singular values 1, for a batch of matrices.
 
-    In bf16 on a GPU, where products dominate; in fp32 elsewhere. A matrix of zeros stays one.
+    In bf16 on a GPU, where products dominate; in fp32 elsewhere. A matrix of zeros stays zero.
     """
     x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
     tall = x.shape[-2] > x.shape[-1]
+    # Work on the smaller Gram matrix.
     x = x.mT if tall else x
+    # The Frobenius norm bounds the largest singular value, so all are in [0, 1].
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
     for a, b, c in _POLAR:
         square = x @ x.mT
@@ -68,12 +70,12 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def most_together(shape: Sequence[int]) -> int:
-    """How many matrices are orthogonalised in one go: what that takes stays small beside a backward pass."""
+    """How many matrices are orthogonalised together: the memory stays small beside a backward pass's."""
     return max(1, TOGETHER // math.prod(shape[-2:]))
 
 
 def alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
-    """Names of matrices of one shape that are orthogonalised together; packed experts by themselves."""
+    """Groups of matrices of one shape that are orthogonalised together; packed experts on their own."""
     groups: list[list[str]] = []
     for shape in dict.fromkeys(each.shape for each in shapes.values()):
         names = [name for name, each in shapes.items() if each.shape == shape]
@@ -88,7 +90,7 @@ def uses_muon(name: str, parameter: torch.Tensor) -> bool:
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Matrices that are multiplied with; not norms and not tables that are looked up."""
+    """Weight decay is for matrices of products, not for norms and lookup tables."""
     tables = ("embed.text", "embed.stream", "embed.sound.weight")
     return parameter.ndim >= 2 and name not in tables
 
@@ -102,6 +104,7 @@ class Optimizer:
         muon = config.optimizer == "muon"
         self._muon = {n: p for n, p in self.parameters.items() if muon and uses_muon(n, p)}
         self._adam_names = [n for n in self.parameters if n not in self._muon]
+        # Plain tensors that share memory with the shards: AdamW's fused kernels know no DTensor.
         self._parts = {n: nn.Parameter(local_part(self.parameters[n])) for n in self._adam_names}
         self._adamw = self._new_adamw()
         self._momentum = {n: torch.zeros_like(local_part(p)) for n, p in self._muon.items()}
@@ -109,7 +112,8 @@ class Optimizer:
         self._steps = torch.zeros(())
 
     def _new_adamw(self) -> torch.optim.AdamW | None:
-        """With its state already there, so that a checkpoint has somewhere to go."""
+        """AdamW with its state allocated, so that a checkpoint can be loaded into it."""
+        # A rank may hold nothing of a small parameter, and AdamW refuses empty tensors.
         held = {n: part for n, part in self._parts.items() if part.numel()}
         groups = [
             {"params": [p for n, p in held.items() if decays(n, p) == decay], "weight_decay": weight}
@@ -133,7 +137,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, share: float) -> None:
-        """One update with learning rates at a share of their peak."""
+        """One update with all learning rates at this share of their peak."""
         self._steps += 1
         for name, part in self._parts.items():
             grad = self.parameters[name].grad
@@ -156,8 +160,10 @@ class Optimizer:
         for name in names:
             grad = self._muon[name].grad
             if grad is None:
+                # An expert without tokens still decays, and all ranks must gather the same matrices.
                 grad = torch.zeros_like(self._muon[name])
             momentum, part = self._momentum[name], local_part(grad).float()
+            # An average of gradients, and Nesterov's look ahead along it.
             momentum.lerp_(part, 1 - MUON_MOMENTUM)
             updates.append(part.lerp(momentum, MUON_MOMENTUM))  # Nesterov's
         whole = [_whole_matrices(self._muon[n], u) for n, u in zip(names, updates, strict=True)]
@@ -170,8 +176,10 @@ class Optimizer:
         for name, each in zip(names, whole, strict=True):
             parameter = self._muon[name]
             rows, columns = parameter.shape[-2:]
+            # Tall matrices step further, so that the update's size per output is the same for all shapes.
             scale = max(1.0, rows / columns) ** 0.5
             part = local_part(parameter)
+            # Decoupled weight decay, as AdamW's.
             part.mul_(1 - lr * self.config.weight_decay)
             part.add_(_own_part(parameter, each), alpha=-lr * scale)
 
@@ -187,7 +195,7 @@ class Optimizer:
         return state
 
     def loaded(self) -> None:
-        """Call after `state_dict()` was loaded into."""
+        """Call after loading into `state_dict()`."""
         for name in self._adam_names:
             self._adam_state(name)["step"].copy_(self._steps)
 
@@ -202,7 +210,7 @@ class Optimizer:
 
 
 def _matrix_places(parameter: DTensor) -> list[Placement]:
-    """Its placements with no matrix cut apart: packed experts may stay shared out."""
+    """Its placements with all matrices whole: packed experts may stay on their ranks."""
     keep = Shard(0) if parameter.ndim == 3 else None
     return [place if place == keep else Replicate() for place in parameter.placements]
 

@@ -16,7 +16,7 @@ CONFIG_NAME = "config.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFile:
-    """A run's settings, resolved, with the dataset and the torch they were given to."""
+    """A run's resolved settings, with its dataset and torch version."""
 
     schema: str = "corpus.run-file/1"
     dataset: str
@@ -26,16 +26,16 @@ class RunFile:
 
 
 def read_run(run: Path) -> RunFile:
-    """With the tokenizer kept beside it.
+    """The file, with `data.tokenizer` pointing to the copy kept in the run.
 
-    Raises: UsageError when there is none, FormatError when it cannot be read.
+    Raises: UsageError if it is missing, FormatError if it cannot be read.
     """
     path = run / CONFIG_NAME
     try:
         text = path.read_bytes()
     except OSError as error:
         todo = "name a folder that corpus train has written"
-        raise UsageError("is no run: no config.json", where=str(run), todo=todo) from error
+        raise UsageError("is not a run: config.json is missing", where=str(run), todo=todo) from error
     file = from_json(RunFile, text, where=str(path))
     config = file.config
     if config.data.tokenizer == "bytes":

@@ -1,7 +1,7 @@
-"""RUN/report.html: the curves of log.jsonl on one page that needs nothing else, to be looked at, not read.
+"""RUN/report.html: the curves of log.jsonl on one self-contained page.
 
-A curve has at most `POINTS` points, each the mean of as many lines. Losses, norms and ratios stand on
-logarithmic scales, loads and rates on plain ones. Labels stand at the curves' ends with their last value.
+A curve has at most `POINTS` points, each the mean of as many lines. Losses, norms and ratios are on
+logarithmic scales, loads and rates on linear ones. Labels with the last value are at the curves' ends.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def draw_report(log: Path, steps: int) -> Path:
 
 
 def read_lines(log: Path) -> list[Line]:
-    """Whole lines; one that is being written or damaged is left out."""
-    found = []
+    """All complete lines; one that is damaged, or still being written, is left out."""
+    lines = []
     for text in log.read_bytes().splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def panels(lines: Sequence[Line]) -> list[Panel]:
-    """What is drawn; panels about which no line says anything are left out."""
+    """The panels drawn; those without a value in any line are left out."""
 
     def of(name: str, label: str | None = None) -> Curve:
         return Curve(label=label or name, values=[line.get(name) for line in lines])
@@ -55,7 +55,8 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         numbers = sorted({layer["layer"] for line in lines for layer in line.get("layers", ())})
         each = [{layer["layer"]: layer[name] for layer in line.get("layers", ())} for line in lines]
         return tuple(
-            Curve(label=f"layer {number}", values=[found.get(number) for found in each]) for number in numbers
+            Curve(label=f"layer {number}", values=[by_layer.get(number) for by_layer in each])
+            for number in numbers
         )
 
     def by_window(name: str) -> tuple[Curve, ...]:
@@ -71,7 +72,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         of("held_out_control", "control, held out"),
         of("held_out_words", "words, held out"),
     )
-    made = [
+    all_panels = [
         Panel(title="Text", explained="nats a token, without weights", curves=nats, scale="log"),
         Panel(
             title="When to speak by window, held out",
@@ -130,7 +131,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         Panel(title="MFU", explained="share of peak", curves=(of("mfu", "MFU"),), scale="linear", floor=0),
         Panel(title="Learning rate", explained="", curves=(of("lr"),), scale="linear", floor=0),
     ]
-    kept = [_without_empty(panel) for panel in made]
+    kept = [_without_empty(panel) for panel in all_panels]
     return [panel for panel in kept if panel.curves]
 
 

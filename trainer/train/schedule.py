@@ -1,4 +1,4 @@
-"""The learning rate as a share of its peak: a function of the step alone, so nothing of it needs saving."""
+"""The learning rate as a share of its peak: a function of the step alone, so there is no state to save."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from corpus.trainer.config import OptimConfig
 def share(config: OptimConfig, step: int, steps: int) -> float:
     """For the step numbered `step` in `[0, steps)`.
 
-    Warm-up rises in equal parts and reaches 1 with its last step. `wsd` then stays until the last
-    `decay_share` of all steps and falls in a straight line, `cosine` falls in half a wave, `constant`
-    stays; both that fall reach `final_share` where the run ends, one step after its last.
+    Warm-up is linear and reaches 1 with its last step. `wsd` then stays until the last `decay_share` of all
+    steps and falls linearly, `cosine` falls along half a wave, `constant` stays; the falling ones reach
+    `final_share` where the run ends, one step after its last.
     """
+    # step + 1, so that the first step already learns.
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.schedule == "constant":
         return warm

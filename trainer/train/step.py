@@ -29,10 +29,10 @@ from corpus.trainer.train.schedule import share
 
 
 class Learnt(NamedTuple):
-    """What a step leaves for the run and its log line."""
+    """A step's results for the run and its log line."""
 
     good: bool
-    """The gradient was a number; else nothing was learnt."""
+    """The gradient was finite; otherwise the step was skipped."""
     stopped: bool
     """Any rank was asked to stop."""
     logged: bool
@@ -40,13 +40,13 @@ class Learnt(NamedTuple):
     norm: float
     """Of the gradient, before clipping."""
     gradients: torch.Tensor | None
-    """Where it is logged, `gradient_squares` …"""
+    """`gradient_squares`, in steps that are logged."""
     moved: torch.Tensor | None
-    """… and `Movement.squares`."""
+    """`Movement.squares`, in steps that are logged."""
 
 
 class Learner:
-    """A model placed for training, with its optimiser and, where one is kept, the average of its weights."""
+    """A model on its devices, with its optimiser and, if configured, the average of its weights."""
 
     def __init__(self, model: InteractionModel, config: RunConfig, ranks: Ranks, meter: Meter) -> None:
         self.model, self.config, self.ranks, self.meter = model, config, ranks, meter
@@ -60,38 +60,43 @@ class Learner:
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
     ) -> Learnt:
-        """Step `number`, counted from 0. Figures of one step are measured only where a line is logged."""
+        """Step `number`, from 0. Figures of a single step are measured only where a line is logged."""
         config, model = self.config, self.model
         key = NoiseKey(seed=config.data.seed, step=number)
         with self.copies.in_place():
-            for place, batch in enumerate(micro):
-                rows = self._global_rows(place, batch.shape[0])
+            for index, batch in enumerate(micro):
+                rows = self._global_rows(index, batch.shape[0])
                 # Fixed shapes are for what is compiled or recorded: elsewhere padding is only work.
                 batch = batch if self._fixed else batch.trimmed()
                 sums = model(batch.to(self.ranks.device), config.loss, key, rows)
+                # Backward at once, so that one micro-batch's activations live at a time.
                 sums.total(denominators).backward()
                 self.meter.add(sums)
 
         square = squares(model.parameters())
-        # Read in one go: each look at a tensor of a GPU waits for all it has under way.
+        # Read both together: every read of a GPU's tensor waits for all its queued work.
         of_all, stops = summed(torch.stack([square, square.new_full((), float(stop()))])).tolist()
         norm, stopped = math.sqrt(of_all), bool(stops)
+        # All ranks have the same sum, so all skip the same steps.
         good = math.isfinite(norm)
         self.meter.step(counts=good)
 
         logged = (number + 1) % config.log_every == 0 or number + 1 == config.steps or stopped
         gradients = gradient_squares(list(model.named_parameters())) if logged else None
+        # A copy from before the update, to compare with after it.
         movement = Movement(model.named_parameters()) if logged and good else None
         lr_share = share(config.optim, number, config.steps)
         if good:
+            # The norm is known before anything moves, so clipping is one multiplication.
             if norm > config.optim.clip:
                 scale_gradients(model.parameters(), config.optim.clip / norm)
             self.optimizer.step(lr_share)
             if self.average is not None:
                 self.average.update()
+            # Only of good steps: router biases must not learn from a batch that nothing else learnt from.
             summed(model.load_NE)
             if config.model.lora_rank:
-                model.load_NE.zero_()  # routers are frozen like all else
+                model.load_NE.zero_()  # the routers are frozen with the base
             else:
                 model.update_router_bias()
         else:
@@ -100,16 +105,16 @@ class Learner:
         moved = None if movement is None else movement.squares()
         return Learnt(good, stopped, logged, lr_share, norm, gradients, moved)
 
-    def _global_rows(self, place: int, rows: int) -> torch.Tensor:
-        """Where a micro-batch's rows stand in the global batch: all noise depends on it.
+    def _global_rows(self, micro: int, rows: int) -> torch.Tensor:
+        """Numbers of a micro-batch's rows in the global batch, on which all noise depends.
 
-        Made where it is used: to send it there would wait for all that a GPU has under way.
+        Created on the device: a copy to a GPU would wait for all its queued work.
         """
-        own = torch.arange(rows, device=self.ranks.device) + place * rows
+        own = torch.arange(rows, device=self.ranks.device) + micro * rows
         return own * self.ranks.world + self.ranks.rank
 
     def state_dict(self) -> dict[str, Any]:
-        """All tensors of a checkpoint, sharing memory with what they are of: loading into them loads it."""
+        """All tensors of a checkpoint. They share memory with model and optimiser: loading fills those."""
         tensors: dict[str, Any] = {
             "model": {n: v for n, v in self.model.state_dict().items() if is_trained(n, self.config.model)},
             "optimizer": self.optimizer.state_dict(),
@@ -119,5 +124,5 @@ class Learner:
         return tensors
 
     def loaded(self) -> None:
-        """Call after `state_dict()` was loaded into."""
+        """Call after loading into `state_dict()`."""
         self.optimizer.loaded()

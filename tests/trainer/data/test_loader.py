@@ -234,7 +234,7 @@ def test_another_dataset_or_other_settings_are_refused(dataset: Path, uneven: Pa
     with pytest.raises(DatasetError, match="not the dataset the run was trained on"):
         Loader(config_for(uneven)).load_state_dict(saved)
     for changed in (config_for(dataset, length=256), config_for(dataset, seed=1)):
-        with pytest.raises(SettingsError, match="settings that decide what stands in a batch"):
+        with pytest.raises(SettingsError, match="settings that decide the content of batches"):
             Loader(changed).load_state_dict(saved)
     with pytest.raises(CorpusError, match="loader's state"):
         Loader(config).load_state_dict({**saved, "batches": "many"})
@@ -249,7 +249,7 @@ def test_another_dataset_or_other_settings_are_refused(dataset: Path, uneven: Pa
         ({"rows": 400}, DatasetError, r"too few clips: the \d+ documents.*of 400 rows.*data.rows"),
         ({"length": 20}, SettingsError, "cannot hold a micro-turn.*at least"),
         ({"split": "test"}, DatasetError, "no clips with a speaker in split 'test'.*data.split"),
-        ({"data": "nowhere"}, DatasetError, "no manifest.json.*corpus build"),
+        ({"data": "nowhere"}, DatasetError, "manifest.json is missing.*corpus build"),
         ({"workers": 0}, SettingsError, "no thread"),
     ],
 )

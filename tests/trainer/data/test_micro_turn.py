@@ -18,7 +18,7 @@ SILENCE = np.zeros((8, 80), np.uint8)
     [
         (Answer(speak=True, written=(BYTE_0,) * 9, sound_FM=SILENCE), "9 tokens of text where 8 can be"),
         (Answer(speak=False, written=(BYTE_0,)), "1 tokens of text where 0 can be"),
-        (Answer(speak=True, written=(EOW,), sound_FM=SILENCE), "token 3 is no text"),
+        (Answer(speak=True, written=(EOW,), sound_FM=SILENCE), "token 3 is not text"),
         (Answer(speak=True), "sound of none"),
         (Answer(speak=True, sound_FM=SILENCE[:4]), r"sound of uint8 \(4, 80\)"),
         (Answer(speak=True, sound_FM=SILENCE.astype(float)), "sound of float64"),

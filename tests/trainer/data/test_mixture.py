@@ -91,7 +91,7 @@ def test_a_mixture_goes_on_where_it_stopped_whatever_the_ranks(
 
 @pytest.mark.parametrize("data", ["A:0.7,B", "A:0.7,B:0", "A:-1,B:1", "A:x,B:1", ":1,B:1", "A:1/0,B:1"])
 def test_weights_that_are_none_are_named(data: str) -> None:
-    with pytest.raises(SettingsError, match="no folder with a weight"):
+    with pytest.raises(SettingsError, match="not a folder with a weight"):
         parts_of(data)
 
 
@@ -149,7 +149,7 @@ def test_a_condition_that_is_new_is_refused_on_resume(folders: tuple[Path, Path]
     state = Loader(began).state_dict()
     with pytest.raises(SettingsError) as error:
         Loader(config_for(str(folders[0]), where="windows > 1")).load_state_dict(state, began)
-    assert "give data.where= as it was" in error.value.todo
+    assert "set data.where= as it was" in error.value.todo
 
 
 def test_other_clips_under_the_same_condition_are_refused(folders: tuple[Path, Path]) -> None:

@@ -176,7 +176,7 @@ def test_ranks_may_change_between_halves(small_run: SmallRun, start_python: Star
     started(start_python, _until(small_run, 2, saves), run, 2)
     train_model(_until(small_run, 4, saves), run, talk=print)
     said = started(start_python, _until(small_run, 6, saves, "expert_parallel=2"), run, 2)
-    assert "going on from step 4" in said
+    assert "resuming from step 4" in said
     assert_same_course(tmp_path / "one", run, 1e-6)
     assert _chain(run) == _chain(tmp_path / "one")
 
@@ -194,7 +194,7 @@ def test_copies_are_saved_once_and_any_ranks_go_on(
     assert _bytes_saved(run) == pytest.approx(_bytes_saved(tmp_path / "short"), rel=0.05)
     train_model(_until(small_run, 4, saves), run, talk=print)
     said = started(start_python, _until(small_run, 6, saves, "replicas=2", "expert_parallel=2"), run, 4)
-    assert "going on from step 4" in said
+    assert "resuming from step 4" in said
     assert_same_course(tmp_path / "one", run, 1e-5)
     assert _chain(run) == _chain(tmp_path / "one")
 

@@ -444,7 +444,7 @@ def test_a_letter_of_several_bytes_is_told_when_it_is_whole() -> None:
         (MicroTurn(audio=np.zeros(3199, np.int16)), "sound of int16"),
         (MicroTurn(audio=np.zeros((8, 80), np.uint8), frame=np.zeros((8, 8, 3), np.uint8)), "a picture of"),
         *(
-            (MicroTurn(audio=SILENCE, tokens=(token,)), f"token {token} is no text")
+            (MicroTurn(audio=SILENCE, tokens=(token,)), f"token {token} is not text")
             for token in (-1, SPK, 512)
         ),
     ],
@@ -481,7 +481,7 @@ def test_a_model_that_is_broken_is_not_silent() -> None:
     session = Session(model)
     with torch.no_grad():
         model.norm.weight.fill_(torch.nan)
-    with pytest.raises(CorpusError, match="no number"):
+    with pytest.raises(CorpusError, match="is NaN"):
         session.step(MicroTurn(audio=SILENCE))
     assert session.turn == 0
 

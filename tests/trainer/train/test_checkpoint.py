@@ -205,7 +205,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_the_unbroken_one(
     _flip(tmp_path / "hurt" / "checkpoints" / "step-00000004")
     said: list[str] = []
     train_model(small_run("steps=4", "save_every=2"), tmp_path / "hurt", talk=said.append)
-    assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "going on from step 2"
+    assert len(beside_progress(said)) == 2 and beside_progress(said)[1] == "resuming from step 2"
     mine, theirs = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "hurt"))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
@@ -243,7 +243,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_old_checkpoint(
 ) -> None:
     full_disk += range(1, 99)
     said: list[str] = []
-    with pytest.raises(StorageError, match="the last one that could is kept"):
+    with pytest.raises(StorageError, match="the last good one is kept"):
         train_model(small_run("save_every=1"), tmp_path, talk=said.append)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["LATEST", "step-00000001"]
     full_disk.clear()

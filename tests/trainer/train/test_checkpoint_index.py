@@ -103,7 +103,7 @@ def test_both_forms_of_the_index_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"file": "../../../secret"}, "no file of it"),
+        ({"file": "../../../secret"}, "which the checkpoint does not list"),
         ({"start": [900, 0]}, "lies outside it"),
         ({"first_byte": -1}, "lies outside it"),
         ({"size": "all"}, "must be a list"),

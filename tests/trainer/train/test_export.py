@@ -141,13 +141,13 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         export(run, tmp_path / "model" / "config.json")
     with pytest.raises(FormatError, match=r"expected 'corpus\.model/3'"):
         load_exported(run)
-    with pytest.raises(FormatError, match="no exported model"):
+    with pytest.raises(FormatError, match="not an exported model"):
         load_exported(tmp_path / "nowhere")
     with monkeypatch.context() as patch, pytest.raises(DatasetError, match=r"low=-7\.3"):
         patch.setattr(exported_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"12345678")
-    with pytest.raises(FormatError, match="no exported model"):
+    with pytest.raises(FormatError, match="not an exported model"):
         load_exported(tmp_path / "model")
 
 
@@ -160,5 +160,5 @@ def test_what_does_not_fit_together_is_refused(run: Path, tmp_path: Path) -> Non
     with pytest.raises(FormatError, match="another shape"):
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors.index.json").write_text("{")
-    with pytest.raises(FormatError, match="no exported model"):
+    with pytest.raises(FormatError, match="not an exported model"):
         load_exported(tmp_path / "model")

@@ -72,7 +72,7 @@ def test_another_vocabulary_is_named(small_run: SmallRun, before: Path, tmp_path
 
 
 def test_what_is_neither_run_nor_model_is_said(small_run: SmallRun, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         train_model(small_run(f"init={tmp_path}"), tmp_path / "run", talk=print)
 
 

@@ -126,7 +126,7 @@ def test_two_halves_are_the_whole(
     stop_after_three(small_run(*pairs))
     said: list[str] = []
     train_model(small_run(*pairs), half, talk=said.append)
-    assert beside_progress(said) == ["going on from step 3"]
+    assert beside_progress(said) == ["resuming from step 3"]
     assert losses(half) == losses(tmp_path / "whole")
     assert_same_weights(half, tmp_path / "whole")
     averages = [load_model(run, ema=True)[0].state_dict() for run in (half, tmp_path / "whole")]
@@ -197,7 +197,7 @@ def test_what_was_learnt_is_saved_when_data_cannot_be_read_any_more(
     monkeypatch.undo()
     said: list[str] = []
     train_model(config, tmp_path / "run", talk=said.append)
-    assert beside_progress(said) == ["going on from step 3"]
+    assert beside_progress(said) == ["resuming from step 3"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
@@ -229,7 +229,7 @@ def test_killed_and_resumed_is_unbroken(
     assert died.returncode == -signal.SIGKILL, died.stderr
     said: list[str] = []
     train_model(config, tmp_path / "run", talk=said.append)
-    assert beside_progress(said) == [f"going on from step {5 if where == 'step' else 3}"]
+    assert beside_progress(said) == [f"resuming from step {5 if where == 'step' else 3}"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
     states = [_last_loader(tmp_path / name) for name in ("run", "whole")]
@@ -278,7 +278,7 @@ def test_a_second_interrupt_does_not_wait(small_run: SmallRun, tmp_path: Path) -
     assert not {thread.name for thread in threading.enumerate()} & {"checkpoint", "read-ahead"}
     said: list[str] = []
     assert train_model(small_run("save_every=3"), tmp_path, talk=said.append).step == 6
-    assert said[0] == "going on from step 3"
+    assert said[0] == "resuming from step 3"
 
 
 class _Poisoned(Loader):
@@ -495,7 +495,7 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tm
 
 def test_a_run_that_begins_anew_says_so(small_run: SmallRun, tmp_path: Path, beside_progress: Beside) -> None:
     """Its log goes: whoever lost the checkpoints by mistake should know from the first line."""
-    for checkpoints, told in ((True, []), (False, ["no checkpoint there: it begins anew, its log too"])):
+    for checkpoints, told in ((True, []), (False, ["no checkpoint there: the run and its log start over"])):
         said: list[str] = []
         train_model(small_run("steps=2"), tmp_path / "run", talk=said.append)
         assert beside_progress(said) == told, checkpoints
@@ -512,7 +512,7 @@ def test_going_back_is_removing_the_newest(
         shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
     said: list[str] = []
     train_model(config, tmp_path / "run", talk=said.append)
-    assert beside_progress(said) == ["going on from step 2"]
+    assert beside_progress(said) == ["resuming from step 2"]
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 

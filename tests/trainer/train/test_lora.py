@@ -83,19 +83,19 @@ def test_it_goes_on_as_if_never_stopped(small_run: SmallRun, base: Path, tmp_pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_it_stands_on_is_checked(small_run: SmallRun, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="needs weights to stand on"):
+def test_its_base_is_checked(small_run: SmallRun, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="needs base weights"):
         train_model(small_run("model.lora_rank=2"), tmp_path / "none", talk=print)
-    with pytest.raises(FormatError, match="low rank stand on"):
+    with pytest.raises(FormatError, match="export first"):
         train_model(small_run("model.lora_rank=2", f"init={base / 'run'}"), tmp_path / "run", talk=print)
     shutil.copytree(base / "model", tmp_path / "model")
     config = small_run(f"init={tmp_path / 'model'}", "model.lora_rank=2", "steps=1")
     train_model(config, tmp_path / "kept", talk=print)
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(FormatError, match="other weights"):
+    with pytest.raises(FormatError, match="base weights"):
         load_model(tmp_path / "kept")
-    with pytest.raises(FormatError, match="other weights"):
+    with pytest.raises(FormatError, match="base weights"):
         train_model(config, tmp_path / "kept", talk=print)
 
 
