@@ -58,7 +58,10 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
     if settings.self_correction == "learned":
         likely = tagged(spoken, _tagger())
     else:
-        likely = [(ends * RULE_CONFIDENCE, inside * RULE_CONFIDENCE) for ends, inside in map(by_rule, spoken)]
+        likely = [
+            (np.where(ends, RULE_CONFIDENCE, 0.0), np.where(inside, RULE_CONFIDENCE, 0.0))
+            for ends, inside in map(by_rule, spoken)
+        ]
     for said, (ends, inside) in zip(spoken, likely, strict=True):
         for repair in repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))
