@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser bench ratios tasks clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser test-ray bench ratios tasks clean setup
 
 setup: $(STAMP)
 
@@ -37,7 +37,7 @@ types: setup
 	$(BIN)/mypy typings/corpus
 
 unit: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not browser and not ray"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
@@ -50,6 +50,11 @@ test-fuzz: setup
 # A build in which the n-th write, fsync, rename or open fails, for every n: some minutes. Linux and a C compiler.
 test-faults: setup
 	$(BIN)/python -m pytest -m faults tests/faults
+
+# Builds on a Ray cluster of two nodes on this machine, a killed worker included.
+test-ray: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
+	$(BIN)/python -m pytest -m ray tests/pipeline/test_ray.py
 
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup

@@ -45,7 +45,7 @@ from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS = 60
-RECORDINGS = {"train": 256, "validation": 24}
+RECORDINGS = {"train": 128, "validation": 24}
 Draft = Any
 Due = list[tuple[int, str]]
 """The windows utterances begin in, and their words."""
@@ -84,7 +84,7 @@ def _apart(values: Sequence[str], share: int) -> tuple[tuple[str, ...], tuple[st
 
 
 _COUNTS = _apart([f"{a}{b}" for a in range(4) for b in (1, 2, 3)], 4)
-_RESULTS = _apart([f"{number:03}" for number in range(1000)], 7)
+_RESULTS = _apart([f"{number:02}" for number in range(100)], 7)
 TRAINED = Kinds(
     letters="abcdefghijklm",
     pitches_hz=((100, 145), (170, 230)),
@@ -230,20 +230,20 @@ def report(draft: Draft, kinds: Kinds) -> Due:
     talks = np.zeros(draft.windows, bool)
     at = int(rng.integers(0, 3))
     while at < draft.windows:
-        length = int(rng.integers(2, 7))
+        length = int(rng.integers(3, 9))
         talks[at : at + length] = True
         at += length + int(rng.integers(4, 8))
     for window in np.flatnonzero(talks):
         voice(draft, int(window), hz, float(rng.choice(list(FORMANTS.values()))))
-    at = int(rng.integers(1, 4))
-    while at + 9 < draft.windows:
+    at = int(rng.integers(1, 5))
+    while at + 12 < draft.windows:
         result = str(rng.choice(kinds.results))
         draft.note(at, wording(draft, kinds, result))
         quiet = next((w for w in range(at, draft.windows) if not talks[w]), draft.windows)
         if quiet + 2 >= draft.windows:
             break
         due.append((quiet + 1, result))
-        at = quiet + int(rng.integers(2, 7))
+        at = quiet + int(rng.integers(4, 10))
     for begin, text in due:
         says(draft, begin, text)
     return due
@@ -263,9 +263,7 @@ TASKS = {
         draw=correct,
         pairs=("model.layers=3", "data.length=300", "steps=1500", "data.rows=3", "optim.lr=3e-3"),
     ),
-    "report": Task(
-        draw=report, pairs=("model.layers=3", "data.length=320", "steps=800", "data.rows=3", "optim.lr=3e-3")
-    ),
+    "report": Task(draw=report, pairs=("model.layers=3", "data.length=260", "steps=500", "optim.lr=4e-3")),
 }
 
 

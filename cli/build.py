@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from corpus.cli import show
 from corpus.cli.light import load_pyarrow_without_pandas
+from corpus.schemas.errors import UsageError
 from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
     from corpus.pipeline.build import Outcome, Request
+    from corpus.pipeline.plan_hours import HoursPlan
 
 Inputs = Annotated[
     list[str],
@@ -87,6 +90,14 @@ def build(
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="local|ray", help="Processes of this machine, or a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Ray's, as auto or HOST:6379; without it Ray starts on this machine."),
+    ] = None,
     allow_local_urls: LocalUrls = False,
     reviews: Annotated[
         Path | None,
@@ -114,6 +125,8 @@ def build(
       corpus build talks/ interviews.jsonl --out dataset --num-workers 8 -c corpus.toml
 
       corpus build --add new.mp4 --out dataset
+
+      corpus build /shared/talks --out /shared/dataset --engine ray --address auto
     """
     from corpus.pipeline.build import build_dataset as run
     from corpus.review.exchange import import_reviews
@@ -126,6 +139,7 @@ def build(
     request = _request(
         inputs, out, cache, config, overrides, num_workers, rehash, allow_removals, allow_local_urls
     )
+    request = replace(request, engine=_engine(engine, address), address=address)
     if add:
         from corpus.pipeline.adding import added
 
@@ -137,6 +151,14 @@ def build(
         bars.close()
     _report(outcome, out)
     raise typer.Exit(outcome.exit_code)
+
+
+def _engine(name: str, address: str | None) -> Literal["local", "ray"]:
+    if name not in ("local", "ray"):
+        raise UsageError(f"{name!r} is neither local nor ray", where="--engine")
+    if address is not None and name == "local":
+        raise UsageError("is Ray's", where="--address", todo="give --engine ray, too")
+    return "ray" if name == "ray" else "local"
 
 
 def _report(outcome: Outcome, out: Path) -> None:
@@ -167,18 +189,43 @@ def _report(outcome: Outcome, out: Path) -> None:
 
 
 def plan(
-    inputs: Inputs,
-    out: Out,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INPUT]...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The dataset's folder.")] = None,
     cache: CacheFolder = None,
     config: Config = None,
     overrides: Set = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="Without inputs: what so many hours would take.")
+    ] = None,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines, for --hours.")] = 1,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores of each, for --hours.")] = 32,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each, for --hours.")] = 0,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Films, for --hours.")] = False,
     allow_local_urls: LocalUrls = False,
     as_json: Json = False,
 ) -> None:
     """Say what a build would do; changes nothing.
 
-    Example: corpus plan talks/ --out dataset
+    Examples:
+
+      corpus plan talks/ --out dataset
+
+      corpus plan --hours 10000 --nodes 20 --gpus 8
     """
+    if hours is not None:
+        from corpus.pipeline.plan_hours import plan_hours
+
+        if inputs or out is not None:
+            raise UsageError("takes no inputs and no --out", where="--hours")
+        _print_hours(
+            plan_hours(hours, nodes=nodes, cores_per_node=cores, gpus=gpus, pictures=pictures), as_json
+        )
+        return
+    if not inputs or out is None:
+        raise UsageError("inputs and --out are needed", todo="or ask what --hours of recordings would take")
     from corpus.pipeline.plan import plan as make
 
     load_pyarrow_without_pandas()
@@ -204,13 +251,29 @@ def plan(
         )
 
 
+def _print_hours(made: HoursPlan, as_json: bool) -> None:
+    if as_json:
+        show.json_line(made)
+        return
+    rows = [
+        ["work", f"{made.core_hours:,.0f} core hours (default models, two speakers)"],
+        ["time", f"{made.wall_hours:,.1f} h on {made.nodes} machines of {made.cores_per_node} cores"],
+        ["memory", f"{made.memory_gb_per_node:.0f} GB a machine"],
+        ["dataset", show.size(made.dataset_bytes)],
+        ["cache", show.size(made.cache_bytes)],
+        ["read", show.size(made.read_bytes)],
+        ["written", show.size(made.written_bytes)],
+    ]
+    if made.gpus:
+        rows.append(["GPUs", "not counted: their rate has not been measured; time is that of the cores"])
+    show.table(rows, ["", ""])
+
+
 def status(out: Built, as_json: Json = False) -> None:
     """Say how far a running build is, or how the last one ended.
 
     Example: corpus status dataset
     """
-    from dataclasses import replace
-
     from corpus.pipeline.state import State
     from corpus.schemas.errors import DatasetError
 
@@ -247,7 +310,6 @@ def errors(
       corpus errors dataset retry broken.mp4
     """
     from corpus.pipeline.quarantine import chosen, retry
-    from corpus.schemas.errors import UsageError
 
     if action not in ("list", "show", "retry"):
         raise UsageError(f"{action!r} is none of list, show, retry", where="corpus errors")

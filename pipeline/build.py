@@ -9,16 +9,16 @@ in which workers finish decides nothing: everything after a parallel phase is so
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from corpus.pipeline import state as keep
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.engine import WorkerDied, run_jobs
+from corpus.pipeline.engine import Done, WorkerDied, run_jobs
 from corpus.pipeline.found import Recordings
 from corpus.pipeline.identify import Identity, identify
 from corpus.pipeline.inputs import Item, gather
@@ -40,7 +40,9 @@ from corpus.schemas.urls import is_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
-    from corpus.pipeline.record import RecordingJob
+    from corpus.pipeline.record import Recorded, RecordingJob
+
+    _Ended = Iterator[Done[RecordingJob, Recorded]]
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
@@ -56,6 +58,10 @@ class Request:
     settings: Settings
     cache: Path | None = None
     num_workers: int = 1
+    engine: Literal["local", "ray"] = "local"
+    """Processes of this machine, or a Ray cluster that sees inputs, cache and OUT under the same paths."""
+    address: str | None = None
+    """Ray's; without it Ray starts on this machine alone."""
     rehash: bool = False
     """Read every input again, even where path, size and time are as before."""
     allow_removals: bool = False
@@ -269,9 +275,7 @@ class _Build:
                 found.recorded.append((job, known))
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
-        for ended in run_jobs(
-            record, waiting, num_workers=self.request.num_workers, on_poll=self.ledger.poll
-        ):
+        for ended in self._run(record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             if isinstance(result, WorkerDied):
@@ -281,6 +285,16 @@ class _Build:
                 found.recorded.append((ended.job, result))
         found.recorded.sort(key=lambda pair: pair[0].identity.recording)
         return found
+
+    def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
+        """The jobs, in order as far as there is room, on the engine that was asked for."""
+        request, on_poll = self.request, self.ledger.poll
+        if request.engine == "local":
+            return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
+        from corpus.pipeline.ray_engine import run_on_ray
+
+        everywhere = [replace(job, cache_root=job.cache_root.absolute()) for job in jobs]
+        return run_on_ray(record, everywhere, address=request.address, on_poll=on_poll)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT holds as they are asked for, and the jobs of all others."""

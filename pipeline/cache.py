@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -103,8 +104,8 @@ class Cache:
         if found is not None:
             return found
         folder = self.folder(stage, digest)
-        temporary = self.scratch / f"{stage}-{digest[:16]}-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
+        own = secrets.token_hex(8)  # no pid: two machines may have the same
+        temporary = self.scratch / f"{stage}-{digest[:16]}-{own}"
         with storage_errors(temporary):
             temporary.mkdir(parents=True)
         try:
@@ -132,8 +133,7 @@ class Cache:
 
     def _discard(self, folder: Path) -> None:
         """Take a damaged artifact away at once, so that nobody meets half of one."""
-        grave = self.scratch / f"damaged-{folder.name[:16]}-{os.getpid()}"
-        shutil.rmtree(grave, ignore_errors=True)
+        grave = self.scratch / f"damaged-{folder.name[:16]}-{secrets.token_hex(8)}"
         if folder.exists():
             folder.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -42,13 +42,15 @@ class Quiet:
 
 
 SECONDS_BETWEEN_WRITES = 0.5
+_PROCESS = secrets.token_hex(8)
+"""Of this process; two machines may have the same pids."""
 
 
 class Reporter:
     """A worker's side: writes at most twice a second, so that stages may call it for every packet."""
 
     def __init__(self, folder: Path, uri: str) -> None:
-        self._path = folder / f"running-{os.getpid()}.json"
+        self._path = folder / f"running-{_PROCESS}.json"
         self._uri = uri
         self._last = 0.0
         self.stage: StageName = "probe"

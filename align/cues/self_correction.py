@@ -58,10 +58,8 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
     if settings.self_correction == "learned":
         likely = tagged(spoken, _tagger())
     else:
-        likely = [
-            (np.where(ends, RULE_CONFIDENCE, 0.0), np.where(inside, RULE_CONFIDENCE, 0.0))
-            for ends, inside in map(by_rule, spoken)
-        ]
+        sure = np.float64(RULE_CONFIDENCE)
+        likely = [(ends * sure, inside * sure) for ends, inside in map(by_rule, spoken)]
     for said, (ends, inside) in zip(spoken, likely, strict=True):
         for repair in repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))

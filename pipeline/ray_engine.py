@@ -1,0 +1,135 @@
+"""Jobs over a Ray cluster: the same jobs as the process pool's, on every machine that Ray has.
+
+The folder of the cache and the inputs must be seen by all machines under the same path. Ray schedules,
+tries again what died with its process or machine, and ends what a lost driver left.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any, TypeVar
+
+from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
+from corpus.pipeline.versions import all_versions
+from corpus.schemas.codec import digest
+from corpus.schemas.errors import CorpusError, MissingDependencyError, StorageError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+RETRIES = 2
+"""After a killed process or a lost machine: neither is the recording's fault."""
+IN_FLIGHT_PER_CPU = 2
+"""Jobs handed to Ray at a time; the rest wait here: a cluster that grows or shrinks meets no long queue."""
+TASK_LIMIT_S = 24 * 3600.0
+"""A job that takes longer hangs: its process is ended, and it counts as one that died."""
+
+
+def run_on_ray(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    address: str | None,
+    on_poll: Callable[[], None],
+    limit_s: float = TASK_LIMIT_S,
+) -> Iterator[Done[Job, Result]]:
+    """Yield every job as it ends, in no promised order; an exception in a job ends the iteration.
+
+    Without an address Ray starts on this machine alone. Closing the iterator stops what runs.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        StorageError: no cluster answers at the address.
+        CorpusError: a machine has other versions than this one.
+    """
+    if not jobs:
+        return
+    ray = _ray()
+    began = _connect(ray, address)
+    task = ray.remote(max_retries=RETRIES, num_cpus=1)(_run)
+    wanted = digest(all_versions())
+    most = max(1, IN_FLIGHT_PER_CPU * int(ray.cluster_resources().get("CPU", 1)))
+    waiting = list(reversed(jobs))
+    running: dict[Any, Job] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < most:
+                job = waiting.pop()
+                running[task.remote(function, job, wanted, limit_s)] = job
+            ended, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            on_poll()
+            for one in ended:
+                job = running.pop(one)
+                yield Done(job, _result(ray, one))
+    finally:
+        for one in running:
+            with suppress(Exception):  # it may be gone already
+                ray.cancel(one, force=True)
+        if began:
+            ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        todo = "pip install 'duplex-corpus[ray]' on every machine"
+        raise MissingDependencyError("--engine ray needs Ray", todo=todo) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> bool:
+    """Whether this call connected; who is connected already stays so."""
+    if ray.is_initialized():
+        return False
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        ray.init(address=address, **options, **({} if address else {"include_dashboard": False}))
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        todo = "check that `ray status` works there and that this machine has the same Ray and Python"
+        text = str(error).partition("\n")[0]
+        raise StorageError(f"no Ray cluster answers: {text}", where=address or "here", todo=todo) from error
+    return True
+
+
+def _run(function: Callable[[Job], Result], job: Job, wanted: str, limit_s: float) -> Result:
+    """On a machine of the cluster: one job, if this machine would make the same bytes."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if _own_versions() != wanted:
+        import socket
+
+        todo = "install the same corpus, constraints.txt and models on every machine"
+        raise CorpusError("has other versions than the driver", where=socket.gethostname(), todo=todo)
+    timer = threading.Timer(limit_s, os._exit, (1,))  # native code that hangs hears nothing else
+    timer.daemon = True
+    timer.start()
+    try:
+        return function(job)
+    finally:
+        timer.cancel()
+
+
+@cache
+def _own_versions() -> str:
+    return digest(all_versions())
+
+
+def _result(ray: Any, one: Any) -> Any:
+    """A job's result. What died with its process, every time, is told from what a job raised."""
+    try:
+        return ray.get(one)
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        raise (cause if isinstance(cause, Exception) else error) from None
+    except (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.LocalRayletDiedError,
+    ):
+        return WorkerDied()
