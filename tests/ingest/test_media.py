@@ -55,7 +55,7 @@ def test_pipe_is_never_opened(tmp_path: Path, run: Any) -> None:
 
 
 def test_device(run: Any) -> None:
-    assert "no regular file" in refused(Path("/dev/null"), run)
+    assert "not a regular file" in refused(Path("/dev/null"), run)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -95,7 +95,7 @@ def test_damage_is_named_and_may_be_passed_over(whole_dataset: Path, tmp_path: P
 
 
 def test_nothing_to_stream(tmp_path: Path, whole_dataset: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+    with pytest.raises(DatasetError, match=r"manifest\.json is missing"):
         stream_clips(tmp_path)
     with pytest.raises(DatasetError, match="no shards of split 'nowhere'"):
         stream_clips(whole_dataset, split="nowhere")

@@ -102,5 +102,5 @@ def test_the_run_file_comes_back_the_same(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"schema": "corpus.run-file/1"}')
     with pytest.raises(FormatError, match="missing"):
         read_run(tmp_path)
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         read_run(tmp_path / "elsewhere")

@@ -410,8 +410,8 @@ def test_a_run_can_be_prolonged(small_run: SmallRun, tmp_path: Path, beside_prog
         ("model.audio_levels=8", FormatError, "audio_levels"),
         ("optim.optimizer=muon", FormatError, "optim.optimizer"),
         ("optim.ema_decay=0.9", FormatError, "optim.ema_decay"),
-        ("data.seed=5", SettingsError, "give data.seed=0 as it was"),
-        ("data.rows=6", SettingsError, "give data.rows=4 as it was"),
+        ("data.seed=5", SettingsError, "set data.seed=0 as it was"),
+        ("data.rows=6", SettingsError, "set data.rows=4 as it was"),
         ("steps=1", SettingsError, "steps: the run is at step 2 already; make it at least 2"),
     ],
 )
@@ -446,7 +446,7 @@ def test_what_can_be_known_is_said_before_the_first_step(
         train_model(small_run("data.length=8"), tmp_path, talk=silent)
     with pytest.raises(DatasetError, match="too few clips"):
         train_model(small_run("data.rows=600"), tmp_path, talk=silent)
-    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+    with pytest.raises(DatasetError, match=r"manifest\.json is missing"):
         train_model(small_run(f"data.data={tmp_path}"), tmp_path, talk=silent)
     assert not (tmp_path / "checkpoints").exists()
 
