@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from corpus.schemas.errors import UsageError
 
-CORE_S_BY_STAGE = {"diarize": 0.163, "transcribe": 0.115, "everything else": 0.004}
+CORE_S_BY_STAGE = {"diarize": 0.125, "transcribe": 0.343, "everything else": 0.004}
 """Seconds of one core for a second of sound: default models, two speakers, no pictures."""
 DATASET_BYTES_PER_HOUR = 100_000_000
 """Two voices and the room, no pictures."""
 PICTURE_BYTES_PER_HOUR = 144_000_000
 """8 kB a window, 320x200."""
-CACHE_SHARE = 5.6
+CACHE_SHARE = 3.0
 """Bytes of the cache to those of the dataset."""
 INPUT_BYTES_PER_HOUR = 115_200_000
 """16-bit sound of one channel at 16 kHz; what is compressed is less, films are more."""

@@ -166,8 +166,9 @@ def test_every_setting_of_the_trainer_is_in_the_reference(repository: Path) -> N
     told = set(re.findall(r"`((?:model|data|loss|optim)\.\w+)`", text)) | {
         name for name in known if "." not in name and f"`{name}`" in text
     }
-    if "`loss.cue_weight.LABEL`" in text:
-        told |= {name for name in known if name.startswith("loss.cue_weight.")}
+    for family in ("loss.cue_weight", "data.cue_weight"):
+        if f"`{family}.LABEL`" in text:
+            told |= {name for name in known if name.startswith(f"{family}.")}
     assert told == set(known)
     for name in MODELS:
         run = preset(name)
