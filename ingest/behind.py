@@ -74,7 +74,8 @@ def _riff(read: ReadAt, size: int) -> End:
     following = b""
     # A recorder that was cut off never wrote its length: nothing is known to follow.
     if length < 28 or end > size:
-        return End(missing=_missing(end, size) if form in (b"WAVE", b"AVI ") else 0)
+        lost = form == b"WAVE" or (form == b"AVI " and _missing(_avi_index(read, end), size))
+        return End(missing=_missing(end, size) if lost else 0)
     for _ in range(MOST_STEPS):
         # Chunks are padded to even sizes.
         end += end % 2
@@ -86,6 +87,20 @@ def _riff(read: ReadAt, size: int) -> End:
     if following[:4] in (b"RIFF", b"RF64", b"BW64") and following[8:12] == form:
         return End(end)
     return End(unread=_unread_wave(read, size, end)) if form == b"WAVE" else End()
+
+
+def _avi_index(read: ReadAt, end: int) -> int:
+    """Where the index begins, behind all sound and pictures: a recorder may never have written it."""
+    at = 12
+    for _ in range(MOST_STEPS):
+        chunk = read(at, 12)
+        if len(chunk) < 12:
+            break
+        length = int.from_bytes(chunk[4:8], "little")
+        at += 8 + length + length % 2
+        if chunk[:4] == b"LIST" and chunk[8:] == b"movi":
+            return at
+    return end
 
 
 def _unread_wave(read: ReadAt, size: int, end: int) -> int:
