@@ -274,7 +274,7 @@ def test_another_mel_clip_form_or_version_is_refused(
 
 
 def test_load_model_says_what_is_missing(small_run: Callable[..., RunConfig], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         load_model(tmp_path / "nowhere")
     train_model(small_run("steps=2", "save_every=1"), tmp_path, talk=print)
     with pytest.raises(FormatError, match=r"no checkpoint of step 9; it has 1, 2"):
