@@ -38,6 +38,7 @@ def head(cues: list[Cue], answers: list[Answer]) -> ClipHead:
         separation=None,
         video=None,
         mix_sha256="",
+        quality=None,
         source=Source(uri="u", sha256="", licence=None, consent=None),
         config="",
     )
