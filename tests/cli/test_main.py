@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,9 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr(command_line, "app", failing)
+    monkeypatch.setattr(
+        threading, "active_count", lambda: 1
+    )  # tqdm's may live here, and it would end the tests
     assert run_main() == code
     assert capsys.readouterr().err.count("\n") == 1
 
