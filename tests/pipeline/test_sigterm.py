@@ -28,12 +28,20 @@ def test_sigterm_is_obeyed(
     if moment != "at its start":
         wait_for(lambda: bool(list((out / ".cache" / "scratch").glob("*/running-*.json"))), build)
     if moment == "with a stopped worker":
-        (running, *_) = (out / ".cache" / "scratch").glob("*/running-*.json")
-        os.kill(int(running.stem.partition("-")[2]), signal.SIGSTOP)
+        for worker in workers(build.pid):
+            os.kill(worker, signal.SIGSTOP)
     began = time.monotonic()
     build.send_signal(signal.SIGTERM)
     assert build.wait(timeout=60) == 130
     assert time.monotonic() - began < SECONDS
+
+
+def workers(build: int) -> list[int]:
+    tasks = Path(f"/proc/{build}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert found
+    return found
 
 
 def wait_for(is_so: Callable[[], bool], build: subprocess.Popen[str]) -> None:
