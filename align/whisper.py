@@ -25,7 +25,7 @@ Languages = tuple[tuple[str, float], ...]
 
 
 class Whisper(WhisperModel):  # type: ignore[misc]
-    """The library's model; of every window it also tells the languages, whichever was asked for."""
+    """The library's model; it also reports each window's languages, whichever was set."""
 
     def __init__(self, folder: Path, *, device: str, compute_type: str, threads: int) -> None:
         super().__init__(

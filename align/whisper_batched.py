@@ -1,7 +1,7 @@
 """faster-whisper with many windows at once, which is what keeps a GPU busy.
 
 The sound is cut beforehand, at the quietest place near the end of each 30 s, where the sequential recogniser
-goes on from the last word that it is sure of. So words near a cut may differ between the two.
+continues from the last word that it is sure of. So words near a cut may differ between the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUIET = RATE_HZ // 5
 
 
 class Batched(BatchedInferencePipeline):  # type: ignore[misc]
-    """The library's pipeline; of every window it also tells the languages, whichever was asked for."""
+    """The library's pipeline; it also reports each window's languages, whichever was set."""
 
     def __init__(self, model: Whisper, windows_at_once: int) -> None:
         super().__init__(model=model)

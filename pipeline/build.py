@@ -287,7 +287,7 @@ class _Build:
         for ended in self._run(record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
-            # A crash in native code is this recording's fault only; the others go on.
+            # A crash in native code is this recording's fault only; the others continue.
             if isinstance(result, WorkerDied):
                 result = Recorded(annotated=_died(identity))
             self._take(identity, result.drops, built=result.built)

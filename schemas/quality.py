@@ -32,7 +32,7 @@ class Quality:
     language_probability: float | None
     """Of that language in the recording, where the recogniser found it by itself."""
     room_share: float | None
-    """Of the sound's energy: what stands in `room`; None where all is digital silence."""
+    """Share of the sound's energy that is in `room`; None where all is digital silence."""
     separation_gain_db: float | None
     """SI-SDR improvement of the recording's separator in its self-test; None without a separator."""
     dnsmos_signal: float | None

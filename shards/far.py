@@ -95,13 +95,13 @@ class FarClips:
             for old in others[: max(0, len(self._blocks) - _KEPT_BLOCKS)]:
                 self._blocks.pop(old).cancel()
         try:
-            return block.result()[place]
+            failed = block.exception() is not None
         except CancelledError:  # another thread, which reads elsewhere, took its room
             return self._alone(place)
-        except Exception:
+        if failed:
             with self._lock:  # else the same failure would meet whoever tries again
                 self._blocks.pop(number, None)
-            raise
+        return block.result()[place]
 
     def _block(self, number: int) -> dict[int, bytes]:
         first, stop = int(self._firsts[number]), int(self._firsts[number + 1])

@@ -236,7 +236,7 @@ class LossConfig:
     user_audio: float = 0.0
     """Predicts what is heard next from the position before it; at 0 the model has no head for it."""
     cues: float = 0.0
-    """Predicts which cues begin and hold in a window once it has been heard; at 0 there is no head for it."""
+    """Predicts which cues begin and hold in a window once it has been heard; 0 removes the head."""
     cue_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1.0))
     """How much each label's targets count among those of cues."""
     answers: float = 0.0

@@ -74,7 +74,7 @@ def snr_db(powers: Float64Array, talk: BoolArray, noise: float | None) -> float 
 
 
 def clipping_share(samples: Int16Array) -> float:
-    """Share of the samples that stand in flat tops."""
+    """Share of the samples in flat tops."""
     if not len(samples):
         return 0.0
     size = np.abs(samples.astype(np.int32))

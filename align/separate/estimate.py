@@ -13,7 +13,7 @@ from corpus.align.separate.separator import Separate
 from corpus.schemas.arrays import BoolArray, Float32Array, Float64Array
 
 LEAST_ALONE = 4800
-"""Samples, 0.3 s: in less nobody's source is told."""
+"""Samples, 0.3 s: less tells no source apart."""
 TINY = 1e-9
 
 

@@ -194,7 +194,7 @@ def test_time_to_label_grows_with_the_recording() -> None:
         return sum(entry.callcount for entry in profile.getstats())
 
     calls(turns(1))  # what is made once a process
-    # As lively, ten times as long: linear is 10, quadratic 100. Calls: seconds hang on who else works here.
+    # As lively, ten times as long: linear is 10, quadratic 100. Calls: seconds depend on other load.
     assert calls(turns(10)) < 12 * calls(turns(1))
 
 

@@ -83,7 +83,7 @@ def test_given_is_lost_plus_kept(
     for number, length_us in enumerate(left):
         span = (None, None) if length_us is None else (0, length_us)
         world.drop(f"left-{number}.wav", "decode", "unusable", *span)
-        if twice:  # a second thing told of the same recording loses no more time
+        if twice:  # a second Drop of the same recording loses no more time
             world.drop(f"left-{number}.wav", "probe", "odd", *span)
         if length_us is not None:
             lost["unusable"] = lost.get("unusable", 0) + length_us

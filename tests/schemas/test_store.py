@@ -96,7 +96,7 @@ def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
 
 
 class _Failing(MemoryFileSystem):
-    """Fails as often as it is told, then does as memory does."""
+    """Fails a set number of times, then behaves like memory."""
 
     protocol = "failing"
     cachable = False

@@ -117,7 +117,7 @@ learn, shards = step.Learner.learn, list(Path(sys.argv[-1]).rglob("*.tar"))
 
 def cut_first(*args):
     if shards:
-        time.sleep(3)  # what is read ahead is read: nobody stands in the middle of a shard
+        time.sleep(3)  # what is read ahead is read: no reader is in the middle of a shard
     while shards:
         os.truncate(shards.pop(), 512)
     return learn(*args)

@@ -1,4 +1,4 @@
-"""How often clips stand in an epoch: those with wanted cues more often (`data.cue_weight.LABEL`).
+"""How often clips appear in an epoch: those with wanted cues more often (`data.cue_weight.LABEL`).
 
 A function of the clips alone, so the order stays one that is asked for any place, and resumes exactly. All
 heads are read once where any label counts more than 1: a millisecond a clip.

@@ -281,7 +281,7 @@ class Loader:
 
 
 def settings_digest(config: RunConfig) -> str:
-    """Of all settings that decide what stands in which batch, the tokenizer's bytes with them."""
+    """Of all settings that decide what is in which batch, the tokenizer's bytes with them."""
     return digest(_settings(config))
 
 

@@ -3,7 +3,7 @@
     with batch_invariant():
         ...
 
-Products of matrices add up in an order that hangs on how many rows they have, so a session, which reads a
+Products of matrices add up in an order that depends on how many rows they have, so a session, which reads a
 window at a time, and a pass over whole rows differ in the last bits. In this mode every position is
 multiplied alone, looks at the keys it sees and at no others, in the order of their positions, and every
 expert is asked: the same numbers come out, bit for bit, on a CPU with one thread. Without gradients only,

@@ -143,7 +143,7 @@ class Experts(nn.Module):
         asked = (x_TD, routes.weight_TK)
         answers = recomputed(ask, *asked) if self.recompute == "exchange" else ask(*asked)
         mine = _all_to_all(answers, out_sizes, in_sizes, group)
-        # Padding was never sent: zero rows stand in for it, so that the inverse order fits.
+        # Padding was never sent: zero rows replace it, so that the inverse order fits.
         y_ND = torch.cat((mine, mine.new_zeros(len(order_N) - len(mine), mine.shape[1])))
         return unpermute(y_ND, order_N, inverse_N, k)
 

@@ -1,4 +1,4 @@
-"""Clips with wanted cues stand in an epoch more often, and a run resumes in it exactly."""
+"""Clips with wanted cues appear in an epoch more often, and a run resumes in it exactly."""
 
 from __future__ import annotations
 
