@@ -16,9 +16,14 @@ export const tone = (item, speaker) => { const n = item.speakers.indexOf(speaker
 export const id = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 export const seconds = (us) => (us / 1e6).toFixed(2);
 
-// A dialog with a title and a body; resolves to true where it was saved.
+// A dialog with a title and a body; resolves to true where it was saved. "close" comes a moment after the dialog is shut,
+// and the next one may be open by then: whoever asks next first settles what was asked before.
+let settle = () => {};
+one("#dialog").addEventListener("close", () => { if (!one("#dialog").open) settle(); });
 export function ask(title, body, { save = "", focus = null } = {}) {
   const dialog = one("#dialog");
+  settle();
+  const asked = new Promise((done) => { settle = () => done(dialog.returnValue === "ok"); });
   one("#dialogtitle").textContent = title;
   one("#dialogbody").replaceChildren(body);
   one("#ok").hidden = !save;
@@ -27,7 +32,7 @@ export function ask(title, body, { save = "", focus = null } = {}) {
   dialog.returnValue = "cancel";
   if (!dialog.open) dialog.showModal();
   (focus ?? one(save ? "#ok" : "#cancel")).focus();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "ok"), { once: true }));
+  return asked;
 }
 
 export async function get(path, name = "") {

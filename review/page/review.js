@@ -296,7 +296,9 @@ const nudge = { q: ["start", -1], w: ["start", 1], o: ["stop", -1], p: ["stop", 
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || one("#dialog").open || !state) return;
-  if (event.target.closest?.("select, input, textarea")) return;
+  // A field of a dialog that has just been shut keeps the focus until the next frame is drawn.
+  const field = event.target.closest?.("select, input, textarea");
+  if (field && !one("#dialog").contains(field)) return;
   const key = event.key.toLowerCase();
   if (key === "?" ) { event.preventDefault(); return showHelp(); }
   if (key === "t") return setTheme(dark() ? "light" : "dark");

@@ -329,6 +329,39 @@ def test_names_words_and_notes_are_text_and_nothing_more(
     assert rows(server, "SELECT note FROM reviews") == [[hostile]]
 
 
+QUICK = """() => {
+    const press = (key) => (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const dialog = document.querySelector("#dialog");
+    press("n");
+    dialog.querySelector("textarea").value = "before the close event";
+    dialog.close("ok");
+    press("e");  // asks again before the event of the first has come
+    dialog.close("cancel");
+    press("x");  // goes to a field that is shut, but still has the focus
+}"""
+
+
+def test_a_key_right_after_a_dialog_counts_and_so_does_what_was_written_in_it(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.evaluate(QUICK)
+    saved(page)
+    assert rows(server, "SELECT verdict, about FROM reviews") == [["reject", "cue"]]
+
+
+def test_a_note_outlives_the_dialog_that_is_opened_right_after_it(
+    dataset: Path, serve: Started, opened: Opened
+) -> None:
+    server = serve(dataset)
+    page = opened(server.url)
+    page.evaluate(QUICK.replace('press("x");', ""))
+    page.keyboard.press("x")
+    saved(page)
+    assert rows(server, "SELECT note FROM reviews") == [["before the close event"]]
+
+
 def test_dark_and_light(dataset: Path, serve: Started, opened: Opened) -> None:
     url = serve(dataset).url
 
