@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.request import Request
 from corpus.review.media import Media
 from corpus.review.room import Room
 from corpus.review.store import opened

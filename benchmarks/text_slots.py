@@ -28,7 +28,8 @@ from corpus.schemas.arrays import BoolArray
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, union
-from corpus.trainer.data.layout import largest_turn, lengths, turn_sizes
+from corpus.trainer.data.layout import largest_turn, turn_sizes
+from corpus.trainer.data.sheet import lengths
 from corpus.trainer.data.text import BYTES
 from corpus.trainer.data.views import spread
 from corpus.trainer.presets import MODELS

@@ -14,8 +14,8 @@ from corpus.schemas.errors import UsageError
 from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
-    from corpus.pipeline.build import Outcome, Request
     from corpus.pipeline.plan_hours import HoursPlan
+    from corpus.pipeline.request import Outcome, Request
 
 Inputs = Annotated[
     list[str],
@@ -59,7 +59,7 @@ def _request(
     allow_removals: bool = False,
     allow_local_urls: bool = False,
 ) -> Request:
-    from corpus.pipeline.build import Request
+    from corpus.pipeline.request import Request
     from corpus.pipeline.settings_file import read_settings, with_overrides
 
     return Request(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from corpus.schemas.lazy import loaded
 
 if TYPE_CHECKING:
-    from corpus.pipeline.build import Outcome, Request, build_dataset
+    from corpus.pipeline.build import build_dataset
     from corpus.pipeline.progress import Quiet
+    from corpus.pipeline.request import Outcome, Request
 
 __all__ = [
     "Outcome",
@@ -17,9 +18,9 @@ __all__ = [
     "build_dataset",
 ]
 _HOMES = {
-    "Outcome": "build",
+    "Outcome": "request",
     "Quiet": "progress",
-    "Request": "build",
+    "Request": "request",
     "build_dataset": "build",
 }
 

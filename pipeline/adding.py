@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from corpus.pipeline.build import Request
+from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
 from corpus.schemas.codec import from_json
 from corpus.schemas.settings import Settings

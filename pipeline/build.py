@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from corpus.pipeline import state as keep
 from corpus.pipeline.cache import Cache
@@ -25,71 +25,23 @@ from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.lengths import over_all
 from corpus.pipeline.progress import Messenger
+from corpus.pipeline.quick_key import quick_key
 from corpus.pipeline.removals import refuse_removals
+from corpus.pipeline.request import EXIT_FAULTS, EXIT_OK, Outcome, Request
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import Bond, assign
-from corpus.pipeline.versions import all_versions, config_of
+from corpus.pipeline.versions import config_of
 from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.files import storage_errors
-from corpus.schemas.reviews_file import REVIEWS_FILE
-from corpus.schemas.settings import Settings
-from corpus.schemas.urls import is_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
     from corpus.pipeline.record import Recorded, RecordingJob
 
     _Ended = Iterator[Done[RecordingJob, Recorded]]
-
-EXIT_OK = 0
-EXIT_FAULTS = 3
-EXIT_INTERRUPTED = 130
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to build, where, and with what."""
-
-    inputs: tuple[str, ...]
-    out: Path
-    settings: Settings
-    cache: Path | None = None
-    num_workers: int = 1
-    engine: Literal["local", "ray"] = "local"
-    """Processes of this machine, or a Ray cluster that sees inputs, cache and OUT under the same paths."""
-    address: str | None = None
-    """Ray's; without it Ray starts on this machine alone."""
-    rehash: bool = False
-    """Read every input again, even where path, size and time are as before."""
-    allow_removals: bool = False
-    """Let go of recordings that the dataset holds and the inputs no longer name."""
-    local_urls: tuple[str, ...] = ()
-    """Those of `inputs` whose URLs may reach into this machine and its network."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a build ended."""
-
-    exit_code: int
-    unchanged: bool
-    recordings: int = 0
-    """Built ones."""
-    clips: int = 0
-    windows: int = 0
-    shards: int = 0
-    shards_written: int = 0
-    """New or changed ones; the others were not touched."""
-    drops: tuple[Drop, ...] = ()
-    poor: tuple[str, ...] = ()
-    """What is poor in the data, a line each, with the recordings' names."""
-
-    @property
-    def faults(self) -> tuple[Drop, ...]:
-        return tuple(d for d in self.drops if d.kind == "fault")
 
 
 def build_dataset(request: Request, talk: Messenger) -> Outcome:
@@ -151,30 +103,6 @@ def refuse_newer(out: Path) -> None:
     from corpus.shards.write import read_manifest
 
     read_manifest(out)
-
-
-def quick_key(items: Sequence[Item], request: Request) -> str:
-    """Digest of paths, sizes and times of all inputs, the settings and the versions."""
-    from corpus.align.sidecars import find_sidecars
-
-    looks: list[object] = []
-    for item in items:
-        places = [file.place for file in item.files]
-        beside = item.sidecars
-        if beside is None:
-            beside = tuple(str(s) for p in places if not is_url(p) for s in find_sidecars(Path(p)))
-        looks.append([to_plain(item), *(_look(place) for place in (*places, *beside))])
-    looks.append(_look(str(request.out / REVIEWS_FILE)))
-    # Versions too: after an upgrade nothing is "unchanged".
-    return digest([looks, to_plain(request.settings), all_versions()])
-
-
-def _look(place: str) -> list[object]:
-    try:
-        found = os.stat(place)
-    except (OSError, ValueError):  # ValueError: a NUL byte in the name
-        return [place]
-    return [place, found.st_size, found.st_mtime_ns]
 
 
 class _Build:

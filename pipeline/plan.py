@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from corpus.pipeline import stages, state
-from corpus.pipeline.build import Request
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
 from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import removed
+from corpus.pipeline.request import Request
 from corpus.pipeline.reviewed import Texts, texts_by_recording
 from corpus.pipeline.versions import config_of
 from corpus.schemas.clock import US, WINDOW_US
@@ -65,7 +65,8 @@ class Plan:
 
 def plan(request: Request) -> Plan:
     """Look at every input, probe it, and ask the cache; nothing is written, hashed or decoded."""
-    from corpus.pipeline.build import quick_key, refuse_newer
+    from corpus.pipeline.build import refuse_newer
+    from corpus.pipeline.quick_key import quick_key
 
     items, drops = gather(request.inputs, request.local_urls)
     refuse_newer(request.out)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpus.pipeline.build import Outcome, Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.progress import Messenger
+from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import Quarantine, Quarantined, State
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import UsageError

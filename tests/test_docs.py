@@ -13,7 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from corpus.align.models import BUNDLES, find
+from corpus.align.models import find
+from corpus.align.pinned_models import BUNDLES
 from corpus.schemas.errors import MissingModelError
 from corpus.shards.read import open_clips
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corpus.align.models import BUNDLES, find
+from corpus.align.models import find
+from corpus.align.pinned_models import BUNDLES
 from corpus.align.sidecars import read_sidecars
 from corpus.schemas.arrays import Int16Array
 from corpus.schemas.artifacts import Segment

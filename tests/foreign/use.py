@@ -10,9 +10,10 @@ from pathlib import Path
 
 from corpus.align.formats.write import FORMATS
 from corpus.cli.annotation import _of_dataset
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.plan import plan
 from corpus.pipeline.relabel import relabel_dataset
+from corpus.pipeline.request import Request
 from corpus.report.catalog import open_catalog
 from corpus.report.catalog_read import read_conversation, recordings
 from corpus.report.inspect import clip_page

@@ -13,7 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from corpus.pipeline.build import Outcome, Request, build_dataset
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.request import Outcome, Request
 from corpus.schemas.settings import (
     ClipSettings,
     DiarizeSettings,

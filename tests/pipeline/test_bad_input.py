@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline.build import Request
 from corpus.pipeline.inputs import gather
 from corpus.pipeline.plan import plan
 from corpus.pipeline.quarantine import chosen, retry
+from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
 from corpus.schemas.errors import FormatError, NewerSchemaError, StorageError, UsageError
 from corpus.schemas.settings import Settings

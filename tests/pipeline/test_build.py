@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.quarantine import chosen, retry
+from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
 from corpus.schemas.artifacts import UNRELIABLE
 from corpus.schemas.errors import LockedError, StorageError

@@ -94,7 +94,8 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
 def built(
     talks: Path, tmp_path_factory: pytest.TempPathFactory, no_models: Settings
 ) -> tuple[Path, Settings]:
-    from corpus.pipeline.build import Request, build_dataset
+    from corpus.pipeline.build import build_dataset
+    from corpus.pipeline.request import Request
 
     class Quiet:
         def phase(self, name: str, total: int) -> None: ...

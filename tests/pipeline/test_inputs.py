@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from corpus.pipeline.build import Request, quick_key
 from corpus.pipeline.inputs import gather
 from corpus.pipeline.plan import plan
+from corpus.pipeline.quick_key import quick_key
+from corpus.pipeline.request import Request
 from corpus.schemas.errors import UsageError
 from corpus.schemas.settings import Settings
 

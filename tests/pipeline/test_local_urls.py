@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from corpus.pipeline.adding import added
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.fetch import fetch
 from corpus.pipeline.local_urls import is_public
 from corpus.pipeline.plan import plan
 from corpus.pipeline.quarantine import retry
+from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import MediaError

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import WorkerDied
 from corpus.pipeline.progress import Quiet
+from corpus.pipeline.request import Request
 from corpus.schemas.errors import CorpusError, MissingDependencyError, StorageError, UsageError
 from corpus.schemas.settings import Settings
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.pipeline.build import Outcome
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.relabel import relabel_dataset
+from corpus.pipeline.request import Outcome
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.settings import CueSettings, Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.pipeline.build import Outcome
+from corpus.pipeline.request import Outcome
 from corpus.schemas.errors import MissingError
 from corpus.schemas.settings import SeparateSettings
 from corpus.shards import open_clips

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from corpus.pipeline.adding import added
-from corpus.pipeline.build import Request
 from corpus.pipeline.identify import Identity, identify, mark, unchanged
 from corpus.pipeline.inputs import gather
 from corpus.pipeline.plan import plan
+from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
 from corpus.schemas.errors import DatasetError, MediaError
 from corpus.schemas.settings import Settings

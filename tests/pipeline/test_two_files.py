@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from corpus.align.sidecars import read_sidecars
-from corpus.pipeline.build import Outcome
+from corpus.pipeline.request import Outcome
 from corpus.schemas.settings import SightSettings, TranscribeSettings
 from corpus.shards import open_clips
 from tests.align.conftest import sample_folder

@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from corpus.cli.main import app
-from corpus.pipeline.build import Request, build_dataset
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.request import Request
 from corpus.report.inspect import clip_page, find_clip, write_clip_page
 from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.report.stats import dataset_stats

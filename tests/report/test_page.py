@@ -10,6 +10,7 @@ import pytest
 
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.report.page import write_report
+from corpus.report.page_parts import counted, plural
 from corpus.report.stats import dataset_stats
 from corpus.schemas.conversation import Cue, Turn
 from corpus.schemas.drops import Drop
@@ -126,3 +127,8 @@ def test_ten_thousand_recordings_stay_a_page(make_entry: Made, write_built: Writ
     assert len(text) < 200_000
     assert "The 50 longest of 10,000." in text
     assert "The first 50 of 10,000 faults." in text
+
+
+def test_one_of_a_thing_is_named_in_the_singular() -> None:
+    assert [plural(count, "clip") for count in (0, 1, 2)] == ["clips", "clip", "clips"]
+    assert [counted(count, "window") for count in (1, 2000)] == ["1 window", "2,000 windows"]

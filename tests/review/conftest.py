@@ -22,7 +22,8 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
-from corpus.pipeline.build import Outcome, Request, build_dataset
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.request import Outcome, Request
 from corpus.schemas.settings import (
     ClipSettings,
     DiarizeSettings,

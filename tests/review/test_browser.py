@@ -330,7 +330,10 @@ def test_names_words_and_notes_are_text_and_nothing_more(
 
 
 QUICK = """() => {
-    const press = (key) => (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const press = (key) => {
+        const target = document.activeElement ?? document.body;
+        target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    };
     const dialog = document.querySelector("#dialog");
     press("n");
     dialog.querySelector("textarea").value = "before the close event";

@@ -28,7 +28,8 @@ from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.data.clip_head import Head, check_head, read_head, view_id
 from corpus.trainer.data.hearing import Heard, Hears, heard_by
-from corpus.trainer.data.layout import Turns, lengths, turn_sizes
+from corpus.trainer.data.layout import Turns, turn_sizes
+from corpus.trainer.data.sheet import lengths
 from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
 
 

@@ -1,0 +1,57 @@
+"""What a build is asked for, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from corpus.schemas.drops import Drop
+from corpus.schemas.settings import Settings
+
+EXIT_OK = 0
+EXIT_FAULTS = 3
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to build, where, and with what."""
+
+    inputs: tuple[str, ...]
+    out: Path
+    settings: Settings
+    cache: Path | None = None
+    num_workers: int = 1
+    engine: Literal["local", "ray"] = "local"
+    """Processes of this machine, or a Ray cluster that sees inputs, cache and OUT under the same paths."""
+    address: str | None = None
+    """Ray's; without it Ray starts on this machine alone."""
+    rehash: bool = False
+    """Read every input again, even where path, size and time are as before."""
+    allow_removals: bool = False
+    """Let go of recordings that the dataset holds and the inputs no longer name."""
+    local_urls: tuple[str, ...] = ()
+    """Those of `inputs` whose URLs may reach into this machine and its network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a build ended."""
+
+    exit_code: int
+    unchanged: bool
+    recordings: int = 0
+    """Built ones."""
+    clips: int = 0
+    windows: int = 0
+    shards: int = 0
+    shards_written: int = 0
+    """New or changed ones; the others were not touched."""
+    drops: tuple[Drop, ...] = ()
+    poor: tuple[str, ...] = ()
+    """What is poor in the data, a line each, with the recordings' names."""
+
+    @property
+    def faults(self) -> tuple[Drop, ...]:
+        return tuple(d for d in self.drops if d.kind == "fault")
