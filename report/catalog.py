@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     import duckdb
 
 CATALOG_FILE = "catalog.duckdb"
-CATALOG_FORM = "corpus.catalog"
-CATALOG_VERSION = 2
+_CATALOG_FORM = "corpus.catalog"
+_CATALOG_VERSION = 2
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"
 
-ENUMS: dict[str, tuple[str, ...]] = {
+_ENUMS: dict[str, tuple[str, ...]] = {
     "split_name": SPLITS,
     "stream_kind": ("audio", "video"),
     "word_timing": get_args(WordTiming),
@@ -136,10 +136,10 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    for name, values in ENUMS.items():
+    for name, values in _ENUMS.items():
         connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
     connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
-    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [CATALOG_FORM, CATALOG_VERSION])
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, _CATALOG_VERSION])
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
@@ -238,7 +238,7 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        if stored_version(connection, path, form=CATALOG_FORM, newest=CATALOG_VERSION) is None:
+        if stored_version(connection, path, form=_CATALOG_FORM, newest=_CATALOG_VERSION) is None:
             todo = "run corpus build again"
             raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
         yield connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MANIFEST_FORM = "corpus.manifest/1"
+_MANIFEST_FORM = "corpus.manifest/1"
 MANIFEST_FILE = "manifest.json"
 CLIPS_FILE = "clips.parquet"
 CARD_FILE = "README.md"
@@ -37,7 +37,7 @@ class FileEntry:
 class Manifest:
     """`manifest.json`, written last: without it there is no dataset."""
 
-    schema: str = MANIFEST_FORM
+    schema: str = _MANIFEST_FORM
     config: str
     """Digest of `settings` and of the versions of all stages."""
     settings: str

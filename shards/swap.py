@@ -20,11 +20,11 @@ from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS,
 from corpus.schemas.files import TEMPORARY, storage_errors, sync_file, sync_folder, write_whole
 
 FOLDER = ".rewrite"
-SWAP_FILE = "swap.json"
+_SWAP_FILE = "swap.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swap:
+class _Swap:
     """The files that a swap moves, and the shards that exist after it."""
 
     moves: tuple[str, ...]
@@ -50,7 +50,7 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
     folder = out / FOLDER
     shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
     wanted = from_json(Manifest, (folder / MANIFEST_FILE).read_bytes(), where=str(folder / MANIFEST_FILE))
-    journal = Swap(
+    journal = _Swap(
         moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
         shards=tuple(entry.path for entry in wanted.shards),
     )
@@ -60,7 +60,7 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
             sync_file(folder / name)
         for parent in {(folder / name).parent for name in journal.moves}:
             sync_folder(parent)
-        write_whole(folder / SWAP_FILE, to_json(journal).encode())
+        write_whole(folder / _SWAP_FILE, to_json(journal).encode())
         try:
             finish_swap(out)
         except OSError:
@@ -71,10 +71,10 @@ def finish_swap(out: Path) -> bool:
     """Finish an interrupted swap; False if there was none."""
     folder = out / FOLDER
     try:
-        text = (folder / SWAP_FILE).read_bytes()
+        text = (folder / _SWAP_FILE).read_bytes()
     except FileNotFoundError:
         return False
-    journal = from_json(Swap, text, where=str(folder / SWAP_FILE))
+    journal = from_json(_Swap, text, where=str(folder / _SWAP_FILE))
     # Once the new manifest has moved, what is left to do does not need the old one removed again.
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
@@ -86,7 +86,7 @@ def finish_swap(out: Path) -> bool:
                 _remove_strays(out, set(journal.shards))
             os.replace(folder / name, out / name)
         sync_folder((out / name).parent)
-    (folder / SWAP_FILE).unlink()
+    (folder / _SWAP_FILE).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return True
 

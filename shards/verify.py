@@ -28,7 +28,7 @@ from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20
 """A smaller dataset is checked sooner than other processes have started."""
-BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
+_BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
 
@@ -103,7 +103,7 @@ def _found(out: Path) -> set[str]:
     """Paths of the files that the dataset has to answer for."""
     found = set()
     for path in out.iterdir():
-        if path.name in BESIDE or path.name.startswith(".") or path.suffix in (".wal", ".log"):
+        if path.name in _BESIDE or path.name.startswith(".") or path.suffix in (".wal", ".log"):
             continue
         inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
         found |= {p.relative_to(out).as_posix() for p in inner}
