@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
