@@ -1,6 +1,6 @@
-"""What the self-correction tagger is told of each word: copies, classes, cut-offs and word statistics.
+"""The self-correction tagger's features of each word: copies, classes, cut-offs and word statistics.
 
-No times: a tagger that hears them learns one corpus's alignment and fails on other talk.
+No times: a tagger trained on them learns one corpus's alignment and fails on other talk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corpus.align.cues.repair_words import Said
 from corpus.schemas.arrays import Float32Array, Int64Array
 
 FARTHEST = 8
-"""A copy farther on than this is no repair."""
+"""A copy further on than this is not a repair."""
 LONGEST_MATCH = 5
 
 
@@ -100,7 +100,7 @@ def _same(ids: Int64Array, step: int) -> npt.NDArray[np.bool_]:
 
 
 def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
-    """Where words come again: how far on, how many in a row, and whether one lies before such a copy."""
+    """Where words recur: how far on, how many in a row, and whether a word lies before such a copy."""
     n = len(ids)
     ahead = np.full(n, FARTHEST + 1)
     match = np.zeros(n, np.int64)
@@ -111,9 +111,11 @@ def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
     since = np.full(n, -1)
     cover_match = np.zeros(n, np.int64)
     found: list[npt.NDArray[np.generic]] = []
+    # Farthest first, so that the nearest copy has the last word in every column.
     for far in range(FARTHEST, 0, -1):
         same = _same(ids, far)
         run = np.zeros(n, np.int64)
+        # How long the match is: it lives on as long as the next words are equal, too.
         alive = same.copy()
         for along in range(LONGEST_MATCH):
             run += alive
@@ -169,6 +171,7 @@ def _counted(said: Said, statistics: WordStatistics) -> list[npt.NDArray[np.gene
     n = len(texts)
     word = np.array([statistics.words.get(text, (0.0, 0.0, 0.0)) for text in texts]).reshape(-1, 3)
     prior_in, prior_end = 0.04, 0.03
+    # Smoothed with a prior, so that a word seen once proves little.
     in_rate = (word[:, 1] + 10 * prior_in) / (word[:, 0] + 10)
     end_rate = (word[:, 2] + 10 * prior_end) / (word[:, 0] + 10)
     next_end = np.zeros(n)
@@ -185,6 +188,7 @@ def _counted(said: Said, statistics: WordStatistics) -> list[npt.NDArray[np.gene
             _likely(statistics, before, after),
             _likely(statistics, after, beyond),
         )
+    # How much better the sentence reads without the word.
     gain = flow[:, 2] - flow[:, 1]
     return [in_rate, end_rate, next_end, np.log1p(word[:, 0]), *flow.T, gain]
 

@@ -30,6 +30,7 @@ class Trees:
         columns = np.ascontiguousarray(rows.T).reshape(-1)
         for root in self.roots:
             node = np.full(len(rows), root, np.int32)
+            # All rows walk down one tree together; those at a leaf drop out.
             going = np.arange(len(rows))
             while len(going):
                 here = node[going]
@@ -37,6 +38,7 @@ class Trees:
                 inner = feature >= 0
                 going, here, feature = going[inner], here[inner], feature[inner]
                 value = columns[feature.astype(np.int64) * len(rows) + going]
+                # The right child is stored behind the left one.
                 node[going] = self.left[here] + (value > self.threshold[here])
             log_odds += self.value[node]
         return np.asarray(1.0 / (1.0 + np.exp(-log_odds)), np.float64)
