@@ -1,4 +1,4 @@
-"""Cues against people's marks: how many are found, how many are wrong, how sure one may be of them.
+"""Score cues against people's marks: precision, recall and calibration.
 
 A found cue and a mark of the same label and speaker may be matched where they share time or lie no farther
 apart than the tolerance; matches are one to one, longest common time first. What matches nothing but lies
@@ -80,8 +80,8 @@ class Scores:
             labels["self_correction"]["reparandum_words"] = rates(
                 words["found"], words["wrong"], words["missed"]
             )
-        told = [{"mark": a, "found": b, "n": n} for (a, b), n in sorted(self.confusion.items())]
-        return {"labels": labels, "confusion": told}
+        confusion = [{"mark": a, "found": b, "n": n} for (a, b), n in sorted(self.confusion.items())]
+        return {"labels": labels, "confusion": confusion}
 
 
 def rates(found: int, wrong: int, missed: int) -> dict[str, float | None]:
@@ -154,6 +154,7 @@ def matches(ours: Sequence[Cue], theirs: Sequence[Cue], tolerance_us: int) -> di
             common_us = _common_us(cue, theirs[other])
             if common_us > 0 or (tolerance_us and common_us >= -tolerance_us):
                 pairs.append((-common_us, place, other))
+    # Greedy by longest common time: each cue and each mark is used once.
     found: dict[int, int] = {}
     taken: set[int] = set()
     for _, place, other in sorted(pairs):

@@ -107,6 +107,7 @@ def loudness(call: Call) -> npt.NDArray[np.float64]:
     per_frame = call.rate_hz // FRAMES_PER_SECOND
     frames = len(call.samples) // per_frame
     blocks = call.samples[: frames * per_frame].reshape(frames, per_frame).astype(np.float64)
+    # Relative to the loud end, so that a quiet call moves its mouths too.
     level = np.sqrt((blocks**2).mean(axis=1))
     return np.asarray(np.clip(level / max(float(np.percentile(level, 97)), 1.0), 0, 1))
 
@@ -125,6 +126,7 @@ def _mux(call: Call, path: Path, progress: Callable[[int], None] | None) -> None
             shown.pts, shown.time_base = frame, Fraction(1, FRAMES_PER_SECOND)
             container.mux(video.encode(shown))
             until = (frame + 1) * call.rate_hz // FRAMES_PER_SECOND
+            # Interleave as players expect: sound up to the picture's end.
             while place + _AUDIO_BLOCK <= until:
                 container.mux(audio.encode(_sound(call, place)))
                 place += _AUDIO_BLOCK

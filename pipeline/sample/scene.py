@@ -76,6 +76,7 @@ def draw_scene(time_us: int, turns: Sequence[Turn], loudness: float, duration_us
     The first two speakers of `turns` are the people; a mouth is open only while its speaker has a turn,
     and then as wide as `loudness`, in [0, 1], says.
     """
+    # The still parts are drawn once and copied.
     picture = _stage(tuple(turns), duration_us).copy()
     for place, (speaker, person) in enumerate(zip(_speakers(turns), PEOPLE, strict=False)):
         talks = any(t.speaker == speaker and time_us in t.span for t in turns)
@@ -125,6 +126,7 @@ def _draw_time(picture: Picture, time_us: int, duration_us: int) -> None:
 def _draw_person(picture: Picture, place: int, person: Person, left: int, time_s: float, mouth: int) -> None:
     turn_s = time_s + person.phase * 7
     sway = 1.6 * math.sin(turn_s * 1.4) + (1.8 * math.sin(turn_s * 7.0) if mouth else 0.0)
+    # A phase of its own keeps the two from blinking together.
     blink = turn_s % 3.7 < 0.13
     panel = _panel(place).copy()
     head_left, head_top = (_PANEL_W - _HEAD_W) // 2, 26 + round(sway)

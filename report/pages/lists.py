@@ -10,9 +10,9 @@ from corpus.report.stats import read_rows
 if TYPE_CHECKING:
     import duckdb
 
-VOICES = 16
-OVERLAPPED = 16
-FAULTS = 50
+_VOICES = 16
+_OVERLAPPED = 16
+_FAULTS = 50
 RECORDINGS = 50
 ODDITIES = 30
 
@@ -82,18 +82,19 @@ def read_lists(db: duckdb.DuckDBPyConnection) -> Lists:
             db,
             Voice,
             "SELECT uri, speaker, speech_us, words_per_minute FROM speech_by_speaker "
-            f"ORDER BY speech_us DESC, uri, speaker LIMIT {VOICES}",
+            f"ORDER BY speech_us DESC, uri, speaker LIMIT {_VOICES}",
         ),
         overlapped=read_rows(
             db,
             Overlapped,
             "SELECT uri, overlap_us / nullif(duration_us, 0) AS overlap_share FROM recordings "
-            f"WHERE overlap_us > 0 ORDER BY overlap_share DESC, uri LIMIT {OVERLAPPED}",
+            f"WHERE overlap_us > 0 ORDER BY overlap_share DESC, uri LIMIT {_OVERLAPPED}",
         ),
         faults=read_rows(
             db,
             Fault,
-            f"SELECT item, stage, reason FROM drops WHERE kind = 'fault' ORDER BY item, stage LIMIT {FAULTS}",
+            "SELECT item, stage, reason FROM drops WHERE kind = 'fault' "
+            f"ORDER BY item, stage LIMIT {_FAULTS}",
         ),
         recordings=read_rows(db, RecordingLine, _RECORDINGS),
         oddities=read_rows(db, OddityLine, _ODDITIES),
