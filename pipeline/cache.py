@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop
@@ -22,6 +23,7 @@ from corpus.schemas.errors import FormatError, StorageError
 from corpus.schemas.files import sha256_file, storage_errors, sync_folder, sync_tree
 
 HEAD = "artifact.json"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,26 @@ class Artifact:
     folder: Path
     digest: str
     drops: tuple[Drop, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept(Generic[Value]):
+    """What a stage returned, and the artifact that keeps it."""
+
+    value: Value
+    artifact: Artifact
+
+    @property
+    def folder(self) -> Path:
+        return self.artifact.folder
+
+    @property
+    def digest(self) -> str:
+        return self.artifact.digest
+
+    @property
+    def drops(self) -> tuple[Drop, ...]:
+        return self.artifact.drops
 
 
 class Cache:
@@ -121,6 +143,24 @@ class Cache:
         artifact = Artifact(folder=folder, digest=digest, drops=drops)
         self._checked[folder] = artifact
         return artifact
+
+    def keep(
+        self,
+        stage: str,
+        digest: str,
+        fill: Callable[[Path], tuple[Value, Sequence[Drop]]],
+        read: Callable[[Path], Value],
+    ) -> Kept[Value]:
+        """What `fill(empty folder)` returns and writes; `read(folder)` finds it again in a later build."""
+        filled: list[Value] = []
+
+        def fill_folder(folder: Path) -> list[Drop]:
+            value, drops = fill(folder)
+            filled.append(value)
+            return list(drops)
+
+        artifact = self.make(stage, digest, fill_folder)
+        return Kept(value=filled[0] if filled else read(artifact.folder), artifact=artifact)
 
     def _publish(self, temporary: Path, folder: Path) -> None:
         """Rename into place; another worker that was first with this digest made the same bytes."""

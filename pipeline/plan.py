@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from corpus.pipeline import stages, state
+from corpus.pipeline import state
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.decoding import decode_key
 from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
 from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.published import PublishedRecording
@@ -171,7 +172,7 @@ def _planned(
         return _PlannedItem(
             uri=item.uri, action="skip", duration_us=duration_us, bytes=size, reason=held[item.uri]
         )
-    decoded = identity is not None and cache.has("decode", stages.decode_key(identity, request.settings))
+    decoded = identity is not None and cache.has("decode", decode_key(identity, request.settings))
     action: Literal["build", "decoded"] = "decoded" if decoded else "build"
     return _PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
 

@@ -91,16 +91,17 @@ def poor_lines(out: Path) -> tuple[str, ...]:
 
 def _entries(found: Recordings, cache: Cache) -> Iterator[CatalogEntry]:
     """Every new or changed recording, read from the cache one at a time."""
-    from corpus.pipeline.annotate import conversation_of
     from corpus.pipeline.cutting import recording_of
-    from corpus.pipeline.stages import decoded_of
+    from corpus.pipeline.decoding import read_decoded, with_names
+    from corpus.pipeline.stages import read_conversation
 
     for job, outcome in found.recorded:
         identity, done, cut = job.identity, outcome.annotated, outcome.cut
         if cut is None or cut.segment is None:
             continue
-        conversation = conversation_of(done, cache)
-        decoded = decoded_of(identity, cache.need("decode", str(done.decode), "decoded.json"))
+        conversation = read_conversation(cache.need("label", str(done.label)).folder)
+        decode = cache.need("decode", str(done.decode), "decoded.json")
+        decoded = with_names(read_decoded(decode.folder), identity)
         yield CatalogEntry(
             recording=recording_of(identity, decoded, conversation),
             conversation=conversation,

@@ -100,15 +100,15 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 def record(job: RecordingJob) -> Recorded:
     """Take one recording up to its clips; raises as `annotate`."""
     cache = Cache(job.cache_root, job.scratch)
-    annotated = annotate(
+    annotated, parts = annotate(
         AnnotateJob(identity=job.identity, settings=job.settings, reviews=job.reviews), cache
     )
-    if not annotated.built:
+    if parts is None:
         return Recorded(annotated=annotated)
     cut = cut_recording(
         CutJob(
             identity=job.identity,
-            annotated=annotated,
+            parts=parts,
             split=job.split,
             settings=job.settings,
             config=job.config,

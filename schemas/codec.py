@@ -13,6 +13,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
@@ -44,6 +45,16 @@ def to_json(value: object, *, indent: int | None = None) -> str:
         indent=indent,
         separators=separators,
     )
+
+
+def write_json(path: Path, value: object) -> None:
+    """The value's JSON as a file of its own; not atomic."""
+    path.write_text(to_json(value), encoding="utf-8")
+
+
+def read_json(cls: type[T], path: Path) -> T:
+    """What `write_json` wrote; raises as `from_json`, and OSError."""
+    return from_json(cls, path.read_bytes(), where=str(path))
 
 
 def digest(value: object) -> str:
