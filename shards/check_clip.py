@@ -228,8 +228,8 @@ def _picture(head: ClipHead, video: Video, k: int, mjpeg: memoryview, at: int, l
     jpeg = bytes(mjpeg[at : at + size])
     if jpeg[:2] != b"\xff\xd8" or jpeg[-2:] != b"\xff\xd9":
         return "its bytes are no whole JPEG"
-    if jpeg_size(jpeg) != (video.width, video.height):
-        return f"its JPEG is {jpeg_size(jpeg)}, not {(video.width, video.height)}"
+    if _jpeg_size(jpeg) != (video.width, video.height):
+        return f"its JPEG is {_jpeg_size(jpeg)}, not {(video.width, video.height)}"
     age_us = head.start_us + (k + 1) * WINDOW_US - pts_us
     if pts_us < max(0, last_us) or age_us <= 0:
         return f"presented at {pts_us} us: after the window's end, or before an earlier picture"
@@ -239,7 +239,7 @@ def _picture(head: ClipHead, video: Video, k: int, mjpeg: memoryview, at: int, l
     return None
 
 
-def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
+def _jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
     """Width and height from the frame header; None where there is none."""
     at = 2
     while at + 9 <= len(jpeg) and jpeg[at] == 0xFF:

@@ -1,8 +1,8 @@
-"""SRT and WebVTT: cues with a start, an end and text; who speaks stands in the text, if anywhere.
+"""SRT and WebVTT: cues with a start, an end and text; the speaker is in the text, if anywhere.
 
 Known forms of a speaker: `<v Ann>text`, `[Ann]: text` and, where at least half of a file's cues
-have it, `Ann: text`. Stamps inside a WebVTT cue are the starts of the words behind them. Players'
-libraries (pysubs2 among them) take a NOTE behind a cue for its text, hence blocks are read here.
+have it, `Ann: text`. Stamps inside a WebVTT cue are the starts of the words after them. Libraries for players
+(pysubs2 among them) take a NOTE behind a cue for its text, so blocks are parsed here.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def _take(cue: _Cue, text: str, read: Gathered, web: bool, bare: bool) -> None:
     """The cue's text as utterances, one for each voice in it."""
     parts = _VOICE.split(text) if web else [text]
     voices = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
-    told = [(name, said) for name, said in voices if _plain(said, web).strip()]
-    if not told and len(voices) < 2:
+    spoken = [(name, said) for name, said in voices if _plain(said, web).strip()]
+    if not spoken and len(voices) < 2:
         read.tell(cue.place, "empty_turn", "the cue has no text")
-    for name, said in told or voices[1:]:
+    for name, said in spoken or voices[1:]:
         speaker, said = html.unescape(name).strip(), _TAG.sub("", said)
         if not speaker:
             found = _BRACKETED.match(said) or (_BARE.match(said) if bare else None)

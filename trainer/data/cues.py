@@ -35,7 +35,7 @@ OWN, OTHERS = 0, 1
 assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
 
 
-def cue_targets(clip: Clip, channel: int) -> UInt8Array:
+def _cue_targets(clip: Clip, channel: int) -> UInt8Array:
     """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
     cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
     flags = np.stack([cues.onset, cues.inside], axis=1)
@@ -47,7 +47,7 @@ def cue_targets(clip: Clip, channel: int) -> UInt8Array:
     return target_WK.reshape(len(target_WK), CUE_TARGETS)
 
 
-def answers_due(clip: Clip, channel: int) -> UInt8Array:
+def _answers_due(clip: Clip, channel: int) -> UInt8Array:
     """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
 
     Where both occur in one window the answer wins: the floor is open by its end.
@@ -76,9 +76,9 @@ def with_cues(turns: Turns, clip: Clip, channel: int, start: int, stop: int, con
     """Micro-turns `[start, stop)` with targets from the clip's cues and answers, if the run uses them."""
     delay = config.model.response_delay
     if config.model.cues:
-        turns = dataclasses.replace(turns, cues_NK=cue_targets(clip, channel)[start:stop])
+        turns = dataclasses.replace(turns, cues_NK=_cue_targets(clip, channel)[start:stop])
     if config.loss.answers > 0:
         # What is due is asked of the output, which is `delay` windows later than the input.
-        due_N = answers_due(clip, channel)[start + delay : stop + delay]
+        due_N = _answers_due(clip, channel)[start + delay : stop + delay]
         turns = dataclasses.replace(turns, due_N=due_N)
     return turns

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from corpus.schemas.arrays import BoolArray, Int16Array, UInt8Array
 from corpus.schemas.artifacts import PADDED, SPEECH
+from corpus.schemas.clip import parse_clip_key
 from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.data.clip_head import view_id
@@ -201,9 +202,9 @@ def _clip_before(clips: Clips, place: int) -> Clip | None:
 
 def _meet(before: Clip, clip: Clip) -> bool:
     """Whether a clip begins where another ends, by their keys and sizes, without reading heads."""
-    recording, _, first = clip.key.rpartition("-")
-    recording_before, _, first_before = before.key.rpartition("-")
+    recording, first = parse_clip_key(clip.key)
+    recording_before, first_before = parse_clip_key(before.key)
     if recording != recording_before:
         return False
     channels_before, windows_before = before.mel_shape()[:2]
-    return channels_before == clip.mel_shape()[0] and int(first_before) + windows_before == int(first)
+    return channels_before == clip.mel_shape()[0] and first_before + windows_before == first

@@ -88,7 +88,7 @@ def next_row(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class _Capacity:
     """The most entries that a row can have in the lists of sound, patches and targets.
 
     With a = positions of a window's sound and p = patches of a picture, every micro-turn holds its heard
@@ -105,10 +105,10 @@ class Capacity:
     targets: int
 
 
-def capacity(config: RunConfig) -> Capacity:
+def capacity(config: RunConfig) -> _Capacity:
     model, room = config.model, config.data.length - 1
     a, p = model.audio_positions, model.patches if config.data.pictures else 0
-    return Capacity(
+    return _Capacity(
         sound=2 * a * room // (2 * a + 1),
         patches=p * (room // (p + a + 1)),
         targets=a * (room // (2 * a + 1)),

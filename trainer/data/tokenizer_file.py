@@ -35,7 +35,7 @@ def tokenizer_named(name: str) -> Tokenizer:
 
     Raises: SettingsError if the file cannot be used.
     """
-    return BYTES if name == "bytes" else read_tokenizer(name)
+    return BYTES if name == "bytes" else _read_tokenizer(name)
 
 
 def kept_tokenizer(name: str, folder: Path) -> str:
@@ -55,7 +55,7 @@ def keep_tokenizer(name: str, folder: Path) -> None:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(kept)) from error
 
 
-def read_tokenizer(name: str) -> Tokenizer:
+def _read_tokenizer(name: str) -> Tokenizer:
     """Raises: SettingsError if it is not byte-level, MissingDependencyError without the library."""
     try:
         data = Path(name).read_bytes()
