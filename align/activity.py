@@ -8,16 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from corpus.schemas.activity import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import UInt8Array
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PADDED,
-    SEPARATED,
-    SPEECH,
-    UNRELIABLE,
-    ChannelSpan,
-    Decoded,
-)
+from corpus.schemas.artifacts import ChannelSpan, Decoded
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, intersect, subtract, union

@@ -9,16 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.activity import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import Int16Array, UInt8Array
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PADDED,
-    PICTURE_NONE,
-    PICTURE_STALE,
-    SEPARATED,
-    SPEECH,
-    UNRELIABLE,
-)
+from corpus.schemas.artifacts import PICTURE_NONE, PICTURE_STALE
 from corpus.schemas.clip import MEMBERS, ClipHead, Video, clip_key
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.codec import from_json, to_json

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corpus.schemas.artifacts import OVERLAP, SPEECH
+from corpus.schemas.activity import OVERLAP, SPEECH
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest

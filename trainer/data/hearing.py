@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.activity import PADDED, SPEECH
 from corpus.schemas.arrays import BoolArray, Int16Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH
 from corpus.schemas.clip import parse_clip_key
 from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.activity import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
