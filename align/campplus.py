@@ -26,9 +26,9 @@ SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 160
 MEL_BINS = 80
 SHORTEST_FRAMES = 20
-"""10 ms frames; less speech gives no embedding but NaN."""
+"""10 ms frames; less speech gives NaN instead of an embedding."""
 LENGTH_STEP_FRAMES = 25
-"""Pieces are cut to a multiple of this, so that many have the same length and go through together."""
+"""Pieces are cut to a multiple of this, so that many have the same length and form a batch."""
 BATCH_FRAMES = 4000
 """Frames that go through the network at once."""
 MEAN_FILE = Path(__file__).with_name("campplus_mean.json")
@@ -42,6 +42,7 @@ def load_network(folder: Path) -> torch.nn.Module:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network: torch.nn.Module = module.CAMPPlus(feat_dim=MEL_BINS, embedding_size=DIMENSION)
+    # weights_only: a pickle could run code, checked or not.
     weights = torch.load(folder / "campplus_cn_en_common.pt", map_location="cpu", weights_only=True)
     network.load_state_dict(weights, strict=True)
     return network.eval()
@@ -77,6 +78,7 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
         for first in range(0, len(places), count):
             some = places[first : first + count]
             batch = torch.stack([pieces[place][:frames] for place in some])
+            # Cepstral mean normalisation takes the microphone's colour off.
             batch = (batch - batch.mean(dim=1, keepdim=True)).to(device)
             rows[some] = network(batch).cpu().numpy()
     return rows
@@ -84,15 +86,15 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
 
 @cache
 def background(without: tuple[str, ...] = ()) -> npt.NDArray[np.float64]:
-    """The mean of many people's unit vectors: what all voices share and tells nobody from anybody.
+    """The mean of many people's unit vectors: what all voices have in common and does not distinguish them.
 
     `without` leaves out some of the recordings it was made from, to measure on them.
     """
     means: dict[str, list[float]] = json.loads(MEAN_FILE.read_text(encoding="utf-8"))["means"]
-    made: npt.NDArray[np.float64] = np.mean([m for name, m in means.items() if name not in without], axis=0)
-    return made
+    mean: npt.NDArray[np.float64] = np.mean([m for name, m in means.items() if name not in without], axis=0)
+    return mean
 
 
 def voices(vectors: Float32Array) -> npt.NDArray[np.float64]:
-    """Unit vectors of what is a voice's own; rows of NaN stay so."""
+    """Unit vectors relative to the background; rows of NaN stay so."""
     return unit(unit(vectors.astype(np.float64)) - background())

@@ -1,4 +1,4 @@
-"""Things grouped by how alike they are, where some are known to be different."""
+"""Agglomerative clustering with pairs that must stay apart."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import numpy as np
 from corpus.schemas.arrays import BoolArray, Float64Array
 
 FAR = 3.0
-"""The distance that an apart pair counts in an average: beyond that of any two vectors."""
+"""The distance of an apart pair in an average: larger than any cosine distance."""
 
 
 def unit(vectors: Float64Array) -> Float64Array:
     """The rows divided by their lengths; a row of zeros stays so."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    made: Float64Array = vectors / np.where(norms > 0, norms, 1.0)
-    return made
+    scaled: Float64Array = vectors / np.where(norms > 0, norms, 1.0)
+    return scaled
 
 
 def group(
     distances: Float64Array, apart: BoolArray, limit: float, *, at_least: int = 1, at_most: int | None = None
 ) -> list[list[int]]:
-    """The things in groups, closest joined first by the average distance over their pairs (UPGMA).
+    """Clusters by average linkage (UPGMA), closest joined first.
 
-    No group holds a pair that is `apart`, unless there would be more groups than `at_most`. Joining ends
-    at the distance `limit`, sooner where fewer than `at_least` would be left. Groups are ordered by their
-    first thing, things within by number. Memory grows with the square of their number, time with the cube
-    at worst: callers keep it to some hundreds.
+    No cluster holds a pair that is `apart`, unless there would be more clusters than `at_most`. Joining ends
+    at the distance `limit`, or when `at_least` are left. Clusters are ordered by their first item, items
+    within by number. Memory grows with the square of their number, time with the cube at worst: callers keep
+    it to some hundreds.
     """
     count = len(distances)
     groups = {place: [place] for place in range(count)}
@@ -42,8 +42,10 @@ def group(
             if not np.isfinite(open_pairs.flat[nearest]):
                 nearest = int(average.argmin())
         keep, give = sorted((nearest // count, nearest % count))
+        # The average over all pairs of the joined group follows from the two averages and sizes.
         joined = (average[keep] * sizes[keep] + average[give] * sizes[give]) / (sizes[keep] + sizes[give])
         average[keep], average[:, keep] = joined, joined
+        # Who was apart from one of them is apart from both.
         barred[keep] |= barred[give]
         barred[:, keep] = barred[keep]
         average[keep, keep] = np.inf

@@ -1,8 +1,8 @@
-"""What faces say of who talks: slots of a stretch whose voices go with the movement of one mouth, or of two.
+"""Evidence from faces for diarization: slots whose speech matches the movement of the same or of two mouths.
 
-A face whose mouth moves when a slot talks, and rests when it does not, is taken for that slot's. Slots of one
-face are drawn together, slots of two faces that were seen at the same time are pushed apart. Faces that do
-not move, or move whoever talks, say nothing; nor does a recording without a picture.
+A face whose mouth moves when a slot talks, and rests when it does not, is assigned to that slot. Slots of one
+face are drawn together, slots of two faces seen at the same time are pushed apart. Faces that do not move, or
+move whoever talks, do not vote; nor does a recording without a picture.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from corpus.schemas.arrays import Float64Array
 from corpus.schemas.sight import FaceTrack, Seen
 
 WEIGHT = 0.3
-"""What a sure face adds to or takes from the cosine distance of two slots."""
+"""What a certain face adds to, or takes from, the cosine distance of two slots."""
 LEAST_CORRELATION = 0.3
 AHEAD = 0.15
-"""By so much the face's correlation must exceed that of any other face seen then."""
+"""The face's correlation must exceed that of any other visible face by this much."""
 LEAST_SEEN_S = 3.0
 TOGETHER_US = 1_000_000
 """Two tracks seen together for so long are two people."""
@@ -30,7 +30,7 @@ RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class _Vote:
     """The face that talks as a slot does."""
 
     track: FaceTrack
@@ -38,7 +38,7 @@ class Vote:
 
 
 def votes_of_faces(slots: Slots, grouped: Sequence[Slot], view: View) -> Float64Array:
-    """[slots, slots]: what the faces add to the distances of the slots' voices; symmetric, zeros mostly."""
+    """[slots, slots]: the faces' addition to the distances of the slots' voices; symmetric, mostly zeros."""
     mouths = {track.id: _mouth(view.seen, track) for track in view.seen.head.tracks if not track.still}
     votes = [_vote(slots, slot, view, mouths) for slot in grouped]
     added = np.zeros((len(grouped), len(grouped)))
@@ -62,7 +62,7 @@ def _mouth(seen: Seen, track: FaceTrack) -> tuple[npt.NDArray[np.int64], Float64
 
 def _vote(
     slots: Slots, slot: Slot, view: View, mouths: dict[int, tuple[npt.NDArray[np.int64], Float64Array]]
-) -> Vote | None:
+) -> _Vote | None:
     here = slots.here(slot[0])
     first_us = view.zero_us + here.start * STEP_SAMPLES * 1_000_000 // RATE_HZ
     last_us = view.zero_us + here.stop * STEP_SAMPLES * 1_000_000 // RATE_HZ
@@ -83,7 +83,7 @@ def _vote(
     if len(scores) > 1 and scores[0][0] - scores[1][0] < AHEAD:
         return None
     track = next(track for track in view.seen.head.tracks if track.id == scores[0][1])
-    return Vote(track, scores[0][0])
+    return _Vote(track, scores[0][0])
 
 
 def _correlation(left: Float64Array, right: Float64Array) -> float:

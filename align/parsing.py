@@ -1,4 +1,4 @@
-"""What the line-based importers share: numbers, spans, punctuation, and Drops that name file and line."""
+"""Helpers of the line-based importers: numbers, spans, punctuation, and Drops that name file and line."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from corpus.schemas.span import Span
 STAGE: Final = "input"
 LONGEST_FILE_BYTES = 1 << 29
 SHOWN_PER_REASON = 10
-"""How many Drops of one file and reason are told one by one; the rest are counted in one more."""
+"""So many Drops of one file and reason are listed; the rest are counted in one more."""
 
+# Bounded lengths: a crafted number must not become an integer of a million digits.
 _SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d)?")
 _TRAILING = re.compile(r"(?<=[^\s.,?!;:…])[.,?!;:…]+$")
 
@@ -78,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> tuple[list[Line], list[Drop]]:
-    """The lines that say something: no blank ones, no `;;` comments. A line that is no UTF-8 is a Drop."""
+    """The lines with content: no blank ones, no comments. A line that is not UTF-8 is a Drop."""
     lines: list[Line] = []
     drops: list[Drop] = []
     for number, raw in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
@@ -120,7 +121,7 @@ def clip(span: Span, duration_us: int) -> Span:
 
 
 def clipped_drop(place: str, span: Span, duration_us: int) -> Drop:
-    """The flag of something that is used up to the recording's end."""
+    """The Drop for an item that is cut at the recording's end."""
     reason = f"runs past the end of the recording at {duration_us / 1e6:.3f} s and is cut there"
     return drop_at(place, "clipped_at_end", reason, "trim", Span(duration_us, span.stop_us))
 

@@ -1,4 +1,4 @@
-"""Loops of a recogniser: the same few words again and again, more or faster than anybody speaks."""
+"""A recogniser's loops: the same few words repeated more often or faster than anybody speaks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 LONGEST_PHRASE_WORDS = 8
 REPEATS = {1: 6}
-"""So many repeats of a phrase of so many words are a loop; a longer phrase needs `REPEATS_OF_PHRASE`."""
+"""Repeats that make a loop, by the phrase's number of words; others need `REPEATS_OF_PHRASE`."""
 REPEATS_OF_PHRASE = 4
 FASTEST_WORD_US = 60_000
-"""A loop whose words are shorter than this on average was never said, not even once."""
+"""A loop whose words are shorter than this on average was not said even once."""
 
 
 def without_loops(
@@ -47,6 +47,7 @@ def without_loops(
 
 def _loop_at(said: Sequence[str], place: int) -> tuple[int, int]:
     """(words of the phrase, how often it is said from here on), or (0, 0)."""
+    # Shortest first: a loop of one word is also one of two.
     for phrase in range(1, LONGEST_PHRASE_WORDS + 1):
         repeats = 1
         while _same(said, place, place + repeats * phrase, phrase):

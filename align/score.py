@@ -1,6 +1,6 @@
-"""How far a conversation is from the truth: who spoke when, what was said, when words begin.
+"""Errors of a conversation against the truth: who spoke when, what was said, when words begin.
 
-Every figure is a sum over a sum, so that recordings pool. Words are compared in lower case without
+Every figure is a ratio of sums, so that recordings can be pooled. Words are compared in lower case without
 punctuation, in order of time; a reference word is lost when the alignment gives it no equal word.
 """
 
@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(slots=True)
 class Counts:
-    """What is summed over recordings: numerators and denominators by name, and each word's distance."""
+    """Sums over recordings: numerators and denominators by name, and each word's distance."""
 
     over: Counter[str] = field(default_factory=Counter)
     under: Counter[str] = field(default_factory=Counter)
@@ -96,6 +96,7 @@ def _turns(truth: Sequence[Turn], found: Sequence[Turn], duration_us: int, count
     ends = [turn.stop_us for turn in (*truth, *found)]
     whole = Timeline([Segment(0, max([duration_us, *ends, 1]) / 1e6)])
     reference, hypothesis = _annotation(truth), _annotation(found)
+    # pyannote's collar is the whole width, NIST's the half on either side.
     der = DiarizationErrorRate(collar=2 * COLLAR_S, skip_overlap=False)
     parts = der(reference, hypothesis, uem=whole, detailed=True)
     errors = {
@@ -143,7 +144,7 @@ class _Token:
 
 
 def _tokens(words: Sequence[Word]) -> list[_Token]:
-    """Words as they are compared; one without times stands behind the one before it."""
+    """Words as they are compared; one without times follows the one before it."""
     keyed: list[tuple[int, int, Word]] = []
     last: dict[str, int] = {}
     for place, word in enumerate(words):
@@ -187,10 +188,10 @@ def _words(
 
 
 def _cp_errors(reference: Sequence[_Token], hypothesis: Sequence[_Token]) -> int:
-    """Word errors with each speaker's words in a row, under the assignment of speakers that has fewest.
+    """Word errors with each speaker's words concatenated, under the best assignment of speakers.
 
-    The errors add up over pairs of speakers, so the best permutation is a linear assignment; whoever has
-    no partner costs all of his words.
+    The errors add up over pairs of speakers, so the best permutation is a linear assignment; a speaker
+    without a partner costs all of their words.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,6 +1,6 @@
-"""Who of up to three people talks in each 10 s window: pyannote's segmentation-3.0, its posteriors.
+"""Posteriors of pyannote's segmentation-3.0: which of up to three speakers talks in each 10 s window.
 
-The people of a window are its own: slot 0 of one window may be slot 2 of the next.
+Speaker slots are local to a window: slot 0 of one window may be slot 2 of the next.
 
     windows  |----10 s----|            one every `hop_s`, and one more that ends with the sound
                |----10 s----|
@@ -38,7 +38,7 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Posteriors:
-    """What the network says of each window."""
+    """The network's output for each window."""
 
     starts: npt.NDArray[np.int64]
     """First sample of each window."""
@@ -48,14 +48,14 @@ class Posteriors:
     @property
     def talking(self) -> npt.NDArray[np.bool_]:
         """[windows, frames, slots]: the slots of the likeliest class."""
-        made: npt.NDArray[np.bool_] = CLASSES[self.classes.argmax(axis=-1)] > 0
-        return made
+        talking: npt.NDArray[np.bool_] = CLASSES[self.classes.argmax(axis=-1)] > 0
+        return talking
 
     @property
     def slots(self) -> Float32Array:
         """[windows, frames, slots]: the probability that each talks."""
-        made: Float32Array = self.classes @ CLASSES
-        return made
+        probability: Float32Array = self.classes @ CLASSES
+        return probability
 
 
 def load_segmentation(folder: Path) -> Any:
@@ -84,8 +84,9 @@ def load_segmentation(folder: Path) -> Any:
 
 
 def window_starts(samples: int, hop_samples: int) -> npt.NDArray[np.int64]:
-    """First samples of the windows over so much sound; a shorter sound is one window, filled with zeros."""
+    """First samples of the windows over so much sound; a shorter sound is one window, zero padded."""
     last = max(0, samples - WINDOW_SAMPLES)
+    # On the grid of 20 ms steps, so that every window's steps coincide with its neighbours'.
     last = -(-last // GRID_SAMPLES) * GRID_SAMPLES
     starts = list(range(0, last + 1, hop_samples))
     if starts[-1] != last:
@@ -94,7 +95,7 @@ def window_starts(samples: int, hop_samples: int) -> npt.NDArray[np.int64]:
 
 
 def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str = "cpu") -> Posteriors:
-    """What the network says of sound at 16 kHz."""
+    """The network's output for sound at 16 kHz."""
     import torch
 
     starts = window_starts(len(sound), hop_samples)
@@ -104,6 +105,7 @@ def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str 
         for first in range(0, len(starts), BATCH):
             some = starts[first : first + BATCH]
             batch = np.stack([padded[start : start + WINDOW_SAMPLES] for start in some])
+            # The network returns log probabilities.
             scores = network(torch.from_numpy(batch)[:, None].to(device))
             found[first : first + len(some)] = scores.exp().cpu().numpy()
     return Posteriors(starts, found)

@@ -1,7 +1,7 @@
-"""Annotation files beside a media file: found by name, read, and put together.
+"""Annotation files beside a media file: found by name, read, and combined.
 
-Of several files the first in `TURNS_FROM` gives the turns and the first in `WORDS_FROM` the words;
-where no file tells turns they come from the words' own speakers. A file that gives nothing is told.
+Of several files the first in `TURNS_FROM` gives the turns and the first in `WORDS_FROM` the words; if no file
+has turns, they come from the words' own speakers. An unused file is reported.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ _READERS: dict[str, Callable[[Path, int], Found]] = {
 
 @dataclass(slots=True)
 class _Read:
-    """What each kind of file gave; the first of a kind counts."""
+    """The annotations by kind of file; the first of a kind counts."""
 
     duration_us: int
     drops: list[Drop] = field(default_factory=list)
     files: dict[str, tuple[str, Annotation]] = field(default_factory=dict)
-    """By kind: the file's name and what it says."""
+    """By kind: the file's name and its annotation."""
 
     def file(self, path: Path) -> None:
         kind = path.suffix.lower().lstrip(".")
@@ -130,7 +130,7 @@ class _Read:
         self.drops.append(drop_at(name, "sidecar_unused", f"the file is not used: {why}", "trim"))
 
     def first(self, order: Sequence[str], part: str) -> str:
-        """The kind that gives turns or words, "" where none does."""
+        """The kind that gives turns or words, "" if none does."""
         return next(
             (kind for kind in order if kind in self.files and getattr(self.files[kind][1], part) is not None),
             "",
@@ -138,7 +138,7 @@ class _Read:
 
 
 def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, list[Drop]]:
-    """What the files say together, and a Drop for each line, item or file that is not used."""
+    """The files' combined annotation, and a Drop for each unused line, item or file."""
     read = _Read(duration_us)
     endings = tuple(ending.lower() for ending in ENDINGS)
     for path in paths:
@@ -148,8 +148,8 @@ def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, 
         try:
             read.file(path)
         except (SidecarError, FormatError) as error:
-            told = f"{error.what}; {error.todo}" if error.todo else error.what
-            read.drops.append(drop_at(path.name, "sidecar_unreadable", told))
+            reason = f"{error.what}; {error.todo}" if error.todo else error.what
+            read.drops.append(drop_at(path.name, "sidecar_unreadable", reason))
     return _joined(read), summarise(read.drops)
 
 
@@ -171,14 +171,14 @@ def _joined(read: _Read) -> Annotation:
 
 
 def _instead(read: _Read, found: Annotation, turns_from: str, words_from: str) -> str:
-    """Where the turns and words come from that the file has, too."""
+    """Which other files the turns and words come from."""
     parts = [("turns", turns_from)] if found.turns is not None else []
     parts += [("words", words_from)] if found.words is not None else []
     return " and ".join(f"the {part} come from {read.files[kind][0]}" for part, kind in parts)
 
 
 def _settled(read: _Read, annotation: Annotation) -> Annotation:
-    """Turns and words that agree on who speaks."""
+    """Make turns and words agree on who speaks."""
     turns, words = annotation.turns, annotation.words
     if words is not None and turns is None:
         turns = turns_of_words(words, WORDS_BRIDGE_US) or None

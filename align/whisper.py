@@ -1,4 +1,4 @@
-"""faster-whisper, telling window by window what was recognised and which languages it heard there."""
+"""faster-whisper, window by window: recognised words and language probabilities."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from corpus.schemas.clock import us_from_seconds
 from corpus.schemas.span import Span
 
 WINDOW_US = 30_000_000
-"""What the network sees at once."""
+"""The network's input length."""
 LIBRARY_FRAME_US = 10_000
-"""The unit in which the library says where a window begins."""
+"""The library's unit for the start of a window."""
 RATE_HZ = 16_000
 LANGUAGES_TOLD = 5
 
@@ -39,7 +39,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         self._heard: Languages = ()
 
     def generate_with_fallback(self, encoder_output: Any, *rest: Any, **named: Any) -> Any:
-        """The library's hook, called once a window with what the encoder made of it."""
+        """The library's hook, called once a window with the encoder's output."""
         self._heard = self._languages(encoder_output)
         return super().generate_with_fallback(encoder_output, *rest, **named)
 
@@ -57,11 +57,12 @@ class Whisper(WhisperModel):  # type: ignore[misc]
             sound,
             language=language,
             beam_size=beam_size,
-            # no fallback to a higher temperature: that draws random numbers
+            # No fallback to a higher temperature, which would draw random numbers.
             temperature=0.0,
             word_timestamps=True,
+            # A loop in one window must not be carried on into the next.
             condition_on_previous_text=False,
-            # given again before every window; `initial_prompt` reaches only the first
+            # Applied to every window; `initial_prompt` reaches only the first.
             hotwords=prompt or None,
         )
         stop_us = zero_us + len(sound) * 1_000_000 // RATE_HZ
@@ -72,6 +73,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
                 yield window_of(gathered, languages, zero_us, stop_us)
                 gathered = []
             gathered.append(segment)
+            # The library is lazy: the hook has just run for this segment's window.
             languages = self._heard
         if gathered:
             yield window_of(gathered, languages, zero_us, stop_us)

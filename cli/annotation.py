@@ -30,7 +30,7 @@ Out = Annotated[Path, typer.Option("--out", help="The folder to write to; it is 
 
 
 @group.command("convert")
-def convert(
+def _convert(
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="FILE|FOLDER", help="Annotation files; those of one base name go together."),

@@ -15,7 +15,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's fold
 
 
 @cache.command("check")
-def check(folder: Folder) -> None:
+def _check(folder: Folder) -> None:
     """Read every artifact; exit code 4 if one is damaged. A build makes damaged ones again by itself.
 
     Example: corpus cache check dataset
@@ -30,7 +30,7 @@ def check(folder: Folder) -> None:
 
 
 @cache.command("prune")
-def prune(
+def _prune(
     folder: Folder,
     days: Annotated[int, typer.Option("--days", min=0, help="Keep what was used in so many days.")] = 30,
 ) -> None:

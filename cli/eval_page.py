@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from corpus.trainer.evaluate.timing_table import TimingRow
 
 WINDOW_S = 0.2
-WORST = 5
+_WORST = 5
 """Recordings named for each stream."""
-SMOOTH = 10
+_SMOOTH = 10
 """Windows over which curves are averaged."""
 _WHERE = "To see and hear one: corpus inspect OUT RECORDING. For all of them: corpus eval --json."
 _ENDS_FROM_PAUSES = "Ends of turns told from pauses: area under the ROC curve"
@@ -146,7 +146,7 @@ def _by_window(report: EvalReport) -> Markup | None:
     seen = report.attention_windows
     reach = "all windows before it" if seen is None else f"{seen} windows back"
     note = (
-        f"Over the number of the window in its conversation, means over {SMOOTH} windows: where a curve "
+        f"Over the number of the window in its conversation, means over {_SMOOTH} windows: where a curve "
         f"stays flat the model can talk on. It attends to {reach}. " + "; ".join(said) + "."
     )
     return el(
@@ -158,10 +158,10 @@ def _by_window(report: EvalReport) -> Markup | None:
 
 
 def _smooth(values: Sequence[float | None]) -> list[float | None]:
-    """Moving averages over `SMOOTH` values; None if all of them are missing."""
+    """Moving averages over `_SMOOTH` values; None if all of them are missing."""
     means: list[float | None] = []
     for place in range(len(values)):
-        near = [v for v in values[max(0, place - SMOOTH // 2) : place + SMOOTH // 2 + 1] if v is not None]
+        near = [v for v in values[max(0, place - _SMOOTH // 2) : place + _SMOOTH // 2 + 1] if v is not None]
         means.append(sum(near) / len(near) if near else None)
     return means
 
@@ -327,7 +327,7 @@ def _losses(rows: Sequence[LossRow]) -> Markup:
 
 def _recordings(report: EvalReport) -> Markup:
     """The recordings with the highest losses of each stream."""
-    found = worst(report.recordings, WORST)
+    found = worst(report.recordings, _WORST)
     means = {row.stream: row.model for row in report.losses if row.cue == "all"}
     cells = [
         (one.stream, one.recording, f"{one.scored}", number(one.loss), number(means.get(one.stream)))
@@ -341,5 +341,5 @@ def _recordings(report: EvalReport) -> Markup:
         "section",
         el("h2", "Recordings with the highest losses"),
         el("p", f"{said} {_WHERE}", class_="note"),
-        table(f"At most {WORST} of each stream; few tokens make a mean high by chance", columns, cells),
+        table(f"At most {_WORST} of each stream; few tokens make a mean high by chance", columns, cells),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from corpus.trainer.evaluate.held_out import RecordingLosses
     from corpus.trainer.evaluate.timing_table import TimingRow
 
-WINDOW_STREAMS = ("control", "text", "sound")
+_WINDOW_STREAMS = ("control", "text", "sound")
 SCORES = {"model": "p of the model", "heard": "silence so far", "whole": "whole silence"}
 
 
@@ -45,7 +45,7 @@ class EvalBar:
         self._bar.update(done - self._bar.n)
 
 
-class Worst(NamedTuple):
+class _Worst(NamedTuple):
     """A recording with a high loss."""
 
     stream: str
@@ -56,10 +56,10 @@ class Worst(NamedTuple):
     loss: float
 
 
-def worst(recordings: Sequence[RecordingLosses], most: int) -> list[Worst]:
+def worst(recordings: Sequence[RecordingLosses], most: int) -> list[_Worst]:
     """Of each stream the recordings with the highest mean loss, at most so many."""
     scored = [
-        Worst(one.stream, recording.name or recording.recording, one.count, one.model)
+        _Worst(one.stream, recording.name or recording.recording, one.count, one.model)
         for recording in recordings
         for one in recording.streams
         if one.model is not None
@@ -81,10 +81,10 @@ def print_windows(report: EvalReport) -> None:
     edges = [most * fifth // 5 for fifth in range(6)]
     show.table(
         [
-            [f"{start} to {stop - 1}", *(_over(rows, stream, start, stop) for stream in WINDOW_STREAMS)]
+            [f"{start} to {stop - 1}", *(_over(rows, stream, start, stop) for stream in _WINDOW_STREAMS)]
             for start, stop in itertools.pairwise(edges)
         ],
-        ["window", *WINDOW_STREAMS],
+        ["window", *_WINDOW_STREAMS],
     )
     seen = report.attention_windows
     show.talk(f"it attends to {'all windows' if seen is None else f'{seen} windows'} before each")

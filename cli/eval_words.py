@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 FEWEST = 10
 """Cases below which a figure is not drawn and nothing is said of it."""
-CONSTANTS = ("silent", "unigram")
+_CONSTANTS = ("silent", "unigram")
 """Rows of the timing tables that know nothing of the conversation."""
 STREAMS = {"control": "when to speak", "text": "what to say", "audio": "how it sounds"}
-YOUNG = 0.2
+_YOUNG = 0.2
 """A model that speaks in less than this share of the windows the person speaks in hardly speaks."""
 
 
@@ -32,7 +32,7 @@ def verdict(report: EvalReport) -> list[str]:
     model, human = rows.get("model"), rows.get("human")
     speaks = model.speaks.value if model else None
     people = human.speaks.value if human else None
-    if speaks is not None and people and speaks < YOUNG * people:
+    if speaks is not None and people and speaks < _YOUNG * people:
         lines.append(
             f"It hardly speaks ({speaks:.0%} of windows, the person {people:.0%}): a young model seldom "
             "finds speaking likelier than not. --sampled draws instead."
@@ -44,7 +44,7 @@ def _worse_freely(rows: dict[str, TimingRow]) -> list[str]:
     model = rows.get("model")
     if model is None or model.right.value is None or model.right.cases < FEWEST:
         return []
-    known = [(row.right.value, name) for name in CONSTANTS if (row := rows.get(name))]
+    known = [(row.right.value, name) for name in _CONSTANTS if (row := rows.get(name))]
     best, name = max(((value, name) for value, name in known if value is not None), default=(0.0, ""))
     if model.right.value >= best:
         return []

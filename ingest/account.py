@@ -16,14 +16,14 @@ import av
 from corpus.ingest.head import StreamHead
 from corpus.schemas.drops import Drop
 
-LEAST = Fraction(1, 5)
+_LEAST = Fraction(1, 5)
 """Seconds: a loss of less than a window is an oddity."""
-LEAST_PICTURES = Fraction(1)
+_LEAST_PICTURES = Fraction(1)
 """Seconds of pictures: after so long the one before is stale."""
-BRIDGE = Fraction(1)
+_BRIDGE = Fraction(1)
 """Packets of one stream this near to each other cover what is between them."""
-MOST_SPANS = 10_000
-EXPECTED = ("cover_art", "room_sound")
+_MOST_SPANS = 10_000
+_EXPECTED = ("cover_art", "room_sound")
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Tally:
         # Whole numbers, without a division: this runs for every packet.
         # When full, the last span swallows the rest: a file of wild stamps must not fill memory.
         near = last is not None and abs(start - last[1]) * self.tick.numerator <= self.tick.denominator
-        if last is not None and (near or len(self.spans) == MOST_SPANS):
+        if last is not None and (near or len(self.spans) == _MOST_SPANS):
             last[1] = max(last[1], stop)
         else:
             self.spans.append([start, stop])
@@ -111,14 +111,14 @@ class Account:
         """Sound of the streams in use that is not in their channels."""
         drops: list[Drop] = []
         for index, seconds in cancelled_s.items():
-            if seconds > LEAST:
+            if seconds > _LEAST:
                 reason = (
                     f"in {seconds:.1f} s the channels of stream {index} cancel each other, so their mean is "
                     'all but silent; take channels = "per_channel", or export one of them'
                 )
                 drops.append(_fault(item, "channels_cancel", reason))
         for index, seconds in unfit_s.items():
-            if seconds > LEAST:
+            if seconds > _LEAST:
                 reason = (
                     f"in {seconds:.1f} s stream {index} has more channels than it began with; those too many "
                     'are left out. Take channels = "mix", or cut the file where they change'
@@ -134,14 +134,14 @@ class Account:
             return
         seconds, lost = tally.length * tally.tick, tally.lost * tally.tick
         what = "sound" if head.kind == "audio" else "pictures"
-        least = LEAST if head.kind == "audio" else LEAST_PICTURES
+        least = _LEAST if head.kind == "audio" else _LEAST_PICTURES
         # A stream in use is short only by what its decoder refused; the clock reports its own holes.
         if head.chosen:
             if lost > least:
                 reason = f"{_s(lost)} of {what} in stream {head.index} could not be decoded"
                 yield "fault", f"{head.kind}_not_decoded", reason
             return
-        if head.refused_code in EXPECTED or (head.kind == "video" and not pictures):
+        if head.refused_code in _EXPECTED or (head.kind == "video" and not pictures):
             return
         # Where the streams in use have packets; what lies outside is in no channel and no window.
         others = [
@@ -157,7 +157,7 @@ class Account:
         elif head.refused:
             reason = f"{_s(seconds)} of {what} are left out: stream {head.index} {head.refused}"
             yield "fault", "stream_refused", reason
-        elif others and alone > BRIDGE:
+        elif others and alone > _BRIDGE:
             reason = f"stream {head.index}, left out, has {_s(alone)} of {what} where the one used has none"
             yield "fault", "stream_left_out", reason
         elif not others and head.kind == "audio":

@@ -20,9 +20,9 @@ from corpus.schemas.artifacts import (
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window, us_of_sample, whole_windows
 from corpus.schemas.span import Span, subtract, union
 
-STALE_US = US
-COPY_BYTES = 1 << 20
-ZEROS = bytes(COPY_BYTES)
+_STALE_US = US
+_COPY_BYTES = 1 << 20
+_ZEROS = bytes(_COPY_BYTES)
 
 
 def content(extents: Sequence[Extent], rate_hz: int, longest_gap_us: int) -> list[Span]:
@@ -95,14 +95,14 @@ def write_channel(
 
 def _zeros(target: BinaryIO, size: int) -> None:
     while size > 0:
-        size -= target.write(ZEROS[: min(size, COPY_BYTES)])
+        size -= target.write(_ZEROS[: min(size, _COPY_BYTES)])
 
 
 def _copy(source: Path, offset: int, size: int, target: BinaryIO) -> None:
     with source.open("rb") as file:
         file.seek(offset)
         while size > 0:
-            chunk = file.read(min(size, COPY_BYTES))
+            chunk = file.read(min(size, _COPY_BYTES))
             if not chunk:
                 raise EOFError(f"{source.name} ends before its extents do")
             size -= target.write(chunk)
@@ -143,7 +143,7 @@ def _fill(
                 if loaded != at:
                     jpegs.seek(pick.offset)
                     loaded, data = at, jpegs.read(pick.size)
-                stale = (window + 1) * WINDOW_US - pick.time_us > STALE_US
+                stale = (window + 1) * WINDOW_US - pick.time_us > _STALE_US
                 rows[row] = (offset, pick.size, pick.time_us, PICTURE_STALE if stale else 0)
                 offset += target.write(data)
             row += 1

@@ -13,11 +13,11 @@ ReadAt = Callable[[int, int], bytes]
 
 MOST_STEPS = 2_000_000
 """At most so many boxes, pages or tags are visited: a crafted file must not keep a worker busy."""
-ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
 FLV = b"FLV\x01"
-EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-LEAST_UNREAD = 4096
+_EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_LEAST_UNREAD = 4096
 """Fewer bytes behind the end are some tool's trailer, fewer missing before it a wrong sum."""
 UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
 """What writers to a pipe put for a length of 32 bits that they cannot know."""
@@ -48,7 +48,7 @@ def first_end(read: ReadAt, size: int) -> End:
     if head[:4] == b".snd":
         start, length = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
         return End(missing=_missing(start + length, size))
-    if head == ASF:
+    if head == _ASF:
         return _asf(read, size)
     if head[:4] == b"caff":
         return _caf(read, size)
@@ -56,7 +56,7 @@ def first_end(read: ReadAt, size: int) -> End:
         (b"ftyp", 4, _mov),
         (b"OggS", 0, _ogg),
         (FLV, 0, _flv),
-        (EBML, 0, _matroska),
+        (_EBML, 0, _matroska),
     ]
     for magic, at, walk in walks:
         if head[at:].startswith(magic):
@@ -116,13 +116,13 @@ def _unread_wave(read: ReadAt, size: int, end: int) -> int:
         if length == 0xFFFFFFFF:
             return 0
     unread = size - min(at, end)
-    return unread if unread >= LEAST_UNREAD and any(read(size - unread, 1 << 16)) else 0
+    return unread if unread >= _LEAST_UNREAD and any(read(size - unread, 1 << 16)) else 0
 
 
 def _missing(end: int, size: int) -> int:
     """How much of what a head declares up to `end` is not there."""
     unknown = end >= 1 << 62 or any(end in lengths for lengths in UNKNOWN_LENGTHS)
-    return end - size if end - size >= LEAST_UNREAD and not unknown else 0
+    return end - size if end - size >= _LEAST_UNREAD and not unknown else 0
 
 
 def _w64(read: ReadAt, size: int) -> End:
@@ -181,7 +181,7 @@ def _asf(read: ReadAt, size: int) -> End:
         head = read(at, 24)
         if len(head) < 24:
             break
-        if at and head[:16] == ASF:
+        if at and head[:16] == _ASF:
             return End(at)
         length = int.from_bytes(head[16:], "little")
         if length < 24:
@@ -221,14 +221,14 @@ def _flv(read: ReadAt, size: int) -> int | None:
 
 def _matroska(read: ReadAt, size: int) -> int | None:
     at = 0
-    for wanted in (EBML, SEGMENT):
+    for wanted in (_EBML, SEGMENT):
         head = read(at, 12)
         if head[:4] != wanted or len(head) < 12:
             return None
-        # EBML: the leading zero bits of the first byte say how many bytes the number has.
+        # _EBML: the leading zero bits of the first byte say how many bytes the number has.
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
         if length == (1 << 7 * width) - 1:  # still being written when it ended
             return None
         at += 4 + width + length
-    return at if read(at, 4) == EBML else None
+    return at if read(at, 4) == _EBML else None

@@ -14,7 +14,7 @@ from corpus.schemas.clock import US
 from corpus.schemas.errors import MediaError
 from corpus.schemas.settings import Channels, IngestSettings
 
-HANDOVER = Fraction(1, 2)
+_HANDOVER = Fraction(1, 2)
 """Streams that overlap by no more follow each other."""
 MOST_SPEAKERS = 7
 """A clip holds seven voices and the room."""
@@ -133,7 +133,7 @@ def _comes_before(head: StreamHead, late: StreamHead) -> bool:
         return False
     if head.first is None or head.last is None or late.first is None:
         return False
-    return head.first < late.first - HANDOVER and head.last <= late.first + HANDOVER
+    return head.first < late.first - _HANDOVER and head.last <= late.first + _HANDOVER
 
 
 def late_speakers(plan: Plan, channels: int) -> list[str | None]:

@@ -8,15 +8,15 @@ from heapq import heappop, heappush
 
 from corpus.ingest.timeline import Restarts
 
-COUNTED = frozenset(
+_COUNTED = frozenset(
     "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta".split()
 )
 """Raw streams: libav invents their stamps from the first header's rate."""
-DECODE_ORDER = frozenset(("avi",))
+_DECODE_ORDER = frozenset(("avi",))
 """Containers that number pictures in the order in which they are decoded."""
-UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
+_UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
 """Raw pictures: in order of presentation as they come from the decoder, at the nominal rate."""
-MOST_DELAYED = 32
+_MOST_DELAYED = 32
 """No decoder keeps more pictures back."""
 
 
@@ -36,17 +36,17 @@ class StreamClock:
 
 def counted(container: str) -> bool:
     """Whether sound of this container stands where the count of its samples puts it."""
-    return container in COUNTED
+    return container in _COUNTED
 
 
 def decode_order(container: str) -> bool:
     """Whether stamps of this container's pictures are in the order of decoding."""
-    return container in DECODE_ORDER
+    return container in _DECODE_ORDER
 
 
 def unstamped(container: str) -> bool:
     """Whether pictures of this container have no time but their number."""
-    return container in UNSTAMPED
+    return container in _UNSTAMPED
 
 
 class PresentationOrder:
@@ -63,7 +63,7 @@ class PresentationOrder:
         if stamp is not None:
             heappush(self._stamps, stamp)
             # Packets without a picture leave their stamps behind, which would delay all that follow.
-            while len(self._stamps) > MOST_DELAYED:
+            while len(self._stamps) > _MOST_DELAYED:
                 heappop(self._stamps)
 
     def lost(self, stamp: int | None) -> None:

@@ -39,7 +39,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class FilePart:
+class _FilePart:
     """The result of the pass over one file."""
 
     channels: list[Channel]
@@ -82,7 +82,7 @@ def decode_media(
 
 def _pass(
     plan: Plan, tracks: Tracks, number: int, settings: IngestSettings, progress: Progress | None
-) -> FilePart:
+) -> _FilePart:
     where = plan.source.path.name
     with open_reader(plan.source.path) as (container, reader), closing(tracks), ExitStack() as opened:
         # Planning opened the file too, but its streams died with that container: bind the heads to this one.
@@ -105,7 +105,7 @@ def _pass(
                 head.describe()
     silent = {index: sound.cancelled_s for index, sound in tracks.sounds.items()}
     unfit = {index: sound.unfit_s for index, sound in tracks.sounds.items()}
-    return FilePart(
+    return _FilePart(
         channels=tracks.channels,
         pictures=tracks.pictures,
         streams=[stream_facts(number, h, plan, tracks.legs.get(h.index)) for h in demuxer.heads.values()],

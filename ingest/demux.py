@@ -22,23 +22,23 @@ from corpus.schemas.errors import MediaError
 
 Packet: TypeAlias = "av.Packet[Stream]"
 
-PREFIXES = {"flv": b"FLV\1\5\0\0\0\11\0\0\0\0", "live_flv": b"FLV\1\5\0\0\0\11\0\0\0\0"}
+_PREFIXES = {"flv": b"FLV\1\5\0\0\0\11\0\0\0\0", "live_flv": b"FLV\1\5\0\0\0\11\0\0\0\0"}
 """The header that lets libav open a file from its middle."""
-PACKETISED = frozenset(("mpegts", "mpeg"))
+_PACKETISED = frozenset(("mpegts", "mpeg"))
 """Containers in which a stream's last packet is whole only when another begins, or the file ends."""
-REST_BYTES = 4 << 20
+_REST_BYTES = 4 << 20
 """Within this distance before a stream's last packet lies a table that names the stream."""
 # Seconds of stamps that a decoder may still owe; anything later is another part of the file.
-REST_S = 1
-MOST_DEMUXERS = 16
-MOST_FILES = 200
+_REST_S = 1
+_MOST_DEMUXERS = 16
+_MOST_FILES = 200
 """Files joined byte by byte; all stay open."""
-MOST_READ_ERRORS = 100
+_MOST_READ_ERRORS = 100
 """Reading stops at a file that breaks more often than this."""
 
 
 @dataclass(slots=True)
-class ReadLog:
+class _ReadLog:
     """How reading went."""
 
     read_errors: int = 0
@@ -46,7 +46,7 @@ class ReadLog:
     """Reading ended with an error rather than with the end of the file."""
 
 
-def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterator[Packet]:
+def _read_packets(container: InputContainer, log: _ReadLog, where: str) -> Iterator[Packet]:
     """The packets of a container to its end; broken ones are counted and skipped."""
     reader, progress = container.demux(), True
     while True:
@@ -57,7 +57,7 @@ def read_packets(container: InputContainer, log: ReadLog, where: str) -> Iterato
             return
         except av.FFmpegError:
             log.read_errors += 1
-            if not progress or log.read_errors > MOST_READ_ERRORS:
+            if not progress or log.read_errors > _MOST_READ_ERRORS:
                 log.cut_off = True
                 return
             # A generator that has raised is finished: start another. Two errors in a row mean no progress.
@@ -108,7 +108,7 @@ class Demuxer:
     """Its audio and video streams; those that begin later are added."""
     opened: ExitStack
     """Closes what is opened here; the streams are valid until then."""
-    log: ReadLog = field(default_factory=ReadLog)
+    log: _ReadLog = field(default_factory=_ReadLog)
     streams: dict[int, Stream] = field(default_factory=dict)
     """All streams, of whatever kind, by number."""
     unread: int = 0
@@ -126,17 +126,17 @@ class Demuxer:
 
     def rest(self, number: int) -> Iterator[Packet]:
         """The last packets of an ended stream, which the demuxer holds back until another one arrives."""
-        if self.container.format.name not in PACKETISED or number not in self._last:
+        if self.container.format.name not in _PACKETISED or number not in self._last:
             return
         last, place = self._last[number]
         # Read the same stretch again as a file of its own: at its end libav has to hand out what it holds.
-        part = Part(max(0, place - REST_BYTES), stop=self.reader.place(self.reader.tell()))
+        part = Part(max(0, place - _REST_BYTES), stop=self.reader.place(self.reader.tell()))
         stream = self.streams[number]
-        latest = last + int(REST_S / stream.time_base) if stream.time_base else last
+        latest = last + int(_REST_S / stream.time_base) if stream.time_base else last
         with ExitStack() as opened, suppress(MediaError):
             reader = opened.enter_context(closing(self.reader.part(part)))
             container = opened.enter_context(open_read(self.path, reader))
-            for packet in read_packets(container, ReadLog(), self.path.name):
+            for packet in _read_packets(container, _ReadLog(), self.path.name):
                 same = (packet.stream.type, packet.stream.id) == (stream.type, stream.id)
                 if same and packet.pts is not None and last < packet.pts <= latest:
                     yield packet
@@ -147,7 +147,7 @@ class Demuxer:
         # Asking for the number of streams costs a dump of the whole container, so ask only after a new read.
         name = self.container.format.name
         count, reads, before, place = len(self.streams), 0, 0, 0
-        for packet in read_packets(self.container, self.log, self.path.name):
+        for packet in _read_packets(self.container, self.log, self.path.name):
             if name in GROWING and self.reader.reads != reads:
                 # New streams were met between the last look and this one.
                 met = stream_count(self.container)
@@ -174,7 +174,7 @@ class Demuxer:
         following = self.reader.end.following
         at = None if following is None else self.reader.place(following)
         files = 0
-        while at is not None and files < MOST_FILES:
+        while at is not None and files < _MOST_FILES:
             reader = self.reader.part(Part(at))
             self.opened.callback(reader.close)
             reader.find_end()
@@ -188,14 +188,14 @@ class Demuxer:
                 self.unread += 1
                 continue
             numbers = self._adopt(container, set())
-            for packet in read_packets(container, self.log, self.path.name):
+            for packet in _read_packets(container, self.log, self.path.name):
                 yield numbers[packet.stream.index], packet, reader.place(packet.pos or 0)
         self.unread += at is not None
 
     def _open_another(self, place: int, name: str) -> None:
-        if len(self._seconds) == MOST_DEMUXERS:
+        if len(self._seconds) == _MOST_DEMUXERS:
             return
-        part = Part(place, PREFIXES.get(name, b""))
+        part = Part(place, _PREFIXES.get(name, b""))
         reader = self.reader.part(part)
         self.opened.callback(reader.close)
         try:
@@ -204,7 +204,7 @@ class Demuxer:
             return
         known = {(s.type, s.id) for s in self.streams.values()}
         numbers = self._adopt(container, known)
-        packets = read_packets(container, ReadLog(), self.path.name)
+        packets = _read_packets(container, _ReadLog(), self.path.name)
         self._seconds.append(_Second(container, reader, numbers, packets, at=place))
 
     def _adopt(self, container: InputContainer, known: Container[tuple[str, int]]) -> dict[int, int]:

@@ -17,7 +17,7 @@ from corpus.ingest.tracks import Leg
 from corpus.schemas.clock import US, us_from_seconds
 from corpus.schemas.recording import Oddity, Stream
 
-DECLARED = tuple("mov matroska avi wav w64 flac asf caf mxf tta wv ape tak".split())
+_DECLARED = tuple("mov matroska avi wav w64 flac asf caf mxf tta wv ape tak".split())
 """Containers whose duration is written down; in others libav guesses it."""
 SHORT = Fraction(1)
 """A file that ends this much before its declared end was cut off."""
@@ -35,10 +35,10 @@ def stream_facts(file: int, head: StreamHead, plan: Plan, leg: Leg | None) -> St
         oddities.append(Oddity(code="continues", detail=detail, start_us=leg.start_us))
     elif leg is not None and leg.sound is not None and leg.sound.first is not None:
         offset_us = us_from_seconds(leg.sound.first)
-        oddities += sound_oddities(leg.sound)
+        oddities += _sound_oddities(leg.sound)
     elif leg is not None and leg.pictures is not None and leg.pictures.first_us is not None:
         offset_us = leg.pictures.first_us
-        oddities += video_oddities(leg.pictures)
+        oddities += _video_oddities(leg.pictures)
     if leg is not None:
         duration_us = max(0, leg.stop_us - offset_us)
     if head.chosen and not duration_us:
@@ -64,7 +64,7 @@ def _ms(seconds: Fraction) -> str:
     return f"{float(seconds * 1000):.3f} ms"
 
 
-def sound_oddities(sound: SoundTrack) -> list[Oddity]:
+def _sound_oddities(sound: SoundTrack) -> list[Oddity]:
     """What the clock did to the sound."""
     moves, found = sound.moves, list[Oddity]()
     if moves.corrections:
@@ -102,7 +102,7 @@ def sound_oddities(sound: SoundTrack) -> list[Oddity]:
     return found
 
 
-def video_oddities(moving: PictureTrack) -> list[Oddity]:
+def _video_oddities(moving: PictureTrack) -> list[Oddity]:
     """What was odd about the order and times of the pictures."""
     found = [
         Oddity(
@@ -156,7 +156,7 @@ def end_oddities(
         end = max(end, account.end - plan.start, account.end)
     if declared is not None and declared > LONGEST_S:
         return [absurd_duration(declared)]
-    known = any(name in plan.container for name in DECLARED)
+    known = any(name in plan.container for name in _DECLARED)
     short = declared is not None and known and declared - end > SHORT
     if not short and not cut_off and not missing_bytes:
         return []

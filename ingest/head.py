@@ -22,17 +22,17 @@ from corpus.schemas.clock import round_half_up
 MediaStream: TypeAlias = AudioStream | VideoStream
 AnyPacket: TypeAlias = "av.Packet[Stream]"
 
-LARGEST_SIDE = 16_384
-HIGHEST_RATE_HZ = 768_000
-LOWEST_RATE_HZ = 1_000
+_LARGEST_SIDE = 16_384
+_HIGHEST_RATE_HZ = 768_000
+_LOWEST_RATE_HZ = 1_000
 MOST_CHANNELS = 64
 LONGEST_S = 1_000_000
 """Eleven days. A longer declared duration is reported and otherwise ignored; nothing is sized by it."""
-HEAD_PACKETS = 6000
+_HEAD_PACKETS = 6000
 HEAD_BYTES = 96 * 1024 * 1024
-RATE_STAMPS = 120
+_RATE_STAMPS = 120
 """Video stamps examined to tell constant from variable frame rate."""
-SECONDARY = (
+_SECONDARY = (
     Disposition.comment
     | Disposition.visual_impaired
     | Disposition.hearing_impaired
@@ -40,9 +40,9 @@ SECONDARY = (
     | Disposition.descriptions
 )
 
-MOST_BEHIND = Fraction(5)
+_MOST_BEHIND = Fraction(5)
 """Seconds of interleaving: packets of one time lie no further apart in a file."""
-NO_PART = ("cover_art", "other_programme")
+_NO_PART = ("cover_art", "other_programme")
 """Refusals of streams that do not move the file's zero."""
 
 RateKind = Literal["constant", "variable", "unknown"]
@@ -165,7 +165,7 @@ def _video_refusal(stream: VideoStream) -> tuple[str, str]:
     context = stream.codec_context
     if context is None:
         return "no_decoder", "has no decoder here"
-    if max(context.width, context.height) > LARGEST_SIDE or context.width * context.height > MOST_PIXELS:
+    if max(context.width, context.height) > _LARGEST_SIDE or context.width * context.height > MOST_PIXELS:
         return "absurd_size", f"declares pictures of {context.width}x{context.height} pixels"
     return "", ""
 
@@ -174,7 +174,7 @@ def _audio_refusal(stream: AudioStream) -> tuple[str, str]:
     context = stream.codec_context
     if context is None:
         return "no_decoder", "has no decoder here"
-    if context.sample_rate and not LOWEST_RATE_HZ <= context.sample_rate <= HIGHEST_RATE_HZ:
+    if context.sample_rate and not _LOWEST_RATE_HZ <= context.sample_rate <= _HIGHEST_RATE_HZ:
         return "absurd_rate", f"declares {context.sample_rate} samples per second"
     if context.layout.nb_channels > MOST_CHANNELS:
         return "absurd_channels", f"declares {context.layout.nb_channels} channels"
@@ -189,7 +189,7 @@ def preferred(heads: list[StreamHead], kind: Literal["audio", "video"]) -> Strea
 
 def _preference(head: StreamHead) -> tuple[bool, bool, int]:
     disposition = head.stream.disposition
-    return bool(disposition & SECONDARY), not disposition & Disposition.default, head.index
+    return bool(disposition & _SECONDARY), not disposition & Disposition.default, head.index
 
 
 def one_core(stream: MediaStream) -> None:
@@ -217,7 +217,7 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
         head = wanted[packet.stream.index]  # a packet that empties a decoder says 0 in packet.stream_index
         if packet.pts is not None:
             head.last = max(head.last or Fraction(packet.pts * head.tick), packet.pts * head.tick)
-            if len(head.stamps) < RATE_STAMPS:
+            if len(head.stamps) < _RATE_STAMPS:
                 head.stamps.append(packet.pts)
         # A decoded frame, not the first packet: priming, pre-skip and edit lists show only after decoding.
         if head.first is None and _first_frame(packet, head):
@@ -226,13 +226,13 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
                 # The decoder's stamp is the packet's there; the earliest shown has the smallest stamp so far.
                 head.first = min(head.stamps, default=0) * head.tick
             reached = max((h.last for h in heads if h.last is not None), default=Fraction(0))
-            behind = reached - (head.first or 0) > MOST_BEHIND
+            behind = reached - (head.first or 0) > _MOST_BEHIND
             # A stream that appears late with an early stamp was not cut late: its clock is another one.
             head.other_clock = behind and container.format.name in GROWING
         size += packet.size
         # Read on until a video's rate can be judged: that is for the report, hence its smaller limit.
         met = all(h.first is not None for h in chosen.values()) and _rates_known(chosen, size)
-        if count >= HEAD_PACKETS or size >= HEAD_BYTES or met:
+        if count >= _HEAD_PACKETS or size >= HEAD_BYTES or met:
             break
     for head in heads:
         if head.chosen and head.first is None and head.stream.start_time is not None:
@@ -248,7 +248,7 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
 
 def file_start(heads: list[StreamHead]) -> Fraction:
     """The earliest presentation of a file on its own clock; another programme has another clock."""
-    parts = [h for h in heads if h.refused_code not in NO_PART and not h.other_clock]
+    parts = [h for h in heads if h.refused_code not in _NO_PART and not h.other_clock]
     firsts = [h.first for h in parts if h.first is not None]
     return min(firsts, default=Fraction(0))
 
@@ -284,7 +284,7 @@ def _first_frame(packet: AnyPacket, head: StreamHead) -> bool:
 
 def _rates_known(chosen: dict[int, StreamHead], size: int) -> bool:
     return size > HEAD_BYTES // 16 or all(
-        len(h.stamps) >= RATE_STAMPS for h in chosen.values() if h.kind == "video"
+        len(h.stamps) >= _RATE_STAMPS for h in chosen.values() if h.kind == "video"
     )
 
 

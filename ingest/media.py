@@ -29,8 +29,8 @@ neither name other files nor pass a page of text for a film."""
 
 GROWING = frozenset("mpegts mpeg flv live_flv ogg nsv".split())
 """Containers whose head need not name all streams."""
-READ_BYTES = 1 << 17
-MOST_STREAMS = 1000
+_READ_BYTES = 1 << 17
+_MOST_STREAMS = 1000
 MOST_PIXELS = 8192 * 4320 * 2
 """Of one picture: 100 MB of it in memory. Larger ones are not decoded."""
 
@@ -44,7 +44,7 @@ class Part:
     stop: int | None = None
 
 
-WHOLE = Part()
+_WHOLE = Part()
 
 
 class Reader:
@@ -53,7 +53,7 @@ class Reader:
     What was there when it was opened, and no more; `patch` in place of what a header says wrongly.
     """
 
-    def __init__(self, descriptor: int, part: Part = WHOLE) -> None:
+    def __init__(self, descriptor: int, part: Part = _WHOLE) -> None:
         self._descriptor = descriptor
         self._part = part
         self._shift = part.start - len(part.prefix)
@@ -184,7 +184,7 @@ def _open(path: Path, reader: Reader) -> InputContainer:
     options = {
         "format_whitelist": FORMATS,
         "protocol_whitelist": "file",
-        "max_streams": str(MOST_STREAMS),
+        "max_streams": str(_MOST_STREAMS),
     }
     # libav guesses first; only what it cannot recognise is believed to be what its name says.
     form = HEADERLESS.get(path.suffix.lower())
@@ -215,7 +215,7 @@ def _av_open(reader: Reader, form: str | None, options: dict[str, str]) -> Input
         options={"max_pixels": str(MOST_PIXELS)},
         container_options=options,
         metadata_errors="replace",
-        buffer_size=READ_BYTES,
+        buffer_size=_READ_BYTES,
     )
 
 

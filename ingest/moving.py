@@ -14,9 +14,9 @@ from corpus.ingest.clocks import PresentationOrder, StreamClock, decode_order, u
 from corpus.ingest.timeline import RESTART
 from corpus.schemas.clock import US
 
-LONGEST_PICTURE_US = 3600 * US
+_LONGEST_PICTURE_US = 3600 * US
 """A picture that says it lasts longer is followed by a hole: disk does not grow with a wrong number."""
-LEAP = Fraction(1)
+_LEAP = Fraction(1)
 """A jump forward by more must be confirmed by the next stamp."""
 
 
@@ -58,7 +58,7 @@ class PictureTrack:
         self._per_second = lcm(tick.denominator, zero.denominator, US)
         self._tick = tick * self._per_second
         self._zero = int(zero * self._per_second)
-        self._leap = int(LEAP * self._per_second)
+        self._leap = int(_LEAP * self._per_second)
         self._back = int(RESTART * self._per_second)
         self._nominal = round(nominal * self._per_second)
         self._longest = longest_gap_us * self._per_second // US
@@ -146,7 +146,7 @@ class PictureTrack:
             self.out_of_order += 1
             return
         duration = round(frame.duration * self._tick)
-        self._said_us = min(self._us(duration), LONGEST_PICTURE_US) if duration > 0 else 0
+        self._said_us = min(self._us(duration), _LONGEST_PICTURE_US) if duration > 0 else 0
         # An absurd duration would become the length of a frame without a stamp: take the usual one.
         self._last_duration = duration if 0 < duration <= self._longest else self._nominal
         self._last = time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-FILMS = (
+_FILMS = (
     ".mp4 .m4v .mov .qt .mkv .mk3d .webm .ts .mts .m2ts .m2t .trp .mpg .mpeg .mpe .m1v .m2v .mpv .vob .avi "
     ".divx .flv .f4v .wmv .asf .3gp .3gpp .3g2 .ogv .ogm .ogx .mxf .dv .dif .rm .rmvb .nut .nsv .wtv .ivf"
 )
@@ -13,7 +13,7 @@ SOUND = (
     ".aac .adts .ac3 .ec3 .eac3 .dts .wma .aiff .aif .aifc .caf .amr .awb .3ga .au .snd .voc .sph .nist "
     ".mka .weba .gsm .sln .g722 .ul .al .ra .ape .wv .tta .tak .shn .qcp .loas .latm"
 )
-MEDIA_SUFFIXES = frozenset(f"{FILMS} {SOUND}".split())
+_MEDIA_SUFFIXES = frozenset(f"{_FILMS} {SOUND}".split())
 """Taken from a folder or glob. A file named on its own is tried whatever it is called."""
 
 HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".gsm": "gsm"}
@@ -22,4 +22,4 @@ HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".g
 
 def is_media_name(name: str) -> bool:
     """True for a name that ends like a media file's, in capitals or not."""
-    return PurePath(name).suffix.lower() in MEDIA_SUFFIXES
+    return PurePath(name).suffix.lower() in _MEDIA_SUFFIXES

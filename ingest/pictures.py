@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
 
-SCALER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-LAMBDA_PER_Q = 118
+_SCALER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_LAMBDA_PER_Q = 118
 """libavcodec's FF_QP2LAMBDA."""
-HD_LINES = 576
+_HD_LINES = 576
 """A stream that names no colour matrix is BT.709 above this height, as players take it."""
-MATRICES = {
+_MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
     5: Colorspace.ITU601,
@@ -38,7 +38,7 @@ MATRICES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class _Box:
     """Where a picture lies in its letterbox; everything is even, because chroma has half the pixels."""
 
     left: int
@@ -47,7 +47,7 @@ class Box:
     height: int
 
 
-def letterbox(width: int, height: int, aspect: Fraction, quarter_turns: int, out: tuple[int, int]) -> Box:
+def letterbox(width: int, height: int, aspect: Fraction, quarter_turns: int, out: tuple[int, int]) -> _Box:
     """The largest centred box of the displayed shape. `width`, `height` are stored pixels."""
     shown = Fraction(width, height) * aspect
     if quarter_turns % 2:
@@ -59,7 +59,7 @@ def letterbox(width: int, height: int, aspect: Fraction, quarter_turns: int, out
     else:
         box = (min(out_width, max(2, 2 * round(out_height * shown / 2))), out_height)
     left, top = (out_width - box[0]) // 4 * 2, (out_height - box[1]) // 4 * 2
-    return Box(left, top, box[0], box[1])
+    return _Box(left, top, box[0], box[1])
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
@@ -95,7 +95,7 @@ class JpegEncoder:
         encoder.time_base = Fraction(WINDOW_US, 1_000_000)
         encoder.thread_count = 1
         encoder.qmin = encoder.qmax = quality
-        encoder.global_quality = quality * LAMBDA_PER_Q
+        encoder.global_quality = quality * _LAMBDA_PER_Q
         encoder.flags |= int(av.codec.context.Flags.qscale) | int(av.codec.context.Flags.bitexact)
         encoder.open()
         return encoder
@@ -128,7 +128,7 @@ class JpegEncoder:
             format="yuvj420p",
             src_colorspace=_matrix(frame),
             dst_colorspace=Colorspace.ITU601,
-            interpolation=SCALER,
+            interpolation=_SCALER,
             src_color_range=_color_range(frame),
             dst_color_range=ColorRange.JPEG,
             threads=1,
@@ -157,10 +157,10 @@ def _plane(frame: av.VideoFrame, index: int) -> UInt8Array:
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace:
-    known = MATRICES.get(int(frame.colorspace))
+    known = _MATRICES.get(int(frame.colorspace))
     if known is not None:
         return known
-    return Colorspace.ITU709 if frame.height > HD_LINES else Colorspace.ITU601
+    return Colorspace.ITU709 if frame.height > _HD_LINES else Colorspace.ITU601
 
 
 def _color_range(frame: av.VideoFrame) -> ColorRange:

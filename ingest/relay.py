@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from corpus.ingest.demux import Packet
 from corpus.ingest.timeline import RESTART
 
-OVERLAP_S = 1.0
+_OVERLAP_S = 1.0
 """Streams that run side by side for longer are two tracks."""
 ALONE_S = 5.0
-MOST_WAITING = 20_000
-MOST_WAITING_BYTES = 64 << 20
+_MOST_WAITING = 20_000
+_MOST_WAITING_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -113,9 +113,9 @@ class Relay:
         if not self._waiting or start_s is None or leader.end_s is None:
             return None
         # It never left: nothing was bridged.
-        if start_s < leader.end_s + OVERLAP_S:
+        if start_s < leader.end_s + _OVERLAP_S:
             return None
-        fitting = (n for n, w in self._waiting.items() if w.end_s <= start_s + OVERLAP_S)
+        fitting = (n for n, w in self._waiting.items() if w.end_s <= start_s + _OVERLAP_S)
         return next((n for n in fitting if self._follows(leader, self._waiting[n])), None)
 
     def _come(self, leader: _Leader, end_s: float | None) -> None:
@@ -149,7 +149,7 @@ class Relay:
         waiting.packets.append(packet)
         waiting.size += packet.size
         # Of a stream that is neither taken nor known to run beside another, not more than this is kept.
-        full = len(waiting.packets) > MOST_WAITING or waiting.size > MOST_WAITING_BYTES
+        full = len(waiting.packets) > _MOST_WAITING or waiting.size > _MOST_WAITING_BYTES
         if waiting.read_s >= ALONE_S or full:
             yield from self._join(stream, waiting)
         if full and stream in self._waiting:
@@ -183,7 +183,7 @@ class Relay:
     # The track keeps its name, its first stream; only the stream that feeds it changes.
     def _hand_over(self, leader: _Leader, stream: int) -> None:
         if leader.end_s is not None:
-            self._over[leader.stream] = leader.end_s + OVERLAP_S
+            self._over[leader.stream] = leader.end_s + _OVERLAP_S
         del self._leaders[leader.stream]
         self._leaders[stream] = leader
         leader.stream = stream
@@ -193,13 +193,13 @@ class Relay:
         # A chosen stream that never came (its head promised it) may be replaced by one that did.
         if leader.end_s is None:
             return not leader.met
-        continues = waiting.first_s >= leader.end_s - OVERLAP_S
+        continues = waiting.first_s >= leader.end_s - _OVERLAP_S
         return _stands(leader, waiting) and (continues or self._may_restart)
 
 
 def _stands(leader: _Leader, waiting: _Waiting) -> bool:
     """Whether nothing, or little, came of the track since the other began."""
-    return leader.read_s - waiting.read_before_s.get(leader.track, 0.0) <= OVERLAP_S
+    return leader.read_s - waiting.read_before_s.get(leader.track, 0.0) <= _OVERLAP_S
 
 
 def _step_s(end_s: float | None, now_s: float) -> float:

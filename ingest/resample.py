@@ -20,35 +20,35 @@ import numpy as np
 
 from corpus.schemas.arrays import Float64Array
 
-INPUT_SCALE = 2.0**24
-TAP_SCALE = 2.0**20
-LOUDEST = 16.0
+_INPUT_SCALE = 2.0**24
+_TAP_SCALE = 2.0**20
+_LOUDEST = 16.0
 """Full scale is 1; a decoder's overshoot beyond this is cut, to keep the sums exact."""
-CROSSINGS = 48
+_CROSSINGS = 48
 """Zero crossings of the sinc on each side. With beta 9: flat to 7.3 kHz, 90 dB down from 8 kHz at 16 kHz."""
-BETA = 9.0
-PER_CROSSING = 4096
-ROLL_OFF = 0.955
-FINEST = 1 << 16
+_BETA = 9.0
+_PER_CROSSING = 4096
+_ROLL_OFF = 0.955
+_FINEST = 1 << 16
 """Positions between two input samples that are told apart: 0.3 ns at 48 kHz."""
 TABLE = 4096
 """The same where the filter comes from a table."""
-LONGEST_PERIOD = 640
+_LONGEST_PERIOD = 640
 """A rate whose ratio repeats only after more outputs than this goes through the phase table."""
 
 
-def quantise(samples: Float64Array) -> Float64Array:
+def _quantise(samples: Float64Array) -> Float64Array:
     """Full scale 1.0 as whole multiples of 2**-24, in units of 2**-24."""
-    return np.rint(np.clip(samples, -LOUDEST, LOUDEST) * INPUT_SCALE)
+    return np.rint(np.clip(samples, -_LOUDEST, _LOUDEST) * _INPUT_SCALE)
 
 
 @lru_cache(maxsize=1)
 def _sinc_table() -> Float64Array:
-    """The windowed sinc over its right half, `PER_CROSSING` points per zero crossing, then zeros."""
-    x = np.arange((CROSSINGS + 1) * PER_CROSSING + 2) / PER_CROSSING
+    """The windowed sinc over its right half, `_PER_CROSSING` points per zero crossing, then zeros."""
+    x = np.arange((_CROSSINGS + 1) * _PER_CROSSING + 2) / _PER_CROSSING
     # A Kaiser window: i0 of the half circle over the filter's width.
-    inside = np.clip(1 - (x / CROSSINGS) ** 2, 0, None)
-    table: Float64Array = np.sinc(x) * np.i0(BETA * np.sqrt(inside)) / np.i0(BETA) * (x < CROSSINGS)
+    inside = np.clip(1 - (x / _CROSSINGS) ** 2, 0, None)
+    table: Float64Array = np.sinc(x) * np.i0(_BETA * np.sqrt(inside)) / np.i0(_BETA) * (x < _CROSSINGS)
     return table
 
 
@@ -59,31 +59,31 @@ def _kernel(distance: Float64Array, cutoff: float) -> Float64Array:
     stream, which needs new taps at every correction, costs milliseconds for each.
     """
     table = _sinc_table()
-    x = np.minimum(np.abs(distance) * (cutoff * PER_CROSSING), len(table) - 2)
+    x = np.minimum(np.abs(distance) * (cutoff * _PER_CROSSING), len(table) - 2)
     whole = x.astype(np.int64)
     value = table[whole]
     value += (x - whole) * (table[whole + 1] - value)
-    taps: Float64Array = np.rint(cutoff * TAP_SCALE * value)
+    taps: Float64Array = np.rint(cutoff * _TAP_SCALE * value)
     return taps
 
 
 @lru_cache(maxsize=32)
 def _block_filter(phase: int, up: int, down: int, outputs: int) -> tuple[Float64Array, int]:
-    """(inputs, outputs) taps where the first output is `phase`/FINEST past an input; and the reach."""
+    """(inputs, outputs) taps where the first output is `phase`/_FINEST past an input; and the reach."""
     # Downwards the filter must also keep out what the lower rate cannot hold.
-    cutoff = ROLL_OFF * min(1.0, up / down)
-    reach = ceil(CROSSINGS / cutoff)
-    last = ceil(phase / FINEST + (outputs - 1) * down / up)
+    cutoff = _ROLL_OFF * min(1.0, up / down)
+    reach = ceil(_CROSSINGS / cutoff)
+    last = ceil(phase / _FINEST + (outputs - 1) * down / up)
     inputs = np.arange(-reach, last + reach + 1, dtype=np.float64)
-    at = phase / FINEST + np.arange(outputs) * (down / up)
+    at = phase / _FINEST + np.arange(outputs) * (down / up)
     return np.ascontiguousarray(_kernel(at[None, :] - inputs[:, None], cutoff)), reach
 
 
 @lru_cache(maxsize=4)
 def _phase_table(up: int, down: int) -> tuple[Float64Array, int]:
     """(TABLE, taps): the filter for every fraction; and the reach."""
-    cutoff = ROLL_OFF * min(1.0, up / down)
-    reach = ceil(CROSSINGS / cutoff)
+    cutoff = _ROLL_OFF * min(1.0, up / down)
+    reach = ceil(_CROSSINGS / cutoff)
     inputs = np.arange(-reach, reach + 2, dtype=np.float64)
     fractions = np.arange(TABLE) / TABLE
     return _kernel(fractions[:, None] - inputs[None, :], cutoff), reach
@@ -98,11 +98,11 @@ class Resampler:
         self._up, self._down = ratio.numerator, ratio.denominator
         self._rate_in, self._rate_out = rate_in, rate_out
         period = self._up
-        self._table = period > LONGEST_PERIOD
+        self._table = period > _LONGEST_PERIOD
         # After `period` outputs the fraction repeats, so a block of whole periods needs one set of taps.
         self._block = period * ceil(160 / period)
-        cutoff = ROLL_OFF * min(1.0, self._up / self._down)
-        self._reach = ceil(CROSSINGS / cutoff)
+        cutoff = _ROLL_OFF * min(1.0, self._up / self._down)
+        self._reach = ceil(_CROSSINGS / cutoff)
         self._buffer: Float64Array = np.zeros((channels, 0))
         self._buffer_start = 0
         self._fed = 0
@@ -116,7 +116,7 @@ class Resampler:
 
     def feed(self, samples: Float64Array) -> None:
         """More input, (channels, samples), full scale 1."""
-        fresh = quantise(samples)
+        fresh = _quantise(samples)
         self._buffer = np.concatenate((self._buffer, fresh), axis=1)
         self._fed += samples.shape[1]
 
@@ -173,17 +173,17 @@ class Resampler:
         return np.pad(inner, ((0, 0), (low - start, stop - high)))
 
     def _run(self, outputs: int) -> Float64Array:
-        # The next output lies `phase` / FINEST behind the input number `base`.
+        # The next output lies `phase` / _FINEST behind the input number `base`.
         position = self._position(self.next)
-        phase = floor((position - floor(position)) * FINEST + Fraction(1, 2))
+        phase = floor((position - floor(position)) * _FINEST + Fraction(1, 2))
         base = floor(position)
-        if phase == FINEST:
+        if phase == _FINEST:
             base, phase = base + 1, 0
         # Same rate, on the sample: a copy, bit for bit.
         if self._up == self._down and phase == 0:
-            return self._inputs(base, base + outputs) * (32768 / INPUT_SCALE)
+            return self._inputs(base, base + outputs) * (32768 / _INPUT_SCALE)
         run = self._run_table if self._table else self._run_blocks
-        return run(base, phase, outputs) * (32768 / (INPUT_SCALE * TAP_SCALE))
+        return run(base, phase, outputs) * (32768 / (_INPUT_SCALE * _TAP_SCALE))
 
     def _run_blocks(self, base: int, phase: int, outputs: int) -> Float64Array:
         taps, reach = _block_filter(phase, self._up, self._down, self._block)
@@ -203,10 +203,10 @@ class Resampler:
         parts: list[Float64Array] = []
         for first in range(0, outputs, 4096):
             n = np.arange(first, min(first + 4096, outputs), dtype=np.int64)
-            # floor and fraction of phase/FINEST + n * down/up, in whole numbers
-            scaled = n * self._down * FINEST + phase * self._up
-            whole, rest = np.divmod(scaled, self._up * FINEST)
-            fraction = rest * TABLE // (self._up * FINEST)
+            # floor and fraction of phase/_FINEST + n * down/up, in whole numbers
+            scaled = n * self._down * _FINEST + phase * self._up
+            whole, rest = np.divmod(scaled, self._up * _FINEST)
+            fraction = rest * TABLE // (self._up * _FINEST)
             start = base + int(whole[0]) - reach
             inputs = self._inputs(start, base + int(whole[-1]) + reach + 2)
             windows = np.lib.stride_tricks.sliding_window_view(inputs, 2 * reach + 2, axis=1)

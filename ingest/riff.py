@@ -10,14 +10,14 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 HEAD_BYTES = 1 << 20
 """A `fmt ` chunk that stands further from the start is left to libav."""
-W64_RIFF = b"riff\x2e\x91\xcf\x11"
-W64_FMT = b"fmt \xf3\xac\xd3\x11"
+_W64_RIFF = b"riff\x2e\x91\xcf\x11"
+_W64_FMT = b"fmt \xf3\xac\xd3\x11"
 
 
-class ByteFile(Protocol):
+class _ByteFile(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
     def seek(self, offset: int, /) -> int: ...
 
@@ -30,23 +30,23 @@ class Patch:
     data: bytes
 
 
-def correct_header(file: ByteFile) -> tuple[Patch | None, str]:
+def correct_header(file: _ByteFile) -> tuple[Patch | None, str]:
     """What must be read otherwise for libav to understand a wav, and why it cannot be read at all, or ""."""
     form = _format_chunk(file)
     if form is None:
         return None, ""
     offset, chunk = form
     tag, channels, rate, per_second, block, bits = struct.unpack("<HHIIHH", chunk[:16])
-    extensible = tag == EXTENSIBLE and len(chunk) >= 26
+    extensible = tag == _EXTENSIBLE and len(chunk) >= 26
     kind = struct.unpack("<H", chunk[24:26])[0] if extensible else tag
-    if kind not in (PCM, FLOAT) or not channels or not bits:
+    if kind not in (_PCM, _FLOAT) or not channels or not bits:
         return None, ""
     valid = struct.unpack("<H", chunk[18:20])[0] if extensible else bits
     said = f"its header says {channels} channels of {bits} bits in blocks of {block} bytes"
     word = -(-bits // 8)
     if block and block != channels * word:
         # A word may be wider than its bits, never narrower; floating point fills it.
-        if block % channels or block // channels < word or block // channels > 8 or kind == FLOAT:
+        if block % channels or block // channels < word or block // channels > 8 or kind == _FLOAT:
             return None, f"contradicts itself: {said}"
         word = block // channels
     # A second witness: bytes a second, with a block or a percent of tolerance for writers that round.
@@ -63,18 +63,18 @@ def correct_header(file: ByteFile) -> tuple[Patch | None, str]:
     return Patch(offset + 14, bytes(data)), ""
 
 
-def _format_chunk(file: ByteFile) -> tuple[int, bytes] | None:
+def _format_chunk(file: _ByteFile) -> tuple[int, bytes] | None:
     """(place, content) of the `fmt ` chunk of a RIFF, RF64, BW64 or W64 file."""
     file.seek(0)
     head = file.read(40) or b""
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return _find(file, 12, name=b"fmt ", wide=False)
-    if head[:8] == W64_RIFF:
-        return _find(file, 40, name=W64_FMT, wide=True)
+    if head[:8] == _W64_RIFF:
+        return _find(file, 40, name=_W64_FMT, wide=True)
     return None
 
 
-def _find(file: ByteFile, at: int, *, name: bytes, wide: bool) -> tuple[int, bytes] | None:
+def _find(file: _ByteFile, at: int, *, name: bytes, wide: bool) -> tuple[int, bytes] | None:
     head, pad = (24, 8) if wide else (8, 2)
     while at < HEAD_BYTES:
         file.seek(at)

@@ -21,11 +21,11 @@ from corpus.ingest.timeline import JITTER, AudioClock, Placement
 from corpus.schemas.arrays import Float64Array
 from corpus.schemas.clock import round_half_up, samples_per_window
 
-CANCELLED = 300.0
+_CANCELLED = 300.0
 """The channels' mean power over that of their mean: 25 dB, where noise of 8 channels has 9 dB."""
-AUDIBLE = 1e-6
+_AUDIBLE = 1e-6
 """Power below this (-60 dB of full scale) is no loss."""
-CODEC_FRAME = 4096
+_CODEC_FRAME = 4096
 """No codec pads its last frame by more input samples than this."""
 
 
@@ -144,7 +144,7 @@ class SoundTrack:
         # Only what a codec frame can explain: more is sound that the container's duration leaves out.
         excess, last = self.end - stop, self.extents[-1]
         rest = ceil(stop * self._rate_out) - last.start
-        if 0 < excess * self._rate_in <= CODEC_FRAME and 0 < rest <= last.samples:
+        if 0 < excess * self._rate_in <= _CODEC_FRAME and 0 < rest <= last.samples:
             self.extents[-1] = Extent(last.start, rest)
             self.end = stop
             for file in self._files:  # what follows must lie where the extents say
@@ -255,7 +255,7 @@ class SoundTrack:
         mean: Float64Array = samples.mean(axis=0, keepdims=True)
         # Energies by dot product: no temporary arrays, and this runs for all sound.
         power = float(np.vdot(samples, samples)) / len(samples)
-        if power > CANCELLED * float(np.vdot(mean, mean)) and power > AUDIBLE * samples.shape[1]:
+        if power > _CANCELLED * float(np.vdot(mean, mean)) and power > _AUDIBLE * samples.shape[1]:
             self.cancelled_s += samples.shape[1] / self._rate_in
         return mean
 

@@ -24,12 +24,12 @@ from typing import Literal
 
 JITTER = Fraction(5, 1000)
 RESTART = Fraction(1, 4)
-AGREE = Fraction(1, 2)
+_AGREE = Fraction(1, 2)
 """How much sound after a wild stamp is asked whether it agrees with it."""
-LONGEST_STALL = Fraction(10)
+_LONGEST_STALL = Fraction(10)
 """A jump is observed for at most this much sound."""
 # Long enough for the median to ignore a burst of late packets, short enough to follow a drifting clock.
-HALF_MEDIAN = Fraction(1)
+_HALF_MEDIAN = Fraction(1)
 """The median is taken over this much before and after a block: 2 s together."""
 
 Move = Literal["start", "on", "correction", "hole", "restart"]
@@ -111,9 +111,9 @@ class AudioClock:
         self._tick = tick.numerator * rate_hz
         self._jitter = max(int(JITTER * self.units_per_second), self._tick)
         self._restart = int(RESTART * self.units_per_second)
-        self._agree = int(AGREE * rate_hz)
-        self._longest_stall = int(LONGEST_STALL * rate_hz)
-        self._half_median = int(HALF_MEDIAN * self.units_per_second)
+        self._agree = int(_AGREE * rate_hz)
+        self._longest_stall = int(_LONGEST_STALL * rate_hz)
+        self._half_median = int(_HALF_MEDIAN * self.units_per_second)
         self._restarts = restarts or Restarts()
         self._stream = stream
         self._jumps = 0

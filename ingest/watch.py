@@ -49,7 +49,7 @@ def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserv
             head = demuxer.heads[read.stream]
             if track is None:
                 clock = stream_clock(head, plan, Restarts())
-                track = picture_track(head, NoPicker(), clock, observers, settings)
+                track = picture_track(head, _NoPicker(), clock, observers, settings)
             elif read.takes_over:
                 track.join(head.tick, nominal_duration(head))
             if read.failed and read.packet is not None:
@@ -62,7 +62,7 @@ def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserv
             track.finish()
 
 
-class NoPicker:
+class _NoPicker:
     """Keeps no picture."""
 
     def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None:

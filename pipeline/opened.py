@@ -1,4 +1,4 @@
-"""The models of a worker, each opened once, and only when a recording needs it."""
+"""A worker's models, each opened once, and only when a recording needs it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def _loading(what: str) -> Iterator[None]:
 
 
 def open_separating(settings: Settings, decoded: Decoded, conversation: Conversation) -> Separating | None:
-    """What takes overlaps apart, where there are any, and what judges it."""
+    """The separator of overlapped speech and its judge, if the recording has overlaps."""
     if settings.separate.backend == "mask" or not decoded.channels or decoded.one_speaker_per_channel:
         return None
+    # Without overlaps no model is loaded.
     if not several_talk(speech_by_speaker(conversation)):
         return None
     from corpus.align.separate.apply import Separating
@@ -49,6 +50,7 @@ def open_separating(settings: Settings, decoded: Decoded, conversation: Conversa
     separator = _separator(settings.separate)
     if separator is None:
         return None
+    # The judge compares words recognised before and after; without a recogniser only levels are compared.
     silent = settings.transcribe.backend == "none"
     recogniser = None if silent else open_transcriber(settings.transcribe)
     return Separating(
@@ -62,7 +64,7 @@ def open_separating(settings: Settings, decoded: Decoded, conversation: Conversa
 @functools.cache
 def _separator(settings: SeparateSettings) -> Separator | None:
     with _loading("the separator"):
-        from corpus.align.separate.separator import open_separator
+        from corpus.align.separate.open import open_separator
 
         separator = open_separator(settings, None)
         if separator is not None:

@@ -15,21 +15,22 @@ from corpus.report.transitions import TransitionKind
 from corpus.schemas.conversation import CUE_KINDS, AnswerAction, WordTiming
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.drops import Drop, DropKind
-from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError, UsageError
+from corpus.schemas.errors import DatasetError, StorageError, UsageError
 from corpus.schemas.files import inside, put_in_place, sha256_file, storage_errors, sync_file, temporary
 from corpus.schemas.settings import Settings
+from corpus.schemas.store_version import stored_version
 
 if TYPE_CHECKING:
     import duckdb
 
 CATALOG_FILE = "catalog.duckdb"
-CATALOG_FORM = "corpus.catalog"
-CATALOG_VERSION = 2
+_CATALOG_FORM = "corpus.catalog"
+_CATALOG_VERSION = 2
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"
 
-ENUMS: dict[str, tuple[str, ...]] = {
+_ENUMS: dict[str, tuple[str, ...]] = {
     "split_name": SPLITS,
     "stream_kind": ("audio", "video"),
     "word_timing": get_args(WordTiming),
@@ -135,10 +136,10 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    for name, values in ENUMS.items():
+    for name, values in _ENUMS.items():
         connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
     connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
-    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [CATALOG_FORM, CATALOG_VERSION])
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, _CATALOG_VERSION])
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
@@ -237,7 +238,9 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        _check_version(connection, path)
+        if stored_version(connection, path, form=_CATALOG_FORM, newest=_CATALOG_VERSION) is None:
+            todo = "run corpus build again"
+            raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
         try:
             yield connection
         except duckdb.Error as error:  # a table or a column is not as this version writes it
@@ -245,20 +248,6 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             raise DatasetError(
                 f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
             ) from error
-
-
-def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    import duckdb
-
-    try:
-        found = connection.execute("SELECT name, version FROM schema_version").fetchone()
-    except duckdb.Error:
-        found = None
-    if found is None or found[0] != CATALOG_FORM or not isinstance(found[1], int):
-        raise DatasetError("is not the catalog of a dataset", where=str(path), todo="run corpus build again")
-    if found[1] > CATALOG_VERSION:
-        what = f"written as {CATALOG_FORM}/{found[1]}, this version reads {CATALOG_FORM}/{CATALOG_VERSION}"
-        raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")
 
 
 @contextmanager

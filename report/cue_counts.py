@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-EXAMPLES_TRIED = 20
+_EXAMPLES_TRIED = 20
 """So many of the surest cues of a kind are looked up in the clips; time that was cut away is in none."""
 
-PUBLISHED: dict[tuple[str, str], str] = {
+_PUBLISHED: dict[tuple[str, str], str] = {
     ("backchannel", "lexical"): "3.4 (AMI), 17 (CANDOR)",
     ("hesitation", "filled_pause"): "6.0 (AMI)",
     ("hesitation", "stall"): "2.3 (AMI)",
@@ -53,7 +53,7 @@ class CueCount:
     @property
     def published(self) -> str:
         """Cues a minute in published corpora, with their names; "" where none is known."""
-        return PUBLISHED.get((self.label, self.kind), "")
+        return _PUBLISHED.get((self.label, self.kind), "")
 
 
 def cue_counts(db: duckdb.DuckDBPyConnection) -> tuple[CueCount, ...]:
@@ -86,7 +86,7 @@ WITH looked AS (
     SELECT recording_id, label, kind, start_us, confidence FROM cues
     QUALIFY row_number() OVER (
         PARTITION BY label, kind ORDER BY confidence DESC, recording_id, start_us
-    ) <= {EXAMPLES_TRIED}
+    ) <= {_EXAMPLES_TRIED}
 ), placed AS (
     SELECT s.label, s.kind, s.start_us, c.clip_id, c.uri, c.start_us AS clip_start_us
     FROM surest s JOIN clips c

@@ -12,7 +12,7 @@ from corpus.report.pages.tables import Column, table
 from corpus.report.stats import Stats, Unmade
 from corpus.schemas.files import storage_errors, write_whole
 
-LEAD_US = 1_500_000
+_LEAD_US = 1_500_000
 """A page opens so long before its cue: what came before is half of what one hears."""
 
 
@@ -78,6 +78,6 @@ def _index(cues: tuple[CueCount, ...], unmade: tuple[Unmade, ...], pages: dict[s
 def _link(cue: CueCount, pages: dict[str | None, str]) -> str:
     if cue.example_clip is None:
         return "in no clip"
-    opens_us = max(0, cue.example_offset_us - LEAD_US)
+    opens_us = max(0, cue.example_offset_us - _LEAD_US)
     target = f"{pages[cue.example_clip]}#{opens_us / 1e6:.1f}"
     return el("a", f"{cue.example_uri} at {clock(cue.example_start_us)}", href=target)

@@ -28,7 +28,7 @@ from corpus.report.stats import Stats
 from corpus.report.stats_text import time_text
 from corpus.schemas.files import storage_errors, write_whole
 
-REPORT_FILE = "report.html"
+_REPORT_FILE = "report.html"
 
 
 def write_report(out: Path, stats: Stats) -> None:
@@ -40,12 +40,12 @@ def write_report(out: Path, stats: Stats) -> None:
     """
     with open_catalog(out) as connection:
         lists = read_lists(connection)
-    path = out / REPORT_FILE
+    path = out / _REPORT_FILE
     with storage_errors(path):
-        write_whole(path, report_page(stats, lists, people_part(out)).encode())
+        write_whole(path, _report_page(stats, lists, people_part(out)).encode())
 
 
-def report_page(stats: Stats, lists: Lists, people: Markup) -> str:
+def _report_page(stats: Stats, lists: Lists, people: Markup) -> str:
     """The report of a dataset: the same wherever its folder stands."""
     return page(
         "Dataset report",

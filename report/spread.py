@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-OFFSET_BIN_US = 100_000
-OFFSET_REACH_US = 2_000_000
+_OFFSET_BIN_US = 100_000
+_OFFSET_REACH_US = 2_000_000
 """The histogram of offsets runs from minus to plus this; what lies beyond is counted beside it."""
 
 
@@ -58,12 +58,12 @@ def spread(values: npt.NDArray[np.int64]) -> Spread:
 def offsets(values: npt.NDArray[np.int64]) -> Offsets:
     """Floor-transfer offsets and their histogram."""
     ordered = np.sort(values)
-    edges = np.arange(-OFFSET_REACH_US, OFFSET_REACH_US + OFFSET_BIN_US, OFFSET_BIN_US)
+    edges = np.arange(-_OFFSET_REACH_US, _OFFSET_REACH_US + _OFFSET_BIN_US, _OFFSET_BIN_US)
     places = np.searchsorted(ordered, edges).tolist()
     return Offsets(
         spread=spread(ordered),
-        bin_us=OFFSET_BIN_US,
-        start_us=-OFFSET_REACH_US,
+        bin_us=_OFFSET_BIN_US,
+        start_us=-_OFFSET_REACH_US,
         counts=tuple(stop - start for start, stop in pairwise(places)),
         below=places[0],
         above=len(ordered) - places[-1],

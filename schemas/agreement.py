@@ -15,7 +15,7 @@ from corpus.schemas.votes import Group, ballot, class_of, outcome, span_of
 Unit = Mapping[str, Hashable]
 """What each annotator said of one item."""
 
-CLOSE_MS = (50, 100, 200)
+_CLOSE_MS = (50, 100, 200)
 
 
 def kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
@@ -244,7 +244,7 @@ def _boundaries(found: Iterable[Fact], only: set[str] | None) -> Boundaries:
     return Boundaries(
         ends=count,
         median_ms=median(apart_ms) if apart_ms else None,
-        within=tuple(sum(ms <= limit for ms in apart_ms) / count if count else 0.0 for limit in CLOSE_MS),
+        within=tuple(sum(ms <= limit for ms in apart_ms) / count if count else 0.0 for limit in _CLOSE_MS),
     )
 
 

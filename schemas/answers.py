@@ -11,9 +11,9 @@ from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, subtract, union
 from corpus.schemas.turn_taking import SpeechIndex, speech_by_speaker
 
-WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
+_WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
 """Somebody pauses or stalls and then continues: the others keep silent."""
-ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
+_ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
 """Events that call for a word, from their start on."""
 
 
@@ -27,7 +27,7 @@ class _Clock:
     duration_us: int
 
 
-def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer]:
+def _answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer]:
     """The answers to a conversation's cues and events, one for each person who may give it or is to wait.
 
     The cues and events have their ids. Nothing but the conversation and the two settings decides.
@@ -48,13 +48,13 @@ def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer
                 invited.setdefault(cue.speaker, []).append(span)
     asked = {speaker: SpeechIndex(union(spans_of)) for speaker, spans_of in invited.items()}
     for cue in conversation.cues:
-        if (cue.label, cue.kind) in WAITING:
+        if (cue.label, cue.kind) in _WAITING:
             # Who has asked has opened the floor: silence is not asked for while an answer is timely.
             opened = asked[cue.speaker].overlapping(cue.span) if cue.speaker in asked else ()
             for span in subtract([cue.span], opened):
                 found += _for_each(cue, span, "wait", clock)
     for event in conversation.events:
-        if event.label in ANSWERED_EVENTS:
+        if event.label in _ANSWERED_EVENTS:
             opens = _opened(event.start_us, None, clock)
             found += _for_each(event, opens, "answer", clock) if opens else []
     return sorted(found, key=lambda a: (a.start_us, a.stop_us, a.speaker or "", a.action, a.why, a.to))
@@ -63,7 +63,7 @@ def answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer
 def with_answers(conversation: Conversation, settings: CueSettings) -> Conversation:
     """The conversation in canonical order, with ids, and with the answers that its cues and events give."""
     known = with_ids(replace(conversation, answers=()))
-    return replace(known, answers=with_answer_ids(answers_to(known, settings)))
+    return replace(known, answers=with_answer_ids(_answers_to(known, settings)))
 
 
 def _answer_spans(cue: Cue, clock: _Clock) -> list[Span]:

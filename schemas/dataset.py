@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from corpus.schemas.files import is_inside_name
 
-MANIFEST_FORM = "corpus.manifest/1"
+_MANIFEST_FORM = "corpus.manifest/1"
 MANIFEST_FILE = "manifest.json"
 CLIPS_FILE = "clips.parquet"
 CARD_FILE = "README.md"
@@ -60,7 +60,7 @@ def _check_entry(path: str, sha256: str, size: int) -> None:
 class Manifest:
     """`manifest.json`, written last: without it there is no dataset."""
 
-    schema: str = MANIFEST_FORM
+    schema: str = _MANIFEST_FORM
     config: str
     """Digest of `settings` and of the versions of all stages."""
     settings: str

@@ -11,7 +11,7 @@ from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Answer, Conversation, Cue, Event, Turn, Word
 
 Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
-NAMED: dict[str, tuple[str, ...]] = {
+_NAMED: dict[str, tuple[str, ...]] = {
     "t": ("speaker", "start_us", "stop_us"),
     "w": ("speaker", "start_us", "stop_us", "text"),
     "c": ("label", "kind", "speaker", "start_us", "stop_us"),
@@ -24,8 +24,8 @@ NAMED: dict[str, tuple[str, ...]] = {
 def with_ids(conversation: Conversation) -> Conversation:
     """The conversation in canonical order with an id on every turn, word, cue, answer and event.
 
-    An id is a letter and 12 hex digits of the sha256 of the item's `NAMED` fields; items that agree in all of
-    them get `-2`, `-3` … in order. Order: start, stop, speaker, then content; words without
+    An id is a letter and 12 hex digits of the sha256 of the item's `_NAMED` fields; items that agree in all
+    of them get `-2`, `-3` … in order. Order: start, stop, speaker, then content; words without
     times keep their place behind the word they follow.
     """
     return dataclasses.replace(
@@ -63,7 +63,7 @@ def _identified(letter: str, items: Iterable[Item]) -> tuple[Item, ...]:
     seen: Counter[str] = Counter()
     result: list[Item] = []
     for item in items:
-        name = letter + digest([getattr(item, name) for name in NAMED[letter]])[:12]
+        name = letter + digest([getattr(item, name) for name in _NAMED[letter]])[:12]
         seen[name] += 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
         result.append(dataclasses.replace(item, id=name + suffix))

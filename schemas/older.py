@@ -11,9 +11,9 @@ from typing import Any
 
 from corpus.schemas.evidence import as_json
 
-PARTNER_KEYS = ("to", "of", "with")
+_PARTNER_KEYS = ("to", "of", "with")
 """Where `/1` named the other person: who takes the floor, whose it is, who talks too."""
-THRESHOLD_KEYS = frozenset(
+_THRESHOLD_KEYS = frozenset(
     (
         *("ipu_bridge_us", "shift_silence_us", "shift_alone_us", "backchannel_longest_us"),
         *("backchannel_silence_us", "backchannel_words", "overlap_shortest_us"),
@@ -34,9 +34,9 @@ def cue_from_1(plain: dict[str, Any]) -> dict[str, Any]:
         return plain
     if not isinstance(facts, dict):
         return plain
-    partner = next((facts[key] for key in PARTNER_KEYS if isinstance(facts.get(key), str)), None)
-    moved = {key for key in PARTNER_KEYS if isinstance(facts.get(key), str)}
-    thresholds = {key: value for key, value in facts.items() if key in THRESHOLD_KEYS}
+    partner = next((facts[key] for key in _PARTNER_KEYS if isinstance(facts.get(key), str)), None)
+    moved = {key for key in _PARTNER_KEYS if isinstance(facts.get(key), str)}
+    thresholds = {key: value for key, value in facts.items() if key in _THRESHOLD_KEYS}
     rest = {key: value for key, value in facts.items() if key not in moved | thresholds.keys()}
     try:
         added = {"partner": partner, "thresholds": as_json(**thresholds), "evidence": as_json(**rest)}

@@ -96,7 +96,7 @@ class VoicePcm(Pcm):
         return np.zeros(stop - start, np.int16) if source is None else super().read(source, start, stop)
 
 
-OWNERS_FILE = "owners.npy"
+_OWNERS_FILE = "owners.npy"
 
 
 class Owners:
@@ -108,14 +108,14 @@ class Owners:
 
     @classmethod
     def read(cls, folder: Path) -> Owners:
-        path = folder / OWNERS_FILE
+        path = folder / _OWNERS_FILE
         table = np.load(path)
         if table.dtype != np.int64 or table.ndim != 2 or len(table) != 2 or not table.shape[1]:
             raise FormatError(f"is {table.dtype} {table.shape}, not int64 [2, stretches]", where=str(path))
         return cls(table[0], table[1])
 
     def write(self, folder: Path) -> None:
-        np.save(folder / OWNERS_FILE, np.stack([self.starts, self.channels]))
+        np.save(folder / _OWNERS_FILE, np.stack([self.starts, self.channels]))
 
     def part(self, sound: Int16Array, channel: int, start: int) -> Int16Array:
         """Of sound that begins at sample `start` what this channel owns, silence elsewhere."""

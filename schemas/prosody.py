@@ -17,8 +17,8 @@ import numpy.typing as npt
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
 
-PROSODY_FORM = "corpus.prosody/1"
-PROSODY_FILE, PITCH_FILE, LEVEL_FILE = "prosody.json", "pitch.npy", "level.npy"
+_PROSODY_FORM = "corpus.prosody/1"
+_PROSODY_FILE, PITCH_FILE, _LEVEL_FILE = "prosody.json", "pitch.npy", "level.npy"
 HOP_US = 10_000
 LOWEST_HZ = 50.0
 QUIETEST_DB = -127.5
@@ -28,7 +28,7 @@ QUIETEST_DB = -127.5
 class Prosody:
     """The head of what the voices sound like. The file form `corpus.prosody/1`."""
 
-    schema: str = PROSODY_FORM
+    schema: str = _PROSODY_FORM
     hop_us: int = HOP_US
     """Frame k covers `[k * hop_us, (k + 1) * hop_us)` of the recording's clock."""
     speakers: tuple[str, ...]
@@ -48,8 +48,8 @@ class Tracks:
 def write_prosody(tracks: Tracks, folder: Path) -> None:
     """Write the three files into an existing folder."""
     np.save(folder / PITCH_FILE, tracks.pitch, allow_pickle=False)
-    np.save(folder / LEVEL_FILE, tracks.level, allow_pickle=False)
-    (folder / PROSODY_FILE).write_text(to_json(tracks.head) + "\n", encoding="utf-8")
+    np.save(folder / _LEVEL_FILE, tracks.level, allow_pickle=False)
+    (folder / _PROSODY_FILE).write_text(to_json(tracks.head) + "\n", encoding="utf-8")
 
 
 def read_prosody(folder: Path) -> Tracks:
@@ -58,11 +58,11 @@ def read_prosody(folder: Path) -> Tracks:
     Raises:
         FormatError: a file is not of this form, or the files do not belong together.
     """
-    place = folder / PROSODY_FILE
+    place = folder / _PROSODY_FILE
     head = from_json(Prosody, place.read_bytes(), where=str(place))
     shape = (len(head.speakers), head.frames)
     pitch = _array(folder / PITCH_FILE, np.dtype(np.int16), shape)
-    return Tracks(head, pitch, _array(folder / LEVEL_FILE, np.dtype(np.uint8), shape))
+    return Tracks(head, pitch, _array(folder / _LEVEL_FILE, np.dtype(np.uint8), shape))
 
 
 def _array(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from corpus.schemas.conversation import Cue, Turn, Word
 
-REVIEW_FORM = "corpus.review/2"
+_REVIEW_FORM = "corpus.review/2"
 
 About = Literal["cue", "word", "turn", "speaker"]
 Verdict = Literal["accept", "reject", "correct", "add", "unsure", "undo"]
@@ -15,7 +15,7 @@ Role = Literal["annotation", "adjudication"]
 Draw = Literal["uncertain", "random", "label", "disagreement", "gold", "grid", "chosen", "imported"]
 
 LONGEST_NAME = 64
-LONGEST_NOTE = 2_000
+_LONGEST_NOTE = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Judged:
 class Review:
     """A decision, holding the whole item it judged. Rows are added, never changed."""
 
-    schema: str = REVIEW_FORM
+    schema: str = _REVIEW_FORM
     id: str
     """Made by whoever decides, so that a decision sent twice is one."""
     sequence: int = 0
@@ -82,8 +82,8 @@ class Review:
             raise ValueError(f"an annotator's name has 1 to {LONGEST_NAME} printable characters: {name!r}")
         if not self.id or not self.item:
             raise ValueError("a review has an id and names an item")
-        if len(self.note) > LONGEST_NOTE:
-            raise ValueError(f"a note has at most {LONGEST_NOTE} characters, got {len(self.note)}")
+        if len(self.note) > _LONGEST_NOTE:
+            raise ValueError(f"a note has at most {_LONGEST_NOTE} characters, got {len(self.note)}")
         if (self.verdict == "undo") != bool(self.undoes):
             raise ValueError("an undo, and nothing else, names the review it takes back")
         if (self.verdict in ("add", "undo")) != (self.judged is None):

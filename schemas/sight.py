@@ -20,8 +20,8 @@ from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
 from corpus.schemas.span import Span
 
-SIGHT_FORM = "corpus.sight/1"
-SIGHT_FILE, FRAMES_FILE, FACES_FILE = "sight.json", "frames.npy", "faces.npy"
+_SIGHT_FORM = "corpus.sight/1"
+_SIGHT_FILE, _FRAMES_FILE, _FACES_FILE = "sight.json", "frames.npy", "faces.npy"
 
 THUMB_ROWS, THUMB_COLUMNS = 11, 20
 FRAME_DTYPE: npt.DTypeLike = np.dtype(
@@ -118,7 +118,7 @@ class PictureHole:
 class Sight:
     """The head of what is seen. The file form `corpus.sight/1`."""
 
-    schema: str = SIGHT_FORM
+    schema: str = _SIGHT_FORM
     rate_hz: float
     """Pictures sampled a second at most; fewer where the video has fewer."""
     width: int
@@ -167,9 +167,9 @@ class Seen:
 
 def write_sight(seen: Seen, folder: Path) -> None:
     """Write the three files into an existing folder."""
-    np.save(folder / FRAMES_FILE, seen.frames, allow_pickle=False)
-    np.save(folder / FACES_FILE, seen.faces, allow_pickle=False)
-    (folder / SIGHT_FILE).write_text(to_json(seen.head) + "\n", encoding="utf-8")
+    np.save(folder / _FRAMES_FILE, seen.frames, allow_pickle=False)
+    np.save(folder / _FACES_FILE, seen.faces, allow_pickle=False)
+    (folder / _SIGHT_FILE).write_text(to_json(seen.head) + "\n", encoding="utf-8")
 
 
 def read_sight(folder: Path) -> Seen:
@@ -178,10 +178,10 @@ def read_sight(folder: Path) -> Seen:
     Raises:
         FormatError: a file is not of this form, or the files do not belong together.
     """
-    place = folder / SIGHT_FILE
+    place = folder / _SIGHT_FILE
     head = from_json(Sight, place.read_bytes(), where=str(place))
-    frames = _array(folder / FRAMES_FILE, FRAME_DTYPE)
-    faces = _array(folder / FACES_FILE, FACE_DTYPE)
+    frames = _array(folder / _FRAMES_FILE, FRAME_DTYPE)
+    faces = _array(folder / _FACES_FILE, FACE_DTYPE)
     if len(frames) != head.frames or (len(faces) and int(faces["frame"].max()) >= head.frames):
         raise FormatError("frames and faces are not those of the head", where=str(place))
     return Seen(head, frames, faces)

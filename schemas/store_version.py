@@ -25,9 +25,8 @@ def stored_version(
         row = connection.execute("SELECT name, version FROM schema_version").fetchone()
     except duckdb.Error:  # no such table: another program's file
         return None
-    if row is None or row[0] != form:
+    if row is None or row[0] != form or not isinstance(version := row[1], int):
         return None
-    version = int(row[1])
     if version > newest:
         what = f"written as {form}/{version}, this version reads {form}/{newest}"
         raise NewerSchemaError(what, where=str(path), todo="install a newer duplex-corpus")

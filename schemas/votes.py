@@ -163,7 +163,7 @@ def _as_now(review: Review, talk: Mapping[str, Sequence[Span]]) -> tuple[Review,
             part = Judged(cue=dataclasses.replace(part.cue, partner=partner))
         old = speaker_of(part)
         new = now.get(old, old) if old is not None else None
-        return part if new is None or new == old else with_speaker(part, new)
+        return part if new is None or new == old else _with_speaker(part, new)
 
     judged = named(review.judged) if review.judged is not None else None
     becomes = tuple(named(part) for part in review.becomes)
@@ -190,7 +190,7 @@ def speaker_of(part: Judged) -> str | None:
     return content.speaker if content is not None else part.speaker
 
 
-def with_speaker(part: Judged, name: str) -> Judged:
+def _with_speaker(part: Judged, name: str) -> Judged:
     if part.cue is not None:
         return Judged(cue=dataclasses.replace(part.cue, speaker=name))
     if part.word is not None:
@@ -207,7 +207,7 @@ def shared(one: Span, other: Span) -> float:
     return max(common, 0) / whole if whole else 1.0
 
 
-def bucket(part: Judged) -> Hashable:
+def _bucket(part: Judged) -> Hashable:
     """Only items of one bucket can be the same: kind of item, label, speaker."""
     return (part.about, part.cue.label if part.cue is not None else "", speaker_of(part))
 
@@ -221,7 +221,7 @@ def judged(item: Cue | Word | Turn) -> Judged:
 def exact(part: Judged) -> Hashable:
     span = span_of(part)
     times = (span.start_us, span.stop_us) if span is not None else None
-    return (bucket(part), _class(part), times)
+    return (_bucket(part), _class(part), times)
 
 
 _CELL_US = 5_000_000
@@ -237,7 +237,7 @@ class Near(Generic[T]):
     def put(self, part: Judged, thing: T) -> None:
         span = span_of(part)
         if span is not None:
-            self._cells[bucket(part), span.start_us // _CELL_US].append((span, thing))
+            self._cells[_bucket(part), span.start_us // _CELL_US].append((span, thing))
             self._longest_us = max(self._longest_us, span.duration_us)
 
     def like(self, part: Judged) -> list[tuple[float, T]]:
@@ -247,7 +247,7 @@ class Near(Generic[T]):
             return []
         before_us = min(span.duration_us, self._longest_us)  # one that began earlier shares less than half
         cells = range((span.start_us - before_us) // _CELL_US, span.stop_us // _CELL_US + 1)
-        name = bucket(part)
+        name = _bucket(part)
         return [
             (share, thing)
             for cell in cells

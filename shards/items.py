@@ -19,7 +19,7 @@ from corpus.schemas.span import Span
 Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
 
 
-class Timed(Generic[Item]):
+class _Timed(Generic[Item]):
     """Items with times, selected by span."""
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -49,11 +49,11 @@ class Timed(Generic[Item]):
 class Items:
     """A recording's items, selected by clip."""
 
-    turns: Timed[Turn]
-    words: Timed[Word]
-    cues: Timed[Cue]
-    answers: Timed[Answer]
-    events: Timed[Event]
+    turns: _Timed[Turn]
+    words: _Timed[Word]
+    cues: _Timed[Cue]
+    answers: _Timed[Answer]
+    events: _Timed[Event]
     labels_made: tuple[LabelMade, ...]
     untimed_words: int
 
@@ -65,11 +65,11 @@ class Items:
             conversation = with_ids(conversation)
         timed = [word for word in conversation.words if word.span is not None]
         return cls(
-            turns=Timed(conversation.turns),
-            words=Timed(timed),
-            cues=Timed(conversation.cues),
-            answers=Timed(conversation.answers),
-            events=Timed(conversation.events),
+            turns=_Timed(conversation.turns),
+            words=_Timed(timed),
+            cues=_Timed(conversation.cues),
+            answers=_Timed(conversation.answers),
+            events=_Timed(conversation.events),
             labels_made=conversation.labels_made,
             untimed_words=len(conversation.words) - len(timed),
         )

@@ -30,7 +30,7 @@ LOWEST_HZ = 80.0
 HIGHEST_HZ = 7600.0
 LOW = -7.3
 STEP = 0.0375
-FLOOR = 1e-10
+_FLOOR = 1e-10
 MEL_FORM = MelForm(bins=BINS, low=LOW, step=STEP)
 
 _BLOCK_FRAMES = 100
@@ -112,7 +112,7 @@ def _levels(spectrum: npt.NDArray[np.complex128], tables: _Tables, out: npt.NDAr
     power += np.square(used.imag)
     magnitude = np.sqrt(power.astype(np.float32))
     level = np.concatenate([magnitude[:, f.low : f.high] @ f.weights32 for f in tables.groups], axis=1)
-    np.maximum(level, np.float32(FLOOR), out=level)
+    np.maximum(level, np.float32(_FLOOR), out=level)
     # From here on in place: the block stays in the processor's cache.
     np.log10(level, out=level)
     level -= np.float32(LOW)
@@ -133,7 +133,7 @@ def _decide_in_64_bits(
     """Recompute the levels marked in `near`, each by a sum over its own filter alone."""
     frame, mel_bin = near.nonzero()
     total = (np.sqrt(power[frame]) * tables.weights64[mel_bin]).sum(axis=1)
-    level = (np.log10(np.maximum(total, FLOOR)) - LOW) / STEP
+    level = (np.log10(np.maximum(total, _FLOOR)) - LOW) / STEP
     out[frame, mel_bin] = np.clip(np.floor(level), 0, 255)
 
 

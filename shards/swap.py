@@ -28,11 +28,11 @@ from corpus.schemas.files import (
 )
 
 FOLDER = ".rewrite"
-SWAP_FILE = "swap.json"
+_SWAP_FILE = "swap.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swap:
+class _Swap:
     """What a swap moves into place, and the shards there are after it."""
 
     moves: tuple[str, ...]
@@ -63,16 +63,17 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
     folder = out / FOLDER
     shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
     wanted = from_json(Manifest, (folder / MANIFEST_FILE).read_bytes(), where=str(folder / MANIFEST_FILE))
-    told = Swap(
+    journal = _Swap(
         moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
         shards=tuple(entry.path for entry in wanted.shards),
     )
     with storage_errors(folder):
-        for name in told.moves:
+        # Everything must be on the disk before the journal promises it.
+        for name in journal.moves:
             sync_file(folder / name)
-        for place in {(folder / name).parent for name in told.moves}:
-            sync_folder(place)
-        write_whole(folder / SWAP_FILE, to_json(told).encode())
+        for parent in {(folder / name).parent for name in journal.moves}:
+            sync_folder(parent)
+        write_whole(folder / _SWAP_FILE, to_json(journal).encode())
         try:
             finish_swap(out)
         except OSError:
@@ -81,34 +82,35 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 def finish_swap(out: Path) -> bool:
     """Finish a swap that was begun; false where none was."""
-    refuse_linked_folders(out)
+    _refuse_linked_folders(out)
     folder = out / FOLDER
     try:
-        text = (folder / SWAP_FILE).read_bytes()
+        text = (folder / _SWAP_FILE).read_bytes()
     except FileNotFoundError:
         return False
     try:
-        told = from_json(Swap, text, where=str(folder / SWAP_FILE))
+        journal = from_json(_Swap, text, where=str(folder / _SWAP_FILE))
     except FormatError as error:
         todo = f"remove {folder} and build again"
         raise DatasetError(f"the record of an interrupted build is damaged: {error.what}", where=error.where,
                            todo=todo) from error  # fmt: skip
+    # Once the new manifest has moved, what is left to do does not need the old one removed again.
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         sync_folder(out)
-    for name in told.moves:
-        if (folder / name).exists():
+    for name in journal.moves:
+        if (folder / name).exists():  # else it was moved before the interruption
             (out / name).parent.mkdir(exist_ok=True)
             if name == MANIFEST_FILE:
-                _remove_strays(out, set(told.shards))
+                _remove_strays(out, set(journal.shards))
             os.replace(folder / name, out / name)
         sync_folder((out / name).parent)
-    (folder / SWAP_FILE).unlink()
+    (folder / _SWAP_FILE).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return True
 
 
-def refuse_linked_folders(out: Path) -> None:
+def _refuse_linked_folders(out: Path) -> None:
     """Stop before anything is written through a link that somebody has put into the dataset.
 
     Raises:

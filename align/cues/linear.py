@@ -1,4 +1,4 @@
-"""Linear models over names of what holds, one npz of plain arrays: backchannel, stall, invitation."""
+"""Linear models over sparse named features, one npz of plain arrays: backchannel, stall, invitation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS_SHA256 = "06bced0e882b24144f7b10eedbd71d6211cec7ad1194516bf80ced248d363d
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """The classes' probabilities are the softmax of a bias and a weight for each name that holds."""
+    """Class probabilities: the softmax of a bias and the weights of all features that are present."""
 
     classes: tuple[str, ...]
     bias: npt.NDArray[np.float64]
@@ -31,6 +31,7 @@ class Linear:
     def probability(self, names: Iterable[str]) -> dict[str, float]:
         known = [self.rows[name] for name in dict.fromkeys(names) if name in self.rows]
         score = self.bias + self.weights[known].sum(axis=0, dtype=np.float64)
+        # Shifted by the largest, so that exp cannot overflow.
         odds = np.exp(score - score.max())
         return dict(zip(self.classes, (odds / odds.sum()).tolist(), strict=True))
 

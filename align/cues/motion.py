@@ -36,10 +36,10 @@ def motion(seen: Seen, settings: VisualSettings) -> list[Cue]:
 
 
 def movements(seen: Seen, settings: VisualSettings, *, rest_us: int | None = None) -> list[Span]:
-    """Stretches in which something moves, rests closed; from the first changed picture to the last one."""
+    """Stretches of movement with short rests closed, from the first changed picture to the last."""
     rest_us = settings.motion_bridge_us if rest_us is None else rest_us
     times, values = seen.times_us, seen.frames["motion"].copy()
-    values[cut_rows(seen, settings)] = 0  # another picture is no movement
+    values[cut_rows(seen, settings)] = 0  # a cut is not movement
     moving = _with_slopes(values >= settings.motion_least, values >= _floor(values, settings.motion_least))
     spans = [Span(int(times[at]), int(times[at]) + 1) for at in np.flatnonzero(moving)]
     # A rest is as long as the gap between two changed pictures, less the period that one change takes.
@@ -48,7 +48,7 @@ def movements(seen: Seen, settings: VisualSettings, *, rest_us: int | None = Non
 
 
 def _floor(values: Float32Array, least: float) -> float:
-    """What is more than this recording's noise: movement begins and ends gently."""
+    """A threshold above this recording's noise, as movement begins and ends gently."""
     still = values[values < least]
     noise = float(np.percentile(still, 90)) if len(still) else least
     return min(least, max(FAINT * least, 1.5 * noise))
@@ -64,7 +64,7 @@ def _with_slopes(clear: BoolArray, faint: BoolArray) -> BoolArray:
 
 
 def breaks_us(seen: Seen, settings: VisualSettings) -> list[int]:
-    """Times over which nothing is compared: both ends, holes and cuts."""
+    """Times across which pictures are not comparable: both ends, holes and cuts."""
     holes = [time_us for hole in seen.head.holes for time_us in (hole.start_us, hole.stop_us)]
     cuts = [int(seen.times_us[at]) for at in cut_rows(seen, settings)]
     return sorted((seen.head.start_us, seen.head.stop_us, *holes, *cuts))

@@ -1,6 +1,6 @@
-"""What the self-correction tagger is told of each word: copies, classes, cut-offs and word statistics.
+"""The self-correction tagger's features of each word: copies, classes, cut-offs and word statistics.
 
-No times: a tagger that hears them learns one corpus's alignment and fails on other talk.
+No times: a tagger trained on them learns one corpus's alignment and fails on other talk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corpus.align.cues.word_statistics import NOBODY, WordStatistics
 from corpus.schemas.arrays import Float32Array, Int64Array
 
 FARTHEST = 8
-"""A copy farther on than this is no repair."""
+"""A copy further on than this is not a repair."""
 LONGEST_MATCH = 5
 PRIOR_IN = 0.04
 """Share of all words that lie in a reparandum; that of last ones is `PRIOR_END`."""
@@ -83,7 +83,7 @@ def _same(ids: Int64Array, step: int) -> npt.NDArray[np.bool_]:
 
 
 def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
-    """Where words come again: how far on, how many in a row, and whether one lies before such a copy."""
+    """Where words recur: how far on, how many in a row, and whether a word lies before such a copy."""
     n = len(ids)
     ahead = np.full(n, FARTHEST + 1)
     match = np.zeros(n, np.int64)
@@ -94,9 +94,11 @@ def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
     since = np.full(n, -1)
     cover_match = np.zeros(n, np.int64)
     found: list[npt.NDArray[np.generic]] = []
+    # Farthest first, so that the nearest copy has the last word in every column.
     for far in range(FARTHEST, 0, -1):
         same = _same(ids, far)
         run = np.zeros(n, np.int64)
+        # How long the match is: it lives on as long as the next words are equal, too.
         alive = same.copy()
         for along in range(LONGEST_MATCH):
             run += alive

@@ -39,7 +39,7 @@ Poses = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class _Counted:
     """A repeated movement on a fine grid of moments."""
 
     returns: tuple[int, ...]
@@ -71,7 +71,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     return cues
 
 
-def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> Counted | None:
+def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
     """How often the movement of the first `moving` poses is repeated; None where it is not."""
     peaks = _peaks(poses[:moving], lags, least_alike)
     if not peaks:
@@ -83,10 +83,10 @@ def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) 
     for period, alike in peaks:
         returns = _returns(away, far, period)
         if len(returns) > 1 and returns[-1] >= moving - LATE * period:
-            return Counted(returns, period, alike)
+            return _Counted(returns, period, alike)
     best = max(alike for _, alike in peaks)
     period, alike = next(peak for peak in peaks if peak[1] >= NEAR_BEST * best)
-    return Counted(_returns(away, far, period), period, alike)
+    return _Counted(_returns(away, far, period), period, alike)
 
 
 def _returns(away: npt.NDArray[np.float64], far: float, period: float) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def _poses(seen: Seen, span: Span, step_us: float) -> Poses:
     return np.stack([np.interp(grid, times[first:stop], part) for part in parts.T], axis=1)
 
 
-def _cue(counted: Counted, start_us: int, step_us: float, settings: VisualSettings) -> Cue:
+def _cue(counted: _Counted, start_us: int, step_us: float, settings: VisualSettings) -> Cue:
     edges = [start_us + round(at * step_us) for at in counted.returns]
     times = len(edges) - 1
     return Cue(

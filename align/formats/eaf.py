@@ -2,7 +2,7 @@
 
 A tier's speaker is its PARTICIPANT, else its name. Tiers at the top hold utterances; a tier below
 holds their words if its name or type says so or its pieces, joined, are the utterance, and it
-replaces their text if it is called orthography, transcription or text. All other tiers are told.
+replaces their text if it is called orthography, transcription or text. All other tiers are reported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from corpus.align.annotation import Annotation
@@ -31,7 +31,7 @@ _NO_WORDS = re.compile(
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """ELAN writes no document type; entities that unfold without end need one."""
+    """Refuses document types, which ELAN does not write: without one there is no entity expansion bomb."""
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
         raise ElementTree.ParseError("it declares a document type")
@@ -73,7 +73,7 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
     if root.tag != "ANNOTATION_DOCUMENT":
         raise SidecarError("is no ELAN file", where=path.name)
     read = Gathered(path.name, duration_us)
-    slots = _slots(root)
+    slots = _slots(root, _origin_us(root, path.stem))
     tiers = [_tier(element, slots, read) for element in root.iter("TIER")]
     tops = {tier.name: _top(tier, tiers) for tier in tiers}
     up = {piece.id: piece.parent for tier in tiers for piece in tier.pieces if piece.parent}
@@ -92,14 +92,14 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
 
 
 def _top(tier: _Tier, tiers: list[_Tier]) -> str:
-    """The name of the tier above all others that this one hangs under."""
+    """The name of the topmost tier above this one."""
     above = {other.name: other.parent for other in tiers}
     name = tier.name
     for _ in tiers:
         if above.get(name, "") not in above:
             return name
         name = above[name]
-    return tier.name  # tiers that hang under each other
+    return tier.name  # a cycle of parents
 
 
 def _lifted(tier: _Tier, up: dict[str, str]) -> _Tier:
@@ -115,17 +115,27 @@ def _lifted(tier: _Tier, up: dict[str, str]) -> _Tier:
     return replace(tier, pieces=pieces)
 
 
-def _slots(root: ElementTree.Element) -> dict[str, int]:
-    """The slots' times; slots without one lie evenly between their neighbours, as ELAN shows them."""
-    told = [(each.get("TIME_SLOT_ID", ""), each.get("TIME_VALUE", "")) for each in root.iter("TIME_SLOT")]
-    times = [int(value) * 1000 if re.fullmatch(r"\d{1,12}", value) else None for _, value in told]
+def _origin_us(root: ElementTree.Element, stem: str) -> int:
+    """Where in the recording ELAN's time begins: synchronised media files do not begin together."""
+    media = list(root.iter("MEDIA_DESCRIPTOR"))
+    own = [each for each in media if PurePosixPath(each.get("MEDIA_URL", "")).stem == stem] or media
+    origin = own[0].get("TIME_ORIGIN", "") if own else ""
+    return int(origin) * 1000 if re.fullmatch(r"\d{1,12}", origin) else 0
+
+
+def _slots(root: ElementTree.Element, origin_us: int) -> dict[str, int]:
+    """The slots' times; slots without one are spaced evenly between their neighbours, as ELAN shows them."""
+    listed = [(each.get("TIME_SLOT_ID", ""), each.get("TIME_VALUE", "")) for each in root.iter("TIME_SLOT")]
+    times = [
+        int(value) * 1000 + origin_us if re.fullmatch(r"\d{1,12}", value) else None for _, value in listed
+    ]
     known = [i for i, time in enumerate(times) if time is not None]
-    slots = {name: time for (name, _), time in zip(told, times, strict=True) if time is not None}
+    slots = {name: time for (name, _), time in zip(listed, times, strict=True) if time is not None}
     for left, right in itertools.pairwise(known):
         low, high = times[left] or 0, times[right] or 0
         for i in range(left + 1, right if low <= high else left + 1):
-            if told[i][1] == "":
-                slots[told[i][0]] = low + (high - low) * (i - left) // (right - left)
+            if listed[i][1] == "":
+                slots[listed[i][0]] = low + (high - low) * (i - left) // (right - left)
     return slots
 
 
@@ -152,7 +162,7 @@ def _tier(element: ElementTree.Element, slots: dict[str, int], read: Gathered) -
 
 
 def _take(tier: _Tier, below: list[_Tier], read: Gathered) -> set[str]:
-    """A tier at the top with the tiers below that hold its words or text; the names of those used."""
+    """Read a top tier with the tiers below that hold its words or text; the names of those used."""
     if tier.is_called(_WORDS):
         alone = _WORDS.sub(r"\1", tier.name).strip("-_@ .:")
         _take_words(tier.pieces, alone if tier.speaker == tier.name else tier.speaker, read)
@@ -167,21 +177,21 @@ def _take(tier: _Tier, below: list[_Tier], read: Gathered) -> set[str]:
     starts = read.word_starts()
     for piece in tier.pieces:
         if piece.start_us is None or piece.stop_us is None:
-            continue  # told where its time slots were looked up
+            continue  # reported where its time slots were resolved
         with read.item(piece.place):
             parts = inside.get(piece.id, [])
             timed = [part for part in parts if part.start_us is not None]
             text = "" if timed else texts[piece.id] or " ".join(part.text for part in _in_order(parts))
             if has_words(starts, tier.speaker, piece.start_us, piece.stop_us):
                 text = ""  # they stand in a tier of their own
-            if text or timed or piece.text:
-                read.utterance(piece.place, tier.speaker, piece.start_us, piece.stop_us, text)
+            # One without a text is a turn, too: people mark who speaks before they write what is said.
+            read.utterance(piece.place, tier.speaker, piece.start_us, piece.stop_us, text)
             _take_words(timed, tier.speaker, read)
     return {tier.name} | ({words.name} if words else set()) | ({written.name} if written else set())
 
 
 def _in_order(pieces: list[_Piece]) -> list[_Piece]:
-    """Pieces of one annotation, each behind the one that it names as the one before it."""
+    """Pieces of one annotation, in the order of their PREVIOUS_ANNOTATION references."""
     after = {piece.before: piece for piece in pieces}
     ordered: list[_Piece] = []
     following = after.get("")

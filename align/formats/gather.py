@@ -1,4 +1,4 @@
-"""One annotation file being read: every item is checked, and a bad one costs itself alone."""
+"""Collect an annotation file's items: each is checked, and a bad one is left out alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_S = 10**12
 
 @dataclass(slots=True)
 class Gathered:
-    """What has been read of a file so far."""
+    """The items read so far."""
 
     file: str
     duration_us: int
@@ -42,14 +42,14 @@ class Gathered:
 
     @contextmanager
     def item(self, place: str) -> Iterator[None]:
-        """What goes wrong inside costs the item at the place, and nothing else."""
+        """An error inside drops the item at this place, and nothing else."""
         try:
             yield
         except LineError as error:
             self.drops.append(drop_at(place, error.code, str(error)))
 
     def tell(self, place: str, code: str, reason: str) -> None:
-        """Something that is left out as it should be."""
+        """Report something that is rightly left out."""
         self.drops.append(drop_at(place, code, reason, "trim"))
 
     def inside(self, place: str, start_us: int, stop_us: int) -> Span:
@@ -97,10 +97,10 @@ class Gathered:
         if len(pieces) > 1:
             self.words += spread(pieces, name, span)
         for piece in pieces if len(pieces) == 1 else ():
-            self.words.append(written_word(piece, name, span, confidence))
+            self.words.append(_written_word(piece, name, span, confidence))
 
     def spoken(self, place: str, text: str) -> list[str]:
-        """The words of a text; marks among them are told."""
+        """The words of a text; marks among them are reported."""
         check_text(text)
         words, left = spoken_words(text.split())
         if left:
@@ -108,7 +108,7 @@ class Gathered:
         return words
 
     def annotation(self) -> Annotation:
-        """All of it, in order of time; None where the file says nothing of turns, or of words."""
+        """Everything in order of time; None for turns or words that the file does not have."""
         talkers = {turn.speaker for turn in self.turns}
         silent = [word for word in self.words if word.speaker not in talkers] if talkers else []
         found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
@@ -122,7 +122,7 @@ class Gathered:
         )
 
 
-def written_word(raw: str, speaker: str, span: Span, confidence: float | None) -> Word:
+def _written_word(raw: str, speaker: str, span: Span, confidence: float | None) -> Word:
     """A word of a file at times of its own."""
     text, after = split_punctuation(raw)
     return Word(

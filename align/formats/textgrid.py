@@ -1,9 +1,9 @@
 """Praat's TextGrid, long and short: tiers of intervals with labels.
 
-Like Praat this reads the numbers and quoted texts that stand alone, whatever lies between them, so
-that one reader serves both forms; praatio ends silently at the first bad entry and turns -0.5 into
-0.5. A tier is a speaker and its labels are utterances; a tier `NAME - words` (as the Montreal
-aligner writes) or `words` holds words at their own times.
+Like Praat this reads free-standing numbers and quoted texts, whatever is between them, so that one reader
+serves both forms; praatio ends silently at the first bad entry and turns -0.5 into 0.5. A tier is a speaker
+and its labels are utterances; a tier `NAME - words` (as the Montreal aligner writes) or `words` holds words
+at their own times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORDS = re.compile(r"(?:(.*?)\s*[-_/:.]\s*|)(?:words?|ort)", re.IGNORECASE | re
 _NO_WORDS = re.compile(r"(?:.*[\s_/:.-])?(?:phones?|phonemes?|phn|syllables?|segments?|mau|kan)", re.I | re.S)
 WORD_TIER = " - words"
 FEWEST = 3
-"""A tier with fewer labels of one word each is not taken for one of words."""
+"""A tier with fewer one-word labels than this is not taken for a tier of words."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class _Tier:
 
 
 def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
-    """Turns and words of all tiers of intervals; what other tiers hold is told."""
+    """Turns and words of all interval tiers; the content of other tiers is reported."""
     text = read_text(path)
     if "TextGrid" not in text[:200]:
         raise SidecarError("is no TextGrid", where=path.name)
@@ -65,7 +65,7 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
 
 
 def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
-    """A class and a name open a tier, three numbers follow; then numbers and a label make an entry."""
+    """A class and a name open a tier, followed by three numbers; then numbers and a label make an entry."""
     ends = [found.start() for found in re.finditer("\n", text)]
     tier: _Tier | None = None
     numbers: list[str] = []
@@ -93,7 +93,7 @@ def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
 
 
 def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]) -> None:
-    """The tier's words, or its utterances; the text of one whose words stand in another tier is theirs."""
+    """Read a tier's words or utterances; an utterance with words in another tier takes its text from them."""
     found = _WORDS.fullmatch(tier.name)
     labels = [label for _, _, label in tier.entries if label.strip()]
     as_words = found or (not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels))

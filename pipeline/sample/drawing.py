@@ -23,9 +23,11 @@ class Canvas:
 
     def paint(self, distance: Float32Array, colour: Colour, opacity: float = 1.0) -> None:
         """Lay a colour over what is there wherever the distance is negative."""
+        # Half a pixel on either side of the edge gives it a soft border.
         over = np.clip(0.5 - distance, 0, 1) * np.float32(opacity)
         under = self.opacity * (1 - over)
         total = over + under
+        # Colours are not premultiplied: weigh the new one by its part of the total opacity.
         share = np.divide(over, total, out=np.zeros_like(over), where=total > 0)[:, :, None]
         self.colour[:] = self.colour * (1 - share) + np.array(colour, np.float32) * share
         self.opacity[:] = total
@@ -47,6 +49,7 @@ def ellipse(canvas: Canvas, x: float, y: float, across: float, down: float) -> F
     """Half axes `across` and `down`. The distance is exact on the edge, where it is used."""
     dx, dy = (canvas.x - x) / across, (canvas.y - y) / down
     value = np.sqrt(dx * dx + dy * dy)
+    # Divided by its gradient, the implicit function becomes a distance near the edge.
     slope = np.sqrt((dx / across) ** 2 + (dy / down) ** 2)
     return np.asarray((value - 1) * value / np.maximum(slope, 1e-6), np.float32)
 

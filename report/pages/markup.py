@@ -8,7 +8,7 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
-VOID = frozenset(("meta", "link", "br", "img", "input"))
+_VOID = frozenset(("meta", "link", "br", "img", "input"))
 
 Attribute = str | int | float | bool | None
 
@@ -38,7 +38,7 @@ def el(tag: str, /, *children: str, **attributes: Attribute) -> Markup:
         for key, value in ((_name(key), value) for key, value in attributes.items())
         if value is not None and value is not False
     )
-    if tag in VOID:
+    if tag in _VOID:
         return Markup(f"<{tag}{written}>")
     return Markup(f"<{tag}{written}>{join(children)}</{tag}>")
 

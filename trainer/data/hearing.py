@@ -22,8 +22,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.activity import PADDED, SPEECH
 from corpus.schemas.arrays import BoolArray, Int16Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH
+from corpus.schemas.clip import parse_clip_key
 from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.data.clip_head import view_id
@@ -61,7 +62,7 @@ def heard_by(
     """
     # The clip before is needed for the first frame, and for what the room sounded like.
     clip, before = clips[place], _clip_before(clips, place)
-    shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
+    shape = mel_shape(sample_rate_hz, clip.mel_shape()[2])
     if hears != "mix":
         others_CNFM = np.delete(clip.mel(), channel, axis=0)[:, :windows]
         heard_NFM = others_CNFM.max(0) if hears == "max" else added(others_CNFM)
@@ -201,7 +202,9 @@ def _clip_before(clips: Clips, place: int) -> Clip | None:
 
 def _meet(before: Clip, clip: Clip) -> bool:
     """Whether a clip begins where another ends, by their keys and sizes, without reading heads."""
-    recording, _, first = clip.key.rpartition("-")
-    recording_before, _, first_before = before.key.rpartition("-")
-    same = recording == recording_before and len(before.mel()) == len(clip.mel())
-    return same and int(first_before) + before.mel().shape[1] == int(first)
+    recording, first = parse_clip_key(clip.key)
+    recording_before, first_before = parse_clip_key(before.key)
+    if recording != recording_before:
+        return False
+    channels_before, windows_before = before.mel_shape()[:2]
+    return channels_before == clip.mel_shape()[0] and first_before + windows_before == first

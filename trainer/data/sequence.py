@@ -30,7 +30,6 @@ TOOL = 5
 """Starts an event's text in the input: a tool's result, a note, a timer."""
 BYTE_0 = 16
 """Byte b of UTF-8 text is token BYTE_0 + b; tokens between are reserved."""
-SMALLEST_VOCAB = BYTE_0 + 256
 
 NO_TARGET = -100
 LISTS = (

@@ -1,9 +1,12 @@
-"""Compilation that keeps for backward as little as the functions written by hand do.
+"""Compilation that keeps as little for backward as the functions written by hand do.
 
-Left to itself the compiler saves whatever backward would have to write to memory again: rows gathered for
-the experts, activations, bf16 copies of weights, two to three times what an eager layer keeps. Here it makes
-again everything that is a gather, a cast or pointwise. It never repeats a product, attention, a sort or a
-choice of experts: what is not in its list of cheap operations is always kept.
+Fast path of the eager blocks, to which tests/trainer/model/test_model.py and test_gpu.py hold it. Bytes kept
+are measured (benchmarks/RESULTS.md, tests/trainer/train/test_memory.py), the time on a GPU is not.
+
+By default the compiler saves whatever backward would have to write to memory again: rows gathered for the
+experts, activations, bf16 copies of weights, two to three times what an eager layer keeps. Here it recomputes
+every gather, cast and pointwise operation. It never repeats a product, attention, a sort or a choice of
+experts: what is not in its list of cheap operations is always kept.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ Called = TypeVar("Called", bound=Callable[..., Any])
 
 
 def compile_blocks(model: InteractionModel, *, cut: bool = False, experts: bool = True) -> None:
-    """Compile every block, whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32.
+    """Compile every block as a whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32.
 
-    Of blocks that are to be `cut` over ranks only what lies between FSDP's hooks is compiled; what is made
-    again in backward, in its parts. Without `experts` feed-forwards stay as they are: where ranks share the
-    experts they send sizes to the host, which no whole graph can.
+    For blocks that will be `cut` over ranks only what lies between FSDP's hooks is compiled; what is
+    recomputed in backward is compiled in its parts. Without `experts` feed-forwards stay eager: with expert
+    parallelism they send sizes to the host, which a full graph cannot.
     """
     if model.dtype != torch.bfloat16:
         raise SettingsError("compile needs bf16", where="compile", todo="set precision=bf16")
@@ -34,11 +37,11 @@ def compile_blocks(model: InteractionModel, *, cut: bool = False, experts: bool 
             block.compile(backend=backend, fullgraph=True, dynamic=False)
             continue
         for unit in (block.attention, block.feed) if experts else (block.attention,):
-            compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
+            _compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
 
 
 def backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
-    """Inductor, told to keep little."""
+    """Inductor, configured to keep little."""
     import torch._functorch.config as partition
     from torch._inductor.compile_fx import compile_fx
 
@@ -50,8 +53,8 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
         return compile_fx(graph, inputs)
 
 
-def compile_methods(module: torch.nn.Module, names: Sequence[str]) -> None:
-    """Put compiled ones in the place of a module's methods."""
+def _compile_methods(module: torch.nn.Module, names: Sequence[str]) -> None:
+    """Replace a module's methods by compiled ones."""
     for name in names:
         setattr(module, name, compiled(getattr(module, name)))
 

@@ -1,8 +1,11 @@
-"""A function of fixed buffers: called as it is on a CPU, on a GPU recorded once and replayed.
+"""A function of fixed buffers: called directly on a CPU, recorded once and replayed on a GPU.
 
-Such a function takes nothing and gives nothing back: it reads tensors that stay where they are, and writes
-into tensors that stay where they are. It asks no tensor for its value, and no shape in it depends on one
-(tests/trainer/test_incremental.py). A replay starts a thousand kernels with one call instead of a thousand.
+Fast path of the plain call, to which tests/trainer/test_gpu_session.py holds it; its gain is not measured
+yet.
+
+Such a function has no arguments and no result: it reads and writes tensors that stay where they are. It reads
+no tensor's value on the host, and no shape in it depends on one (tests/trainer/session/test_incremental.py).
+A replay launches a thousand kernels with one call.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from typing import Any
 import torch
 
 WARM_UPS = 2
-"""Calls before a recording, in which libraries choose their kernels and take their workspaces."""
+"""Calls before a recording, in which libraries choose their kernels and allocate their workspaces."""
 
 
 class Replay:
-    """Not to be called from two threads at once: a recording has one set of buffers."""
+    """Not thread-safe: a recording has one set of buffers."""
 
     def __init__(self, function: Callable[[], None], device: torch.device, pool: Any = None) -> None:
         """`pool` of `torch.cuda.graph_pool_handle()` may be shared by functions that are called in turn:
@@ -38,7 +41,7 @@ class Replay:
         self._graph.replay()
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
-        """Nothing runs while it is recorded; the warm-ups do, and do what the replay then does again."""
+        """Nothing runs while recording; the warm-ups do run, and the replay then repeats their work."""
         with torch.cuda.device(self._device):
             aside = _aside(self._device)
             aside.wait_stream(torch.cuda.current_stream())
@@ -54,8 +57,8 @@ class Replay:
 
 @cache
 def _aside(device: torch.device) -> torch.cuda.Stream:
-    """One of each GPU for all warm-ups and recordings. Left to itself torch records on a stream of whichever
-    GPU recorded first, and what runs on another is in no recording; and libraries keep a workspace for every
-    stream they met, on a Hopper of 32 MB.
+    """One stream per GPU for all warm-ups and recordings. By default torch records on a stream of the GPU
+    that recorded first, and misses what runs on another; and libraries keep a workspace for every stream, 32
+    MB on a Hopper.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
