@@ -13,7 +13,6 @@ Shape suffixes: W windows, N micro-turns, K cue targets.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,6 @@ from corpus.schemas.conversation import CUE_KINDS
 from corpus.shards.read import Clip
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.layout import ANSWER, WAIT, Turns
-from corpus.trainer.data.micro_turn import CueBelief
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 
 CUE_LABELS = tuple(CUE_KINDS)
@@ -55,21 +53,6 @@ def _answers_due(clip: Clip, channel: int) -> UInt8Array:
     answers = clip.answers()
     due_W = np.where(answers.wait[:, channel], WAIT, 0)
     return np.where(answers.answer[:, channel], ANSWER, due_W).astype(np.uint8)
-
-
-def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
-    """K probabilities as beliefs, by label and by whose cue it is."""
-    p = np.asarray(p_K).reshape(CUE_SHAPE)
-    return tuple(
-        CueBelief(
-            label=label,
-            own=who == OWN,
-            p_begins=float(p[BEGINS, row, who]),
-            p_holds=float(p[HOLDS, row, who]),
-        )
-        for row, label in enumerate(CUE_LABELS)
-        for who in (OWN, OTHERS)
-    )
 
 
 def with_cues(turns: Turns, clip: Clip, channel: int, start: int, stop: int, config: RunConfig) -> Turns:
