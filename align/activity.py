@@ -8,16 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from corpus.schemas.activity import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import UInt8Array
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PADDED,
-    SEPARATED,
-    SPEECH,
-    UNRELIABLE,
-    ChannelSpan,
-    Decoded,
-)
+from corpus.schemas.artifacts import ChannelSpan, Decoded
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, intersect, subtract, union
@@ -59,15 +52,18 @@ def write_activity(
     if not decoded.windows:
         np.save(path, np.zeros(shape, np.uint8))
         return
-    flags = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    at = 0
-    for segment in decoded.segments:
-        stop = segment.first_window + segment.windows
-        for first in range(segment.first_window, stop, BLOCK_WINDOWS):
-            windows = min(BLOCK_WINDOWS, stop - first)
-            flags[:, at : at + windows] = _block(channels, first, windows)
-            at += windows
-    flags.flush()
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        start, at = file.tell(), 0
+        for segment in decoded.segments:
+            stop = segment.first_window + segment.windows
+            for first in range(segment.first_window, stop, BLOCK_WINDOWS):
+                windows = min(BLOCK_WINDOWS, stop - first)
+                for channel, flags in enumerate(_block(channels, first, windows)):
+                    # Written, not mapped: a disk that is full would end the process at a page.
+                    file.seek(start + (channel * decoded.windows + at) * FRAMES_PER_WINDOW)
+                    file.write(flags.tobytes())
+                at += windows
 
 
 def _block(channels: Sequence[_Channel], first_window: int, windows: int) -> UInt8Array:

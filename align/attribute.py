@@ -89,7 +89,7 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
     """
     names = {turn.speaker for turn in turns}
     strangers = sorted({word.speaker for word in words} - names - {""})
-    renamed = match_speakers(strangers, words, turns) if strangers and names else {}
+    renamed = _match_speakers(strangers, words, turns) if strangers and names else {}
     drops = [_renamed_drop(renamed)] if renamed else []
     index = TurnIndex.of(turns)
     kept: list[Word] = []
@@ -105,7 +105,7 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
     return tuple(kept), drops
 
 
-def match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:
+def _match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:
     """Match each unknown name with one of the turns' speakers: most shared talking time first, one to one."""
     talk = {name: union(t.span for t in turns if t.speaker == name) for name in {t.speaker for t in turns}}
     taken = {word.speaker for word in words} & set(talk)

@@ -49,7 +49,7 @@ LEAST_TALK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Networks:
+class _Networks:
     segmentation: Any
     embedding: Any
     device: str
@@ -66,16 +66,16 @@ def bundled_backend(settings: DiarizeSettings, models: Path | None, device: str)
     mean = hashlib.sha256(campplus.MEAN_FILE.read_bytes()).hexdigest()
 
     def load() -> StretchDiarizer:
-        networks = Networks(
+        networks = _Networks(
             load_segmentation(segmentation).to(device), campplus.load_network(embedding).to(device), device
         )
-        return partial(diarize_stretch, networks, settings)
+        return partial(_diarize_stretch, networks, settings)
 
     return Backend(f"bundled {weights} {mean} {device}", load, SAME_VOICE)
 
 
-def diarize_stretch(
-    networks: Networks,
+def _diarize_stretch(
+    networks: _Networks,
     settings: DiarizeSettings,
     sound: npt.NDArray[np.float32],
     bounds: Bounds,
@@ -110,7 +110,7 @@ def diarize_stretch(
 
 
 def _voices(
-    networks: Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
+    networks: _Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
 ) -> tuple[list[Slot], dict[Slot, Float64Array]]:
     """The slots of every n-th window, and the last one, whose voice can be measured, with their vectors."""
     count = len(found.starts)

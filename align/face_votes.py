@@ -30,7 +30,7 @@ RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class _Vote:
     """The face that talks as a slot does."""
 
     track: FaceTrack
@@ -62,7 +62,7 @@ def _mouth(seen: Seen, track: FaceTrack) -> tuple[npt.NDArray[np.int64], Float64
 
 def _vote(
     slots: Slots, slot: Slot, view: View, mouths: dict[int, tuple[npt.NDArray[np.int64], Float64Array]]
-) -> Vote | None:
+) -> _Vote | None:
     here = slots.here(slot[0])
     first_us = view.zero_us + here.start * STEP_SAMPLES * 1_000_000 // RATE_HZ
     last_us = view.zero_us + here.stop * STEP_SAMPLES * 1_000_000 // RATE_HZ
@@ -83,7 +83,7 @@ def _vote(
     if len(scores) > 1 and scores[0][0] - scores[1][0] < AHEAD:
         return None
     track = next(track for track in view.seen.head.tracks if track.id == scores[0][1])
-    return Vote(track, scores[0][0])
+    return _Vote(track, scores[0][0])
 
 
 def _correlation(left: Float64Array, right: Float64Array) -> float:

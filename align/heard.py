@@ -78,7 +78,7 @@ def written(words: Sequence[Heard]) -> str:
     return " ".join(word.written for word in words)
 
 
-def shown(text: str) -> str:
+def _shown(text: str) -> str:
     """The text in quotes for a Drop's reason, cut where it is long."""
     return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "...")
 
@@ -101,7 +101,7 @@ def words_drop(code: str, reason: str, words: Sequence[Heard]) -> Drop:
         stage="transcribe",
         kind="trim",
         code=code,
-        reason=f"{shown(written(words))} {reason}",
+        reason=f"{_shown(written(words))} {reason}",
         start_us=min(word.span.start_us for word in words),
         stop_us=max(word.span.stop_us for word in words),
         count=len(words),

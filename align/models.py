@@ -23,7 +23,7 @@ WHISPER_PREFIX = "whisper:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelEntry:
+class _ModelEntry:
     """One model of the catalogue and whether it is here."""
 
     name: str
@@ -46,11 +46,11 @@ def models_folder(models: Path | None = None) -> Path:
     return Path(given) if given else Path.home() / ".cache" / "corpus" / "models"
 
 
-def catalogue(models: Path | None = None) -> list[ModelEntry]:
+def catalogue(models: Path | None = None) -> list[_ModelEntry]:
     """All models by name: the default ones, then those of the hub."""
     folder = models_folder(models)
     entries = [
-        ModelEntry(
+        _ModelEntry(
             name=name,
             purpose=bundle.purpose,
             licence=bundle.licence,
@@ -65,7 +65,7 @@ def catalogue(models: Path | None = None) -> list[ModelEntry]:
     for name, (purpose, licence) in HUB.items():
         present = _hub_folder(name) is not None
         entries.append(
-            ModelEntry(
+            _ModelEntry(
                 name=name,
                 purpose=purpose,
                 licence=licence,

@@ -57,7 +57,7 @@ def named_backend(name: str, models: Path | None, device: str) -> Backend:
     """
     folder, told = pipeline_folder(name, models)
     identity = f"pyannote {told} {library_versions()} {device}"
-    return Backend(identity, lambda: NamedPipeline(load_named(folder, device)), SAME_VOICE)
+    return Backend(identity, lambda: _NamedPipeline(load_named(folder, device)), SAME_VOICE)
 
 
 def pipeline_folder(name: str, models: Path | None) -> tuple[Path, str]:
@@ -85,7 +85,7 @@ def load_named(folder: Path, device: str) -> Any:
     return pipeline
 
 
-class NamedPipeline:
+class _NamedPipeline:
     """A pipeline of pyannote.audio as a diarizer of stretches."""
 
     def __init__(self, pipeline: Any) -> None:

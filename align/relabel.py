@@ -32,7 +32,7 @@ def remade(
     Visual cues, cues of files, and with `keep_people` those of annotators are left as they are; a machine's
     cue in an annotator's place is left out.
     """
-    given = given_labels(conversation)
+    given = _given_labels(conversation)
     kept = [cue for cue in conversation.cues if cue.label in given]
     people = [cue for cue in conversation.cues if cue.label not in given and keep_people and _is_persons(cue)]
     bare = replace(conversation, cues=(), answers=(), labels_made=())
@@ -46,15 +46,15 @@ def remade(
     )
 
 
-def given_labels(conversation: Conversation) -> frozenset[str]:
+def _given_labels(conversation: Conversation) -> frozenset[str]:
     """Labels that are not to be made from turns and words: what a file told of, and what was seen."""
     told = {made.label for made in conversation.labels_made if made.made and made.reason == TOLD}
-    others = {c.label for c in conversation.cues if not is_machines(c) and not _is_persons(c)}
+    others = {c.label for c in conversation.cues if not _is_machines(c) and not _is_persons(c)}
     marked = told_labels(replace(conversation, cues=(), labels_made=()))
     return frozenset({VISUAL} | told | others | marked)
 
 
-def is_machines(cue: Cue) -> bool:
+def _is_machines(cue: Cue) -> bool:
     """Whether one of this project's labelers made the cue."""
     return cue.origin.partition("/")[0] in MACHINES
 

@@ -51,7 +51,7 @@ def split_voices(
     estimated: dict[str, list[Span]] = {}
     drops: list[Drop] = []
     if source is None and decoded.channels:
-        owned = owners(talk, speakers, decoded.sample_rate_hz)
+        owned = _owners(talk, speakers, decoded.sample_rate_hz)
         shared = share(decoded, decode_dir, talk, owned, out, separating)
         estimated, drops = shared.estimated, shared.drops
         voices = replace(
@@ -88,7 +88,7 @@ def _channel_of(decoded: Decoded, speakers: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz: int) -> Owners:
+def _owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz: int) -> Owners:
     """Who owns which samples: the only talker, or the room."""
     room = len(speakers)
     edges: list[tuple[int, int, int]] = []

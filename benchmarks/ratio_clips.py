@@ -14,7 +14,8 @@ from unittest import mock
 
 import numpy as np
 
-from corpus.schemas.artifacts import PICTURE_DTYPE, SPEECH, Decoded, Segment, Voices
+from corpus.schemas.activity import SPEECH
+from corpus.schemas.artifacts import PICTURE_DTYPE, Decoded, Segment, Voices
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.recording import Recording

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.schemas.artifacts import SPEECH
+from corpus.schemas.activity import SPEECH
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clips, open_clips
 from corpus.trainer.config import DataConfig

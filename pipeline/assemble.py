@@ -11,7 +11,7 @@ from corpus.schemas.drops import Drop
 MOST_SPEAKERS = 7
 
 
-def in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
+def _in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
     """Every speaker once: by first turn or timed word, then `known` ones who never speak."""
     first: dict[str, int] = {}
     for turn in turns:
@@ -40,7 +40,7 @@ def assemble(
 
     `speakers` are those to keep even if silent: one per channel, or as a file lists them.
     """
-    spoken = in_order_of_speech(turns, words, speakers)
+    spoken = _in_order_of_speech(turns, words, speakers)
     others = [*(c.speaker for c in cues), *(e.speaker for e in events)]
     names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
     # A clip's FLAC has eight channels: seven voices and the room.

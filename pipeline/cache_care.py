@@ -19,7 +19,7 @@ SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Care:
+class _Care:
     """The artifacts that were checked or removed."""
 
     artifacts: int
@@ -27,14 +27,14 @@ class Care:
     damaged: tuple[str, ...] = ()
 
 
-def check(folder: Path) -> Care:
+def check(folder: Path) -> _Care:
     """Read every artifact of a cache and check its digests."""
     paths = list(_artifacts(folder))
     damaged = tuple(str(path) for path in paths if read_artifact(path) is None)
-    return Care(artifacts=len(paths), bytes=sum(map(_size, paths)), damaged=damaged)
+    return _Care(artifacts=len(paths), bytes=sum(map(_size, paths)), damaged=damaged)
 
 
-def prune(folder: Path, days: int) -> Care:
+def prune(folder: Path, days: int) -> _Care:
     """Remove artifacts not used for so many days, and those without a head."""
     since = time.time() - days * SECONDS_PER_DAY
     # By last use, not by age: what every build reads must not go.
@@ -43,7 +43,7 @@ def prune(folder: Path, days: int) -> Care:
     with storage_errors(folder):
         for path in old:
             shutil.rmtree(path)
-    return Care(artifacts=len(old), bytes=size)
+    return _Care(artifacts=len(old), bytes=size)
 
 
 def _artifacts(folder: Path) -> Iterator[Path]:

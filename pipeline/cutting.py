@@ -114,7 +114,7 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
     )
 
 
-def named_speakers(identity: Identity, conversation: Conversation) -> tuple[str, ...]:
+def _named_speakers(identity: Identity, conversation: Conversation) -> tuple[str, ...]:
     """Everybody the manifest or the conversation knows by name; they bind recordings in a split."""
     tracks = [file.speaker for file in identity.item.files if file.speaker is not None]
     return tuple(dict.fromkeys([*identity.item.speakers, *tracks, *conversation.named_speakers]))
@@ -142,6 +142,6 @@ def recording_of(identity: Identity, decoded: Decoded, conversation: Conversatio
         licence=item.licence,
         consent=item.consent,
         conversation=item.conversation,
-        speakers=named_speakers(identity, conversation),
+        speakers=_named_speakers(identity, conversation),
         oddities=decoded.oddities,
     )

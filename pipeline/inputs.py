@@ -97,7 +97,7 @@ def _expand(text: str, allow_local: bool) -> Iterator[Item | Drop]:
     if os.path.isdir(path):  # pathlib's own raise where a name is too long
         yield from _walk(path)
     elif path.suffix == ".jsonl" and os.path.isfile(path):
-        yield from read_manifest(path, allow_local)
+        yield from _read_manifest(path, allow_local)
     elif _exists(path):
         yield from _file(path, path.name)
     elif glob.has_magic(text):
@@ -210,7 +210,7 @@ def _single(place: str, uri: str) -> Item:
     return Item(uri=uri, files=(ItemFile(place=place, uri=uri),))
 
 
-def read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Drop]:
+def _read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Drop]:
     """The items of a JSONL manifest: one `InputEntry` a line. A bad line is a Drop naming it."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")

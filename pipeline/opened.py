@@ -64,7 +64,7 @@ def open_separating(settings: Settings, decoded: Decoded, conversation: Conversa
 @functools.cache
 def _separator(settings: SeparateSettings) -> Separator | None:
     with _loading("the separator"):
-        from corpus.align.separate.separator import open_separator
+        from corpus.align.separate.open import open_separator
 
         separator = open_separator(settings, None)
         if separator is not None:

@@ -31,7 +31,7 @@ CACHE_SHARE = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedItem:
+class _PlannedItem:
     """One recording and what would happen to it."""
 
     uri: str
@@ -49,7 +49,7 @@ class Plan:
     """What a build would do."""
 
     nothing_to_do: bool
-    items: tuple[PlannedItem, ...]
+    items: tuple[_PlannedItem, ...]
     """None where there is nothing to do."""
     drops: tuple[Drop, ...]
     dataset_bytes: int
@@ -150,30 +150,30 @@ def _planned(
     marks: dict[str, FileMark],
     held: dict[str, str],
     known: _Known | None,
-) -> PlannedItem:
+) -> _PlannedItem:
     from corpus.ingest.probe import probe_media
 
     if any(is_url(file.place) for file in item.files):
-        return PlannedItem(uri=item.uri, action="build", duration_us=0, bytes=0, reason="to be fetched")
+        return _PlannedItem(uri=item.uri, action="build", duration_us=0, bytes=0, reason="to be fetched")
     try:
         size = sum(os.path.getsize(file.place) for file in item.files)
     except OSError as error:
         reason = f"the file cannot be reached: {error.strerror}"
-        return PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
+        return _PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
     identity = _identity(item, marks)
     if identity is not None and known is not None and known.holds(identity):
-        return PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
+        return _PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
     try:
         duration_us = max(probe_media(Path(file.place)).duration_us or 0 for file in item.files)
     except CorpusError as error:
-        return PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=size, reason=str(error))
+        return _PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=size, reason=str(error))
     if item.uri in held:
-        return PlannedItem(
+        return _PlannedItem(
             uri=item.uri, action="skip", duration_us=duration_us, bytes=size, reason=held[item.uri]
         )
     decoded = identity is not None and cache.has("decode", stages.decode_key(identity, request.settings))
     action: Literal["build", "decoded"] = "decoded" if decoded else "build"
-    return PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
+    return _PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
 
 
 def _identity(item: Item, marks: Mapping[str, FileMark]) -> Identity | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relabelled:
+class _Relabelled:
     """The result of relabelling a dataset."""
 
     recordings: int
@@ -43,7 +43,7 @@ class Relabelled:
     """Those that were written."""
 
 
-def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Relabelled:
+def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Relabelled:
     """Make a dataset's labels again, with these settings or those of its build.
 
     Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
@@ -85,7 +85,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> Rel
             shards = 0
             shutil.rmtree(folder)
         write_report(out, dataset_stats(out))
-        return Relabelled(recordings=len(made), clips=len(new), shards=shards)
+        return _Relabelled(recordings=len(made), clips=len(new), shards=shards)
 
 
 def _relabel(

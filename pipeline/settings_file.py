@@ -30,10 +30,10 @@ def read_settings(path: Path | None) -> Settings:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
-    return settings_from(plain, where=str(path))
+    return _settings_from(plain, where=str(path))
 
 
-def settings_from(plain: object, *, where: str) -> Settings:
+def _settings_from(plain: object, *, where: str) -> Settings:
     """Settings from nested tables; every error is a SettingsError that names the key."""
     try:
         return from_plain(Settings, plain, where=where)
@@ -57,7 +57,7 @@ def with_overrides(settings: Settings, assignments: Sequence[str]) -> Settings:
             if not isinstance(table, dict):
                 raise SettingsError(f"unknown table {inner!r} in {text!r}")
         table[key] = _value(value.strip())
-    return settings_from(plain, where="--set")
+    return _settings_from(plain, where="--set")
 
 
 def _value(text: str) -> object:

@@ -33,7 +33,7 @@ Progress = Callable[[StageName, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sure:
+class _Sure:
     start_us: int
     stop_us: int
     confidence: float
@@ -42,7 +42,7 @@ class Sure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
     turns: tuple[Turn, ...]
-    sure: tuple[Sure, ...] = ()
+    sure: tuple[_Sure, ...] = ()
     """How sure it is who talks, where the diarizer knows; in order and apart."""
 
 
@@ -55,7 +55,7 @@ class Words:
     """Where the recogniser found it by itself."""
 
 
-def ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
+def _ingest_settings(identity: Identity, settings: Settings) -> IngestSettings:
     """The settings, with the manifest's `channels` for this recording."""
     channels = identity.item.channels
     return replace(settings.ingest, channels=channels) if channels else settings.ingest  # type: ignore[arg-type]
@@ -66,10 +66,10 @@ def decode_key(identity: Identity, settings: Settings) -> str:
         [mark.sha256, file.speaker, file.offset_us]
         for mark, file in zip(identity.media, identity.item.files, strict=True)
     ]
-    return stage_key("decode", files=files, settings=ingest_settings(identity, settings))
+    return stage_key("decode", files=files, settings=_ingest_settings(identity, settings))
 
 
-def decode_stage(
+def _decode_stage(
     identity: Identity,
     settings: Settings,
     cache: Cache,
@@ -84,11 +84,11 @@ def decode_stage(
     return cache.make("decode", decode_key(identity, settings), fill)
 
 
-def sight_key(identity: Identity, settings: Settings) -> str:
+def _sight_key(identity: Identity, settings: Settings) -> str:
     from corpus.align.sight import networks
 
-    files = [[mark.sha256, file.offset_us] for mark, file in files_of(identity)]
-    ingest = ingest_settings(identity, settings)
+    files = [[mark.sha256, file.offset_us] for mark, file in _files_of(identity)]
+    ingest = _ingest_settings(identity, settings)
     # Only the ingest settings that move or choose pictures; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
     return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
@@ -102,17 +102,17 @@ def decode_and_look(
     Where only the settings of sight have changed, the picture alone is decoded once more.
     """
     if not (settings.sight.enabled and settings.ingest.pictures):
-        return decode_stage(identity, settings, cache, progress), None
-    key = sight_key(identity, settings)
+        return _decode_stage(identity, settings, cache, progress), None
+    key = _sight_key(identity, settings)
     # Looked at before: decode without the observer, which costs as much as the decoding.
     seen = cache.get("sight", key)
     if seen is not None:
-        return decode_stage(identity, settings, cache, progress), seen
+        return _decode_stage(identity, settings, cache, progress), seen
     from corpus.align.sight.watch import Watcher
 
     watcher = Watcher(settings.sight)
     decoded_before = cache.get("decode", decode_key(identity, settings)) is not None
-    decode = decode_stage(identity, settings, cache, progress, (watcher,))
+    decode = _decode_stage(identity, settings, cache, progress, (watcher,))
     head = decoded_of(identity, decode)
     if not head.picture_width:
         return decode, None
@@ -137,7 +137,7 @@ def _look_again(
     from corpus.ingest.watch import watch
 
     with unchanged(identity):
-        watch(_sources(identity), ingest_settings(identity, settings), (watcher,))
+        watch(_sources(identity), _ingest_settings(identity, settings), (watcher,))
 
 
 def _decode(
@@ -154,7 +154,7 @@ def _decode(
         _, drops = decode_media(
             _sources(identity),
             folder,
-            ingest_settings(identity, settings),
+            _ingest_settings(identity, settings),
             observers=observers,
             progress=lambda us: progress("decode", us / total_us),
         )
@@ -166,7 +166,7 @@ def _decode(
     ]
 
 
-def files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:
+def _files_of(identity: Identity) -> list[tuple[FileMark, ItemFile]]:
     return list(zip(identity.media, identity.item.files, strict=True))
 
 
@@ -175,7 +175,7 @@ def _sources(identity: Identity) -> list[DecodeSource]:
 
     return [
         DecodeSource(path=Path(mark.place), speaker=file.speaker, offset_us=file.offset_us)
-        for mark, file in files_of(identity)
+        for mark, file in _files_of(identity)
     ]
 
 
@@ -215,7 +215,9 @@ def diarize_stage(
 
         seen = read_sight(watched.folder) if watched is not None else None
         done = diarizer.diarized(pcm_of(decode, decoded), seen)
-        sure = tuple(Sure(start_us=start, stop_us=stop, confidence=value) for start, stop, value in done.sure)
+        sure = tuple(
+            _Sure(start_us=start, stop_us=stop, confidence=value) for start, stop, value in done.sure
+        )
         (folder / "turns.json").write_text(
             to_json(Turns(turns=tuple(done.turns), sure=sure)), encoding="utf-8"
         )

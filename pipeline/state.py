@@ -101,7 +101,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Damaged:
+class _Damaged:
     """Files that `verify` found damaged, for the next build to make again."""
 
     paths: tuple[str, ...]
@@ -195,13 +195,13 @@ class State:
         path = self.folder / "damaged.json"
         if paths:
             self.folder.mkdir(exist_ok=True)
-            self._write(path.name, Damaged(paths=tuple(sorted(set(paths)))))
+            self._write(path.name, _Damaged(paths=tuple(sorted(set(paths)))))
         else:
             path.unlink(missing_ok=True)
 
     def damaged(self) -> tuple[str, ...]:
         try:
-            return _read(Damaged, self.folder / "damaged.json").paths
+            return _read(_Damaged, self.folder / "damaged.json").paths
         except (FileNotFoundError, FormatError):
             return ()
 

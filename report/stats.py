@@ -27,7 +27,7 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
+class _Floor:
     """What lies between one speaker talking alone and the next (Heldner & Edlund 2010)."""
 
     units: int
@@ -42,7 +42,7 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpeechShare:
+class _SpeechShare:
     """How much is said. Shares are of the recordings' time."""
 
     speech_us: int
@@ -70,7 +70,7 @@ class LongestMonologue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropCount:
+class _DropCount:
     """Drops of one kind and reason."""
 
     kind: str
@@ -91,7 +91,7 @@ class SplitCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LengthCount:
+class _LengthCount:
     """How many clips have this many windows."""
 
     windows: int
@@ -99,7 +99,7 @@ class LengthCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class _Named:
     """A name and how often it occurs."""
 
     name: str
@@ -116,7 +116,7 @@ class Unmade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class _Quality:
     """Shares of all frames of all channels, weighted by clip length."""
 
     unreliable_share: float
@@ -143,20 +143,20 @@ class Stats:
     """Different people known by name over all recordings."""
     windows_with_picture: int
     recordings_with_sidecars: int
-    talk: SpeechShare
-    floor: Floor
+    talk: _SpeechShare
+    floor: _Floor
     longest_monologue: LongestMonologue | None
     splits: tuple[SplitCount, ...]
-    clip_lengths: tuple[LengthCount, ...]
+    clip_lengths: tuple[_LengthCount, ...]
     """From the longest down, the ten most frequent lengths."""
     cues: tuple[CueCount, ...]
     unmade: tuple[Unmade, ...]
     """Labels that some recordings have not; the most frequent reasons of each first."""
-    events: tuple[Named, ...]
-    oddities: tuple[Named, ...]
-    drops: tuple[DropCount, ...]
+    events: tuple[_Named, ...]
+    oddities: tuple[_Named, ...]
+    drops: tuple[_DropCount, ...]
     """Faults first."""
-    quality: Quality
+    quality: _Quality
     funnel: Funnel
     poor: tuple[Poor, ...]
 
@@ -210,7 +210,7 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
         ),
         events=_named(db, "SELECT label, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"),
         oddities=_named(db, "SELECT code, count(*) FROM oddities GROUP BY 1 ORDER BY 2 DESC, 1"),
-        drops=read_rows(db, DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
+        drops=read_rows(db, _DropCount, "FROM drop_counts ORDER BY kind DESC, drops DESC, stage, code"),
         quality=_quality(db),
         funnel=funnel(db),
         poor=poor(db),
@@ -230,15 +230,15 @@ def read_rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[
     return tuple(cls(**dict(zip(names, row, strict=True))) for row in found.fetchall())
 
 
-def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Named, ...]:
-    return tuple(Named(name=name, count=count) for name, count in db.execute(sql).fetchall())
+def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[_Named, ...]:
+    return tuple(_Named(name=name, count=count) for name, count in db.execute(sql).fetchall())
 
 
-def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> SpeechShare:
+def _talk(db: duckdb.DuckDBPyConnection, recorded_us: int) -> _SpeechShare:
     speech_us, overlap_us = _one(db, "SELECT sum(speech_us), sum(overlap_us) FROM recordings")
     words, timeless = _one(db, "SELECT count(*), count(*) FILTER (start_us IS NULL) FROM words")
     spoken, spoken_us = _one(db, "SELECT sum(words), sum(speech_us) FROM speakers WHERE words > 0")
-    return SpeechShare(
+    return _SpeechShare(
         speech_us=speech_us,
         speech_share=share(speech_us, recorded_us),
         overlap_us=overlap_us,
@@ -259,10 +259,10 @@ def words_per_minute(words: int, talking_us: int) -> float | None:
     return words * 60e6 / talking_us if words and talking_us else None
 
 
-def _floor(db: duckdb.DuckDBPyConnection) -> Floor:
+def _floor(db: duckdb.DuckDBPyConnection) -> _Floor:
     lengths = {kind: _lengths(db, f"transitions WHERE kind = '{kind}'") for kind in get_args(TransitionKind)}
     units = _lengths(db, "units")
-    return Floor(
+    return _Floor(
         units=len(units),
         unit=spread(units),
         pauses=spread(lengths["pause"]),
@@ -300,19 +300,19 @@ def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:
     )
 
 
-def _clip_lengths(db: duckdb.DuckDBPyConnection) -> tuple[LengthCount, ...]:
+def _clip_lengths(db: duckdb.DuckDBPyConnection) -> tuple[_LengthCount, ...]:
     return read_rows(
         db,
-        LengthCount,
+        _LengthCount,
         "FROM (SELECT windows, count(*) AS clips FROM clips GROUP BY windows "
         "ORDER BY clips DESC, windows DESC LIMIT 10) ORDER BY windows DESC",
     )
 
 
-def _quality(db: duckdb.DuckDBPyConnection) -> Quality:
+def _quality(db: duckdb.DuckDBPyConnection) -> _Quality:
     shares = ", ".join(
         f"sum({name} * windows * (len(speakers) + 1)) / sum(windows * (len(speakers) + 1))"
         for name in ("unreliable_share", "separated_share", "padded_share")
     )
     unreliable, separated, padded = _one(db, f"SELECT {shares} FROM clips")
-    return Quality(unreliable_share=unreliable, separated_share=separated, padded_share=padded)
+    return _Quality(unreliable_share=unreliable, separated_share=separated, padded_share=padded)

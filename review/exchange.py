@@ -38,7 +38,7 @@ _MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class _Exported:
     reviews: int = 0
     files: int = 0
     """Of a folder for ELAN or Praat."""
@@ -47,14 +47,14 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class _Imported:
     new: int
     known: int
     passed_over: tuple[str, ...] = ()
     """Tiers that are nobody's cues, words or turns."""
 
 
-def kept_reviews(out: Path) -> list[Review]:
+def _kept_reviews(out: Path) -> list[Review]:
     """All reviews of a dataset: from the store, or from the Parquet while a server has the store."""
     if not (out / LABELS_FILE).exists():
         return []
@@ -68,7 +68,7 @@ def kept_reviews(out: Path) -> list[Review]:
 
 def agreement_of(out: Path) -> AgreementReport:
     by_recording: dict[str, list[Review]] = defaultdict(list)
-    for review in kept_reviews(out):
+    for review in _kept_reviews(out):
         by_recording[review.recording].append(review)
     return agreement([group for rows in by_recording.values() for group in groups(rows, ())])
 
@@ -76,13 +76,13 @@ def agreement_of(out: Path) -> AgreementReport:
 # -- out --------------------------------------------------------------------------------------
 
 
-def export_reviews(out: Path, file: Path) -> Exported:
+def export_reviews(out: Path, file: Path) -> _Exported:
     """Write all reviews in the form that the file's ending names.
 
     Raises:
         UsageError: an ending nobody knows.
     """
-    reviews = kept_reviews(out)
+    reviews = _kept_reviews(out)
     ending = file.suffix.lower()
     if ending == ".parquet":
         if not (out / REVIEWS_FILE).exists():
@@ -102,10 +102,10 @@ def export_reviews(out: Path, file: Path) -> Exported:
         )
     with storage_errors(file):
         write_whole(file, content)
-    return Exported(reviews=len(reviews))
+    return _Exported(reviews=len(reviews))
 
 
-def export_tiers(out: Path, folder: Path, form: str) -> Exported:
+def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
     """Write the dataset's cues, words and turns for ELAN or Praat, a file for each recording.
 
     Raises:
@@ -131,7 +131,7 @@ def export_tiers(out: Path, folder: Path, form: str) -> Exported:
             write_whole(folder / SHOWN_FILE, content.encode())
     finally:
         catalog.close()
-    return Exported(files=len(shown), left_out=left_out)
+    return _Exported(files=len(shown), left_out=left_out)
 
 
 def _shown(catalog: Catalog, recording: str) -> tuple[Shown, int]:
@@ -176,7 +176,7 @@ def _tools(form: str) -> tuple[Write, Callable[[Path], Tiers]]:
 # -- in ---------------------------------------------------------------------------------------
 
 
-def import_reviews(out: Path, file: Path, annotator: str = "") -> Imported:
+def import_reviews(out: Path, file: Path, annotator: str = "") -> _Imported:
     """Add the reviews of a file, or of a folder for ELAN or Praat, to the store of a dataset, each once.
 
     Raises:
@@ -196,7 +196,7 @@ def import_reviews(out: Path, file: Path, annotator: str = "") -> Imported:
         before = store.sequence
         store.add(read.reviews)
         new = store.sequence - before
-    return Imported(new=new, known=len(read.reviews) - new, passed_over=tuple(read.passed_over))
+    return _Imported(new=new, known=len(read.reviews) - new, passed_over=tuple(read.passed_over))
 
 
 def _read_file(out: Path, store: Store, file: Path, annotator: str) -> list[Review]:

@@ -48,7 +48,7 @@ class Door:
     """More names that the Host header may have."""
 
     def __post_init__(self) -> None:
-        if not is_loopback(self.host) and not self.token:
+        if not _is_loopback(self.host) and not self.token:
             raise UsageError(
                 f"{self.host} can be reached by others, so a token is needed", todo="give --token"
             )
@@ -61,7 +61,7 @@ class Door:
         return {f"{name}:{self.port}" for name in known} | ({*known} if self.port == 80 else set())
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -133,10 +133,10 @@ class Guard:
             if COOKIE in cookie
             else headers.get("authorization", "").removeprefix("Bearer ")
         )
-        if same(told, token):
+        if _same(told, token):
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and same(asked, token):
+        if scope["path"] == "/" and _same(asked, token):
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
             return answer
@@ -152,7 +152,7 @@ class Guard:
         return left >= 1
 
 
-def same(one: str, other: str) -> bool:
+def _same(one: str, other: str) -> bool:
     """In a time that says nothing of where they differ."""
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
 

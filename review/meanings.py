@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class _Meaning:
     text: str
     kinds: dict[str, str]
 
 
-MEANINGS: dict[str, Meaning] = {
-    "hesitation": Meaning(
+MEANINGS: dict[str, _Meaning] = {
+    "hesitation": _Meaning(
         "The speaker stalls for time in the middle of saying something, and has not finished.",
         {
             "filled_pause": "says “uh”, “um” or the like",
@@ -21,7 +21,7 @@ MEANINGS: dict[str, Meaning] = {
             "stall": "fills the time with “well”, “you know” and the like",
         },
     ),
-    "self_correction": Meaning(
+    "self_correction": _Meaning(
         "The speaker breaks off and says it again, better. The span runs from the first wrong word "
         "to the last new one.",
         {
@@ -31,18 +31,18 @@ MEANINGS: dict[str, Meaning] = {
             "deletion": "the start is given up",
         },
     ),
-    "yield": Meaning(
+    "yield": _Meaning(
         "The speaker gives the turn away: another person talks next.",
         {
             "turn_end": "after a silence the other one talks; the span is the silence",
             "overlap": "both talk, then only the other one; the span is where both talk",
         },
     ),
-    "hold": Meaning(
+    "hold": _Meaning(
         "The speaker falls silent and then goes on: the turn was not over.",
         {"pause": "the span is the silence"},
     ),
-    "invitation": Meaning(
+    "invitation": _Meaning(
         "The speaker asks for an answer.",
         {
             "question": "asks for information or an opinion",
@@ -50,28 +50,28 @@ MEANINGS: dict[str, Meaning] = {
             "suggestion": "asks for an offer or a proposal",
         },
     ),
-    "backchannel": Meaning(
+    "backchannel": _Meaning(
         "The listener shows they follow, without wanting the turn: “mm-hmm”, “yeah”, “right”.",
         {
             "geometric": "short and alone, whatever was said",
             "lexical": "short, and all its words are of the list",
         },
     ),
-    "interruption": Meaning(
+    "interruption": _Meaning(
         "Somebody starts while another is still talking, and means to say something of their own.",
         {
             "floor_taking": "and gets the turn: the other one stops",
             "butting_in": "but the other one talks on",
         },
     ),
-    "thinking": Meaning(
+    "thinking": _Meaning(
         "The speaker needs a moment before completing an unfinished thought; better not to step in.",
         {"pause": "silently", "filler": "with “hmm” or the like"},
     ),
-    "overlap": Meaning(
+    "overlap": _Meaning(
         "Two or more people talk at the same time.", {"simultaneous": "the span is where they do"}
     ),
-    "visual": Meaning(
+    "visual": _Meaning(
         "Something can be seen.",
         {
             "scene_cut": "the picture changes at once",

@@ -28,7 +28,7 @@ LONGEST_US = 60_000_000
 """Of one request."""
 
 
-class Kept(Generic[T]):
+class _Kept(Generic[T]):
     """The last few results of a slow function. Safe to use from several threads."""
 
     def __init__(self, most: int) -> None:
@@ -62,9 +62,9 @@ class Media:
                 self._of.setdefault(parse_clip_key(key)[0], []).append(key)
             except ValueError as error:
                 raise DatasetError(str(error), where=str(out), todo="run corpus verify") from error
-        self._sound = Kept[Int16Array](24)
-        self._waves = Kept[bytes](256)
-        self._kept = Kept[list[Picture]](4)
+        self._sound = _Kept[Int16Array](24)
+        self._waves = _Kept[bytes](256)
+        self._kept = _Kept[list[Picture]](4)
 
     def _overlapping(self, recording: str, start_us: int, stop_us: int) -> list[Clip]:
         keys = self._of.get(recording[:20], [])
@@ -109,7 +109,7 @@ class Media:
             sound, rate = self.samples(recording, start_us, stop_us)
             mix = np.clip(sound.sum(0, dtype=np.int32), -32768, 32767).astype("<i2")
             one = mix if channel is None or channel >= len(sound) else sound[channel].astype("<i2")
-            return wav(one.tobytes(), rate)
+            return _wav(one.tobytes(), rate)
 
         return self._waves.get((recording, start_us, stop_us, channel), make)
 
@@ -164,7 +164,7 @@ class Media:
         return keys is not None and self.clips[keys[0]].json.video is not None
 
 
-def wav(pcm: bytes, rate: int) -> bytes:
+def _wav(pcm: bytes, rate: int) -> bytes:
     """A WAV file of one 16-bit channel."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
     body = b"WAVE" + form + struct.pack("<4sI", b"data", len(pcm)) + pcm

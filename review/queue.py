@@ -30,7 +30,7 @@ _AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class _Progress:
     done: int
     mine: int
     whole: int
@@ -253,10 +253,10 @@ class Queue:
         self._orders[mode, code] = order
         return order
 
-    def progress(self, annotator: str, label: str = "") -> Progress:
+    def progress(self, annotator: str, label: str = "") -> _Progress:
         labels = slice(None) if label not in LABELS else LABELS.index(label)
         with self._lock:
-            return Progress(
+            return _Progress(
                 done=int(self._done[labels].sum()),
                 mine=self._done_by.get(annotator, 0),
                 whole=int(self._whole[labels].sum()),

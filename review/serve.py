@@ -104,7 +104,7 @@ def _tell_address(path: Path, host: str, port: int, token: str | None) -> None:
         path.chmod(0o600)
 
 
-def ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
+def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
     """What a running server's store says.
 
     Raises:
@@ -152,7 +152,7 @@ def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
     try:
         store = Store(out)
     except LockedError:
-        columns, rows = ask_server(out, sql)
+        columns, rows = _ask_server(out, sql)
         return columns, list(rows)
     try:
         return store.query(sql)

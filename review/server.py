@@ -38,7 +38,7 @@ KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def answering(handler: Handler) -> Handler:
+def _answering(handler: Handler) -> Handler:
     """What went wrong becomes an answer that says so."""
 
     async def answered(request: Request) -> Response:
@@ -144,7 +144,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
             return problem(404, "no such channel")
         recording = request.path_params["recording"]
         content = await run_in_threadpool(room.media.wave, recording, start_us, stop_us, number)
-        return ranged(request, content, "audio/wav")
+        return _ranged(request, content, "audio/wav")
 
     async def outlines(request: Request) -> Response:
         found = await run_in_threadpool(
@@ -156,7 +156,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         content = await run_in_threadpool(
             room.media.pictures, request.path_params["recording"], *_span(request)
         )
-        return ranged(request, content, "application/octet-stream")
+        return _ranged(request, content, "application/octet-stream")
 
     changed = asyncio.Event()
 
@@ -199,7 +199,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         ("GET", f"/pictures{place}", pictures),
     ]
     app = Starlette(
-        routes=[Route(path, answering(run), methods=[method]) for method, path, run in routes],
+        routes=[Route(path, _answering(run), methods=[method]) for method, path, run in routes],
         lifespan=living,
     )
     return Guard(app, door)
@@ -230,7 +230,7 @@ def _span(request: Request) -> tuple[int, int]:
     return start_us, stop_us
 
 
-def ranged(request: Request, content: bytes, kind: str) -> Response:
+def _ranged(request: Request, content: bytes, kind: str) -> Response:
     """The content, or the part of it that a Range header asks for."""
     headers = {"accept-ranges": "bytes", "cache-control": "private, max-age=600"}
     asked = request.headers.get("range", "")

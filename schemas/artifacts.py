@@ -33,17 +33,6 @@ PICTURE_NONE = 1
 PICTURE_STALE = 2
 """The last frame is more than a second old at the window's end."""
 
-SPEECH = 1
-"""The channel's speaker talks in this frame."""
-OVERLAP = 2
-"""Somebody else talks too."""
-SEPARATED = 4
-"""The sound is a separator's estimate."""
-UNRELIABLE = 8
-"""The sound does not hold what the channel's name says: overlapped speech left in the room, saturation."""
-PADDED = 16
-"""The source has no sound here: a hole, or after its end; the samples are zeros."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:

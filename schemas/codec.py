@@ -106,7 +106,7 @@ def _check_form(cls: type[Any], found: object, where: str) -> None:
     raise FormatError(f"schema is {found!r}, expected {ours!r}", where=where)
 
 
-def is_unicode(text: str) -> bool:
+def _is_unicode(text: str) -> bool:
     """False for half of a surrogate pair, which JSON can write and nothing can store."""
     try:
         text.isascii() or text.encode()
@@ -123,7 +123,7 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 def _wrong(kind: str, plain: object, where: str, path: str) -> FormatError:
     try:
-        shown = ascii(plain) if isinstance(plain, str) and not is_unicode(plain) else repr(plain)
+        shown = ascii(plain) if isinstance(plain, str) and not _is_unicode(plain) else repr(plain)
     except ValueError:  # a number of more digits than Python writes out
         shown = "a number of thousands of digits"
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -170,7 +170,7 @@ def _convert_scalar(kind: Any, plain: Any, where: str, path: str) -> Any:
     if kind is int and isinstance(plain, int) and not isinstance(plain, bool):
         return plain
     if kind is str and isinstance(plain, str):
-        if not is_unicode(plain):
+        if not _is_unicode(plain):
             raise _wrong("valid Unicode", plain, where, path)
         return plain
     if kind is bool and isinstance(plain, bool):

@@ -9,16 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.activity import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import Int16Array, UInt8Array
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PADDED,
-    PICTURE_NONE,
-    PICTURE_STALE,
-    SEPARATED,
-    SPEECH,
-    UNRELIABLE,
-)
+from corpus.schemas.artifacts import PICTURE_NONE, PICTURE_STALE
 from corpus.schemas.clip import MEMBERS, ClipHead, Video, clip_key
 from corpus.schemas.clock import US, WINDOW_US, samples_per_window
 from corpus.schemas.codec import from_json, to_json
@@ -50,7 +43,7 @@ class CheckedClip:
 
 
 def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tuple[list[Found], CheckedClip]:
-    """All problems of the clip that `row` describes. Raises one of BROKEN if it cannot be read."""
+    """All problems of the clip whose bytes `data` is. Raises one of BROKEN if it cannot be read."""
     # Members by the index, as a reader finds them; check_shard compares the index with the tar itself.
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     text = bytes(parts["json"])
@@ -72,9 +65,9 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
 
 
 def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:
-    start, size = row.member_offsets[place], row.member_sizes[place]
+    start, size = row.member_offsets[place] - row.offset, row.member_sizes[place]
     if start < 0 or size < 0 or start + size > len(data):
-        raise FormatError(f"member {MEMBERS[place]} lies outside the shard")
+        raise FormatError(f"member {MEMBERS[place]} lies outside the clip")
     return data[start : start + size]
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.schemas.clip import MEMBERS
-from corpus.schemas.dataset import ShardEntry
-from corpus.schemas.errors import DatasetError, FormatError
-from corpus.schemas.files import inside
+from corpus.schemas.dataset import FileEntry, ShardEntry
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError
+from corpus.schemas.files import inside, sha256_file
 from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
 from corpus.shards.columns import ClipRow
-from corpus.shards.row import Place
+from corpus.shards.shard_file import ShardFile
 from corpus.shards.tar import BLOCK, END, Member, members, padding
 
 PART_CLIPS = 32
+
+_Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+"""A clip's offset and size, and those of its members."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +52,39 @@ class Part:
 
 def check_part(part: Part) -> list[Problem]:
     """All that is wrong with it."""
-    data = _mapped(part.out, part.shard.path)
-    if data is None:
-        lost = Problem(code="tar", where=part.shard.path, what="is empty or cannot be read")
-        return [lost] if part.tar else []
     if part.tar:
-        found, problems = _clips_of(data, part.shard)
-        return [*problems, *_compare(part.shard, found, part.rows)]
-    problems, before = [], _clip_before(part)
-    for row in part.rows:
-        some, before = _checked(data, row, before, part.shard)
+        return [*same_bytes(part.out, part.shard), *_tar_problems(part)]
+    problems: list[Problem] = []
+    file, before = _opened(part.out, part.shard.path), _clip_before(part)
+    for row in part.rows if file is not None else ():
+        some, before = _checked(file, row, before, part.shard)
         problems += some
     return problems
+
+
+def same_bytes(out: Path, entry: FileEntry | ShardEntry) -> Iterator[Problem]:
+    """The file has the size and the digest that the manifest gives."""
+    path = entry.path
+    try:
+        size = inside(out, path).stat().st_size
+        if size != entry.bytes:
+            what = f"holds {size} bytes, the manifest says {entry.bytes}"
+            yield Problem(code="size", where=path, what=what)
+        elif sha256_file(out / path) != entry.sha256:
+            yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
+    except DatasetError as error:
+        yield Problem(code="outside", where=path, what=error.what)
+    except (OSError, ValueError) as error:
+        yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
+
+
+def _tar_problems(part: Part) -> list[Problem]:
+    shard = part.shard
+    file = _opened(part.out, shard.path)
+    if file is None:
+        return [Problem(code="tar", where=shard.path, what="is empty or cannot be read")]
+    clips, problems = _clips_of(file, shard)
+    return [*problems, *_compare(shard, clips, part.rows)]
 
 
 def _clip_before(part: Part) -> CheckedClip | None:
@@ -69,31 +92,39 @@ def _clip_before(part: Part) -> CheckedClip | None:
     row = part.before
     if row is None or not part.rows or row.recording != part.rows[0].recording:
         return None
-    data = _mapped(part.out, row.shard)
-    if data is None:
+    file = _opened(part.out, row.shard)
+    if file is None:
         return None
     try:
-        return check_clip(data, row, None)[1]
+        return check_clip(_clip_bytes(file, row), row, None)[1]
     except BROKEN:
         return None
 
 
-def _mapped(out: Path, path: str) -> memoryview | None:
+def _opened(out: Path, path: str) -> ShardFile | None:
+    """The shard as long as it is, whatever the manifest says; None where it is empty or cannot be read."""
     try:
-        with open(inside(out, path), "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        place = inside(out, path)
+        file = ShardFile(place, place.stat().st_size)
     except (OSError, ValueError, DatasetError):
         return None
+    return file if file.size else None
 
 
-def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], list[Problem]]:
+def _clip_bytes(file: ShardFile, row: ClipRow) -> memoryview:
+    if row.offset < 0 or row.size < 0 or row.offset + row.size > file.size:
+        raise FormatError("the clip lies outside the shard")
+    return file.read(row.offset, row.offset + row.size)
+
+
+def _clips_of(file: ShardFile, shard: ShardEntry) -> tuple[dict[str, _Place], list[Problem]]:
     """Where the clips are, by the tar's own headers."""
     listed: list[Member] = []
     problems = []
     try:
-        for member in members(data, where=shard.path):
+        for member in members(file.read, file.size, where=shard.path):
             listed.append(member)
-    except FormatError as error:
+    except CorpusError as error:
         problems.append(Problem(code="tar", where=shard.path, what=error.what))
     found = {}
     # Five members a clip, in order: any other order breaks readers that stream.
@@ -104,32 +135,22 @@ def _clips_of(data: memoryview, shard: ShardEntry) -> tuple[dict[str, Place], li
             what = f"{key} does not have its five members in order"
             problems.append(Problem(code="members", where=shard.path, what=what))
             continue
-        found[key] = _place(data, group)
+        # A clip begins with its first member's header and ends with its last member's padding.
+        start, stop = group[0].offset - BLOCK, group[-1].offset + group[-1].size + padding(group[-1].size)
+        offsets, sizes = (tuple(member.offset for member in group), tuple(member.size for member in group))
+        found[key] = (start, stop - start, offsets, sizes)
     return found, problems
 
 
-def _place(data: memoryview, group: Sequence[Member]) -> Place:
-    # A clip begins with its first member's header and ends with its last member's padding.
-    start = group[0].offset - BLOCK
-    stop = group[-1].offset + group[-1].size + padding(group[-1].size)
-    return Place(
-        offset=start,
-        size=stop - start,
-        member_offsets=tuple(member.offset for member in group),
-        member_sizes=tuple(member.size for member in group),
-        sha256=hashlib.sha256(data[start:stop]).hexdigest(),
-    )
-
-
-def _compare(shard: ShardEntry, found: dict[str, Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
+def _compare(shard: ShardEntry, found: dict[str, _Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
     """The index agrees with the tar about which clips there are and where."""
     if list(found) != [row.key for row in rows]:
         what = "the clips of the tar are not those of clips.parquet, in this order"
         yield Problem(code="clip_list", where=shard.path, what=what)
     for row in rows:
         place = found.get(row.key)
-        if place is not None and place != _place_of(row):
-            what = "offsets, sizes or hash differ from clips.parquet"
+        if place is not None and place != (row.offset, row.size, row.member_offsets, row.member_sizes):
+            what = "offsets or sizes differ from clips.parquet"
             yield Problem(code="place", where=f"{shard.path}: {row.key}", what=what)
         if row.split != shard.split:
             what = f"is of {row.split}, in a shard of {shard.split}"
@@ -142,23 +163,17 @@ def _compare(shard: ShardEntry, found: dict[str, Place], rows: Sequence[ClipRow]
         yield Problem(code="figures", where=shard.path, what="is not as long as its clips together")
 
 
-def _place_of(row: ClipRow) -> Place:
-    return Place(
-        offset=row.offset,
-        size=row.size,
-        member_offsets=row.member_offsets,
-        member_sizes=row.member_sizes,
-        sha256=row.sha256,
-    )
-
-
 def _checked(
-    data: memoryview, row: ClipRow, before: CheckedClip | None, shard: ShardEntry
+    file: ShardFile, row: ClipRow, before: CheckedClip | None, shard: ShardEntry
 ) -> tuple[list[Problem], CheckedClip | None]:
     """Problems of one clip, and what the next clip's check needs of it."""
     where = f"{shard.path}: {row.key}"
+    found: list[tuple[str, str]] = []
     try:
-        found, clip = check_clip(data, row, before)
+        data = _clip_bytes(file, row)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            found.append(("place", "its hash differs from clips.parquet"))
+        more, clip = check_clip(data, row, before)
     except BROKEN as error:
-        return [Problem(code="clip_broken", where=where, what=str(error))], None
-    return [Problem(code=code, where=where, what=what) for code, what in found], clip
+        more, clip = [("clip_broken", str(error))], None
+    return [Problem(code=code, where=where, what=what) for code, what in (*found, *more)], clip

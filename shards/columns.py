@@ -112,7 +112,7 @@ class ClipRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class _Column:
     """A column of clips.parquet."""
 
     name: str
@@ -124,13 +124,13 @@ class Column:
 _KINDS: dict[Any, str] = {str: "string", int: "int64", float: "double"}
 
 
-def _column(name: str, hint: Any) -> Column:
+def _column(name: str, hint: Any) -> _Column:
     # `X | None` is the only union among the fields.
     # Parquet's schema follows from the annotations alone.
     nullable = get_origin(hint) is types.UnionType
     inner = get_args(hint)[0] if nullable else hint
     kind = f"list<{_KINDS[get_args(inner)[0]]}>" if get_origin(inner) is tuple else _KINDS[inner]
-    return Column(name=name, kind=kind, nullable=nullable)
+    return _Column(name=name, kind=kind, nullable=nullable)
 
 
 ADDED = frozenset(field.name for field in dataclasses.fields(Quality))

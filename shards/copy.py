@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from corpus.schemas.errors import DatasetError
-from corpus.shards.index import Run
+from corpus.shards.layout import Run
 from corpus.shards.tar import END
 
 _CHUNK = 1 << 20

@@ -86,7 +86,7 @@ def cut(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class _Stretch:
     """The windows of one clip."""
 
     first_window: int
@@ -95,14 +95,14 @@ class Stretch:
     """Windows written before it: its position in the activity and picture tables."""
 
 
-def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[Stretch]:
+def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[_Stretch]:
     """The clips of a recording: every so many windows one, a shorter one before a gap and at the end."""
     written = 0
     for segment in segments:
         for done in range(0, segment.windows, windows_per_clip):
             # A clip never spans a gap: windows that are not written break it.
             windows = min(windows_per_clip, segment.windows - done)
-            yield Stretch(first_window=segment.first_window + done, windows=windows, written=written)
+            yield _Stretch(first_window=segment.first_window + done, windows=windows, written=written)
             written += windows
 
 
@@ -144,7 +144,7 @@ class _ClipMaker:
     config: str
     quality: Mapping[int, Quality]
 
-    def write(self, stretch: Stretch, offset: int, tar: BinaryIO) -> ClipRow:
+    def write(self, stretch: _Stretch, offset: int, tar: BinaryIO) -> ClipRow:
         """Append one clip to `tar`, whose position is `offset`."""
         # `sound` has a few milliseconds more at its start than the clip: for mel, but not for FLAC and mix.
         sound = self._sound(stretch)
@@ -167,7 +167,7 @@ class _ClipMaker:
         named, conversation = self.recording.speakers, self.recording.conversation
         return clip_row(head, place, flags, mix, conversation=conversation, named_speakers=named)
 
-    def _sound(self, stretch: Stretch) -> npt.NDArray[np.int16]:
+    def _sound(self, stretch: _Stretch) -> npt.NDArray[np.int16]:
         """All channels, with the samples before the clip that its first mel frame looks back on."""
         rate = self.pcm.sample_rate_hz
         start = stretch.first_window * samples_per_window(rate)
@@ -175,7 +175,7 @@ class _ClipMaker:
         start -= self.mel.context_samples
         return np.stack([self.pcm.read(channel, start, stop) for channel in range(self.pcm.channels)])
 
-    def _flags(self, stretch: Stretch, head: ClipHead) -> UInt8Array:
+    def _flags(self, stretch: _Stretch, head: ClipHead) -> UInt8Array:
         """The clip's activity; stages before this one know frames of 25 ms only."""
         flags = self.activity[:, stretch.written : stretch.written + stretch.windows]
         if head.frames_per_window == FRAMES_PER_WINDOW:
@@ -183,7 +183,7 @@ class _ClipMaker:
         talk = talk_flags(head.turns, head.speakers, head.start_us, head.windows, head.frames_per_window)
         return finer_flags(flags, talk)
 
-    def _head(self, stretch: Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
+    def _head(self, stretch: _Stretch, video: Video | None, mix: npt.NDArray[np.int32]) -> ClipHead:
         start_us = stretch.first_window * WINDOW_US
         stop_us = start_us + stretch.windows * WINDOW_US
         recording = self.recording

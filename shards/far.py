@@ -62,6 +62,10 @@ class FarClips:
         """Where the clip begins in its shard."""
         return int(self._offsets[place])
 
+    def size(self, place: int) -> int:
+        """Its bytes."""
+        return int(self._sizes[place])
+
     def read(self, place: int) -> bytes:
         """The clip's bytes.
 
@@ -157,10 +161,15 @@ class FarClip:
         self._place = place
         self._view: memoryview | None = None
 
-    def view(self) -> memoryview:
+    @property
+    def size(self) -> int:
+        return self._clips.size(self._place)
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Bytes of the clip, counted from its start."""
         if self._view is None:
             self._view = memoryview(self._clips.read(self._place))
-        return self._view
+        return self._view[start:stop]
 
 
 def _firsts_of_blocks(shards: pa.DictionaryArray, offsets: Int64Array, sizes: Int64Array) -> Int64Array:

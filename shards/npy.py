@@ -12,7 +12,7 @@ import numpy.typing as npt
 from corpus.schemas.errors import FormatError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
-_HEADER_BYTES = 128
+HEADER_BYTES = 128
 
 
 def npy_bytes(array: npt.NDArray[np.uint8]) -> bytes:
@@ -26,15 +26,21 @@ def npy_view(data: memoryview, *, where: str = "") -> npt.NDArray[np.uint8]:
     Raises:
         FormatError: not a header written by `npy_bytes`, or the size does not fit it.
     """
-    shape = _shape(bytes(data[:_HEADER_BYTES]), where)
-    if len(data) - _HEADER_BYTES != math.prod(shape):
-        raise FormatError(f"holds {len(data) - _HEADER_BYTES} bytes, its shape is {shape}", where=where)
-    return np.frombuffer(data, np.uint8, offset=_HEADER_BYTES).reshape(shape)
+    shape = npy_shape(data[:HEADER_BYTES], len(data), where=where)
+    return np.frombuffer(data, np.uint8, offset=HEADER_BYTES).reshape(shape)
+
+
+def npy_shape(header: memoryview, size: int, *, where: str = "") -> tuple[int, ...]:
+    """The shape in the header of an array's file of `size` bytes; raises as `npy_view`."""
+    shape = _shape(bytes(header), where)
+    if size - HEADER_BYTES != math.prod(shape):
+        raise FormatError(f"holds {size - HEADER_BYTES} bytes, its shape is {shape}", where=where)
+    return shape
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape!r}, }}"
-    room = _HEADER_BYTES - len(_MAGIC) - 2
+    room = HEADER_BYTES - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + text.encode().ljust(room - 1) + b"\n"
 
 

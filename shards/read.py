@@ -1,4 +1,4 @@
-"""Clips by index or key, mapped from the tars or read from a URL: nothing is read before it is used.
+"""Clips by index or key, from the tars of a folder or from a URL: nothing is read before it is used.
 
 Needs numpy and pyarrow; PyAV only for sound, and simplejpeg, pillow or PyAV for pictures.
 """
@@ -27,8 +27,8 @@ from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, ans
 from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.index import read_index_file
 from corpus.shards.jpeg import decode_jpeg
-from corpus.shards.mapped import MappedShard, check_size
-from corpus.shards.npy import npy_view
+from corpus.shards.npy import HEADER_BYTES, npy_shape, npy_view
+from corpus.shards.shard_file import ShardFile, check_size
 from corpus.shards.tar import BLOCK
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from corpus.shards.far import FarClip, FarClips
 
 _MOST_OPEN = 256
-"""Shards mapped at a time; each holds a file handle."""
+"""Shards open at a time."""
 _COLUMNS = ("key", "shard", "member_offsets", "member_sizes")
 
 
@@ -102,7 +102,7 @@ def parsed_manifest(text: bytes, out: str) -> Manifest:
 
 
 class Clips(Sequence["Clip"]):
-    """The clips of a dataset. May be passed to worker processes: each maps the files itself."""
+    """The clips of a dataset. May be passed to worker processes: each opens the files itself."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Clips(Sequence["Clip"]):
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         self._offsets = _five(table["member_offsets"])
         self._member_sizes = _five(table["member_sizes"])
-        self._maps: OrderedDict[str, MappedShard] = OrderedDict()
+        self._files: OrderedDict[str, ShardFile] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -239,33 +239,33 @@ class Clips(Sequence["Clip"]):
             f"{self.path}/{shard}",
         )
 
-    def _data(self, place: int, shard: str) -> MappedShard | FarClip:
+    def _data(self, place: int, shard: str) -> ShardFile | FarClip:
         if self._far is None:
-            return self._map(shard)
+            return self._open(shard)
         from corpus.shards.far import FarClip
 
         return FarClip(self._far, place)
 
-    def _map(self, shard: str) -> MappedShard:
-        data = self._maps.get(shard)
-        if data is None:
+    def _open(self, shard: str) -> ShardFile:
+        file = self._files.get(shard)
+        if file is None:
             if shard not in self._sizes:
                 todo = "copy the dataset again, or run corpus build again"
                 what = f"clips.parquet names {shard[:100]!r}, which manifest.json does not list"
                 raise DatasetError(what, where=str(self.path), todo=todo)
-            data = MappedShard(inside(Path(self.path), shard), self._sizes[shard], self._hashes.get(shard))
-            self._maps[shard] = data
-            if len(self._maps) > _MOST_OPEN:
-                # Least recently used first; views that are still held keep their mapping alive.
-                self._maps.popitem(last=False)
+            file = ShardFile(inside(Path(self.path), shard), self._sizes[shard], self._hashes.get(shard))
+            self._files[shard] = file
+            if len(self._files) > _MOST_OPEN:
+                # Least recently used first; clips that are still held keep their file open.
+                self._files.popitem(last=False)
             self._hashes.pop(shard, None)  # once is enough
         else:
-            self._maps.move_to_end(shard)
-        return data
+            self._files.move_to_end(shard)
+        return file
 
     def __getstate__(self) -> dict[str, Any]:
-        # A mapping cannot be pickled.
-        return {**self.__dict__, "_maps": OrderedDict()}
+        # An open file cannot be pickled.
+        return {**self.__dict__, "_files": OrderedDict()}
 
 
 def _name_and_time(name: str) -> tuple[str, int | None]:
@@ -300,14 +300,14 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 class Clip:
-    """One clip. Arrays and bytes are views of the mapped file where possible."""
+    """One clip. Each call reads what it gives: hold on to an array that is needed again."""
 
     __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
     def __init__(
         self,
         key: str,
-        data: memoryview | MappedShard | FarClip,
+        data: _Members | ShardFile | FarClip,
         offsets: Sequence[int],
         sizes: Sequence[int],
         where: str,
@@ -326,7 +326,7 @@ class Clip:
         sizes = [len(member) for member in members]
         # A block before the first member, as in a tar: `member` refuses offsets below one.
         offsets = [BLOCK + sum(sizes[:place]) for place in range(len(sizes))]
-        return cls(key, memoryview(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
+        return cls(key, _Members(b"".join((bytes(BLOCK), *members))), offsets, sizes, where)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as a copy of its members."""
@@ -336,13 +336,17 @@ class Clip:
         return f"Clip({self.key!r}, {sum(self._sizes)} bytes)"
 
     def member(self, name: str) -> memoryview:
-        """The bytes of a member (`json`, `flac`, `mel.npy`, `activity.npy`, `mjpeg`), not copied."""
+        """The bytes of a member (`json`, `flac`, `mel.npy`, `activity.npy`, `mjpeg`)."""
+        start, stop = self._bounds(name)
+        return self._data.read(start, stop)
+
+    def _bounds(self, name: str) -> tuple[int, int]:
+        """Where a member begins and ends in its file."""
         place = MEMBERS.index(name)
-        start = self._offsets[place]
-        data = self._data if isinstance(self._data, memoryview) else self._data.view()
-        if start < BLOCK or self._sizes[place] < 0 or start + self._sizes[place] > len(data):
+        start, size = self._offsets[place], self._sizes[place]
+        if start < BLOCK or size < 0 or start + size > self._data.size:
             raise FormatError(f"member {name} of {self.key} lies outside the shard", where=self._where)
-        return data[start : start + self._sizes[place]]
+        return start, start + size
 
     @property
     def json_bytes(self) -> bytes:
@@ -372,6 +376,12 @@ class Clip:
         """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
         return self._array("activity.npy", 3)
 
+    def mel_shape(self) -> tuple[int, ...]:
+        """The shape of `mel()`, read without it."""
+        start, stop = self._bounds("mel.npy")
+        header = self._data.read(start, min(stop, start + HEADER_BYTES))
+        return npy_shape(header, stop - start, where=f"{self._where}: {self.key}.mel.npy")
+
     def _array(self, name: str, dimensions: int) -> npt.NDArray[np.uint8]:
         where = f"{self._where}: {self.key}.{name}"
         array = npy_view(self.member(name), where=where)
@@ -392,8 +402,11 @@ class Clip:
         places = self._jpeg_places()
         if not 0 <= window < len(places):
             raise IndexError(f"window {window} of {len(places)}")
-        start, size = places[window]
-        return bytes(self.member("mjpeg")[start : start + size]) if size else None
+        at, size = places[window].tolist()
+        if not size:
+            return None
+        start, stop = self._bounds("mjpeg")
+        return bytes(self._data.read(min(start + at, stop), min(start + at + size, stop)))
 
     def _jpeg_places(self) -> npt.NDArray[np.int64]:
         """Where each window's JPEG starts and its size, `[windows, 2]`; read without the rest of the head."""
@@ -421,6 +434,19 @@ class Clip:
         if data is None:
             return None
         return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}", into=into)
+
+
+class _Members:
+    """Members that are in memory."""
+
+    __slots__ = ("_view", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self._view = memoryview(data)
+        self.size = len(data)
+
+    def read(self, start: int, stop: int) -> memoryview:
+        return self._view[start:stop]
 
 
 def _clip_of(key: str, members: tuple[bytes, ...], where: str) -> Clip:

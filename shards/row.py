@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.artifacts import PADDED, SEPARATED, UNRELIABLE
+from corpus.schemas.activity import PADDED, SEPARATED, UNRELIABLE
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.span import Span, intersect, union
 from corpus.shards.columns import ClipRow

@@ -82,7 +82,7 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 def finish_swap(out: Path) -> bool:
     """Finish a swap that was begun; false where none was."""
-    refuse_linked_folders(out)
+    _refuse_linked_folders(out)
     folder = out / FOLDER
     try:
         text = (folder / _SWAP_FILE).read_bytes()
@@ -110,7 +110,7 @@ def finish_swap(out: Path) -> bool:
     return True
 
 
-def refuse_linked_folders(out: Path) -> None:
+def _refuse_linked_folders(out: Path) -> None:
     """Stop before anything is written through a link that somebody has put into the dataset.
 
     Raises:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from corpus.schemas.activity import OVERLAP, SPEECH
 from corpus.schemas.arrays import UInt8Array
-from corpus.schemas.artifacts import OVERLAP, SPEECH
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.conversation import Turn
 from corpus.schemas.cover import Cover

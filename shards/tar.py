@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from corpus.schemas.errors import FormatError
@@ -46,16 +46,17 @@ class Member:
     size: int
 
 
-def members(data: memoryview | bytes, *, where: str = "") -> Iterator[Member]:
+def members(read: Callable[[int, int], memoryview], size: int, *, where: str = "") -> Iterator[Member]:
     """The members of a whole tar in order, each held to the exact header this project writes.
+
+    `read` gives the bytes from one position to another of a file of `size` bytes.
 
     Raises:
         FormatError: a header is not ours, a member is cut off, or the end is missing or not the end.
     """
     at = 0
     # Not tarfile: a tar that another tool repacked would read well and have other offsets.
-    while data[at : at + BLOCK] != END[:BLOCK]:
-        head = bytes(data[at : at + BLOCK])
+    while (head := bytes(read(at, min(at + BLOCK, size)))) != END[:BLOCK]:
         if len(head) < BLOCK:
             raise FormatError(f"the tar is cut off at byte {at + len(head)}", where=where)
         member = Member(
@@ -65,12 +66,12 @@ def members(data: memoryview | bytes, *, where: str = "") -> Iterator[Member]:
             raise FormatError(f"the header at byte {at} is not one corpus writes", where=where)
         stop = member.offset + member.size
         at = stop + padding(member.size)
-        if at > len(data):
+        if at > size:
             raise FormatError(f"{member.name!r} is cut off", where=where)
-        if any(data[stop:at]):
+        if any(read(stop, at)):
             raise FormatError(f"the padding behind {member.name!r} is not zeros", where=where)
         yield member
-    if data[at:] != END:
+    if size - at != len(END) or read(at, size) != END:
         raise FormatError(f"the archive's end at byte {at} is not the end of the file", where=where)
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
-from corpus.schemas.files import inside, sha256_file
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+from corpus.schemas.files import inside
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
 from corpus.schemas.urls import is_url
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN
-from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part
+from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part, same_bytes
 from corpus.shards.columns import ClipRow
 from corpus.shards.ends import largest_shard
 from corpus.shards.index import read_index
@@ -92,7 +92,7 @@ def _verify(out: Path, store: Store | None, progress: Progress | None, workers: 
         for file in manifest.files:
             _fetched(store, file.path, out)
         here = {one.name for one in store.list() if not _is_beside(one.name)}
-    problems = list(_files(out, manifest, here, shards_too=store is None))
+    problems = list(_files(out, manifest, here))
     rows = _rows(out, problems)
     problems += _index(manifest, rows)
     problems += _card(out, manifest)
@@ -118,17 +118,15 @@ def _fetched(store: Store, name: str, folder: Path) -> None:
         store.fetch(name, folder)
 
 
-def _files(out: Path, manifest: Manifest, here: Set[str], *, shards_too: bool) -> Iterator[Problem]:
-    """The files are those the manifest names, with the sizes and hashes it gives."""
+def _files(out: Path, manifest: Manifest, here: Set[str]) -> Iterator[Problem]:
+    """The files are those the manifest names; card and index have the sizes and hashes it gives."""
     promised = {*promised_sizes(manifest), MANIFEST_FILE}
     if {entry.path for entry in manifest.files} != {CARD_FILE, CLIPS_FILE}:
         yield Problem(code="manifest_files", where=MANIFEST_FILE, what="must list the card and the index")
     for path in sorted(here - promised):
         yield Problem(code="extra_file", where=path, what="the manifest does not name this file")
     for file in manifest.files:
-        yield from _same_bytes(out, file.path, file.bytes, file.sha256)
-    for shard in manifest.shards if shards_too else ():
-        yield from _same_bytes(out, shard.path, shard.bytes, shard.sha256)
+        yield from same_bytes(out, file)
 
 
 def _is_beside(name: str) -> bool:
@@ -145,19 +143,6 @@ def _found(out: Path) -> set[str]:
         inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
         found |= {p.relative_to(out).as_posix() for p in inner}
     return found
-
-
-def _same_bytes(out: Path, path: str, size: int, sha256: str) -> Iterator[Problem]:
-    try:
-        found = inside(out, path).stat().st_size
-        if found != size:
-            yield Problem(code="size", where=path, what=f"holds {found} bytes, the manifest says {size}")
-        elif sha256_file(out / path) != sha256:
-            yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
-    except DatasetError as error:
-        yield Problem(code="outside", where=path, what=error.what)
-    except (OSError, ValueError) as error:
-        yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
 
 
 def _rows(out: Path, problems: list[Problem]) -> list[ClipRow]:
@@ -276,8 +261,6 @@ def _far_shards(
         here = list(group)
         if _is_inside(path):
             _fetched(store, path, out)
-        shard = here[0].shard
-        yield from _same_bytes(out, path, shard.bytes, shard.sha256)
         yield from _checked_parts(here, progress, num_workers, done)
         done += sum(len(part.rows) for part in here if not part.tar)
         if before is not None:

@@ -32,7 +32,8 @@ from corpus.schemas.files import has_size, inside, sha256_file, storage_errors, 
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.index import Layout, PlannedShard, ints, lay_out, read_index, read_rows, texts
+from corpus.shards.index import ints, read_index, read_rows, texts
+from corpus.shards.layout import Layout, PlannedShard, lay_out
 from corpus.shards.plan import Piece, SegmentRef, segment_pieces
 from corpus.shards.swap import FOLDER, finish_swap, swap
 

@@ -179,3 +179,12 @@ def test_every_setting_of_the_trainer_is_in_the_reference(repository: Path) -> N
         numbers += [run.data.rows, run.data.length, run.steps]
         (row,) = re.findall(rf"^\| `{name}` \|(.*)$", text, re.MULTILINE)
         assert [int(each) for each in re.findall(r"\d+", row)] == numbers
+
+
+def test_model_and_data_can_be_read_in_a_sitting(repository: Path) -> None:
+    text = (repository / "docs" / "trainer.md").read_text()
+    listed = text[text.index("To read it in a sitting") : text.index("What these call")]
+    names = re.findall(r"`(\w+\.py)`", listed)
+    files = [file for name in names for file in (repository / "trainer").glob(f"*/{name}")]
+    assert len(files) == len(names) > 10
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 2200

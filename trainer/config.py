@@ -201,6 +201,9 @@ class DataConfig:
     """L: positions in a row."""
     rows: int = 4
     """Rows in a global batch, over all ranks and accumulation steps."""
+    whole: bool = False
+    """Whether a document that fits in a row is never cut: it begins a new row, and the rest of the one before
+    is padding. For documents whose beginning says what to do."""
     seed: int = 0
     pictures: bool = True
     hears: Literal["energy", "mix", "max"] = "energy"

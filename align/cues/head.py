@@ -30,7 +30,7 @@ Angles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Swing:
+class _Swing:
     """Consecutive turning points of an angle."""
 
     times_us: tuple[int, ...]
@@ -50,7 +50,7 @@ def head(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> l
         for kind, axis in AXES.items():
             angles = rows["pose"][:, axis].astype(np.float64)
             other = rows["pose"][:, 1 - axis].astype(np.float64)
-            for swing in swings(times, angles, least[kind]):
+            for swing in _swings(times, angles, least[kind]):
                 inside = (times >= swing.times_us[0]) & (times <= swing.times_us[-1])
                 quiet = float(rows["mouth_movement"][inside].mean()) <= QUIET_MOUTH
                 if quiet and np.ptp(angles[inside]) > OTHER_AXIS * np.ptp(other[inside]):
@@ -58,9 +58,9 @@ def head(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> l
     return cues
 
 
-def swings(times_us: npt.NDArray[np.int64], angles: Angles, least: float) -> list[Swing]:
+def _swings(times_us: npt.NDArray[np.int64], angles: Angles, least: float) -> list[_Swing]:
     """Runs of at least SWINGS movements of `least` degrees and more, each quick."""
-    found: list[Swing] = []
+    found: list[_Swing] = []
     run: list[int] = []
     for before, after in pairwise(turning_points(angles, least)):
         if times_us[after] - times_us[before] <= SLOWEST_US:
@@ -92,14 +92,14 @@ def turning_points(angles: Angles, least: float) -> list[int]:
     return points
 
 
-def _swing(run: list[int], times_us: npt.NDArray[np.int64], angles: Angles) -> list[Swing]:
+def _swing(run: list[int], times_us: npt.NDArray[np.int64], angles: Angles) -> list[_Swing]:
     if len(run) <= SWINGS:
         return []
     degrees = min(abs(float(angles[b] - angles[a])) for a, b in pairwise(run))
-    return [Swing(tuple(int(times_us[at]) for at in run), degrees)]
+    return [_Swing(tuple(int(times_us[at]) for at in run), degrees)]
 
 
-def _cue(kind: str, swing: Swing, track: FaceTrack, speaker: str | None, settings: VisualSettings) -> Cue:
+def _cue(kind: str, swing: _Swing, track: FaceTrack, speaker: str | None, settings: VisualSettings) -> Cue:
     return Cue(
         label="visual",
         kind=kind,

@@ -24,7 +24,7 @@ FARTHEST_SKIP = 4
 PRIOR_END = 0.03
 
 
-def fine_class(text: str) -> int:
+def _fine_class(text: str) -> int:
     """The word's class; words of no class by their ending."""
     known = word_class(text)
     if known != OTHER:
@@ -62,7 +62,7 @@ class Grammar:
 
 
 def fine_classes(said: Said) -> Int64Array:
-    return np.array([fine_class(text) for text in said.texts], np.int64)
+    return np.array([_fine_class(text) for text in said.texts], np.int64)
 
 
 def _before(kinds: Int64Array, stretch: Int64Array, far: int) -> Int64Array:

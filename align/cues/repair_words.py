@@ -107,7 +107,7 @@ def word_class(text: str) -> int:
     return _CLASS_OF.get(text, len(CLASSES) - 1)
 
 
-def pairs(said: Iterable[Said]) -> Iterable[tuple[str, str]]:
+def _pairs(said: Iterable[Said]) -> Iterable[tuple[str, str]]:
     """Every two words that follow each other in a stretch."""
     for one in said:
         same = one.stretch[1:] == one.stretch[:-1]

@@ -39,7 +39,7 @@ Poses = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class _Counted:
     """A repeated movement on a fine grid of moments."""
 
     returns: tuple[int, ...]
@@ -71,7 +71,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     return cues
 
 
-def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> Counted | None:
+def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
     """How often the movement of the first `moving` poses is repeated; None where it is not."""
     found = _period(poses[:moving], lags, least_alike)
     if found is None:
@@ -94,7 +94,7 @@ def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) 
         if away[at] > RETURNED * far or away[returns[-1] : at + 1].max() < GONE * far:
             break
         returns.append(at)
-    return Counted(tuple(returns), period, alike)
+    return _Counted(tuple(returns), period, alike)
 
 
 def _period(poses: Poses, lags: tuple[int, int], least_alike: float) -> tuple[float, float] | None:
@@ -135,7 +135,7 @@ def _poses(seen: Seen, span: Span, step_us: float) -> Poses:
     return np.stack([np.interp(grid, times[first:stop], part) for part in parts.T], axis=1)
 
 
-def _cue(counted: Counted, start_us: int, step_us: float, settings: VisualSettings) -> Cue:
+def _cue(counted: _Counted, start_us: int, step_us: float, settings: VisualSettings) -> Cue:
     edges = [start_us + round(at * step_us) for at in counted.returns]
     times = len(edges) - 1
     return Cue(

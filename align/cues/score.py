@@ -32,7 +32,7 @@ class Marked:
 
 
 @dataclass(slots=True)
-class Count:
+class _Count:
     """Cues found (one to one), wrong, missed; those that share time with any, either way."""
 
     found: int = 0
@@ -42,19 +42,19 @@ class Count:
     any_wrong: int = 0
     any_missed: int = 0
 
-    def add(self, other: Count) -> None:
+    def add(self, other: _Count) -> None:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def plain(self) -> dict[str, Any]:
         one, any_ = (self.found, self.wrong, self.missed), (self.any_found, self.any_wrong, self.any_missed)
         return {
-            **rates(*one),
+            **_rates(*one),
             "n": self.found + self.missed,
             "found": self.found,
             "wrong": self.wrong,
             "missed": self.missed,
-            "any_overlap": rates(*any_),
+            "any_overlap": _rates(*any_),
         }
 
 
@@ -62,8 +62,8 @@ class Count:
 class Scores:
     """Counts over any number of recordings."""
 
-    labels: defaultdict[str, Count] = field(default_factory=lambda: defaultdict(Count))
-    kinds: defaultdict[tuple[str, str], Count] = field(default_factory=lambda: defaultdict(Count))
+    labels: defaultdict[str, _Count] = field(default_factory=lambda: defaultdict(_Count))
+    kinds: defaultdict[tuple[str, str], _Count] = field(default_factory=lambda: defaultdict(_Count))
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(mark, label that was found in its place)."""
     sure: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
@@ -77,14 +77,14 @@ class Scores:
             labels[label] = {**count.plain(), "kinds": kinds, "ece": calibration_error(self.sure[label])}
         if self.reparandum and "self_correction" in labels:
             words = self.reparandum
-            labels["self_correction"]["reparandum_words"] = rates(
+            labels["self_correction"]["reparandum_words"] = _rates(
                 words["found"], words["wrong"], words["missed"]
             )
         confusion = [{"mark": a, "found": b, "n": n} for (a, b), n in sorted(self.confusion.items())]
         return {"labels": labels, "confusion": confusion}
 
 
-def rates(found: int, wrong: int, missed: int) -> dict[str, float | None]:
+def _rates(found: int, wrong: int, missed: int) -> dict[str, float | None]:
     """Precision, recall and F1; None where they are of nothing."""
     precision = found / (found + wrong) if found + wrong else None
     recall = found / (found + missed) if found + missed else None
@@ -105,11 +105,11 @@ def score(mine: Marked, gold: Marked, scores: Scores, *, tolerance_us: int = WIN
     """Add one recording to the scores."""
     unscored = [event for event in gold.events if event.label == "unscored"]
     loose: dict[str, tuple[list[Cue], list[Cue]]] = {}
-    for label, kinds in marked_labels(gold).items():
+    for label, kinds in _marked_labels(gold).items():
         fits = _of(label, kinds)
         ours = [cue for cue in mine.cues if fits(cue)]
         theirs = [cue for cue in gold.cues if fits(cue)]
-        hits = matches(ours, theirs, tolerance_us)
+        hits = _matches(ours, theirs, tolerance_us)
         open_ = [event for event in unscored if event.kind == label]
         counted = [i for i in range(len(ours)) if i in hits or not _near_any(ours[i], open_, 0)]
         scores.labels[label].add(_count(ours, theirs, hits, counted, tolerance_us))
@@ -117,7 +117,7 @@ def score(mine: Marked, gold: Marked, scores: Scores, *, tolerance_us: int = WIN
         for kind in kinds if len(kinds) > 1 else ():
             picked = [cue for cue in ours if cue.kind == kind]
             marks = [cue for cue in theirs if cue.kind == kind]
-            among = matches(picked, marks, tolerance_us)
+            among = _matches(picked, marks, tolerance_us)
             told = [i for i in range(len(picked)) if i in among or not _near_any(picked[i], open_, 0)]
             scores.kinds[label, kind].add(_count(picked, marks, among, told, tolerance_us))
         taken = set(hits.values())
@@ -130,7 +130,7 @@ def score(mine: Marked, gold: Marked, scores: Scores, *, tolerance_us: int = WIN
         scores.reparandum.update(_reparandum_words(mine, gold))
 
 
-def marked_labels(gold: Marked) -> dict[str, tuple[str, ...]]:
+def _marked_labels(gold: Marked) -> dict[str, tuple[str, ...]]:
     """The labels people marked, with their kinds; without a note of them, those of the cues there are."""
     for event in gold.events:
         if (event.label, event.kind) == ("note", "gold_labels"):
@@ -140,7 +140,7 @@ def marked_labels(gold: Marked) -> dict[str, tuple[str, ...]]:
     return {label: () for label in sorted({cue.label for cue in gold.cues})}
 
 
-def matches(ours: Sequence[Cue], theirs: Sequence[Cue], tolerance_us: int) -> dict[int, int]:
+def _matches(ours: Sequence[Cue], theirs: Sequence[Cue], tolerance_us: int) -> dict[int, int]:
     """Place of each matched cue, and of its mark; longest common time first, then the nearest."""
     by_speaker: defaultdict[str | None, list[tuple[int, int]]] = defaultdict(list)
     for place, cue in enumerate(theirs):
@@ -191,11 +191,11 @@ def _count(
     hits: dict[int, int],
     counted: Iterable[int],
     tolerance_us: int,
-) -> Count:
+) -> _Count:
     kept = list(counted)
     shares = [bool(_near_any(ours[i], theirs, tolerance_us)) for i in kept]
     met = sum(_near_any(cue, ours, tolerance_us) for cue in theirs)
-    return Count(
+    return _Count(
         found=len(hits),
         wrong=sum(i not in hits for i in kept),
         missed=len(theirs) - len(hits),
@@ -210,7 +210,7 @@ def _confuse(loose: dict[str, tuple[list[Cue], list[Cue]]], confusion: Counter[t
     for label, (missed, _) in loose.items():
         for other, (_, wrong) in loose.items():
             if label != other:
-                confusion[label, other] += len(matches(wrong, missed, 0))
+                confusion[label, other] += len(_matches(wrong, missed, 0))
 
 
 def _reparandum_words(mine: Marked, gold: Marked) -> Counter[str]:

@@ -42,7 +42,7 @@ MOST_PUT_IN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class _Repair:
     """Places of words in one speaker's: the reparandum `[first, last]`, the repair `[last + 1, stop)`."""
 
     first: int
@@ -56,12 +56,12 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
     cues: list[Cue] = []
     spoken = said_by(conversation)
     if settings.self_correction == "learned":
-        likely = tagged(spoken, _tagger())
+        likely = _tagged(spoken, _tagger())
     else:
         sure = np.float64(RULE_CONFIDENCE)
         likely = [(ends * sure, inside * sure) for ends, inside in map(by_rule, spoken)]
     for said, (ends, inside) in zip(spoken, likely, strict=True):
-        for repair in repairs(said, ends, inside, settings):
+        for repair in _repairs(said, ends, inside, settings):
             cues.append(_cue(said, repair, settings))
     return in_order(cues)
 
@@ -74,7 +74,7 @@ def _tagger() -> Tagger:
     return read_tagger(data)
 
 
-def tagged(spoken: Sequence[Said], tagger: Tagger) -> list[tuple[Float64Array, Float64Array]]:
+def _tagged(spoken: Sequence[Said], tagger: Tagger) -> list[tuple[Float64Array, Float64Array]]:
     """Of each speaker's words how likely a reparandum ends with it, and how likely it is in one."""
     if not spoken:
         return []
@@ -84,9 +84,9 @@ def tagged(spoken: Sequence[Said], tagger: Tagger) -> list[tuple[Float64Array, F
     return list(zip(ends, inside, strict=True))
 
 
-def repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: CueSettings) -> list[Repair]:
+def _repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: CueSettings) -> list[_Repair]:
     """Where reparanda end, how far back they go, and how far their repair does."""
-    listed: list[Repair] = []
+    listed: list[_Repair] = []
     covered = np.zeros(len(said), np.bool_)
     is_last = ends > settings.self_correction_threshold_percent / 100
     for last in np.flatnonzero(is_last).tolist():
@@ -112,10 +112,10 @@ def _goes_on(said: Said, place: int) -> bool:
     return place + 1 < len(said) and bool(said.stretch[place + 1] == said.stretch[place])
 
 
-def _repair(said: Said, first: int, last: int, confidence: float) -> Repair:
+def _repair(said: Said, first: int, last: int, confidence: float) -> _Repair:
     copied_words = _copy_length(said, last)
     stop = _copy_stop(said, first, last) if copied_words else last + 2
-    return Repair(first, last, stop, round(confidence, 3))
+    return _Repair(first, last, stop, round(confidence, 3))
 
 
 def _copy_length(said: Said, last: int) -> int:
@@ -181,7 +181,7 @@ def kind_of(reparandum: Sequence[str], repair: Sequence[str]) -> str:
     return "deletion"
 
 
-def _cue(said: Said, repair: Repair, settings: CueSettings) -> Cue:
+def _cue(said: Said, repair: _Repair, settings: CueSettings) -> Cue:
     given_up, again = said.words[repair.first : repair.last + 1], said.words[repair.last + 1 : repair.stop]
     parts = [_part("reparandum", *_span(given_up)), _part("repair", *_span(again))]
     between_us = (_span(given_up)[1], _span(again)[0])

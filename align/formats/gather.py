@@ -97,7 +97,7 @@ class Gathered:
         if len(pieces) > 1:
             self.words += spread(pieces, name, span)
         for piece in pieces if len(pieces) == 1 else ():
-            self.words.append(written_word(piece, name, span, confidence))
+            self.words.append(_written_word(piece, name, span, confidence))
 
     def spoken(self, place: str, text: str) -> list[str]:
         """The words of a text; marks among them are reported."""
@@ -122,7 +122,7 @@ class Gathered:
         )
 
 
-def written_word(raw: str, speaker: str, span: Span, confidence: float | None) -> Word:
+def _written_word(raw: str, speaker: str, span: Span, confidence: float | None) -> Word:
     """A word of a file at times of its own."""
     text, after = split_punctuation(raw)
     return Word(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from corpus.align.attribute import WORDS_BRIDGE_US, turns_of_words
-from corpus.align.marks import spoken
+from corpus.align.marks import opens_mark, spoken
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span
@@ -54,10 +54,10 @@ def without_place(talk: Conversation, *parts: str) -> list[Drop]:
 
 def written(word: Word) -> str:
     """The word with its punctuation as one token."""
-    return "_".join(clean(word.text + word.after).split())
+    return "_".join(_clean(word.text + word.after).split())
 
 
-def clean(text: str) -> str:
+def _clean(text: str) -> str:
     """Without control characters, which neither lines nor XML can hold."""
     return _CONTROLS.sub(" ", text)
 
@@ -68,8 +68,8 @@ def sound_words(talk: Conversation) -> tuple[list[Word], list[Drop]]:
     kept = sorted(
         (word for word in timed if written(word)), key=lambda word: (word.start_us or 0, word.stop_us or 0)
     )
-    marks = sum(spoken(written(word)) != written(word) for word in kept)
-    parted = sum(len(clean(word.text + word.after).split()) > 1 for word in kept)
+    marks = sum(_looks_like_a_mark(written(word)) for word in kept)
+    parted = sum(len(_clean(word.text + word.after).split()) > 1 for word in kept)
     return kept, [
         *left_out(
             talk, "word_without_times", "words have no times and are left out", len(talk.words) - len(timed)
@@ -78,6 +78,10 @@ def sound_words(talk: Conversation) -> tuple[list[Word], list[Drop]]:
         *left_out(talk, "looks_like_a_mark", "words look like marks and will not be read as words", marks),
         *left_out(talk, "word_with_spaces", "words hold spaces, written as _", parted),
     ]
+
+
+def _looks_like_a_mark(token: str) -> bool:
+    return spoken(token) != token or opens_mark(token)
 
 
 def utterances(talk: Conversation) -> tuple[list[Said], list[Drop]]:
@@ -123,7 +127,7 @@ def fitting(talk: Conversation, fit: Callable[[str], str]) -> tuple[dict[str, st
     """Every speaker's name as the format can hold it, all different; a Drop tells which were changed."""
     names: dict[str, str] = {}
     for speaker in talk.speakers:
-        base = name = fit(clean(speaker)).strip() or "unknown"
+        base = name = fit(_clean(speaker)).strip() or "unknown"
         number = 1
         while name in names.values():
             number += 1
@@ -141,7 +145,7 @@ def one_token(name: str) -> str:
 
 def file_id(talk: Conversation) -> str:
     """The recording's name as a line's first field; `;` and `#` would begin a comment."""
-    return one_token(clean(talk.recording)).lstrip(";#") or "recording"
+    return one_token(_clean(talk.recording)).lstrip(";#") or "recording"
 
 
 def seconds_text(us: int) -> str:

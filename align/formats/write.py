@@ -11,7 +11,7 @@ from corpus.schemas.drops import Drop
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class _Format:
     """How a format's files end, and what writes one."""
 
     ending: str
@@ -19,17 +19,17 @@ class Format:
 
 
 FORMATS = {
-    "conversation": Format(".json", json_out.write_conversation),
-    "rttm": Format(".rttm", lines_out.write_rttm),
-    "uem": Format(".uem", lines_out.write_uem),
-    "ctm": Format(".ctm", lines_out.write_ctm),
-    "stm": Format(".stm", lines_out.write_stm),
-    "srt": Format(".srt", lines_out.write_srt),
-    "vtt": Format(".vtt", lines_out.write_vtt),
-    "textgrid": Format(".TextGrid", tiers_out.write_textgrid),
-    "eaf": Format(".eaf", tiers_out.write_eaf),
-    "moshi": Format(".json", json_out.write_moshi),
-    "whisperx": Format(".json", json_out.write_whisperx),
-    "emilia": Format(".json", json_out.write_emilia),
-    "label-studio": Format(".json", json_out.write_label_studio),
+    "conversation": _Format(".json", json_out.write_conversation),
+    "rttm": _Format(".rttm", lines_out.write_rttm),
+    "uem": _Format(".uem", lines_out.write_uem),
+    "ctm": _Format(".ctm", lines_out.write_ctm),
+    "stm": _Format(".stm", lines_out.write_stm),
+    "srt": _Format(".srt", lines_out.write_srt),
+    "vtt": _Format(".vtt", lines_out.write_vtt),
+    "textgrid": _Format(".TextGrid", tiers_out.write_textgrid),
+    "eaf": _Format(".eaf", tiers_out.write_eaf),
+    "moshi": _Format(".json", json_out.write_moshi),
+    "whisperx": _Format(".json", json_out.write_whisperx),
+    "emilia": _Format(".json", json_out.write_emilia),
+    "label-studio": _Format(".json", json_out.write_label_studio),
 }

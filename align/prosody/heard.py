@@ -47,7 +47,7 @@ class Sounded:
     """Share of its last 200 ms that has a pitch."""
 
 
-def usual_us(text: str) -> int:
+def _usual_us(text: str) -> int:
     """Expected duration of a word by its letters: a rough linear fit to the words of AMI meetings."""
     syllables = len(re.findall("[aeiouy]+", text.rstrip("e") or text))
     short = 75_000 if _NAMES[word_class(text)] in FUNCTION else 0
@@ -137,7 +137,7 @@ class _Voice:
             talk = self._level[start:stop] >= (1 if usual is None else usual - QUIET_HALF_DB)
             frames = int(len(talk) - np.argmax(talk[::-1])) if talk.any() else 0
             # Normalised by the expected duration, so that long and short words can be compared.
-            ratio = frames * HOP_US / usual_us(normal(word.text))
+            ratio = frames * HOP_US / _usual_us(normal(word.text))
             known = ratios[-USUAL_WORDS:]
             times = None
             if len(known) >= FEWEST_WORDS and frames:

@@ -17,8 +17,9 @@ from corpus.align.quality.sound import (
     snr_db,
 )
 from corpus.align.quality.talk import Talk, TalkIndex
+from corpus.schemas.activity import PADDED, SPEECH
 from corpus.schemas.arrays import BoolArray, Float64Array, Int16Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH, Voices
+from corpus.schemas.artifacts import Voices
 from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US, samples_per_window
 from corpus.schemas.pcm import Pcm, VoicePcm
 from corpus.schemas.quality import Quality

@@ -68,7 +68,7 @@ def judge(separating: Separating, pcm: Pcm, talk: Talk, written: Sequence[Span])
     pieces = solo_pieces(talk, written)
     made: list[Mixture] = []
     if len(pieces) > 1:
-        made = mixtures(talk, pieces, functools.partial(sound_of, pcm))
+        made = mixtures(talk, pieces, functools.partial(_sound_of, pcm))
     return Judged(self_test(separating.separator.load, made, separating.words_of), frozenset(pieces))
 
 
@@ -89,7 +89,7 @@ def taken_apart(
         )
         if start == stop:
             continue
-        sound = sound_of(pcm, overlap.heard)
+        sound = _sound_of(pcm, overlap.heard)
         here = functools.partial(flags, heard=overlap.heard, samples=len(sound))
         own = np.stack([here(near(solo[name], overlap.heard)) for name in overlap.speakers])
         found = estimate(separate, sound, own, here(near(both, overlap.heard)))
@@ -97,7 +97,7 @@ def taken_apart(
             yield _apart(pcm, overlap, found)
 
 
-def sound_of(pcm: Pcm, span: Span) -> Float32Array:
+def _sound_of(pcm: Pcm, span: Span) -> Float32Array:
     """The mix at the networks' rate."""
     return heard(pcm, *(sample_at(time_us, pcm.sample_rate_hz) for time_us in (span.start_us, span.stop_us)))
 

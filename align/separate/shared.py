@@ -22,7 +22,7 @@ BLOCK_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class _Shared:
     """How the sound was shared out."""
 
     form: VoicesForm
@@ -36,13 +36,13 @@ class Shared:
 
 def share(
     decoded: Decoded, decode_dir: Path, talk: Talk, owned: Owners, out: Path, separating: Separating | None
-) -> Shared:
+) -> _Shared:
     """Write whose sound is whose into the folder `out`."""
     both = several_talk(talk)
     told = _Told(both, union(span for spans in talk.values() for span in spans))
     if separating is None or not both:
         owned.write(out)
-        return Shared(form="owners", separation=told.of_mask() if both else None)
+        return _Shared(form="owners", separation=told.of_mask() if both else None)
     pcm = Pcm(decode_dir, 1, decoded.segments, decoded.sample_rate_hz)
     written = [
         Span(s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US) for s in decoded.segments
@@ -51,7 +51,7 @@ def share(
     separation = told.of_refused(separating.separator.name, judged)
     if not judged.tested.accepted:
         owned.write(out)
-        return Shared(form="owners", separation=separation, drops=[_refused(separation, both)])
+        return _Shared(form="owners", separation=separation, drops=[_refused(separation, both)])
     files = _Files(out, list(talk), decoded.segments, samples_per_window(decoded.sample_rate_hz))
     files.write(pcm, owned)
     estimated: dict[str, list[Span]] = {name: [] for name in talk}
@@ -61,7 +61,7 @@ def share(
         taken_back += apart.taken_back_samples
         for name in apart.overlap.speakers:
             estimated[name] += intersect(talk[name], [apart.overlap.span])
-    return Shared(
+    return _Shared(
         form="channels",
         separation=told.of_accepted(separating.separator.name, judged, estimated),
         estimated=estimated,

@@ -31,14 +31,14 @@ class Pictures:
 
     def grey(self, frame: av.VideoFrame) -> Grey:
         """(GREY_HEIGHT, GREY_WIDTH) brightness, 0 to 255, the picture stretched to fill it."""
-        turns = quarter_turns(frame)
+        turns = _quarter_turns(frame)
         size = (GREY_HEIGHT, GREY_WIDTH) if turns % 2 else (GREY_WIDTH, GREY_HEIGHT)
         small = self._grey.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
         return np.rot90(_plane(small, 0), -turns).astype(np.float32)
 
     def whole(self, frame: av.VideoFrame, side: int) -> tuple[Colour, float, float]:
         """The picture in the upper left of a black square, and the shares of its sides that it fills."""
-        turns = quarter_turns(frame)
+        turns = _quarter_turns(frame)
         longest = max(frame.width, frame.height)
         size = (max(1, round(side * frame.width / longest)), max(1, round(side * frame.height / longest)))
         small = self._whole.reformat(
@@ -60,7 +60,7 @@ class Pictures:
 
         `frame` is planar. What lies outside the picture is black.
         """
-        turns = quarter_turns(frame)
+        turns = _quarter_turns(frame)
         left, top = _stored(left, top, width, turns, frame.width, frame.height)
         # Even coordinates, because chroma planes have half the pixels.
         x0, y0 = max(0, round(left) // 2 * 2), max(0, round(top) // 2 * 2)
@@ -88,14 +88,14 @@ class Pictures:
         return np.ascontiguousarray(np.rot90(square, -turns))
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
+def _quarter_turns(frame: av.VideoFrame) -> int:
     """Quarter turns clockwise that make the stored picture upright."""
     return round(-frame.rotation / 90) % 4
 
 
 def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
     """Width and height of the picture as it is shown, square pixels taken for granted."""
-    return (frame.height, frame.width) if quarter_turns(frame) % 2 else (frame.width, frame.height)
+    return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
 
 
 def _stored(left: float, top: float, side: float, turns: int, width: int, height: int) -> tuple[float, float]:

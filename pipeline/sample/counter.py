@@ -28,7 +28,7 @@ _SEGMENTS = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc",
 """The segments lit for each digit, on a seven-segment display: a on top, then clockwise, g across."""
 
 
-def cells_of(number: int) -> tuple[bool, ...]:
+def _cells_of(number: int) -> tuple[bool, ...]:
     """Which cells are white for a number in [0, LARGEST]."""
     if not 0 <= number <= LARGEST:
         raise ValueError(f"the counter shows 0 to {LARGEST}, got {number}")
@@ -38,7 +38,7 @@ def cells_of(number: int) -> tuple[bool, ...]:
 
 def draw_blocks(picture: npt.NDArray[np.uint8], number: int) -> None:
     """Write the row of blocks into an RGB picture of WIDTH by HEIGHT."""
-    for place, white in enumerate(cells_of(number)):
+    for place, white in enumerate(_cells_of(number)):
         left = LEFT + place * CELL
         picture[TOP : TOP + ROWS, left : left + CELL] = 236 if white else 12
 
@@ -60,7 +60,7 @@ def read_counter(picture: npt.NDArray[np.uint8]) -> int | None:
         return None
     white = [level >= 180 for level in levels]
     number = sum(1 << (BITS - 1 - place) for place, bit in enumerate(white[2 : 2 + BITS]) if bit)
-    return number if tuple(white) == cells_of(number) else None
+    return number if tuple(white) == _cells_of(number) else None
 
 
 def draw_digits(canvas: Canvas, number: int, left: float, top: float, size: float) -> None:

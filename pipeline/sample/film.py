@@ -34,7 +34,7 @@ _AUDIO_BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class _Call:
     """The sample's sound and the truth about who speaks when."""
 
     samples: npt.NDArray[np.int16]
@@ -88,11 +88,11 @@ def find_call() -> Path:
     return folder
 
 
-def read_call(folder: Path) -> Call:
+def read_call(folder: Path) -> _Call:
     with wave.open(str(folder / "sample.wav"), "rb") as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         rate_hz = file.getframerate()
-    return Call(samples=samples, rate_hz=rate_hz, turns=tuple(_read_turns(folder / "sample.rttm")))
+    return _Call(samples=samples, rate_hz=rate_hz, turns=tuple(_read_turns(folder / "sample.rttm")))
 
 
 def _read_turns(rttm: Path) -> Iterator[Turn]:
@@ -102,7 +102,7 @@ def _read_turns(rttm: Path) -> Iterator[Turn]:
         yield Turn(speaker=speaker, start_us=start_us, stop_us=start_us + us_from_seconds(duration))
 
 
-def loudness(call: Call) -> npt.NDArray[np.float64]:
+def _loudness(call: _Call) -> npt.NDArray[np.float64]:
     """Loudness of the sound under each video frame, in [0, 1], shape (frames,)."""
     per_frame = call.rate_hz // FRAMES_PER_SECOND
     frames = len(call.samples) // per_frame
@@ -112,13 +112,13 @@ def loudness(call: Call) -> npt.NDArray[np.float64]:
     return np.asarray(np.clip(level / max(float(np.percentile(level, 97)), 1.0), 0, 1))
 
 
-def _mux(call: Call, path: Path, progress: Callable[[int], None] | None) -> None:
+def _mux(call: _Call, path: Path, progress: Callable[[int], None] | None) -> None:
     import av
 
     # faststart is left out: it rewrites the file. bitexact keeps versions and dates out of it.
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         video, audio = _add_streams(container, call.rate_hz)
-        level, place = loudness(call), 0
+        level, place = _loudness(call), 0
         for frame in range(len(level)):
             time_us = frame * US // FRAMES_PER_SECOND
             picture = draw_scene(time_us, call.turns, float(level[frame]), call.duration_us)
@@ -151,7 +151,7 @@ def _add_streams(container: OutputContainer, rate_hz: int) -> tuple[av.VideoStre
     return video, audio
 
 
-def _sound(call: Call, start: int) -> av.AudioFrame:
+def _sound(call: _Call, start: int) -> av.AudioFrame:
     import av
 
     part = call.samples[start : start + _AUDIO_BLOCK].astype(np.float32) / 32768

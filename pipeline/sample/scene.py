@@ -27,7 +27,7 @@ _INK: Colour = (40, 32, 34)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class _Person:
     """How one of the two is drawn."""
 
     wall: tuple[Colour, Colour]
@@ -45,7 +45,7 @@ class Person:
 
 
 PEOPLE = (
-    Person(
+    _Person(
         wall=((109, 138, 150), (70, 96, 110)),
         skin=(236, 190, 160),
         shade=(214, 160, 130),
@@ -56,7 +56,7 @@ PEOPLE = (
         glasses=False,
         phase=0.0,
     ),
-    Person(
+    _Person(
         wall=((214, 180, 146), (176, 134, 108)),
         skin=(164, 112, 84),
         shade=(136, 88, 64),
@@ -123,7 +123,7 @@ def _draw_time(picture: Picture, time_us: int, duration_us: int) -> None:
     head.over(picture, round(_bar_x(time_us, duration_us)) - 6, _BAR_TOP - 8)
 
 
-def _draw_person(picture: Picture, place: int, person: Person, left: int, time_s: float, mouth: int) -> None:
+def _draw_person(picture: Picture, place: int, person: _Person, left: int, time_s: float, mouth: int) -> None:
     turn_s = time_s + person.phase * 7
     sway = 1.6 * math.sin(turn_s * 1.4) + (1.8 * math.sin(turn_s * 7.0) if mouth else 0.0)
     # A phase of its own keeps the two from blinking together.
@@ -188,7 +188,7 @@ def _head(place: int, mouth: int, blink: bool) -> Canvas:
     return canvas
 
 
-def _draw_hair(canvas: Canvas, person: Person, x: float, y: float) -> None:
+def _draw_hair(canvas: Canvas, person: _Person, x: float, y: float) -> None:
     cap = rounded(canvas, x - 72, y - 90, x + 72, y + 92, 70)
     if person.long_hair:
         forehead = ellipse(canvas, x + 12, y + 30, 66, 76)
@@ -198,7 +198,7 @@ def _draw_hair(canvas: Canvas, person: Person, x: float, y: float) -> None:
         canvas.paint(np.maximum(np.maximum(cap, -forehead), above(canvas, y - 8)), person.hair)
 
 
-def _draw_eyes(canvas: Canvas, person: Person, x: float, y: float, blink: bool) -> None:
+def _draw_eyes(canvas: Canvas, person: _Person, x: float, y: float, blink: bool) -> None:
     for side in (-1, 1):
         eye = x + side * 28
         brow, slant = y - 23, 1.6 * side
@@ -232,7 +232,7 @@ def _draw_mouth(canvas: Canvas, x: float, y: float, mouth: int) -> None:
     canvas.paint(tongue, (206, 98, 96))
 
 
-def _draw_headset(canvas: Canvas, person: Person, x: float, y: float) -> None:
+def _draw_headset(canvas: Canvas, person: _Person, x: float, y: float) -> None:
     band = np.abs(rounded(canvas, x - 75, y - 94, x + 75, y + 110, 74)) - 3.2
     canvas.paint(np.maximum(band, above(canvas, y - 4)), (44, 46, 54))
     for side in (-1, 1):

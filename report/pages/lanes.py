@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from corpus.report.pages.markup import Markup, data_uri, el, join
 from corpus.report.pages.png import Colour, indexed_png, ramp
+from corpus.schemas.activity import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import Int16Array, UInt8Array
-from corpus.schemas.artifacts import OVERLAP, PADDED, SEPARATED, SPEECH, UNRELIABLE
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.conversation import Cue, Event, Turn, Word
 

@@ -26,20 +26,20 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overlapped:
+class _Overlapped:
     uri: str
     overlap_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class _Fault:
     item: str
     stage: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingLine:
+class _RecordingLine:
     uri: str
     split: str
     duration_us: int
@@ -52,7 +52,7 @@ class RecordingLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OddityLine:
+class _OddityLine:
     code: str
     count: int
     recordings: int
@@ -64,12 +64,12 @@ class OddityLine:
 class Lists:
     voices: tuple[Voice, ...]
     """Those who talk most."""
-    overlapped: tuple[Overlapped, ...]
+    overlapped: tuple[_Overlapped, ...]
     """Recordings in which most is said at the same time."""
-    faults: tuple[Fault, ...]
-    recordings: tuple[RecordingLine, ...]
+    faults: tuple[_Fault, ...]
+    recordings: tuple[_RecordingLine, ...]
     """The longest."""
-    oddities: tuple[OddityLine, ...]
+    oddities: tuple[_OddityLine, ...]
     """The most frequent, each with its first example."""
     settings_json: str
     versions_json: str
@@ -86,18 +86,18 @@ def read_lists(db: duckdb.DuckDBPyConnection) -> Lists:
         ),
         overlapped=read_rows(
             db,
-            Overlapped,
+            _Overlapped,
             "SELECT uri, overlap_us / nullif(duration_us, 0) AS overlap_share FROM recordings "
             f"WHERE overlap_us > 0 ORDER BY overlap_share DESC, uri LIMIT {_OVERLAPPED}",
         ),
         faults=read_rows(
             db,
-            Fault,
+            _Fault,
             "SELECT item, stage, reason FROM drops WHERE kind = 'fault' "
             f"ORDER BY item, stage LIMIT {_FAULTS}",
         ),
-        recordings=read_rows(db, RecordingLine, _RECORDINGS),
-        oddities=read_rows(db, OddityLine, _ODDITIES),
+        recordings=read_rows(db, _RecordingLine, _RECORDINGS),
+        oddities=read_rows(db, _OddityLine, _ODDITIES),
         settings_json=run[0],
         versions_json=run[1],
     )

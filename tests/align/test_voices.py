@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.align.voices import split_voices
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PADDED,
-    SPEECH,
-    UNRELIABLE,
-    ChannelSpan,
-    Decoded,
-    Segment,
-    Voices,
-)
+from corpus.schemas.activity import OVERLAP, PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.artifacts import ChannelSpan, Decoded, Segment, Voices
 from corpus.schemas.clip import Separation
 from corpus.schemas.codec import from_json
 from corpus.schemas.conversation import Turn

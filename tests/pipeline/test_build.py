@@ -16,7 +16,7 @@ from corpus.pipeline.build import build_dataset
 from corpus.pipeline.quarantine import chosen, retry
 from corpus.pipeline.request import Request
 from corpus.pipeline.state import State
-from corpus.schemas.artifacts import UNRELIABLE
+from corpus.schemas.activity import UNRELIABLE
 from corpus.schemas.errors import LockedError, StorageError
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips

@@ -13,15 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from corpus.schemas.artifacts import (
-    OVERLAP,
-    PICTURE_DTYPE,
-    PICTURE_NONE,
-    SPEECH,
-    Decoded,
-    Segment,
-    Voices,
-)
+from corpus.schemas.activity import OVERLAP, SPEECH
+from corpus.schemas.artifacts import PICTURE_DTYPE, PICTURE_NONE, Decoded, Segment, Voices
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US, samples_per_window
 from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word

@@ -1,22 +1,25 @@
-"""Clips by index and key, lazily and without copies; clear errors where a dataset is not whole."""
+"""Clips by index and key, lazily; clear errors where a dataset is not whole."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from corpus.schemas.clip import MEMBERS, ClipHead
-from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, UsageError
+from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError, UsageError
 from corpus.shards.flac import decode_flac
 from corpus.shards.jpeg import _decode_by_av, _decode_by_pillow, decode_jpeg
 from corpus.shards.read import Clip, open_clips
@@ -203,24 +206,94 @@ def test_a_changed_byte_is_named_before_the_shard_is_used(copy: Path) -> None:
     assert checked[0].key == open_clips(copy, split="train")[0].key
 
 
-def test_a_shard_that_is_cut_off_while_it_is_mapped_is_named(copy: Path) -> None:
-    """In a process of its own, which a missing page would kill by SIGBUS."""
+CUT_OFF = "the file was cut off while it was in use"
+
+
+@pytest.mark.parametrize("kept", [0, 1000, 70_000])
+def test_a_shard_that_is_cut_off_between_two_reads_is_named(copy: Path, kept: int) -> None:
+    """Also to what an array held before showed: it was read, and stays."""
+    shard = copy / "validation" / "validation-000000.tar"
+    clips = open_clips(copy, split="validation")
+    clip = clips[0]
+    mel = clip.mel()
+    before = mel.copy()
+    os.truncate(shard, kept)
+    last = clips[len(clips) - 1]
+    lost: list[Callable[[], object]] = [last.mel, last.audio, last.activity, lambda: last.json]
+    if kept < 1000:
+        lost += [clip.mel, clip.audio, clip.mel_shape, lambda: clip.picture(0), lambda: clip.audio_end(400)]
+    for read in lost:
+        with pytest.raises(FormatError, match=CUT_OFF) as raised:
+            read()
+        assert raised.value.where == str(shard)
+    assert (mel == before).all()
+
+
+def test_a_shard_that_is_cut_off_in_the_midst_of_a_read_is_named(copy: Path) -> None:
+    """In a process of its own, which a missing page of a mapped file would kill by SIGBUS."""
     code = """
-import os, sys
+import os, sys, threading
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import open_clips
+shard = f"{sys.argv[1]}/validation/validation-000000.tar"
+whole = open(shard, "rb").read()
+def cut():
+    while not done.is_set():
+        os.truncate(shard, 2000)
+        with open(shard, "r+b") as file:
+            file.write(whole)
+done = threading.Event()
+cutter = threading.Thread(target=cut)
 clips = open_clips(sys.argv[1], split="validation")
-clip = clips[0]
-os.truncate(f"{sys.argv[1]}/validation/validation-000000.tar", 1000)
-for read in (clip.mel, clip.audio, lambda: clip.json, lambda: clips[len(clips) - 1].activity()):
+clip = clips[len(clips) - 1]
+truth = clip.mel().tobytes()
+cutter.start()
+named = right = 0
+while named < 50 or right < 50:
     try:
-        read()
+        assert clip.mel().tobytes() == truth
+        right += 1
     except FormatError as error:
-        print(error.what)
+        assert error.what == "the file was cut off while it was in use", error
+        named += 1
+done.set()
+cutter.join()
 """
-    ran = subprocess.run([sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=False)
+    asked = [sys.executable, "-c", code, str(copy)]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=100)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines() == ["the file was cut off while it was in use"] * 4
+
+
+def test_what_a_disk_cannot_read_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = open_clips(copy)[0]
+
+    def broken(handle: int, size: int, start: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(
+        StorageError, match=r"train-000000\.tar: bytes \d+ to \d+ cannot be read: Input/output"
+    ):
+        clip.mel()
+
+
+def test_a_read_that_a_signal_ends_early_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, pread = open_clips(copy)[0], os.pread
+    truth = clip.mel().copy()
+    monkeypatch.setattr(os, "pread", lambda handle, size, start: pread(handle, min(size, 777), start))
+    assert (clip.mel() == truth).all()
+
+
+def test_a_shard_let_go_is_closed(copy: Path) -> None:
+    def handles() -> int:
+        links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum(str(copy) in link for link in links)
+
+    clips = open_clips(copy)
+    held = [clip for clip in clips if clip.mel_shape()]
+    assert handles() > 0
+    del clips, held
+    assert handles() == 0
 
 
 def test_speakers_and_pictures_are_those_of_the_clips(whole_dataset: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.schemas.artifacts import OVERLAP, PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.activity import OVERLAP, PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.conversation import Turn
 from corpus.schemas.settings import Settings
 from corpus.shards.read import open_clips

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.schemas.errors import FormatError
-from corpus.shards.tar import END, header, members, padding
+from corpus.shards import tar
+from corpus.shards.tar import END, Member, header, padding
 
 
 def tar_of(contents: dict[str, bytes]) -> bytes:
@@ -18,13 +19,18 @@ def tar_of(contents: dict[str, bytes]) -> bytes:
     return b"".join(parts) + END
 
 
+def members(data: bytes) -> list[Member]:
+    view = memoryview(data)
+    return list(tar.members(lambda start, stop: view[start:stop], len(data)))
+
+
 CONTENTS = {"k-0.json": b"{}", "k-0.flac": b"x" * 512, "k-0.mjpeg": b"", "z.bin": b"y" * 1025}
 
 
 def test_tarfile_reads_the_members_back() -> None:
-    with tarfile.open(fileobj=io.BytesIO(tar_of(CONTENTS))) as tar:
-        infos = tar.getmembers()
-        assert {i.name: tar.extractfile(i).read() for i in infos} == CONTENTS  # type: ignore[union-attr]
+    with tarfile.open(fileobj=io.BytesIO(tar_of(CONTENTS))) as file:
+        infos = file.getmembers()
+        assert {i.name: file.extractfile(i).read() for i in infos} == CONTENTS  # type: ignore[union-attr]
     for info in infos:
         assert (info.mtime, info.uid, info.gid, info.uname, info.gname, info.mode) == (0, 0, 0, "", "", 0o444)
         assert info.isreg()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corpus.schemas.artifacts import OVERLAP, SPEECH
+from corpus.schemas.activity import OVERLAP, SPEECH
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, NewerSchemaError
-from corpus.shards import verify
+from corpus.shards import check_shard, verify
+from corpus.shards.check_clip import CheckedClip
 from corpus.shards.columns import ClipRow, rows_table
 from corpus.shards.flac import decode_flac, encode_flac
 from corpus.shards.npy import npy_bytes, npy_view
@@ -92,6 +94,27 @@ def test_damage_is_found_by_more_than_the_hash(data: st.DataObject, copy: Path) 
     finally:
         (copy / name).write_bytes(whole)
         (copy / "manifest.json").write_bytes(manifest)
+
+
+def test_a_shard_that_is_cut_off_while_it_is_checked_is_a_problem(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, shard = check_shard.check_clip, copy / FILES[0]
+    checked: list[str] = []
+
+    def cutting(data: memoryview, row: ClipRow, before: CheckedClip | None) -> object:
+        checked.append(row.key)
+        if len(checked) == 2:
+            os.truncate(shard, row.offset + 100)
+        return check(data, row, before)
+
+    monkeypatch.setattr(check_shard, "check_clip", cutting)
+    report = verify_dataset(copy)
+    here = [row.key for row in read_rows(copy) if row.shard == FILES[0]]
+    broken = [
+        p for p in report.problems if p.code == "clip_broken" and "cut off while it was in use" in p.what
+    ]
+    assert [p.where for p in broken] == [f"{FILES[0]}: {key}" for key in here[2:]] and len(here) == 3
 
 
 def agree(out: Path, **changed: object) -> None:

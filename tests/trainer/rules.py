@@ -26,16 +26,8 @@ from typing import Literal
 
 import numpy as np
 
-from corpus.schemas.artifacts import (
-    PADDED,
-    PICTURE_DTYPE,
-    PICTURE_NONE,
-    SPEECH,
-    UNRELIABLE,
-    Decoded,
-    Segment,
-    Voices,
-)
+from corpus.schemas.activity import PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.artifacts import PICTURE_DTYPE, PICTURE_NONE, Decoded, Segment, Voices
 from corpus.schemas.clip import clip_key
 from corpus.schemas.clock import FRAME_US, FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.codec import digest

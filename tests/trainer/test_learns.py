@@ -111,11 +111,11 @@ def test_sixteen_micro_turns_are_learnt_by_heart(rules: ModuleType, tmp_path: Pa
     )
     pairs = [f"data.data={made}", "data.rows=1", "data.length=192", "data.pictures=false", "steps=150"]
     pairs += ["log_every=10", "save_every=1000", "optim.lr=5e-3", "optim.weight_decay=0"]
-    began = time.monotonic()
+    began = time.process_time()
     result = train_model(with_overrides(preset("tiny"), pairs), tmp_path / "run", talk=print)
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     assert result.last is not None and result.last.text is not None and result.last.audio is not None
-    print(f"text {result.last.text:.4f}, audio {result.last.audio:.4f}, {seconds:.1f} s")
+    print(f"text {result.last.text:.4f}, audio {result.last.audio:.4f}, {seconds:.1f} CPU s")
     assert result.last.text < 0.05
     assert result.last.audio < 0.15
     assert seconds < 60
@@ -128,9 +128,9 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
     corpus = rules.write(tmp_path / "data", "beep")
     pairs = [f"data.data={corpus.path}", "data.pictures=false", *BEEP]
     config = with_overrides(preset("tiny"), pairs)
-    began = time.monotonic()
+    began = time.process_time()
     train_model(config, tmp_path / "run", talk=print)
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     model, _ = load_model(tmp_path / "run")
     held_out = Documents(with_overrides(config, ["data.split=validation"]))
     right, errors = [], []
@@ -141,7 +141,7 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
         some, more = scored(said, truth.cues, truth.answers)
         right += some
         errors += more
-    print(f"right {sum(right) / len(right):.3f} of {len(right)}, {errors=}, {seconds:.0f} s")
+    print(f"right {sum(right) / len(right):.3f} of {len(right)}, {errors=}, {seconds:.0f} CPU s")
     assert sum(right) / len(right) >= 0.95
     assert statistics.median(errors) <= 1
     assert seconds <= 180
@@ -184,9 +184,9 @@ def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, 
     corpus = rules.write(tmp_path / "data", "count", {"train": 128, "validation": 16})
     config = with_overrides(preset("tiny"), [f"data.data={corpus.path}", *COUNT])
     torch.set_num_threads(2)
-    began = time.monotonic()
+    began = time.process_time()
     train_model(config, tmp_path / "run", talk=print)
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     model, _ = load_model(tmp_path / "run")
     held_out = Documents(with_overrides(config, ["data.split=validation"]))
     found, missed, stray, errors = 0, 0, 0, []
@@ -201,7 +201,7 @@ def test_the_count_is_said_when_the_shape_has_moved_so_often(rules: ModuleType, 
         missed += sum(error > 1 for error in nearest)
         stray += sum(all(abs(b - answer) > 1 for answer in answers) for b in begins)
     right = found / (found + missed + stray)
-    print(f"right {right:.3f}: {found} found, {missed} missed, {stray} stray, {seconds:.0f} s")
+    print(f"right {right:.3f}: {found} found, {missed} missed, {stray} stray, {seconds:.0f} CPU s")
     assert right >= 0.95
     assert statistics.median(errors) <= 1
-    assert seconds <= 600
+    assert seconds <= 2 * 600  # on two cores

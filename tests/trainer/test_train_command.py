@@ -108,7 +108,7 @@ def test_a_stop_while_packages_are_loaded_is_heeded(start_python: Start, beeps: 
 
 
 CUT_OFF = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 from corpus.cli.main import main
 from corpus.trainer.train import step
@@ -116,8 +116,6 @@ from corpus.trainer.train import step
 learn, shards = step.Learner.learn, list(Path(sys.argv[-1]).rglob("*.tar"))
 
 def cut_first(*args):
-    if shards:
-        time.sleep(3)  # what is read ahead is read: no reader is in the middle of a shard
     while shards:
         os.truncate(shards.pop(), 512)
     return learn(*args)

@@ -13,7 +13,6 @@ Shape suffixes: W windows, N micro-turns, K cue targets.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,6 @@ from corpus.schemas.conversation import CUE_KINDS
 from corpus.shards.read import Clip
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.layout import ANSWER, WAIT, Turns
-from corpus.trainer.data.micro_turn import CueBelief
 from corpus.trainer.data.sequence import CUE_TARGETS, CUE_UNKNOWN
 
 CUE_LABELS = tuple(CUE_KINDS)
@@ -35,7 +33,7 @@ OWN, OTHERS = 0, 1
 assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
 
 
-def cue_targets(clip: Clip, channel: int) -> UInt8Array:
+def _cue_targets(clip: Clip, channel: int) -> UInt8Array:
     """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
     cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
     flags = np.stack([cues.onset, cues.inside], axis=1)
@@ -47,7 +45,7 @@ def cue_targets(clip: Clip, channel: int) -> UInt8Array:
     return target_WK.reshape(len(target_WK), CUE_TARGETS)
 
 
-def answers_due(clip: Clip, channel: int) -> UInt8Array:
+def _answers_due(clip: Clip, channel: int) -> UInt8Array:
     """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
 
     Where both occur in one window the answer wins: the floor is open by its end.
@@ -57,28 +55,13 @@ def answers_due(clip: Clip, channel: int) -> UInt8Array:
     return np.where(answers.answer[:, channel], ANSWER, due_W).astype(np.uint8)
 
 
-def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
-    """K probabilities as beliefs, by label and by whose cue it is."""
-    p = np.asarray(p_K).reshape(CUE_SHAPE)
-    return tuple(
-        CueBelief(
-            label=label,
-            own=who == OWN,
-            p_begins=float(p[BEGINS, row, who]),
-            p_holds=float(p[HOLDS, row, who]),
-        )
-        for row, label in enumerate(CUE_LABELS)
-        for who in (OWN, OTHERS)
-    )
-
-
 def with_cues(turns: Turns, clip: Clip, channel: int, start: int, stop: int, config: RunConfig) -> Turns:
     """Micro-turns `[start, stop)` with targets from the clip's cues and answers, if the run uses them."""
     delay = config.model.response_delay
     if config.model.cues:
-        turns = dataclasses.replace(turns, cues_NK=cue_targets(clip, channel)[start:stop])
+        turns = dataclasses.replace(turns, cues_NK=_cue_targets(clip, channel)[start:stop])
     if config.loss.answers > 0:
         # What is due is asked of the output, which is `delay` windows later than the input.
-        due_N = answers_due(clip, channel)[start + delay : stop + delay]
+        due_N = _answers_due(clip, channel)[start + delay : stop + delay]
         turns = dataclasses.replace(turns, due_N=due_N)
     return turns

@@ -30,7 +30,7 @@ from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
 from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
-from corpus.trainer.data.tokenizer_file import tokenizer_named
+from corpus.trainer.data.text import tokenizer_named
 from corpus.trainer.data.views import View, heard, plan_view, read_turns
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _KEPT_SOUNDS = 16
 """Documents whose heard sound is kept: one that fills several rows is computed once."""
 
 
-class Source:
+class _Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
     def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
@@ -97,7 +97,7 @@ class Documents:
         data = config.data
         parts = parts_of(data.data)
         weights = data.cue_weight if weighed else {}
-        self._sources = [Source(part.path, data, weights) for part in parts]
+        self._sources = [_Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:

@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corpus.schemas.activity import PADDED, SPEECH
 from corpus.schemas.arrays import BoolArray, Int16Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH
 from corpus.schemas.clip import parse_clip_key
 from corpus.shards.mel import STEP, MelShape, mel_bytes, mel_shape
 from corpus.shards.read import Clip, Clips
@@ -62,7 +62,7 @@ def heard_by(
     """
     # The clip before is needed for the first frame, and for what the room sounded like.
     clip, before = clips[place], _clip_before(clips, place)
-    shape = mel_shape(sample_rate_hz, clip.mel().shape[2])
+    shape = mel_shape(sample_rate_hz, clip.mel_shape()[2])
     if hears != "mix":
         others_CNFM = np.delete(clip.mel(), channel, axis=0)[:, :windows]
         heard_NFM = others_CNFM.max(0) if hears == "max" else added(others_CNFM)
@@ -204,5 +204,7 @@ def _meet(before: Clip, clip: Clip) -> bool:
     """Whether a clip begins where another ends, by their keys and sizes, without reading heads."""
     recording, first = parse_clip_key(clip.key)
     recording_before, first_before = parse_clip_key(before.key)
-    same = recording == recording_before and len(before.mel()) == len(clip.mel())
-    return same and first_before + before.mel().shape[1] == first
+    if recording != recording_before:
+        return False
+    channels_before, windows_before = before.mel_shape()[:2]
+    return channels_before == clip.mel_shape()[0] and first_before + windows_before == first

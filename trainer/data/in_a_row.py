@@ -10,7 +10,7 @@ import numpy as np
 from corpus.schemas.arrays import UInt8Array
 
 
-class Run(NamedTuple):
+class _Run(NamedTuple):
     """Bytes `[start, stop)` of a whole."""
 
     whole: UInt8Array
@@ -19,7 +19,7 @@ class Run(NamedTuple):
     stop: int
 
 
-def in_a_row(parts: Sequence[UInt8Array]) -> Run | None:
+def in_a_row(parts: Sequence[UInt8Array]) -> _Run | None:
     """Where arrays lie, if each begins where the one before it ends; None where they must be copied."""
     whole = parts[0].base if parts else None
     if not isinstance(whole, np.ndarray) or not whole.flags.c_contiguous or whole.dtype != np.uint8:
@@ -33,4 +33,4 @@ def in_a_row(parts: Sequence[UInt8Array]) -> Run | None:
         ):
             return None
         at += part.nbytes
-    return Run(whole.reshape(-1), start, at)
+    return _Run(whole.reshape(-1), start, at)

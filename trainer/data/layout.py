@@ -115,7 +115,7 @@ def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 
     sheet.sound(start_N + patches_N, number_N, Stream.HEARD, turns.heard_NFM, listened_NF)
     sheet.text(control_N - given_N, number_N, Stream.GIVEN_TEXT, turns.given)
     control = np.where(turns.speak_N, SPK, SIL)
-    wanted_N, counts_N = wanted(turns, loss)
+    wanted_N, counts_N = _wanted(turns, loss)
     sheet.token(control_N, number_N, 0, Stream.CONTROL, control)
     own_at = sheet.text(control_N + 1, number_N, Stream.OWN_TEXT, turns.written, slot=1)
     end_N = control_N + 1 + written_N
@@ -221,7 +221,7 @@ def _check(
         raise ValueError(f"a picture of {patches_N.max()} patches, not {model.patches}")
 
 
-def wanted(turns: Turns, loss: LossConfig) -> tuple[BoolArray, npt.NDArray[np.float32]]:
+def _wanted(turns: Turns, loss: LossConfig) -> tuple[BoolArray, npt.NDArray[np.float32]]:
     """Whether the model is to speak in each window, and how many times as much that counts: what the speaker
     did, but where an answer is due and the speaker is silent, or waiting is and the speaker speaks."""
     if turns.due_N is None or loss.answers == 0:

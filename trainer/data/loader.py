@@ -29,7 +29,7 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.pack import Cursor, Piece, Row, capacity, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
-from corpus.trainer.data.tokenizer_file import tokenizer_named
+from corpus.trainer.data.text import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:
@@ -163,8 +163,8 @@ class Loader:
             now = _settings(self.config)
             old = {} if began is None else _settings(began)
             if began is not None:
-                old = {**dict.fromkeys(now, ""), **old}
-            differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name)]
+                old = {**dict.fromkeys(now, ""), "data.whole": "false", **old}
+            differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name, "false")]
             raise SettingsError(
                 "settings that decide the content of batches differ from those the run began with",
                 where="data",
@@ -214,7 +214,7 @@ class Loader:
         rows = []
         for _ in range(self.config.data.rows):
             # Sizes alone: no sound is heard and no picture decoded to plan the rows of all ranks.
-            row, cursor = next_row(cursor, self.config.data.length, self._documents.sizes, end=self._end)
+            row, cursor = self._next_row(cursor, self._end)
             rows.append(row)
         epoch, document = divmod(cursor.document, count)
         counted = self._counted(state, [piece for row in rows for piece in row])
@@ -222,6 +222,10 @@ class Loader:
         return rows, dataclasses.replace(
             counted, batches=batches, epoch=epoch, document=document, turn=cursor.turn
         )
+
+    def _next_row(self, cursor: Cursor, end: int | None) -> tuple[Row, Cursor]:
+        data = self.config.data
+        return next_row(cursor, data.length, self._documents.sizes, end=end, whole=data.whole)
 
     def _counted(self, state: LoaderState, pieces: Sequence[Piece]) -> LoaderState:
         chain = bytes.fromhex(state.chain)
@@ -267,10 +271,9 @@ class Loader:
 
     def _check_enough(self) -> None:
         """Every row of a batch must have documents of its own."""
-        sizes = self._documents.sizes
         cursor, wanted = Cursor(), 1 if self._end is not None else self.config.data.rows
         for done in range(wanted):
-            row, cursor = next_row(cursor, self.config.data.length, sizes, end=len(self._documents))
+            row, cursor = self._next_row(cursor, len(self._documents))
             if not row:
                 raise DatasetError(
                     f"too few clips: the {len(self._documents)} documents of split "
@@ -307,6 +310,8 @@ def _settings(config: RunConfig) -> dict[str, object]:
     found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
         found["data.where"] = data.where
+    if data.whole:
+        found["data.whole"] = True
     for name in (
         "mel_bins",
         "frames_per_window",

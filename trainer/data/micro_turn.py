@@ -5,7 +5,7 @@ Shape suffixes: F frames, M mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig
+from corpus.trainer.data.cues import BEGINS, CUE_LABELS, CUE_SHAPE, HOLDS, OTHERS, OWN
 from corpus.trainer.data.sequence import BYTE_0
 
 
@@ -74,6 +75,21 @@ class MicroTurnOut:
     ms: float
     cues: tuple[CueBelief, ...] = ()
     """For the window just heard; empty for a model trained without `loss.cues`."""
+
+
+def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
+    """K probabilities as beliefs, by label and by whose cue it is."""
+    p = np.asarray(p_K).reshape(CUE_SHAPE)
+    return tuple(
+        CueBelief(
+            label=label,
+            own=who == OWN,
+            p_begins=float(p[BEGINS, row, who]),
+            p_holds=float(p[HOLDS, row, who]),
+        )
+        for row, label in enumerate(CUE_LABELS)
+        for who in (OWN, OTHERS)
+    )
 
 
 def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:

@@ -21,7 +21,7 @@ from corpus.schemas.urls import is_url, public_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class _Part:
     """A dataset of a mixture."""
 
     path: Path | str
@@ -30,16 +30,16 @@ class Part:
     """Of all documents; those of a mixture add up to 1."""
 
 
-def parts_of(data: str) -> tuple[Part, ...]:
+def parts_of(data: str) -> tuple[_Part, ...]:
     """The datasets that `data.data` names: a folder or URL, or several with weights, `A:0.7,B:0.3`.
 
     Raises: SettingsError where a weight is missing or not above 0, or a URL holds credentials.
     """
     if _is_one(data):
-        return (Part(path=_place(data), share=Fraction(1)),)
+        return (_Part(path=_place(data), share=Fraction(1)),)
     weighted = [_weighed(text.strip()) for text in data.split(",")]
     total = sum((weight for _, weight in weighted), Fraction(0))
-    return tuple(Part(path=path, share=weight / total) for path, weight in weighted)
+    return tuple(_Part(path=path, share=weight / total) for path, weight in weighted)
 
 
 def absolute(data: str) -> str:

@@ -3,9 +3,10 @@
 A row takes micro-turns of the current document as long as they fit, then of the next one. A micro-turn is
 never split: a document that does not fit continues in the next row as a segment of its own. Every segment
 begins with BOS and counts its micro-turns and time from 0, like a shorter document, so attention sinks are at
-its start; it does not see what was said before it, so rows should be several times as long as documents where
-early notes matter. The rest of a row is padding: half a micro-turn on average, under 1 % of a row of 1024
-positions or more without pictures, 2 to 4 % of 256.
+its start; it does not see what was said before it. Where early notes matter, rows should be several times as
+long as documents, or `data.whole` be set: then only documents longer than a row are cut, others begin a new
+one. The rest of a row is padding: half a micro-turn on average, under 1 % of a row of 1024 positions or more
+without pictures, 2 to 4 % of 256; with `data.whole` half a document.
 
 Shape suffixes: B rows, L positions, A positions of sound, P patches, T positions that predict sound.
 """
@@ -61,12 +62,18 @@ def check_rows(config: RunConfig, world: int) -> None:
 
 
 def next_row(
-    cursor: Cursor, length: int, sizes_of: Callable[[int], Int64Array], *, end: int | None = None
+    cursor: Cursor,
+    length: int,
+    sizes_of: Callable[[int], Int64Array],
+    *,
+    end: int | None = None,
+    whole: bool = False,
 ) -> tuple[Row, Cursor]:
     """The row that begins at a cursor, and where the next one begins.
 
     `sizes_of` gives the positions of each micro-turn of a document; documents from `end` on do not
-    exist. Documents without a micro-turn are skipped. The row is empty when nothing is left.
+    exist. Documents without a micro-turn are skipped. With `whole` a document that would fit in a row of its
+    own is not cut. The row is empty when nothing is left.
     """
     pieces: list[Piece] = []
     room = length
@@ -74,6 +81,8 @@ def next_row(
         sizes = sizes_of(cursor.document)[cursor.turn :]
         # The 1 is BOS, which every segment starts with.
         ends = 1 + np.cumsum(sizes)
+        if whole and len(sizes) and room < ends[-1] <= length:
+            return tuple(pieces), cursor
         # How many micro-turns fit: sizes are positive, so their running sum rises.
         count = int(np.searchsorted(ends, room, side="right"))
         if count:
@@ -88,7 +97,7 @@ def next_row(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class _Capacity:
     """The most entries that a row can have in the lists of sound, patches and targets.
 
     With a = positions of a window's sound and p = patches of a picture, every micro-turn holds its heard
@@ -105,10 +114,10 @@ class Capacity:
     targets: int
 
 
-def capacity(config: RunConfig) -> Capacity:
+def capacity(config: RunConfig) -> _Capacity:
     model, room = config.model, config.data.length - 1
     a, p = model.audio_positions, model.patches if config.data.pictures else 0
-    return Capacity(
+    return _Capacity(
         sound=2 * a * room // (2 * a + 1),
         patches=p * (room // (p + a + 1)),
         targets=a * (room // (2 * a + 1)),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.schemas.errors import MissingDependencyError, SettingsError, StorageError
-from corpus.trainer.data.text import BYTES, Tokenizer
+from corpus.trainer.data.text import Tokenizer
 
 TOKENIZER_NAME = "tokenizer.json"
 _PROBES = (" hello", " Don't", "  two  spaces", "\n\ttab", " Grüße, 語言 😀!", " A1b2 ÆØ\u0301", "x")
@@ -28,14 +28,6 @@ def _alphabet() -> dict[str, int]:
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
     return letters | {chr(256 + number): byte for number, byte in enumerate(others)}
-
-
-def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names: `bytes`, or a file.
-
-    Raises: SettingsError if the file cannot be used.
-    """
-    return BYTES if name == "bytes" else read_tokenizer(name)
 
 
 def kept_tokenizer(name: str, folder: Path) -> str:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.activity import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
-from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.errors import FormatError
 from corpus.shards.read import Clip, Clips
 from corpus.trainer.config import DataConfig, ModelConfig
@@ -143,10 +143,9 @@ def plan_view(
 def _check_shapes(clip: Clip, head: Head) -> None:
     """The arrays are as long as the head says: what is read of them later is not looked at again."""
     expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
-    if clip.activity().shape != expected or clip.mel().shape != (*expected, head.mel.bins):
-        what = (
-            f"mel and activity are {clip.mel().shape} and {clip.activity().shape}, the head says {expected}"
-        )
+    mel, activity = clip.mel_shape(), clip.activity().shape
+    if activity != expected or mel != (*expected, head.mel.bins):
+        what = f"mel and activity are {mel} and {activity}, the head says {expected}"
         raise FormatError(what, where=clip.key, todo="corpus verify says what else is wrong")
     if head.picture_sizes and len(head.picture_sizes) != head.windows:
         what = f"{len(head.picture_sizes)} pictures are listed for {head.windows} windows"
@@ -196,9 +195,10 @@ def read_turns(
     clip = clips[view.place]
     # What is said is later than what is heard by the response delay.
     own = slice(start + model.response_delay, stop + model.response_delay)
-    flags_NF = clip.activity()[view.channel, own]
+    activity_CWF = clip.activity()
+    flags_NF = activity_CWF[view.channel, own]
     # Several voices in one microphone, or nothing recorded: heard sound is not a target there.
-    others_CNF = np.delete(clip.activity()[:, start:stop], view.channel, axis=0)
+    others_CNF = np.delete(activity_CWF[:, start:stop], view.channel, axis=0)
     bad_NF = ((others_CNF & (UNRELIABLE | PADDED)) != 0).any(0)
     return Turns(
         heard_NFM=heard.sound_NFM[start:stop],

@@ -71,7 +71,7 @@ class Horizon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Separation:
+class _Separation:
     score: Score
     lag: int
     """Windows after the one the other's speech ended in."""
@@ -87,7 +87,7 @@ class Calibration:
     bins: tuple[Bin, ...]
     bins_silent: tuple[Bin, ...]
     horizons: tuple[Horizon, ...]
-    separation: tuple[Separation, ...]
+    separation: tuple[_Separation, ...]
 
 
 @dataclass(slots=True)
@@ -153,12 +153,12 @@ class Told:
             ),
         )
 
-    def _separation(self, score: Score, lag: int, drawn_BD: Float64Array) -> Separation:
+    def _separation(self, score: Score, lag: int, drawn_BD: Float64Array) -> _Separation:
         cases = [case for case in self.cases if case.lag == lag]
         shift = np.array([case.shift for case in cases], bool)
         values = [case.scores[score] for case in cases]
         documents = np.array([case.document for case in cases], np.int64)
-        return Separation(
+        return _Separation(
             score=score,
             lag=lag,
             shifts=int(shift.sum()),

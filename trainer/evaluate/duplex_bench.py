@@ -46,7 +46,7 @@ Chunk = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class _Sample:
     """One folder to be: windows `[start, stop)` of a clip."""
 
     task: str
@@ -83,7 +83,7 @@ def write_bench(
     try:
         for document in range(count):
             view, scene = documents.view(document), scene_of(documents, document)
-            samples = samples_of(scene, _others_words(documents, document))
+            samples = _samples_of(scene, _others_words(documents, document))
             if not samples:
                 continue
             outs = list(
@@ -107,7 +107,7 @@ def write_bench(
     return sum(numbers.values())
 
 
-def samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[Sample]:
+def _samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[_Sample]:
     """What can be asked in a clip. Times in label files are seconds from the sample's start; `words` are the
     others', each with the window it begins in."""
 
@@ -131,7 +131,7 @@ def samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[Samp
         label = ("interrupt.json", [asked])
         made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
     if scene.backchannels:
-        made.append(Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
+        made.append(_Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
     return made
 
 
@@ -161,11 +161,11 @@ def _sample(
     label: tuple[str, list[dict[str, Any]]],
     *,
     told: int = 0,
-) -> Sample:
+) -> _Sample:
     times = [_seconds(window - start) for window in span]
     name, (entry,) = label
     label = (name, [{**entry, "timestamp": times}])
-    return Sample(task=task, start=start, stop=stop, told=max(told, start), label=label)
+    return _Sample(task=task, start=start, stop=stop, told=max(told, start), label=label)
 
 
 def _seconds(windows: float) -> float:
@@ -192,7 +192,7 @@ def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
 
 
 def _write(
-    folder: Path, sample: Sample, user: Int16Array, voice: Int16Array, chunks: Sequence[Chunk]
+    folder: Path, sample: _Sample, user: Int16Array, voice: Int16Array, chunks: Sequence[Chunk]
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)

@@ -43,7 +43,7 @@ TAKEN_S, TAKEN_WORDS = 1.0, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFigures:
+class _TaskFigures:
     """Of the samples with one kind of label file, by the published scripts' definitions."""
 
     task: str
@@ -60,7 +60,7 @@ class FdbResult:
     clean: int
     """Of them with a `clean_input.wav`."""
     recognised: bool
-    tasks: tuple[TaskFigures, ...]
+    tasks: tuple[_TaskFigures, ...]
 
 
 def run_folder(
@@ -186,10 +186,10 @@ def _taken(chunks: Sequence[Chunk], label: tuple[str, tuple[float, float]]) -> t
     return True, max(0.0, first - (stop if name == "interrupt.json" else start))
 
 
-def _figures(task: str, cases: Sequence[tuple[bool, float | None]]) -> TaskFigures:
+def _figures(task: str, cases: Sequence[tuple[bool, float | None]]) -> _TaskFigures:
     late = [latency for taken, latency in cases if taken and latency is not None]
     mean = sum(late) / len(late) if late and task != "pause_handling" else None
-    return TaskFigures(task=task, samples=len(cases), taken=sum(taken for taken, _ in cases), latency_s=mean)
+    return _TaskFigures(task=task, samples=len(cases), taken=sum(taken for taken, _ in cases), latency_s=mean)
 
 
 def said(result: FdbResult) -> Iterator[str]:

@@ -62,7 +62,7 @@ def onsets(speaks_W: BoolArray) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOver:
+class _TakeOver:
     """What is found in a stretch of windows."""
 
     taken: bool
@@ -70,17 +70,17 @@ class TakeOver:
     """Where the speech in it begins, possibly before it; None without speech."""
 
 
-def take_over(speaks_W: BoolArray, words_W: Int64Array, start: int, stop: int) -> TakeOver:
+def take_over(speaks_W: BoolArray, words_W: Int64Array, start: int, stop: int) -> _TakeOver:
     """Whether the turn is taken by speech that is heard in windows `[start, stop)`."""
     inside = [(a, b) for a, b in runs(speaks_W) if a < stop and b > start]
     if not inside:
-        return TakeOver(taken=False, onset=None)
+        return _TakeOver(taken=False, onset=None)
     first, last = inside[0][0], inside[-1][1]
     words = int(words_W[first:last].sum())
-    return TakeOver(taken=last - first >= TAKE_OVER_WINDOWS or words > TAKE_OVER_WORDS, onset=first)
+    return _TakeOver(taken=last - first >= TAKE_OVER_WINDOWS or words > TAKE_OVER_WORDS, onset=first)
 
 
-def latency_windows(found: TakeOver, ended: int) -> int | None:
+def latency_windows(found: _TakeOver, ended: int) -> int | None:
     """Windows from the other's end to the take-over."""
     if not found.taken or found.onset is None:
         return None
@@ -167,7 +167,7 @@ def interruption_end(other_W: BoolArray, interrupted: int) -> int:
     return interrupted + 1 + int(silent[0]) if len(silent) else len(other_W)
 
 
-def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: int) -> TakeOver:
+def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: int) -> _TakeOver:
     """Speech after an interruption; continued speech counts from the interruption's end on."""
     after_W = speaks_W.copy()
     after_W[:ended] = False
@@ -175,7 +175,7 @@ def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actions:
+class _Actions:
     """How a reference's onsets were met and its silences kept."""
 
     onsets: int
@@ -186,7 +186,7 @@ class Actions:
     """Windows between each of the reference's onsets and the nearest; infinite for none within reach."""
 
 
-def actions(speaks_W: BoolArray, reference_W: BoolArray, *, told: bool, first: int = 0) -> Actions:
+def actions(speaks_W: BoolArray, reference_W: BoolArray, *, told: bool, first: int = 0) -> _Actions:
     """Compare with a reference, from window `first` on.
 
     `told`: the flags were made knowing the reference's past, as under teacher forcing. Then speech
@@ -208,7 +208,7 @@ def actions(speaks_W: BoolArray, reference_W: BoolArray, *, told: bool, first: i
     margins = [(a + (a > 0), b - (b < windows)) for a, b in _gaps(reference_runs, windows)]
     inner = [(max(a, first), b) for a, b in margins if b > max(a, first)]
     kept = sum(not speaks_W[a:b].any() for a, b in inner)
-    return Actions(onsets=len(wanted), met=met, silences=len(inner), kept=kept, errors=tuple(errors))
+    return _Actions(onsets=len(wanted), met=met, silences=len(inner), kept=kept, errors=tuple(errors))
 
 
 def _gaps(found: Sequence[Run], windows: int) -> list[Run]:

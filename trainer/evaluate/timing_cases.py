@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.schemas.activity import PADDED, SPEECH
 from corpus.schemas.arrays import BoolArray, Int64Array
-from corpus.schemas.artifacts import PADDED, SPEECH
 from corpus.schemas.clip import ClipHead
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue

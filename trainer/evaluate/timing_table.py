@@ -56,7 +56,7 @@ class TimingRow:
 
 
 @dataclass(slots=True)
-class Sums:
+class _Sums:
     """A ratio's upper and lower sum, document by document."""
 
     above: list[float] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Sums:
 
 
 @dataclass(slots=True)
-class Values:
+class _Values:
     """Figures of cases, each with the number of its document."""
 
     values: list[float] = field(default_factory=list)
@@ -95,19 +95,19 @@ class Tally:
     name: str
     told: bool
     documents: int = 0
-    speaks: Sums = field(default_factory=Sums)
-    right: Sums = field(default_factory=Sums)
-    errors: Values = field(default_factory=Values)
-    pauses: Sums = field(default_factory=Sums)
-    turns: Sums = field(default_factory=Sums)
-    latencies: Values = field(default_factory=Values)
-    stopped: Sums = field(default_factory=Sums)
-    stops: Values = field(default_factory=Values)
-    answers: Sums = field(default_factory=Sums)
-    overlap: Sums = field(default_factory=Sums)
-    false_starts: Sums = field(default_factory=Sums)
-    backchannels: Sums = field(default_factory=Sums)
-    distances: Sums = field(default_factory=Sums)
+    speaks: _Sums = field(default_factory=_Sums)
+    right: _Sums = field(default_factory=_Sums)
+    errors: _Values = field(default_factory=_Values)
+    pauses: _Sums = field(default_factory=_Sums)
+    turns: _Sums = field(default_factory=_Sums)
+    latencies: _Values = field(default_factory=_Values)
+    stopped: _Sums = field(default_factory=_Sums)
+    stops: _Values = field(default_factory=_Values)
+    answers: _Sums = field(default_factory=_Sums)
+    overlap: _Sums = field(default_factory=_Sums)
+    false_starts: _Sums = field(default_factory=_Sums)
+    backchannels: _Sums = field(default_factory=_Sums)
+    distances: _Sums = field(default_factory=_Sums)
 
     def add(self, scene: Scene, speaks_W: BoolArray, words_W: Int64Array) -> None:
         """One document; the first window, in which nothing can be heard of a model yet, is left out."""
@@ -183,5 +183,5 @@ class Tally:
             backchannel_distance=self.distances.measure(drawn_BD),
         )
 
-    def _rate(self, sums: Sums, drawn_BD: Float64Array) -> Measure:
+    def _rate(self, sums: _Sums, drawn_BD: Float64Array) -> Measure:
         return sums.measure(drawn_BD, scale=MINUTE, cases=int(sum(sums.above)))

@@ -94,7 +94,7 @@ def _attend_flex(
     return out
 
 
-def attend_held(
+def _attend_held(
     query_HLC: torch.Tensor, key_GSC: torch.Tensor, value_GSC: torch.Tensor, bias_LS: torch.Tensor
 ) -> torch.Tensor:
     """(H, L, C): few queries, many keys. Query heads that share keys become further queries of theirs.
@@ -197,7 +197,7 @@ class Attention(nn.Module):
         else:
             assert isinstance(mask, torch.Tensor)
             # Append first: a step's positions attend to each other and to themselves.
-            mixed = attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
+            mixed = _attend_held(query[0], *store.append(key[0], value[0]), mask)[None]
         return self._project("out", mixed.transpose(1, 2).flatten(2))
 
     def _project(self, name: str, x: torch.Tensor) -> torch.Tensor:

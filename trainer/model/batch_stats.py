@@ -20,7 +20,7 @@ TEXT_SUMS = (*(f"nats_{name}" for name in STREAMS), *STREAMS, "speaks")
 """Unweighted nats and token counts of each stream, and windows spoken in; only where there is loss."""
 
 
-def turn_begins(batch: Batch) -> torch.Tensor:
+def _turn_begins(batch: Batch) -> torch.Tensor:
     """(B, L): where another micro-turn begins than that of the position before."""
     turn_BL = batch.turn_BL
     begins_BL = torch.ones_like(turn_BL, dtype=torch.bool)
@@ -30,14 +30,14 @@ def turn_begins(batch: Batch) -> torch.Tensor:
 
 def windows_of(batch: Batch) -> torch.Tensor:
     """How many micro-turns it holds, 0-D."""
-    return (turn_begins(batch) & (batch.turn_BL >= 0) & (batch.segment_BL >= 0)).sum()
+    return (_turn_begins(batch) & (batch.turn_BL >= 0) & (batch.segment_BL >= 0)).sum()
 
 
 @torch.no_grad()
 def spoken(batch: Batch) -> torch.Tensor:
     """(B, L): positions of micro-turns the model speaks in, input and output."""
     # Number the micro-turns through the flat batch, so that one scatter counts `<spk>` in all of them.
-    turn = turn_begins(batch).flatten().cumsum(0) - 1
+    turn = _turn_begins(batch).flatten().cumsum(0) - 1
     speaks = (batch.token_BL == SPK).flatten().int()
     times = torch.zeros_like(speaks).scatter_add_(0, turn, speaks)
     return (times[turn] > 0).view(batch.shape)

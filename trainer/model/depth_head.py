@@ -1,5 +1,7 @@
 """The depth head for sound: groups of bins one after the other, by a small causal transformer.
 
+Whether it sounds better than `dmel` on any data is not measured; it is loaded only where it is asked for.
+
 # T positions, D width, R frames, M bins, Q levels, W the head's own width, G groups of bins, S = R G steps,
 # B bins of a group
 """

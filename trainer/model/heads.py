@@ -12,7 +12,7 @@ bytes, ready to be heard again, of one position or many. All randomness is a fun
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,6 @@ from corpus.trainer.data import noise
 from corpus.trainer.data.levels import byte_of_level, level_of_byte
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.model.layers import Table, linear, parameter, wide
-
-if TYPE_CHECKING:
-    from corpus.trainer.model.depth_head import DepthHead
-    from corpus.trainer.model.flow_head import FlowHead
 
 
 class AudioHead(Protocol):
@@ -111,17 +107,3 @@ class DmelHead(Levels):
         level = choose_levels(logit.view(-1, self.levels), seed, 0, temperature, top_k)
         byte: torch.Tensor = self.byte_of_level(level)
         return byte.view(logit.shape[:-1])
-
-
-def audio_head(config: ModelConfig) -> DmelHead | FlowHead | DepthHead:
-    match config.audio_head:
-        case "dmel":
-            return DmelHead(config)
-        case "flow":
-            from corpus.trainer.model.flow_head import FlowHead
-
-            return FlowHead(config)
-        case "depth":
-            from corpus.trainer.model.depth_head import DepthHead
-
-            return DepthHead(config)

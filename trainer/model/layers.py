@@ -42,11 +42,11 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight = ctx.saved_tensors
         d_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        d_weight = outer(grad, x).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        d_weight = _outer(grad, x).to(weight.dtype) if ctx.needs_input_grad[1] else None
         return d_x, d_weight, None
 
 
-def outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Gradient of the weight of a linear map from x, in the gradient's type."""
     return grad.flatten(0, -2).T @ x.to(grad.dtype).flatten(0, -2)
 
@@ -164,9 +164,9 @@ class _Gated(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, gate_up, down, both = ctx.saved_tensors
-        d_down = outer(grad, swiglu(both)).to(down.dtype)
+        d_down = _outer(grad, swiglu(both)).to(down.dtype)
         d_both = swiglu_backward(grad @ down.to(grad.dtype), both)
-        return d_both @ gate_up.to(grad.dtype), outer(d_both, x).to(gate_up.dtype), d_down
+        return d_both @ gate_up.to(grad.dtype), _outer(d_both, x).to(gate_up.dtype), d_down
 
 
 class Gated(nn.Module):

@@ -20,7 +20,7 @@ from corpus.trainer.model.layers import linear, parameter
 _MARK = ".low."
 
 
-class LowRank(nn.Module):
+class _LowRank(nn.Module):
     """What is added to a frozen linear map."""
 
     def __init__(self, rank: int, rows: int, columns: int) -> None:
@@ -35,7 +35,7 @@ class LowRank(nn.Module):
 def low_ranks(config: ModelConfig, shapes: Mapping[str, torch.Size]) -> nn.ModuleDict:
     """One for each of these maps that the settings choose; empty at rank 0."""
     chosen = config.lora_targets if config.lora_rank else ()
-    return nn.ModuleDict({name: LowRank(config.lora_rank, *shapes[name]) for name in chosen})
+    return nn.ModuleDict({name: _LowRank(config.lora_rank, *shapes[name]) for name in chosen})
 
 
 def is_trained(name: str, config: ModelConfig) -> bool:

@@ -31,7 +31,7 @@ from corpus.trainer.model.batch_stats import spoken, text_sums
 from corpus.trainer.model.cross_entropy import cross_entropy_sum
 from corpus.trainer.model.cue_head import CueHead, weights_of
 from corpus.trainer.model.embed import Embed, masked_sound
-from corpus.trainer.model.heads import DmelHead, audio_head
+from corpus.trainer.model.heads import DmelHead
 from corpus.trainer.model.initial_values import fill
 from corpus.trainer.model.layers import Norm, linear, parameter, wide
 from corpus.trainer.model.loss_sums import Denominators, LossSums, heard_targets, real_targets
@@ -41,6 +41,9 @@ from corpus.trainer.model.router import Router, RouterStats
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
+
+    from corpus.trainer.model.depth_head import DepthHead
+    from corpus.trainer.model.flow_head import FlowHead
 
 
 class Block(nn.Module):
@@ -276,3 +279,18 @@ class InteractionModel(nn.Module):
 def blocks_of(model: InteractionModel) -> list[Block]:
     """The layers, typed."""
     return [block for block in model.blocks if isinstance(block, Block)]
+
+
+def audio_head(config: ModelConfig) -> DmelHead | FlowHead | DepthHead:
+    """The head of the setting; one that is not asked for is not loaded."""
+    match config.audio_head:
+        case "dmel":
+            return DmelHead(config)
+        case "flow":
+            from corpus.trainer.model.flow_head import FlowHead
+
+            return FlowHead(config)
+        case "depth":
+            from corpus.trainer.model.depth_head import DepthHead
+
+            return DepthHead(config)

@@ -37,7 +37,7 @@ def compile_blocks(model: InteractionModel, *, cut: bool = False, experts: bool 
             block.compile(backend=backend, fullgraph=True, dynamic=False)
             continue
         for unit in (block.attention, block.feed) if experts else (block.attention,):
-            compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
+            _compile_methods(unit, ("forward",) if model.recompute == "none" else unit.PARTS)
 
 
 def backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
@@ -53,7 +53,7 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
         return compile_fx(graph, inputs)
 
 
-def compile_methods(module: torch.nn.Module, names: Sequence[str]) -> None:
+def _compile_methods(module: torch.nn.Module, names: Sequence[str]) -> None:
     """Replace a module's methods by compiled ones."""
     for name in names:
         setattr(module, name, compiled(getattr(module, name)))

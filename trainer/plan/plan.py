@@ -41,7 +41,7 @@ MFU = 0.28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class _Counts:
     """Parameters, counted on the meta device."""
 
     total: int
@@ -56,7 +56,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class _Memory:
     """Bytes on one GPU, of the fullest stage."""
 
     weights: float
@@ -78,7 +78,7 @@ class Plan:
     schema: str = "corpus.plan/1"
     preset: str
     gpu: str
-    counts: Counts
+    counts: _Counts
     mesh: Mesh
     rows: int
     length: int
@@ -86,7 +86,7 @@ class Plan:
     """Per rank and step, of `micro_rows` rows."""
     micro_rows: int
     recompute: str
-    memory: Memory
+    memory: _Memory
     memory_limit: float
     flops_per_position: float
     bubble: float
@@ -105,7 +105,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def count(config: ModelConfig) -> Counts:
+def count(config: ModelConfig) -> _Counts:
     """Parameters of a model that is never given memory."""
     with torch.device("meta"):
         model = InteractionModel(config)
@@ -113,7 +113,7 @@ def count(config: ModelConfig) -> Counts:
     routed = sum(size for name, size in sizes.items() if ".experts." in name)
     total = sum(sizes.values())
     tables = 0 if config.tied else sizes["embed.text"]
-    return Counts(
+    return _Counts(
         total=total, experts=routed, active=total - tables - routed + routed * config.top_k // config.experts
     )
 
@@ -174,7 +174,7 @@ def plan(
 
 
 def _planned(
-    run: RunConfig, gpu_name: str, counts: Counts, mesh: Mesh, mfu: float, positions: float | None
+    run: RunConfig, gpu_name: str, counts: _Counts, mesh: Mesh, mfu: float, positions: float | None
 ) -> Plan:
     gpu, model = GPUS[gpu_name], run.model
     length, rows = run.data.length, run.data.rows
@@ -232,7 +232,7 @@ def _typical(model: ModelConfig, length: int) -> Work:
     )
 
 
-def _memory(run: RunConfig, counts: Counts, mesh: Mesh) -> Memory:
+def _memory(run: RunConfig, counts: _Counts, mesh: Mesh) -> _Memory:
     model = run.model
     # One table of tokens stands at each end; no stage holds more than one of them and its layers.
     tables = model.vocab * model.width
@@ -243,7 +243,7 @@ def _memory(run: RunConfig, counts: Counts, mesh: Mesh) -> Memory:
     state = 4 * (1 + moments)
     positions = _micro_rows(run, mesh) * run.data.length
     shared = dataclasses.replace(run, expert_parallel=mesh.expert_ranks)
-    return Memory(
+    return _Memory(
         weights=2 * experts + 2 * dense,
         gradients=2 * experts + 4 * dense / mesh.data_ranks,
         optimizer=state * (experts / mesh.copies + dense / mesh.data_ranks),

@@ -120,7 +120,7 @@ def sound_seed(seed: int, turn: int, place: int) -> int:
     return int(noise.mix(seed, turn, SOUND, place))
 
 
-class Odds(NamedTuple):
+class _Odds(NamedTuple):
     """What the text head says of a position. Natural logarithms, under the model."""
 
     p_speak: float
@@ -170,7 +170,7 @@ class Choices:
             self._text()
             self._sound()
 
-    def odds(self, *, asked: int = EOW, bits: int = 0) -> Odds:
+    def odds(self, *, asked: int = EOW, bits: int = 0) -> _Odds:
         """What may follow in text, and what is drawn with these bits.
 
         Raises: CorpusError if the probabilities are NaN, which would read as silence for ever.
@@ -181,7 +181,7 @@ class Choices:
         if not math.isfinite(p):
             todo = "its weights are damaged, or too large for their precision"
             raise CorpusError("the model's output is NaN", where="session", todo=todo)
-        return Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
+        return _Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
 
     def frames(self, seed: int) -> npt.NDArray[np.uint8]:
         """(R, M) mel bytes that follow."""
@@ -198,7 +198,7 @@ def odds_of(
     end_of_window: float = 1.0,
     text_tokens: int = 256,
 ) -> torch.Tensor:
-    """The six numbers of `Odds`, in fp64: integers of a vocabulary are exact in it."""
+    """The six numbers of `_Odds`, in fp64: integers of a vocabulary are exact in it."""
     p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
     drawn_1 = noise.uniform(asked_3[1:2])
     token_1 = next_token(logit_V, sampling, drawn_1, end_of_window, text_tokens).view(1)

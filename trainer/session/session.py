@@ -29,13 +29,13 @@ from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.errors import FormatError, UsageError
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.trainer.config import ModelConfig
-from corpus.trainer.data.cues import beliefs
 from corpus.trainer.data.layout import beginning, concat, input_block, largest_turn, sound_slot, text_slot
 from corpus.trainer.data.micro_turn import (
     Answer,
     CueBelief,
     MicroTurn,
     MicroTurnOut,
+    beliefs,
     check_answer,
     check_picture,
     check_tokens,

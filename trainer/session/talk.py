@@ -37,7 +37,7 @@ WINDOW_MS = WINDOW_US / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TalkResult:
+class _TalkResult:
     """A finished conversation."""
 
     windows: int
@@ -60,7 +60,7 @@ def talk(
     sampling: Sampling | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> TalkResult:
+) -> _TalkResult:
     """Play a user to a model and write what happened.
 
     Raises:
@@ -89,7 +89,7 @@ def talk(
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(out)) from error
     ms = np.array([each.ms for each in outs] or [0.0])
-    return TalkResult(
+    return _TalkResult(
         windows=len(outs),
         unread=len(unread),
         spoken=sum(each.speak for each in outs),

@@ -32,7 +32,7 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState, settings_digest
-from corpus.trainer.data.tokenizer_file import tokenizer_named
+from corpus.trainer.data.text import tokenizer_named
 from corpus.trainer.model.low_rank import is_trained, merged
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.device import device_named
@@ -51,7 +51,7 @@ FAILURES = (OSError, CheckpointException, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileMark:
+class _FileMark:
     name: str
     bytes: int
     sha256: str
@@ -89,19 +89,19 @@ class Meta:
     config: str
     """Digest of the whole run's configuration, for people: a run may continue with other settings."""
     torch: str = torch.__version__
-    files: tuple[FileMark, ...] = ()
+    files: tuple[_FileMark, ...] = ()
 
 
 def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def mark_of(file: Path) -> FileMark:
+def mark_of(file: Path) -> _FileMark:
     """Read a whole file back for its digest, and sync it to disk."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         os.fsync(opened.fileno())
-        return FileMark(name=file.name, bytes=os.fstat(opened.fileno()).st_size, sha256=digest)
+        return _FileMark(name=file.name, bytes=os.fstat(opened.fileno()).st_size, sha256=digest)
 
 
 def finished(folder: Path) -> list[Path]:
@@ -228,7 +228,7 @@ def load_model(
     # Without initial values: every weight comes from a file, or the load fails.
     model = InteractionModel.unset(config.model, on_device)
     if config.model.lora_rank:
-        read_base(model, config, meta.base)
+        _read_base(model, config, meta.base)
     # A LoRA checkpoint holds only what was trained; everything else came from the base.
     own = {name: value for name, value in model.state_dict().items() if is_trained(name, config.model)}
     state, average = own, {n: p for n, p in model.named_parameters() if n in own}
@@ -245,7 +245,7 @@ def load_model(
         model = whole
     model.tokenizer = tokenizer_named(config.data.tokenizer)
     model.weighting = Weighting.of(config.loss)
-    model.keep_to(meta.trained_windows or most_windows(config))
+    model.keep_to(meta.trained_windows or _most_windows(config))
     return model.eval(), config
 
 
@@ -258,7 +258,7 @@ def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
         raise FormatError(what, where=str(run), todo="put back the files that training wrote")
 
 
-def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
+def _read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
     """Load the frozen weights of a LoRA run from the exported model it is based on."""
     from corpus.trainer.train.exported import read_weights, weights_digest
 
@@ -271,7 +271,7 @@ def read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
         raise FormatError("weights are missing", where=config.init)
 
 
-def most_windows(config: RunConfig) -> int:
+def _most_windows(config: RunConfig) -> int:
     """The most windows a row can hold: an upper bound for checkpoints that do not record what they saw."""
     return (config.data.length - 1) // (config.model.audio_positions + 1)
 

@@ -31,7 +31,7 @@ _DTYPES = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class _Chunk:
     """A block of a tensor, as one rank wrote it."""
 
     start: tuple[int, ...]
@@ -43,19 +43,19 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorEntry:
+class _TensorEntry:
     name: str
     dtype: str
     size: tuple[int, ...]
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[_Chunk, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointIndex:
+class _CheckpointIndex:
     """index.json."""
 
     schema: str = "corpus.checkpoint-index/1"
-    tensors: tuple[TensorEntry, ...]
+    tensors: tuple[_TensorEntry, ...]
 
 
 class IndexWriter(FileSystemWriter):
@@ -82,13 +82,13 @@ class IndexReader(FileSystemReader):
         return metadata
 
 
-def read_index(folder: Path, files: frozenset[str]) -> CheckpointIndex:
+def read_index(folder: Path, files: frozenset[str]) -> _CheckpointIndex:
     """The index of a checkpoint, each of its values checked.
 
     Raises: FormatError.
     """
     if INDEX in files:
-        index = from_json(CheckpointIndex, (folder / INDEX).read_bytes(), where=str(folder / INDEX))
+        index = from_json(_CheckpointIndex, (folder / INDEX).read_bytes(), where=str(folder / INDEX))
     elif PICKLED in files:
         index = _unpickled(folder / PICKLED)
     else:
@@ -101,7 +101,7 @@ def read_index(folder: Path, files: frozenset[str]) -> CheckpointIndex:
     return index
 
 
-def _check_chunk(tensor: TensorEntry, chunk: Chunk, files: frozenset[str], where: str) -> None:
+def _check_chunk(tensor: _TensorEntry, chunk: _Chunk, files: frozenset[str], where: str) -> None:
     """Require that a chunk lies inside its tensor, and in a file that the checkpoint lists."""
     if chunk.file not in files:
         raise FormatError(
@@ -115,7 +115,7 @@ def _check_chunk(tensor: TensorEntry, chunk: Chunk, files: frozenset[str], where
         raise FormatError(f"a part of {tensor.name} lies outside it", where=where)
 
 
-def _index_of(metadata: dcp.Metadata, where: str) -> CheckpointIndex:
+def _index_of(metadata: dcp.Metadata, where: str) -> _CheckpointIndex:
     """Raises: FormatError if something other than tensors is stored, which torch would pickle."""
     entries = []
     for name, stored in metadata.state_dict_metadata.items():
@@ -127,7 +127,7 @@ def _index_of(metadata: dcp.Metadata, where: str) -> CheckpointIndex:
             if not isinstance(lies, filesystem._StorageInfo) or lies.transform_descriptors:
                 raise FormatError(f"{name} is stored in an unknown form", where=where)
             chunks.append(
-                Chunk(
+                _Chunk(
                     start=tuple(chunk.offsets),
                     size=tuple(chunk.sizes),
                     file=str(lies.relative_path),
@@ -135,17 +135,17 @@ def _index_of(metadata: dcp.Metadata, where: str) -> CheckpointIndex:
                     bytes=lies.length,
                 )
             )
-        entry = TensorEntry(
+        entry = _TensorEntry(
             name=name,
             dtype=str(stored.properties.dtype),
             size=tuple(stored.size),
             chunks=tuple(chunks),
         )
         entries.append(entry)
-    return CheckpointIndex(tensors=tuple(sorted(entries, key=lambda entry: entry.name)))
+    return _CheckpointIndex(tensors=tuple(sorted(entries, key=lambda entry: entry.name)))
 
 
-def _metadata_of(index: CheckpointIndex) -> dcp.Metadata:
+def _metadata_of(index: _CheckpointIndex) -> dcp.Metadata:
     stored: dict[str, Any] = {}
     lies: dict[dcp.MetadataIndex, filesystem._StorageInfo] = {}
     for entry in index.tensors:
@@ -166,14 +166,14 @@ def _metadata_of(index: CheckpointIndex) -> dcp.Metadata:
 # The older form
 
 
-def _unpickled(path: Path) -> CheckpointIndex:
+def _unpickled(path: Path) -> _CheckpointIndex:
     try:
         with path.open("rb") as file:
             metadata = _Unpickler(file).load()
         if not isinstance(metadata, dcp.Metadata):
             raise FormatError("is not the index of a checkpoint", where=str(path))
         # The values are still a stranger's: as JSON they are checked like those of the newer form.
-        return from_json(CheckpointIndex, to_json(_index_of(metadata, str(path))), where=str(path))
+        return from_json(_CheckpointIndex, to_json(_index_of(metadata, str(path))), where=str(path))
     except FormatError:
         raise
     except Exception as error:  # a pickle that was tampered with may fail in any way

@@ -45,12 +45,12 @@ def compare(runs: Sequence[Path], out: Path) -> None:
         except OSError as error:
             raise UsageError("has no log yet", where=str(run), todo="train it first") from error
     try:
-        write_whole(out, page(logs, _differences(runs)).encode())
+        write_whole(out, _page(logs, _differences(runs)).encode())
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(out)) from error
 
 
-def page(logs: Mapping[str, Sequence[Line]], differ: Sequence[str]) -> str:
+def _page(logs: Mapping[str, Sequence[Line]], differ: Sequence[str]) -> str:
     drawn = "".join(figure(panel, steps) for panel, steps in panels(logs))
     said = "".join(f"<li>{html.escape(line)}</li>" for line in differ)
     settings = f"<h2>Settings that differ from the first run's</h2><ul>{said}</ul>" if said else ""

@@ -16,8 +16,8 @@ from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.data.text import Tokenizer
-from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
+from corpus.trainer.data.text import Tokenizer, tokenizer_named
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME
 from corpus.trainer.model.model import InteractionModel
 
 CONFIG_NAME = "config.json"
@@ -86,7 +86,7 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
         raise FormatError(what, where=str(folder))
-    model.tokenizer = tokenizer_of(folder, head)
+    model.tokenizer = _tokenizer_of(folder, head)
     model.weighting = head.weighting
     if head.trained_windows is not None:
         model.keep_to(head.trained_windows)
@@ -113,7 +113,7 @@ def weights_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
+def _tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
     """Raises: FormatError if the file beside it is not the tokenizer it was trained with."""
     tokenizer = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
     if tokenizer.identity != head.tokenizer:

@@ -18,7 +18,8 @@ from corpus.schemas.codec import to_plain
 from corpus.schemas.errors import DatasetError, FormatError, SettingsError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME, tokenizer_named
+from corpus.trainer.data.text import tokenizer_named
+from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME
 from corpus.trainer.model.initial_values import held
 from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
@@ -42,7 +43,7 @@ _MEANING = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class _Origin:
     """The source of the weights."""
 
     path: Path
@@ -57,7 +58,7 @@ class Origin:
     """Whether it is a language model's folder, and holds a trunk alone."""
 
 
-def origin_of(config: RunConfig, talk: Talk) -> Origin:
+def origin_of(config: RunConfig, talk: Talk) -> _Origin:
     """The source that `init` names, checked to fit the new run.
 
     Raises:
@@ -73,7 +74,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
         head = read_head(source)
         tokenizer = "bytes" if head.tokenizer == "bytes" else str(source / TOKENIZER_NAME)
         digest = weights_digest(source) if config.model.lora_rank else ""
-        origin = Origin(path=source, model=head.model, tokenizer=tokenizer, digest=digest, checkpoint=None)
+        origin = _Origin(path=source, model=head.model, tokenizer=tokenizer, digest=digest, checkpoint=None)
         mel: MelForm = head.mel
     else:
         began = read_run(source).config
@@ -89,7 +90,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
                 where=str(source),
                 todo=todo,
             )
-        origin = Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
+        origin = _Origin(path=path, model=meta.model, tokenizer=began.data.tokenizer, checkpoint=meta)
         mel = meta.mel
     if mel != MEL_FORM:
         raise DatasetError(f"trained on {mel}, this version has {MEL_FORM}", where=str(source))
@@ -99,7 +100,7 @@ def origin_of(config: RunConfig, talk: Talk) -> Origin:
     return origin
 
 
-def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> Origin:
+def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> _Origin:
     """A language model's folder. Its text is taken where the run writes with the tokenizer beside it."""
     if config.model.lora_rank:
         todo = "train it without model.lora_rank first, and export it"
@@ -109,7 +110,7 @@ def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> Origin:
     reads = ours != "bytes" and kept.exists() and tokenizer_named(str(kept)).identity == ours
     tokenizer = config.data.tokenizer if reads else ""
     model = decoder_model(source, config.model)
-    origin = Origin(path=source, model=model, tokenizer=tokenizer, checkpoint=None, decoder=True)
+    origin = _Origin(path=source, model=model, tokenizer=tokenizer, checkpoint=None, decoder=True)
     _check_shapes(origin, config.model)
     settings = (*_MEANING, "rope", "norm_eps", "route_scale", "head_norms", "tied")
     differ = {
@@ -126,7 +127,7 @@ def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> Origin:
     return origin
 
 
-def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
+def begin_from(origin: _Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
     """Fill the weights that both models have, on each rank its own part. All ranks call it together."""
     theirs = _shapes(origin.model)
     shared = {name: value for name, value in model.state_dict().items() if name in theirs}
@@ -145,7 +146,7 @@ def begin_from(origin: Origin, model: InteractionModel, group: dist.ProcessGroup
         part.copy_(weights[name][tuple(slice(at, at + n) for at, n in zip(offset, shape, strict=True))])
 
 
-def _check_text(origin: Origin, config: RunConfig) -> None:
+def _check_text(origin: _Origin, config: RunConfig) -> None:
     ours, theirs = config.data.tokenizer, origin.tokenizer
     if tokenizer_named(ours).identity != tokenizer_named(theirs).identity:
         what, todo = f"its tokenizer is {theirs}, this run's {ours}", f"set data.tokenizer={theirs}"
@@ -163,7 +164,7 @@ def _shapes(config: ModelConfig) -> dict[str, Sequence[int]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def _check_shapes(origin: Origin, model: ModelConfig) -> None:
+def _check_shapes(origin: _Origin, model: ModelConfig) -> None:
     theirs, ours = _shapes(origin.model), _shapes(model)
     differ = [name for name in ours if name in theirs and ours[name] != theirs[name]]
     if differ:
@@ -177,7 +178,7 @@ def _check_shapes(origin: Origin, model: ModelConfig) -> None:
         )
 
 
-def _report(origin: Origin, model: ModelConfig, talk: Talk) -> None:
+def _report(origin: _Origin, model: ModelConfig, talk: Talk) -> None:
     """Report differences that are not errors."""
     theirs, ours = _shapes(origin.model), _shapes(model)
     new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}

@@ -54,14 +54,14 @@ SAVES_TO_GIVE_UP = 2
 """Saves in a row that fail before a run stops."""
 
 
-class Flops(Protocol):
+class _Flops(Protocol):
     """How many floating point operations a micro-batch costs in training, counted honestly."""
 
     def __call__(self, config: RunConfig, batch: Batch) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainResult:
+class _TrainResult:
     """How a run ended."""
 
     step: int
@@ -76,9 +76,9 @@ def train_model(
     run: Path,
     *,
     talk: Talk,
-    flops: Flops | None = None,
+    flops: _Flops | None = None,
     peak_flops: float | None = None,
-) -> TrainResult:
+) -> _TrainResult:
     """Train until `config.steps`, from the run's newest checkpoint where it has one.
 
     Raises:
@@ -114,7 +114,7 @@ class _Run:
         run: Path,
         ranks: Ranks,
         talk: Talk,
-        flops: Flops | None,
+        flops: _Flops | None,
         peak_flops: float | None,
     ) -> None:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
@@ -201,7 +201,7 @@ class _Run:
 
     # The steps
 
-    def train(self, stop: Callable[[], bool]) -> TrainResult:
+    def train(self, stop: Callable[[], bool]) -> _TrainResult:
         self.meter.reset()  # what was before the first step is no part of its speed
         batches = iter(self.loader)
         logged = self.loader.state
@@ -230,7 +230,7 @@ class _Run:
                 self._save()
         self._end()
         ended: Literal["done", "stopped"] = "done" if self.step >= self.config.steps else "stopped"
-        return TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
+        return _TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
 
     def _look(self) -> None:
         """At the held-out rows, where it is time; the next log line has the losses."""

@@ -34,7 +34,7 @@ HEARD_TARGETS = 4 / 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
+class _Footprint:
     """Bytes on one GPU."""
 
     state: float
@@ -50,7 +50,7 @@ def _bytes(config: RunConfig) -> int:
     return 2 if config.precision == "bf16" else 4
 
 
-def attention_bytes(config: RunConfig) -> float:
+def _attention_bytes(config: RunConfig) -> float:
     """Kept a position by one layer's attention: x; queries and keys before norm and rotation, and if not
     compiled also after; values; the answer; in fp32 the norms' scales, the log-sum-exps, the angles."""
     model, size = config.model, _bytes(config)
@@ -62,7 +62,7 @@ def attention_bytes(config: RunConfig) -> float:
     return kept + scales + 4 * model.head_dim + size * (model.width + queries + keys)
 
 
-def feed_bytes(config: RunConfig, *, dense: bool) -> float:
+def _feed_bytes(config: RunConfig, *, dense: bool) -> float:
     """Kept a position by one layer's feed-forward: x, and gate and up of what it visits; eager also x normed.
     With experts of other ranks the rows received, as many as are sent."""
     model, size = config.model, _bytes(config)
@@ -86,7 +86,7 @@ def _received_bytes(config: RunConfig) -> float:
 def layer_bytes(config: RunConfig, *, dense: bool) -> float:
     """Kept a position from forward to backward by one layer."""
     if config.recompute == "none":
-        return attention_bytes(config) + feed_bytes(config, dense=dense)
+        return _attention_bytes(config) + _feed_bytes(config, dense=dense)
     model, size = config.model, _bytes(config)
     if dense:
         return size * 2 * model.width
@@ -144,14 +144,14 @@ def state_bytes(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]
     return total
 
 
-def micro_positions(config: RunConfig, world: int) -> int:
+def _micro_positions(config: RunConfig, world: int) -> int:
     """Positions of one rank's micro-batch."""
     return config.data.rows // (world * config.accumulate) * config.data.length
 
 
-def footprint(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int) -> Footprint:
-    positions = micro_positions(config, world)
-    return Footprint(
+def footprint(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int) -> _Footprint:
+    positions = _micro_positions(config, world)
+    return _Footprint(
         state=state_bytes(config, parameters, world),
         activations=positions * (trunk_bytes(config) + ends_bytes(config)),
         working=working_bytes(config, positions, world),

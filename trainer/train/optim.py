@@ -42,7 +42,7 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
-def placed_like(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+def _placed_like(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     """A rank's part as a tensor placed like a parameter, sharing the part's memory."""
     if not isinstance(parameter, DTensor):
         return part
@@ -69,17 +69,17 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     return whole
 
 
-def most_together(shape: Sequence[int]) -> int:
+def _most_together(shape: Sequence[int]) -> int:
     """How many matrices are orthogonalised together: the memory stays small beside a backward pass's."""
     return max(1, TOGETHER // math.prod(shape[-2:]))
 
 
-def alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
+def _alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
     """Groups of matrices of one shape that are orthogonalised together; packed experts on their own."""
     groups: list[list[str]] = []
     for shape in dict.fromkeys(each.shape for each in shapes.values()):
         names = [name for name, each in shapes.items() if each.shape == shape]
-        most = most_together(shape) if len(shape) == 2 else 1
+        most = _most_together(shape) if len(shape) == 2 else 1
         groups += [names[start : start + most] for start in range(0, len(names), most)]
     return groups
 
@@ -108,7 +108,7 @@ class Optimizer:
         self._parts = {n: nn.Parameter(local_part(self.parameters[n])) for n in self._adam_names}
         self._adamw = self._new_adamw()
         self._momentum = {n: torch.zeros_like(local_part(p)) for n, p in self._muon.items()}
-        self._alike = alike(self._muon)
+        self._alike = _alike(self._muon)
         self._steps = torch.zeros(())
 
     def _new_adamw(self) -> torch.optim.AdamW | None:
@@ -170,7 +170,7 @@ class Optimizer:
         if whole[0].ndim == 2:
             whole = list(orthogonal(torch.stack(whole)))
         elif whole[0].numel():
-            for experts in torch.split(whole[0], most_together(whole[0].shape)):
+            for experts in torch.split(whole[0], _most_together(whole[0].shape)):
                 experts.copy_(orthogonal(experts))
         lr = self.config.muon_lr * share
         for name, each in zip(names, whole, strict=True):
@@ -188,10 +188,10 @@ class Optimizer:
         state: dict[str, Any] = {"steps": self._steps}
         for name, parameter in self.parameters.items():
             if name in self._muon:
-                state[f"{name}.momentum"] = placed_like(parameter, self._momentum[name])
+                state[f"{name}.momentum"] = _placed_like(parameter, self._momentum[name])
                 continue
             for kind in ("exp_avg", "exp_avg_sq"):
-                state[f"{name}.{kind}"] = placed_like(parameter, self._adam_state(name)[kind])
+                state[f"{name}.{kind}"] = _placed_like(parameter, self._adam_state(name)[kind])
         return state
 
     def loaded(self) -> None:
@@ -218,7 +218,7 @@ def _matrix_places(parameter: DTensor) -> list[Placement]:
 def _whole_matrices(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     if not isinstance(parameter, DTensor):
         return part
-    placed = placed_like(parameter, part)
+    placed = _placed_like(parameter, part)
     assert isinstance(placed, DTensor)
     whole: torch.Tensor = placed.redistribute(placements=_matrix_places(parameter)).to_local()
     return whole
@@ -249,4 +249,4 @@ class Average:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors share memory with the average: loading into them loads it."""
-        return {n: placed_like(p, self._parts[n]) for n, p in self._parameters.items()}
+        return {n: _placed_like(p, self._parts[n]) for n, p in self._parameters.items()}

@@ -9,7 +9,6 @@ from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import UsageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig
-from corpus.trainer.data.tokenizer_file import keep_tokenizer, kept_tokenizer
 
 CONFIG_NAME = "config.json"
 
@@ -40,10 +39,15 @@ def read_run(run: Path) -> RunFile:
     config = file.config
     if config.data.tokenizer == "bytes":
         return file
+    from corpus.trainer.data.tokenizer_file import kept_tokenizer
+
     kept = replace(config.data, tokenizer=kept_tokenizer(config.data.tokenizer, run))
     return replace(file, config=replace(config, data=kept))
 
 
 def write_run(run: Path, file: RunFile) -> None:
-    keep_tokenizer(file.config.data.tokenizer, run)
+    if file.config.data.tokenizer != "bytes":
+        from corpus.trainer.data.tokenizer_file import keep_tokenizer
+
+        keep_tokenizer(file.config.data.tokenizer, run)
     write_whole(run / CONFIG_NAME, (to_json(file, indent=2) + "\n").encode())

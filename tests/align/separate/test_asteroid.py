@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from corpus.align.separate.asteroid import asteroid_separator
-from corpus.align.separate.separator import open_separator
+from corpus.align.separate.open import open_separator
 from corpus.schemas.errors import (
     CorpusError,
     FormatError,

@@ -17,7 +17,8 @@ from corpus.align.separate.self_test import si_sdr_db
 from corpus.align.separate.separator import Separate, Separator
 from corpus.align.separate.share_out import shared_out
 from corpus.align.voices import split_voices
-from corpus.schemas.artifacts import OVERLAP, SEPARATED, SPEECH, UNRELIABLE, Segment, Voices
+from corpus.schemas.activity import OVERLAP, SEPARATED, SPEECH, UNRELIABLE
+from corpus.schemas.artifacts import Segment, Voices
 from corpus.schemas.drops import Drop
 from corpus.schemas.pcm import Pcm, VoicePcm
 from corpus.schemas.span import Span, union

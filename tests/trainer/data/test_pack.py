@@ -129,6 +129,32 @@ def test_rows_hold_every_micro_turn_once_in_order_and_break_off_only_when_the_ne
 
 
 @given(
+    documents=st.lists(st.lists(st.integers(1, 20), max_size=30), min_size=1, max_size=12),
+    length=st.integers(21, 150),
+)
+@settings(max_examples=150)
+def test_whole_documents_are_cut_only_where_no_row_holds_them(
+    documents: list[list[int]], length: int
+) -> None:
+    sizes = [np.array(document, np.int64) for document in documents]
+    cursor, pieces, rows = Cursor(), [], 0
+    while True:
+        row, cursor = next_row(cursor, length, sizes.__getitem__, end=len(sizes), whole=True)
+        if not row:
+            break
+        assert sum(piece.positions for piece in row) <= length
+        pieces += row
+        rows += 1
+    assert [(p.document, t) for p in pieces for t in range(p.start, p.stop)] == [
+        (d, t) for d, document in enumerate(documents) for t in range(len(document))
+    ]
+    for number, document in enumerate(documents):
+        parts = [piece for piece in pieces if piece.document == number]
+        assert len(parts) == bool(document) or 1 + sum(document) > length
+    assert rows >= len(list(rows_from(Cursor(), length, sizes.__getitem__, end=len(sizes))))
+
+
+@given(
     patches=st.integers(0, 5),
     r=st.sampled_from([1, 2, 4, 8]),
     slots=st.integers(1, 12),

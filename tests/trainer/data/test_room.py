@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.schemas.artifacts import SPEECH
+from corpus.schemas.activity import SPEECH
 from corpus.schemas.clock import FRAME_US, WINDOW_US
 from corpus.shards.mel import mel_bytes, mel_shape
 from corpus.shards.read import Clips, open_clips

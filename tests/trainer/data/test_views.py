@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.schemas.artifacts import PADDED, SPEECH, UNRELIABLE
+from corpus.schemas.activity import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import mel_bytes

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from corpus.schemas.artifacts import SPEECH
+from corpus.schemas.activity import SPEECH
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.trainer.evaluate.duplex_bench import words_of, write_bench

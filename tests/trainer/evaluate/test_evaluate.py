@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from corpus.schemas.artifacts import PADDED
+from corpus.schemas.activity import PADDED
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Cue
 from corpus.schemas.errors import DatasetError

@@ -12,7 +12,8 @@ from corpus.trainer.data.levels import byte_of_level
 from corpus.trainer.data.noise import NoiseKey
 from corpus.trainer.model.depth_head import DepthHead
 from corpus.trainer.model.flow_head import FlowHead
-from corpus.trainer.model.heads import DmelHead, audio_head, choose_levels
+from corpus.trainer.model.heads import DmelHead, choose_levels
+from corpus.trainer.model.model import audio_head
 
 HEADS: tuple[AudioHead, ...] = ("dmel", "flow", "depth")
 
