@@ -9,7 +9,7 @@
     python benchmarks/proactive.py every startstop correct report
 
 One line for each task: a `tiny` is trained, then lives through held-out recordings. Rows hold recordings
-whole (`data.whole`), because what a note says at the beginning holds to the end; two thirds of the recordings are
+whole (`data.whole`), because what a note says at the beginning holds to the end; two thirds of them are
 shorter than those held out; pictures are one patch, and what moves in them is a label for `loss.cues`, in
 training alone. Held out are, where the task has them, all numbers (what notes say and the model repeats; how
 long a movement lasts), all letters of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none,
