@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
+from corpus.pipeline.artifact import Artifact, Kept
 from corpus.pipeline.assemble import assemble
-from corpus.pipeline.cache import Artifact, Cache, Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.decoding import decode_and_look, with_names
 from corpus.pipeline.identify import Identity

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpus.pipeline.cache import HEAD, Cache, Kept
+from corpus.pipeline.artifact import HEAD, Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.decoding import read_decoded
 from corpus.pipeline.stages import pcm_of
 from corpus.pipeline.versions import stage_key

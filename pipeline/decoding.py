@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.cache import Artifact, Cache, Kept
+from corpus.pipeline.artifact import Artifact, Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.versions import stage_key

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.cache import Cache, Kept
+from corpus.pipeline.artifact import Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import read_json, write_json

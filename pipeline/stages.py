@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.cache import Artifact, Cache, Kept
+from corpus.pipeline.artifact import Artifact, Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.reviewed import Texts, cues_as_decided
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.answers import with_answers

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from corpus.pipeline import build
-from corpus.pipeline.cache import Cache, Kept
+from corpus.pipeline.artifact import Kept
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import Done
 from corpus.schemas.codec import to_json
 
