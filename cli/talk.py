@@ -22,16 +22,16 @@ Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder,
 RunOrModel = Annotated[
     Path, typer.Option("--run", metavar="RUN", help="A run's folder, or one that corpus export wrote.")
 ]
-Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")]
+Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; default: the newest.")]
 Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
 Sampled = Annotated[
-    bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
+    bool, typer.Option("--sampled", help="Decide by sampling whether to speak, not by a threshold.")
 ]
 Attention = Annotated[
     float | None,
-    typer.Option("--attention", min=0.2, help="Attend so many seconds back; as in training without it."),
+    typer.Option("--attention", min=0.2, help="Attend this many seconds back; default: as in training."),
 ]
 _SMALL_WIDTH = 256
 """Up to so wide, handing work to a second thread takes longer than doing it."""
@@ -45,7 +45,8 @@ def talk(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
     speaker: Annotated[
-        str | None, typer.Option("--speaker", help="Whom the model stands for in a clip; the first.")
+        str | None,
+        typer.Option("--speaker", help="Whose part the model plays in a clip; default: the first."),
     ] = None,
     event: Annotated[
         list[str] | None,
@@ -167,18 +168,19 @@ def _sampling(sampled: bool) -> Sampling:
 def eval_(
     run: Run,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; needed but for --fdb.")
+        Path | None,
+        typer.Option("--data", metavar="OUT", help="A dataset's folder; required except with --fdb."),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
+    split: Annotated[str, typer.Option("--split", help="The split to use.")] = "validation",
     most: Annotated[
-        int | None, typer.Option("--documents", min=1, help="So many at most; all without.")
+        int | None, typer.Option("--documents", min=1, help="At most this many; default: all.")
     ] = None,
     free: Annotated[
         int,
         typer.Option(
             "--free",
             min=0,
-            help="So many of them the model also lives through, step by step: the slow part.",
+            help="How many of them the model also runs through step by step, the slow part.",
         ),
     ] = 16,
     bench: Annotated[
@@ -188,7 +190,7 @@ def eval_(
     fdb: Annotated[
         Path | None,
         typer.Option(
-            "--fdb", metavar="DIR", help="Instead: answer Full-Duplex-Bench's own samples, v1 or v1.5."
+            "--fdb", metavar="DIR", help="Answer Full-Duplex-Bench's own samples (v1 or v1.5) instead."
         ),
     ] = None,
     asr: Annotated[
@@ -197,11 +199,9 @@ def eval_(
             "--asr", metavar="BACKEND", help="With --fdb: recognise the words; default, or whisper:SIZE."
         ),
     ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="With --fdb: replace outputs that are there.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="With --fdb: replace existing outputs.")] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also draw it, as one page.")
+        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also write a page with charts.")
     ] = None,
     invariant: Annotated[
         bool,
@@ -349,19 +349,22 @@ def _print_losses(report: EvalReport) -> None:
 
 def plan(
     preset: Annotated[str, typer.Option("--preset", help="tiny, small, base or tml-276b-a12b.")] = "base",
-    gpus: Annotated[int, typer.Option("--gpus", help="How many.")] = 8,
+    gpus: Annotated[int, typer.Option("--gpus", help="Number of GPUs.")] = 8,
     gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, a100 or b200.")] = "h100",
-    stages: Annotated[int | None, typer.Option("--stages", help="Pipeline stages; searched for.")] = None,
+    stages: Annotated[
+        int | None, typer.Option("--stages", help="Pipeline stages; default: searched for.")
+    ] = None,
     expert_ranks: Annotated[
-        int | None, typer.Option("--expert-ranks", help="GPUs that share the experts; searched for.")
+        int | None, typer.Option("--expert-ranks", help="GPUs that share the experts; default: searched for.")
     ] = None,
     mfu: Annotated[float, typer.Option("--mfu", help="Share of peak reached; assumed.")] = 0.28,
     positions: Annotated[
-        float | None, typer.Option("--positions", help="To train on, such as 1e12; the preset's steps.")
+        float | None,
+        typer.Option("--positions", help="Tokens to train on, such as 1e12; default: the preset's steps."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Calculate memory, parallelism, step time and days of a training; starts nothing.
+    """Calculate memory, parallelism, step time and days of a training run; starts nothing.
 
     Examples:
 

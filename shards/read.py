@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from corpus.shards.far import FarClip, FarClips
 
+__all__ = ["Clip", "Clips", "open_clips", "read_columns"]
+
 _MOST_OPEN = 256
 """Shards open at a time."""
 _COLUMNS = ("key", "shard", "member_offsets", "member_sizes")

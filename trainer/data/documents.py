@@ -20,8 +20,7 @@ import numpy as np
 from corpus.schemas.arrays import Int64Array, UInt8Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
-from corpus.shards.index import read_columns
-from corpus.shards.read import Clips, open_clips
+from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.cue_weights import cue_weights
