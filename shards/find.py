@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from corpus.schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from corpus.shards.read import Clips
+    import pyarrow as pa
 
 
-def place_of(clips: Clips, name: str) -> int:
-    """The place of the clip; see `Clips.find`.
+def place_of(name: str, keys: list[str], columns: Callable[..., pa.Table], where: str) -> int:
+    """The place of the clip among the `keys`; `columns` gives those of the index. See `Clips.find`.
 
     Raises:
         UsageError: nothing has this name, or several do.
     """
-    keys = clips.keys()
     by_key = [name] if name in keys else [key for key in keys if name and key.startswith(name)]
     if len(by_key) == 1:
         return keys.index(by_key[0])
-    table = clips.columns("uri", "start_us", "stop_us")
+    table = columns("uri", "start_us", "stop_us")
     file, at_us = _name_and_time(name)
     uris = table["uri"].to_pylist()
     # A whole name wins over a beginning, so that `talk.mp4` is not ambiguous beside `talk.mp4.bak`.
@@ -29,7 +29,6 @@ def place_of(clips: Clips, name: str) -> int:
         named = {uri for uri in uris if fits(uri, file)}
         if named:
             break
-    where = str(clips.path)
     if by_key or len(named) > 1:
         several = sorted(named) or by_key
         shown = ", ".join(several[:5]) + (", …" if several[5:] else "")
@@ -42,7 +41,7 @@ def place_of(clips: Clips, name: str) -> int:
     ]
     if not places:
         what = f"no clip of {min(named)} holds {name.rpartition('@')[2]}" if named else f"no clip {name!r}"
-        todo = f'corpus catalog {clips.path} "SELECT clip_id, uri, start_us FROM clips" lists them'
+        todo = f'corpus catalog {where} "SELECT clip_id, uri, start_us FROM clips" lists them'
         raise UsageError(what, where=where, todo=todo)
     return places[0]
 

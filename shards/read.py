@@ -146,7 +146,7 @@ class Clips(Sequence["Clip"]):
         """
         from corpus.shards.find import place_of
 
-        return self[place_of(self, name)]
+        return self[place_of(name, self.keys(), self.columns, str(self.path))]
 
     def columns(self, *names: str) -> pa.Table:
         """More of the index, in the order of the clips; all of it where nothing is named."""
