@@ -24,9 +24,7 @@ from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.schemas.files import inside
 from corpus.schemas.urls import is_url
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
-from corpus.shards.flac import decode_flac, decode_flac_end
 from corpus.shards.index import read_index_file
-from corpus.shards.jpeg import decode_jpeg
 from corpus.shards.npy import HEADER_BYTES, npy_shape, npy_view
 from corpus.shards.shard_file import ShardFile, check_size
 from corpus.shards.tar import BLOCK
@@ -361,19 +359,22 @@ class Clip:
 
     def audio(self) -> npt.NDArray[np.int16]:
         """int16 `[channels, samples]`: the speakers in order, then the room; their sum is the mix."""
+        from corpus.shards.flac import decode_flac
+
         return decode_flac(self.member("flac"), where=f"{self._where}: {self.key}.flac")
 
     def audio_end(self, samples: int) -> npt.NDArray[np.int16]:
         """The last samples of `audio()`; reads little more than them."""
-        where = f"{self._where}: {self.key}.flac"
-        return decode_flac_end(self.member("flac"), samples, where=where)
+        from corpus.shards.flac import decode_flac_end
+
+        return decode_flac_end(self.member("flac"), samples, where=f"{self._where}: {self.key}.flac")
 
     def mel(self) -> npt.NDArray[np.uint8]:
         """uint8 `[channels, windows, frames, bins]`, read-only; `>> 4` is dMel."""
         return self._array("mel.npy", 4)
 
     def activity(self) -> npt.NDArray[np.uint8]:
-        """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.artifacts`."""
+        """uint8 flags `[channels, windows, frames]`, read-only; bits as in `schemas.activity`."""
         return self._array("activity.npy", 3)
 
     def mel_shape(self) -> tuple[int, ...]:
@@ -433,6 +434,8 @@ class Clip:
         data = self.jpeg(window)
         if data is None:
             return None
+        from corpus.shards.jpeg import decode_jpeg
+
         return decode_jpeg(data, where=f"{self._where}: {self.key}, window {window}", into=into)
 
 

@@ -204,6 +204,9 @@ class DataConfig:
     whole: bool = False
     """Whether a document that fits in a row is never cut: it begins a new row, and the rest of the one before
     is padding. For documents whose beginning says what to do."""
+    together: bool = False
+    """Whether the speakers of a clip follow one another, so that its pictures are decoded once for all.
+    Batches then hold fewer recordings."""
     seed: int = 0
     pictures: bool = True
     hears: Literal["energy", "mix", "max"] = "energy"

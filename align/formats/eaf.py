@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from corpus.align.annotation import Annotation
@@ -73,7 +73,7 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
     if root.tag != "ANNOTATION_DOCUMENT":
         raise SidecarError("is no ELAN file", where=path.name)
     read = Gathered(path.name, duration_us)
-    slots = _slots(root)
+    slots = _slots(root, _origin_us(root, path.stem))
     tiers = [_tier(element, slots, read) for element in root.iter("TIER")]
     tops = {tier.name: _top(tier, tiers) for tier in tiers}
     up = {piece.id: piece.parent for tier in tiers for piece in tier.pieces if piece.parent}
@@ -115,10 +115,20 @@ def _lifted(tier: _Tier, up: dict[str, str]) -> _Tier:
     return replace(tier, pieces=pieces)
 
 
-def _slots(root: ElementTree.Element) -> dict[str, int]:
+def _origin_us(root: ElementTree.Element, stem: str) -> int:
+    """Where in the recording ELAN's time begins: synchronised media files do not begin together."""
+    media = list(root.iter("MEDIA_DESCRIPTOR"))
+    own = [each for each in media if PurePosixPath(each.get("MEDIA_URL", "")).stem == stem] or media
+    origin = own[0].get("TIME_ORIGIN", "") if own else ""
+    return int(origin) * 1000 if re.fullmatch(r"\d{1,12}", origin) else 0
+
+
+def _slots(root: ElementTree.Element, origin_us: int) -> dict[str, int]:
     """The slots' times; slots without one are spaced evenly between their neighbours, as ELAN shows them."""
     listed = [(each.get("TIME_SLOT_ID", ""), each.get("TIME_VALUE", "")) for each in root.iter("TIME_SLOT")]
-    times = [int(value) * 1000 if re.fullmatch(r"\d{1,12}", value) else None for _, value in listed]
+    times = [
+        int(value) * 1000 + origin_us if re.fullmatch(r"\d{1,12}", value) else None for _, value in listed
+    ]
     known = [i for i, time in enumerate(times) if time is not None]
     slots = {name: time for (name, _), time in zip(listed, times, strict=True) if time is not None}
     for left, right in itertools.pairwise(known):
@@ -174,8 +184,8 @@ def _take(tier: _Tier, below: list[_Tier], read: Gathered) -> set[str]:
             text = "" if timed else texts[piece.id] or " ".join(part.text for part in _in_order(parts))
             if has_words(starts, tier.speaker, piece.start_us, piece.stop_us):
                 text = ""  # they stand in a tier of their own
-            if text or timed or piece.text:
-                read.utterance(piece.place, tier.speaker, piece.start_us, piece.stop_us, text)
+            # One without a text is a turn, too: people mark who speaks before they write what is said.
+            read.utterance(piece.place, tier.speaker, piece.start_us, piece.stop_us, text)
             _take_words(timed, tier.speaker, read)
     return {tier.name} | ({words.name} if words else set()) | ({written.name} if written else set())
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from corpus.align.attribute import WORDS_BRIDGE_US, turns_of_words
-from corpus.align.marks import spoken
+from corpus.align.marks import opens_mark, spoken
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span
@@ -68,7 +68,7 @@ def sound_words(talk: Conversation) -> tuple[list[Word], list[Drop]]:
     kept = sorted(
         (word for word in timed if written(word)), key=lambda word: (word.start_us or 0, word.stop_us or 0)
     )
-    marks = sum(spoken(written(word)) != written(word) for word in kept)
+    marks = sum(_looks_like_a_mark(written(word)) for word in kept)
     parted = sum(len(_clean(word.text + word.after).split()) > 1 for word in kept)
     return kept, [
         *left_out(
@@ -78,6 +78,10 @@ def sound_words(talk: Conversation) -> tuple[list[Word], list[Drop]]:
         *left_out(talk, "looks_like_a_mark", "words look like marks and will not be read as words", marks),
         *left_out(talk, "word_with_spaces", "words hold spaces, written as _", parted),
     ]
+
+
+def _looks_like_a_mark(token: str) -> bool:
+    return spoken(token) != token or opens_mark(token)
 
 
 def utterances(talk: Conversation) -> tuple[list[Said], list[Drop]]:

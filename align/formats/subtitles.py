@@ -1,8 +1,9 @@
 """SRT and WebVTT: cues with a start, an end and text; the speaker is in the text, if anywhere.
 
 Known forms of a speaker: `<v Ann>text`, `[Ann]: text` and, where at least half of a file's cues
-have it, `Ann: text`. Stamps inside a WebVTT cue are the starts of the words after them. Libraries for players
-(pysubs2 among them) take a NOTE behind a cue for its text, so blocks are parsed here.
+have them, `Ann: text` and `[Ann] text`. In such a file a cue without a name right behind another goes on with
+its speaker. Stamps inside a WebVTT cue are the starts of the words after them. Libraries for players (pysubs2
+among them) take a NOTE behind a cue for its text, so blocks are parsed here.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from corpus.align.formats.text import read_text
 from corpus.align.parsing import LineError
 from corpus.schemas.drops import Drop
 
-_STAMP = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+_STAMP = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMES = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
 _INSIDE = re.compile(rf"<{_STAMP}>")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t]+([^>]*)>")
 _TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang)(?:[.\s][^>]*)?/?>|\{\\[^}]*\}", re.IGNORECASE)
 _BRACKETED = re.compile(r"\s*\[([^\]\n]{1,80})\]:[ \t]+")
-_BARE = re.compile(r"\s*(?:>>\s*)?([^\W\d_][\w.' -]{0,39}):[ \t]+")
+_NAME = r"(?:[^\W\d_][\w.'’&@,()-]*|\+?[\d(][\d() -]{5,})(?: [\w.'’&@,()/#+|-]+){0,6}"
+_BARE = re.compile(rf"\s*(?:>>\s*|[-–]\s+)?(?=[^:\n]{{1,60}}:)({_NAME}):[ \t]+")
+_LABEL = re.compile(r"\s*(?:[-–]\s+)?\[([^\]\n]{1,80})\][ \t]+(?=[^\s\[])")
+_SOUND = re.compile(r"(?m)^[ \t]*([-–]?[ \t]*)\(([^()\n]+)\)[ \t]*$")
+"""A line all of it in brackets describes a sound."""
+_ESCAPED = re.compile(r"(?m)^[ \t]*(?:&gt;){1,3}")
+_OTHER_VOICE = re.compile(r"\s*(?:[-–>]|[\[(♪])")
+GOES_ON_US = 1_000_000
+"""So long behind a named cue one without a name is still its speaker's."""
 _NO_CUES = ("NOTE", "STYLE", "REGION")
 
 
@@ -37,14 +46,43 @@ class _Cue:
     lines: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Naming:
+    """How a file names speakers in the text of its cues, and who was named last."""
+
+    forms: tuple[re.Pattern[str], ...]
+    speaker: str = ""
+    until_us: int = 0
+
+    @classmethod
+    def of(cls, cues: list[_Cue]) -> _Naming:
+        first = [_TAG.sub("", cue.lines[0]) for cue in cues if cue.lines]
+        often = max(len(first), 2)
+        return cls(
+            tuple(form for form in (_BARE, _LABEL) if 2 * sum(map(bool, map(form.match, first))) >= often)
+        )
+
+    def named(self, said: str, web: bool) -> tuple[str, str]:
+        """The speaker that the text begins with, "" for nobody, and what is said."""
+        for form in (_BRACKETED, *self.forms):
+            if found := form.match(said):
+                name = html.unescape(found.group(1)) if web else found.group(1)
+                return name.strip(), said[found.end() :]
+        return "", said
+
+    def goes_on(self, cue: _Cue, said: str) -> bool:
+        """Whether the cue without a name is still the last named speaker's."""
+        near = 0 <= cue.start_us - self.until_us <= GOES_ON_US
+        return bool(self.forms and self.speaker) and near and not _OTHER_VOICE.match(said)
+
+
 def read_subtitles(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
     """Turns of the cues that name somebody, and the words of all."""
     read = Gathered(path.name, duration_us)
     web = path.suffix.lower() == ".vtt"
     cues = list(_cues(read_text(path), read, web))
     rolling = web and any(_INSIDE.search(line) for cue in cues for line in cue.lines)
-    names = [_BARE.match(_TAG.sub("", cue.lines[0])) for cue in cues if cue.lines]
-    bare = 2 * sum(found is not None for found in names) >= max(len(names), 2)
+    naming = _Naming.of(cues)
     before: tuple[str, ...] = ()
     for cue in cues:
         lines = cue.lines
@@ -55,7 +93,7 @@ def read_subtitles(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]
                 read.tell(cue.place, "repeated_line", "the cue shows a line of the cue before it once more")
         before = cue.lines or before
         with read.item(cue.place):
-            _take(cue, "\n".join(lines), read, web, bare)
+            _take(cue, "\n".join(lines), read, web, naming)
     return read.annotation(), read.drops
 
 
@@ -71,37 +109,60 @@ def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
             lines, first = lines[1:], first + 1
         if not lines or (web and lines[0].split()[0] in (*_NO_CUES, "WEBVTT")):
             continue
-        at = next((i for i, line in enumerate(lines[:2]) if "-->" in line), None)
-        place = f"{read.file}:{first + (at or 0)}"
-        with read.item(place):
-            if at is None:
-                raise LineError("no_times", f"{lines[0][:40]!r}: a block without times")
-            found = _TIMES.fullmatch(lines[at])
-            if not found:
-                raise LineError("not_a_number", f"{lines[at][:60]!r} are no times of a cue")
-            stamps = found.groups()
-            yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(lines[at + 1 :]))
+        for at, some in _apart(lines):
+            place = f"{read.file}:{first + at}"
+            with read.item(place):
+                if "-->" not in some[0]:
+                    raise LineError("no_times", f"{some[0][:40]!r}: a block without times")
+                found = _TIMES.fullmatch(some[0])
+                if not found:
+                    raise LineError("not_a_number", f"{some[0][:60]!r} are no times of a cue")
+                stamps = found.groups()
+                yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(some[1:]))
+
+
+def _apart(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """A block's cues from their times on, with the lines' places; some writers leave no blank line between.
+
+    A line of one number before further times is the next cue's.
+    """
+    starts = [at for at, line in enumerate(lines) if ("-->" in line if at < 2 else _TIMES.fullmatch(line))]
+    if not starts:
+        yield 0, lines
+        return
+    for at, following in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+        numbered = following <= len(lines) and following > at + 1 and lines[following - 1].strip().isdecimal()
+        yield at, lines[at : following - numbered]
 
 
 def _stamp_us(parts: tuple[str | None, ...]) -> int:
     hours, minutes, seconds, fraction = parts
     whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds or 0)
-    return whole * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+    return whole * 1_000_000 + (int((fraction or "0").ljust(9, "0")) + 500) // 1000
 
 
-def _take(cue: _Cue, text: str, read: Gathered, web: bool, bare: bool) -> None:
+def _take(cue: _Cue, text: str, read: Gathered, web: bool, naming: _Naming) -> None:
     """The cue's text as utterances, one for each voice in it."""
     parts = _VOICE.split(text) if web else [text]
     voices = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
-    spoken = [(name, said) for name, said in voices if _plain(said, web).strip()]
+    spoken = [(name, said) for name, said in voices if _plain(said, web).strip(" \t\n-–")]
     if not spoken and len(voices) < 2:
         read.tell(cue.place, "empty_turn", "the cue has no text")
-    for name, said in spoken or voices[1:]:
-        speaker, said = html.unescape(name).strip(), _TAG.sub("", said)
+    for name, tagged in spoken or voices[1:]:
+        if not web:
+            tagged = _ESCAPED.sub(">>", tagged)
+        speaker, said = html.unescape(name).strip(), _SOUND.sub(r"\1[\2]", _TAG.sub("", tagged))
         if not speaker:
-            found = _BRACKETED.match(said) or (_BARE.match(said) if bare else None)
-            if found:
-                speaker, said = html.unescape(found.group(1)) if web else found.group(1), said[found.end() :]
+            speaker, said = naming.named(said, web)
+            if speaker:
+                naming.speaker = speaker
+            elif naming.goes_on(cue, said):
+                speaker = naming.speaker
+                reason = f"the cue names nobody and follows one of {speaker!r} at once: taken as theirs"
+                read.tell(cue.place, "speaker_goes_on", reason)
+            else:
+                naming.speaker = ""
+            naming.until_us = cue.stop_us
         if web and _INSIDE.search(said):
             _timed(cue, speaker, said, read)
         else:

@@ -31,13 +31,16 @@ from corpus.trainer.data.mixture import parts_of, source_of
 from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
 from corpus.trainer.data.text import tokenizer_named
-from corpus.trainer.data.views import View, heard, plan_view, read_turns
+from corpus.trainer.data.views import View, decode_pictures, heard, plan_view, read_turns
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _KEPT_VIEWS = 256
 _KEPT_SOUNDS = 16
 """Documents whose heard sound is kept: one that fills several rows is computed once."""
+_KEPT_PICTURES = 4
+"""Clips whose pictures are kept for their other speakers, 29 MB each with one of 320 x 200 a window."""
 
 
 class _Source:
@@ -61,6 +64,7 @@ class _Source:
         self._ends = np.cumsum(speakers[self._chosen])
         self.with_pictures = self._chosen[pictures[self._chosen] > 0]
         """Clips with pictures."""
+        self._order: _Kept[int, tuple[Int64Array, Int64Array]] = _Kept(2)
 
     def __len__(self) -> int:
         """Documents in an epoch."""
@@ -69,11 +73,25 @@ class _Source:
     def document(self, place: int) -> tuple[int, int]:
         """The clip and the channel at a place of the source's own endless order."""
         epoch, inside = divmod(place, len(self))
+        if self._data.together:
+            return self._together(epoch, inside)
         # A permutation by place, not a shuffled list: nothing to store, and any place can be resumed from.
         index = Shuffle(len(self), self._data.seed, epoch)[inside]
         number = int(np.searchsorted(self._ends, index, side="right"))
         channel = index - (int(self._ends[number - 1]) if number else 0)
         return int(self._chosen[number]), channel
+
+    def _together(self, epoch: int, inside: int) -> tuple[int, int]:
+        """Clips in their order, the speakers of each one after another."""
+        order, ends = self._order.get(epoch, lambda: self._clips_in_order(epoch))
+        number = int(np.searchsorted(ends, inside, side="right"))
+        return int(self._chosen[order[number]]), inside - (int(ends[number - 1]) if number else 0)
+
+    def _clips_in_order(self, epoch: int) -> tuple[Int64Array, Int64Array]:
+        """The clips' numbers, and how many documents there are up to each."""
+        shuffle = Shuffle(len(self._ends), self._data.seed, epoch)
+        order = np.fromiter(shuffle, np.int64, len(shuffle))
+        return order, np.cumsum(np.diff(self._ends, prepend=0)[order])
 
     def check(self, model: ModelConfig, data: DataConfig) -> None:
         """Check one clip for all of them, so that a mismatch is reported before training starts."""
@@ -122,8 +140,9 @@ class Documents:
             )
         for source in self._sources:
             source.check(config.model, data)
-        self._views: _Kept[View] = _Kept(_KEPT_VIEWS)
-        self._sounds: _Kept[Heard] = _Kept(_KEPT_SOUNDS)
+        self._views: _Kept[int, View] = _Kept(_KEPT_VIEWS)
+        self._sounds: _Kept[int, Heard] = _Kept(_KEPT_SOUNDS)
+        self._pictures: _Kept[tuple[int, int], UInt8Array] = _Kept(_KEPT_PICTURES)
         self._thread = threading.local()
 
     def __len__(self) -> int:
@@ -156,7 +175,11 @@ class Documents:
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
-        turns = read_turns(clips, view, sound, start, stop, self.config.model, room)
+        model, decoded = self.config.model, None
+        if data.together and view.pictures_N.any():
+            # By source and clip: what the first speaker's document has decoded serves the others.
+            decoded = self._pictures.get((number, view.place), lambda: decode_pictures(clips, view, model))
+        turns = read_turns(clips, view, sound, start, stop, model, room, decoded)
         return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:
@@ -173,16 +196,16 @@ class Documents:
         return readers[number]
 
 
-class _Kept(Generic[T]):
+class _Kept(Generic[K, T]):
     """A cache of the latest values, each made once even if several threads ask for it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._values: OrderedDict[int, T] = OrderedDict()
-        self._making: dict[int, threading.Lock] = {}
+        self._values: OrderedDict[K, T] = OrderedDict()
+        self._making: dict[K, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: int, make: Callable[[], T]) -> T:
+    def get(self, key: K, make: Callable[[], T]) -> T:
         # A lock for each key, so that two threads can make different values at the same time.
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())

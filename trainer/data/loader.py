@@ -77,6 +77,8 @@ class LoaderState:
 
 
 _LOOKED_AT = 200
+_RARE = ("whole", "together")
+"""Settings that states name only where they are on: those of runs that knew none of them stay valid."""
 
 
 class Loader:
@@ -163,7 +165,11 @@ class Loader:
             now = _settings(self.config)
             old = {} if began is None else _settings(began)
             if began is not None:
-                old = {**dict.fromkeys(now, ""), "data.whole": "false", **old}
+                old = {
+                    **dict.fromkeys(now, ""),
+                    **dict.fromkeys(map("data.{}".format, _RARE), "false"),
+                    **old,
+                }
             differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name, "false")]
             raise SettingsError(
                 "settings that decide the content of batches differ from those the run began with",
@@ -310,8 +316,7 @@ def _settings(config: RunConfig) -> dict[str, object]:
     found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
         found["data.where"] = data.where
-    if data.whole:
-        found["data.whole"] = True
+    found |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
     for name in (
         "mel_bins",
         "frames_per_window",

@@ -186,11 +186,12 @@ def read_turns(
     stop: int,
     model: ModelConfig,
     room: UInt8Array | None = None,
+    decoded: UInt8Array | None = None,
 ) -> Turns:
     """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
 
     `heard` is of all of the view's windows, from the function of that name; `room` is memory of the size of
-    all patches, which are put there.
+    all patches, which are put there; `decoded` is what `decode_pictures` gives, if that was called before.
     """
     clip = clips[view.place]
     # What is said is later than what is heard by the response delay.
@@ -203,7 +204,7 @@ def read_turns(
     return Turns(
         heard_NFM=heard.sound_NFM[start:stop],
         heard_known_NF=~(heard.drawn_NF[start:stop] | bad_NF),
-        pictures=_pictures(clip, view.pictures_N[start:stop], start, model, room),
+        pictures=_pictures(clip, view.pictures_N, (start, stop), model, room, decoded),
         given=view.given[start:stop],
         speak_N=view.speak_N[start:stop],
         written=view.written[start:stop],
@@ -215,24 +216,53 @@ def read_turns(
 
 
 def _pictures(
-    clip: Clip, shown_N: BoolArray, start: int, model: ModelConfig, room: UInt8Array | None
+    clip: Clip,
+    shown_N: BoolArray,
+    turns: tuple[int, int],
+    model: ModelConfig,
+    room: UInt8Array | None,
+    decoded: UInt8Array | None,
 ) -> list[UInt8Array | None]:
-    """The patches of windows from `start` on that have a picture, all in one array."""
-    rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
-    shape = (int(shown_N.sum()), rows * columns, side, side, 3)
+    """The patches of the pictures in some micro-turns of a view, all in one array."""
+    start, stop = turns
+    at = np.flatnonzero(shown_N[start:stop])
+    shape = _patches_shape(len(at), model)
     patches = np.empty(shape, np.uint8) if room is None else room.reshape(shape)
+    if decoded is None:
+        _decode(clip, start + at, model, patches)
+    else:
+        before = int(shown_N[:start].sum())
+        patches[:] = decoded[before : before + len(at)]
+    pictures: list[UInt8Array | None] = [None] * (stop - start)
+    for number, turn in enumerate(at.tolist()):
+        pictures[turn] = patches[number]
+    return pictures
+
+
+def decode_pictures(clips: Clips, view: View, model: ModelConfig) -> UInt8Array:
+    """The patches of all pictures that a view shows; the same for all views of its clip."""
+    at = np.flatnonzero(view.pictures_N)
+    patches = np.empty(_patches_shape(len(at), model), np.uint8)
+    _decode(clips[view.place], at, model, patches)
+    return patches
+
+
+def _patches_shape(count: int, model: ModelConfig) -> tuple[int, ...]:
+    side = model.patch_pixels
+    return (count, model.picture_rows * model.picture_columns, side, side, 3)
+
+
+def _decode(clip: Clip, windows: Int64Array, model: ModelConfig, patches: UInt8Array) -> None:
+    """The pictures of these windows: decoded into one buffer, and copied once, patch by patch."""
+    rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     grids = patches.reshape(len(patches), rows, columns, side, side * 3)
-    into = np.empty((rows * side, columns * side, 3), np.uint8)  # one place to decode all of them
-    pictures: list[UInt8Array | None] = [None] * len(shown_N)
-    for number, turn in enumerate(np.flatnonzero(shown_N).tolist()):
-        # Decoded into one buffer, then copied patch by patch: no other copy is made.
-        picture = clip.picture(start + turn, into=into)
+    into = np.empty((rows * side, columns * side, 3), np.uint8)
+    for number, window in enumerate(windows.tolist()):
+        picture = clip.picture(window, into=into)
         if picture is None or picture.shape != into.shape:
             size = None if picture is None else picture.shape
             raise FormatError(f"a picture of {size}, its head says {into.shape}", where=clip.key)
         grids[number] = _grid(picture, model)
-        pictures[turn] = patches[number]
-    return pictures
 
 
 def patches_of(picture: UInt8Array, model: ModelConfig) -> UInt8Array:

@@ -64,10 +64,79 @@ def test_srt_with_speakers(tmp_path: Path, before: str) -> None:
     first = f"1\n00:00:01,000 --> 00:00:02,500\n{before}Hello</i>\nyou\n"
     text = first + "\n2\n00:00:02,000 --> 00:00:03,000\n- Hi\n"
     found, drops = read(tmp_path, "x.srt", text.encode("utf-16"))
-    assert [word for _, word in words(found)] == ["Hello", "you", "-", "Hi"]
+    assert [word for _, word in words(found)] == ["Hello", "you", "Hi"]
     name = "SPEAKER_00" if "[" in before else "Ann"
     assert turns(found) == [(name, 1, 2.5)]
+    assert codes(drops) == [("no_word", "trim")]
+
+
+def cues(*texts: str, web: bool = False) -> str:
+    """A subtitle file of one cue a second."""
+    point, head = (".", "WEBVTT\n\n") if web else (",", "")
+    return head + "".join(
+        f"{n}\n00:00:0{n}{point}000 --> 00:00:0{n + 1}{point}000\n{text}\n\n"
+        for n, text in enumerate(texts, 1)
+    )
+
+
+def test_names_as_people_have_them_in_meetings(tmp_path: Path) -> None:
+    names = ["Jane Doe", "Bob (Acme, Inc.)", "José Núñez-O’Neil", "+1 555-0100", "Jane's iPhone 12 (2)"]
+    text = cues(*(f"{name}: at 10: 30" for name in names), web=True).replace("\n", "\r\n")
+    found, drops = read(tmp_path, "x.vtt", text)
+    assert [speaker for speaker, _, _ in turns(found)] == names
+    assert [word for _, word in words(found)] == ["at", "10:", "30"] * len(names)
     assert drops == []
+
+
+def test_a_cue_without_a_name_goes_on_with_the_speaker_before_it(tmp_path: Path) -> None:
+    text = cues("Ann: Hello", "how are you", "Bob: fine", "- no", "so", "Ann: yes")
+    later = cues("well", "Bob: so", "Bob: that").replace("00:00:0", "00:00:2")
+    found, drops = read(tmp_path, "x.srt", text + later)
+    assert turns(found) == [
+        ("Ann", 1, 2),
+        ("Ann", 2, 3),
+        ("Bob", 3, 4),
+        ("Ann", 6, 7),
+        ("Bob", 22, 23),
+        ("Bob", 23, 24),
+    ]
+    said = [(speaker, word) for speaker, word in words(found) if word in ("how", "are", "you")]
+    assert said == [("Ann", "how"), ("Ann", "are"), ("Ann", "you")]
+    assert sum(drop.code == "speaker_goes_on" for drop in drops) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (cues("[Ann Smith] Hello", "[Bob] Hi", "[door slams]"), [("Ann Smith", "Hello"), ("Bob", "Hi")]),
+        (cues("- Hello.\n– Hi!", "(upbeat music)", "♪ la ♪"), [("", "Hello."), ("", "Hi!"), ("", "la")]),
+        (cues(">> hello", "&gt;&gt; you [ __ ] (uh) it"), [("", w) for w in ("hello", "you", "uh", "it")]),
+        (
+            cues("one") + "\n" + cues("two", "three").replace("\n\n", "\n"),
+            [("", w) for w in ("one", "two", "three")],
+        ),
+        ("1\n00:00:01,5 --> 00:00:02.2500000\nfive\n", [("", "five")]),
+    ],
+)
+def test_what_captions_hold_beside_words_is_no_word(
+    text: str, said: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    found, drops = read(tmp_path, "x.srt", text)
+    assert words(found) == said
+    assert all(drop.kind == "trim" for drop in drops)
+
+
+def test_seven_digits_of_a_second(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, "x.vtt", "WEBVTT\n\n00:00:03.1200006 --> 00:00:05.7900000\n<v A>Hi\n")
+    assert [(turn.start_us, turn.stop_us) for turn in found.turns or ()] == [(3_120_001, 5_790_000)]
+
+
+def test_hesitations_of_nist_and_ldc(tmp_path: Path) -> None:
+    found, drops = read(
+        tmp_path, "x.stm", "x 1 A 0 1 <o> %um (%hesitation) 5 % [door slams shut] yes [open\n"
+    )
+    assert [word for _, word in words(found)] == ["um", "5", "%", "yes", "[open"]
+    assert codes(drops) == [("no_word", "trim")]
 
 
 LONG = """File type = "ooTextFile"
@@ -180,6 +249,26 @@ def test_elan_with_nested_tiers(tmp_path: Path) -> None:
     assert turns(found) == [("Ann", 1, 2), ("Bob", 2, 4), ("Bob", 3, 5)]
     assert words(found) == [("Ann", "hello"), ("Ann", "there"), ("Bob", "yes"), ("Bob", "no")]
     assert codes(drops) == [("no_times", "fault"), ("tier_unused", "trim")]
+
+
+def test_elan_segments_without_text_are_turns(tmp_path: Path) -> None:
+    found, drops = read(
+        tmp_path, "x.eaf", eaf(tier("Ann", timed("a1", "t1", "t2", "") + timed("a2", "t4", "t5", "yes")))
+    )
+    assert turns(found) == [("Ann", 1, 2), ("Ann", 4, 5)]
+    assert words(found) == [("Ann", "yes")]
+    assert drops == []
+
+
+def test_elan_time_begins_where_its_media_file_says(tmp_path: Path) -> None:
+    media = "".join(
+        f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/films/{name}" MIME_TYPE="x" TIME_ORIGIN="{origin}"/>'
+        for name, origin in (("other.mp4", 9000), ("x.wav", 1500))
+    )
+    text = eaf(tier("Ann", timed("a1", "t1", "t2", "yes")))
+    head = f"<ANNOTATION_DOCUMENT><HEADER>{media}</HEADER>"
+    found, _ = read(tmp_path, "x.eaf", text.replace("<ANNOTATION_DOCUMENT>", head))
+    assert turns(found) == [("Ann", 2.5, 3.5)]
 
 
 def test_elan_with_a_document_type_is_refused(tmp_path: Path) -> None:

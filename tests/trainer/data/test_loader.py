@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import threading
@@ -12,11 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from corpus.schemas.errors import CorpusError, DatasetError, SettingsError
-from corpus.shards.read import open_clips
+from corpus.shards.read import Clip, open_clips
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data import loader as data
 from corpus.trainer.data.documents import Documents
@@ -203,6 +205,51 @@ def test_a_loader_of_one_epoch_can_be_gone_through_again(dataset: Path) -> None:
     for (batch, state), (found, after) in zip(first, second, strict=True):
         assert_same(batch, found)
         assert state == after
+
+
+def test_speakers_of_a_clip_follow_one_another_and_share_its_pictures(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart, together = (Documents(config_for(dataset, together=on)) for on in (False, True))
+    count = len(apart)
+    orders = [[together.view(epoch * count + k).id for k in range(count)] for epoch in range(3)]
+    assert sorted(orders[0]) == sorted(apart.view(k).id for k in range(count))
+    assert len({tuple(order) for order in orders}) == 3
+    for order in orders:
+        clips = [name.split("/")[0] for name in order]
+        assert len(set(clips)) == 1 + sum(a != b for a, b in itertools.pairwise(clips))
+
+    decoded: list[tuple[str, int]] = []
+    picture = Clip.picture
+
+    def counted(clip: Clip, window: int, **options: Any) -> Any:
+        decoded.append((clip.key, window))
+        return picture(clip, window, **options)
+
+    monkeypatch.setattr(Clip, "picture", counted)
+    places = {apart.view(k).id: k for k in range(count)}
+    for document in range(count):
+        view = together.view(document)
+        for start, stop in ((0, 4), (4, len(view))):
+            ours = together.turns(document, start, stop).pictures
+            seen = len(decoded)
+            theirs = apart.turns(places[view.id], start, stop).pictures
+            del decoded[seen:]
+            assert [a is None for a in ours] == [b is None for b in theirs]
+            assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None)
+    assert len(decoded) == len(set(decoded)) > 20
+
+
+def test_a_state_names_rare_settings_only_where_they_are_on(dataset: Path) -> None:
+    for name in ("whole", "together"):
+        off, on = config_for(dataset), config_for(dataset, **{name: True})
+        state = Loader(off).state_dict()
+        with pytest.raises(SettingsError) as error:
+            Loader(on).load_state_dict(state, off)
+        assert f"set data.{name}=false as it was" in error.value.todo
+        with pytest.raises(SettingsError) as error:
+            Loader(off).load_state_dict(Loader(on).state_dict(), on)
+        assert f"set data.{name}=True as it was" in error.value.todo
 
 
 def test_epochs_have_the_same_documents_in_another_order(dataset: Path) -> None:
