@@ -22,7 +22,12 @@ Files = Annotated[
 
 def score_cues(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="What people marked: a file or a folder.")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="What was found; names are matched.")],
+    hypothesis: Annotated[
+        Path,
+        typer.Argument(
+            metavar="HYP", help="What was found: a file, a folder or a dataset; names are matched."
+        ),
+    ],
     tolerance_ms: Annotated[
         int, typer.Option("--tolerance-ms", min=0, help="How far a cue may lie from the mark it matches.")
     ] = 200,
@@ -30,7 +35,8 @@ def score_cues(
 ) -> None:
     """Precision, recall and F1 of cues against people's marks, one to one and by any overlap.
 
-    Labels nobody marked, and stretches the annotators left open, are not scored.
+    Labels nobody marked, and stretches the annotators left open, are not scored. Where HYP names the speakers
+    otherwise, they are matched one to one by the time they talk at once.
 
     Examples:
 
@@ -39,13 +45,17 @@ def score_cues(
       corpus score-cues marks/talk.json labelled/talk.json --json
     """
     from corpus.align.cues.files import base_name, conversation_files
+    from corpus.align.cues.named_alike import named_alike, names_alike
     from corpus.align.cues.score import Scores, score
     from corpus.schemas.errors import UsageError
 
-    theirs = {base_name(path): path for path in conversation_files([reference])}
-    ours = {base_name(path): path for path in conversation_files([hypothesis])}
+    theirs = {base_name(path): _marked(path) for path in conversation_files([reference])}
+    if (hypothesis / "manifest.json").is_file():
+        ours = _of_dataset(hypothesis)
+    else:
+        ours = {base_name(path): _marked(path) for path in conversation_files([hypothesis])}
     if reference.is_file() and hypothesis.is_file():
-        ours = {next(iter(theirs)): hypothesis}
+        ours = dict(zip(theirs, ours.values(), strict=True))
     if not theirs.keys() & ours.keys():
         raise UsageError("no file of HYP is named like one of REF", where=str(hypothesis))
     for name in sorted(theirs.keys() ^ ours.keys()):
@@ -53,7 +63,11 @@ def score_cues(
         show.talk(f"{name}: not scored, {side} has no file of this name")
     scores = Scores()
     for name in sorted(theirs.keys() & ours.keys()):
-        score(_marked(ours[name]), _marked(theirs[name]), scores, tolerance_us=tolerance_ms * 1000)
+        names = names_alike(ours[name].turns, theirs[name].turns)
+        if names:
+            pairs = ", ".join(f"{mine} is {other}" for mine, other in sorted(names.items()))
+            show.talk(f"{name}: by the time they talk, {pairs}")
+        score(named_alike(ours[name], names), theirs[name], scores, tolerance_us=tolerance_ms * 1000)
     plain = scores.plain()
     if not plain["labels"]:
         show.talk("nothing to score: REF holds no cues and no gold_labels")
@@ -71,7 +85,32 @@ def _marked(path: Path) -> Marked:
     for drop in drops:
         if drop.kind == "fault":
             show.talk(show.drop_line(drop))
-    return Marked(cues=annotation.cues, events=annotation.events, words=annotation.words or ())
+    return Marked(
+        cues=annotation.cues,
+        events=annotation.events,
+        words=annotation.words or (),
+        turns=annotation.turns or (),
+    )
+
+
+def _of_dataset(folder: Path) -> dict[str, Marked]:
+    """Every recording of the dataset; what several clips hold counts once, by its id."""
+    from corpus.align.cues.score import Marked
+    from corpus.shards.read import open_clips
+
+    parts: dict[str, dict[str, dict[str, Any]]] = {}
+    for clip in open_clips(folder):
+        kept = parts.setdefault(Path(clip.json.source.uri).stem, {"cues": {}, "words": {}, "turns": {}})
+        for kind, items in (("cues", clip.json.cues), ("words", clip.json.words), ("turns", clip.json.turns)):
+            kept[kind].update({item.id: item for item in items})
+    return {
+        name: Marked(
+            cues=tuple(sorted(kept["cues"].values(), key=lambda cue: (cue.start_us, cue.id))),
+            words=tuple(kept["words"].values()),
+            turns=tuple(kept["turns"].values()),
+        )
+        for name, kept in parts.items()
+    }
 
 
 def _print_scores(plain: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ STAGES = {
         ),
         Stage(
             name="sight",
-            version=2,
+            version=3,
             libraries=("av", "numpy", "ai-edge-litert"),
             keyed_by=("files", "times", "settings", "model"),
         ),

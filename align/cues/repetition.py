@@ -1,8 +1,8 @@
 """visual / repetition: a repeated movement, its period and count, as push-ups are counted.
 
-A movement between two rests is compared with itself a lag later; the shortest lag at which it is similar is
-its period. Then it is followed from return to return: about once a period the picture looks as it did before
-the movement began, sooner or later as the tempo changes.
+A movement between two rests is compared with itself a lag later. At each lag at which it is similar it is
+followed from return to return: about once a period the picture looks as it did before the movement began,
+sooner or later as the tempo changes. The shortest lag whose returns reach the movement's end is its period.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Seen
 from corpus.schemas.span import Span
 
-ORIGIN = "repetition/1"
+ORIGIN = "repetition/2"
 FINER = 3
 """Interpolation factor between pictures, so that a return is placed within a third of a picture's time."""
 EARLY, LATE = 0.6, 1.4
 """A return is looked for between these shares of a period after the one before."""
 NEAR_BEST = 0.85
-"""The period is the shortest lag this near the best similarity: twice the period is as similar."""
+"""Where no period explains the whole movement: the shortest lag this near the best similarity."""
 LONGEST_US = 180_000_000
 """Longer movements are a moving camera or people talking; they are not searched."""
 RETURNED = 0.4
@@ -73,12 +73,24 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
 
 def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
     """How often the movement of the first `moving` poses is repeated; None where it is not."""
-    found = _period(poses[:moving], lags, least_alike)
-    if found is None:
+    peaks = _peaks(poses[:moving], lags, least_alike)
+    if not peaks:
         return None
-    period, alike = found
     away = np.sqrt(((poses - poses[0]) ** 2).sum(1))
     far = float(np.percentile(away[:moving], 90))
+    # Where each repetition takes its own time, twice the period may look more alike than the period does.
+    # It is the shortest one whose returns leave nothing of the movement over.
+    for period, alike in peaks:
+        returns = _returns(away, far, period)
+        if len(returns) > 1 and returns[-1] >= moving - LATE * period:
+            return _Counted(returns, period, alike)
+    best = max(alike for _, alike in peaks)
+    period, alike = next(peak for peak in peaks if peak[1] >= NEAR_BEST * best)
+    return _Counted(_returns(away, far, period), period, alike)
+
+
+def _returns(away: npt.NDArray[np.float64], far: float, period: float) -> tuple[int, ...]:
+    """The rest before the movement, then each return to it, about a period apart, until there is none."""
     returns = [0]
     while True:
         low, high = returns[-1] + round(EARLY * period), returns[-1] + round(LATE * period)
@@ -94,15 +106,15 @@ def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) 
         if away[at] > RETURNED * far or away[returns[-1] : at + 1].max() < GONE * far:
             break
         returns.append(at)
-    return _Counted(tuple(returns), period, alike)
+    return tuple(returns)
 
 
-def _period(poses: Poses, lags: tuple[int, int], least_alike: float) -> tuple[float, float] | None:
-    """The least lag at which the movement is most like itself, and how alike."""
+def _peaks(poses: Poses, lags: tuple[int, int], least_alike: float) -> list[tuple[float, float]]:
+    """Lags at which the movement is more like itself than at those beside, shortest first, and how alike."""
     centred = poses - poses.mean(0)
     longest = min(lags[1], int(len(centred) * 0.75))
     if longest <= lags[0] + 1:
-        return None
+        return []
     alike = np.full(longest + 2, -1.0)
     for lag in range(1, longest + 2):
         first, second = centred[:-lag], centred[lag:]
@@ -110,16 +122,11 @@ def _period(poses: Poses, lags: tuple[int, int], least_alike: float) -> tuple[fl
             break
         size = np.sqrt((first**2).sum() * (second**2).sum())
         alike[lag] = float((first * second).sum() / max(size, 1e-9))
-    peaks = [
-        lag
+    return [
+        (float(lag), float(alike[lag]))
         for lag in range(max(2, lags[0]), longest + 1)
         if alike[lag] >= max(alike[lag - 1], alike[lag + 1], least_alike)
     ]
-    if not peaks:
-        return None
-    best = max(float(alike[lag]) for lag in peaks)
-    lag = next(lag for lag in peaks if alike[lag] >= NEAR_BEST * best)
-    return float(lag), float(alike[lag])
 
 
 def _poses(seen: Seen, span: Span, step_us: float) -> Poses:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.schemas.clock import WINDOW_US
-from corpus.schemas.conversation import CUE_KINDS, Cue, Event, Word
+from corpus.schemas.conversation import CUE_KINDS, Cue, Event, Turn, Word
 
 BINS = 10
 """Confidences are compared with their precision in this many equal bins."""
@@ -29,6 +29,7 @@ class Marked:
     cues: tuple[Cue, ...]
     events: tuple[Event, ...] = ()
     words: tuple[Word, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(slots=True)

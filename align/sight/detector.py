@@ -46,7 +46,7 @@ class Detector:
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Found]:
         for network, centres in self._looks:
             square, *_ = pictures.whole(frame, network.side)
-            rows, logits = network((square / 127.5 - 1).astype(np.float32))
+            rows, logits = network(np.divide(square, np.float32(127.5), dtype=np.float32) - 1)
             longest = max(upright_size(frame))
             found = decode(rows[0], logits[0, :, 0], centres, network.side, longest)
             if found:

@@ -74,7 +74,7 @@ class Mesh:
         else:
             half = piece.side / 2
             colour = pictures.piece(frame, piece.x - half, piece.y - half, piece.side, side)
-        rows, logit = self._network((colour / 255).astype(np.float32))
+        rows, logit = self._network(np.divide(colour, np.float32(255), dtype=np.float32))
         points = rows.reshape(-1, 3).astype(np.float64)
         # Back from the network's square to pixels of the picture: scale, turn, then move.
         points = (points - (side / 2, side / 2, 0)) * (piece.side / side)
@@ -95,5 +95,4 @@ def _turned(frame: av.VideoFrame, piece: Piece, side: int, pictures: Pictures) -
     x = steps[None, :] * cos - steps[:, None] * sin + (large - 1) / 2
     y = steps[None, :] * sin + steps[:, None] * cos + (large - 1) / 2
     rows, columns = (np.clip(np.rint(v), 0, large - 1).astype(np.intp) for v in (y, x))
-    turned: Colour = colour[rows, columns]
-    return turned
+    return np.take(colour.reshape(-1, 3), rows * large + columns, axis=0)

@@ -74,6 +74,32 @@ def test_files_are_labelled_and_scored(tmp_path: Path) -> None:
     assert "hesitation" in table.stdout
 
 
+@pytest.mark.parametrize(
+    ("names", "recall"),
+    [
+        ({"A": "S1", "B": "S0"}, 1.0),
+        ({"A": "B", "B": "A"}, 0.0),  # they share names: B is B
+        ({"A": "S1", "B": "A"}, 0.0),
+    ],
+)
+def test_speakers_named_otherwise_are_matched_by_the_time_they_talk(
+    tmp_path: Path, names: dict[str, str], recall: float
+) -> None:
+    plain = talk()
+    (tmp_path / "talk.json").write_text(json.dumps(plain))
+    renamed = plain | {"speakers": sorted(names.values())}
+    for kind in ("turns", "words", "cues"):
+        renamed[kind] = [item | {"speaker": names[item["speaker"]]} for item in plain[kind]]
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "talk.json").write_text(json.dumps(renamed))
+    run = CliRunner().invoke(
+        app,
+        ["score-cues", str(tmp_path / "talk.json"), str(tmp_path / "found"), "--json"],
+        catch_exceptions=False,
+    )
+    assert json.loads(run.stdout)["labels"]["hesitation"]["recall"] == recall
+
+
 def test_what_is_no_conversation_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     for given in ("x.json", "y.json"):

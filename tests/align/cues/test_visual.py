@@ -59,6 +59,23 @@ def test_a_cut_is_a_cut_and_no_movement(truth: ModuleType) -> None:
     assert motion(seen, SETTINGS) == []
 
 
+@pytest.mark.parametrize("slides", [(0, 1, 2, 3, 4), (0, 1, 0, 1, 0, 1)])
+def test_a_slide_show_is_cut_at_each_slide_and_nothing_moves_in_it(
+    truth: ModuleType, slides: tuple[int, ...]
+) -> None:
+    """Nor is it repeated where it goes back and forth between two slides."""
+    rng = np.random.default_rng(11)
+    rooms = [truth.room(rng) for _ in range(5)]
+    seconds = 3
+    pictures = [rooms[slide] for slide in slides for _ in range(seconds * truth.RATE)]
+    seen = truth.film(pictures, rng, noise=4.0, shake_px=0.0)
+    cuts_us = [cue.start_us for cue in scene_cut(seen, SETTINGS)]
+    assert len(cuts_us) == len(slides) - 1
+    for number, cut_us in enumerate(cuts_us, 1):
+        assert abs(cut_us - number * seconds * 1_000_000) <= WINDOW_US
+    assert motion(seen, SETTINGS) == [] and repetition(seen, SETTINGS) == []
+
+
 def test_a_flash_is_a_movement_and_no_cut(truth: ModuleType) -> None:
     film = truth.with_flash(6)
     assert scene_cut(film.seen, SETTINGS) == []
