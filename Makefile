@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser test-ray bench ratios tasks clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser test-ray test-s3 bench ratios tasks clean setup
 
 setup: $(STAMP)
 
@@ -55,6 +55,13 @@ test-faults: setup
 test-ray: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	$(BIN)/python -m pytest -m ray tests/pipeline/test_ray.py
+
+# Builds into and reads from an S3 server. Its packages want an older python-dateutil than constraints.txt.
+test-s3: setup
+	$(PYTHON) -m venv $(VENV)/s3
+	$(VENV)/s3/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-s3.txt
+	echo "$(CURDIR)/$(VENV)/lib/$$(ls $(VENV)/lib)/site-packages" > $$(echo $(VENV)/s3/lib/*/site-packages)/zz_more.pth
+	PYTHONPATH=$(CURDIR)/typings $(VENV)/s3/bin/python -m pytest tests/shards/test_s3.py tests/pipeline/test_s3_build.py
 
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup

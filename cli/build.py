@@ -11,7 +11,8 @@ import typer
 from corpus.cli import show
 from corpus.cli.light import load_pyarrow_without_pandas
 from corpus.schemas.errors import UsageError
-from corpus.schemas.urls import place_of
+from corpus.schemas.reviews_file import REVIEWS_FILE
+from corpus.schemas.urls import place_of, public_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.plan_hours import HoursPlan
@@ -21,11 +22,15 @@ Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The dataset's folder.")]
-Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
-CacheFolder = Annotated[
-    Path | None,
-    typer.Option("--cache", envvar="CORPUS_CACHE_DIR", help="Stage artifacts; OUT/.cache without it."),
+Out = Annotated[str, typer.Option("--out", "-o", help="The dataset's folder, or its URL.")]
+Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
+CachePlace = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        envvar="CORPUS_CACHE_DIR",
+        help="Stage artifacts; OUT/.cache without it. At a URL: those of models.",
+    ),
 ]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
@@ -51,7 +56,7 @@ LocalUrls = Annotated[
 def _request(
     inputs: list[str],
     out: Path,
-    cache: Path | None,
+    cache: str | None,
     config: Path | None,
     overrides: list[str] | None,
     num_workers: int = 1,
@@ -59,6 +64,7 @@ def _request(
     allow_removals: bool = False,
     allow_local_urls: bool = False,
 ) -> Request:
+    from corpus.cli.far import folder_of
     from corpus.pipeline.request import Request
     from corpus.pipeline.settings_file import read_settings, with_overrides
 
@@ -66,7 +72,8 @@ def _request(
         inputs=tuple(inputs),
         out=out,
         settings=with_overrides(read_settings(config), overrides or []),
-        cache=cache,
+        cache=folder_of(cache) if cache is not None else None,
+        cache_url=cache if cache is not None and folder_of(cache) is None else None,
         num_workers=num_workers,
         rehash=rehash,
         allow_removals=allow_removals,
@@ -78,7 +85,7 @@ def build(
     inputs: Inputs,
     out: Out,
     num_workers: Workers = 1,
-    cache: CacheFolder = None,
+    cache: CachePlace = None,
     config: Config = None,
     overrides: Set = None,
     rehash: Annotated[
@@ -127,17 +134,24 @@ def build(
       corpus build --add new.mp4 --out dataset
 
       corpus build /shared/talks --out /shared/dataset --engine ray --address auto
+
+      corpus build talks/ --out s3://bucket/dataset
     """
-    from corpus.pipeline.build import build_dataset as run
+    from corpus.cli.far import built_at
     from corpus.review.exchange import import_reviews
     from corpus.review.store import bring_up_to_date
 
+    folder, run = built_at(out)
     if reviews is not None:
-        show.talk(f"{import_reviews(out, reviews)} decisions taken from {reviews}")
+        if place_of(out) != folder:
+            raise UsageError(
+                "is for folders", where="--reviews", todo=f"copy the file to {out}/{REVIEWS_FILE}"
+            )
+        show.talk(f"{import_reviews(folder, reviews)} decisions taken from {reviews}")
     load_pyarrow_without_pandas()
-    bring_up_to_date(out)
+    bring_up_to_date(folder)
     request = _request(
-        inputs, out, cache, config, overrides, num_workers, rehash, allow_removals, allow_local_urls
+        inputs, folder, cache, config, overrides, num_workers, rehash, allow_removals, allow_local_urls
     )
     request = replace(request, engine=_engine(engine, address), address=address)
     if add:
@@ -161,9 +175,10 @@ def _engine(name: str, address: str | None) -> Literal["local", "ray"]:
     return "ray" if name == "ray" else "local"
 
 
-def _report(outcome: Outcome, out: Path) -> None:
+def _report(outcome: Outcome, place: str) -> None:
     from corpus.schemas.clock import WINDOW_US
 
+    out = public_url(place)
     if outcome.unchanged:
         show.talk(f"nothing changed: {out} is up to date")
     else:
@@ -193,8 +208,8 @@ def plan(
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The dataset's folder.")] = None,
-    cache: CacheFolder = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="The dataset's folder.")] = None,
+    cache: CachePlace = None,
     config: Config = None,
     overrides: Set = None,
     hours: Annotated[
@@ -228,8 +243,11 @@ def plan(
         raise UsageError("inputs and --out are needed", todo="or ask what --hours of recordings would take")
     from corpus.pipeline.plan import plan as make
 
+    if isinstance(folder := place_of(out), str):
+        raise UsageError("plans are made for folders", where=f"--out {public_url(out)}")
+
     load_pyarrow_without_pandas()
-    made = make(_request(inputs, out, cache, config, overrides, allow_local_urls=allow_local_urls))
+    made = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
     if as_json:
         show.json_line(made)
         return
@@ -274,15 +292,15 @@ def status(out: Built, as_json: Json = False) -> None:
 
     Example: corpus status dataset
     """
-    from corpus.pipeline.state import State
+    from corpus.cli.far import status_of
     from corpus.schemas.errors import DatasetError
 
-    state = State(out)
-    now = state.status()
+    now, locked = status_of(out)
     if now is None:
-        raise DatasetError("no build was started here", where=str(out), todo="start one with `corpus build`")
+        where = public_url(out)
+        raise DatasetError("no build was started here", where=where, todo="start one with `corpus build`")
     ended = now.phase in ("done", "failed", "interrupted")
-    if not ended and not state.is_locked():
+    if not ended and not locked:
         now = replace(now, phase="killed", detail=f"it died in the phase {now.phase}; build again to resume")
     if as_json:
         show.json_line(now)
@@ -309,19 +327,21 @@ def errors(
 
       corpus errors dataset retry broken.mp4
     """
-    from corpus.pipeline.quarantine import chosen, retry
+    from corpus.cli.far import built_at, quarantined_in
+    from corpus.pipeline.quarantine import retry
 
     if action not in ("list", "show", "retry"):
         raise UsageError(f"{action!r} is none of list, show, retry", where="corpus errors")
     if action == "retry":
+        folder, run = built_at(out)
         bars = show.Bars()
         try:
-            outcome = retry(out, names or [], bars)
+            outcome = retry(folder, names or [], bars, run)
         finally:
             bars.close()
         _report(outcome, out)
         raise typer.Exit(outcome.exit_code)
-    for one in chosen(out, names or []):
+    for one in quarantined_in(out, names or []):
         if as_json:
             show.json_line(one)
         elif action == "list":
@@ -331,7 +351,7 @@ def errors(
         else:
             for drop in one.drops:
                 show.data(show.drop_line(drop))
-            show.data(f"  retry: corpus errors {out} retry {show.one_line(one.uri)!r}")
+            show.data(f"  retry: corpus errors {public_url(out)} retry {show.one_line(one.uri)!r}")
 
 
 def _remember(out: Path, broken: list[str]) -> None:

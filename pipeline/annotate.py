@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
+from corpus.pipeline.artifact import Artifact
 from corpus.pipeline.assemble import assemble
-from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.lengths import over_all

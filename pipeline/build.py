@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     _Ended = Iterator[Done[RecordingJob, Recorded]]
 
 
-def build_dataset(request: Request, talk: Messenger) -> Outcome:
+def build_dataset(request: Request, talk: Messenger, bring: Callable[[Path], None] | None = None) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
+
+    `bring` is called with each shard that is to be read, where shards may stand elsewhere.
 
     Raises:
         UsageError, StorageError, LockedError, DatasetError, MissingError: the build as a whole is impossible.
@@ -69,7 +71,7 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         refuse_edited_catalog(kept.folder, request.out)
-        running = _Build(request, talk, kept)
+        running = _Build(request, talk, kept, bring)
         running.cache.create()
         try:
             try:
@@ -79,7 +81,7 @@ def build_dataset(request: Request, talk: Messenger) -> Outcome:
             ) as error:  # note the damaged shard, and build its clips again from the cache
                 if error.file.is_relative_to(request.out):
                     kept.save_damaged([error.file.relative_to(request.out).as_posix()])
-                running = _Build(request, talk, kept)
+                running = _Build(request, talk, kept, bring)
                 outcome = running.run(items, drops)
         except KeyboardInterrupt:
             with suppress(StorageError):
@@ -108,14 +110,17 @@ def refuse_newer(out: Path) -> None:
 class _Build:
     """One run: the request, and its results so far."""
 
-    def __init__(self, request: Request, talk: Messenger, kept: keep.State) -> None:
+    def __init__(
+        self, request: Request, talk: Messenger, kept: keep.State, bring: Callable[[Path], None] | None
+    ) -> None:
         from corpus.pipeline.published import Published, read_published
 
         self.request = request
         self.kept = kept
+        self.bring = bring
         self.settings = request.settings
         root = request.cache or kept.folder
-        self.cache = Cache(root, kept.own_name())
+        self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.config = config_of(self.settings)
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
         self.ledger = Ledger(kept, talk, self.cache.scratch)
@@ -242,7 +247,7 @@ class _Build:
         doubted = self.kept.doubted(everything=self.request.rehash)
         known = self.before.by_recording
         whole = standing(self.request.out, doubted) if known else frozenset()
-        found = Recordings(doubted=doubted)
+        found = Recordings(doubted=doubted, bring=self.bring)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:
@@ -288,6 +293,7 @@ class _Build:
                 config=self.config,
                 cache_root=self.cache.root,
                 scratch=self.cache.scratch.name,
+                cache_url=self.request.cache_url,
             )
 
     def _failure_key(self, identity: Identity) -> str:

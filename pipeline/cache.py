@@ -7,51 +7,28 @@ file with its digest, which is checked on reading: a damaged artifact is made ag
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.schemas.codec import from_json, to_json
+from corpus.pipeline.artifact import HEAD, Artifact, read_artifact, write_head
+from corpus.pipeline.far_cache import FarCache
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import FormatError, StorageError
-from corpus.schemas.files import sha256_file, storage_errors, sync_folder, sync_tree
-
-HEAD = "artifact.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
-    """An artifact's files, and the Drops of the run that made it, so that a cache hit repeats them."""
-
-    files: tuple[_File, ...]
-    drops: tuple[Drop, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """A complete artifact: its folder, and the Drops of making it."""
-
-    folder: Path
-    digest: str
-    drops: tuple[Drop, ...]
+from corpus.schemas.errors import StorageError
+from corpus.schemas.files import storage_errors, sync_folder, sync_tree
+from corpus.schemas.store import store_at
 
 
 class Cache:
     """Artifacts below `root/<stage>/<digest>`; `scratch` names this build's own temporary folder."""
 
-    def __init__(self, root: Path, scratch: str) -> None:
+    def __init__(self, root: Path, scratch: str, far_url: str | None = None) -> None:
+        """With `far_url` what is dear to make is looked for there, too, and put there."""
         self.root = root
+        self._far = FarCache(store_at(far_url)) if far_url else None
         self.scratch = root / "scratch" / scratch
         self._checked: dict[Path, Artifact] = {}
 
@@ -81,7 +58,7 @@ class Cache:
         if names and folder not in self._checked:
             return read_artifact(folder, names)
         if folder not in self._checked:
-            artifact = read_artifact(folder)
+            artifact = read_artifact(folder) or self._fetched(stage, digest)
             if artifact is None:
                 return None
             self._checked[folder] = artifact
@@ -112,7 +89,7 @@ class Cache:
             # Errors of `fill` are the recording's; only those of the lines below are the disk's.
             drops = tuple(fill(temporary))
             with storage_errors(self.root):
-                _write_head(temporary, drops)
+                write_head(temporary, drops)
                 sync_tree(temporary)
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 self._publish(temporary, folder)
@@ -120,7 +97,24 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
         artifact = Artifact(folder=folder, digest=digest, drops=drops)
         self._checked[folder] = artifact
+        if self._far is not None:
+            self._far.put(stage, artifact)
         return artifact
+
+    def _fetched(self, stage: str, digest: str) -> Artifact | None:
+        """The artifact from afar, put in its place here."""
+        temporary = self._far.fetch(stage, digest, self.scratch) if self._far is not None else None
+        if temporary is None:
+            return None
+        folder = self.folder(stage, digest)
+        try:
+            with storage_errors(self.root):
+                sync_tree(temporary)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                self._publish(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return read_artifact(folder)
 
     def _publish(self, temporary: Path, folder: Path) -> None:
         """Rename into place; another worker that was first with this digest made the same bytes."""
@@ -142,28 +136,3 @@ class Cache:
     def clear_scratch(self) -> None:
         """Remove the leftovers of this build's killed workers."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def _write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
-    """Two lines: the head, and its own digest."""
-    names = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = tuple(_File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
-    text = to_json(_Head(files=files, drops=drops))
-    # The head vouches for the files; its own digest vouches for the head.
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    (folder / HEAD).write_text(f"{text}\n{digest}\n", encoding="utf-8")
-
-
-def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
-    """The artifact in a folder if every byte (of these files) is as it was written, else None."""
-    try:
-        text, _, digest = (folder / HEAD).read_bytes().partition(b"\n")
-        if digest != f"{hashlib.sha256(text).hexdigest()}\n".encode():
-            return None
-        head = from_json(_Head, text, where=str(folder / HEAD))
-        read = [file for file in head.files if not names or file.path in names]
-        if any(sha256_file(folder / file.path) != file.sha256 for file in read):
-            return None
-    except (OSError, FormatError):
-        return None
-    return Artifact(folder=folder, digest=folder.name, drops=head.drops)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline.cache import HEAD, read_artifact
+from corpus.pipeline.artifact import HEAD, read_artifact
 from corpus.pipeline.state import STATE
 from corpus.pipeline.versions import STAGES
 from corpus.schemas.errors import UsageError

@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from corpus.pipeline.cache import HEAD, Artifact, Cache
+from corpus.pipeline.artifact import HEAD, Artifact
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.stages import pcm_of
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded

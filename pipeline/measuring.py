@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.artifact import Artifact
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import from_json, to_json

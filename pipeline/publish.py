@@ -58,6 +58,7 @@ def publish(
         config=config,
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
+        bring=found.bring,
     )
     # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
     gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from corpus.pipeline.build import build_dataset
@@ -24,14 +24,22 @@ def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
     """
     state = State(out)
     state.invocation()
-    items = list(state.quarantine().items)
+    return chosen_of(state.quarantine(), names, str(out))
+
+
+def chosen_of(quarantine: Quarantine, names: Sequence[str], where: str) -> list[Quarantined]:
+    """Those of these names; all without."""
+    items = list(quarantine.items)
     unknown = sorted(set(names) - {q.uri for q in items})
     if unknown:
-        raise UsageError(f"not in quarantine: {', '.join(unknown)}", where=str(out))
+        raise UsageError(f"not in quarantine: {', '.join(unknown)}", where=where)
     return [q for q in items if not names or q.uri in names]
 
 
-def retry(out: Path, names: Sequence[str], talk: Messenger) -> Outcome:
+Build = Callable[[Request, Messenger], Outcome]
+
+
+def retry(out: Path, names: Sequence[str], talk: Messenger, build: Build = build_dataset) -> Outcome:
     """Take items out of quarantine and repeat the build as it was called."""
     state = State(out)
     called = state.invocation()
@@ -44,7 +52,7 @@ def retry(out: Path, names: Sequence[str], talk: Messenger) -> Outcome:
     out = out.resolve()
     # Relative inputs name the same files only from there.
     os.chdir(called.folder)
-    return build_dataset(
+    return build(
         Request(
             inputs=called.inputs,
             out=out,

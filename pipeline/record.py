@@ -32,6 +32,8 @@ class RecordingJob:
     """Digest of the settings and of all versions."""
     cache_root: Path
     scratch: str
+    cache_url: str | None = None
+    """Where artifacts that are dear to make are kept, too."""
 
     @property
     def key(self) -> str:
@@ -99,7 +101,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 
 def record(job: RecordingJob) -> Recorded:
     """Take one recording up to its clips; raises as `annotate`."""
-    cache = Cache(job.cache_root, job.scratch)
+    cache = Cache(job.cache_root, job.scratch, job.cache_url)
     annotated = annotate(
         AnnotateJob(identity=job.identity, settings=job.settings, reviews=job.reviews), cache
     )

@@ -22,6 +22,8 @@ class Request:
     out: Path
     settings: Settings
     cache: Path | None = None
+    cache_url: str | None = None
+    """Where artifacts that are dear to make are kept for other machines, too."""
     num_workers: int = 1
     engine: Literal["local", "ray"] = "local"
     """Processes of this machine, or a Ray cluster that sees inputs, cache and OUT under the same paths."""

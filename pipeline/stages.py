@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.cache import Artifact, Cache
+from corpus.pipeline.artifact import Artifact
+from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import FileMark, Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.reviewed import Texts, cues_as_decided

@@ -56,6 +56,9 @@ class Store(Protocol):
     def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
         """Put a local file, whole or not at all. With `new` only where none stands: False where one does."""
 
+    def copy(self, source: str, target: str) -> None:
+        """Put a file of the store under another name, too; where the store can, no byte travels."""
+
     def remove(self, name: str) -> None:
         """Take a file away; nothing where there is none."""
 
@@ -114,6 +117,9 @@ class FolderStore:
             finally:
                 own.unlink()
             return True
+
+    def copy(self, source: str, target: str) -> None:
+        self.publish(self.root / source, target)
 
     def remove(self, name: str) -> None:
         with storage_errors(self.root / name):
@@ -186,7 +192,22 @@ class UrlStore:
                 return False
             return True
 
-        return self._asked(name, put)
+        with self._gone_is_told():
+            return self._asked(name, put)
+
+    def copy(self, source: str, target: str) -> None:
+        root = self._opened()[1]
+        with self._gone_is_told():
+            self._asked(source, lambda files, path: files.cp_file(path, f"{root}/{target}"))
+
+    @contextmanager
+    def _gone_is_told(self) -> Iterator[None]:
+        """Where nothing can be written to, what is missing is the bucket."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            todo = "check that the bucket is there, then run the same command again"
+            raise StorageError("the bucket or the file is gone", where=self.shown, todo=todo) from error
 
     def remove(self, name: str) -> None:
         def gone(files: Any, path: str) -> None:

@@ -21,16 +21,16 @@ from corpus.shards.read import Clips, no_dataset, parsed_manifest, read_columns
 def open_far_clips(url: str, split: str | None) -> Clips:
     """Clips of the dataset at a URL; raises as `open_clips`."""
     store = store_at(url)
-    manifest, digest = _far_manifest(store)
+    manifest, digest = far_manifest(store)
     folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
-    index = _fetch_promised(store, manifest, CLIPS_FILE, folder)
+    index = fetch_promised(store, manifest, CLIPS_FILE, folder)
     table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
     far = FarClips(store, table, near_clips())
     weakref.finalize(far, _remove, index, os.getpid())  # copies of the clips share it
     return Clips(store.shown, index, split, digest, sizes={}, hashes={}, far=far)
 
 
-def _far_manifest(store: Store) -> tuple[Manifest, str]:
+def far_manifest(store: Store) -> tuple[Manifest, str]:
     """The manifest at a URL and its sha256.
 
     Raises:
@@ -44,7 +44,7 @@ def _far_manifest(store: Store) -> tuple[Manifest, str]:
     return parsed_manifest(text, store.shown), hashlib.sha256(text).hexdigest()
 
 
-def _fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) -> Path:
+def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) -> Path:
     """A file that the manifest promises, in a folder of this machine, held to its digest.
 
     Raises:

@@ -52,6 +52,8 @@ __all__ = [
 
 Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
+Bring = Callable[[Path], None]
+"""Gets a file that is to be read, which may stand elsewhere."""
 
 
 def write_dataset(
@@ -63,12 +65,14 @@ def write_dataset(
     unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
     progress: Progress | None = None,
+    bring: Bring | None = None,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
 
     The clips of `unchanged` recordings are those the dataset has already: their segments are not read. With
     nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read and
     held to the hashes of their clips, whatever their size says; none of the `unchanged` may stand in one.
+    `bring` is called with each file before clips are copied from it.
 
     Raises:
         DatasetError: two segments of one recording, or a segment that is cut off.
@@ -86,7 +90,7 @@ def write_dataset(
             return old.manifest
         new = [piece for s in ordered if s.recording not in unchanged for piece in segment_pieces(s)]
         kept = old.rows_with("recording", unchanged) if old and unchanged else None
-        manifest = stage_dataset(out, old, kept, new, wanted, progress)
+        manifest = stage_dataset(out, old, kept, new, wanted, progress, bring)
         swap(out)
         return manifest
 
@@ -194,6 +198,7 @@ def stage_dataset(
     new: Sequence[Piece],
     wanted: Wanted,
     progress: Progress | None,
+    bring: Bring | None = None,
 ) -> Manifest:
     """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
     files = {path: out / path for path in set(texts(kept["shard"]))} if kept is not None else {}
@@ -204,7 +209,7 @@ def stage_dataset(
     moves: list[str] = []
     done = 0
     for shard in layout.shards:
-        sha256, staged = _stage_shard(out, staging, layout, shard, old)
+        sha256, staged = _stage_shard(out, staging, layout, shard, old, bring)
         if staged:
             moves.append(shard.path)
         entries.append(_entry(shard, sha256))
@@ -217,7 +222,12 @@ def stage_dataset(
 
 
 def _stage_shard(
-    out: Path, staging: Path, layout: Layout, shard: PlannedShard, old: Old | None
+    out: Path,
+    staging: Path,
+    layout: Layout,
+    shard: PlannedShard,
+    old: Old | None,
+    bring: Bring | None,
 ) -> tuple[str, bool]:
     """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
     clips = layout.sha256s[shard.first : shard.stop]
@@ -234,6 +244,9 @@ def _stage_shard(
             return sha256, place == path
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link to a shard that stands
+    if bring:
+        for file in {run.file for run in layout.runs(shard)}:
+            bring(file)
     return write_shard(path, layout.runs(shard)), True
 
 

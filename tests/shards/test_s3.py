@@ -1,5 +1,5 @@
 """A real S3 server, where `s3fs` and `moto[server]` are installed; they ask for an older python-dateutil than
-constraints.txt, so `make test` goes without: install them in an environment of its own and run this file."""
+constraints.txt, so `make test` goes without: `make test-s3` installs them in an environment of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,53 @@
+"""A dataset's folder or URL, as the commands of `corpus build` take it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.schemas.store import FolderStore, store_at
+from corpus.schemas.urls import place_of
+
+if TYPE_CHECKING:
+    from corpus.pipeline.progress import Messenger
+    from corpus.pipeline.request import Outcome, Request
+    from corpus.pipeline.state import Quarantined, Status
+
+
+def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
+    """The folder in which the dataset is built, and what builds it."""
+    from corpus.pipeline.build import build_dataset
+    from corpus.pipeline.far_build import build_at, work_folder
+
+    folder = folder_of(out)
+    return (work_folder(out), partial(build_at, out)) if folder is None else (folder, build_dataset)
+
+
+def status_of(out: str) -> tuple[Status | None, bool]:
+    """A build's progress, and whether it still has the dataset."""
+    from corpus.pipeline.far_build import far_status
+    from corpus.pipeline.state import State
+
+    folder = folder_of(out)
+    if folder is None:
+        return far_status(store_at(out))
+    return State(folder).status(), State(folder).is_locked()
+
+
+def quarantined_in(out: str, names: Sequence[str]) -> list[Quarantined]:
+    from corpus.pipeline.far_build import far_quarantine
+    from corpus.pipeline.quarantine import chosen, chosen_of
+
+    folder = folder_of(out)
+    if folder is not None:
+        return chosen(folder, names)
+    store = store_at(out)
+    return chosen_of(far_quarantine(store), names, store.shown)
+
+
+def folder_of(out: str) -> Path | None:
+    """A dataset's folder on this machine; None where it is elsewhere."""
+    store = store_at(place_of(out))
+    return store.root if isinstance(store, FolderStore) else None

@@ -1,0 +1,131 @@
+"""What a build needs of the dataset at a URL, fetched into its work folder: all but the shards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.pipeline.far_shards import FarShards, forget_shards, place_stand_ins
+from corpus.pipeline.published import CATALOGS_FILE, TABLE_FILE
+from corpus.pipeline.state import STATE
+from corpus.report.catalog import CATALOG_FILE
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest
+from corpus.schemas.errors import FormatError
+from corpus.schemas.files import storage_errors, write_whole
+from corpus.schemas.reviews_file import REVIEWS_FILE
+from corpus.schemas.store import Store, Stored
+from corpus.shards.far_index import far_manifest, fetch_promised
+from corpus.shards.swap import finish_swap
+from corpus.shards.write import read_manifest
+
+REPORT_FILE = "report.html"
+KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/quarantine.json")
+"""What the next build, wherever it runs, needs to know of this one. How it was called is not among it: inputs
+may hold credentials."""
+VIEWS = (CATALOG_FILE, REPORT_FILE)
+_SYNCED_FILE = "far.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """The store's marks of the files that the work folder was last in step with."""
+
+    manifest: str = ""
+    reviews: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarDataset:
+    """The dataset as it stands in the store."""
+
+    manifest: Manifest | None
+    listed: Mapping[str, Stored]
+    shards: Mapping[str, str]
+    """Paths of whole shards, by sha256."""
+
+
+def look(store: Store) -> FarDataset:
+    """What stands in the store.
+
+    Raises:
+        StorageError: it cannot be read.
+        NewerSchemaError: a newer version wrote it.
+    """
+    listed = {one.name: one for one in store.list()}
+    manifest = far_manifest(store)[0] if MANIFEST_FILE in listed else None
+    shards = {
+        entry.sha256: entry.path
+        for entry in (manifest.shards if manifest else ())
+        if entry.path in listed and listed[entry.path].bytes == entry.bytes
+    }
+    return FarDataset(manifest=manifest, listed=listed, shards=shards)
+
+
+def bring(store: Store, work: Path, there: FarDataset) -> FarShards:
+    """Put the work folder in step with the store; what a killed build left here and had not put there stays.
+
+    Raises:
+        DatasetError: the store holds other bytes than its manifest promises.
+    """
+    (work / STATE).mkdir(parents=True, exist_ok=True)
+    with storage_errors(work):
+        finish_swap(work)
+    synced = read_synced(work)
+    mark = _mark(there, MANIFEST_FILE)
+    if there.manifest is not None and mark != synced.manifest:
+        _replace(store, work, there)
+    if (reviews := _mark(there, REVIEWS_FILE)) and reviews != synced.reviews:
+        _fetch(store, work, REVIEWS_FILE)
+    here = read_manifest(work)
+    if here is not None:
+        place_stand_ins(work, here, there.shards)
+    save_synced(work, there)
+    return FarShards(store, work, here, there.shards)
+
+
+def read_synced(work: Path) -> Synced:
+    path = work / STATE / _SYNCED_FILE
+    try:
+        return from_json(Synced, path.read_bytes(), where=str(path))
+    except (OSError, FormatError):
+        return Synced()
+
+
+def save_synced(work: Path, there: FarDataset) -> None:
+    path = work / STATE / _SYNCED_FILE
+    synced = Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
+    with storage_errors(path):
+        write_whole(path, to_json(synced).encode())
+
+
+def _mark(there: FarDataset, name: str) -> str:
+    return there.listed[name].mark if name in there.listed else ""
+
+
+def _replace(store: Store, work: Path, there: FarDataset) -> None:
+    """Take over what another machine has published, the manifest last."""
+    if there.manifest is None:
+        raise AssertionError
+    with storage_errors(work):
+        for name in (MANIFEST_FILE, *VIEWS, *KEPT, f"{STATE}/finished.json"):
+            (work / name).unlink(missing_ok=True)
+    forget_shards(work)
+    with tempfile.TemporaryDirectory(dir=work / STATE) as folder:
+        for name in (CARD_FILE, CLIPS_FILE):
+            path = fetch_promised(store, there.manifest, name, Path(folder))
+            with storage_errors(path):
+                path.replace(work / name)
+    for name in (*VIEWS, *KEPT, MANIFEST_FILE):
+        with suppress(FileNotFoundError):  # each can be made again
+            _fetch(store, work, name)
+
+
+def _fetch(store: Store, work: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory(dir=work / STATE) as folder:
+        path = store.fetch(name, Path(folder))
+        with storage_errors(path):
+            path.replace(work / name)

@@ -1,0 +1,104 @@
+"""`corpus build --out URL`: a build in a work folder of this machine, published to a store.
+
+    lease -> finish what was killed -> fetch all but shards -> build -> stage -> commit
+
+The build in the middle is the one for folders, to the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from corpus.pipeline.build import build_dataset
+from corpus.pipeline.far_bring import bring, look, save_synced
+from corpus.pipeline.far_lease import is_leased, leased, put
+from corpus.pipeline.far_publish import finish_commit, publish_far
+from corpus.pipeline.far_shards import stand_in
+from corpus.pipeline.progress import Messenger
+from corpus.pipeline.request import Outcome, Request
+from corpus.pipeline.state import STATE, Quarantine, State, Status
+from corpus.schemas.codec import from_json
+from corpus.schemas.dataset import MANIFEST_FILE
+from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import has_size
+from corpus.schemas.store import FolderStore, Store, store_at
+from corpus.schemas.urls import public_url
+from corpus.shards.write import read_manifest
+
+WORK_VARIABLE = "CORPUS_WORK_DIR"
+STATUS_NAME = f"{STATE}/status.json"
+QUARANTINE_NAME = f"{STATE}/quarantine.json"
+
+
+def work_folder(url: str) -> Path:
+    """Where a dataset at a URL is built; without `--cache` it holds the cache. Shards are not kept there."""
+    root = os.environ.get(WORK_VARIABLE)
+    folder = Path(root) if root else Path.home() / ".cache" / "corpus" / "builds"
+    return folder / hashlib.sha256(public_url(url).rstrip("/").encode()).hexdigest()[:16]
+
+
+def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
+    """Build the dataset at a URL; `request.out` is not looked at. Raises as `build_dataset`."""
+    store = store_at(url)
+    if isinstance(store, FolderStore):
+        return build_dataset(replace(request, out=store.root), talk)
+    work = work_folder(url)
+    request = replace(request, out=work)
+    with leased(store, talk.say, lambda: _put_status(store, work)) as lease:
+        there = finish_commit(store, look(store))
+        shards = bring(store, work, there)
+        outcome = build_dataset(request, talk, shards.bring)
+        if not (outcome.unchanged and _is_there(store, work)):
+            talk.say(f"{store.shown}: sending what is new")
+            save_synced(work, publish_far(store, work, there, lease))
+        _put_status(store, work)
+    _free(work)
+    return outcome
+
+
+def far_status(store: Store) -> tuple[Status | None, bool]:
+    """Progress of the build at a URL, at most a heartbeat old, and whether a lease stands."""
+    try:
+        text = store.open_range(STATUS_NAME)
+    except FileNotFoundError:
+        return None, False
+    return from_json(Status, text, where=f"{store.shown}/{STATUS_NAME}"), is_leased(store)
+
+
+def far_quarantine(store: Store) -> Quarantine:
+    """What the last build at a URL left out.
+
+    Raises:
+        DatasetError: no build has ended there.
+    """
+    try:
+        text = store.open_range(QUARANTINE_NAME)
+    except FileNotFoundError as error:
+        todo = "start one with `corpus build`"
+        raise DatasetError("no build has ended here", where=store.shown, todo=todo) from error
+    return from_json(Quarantine, text, where=f"{store.shown}/{QUARANTINE_NAME}")
+
+
+def _is_there(store: Store, work: Path) -> bool:
+    """Whether the store holds the work folder's dataset."""
+    try:
+        return store.open_range(MANIFEST_FILE) == (work / MANIFEST_FILE).read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def _free(work: Path) -> None:
+    """Shards that stand in the store need no room here."""
+    manifest = read_manifest(work)
+    for entry in manifest.shards if manifest else ():
+        if has_size(work / entry.path, entry.bytes):
+            stand_in(work / entry.path, entry.bytes)
+
+
+def _put_status(store: Store, work: Path) -> None:
+    status = State(work).status()
+    if status is not None:
+        put(store, STATUS_NAME, (work / STATUS_NAME).read_bytes())

@@ -1,0 +1,154 @@
+"""One build at a time at a URL: by a lease, put only where none stands and put again as a heartbeat.
+
+No clocks are compared, since those of two machines may differ: who finds a lease watches it, and takes it
+over when it has not changed for a while.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from corpus.schemas.errors import LockedError, StorageError
+from corpus.schemas.store import Store
+
+LEASE = ".cache/lease"
+HEARTBEAT_S = 10.0
+STALE_S = 45.0
+_LOOK_S = 2.0
+
+
+class Lease:
+    """Held until `released`; somebody else may have taken it when this machine slept."""
+
+    def __init__(self, store: Store, own: str) -> None:
+        self._store = store
+        self._own = own
+        self._beats = 0
+        self.lost = False
+
+    def check(self) -> None:
+        """Make sure that it is still held.
+
+        Raises:
+            LockedError: another build took it over.
+        """
+        self.lost = self.lost or not _read(self._store).startswith(self._own.encode())
+        if self.lost:
+            todo = "run the same command again when the other build has ended"
+            raise LockedError("another build took this dataset over", where=self._store.shown, todo=todo)
+
+    def beat(self) -> None:
+        self._beats += 1
+        with suppress(StorageError, LockedError):  # said by `check`, by whoever wants to write
+            self.check()
+            put(self._store, LEASE, f"{self._own} {self._beats}".encode())
+
+    def release(self) -> None:
+        with suppress(StorageError):
+            if not self.lost and _read(self._store).startswith(self._own.encode()):
+                self._store.remove(LEASE)
+
+
+@contextmanager
+def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]) -> Iterator[Lease]:
+    """Hold the dataset at a URL; `on_beat` is called from a thread with every heartbeat.
+
+    Raises:
+        LockedError: another build holds it.
+        StorageError: it cannot be written, or the store cannot promise that only one build has it.
+    """
+    own = f"{socket.gethostname()}-{secrets.token_hex(8)}"
+    _take(store, own, say)
+    lease = Lease(store, own)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            lease.beat()
+            with suppress(StorageError):
+                on_beat()
+
+    # A daemon, so that a crash of the build also stops the heartbeat.
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        thread.join()
+        lease.release()
+
+
+def is_leased(store: Store) -> bool:
+    """Whether a lease stands; only watching it would tell whether its holder lives."""
+    return store.has(LEASE)
+
+
+def put(store: Store, name: str, content: bytes) -> None:
+    """Put a small file."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        store.publish(Path(file.name), name)
+
+
+def put_new(store: Store, name: str, content: bytes) -> bool:
+    """Put a small file where none stands; true if this content stands there now.
+
+    A put whose answer was lost is sent again and then meets itself.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        if store.publish(Path(file.name), name, new=True):
+            return True
+    with suppress(FileNotFoundError):
+        return store.open_range(name) == content
+    return False
+
+
+def _read(store: Store) -> bytes:
+    try:
+        return store.open_range(LEASE)
+    except FileNotFoundError:
+        return b""
+
+
+def _take(store: Store, own: str, say: Callable[[str], None]) -> None:
+    while not put_new(store, LEASE, f"{own} 0".encode()):
+        seen = _read(store)
+        if not seen:
+            continue  # its holder ended between the two looks
+        holder = seen.decode(errors="replace").rpartition("-")[0]
+        say(f"{store.shown}: a build on {holder!r} holds this dataset; looking whether it is alive")
+        _wait_until_stale(store, seen)
+        store.remove(LEASE)
+    # A store that takes no notice of the condition lets two builds write over each other.
+    if put_new(store, LEASE, b"a second one"):
+        store.remove(LEASE)
+        todo = "build into a folder and copy it there"
+        raise StorageError("the store has no conditional put", where=store.shown, todo=todo)
+
+
+def _wait_until_stale(store: Store, seen: bytes) -> None:
+    """Watch a lease until it is given up or has been still for long.
+
+    Raises:
+        LockedError: it moves.
+    """
+    until = time.monotonic() + STALE_S
+    while time.monotonic() < until:
+        time.sleep(min(_LOOK_S, STALE_S / 4))
+        now = _read(store)
+        if not now:
+            return
+        if now != seen:
+            todo = "wait for it (`corpus status` shows how far it is) or choose another --out"
+            raise LockedError("another build is writing this dataset", where=store.shown, todo=todo)

@@ -1,0 +1,66 @@
+"""Commands on a dataset at a URL."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from corpus.cli.main import app
+from corpus.pipeline import far_lease
+from corpus.schemas.errors import DatasetError, UsageError
+
+URL = "memory://bucket/dataset"
+FLAGS = ["--set=diarize.backend=none", "--set=transcribe.backend=none", "--set=sight.enabled=false"]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import fsspec
+
+    monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
+    yield
+    fsspec.filesystem("memory").store.clear()
+
+
+def corpus(*arguments: str) -> str:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False).output
+
+
+def test_build_status_and_errors_of_a_url(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no build was started here"):
+        corpus("status", URL)
+    (tmp_path / "talks").mkdir()
+    with wave.open(str(tmp_path / "talks" / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(64000))
+    (tmp_path / "talks" / "broken.wav").write_bytes(b"RIFF")
+    url = "memory://u:hunter2@bucket/dataset"
+    said = corpus("build", str(tmp_path / "talks"), "--out", url, *FLAGS)
+    assert f"in {URL}; 1 of 1 shard written" in said and "1 recording, 1 clip" in said
+    status, listed, shown = corpus("status", url), corpus("errors", url), corpus("errors", url, "show")
+    assert status.startswith("done: 1 of 2 done, 1 with faults") and listed.startswith("broken.wav")
+    assert f"retry: corpus errors {URL} retry" in shown
+    again = corpus("errors", url, "retry")
+    assert "1 recording" in again and "hunter2" not in said + status + listed + shown + again
+    assert "1 clip" in corpus("verify", url)
+
+
+def test_what_wants_a_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="plans are made for folders"):
+        corpus("plan", str(tmp_path), "--out", URL)
+    with pytest.raises(UsageError, match="is for folders; copy the file to"):
+        corpus("build", str(tmp_path), "--out", URL, "--reviews", "reviews.parquet")
+
+
+def test_status_of_a_build_that_was_killed(tmp_path: Path) -> None:
+    from corpus.schemas.store import store_at
+
+    text = '{"phase":"build","recordings":2,"done":1,"faults":0,"running":[],"pid":1,"detail":""}'
+    far_lease.put(store_at(URL), ".cache/status.json", text.encode())
+    assert corpus("status", URL).startswith("killed: 1 of 2 done")
+    far_lease.put(store_at(URL), far_lease.LEASE, b"somebody 1")
+    assert corpus("status", URL).startswith("build: 1 of 2 done")
