@@ -140,11 +140,12 @@ def build(
       corpus build talks/ --out s3://bucket/dataset
     """
     from corpus.cli.far import built_at
-    from corpus.review.exchange import import_reviews
     from corpus.review.store import bring_up_to_date
 
     folder, run = built_at(out)
     if reviews is not None:
+        from corpus.review.exchange import import_reviews
+
         if place_of(out) != folder:
             raise UsageError(
                 "is for folders", where="--reviews", todo=f"copy the file to {out}/{REVIEWS_FILE}"
