@@ -68,7 +68,7 @@ class Answer:
 
 def write_catalog(
     out: Path,
-    recordings: Iterable[CatalogEntry],
+    recordings: Iterable[CatalogEntry | Path],
     drops: Iterable[Drop],
     run: RunFacts,
     *,
@@ -76,6 +76,8 @@ def write_catalog(
     announce: Callable[[str], None] | None = None,
 ) -> None:
     """Make the catalog from the recordings and OUT/clips.parquet; readers see the old one or the new.
+
+    A path is the folder of a recording's piece (catalog_piece.py).
 
     With `instead_of` the catalog that stands there is changed: these recordings go, the others stay, and the
     rows are those that a catalog made anew would have. Conversations are taken one at a time; what is held
@@ -95,7 +97,7 @@ def write_catalog(
                 shutil.copyfile(old, unfinished)
             with opened_for_writing(unfinished) as connection:
                 if old is None:
-                    _create(connection)
+                    create_tables(connection)
                 else:
                     _take_out(connection, instead_of or ())
                 _fill(connection, recordings, drops, run, out)
@@ -135,7 +137,8 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         shutil.rmtree(spill, ignore_errors=True)
 
 
-def _create(connection: duckdb.DuckDBPyConnection) -> None:
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The tables of an empty catalog."""
     for name, values in _ENUMS.items():
         connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
     connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
@@ -179,7 +182,7 @@ def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
 
 def _fill(
     connection: duckdb.DuckDBPyConnection,
-    recordings: Iterable[CatalogEntry],
+    recordings: Iterable[CatalogEntry | Path],
     drops: Iterable[Drop],
     run: RunFacts,
     folder: Path,
@@ -188,6 +191,9 @@ def _fill(
     facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
     writer.add("runs", [facts])
     for entry in recordings:
+        if isinstance(entry, Path):
+            writer.add_piece(entry)
+            continue
         for table, rows in entry_rows(entry, bridge_us=run.settings.cues.ipu_bridge_us):
             writer.add(table, rows)
     writer.add(
