@@ -91,11 +91,11 @@ def poor_lines(out: Path) -> tuple[str, ...]:
 
 def _pieces(found: Recordings, cache: Cache) -> Iterator[Path]:
     """The rows of every new or changed recording: folders of the cache, each checked when it is its turn."""
-    from corpus.pipeline.record import ROWS_STAGE
+    from corpus.pipeline.record import ROWS_STAGE, rows_key
 
     for job, outcome in found.recorded:
         if outcome.built:
-            yield cache.need(ROWS_STAGE, job.key).folder
+            yield cache.need(ROWS_STAGE, rows_key(job)).folder
 
 
 def _facts(manifest: Manifest, settings: Settings) -> RunFacts:

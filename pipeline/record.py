@@ -17,7 +17,7 @@ from corpus.schemas.settings import Settings
 
 RECORD_FILE = "record.json"
 ROWS_STAGE = "catalog"
-"""Artifacts with a recording's rows of the catalog, under the key of its record."""
+"""Artifacts with a recording's rows of the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
         cache.get("cut", str(found.cut.segment)),
         cache.get("label", str(found.annotated.label)),
         cache.get("decode", str(found.annotated.decode), "decoded.json"),
-        cache.get(ROWS_STAGE, job.key),
+        cache.get(ROWS_STAGE, rows_key(job)),
     )
     return None if None in parts else found
 
@@ -132,6 +132,13 @@ def record(job: RecordingJob) -> Recorded:
     return outcome
 
 
+def rows_key(job: RecordingJob) -> str:
+    """Digest of everything that decides the recording's rows of the catalog."""
+    from corpus.report.catalog_piece import piece_form
+
+    return digest([job.key, piece_form()])
+
+
 def _keep_rows(job: RecordingJob, annotated: Annotated, cache: Cache) -> None:
     """The recording's rows of the catalog, so that whoever writes it parses no conversation."""
     from corpus.pipeline.annotate import conversation_of
@@ -152,4 +159,4 @@ def _keep_rows(job: RecordingJob, annotated: Annotated, cache: Cache) -> None:
         write_piece(folder, entry, bridge_us=job.settings.cues.ipu_bridge_us)
         return []
 
-    cache.make(ROWS_STAGE, job.key, fill)
+    cache.make(ROWS_STAGE, rows_key(job), fill)

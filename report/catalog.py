@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.duckdb"
 _CATALOG_FORM = "corpus.catalog"
-_CATALOG_VERSION = 2
+CATALOG_VERSION = 2
+"""Raise it when tables or what stands in them change: pieces in caches are made again."""
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"
@@ -142,7 +143,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for name, values in _ENUMS.items():
         connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
     connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
-    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, _CATALOG_VERSION])
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, CATALOG_VERSION])
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
@@ -244,7 +245,7 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        if stored_version(connection, path, form=_CATALOG_FORM, newest=_CATALOG_VERSION) is None:
+        if stored_version(connection, path, form=_CATALOG_FORM, newest=CATALOG_VERSION) is None:
             todo = "run corpus build again"
             raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.report.catalog_rows import CatalogEntry, Row, entry_rows
+from corpus.schemas.codec import digest
 from corpus.schemas.errors import FormatError
 
 if TYPE_CHECKING:
@@ -82,6 +83,15 @@ def as_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
 
     columns = zip(zip(*rows, strict=True), schema, strict=True)
     return pa.Table.from_arrays([pa.array(values, field.type) for values, field in columns], schema=schema)
+
+
+@cache
+def piece_form() -> str:
+    """Digest of what a piece looks like: of one with another form nothing can be read."""
+    from corpus.report.catalog import CATALOG_VERSION
+
+    tables = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
+    return digest([CATALOG_VERSION, tables])
 
 
 @cache
