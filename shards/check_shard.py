@@ -56,7 +56,9 @@ def check_part(part: Part) -> list[Problem]:
         return [*same_bytes(part.out, part.shard), *_tar_problems(part)]
     problems: list[Problem] = []
     file, before = _opened(part.out, part.shard.path), _clip_before(part)
-    for row in part.rows if file is not None else ():
+    if file is None:
+        return problems
+    for row in part.rows:
         some, before = _checked(file, row, before, part.shard)
         problems += some
     return problems

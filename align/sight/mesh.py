@@ -95,4 +95,5 @@ def _turned(frame: av.VideoFrame, piece: Piece, side: int, pictures: Pictures) -
     x = steps[None, :] * cos - steps[:, None] * sin + (large - 1) / 2
     y = steps[None, :] * sin + steps[:, None] * cos + (large - 1) / 2
     rows, columns = (np.clip(np.rint(v), 0, large - 1).astype(np.intp) for v in (y, x))
-    return np.take(colour.reshape(-1, 3), rows * large + columns, axis=0)
+    turned: Colour = np.take(colour.reshape(-1, 3), rows * large + columns, axis=0)
+    return turned

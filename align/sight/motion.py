@@ -25,8 +25,8 @@ SINGULAR = 1e-6
 """Share of its largest entry added to the diagonal: a picture without slopes has no shift."""
 
 # A pixel's row and column to its part of the thumb, as two products: much cheaper than a mean over two axes.
-_TO_ROWS = np.repeat(np.eye(THUMB_ROWS, dtype=np.float32), CELL, axis=1) / CELL
-_TO_COLUMNS = np.repeat(np.eye(THUMB_COLUMNS, dtype=np.float32), CELL, axis=0) / CELL
+_TO_ROWS: Grey = (np.repeat(np.eye(THUMB_ROWS), CELL, axis=1) / CELL).astype(np.float32)
+_TO_COLUMNS: Grey = (np.repeat(np.eye(THUMB_COLUMNS), CELL, axis=0) / CELL).astype(np.float32)
 
 
 def thumb(grey: Grey) -> npt.NDArray[np.uint8]:
@@ -60,7 +60,7 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
     Brightness constancy to the first order: after - before = dx * slope_x + dy * slope_y + light, solved
     by least squares, again and again with less weight on what does not fit.
     """
-    mean = _smooth((before + after) / 2)
+    mean: Grey = _smooth(((before + after) / 2).astype(np.float32))
     slope_x, slope_y = np.zeros_like(mean), np.zeros_like(mean)
     slope_x[:, 1:-1] = (mean[:, 2:] - mean[:, :-2]) / 2
     slope_y[1:-1] = (mean[2:] - mean[:-2]) / 2
@@ -103,8 +103,10 @@ def _mean_square(values: Float32Array) -> float:
 
 
 def _cells(grey: Grey) -> Grey:
-    return _TO_ROWS @ grey @ _TO_COLUMNS
+    cells: Grey = (_TO_ROWS @ grey @ _TO_COLUMNS).astype(np.float32, copy=False)
+    return cells
 
 
 def _pooled(grey: Grey) -> Grey:
-    return (grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]) / 4
+    sums: Grey = grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]
+    return sums * np.float32(0.25)

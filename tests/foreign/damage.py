@@ -123,6 +123,8 @@ def _table(parts: Parts) -> pa.Table:
         kind = parts.columns.get(each.name, each.type)
         try:
             columns[each.name] = pa.array(values, kind)
+            # A list with a null where none may be becomes an array, and only Parquet refuses it.
+            pq.write_table(pa.table({each.name: columns[each.name]}), io.BytesIO())
         except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
             columns[each.name] = pa.array([ascii(value)[:100_000] for value in values], pa.string())
     return pa.table(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,11 @@ def test_words_are_fewer_tokens_and_the_same_everywhere(tokenizer: Tokenizer) ->
 def test_what_changes_text_is_refused_with_the_text(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="stand for"):
         tokenizer_named(str(learn(tmp_path / "lower.json", byte_level=False)))
+    plain = json.loads(learn(tmp_path / "far.json").read_text())
+    plain["model"]["vocab"]["zz"] = 4_000_000_000
+    (tmp_path / "far.json").write_text(json.dumps(plain))
+    with pytest.raises(SettingsError, match="a token of number 4000000000"):
+        tokenizer_named(str(tmp_path / "far.json"))
     (tmp_path / "none.json").write_text("{}")
     with pytest.raises(SettingsError, match=r"not a tokenizer\.json"):
         tokenizer_named(str(tmp_path / "none.json"))

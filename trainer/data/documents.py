@@ -90,7 +90,7 @@ class _Source:
     def _clips_in_order(self, epoch: int) -> tuple[Int64Array, Int64Array]:
         """The clips' numbers, and how many documents there are up to each."""
         shuffle = Shuffle(len(self._ends), self._data.seed, epoch)
-        order = np.fromiter(shuffle, np.int64, len(shuffle))
+        order = np.fromiter((shuffle[at] for at in range(len(shuffle))), np.int64, len(shuffle))
         return order, np.cumsum(np.diff(self._ends, prepend=0)[order])
 
     def check(self, model: ModelConfig, data: DataConfig) -> None:

@@ -48,7 +48,7 @@ def absolute(data: str) -> str:
         return _absolute(data)
     parts = [text.strip().rpartition(":") for text in data.split(",")]
     # What has no weight is left as it is, and refused under the name it was given.
-    return ",".join(f"{_absolute(path)}:{weight}" if path else weight for path, _, weight in parts)
+    return ",".join((_absolute(path) if path else "") + sign + weight for path, sign, weight in parts)
 
 
 def _is_one(data: str) -> bool:

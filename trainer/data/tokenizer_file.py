@@ -19,6 +19,8 @@ from corpus.schemas.errors import MissingDependencyError, SettingsError, Storage
 from corpus.trainer.data.text import Tokenizer
 
 TOKENIZER_NAME = "tokenizer.json"
+_MOST_TOKENS = 1 << 20
+"""One number in a stranger's file must not take all memory."""
 _PROBES = (" hello", " Don't", "  two  spaces", "\n\ttab", " Grüße, 語言 😀!", " A1b2 ÆØ\u0301", "x")
 
 
@@ -75,6 +77,9 @@ def _read(data: bytes, name: str) -> Tokenizer:
     except Exception as error:  # the library raises plain Exception for what it cannot parse
         raise SettingsError(f"is not a tokenizer.json: {error}", where=name, todo="name another") from error
     largest = max(library.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= _MOST_TOKENS:
+        what = f"has a token of number {largest}; a vocabulary of {_MOST_TOKENS} is the largest taken"
+        raise SettingsError(what, where=name, todo="name another")
     pieces = [_piece(library, number, added) for number in range(max(size, largest + 1))]
 
     def ids(text: str) -> Sequence[int]:

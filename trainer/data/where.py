@@ -57,7 +57,11 @@ def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
         with duckdb.connect(":memory:", config=settings) as engine:
             engine.execute("SET lock_configuration = true")
             # `filter` parses one expression: no second statement, no UNION that brings rows of its own.
-            found = engine.from_arrow(table).filter(condition).project("_place").fetchnumpy()["_place"]
+            rows = engine.from_arrow(table)
+            kinds = [str(kind) for kind in rows.filter(condition).project(f"({condition}\n)").types]
+            if kinds != ["BOOLEAN"]:  # a column's name alone: every number but 0 would be true
+                raise duckdb.BinderException(f"{condition} is {', '.join(kinds)}, not true or false")
+            found = rows.filter(condition).project("_place").fetchnumpy()["_place"]
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(

@@ -100,6 +100,7 @@ def test_paths_of_a_mixture_become_absolute(tmp_path: Path, monkeypatch: pytest.
     assert absolute("A:0.7, b/C:0.3") == f"{tmp_path}/A:0.7,{tmp_path}/b/C:0.3"
     assert absolute("A") == str(tmp_path / "A")
     assert absolute("A:0.7,B") == f"{tmp_path}/A:0.7,B"
+    assert absolute(":0.5") == ":0.5"
 
 
 def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
@@ -122,6 +123,9 @@ def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
         "EXISTS (SELECT * FROM '/etc/hostname')",
         "EXISTS (SELECT * FROM read_parquet('clips.parquet'))",
         "key = 'open",
+        "windows",
+        "1",
+        "'true'",
     ],
 )
 def test_what_is_no_condition_over_clips_is_refused(folders: tuple[Path, Path], condition: str) -> None:
