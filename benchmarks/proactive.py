@@ -63,7 +63,7 @@ WAY = (
 )
 SMALL = (
     *("model.layers=3", "model.frames_per_position=8", "model.audio_levels=8", "model.rope_theta=1000"),
-    *("model.attention_window_s=none", "model.picture_every=1", "model.text_slots=16"),
+    *("model.attention_window_s=none", "model.picture_every=1", "model.text_slots=16", "model.tied=false"),
 )
 """With a theta of 1e6 two of the four pairs that tell time would stand still within a recording."""
 PICTURES = ("model.picture_rows=1", "model.picture_columns=1", "loss.cues=0.3")

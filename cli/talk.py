@@ -22,20 +22,22 @@ Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder,
 RunOrModel = Annotated[
     Path, typer.Option("--run", metavar="RUN", help="A run's folder, or one that corpus export wrote.")
 ]
-Step = Annotated[int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")]
+Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")]
 Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
 Sampled = Annotated[
-    bool, typer.Option("--sampled", help="Draw whether to speak; without it, above a threshold.")
+    bool, typer.Option("--sampled", help="Sample whether to speak; by default a threshold decides.")
 ]
 Attention = Annotated[
     float | None,
-    typer.Option("--attention", min=0.2, help="Attend so many seconds back; as in training without it."),
+    typer.Option(
+        "--attention", min=0.2, help="Seconds that attention reaches back; by default as in training."
+    ),
 ]
 _SMALL_WIDTH = 256
 """Up to so wide, handing work to a second thread takes longer than doing it."""
-Json = Annotated[bool, typer.Option("--json", help="Everything, as one object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")]
 
 
 def talk(
@@ -45,7 +47,10 @@ def talk(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
     speaker: Annotated[
-        str | None, typer.Option("--speaker", help="Whom the model stands for in a clip; the first.")
+        str | None,
+        typer.Option(
+            "--speaker", help="The speaker whom the model replaces in a clip; by default the first."
+        ),
     ] = None,
     event: Annotated[
         list[str] | None,
@@ -167,18 +172,18 @@ def _sampling(sampled: bool) -> Sampling:
 def eval_(
     run: Run,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; needed but for --fdb.")
+        Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; required without --fdb.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
     most: Annotated[
-        int | None, typer.Option("--documents", min=1, help="So many at most; all without.")
+        int | None, typer.Option("--documents", min=1, help="At most this many documents; by default all.")
     ] = None,
     free: Annotated[
         int,
         typer.Option(
             "--free",
             min=0,
-            help="So many of them the model also lives through, step by step: the slow part.",
+            help="Documents that the model also lives through, window by window; slow.",
         ),
     ] = 16,
     bench: Annotated[
@@ -201,7 +206,7 @@ def eval_(
         bool, typer.Option("--replace", help="With --fdb: replace outputs that are there.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also draw it, as one page.")
+        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also write it as an HTML page.")
     ] = None,
     invariant: Annotated[
         bool,
@@ -220,7 +225,7 @@ def eval_(
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
 
-    The rows it must beat stand in the same tables. Behind a figure stand the bounds of its 95 % interval.
+    Baselines are in the same tables; brackets hold 95 % intervals.
 
     Examples:
 
@@ -349,15 +354,21 @@ def _print_losses(report: EvalReport) -> None:
 
 def plan(
     preset: Annotated[str, typer.Option("--preset", help="tiny, small, base or tml-276b-a12b.")] = "base",
-    gpus: Annotated[int, typer.Option("--gpus", help="How many.")] = 8,
+    gpus: Annotated[int, typer.Option("--gpus", help="Number of GPUs.")] = 8,
     gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, a100 or b200.")] = "h100",
-    stages: Annotated[int | None, typer.Option("--stages", help="Pipeline stages; searched for.")] = None,
-    expert_ranks: Annotated[
-        int | None, typer.Option("--expert-ranks", help="GPUs that share the experts; searched for.")
+    stages: Annotated[
+        int | None, typer.Option("--stages", help="Pipeline stages; by default searched for.")
     ] = None,
-    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak reached; assumed.")] = 0.28,
+    expert_ranks: Annotated[
+        int | None,
+        typer.Option("--expert-ranks", help="GPUs that share the experts; by default searched for."),
+    ] = None,
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of the peak assumed to be reached.")] = 0.28,
     positions: Annotated[
-        float | None, typer.Option("--positions", help="To train on, such as 1e12; the preset's steps.")
+        float | None,
+        typer.Option(
+            "--positions", help="Positions to train on, such as 1e12; by default the preset's steps."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -70,7 +70,7 @@ def train(
         Path | None, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="tiny, small, base; without it, as the run began.")
+        str | None, typer.Option("--preset", help="tiny, small or base; by default the run's own settings.")
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="OUT", help="A dataset's folder, or A:0.7,B:0.3.")
@@ -221,7 +221,7 @@ def export(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder.")],
     step: Annotated[
-        int | None, typer.Option("--step", help="A checkpoint's step; the newest without it.")
+        int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")
     ] = None,
     ema: Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Weights in bfloat16, half the size.")] = False,

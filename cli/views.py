@@ -110,7 +110,7 @@ def _cell(value: Any) -> str:
 
 def stats(
     out: Built,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Show a dataset in numbers: hours, speech, overlap, floor-transfer offsets, cues, drops.
 
