@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,9 +130,23 @@ def _annotation(turns: Sequence[Turn]) -> Any:
     from pyannote.core import Annotation, Segment
 
     made = Annotation()
-    for number, turn in enumerate(turns):
-        made[Segment(turn.start_us / 1e6, turn.stop_us / 1e6), number] = turn.speaker
+    for number, (speaker, span) in enumerate(_apart(turns)):
+        made[Segment(span.start_us / 1e6, span.stop_us / 1e6), number] = speaker
     return made
+
+
+def _apart(turns: Sequence[Turn]) -> Iterator[tuple[str, Span]]:
+    """Speaker and span of each turn; a speaker's turns that overlap are one, lest a second counts twice."""
+    last: dict[str, Span] = {}
+    for turn in sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us)):
+        before = last.get(turn.speaker)
+        if before is None or turn.start_us >= before.stop_us:
+            if before is not None:
+                yield turn.speaker, before
+            last[turn.speaker] = turn.span
+        else:
+            last[turn.speaker] = Span(before.start_us, max(before.stop_us, turn.stop_us))
+    yield from last.items()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from corpus.align.score import Said, compare, figures
 from corpus.cli.main import app
 from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.span import union
 
 SECOND = 1_000_000
 
@@ -62,6 +64,54 @@ def test_cpwer_is_the_best_permutation() -> None:
             sum(edits(a, b) for a, b in zip(said, order, strict=True)) for order in permutations(heard)
         )
         assert got.over["cpwer"] == best
+
+
+def tenths(speaker: str, start: int, length: int) -> Turn:
+    return Turn(speaker=speaker, start_us=start * 100_000, stop_us=(start + length) * 100_000)
+
+
+def frames(turns: list[Turn], names: str) -> np.ndarray:
+    """[speakers, frames of 10 ms]: who talks."""
+    talks = np.zeros((len(names), 1000), bool)
+    for each in turns:
+        talks[names.index(each.speaker), each.start_us // 10_000 : each.stop_us // 10_000] = True
+    return talks
+
+
+def test_errors_of_turns_are_those_counted_frame_by_frame() -> None:
+    """Turns of one speaker overlap and touch, too: a voice is missed once in a moment."""
+    chance = Random(7)
+    for _ in range(40):
+        truth, found = (
+            [
+                tenths(chance.choice(names), chance.randint(0, 70), chance.randint(1, 30))
+                for _ in range(chance.randint(0, 7))
+            ]
+            for names in ("AB", "xyz")
+        )
+        counted = compare(Said(tuple(truth), (), 10 * SECOND), Said(tuple(found), (), 10 * SECOND))
+        said, heard = frames(truth, "AB"), frames(found, "xyz")
+        scored = np.ones(1000, bool)
+        for name, spans in ((name, union(t.span for t in truth if t.speaker == name)) for name in "AB"):
+            own = [t for t in truth if t.speaker == name]
+            touching = {t.start_us for t in own} & {t.stop_us for t in own}
+            inside = {e for e in touching if not any(t.start_us < e < t.stop_us for t in own)}
+            for edge in {e for span in spans for e in (span.start_us, span.stop_us)} | inside:
+                scored[max(0, edge // 10_000 - 25) : edge // 10_000 + 25] = False
+        said, heard = said[:, scored], heard[:, scored]
+        many, told = said.sum(axis=0), heard.sum(axis=0)
+        right = max(
+            int(sum((said[n] & heard[other]).sum() for n, other in enumerate(order)))
+            for order in permutations(range(3), 2)
+        )
+        expected = {
+            "miss": np.maximum(many - told, 0).sum(),
+            "false_alarm": np.maximum(told - many, 0).sum(),
+            "confusion": np.minimum(many, told).sum() - right,
+        }
+        for name, count in expected.items():
+            assert counted.over[name] == pytest.approx(count / 100, abs=0.001), name
+            assert counted.under[name] == pytest.approx(many.sum() / 100, abs=0.001)
 
 
 def edits(a: list[str], b: list[str]) -> int:
