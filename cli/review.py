@@ -18,7 +18,7 @@ Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder."
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
 
 
-@group.command()
+@group.command("serve")
 def _serve(
     out: Built,
     annotator: Annotated[str, typer.Option("--annotator", help="Your name; without it the page asks.")] = "",
@@ -58,7 +58,7 @@ def _serve(
     run(out, host=host, port=port, token=token, annotator=annotator, options=options, say=show.data)
 
 
-@group.command()
+@group.command("sql")
 def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
     """Query the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
 
@@ -78,7 +78,7 @@ def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], a
         show.table([["-" if v is None else show.one_line(str(v)) for v in row] for row in rows], columns)
 
 
-@group.command()
+@group.command("agree")
 def _agree(out: Built, as_json: Json = False) -> None:
     """Show how well annotators agree, and how precise each labeler is by their judgement.
 

@@ -19,6 +19,7 @@ import pytest
 import typer
 
 from corpus.cli import main as command_line
+from corpus.cli.main import app
 from corpus.schemas.errors import (
     CorpusError,
     FormatError,
@@ -210,3 +211,15 @@ def test_probe_takes_folders_and_names_files(tmp_path: Path, media: ModuleType) 
     assert done.returncode == 0, done.stderr
     files = [json.loads(line)["file"] for line in done.stdout.splitlines()]
     assert files == [str(tmp_path / "in" / name) for name in ("deep/two.wav", "one.WAV")]
+
+
+def test_commands_have_plain_names() -> None:
+    from typer.main import get_command
+
+    groups, names = [get_command(app)], []
+    while groups:
+        for name, command in getattr(groups.pop(), "commands", {}).items():
+            names.append(name)
+            groups.append(command)
+    assert {"build", "serve", "agree", "sql", "prune", "compare"} <= set(names)
+    assert all(name[0].isalpha() for name in names), names
