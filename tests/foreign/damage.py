@@ -107,7 +107,8 @@ def put_together(parts: Parts, out: Path, *, after: Callable[[Parts], None] | No
     if after is not None:
         after(parts)
     pq.write_table(_table(parts), out / "clips.parquet")
-    for entry in parts.manifest.get("files") or [] if isinstance(parts.manifest, dict) else []:
+    files = parts.manifest.get("files") if isinstance(parts.manifest, dict) else None
+    for entry in files if isinstance(files, list) else []:
         if isinstance(entry, dict) and entry.get("path") in ("clips.parquet", "README.md"):
             data = (out / entry["path"]).read_bytes()
             entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
