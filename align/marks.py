@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+BRACES = ("{", "}")
+"""Around words of which the transcriber was not sure: `{ this / that }`."""
 _NOT_SPOKEN = re.compile(
     r"\[[^\]]*\]|<[^>]*>|\{[^}]*\}|@|\*+"  # sounds and other marks
     r"|[-‐‑–—]+|>+|_+|[♪♫]+"  # another voice, a gap, music
@@ -40,10 +42,8 @@ def spoken_words(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
     left: list[str] = []
     inside = first = False
     for token in _marks_joined(tokens):
-        if token == "{":
-            inside = first = True
-        elif token == "}":
-            inside = False
+        if token in BRACES:
+            inside = first = token == BRACES[0]
         elif inside and token == "/":
             first = False
         elif (word := spoken(token)) is None or (inside and not first):

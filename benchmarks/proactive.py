@@ -12,7 +12,7 @@ One line for each task: a `tiny` is trained, then lives through held-out recordi
 whole (`data.whole`), because what a note says at the beginning holds to the end; two thirds of them are
 shorter than those held out; pictures are one patch, and what moves in them is a label for `loss.cues`, in
 training alone. Held out are, where the task has them, all numbers (what notes say and the model repeats; how
-long a movement lasts), all letters of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none,
+long a movement lasts), all words of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none,
 and tests/trainer/test_proactive.py looks for any in the recordings. `score` is found : (found + missed +
 stray), where an utterance is found if it begins within one window of its time and the right word is written,
 stray if it has no such place. Beside it the same of utterances whatever their word (`timed`), of the best
@@ -27,11 +27,13 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -53,7 +55,7 @@ from corpus.trainer.train.loop import train_model
 
 WINDOWS, SHORTEST = 60, 15
 SIDE, SQUARE = 40, 16
-RECORDINGS = {"train": 512, "validation": 24}
+HELD_OUT_RECORDINGS = 24
 Draft = Any
 Due = list[tuple[int, str]]
 """The windows utterances begin in, and their words."""
@@ -66,6 +68,7 @@ SMALL = (
     *("model.attention_window_s=none", "model.picture_every=1", "model.text_slots=16", "model.tied=false"),
 )
 """With a theta of 1e6 two of the four pairs that tell time would stand still within a recording."""
+FALLING = ("optim.lr=2e-3", "optim.decay_share=0.5")
 PICTURES = ("model.picture_rows=1", "model.picture_columns=1", "loss.cues=0.3")
 
 
@@ -73,8 +76,8 @@ PICTURES = ("model.picture_rows=1", "model.picture_columns=1", "loss.cues=0.3")
 class Kinds:
     """What recordings are made of: those trained on and those held out share none of it."""
 
-    letters: str
-    """Of the words in prompts."""
+    new_words: bool
+    """Of prompts: a quarter of all words is held out."""
     pitches_hz: tuple[tuple[float, float], ...]
     """Ranges of voices."""
     periods: tuple[int, ...]
@@ -96,7 +99,7 @@ def _apart(values: Sequence[str], share: int) -> tuple[tuple[str, ...], tuple[st
 _COUNTS = _apart([f"{a}{b}" for a in range(4) for b in (1, 2, 3)], 4)
 _RESULTS = _apart([f"{number:02}" for number in range(100)], 7)
 TRAINED = Kinds(
-    letters="abcdefghijklm",
+    new_words=False,
     pitches_hz=((100, 145), (170, 230)),
     periods=(3, 4, 6, 8, 9),
     counts=_COUNTS[0],
@@ -104,7 +107,7 @@ TRAINED = Kinds(
     results=_RESULTS[0],
 )
 HELD_OUT = Kinds(
-    letters="nopqrstuvwxyz",
+    new_words=True,
     pitches_hz=((150, 165),),
     periods=(5, 7),
     counts=_COUNTS[1],
@@ -117,7 +120,11 @@ HELD_OUT = Kinds(
 class Task:
     draw: Callable[[Draft, Kinds], Due]
     """A recording made of these."""
+    recordings: int
+    """To train on."""
     pairs: tuple[str, ...]
+    then: tuple[str, ...] = ()
+    """With which the run goes on after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +145,10 @@ def says(draft: Draft, at: int, text: str) -> None:
 
 def wording(draft: Draft, kinds: Kinds, value: str) -> str:
     """A note: the value, then a word that means nothing."""
-    word = "".join(draft.rng.choice(list(kinds.letters), int(draft.rng.integers(1, 5))))
-    return f"{value} {word}"
+    while True:
+        word = "".join(draft.rng.choice(list(ascii_lowercase), int(draft.rng.integers(1, 5))))
+        if (crc32(word.encode()) % 4 == 0) == kinds.new_words:
+            return f"{value} {word}"
 
 
 def pitch(draft: Draft, kinds: Kinds) -> float:
@@ -295,19 +304,29 @@ def report(draft: Draft, kinds: Kinds) -> Due:
 
 
 TASKS = {
-    "every": Task(draw=every, pairs=("steps=1200",)),
-    "count": Task(draw=count, pairs=(*PICTURES, "model.layers=4", "steps=1000")),
-    "startstop": Task(draw=startstop, pairs=(*PICTURES, "steps=1000")),
-    "correct": Task(draw=correct, pairs=("steps=1000",)),
-    "report": Task(draw=report, pairs=("steps=600",)),
+    "every": Task(draw=every, recordings=240, pairs=("steps=800", *FALLING)),
+    "count": Task(draw=count, recordings=240, pairs=(*PICTURES, "model.layers=4", "steps=800", *FALLING)),
+    "startstop": Task(draw=startstop, recordings=512, pairs=(*PICTURES, "steps=450", *FALLING)),
+    "correct": Task(
+        draw=correct,
+        recordings=240,
+        pairs=("steps=450",),
+        then=("steps=800", "optim.lr=1.5e-3", "optim.decay_share=0.5"),
+    ),
+    "report": Task(
+        draw=report, recordings=100, pairs=("steps=600", "optim.lr=3e-3", "optim.decay_share=0.6")
+    ),
 }
 
 
-def made(name: str, folder: Path, seed: int) -> tuple[Path, dict[str, Due]]:
-    """The task's dataset, and what is due in each recording."""
+def made(
+    name: str, folder: Path, seed: int, counts: Mapping[str, int] | None = None
+) -> tuple[Path, dict[str, Due]]:
+    """The task's dataset, of so many recordings for each split, and what is due in each recording."""
     rules, drafts, dues = load_rules(), [], {}
+    counts = counts or {"train": TASKS[name].recordings, "validation": HELD_OUT_RECORDINGS}
     for split, kinds in (("train", TRAINED), ("validation", HELD_OUT)):
-        for number in range(RECORDINGS[split]):
+        for number in range(counts[split]):
             draft = rules.Draft(name=f"{name}-{split}-{seed}-{number}", windows=WINDOWS, split=split)
             if split == "train" and number % 3:
                 # Shorter ones have a note or two: which of many to repeat is hard to find first.
@@ -370,7 +389,9 @@ def outcome(name: str, folder: Path, seed: int, pairs: Sequence[str] = ()) -> di
     own = (f"data.data={data}", f"data.seed={seed}", pictures, *TASKS[name].pairs, *pairs)
     config = fitted(with_overrides(preset("tiny"), [*SMALL, *WAY, *own]))
     began = time.process_time()
-    train_model(config, folder / "run", talk=lambda _: None)
+    for more in ((), TASKS[name].then) if TASKS[name].then else ((),):
+        config = with_overrides(config, more)
+        train_model(config, folder / "run", talk=lambda _: None)
     spent = time.process_time() - began
     model, _ = load_model(folder / "run")
     documents = Documents(with_overrides(config, ["data.split=validation"]))

@@ -13,6 +13,7 @@ from typing import Literal
 
 import av
 
+from corpus.ingest.edits import Edits
 from corpus.ingest.head import StreamHead
 from corpus.schemas.drops import Drop
 
@@ -93,7 +94,7 @@ class Account:
         ]
         if self.unread_bytes:
             reason = (
-                f"{self.unread_bytes} bytes stand behind the end that the file's head names and were left "
+                f"{self.unread_bytes} bytes stand behind the sound that the file's head names and were left "
                 "out; if they are sound, let a tool repair the head"
             )
             drops.append(_fault(item, "bytes_behind_the_end", reason))
@@ -188,6 +189,17 @@ def _outside(spans: Iterable[Iterable[Fraction]], others: list[list[Fraction]]) 
 
 def _s(seconds: Fraction) -> str:
     return f"{float(seconds):.1f} s"
+
+
+def edit_drops(edits: Edits, item: str) -> list[Drop]:
+    """Silence that an edit list asks for and libav does not give."""
+    if not edits.empty_s:
+        return []
+    reason = (
+        f"its edit list leaves {edits.empty_s:.3f} s empty behind its start; they were filled with the "
+        "film's beginning: export it again without edits"
+    )
+    return [_fault(item, "empty_edit", reason)]
 
 
 def _fault(item: str, code: str, reason: str) -> Drop:

@@ -104,8 +104,8 @@ def _avi_index(read: ReadAt, end: int) -> int:
 
 
 def _unread_wave(read: ReadAt, size: int, end: int) -> int:
-    """Bytes behind the last valid chunk, as where a `data` chunk declares too little."""
-    at = 12
+    """Bytes behind the last valid chunk, as where a `data` chunk declares too little, and of further ones."""
+    at, data_chunks, further = 12, 0, 0
     for _ in range(MOST_STEPS):
         chunk = read(at, 8) if at + 8 <= end else b""
         if not chunk or not all(32 <= byte < 127 for byte in chunk[:4]):
@@ -115,6 +115,12 @@ def _unread_wave(read: ReadAt, size: int, end: int) -> int:
         at += 8 + length + length % 2
         if length == 0xFFFFFFFF:
             return 0
+        if chunk[:4] == b"data":
+            # Readers take the first alone.
+            further += length if data_chunks else 0
+            data_chunks += 1
+    if further >= _LEAST_UNREAD:
+        return further
     unread = size - min(at, end)
     return unread if unread >= _LEAST_UNREAD and any(read(size - unread, 1 << 16)) else 0
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from corpus.ingest.head import StreamHead, file_start, preferred, scan, stream_heads
-from corpus.ingest.media import open_media
+from corpus.ingest.media import open_reader
 from corpus.ingest.probe import require_usable
 from corpus.schemas.clock import US
 from corpus.schemas.errors import MediaError
@@ -80,8 +80,8 @@ def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan
 def _plan(source: DecodeSource, settings: IngestSettings, *, several: bool, video: bool) -> Plan:
     # With one file per speaker, several channels in a file are several microphones for one person.
     channels: Channels = "mix" if several else settings.channels
-    with open_media(source.path) as container:
-        heads = stream_heads(container)
+    with open_reader(source.path) as (container, reader):
+        heads = stream_heads(container, reader)
         _choose_streams(heads, channels, video=video)
         if several and not any(h.chosen for h in heads):
             video = settings.pictures

@@ -9,9 +9,9 @@ from heapq import heappop, heappush
 from corpus.ingest.timeline import Restarts
 
 _COUNTED = frozenset(
-    "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta".split()
+    "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta caf".split()
 )
-"""Raw streams: libav invents their stamps from the first header's rate."""
+"""Raw streams and CAF, which keep no clock: libav invents their stamps from what the head says."""
 _DECODE_ORDER = frozenset(("avi",))
 """Containers that number pictures in the order in which they are decoded."""
 _UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())

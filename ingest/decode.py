@@ -15,10 +15,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from corpus.ingest.account import Account, Tally
+from corpus.ingest.account import Account, Tally, edit_drops
 from corpus.ingest.choose import DecodeSource, Plan, choose
 from corpus.ingest.demux import Demuxer, Packet
-from corpus.ingest.facts import end_oddities, stream_facts
+from corpus.ingest.edits import Edits, edits_of
+from corpus.ingest.facts import edit_oddities, end_oddities, stream_facts
 from corpus.ingest.head import StreamHead
 from corpus.ingest.media import open_reader
 from corpus.ingest.moving import FrameObserver
@@ -99,6 +100,7 @@ def _pass(
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
         account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
+        edits = edits_of(reader.peek) if "mov" in plan.container else Edits()
         end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account, reader.end.missing)
         for head in demuxer.heads.values():
             if head.joined:  # what its head said of it was not known yet
@@ -109,10 +111,11 @@ def _pass(
         channels=tracks.channels,
         pictures=tracks.pictures,
         streams=[stream_facts(number, h, plan, tracks.legs.get(h.index)) for h in demuxer.heads.values()],
-        oddities=[*feed.oddities(), *end],
+        oddities=[*feed.oddities(), *edit_oddities(edits), *end],
         drops=[
             *account.drops(demuxer.heads, where, pictures=settings.pictures),
             *account.sound_drops(silent, unfit, where),
+            *edit_drops(edits, where),
         ],
     )
 

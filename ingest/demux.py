@@ -187,7 +187,7 @@ class Demuxer:
             except MediaError:
                 self.unread += 1
                 continue
-            numbers = self._adopt(container, set())
+            numbers = self._adopt(container, reader, set())
             for packet in _read_packets(container, self.log, self.path.name):
                 yield numbers[packet.stream.index], packet, reader.place(packet.pos or 0)
         self.unread += at is not None
@@ -203,13 +203,16 @@ class Demuxer:
         except MediaError:
             return
         known = {(s.type, s.id) for s in self.streams.values()}
-        numbers = self._adopt(container, known)
+        numbers = self._adopt(container, reader, known)
         packets = _read_packets(container, _ReadLog(), self.path.name)
         self._seconds.append(_Second(container, reader, numbers, packets, at=place))
 
-    def _adopt(self, container: InputContainer, known: Container[tuple[str, int]]) -> dict[int, int]:
+    def _adopt(
+        self, container: InputContainer, reader: Reader, known: Container[tuple[str, int]]
+    ) -> dict[int, int]:
         """Number the streams that are not known yet; those numbers, by their own."""
-        heads = {h.index: h for h in stream_heads(container, taken_programme(self.heads.values()))}
+        programme = taken_programme(self.heads.values())
+        heads = {h.index: h for h in stream_heads(container, reader, programme)}
         numbers: dict[int, int] = {}
         for stream in container.streams:
             if (stream.type, stream.id) in known:

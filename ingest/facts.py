@@ -9,6 +9,7 @@ from av.container import InputContainer
 
 from corpus.ingest.account import Account
 from corpus.ingest.choose import Plan
+from corpus.ingest.edits import Edits
 from corpus.ingest.head import LONGEST_S, StreamHead
 from corpus.ingest.moving import PictureTrack
 from corpus.ingest.probe import absurd_duration, declared_duration, head_oddities
@@ -137,6 +138,16 @@ def _restarts(starts_us: Iterable[int]) -> list[Oddity]:
         Oddity(code="restart", detail="time stamps jump back; what follows goes on here", start_us=start_us)
         for start_us in starts_us
     ]
+
+
+def edit_oddities(edits: Edits) -> list[Oddity]:
+    """Joins in the edit list."""
+    if not edits.joins:
+        return []
+    detail = (
+        f"{edits.joins} joins: behind each, up to a packet is left out and the rest stands as much too early"
+    )
+    return [Oddity(code="edits", detail=detail)]
 
 
 def end_oddities(

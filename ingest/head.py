@@ -10,12 +10,15 @@ from typing import Literal, TypeAlias
 
 import av
 from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from corpus.ingest.clocks import decode_order
-from corpus.ingest.media import GROWING, MOST_PIXELS, programmes
+from corpus.ingest.decoder import decoder_of
+from corpus.ingest.lead import lead_samples, leave_out
+from corpus.ingest.media import GROWING, MOST_PIXELS, Reader, programmes
 from corpus.ingest.pictures import orientation
 from corpus.schemas.clock import round_half_up
 
@@ -87,6 +90,17 @@ class StreamHead:
     """Time base in seconds."""
     programme: int | None = None
     """The programme of a multiplex it belongs to; None for those of all."""
+    lead_samples: int = 0
+    """What the decoder gives before the sound that was recorded."""
+
+    _decoder: tuple[MediaStream, CodecContext] | None = None
+    """Of the stream that it was opened for."""
+
+    def decoder(self) -> CodecContext:
+        """What decodes the stream's packets."""
+        if self._decoder is None or self._decoder[0] is not self.stream:
+            self._decoder = (self.stream, decoder_of(self.stream))
+        return self._decoder[1]
 
     def describe(self) -> None:
         """Copy the stream's facts, which are gone once its container is closed."""
@@ -116,10 +130,10 @@ def sensible_aspect(aspect: Fraction | None) -> Fraction:
     return Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
 
 
-def stream_heads(container: InputContainer, programme: int | None = None) -> list[StreamHead]:
+def stream_heads(container: InputContainer, reader: Reader, programme: int | None = None) -> list[StreamHead]:
     """The audio and video streams of a container, unusable ones with their reason.
 
-    `programme`: the one that is used already.
+    `reader` is what the container reads; `programme`: the one that is used already.
     """
     heads: list[StreamHead] = []
     for stream in container.streams:
@@ -129,6 +143,7 @@ def stream_heads(container: InputContainer, programme: int | None = None) -> lis
         elif isinstance(stream, AudioStream):
             head = StreamHead(stream, stream.index, "audio")
             head.refused_code, head.refused = _audio_refusal(stream)
+            head.lead_samples = lead_samples(stream, container.format.name, reader.peek)
         else:
             continue
         head.describe()
@@ -192,14 +207,6 @@ def _preference(head: StreamHead) -> tuple[bool, bool, int]:
     return bool(disposition & _SECONDARY), not disposition & Disposition.default, head.index
 
 
-def one_core(stream: MediaStream) -> None:
-    """Decode in this thread alone: the same bytes and the same load wherever it runs."""
-    if stream.codec_context.is_open:
-        return
-    stream.codec_context.thread_count = 1
-    stream.codec_context.thread_type = av.codec.context.ThreadType.NONE
-
-
 def scan(container: InputContainer, heads: list[StreamHead]) -> None:
     """Read from the start until the first frame of every stream is decoded; fill in the heads.
 
@@ -208,13 +215,15 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
     A chosen stream not met by then is taken to start where its header says.
     """
     wanted = {h.index: h for h in heads if h.refused_code != "cover_art" and h.stream.codec_context}
-    for head in wanted.values():
-        one_core(head.stream)
     chosen = {h.index: h for h in wanted.values() if h.chosen}
     by_decoding = decode_order(container.format.name)
     size = 0
+    begun: set[int] = set()
     for count, packet in enumerate(_packets(container, [h.stream for h in wanted.values()])):
         head = wanted[packet.stream.index]  # a packet that empties a decoder says 0 in packet.stream_index
+        if head.index not in begun:
+            begun.add(head.index)
+            leave_out(packet, head.lead_samples)
         if packet.pts is not None:
             head.last = max(head.last or Fraction(packet.pts * head.tick), packet.pts * head.tick)
             if len(head.stamps) < _RATE_STAMPS:
@@ -265,7 +274,7 @@ def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[
 
 def _first_frame(packet: AnyPacket, head: StreamHead) -> bool:
     try:
-        frames = packet.decode()
+        frames = head.decoder().decode(packet)
     except (av.FFmpegError, ValueError):
         head.bad_packets += 1
         return False

@@ -84,6 +84,10 @@ class Reader:
         self._at += len(data)
         return data
 
+    def peek(self, place: int, size: int) -> bytes:
+        """Bytes of the file as it is, fewer at its end; the position stays."""
+        return os.pread(self._descriptor, max(0, min(size, self._size - place)), self.place(place))
+
     def seek(self, offset: int, whence: int = 0) -> int:
         self._at = max(0, offset + (0, self._at, self._size)[whence])
         return self._at
@@ -93,12 +97,7 @@ class Reader:
 
     def find_end(self) -> None:
         """Check whether another file follows; if so, this one ends where that begins."""
-        whole = self._size
-
-        def at(place: int, size: int) -> bytes:
-            return os.pread(self._descriptor, max(0, min(size, whole - place)), self.place(place))
-
-        self.end = first_end(at, whole)
+        self.end = first_end(self.peek, self._size)
         if self.end.following is not None:
             self._size = self.end.following
 
@@ -148,15 +147,12 @@ def _descriptor(path: Path) -> int:
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
-    """The container of a media file; raises MediaError, with a readable sentence, if it is not one."""
-    with open_reader(path) as (container, _):
-        yield container
-
-
-@contextmanager
 def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
-    """As `open_media`, with the reader through which libav reads."""
+    """The container of a media file, and the reader through which libav reads it.
+
+    Raises:
+        MediaError: it is no media file, with a readable sentence.
+    """
     regular_file_size(path)
     with closing(Reader(_descriptor(path))) as reader:
         reader.patch, contradiction = correct_header(reader)

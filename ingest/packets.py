@@ -10,7 +10,8 @@ import av
 from av.frame import Frame
 
 from corpus.ingest.demux import Demuxer, Packet
-from corpus.ingest.head import MediaStream, StreamHead, one_core
+from corpus.ingest.head import StreamHead
+from corpus.ingest.lead import leave_out
 from corpus.ingest.media import GROWING
 from corpus.ingest.relay import Relay, Step
 from corpus.schemas.recording import Oddity
@@ -46,6 +47,8 @@ class Feed:
     before: Callable[[int, Packet], None] = lambda track, packet: None
     """Sees each packet that is about to be decoded."""
     bad_packets: int = 0
+    _begun: set[int] = field(default_factory=set)
+    """Streams of which a packet was decoded."""
     _open: dict[int, int] = field(default_factory=dict)
     """Streams whose decoders hold frames, and their tracks."""
 
@@ -70,8 +73,6 @@ class Feed:
         chosen = {
             n: h.met_at is not None for n, h in self.demuxer.heads.items() if h.kind == kind and h.chosen
         }
-        for number in chosen:
-            one_core(self.demuxer.heads[number].stream)
         # Only joined or growing files may start a clock over; elsewhere an early stamp is just wrong.
         joined = self.demuxer.reader.end.following is not None
         return Relay(chosen, may_restart=joined or self.demuxer.container.format.name in GROWING)
@@ -81,18 +82,15 @@ class Feed:
             yield from self._take_over(step)
         self._open[step.stream] = step.track
         self.before(step.track, step.packet)
-        head = self.demuxer.heads[step.stream]
-        yield self._decoded(step.track, head.stream, step.stream, step.packet)
+        yield self._decoded(step.track, step.stream, step.packet)
 
     def _take_over(self, step: Step) -> Iterator[Read]:
         if step.before is not None:
             for packet in self.demuxer.rest(step.before) if step.held_back else ():
-                stream = self.demuxer.heads[step.before].stream
-                yield self._decoded(step.track, stream, step.before, packet)
+                yield self._decoded(step.track, step.before, packet)
             # The old decoder's last frames belong before the new stream's first.
             yield from self._empty(step.before)
         head = self.demuxer.heads[step.stream]
-        one_core(head.stream)
         head.chosen = head.joined = True
         head.refused = head.refused_code = ""
         stamps = (head.stream.start_time, step.packet.pts, step.packet.dts)
@@ -100,9 +98,13 @@ class Feed:
         head.first = next((stamp for stamp in stamps if stamp is not None), 0) * head.tick
         yield Read(step.track, step.stream, [], None, takes_over=True, restart=step.restart)
 
-    def _decoded(self, track: int, stream: MediaStream, number: int, packet: Packet) -> Read:
+    def _decoded(self, track: int, number: int, packet: Packet) -> Read:
+        head = self.demuxer.heads[number]
+        if number not in self._begun:
+            self._begun.add(number)
+            leave_out(packet, head.lead_samples)
         try:
-            return Read(track, number, list(stream.codec_context.decode(packet)), packet)
+            return Read(track, number, list(head.decoder().decode(packet)), packet)
         except (av.FFmpegError, ValueError, MemoryError):
             self.bad_packets += 1
             return Read(track, number, [], packet, failed=True)
@@ -110,9 +112,10 @@ class Feed:
     def _empty(self, number: int) -> Iterator[Read]:
         """What a decoder still holds; it may be used again."""
         track = self._open.pop(number, None)
-        context = self.demuxer.heads[number].stream.codec_context
-        if track is None or context is None:
+        head = self.demuxer.heads[number]
+        if track is None or head.stream.codec_context is None:
             return
+        context = head.decoder()
         try:
             yield Read(track, number, list(context.decode(None)), None)
         except av.EOFError:

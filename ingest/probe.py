@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from corpus.ingest.head import LONGEST_S, RateKind, StreamHead, file_start, preferred, scan, stream_heads
-from corpus.ingest.media import open_media, regular_file_size
+from corpus.ingest.media import open_reader, regular_file_size
 from corpus.schemas.clock import us_from_seconds
 from corpus.schemas.errors import MediaError
 from corpus.schemas.recording import Oddity
@@ -70,8 +70,8 @@ def probe_media(path: Path) -> MediaInfo:
         MediaError: it is no media file, cannot be read, or holds nothing that can be used.
     """
     size = regular_file_size(path)
-    with open_media(path) as container:
-        heads = stream_heads(container)
+    with open_reader(path) as (container, reader):
+        heads = stream_heads(container, reader)
         for kind in ("audio", "video"):
             head = preferred(heads, kind)
             if head is not None:

@@ -56,6 +56,8 @@ class SoundTrack:
         self._counted = counted(clock.container)
         self._counted_s: Fraction | None = None
         """Time of the next sample of a stream that is counted, on its own clock."""
+        self._latest: int | None = None
+        """The stamp of the frame before."""
         self._clock: AudioClock | None = None
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
@@ -118,7 +120,10 @@ class SoundTrack:
 
     def _stamp(self, frame: av.AudioFrame) -> int | None:
         if not self._counted:
-            return frame.pts
+            # A stamp that stands still says nothing: in RealMedia all frames of a block share one.
+            repeated = frame.pts == self._latest
+            self._latest = frame.pts
+            return None if repeated else frame.pts
         if self._counted_s is None:
             self._counted_s = (frame.pts or 0) * self._tick
         stamp = round_half_up(self._counted_s / self._tick)

@@ -49,7 +49,7 @@ def prune(folder: Path, days: int) -> _Care:
 def _artifacts(folder: Path) -> Iterator[Path]:
     """Folders named by a digest below a stage's folder; nothing else is ever touched."""
     root = folder / STATE if (folder / STATE).is_dir() else folder
-    stages = [root / stage for stage in (*STAGES, "record") if (root / stage).is_dir()]
+    stages = [root / stage for stage in (*STAGES, "record", "catalog") if (root / stage).is_dir()]
     if not stages:
         raise UsageError("holds no stage artifacts", where=str(folder), todo="name a dataset, or its --cache")
     for stage in stages:

@@ -15,7 +15,6 @@ from corpus.pipeline.published import (
 )
 from corpus.pipeline.versions import all_versions
 from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
-from corpus.report.catalog_rows import CatalogEntry
 from corpus.report.page import write_report
 from corpus.report.poor import poor
 from corpus.report.stats import dataset_stats
@@ -64,7 +63,7 @@ def publish(
     gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]
     write_catalog(
         out,
-        _entries(found, cache),
+        _pieces(found, cache),
         drops,
         _facts(manifest, settings),
         instead_of=gone if before.catalog_sha256 else None,
@@ -90,24 +89,13 @@ def poor_lines(out: Path) -> tuple[str, ...]:
         return tuple(one.line for one in poor(db))
 
 
-def _entries(found: Recordings, cache: Cache) -> Iterator[CatalogEntry]:
-    """Every new or changed recording, read from the cache one at a time."""
-    from corpus.pipeline.annotate import conversation_of
-    from corpus.pipeline.cutting import recording_of
-    from corpus.pipeline.stages import decoded_of
+def _pieces(found: Recordings, cache: Cache) -> Iterator[Path]:
+    """The rows of every new or changed recording: folders of the cache, each checked when it is its turn."""
+    from corpus.pipeline.record import ROWS_STAGE, rows_key
 
     for job, outcome in found.recorded:
-        identity, done, cut = job.identity, outcome.annotated, outcome.cut
-        if cut is None or cut.segment is None:
-            continue
-        conversation = conversation_of(done, cache)
-        decoded = decoded_of(identity, cache.need("decode", str(done.decode), "decoded.json"))
-        yield CatalogEntry(
-            recording=recording_of(identity, decoded, conversation),
-            conversation=conversation,
-            split=cut.split,
-            sidecars=done.sidecars,
-        )
+        if outcome.built:
+            yield cache.need(ROWS_STAGE, rows_key(job)).folder
 
 
 def _facts(manifest: Manifest, settings: Settings) -> RunFacts:

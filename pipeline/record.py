@@ -16,6 +16,8 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
 
 RECORD_FILE = "record.json"
+ROWS_STAGE = "catalog"
+"""Artifacts with a recording's rows of the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
         cache.get("cut", str(found.cut.segment)),
         cache.get("label", str(found.annotated.label)),
         cache.get("decode", str(found.annotated.decode), "decoded.json"),
+        cache.get(ROWS_STAGE, rows_key(job)),
     )
     return None if None in parts else found
 
@@ -124,5 +127,36 @@ def record(job: RecordingJob) -> Recorded:
             (folder / RECORD_FILE).write_text(to_json(outcome), encoding="utf-8")
             return []
 
+        _keep_rows(job, annotated, cache)
         cache.make("record", job.key, fill)
     return outcome
+
+
+def rows_key(job: RecordingJob) -> str:
+    """Digest of everything that decides the recording's rows of the catalog."""
+    from corpus.report.catalog_piece import piece_form
+
+    return digest([job.key, piece_form()])
+
+
+def _keep_rows(job: RecordingJob, annotated: Annotated, cache: Cache) -> None:
+    """The recording's rows of the catalog, so that whoever writes it parses no conversation."""
+    from corpus.pipeline.annotate import conversation_of
+    from corpus.pipeline.cutting import recording_of
+    from corpus.pipeline.stages import decoded_of
+    from corpus.report.catalog_piece import write_piece
+    from corpus.report.catalog_rows import CatalogEntry
+
+    def fill(folder: Path) -> list[Drop]:
+        conversation = conversation_of(annotated, cache)
+        decoded = decoded_of(job.identity, cache.need("decode", str(annotated.decode), "decoded.json"))
+        entry = CatalogEntry(
+            recording=recording_of(job.identity, decoded, conversation),
+            conversation=conversation,
+            split=job.split,
+            sidecars=annotated.sidecars,
+        )
+        write_piece(folder, entry, bridge_us=job.settings.cues.ipu_bridge_us)
+        return []
+
+    cache.make(ROWS_STAGE, rows_key(job), fill)

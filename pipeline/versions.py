@@ -32,7 +32,7 @@ STAGES = {
     for stage in (
         Stage(
             name="decode",
-            version=3,
+            version=4,
             libraries=("av", "numpy"),
             keyed_by=("files", "settings"),
             share=0.25,

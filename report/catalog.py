@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.duckdb"
 _CATALOG_FORM = "corpus.catalog"
-_CATALOG_VERSION = 2
+CATALOG_VERSION = 2
+"""Raise it when tables or what stands in them change: pieces in caches are made again."""
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"
@@ -68,7 +69,7 @@ class Answer:
 
 def write_catalog(
     out: Path,
-    recordings: Iterable[CatalogEntry],
+    recordings: Iterable[CatalogEntry | Path],
     drops: Iterable[Drop],
     run: RunFacts,
     *,
@@ -76,6 +77,8 @@ def write_catalog(
     announce: Callable[[str], None] | None = None,
 ) -> None:
     """Make the catalog from the recordings and OUT/clips.parquet; readers see the old one or the new.
+
+    A path is the folder of a recording's piece (catalog_piece.py).
 
     With `instead_of` the catalog that stands there is changed: these recordings go, the others stay, and the
     rows are those that a catalog made anew would have. Conversations are taken one at a time; what is held
@@ -95,7 +98,7 @@ def write_catalog(
                 shutil.copyfile(old, unfinished)
             with opened_for_writing(unfinished) as connection:
                 if old is None:
-                    _create(connection)
+                    create_tables(connection)
                 else:
                     _take_out(connection, instead_of or ())
                 _fill(connection, recordings, drops, run, out)
@@ -135,11 +138,12 @@ def opened_for_writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         shutil.rmtree(spill, ignore_errors=True)
 
 
-def _create(connection: duckdb.DuckDBPyConnection) -> None:
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The tables of an empty catalog."""
     for name, values in _ENUMS.items():
         connection.execute(f"CREATE TYPE {name} AS ENUM ({', '.join(map(_quoted, values))})")
     connection.execute(Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8"))
-    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, _CATALOG_VERSION])
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", [_CATALOG_FORM, CATALOG_VERSION])
 
 
 def _take_out(connection: duckdb.DuckDBPyConnection, gone: Sequence[str]) -> None:
@@ -179,7 +183,7 @@ def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
 
 def _fill(
     connection: duckdb.DuckDBPyConnection,
-    recordings: Iterable[CatalogEntry],
+    recordings: Iterable[CatalogEntry | Path],
     drops: Iterable[Drop],
     run: RunFacts,
     folder: Path,
@@ -188,6 +192,9 @@ def _fill(
     facts = (run.config, run.settings_json, run.versions_json, run.recordings, run.clips, run.windows)
     writer.add("runs", [facts])
     for entry in recordings:
+        if isinstance(entry, Path):
+            writer.add_piece(entry)
+            continue
         for table, rows in entry_rows(entry, bridge_us=run.settings.cues.ipu_bridge_us):
             writer.add(table, rows)
     writer.add(
@@ -238,7 +245,7 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
-        if stored_version(connection, path, form=_CATALOG_FORM, newest=_CATALOG_VERSION) is None:
+        if stored_version(connection, path, form=_CATALOG_FORM, newest=CATALOG_VERSION) is None:
             todo = "run corpus build again"
             raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
         try:

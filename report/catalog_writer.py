@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corpus.report.catalog_piece import as_table, read_piece, table_schema
 from corpus.report.catalog_rows import Row
 
 if TYPE_CHECKING:
@@ -20,48 +22,42 @@ class Writer:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._rows: dict[str, list[Row]] = {}
+        self._pieces: dict[str, list[pa.Table]] = {}
 
     def add(self, table: str, rows: Iterable[Row]) -> None:
         waiting = self._rows.setdefault(table, [])
         for row in rows:
             waiting.append(row)
             if len(waiting) >= _BATCH_ROWS:
-                self._insert(table)
+                self._insert_rows(table)
+
+    def add_piece(self, folder: Path) -> None:
+        """A recording's rows, from its piece: no row becomes a Python object."""
+        for name, rows in read_piece(folder):
+            waiting = self._pieces.setdefault(name, [])
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= _BATCH_ROWS:
+                self._insert_pieces(name)
 
     def flush(self) -> None:
         for table in self._rows:
-            self._insert(table)
+            self._insert_rows(table)
+        for table in self._pieces:
+            self._insert_pieces(table)
 
-    def _insert(self, table: str) -> None:
+    def _insert_rows(self, table: str) -> None:
+        if rows := self._rows[table]:
+            self._insert(table, as_table(rows, table_schema(self._connection, table)))
+            rows.clear()
+
+    def _insert_pieces(self, table: str) -> None:
         import pyarrow as pa
 
-        rows = self._rows[table]
-        if not rows:
-            return
-        schema = self._schema(table)
-        columns = [
-            pa.array(values, field.type)
-            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-        ]
-        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
+        if pieces := self._pieces[table]:
+            self._insert(table, pa.concat_tables(pieces))
+            pieces.clear()
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        self._connection.register("batch", rows)
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
-        rows.clear()
-
-    def _schema(self, table: str) -> pa.Schema:
-        """Arrow types for a table's columns; enums and JSON go in as text, which DuckDB checks."""
-        import pyarrow as pa
-
-        plain = {
-            "BIGINT": pa.int64(),
-            "INTEGER": pa.int32(),
-            "DOUBLE": pa.float64(),
-            "BOOLEAN": pa.bool_(),
-            "VARCHAR[]": pa.list_(pa.string()),
-        }
-        part = pa.struct({"role": pa.string(), "start_us": pa.int64(), "stop_us": pa.int64()})
-        kinds = self._connection.execute(f"DESCRIBE {table}").fetchall()
-        return pa.schema(
-            (name, pa.list_(part) if kind.startswith("STRUCT") else plain.get(kind, pa.string()))
-            for name, kind, *_ in kinds
-        )

@@ -13,10 +13,10 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import SPLITS
 from corpus.schemas.errors import DatasetError
-from corpus.shards.columns import arrow_schema, rows_table
+from corpus.shards.columns import arrow_schema
 from corpus.shards.ends import shard_ends
 from corpus.shards.index import ints, texts
-from corpus.shards.plan import Piece
+from corpus.shards.plan import Pieces
 from corpus.shards.tar import END
 
 if TYPE_CHECKING:
@@ -55,15 +55,18 @@ class Layout:
 
     table: pa.Table
     shards: tuple[PlannedShard, ...]
-    sha256s: tuple[str, ...]
     sizes: Int64Array
     files: tuple[Path, ...]
     file_of_row: Int64Array
     offset_in_file: Int64Array
 
+    def sha256s(self, shard: PlannedShard) -> tuple[str, ...]:
+        """Of the shard's clips."""
+        return tuple(texts(self.table["sha256"].slice(shard.first, shard.clips)))
+
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
         """The shard's clips, joined where they are contiguous already."""
-        start = shard.first
+        start, sha256s = shard.first, self.sha256s(shard)
         for row in range(shard.first + 1, shard.stop + 1):
             if row < shard.stop and self._follows(row):
                 continue
@@ -71,7 +74,7 @@ class Layout:
                 file=self.files[int(self.file_of_row[start])],
                 offset=int(self.offset_in_file[start]),
                 sizes=tuple(self.sizes[start:row].tolist()),
-                sha256s=self.sha256s[start:row],
+                sha256s=sha256s[start - shard.first : row - shard.first],
             )
             start = row
 
@@ -80,9 +83,7 @@ class Layout:
         return bool(same and self.offset_in_file[row] == self.offset_in_file[row - 1] + self.sizes[row - 1])
 
 
-def lay_out(
-    kept: pa.Table | None, kept_files: Mapping[str, Path], new: Sequence[Piece], target_bytes: int
-) -> Layout:
+def lay_out(kept: pa.Table | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
     """All clips in order of split and key, in shards. `kept` rows are in the shards that `kept_files` names.
 
     Raises:
@@ -91,41 +92,41 @@ def lay_out(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    files = list(dict.fromkeys([*kept_files.values(), *(piece.file for piece in new)]))
     # Files as small numbers, so that a million rows sort as arrays.
-    number = {file: n for n, file in enumerate(files)}
-    file_of = [number[kept_files[shard]] for shard in texts(kept["shard"])] if kept is not None else []
-    file_of += [number[piece.file] for piece in new]
-    rows = rows_table([piece.row for piece in new])
-    table = pa.concat_tables([kept, rows]) if kept is not None else rows
+    files, file_of, table = list(new.files), new.file_of_row, new.table
+    if kept is not None:
+        shards_of = pa.array(list(kept_files), pa.string())
+        places = np.asarray(pc.index_in(kept["shard"], shards_of).to_numpy(), np.int64)
+        file_of = np.concatenate([places + len(files), file_of])
+        files += kept_files.values()
+        table = pa.concat_tables([kept, table])
     # Splits in their own order, not the alphabet's.
-    ranks = [SPLITS.index(split) for split in texts(table["split"])]
-    by = table.select(["key"]).append_column("rank", pa.array(ranks, pa.int8()))
+    ranks = pc.index_in(table["split"], pa.array(SPLITS, pa.string())).cast(pa.int8())
+    by = table.select(["key"]).append_column("rank", ranks)
     order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
     table, order = table.take(order).combine_chunks(), np.asarray(order.to_numpy(), np.int64)
+    _refuse_twice(table["key"])
     keys = texts(table["key"])
-    _refuse_twice(keys)
     sizes, old_offsets = ints(table["size"]), ints(table["offset"])
-    shards = tuple(
-        _shards(np.array(ranks, np.int64)[order], keys, sizes, ints(table["windows"]), target_bytes)
-    )
+    ranked = np.asarray(ranks.to_numpy(), np.int64)[order]
+    shards = tuple(_shards(ranked, keys, sizes, ints(table["windows"]), target_bytes))
     return Layout(
         table=_moved(table, shards, sizes, old_offsets),
         shards=shards,
-        sha256s=tuple(texts(table["sha256"])),
         sizes=sizes,
         files=tuple(files),
-        file_of_row=np.array(file_of, np.int64)[order],
+        file_of_row=file_of[order],
         offset_in_file=old_offsets,
     )
 
 
-def _refuse_twice(keys: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            raise DatasetError(f"two clips have the key {key}", todo="the same recording is given twice")
-        seen.add(key)
+def _refuse_twice(keys: pa.ChunkedArray) -> None:
+    import pyarrow.compute as pc
+
+    if pc.count_distinct(keys).as_py() < len(keys):
+        counts = pc.value_counts(keys)
+        key = next(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
+        raise DatasetError(f"two clips have the key {key}", todo="the same recording is given twice")
 
 
 def _shards(

@@ -18,7 +18,7 @@ from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.columns import ClipRow
 from corpus.shards.index import texts
-from corpus.shards.plan import Piece
+from corpus.shards.plan import Piece, Pieces
 from corpus.shards.read import Clip
 from corpus.shards.row import append_clip
 from corpus.shards.write import Old, Wanted, stage_dataset
@@ -48,4 +48,5 @@ def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config
             raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
         gone = {piece.row.key for piece in new}
         kept = old.rows_with("key", set(texts(old.table["key"])) - gone)
-        return stage_dataset(out, old, kept, new, Wanted(settings=settings, config=config, segments=""), None)
+        wanted = Wanted(settings=settings, config=config, segments="")
+        return stage_dataset(out, old, kept, Pieces.of(new), wanted, None)

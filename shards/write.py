@@ -7,10 +7,11 @@ touched, and one that only has another number now is moved, not copied.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,9 +33,9 @@ from corpus.schemas.files import has_size, inside, sha256_file, storage_errors, 
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
 from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.index import ints, read_index, read_rows, texts
+from corpus.shards.index import ints, read_index, read_rows
 from corpus.shards.layout import Layout, PlannedShard, lay_out
-from corpus.shards.plan import Piece, SegmentRef, segment_pieces
+from corpus.shards.plan import Pieces, SegmentRef, segment_pieces
 from corpus.shards.swap import FOLDER, finish_swap, swap
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def write_dataset(
         old = Old.read(out, doubted)
         if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
             return old.manifest
-        new = [piece for s in ordered if s.recording not in unchanged for piece in segment_pieces(s)]
+        new = segment_pieces(s for s in ordered if s.recording not in unchanged)
         kept = old.rows_with("recording", unchanged) if old and unchanged else None
         manifest = stage_dataset(out, old, kept, new, wanted, progress, bring)
         swap(out)
@@ -112,8 +113,24 @@ def standing(out: Path, doubted: Set[str]) -> frozenset[str]:
     if old is None:
         return frozenset()
     sound = {entry.path for entry in old.known.values() if has_size(out / entry.path, entry.bytes)}
-    rows = list(zip(texts(old.table["recording"]), texts(old.table["shard"]), strict=True))
+    # Each recording stands in a shard or two: a million rows are few pairs.
+    pairs = old.table.group_by(["recording", "shard"]).aggregate([])
+    rows = list(_pairs(pairs, "recording", "shard"))
     return frozenset(one for one, _ in rows) - {one for one, shard in rows if shard not in sound}
+
+
+def _pairs(table: pa.Table, first: str, second: str) -> Iterator[tuple[str, str]]:
+    """Two columns side by side, in batches, so that a million rows are never all Python objects at once."""
+    for batch in table.select([first, second]).to_batches(max_chunksize=16384):
+        yield from zip(batch[first].to_pylist(), batch[second].to_pylist(), strict=True)
+
+
+def _digest_of(sha256s: Iterable[str]) -> bytes:
+    hasher = hashlib.sha256()
+    for sha256 in sha256s:
+        hasher.update(sha256.encode())
+        hasher.update(b" ")
+    return hasher.digest()
 
 
 def _hashes(manifest: Manifest) -> dict[str, str]:
@@ -137,12 +154,14 @@ class Wanted:
         return same and all(has_size(out / path, size) for path, size in promised_sizes(old).items())
 
     def manifest(self, table: pa.Table, shards: Sequence[ShardEntry], files: Sequence[FileEntry]) -> Manifest:
+        import pyarrow.compute as pc
+
         return Manifest(
             config=self.config,
             settings=to_json(self.settings),
             clip_schema=CLIP_FORM,
             segments=self.segments,
-            recordings=len(set(texts(table["recording"]))),
+            recordings=pc.count_distinct(table["recording"]).as_py(),
             clips=len(table),
             windows=int(ints(table["windows"]).sum()),
             shards=tuple(shards),
@@ -156,8 +175,8 @@ class Old:
 
     manifest: Manifest
     table: pa.Table
-    known: dict[tuple[str, ...], ShardEntry]
-    """By the clips they hold, the shards it vouches for."""
+    known: dict[bytes, ShardEntry]
+    """By a digest of the clips they hold, the shards it vouches for."""
 
     @staticmethod
     def read(out: Path, doubted: Set[str]) -> Old | None:
@@ -172,14 +191,15 @@ class Old:
         except (OSError, FormatError):
             return None
         named = {(entry.path, entry.split) for entry in manifest.shards}
-        if not named.issuperset(zip(texts(table["shard"]), texts(table["split"]), strict=True)):
+        there = table.group_by(["shard", "split"]).aggregate([])
+        if not named.issuperset(_pairs(there, "shard", "split")):
             return None
         for entry in manifest.shards:
             inside(out, entry.path)
         entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
-        rows = zip(texts(table["shard"]), texts(table["sha256"]), strict=True)
+        rows = _pairs(table, "shard", "sha256")
         known = {
-            tuple(sha256 for _, sha256 in group): entries[path]
+            _digest_of(sha256 for _, sha256 in group): entries[path]
             for path, group in groupby(rows, key=lambda row: row[0])
             if path in entries
         }
@@ -187,21 +207,22 @@ class Old:
 
     def rows_with(self, column: str, values: Set[str]) -> pa.Table:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        return self.table.filter(pa.array([one in values for one in texts(self.table[column])], pa.bool_()))
+        return self.table.filter(pc.is_in(self.table[column], pa.array(list(values), pa.string())))
 
 
 def stage_dataset(
     out: Path,
     old: Old | None,
     kept: pa.Table | None,
-    new: Sequence[Piece],
+    new: Pieces,
     wanted: Wanted,
     progress: Progress | None,
     bring: Bring | None = None,
 ) -> Manifest:
     """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
-    files = {path: out / path for path in set(texts(kept["shard"]))} if kept is not None else {}
+    files = {path: out / path for path in kept["shard"].unique().to_pylist()} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
     staging = out / FOLDER
     staging.mkdir(parents=True, exist_ok=True)
@@ -230,9 +251,9 @@ def _stage_shard(
     bring: Bring | None,
 ) -> tuple[str, bool]:
     """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
-    clips = layout.sha256s[shard.first : shard.stop]
+    clips = layout.sha256s(shard)
     path = staging / shard.path
-    entry = old.known.get(clips) if old is not None else None
+    entry = old.known.get(_digest_of(clips)) if old is not None else None
     if entry is not None and has_size(out / entry.path, entry.bytes):
         if entry.path == shard.path:
             return entry.sha256, False

@@ -19,6 +19,7 @@ from corpus.align.formats.outgoing import (
     written,
 )
 from corpus.align.formats.stm import NOT_SPEECH
+from corpus.align.formats.subtitles import without_tags
 from corpus.align.formats.uem import annotated
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
@@ -89,6 +90,9 @@ def write_srt(talk: Conversation) -> tuple[str, list[Drop]]:
         f"[{names[each.speaker]}]: {each.text}\n"
         for number, each in enumerate(said, 1)
     ]
+    tagged = sum(without_tags(written(word)) != written(word) for each in said for word in each.words)
+    reason = "words hold what reads as a tag, which the format cannot escape"
+    drops += left_out(talk, "looks_like_a_tag", reason, tagged)
     return lines(blocks), [*renamed, *drops, *without_place(talk)]
 
 

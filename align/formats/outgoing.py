@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from corpus.align.attribute import WORDS_BRIDGE_US, turns_of_words
-from corpus.align.marks import opens_mark, spoken
+from corpus.align.marks import BRACES, opens_mark, spoken
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span
@@ -81,7 +81,7 @@ def sound_words(talk: Conversation) -> tuple[list[Word], list[Drop]]:
 
 
 def _looks_like_a_mark(token: str) -> bool:
-    return spoken(token) != token or opens_mark(token)
+    return token in BRACES or spoken(token) != token or opens_mark(token)
 
 
 def utterances(talk: Conversation) -> tuple[list[Said], list[Drop]]:

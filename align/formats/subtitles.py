@@ -56,7 +56,7 @@ class _Naming:
 
     @classmethod
     def of(cls, cues: list[_Cue]) -> _Naming:
-        first = [_TAG.sub("", cue.lines[0]) for cue in cues if cue.lines]
+        first = [without_tags(cue.lines[0]) for cue in cues if cue.lines]
         often = max(len(first), 2)
         return cls(
             tuple(form for form in (_BARE, _LABEL) if 2 * sum(map(bool, map(form.match, first))) >= often)
@@ -151,7 +151,7 @@ def _take(cue: _Cue, text: str, read: Gathered, web: bool, naming: _Naming) -> N
     for name, tagged in spoken or voices[1:]:
         if not web:
             tagged = _ESCAPED.sub(">>", tagged)
-        speaker, said = html.unescape(name).strip(), _SOUND.sub(r"\1[\2]", _TAG.sub("", tagged))
+        speaker, said = html.unescape(name).strip(), _SOUND.sub(r"\1[\2]", without_tags(tagged))
         if not speaker:
             speaker, said = naming.named(said, web)
             if speaker:
@@ -180,7 +180,11 @@ def _timed(cue: _Cue, speaker: str, said: str, read: Gathered) -> None:
             read.word(cue.place, speaker, start_us, stop_us, plain)
 
 
+def without_tags(text: str) -> str:
+    return _TAG.sub("", text)
+
+
 def _plain(text: str, web: bool) -> str:
     """Without tags and stamps, entities as their letters."""
-    text = _TAG.sub("", _INSIDE.sub("", text) if web else text)
+    text = without_tags(_INSIDE.sub("", text) if web else text)
     return html.unescape(text) if web else text

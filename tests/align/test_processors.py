@@ -101,9 +101,13 @@ def word_error(sample_folder: Path) -> Callable[[Result], float]:
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("instructions", INSTRUCTION_SETS)
 def test_no_loop_decides_the_words_of_the_sample_call(
-    instructions: str, threads: str | None, recognise: Recognise, word_error: Callable[[Result], float]
+    instructions: str,
+    threads: str | None,
+    recognise: Recognise,
+    word_error: Callable[[Result], float],
 ) -> None:
     found = recognise(instructions, threads)
+    print(f"WER {word_error(found):.3f}")  # `pytest -rP` shows it
     assert word_error(found) <= WORST_WER
     assert {word["speaker"] for word in found.words} == {"speaker90", "speaker91"}
     assert all(word["confidence"] is not None for word in found.words)

@@ -92,6 +92,20 @@ def test_a_wav_that_says_too_little_is_told(tmp_path: Path, run: Any) -> None:
     assert drop.reason.startswith("32000 bytes")
 
 
+def test_sound_in_a_second_data_chunk_is_told(tmp_path: Path, run: Any) -> None:
+    """Every reader takes the first alone, the program ffmpeg too."""
+    whole = wav(np.random.default_rng(1).integers(-9000, 9000, 32_000))
+    at = whole.index(b"data")
+    half = len(whole) - 32_000
+    second = whole[:at] + b"data" + struct.pack("<I", 32_000) + whole[at + 8 : half]
+    second += b"data" + struct.pack("<I", 32_000) + whole[half:]
+    path = tmp_path / "x.wav"
+    path.write_bytes(second[:4] + struct.pack("<I", len(second) - 8) + second[8:])
+    (drop,) = run(path).drops
+    assert (drop.kind, drop.code) == ("fault", "bytes_behind_the_end")
+    assert drop.reason.startswith("32000 bytes")
+
+
 def test_what_tools_put_behind_the_end_is_no_fault(tmp_path: Path, run: Any) -> None:
     whole = wav(np.random.default_rng(1).integers(-9000, 9000, 16_000))
     for number, more in enumerate((bytes(20_000), b"TAG" + bytes(125), b"\0")):

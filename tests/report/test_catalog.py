@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from corpus.cli.main import app
 from corpus.report.catalog import RunFacts, query_catalog, write_catalog
+from corpus.report.catalog_piece import PIECE_FILE, read_piece, write_piece
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Event, Word
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError, DatasetError, NewerSchemaError, UsageError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError, UsageError
 from corpus.schemas.settings import Settings
 
 Made = Callable[..., CatalogEntry]
@@ -33,7 +34,7 @@ def ask(out: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def built(make_entry: Made, write_built: Written) -> Path:
+def entries(make_entry: Made) -> list[CatalogEntry]:
     words = (
         Word(speaker="A", start_us=0, stop_us=300_000, text="it's"),
         Word(speaker="A", start_us=None, stop_us=None, text='"odd"', after=".", timing="unknown"),
@@ -44,15 +45,46 @@ def built(make_entry: Made, write_built: Written) -> Path:
         spans=(CueSpan(role="reparandum", start_us=0, stop_us=400_000),),
     )  # fmt: skip
     event = Event(label="note", kind="", speaker=None, start_us=1, stop_us=1, origin="x", payload='{"n":1}')
-    entries = [
+    return [
         make_entry("talk", words=words, cues=[cue], events=[event], sidecars=("talk.rttm",), named=("A",)),
         make_entry("it's two", split="test"),
     ]
+
+
+@pytest.fixture
+def built(entries: list[CatalogEntry], write_built: Written) -> Path:
     drops = [
         Drop(item="bad.mp4", stage="probe", kind="fault", code="unusable", reason="is no media"),
         Drop(item="talk.mp4", stage="cut", kind="trim", code="last", reason="short", start_us=5, stop_us=9),
     ]
     return write_built(entries, drops)
+
+
+def test_pieces_hold_the_rows_that_their_entries_have(
+    entries: list[CatalogEntry], built: Path, tmp_path: Path
+) -> None:
+    settings = Settings()
+    wanted = {table: ask(built, f"FROM {table}") for table in TABLES if table not in ("runs", "drops")}
+    folders = [tmp_path / str(number) for number in range(len(entries))]
+    for folder, entry in zip(folders, entries, strict=True):
+        folder.mkdir()
+        write_piece(folder, entry, bridge_us=settings.cues.ipu_bridge_us)
+    run = RunFacts(
+        config="", settings=settings, settings_json="{}", versions_json="{}", recordings=2, clips=2, windows=0
+    )
+    write_catalog(built, folders, [], run)
+    assert {table: ask(built, f"FROM {table}") for table in wanted} == wanted
+    assert len(wanted["words"]) == 2 and len(wanted["cues"]) == 1  # not nothing on both sides
+
+
+@pytest.mark.parametrize("left", [0, 100, 0.5, 0.99])
+def test_a_piece_that_is_cut_off_is_refused(entries: list[CatalogEntry], tmp_path: Path, left: float) -> None:
+    write_piece(tmp_path, entries[0], bridge_us=200_000)
+    path = tmp_path / PIECE_FILE
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content)) if left < 1 else int(left)])
+    with pytest.raises(FormatError, match="build again"):
+        list(read_piece(tmp_path))
 
 
 def test_every_table_and_view_is_there_and_says_what_it_is(built: Path) -> None:

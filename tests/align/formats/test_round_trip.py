@@ -109,6 +109,71 @@ def test_strange_names_come_back_or_are_told(name: str, tmp_path: Path) -> None:
     check()
 
 
+ODD_WORDS = (
+    *(
+        "{",
+        "}",
+        "/",
+        "[x]",
+        "[x",
+        "x]",
+        "(y)",
+        "(y",
+        "-",
+        "–",
+        ">>",
+        "%um",
+        "%hes",
+        "%",
+        "@",
+        "*",
+        "_",
+        "♪",
+        "?",
+    ),
+    *(
+        "<b>",
+        "</b>me",
+        "<b",
+        "<v_A>",
+        "<NA>",
+        "Ann:",
+        "[Ann]:",
+        "&gt;&gt;",
+        "-->",
+        "NOTE",
+        "WEBVTT",
+        ";",
+        "#",
+        '"',
+    ),
+    *("inter_segment_gap", "x" * 200, "a b", "日本", "5"),
+)
+
+
+@pytest.mark.parametrize("name", [*TIMED_WORDS, *TEXTS])
+def test_odd_words_come_back_or_are_told(name: str, tmp_path: Path) -> None:
+    """Each word alone in a turn, between others in a second one, and all in a third."""
+    turns, words = [], []
+    for at, odd in enumerate(
+        (*((odd,) for odd in ODD_WORDS), *(("a", odd, "b") for odd in ODD_WORDS), ODD_WORDS)
+    ):
+        turns.append(Turn(speaker="A", start_us=at * 10**6, stop_us=at * 10**6 + 900_000))
+        for place, text in enumerate(odd):
+            start_us = at * 10**6 + place * 10_000
+            words.append(Word(speaker="A", start_us=start_us, stop_us=start_us + 10_000, text=text))
+    for one in turns:
+        own = tuple(word for word in words if one.start_us <= (word.start_us or 0) < one.stop_us)
+        talk = Conversation(recording="x", duration_us=10**9, speakers=("A",), turns=(one,), words=own)
+        text, told = FORMATS[name].write(talk)
+        path = tmp_path / ("x" + FORMATS[name].ending)
+        path.write_bytes(text.encode())
+        found, drops = read_sidecars([path], talk.duration_us)
+        assert [drop for drop in drops if drop.kind == "fault"] == []
+        known = sum(drop.count for drop in told if drop.code.startswith(("looks_like", "empty")))
+        assert 0 <= len(own) - len(found.words or ()) <= known, [word.text for word in own]
+
+
 @settings(max_examples=20)
 @given(edges=st.lists(st.integers(0, 60_000_000), max_size=8, unique=True))
 def test_what_was_annotated_comes_back_as_uem(

@@ -1,0 +1,33 @@
+"""The decoder of a stream: libav's first choice, or one that understands more of what recorders write."""
+
+from __future__ import annotations
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
+from av.video.stream import VideoStream
+
+_RATHER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+"""libav's own take the pauses of telephones (silence descriptors) for damage."""
+
+
+def decoder_of(stream: AudioStream | VideoStream) -> CodecContext:
+    """A decoder that works in this thread alone: the same bytes and the same load wherever it runs."""
+    context: CodecContext = stream.codec_context
+    if isinstance(stream, AudioStream) and context.name in _RATHER and stream.codec_context.channels == 1:
+        context = _rather(stream.codec_context)
+    if not context.is_open:
+        context.thread_count = 1
+        context.thread_type = av.codec.context.ThreadType.NONE
+    return context
+
+
+def _rather(context: AudioCodecContext) -> AudioCodecContext:
+    try:
+        other = av.CodecContext.create(_RATHER[context.name], "r")
+    except av.codec.codec.UnknownCodecError:  # a libav without it
+        return context
+    assert isinstance(other, AudioCodecContext)
+    other.sample_rate, other.layout = context.sample_rate, context.layout
+    return other
