@@ -22,36 +22,16 @@ from corpus.align.formats.subtitles import read_subtitles
 from corpus.align.formats.textgrid import read_textgrid
 from corpus.align.formats.uem import read_uem
 from corpus.align.parsing import drop_at, summarise
+from corpus.align.sidecar_files import ENDINGS
 from corpus.schemas.conversation import Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import FormatError, SidecarError
 
-__all__ = ["Annotation", "find_sidecars", "read_sidecars"]
+__all__ = ["Annotation", "read_sidecars"]
 
 Found = tuple[Annotation, list[Drop]]
 TURNS_FROM = ("conversation", "rttm", "stm", "eaf", "textgrid", "transcript", "vtt", "srt")
 WORDS_FROM = ("conversation", "ctm", "textgrid", "eaf", "transcript", "stm", "vtt", "srt")
-ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm", ".uem", ".eaf", ".TextGrid", ".vtt", ".srt")
-
-
-def find_sidecars(media: Path) -> list[Path]:
-    """The annotation files of one media file: `x.rttm` and `x.mp4.rttm` of `x.mp4`, longer name first."""
-    found: list[Path] = []
-    for stem in dict.fromkeys((media.name, media.stem)):
-        for ending in ENDINGS:
-            for spelled in dict.fromkeys((ending, ending.lower(), ending.upper())):
-                path = media.with_name(stem + spelled)
-                if path != media and _is_file(path) and not any(path.samefile(other) for other in found):
-                    found.append(path)
-    return found
-
-
-def _is_file(path: Path) -> bool:
-    """A name that is too long for a file system names no file."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _rttm(path: Path, duration_us: int) -> Found:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from corpus.pipeline.build import build_dataset
+from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Request
 from corpus.review.media import Media
 from corpus.review.room import Room
@@ -34,17 +35,6 @@ REVIEWS = 100_000
 LABELS = ("backchannel", "hesitation", "yield", "hold", "interruption", "overlap")
 
 
-class Silent:
-    def phase(self, name: str, total: int) -> None:
-        pass
-
-    def at(self, done: float, detail: str) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        pass
-
-
 def small_dataset(folder: Path) -> Path:
     """A minute of noise in which two people take turns."""
     noise = np.random.default_rng(0).integers(-3000, 3000, 16_000 * 60, np.int16)
@@ -54,7 +44,7 @@ def small_dataset(folder: Path) -> Path:
     lines = [f"talk 1 {'AB'[n % 2]} {n * 1.5:.2f} {n * 1.5 + 1.2:.2f} <o> uh hello" for n in range(38)]
     (folder / "talk.stm").write_text("\n".join(lines) + "\n")
     none = Settings(diarize=DiarizeSettings(backend="none"), transcribe=TranscribeSettings(backend="none"))
-    build_dataset(Request(inputs=(str(folder / "talk.wav"),), out=folder / "OUT", settings=none), Silent())
+    build_dataset(Request(inputs=(str(folder / "talk.wav"),), out=folder / "OUT", settings=none), Quiet())
     return folder / "OUT"
 
 

@@ -26,7 +26,7 @@ To = Annotated[
         "emilia, label-studio.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write to; it is made if it is not there.")]
+Out = Annotated[Path, typer.Option("--out", help="Output folder; created if it is missing.")]
 
 
 @group.command("convert")

@@ -29,14 +29,14 @@ CachePlace = Annotated[
     typer.Option(
         "--cache",
         envvar="CORPUS_CACHE_DIR",
-        help="Stage artifacts; OUT/.cache without it. At a URL: those of models.",
+        help="Folder of stage artifacts; default: OUT/.cache. At a URL: those of models.",
     ),
 ]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
 Workers = Annotated[
     int,
-    typer.Option("--num-workers", "-j", min=1, envvar="CORPUS_NUM_WORKERS", help="Processes side by side."),
+    typer.Option("--num-workers", "-j", min=1, envvar="CORPUS_NUM_WORKERS", help="Worker processes."),
 ]
 Set = Annotated[
     list[str] | None,
@@ -89,7 +89,7 @@ def build(
     config: Config = None,
     overrides: Set = None,
     rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read inputs again even if size and time are as before.")
+        bool, typer.Option("--rehash", help="Read inputs again even if size and time have not changed.")
     ] = False,
     add: Annotated[
         bool, typer.Option("--add", help="Keep what OUT was built from, with its settings, and add to it.")
@@ -103,7 +103,9 @@ def build(
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option("--address", help="Ray's, as auto or HOST:6379; without it Ray starts on this machine."),
+        typer.Option(
+            "--address", help="Ray's address, auto or HOST:6379; default: Ray starts on this machine."
+        ),
     ] = None,
     allow_local_urls: LocalUrls = False,
     reviews: Annotated[
@@ -138,11 +140,12 @@ def build(
       corpus build talks/ --out s3://bucket/dataset
     """
     from corpus.cli.far import built_at
-    from corpus.review.exchange import import_reviews
     from corpus.review.store import bring_up_to_date
 
     folder, run = built_at(out)
     if reviews is not None:
+        from corpus.review.exchange import import_reviews
+
         if place_of(out) != folder:
             raise UsageError(
                 "is for folders", where="--reviews", todo=f"copy the file to {out}/{REVIEWS_FILE}"
@@ -213,16 +216,18 @@ def plan(
     config: Config = None,
     overrides: Set = None,
     hours: Annotated[
-        float | None, typer.Option("--hours", help="Without inputs: what so many hours would take.")
+        float | None, typer.Option("--hours", help="Without inputs: estimate this many hours.")
     ] = None,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines, for --hours.")] = 1,
-    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores of each, for --hours.")] = 32,
-    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each, for --hours.")] = 0,
-    pictures: Annotated[bool, typer.Option("--pictures", help="Films, for --hours.")] = False,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores per machine, for --hours.")] = 32,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs per machine, for --hours.")] = 0,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Recordings have pictures, for --hours.")
+    ] = False,
     allow_local_urls: LocalUrls = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a build would do; changes nothing.
+    """Show what a build would do, without changing anything.
 
     Examples:
 
@@ -288,7 +293,7 @@ def _print_hours(made: HoursPlan, as_json: bool) -> None:
 
 
 def status(out: Built, as_json: Json = False) -> None:
-    """Say how far a running build is, or how the last one ended.
+    """Show how far a running build is, or how the last one ended.
 
     Example: corpus status dataset
     """
@@ -316,10 +321,10 @@ def status(out: Built, as_json: Json = False) -> None:
 def errors(
     out: Built,
     action: Annotated[str, typer.Argument(help="list, show or retry.")] = "list",
-    names: Annotated[list[str] | None, typer.Argument(help="Recordings; all without.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Recordings; default: all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List what is in quarantine, show it whole, or try it again.
+    """List what is in quarantine, show it in full, or try it again.
 
     Examples:
 

@@ -9,14 +9,14 @@ import typer
 
 from corpus.cli import show
 
-cache = typer.Typer(no_args_is_help=True, help="Look after stage artifacts.")
+cache = typer.Typer(no_args_is_help=True, help="Check and prune stage artifacts.")
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
 
 
 @cache.command("check")
 def _check(folder: Folder) -> None:
-    """Read every artifact; exit code 4 if one is damaged. A build makes damaged ones again by itself.
+    """Check every artifact; exit code 4 if one is damaged. The next build makes damaged ones again.
 
     Example: corpus cache check dataset
     """
@@ -32,7 +32,9 @@ def _check(folder: Folder) -> None:
 @cache.command("prune")
 def _prune(
     folder: Folder,
-    days: Annotated[int, typer.Option("--days", min=0, help="Keep what was used in so many days.")] = 30,
+    days: Annotated[
+        int, typer.Option("--days", min=0, help="Keep artifacts used within this many days.")
+    ] = 30,
 ) -> None:
     """Remove artifacts that no build has used for a while; what is needed again is made again.
 

@@ -21,11 +21,11 @@ Files = Annotated[
 
 
 def score_cues(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="What people marked: a file or a folder.")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="Human labels: a file or a folder.")],
     hypothesis: Annotated[
         Path,
         typer.Argument(
-            metavar="HYP", help="What was found: a file, a folder or a dataset; names are matched."
+            metavar="HYP", help="Labels to score: a file, a folder or a dataset; matched by name."
         ),
     ],
     tolerance_ms: Annotated[
@@ -33,7 +33,7 @@ def score_cues(
     ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="One object, with counts and confusions.")] = False,
 ) -> None:
-    """Precision, recall and F1 of cues against people's marks, one to one and by any overlap.
+    """Score cues against human labels: precision, recall and F1, one to one and by any overlap.
 
     Labels nobody marked, and stretches the annotators left open, are not scored. Where HYP names the speakers
     otherwise, they are matched one to one by the time they talk at once.
@@ -155,7 +155,7 @@ def label(
         typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
     ] = None,
 ) -> None:
-    """Run the labelers alone: on conversation JSON into a folder, or on a built dataset in place.
+    """Run only the cue labelers: on conversation JSON into a folder, or on a built dataset in place.
 
     Cues that a conversation file holds are ignored and made anew. In a dataset those that a file or an
     annotator gave stay, as do visual ones, and only shards whose labels change are written; neither media nor

@@ -16,7 +16,7 @@ def doctor(
     ] = Path("."),
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
 ) -> None:
-    """Say what is installed, which models are present, and what to do about what is missing.
+    """Show what is installed, which models are present, and how to get what is missing.
 
     Exit code 5 when something that a build needs is missing.
 

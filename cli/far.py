@@ -18,31 +18,36 @@ if TYPE_CHECKING:
 
 def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
     """The folder in which the dataset is built, and what builds it."""
-    from corpus.pipeline.build import build_dataset
+    folder = folder_of(out)
+    if folder is not None:
+        from corpus.pipeline.build import build_dataset
+
+        return folder, build_dataset
     from corpus.pipeline.far_build import build_at, work_folder
 
-    folder = folder_of(out)
-    return (work_folder(out), partial(build_at, out)) if folder is None else (folder, build_dataset)
+    return work_folder(out), partial(build_at, out)
 
 
 def status_of(out: str) -> tuple[Status | None, bool]:
     """A build's progress, and whether it still has the dataset."""
-    from corpus.pipeline.far_build import far_status
-    from corpus.pipeline.state import State
-
     folder = folder_of(out)
     if folder is None:
+        from corpus.pipeline.far_build import far_status
+
         return far_status(store_at(out))
+    from corpus.pipeline.state import State
+
     return State(folder).status(), State(folder).is_locked()
 
 
 def quarantined_in(out: str, names: Sequence[str]) -> list[Quarantined]:
-    from corpus.pipeline.far_build import far_quarantine
     from corpus.pipeline.quarantine import chosen, chosen_of
 
     folder = folder_of(out)
     if folder is not None:
         return chosen(folder, names)
+    from corpus.pipeline.far_build import far_quarantine
+
     store = store_at(out)
     return chosen_of(far_quarantine(store), names, store.shown)
 

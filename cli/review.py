@@ -21,14 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object
 @group.command()
 def _serve(
     out: Built,
-    annotator: Annotated[str, typer.Option("--annotator", help="Your name; the page asks without it.")] = "",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
+    annotator: Annotated[str, typer.Option("--annotator", help="Your name; without it the page asks.")] = "",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 8765,
     host: Annotated[
         str, typer.Option("--host", help="Another address than this machine's own needs a token.")
     ] = "127.0.0.1",
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="CORPUS_REVIEW_TOKEN", help="Asked of everybody; 16 characters up."),
+        typer.Option(
+            "--token", envvar="CORPUS_REVIEW_TOKEN", help="Required of every visitor; at least 16 characters."
+        ),
     ] = None,
     overlap: Annotated[
         int, typer.Option("--overlap", min=1, max=20, help="How many people judge each item.")
@@ -36,7 +38,7 @@ def _serve(
     gold_every: Annotated[
         int, typer.Option("--gold-every", min=0, help="Every n-th item is one ruled on before.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random sample.")] = 0,
 ) -> None:
     """Serve the annotators' page until stopped (Ctrl-C). The next `corpus build` uses what they decide.
 
@@ -58,7 +60,7 @@ def _serve(
 
 @group.command()
 def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
-    """Ask the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
+    """Query the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
 
     Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
     """
@@ -78,7 +80,7 @@ def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], a
 
 @group.command()
 def _agree(out: Built, as_json: Json = False) -> None:
-    """Say how far annotators agree, and how good each labeler is by their judgement.
+    """Show how well annotators agree, and how precise each labeler is by their judgement.
 
     Example: corpus review agree dataset
     """
@@ -168,9 +170,9 @@ def _import_(
             exists=True,
         ),
     ],
-    annotator: Annotated[str, typer.Option("--annotator", help="Whose they are, where no row says so.")] = "",
+    annotator: Annotated[str, typer.Option("--annotator", help="Annotator of rows that name none.")] = "",
 ) -> None:
-    """Take reviews made elsewhere into the store; each counts once, however often it is imported.
+    """Import reviews made elsewhere; one that is imported twice counts once.
 
     Examples:
 

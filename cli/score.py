@@ -26,7 +26,7 @@ def score(
     hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Measure who spoke when and what was said against annotations by people; names match by base name.
+    """Score turns and words against human annotations; files are matched by base name.
 
     Examples:
 

@@ -174,7 +174,7 @@ def eval_(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; required without --fdb.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which clips.")] = "validation",
+    split: Annotated[str, typer.Option("--split", help="The split to use.")] = "validation",
     most: Annotated[
         int | None, typer.Option("--documents", min=1, help="At most this many documents; by default all.")
     ] = None,
@@ -193,7 +193,7 @@ def eval_(
     fdb: Annotated[
         Path | None,
         typer.Option(
-            "--fdb", metavar="DIR", help="Instead: answer Full-Duplex-Bench's own samples, v1 or v1.5."
+            "--fdb", metavar="DIR", help="Answer Full-Duplex-Bench's own samples (v1 or v1.5) instead."
         ),
     ] = None,
     asr: Annotated[
@@ -202,9 +202,7 @@ def eval_(
             "--asr", metavar="BACKEND", help="With --fdb: recognise the words; default, or whisper:SIZE."
         ),
     ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="With --fdb: replace outputs that are there.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="With --fdb: replace existing outputs.")] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="PAGE.html", help="Also write it as an HTML page.")
     ] = None,
@@ -372,7 +370,7 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Calculate memory, parallelism, step time and days of a training; starts nothing.
+    """Calculate memory, parallelism, step time and days of a training run; starts nothing.
 
     Examples:
 

@@ -76,7 +76,7 @@ def train(
         str | None, typer.Option("--data", metavar="OUT", help="A dataset's folder, or A:0.7,B:0.3.")
     ] = None,
 ) -> None:
-    """Train the interaction model on a dataset; the same command goes on where a run was stopped.
+    """Train the interaction model on a dataset; the same command resumes a stopped run.
 
     Any setting can be given as key=value; RUN/config.json holds all of a run. Under torchrun all processes
     train one model.

@@ -32,7 +32,7 @@ def catalog(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement; nothing can be changed.")],
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, values whole.")] = False,
 ) -> None:
-    """Ask the catalog of a dataset with SQL (DuckDB's). Read-only; no other file can be reached.
+    """Query the catalog of a dataset with DuckDB's SQL. Read-only, without access to other files.
 
     Examples:
 
@@ -140,7 +140,7 @@ def inspect(
         typer.Option("--cues", metavar="FOLDER", help="Write a page to hear one cue of each label and kind."),
     ] = None,
 ) -> None:
-    """Write a clip as one HTML page to see and hear; the first clip without a name.
+    """Write a clip as one HTML page with picture and sound; without a name, the first clip.
 
     Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line. With --cues a
     folder of pages: `index.html` links to a cue of each label and kind.

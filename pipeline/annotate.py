@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
-from corpus.pipeline.artifact import Artifact
+from corpus.pipeline.artifact import Artifact, Kept
 from corpus.pipeline.assemble import assemble
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.clock import clock_stage
+from corpus.pipeline.decoding import decode_and_look, with_names
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.lengths import over_all
+from corpus.pipeline.measuring import Measured, quality_stage
 from corpus.pipeline.opened import open_diarizer, open_separating, open_transcriber
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.reviewed import Texts, talk_as_decided
-from corpus.schemas.artifacts import Decoded
+from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.conversation import Conversation, Turn
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, MissingError, StorageError
@@ -61,8 +63,18 @@ class Annotated:
         return self.label is not None
 
 
-def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
-    """Take one recording up to its labels; a failure of the recording is returned as a Drop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the stages made of a recording: its clips are cut from these."""
+
+    decode: Kept[Decoded]
+    voices: Kept[Voices]
+    label: Kept[Conversation]
+    quality: Kept[Measured]
+
+
+def annotate(job: AnnotateJob, cache: Cache) -> tuple[Annotated, Parts | None]:
+    """Take one recording up to its labels; a failure of the recording is returned as a Drop, without parts.
 
     Raises:
         StorageError: the disk is full or gone; the build cannot continue.
@@ -74,7 +86,7 @@ def annotate(job: AnnotateJob, cache: Cache) -> Annotated:
     if done is not None:
         return done
     drops = (over_all(failure, identity, job.settings, cache),) if failure else ()
-    return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops)
+    return Annotated(uri=identity.item.uri, recording=identity.recording, drops=drops), None
 
 
 def guarded(
@@ -123,24 +135,23 @@ def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
     return short or error.errno in _FULL + _OF_NO_FILE
 
 
-def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
+def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> tuple[Annotated, Parts]:
     from corpus.align.quality.measure import Told
-    from corpus.pipeline.measuring import quality_stage
 
     identity, settings = job.identity, job.settings
     # Media first: everything else needs the recording's length.
-    decode, sight = stages.decode_and_look(identity, settings, cache, reporter)
-    decoded = stages.decoded_of(identity, decode)
-    sidecar, sidecar_drops = _read_sidecars(identity, settings, decoded)
+    decode, sight = decode_and_look(identity, settings, cache, reporter)
+    sidecar, sidecar_drops = _read_sidecars(identity, settings, decode.value)
     if sidecar.turns is None and settings.diarize.backend != "none":
         # where a file says who speaks when, it speaks of the clocks as they are
         reporter.at("clock")
-        decode = clock_stage(decode, decoded, cache)
-        decoded = stages.decoded_of(identity, decode)
+        decode = clock_stage(decode, cache)
+        decode = replace(decode, value=with_names(decode.value, identity))
+    decoded = decode.value
     drops = [*decode.drops, *(sight.drops if sight else ()), *sidecar_drops]
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
-    heard, said = _turns_and_words(decode, decoded, sidecar, settings, cache, reporter, drops, sight)
+    heard, said = _turns_and_words(decode, sidecar, settings, cache, reporter, drops, sight)
     conversation, left_out = assemble(
         uri=identity.item.uri,
         recording=identity.recording,
@@ -158,9 +169,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
     # Reviews of speakers, turns and words are applied by now, so voices are split as people decided.
     reporter.at("voices")
     separating = open_separating(settings, decoded, conversation)
-    voices = stages.voices_stage(
-        decode, decoded, conversation.turns, conversation.speakers, cache, separating
-    )
+    voices = stages.voices_stage(decode, conversation.turns, conversation.speakers, cache, separating)
     reporter.at("label")
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
@@ -170,9 +179,9 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         language_probability=said.language_probability,
         diarization_confidence=tuple((one.start_us, one.stop_us, one.confidence) for one in heard.sure),
     )
-    quality = quality_stage(decode, decoded, voices, conversation, told, settings, cache)
+    quality = quality_stage(decode, voices, conversation, told, settings, cache)
     drops += [*voices.drops, *label.drops, *quality.drops]
-    return Annotated(
+    annotated = Annotated(
         uri=identity.item.uri,
         recording=identity.recording,
         drops=tuple(_of(identity, drops)),
@@ -182,6 +191,7 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> Annotated:
         quality=quality.digest,
         sidecars=sidecar.used,
     )
+    return annotated, Parts(decode=decode, voices=voices, label=label, quality=quality)
 
 
 def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
@@ -206,8 +216,7 @@ def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> 
 
 
 def _turns_and_words(
-    decode: Artifact,
-    decoded: Decoded,
+    decode: Kept[Decoded],
     sidecar: Annotation,
     settings: Settings,
     cache: Cache,
@@ -219,12 +228,12 @@ def _turns_and_words(
     heard = stages.Turns(turns=sidecar.turns or ())
     if sidecar.turns is None:
         reporter.at("diarize")
-        heard, found = _diarized(decode, decoded, settings, cache, sight)
+        heard, found = _diarized(decode, settings, cache, sight)
         drops += found
     turns = heard.turns
     if sidecar.words is None:
         reporter.at("transcribe")
-        said, found = _transcribed(decode, decoded, turns, settings, cache)
+        said, found = _transcribed(decode, turns, settings, cache)
     elif sidecar.turns is None:
         from corpus.align.attribute import attribute_words
 
@@ -237,23 +246,23 @@ def _turns_and_words(
 
 
 def _diarized(
-    decode: Artifact, decoded: Decoded, settings: Settings, cache: Cache, sight: Artifact | None
+    decode: Kept[Decoded], settings: Settings, cache: Cache, sight: Artifact | None
 ) -> tuple[stages.Turns, tuple[Drop, ...]]:
-    nobody = stages.Turns(turns=())
+    nobody, decoded = stages.Turns(turns=()), decode.value
     if not decoded.channels or not decoded.windows:
         return nobody, ()
     diarizer = open_diarizer(settings.diarize, decoded.channels if decoded.one_speaker_per_channel else None)
     if diarizer is None:
         return nobody, ()
-    artifact = stages.diarize_stage(decode, decoded, diarizer, settings, cache, sight)
-    return stages.turns_of(artifact), artifact.drops
+    diarized = stages.diarize_stage(decode, diarizer, settings, cache, sight)
+    return diarized.value, diarized.drops
 
 
 def _transcribed(
-    decode: Artifact, decoded: Decoded, turns: tuple[Turn, ...], settings: Settings, cache: Cache
+    decode: Kept[Decoded], turns: tuple[Turn, ...], settings: Settings, cache: Cache
 ) -> tuple[stages.Words, tuple[Drop, ...]]:
     nothing = stages.Words(words=())
-    if not decoded.channels or settings.transcribe.backend == "none":
+    if not decode.value.channels or settings.transcribe.backend == "none":
         return nothing, ()
     if not turns:
         reason = "nobody was found to talk, so there is nobody to give words to and nothing was transcribed"
@@ -262,12 +271,5 @@ def _transcribed(
         silent = Drop(item="", stage="transcribe", kind="trim", code="no_turns", reason=reason)
         return nothing, (silent,)
     transcriber = open_transcriber(settings.transcribe)
-    artifact = stages.transcribe_stage(decode, decoded, turns, transcriber, settings, cache)
-    return stages.words_of(artifact), artifact.drops
-
-
-def conversation_of(done: Annotated, cache: Cache) -> Conversation:
-    """The labelled conversation of a recording that was built."""
-    if done.label is None:
-        raise AssertionError(f"{done.uri} was not built")
-    return stages.conversation_of(cache.need("label", done.label))
+    transcribed = stages.transcribe_stage(decode, turns, transcriber, settings, cache)
+    return transcribed.value, transcribed.drops

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop
@@ -13,6 +14,7 @@ from corpus.schemas.errors import FormatError
 from corpus.schemas.files import sha256_file
 
 HEAD = "artifact.json"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,26 @@ class Artifact:
     folder: Path
     digest: str
     drops: tuple[Drop, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept(Generic[Value]):
+    """What a stage returned, and the artifact that keeps it."""
+
+    value: Value
+    artifact: Artifact
+
+    @property
+    def folder(self) -> Path:
+        return self.artifact.folder
+
+    @property
+    def digest(self) -> str:
+        return self.artifact.digest
+
+    @property
+    def drops(self) -> tuple[Drop, ...]:
+        return self.artifact.drops
 
 
 def write_head(folder: Path, drops: tuple[Drop, ...]) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import Done, WorkerDied, run_jobs
@@ -161,12 +163,12 @@ class _Build:
     def _identify(self, items: Sequence[Item]) -> list[Identity]:
         # Known hashes are keyed by path, size and time: a rehash ignores them.
         known = {} if self.request.rehash else self.kept.marks()
-        downloads = self.cache.root / "downloads"
+        downloads, listing = self.cache.root / "downloads", Listing()
         self.ledger.begin("identify", len(items))
 
         def attempt(item: Item) -> Identity | Drop:
             try:
-                return identify(item, known, downloads)
+                return identify(item, known, downloads, listing)
             except StorageError:
                 raise
             except (CorpusError, OSError, ValueError) as error:
@@ -282,7 +284,7 @@ class _Build:
         ]
         split = assign(bonds, self.settings.clips)
         for identity in identities:
-            if self.ledger.hold(identity.item.uri, self._failure_key(identity)):
+            if self.ledger.hold(identity.item.uri, partial(self._failure_key, identity)):
                 continue
             yield RecordingJob(
                 identity=identity,
@@ -302,7 +304,7 @@ class _Build:
         return digest([to_plain(identity.item), marks, self.config])
 
     def _take(self, identity: Identity, drops: Sequence[Drop], *, built: bool) -> None:
-        self.ledger.take(identity.item.uri, self._failure_key(identity), drops, built=built)
+        self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
         from corpus.pipeline.publish import poor_lines, publish

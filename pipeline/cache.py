@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from corpus.pipeline.artifact import HEAD, Artifact, read_artifact, write_head
+from corpus.pipeline.artifact import HEAD, Artifact, Kept, Value, read_artifact, write_head
 from corpus.pipeline.far_cache import FarCache
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import StorageError
@@ -100,6 +100,24 @@ class Cache:
         if self._far is not None:
             self._far.put(stage, artifact)
         return artifact
+
+    def keep(
+        self,
+        stage: str,
+        digest: str,
+        fill: Callable[[Path], tuple[Value, Sequence[Drop]]],
+        read: Callable[[Path], Value],
+    ) -> Kept[Value]:
+        """What `fill(empty folder)` returns and writes; `read(folder)` finds it again in a later build."""
+        filled: list[Value] = []
+
+        def fill_folder(folder: Path) -> list[Drop]:
+            value, drops = fill(folder)
+            filled.append(value)
+            return list(drops)
+
+        artifact = self.make(stage, digest, fill_folder)
+        return Kept(value=filled[0] if filled else read(artifact.folder), artifact=artifact)
 
     def _fetched(self, stage: str, digest: str) -> Artifact | None:
         """The artifact from afar, put in its place here."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline import stages
-from corpus.pipeline.annotate import Annotated, guarded, in_recording
+from corpus.pipeline.annotate import Parts, guarded, in_recording
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.filters import first_windows, left_out
 from corpus.pipeline.identify import Identity
 from corpus.pipeline.lengths import over_all
-from corpus.pipeline.measuring import measured
 from corpus.pipeline.progress import Reporter
 from corpus.pipeline.versions import stage_key
-from corpus.schemas.artifacts import Decoded, Voices
-from corpus.schemas.codec import from_json
+from corpus.schemas.artifacts import Decoded
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.recording import Recording, SourceFile
@@ -27,7 +24,7 @@ class CutJob:
     """What a worker needs to cut one recording."""
 
     identity: Identity
-    annotated: Annotated
+    parts: Parts
     split: str
     settings: Settings
     config: str
@@ -60,22 +57,10 @@ def cut_recording(job: CutJob, cache: Cache) -> Cut:
 def _cut(job: CutJob, cache: Cache) -> Cut:
     from corpus.shards.cut import cut
 
-    done = job.annotated
-    decode, voices, label, quality = (
-        cache.need(stage, str(key))
-        for stage, key in (
-            ("decode", done.decode),
-            ("voices", done.voices),
-            ("label", done.label),
-            ("quality", done.quality),
-        )
-    )
-    decoded = stages.decoded_of(job.identity, decode)
-    head = voices.folder / "voices.json"
-    conversation = stages.conversation_of(label)
+    parts, uri = job.parts, job.identity.item.uri
+    decoded, conversation = parts.decode.value, parts.label.value
     recording = recording_of(job.identity, decoded, conversation)
-    uri = job.identity.item.uri
-    clips = measured(quality)
+    clips = parts.quality.value.clips
     filtered = left_out(uri, clips, job.settings.filters)
 
     def fill(folder: Path) -> list[Drop]:
@@ -83,9 +68,9 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
             recording,
             conversation,
             decoded,
-            decode.folder,
-            from_json(Voices, head.read_bytes(), where=str(head)),
-            voices.folder,
+            parts.decode.folder,
+            parts.voices.value,
+            parts.voices.folder,
             split=job.split,
             settings=job.settings.clips,
             config=job.config,
@@ -97,7 +82,7 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
     # The key holds the digests of the artifacts, not their content: those digests vouch for it.
     key = stage_key(
         "cut",
-        inputs=[decode.digest, voices.digest, label.digest, quality.digest],
+        inputs=[part.digest for part in (parts.decode, parts.voices, parts.label, parts.quality)],
         recording=recording,
         split=job.split,
         settings=job.settings.clips,

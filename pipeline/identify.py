@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpus.align.sidecar_files import Listing, find_sidecars
 from corpus.pipeline.inputs import Item, ItemFile
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
@@ -43,7 +44,9 @@ class Identity:
         return sum(mark.bytes for mark in self.media)
 
 
-def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Identity:
+def identify(
+    item: Item, known: Mapping[str, FileMark], downloads: Path, listing: Listing | None = None
+) -> Identity:
     """Fetch and hash an item's files; `known` (by place) saves reading unchanged ones.
 
     Raises:
@@ -59,17 +62,15 @@ def identify(item: Item, known: Mapping[str, FileMark], downloads: Path) -> Iden
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
         # Sidecars are part of what is built, not of the recording's identity.
-        sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths)),
+        sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths, listing)),
     )
 
 
-def sidecars_of(item: Item, media: Sequence[Path]) -> list[Path]:
+def sidecars_of(item: Item, media: Sequence[Path], listing: Listing | None = None) -> list[Path]:
     """The annotation files an item names, else those beside its media files."""
-    from corpus.align.sidecars import find_sidecars
-
     if item.sidecars is not None:
         return [Path(place) for place in item.sidecars]
-    return [side for path in media for side in find_sidecars(path)]
+    return [side for path in media for side in find_sidecars(path, listing)]
 
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from corpus.pipeline import state as keep
@@ -75,20 +75,20 @@ class Ledger:
             if one.kind == "fault":
                 self._quarantine(one.item, "", (one,), built=False)
 
-    def take(self, uri: str, key: str, drops: Sequence[Drop], *, built: bool) -> None:
-        """Record what was left out of a recording; `key` is the digest of all that decided it."""
+    def take(self, uri: str, key: Callable[[], str], drops: Sequence[Drop], *, built: bool) -> None:
+        """Record what was left out of a recording; `key` makes the digest of all that decided it."""
         self.drops += drops
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
-            self._quarantine(uri, key, faults, built=built)
+            self._quarantine(uri, key(), faults, built=built)
 
-    def hold(self, uri: str, key: str) -> bool:
+    def hold(self, uri: str, key: Callable[[], str]) -> bool:
         """Whether the recording failed before with the same key; it then stays in quarantine."""
-        before = self._held.get(key)
+        before = self._held.get(key()) if self._held else None
         if before is None:
             return False
         self.drops += before.drops
-        self._quarantine(uri, key, before.drops, built=False)
+        self._quarantine(uri, before.key, before.drops, built=False)
         return True
 
     def ordered_drops(self) -> list[Drop]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from corpus.pipeline import stages
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.decoding import decode_key, read_decoded
 from corpus.pipeline.identify import Identity
-from corpus.schemas.artifacts import Decoded
-from corpus.schemas.codec import from_json
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
 from corpus.schemas.settings import Settings
@@ -25,11 +23,10 @@ def _length_us(identity: Identity, settings: Settings, cache: Cache) -> int | No
     """As decoded, else as the files declare; None where neither can be read."""
     from corpus.ingest.probe import probe_media
 
-    decode = cache.get("decode", stages.decode_key(identity, settings), "decoded.json")
+    decode = cache.get("decode", decode_key(identity, settings), "decoded.json")
     try:
         if decode is not None:
-            path = decode.folder / "decoded.json"
-            return from_json(Decoded, path.read_bytes(), where=str(path)).duration_us
+            return read_decoded(decode.folder).duration_us
         return max((probe_media(Path(mark.place)).duration_us or 0 for mark in identity.media), default=0)
     except (CorpusError, OSError, ValueError):
         return None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.artifact import Artifact
+from corpus.pipeline.artifact import Kept
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded, Voices
-from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.codec import read_json, write_json
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.pcm import Pcm, VoicePcm
@@ -35,32 +36,32 @@ class MeasuredClip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
+class Measured:
+    """Every clip of a recording, in order."""
+
     clips: tuple[MeasuredClip, ...]
 
 
 def quality_stage(
-    decode: Artifact,
-    decoded: Decoded,
-    voices: Artifact,
+    decode: Kept[Decoded],
+    voices: Kept[Voices],
     conversation: Conversation,
     told: Told,
     settings: Settings,
     cache: Cache,
-) -> Artifact:
+) -> Kept[Measured]:
     """The facts of every clip, filtered or not: what the filters say moves none of them."""
     listener = _dnsmos(settings.quality) if settings.quality.dnsmos_stretches else None
     windows_per_clip = settings.clips.windows_per_clip
+    decoded, head = decode.value, voices.value
 
-    def fill(folder: Path) -> list[Drop]:
+    def fill(folder: Path) -> tuple[Measured, Sequence[Drop]]:
         import numpy as np
 
         from corpus.align.quality.measure import Part, Sound, measure
         from corpus.align.quality.talk import TalkIndex
         from corpus.shards.cut import stretches
 
-        place = voices.folder / "voices.json"
-        head = from_json(Voices, place.read_bytes(), where=str(place))
         parts = [
             Part(first_window=one.first_window, windows=one.windows, written=one.written)
             for one in stretches(decoded.segments, windows_per_clip)
@@ -73,12 +74,14 @@ def quality_stage(
         )
         talk = TalkIndex(conversation.turns, conversation.words)
         facts = measure(sound, talk, told, parts, listener)
-        clips = tuple(
-            MeasuredClip(first_window=part.first_window, windows=part.windows, quality=quality)
-            for part, quality in zip(parts, facts, strict=True)
+        measured = Measured(
+            clips=tuple(
+                MeasuredClip(first_window=part.first_window, windows=part.windows, quality=quality)
+                for part, quality in zip(parts, facts, strict=True)
+            )
         )
-        (folder / _FILE).write_text(to_json(_Measured(clips=clips)), encoding="utf-8")
-        return []
+        write_json(folder / _FILE, measured)
+        return measured, []
 
     key = stage_key(
         "quality",
@@ -89,13 +92,7 @@ def quality_stage(
         windows_per_clip=windows_per_clip,
         model=listener.key if listener else None,
     )
-    return cache.make("quality", key, fill)
-
-
-def measured(quality: Artifact) -> tuple[MeasuredClip, ...]:
-    """What the stage found, clip by clip in order."""
-    path = quality.folder / _FILE
-    return from_json(_Measured, path.read_bytes(), where=str(path)).clips
+    return cache.keep("quality", key, fill, lambda folder: read_json(Measured, folder / _FILE))
 
 
 @functools.cache

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from corpus.pipeline import stages, state
+from corpus.align.sidecar_files import Listing
+from corpus.pipeline import state
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.decoding import decode_key
 from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
 from corpus.pipeline.inputs import Item, gather
 from corpus.pipeline.published import PublishedRecording
@@ -80,7 +82,8 @@ def plan(request: Request) -> Plan:
     # By uri only: the key needs hashes, and a plan reads no media.
     held = {q.uri: q.drops[0].reason for q in kept.quarantine().items if not q.built and q.drops}
     known = _Known.read(request, kept) if outputs_stand else None
-    planned = tuple(_planned(item, request, cache, marks, held, known) for item in items)
+    listing = Listing()
+    planned = tuple(_planned(item, request, cache, marks, held, known, listing) for item in items)
     windows = sum(p.duration_us // WINDOW_US for p in planned if p.action in ("build", "decoded"))
     dataset_bytes = windows * (3 * BYTES_PER_WINDOW_AND_CHANNEL + BYTES_PER_PICTURE)
     return Plan(
@@ -150,6 +153,7 @@ def _planned(
     marks: dict[str, FileMark],
     held: dict[str, str],
     known: _Known | None,
+    listing: Listing,
 ) -> _PlannedItem:
     from corpus.ingest.probe import probe_media
 
@@ -160,7 +164,7 @@ def _planned(
     except OSError as error:
         reason = f"the file cannot be reached: {error.strerror}"
         return _PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
-    identity = _identity(item, marks)
+    identity = _identity(item, marks, listing)
     if identity is not None and known is not None and known.holds(identity):
         return _PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
     try:
@@ -171,16 +175,16 @@ def _planned(
         return _PlannedItem(
             uri=item.uri, action="skip", duration_us=duration_us, bytes=size, reason=held[item.uri]
         )
-    decoded = identity is not None and cache.has("decode", stages.decode_key(identity, request.settings))
+    decoded = identity is not None and cache.has("decode", decode_key(identity, request.settings))
     action: Literal["build", "decoded"] = "decoded" if decoded else "build"
     return _PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
 
 
-def _identity(item: Item, marks: Mapping[str, FileMark]) -> Identity | None:
+def _identity(item: Item, marks: Mapping[str, FileMark], listing: Listing) -> Identity | None:
     """The item's content where all its files were hashed before and look as they did then."""
     places = [Path(file.place) for file in item.files]
     media = [_as_marked(str(path), marks) for path in places]
-    sidecars = [_as_marked(str(path), marks) for path in sidecars_of(item, places)]
+    sidecars = [_as_marked(str(path), marks) for path in sidecars_of(item, places, listing)]
     if not all(media) or not all(sidecars):
         return None
     sound = [mark for mark in media if mark is not None]

@@ -65,7 +65,7 @@ def publish(
         out,
         _pieces(found, cache),
         drops,
-        _facts(manifest, settings),
+        run_facts(manifest, settings),
         instead_of=gone if before.catalog_sha256 else None,
         announce=lambda sha256: announce_catalog(state, sha256),
     )
@@ -98,7 +98,8 @@ def _pieces(found: Recordings, cache: Cache) -> Iterator[Path]:
             yield cache.need(ROWS_STAGE, rows_key(job)).folder
 
 
-def _facts(manifest: Manifest, settings: Settings) -> RunFacts:
+def run_facts(manifest: Manifest, settings: Settings) -> RunFacts:
+    """What the catalog says of the run that made the dataset."""
     return RunFacts(
         config=manifest.config,
         settings=settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline.annotate import Annotated, AnnotateJob, annotate
+from corpus.pipeline.annotate import Annotated, AnnotateJob, Parts, annotate
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.cutting import Cut, CutJob, cut_recording
 from corpus.pipeline.identify import Identity
@@ -105,15 +105,15 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 def record(job: RecordingJob) -> Recorded:
     """Take one recording up to its clips; raises as `annotate`."""
     cache = Cache(job.cache_root, job.scratch, job.cache_url)
-    annotated = annotate(
+    annotated, parts = annotate(
         AnnotateJob(identity=job.identity, settings=job.settings, reviews=job.reviews), cache
     )
-    if not annotated.built:
+    if parts is None:
         return Recorded(annotated=annotated)
     cut = cut_recording(
         CutJob(
             identity=job.identity,
-            annotated=annotated,
+            parts=parts,
             split=job.split,
             settings=job.settings,
             config=job.config,
@@ -127,7 +127,7 @@ def record(job: RecordingJob) -> Recorded:
             (folder / RECORD_FILE).write_text(to_json(outcome), encoding="utf-8")
             return []
 
-        _keep_rows(job, annotated, cache)
+        _keep_rows(job, annotated, parts, cache)
         cache.make("record", job.key, fill)
     return outcome
 
@@ -139,19 +139,16 @@ def rows_key(job: RecordingJob) -> str:
     return digest([job.key, piece_form()])
 
 
-def _keep_rows(job: RecordingJob, annotated: Annotated, cache: Cache) -> None:
+def _keep_rows(job: RecordingJob, annotated: Annotated, parts: Parts, cache: Cache) -> None:
     """The recording's rows of the catalog, so that whoever writes it parses no conversation."""
-    from corpus.pipeline.annotate import conversation_of
     from corpus.pipeline.cutting import recording_of
-    from corpus.pipeline.stages import decoded_of
     from corpus.report.catalog_piece import write_piece
     from corpus.report.catalog_rows import CatalogEntry
 
     def fill(folder: Path) -> list[Drop]:
-        conversation = conversation_of(annotated, cache)
-        decoded = decoded_of(job.identity, cache.need("decode", str(annotated.decode), "decoded.json"))
+        conversation = parts.label.value
         entry = CatalogEntry(
-            recording=recording_of(job.identity, decoded, conversation),
+            recording=recording_of(job.identity, parts.decode.value, conversation),
             conversation=conversation,
             split=job.split,
             sidecars=annotated.sidecars,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.reviewed import Texts, cues_as_decided, texts_by_recording
 from corpus.pipeline.state import State
-from corpus.pipeline.versions import all_versions, config_of
+from corpus.pipeline.versions import config_of
 from corpus.schemas.artifacts import Segment
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, to_json
@@ -205,18 +205,10 @@ def _new_heads(
 def _change_catalog(
     out: Path, folder: Path, changed: Sequence[str], manifest: Manifest, settings: Settings
 ) -> None:
-    from corpus.report.catalog import RunFacts
+    from corpus.pipeline.publish import run_facts
     from corpus.report.catalog_change import change_labels
 
-    facts = RunFacts(
-        config=manifest.config,
-        settings=settings,
-        settings_json=manifest.settings,
-        versions_json=to_json(all_versions()),
-        recordings=manifest.recordings,
-        clips=manifest.clips,
-        windows=manifest.windows,
-    )
+    facts = run_facts(manifest, settings)
     change_labels(out, folder, (_kept(folder, one) for one in changed), facts)
 
 

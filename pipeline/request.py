@@ -11,7 +11,6 @@ from corpus.schemas.settings import Settings
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpus.schemas.conversation import Answer, Conversation, Cue, CueSpan, Event, LabelMade, Turn, Word
+from corpus.schemas.conversation import Answer, Conversation, Event, LabelMade, Turn, Word
+from corpus.schemas.cue_row import CUE_COLUMNS, cue_of_row
 from corpus.schemas.errors import FormatError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _read_conversation(connection: duckdb.DuckDBPyConnection, recording: str) ->
                 "word_id, speaker, start_us, stop_us, text, after, timing::VARCHAR, confidence", "words"
             )
         ),
-        cues=tuple(_cue(row) for row in rows(_CUE, "cues")),
+        cues=tuple(cue_of_row(row) for row in rows(CUE_COLUMNS, "cues")),
         answers=tuple(
             Answer(id=i, speaker=s, start_us=a, stop_us=b, action=action, why=why, to=to)
             for i, s, a, b, action, why, to in rows(
@@ -73,18 +73,3 @@ def _read_conversation(connection: duckdb.DuckDBPyConnection, recording: str) ->
         ),
         named_speakers=tuple(name for name, named in speakers if named),
     )
-
-
-_CUE = (
-    "cue_id, label::VARCHAR, kind, speaker, start_us, stop_us, confidence, origin, partner, "
-    "thresholds::VARCHAR, evidence::VARCHAR, spans"
-)
-
-
-def _cue(row: Sequence[Any]) -> Cue:
-    name, label, kind, speaker, start, stop, sure, origin, partner, thresholds, evidence, spans = row
-    return Cue(
-        id=name, label=label, kind=kind, speaker=speaker, start_us=start, stop_us=stop, confidence=sure,
-        origin=origin, partner=partner, thresholds=thresholds, evidence=evidence,
-        spans=tuple(CueSpan(**span) for span in spans),
-    )  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.review.original import Film
-from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Turn, Word
+from corpus.schemas.conversation import CUE_KINDS, Cue, Turn, Word
+from corpus.schemas.cue_row import CUE_COLUMNS, cue_of_row
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import inside
 
@@ -22,8 +23,7 @@ CATALOG_FILE = "catalog.duckdb"
 MANIFEST_FILE = "manifest.json"
 LABELS = tuple(CUE_KINDS)
 _COLUMNS = {
-    "cues": "cue_id, label::VARCHAR, kind, speaker, start_us, stop_us, confidence, origin, partner, "
-    "thresholds::VARCHAR, evidence::VARCHAR, spans",
+    "cues": CUE_COLUMNS,
     "turns": "turn_id, speaker, start_us, stop_us",
     "words": "word_id, speaker, start_us, stop_us, text, after, timing::VARCHAR, confidence",
 }
@@ -200,7 +200,7 @@ class Catalog:
     def cue(self, recording: str, cue: str) -> Cue | None:
         found = self._named("cues", recording, cue)
         with _readable(self.path):
-            return _cue(found) if found else None
+            return cue_of_row(found) if found else None
 
     def turn(self, recording: str, turn: str) -> Turn | None:
         found = self._named("turns", recording, turn)
@@ -224,7 +224,7 @@ class Catalog:
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
         """Those that touch a stretch, also at its ends: a cue may have no length. By time."""
         with _readable(self.path):
-            found = [_cue(row) for row in self._near("cues", recording, start_us, stop_us)]
+            found = [cue_of_row(row) for row in self._near("cues", recording, start_us, stop_us)]
         return sorted(found, key=lambda cue: (cue.start_us, cue.id))
 
     def turns(self, recording: str, start_us: int, stop_us: int) -> list[Turn]:
@@ -263,15 +263,6 @@ def _mark(path: Path) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _cue(row: Sequence[Any]) -> Cue:
-    name, label, kind, speaker, start, stop, sure, origin, partner, thresholds, evidence, spans = row
-    return Cue(
-        id=name, label=label, kind=kind, speaker=speaker, start_us=start, stop_us=stop, confidence=sure,
-        origin=origin, partner=partner, thresholds=thresholds, evidence=evidence,
-        spans=tuple(CueSpan(**span) for span in spans),
-    )  # fmt: skip
 
 
 def _turn(row: Sequence[Any]) -> Turn:

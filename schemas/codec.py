@@ -13,6 +13,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
@@ -23,10 +24,15 @@ MOST_INT = 1 << 63
 """What Arrow, DuckDB and numpy count with."""
 
 
+_SCALARS = (str, int, float, bool, type(None))
+
+
 def to_plain(value: object) -> Any:
     """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
+    if type(value) in _SCALARS:  # most values are
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
@@ -44,6 +50,16 @@ def to_json(value: object, *, indent: int | None = None) -> str:
         indent=indent,
         separators=separators,
     )
+
+
+def write_json(path: Path, value: object) -> None:
+    """The value's JSON as a file of its own; not atomic."""
+    path.write_text(to_json(value), encoding="utf-8")
+
+
+def read_json(cls: type[T], path: Path) -> T:
+    """What `write_json` wrote; raises as `from_json`, and OSError."""
+    return from_json(cls, path.read_bytes(), where=str(path))
 
 
 def digest(value: object) -> str:
@@ -116,9 +132,23 @@ def _is_unicode(text: str) -> bool:
 
 
 @cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+@cache
+def _required(cls: type[Any]) -> frozenset[str]:
+    return frozenset(
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    )
 
 
 def _wrong(kind: str, plain: object, where: str, path: str) -> FormatError:
@@ -179,6 +209,13 @@ def _convert_scalar(kind: Any, plain: Any, where: str, path: str) -> Any:
     raise _wrong(names[kind], plain, where, path)
 
 
+def _is_right(value: object) -> bool:
+    """Whether a value of the right type is certainly fine."""
+    if isinstance(value, str):
+        return value.isascii()
+    return isinstance(value, int) and -MOST_INT <= value < MOST_INT
+
+
 def _convert_dataclass(cls: Any, plain: Any, where: str, path: str) -> Any:
     if not isinstance(plain, dict):
         raise _wrong("an object", plain, where, path)
@@ -188,12 +225,15 @@ def _convert_dataclass(cls: Any, plain: Any, where: str, path: str) -> Any:
         names = ", ".join(f"{path}.{n}".lstrip(".") for n in unknown)
         raise FormatError(f"unknown field {names}", where=where, todo=f"known here: {', '.join(hints)}")
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(cls):
-        inner = f"{path}.{f.name}".lstrip(".")
-        if f.name in plain:
-            values[f.name] = _convert(hints[f.name], plain[f.name], where, inner)
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise FormatError(f"field {inner} is missing", where=where)
+    for name, kind in hints.items():
+        if name in plain:
+            value = plain[name]
+            # Most values are right and there are many: only others need a path for the message.
+            if not (value.__class__ is kind and _is_right(value)):
+                value = _convert(kind, value, where, f"{path}.{name}".lstrip("."))
+            values[name] = value
+        elif name in _required(cls):
+            raise FormatError(f"field {f'{path}.{name}'.lstrip('.')} is missing", where=where)
     try:
         return cls(**values)
     except CorpusError:

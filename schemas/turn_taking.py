@@ -134,6 +134,17 @@ def words_by_speaker(conversation: Conversation) -> dict[str, WordsOf]:
     return {name: WordsOf(words) for name, words in spoken.items()}
 
 
+def timed_words(conversation: Conversation) -> dict[str, list[Word]]:
+    """Each speaker's words whose times are known, in order of time."""
+    timed: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
+    for word in conversation.words:
+        if word.start_us is not None:
+            timed[word.speaker].append(word)
+    for words in timed.values():
+        words.sort(key=lambda word: (word.start_us or 0, word.stop_us or 0, word.text))
+    return timed
+
+
 @lru_cache(maxsize=1 << 14)
 def normal(text: str) -> str:
     """A word as the lists have it: lower case, letters, apostrophes and inner hyphens only."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
@@ -14,12 +15,25 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import sha256_file
 from corpus.schemas.store import Store, store_at
 from corpus.shards.far import FarClips
+from corpus.shards.index import no_dataset, parsed_manifest, read_columns
 from corpus.shards.near import near_clips
-from corpus.shards.read import Clips, no_dataset, parsed_manifest, read_columns
 
 
-def open_far_clips(url: str, split: str | None) -> Clips:
-    """Clips of the dataset at a URL; raises as `open_clips`."""
+@dataclass(frozen=True, slots=True)
+class FarIndex:
+    """What opens the clips of a dataset at a URL."""
+
+    shown: str
+    """The URL without credentials."""
+    index: Path
+    """clips.parquet on this machine."""
+    digest: str
+    """sha256 of the manifest."""
+    clips: FarClips
+
+
+def open_far_index(url: str, split: str | None) -> FarIndex:
+    """The index of the dataset at a URL; raises as `open_clips`."""
     store = store_at(url)
     manifest, digest = far_manifest(store)
     folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
@@ -27,7 +41,7 @@ def open_far_clips(url: str, split: str | None) -> Clips:
     table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
     far = FarClips(store, table, near_clips())
     weakref.finalize(far, _remove, index, os.getpid())  # copies of the clips share it
-    return Clips(store.shown, index, split, digest, sizes={}, hashes={}, far=far)
+    return FarIndex(store.shown, index, digest, far)
 
 
 def far_manifest(store: Store) -> tuple[Manifest, str]:

@@ -1,4 +1,4 @@
-"""clips.parquet as a whole, read: rows stay columns throughout."""
+"""What opens a dataset: its manifest, and clips.parquet as a whole, whose rows stay columns throughout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from corpus.schemas.arrays import Int64Array
-from corpus.schemas.dataset import CLIPS_FILE
-from corpus.schemas.errors import FormatError
+from corpus.schemas.clip import CLIP_FORM, ClipHead
+from corpus.schemas.codec import from_json, reads
+from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
+from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import inside
 from corpus.shards.columns import ADDED, ClipRow, arrow_schema, table_rows
 
@@ -56,6 +58,18 @@ def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Tabl
     return table
 
 
+def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
+    """Columns of a clips.parquet, all without names; the rows of one split or of all.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    import pyarrow.compute as pc
+
+    table = read_index_file(index, ["split", *names] if names else None)
+    return table if split is None else table.filter(pc.equal(table["split"], split))
+
+
 def _no_index(path: Path, reason: object) -> FormatError:
     todo = "copy the dataset again, or run corpus build again"
     return FormatError(f"clips.parquet cannot be read: {reason}", where=str(path), todo=todo)
@@ -80,3 +94,17 @@ def ints(column: pa.ChunkedArray) -> Int64Array:
 def texts(column: pa.ChunkedArray) -> list[str]:
     strings: list[str] = column.to_pylist()
     return strings
+
+
+def no_dataset(where: str) -> DatasetError:
+    todo = "run corpus build; if one was interrupted, run it again"
+    return DatasetError("holds no finished dataset: manifest.json is missing", where=where, todo=todo)
+
+
+def parsed_manifest(text: bytes, out: str) -> Manifest:
+    """A manifest whose clips can be read."""
+    manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
+    if not reads(ClipHead, manifest.clip_schema):
+        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
+        raise DatasetError(what, where=out, todo="build the dataset again with this version")
+    return manifest

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
-from corpus.schemas.codec import from_json, reads
+from corpus.schemas.clip import MEMBERS, ClipHead
+from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, promised_sizes
-from corpus.schemas.errors import DatasetError, FormatError, UsageError
+from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import inside
 from corpus.schemas.urls import is_url
 from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
-from corpus.shards.index import read_index_file
+from corpus.shards.index import no_dataset, parsed_manifest, read_columns
 from corpus.shards.npy import HEADER_BYTES, npy_shape, npy_view
 from corpus.shards.shard_file import ShardFile, check_size
 from corpus.shards.tar import BLOCK
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from corpus.shards.far import FarClip, FarClips
+
+__all__ = ["Clip", "Clips", "open_clips", "read_columns"]
 
 _MOST_OPEN = 256
 """Shards open at a time."""
@@ -51,9 +52,10 @@ def open_clips(path: Path | str, *, split: str | None = None, check: bool = Fals
         StorageError: the URL cannot be read.
     """
     if isinstance(path, str) and is_url(path):
-        from corpus.shards.far_index import open_far_clips
+        from corpus.shards.far_index import open_far_index
 
-        return open_far_clips(path, split)
+        far = open_far_index(path, split)
+        return Clips(far.shown, far.index, split, far.digest, sizes={}, hashes={}, far=far.clips)
     out = Path(path)
     manifest, digest = _manifest(out)
     sizes = promised_sizes(manifest)
@@ -61,18 +63,6 @@ def open_clips(path: Path | str, *, split: str | None = None, check: bool = Fals
     check_size(index, sizes.get(index.name, -1))
     hashes = {shard.path: shard.sha256 for shard in manifest.shards} if check else {}
     return Clips(out, index, split, digest, sizes=sizes, hashes=hashes)
-
-
-def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
-    """Columns of a clips.parquet, all without names; the rows of one split or of all.
-
-    Raises:
-        FormatError: it cannot be read.
-    """
-    import pyarrow.compute as pc
-
-    table = read_index_file(index, ["split", *names] if names else None)
-    return table if split is None else table.filter(pc.equal(table["split"], split))
 
 
 def _manifest(out: Path) -> tuple[Manifest, str]:
@@ -83,20 +73,6 @@ def _manifest(out: Path) -> tuple[Manifest, str]:
     except OSError as error:
         raise no_dataset(str(out)) from error
     return parsed_manifest(text, str(out)), hashlib.sha256(text).hexdigest()
-
-
-def no_dataset(where: str) -> DatasetError:
-    todo = "run corpus build; if one was interrupted, run it again"
-    return DatasetError("holds no finished dataset: manifest.json is missing", where=where, todo=todo)
-
-
-def parsed_manifest(text: bytes, out: str) -> Manifest:
-    """A manifest whose clips can be read."""
-    manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
-    if not reads(ClipHead, manifest.clip_schema):
-        what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
-        raise DatasetError(what, where=out, todo="build the dataset again with this version")
-    return manifest
 
 
 class Clips(Sequence["Clip"]):
@@ -168,44 +144,13 @@ class Clips(Sequence["Clip"]):
         Raises:
             UsageError: nothing has this name, or several do.
         """
-        keys = self.keys()
-        by_key = [name] if name in self._places else [key for key in keys if name and key.startswith(name)]
-        if len(by_key) == 1:
-            return self[by_key[0]]
-        file, at_us = _name_and_time(name)
-        uris = self._table["uri"].to_pylist()
-        # A whole name wins over a beginning, so that `talk.mp4` is not ambiguous beside `talk.mp4.bak`.
-        for fits in (_is_file, _file_begins):
-            named = {uri for uri in uris if fits(uri, file)}
-            if named:
-                break
-        where = str(self.path)
-        if by_key or len(named) > 1:
-            several = sorted(named) or by_key
-            shown = ", ".join(several[:5]) + (", …" if several[5:] else "")
-            raise UsageError(f"{name!r} may be {shown}", where=where, todo="write more of it")
-        starts, stops = (self._table[column].to_pylist() for column in ("start_us", "stop_us"))
-        places = [
-            place
-            for place, uri in enumerate(uris)
-            if uri in named and (at_us is None or starts[place] <= at_us < stops[place])
-        ]
-        if not places:
-            what = (
-                f"no clip of {min(named)} holds {name.rpartition('@')[2]}" if named else f"no clip {name!r}"
-            )
-            todo = f'corpus catalog {self.path} "SELECT clip_id, uri, start_us FROM clips" lists them'
-            raise UsageError(what, where=where, todo=todo)
-        return self[places[0]]
+        from corpus.shards.find import place_of
+
+        return self[place_of(name, self.keys(), self.columns, str(self.path))]
 
     def columns(self, *names: str) -> pa.Table:
         """More of the index, in the order of the clips; all of it where nothing is named."""
         return read_columns(self.index_file, self.split, names)
-
-    @cached_property
-    def _table(self) -> pa.Table:
-        """What `find` asks of the index."""
-        return self.columns("uri", "start_us", "stop_us")
 
     @cached_property
     def speakers(self) -> npt.NDArray[np.int64]:
@@ -264,25 +209,6 @@ class Clips(Sequence["Clip"]):
     def __getstate__(self) -> dict[str, Any]:
         # An open file cannot be pickled.
         return {**self.__dict__, "_files": OrderedDict()}
-
-
-def _name_and_time(name: str) -> tuple[str, int | None]:
-    """`talk.mp4@1:23` is a name and a time; an @ without a time behind it belongs to the name."""
-    file, _, time = name.rpartition("@")
-    if not file or re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", time) is None:
-        return name, None
-    seconds = 0.0
-    for part in time.split(":"):
-        seconds = 60 * seconds + float(part)
-    return file, round(seconds * 1e6)
-
-
-def _is_file(uri: str, name: str) -> bool:
-    return uri == name or uri.endswith(f"/{name}")
-
-
-def _file_begins(uri: str, name: str) -> bool:
-    return bool(name) and uri.rpartition("/")[2].startswith(name)
 
 
 def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -27,8 +27,7 @@ from corpus.shards.check_clip import BROKEN
 from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part, same_bytes
 from corpus.shards.columns import ClipRow
 from corpus.shards.ends import largest_shard
-from corpus.shards.index import read_index
-from corpus.shards.read import no_dataset
+from corpus.shards.index import no_dataset, read_index
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20

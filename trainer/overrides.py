@@ -51,7 +51,7 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
 def _fit_to_tokenizer(plain: dict[str, Any], *, vocab_given: bool) -> None:
     """A vocabulary no larger than what can occur, and the tokenizer's path from the root on."""
     from corpus.trainer.data.sequence import BYTE_0
-    from corpus.trainer.data.text import tokenizer_named
+    from corpus.trainer.data.tokenizer_named import tokenizer_named
 
     model, data = plain["model"], plain["data"]
     model["text_tokens"] = tokenizer_named(data["tokenizer"]).size

@@ -14,7 +14,7 @@ from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker
+from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker, timed_words
 
 ORIGIN = "silent_pause/1"
 CONFIDENCE = 0.6
@@ -23,15 +23,10 @@ CONFIDENCE = 0.6
 def silent_pause(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
     """Silences between two words of one speaker, nobody talking, with a second sign of hesitation beside."""
     talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
-    words: dict[str, list[Word]] = {name: [] for name in sorted(conversation.speakers)}
-    for word in conversation.words:
-        if word.start_us is not None:
-            words[word.speaker].append(word)
     cues: list[Cue] = []
-    for name, listed in words.items():
-        listed.sort(key=lambda w: (w.start_us or 0, w.stop_us or 0, w.text))
+    for name, words in timed_words(conversation).items():
         sounds = {(s.word.start_us, s.word.text): s for s in heard.words(name)} if heard else {}
-        for before, after in pairwise(listed):
+        for before, after in pairwise(words):
             sign = _sign(before, after, sounds.get((before.start_us, before.text)), settings)
             span = _silence(before, after, settings)
             if sign and span and not any(talk.overlapping(span) for talk in talks.values()):

@@ -17,7 +17,7 @@ from corpus.schemas.conversation import Conversation, Cue, Word
 from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker
+from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker, timed_words
 
 ORIGIN = "thinking/2"
 UNFINISHED = frozenset(
@@ -36,15 +36,10 @@ FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6
 def thinking(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
     """Between a word that leaves the sentence open and the speaker's next word, while nobody else talks."""
     talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
-    words: dict[str, list[Word]] = {name: [] for name in conversation.speakers}
-    for word in conversation.words:
-        if word.start_us is not None:
-            words[word.speaker].append(word)
     cues: list[Cue] = []
-    for name, listed in words.items():
-        listed.sort(key=lambda w: (w.start_us or 0, w.stop_us or 0, w.text))
+    for name, words in timed_words(conversation).items():
         others = [other for who, other in talks.items() if who != name]
-        for gap in _gaps(listed, others, settings):
+        for gap in _gaps(words, others, settings):
             sounds = heard.before(name, gap.span.start_us) if heard else {}
             cues.append(_cue(name, gap, sounds, settings))
     return in_order(cues)

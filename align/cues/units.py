@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from corpus.align.cues.filled_pause import FILLERS, HUMS
 from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.span import Span
-from corpus.schemas.turn_taking import SpeechIndex, normal, speech_by_speaker
+from corpus.schemas.turn_taking import SpeechIndex, normal, speech_by_speaker, timed_words
 
 SHORT_WORDS = (
     FILLERS
@@ -75,17 +75,13 @@ class Said:
 def units_said(conversation: Conversation, bridge_us: int) -> list[Said]:
     """The units that hold timed words, by speaker and time."""
     spans = speech_by_speaker(conversation, bridge_us=bridge_us)
-    talks = {name: SpeechIndex(found) for name, found in spans.items()}
-    words: dict[str, list[Word]] = {name: [] for name in spans}
-    for word in conversation.words:
-        if word.start_us is not None and word.speaker in words:
-            words[word.speaker].append(word)
-    made: list[Said] = []
-    for name, found in spans.items():
-        listed = sorted(words[name], key=lambda w: (w.start_us or 0, w.stop_us or 0, w.text))
+    talks = {name: SpeechIndex(talk) for name, talk in spans.items()}
+    words = timed_words(conversation)
+    units: list[Said] = []
+    for name, talk in spans.items():
         others = [other for who, other in talks.items() if who != name]
-        made += _of_speaker(name, found, listed, others, conversation.duration_us)
-    return made
+        units += _of_speaker(name, talk, words[name], others, conversation.duration_us)
+    return units
 
 
 def _of_speaker(

@@ -9,7 +9,8 @@ from pathlib import Path
 from corpus.align.annotation import Annotation
 from corpus.align.conversation_json import conversation_of, parse_json
 from corpus.align.formats.outgoing import left_out
-from corpus.align.sidecars import ENDINGS, read_sidecars
+from corpus.align.sidecar_files import ENDINGS
+from corpus.align.sidecars import read_sidecars
 from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.align.sidecars import Annotation, find_sidecars, read_sidecars
+from corpus.align.sidecar_files import ENDINGS, Listing, find_sidecars
+from corpus.align.sidecars import Annotation, read_sidecars
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, CueSpan, Event, Turn, Word
 from corpus.schemas.drops import Drop
@@ -178,6 +180,35 @@ def test_sidecars_are_found_by_either_name(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "a b.c.ctm").mkdir()
     assert [path.name for path in find_sidecars(media)] == ["a b.c.mp4.stm", "a b.c.JSON", "a b.c.rttm"]
+
+
+@given(
+    st.sets(st.sampled_from(["x", "X", "x.mp4", "ä ß", "other"]), min_size=1),
+    st.sets(
+        st.sampled_from([*ENDINGS, *(e.upper() for e in ENDINGS), *(e.lower() for e in ENDINGS), ".Rttm"])
+    ),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_listing_finds_what_asking_for_each_file_finds(stems: set[str], endings: set[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for stem in stems:
+            for ending in endings:
+                (folder / (stem + ending)).touch()
+        for media in (folder / "x.mp4", folder / "X.wav", folder / "ä ß.mkv"):
+            assert find_sidecars(media, Listing()) == find_sidecars(media)
+
+
+def test_a_folder_that_cannot_be_listed_is_asked_for_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.rttm").touch()
+
+    def refuse(_: object) -> list[str]:
+        raise PermissionError
+
+    monkeypatch.setattr("corpus.align.sidecar_files.os.listdir", refuse)
+    assert find_sidecars(tmp_path / "x.mp4", Listing()) == [tmp_path / "x.rttm"]
 
 
 def test_an_unrelated_json_is_told_and_a_lookalike_is_a_fault(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from corpus.pipeline.build import build_dataset
+from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Outcome, Request
 from corpus.schemas.settings import (
     ClipSettings,
@@ -42,19 +43,6 @@ SETTINGS = Settings(
 )
 
 
-class Silent:
-    """A build's talk that nobody hears."""
-
-    def phase(self, name: str, total: int) -> None:
-        pass
-
-    def at(self, done: float, detail: str) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        pass
-
-
 Built = Callable[..., Outcome]
 
 
@@ -62,7 +50,7 @@ Built = Callable[..., Outcome]
 def build_talks() -> Built:
     def built(talks: Path, out: Path, **cues: int) -> Outcome:
         settings = replace(SETTINGS, cues=replace(SETTINGS.cues, **cues))
-        return build_dataset(Request(inputs=(str(talks),), out=out, settings=settings), Silent())
+        return build_dataset(Request(inputs=(str(talks),), out=out, settings=settings), Quiet())
 
     return built
 

@@ -16,7 +16,8 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.micro_turn import MicroTurn
 from corpus.trainer.data.sequence import BYTE_0, TOOL
-from corpus.trainer.data.text import BYTES, Tokenizer, tokenizer_named
+from corpus.trainer.data.text import BYTES, Tokenizer
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import Session
 from corpus.trainer.train.checkpoint import load_model

@@ -30,7 +30,7 @@ from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
 from corpus.trainer.data.sequence import BYTE_0
 from corpus.trainer.data.shuffle import Shuffle
-from corpus.trainer.data.text import tokenizer_named
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.data.views import View, decode_pictures, heard, plan_view, read_turns
 
 K = TypeVar("K")

@@ -29,7 +29,7 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.pack import Cursor, Piece, Row, capacity, check_length, check_rows, collate, next_row
 from corpus.trainer.data.read_ahead import Ahead
 from corpus.trainer.data.sequence import Batch, Positions
-from corpus.trainer.data.text import tokenizer_named
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:

@@ -71,15 +71,3 @@ def _utf8(text: str) -> bytes:
 
 
 BYTES = Tokenizer(identity="bytes", pieces=[bytes((byte,)) for byte in range(256)], ids=_utf8)
-
-
-def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names: `bytes`, or a file.
-
-    Raises: SettingsError if the file cannot be used.
-    """
-    if name == "bytes":
-        return BYTES
-    from corpus.trainer.data.tokenizer_file import read_tokenizer
-
-    return read_tokenizer(name)

@@ -32,7 +32,7 @@ from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState, settings_digest
-from corpus.trainer.data.text import tokenizer_named
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.model.low_rank import is_trained, merged
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.device import device_named

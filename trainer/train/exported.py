@@ -16,8 +16,9 @@ from corpus.schemas.errors import DatasetError, FormatError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.data.text import Tokenizer, tokenizer_named
+from corpus.trainer.data.text import Tokenizer
 from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.model.model import InteractionModel
 
 CONFIG_NAME = "config.json"

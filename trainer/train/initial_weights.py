@@ -18,8 +18,8 @@ from corpus.schemas.codec import to_plain
 from corpus.schemas.errors import DatasetError, FormatError, SettingsError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data.text import tokenizer_named
 from corpus.trainer.data.tokenizer_file import TOKENIZER_NAME
+from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.model.initial_values import held
 from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel

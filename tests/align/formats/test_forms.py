@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from corpus.align.sidecars import Annotation, find_sidecars, read_sidecars
+from corpus.align.sidecar_files import find_sidecars
+from corpus.align.sidecars import Annotation, read_sidecars
 from corpus.schemas.drops import Drop
 
 SECOND = 1_000_000

@@ -15,7 +15,7 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, RunConfig
 from corpus.trainer.data.layout import Turns, beginning, concat, largest_turn, lay_out
-from corpus.trainer.data.pack import Cursor, Row, capacity, check_length, collate, next_row
+from corpus.trainer.data.pack import Cursor, Piece, Row, capacity, check_length, collate, next_row
 from corpus.trainer.data.sequence import EOW, NO_TARGET, PAD, SPK, Batch, Positions, Stream
 from corpus.trainer.presets import MODELS, preset
 
@@ -137,7 +137,8 @@ def test_whole_documents_are_cut_only_where_no_row_holds_them(
     documents: list[list[int]], length: int
 ) -> None:
     sizes = [np.array(document, np.int64) for document in documents]
-    cursor, pieces, rows = Cursor(), [], 0
+    cursor, rows = Cursor(), 0
+    pieces: list[Piece] = []
     while True:
         row, cursor = next_row(cursor, length, sizes.__getitem__, end=len(sizes), whole=True)
         if not row:

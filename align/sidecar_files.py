@@ -1,0 +1,50 @@
+"""Which annotation files lie beside a media file; opens none of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm", ".uem", ".eaf", ".TextGrid", ".vtt", ".srt")
+_SPELLINGS = [(e, tuple(dict.fromkeys((e, e.lower(), e.upper())))) for e in ENDINGS]
+
+
+class Listing:
+    """The names in folders, each folder read once: for those who look for the sidecars of many files."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str] | None] = {}
+
+    def may_hold(self, folder: Path, name: str) -> bool:
+        """Whether a file of this name may be there, however it is spelled; a folder may refuse to be read."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(name.casefold() for name in os.listdir(folder))
+            except OSError:
+                self._names[folder] = None
+        names = self._names[folder]
+        return names is None or name.casefold() in names
+
+
+def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
+    """The annotation files of one media file: `x.rttm` and `x.mp4.rttm` of `x.mp4`, longer name first."""
+    found: list[Path] = []
+    folder = media.parent
+    for stem in dict.fromkeys((media.name, media.stem)):
+        for ending, spellings in _SPELLINGS:
+            # Most endings of most files are not there: no need to ask the disk for each.
+            if listing is not None and not listing.may_hold(folder, stem + ending):
+                continue
+            for spelled in spellings:
+                path = media.with_name(stem + spelled)
+                if path != media and _is_file(path) and not any(path.samefile(other) for other in found):
+                    found.append(path)
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    """A name that is too long for a file system names no file."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
