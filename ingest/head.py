@@ -9,10 +9,11 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
-from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from corpus.ingest.clocks import decode_order
@@ -93,10 +94,10 @@ class StreamHead:
     lead_samples: int = 0
     """What the decoder gives before the sound that was recorded."""
 
-    _decoder: tuple[MediaStream, CodecContext] | None = None
+    _decoder: tuple[MediaStream, AudioCodecContext | VideoCodecContext] | None = None
     """Of the stream that it was opened for."""
 
-    def decoder(self) -> CodecContext:
+    def decoder(self) -> AudioCodecContext | VideoCodecContext:
         """What decodes the stream's packets."""
         if self._decoder is None or self._decoder[0] is not self.stream:
             self._decoder = (self.stream, decoder_of(self.stream))

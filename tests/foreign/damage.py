@@ -213,8 +213,12 @@ def damage_manifest(parts: Parts, chance: random.Random) -> None:
 def damage_file(path: Path, chance: random.Random) -> None:
     """A file as it is, damaged: JSON in a value, everything else in its bytes."""
     data = path.read_bytes()
-    if path.suffix == ".json" and chance.random() < 0.8:
-        path.write_bytes(json.dumps(hostile_json(json.loads(data), chance)).encode(errors="surrogatepass"))
+    try:
+        plain = json.loads(data)
+    except ValueError:  # an artifact's head is one value and its digest
+        plain = None
+    if plain is not None and path.suffix == ".json" and chance.random() < 0.8:
+        path.write_bytes(json.dumps(hostile_json(plain, chance)).encode(errors="surrogatepass"))
     else:
         path.write_bytes(flipped(data, chance))
 
