@@ -61,7 +61,18 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
     found += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
     found += _pictures(head, parts["mjpeg"])
     found += _row(row, head, flags, sound)
-    return found, CheckedClip(head=head, tail=sound[:, -_shape(head).context_samples :])
+    return found, _kept(head, sound)
+
+
+def read_clip(data: memoryview, row: ClipRow) -> CheckedClip:
+    """What the next clip's check needs, without a check. Raises one of BROKEN if it cannot be read."""
+    parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
+    head = from_json(ClipHead, bytes(parts["json"]))
+    return _kept(head, decode_flac(parts["flac"]))
+
+
+def _kept(head: ClipHead, sound: Int16Array) -> CheckedClip:
+    return CheckedClip(head=head, tail=sound[:, -_shape(head).context_samples :])
 
 
 def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:

@@ -11,12 +11,13 @@ from corpus.schemas.clip import MEMBERS
 from corpus.schemas.dataset import FileEntry, ShardEntry
 from corpus.schemas.errors import CorpusError, DatasetError, FormatError
 from corpus.schemas.files import inside, sha256_file
-from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip
+from corpus.shards.check_clip import BROKEN, CheckedClip, check_clip, read_clip
 from corpus.shards.columns import ClipRow
 from corpus.shards.shard_file import ShardFile
 from corpus.shards.tar import BLOCK, END, Member, members, padding
 
-PART_CLIPS = 32
+PART_CLIPS = 8
+"""Few, so that no processor waits long for the last part; each reads one clip more."""
 
 _Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """A clip's offset and size, and those of its members."""
@@ -98,7 +99,7 @@ def _clip_before(part: Part) -> CheckedClip | None:
     if file is None:
         return None
     try:
-        return check_clip(_clip_bytes(file, row), row, None)[1]
+        return read_clip(_clip_bytes(file, row), row)
     except BROKEN:
         return None
 
