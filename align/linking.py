@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from corpus.align.clustering import group, unit
 
+LITTLE_US = 3_000_000
+"""So little talk in a stretch may be a noisy piece of another voice there, as only other stretches show."""
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -27,9 +30,9 @@ def link(
     """A number for each voice, the same for the same speaker.
 
     Voices are joined closest first (average linkage) up to the distance `same_voice`, further if there would
-    be more than `at_most`; two of one stretch are never joined. There are a few voices for every ten
-    minutes, so the cost is that of comparing these, not the sound. A voice without a vector joins the one
-    that talks most.
+    be more than `at_most`; two of one stretch are never joined, unless one talks very little there. There are
+    a few voices for every ten minutes, so the cost is that of comparing these, not the sound. A voice without
+    a vector joins the one that talks most.
     """
     known = [place for place, voice in enumerate(voices) if voice.vector is not None]
     numbers = dict(
@@ -51,7 +54,8 @@ def _cluster(voices: Sequence[Voice], same_voice: float, at_least: int, at_most:
         return []
     vectors = unit(np.stack([voice.vector for voice in voices if voice.vector is not None]))
     stretches = np.array([voice.stretch for voice in voices])
-    apart = stretches[:, None] == stretches[None]
+    sure = np.array([voice.talk_us >= LITTLE_US for voice in voices])
+    apart = (stretches[:, None] == stretches[None]) & sure[:, None] & sure[None]
     # A voice is never apart from itself.
     np.fill_diagonal(apart, False)
     groups = group(1.0 - vectors @ vectors.T, apart, same_voice, at_least=at_least, at_most=at_most)

@@ -313,9 +313,7 @@ TASKS = {
         pairs=("steps=450",),
         then=("steps=800", "optim.lr=1.5e-3", "optim.decay_share=0.5"),
     ),
-    "report": Task(
-        draw=report, recordings=100, pairs=("steps=600", "optim.lr=3e-3", "optim.decay_share=0.6")
-    ),
+    "report": Task(draw=report, recordings=384, pairs=("data.rows=5", "steps=380", "optim.decay_share=0.5")),
 }
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
-from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
+
+Decoder = AudioCodecContext | VideoCodecContext
 
 _RATHER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 """libav's own take the pauses of telephones (silence descriptors) for damage."""
 
 
-def decoder_of(stream: AudioStream | VideoStream) -> CodecContext:
+def decoder_of(stream: AudioStream | VideoStream) -> Decoder:
     """A decoder that works in this thread alone: the same bytes and the same load wherever it runs."""
-    context: CodecContext = stream.codec_context
+    context: Decoder = stream.codec_context
     if isinstance(stream, AudioStream) and context.name in _RATHER and stream.codec_context.channels == 1:
         context = _rather(stream.codec_context)
     if not context.is_open:

@@ -10,13 +10,12 @@ from typing import Literal, TypeAlias
 
 import av
 from av.audio.stream import AudioStream
-from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from corpus.ingest.clocks import decode_order
-from corpus.ingest.decoder import decoder_of
+from corpus.ingest.decoder import Decoder, decoder_of
 from corpus.ingest.lead import lead_samples, leave_out
 from corpus.ingest.media import GROWING, MOST_PIXELS, Reader, programmes
 from corpus.ingest.pictures import orientation
@@ -93,10 +92,10 @@ class StreamHead:
     lead_samples: int = 0
     """What the decoder gives before the sound that was recorded."""
 
-    _decoder: tuple[MediaStream, CodecContext] | None = None
+    _decoder: tuple[MediaStream, Decoder] | None = None
     """Of the stream that it was opened for."""
 
-    def decoder(self) -> CodecContext:
+    def decoder(self) -> Decoder:
         """What decodes the stream's packets."""
         if self._decoder is None or self._decoder[0] is not self.stream:
             self._decoder = (self.stream, decoder_of(self.stream))

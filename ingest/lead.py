@@ -34,9 +34,9 @@ _LONGEST_S = 1
 
 def lead_samples(stream: Stream, container: str, read: ReadAt) -> int:
     """How many samples of the decoder's output come before the sound that was recorded."""
-    context = stream.codec_context
-    if not isinstance(stream, AudioStream) or context is None:
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return 0
+    context = stream.codec_context
     rate_hz, samples = context.sample_rate, 0
     if context.name == "speex":
         samples = _speex(context.extradata, rate_hz)
@@ -51,7 +51,7 @@ def leave_out(packet: av.Packet[Stream], samples: int) -> None:
     """Let the decoder leave out the samples before the sound; `packet` is its first."""
     if not samples or packet.size == 0 or packet.get_sidedata("skip_samples"):
         return
-    side = PacketSideData(packet_sidedata_type_from_literal("skip_samples"), 10)
+    side = PacketSideData(packet_sidedata_type_from_literal("skip_samples"), 10)  # type: ignore[call-arg]
     # Samples to be left out at the start and the end of what the packet gives, and why.
     side.update(samples.to_bytes(4, "little") + bytes(6))
     packet.set_sidedata(side)

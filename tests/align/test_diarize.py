@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +56,11 @@ def unit(*numbers: float) -> npt.NDArray[np.float64]:
 def test_voices_are_linked_across_stretches() -> None:
     a, b, c = unit(1, 0, 0.1), unit(0, 1, 0.1), unit(0.1, 0, 1)
     voices = [
-        Voice(0, "x", a, 9),
-        Voice(0, "y", b, 9),
-        Voice(1, "x", b, 9),
-        Voice(1, "y", unit(1, 0.2, 0.1), 9),
-        Voice(2, "x", c, 9),
+        Voice(0, "x", a, 9 * SECOND),
+        Voice(0, "y", b, 9 * SECOND),
+        Voice(1, "x", b, 9 * SECOND),
+        Voice(1, "y", unit(1, 0.2, 0.1), 9 * SECOND),
+        Voice(2, "x", c, 9 * SECOND),
     ]
     first, second, third, fourth, fifth = link(voices, 0.45)
     assert first == fourth and second == third
@@ -72,15 +71,32 @@ def test_voices_are_linked_across_stretches() -> None:
 
 def test_two_speakers_of_one_stretch_stay_two() -> None:
     same = unit(1, 0)
-    assert len(set(link([Voice(0, "x", same, 9), Voice(0, "y", same, 9)], 0.45))) == 2
+    assert len(set(link([Voice(0, "x", same, 9 * SECOND), Voice(0, "y", same, 9 * SECOND)], 0.45))) == 2
+
+
+def test_a_little_voice_may_be_a_piece_of_another_in_its_stretch() -> None:
+    """It is like one voice of its stretch and of all others; one that is not like it stays apart."""
+    a, like_a, b = unit(1, 0), unit(1, 0.8), unit(0, 1)
+    others = [Voice(n, "x", a, 90 * SECOND) for n in (1, 2)]
+
+    def numbers(vector: object, talk_us: int) -> list[int]:
+        return link([Voice(0, "x", a, 90 * SECOND), Voice(0, "y", vector, talk_us), *others], 0.45)
+
+    assert len(set(numbers(like_a, 2 * SECOND))) == 1
+    assert len(set(numbers(like_a, 4 * SECOND))) == 2
+    assert len(set(numbers(b, 2 * SECOND))) == 2
 
 
 def test_a_voice_that_could_not_be_measured_joins_the_loudest() -> None:
-    voices = [Voice(0, "x", unit(1, 0), 5), Voice(0, "y", unit(0, 1), 9), Voice(1, "x", None, 1)]
+    voices = [
+        Voice(0, "x", unit(1, 0), 5 * SECOND),
+        Voice(0, "y", unit(0, 1), 9 * SECOND),
+        Voice(1, "x", None, 1 * SECOND),
+    ]
     numbers = link(voices, 0.45)
     assert numbers[2] == numbers[1]
     assert link([], 0.45) == []
-    assert link([Voice(0, "x", None, 1), Voice(1, "x", None, 1)], 0.45) == [0, 0]
+    assert link([Voice(0, "x", None, 1 * SECOND), Voice(1, "x", None, 1 * SECOND)], 0.45) == [0, 0]
 
 
 def test_a_turn_over_the_seam_is_one_turn() -> None:
@@ -152,11 +168,7 @@ def test_a_long_recording_keeps_its_speakers(
     pcm = Pcm(tmp_path, 1, [Segment(first_window=0, windows=450)], RATE)
     assert len(list(split(pcm))) == 4
     turns, _ = open_diarizer(DiarizeSettings())(pcm)
-    talk = Counter[str]()
-    for one in turns:
-        talk[one.speaker] += one.span.duration_us
-    # where one copy ends in the next copy's hello the network hears a third person for two seconds
-    assert sum(us for _, us in talk.most_common(2)) >= 0.92 * talk.total()
+    assert {turn.speaker for turn in turns} == {"S1", "S2"}
     assert callable(sample_error)
     assert sample_error(turns, 3) <= 0.12
 

@@ -107,7 +107,8 @@ def put_together(parts: Parts, out: Path, *, after: Callable[[Parts], None] | No
     if after is not None:
         after(parts)
     pq.write_table(_table(parts), out / "clips.parquet")
-    for entry in parts.manifest.get("files") or [] if isinstance(parts.manifest, dict) else []:
+    files = parts.manifest.get("files") if isinstance(parts.manifest, dict) else None
+    for entry in files if isinstance(files, list) else []:
         if isinstance(entry, dict) and entry.get("path") in ("clips.parquet", "README.md"):
             data = (out / entry["path"]).read_bytes()
             entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -212,8 +213,12 @@ def damage_manifest(parts: Parts, chance: random.Random) -> None:
 def damage_file(path: Path, chance: random.Random) -> None:
     """A file as it is, damaged: JSON in a value, everything else in its bytes."""
     data = path.read_bytes()
-    if path.suffix == ".json" and chance.random() < 0.8:
-        path.write_bytes(json.dumps(hostile_json(json.loads(data), chance)).encode(errors="surrogatepass"))
+    try:
+        plain = json.loads(data)
+    except ValueError:  # an artifact's head is one value and its digest
+        plain = None
+    if plain is not None and path.suffix == ".json" and chance.random() < 0.8:
+        path.write_bytes(json.dumps(hostile_json(plain, chance)).encode(errors="surrogatepass"))
     else:
         path.write_bytes(flipped(data, chance))
 
