@@ -134,6 +134,7 @@ def _each_attended(
     key_GSC, value_GSC = store.append(key_BGSC[0], value_BGSC[0])
     order_S = store.order_S
     assert order_S is not None
+    # A session's mask is a bias: what is hidden lies at HIDDEN, what is seen at 0.
     seen_LS = mask[:, order_S] > HIDDEN / 2
     return each_attended(query_BHLC[0], key_GSC[:, order_S], value_GSC[:, order_S], seen_LS)[None]
 

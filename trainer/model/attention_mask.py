@@ -45,6 +45,7 @@ def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) ->
     """Boolean (B, 1, L, L); padding sees padding, so that no row is empty (a softmax over nothing is NaN)."""
     same = segment_BL[:, :, None] == segment_BL[:, None, :]
     reach = sight.reaches(turn_BL[:, :, None], turn_BL[:, None, :])
+    # Rows are in the order of time: the lower triangle is what came before, and oneself.
     seen: torch.Tensor = (same & reach).tril()
     return seen[:, None]
 
@@ -120,6 +121,7 @@ class FlexMask:
         blocks = -(-length // self.BLOCK)
         dense = dense_mask(segment_BL, turn_BL, self.sight)[:, 0]
         short = blocks * self.BLOCK - length
+        # A last block that is not full is no whole block, so the kernel evaluates its mask.
         dense = F.pad(dense, (0, short, 0, short))
         dense = dense.view(1, blocks, self.BLOCK, blocks, self.BLOCK)
         return dense.any(4).any(2), dense.all(4).all(2)

@@ -50,6 +50,7 @@ def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor)
 
 def each_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x @ weight.T, one vector after another."""
+    # A product of matrices sums in an order that hangs on their shapes; a vector's has one order.
     rows = [F.linear(row.clone()[None], weight) for row in x.reshape(-1, x.shape[-1])]
     made = torch.cat(rows) if rows else x.new_empty(0, len(weight))
     return made.view(*x.shape[:-1], len(weight))
@@ -63,6 +64,7 @@ def each_attended(
     groups = len(key_GSC)
     out_HLC = torch.empty_like(query_HLC)
     for place in range(length):
+        # Only what it sees: masked keys would change the order of the sum.
         seen_N = seen_LS[place].nonzero()[:, 0]
         query_GNC = query_HLC[:, place].reshape(groups, heads // groups, size).contiguous()
         score_GNS = torch.bmm(query_GNC, key_GSC[:, seen_N].mT.contiguous()) * size**-0.5

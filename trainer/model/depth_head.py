@@ -62,9 +62,11 @@ class DepthHead(Levels):
         """(T, steps + 1, bins, Q), given the levels of the first steps (fewer than all)."""
         given = level_TSB.shape[1]
         kinds = torch.arange(self.levels, device=level_TSB.device)
+        # What the steps before drew, as one-hot levels through a table of each step's own.
         hot = (level_TSB[..., None] == kinds).flatten(2).to(hidden_TD.dtype)
         heard = torch.einsum("tsx,sxw->tsw", hot, self.heard[:given].to(hidden_TD.dtype))
         x = linear(hidden_TD, self.known)[:, None] + self.step[: given + 1].to(hidden_TD.dtype)
+        # Shifted by one: a step hears those before it, never itself.
         x = x + F.pad(heard * self.group_bins**-0.5, (0, 0, 1, 0))
         for layer in self.layers:
             x = layer(x)
@@ -89,6 +91,7 @@ class DepthHead(Levels):
     ) -> torch.Tensor:
         hidden_TD = hidden.reshape(-1, hidden.shape[-1])
         level = torch.zeros(len(hidden_TD), 0, self.group_bins, dtype=torch.int64, device=hidden.device)
+        # Drawn one group after another, each given those before.
         for step in range(self.group_steps):
             logit = self.logits(hidden_TD, level)[:, -1].reshape(-1, self.levels)
             chosen = choose_levels(logit, seed, step, temperature, top_k)

@@ -52,6 +52,7 @@ def choose_levels(
     if temperature <= 0:
         return logit_NQ.argmax(-1)
     if 0 < top_k < logit_NQ.shape[1]:
+        # What is outside of the likeliest `top_k` cannot be drawn.
         floor = logit_NQ.topk(top_k, -1).values[:, -1:]
         logit_NQ = logit_NQ.masked_fill(logit_NQ < floor, -torch.inf)
     element = torch.arange(logit_NQ.numel(), device=logit_NQ.device).view(logit_NQ.shape)

@@ -138,6 +138,7 @@ class InteractionModel(nn.Module):
     def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> InteractionModel:
         """Allocate parameters without setting them; buffers are reset."""
         super().to_empty(device=device, recurse=recurse)
+        # `to_empty` leaves buffers as they lie in memory; these count from zero.
         for module in self.modules():
             if isinstance(module, Router):
                 module.bias_E.zero_()
@@ -183,6 +184,7 @@ class InteractionModel(nn.Module):
     ) -> LossSums:
         """Loss sums of a micro-batch. All noise follows from `key` and the rows' global numbers."""
         key = key or NoiseKey()
+        # On one rank with one micro-batch the rows' numbers here are those of the whole batch.
         row_B = torch.arange(batch.shape[0], device=batch.token_BL.device) if row_B is None else row_B
         share = self.config.sound_masked if self.training else 0.0
         hidden_BLD, stats = self._trunk(batch, masked_sound(batch, share, key, row_B) if share else None)

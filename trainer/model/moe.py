@@ -72,6 +72,7 @@ class Dense(nn.Module):
     def forward(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
+        # Nothing is chosen here, so the whole block can be computed again.
         return recomputed(self.answer, x_BLD) if self.recompute else self.answer(x_BLD), None
 
     def answer(self, x_BLD: torch.Tensor) -> torch.Tensor:

@@ -39,6 +39,7 @@ def counts(end_E: torch.Tensor) -> torch.Tensor:
 
 def gather_rows(x_TD: torch.Tensor, order_N: torch.Tensor, k: int) -> torch.Tensor:
     """(T, D) to (T K, D) in expert order; for use inside a Function."""
+    # Row n of the K copies belongs to position n // K: none of them is ever made.
     return x_TD[order_N // k]
 
 

@@ -93,6 +93,7 @@ def read_index(folder: Path, files: frozenset[str]) -> _CheckpointIndex:
         index = _unpickled(folder / PICKLED)
     else:
         raise FormatError(f"lists no {INDEX}", where=str(folder))
+    # Whoever wrote the index may have written anything: sizes, offsets and names are checked before use.
     for tensor in index.tensors:
         if tensor.dtype not in _DTYPES:
             raise FormatError(f"{tensor.name} holds {tensor.dtype}", where=str(folder))
@@ -123,6 +124,7 @@ def _index_of(metadata: dcp.Metadata, where: str) -> _CheckpointIndex:
             raise FormatError(f"{name} is not a tensor", where=where)
         chunks = []
         for chunk in stored.chunks:
+            # Where the bytes of this block lie, in which rank's file.
             lies = metadata.storage_data[dcp.MetadataIndex(name, chunk.offsets)]
             if not isinstance(lies, filesystem._StorageInfo) or lies.transform_descriptors:
                 raise FormatError(f"{name} is stored in an unknown form", where=where)

@@ -61,6 +61,7 @@ def decoder_model(folder: Path, model: ModelConfig) -> ModelConfig:
             heads=heads,
             kv_heads=int(plain.get("num_key_value_heads") or heads),
             head_dim=int(plain.get("head_dim") or width // heads),
+            # Where a layer of ours is a mixture, each expert begins as its one feed-forward.
             dense_width=inner if model.dense_layers else model.dense_width,
             expert_width=inner if model.dense_layers < layers else model.expert_width,
             shared_width=0 if model.dense_layers < layers else model.shared_width,
@@ -83,6 +84,7 @@ def decoder_weights(
     Raises: FormatError where one is missing, of another shape, or left over.
     """
     theirs = _read(folder)
+    # Whatever is left over would be silently lost: the trunk would compute something else.
     unknown = [name for name in theirs if not name.startswith(_TAKEN) or name.endswith(".bias")]
     if unknown:
         _refuse(folder, f"weights ours has no place for: {', '.join(sorted(unknown)[:3])}")
@@ -103,6 +105,7 @@ def decoder_weights(
         elif name.startswith("blocks."):
             _, layer, *rest = name.split(".")
             value = _of_layer(take, f"model.layers.{layer}", ".".join(rest), model)
+            # Experts begin alike; routing and training tell them apart.
             if value is not None:
                 found[name] = value.expand(wanted[name])
     return found
@@ -124,6 +127,7 @@ def _of_layer(
             return take(f"{layer}.post_attention_layernorm", width)
         case "query":
             return take(f"{attention}.q_proj", model.heads * head, width)
+        # Ours holds keys and values in one matrix, gates and their values in another.
         case "key_value":
             return torch.cat([take(f"{attention}.{k}_proj", model.kv_heads * head, width) for k in "kv"])
         case "out":
@@ -145,6 +149,7 @@ def _tokens(theirs: Mapping[str, torch.Tensor], name: str, shape: torch.Size, fo
     table = theirs.get(source)
     if table is None or table.shape[1] != shape[1]:
         _refuse(folder, f"{source} is {'missing' if table is None else list(table.shape)}")
+    # The mean is a token like any other: it neither attracts nor repels before it is learnt.
     filled = table.float().mean(0).expand(shape).clone()
     rows = min(len(table), len(filled) - BYTE_0)
     filled[BYTE_0 : BYTE_0 + rows] = table[:rows].float()
@@ -156,6 +161,7 @@ def _check_kind(folder: Path, plain: Mapping[str, Any]) -> None:
     if kind not in _KNOWN:
         _refuse(folder, f"a model of type {kind!r}; known are {', '.join(_KNOWN)}")
     scaling = plain.get("rope_scaling") or plain.get("rope_parameters") or {}
+    # Older folders say `type`, newer ones `rope_type`; both name `default` where nothing is scaled.
     scaled = scaling.get("rope_type", scaling.get("type", "default")) != "default"
     for wrong, what in (
         (plain.get("hidden_act", "silu") != "silu", f"an activation {plain.get('hidden_act')!r}, not silu"),
@@ -188,6 +194,7 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = {}
     try:
         for name in weight_files(folder):
+            # The list of files is a stranger's, too.
             if Path(name).name != name:
                 raise ValueError(f"{name!r} lies outside")
             weights |= load_file(folder / name)

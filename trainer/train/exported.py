@@ -76,6 +76,7 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
         # Cast on the meta device, before memory is allocated; routers stay fp32 by themselves.
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
+    # Shapes first: for these torch raises an error of its own, strict or not.
     wrong = [
         name
         for name, held in model.state_dict().items()
@@ -83,6 +84,7 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
     ]
     if wrong:
         raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
+    # Not strict, so that the message can name the folder and the first few.
     missing, unknown = model.load_state_dict(weights, strict=False)
     if missing or unknown:
         what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
@@ -141,5 +143,6 @@ def weight_files(folder: Path) -> list[str]:
     """Names of the files that hold weights."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
+    # Large models are cut into several files, as transformers does it.
     places = json.loads((folder / INDEX).read_bytes())["weight_map"]
     return sorted(set(places.values()))

@@ -41,6 +41,7 @@ class HeldOutRows:
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
         """Raises: DatasetError where the split holds nothing, on all ranks."""
+        # As many for each rank: a rank without a row would not meet the others in forward.
         rows = -(-config.held_out_rows // ranks.world) * ranks.world
         data = dataclasses.replace(config.data, split="validation", rows=rows)
         loss = dataclasses.replace(config.loss, answers=0.0)
@@ -52,6 +53,7 @@ class HeldOutRows:
         # The state is all ranks' plan, so all have the same bins.
         step = max(1, -(-state.longest // _BINS))
         self._edges = list(range(0, max(1, state.longest) + step, step))
+        # A compiled or recorded forward has one shape; elsewhere padding is not worth computing.
         self._fixed = config.compile or ranks.device.type != "cpu"
 
     @torch.no_grad()
@@ -66,6 +68,7 @@ class HeldOutRows:
             model.train(was_training)
         of_audio = torch.stack([sums.audio_sum.double(), sums.audio_weight.double()])
         windows_4B = sums_by_window(batch.to(self._ranks.device), sums.nats_N, self._edges)
+        # One exchange for all sums.
         counted = summed(torch.cat([sums.text_S.double(), of_audio, windows_4B.flatten()])).cpu()
         *text, audio, weight = counted[: -windows_4B.numel()].tolist()
         found = dict(zip(TEXT_SUMS, text, strict=True))

@@ -83,6 +83,7 @@ def origin_of(config: RunConfig, talk: Talk) -> _Origin:
             raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
         path, meta = chosen
         check_text(meta, began, source)
+        # A LoRA checkpoint holds the small matrices alone: without its base it is no model.
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
@@ -107,6 +108,7 @@ def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> _Origin:
         raise SettingsError("a language model has no ears to be frozen", where="model.lora_rank", todo=todo)
     kept = source / TOKENIZER_NAME
     ours = tokenizer_named(config.data.tokenizer).identity
+    # Its tokens mean the same only if this run's tokenizer is the very file.
     reads = ours != "bytes" and kept.exists() and tokenizer_named(str(kept)).identity == ours
     tokenizer = config.data.tokenizer if reads else ""
     model = decoder_model(source, config.model)
@@ -131,6 +133,7 @@ def begin_from(origin: _Origin, model: InteractionModel, group: dist.ProcessGrou
     """Fill the weights that both models have, on each rank its own part. All ranks call it together."""
     theirs = _shapes(origin.model)
     shared = {name: value for name, value in model.state_dict().items() if name in theirs}
+    # A checkpoint knows how to cut itself over ranks.
     if origin.checkpoint is not None:
         load_tensors(origin.path, origin.checkpoint, {"model": shared}, group)
         return

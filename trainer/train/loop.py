@@ -93,6 +93,7 @@ def train_model(
     """
     check_ranges(config)
     with ExitStack() as stack:
+        # Entered in this order, left in the other one: the lock outlives the last save.
         stack.enter_context(no_rank_lost(world_size()))
         ranks = stack.enter_context(joined(config))
         together(ranks.host, lambda: stack.enter_context(locked(run)) if ranks.first else None)
@@ -120,7 +121,9 @@ class _Run:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
         self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
+        # Ranks that read different data would train on, and be wrong without a sign.
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
+        # On the meta device until it is cut over ranks: no rank ever holds it whole.
         model = InteractionModel.unset(config.model).train()
         prepare(model, config, ranks)
         if ranks.device.type == "cuda":
@@ -133,6 +136,7 @@ class _Run:
         if found is None or config.model.lora_rank:  # a run of low rank holds no weights but those it learns
             self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
+        # The optimiser is made of final parameters: after all that replaces them.
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
         if found is not None:
@@ -204,9 +208,11 @@ class _Run:
     def train(self, stop: Callable[[], bool]) -> _TrainResult:
         self.meter.reset()  # what was before the first step is no part of its speed
         batches = iter(self.loader)
+        # A line tells what went into the model since the one before.
         logged = self.loader.state
         stopped = False
         while self.step < self.config.steps and not stopped:
+            # Where the step began: a step whose data cannot be read has not happened.
             before = self.loader.state
             try:
                 micro, denominators = self._take(batches)
@@ -218,6 +224,7 @@ class _Run:
             self.step += 1
             if self.log is not None:
                 self.log.advance(self.step)
+            # A step with a NaN or Inf gradient changed nothing, but its data count as read.
             self.skipped += not learnt.good
             self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
             self._look()
@@ -260,6 +267,7 @@ class _Run:
             if weights
             else torch.zeros(len(Denominators._fields), dtype=torch.float64)
         )
+        # One exchange carries the sums and, if a rank could not read, its error to all.
         total = summed_or_raised(self.ranks.host, own, error)
         return micro, Denominators(*total.to(self.ranks.device).unbind())
 
@@ -309,6 +317,7 @@ class _Run:
                 write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             except OSError as error:
                 self.talk(f"its rows could not be written: {error.strerror}")
+        # One bad batch is data; many in a row are the model's or the learning rate's doing.
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(
@@ -322,6 +331,7 @@ class _Run:
         self.saved = self.step
         if self.log is not None:
             self.log.draw()
+        # A full disk may be emptied while training goes on; not for ever.
         if self.saver.failures >= SAVES_TO_GIVE_UP:
             self._give_up()
 
@@ -329,6 +339,7 @@ class _Run:
         """The last save, waited for."""
         if self.log is not None:
             self.log.draw()
+        # Saving runs in the background: the last save counts only once it has ended well.
         if self.saved != self.step or not self.saver.wait():
             self.saver.save(self.learner.state_dict(), self._meta())
             self.saved = self.step

@@ -57,6 +57,7 @@ def _attention_bytes(config: RunConfig) -> float:
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     kept = size * (model.width + 2 * queries + 2 * keys)
     scales = 4 * (1 + 2 * model.heads + model.kv_heads)
+    # Compiled, queries and keys are rotated again in backward; eager keeps both forms.
     if config.compile:
         return kept + scales + 6 * model.head_dim
     return kept + scales + 4 * model.head_dim + size * (model.width + queries + keys)
@@ -69,6 +70,7 @@ def _feed_bytes(config: RunConfig, *, dense: bool) -> float:
     normed = 0 if config.compile and config.expert_parallel == 1 else size * model.width
     if dense:
         return size * (model.width + 2 * model.dense_width) + 4 + normed
+    # A position visits top_k experts and the shared one: as wide as their sum.
     inner = model.top_k * model.expert_width + model.shared_width
     kept = size * (model.width + 2 * inner) + 4 + normed + _router_bytes(model)
     return kept + (_received_bytes(config) if config.expert_parallel > 1 else 0)
@@ -88,6 +90,7 @@ def layer_bytes(config: RunConfig, *, dense: bool) -> float:
     if config.recompute == "none":
         return _attention_bytes(config) + _feed_bytes(config, dense=dense)
     model, size = config.model, _bytes(config)
+    # Recomputed blocks keep their input alone, mixtures also what the router chose.
     if dense:
         return size * 2 * model.width
     kept = size * 3 * model.width + 4 + _router_bytes(model)
@@ -134,6 +137,7 @@ def working_bytes(config: RunConfig, positions: int, world: int) -> float:
 def state_bytes(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int = 1) -> float:
     """fp32 parameters, gradients and moments of the parts this rank holds; averages where asked for; on one
     GPU copies in the precision of activations."""
+    # Under FSDP the copies come and go with each layer: part of `working`.
     copies = config.precision == "bf16" and world == 1
     muon, average = config.optim.optimizer == "muon", config.optim.ema_decay is not None
     total = 0.0

@@ -52,6 +52,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         return (of(name, "all"), *(of(f"{name}_{group}", group) for group in GROUPS))
 
     def layers(name: str) -> tuple[Curve, ...]:
+        # Dense layers have no router, so layers are known by number, not by place.
         numbers = sorted({layer["layer"] for line in lines for layer in line.get("layers", ())})
         each = [{layer["layer"]: layer[name] for layer in line.get("layers", ())} for line in lines]
         return tuple(
@@ -61,6 +62,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
 
     def by_window(name: str) -> tuple[Curve, ...]:
         parts = [{part["start"]: part for part in line.get("held_out_by_window", ())} for line in lines]
+        # Longer documents may come later in a run: all windows ever seen have a curve.
         starts = sorted({(start, part["stop"]) for each in parts for start, part in each.items()})
         return tuple(
             Curve(label=f"{start} to {stop - 1}", values=[each.get(start, {}).get(name) for each in parts])
@@ -131,6 +133,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         Panel(title="MFU", explained="share of peak", curves=(of("mfu", "MFU"),), scale="linear", floor=0),
         Panel(title="Learning rate", explained="", curves=(of("lr"),), scale="linear", floor=0),
     ]
+    # What this run's settings leave out is not drawn as an empty box.
     kept = [_without_empty(panel) for panel in all_panels]
     return [panel for panel in kept if panel.curves]
 
