@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS := $(sort $(patsubst %/py.typed,%,$(wildcard */py.typed)))
 STAMP := $(VENV)/.stamp-$(shell (cat constraints.txt pyproject.toml setup.py; echo $(FOLDERS)) | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults test-browser test-ray test-s3 bench ratios tasks clean setup
+.PHONY: demo test lint types unit test-slow test-cases test-fuzz test-faults browser test-browser test-ray test-s3 bench ratios tasks clean setup
 
 setup: $(STAMP)
 
@@ -70,9 +70,11 @@ test-cases: setup
 # The annotators' page in chromium, and axe-core's look at it. Both are fetched where they are missing, chromium as root.
 AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 
-test-browser: setup
+browser: setup
 	command -v chromium > /dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium)
 	test -f $(AXE) || npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.14.1
+
+test-browser: browser
 	CORPUS_AXE=$(CURDIR)/$(AXE) $(BIN)/python -m pytest -m browser
 
 # The ratios of benchmarks/RESULTS.md, an hour and more; each prints its bar.
