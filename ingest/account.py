@@ -192,14 +192,21 @@ def _s(seconds: Fraction) -> str:
 
 
 def edit_drops(edits: Edits, item: str) -> list[Drop]:
-    """Silence that an edit list asks for and libav does not give."""
-    if not edits.empty_s:
-        return []
-    reason = (
-        f"its edit list leaves {edits.empty_s:.3f} s empty behind its start; they were filled with the "
-        "film's beginning: export it again without edits"
-    )
-    return [_fault(item, "empty_edit", reason)]
+    """What an edit list asks for and libav does not give."""
+    drops = []
+    if edits.empty_s:
+        reason = (
+            f"its edit list leaves {edits.empty_s:.3f} s empty behind its start; they were filled with the "
+            "film's beginning: export it again without edits"
+        )
+        drops.append(_fault(item, "empty_edit", reason))
+    if edits.hidden_s:
+        reason = (
+            f"its edit list has no length, so nothing is shown of {edits.hidden_s:.3f} s of sound or "
+            "pictures: export it again without edits"
+        )
+        drops.append(_fault(item, "hidden_by_edits", reason))
+    return drops
 
 
 def _fault(item: str, code: str, reason: str) -> Drop:

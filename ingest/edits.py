@@ -25,22 +25,30 @@ class Edits:
     """At most in one stream."""
     empty_s: float = 0.0
     """Silence that is no delay at the start, at most in one stream."""
+    hidden_s: float = 0.0
+    """Length of a stream whose edits have none: libav gives nothing of it."""
 
 
 def edits_of(read: ReadAt) -> Edits:
     """The edits of a QuickTime or MP4 file; none where it has another form."""
-    joins, empty_s = 0, 0.0
+    found = Edits()
     for kind, start, stop in _boxes(read, 0, 1 << 62):
         if kind != b"moov":
             continue
         inside = list(_boxes(read, start, stop))
         movie_hz = next((_timescale(read, at) for name, at, _ in inside if name == b"mvhd"), 0)
+        # Of a film in fragments an edit without length lasts as long as there are fragments.
+        fragmented = any(name == b"mvex" for name, _, _ in inside)
         for name, at, end in inside:
             if name == b"trak" and movie_hz:
                 track = _track(read, at, end, movie_hz)
-                joins, empty_s = max(joins, track.joins), max(empty_s, track.empty_s)
+                found = Edits(
+                    max(found.joins, track.joins),
+                    max(found.empty_s, track.empty_s),
+                    0.0 if fragmented else max(found.hidden_s, track.hidden_s),
+                )
         break
-    return Edits(joins, empty_s)
+    return found
 
 
 def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
@@ -57,10 +65,20 @@ def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]
 
 
 def _timescale(read: ReadAt, at: int) -> int:
-    """Of an `mvhd`."""
+    """Of an `mvhd` or `mdhd`."""
     head = read(at, 24)
     place = 20 if head[:1] == b"\1" else 12
     return int.from_bytes(head[place : place + 4], "big")
+
+
+def _length_s(read: ReadAt, at: int) -> float:
+    """Of an `mdhd`; 0 where it does not say."""
+    head = read(at, 32)
+    place, size = (24, 8) if head[:1] == b"\1" else (16, 4)
+    length = head[place : place + size]
+    if length == b"\xff" * size:
+        return 0.0
+    return int.from_bytes(length, "big") / max(1, _timescale(read, at))
 
 
 def _track(read: ReadAt, start: int, stop: int, movie_hz: int) -> Edits:
@@ -77,7 +95,8 @@ def _track(read: ReadAt, start: int, stop: int, movie_hz: int) -> Edits:
     while entries and entries[0][1] < 0:  # a delay, which libav knows
         entries.pop(0)
     empty_s = sum(length for length, begin in entries if begin < 0) / movie_hz
-    return Edits(max(0, len(entries) - 1), empty_s)
+    unseen = bool(entries) and not any(length for length, _ in entries) and b"mdhd" in media
+    return Edits(max(0, len(entries) - 1), empty_s, _length_s(read, media[b"mdhd"]) if unseen else 0.0)
 
 
 def _entries(read: ReadAt, at: int) -> list[tuple[int, int]]:

@@ -99,6 +99,22 @@ def test_nothing_behind_the_start_is_a_fault(entries: Entries, film: bytes, tmp_
     assert drop.code == "empty_edit" and "1.000 s empty" in drop.reason
 
 
+def test_edits_without_length_hide_nothing_in_silence(film: bytes, tmp_path: Path, run: Any) -> None:
+    path = tmp_path / "x.mov"
+    path.write_bytes(edited(film, [(0, 1)]))
+    (drop,) = [d for d in run(path).drops if d.kind == "fault"]
+    assert drop.code == "hidden_by_edits" and "5.0" in drop.reason
+
+
+def test_in_fragments_an_edit_without_length_is_none(film: bytes) -> None:
+    whole = edited(film, [(0, 1)])
+    moov = whole[whole.rindex(b"moov") - 4 :]
+    assert edits_of(lambda at, n: moov[at : at + n]).hidden_s == pytest.approx(5, abs=0.05)
+    pieces = dict(boxes(moov))[b"moov"] + box(b"mvex", b"")
+    fragmented = box(b"moov", pieces)
+    assert edits_of(lambda at, n: fragmented[at : at + n]) == Edits()
+
+
 @pytest.mark.parametrize("size", [0, 7, 8, 40, 500, 2000])
 def test_any_bytes_have_some_edits_or_none(size: int, film: bytes) -> None:
     whole = edited(film, [(2, 0), (2, 3)])
