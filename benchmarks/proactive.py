@@ -124,7 +124,7 @@ class Task:
     """To train on."""
     pairs: tuple[str, ...]
     then: tuple[str, ...] = ()
-    """With which the run goes on after that."""
+    """Used for the rest of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

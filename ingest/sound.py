@@ -120,7 +120,7 @@ class SoundTrack:
 
     def _stamp(self, frame: av.AudioFrame) -> int | None:
         if not self._counted:
-            # A stamp that stands still says nothing: in RealMedia all frames of a block share one.
+            # A stamp that does not advance says nothing: in RealMedia all frames of a block share one.
             repeated = frame.pts == self._latest
             self._latest = frame.pts
             return None if repeated else frame.pts

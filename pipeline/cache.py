@@ -120,7 +120,7 @@ class Cache:
         return Kept(value=filled[0] if filled else read(artifact.folder), artifact=artifact)
 
     def _fetched(self, stage: str, digest: str) -> Artifact | None:
-        """The artifact from afar, put in its place here."""
+        """The remote artifact, copied into the local cache."""
         temporary = self._far.fetch(stage, digest, self.scratch) if self._far is not None else None
         if temporary is None:
             return None

@@ -40,7 +40,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarDataset:
-    """The dataset as it stands in the store."""
+    """The dataset as the store holds it."""
 
     manifest: Manifest | None
     listed: Mapping[str, Stored]
@@ -49,7 +49,7 @@ class FarDataset:
 
 
 def look(store: Store) -> FarDataset:
-    """What stands in the store.
+    """What the store holds.
 
     Raises:
         StorageError: it cannot be read.

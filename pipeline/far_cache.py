@@ -50,7 +50,7 @@ class FarCache:
         except FormatError:
             self._store.remove(f"{base}/{HEAD}")
             return None
-        if read_artifact(folder) is None:  # damaged there: whoever makes it again puts it again
+        if read_artifact(folder) is None:  # damaged there: made again, it is uploaded again
             shutil.rmtree(folder, ignore_errors=True)
             self._store.remove(f"{base}/{HEAD}")
             return None

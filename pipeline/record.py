@@ -140,7 +140,7 @@ def rows_key(job: RecordingJob) -> str:
 
 
 def _keep_rows(job: RecordingJob, annotated: Annotated, parts: Parts, cache: Cache) -> None:
-    """The recording's rows of the catalog, so that whoever writes it parses no conversation."""
+    """The recording's rows of the catalog, so that writing it parses no conversation."""
     from corpus.pipeline.cutting import recording_of
     from corpus.report.catalog_piece import write_piece
     from corpus.report.catalog_rows import CatalogEntry

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CATALOG_FILE = "catalog.duckdb"
 _CATALOG_FORM = "corpus.catalog"
 CATALOG_VERSION = 2
-"""Raise it when tables or what stands in them change: pieces in caches are made again."""
+"""Raise it when tables or their contents change: cached pieces are then made again."""
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"

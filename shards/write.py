@@ -113,7 +113,7 @@ def standing(out: Path, doubted: Set[str]) -> frozenset[str]:
     if old is None:
         return frozenset()
     sound = {entry.path for entry in old.known.values() if has_size(out / entry.path, entry.bytes)}
-    # Each recording stands in a shard or two: a million rows are few pairs.
+    # Each recording lies in a shard or two: a million rows are few pairs.
     pairs = old.table.group_by(["recording", "shard"]).aggregate([])
     rows = list(_pairs(pairs, "recording", "shard"))
     return frozenset(one for one, _ in rows) - {one for one, shard in rows if shard not in sound}

@@ -49,7 +49,7 @@ def test_what_is_due_is_said_in_the_shards(tasks: ModuleType, name: str, tmp_pat
             said = [BYTES.decode(view.written[at - 1]).strip() for at, _ in due]
             assert said == [text for _, text in due]
             assert view.text.left == view.text.before == 0
-            # All of a recording stands in one row of training: what it is told is known to its end.
+            # A whole recording fits in one training row: its instruction stays in context to the end.
             assert config.data.whole
             assert split != "train" or 1 + int(view.sizes_N.sum()) <= config.data.length
             seen += len(due)

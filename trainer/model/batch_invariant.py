@@ -50,7 +50,7 @@ def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor)
 
 def each_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x @ weight.T, one vector after another."""
-    # A product of matrices sums in an order that hangs on their shapes; a vector's has one order.
+    # A product of matrices sums in an order that depends on their shapes; a vector's has one order.
     rows = [F.linear(row.clone()[None], weight) for row in x.reshape(-1, x.shape[-1])]
     made = torch.cat(rows) if rows else x.new_empty(0, len(weight))
     return made.view(*x.shape[:-1], len(weight))

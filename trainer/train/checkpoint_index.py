@@ -93,7 +93,7 @@ def read_index(folder: Path, files: frozenset[str]) -> _CheckpointIndex:
         index = _unpickled(folder / PICKLED)
     else:
         raise FormatError(f"lists no {INDEX}", where=str(folder))
-    # Whoever wrote the index may have written anything: sizes, offsets and names are checked before use.
+    # The index comes from outside: sizes, offsets and names are checked before use.
     for tensor in index.tensors:
         if tensor.dtype not in _DTYPES:
             raise FormatError(f"{tensor.name} holds {tensor.dtype}", where=str(folder))

@@ -331,7 +331,7 @@ class _Run:
         self.saved = self.step
         if self.log is not None:
             self.log.draw()
-        # A full disk may be emptied while training goes on; not for ever.
+        # A full disk may be freed while training continues, but not for ever.
         if self.saver.failures >= SAVES_TO_GIVE_UP:
             self._give_up()
 
