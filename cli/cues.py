@@ -94,22 +94,16 @@ def _marked(path: Path) -> Marked:
 
 
 def _of_dataset(folder: Path) -> dict[str, Marked]:
-    """Every recording of the dataset; what several clips hold counts once, by its id."""
     from corpus.align.cues.score import Marked
-    from corpus.shards.read import open_clips
+    from corpus.cli.by_recording import by_recording
 
-    parts: dict[str, dict[str, dict[str, Any]]] = {}
-    for clip in open_clips(folder):
-        kept = parts.setdefault(Path(clip.json.source.uri).stem, {"cues": {}, "words": {}, "turns": {}})
-        for kind, items in (("cues", clip.json.cues), ("words", clip.json.words), ("turns", clip.json.turns)):
-            kept[kind].update({item.id: item for item in items})
     return {
         name: Marked(
-            cues=tuple(sorted(kept["cues"].values(), key=lambda cue: (cue.start_us, cue.id))),
-            words=tuple(kept["words"].values()),
-            turns=tuple(kept["turns"].values()),
+            cues=tuple(sorted(recording.cues.values(), key=lambda cue: (cue.start_us, cue.id))),
+            words=tuple(recording.words.values()),
+            turns=tuple(recording.turns.values()),
         )
-        for name, kept in parts.items()
+        for name, recording in by_recording(folder).items()
     }
 
 

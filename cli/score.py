@@ -156,17 +156,13 @@ def _hypotheses(place: Path) -> dict[str, Said]:
 
 
 def _of_dataset(place: Path) -> dict[str, Said]:
-    """Every recording of the dataset; an item that several clips hold counts once, by its id."""
     from corpus.align.score import Said
-    from corpus.shards.read import open_clips
+    from corpus.cli.by_recording import by_recording
 
-    turns: dict[str, dict[str, Any]] = {}
-    words: dict[str, dict[str, Any]] = {}
-    for clip in open_clips(place):
-        name = _base(clip.json.source.uri)
-        turns.setdefault(name, {}).update({turn.id: turn for turn in clip.json.turns})
-        words.setdefault(name, {}).update({word.id: word for word in clip.json.words})
     return {
-        name: Said(tuple(found.values()), tuple(sorted(words[name].values(), key=lambda w: w.start_us or 0)))
-        for name, found in turns.items()
+        name: Said(
+            tuple(recording.turns.values()),
+            tuple(sorted(recording.words.values(), key=lambda word: word.start_us or 0)),
+        )
+        for name, recording in by_recording(place).items()
     }

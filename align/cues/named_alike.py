@@ -36,7 +36,7 @@ def named_alike(mine: Marked, names: dict[str, str]) -> Marked:
         return mine
 
     def other(name: str | None) -> str | None:
-        return None if name is None else names.get(name, f"nobody else's {name}")
+        return None if name is None else names.get(name, f"unmatched {name}")
 
     return replace(
         mine,

@@ -1,0 +1,35 @@
+"""What a dataset says of each recording: clips put together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpus.schemas.conversation import Cue, Turn, Word
+
+
+@dataclass(slots=True)
+class Recording:
+    """Turns, words and cues by id: what several clips hold counts once."""
+
+    turns: dict[str, Turn] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+    cues: dict[str, Cue] = field(default_factory=dict)
+
+
+def by_recording(dataset: Path) -> dict[str, Recording]:
+    """Every recording by its file's base name.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    from corpus.shards.read import open_clips
+
+    recordings: dict[str, Recording] = {}
+    for clip in open_clips(dataset):
+        name = Path(clip.json.source.uri.rpartition("/")[2]).stem
+        recording = recordings.setdefault(name, Recording())
+        recording.turns.update({turn.id: turn for turn in clip.json.turns})
+        recording.words.update({word.id: word for word in clip.json.words})
+        recording.cues.update({cue.id: cue for cue in clip.json.cues})
+    return recordings
