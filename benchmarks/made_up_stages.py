@@ -1,4 +1,4 @@
-"""What a recording's job would take and leave, made up at the rates of real ones; see ten_thousand_hours.py."""
+"""What a recording's job would take and leave, made up at real rates: for ten_thousand_hours.py."""
 
 from __future__ import annotations
 
