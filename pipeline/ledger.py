@@ -57,18 +57,20 @@ class Ledger:
         """Read the workers' progress and report it, as often as is worth its cost."""
         if monotonic() < self._next_poll_s:
             return
-        running = self._put_status("")
-        pause_s = min(_POLL_S + _POLL_S_A_WORKER * len(running), _LONGEST_POLL_S)
+        running, more = self._put_status("")
+        pause_s = min(_POLL_S + _POLL_S_A_WORKER * (len(running) + more), _LONGEST_POLL_S)
         self._next_poll_s = monotonic() + pause_s
         partial = sum(done_before(one.stage, one.share) for one in running)
+        if running:  # those that were not read are taken to be as far
+            partial *= 1 + more / len(running)
         self._talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
 
     def say(self, phase: str, detail: str = "") -> None:
         self._phase = phase
         self._put_status(detail)
 
-    def _put_status(self, detail: str) -> Sequence[keep.Running]:
-        running = running_now(self._scratch)
+    def _put_status(self, detail: str) -> tuple[Sequence[keep.Running], int]:
+        running, more = running_now(self._scratch)
         self._kept.save_status(
             keep.Status(
                 phase=self._phase,
@@ -78,9 +80,10 @@ class Ledger:
                 running=running,
                 pid=os.getpid(),
                 detail=detail,
+                more=more,
             )
         )
-        return running
+        return running, more
 
     # -- what was left out --------------------------------------------------------------------
 
