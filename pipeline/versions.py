@@ -39,7 +39,7 @@ STAGES = {
         ),
         Stage(
             name="sight",
-            version=3,
+            version=4,
             libraries=("av", "numpy", "ai-edge-litert"),
             keyed_by=("files", "times", "settings", "model"),
         ),

@@ -1,110 +1,82 @@
-"""The drawn picture of the sample call: two people, who is talking, and the window counter."""
+"""The drawn picture of the sample call: two people, who is talking, and the window it belongs to.
+
+The window stands in digits for people and in a row of 16 blocks for machines, 14 by 24 pixels each from
+(398, 352): white, black, the number in 12 bits with the high one first, their parity, white.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
-from corpus.pipeline.sample.counter import HEIGHT, WIDTH, draw_blocks, draw_digits
-from corpus.pipeline.sample.drawing import Canvas, Colour, above, blank, capsule, ellipse, rounded
 from corpus.schemas.clock import US, window_at
 from corpus.schemas.conversation import Turn
 
-Picture = npt.NDArray[np.uint8]
-MOUTHS = 6
-"""How many widths of the mouth are drawn; 0 is closed."""
-
-_PANEL_W, _PANEL_H, _MARGIN = 304, 320, 12
-_HEAD_W, _HEAD_H = 220, 250
-_BAR_LEFT, _BAR_RIGHT, _BAR_TOP = 132, 372, 352
-_BACK: Colour = (22, 25, 31)
-_INK: Colour = (40, 32, 34)
+WIDTH, HEIGHT = 640, 400
+_FINER = 3
+"""Drawn so much larger and reduced, which gives the edges their soft border."""
+_PANEL = (304, 320)
+_BAR_LEFT, _BAR_RIGHT = 132, 372
+_UPPER, _LOWER = (180, 360), (0, 180)
+_INK, _HEADSET = "#282022", "#2c2e36"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Person:
-    """How one of the two is drawn."""
-
-    wall: tuple[Colour, Colour]
-    """Background at the top and at the bottom."""
-    skin: Colour
-    shade: Colour
-    hair: Colour
-    shirt: Colour
-    accent: Colour
-    """Frame and time line while talking."""
+class _Person(NamedTuple):
+    wall: str
+    skin: str
+    shade: str
+    hair: str
+    shirt: str
+    accent: str  # frame and time line while talking
     long_hair: bool
-    glasses: bool
-    phase: float
-    """Turns: sets off blinking and swaying against the other's."""
 
 
 PEOPLE = (
-    _Person(
-        wall=((109, 138, 150), (70, 96, 110)),
-        skin=(236, 190, 160),
-        shade=(214, 160, 130),
-        hair=(92, 52, 40),
-        shirt=(226, 122, 84),
-        accent=(245, 176, 88),
-        long_hair=True,
-        glasses=False,
-        phase=0.0,
-    ),
-    _Person(
-        wall=((214, 180, 146), (176, 134, 108)),
-        skin=(164, 112, 84),
-        shade=(136, 88, 64),
-        hair=(34, 28, 32),
-        shirt=(72, 128, 124),
-        accent=(104, 204, 190),
-        long_hair=False,
-        glasses=True,
-        phase=0.37,
-    ),
+    _Person("#5a7887", "#ecbea0", "#d6a082", "#5c3428", "#e27a54", "#f5b058", True),
+    _Person("#c49f7e", "#a47054", "#885840", "#221c20", "#48807c", "#68ccbe", False),
 )
 
 
-def draw_scene(time_us: int, turns: Sequence[Turn], loudness: float, duration_us: int) -> Picture:
-    """The picture presented at `time_us`, RGB (HEIGHT, WIDTH, 3).
+def draw_scene(time_us: int, turns: tuple[Turn, ...], loudness: float, duration_us: int) -> Image.Image:
+    """The picture presented at `time_us`, RGB, WIDTH by HEIGHT pixels.
 
     The first two speakers of `turns` are the people; a mouth is open only while its speaker has a turn,
     and then as wide as `loudness`, in [0, 1], says.
     """
-    # The still parts are drawn once and copied.
-    picture = _stage(tuple(turns), duration_us).copy()
-    for place, (speaker, person) in enumerate(zip(_speakers(turns), PEOPLE, strict=False)):
-        talks = any(t.speaker == speaker and time_us in t.span for t in turns)
-        mouth = 1 + round((MOUTHS - 2) * loudness) if talks else 0
-        left = _MARGIN + place * (_PANEL_W + _MARGIN - 4)
-        _draw_person(picture, place, person, left, time_us / US, mouth)
-    _draw_time(picture, time_us, duration_us)
+    picture = _time_lines(turns, duration_us).copy()
+    for number, speaker in enumerate(_speakers(turns)):
+        talks = any(turn.speaker == speaker and time_us in turn.span for turn in turns)
+        mouth = 1 + round(4 * loudness) if talks else 0
+        # A phase of its own keeps the two from swaying and blinking together.
+        own_s = time_us / US + 2.6 * number
+        sway = 1.6 * math.sin(own_s * 1.4) + (1.8 * math.sin(own_s * 7.0) if mouth else 0.0)
+        person = _person(number, mouth, own_s % 3.7 < 0.13, round(sway))
+        picture.paste(person, (12 + number * 312, 12), person)
+    _Pen(picture, 1).box(_bar_x(time_us, duration_us), 363.5, 1.5, 15, "#fafaf2")
+    _write_window(picture, window_at(time_us))
     return picture
 
 
 def _speakers(turns: Sequence[Turn]) -> list[str]:
-    return list(dict.fromkeys(t.speaker for t in turns))
+    return list(dict.fromkeys(turn.speaker for turn in turns))[: len(PEOPLE)]
 
 
-@lru_cache(maxsize=1)
-def _stage(turns: tuple[Turn, ...], duration_us: int) -> Picture:
-    """Everything that does not move."""
-    picture: Picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    picture[:] = _BACK
-    canvas = blank(WIDTH, HEIGHT)
-    for row, (speaker, person) in enumerate(zip(_speakers(turns), PEOPLE, strict=False)):
-        y = _BAR_TOP + 6 + row * 13
-        canvas.paint(capsule(canvas, _BAR_LEFT, y, _BAR_RIGHT, y, 1.2), (58, 64, 74))
+@cache
+def _time_lines(turns: tuple[Turn, ...], duration_us: int) -> Image.Image:
+    """Everything that does not move: a line for each speaker, with the turns on it."""
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "#16191f")
+    pen = _Pen(picture, 1)
+    for row, speaker in enumerate(_speakers(turns)):
+        y = 358 + row * 13
+        pen.line(_BAR_LEFT, y, _BAR_RIGHT, y, colour="#3a404a", width=2)
         for turn in turns:
             if turn.speaker == speaker:
-                x0, x1 = _bar_x(turn.start_us, duration_us), _bar_x(turn.stop_us, duration_us)
-                canvas.paint(rounded(canvas, x0, y - 4, x1, y + 4, 2), person.accent)
-    canvas.over(picture, 0, 0)
+                left, right = (_bar_x(at_us, duration_us) for at_us in (turn.start_us, turn.stop_us))
+                pen.box((left + right) / 2, y, (right - left) / 2, 4, PEOPLE[row].accent, 2)
     return picture
 
 
@@ -112,133 +84,81 @@ def _bar_x(time_us: int, duration_us: int) -> float:
     return _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * time_us / duration_us
 
 
-def _draw_time(picture: Picture, time_us: int, duration_us: int) -> None:
-    window = window_at(time_us)
-    digits = blank(112, 36)
-    draw_digits(digits, window, 6, 6, 22)
-    digits.over(picture, _MARGIN, _BAR_TOP - 5)
-    draw_blocks(picture, window)
-    head = blank(12, 40)
-    head.paint(capsule(head, 6, 4, 6, 35, 1.0), (250, 248, 242))
-    head.over(picture, round(_bar_x(time_us, duration_us)) - 6, _BAR_TOP - 8)
+def _write_window(picture: Image.Image, window: int) -> None:
+    draw = ImageDraw.Draw(picture)
+    draw.text((18, 350), f"{window:04d}", "#f0ece2", ImageFont.load_default(30))
+    bits = [window >> bit & 1 for bit in reversed(range(12))]
+    for cell, white in enumerate((1, 0, *bits, sum(bits) % 2, 1)):
+        left = 398 + cell * 14
+        draw.rectangle((left, 352, left + 13, 375), "#ececec" if white else "#0c0c0c")
 
 
-def _draw_person(picture: Picture, place: int, person: _Person, left: int, time_s: float, mouth: int) -> None:
-    turn_s = time_s + person.phase * 7
-    sway = 1.6 * math.sin(turn_s * 1.4) + (1.8 * math.sin(turn_s * 7.0) if mouth else 0.0)
-    # A phase of its own keeps the two from blinking together.
-    blink = turn_s % 3.7 < 0.13
-    panel = _panel(place).copy()
-    head_left, head_top = (_PANEL_W - _HEAD_W) // 2, 26 + round(sway)
-    _head(place, mouth, blink).over(panel, head_left, head_top)
-    inside, ring = _frame(bool(mouth))
-    area = picture[_MARGIN : _MARGIN + _PANEL_H, left : left + _PANEL_W]
-    area[:] = np.rint(area * (1 - inside) + panel * inside).astype(np.uint8)
-    if mouth:
-        area[:] = np.rint(area * (1 - ring) + np.array(person.accent) * ring).astype(np.uint8)
+class _Pen:
+    """Draws shapes in the pixels of the finished picture, whose edges may lie between two of them."""
 
+    def __init__(self, picture: Image.Image, finer: int = _FINER) -> None:
+        self.draw, self.finer = ImageDraw.Draw(picture), finer
 
-@lru_cache(maxsize=2)
-def _frame(talking: bool) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Coverage of the panel with its round corners, and of the line around it while talking."""
-    canvas = blank(_PANEL_W, _PANEL_H)
-    edge = rounded(canvas, 1, 1, _PANEL_W - 1, _PANEL_H - 1, 16)
-    inside = np.clip(np.float32(0.5) - edge, 0, 1)[:, :, None]
-    ring = np.clip(np.float32(0.5) - np.maximum(edge, -edge - 4), 0, 1)[:, :, None]
-    return inside, ring if talking else np.zeros_like(ring)
+    def box(self, x: float, y: float, across: float, down: float, colour: str, radius: float = 0) -> None:
+        """`across` and `down` from the middle to the edges."""
+        self.draw.rounded_rectangle(self._around(x, y, across, down), radius * self.finer, colour)
 
+    def oval(
+        self, x: float, y: float, across: float, down: float, colour: str, part: tuple[int, int] = (0, 360)
+    ) -> None:
+        """`part`: from one angle to another, clockwise from three o'clock; cut off straight."""
+        self.draw.chord(self._around(x, y, across, down), *part, colour)
 
-@lru_cache(maxsize=2)
-def _panel(place: int) -> Picture:
-    """The wall and the shoulders."""
-    person = PEOPLE[place]
-    canvas = blank(_PANEL_W, _PANEL_H)
-    down = np.linspace(0, 1, _PANEL_H, dtype=np.float32)[:, None, None]
-    top, bottom = (np.array(c, np.float32) for c in person.wall)
-    canvas.colour[:] = top + (bottom - top) * down
-    canvas.opacity[:] = 1
-    light = ellipse(canvas, _PANEL_W * 0.5, 120, 128, 128)
-    canvas.paint(light, (255, 250, 240), 0.10)
-    middle = _PANEL_W / 2
-    if person.long_hair:
-        canvas.paint(rounded(canvas, middle - 76, 90, middle + 76, 258, 60), person.hair)
-    canvas.paint(rounded(canvas, middle - 106, 252, middle + 106, 460, 58), person.shirt)
-    canvas.paint(rounded(canvas, middle - 24, 196, middle + 24, 276, 22), person.shade)
-    collar = np.maximum(ellipse(canvas, middle, 254, 40, 24), -above(canvas, 254))
-    canvas.paint(collar, person.shade)
-    return np.rint(canvas.colour).astype(np.uint8)
+    def arc(self, x: float, y: float, across: float, down: float, colour: str, part: tuple[int, int]) -> None:
+        self.draw.arc(self._around(x, y, across, down), *part, colour, 4 * self.finer)
+
+    def line(self, *points: float, colour: str, width: float) -> None:
+        self.draw.line([at * self.finer for at in points], colour, round(width * self.finer), "curve")
+
+    def _around(self, x: float, y: float, across: float, down: float) -> list[float]:
+        return [edge * self.finer for edge in (x - across, y - down, x + across, y + down)]
 
 
 @cache
-def _head(place: int, mouth: int, blink: bool) -> Canvas:
-    person = PEOPLE[place]
-    canvas = blank(_HEAD_W, _HEAD_H)
-    x, y = _HEAD_W / 2, 122.0
-    for side in (-1, 1):
-        canvas.paint(ellipse(canvas, x + side * 66, y + 8, 12, 17), person.shade)
-    canvas.paint(rounded(canvas, x - 66, y - 78, x + 66, y + 88, 64), person.skin)
-    _draw_hair(canvas, person, x, y)
-    _draw_eyes(canvas, person, x, y, blink)
-    nose = np.maximum(ellipse(canvas, x, y + 24, 9, 8), -above(canvas, y + 24))
-    canvas.paint(nose, person.shade)
-    for side in (-1, 1):
-        canvas.paint(ellipse(canvas, x + side * 42, y + 36, 13, 9), (230, 110, 90), 0.16)
-    _draw_mouth(canvas, x, y + 52, mouth)
-    _draw_headset(canvas, person, x, y)
-    return canvas
-
-
-def _draw_hair(canvas: Canvas, person: _Person, x: float, y: float) -> None:
-    cap = rounded(canvas, x - 72, y - 90, x + 72, y + 92, 70)
+def _person(number: int, mouth: int, blink: bool, sway: int) -> Image.Image:
+    """One person before a wall, RGBA, with a lit frame while the mouth is open."""
+    person, (width, height) = PEOPLE[number], _PANEL
+    picture = Image.new("RGBA", (width * _FINER, height * _FINER))
+    pen = _Pen(picture)
+    x, y = width / 2, 148.0 + sway
+    pen.box(x, height / 2, x - 0.5, height / 2 - 0.5, person.accent if mouth else person.wall, 16)
+    pen.box(x, height / 2, x - 4, height / 2 - 4, person.wall, 12)
     if person.long_hair:
-        forehead = ellipse(canvas, x + 12, y + 30, 66, 76)
-        canvas.paint(np.maximum(np.maximum(cap, -forehead), above(canvas, y + 30)), person.hair)
-    else:
-        forehead = ellipse(canvas, x, y + 24, 74, 72)
-        canvas.paint(np.maximum(np.maximum(cap, -forehead), above(canvas, y - 8)), person.hair)
+        pen.box(x, y + 25, 76, 85, person.hair, 60)
+    pen.oval(x, height - 5, 106, 66, person.shirt, _UPPER)
+    pen.box(x, 236, 24, 40, person.shade, 22)
+    _draw_head(pen, person, x, y, blink)
+    _draw_mouth(pen, x, y + 52, mouth)
+    return picture.reduce(_FINER)
 
 
-def _draw_eyes(canvas: Canvas, person: _Person, x: float, y: float, blink: bool) -> None:
+def _draw_head(pen: _Pen, person: _Person, x: float, y: float, blink: bool) -> None:
+    pen.box(x, y + 5, 66, 83, person.skin, 64)
+    pen.oval(x, y - 28, 71, 62, person.hair, _UPPER)
     for side in (-1, 1):
         eye = x + side * 28
-        brow, slant = y - 23, 1.6 * side
-        canvas.paint(capsule(canvas, eye - 10, brow - slant, eye + 10, brow + slant, 2.4), person.hair)
-        if blink:
-            canvas.paint(capsule(canvas, eye - 8, y, eye + 8, y, 1.6), _INK)
-        else:
-            canvas.paint(ellipse(canvas, eye, y, 10.5, 9), (250, 247, 242))
-            canvas.paint(ellipse(canvas, eye - 1.5 * side, y + 0.5, 5.4, 5.8), _INK)
-            canvas.paint(ellipse(canvas, eye - 1.5 * side + 1.8, y - 1.6, 1.7, 1.7), (255, 255, 255))
-        if person.glasses:
-            lens = rounded(canvas, eye - 20, y - 16, eye + 20, y + 17, 14)
-            canvas.paint(np.asarray(np.abs(lens) - 1.7, np.float32), (30, 30, 36))
-    if person.glasses:
-        canvas.paint(capsule(canvas, x - 8, y - 2, x + 8, y - 2, 1.6), (30, 30, 36))
+        pen.line(eye - 10, y - 23, eye + 10, y - 23, colour=person.hair, width=4.8)
+        pen.oval(eye, y, 10.5, 2 if blink else 9, _INK if blink else "#faf7f2")
+        if not blink:
+            pen.oval(eye - 1.5 * side, y + 0.5, 5.4, 5.8, _INK)
+        pen.box(x + side * 76, y + 9, 11, 25, _HEADSET, 10)
+    pen.oval(x, y + 24, 9, 8, person.shade, _LOWER)
+    pen.arc(x, y - 2, 77, 92, _HEADSET, _UPPER)
+    pen.line(x + 74, y + 30, x + 58, y + 62, x + 36, y + 66, colour=_HEADSET, width=4.4)
+    pen.oval(x + 34, y + 66, 6.5, 4.6, person.accent)
 
 
-def _draw_mouth(canvas: Canvas, x: float, y: float, mouth: int) -> None:
+def _draw_mouth(pen: _Pen, x: float, y: float, mouth: int) -> None:
     if mouth == 0:
-        smile = np.maximum(np.abs(ellipse(canvas, x, y - 12, 22, 16)) - 1.8, -above(canvas, y - 3))
-        canvas.paint(smile, (120, 54, 50))
+        pen.arc(x, y - 12, 22, 16, "#783632", (35, 145))
         return
-    down = 3.0 + 3.4 * mouth
-    across = 21.0 - 1.2 * mouth
-    opening = ellipse(canvas, x, y, across, down)
-    canvas.paint(opening - 2.4, (176, 84, 76))
-    canvas.paint(opening, (84, 26, 30))
-    teeth = np.maximum(np.maximum(opening, above(canvas, y - down * 0.5)), -above(canvas, y - down))
-    canvas.paint(teeth, (246, 242, 236))
-    tongue = np.maximum(opening, ellipse(canvas, x, y + down, across * 0.7, down * 0.7))
-    canvas.paint(tongue, (206, 98, 96))
-
-
-def _draw_headset(canvas: Canvas, person: _Person, x: float, y: float) -> None:
-    band = np.abs(rounded(canvas, x - 75, y - 94, x + 75, y + 110, 74)) - 3.2
-    canvas.paint(np.maximum(band, above(canvas, y - 4)), (44, 46, 54))
-    for side in (-1, 1):
-        canvas.paint(
-            rounded(canvas, x + side * 76 - 11, y - 16, x + side * 76 + 11, y + 34, 10), (44, 46, 54)
-        )
-    canvas.paint(capsule(canvas, x + 74, y + 30, x + 58, y + 62, 2.2), (44, 46, 54))
-    canvas.paint(capsule(canvas, x + 58, y + 62, x + 36, y + 66, 2.2), (44, 46, 54))
-    canvas.paint(ellipse(canvas, x + 34, y + 66, 6.5, 4.6), person.accent)
+    across, down = 21.0 - 1.2 * mouth, 3.0 + 3.4 * mouth
+    pen.oval(x, y, across + 2.4, down + 2.4, "#b0544c")
+    pen.oval(x, y, across, down, "#541a1e")
+    pen.oval(x, y - down * 0.45, across * 0.85, down * 0.5, "#f6f2ec", _UPPER)
+    pen.oval(x, y + down * 0.45, across * 0.7, down * 0.5, "#ce6260", _LOWER)

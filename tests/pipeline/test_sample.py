@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from corpus.ingest.decode import DecodeSource, decode_media
-from corpus.pipeline.sample.counter import read_counter
 from corpus.pipeline.sample.film import find_call, read_call, write_sample
 from corpus.schemas.errors import MissingDependencyError, StorageError
 from corpus.schemas.settings import IngestSettings
@@ -34,6 +33,22 @@ def frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield float(frame.time), frame.to_ndarray(format="rgb24")
+
+
+def read_counter(picture: np.ndarray) -> int | None:
+    """The number in the row of blocks of an RGB picture of any size; None where there is none.
+
+    Takes the middle third of each cell, so neither scaling nor compression of the edges matters.
+    """
+    scale = picture.shape[0] / 400
+    middle = picture[int(360 * scale) : int(368 * scale)].astype(float).mean(axis=(0, 2))
+    edges = [((398 + 14 * cell + 14 / 3) * scale, (398 + 14 * cell + 28 / 3) * scale) for cell in range(16)]
+    levels = [middle[int(left) : max(int(left) + 1, int(right))].mean() for left, right in edges]
+    if any(70 < level < 180 for level in levels):
+        return None
+    first, second, *bits, parity, last = (int(level > 125) for level in levels)
+    whole = (first, second, parity, last) == (1, 0, sum(bits) % 2, 1)
+    return int("".join(map(str, bits)), 2) if whole else None
 
 
 def test_last_picture_of_window_k_shows_k(sample: Path) -> None:
