@@ -75,6 +75,11 @@ def figures(counts: Counts) -> dict[str, float | int | None]:
     return found
 
 
+def compared(pair: tuple[Said, Said]) -> Counts:
+    """`compare` of a pair, as one job."""
+    return compare(*pair)
+
+
 def compare(truth: Said, found: Said) -> Counts:
     """The counts of one recording."""
     counts = Counts()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpus.cli import show
+from corpus.cli.engine import Address, Engine, spread_of
 from corpus.schemas.errors import MissingDependencyError, SidecarError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def score(
     ref: Annotated[Path, typer.Argument(metavar="REF", help="Folder of NAME.rttm, .json, .stm, .ctm.")],
     hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Score turns and words against human annotations; files are matched by base name.
 
@@ -36,14 +39,16 @@ def score(
     """
     for package in ("jiwer", "pyannote.metrics", "scipy"):
         _needs(package)
-    from corpus.align.score import Said, compare, figures, pooled
+    from corpus.align.score import Said, compared, figures, pooled
 
     truth, found = _references(ref), _hypotheses(hyp)
     for name in sorted(truth.keys() - found.keys()):
         show.talk(f"{name}: HYP has no such recording; it is scored as if nothing had been found")
     for name in sorted(found.keys() - truth.keys()):
         show.talk(f"{name}: REF has no such recording; it is not scored")
-    counts = {name: compare(said, found.get(name, Said())) for name, said in sorted(truth.items())}
+    pairs = [(said, found.get(name, Said())) for name, said in sorted(truth.items())]
+    spread = spread_of(engine, address) or map
+    counts = dict(zip(sorted(truth), spread(compared, pairs), strict=True))
     recordings = {name: figures(part) for name, part in counts.items()}
     whole: dict[str, Any] = {**figures(pooled(counts.values())), "intervals": _intervals(counts)}
     if as_json:
