@@ -228,20 +228,20 @@ def _turns_and_words(
     heard = stages.Turns(turns=sidecar.turns or ())
     if sidecar.turns is None:
         reporter.at("diarize")
-        heard, found = _diarized(decode, settings, cache, sight)
-        drops += found
+        heard, more = _diarized(decode, settings, cache, sight)
+        drops += more
     turns = heard.turns
     if sidecar.words is None:
         reporter.at("transcribe")
-        said, found = _transcribed(decode, turns, settings, cache)
+        said, more = _transcribed(decode, turns, settings, cache)
     elif sidecar.turns is None:
         from corpus.align.attribute import attribute_words
 
         words, lost = attribute_words(sidecar.words, turns)
-        said, found = stages.Words(words=tuple(words)), tuple(lost)
+        said, more = stages.Words(words=tuple(words)), tuple(lost)
     else:
         return heard, stages.Words(words=sidecar.words)
-    drops += found
+    drops += more
     return heard, said
 
 

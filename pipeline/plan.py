@@ -110,11 +110,11 @@ class _Known:
         from corpus.pipeline.published import read_published
 
         config = config_of(request.settings)
-        found = read_published(kept.folder, request.out, config)
+        published = read_published(kept.folder, request.out, config)
         return cls(
             request=request,
             config=config,
-            published=found.by_recording,
+            published=published.by_recording,
             reviews=texts_by_recording(request.out),
         )
 

@@ -198,12 +198,12 @@ def _write(
     part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
     (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
     (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
-    begin, told, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
+    begin, told_s, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
     inside = []
     for chunk in chunks:
         # A word begun before the sample answers something else; of one begun during an interruption the
         # rest is heard after it.
-        first, last = max(told, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
+        first, last = max(told_s, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
         if begin <= chunk["timestamp"][0] and first < last:
             times = [round(first - begin, 3), round(last - begin, 3)]
             inside.append({"text": chunk["text"], "timestamp": times})
