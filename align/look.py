@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpus.align.cues.bearing import gaze_away, posture
+from corpus.align.cues.bearing import gaze_away
 from corpus.align.cues.faces import faces
 from corpus.align.cues.head import head
 from corpus.align.cues.motion import motion
+from corpus.align.cues.posture import posture
 from corpus.align.cues.repetition import repetition
 from corpus.align.cues.scene_cut import scene_cut
 from corpus.align.sight.events import face_events, seen_speaking
+from corpus.align.sight.joint_events import joint_events
 from corpus.align.sight.who import whose_faces
 from corpus.schemas.clock import US
 from corpus.schemas.conversation import Conversation, Cue, Event, LabelMade
@@ -64,7 +66,11 @@ def look(conversation: Conversation, seen: Seen, settings: VisualSettings) -> Lo
     ]
     # A cue's evidence may reach past the end, where the last picture stays on longer than the sound.
     inside = [cue for cue in cues if cue.stop_us <= conversation.duration_us]
-    events = [*face_events(seen, matches), *seen_speaking(seen, matches, conversation)]
+    events = [
+        *face_events(seen, matches),
+        *joint_events(seen, speakers),
+        *seen_speaking(seen, matches, conversation),
+    ]
     return Looked(
         cues=tuple(in_order(inside)),
         events=tuple(events),

@@ -184,6 +184,46 @@ BUNDLES: dict[str, Bundle] = {
             _MEDIAPIPE_LICENCE,
         ),
     ),
+    "hands": Bundle(
+        purpose="hands in pictures and 21 joints of each (MediaPipe hands); for sight.hands",
+        licence="Apache-2.0",
+        needed=False,
+        files=(
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/palm_detection/palm_detection_full.tflite",
+                2_339_846,
+                "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+            ),
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
+                5_478_917,
+                "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+            ),
+            _MEDIAPIPE_LICENCE,
+        ),
+    ),
+    "bodies": Bundle(
+        purpose="people in pictures and 33 joints of each (MediaPipe pose); for sight.bodies",
+        licence="Apache-2.0",
+        needed=False,
+        files=(
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/pose_detection/pose_detection.tflite",
+                2_959_046,
+                "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+            ),
+            _file(
+                _MEDIAPIPE,
+                "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+                6_440_512,
+                "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+            ),
+            _MEDIAPIPE_LICENCE,
+        ),
+    ),
     "dnsmos": Bundle(
         purpose="how good speech sounds, 1 to 5 (DNSMOS P.835 of Microsoft's DNS challenge)",
         licence="MIT",

@@ -13,7 +13,8 @@ from typing import Literal
 
 import av
 
-from corpus.ingest.edits import Edits
+from corpus.ingest.edits import Film
+from corpus.ingest.film import MOST_RUNS, Cutter, EditList
 from corpus.ingest.head import StreamHead
 from corpus.schemas.drops import Drop
 
@@ -42,15 +43,30 @@ class Tally:
     """Frames."""
     end: int | None = None
     spans: list[list[int]] = field(default_factory=list)
+    cutter: Cutter | None = None
+    """Of a film with joins: what it hides is no loss, and `tick` is its unit."""
 
     def read(self, packet: av.Packet[av.stream.Stream]) -> None:
         """Count a packet."""
-        length = max(0, packet.duration or 0)
         self.packets += 1
-        self.length += length
+        self.length += self.length_of(packet)
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None:
+        if stamp is None:
+            return
+        length = max(0, packet.duration or 0)
+        if self.cutter is None:
             self._cover(stamp, stamp + length)
+        else:
+            for start, stop in self.cutter.film_spans(stamp, length):
+                self._cover(start, stop)
+
+    def length_of(self, packet: av.Packet[av.stream.Stream]) -> int:
+        """How much of what is shown a packet stands for, in ticks."""
+        length = max(0, packet.duration or 0)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if self.cutter is None or stamp is None:
+            return length if self.cutter is None else 0
+        return sum(stop - start for start, stop in self.cutter.film_spans(stamp, length))
 
     def _cover(self, start: int, stop: int) -> None:
         self.end = stop if self.end is None else max(self.end, stop)
@@ -191,21 +207,29 @@ def _s(seconds: Fraction) -> str:
     return f"{float(seconds):.1f} s"
 
 
-def edit_drops(edits: Edits, item: str) -> list[Drop]:
-    """What an edit list asks for and libav does not give."""
+def edit_drops(film: Film, lists: Iterable[EditList], item: str) -> list[Drop]:
+    """What edit lists ask for and nobody does; `lists`: those of a film with joins that are in use."""
     drops = []
-    if edits.empty_s:
+    if film.hidden_s:
         reason = (
-            f"its edit list leaves {edits.empty_s:.3f} s empty behind its start; they were filled with the "
-            "film's beginning: export it again without edits"
-        )
-        drops.append(_fault(item, "empty_edit", reason))
-    if edits.hidden_s:
-        reason = (
-            f"its edit list has no length, so nothing is shown of {edits.hidden_s:.3f} s of sound or "
+            f"its edit list has no length, so nothing is shown of {film.hidden_s:.3f} s of sound or "
             "pictures: export it again without edits"
         )
         drops.append(_fault(item, "hidden_by_edits", reason))
+    if film.other_speed_s:
+        done = "were left empty" if film.joined else "were used at their own speed"
+        reason = (
+            f"its edit list asks for {film.other_speed_s:.3f} s at another speed than they were recorded at; "
+            f"they {done}: export it again with the speed as its own"
+        )
+        drops.append(_fault(item, "edit_speed", reason))
+    left_out_s = max((edits.left_out_s for edits in lists), default=0.0)
+    if left_out_s:
+        reason = (
+            f"its edit list goes back in the file over {MOST_RUNS} times, or lasts for days; its last "
+            f"{left_out_s:.3f} s were left out: export it again without edits"
+        )
+        drops.append(_fault(item, "edits_left_out", reason))
     return drops
 
 

@@ -18,7 +18,6 @@ from av.video.stream import VideoStream
 from corpus.ingest.account import Account, Tally, edit_drops
 from corpus.ingest.choose import DecodeSource, Plan, choose
 from corpus.ingest.demux import Demuxer, Packet
-from corpus.ingest.edits import Edits, edits_of
 from corpus.ingest.facts import edit_oddities, end_oddities, stream_facts
 from corpus.ingest.head import StreamHead
 from corpus.ingest.media import open_reader
@@ -100,7 +99,7 @@ def _pass(
         if not tracks.something:
             raise _nothing(where, feed.bad_packets)
         account.unread, account.unread_bytes = demuxer.unread, reader.end.unread
-        edits = edits_of(reader.peek) if "mov" in plan.container else Edits()
+        lists = [h.edits for h in demuxer.heads.values() if h.chosen and h.edits is not None]
         end = end_oddities(container, plan, tracks.end_us, demuxer.log.cut_off, account, reader.end.missing)
         for head in demuxer.heads.values():
             if head.joined:  # what its head said of it was not known yet
@@ -111,11 +110,11 @@ def _pass(
         channels=tracks.channels,
         pictures=tracks.pictures,
         streams=[stream_facts(number, h, plan, tracks.legs.get(h.index)) for h in demuxer.heads.values()],
-        oddities=[*feed.oddities(), *edit_oddities(edits), *end],
+        oddities=[*feed.oddities(), *edit_oddities(lists), *end],
         drops=[
             *account.drops(demuxer.heads, where, pictures=settings.pictures),
             *account.sound_drops(silent, unfit, where),
-            *edit_drops(edits, where),
+            *edit_drops(reader.film, lists, where),
         ],
     )
 
@@ -141,7 +140,10 @@ class _Counter:
         tally = self.account.tallies.get(number)
         if tally is None:
             tick = Fraction(self.demuxer.streams[number].time_base or Fraction(1, US))
-            tally = Tally(tick, counted=number in self.demuxer.heads)
+            cutter = self.demuxer.cutters.get(number)
+            if cutter is not None:
+                tick = Fraction(1, cutter.edits.per_second)
+            tally = Tally(tick, counted=number in self.demuxer.heads, cutter=cutter)
             self.account.tallies[number] = tally
         tally.read(packet)
 
@@ -169,11 +171,11 @@ def _count(tally: Tally, read: Read, tracks: Tracks) -> None:
     """Count the frames of a packet; if it could not be decoded, its track needs to know."""
     packet = read.packet
     assert packet is not None
-    tally.decoded += len(read.frames)
+    tally.decoded += read.decoded
     if not read.failed:
         return
     sound = tracks.sounds.get(read.track)
-    length = max(0, packet.duration or 0)
+    length = tally.length_of(packet)
     # Pictures before the first whole one hang on what came before the recording began.
     if sound is not None or tally.decoded:
         tally.lost += length

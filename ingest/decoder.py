@@ -14,11 +14,16 @@ _RATHER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 """libav's own take the pauses of telephones (silence descriptors) for damage."""
 
 
-def decoder_of(stream: AudioStream | VideoStream) -> Decoder:
-    """A decoder that works in this thread alone: the same bytes and the same load wherever it runs."""
+def decoder_of(stream: AudioStream | VideoStream, *, whole: bool = False) -> Decoder:
+    """A decoder that works in this thread alone: the same bytes and the same load wherever it runs.
+
+    `whole`: it gives all samples, those too that libav would leave out at the start.
+    """
     context: Decoder = stream.codec_context
     if isinstance(stream, AudioStream) and context.name in _RATHER and stream.codec_context.channels == 1:
         context = _rather(stream.codec_context)
+    if whole and isinstance(stream, AudioStream):
+        context.flags2 |= int(av.codec.context.Flags2.skip_manual)
     if not context.is_open:
         context.thread_count = 1
         context.thread_type = av.codec.context.ThreadType.NONE

@@ -6,7 +6,7 @@ of streams grows, the file is opened again from there, and both readers' packets
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import av
 from av.container import InputContainer
 from av.stream import Stream
 
+from corpus.ingest.film import Cutter
 from corpus.ingest.head import StreamHead, stream_heads, taken_programme
 from corpus.ingest.media import GROWING, Part, Reader, open_read, stream_count
 from corpus.schemas.errors import MediaError
@@ -113,9 +114,28 @@ class Demuxer:
     """All streams, of whatever kind, by number."""
     unread: int = 0
     """Streams that begin in mid-file and could not be read."""
+    cutters: dict[int, Cutter] = field(default_factory=dict)
+    """Of the streams of a film with joins."""
     _seconds: list[_Second] = field(default_factory=list)
     _last: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Each stream's latest stamp, and where its packet begins."""
+
+    def __post_init__(self) -> None:
+        self._add_cutters(self.heads)
+
+    def _add_cutters(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            head = self.heads.get(number)
+            if head is not None and head.edits is not None:
+                self.cutters[number] = Cutter(head.edits, head.tick)
+
+    def readings(self) -> Iterator[Iterator[tuple[int, Packet]]]:
+        """All packets; once more for each time that edit lists go back in the file, those of its tracks."""
+        yield iter(self)
+        for _ in range(1, max((len(c.edits.runs) for c in self.cutters.values()), default=1)):
+            with closing(self.reader.part(Part())) as reader, open_read(self.path, reader) as container:
+                packets = _read_packets(container, self.log, self.path.name)
+                yield ((p.stream.index, p) for p in packets if p.stream.index in self.cutters)
 
     def __iter__(self) -> Iterator[tuple[int, Packet]]:
         for number, packet, place in self._all():
@@ -222,4 +242,5 @@ class Demuxer:
             if stream.index in heads:
                 head = self.heads[number] = heads[stream.index]
                 head.index = number
+        self._add_cutters(numbers.values())
         return numbers

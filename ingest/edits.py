@@ -1,54 +1,136 @@
-"""Edit lists with joins, as QuickTime leaves them: what libav makes of those behind the first is not exact.
+"""The edit lists of QuickTime and MP4: which part of each track's media the film shows, and when.
 
-libav begins an edit with the first packet inside it, so that up to a packet of sound is missing there and the
-rest of that edit stands as much too early; an empty edit behind the first it fills with the film's beginning.
+libav applies them, exactly where a list only delays its track and cuts start and end. Behind a join it
+begins with the first whole packet and places it too early, and it fills an empty edit with the film's
+beginning; so a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` does what
+the lists say.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 _MOST_BOXES = 10_000
-_MOST_EDITS = 10_000
+_MOST_EDITS = 100_000
+_MOST_HEAD_BYTES = 64 << 20
+"""Of a head that is stored compressed."""
+_FIRST_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid"))
+_NORMAL_SPEED = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Edits:
-    """What the edit lists of a film's sound and pictures hold."""
+class Entry:
+    """One line of an edit list."""
 
-    joins: int = 0
-    """At most in one stream."""
-    empty_s: float = 0.0
-    """Silence that is no delay at the start, at most in one stream."""
-    hidden_s: float = 0.0
-    """Length of a stream whose edits have none: libav gives nothing of it."""
+    length: int
+    """In ticks of the film."""
+    begin: int
+    """In ticks of the media; negative where nothing is shown."""
+    speed: int = _NORMAL_SPEED
+    """In 65536ths; 0 shows one moment for the whole length."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is shown."""
+        return self.begin < 0
 
 
-def edits_of(read: ReadAt) -> Edits:
-    """The edits of a QuickTime or MP4 file; none where it has another form."""
-    found = Edits()
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A track of sound or pictures, and its list; without one all its media is shown from the beginning."""
+
+    number: int
+    media_hz: int
+    media_s: Fraction
+    """As declared; 0 where it is not known."""
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Entry, ...]:
+        """The entries behind the delay at the start."""
+        delays = next((n for n, entry in enumerate(self.entries) if not entry.empty), len(self.entries))
+        return self.entries[delays:]
+
+    @property
+    def other_speed(self) -> int:
+        """Ticks of the film that are to be shown at another speed."""
+        return sum(e.length for e in self.shown if not e.empty and e.speed != _NORMAL_SPEED)
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """The tracks of a film."""
+
+    movie_hz: int = 0
+    fragmented: bool = False
+    """Its media goes on in fragments, and an entry without length lasts as long as there are any."""
+    tracks: tuple[Track, ...] = ()
+
+    @property
+    def joined(self) -> bool:
+        """Some track consists of several parts, or has nothing to show behind its start."""
+        return any(len(track.shown) > 1 for track in self.tracks)
+
+    @property
+    def hidden_s(self) -> float:
+        """The longest track whose list has entries and no length, so that nothing of it is shown."""
+        if self.fragmented:
+            return 0.0
+        unseen = [t for t in self.tracks if t.entries and not any(e.length for e in t.entries)]
+        return max((float(t.media_s) for t in unseen), default=0.0)
+
+    @property
+    def other_speed_s(self) -> float:
+        """Seconds that are to be shown at another speed, at most in one track."""
+        return max((t.other_speed for t in self.tracks), default=0) / max(1, self.movie_hz)
+
+
+def film_of(read: ReadAt) -> Film:
+    """The lists of a QuickTime or MP4 file; none where it has another form."""
+    if read(4, 4) not in _FIRST_BOXES:
+        return Film()
     for kind, start, stop in _boxes(read, 0, 1 << 62):
-        if kind != b"moov":
-            continue
-        inside = list(_boxes(read, start, stop))
-        movie_hz = next((_timescale(read, at) for name, at, _ in inside if name == b"mvhd"), 0)
-        # Of a film in fragments an edit without length lasts as long as there are fragments.
-        fragmented = any(name == b"mvex" for name, _, _ in inside)
-        for name, at, end in inside:
-            if name == b"trak" and movie_hz:
-                track = _track(read, at, end, movie_hz)
-                found = Edits(
-                    max(found.joins, track.joins),
-                    max(found.empty_s, track.empty_s),
-                    0.0 if fragmented else max(found.hidden_s, track.hidden_s),
-                )
-        break
-    return found
+        if kind == b"moov":
+            return _film(read, start, stop)
+    return Film()
+
+
+def _film(read: ReadAt, start: int, stop: int) -> Film:
+    inside = list(_boxes(read, start, stop))
+    for name, at, end in inside:
+        if name == b"cmov":
+            plain = _unpacked(read, at, end)
+            whole = list(_boxes(plain, 0, 1 << 62))
+            if whole and whole[0][0] == b"moov":
+                read, inside = plain, list(_boxes(plain, *whole[0][1:]))
+            break
+    movie_hz = next((_timescale(read, at) for name, at, _ in inside if name == b"mvhd"), 0)
+    if not movie_hz:
+        return Film()
+    fragmented = any(name == b"mvex" for name, _, _ in inside)
+    found = (_track(read, at, end, fragmented) for name, at, end in inside if name == b"trak")
+    return Film(movie_hz, fragmented, tuple(track for track in found if track is not None))
+
+
+def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:
+    """What a compressed head says."""
+    place = next((start for name, start, _ in _boxes(read, at, stop) if name == b"cmvd"), stop)
+    data = b""
+    if place < stop:
+        try:
+            # Its first four bytes are the length when unpacked.
+            packed = read(place + 4, min(stop - place - 4, _MOST_HEAD_BYTES))
+            data = zlib.decompressobj().decompress(packed, _MOST_HEAD_BYTES)
+        except zlib.error:
+            data = b""
+    return lambda at, size: data[at : at + size]
 
 
 def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
@@ -60,7 +142,7 @@ def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]
             length, start = int.from_bytes(head[8:], "big"), at + 16
         if len(head) < 8 or length < start - at:
             return
-        yield name, start, at + length
+        yield name, start, min(at + length, stop)
         at += length
 
 
@@ -71,40 +153,43 @@ def _timescale(read: ReadAt, at: int) -> int:
     return int.from_bytes(head[place : place + 4], "big")
 
 
-def _length_s(read: ReadAt, at: int) -> float:
-    """Of an `mdhd`; 0 where it does not say."""
+def _length(read: ReadAt, at: int) -> int:
+    """Ticks of an `mdhd`; 0 where it does not say."""
     head = read(at, 32)
     place, size = (24, 8) if head[:1] == b"\1" else (16, 4)
     length = head[place : place + size]
-    if length == b"\xff" * size:
-        return 0.0
-    return int.from_bytes(length, "big") / max(1, _timescale(read, at))
+    return 0 if length == b"\xff" * size else int.from_bytes(length, "big")
 
 
-def _track(read: ReadAt, start: int, stop: int, movie_hz: int) -> Edits:
+def _track(read: ReadAt, start: int, stop: int, fragmented: bool) -> Track | None:
     inside = {name: (at, end) for name, at, end in _boxes(read, start, stop)}
-    if b"edts" not in inside or b"mdia" not in inside:
-        return Edits()
+    if b"mdia" not in inside or b"tkhd" not in inside:
+        return None
     media = {name: at for name, at, _ in _boxes(read, *inside[b"mdia"])}
-    lists = {name: at for name, at, _ in _boxes(read, *inside[b"edts"])}
-    if b"hdlr" not in media or b"elst" not in lists:
-        return Edits()
-    if read(media[b"hdlr"] + 8, 4) not in (b"soun", b"vide"):
-        return Edits()
-    entries = _entries(read, lists[b"elst"])
-    while entries and entries[0][1] < 0:  # a delay, which libav knows
-        entries.pop(0)
-    empty_s = sum(length for length, begin in entries if begin < 0) / movie_hz
-    unseen = bool(entries) and not any(length for length, _ in entries) and b"mdhd" in media
-    return Edits(max(0, len(entries) - 1), empty_s, _length_s(read, media[b"mdhd"]) if unseen else 0.0)
+    if b"hdlr" not in media or b"mdhd" not in media:
+        return None
+    media_hz = _timescale(read, media[b"mdhd"])
+    if read(media[b"hdlr"] + 8, 4) not in (b"soun", b"vide") or not media_hz:
+        return None
+    head = read(inside[b"tkhd"][0], 24)
+    place = 20 if head[:1] == b"\1" else 12
+    lists = {name: (at, end) for name, at, end in _boxes(read, *inside.get(b"edts", (0, 0)))}
+    return Track(
+        int.from_bytes(head[place : place + 4], "big"),
+        media_hz,
+        Fraction(_length(read, media[b"mdhd"]), media_hz),
+        tuple(_entries(read, *lists[b"elst"], fragmented)) if b"elst" in lists else (),
+    )
 
 
-def _entries(read: ReadAt, at: int) -> list[tuple[int, int]]:
-    """Duration on the film's clock and begin on the stream's, -1 for empty."""
+def _entries(read: ReadAt, at: int, stop: int, fragmented: bool) -> list[Entry]:
     head = read(at, 8)
-    count = min(int.from_bytes(head[4:], "big"), _MOST_EDITS)
     form = ">QqI" if head[:1] == b"\1" else ">IiI"
     size = struct.calcsize(form)
+    count = min(int.from_bytes(head[4:], "big"), _MOST_EDITS, max(0, stop - at - 8) // size)
     table = read(at + 8, count * size)
     whole = table[: len(table) // size * size]
-    return [(length, begin) for length, begin, _ in struct.iter_unpack(form, whole)]
+    entries = [Entry(*line) for line in struct.iter_unpack(form, whole)]
+    # What has no length shows nothing; a list of nothing else is kept, to be reported.
+    some = [e for n, e in enumerate(entries) if e.length or (fragmented and n == len(entries) - 1)]
+    return some or entries

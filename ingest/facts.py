@@ -9,7 +9,7 @@ from av.container import InputContainer
 
 from corpus.ingest.account import Account
 from corpus.ingest.choose import Plan
-from corpus.ingest.edits import Edits
+from corpus.ingest.film import EditList
 from corpus.ingest.head import LONGEST_S, StreamHead
 from corpus.ingest.moving import PictureTrack
 from corpus.ingest.probe import absurd_duration, declared_duration, head_oddities
@@ -140,12 +140,14 @@ def _restarts(starts_us: Iterable[int]) -> list[Oddity]:
     ]
 
 
-def edit_oddities(edits: Edits) -> list[Oddity]:
-    """Joins in the edit list."""
-    if not edits.joins:
+def edit_oddities(lists: Iterable[EditList]) -> list[Oddity]:
+    """Joins in the edit lists in use."""
+    most = max(lists, key=lambda edits: (edits.joins, edits.empty_s), default=None)
+    if most is None or not (most.joins or most.empty_s):
         return []
+    empty = f", and {most.empty_s:.3f} s are empty" if most.empty_s else ""
     detail = (
-        f"{edits.joins} joins: behind each, up to a packet is left out and the rest stands as much too early"
+        f"the film joins {most.joins + 1} parts of its media{empty}; each stands where its edit list says"
     )
     return [Oddity(code="edits", detail=detail)]
 
@@ -159,7 +161,7 @@ def end_oddities(
     missing_bytes: int = 0,
 ) -> list[Oddity]:
     """Whether the file ends where it says it does. A stream that is not used may be the longest."""
-    declared = declared_duration(container)
+    declared = declared_duration(container, plan.heads.values())
     # Some forms declare where the last stamp stands, others how long it is to there: either is whole.
     # Compare on the file's own clock, from its first presentation, because that is what headers declare.
     end = Fraction(end_us, US) + plan.zero - plan.start

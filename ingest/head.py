@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from corpus.ingest.clocks import decode_order
 from corpus.ingest.decoder import Decoder, decoder_of
+from corpus.ingest.film import EditList, edit_lists
 from corpus.ingest.lead import lead_samples, leave_out
 from corpus.ingest.media import GROWING, MOST_PIXELS, Reader, programmes
 from corpus.ingest.pictures import orientation
@@ -91,6 +92,8 @@ class StreamHead:
     """The programme of a multiplex it belongs to; None for those of all."""
     lead_samples: int = 0
     """What the decoder gives before the sound that was recorded."""
+    edits: EditList | None = None
+    """What a film with joins shows of it: packets then have the media's stamps, frames in use the film's."""
 
     _decoder: tuple[MediaStream, Decoder] | None = None
     """Of the stream that it was opened for."""
@@ -98,8 +101,21 @@ class StreamHead:
     def decoder(self) -> Decoder:
         """What decodes the stream's packets."""
         if self._decoder is None or self._decoder[0] is not self.stream:
-            self._decoder = (self.stream, decoder_of(self.stream))
+            self._decoder = (self.stream, decoder_of(self.stream, whole=self.edits is not None))
         return self._decoder[1]
+
+    @property
+    def frame_tick(self) -> Fraction:
+        """The unit of the stamps of frames in use, in seconds."""
+        return self.tick if self.edits is None else Fraction(1, self.edits.per_second)
+
+    @property
+    def media_stop(self) -> Fraction | None:
+        """Where its media ends as declared, in seconds of its packets' stamps."""
+        duration = self.stream.duration
+        return (
+            None if not duration or duration < 0 else ((self.stream.start_time or 0) + duration) * self.tick
+        )
 
     def describe(self) -> None:
         """Copy the stream's facts, which are gone once its container is closed."""
@@ -135,6 +151,7 @@ def stream_heads(container: InputContainer, reader: Reader, programme: int | Non
     `reader` is what the container reads; `programme`: the one that is used already.
     """
     heads: list[StreamHead] = []
+    lists = edit_lists(reader.film, again=reader.whole) if reader.film.joined else {}
     for stream in container.streams:
         if isinstance(stream, VideoStream):
             head = StreamHead(stream, stream.index, "video")
@@ -145,6 +162,7 @@ def stream_heads(container: InputContainer, reader: Reader, programme: int | Non
             head.lead_samples = lead_samples(stream, container.format.name, reader.peek)
         else:
             continue
+        head.edits = lists.get(stream.id)
         head.describe()
         heads.append(head)
     _one_programme(container, heads, programme)
@@ -245,6 +263,10 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
     for head in heads:
         if head.chosen and head.first is None and head.stream.start_time is not None:
             head.first = head.stream.start_time * head.tick
+        if head.edits is not None and head.first is not None:
+            # From here on the file's clock is the film's, not that of the media.
+            head.first = head.edits.first_s(head.first, head.media_stop)
+            head.last = head.edits.end_s(head.media_stop)
         head.rate_kind = _rate_kind(head)
         head.describe()
         if head.first is None and head.kind == "audio" and not (head.channels and head.rate != "0"):

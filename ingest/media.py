@@ -15,6 +15,7 @@ import av.logging
 from av.container import InputContainer
 
 from corpus.ingest.behind import End, first_end
+from corpus.ingest.edits import Film, film_of
 from corpus.ingest.names import HEADERLESS
 from corpus.ingest.riff import Patch, correct_header
 from corpus.schemas.errors import MediaError
@@ -64,6 +65,8 @@ class Reader:
         self.patch: Patch | None = None
         self.reads = 0
         """How often libav has read."""
+        self.film = Film()
+        """The edit lists of QuickTime and MP4."""
         self.end = End()
         """What stands behind the file; as libav sees it, the file ends before."""
 
@@ -104,6 +107,11 @@ class Reader:
     def part(self, part: Part) -> Reader:
         """Another reader of the same open file, whatever its name stands for by now."""
         return Reader(os.dup(self._descriptor), part)
+
+    @property
+    def whole(self) -> bool:
+        """It reads all of the file, which is not several joined byte by byte."""
+        return self._part == _WHOLE and self.end.following is None
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -169,6 +177,7 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
 @contextmanager
 def open_read(path: Path, reader: Reader) -> Iterator[InputContainer]:
     """The container of what a reader gives; `path` only names it."""
+    reader.film = film_of(reader.peek)
     container = _open(path, reader)
     try:
         yield container
@@ -182,6 +191,8 @@ def _open(path: Path, reader: Reader) -> InputContainer:
         "protocol_whitelist": "file",
         "max_streams": str(_MOST_STREAMS),
     }
+    if reader.film.joined:
+        options["ignore_editlist"] = "1"
     # libav guesses first; only what it cannot recognise is believed to be what its name says.
     form = HEADERLESS.get(path.suffix.lower())
     try:

@@ -31,6 +31,8 @@ class Picker(Protocol):
 
     def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None: ...
 
+    def pause(self, end_us: int) -> None: ...
+
     def finish(self, end_us: int) -> None: ...
 
     def close(self) -> None: ...
@@ -67,7 +69,7 @@ class PictureTrack:
         self.stream = clock.stream
         self._jumps = 0
         self._shift = 0
-        self._waiting: tuple[av.VideoFrame, int | None, Fraction] | None = None
+        self._waiting: tuple[av.VideoFrame, int | None, int, Fraction] | None = None
         self._last: int | None = None
         self._last_us = 0
         self._last_duration = 0
@@ -111,13 +113,19 @@ class PictureTrack:
         time = None if stamp is None else round(stamp * self._tick)
         if self._waiting is not None:
             self._settle(*self._waiting, time)
-        self._waiting = (frame, time, aspect)
+        # Its length is read now: an edit list may show the same frame again, for another time.
+        self._waiting = (frame, time, round(frame.duration * self._tick), aspect)
 
     def join(self, tick: Fraction, nominal: Fraction) -> None:
         """What comes now is of another stream, which goes on where this one ended."""
         self._settle_last()
         self._tick = tick * self._per_second
         self._nominal = round(nominal * self._per_second)
+
+    def pause(self) -> None:
+        """The last picture is shown no longer than it says; then there is none, until the next one."""
+        self._settle_last()
+        self._picker.pause(self._last_us + self._said_us)
 
     def finish(self) -> None:
         """The stream has ended: the last picture is shown for its own duration."""
@@ -138,14 +146,18 @@ class PictureTrack:
         return (2 * US * time + self._per_second) // (2 * self._per_second)
 
     def _settle(
-        self, frame: av.VideoFrame, stamp: int | None, aspect: Fraction, following: int | None
+        self,
+        frame: av.VideoFrame,
+        stamp: int | None,
+        duration: int,
+        aspect: Fraction,
+        following: int | None,
     ) -> None:
         # A track keeps to the order of presentation: a frame from before the last one has missed its window.
         time = self._time(stamp, following)
         if self._last is not None and time < self._last:
             self.out_of_order += 1
             return
-        duration = round(frame.duration * self._tick)
         self._said_us = min(self._us(duration), _LONGEST_PICTURE_US) if duration > 0 else 0
         # An absurd duration would become the length of a frame without a stamp: take the usual one.
         self._last_duration = duration if 0 < duration <= self._longest else self._nominal

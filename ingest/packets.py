@@ -33,6 +33,10 @@ class Read:
     """The stream begins to feed the track here."""
     restart: bool = False
     """Its clock is not that of the stream before."""
+    decoded: int = 0
+    """Frames of the packet, those included that an edit list hides."""
+    joins: bool = False
+    """An edit of the film begins here, apart from the one before."""
 
 
 @dataclass(slots=True)
@@ -55,14 +59,20 @@ class Feed:
     def __iter__(self) -> Iterator[Read]:
         heads = self.demuxer.heads
         relays = {kind: self._relay(kind) for kind in sorted(self.kinds)}
-        for number, packet in self.demuxer:
-            self.seen(number, packet)
-            head = heads.get(number)
-            relay = None if head is None or not _usable(head) else relays.get(head.kind)
-            if head is None or relay is None:
-                continue
-            for step in relay.take(number, packet, float(head.tick), may_lead=not head.refused):
-                yield from self._step(step)
+        for reading, packets in enumerate(self.demuxer.readings()):
+            for number in list(self._open) if reading else ():
+                yield from self._empty(number)
+            for cutter in self.demuxer.cutters.values() if reading else ():
+                cutter.next_run()
+            for number, packet in packets:
+                self.seen(number, packet)
+                head = heads.get(number)
+                relay = None if head is None or not _usable(head) else relays.get(head.kind)
+                if head is None or relay is None:
+                    continue
+                span_s = self._span_s(number, packet)
+                for step in relay.take(number, packet, span_s, may_lead=not head.refused):
+                    yield from self._step(step)
         # Streams that still wait get their turn before the decoders are emptied into their tracks.
         for step in chain.from_iterable(relay.finish() for relay in relays.values()):
             yield from self._step(step)
@@ -77,17 +87,29 @@ class Feed:
         joined = self.demuxer.reader.end.following is not None
         return Relay(chosen, may_restart=joined or self.demuxer.container.format.name in GROWING)
 
+    def _span_s(self, number: int, packet: Packet) -> tuple[float, float] | None:
+        """The time a packet stands for, in seconds of its stream's clock."""
+        # Decoding stamps rise from packet to packet; presentation stamps jump back with every B picture.
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None:
+            return None
+        length, cutter = max(0, packet.duration or 0), self.demuxer.cutters.get(number)
+        if cutter is not None:
+            return cutter.reach_s(stamp, length)
+        tick = float(self.demuxer.heads[number].tick)
+        return stamp * tick, stamp * tick + length * tick
+
     def _step(self, step: Step) -> Iterator[Read]:
         if step.takes_over:
             yield from self._take_over(step)
         self._open[step.stream] = step.track
         self.before(step.track, step.packet)
-        yield self._decoded(step.track, step.stream, step.packet)
+        yield from self._decoded(step.track, step.stream, step.packet)
 
     def _take_over(self, step: Step) -> Iterator[Read]:
         if step.before is not None:
             for packet in self.demuxer.rest(step.before) if step.held_back else ():
-                yield self._decoded(step.track, step.before, packet)
+                yield from self._decoded(step.track, step.before, packet)
             # The old decoder's last frames belong before the new stream's first.
             yield from self._empty(step.before)
         head = self.demuxer.heads[step.stream]
@@ -96,18 +118,28 @@ class Feed:
         stamps = (head.stream.start_time, step.packet.pts, step.packet.dts)
         # It was not in the head, so nobody has decoded a frame of it yet: believe its earliest stamp.
         head.first = next((stamp for stamp in stamps if stamp is not None), 0) * head.tick
+        if head.edits is not None:
+            head.first = head.edits.first_s(head.first, head.media_stop)
         yield Read(step.track, step.stream, [], None, takes_over=True, restart=step.restart)
 
-    def _decoded(self, track: int, number: int, packet: Packet) -> Read:
+    def _decoded(self, track: int, number: int, packet: Packet) -> Iterator[Read]:
         head = self.demuxer.heads[number]
         if number not in self._begun:
             self._begun.add(number)
             leave_out(packet, head.lead_samples)
         try:
-            return Read(track, number, list(head.decoder().decode(packet)), packet)
+            frames = list(head.decoder().decode(packet))
         except (av.FFmpegError, ValueError, MemoryError):
             self.bad_packets += 1
-            return Read(track, number, [], packet, failed=True)
+            yield Read(track, number, [], packet, failed=True)
+            return
+        cutter = self.demuxer.cutters.get(number)
+        if cutter is None:
+            yield Read(track, number, frames, packet, decoded=len(frames))
+            return
+        yield Read(track, number, [], packet, decoded=len(frames))
+        for frame, joins in cutter.take(frames):
+            yield Read(track, number, [frame], None, joins=joins)
 
     def _empty(self, number: int) -> Iterator[Read]:
         """What a decoder still holds; it may be used again."""
@@ -115,13 +147,19 @@ class Feed:
         head = self.demuxer.heads[number]
         if track is None or head.stream.codec_context is None:
             return
-        context = head.decoder()
+        context, frames = head.decoder(), list[Frame]()
         try:
-            yield Read(track, number, list(context.decode(None)), None)
+            frames = list(context.decode(None))
         except av.EOFError:
             pass
         except (av.FFmpegError, ValueError, MemoryError):
             self.bad_packets += 1
+        cutter = self.demuxer.cutters.get(number)
+        if cutter is None:
+            yield Read(track, number, frames, None)
+        else:
+            for frame, joins in chain(cutter.take(frames), cutter.finish()):
+                yield Read(track, number, [frame], None, joins=joins)
         # An emptied decoder refuses packets until flushed, and the stream may come back.
         context.flush_buffers()
 

@@ -194,13 +194,19 @@ class PicturePicker:
         self._rows = array("q")
         self._offset = 0
         self._next_window = 0
+        self._end_us: int | None = None
+        """Where the picture that is held stops being shown, if before the next one."""
 
     def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None:
         """The next frame, presented at `time_us`, at or after the one before."""
         # The picture of window k was presented strictly before (k + 1) * 200 ms, so a new frame at
         # t leaves to its forerunner every window that ends at or before t.
         self._show_until(time_us // WINDOW_US)
-        self._held = (frame, time_us, aspect)
+        self._held, self._end_us = (frame, time_us, aspect), None
+
+    def pause(self, end_us: int) -> None:
+        """Windows that start at or after `end_us` have no picture until the next one."""
+        self._end_us = end_us
 
     def finish(self, end_us: int) -> None:
         """The video ends at `end_us`: windows that start at or after it have no picture."""
@@ -212,6 +218,11 @@ class PicturePicker:
         self._file.close()
 
     def _show_until(self, window: int) -> None:
+        if self._end_us is not None:
+            shown = min(window, -(-self._end_us // WINDOW_US))
+            self._end_us = None
+            self._show_until(shown)
+            self._held = None
         if window <= self._next_window:
             return
         if self._held is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -95,7 +96,7 @@ def require_usable(heads: list[StreamHead], where: str) -> None:
 def _info(container: InputContainer, heads: list[StreamHead], size: int) -> MediaInfo:
     zero = file_start(heads)
     oddities: list[Oddity] = []
-    duration = declared_duration(container)
+    duration = declared_duration(container, heads)
     if duration is not None and duration > LONGEST_S:
         oddities.append(absurd_duration(duration))
         duration = None
@@ -108,8 +109,11 @@ def _info(container: InputContainer, heads: list[StreamHead], size: int) -> Medi
     )
 
 
-def declared_duration(container: InputContainer) -> Fraction | None:
-    """Seconds, as the container says or libav guesses."""
+def declared_duration(container: InputContainer, heads: Iterable[StreamHead]) -> Fraction | None:
+    """Seconds, as the container says or libav guesses; of a film with joins as its edit lists say."""
+    ends = [head.edits.end_s(head.media_stop) for head in heads if head.edits is not None]
+    if ends:
+        return max(ends)
     return None if container.duration is None else Fraction(container.duration, 1_000_000)
 
 
@@ -143,6 +147,8 @@ def _stream_info(head: StreamHead, zero: Fraction) -> StreamInfo:
     stream = head.stream
     video = stream.codec_context if isinstance(stream, VideoStream) else None
     duration = None if stream.duration is None else stream.duration * head.tick
+    if head.edits is not None:
+        duration = head.edits.end_s(head.media_stop)
     known = head.chosen and head.first is not None
     return StreamInfo(
         kind=head.kind,

@@ -83,15 +83,14 @@ class Relay:
         self._over: dict[int, float] = {}
         """Streams that were followed by others, and where they ended."""
 
-    def take(self, stream: int, packet: Packet, tick: float, *, may_lead: bool) -> Iterator[Step]:
+    def take(
+        self, stream: int, packet: Packet, span_s: tuple[float, float] | None, *, may_lead: bool
+    ) -> Iterator[Step]:
         """The next packet of any stream of this kind; those to be decoded now.
 
-        `may_lead`: it may become a track's first stream.
+        `span_s`: the time it stands for; `may_lead`: it may become a track's first stream.
         """
-        # Decoding stamps rise from packet to packet; presentation stamps jump back with every B picture.
-        stamp = packet.dts if packet.dts is not None else packet.pts
-        start_s = None if stamp is None else stamp * tick
-        end_s = None if start_s is None else start_s + max(0, packet.duration or 0) * tick
+        start_s, end_s = span_s or (None, None)
         leader = self._leaders.get(stream)
         if leader is not None:
             # A stream that comes back after a gap makes room for the one that filled it.

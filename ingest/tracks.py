@@ -131,6 +131,8 @@ class Tracks:
         """Consume frames of the stream `head`, or its takeover of a track where another stream ended."""
         if read.takes_over:
             self._take_over(read, head)
+        if read.joins:
+            self._join_edits(read.track, head)
         sound = self.sounds.get(read.track)
         # A track that begins late is known by its first frame: the head did not give its channels.
         if sound is None and read.track != self._pictures_of and (read.frames or head.kind == "video"):
@@ -142,6 +144,14 @@ class Tracks:
                 sound.push(frame)
             elif self.pictures is not None and isinstance(frame, av.VideoFrame):
                 self.pictures.track.push(frame, self._aspect(head))
+
+    def _join_edits(self, track: int, head: StreamHead) -> None:
+        """What comes now of a film stands apart from what came before."""
+        sound = self.sounds.get(track)
+        if sound is not None:
+            sound.join(head.frame_tick, None, restart=False)
+        elif self.pictures is not None and track == self._pictures_of:
+            self.pictures.track.pause()
 
     def _aspect(self, head: StreamHead) -> Fraction:
         """The shape of the pixels now: as the container says, until the codec says another."""
@@ -156,9 +166,9 @@ class Tracks:
             return
         leg = self.legs[before]
         if leg.sound is not None:
-            leg.sound.join(head.tick, _stop(head, self._plan), restart=read.restart)
+            leg.sound.join(head.frame_tick, _stop(head, self._plan), restart=read.restart)
         elif leg.pictures is not None:
-            leg.pictures.join(head.tick, nominal_duration(head))
+            leg.pictures.join(head.frame_tick, nominal_duration(head))
         leg.stop_us = leg.end_us
         # A stream that comes back has one leg, from its first turn to its last.
         self.legs.setdefault(head.index, Leg(leg.sound, leg.pictures, leg.stop_us, follows=before))
@@ -195,7 +205,7 @@ class Tracks:
 
 def stream_clock(head: StreamHead, plan: Plan, restarts: Restarts) -> StreamClock:
     """What the stamps of a stream of a planned file mean."""
-    return StreamClock(head.tick, plan.zero, restarts, head.index, plan.container)
+    return StreamClock(head.frame_tick, plan.zero, restarts, head.index, plan.container)
 
 
 def picture_track(
@@ -219,6 +229,8 @@ def _stop(head: StreamHead, plan: Plan) -> Fraction | None:
     """Where a stream's presentation ends, for the containers that say so to the sample."""
     # Only mov's edit lists are exact; other containers round, and cutting there would lose sound.
     duration = head.stream.duration
+    if head.edits is not None:  # cut already
+        return None
     if "mov" not in plan.container or head.first is None or not duration or duration < 0:
         return None
     return head.first + duration * head.tick

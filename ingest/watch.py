@@ -51,7 +51,9 @@ def _watch(plan: Plan, settings: IngestSettings, observers: Sequence[FrameObserv
                 clock = stream_clock(head, plan, Restarts())
                 track = picture_track(head, _NoPicker(), clock, observers, settings)
             elif read.takes_over:
-                track.join(head.tick, nominal_duration(head))
+                track.join(head.frame_tick, nominal_duration(head))
+            if read.joins:
+                track.pause()
             if read.failed and read.packet is not None:
                 track.lost(read.packet)
             for frame in read.frames:
@@ -67,6 +69,9 @@ class _NoPicker:
 
     def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None:
         """Let the frame go."""
+
+    def pause(self, end_us: int) -> None:
+        """Nothing is shown."""
 
     def finish(self, end_us: int) -> None:
         """Nothing was kept."""

@@ -61,7 +61,8 @@ def _sight_key(identity: Identity, settings: Settings) -> str:
     ingest = _ingest_settings(identity, settings)
     # Only the ingest settings that move or choose pictures; their size does not matter.
     times = [ingest.channels, ingest.longest_filled_gap_s]
-    return stage_key("sight", files=files, times=times, settings=settings.sight, model=networks.key())
+    models = networks.keys(settings.sight)
+    return stage_key("sight", files=files, times=times, settings=settings.sight, model=models)
 
 
 def decode_and_look(

@@ -32,14 +32,14 @@ STAGES = {
     for stage in (
         Stage(
             name="decode",
-            version=4,
+            version=5,
             libraries=("av", "numpy"),
             keyed_by=("files", "settings"),
             share=0.25,
         ),
         Stage(
             name="sight",
-            version=3,
+            version=4,
             libraries=("av", "numpy", "ai-edge-litert"),
             keyed_by=("files", "times", "settings", "model"),
         ),

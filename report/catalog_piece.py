@@ -48,7 +48,7 @@ def read_piece(folder: Path) -> Iterator[tuple[str, pa.Table]]:
 
     path = folder / PIECE_FILE
     try:
-        with pa.memory_map(str(path)) as file:
+        with pa.OSFile(str(path)) as file:
             for name, schema in piece_tables().items():
                 with pa.ipc.open_stream(file) as stream:
                     table = stream.read_all()

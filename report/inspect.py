@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from corpus.report.pages import lanes
-from corpus.report.pages.faces import frames_of_faces, without_faces
+from corpus.report.pages.faces import LABEL, frames_of_faces
+from corpus.report.pages.joints import LABELS, lines_of_joints
 from corpus.report.pages.lanes import Axis, clock
 from corpus.report.pages.markup import Markup, asset, data_uri, el, join, page
 from corpus.report.pages.tables import Column, table
@@ -75,8 +76,10 @@ def _stage(head: ClipHead, names: tuple[str, ...]) -> Markup:
     if head.video is not None:
         still = el("img", id="screen", src="data:,", alt="picture of the window", width=head.video.width,
                    height=head.video.height, style="visibility:hidden")  # fmt: skip
-        faces = frames_of_faces(head)
-        screen = el("div", still, el("div", id="faces", data_faces=faces), class_="screen")
+        faces = el("div", id="faces", data_faces=frames_of_faces(head))
+        joints = el("svg", id="joints", data_joints=lines_of_joints(head), viewBox="0 0 100 100",
+                    preserveAspectRatio="none", aria_hidden="true")  # fmt: skip
+        screen = el("div", still, joints, faces, class_="screen")
     choices = [
         el("button", name, type="button", data_sound=n, aria_pressed="true" if n == 0 else "false")
         for n, name in enumerate(("mix", *names))
@@ -131,7 +134,8 @@ def _time_line(clip: Clip, head: ClipHead, sound: Int16Array, names: tuple[str, 
         rows.append(lanes.pictures(axis, jpegs, head.video.flags))
         ratio = head.video.height / head.video.width
     rows += lanes.cue_rows(axis, head.cues, head.speakers)
-    rows += lanes.event_rows(axis, without_faces(head.events), head.speakers)
+    drawn = {LABEL, *LABELS}  # over the picture, where they are
+    rows += lanes.event_rows(axis, [e for e in head.events if e.label not in drawn], head.speakers)
     full = lanes.full_height(sound, head.windows)
     for channel, name in enumerate(names):
         speaker = name if channel < len(head.speakers) else None

@@ -140,10 +140,20 @@ class SightSettings:
     """False looks for movement and cuts alone, which needs no model."""
     most_faces: int = 6
     """Faces followed at a time; each costs a mesh a picture."""
+    hands: bool = False
+    """True looks for hands and their joints as well."""
+    most_hands: int = 4
+    """Hands followed at a time; each costs about six meshes a picture."""
+    bodies: bool = False
+    """True looks for people and the joints of their bodies as well."""
+    most_bodies: int = 4
+    """Bodies followed at a time; each costs about ten meshes a picture."""
 
     def __post_init__(self) -> None:
         _check(1 <= self.rate_hz <= 60, "sight.rate_hz", self.rate_hz, "1 to 60")
-        _check(1 <= self.most_faces <= 16, "sight.most_faces", self.most_faces, "1 to 16")
+        for name in ("most_faces", "most_hands", "most_bodies"):
+            value = getattr(self, name)
+            _check(1 <= value <= 16, f"sight.{name}", value, "1 to 16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,21 @@
-"""What is seen in a recording: movement, cuts and faces at a set rate, as kept in the cache.
+"""What is seen in a recording: movement, cuts, faces, hands and bodies at a set rate, as kept in the cache.
 
 sight/   sight.json   Sight
          frames.npy   FRAME_DTYPE, one row per sampled picture, by time
          faces.npy    FACE_DTYPE, one row per face and sampled picture, by frame, then track
+         hands.npy    HAND_DTYPE of schemas/joints.py, one row per hand, likewise
+         bodies.npy   BODY_DTYPE of schemas/joints.py, one row per body, likewise
+
+The last two are there where the head says that hands or bodies were looked for.
 
 Places are fractions of the picture as it is shown, (0, 0) at its upper left; angles are degrees.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +23,22 @@ import numpy.typing as npt
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
+from corpus.schemas.joints import (
+    BODY_DTYPE,
+    HAND_DTYPE,
+    Bodies,
+    Hands,
+    JointTrack,
+    no_bodies,
+    no_hands,
+)
 from corpus.schemas.span import Span
 
-_SIGHT_FORM = "corpus.sight/1"
+_SIGHT_FORM = "corpus.sight/2"
 _SIGHT_FILE, _FRAMES_FILE, _FACES_FILE = "sight.json", "frames.npy", "faces.npy"
+_HANDS_FILE, _BODIES_FILE = "hands.npy", "bodies.npy"
+
+Sort = Literal["faces", "hands", "bodies"]
 
 THUMB_ROWS, THUMB_COLUMNS = 11, 20
 FRAME_DTYPE: npt.DTypeLike = np.dtype(
@@ -114,9 +131,17 @@ class PictureHole:
         return Span(self.start_us, self.stop_us)
 
 
+def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """A head as `/1` wrote it: it did not say whether faces were looked for, and nothing else was."""
+    rest = {name: value for name, value in plain.items() if name != "schema"}
+    return {**rest, "looked_for": ["faces"] if plain.get("models") else []}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """The head of what is seen. The file form `corpus.sight/1`."""
+    """The head of what is seen. The file form `corpus.sight/2`; `/1` had no hands and bodies."""
+
+    older: ClassVar[dict[str, Any]] = {"corpus.sight/1": _from_1}
 
     schema: str = _SIGHT_FORM
     rate_hz: float
@@ -128,8 +153,12 @@ class Sight:
     stop_us: int
     """From the first sampled picture to one sampling period behind the last."""
     frames: int
+    looked_for: tuple[Sort, ...] = ()
+    """Besides movement and cuts. What was not looked for is not known, rather than not there."""
     tracks: tuple[FaceTrack, ...] = ()
-    """By id."""
+    """Of faces, by id."""
+    hands: tuple[JointTrack, ...] = ()
+    bodies: tuple[JointTrack, ...] = ()
     holes: tuple[PictureHole, ...] = ()
     models: tuple[str, ...] = ()
     """Names and hashes of the models that looked."""
@@ -146,6 +175,8 @@ class Seen:
     head: Sight
     frames: Frames
     faces: Faces
+    hands: Hands = field(default_factory=no_hands)
+    bodies: Bodies = field(default_factory=no_bodies)
 
     @property
     def times_us(self) -> npt.NDArray[np.int64]:
@@ -153,8 +184,18 @@ class Seen:
         return times
 
     def of_track(self, track: int) -> Faces:
-        """The track's rows, by time."""
+        """The face's rows, by time."""
         rows: Faces = self.faces[self.faces["track"] == track]
+        return rows
+
+    def of_hand(self, track: int) -> Hands:
+        """The hand's rows, by time."""
+        rows: Hands = self.hands[self.hands["track"] == track]
+        return rows
+
+    def of_body(self, track: int) -> Bodies:
+        """The body's rows, by time."""
+        rows: Bodies = self.bodies[self.bodies["track"] == track]
         return rows
 
     def mouth_movement(self, track: int) -> Float32Array:
@@ -166,9 +207,13 @@ class Seen:
 
 
 def write_sight(seen: Seen, folder: Path) -> None:
-    """Write the three files into an existing folder."""
+    """Write the files into an existing folder."""
     np.save(folder / _FRAMES_FILE, seen.frames, allow_pickle=False)
     np.save(folder / _FACES_FILE, seen.faces, allow_pickle=False)
+    if "hands" in seen.head.looked_for:
+        np.save(folder / _HANDS_FILE, seen.hands, allow_pickle=False)
+    if "bodies" in seen.head.looked_for:
+        np.save(folder / _BODIES_FILE, seen.bodies, allow_pickle=False)
     (folder / _SIGHT_FILE).write_text(to_json(seen.head) + "\n", encoding="utf-8")
 
 
@@ -182,15 +227,20 @@ def read_sight(folder: Path) -> Seen:
     head = from_json(Sight, place.read_bytes(), where=str(place))
     frames = _array(folder / _FRAMES_FILE, FRAME_DTYPE)
     faces = _array(folder / _FACES_FILE, FACE_DTYPE)
-    if len(frames) != head.frames or (len(faces) and int(faces["frame"].max()) >= head.frames):
-        raise FormatError("frames and faces are not those of the head", where=str(place))
-    return Seen(head, frames, faces)
+    hands = _array(folder / _HANDS_FILE, HAND_DTYPE) if "hands" in head.looked_for else no_hands()
+    bodies = _array(folder / _BODIES_FILE, BODY_DTYPE) if "bodies" in head.looked_for else no_bodies()
+    if len(frames) != head.frames or any(
+        len(rows) and not 0 <= rows["frame"].min() <= rows["frame"].max() < head.frames
+        for rows in (faces, hands, bodies)
+    ):
+        raise FormatError("frames, faces, hands or bodies are not those of the head", where=str(place))
+    return Seen(head, frames, faces, hands, bodies)
 
 
 def _array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[np.void]:
     try:
         rows: npt.NDArray[np.void] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, FileNotFoundError) as error:
         raise FormatError(f"no array: {error}", where=str(path)) from error
     if np.dtype(dtype) != rows.dtype or rows.ndim != 1:
         raise FormatError(f"rows are {rows.dtype}, expected {dtype}", where=str(path))

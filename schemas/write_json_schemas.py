@@ -15,6 +15,7 @@ from corpus.schemas.dataset import InputEntry, Manifest
 from corpus.schemas.errors import MissingDependencyError
 from corpus.schemas.review import Review
 from corpus.schemas.settings import Settings
+from corpus.schemas.sight import Sight
 
 FORMS: dict[str, type[Any]] = {
     "clip": ClipHead,
@@ -23,6 +24,7 @@ FORMS: dict[str, type[Any]] = {
     "manifest": Manifest,
     "review": Review,
     "settings": Settings,
+    "sight": Sight,
 }
 FOLDER = Path(__file__).with_name("json")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from corpus.align.sight.who import Match, voice_marks
-from corpus.schemas.arrays import Int64Array
+from corpus.schemas.arrays import BoolArray, Int64Array
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.evidence import as_json
@@ -17,7 +17,7 @@ from corpus.schemas.turn_taking import speech_by_speaker
 
 ORIGIN = "sight/1"
 EVENT_WINDOWS = 25
-"""A face's places are told five seconds at a time, so that a clip carries few that are not its own."""
+"""Places are told five seconds at a time, so that a clip carries few that are not its own."""
 PLACES = 1000
 """Places are whole thousandths of the picture's sides."""
 
@@ -28,13 +28,17 @@ def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
     for track in seen.head.tracks:
         rows = seen.of_track(track.id)
         windows = seen.times_us[rows["frame"]] // WINDOW_US
-        begin = int(windows[0]) // EVENT_WINDOWS * EVENT_WINDOWS
-        for first in range(begin, int(windows[-1]) + 1, EVENT_WINDOWS):
-            inside = (windows >= first) & (windows < first + EVENT_WINDOWS)
-            if inside.any():
-                shape = (seen.head.width, seen.head.height)
-                events.append(_face(track, rows[inside], windows[inside], matches.get(track.id), shape))
+        shape = (seen.head.width, seen.head.height)
+        for inside in stretches(windows):
+            events.append(_face(track, rows[inside], windows[inside], matches.get(track.id), shape))
     return events
+
+
+def stretches(windows: Int64Array) -> Iterator[BoolArray]:
+    """Which of the windows, in order, lie in each stretch that an event tells of."""
+    numbers = windows // EVENT_WINDOWS
+    for number in np.unique(numbers):
+        yield numbers == number
 
 
 def _face(

@@ -1,4 +1,4 @@
-"""The tflite files of the model `faces` and the runtime that runs them, one thread, float32."""
+"""The tflite files that find faces, hands and bodies, and the runtime that runs them: one thread, float32."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from corpus.align.models import HINT, find, pinned_digest
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import MissingDependencyError, MissingModelError
+from corpus.schemas.settings import SightSettings
+from corpus.schemas.sight import Sort
 
-MODEL = "faces"
 OFF = "set sight.enabled = false to build without"
 
 
@@ -22,7 +23,7 @@ class Network:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingDependencyError(
-                "faces are found with ai-edge-litert, which is not installed", todo=f"{HINT}, or {OFF}"
+                "what is seen is found with ai-edge-litert, which is not installed", todo=f"{HINT}, or {OFF}"
             ) from error
         self._interpreter = Interpreter(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()
@@ -39,21 +40,28 @@ class Network:
         return [np.asarray(self._interpreter.get_tensor(index)) for index in self._outputs]
 
 
-def folder() -> Path:
+def folder(model: Sort) -> Path:
     """Where the files lie.
 
     Raises:
         MissingModelError: they are not on this machine; it says both ways out.
     """
     try:
-        return find(MODEL)
+        return find(model)
     except MissingModelError as error:
+        off = OFF if model == "faces" else f"set sight.{model} = false to build without"
         raise MissingModelError(
-            f"the model {MODEL}, which finds faces in pictures, is not on this machine",
-            todo=f"fetch it with `corpus models pull {MODEL}`, or {OFF}",
+            f"the model {model}, which finds {model} in pictures, is not on this machine",
+            todo=f"fetch it with `corpus models pull {model}`, or {off}",
         ) from error
 
 
-def key() -> str:
-    """What tells this version of the files from another, for stage keys."""
-    return f"{MODEL} {pinned_digest(MODEL)}"
+def looked_for(settings: SightSettings) -> tuple[Sort, ...]:
+    """What the settings ask for besides movement and cuts; each is found with the model of its name."""
+    asked: dict[Sort, bool] = {"faces": settings.faces, "hands": settings.hands, "bodies": settings.bodies}
+    return tuple(sort for sort, wanted in asked.items() if wanted)
+
+
+def keys(settings: SightSettings) -> tuple[str, ...]:
+    """What tells this version of the files asked for from another, for stage keys."""
+    return tuple(f"{model} {pinned_digest(model)}" for model in looked_for(settings))

@@ -36,8 +36,8 @@ class Pictures:
         small = self._grey.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
         return np.rot90(_plane(small, 0), -turns).astype(np.float32)
 
-    def whole(self, frame: av.VideoFrame, side: int) -> tuple[Colour, float, float]:
-        """The picture in the upper left of a black square, and the shares of its sides that it fills."""
+    def whole(self, frame: av.VideoFrame, side: int) -> tuple[Colour, int, int]:
+        """The picture in the middle of a black square, and what is black to its left and above it."""
         turns = _quarter_turns(frame)
         longest = max(frame.width, frame.height)
         size = (max(1, round(side * frame.width / longest)), max(1, round(side * frame.height / longest)))
@@ -46,8 +46,10 @@ class Pictures:
         )
         upright = np.rot90(_rgb(small), -turns)
         square = np.zeros((side, side, 3), np.uint8)
-        square[: upright.shape[0], : upright.shape[1]] = upright
-        return square, upright.shape[1] / side, upright.shape[0] / side
+        high, wide = upright.shape[:2]
+        left, top = (side - wide) // 2, (side - high) // 2
+        square[top : top + high, left : left + wide] = upright
+        return square, left, top
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in a form that `piece` can cut; most are in one already."""
@@ -55,10 +57,19 @@ class Pictures:
             frame if frame.format.name in PLANAR else self._plain.reformat(frame, format="yuv420p", threads=1)
         )
 
-    def piece(self, frame: av.VideoFrame, left: float, top: float, width: float, side: int) -> Colour:
+    def piece(
+        self,
+        frame: av.VideoFrame,
+        left: float,
+        top: float,
+        width: float,
+        side: int,
+        *,
+        edges: bool = False,
+    ) -> Colour:
         """The square of `width` pixels at (left, top) of the upright picture, as (side, side, 3).
 
-        `frame` is planar. What lies outside the picture is black.
+        `frame` is planar. What lies outside the picture is black, or with `edges` as its nearest pixels.
         """
         turns = _quarter_turns(frame)
         left, top = _stored(left, top, width, turns, frame.width, frame.height)
@@ -85,6 +96,9 @@ class Pictures:
             cut, u1 - u0, v1 - v0, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
         )
         square[v0:v1, u0:u1] = _rgb(small)
+        if edges:
+            square[:v0], square[v1:] = square[v0], square[v1 - 1]
+            square[:, :u0], square[:, u1:] = square[:, u0 : u0 + 1], square[:, u1 - 1 : u1]
         return np.ascontiguousarray(np.rot90(square, -turns))
 
 

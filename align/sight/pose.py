@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from corpus.align.sight.mesh import LEFT_EYE, RIGHT_EYE, Points
+from corpus.align.sight.mesh import LEFT_EYE, RIGHT_EYE
+from corpus.align.sight.piece import Points
 
 FOREHEAD, UNDER_NOSE, CHIN = 10, 2, 152
 UPPER_LIP, LOWER_LIP = 13, 14

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from corpus.schemas.clock import US
-from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Sight
+from corpus.schemas.joints import JointTrack
+from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Seen, Sight
 
 MOVEMENT_US = 500_000
 """A mouth's movement is its standard deviation over so long."""
@@ -35,7 +37,6 @@ def head_of(
     size: tuple[int, int],
     holes: Sequence[tuple[int, int]],
     rate_hz: float,
-    models: tuple[str, ...],
 ) -> tuple[Sight, Faces]:
     """The head, and the rows of the tracks that last."""
     times = frames["time_us"]
@@ -60,14 +61,32 @@ def head_of(
         frames=len(frames),
         tracks=tuple(tracks),
         holes=tuple(PictureHole(start_us=a, stop_us=b) for a, b in holes),
-        models=models,
     )
     return head, faces[kept]
 
 
-def _tracks(faces: Faces) -> dict[int, npt.NDArray[np.intp]]:
+def with_joints(seen: Seen) -> Seen:
+    """The same with the hands and bodies that last, and their tracks in the head."""
+    hands, hand_tracks = _lasting(seen.hands, seen)
+    bodies, body_tracks = _lasting(seen.bodies, seen)
+    head = replace(seen.head, hands=hand_tracks, bodies=body_tracks)
+    return Seen(head, seen.frames, seen.faces, hands, bodies)
+
+
+def _lasting(rows: npt.NDArray[np.void], seen: Seen) -> tuple[npt.NDArray[np.void], tuple[JointTrack, ...]]:
+    tracks: list[JointTrack] = []
+    for track, at in sorted(_tracks(rows).items()):
+        times = seen.times_us[rows["frame"][at]]
+        start_us, stop_us = int(times[0]), int(times[-1]) + seen.head.period_us
+        if stop_us - start_us >= SHORTEST_TRACK_US:
+            tracks.append(JointTrack(id=track, start_us=start_us, stop_us=stop_us, frames=len(at)))
+    kept = rows[np.isin(rows["track"], [track.id for track in tracks])]
+    return kept, tuple(tracks)
+
+
+def _tracks(rows: npt.NDArray[np.void]) -> dict[int, npt.NDArray[np.intp]]:
     """Rows of every track, by time."""
-    return {int(track): np.flatnonzero(faces["track"] == track) for track in np.unique(faces["track"])}
+    return {int(track): np.flatnonzero(rows["track"] == track) for track in np.unique(rows["track"])}
 
 
 def _points_movement(seen: Faces) -> float:

@@ -1,39 +1,60 @@
-"""Faces tracked from picture to picture: the mesh follows known ones, the detector finds new ones."""
+"""Faces, hands and bodies tracked from picture to picture: one network follows those that are known, the
+detector finds new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
-from corpus.align.sight.detector import Found, overlap
-from corpus.align.sight.mesh import Face, Piece, piece_of_face, piece_of_found
+from corpus.align.sight.piece import Box, Piece, overlap
 
 LEAST_SCORE = 0.5
-"""Of the mesh: below it the piece shows no face."""
-SAME_FACE = 0.3
+"""Of the network that follows: below it the piece does not show the thing."""
+SAME = 0.3
+"""Boxes of things with a larger intersection over union are the same one, for faces."""
+SAME_PIECE = 0.5
+"""The same where boxes are those of the pieces looked at, which are larger: hands may be side by side."""
 LOST_US = 400_000
-"""A face not seen for so long has left; until then it may be recovered."""
+"""A thing not seen for so long has left; until then it may be recovered."""
 DETECT_US = 500_000
 
-LookAt = Callable[[Piece], Face]
-"""The mesh on a piece of the present picture."""
-Detect = Callable[[], Sequence[Found]]
-"""All faces of the present picture."""
+
+class Placed(Protocol):
+    """Something in the picture that can be looked at closely."""
+
+    @property
+    def box(self) -> Box: ...
+    @property
+    def piece(self) -> Piece: ...
+
+
+class Followed(Placed, Protocol):
+    """What the network says of a piece."""
+
+    @property
+    def score(self) -> float: ...
+
+
+T = TypeVar("T", bound=Followed)
 
 
 @dataclass(slots=True)
-class _Track:
+class _Track(Generic[T]):
     id: int
-    face: Face
+    thing: T
     seen_us: int
 
 
 @dataclass(slots=True)
-class Tracker:
-    """Gives every face of a picture the number of its track."""
+class Tracker(Generic[T]):
+    """Gives every thing of a picture, all of one sort, the number of its track."""
 
-    most_faces: int
-    _tracks: list[_Track] = field(default_factory=list)
+    most: int
+    same: float = SAME
+    beside: float = SAME / 2
+    """What the detector finds is new where it overlaps nothing that is followed by more."""
+    _tracks: list[_Track[T]] = field(default_factory=list)
     _next_id: int = 0
     _detected_us: int | None = None
 
@@ -42,19 +63,24 @@ class Tracker:
         self._tracks.clear()
         self._detected_us = None
 
-    def step(self, time_us: int, look_at: LookAt, detect: Detect) -> list[tuple[int, Face]]:
-        """The faces of the picture at `time_us`, by track."""
-        seen: dict[int, Face] = {}
+    def step(
+        self, time_us: int, look_at: Callable[[Piece], T], detect: Callable[[], Sequence[Placed]]
+    ) -> list[tuple[int, T]]:
+        """The things in the picture at `time_us`, by track.
+
+        `look_at` is the network on a piece of that picture, `detect` says all that is in it.
+        """
+        seen: dict[int, T] = {}
         lost = False
         for track in self._tracks:
-            face = look_at(piece_of_face(track.face))
-            # A mesh slides to the neighbour when its own face leaves; the older track keeps that face.
-            taken = any(overlap(face.box, other.box) > SAME_FACE for other in seen.values())
-            if face.score >= LEAST_SCORE and not taken:
-                seen[track.id], track.face, track.seen_us = face, face, time_us
+            thing = look_at(track.thing.piece)
+            # A network slides to the neighbour when its own thing leaves; the older track keeps that one.
+            taken = any(overlap(thing.box, other.box) > self.same for other in seen.values())
+            if thing.score >= LEAST_SCORE and not taken:
+                seen[track.id], track.thing, track.seen_us = thing, thing, time_us
             else:
                 lost = True
-        # The detector costs most: run it twice a second, or when somebody is lost.
+        # The detector costs most: run it twice a second, or when something is lost.
         due = self._detected_us is None or time_us - self._detected_us >= DETECT_US
         if due or lost:
             self._detected_us = time_us
@@ -62,25 +88,28 @@ class Tracker:
         self._tracks = [t for t in self._tracks if time_us - t.seen_us < LOST_US]
         return sorted(seen.items(), key=lambda pair: pair[0])
 
-    def _add(self, time_us: int, found: Sequence[Found], look_at: LookAt, seen: dict[int, Face]) -> None:
+    def _add(
+        self, time_us: int, found: Sequence[Placed], look_at: Callable[[Piece], T], seen: dict[int, T]
+    ) -> None:
         for each in found:
-            if any(overlap(each.box, face.box) > SAME_FACE / 2 for face in seen.values()):
+            if any(overlap(each.box, thing.box) > self.beside for thing in seen.values()):
                 continue
-            if len(seen) >= self.most_faces:
+            if len(seen) >= self.most:
                 break
-            face = look_at(piece_of_found(each))
-            if face.score < LEAST_SCORE or any(overlap(face.box, o.box) > SAME_FACE for o in seen.values()):
+            thing = look_at(each.piece)
+            taken = any(overlap(thing.box, other.box) > self.same for other in seen.values())
+            if thing.score < LEAST_SCORE or taken:
                 continue
-            track = self._lost_at(face, seen) or self._new(face)
-            seen[track.id], track.face, track.seen_us = face, face, time_us
+            track = self._lost_at(thing, seen) or self._new(thing)
+            seen[track.id], track.thing, track.seen_us = thing, thing, time_us
 
-    def _lost_at(self, face: Face, seen: dict[int, Face]) -> _Track | None:
+    def _lost_at(self, thing: T, seen: dict[int, T]) -> _Track[T] | None:
         """The track that was lost at this place."""
         gone = (t for t in self._tracks if t.id not in seen)
-        return next((t for t in gone if overlap(t.face.box, face.box) > SAME_FACE), None)
+        return next((t for t in gone if overlap(t.thing.box, thing.box) > SAME), None)
 
-    def _new(self, face: Face) -> _Track:
-        track = _Track(self._next_id, face, 0)
+    def _new(self, thing: T) -> _Track[T]:
+        track = _Track(self._next_id, thing, 0)
         self._next_id += 1
         self._tracks.append(track)
         return track

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from corpus.align.sight import networks
 from corpus.align.sight.detector import Detector
+from corpus.align.sight.joint_watch import JointWatch
 from corpus.align.sight.mesh import Face, Mesh
 from corpus.align.sight.motion import cut, motion, thumb
 from corpus.align.sight.picture import Grey, Pictures, upright_size
 from corpus.align.sight.pose import head_pose, mouth_opening
-from corpus.align.sight.summary import head_of, with_mouth_movement
+from corpus.align.sight.summary import head_of, with_joints, with_mouth_movement
 from corpus.align.sight.tracks import Tracker
 from corpus.schemas.clock import US
 from corpus.schemas.drops import Drop
@@ -34,7 +36,8 @@ class Watcher:
         self._settings = settings
         self._period_us = round(US / settings.rate_hz)
         self._pictures = Pictures()
-        self._tracker = Tracker(settings.most_faces)
+        self._tracker = Tracker[Face](settings.most_faces)
+        self._joints = JointWatch(settings)
         self._grey: Grey | None = None
         self._time_us = -1
         self._last_us = 0
@@ -47,13 +50,13 @@ class Watcher:
         """Look at the frame if it is the first of its period.
 
         Raises:
-            MissingModelError, MissingDependencyError: the face models are missing; raised at the first frame,
+            MissingModelError, MissingDependencyError: the models are missing; raised at the first frame,
                 because a recording without pictures does not need them.
         """
         if self._count and time_us - self._last_us > HOLE_US:
             self._holes.append((self._last_us, time_us))
             self._grey = None
-            self._tracker.forget()
+            self._forget()
         self._last_us = time_us
         # Frames of one period look alike: the first is enough.
         if self._count and time_us // self._period_us == self._time_us // self._period_us:
@@ -69,16 +72,22 @@ class Watcher:
         if self._grey is not None:
             row["motion"], row["cut"] = motion(self._grey, grey), cut(self._grey, grey)
             if row["cut"][0] >= FORGET_CUT:
-                self._tracker.forget()
+                self._forget()
         self._grey, self._size = grey, upright_size(frame)
         self._frames += row.tobytes()
-        if self._settings.faces:
-            self._look_for_faces(frame, time_us)
+        if networks.looked_for(self._settings):
+            planar = self._pictures.planar(frame)
+            if self._settings.faces:
+                self._look_for_faces(planar, time_us)
+            self._joints.look(planar, time_us, self._count, self._pictures)
         self._count += 1
 
-    def _look_for_faces(self, frame: av.VideoFrame, time_us: int) -> None:
+    def _forget(self) -> None:
+        self._tracker.forget()
+        self._joints.forget()
+
+    def _look_for_faces(self, planar: av.VideoFrame, time_us: int) -> None:
         detector, mesh = _networks()
-        planar = self._pictures.planar(frame)
         faces = self._tracker.step(
             time_us,
             lambda piece: mesh(planar, piece, self._pictures),
@@ -91,10 +100,13 @@ class Watcher:
         """Everything seen; empty without frames."""
         frames = np.frombuffer(bytes(self._frames), FRAME_DTYPE)
         faces = with_mouth_movement(np.frombuffer(bytes(self._faces), FACE_DTYPE).copy(), frames)
-        head, faces = head_of(
-            frames, faces, self._size, self._holes, self._settings.rate_hz, (networks.key(),)
+        head, faces = head_of(frames, faces, self._size, self._holes, self._settings.rate_hz)
+        head = replace(
+            head,
+            looked_for=networks.looked_for(self._settings),
+            models=networks.keys(self._settings),
         )
-        return Seen(head, frames, faces)
+        return with_joints(Seen(head, frames, faces, self._joints.hands, self._joints.bodies))
 
     def write(self, folder: Path) -> list[Drop]:
         """Write what was seen into an existing folder, and say what could not be."""
@@ -118,7 +130,7 @@ class Watcher:
 @cache
 def _networks() -> tuple[Detector, Mesh]:
     """Opened once per worker."""
-    folder = networks.folder()
+    folder = networks.folder("faces")
     return Detector(folder), Mesh(folder)
 
 

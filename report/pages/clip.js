@@ -12,6 +12,7 @@
   const words = spans(".words .lane span"), cues = spans("a[data-cue]");
   const voices = all(".said p").map((node) => ({ node, speaker: node.dataset.speaker }));
   const faces = JSON.parse(one("#faces")?.dataset.faces || "{}");
+  const joints = JSON.parse(one("#joints")?.dataset.joints || "{}");
   let sound = sounds[0], shown = -1, width = parseFloat(getComputedStyle(root).getPropertyValue("--w"));
 
   const two = (number) => String(number).padStart(2, "0");
@@ -33,6 +34,15 @@
     }));
   }
 
+  function showJoints(found) {
+    one("#joints")?.replaceChildren(...found.map(([tone, path]) => {
+      const lines = document.createElementNS(one("#joints").namespaceURI, "path");
+      lines.setAttribute("class", tone);
+      lines.setAttribute("d", path);
+      return lines;
+    }));
+  }
+
   function showWindow(k) {
     if (k === shown) return;
     pictures.get(shown)?.classList.remove("here");
@@ -44,6 +54,7 @@
       if (picture) screen.src = picture.src;
     }
     showFaces(picture ? faces[k] ?? [] : []);
+    showJoints(picture ? joints[k] ?? [] : []);
     one("#window").textContent = "window " + k + " of " + windows;
   }
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from corpus.report.pages.lanes import tone_of
 from corpus.schemas.clip import ClipHead
-from corpus.schemas.conversation import Event
 
 PLACES = 1000
 """Positions are in thousandths of the shown picture's sides."""
 LABEL = "face"
-
-
-def without_faces(events: Sequence[Event]) -> list[Event]:
-    """The events for the time line: faces are drawn where they are."""
-    return [event for event in events if event.label != LABEL]
 
 
 def frames_of_faces(head: ClipHead) -> str:
@@ -32,7 +25,7 @@ def frames_of_faces(head: ClipHead) -> str:
         name = event.speaker or ("still" if event.kind == "still" else "somebody")
         tone = tone_of(event.speaker, head.speakers)
         shape, boxes = _places(event.payload)
-        bars = _bars(shape, head.video.width, head.video.height)
+        bars = bars_of(shape, head.video.width, head.video.height)
         first = event.start_us // head.window_us - head.first_window
         for number, box in enumerate(boxes, start=first):
             if box is not None and 0 <= number < head.windows:
@@ -52,7 +45,7 @@ def _places(payload: str) -> tuple[tuple[float, float], list[list[float] | None]
     return ((width, height), boxes) if good else ((1.0, 1.0), [])
 
 
-def _bars(shape: tuple[float, float], width: int, height: int) -> tuple[float, float, float, float]:
+def bars_of(shape: tuple[float, float], width: int, height: int) -> tuple[float, float, float, float]:
     """Left, top, width and height, as shares, of the recording's picture in the clip's."""
     scale = min(width / shape[0], height / shape[1])
     wide, high = shape[0] * scale / width, shape[1] * scale / height

@@ -196,7 +196,7 @@ def relayed(order: list[tuple[int, int]], leaders: dict[int, bool], *, restart: 
     steps = []
     for stream, at in order:
         packet: Any = Packet(at)
-        steps += list(relay.take(stream, packet, 0.1, may_lead=True))
+        steps += list(relay.take(stream, packet, (at * 0.1, at * 0.1 + 0.1), may_lead=True))
     steps += list(relay.finish())
     return [(s.track, s.stream, s.packet.pts) for s in steps]
 

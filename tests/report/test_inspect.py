@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,10 +19,11 @@ from corpus.cli.main import app
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.request import Request
 from corpus.report.inspect import clip_page, find_clip, write_clip_page
+from corpus.report.pages.joints import lines_of_joints
 from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.report.stats import dataset_stats
 from corpus.schemas.codec import to_json
-from corpus.schemas.conversation import Conversation, Cue, Turn, Word
+from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
 from corpus.schemas.errors import DatasetError, UsageError
 from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, SightSettings, TranscribeSettings
 from corpus.shards.flac import decode_flac
@@ -112,6 +115,30 @@ def test_names_and_words_from_outside_are_text(first: Clip) -> None:
     assert EVIL not in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"https?://|@import|url\(", text.replace("http-equiv", ""))
+
+
+def told(label: str, joints: object, **more: object) -> Event:
+    payload = json.dumps({"track": 0, "shape": [640, 400], "joints": joints, **more})
+    return Event(
+        label=label, kind="", speaker="Ann", start_us=0, stop_us=400_000, origin="x", payload=payload
+    )
+
+
+def test_joints_are_lines_over_the_picture(first: Clip) -> None:
+    names = ["nose", "left_shoulder", "right_shoulder", "left_elbow"]
+    body = told("body", [[[500, 100], [400, 500], [600, 500], None], None], names=names)
+    hand = told("hand", [None, [[10 * n, 1000] for n in range(21)]])
+    lines = json.loads(lines_of_joints(replace(first.json, events=(body, hand))))
+    assert lines["0"] == [["s0", "M40.0 50.0L60.0 50.0"]]
+    ((tone, path),) = lines["1"]
+    assert tone == "s0" and path.startswith("M0.0 100.0L1.0 100.0") and path.count("M") == 21
+
+
+@pytest.mark.parametrize(
+    "joints", [5, [5], [[[1, 2]] * 20], [[["x", 0]] * 21], [[[1, 2, 3]] * 21], [[[1e400, 0]] * 21]]
+)
+def test_joints_that_are_not_as_sight_writes_them_are_passed_over(first: Clip, joints: object) -> None:
+    assert lines_of_joints(replace(first.json, events=(told("hand", joints),))) == "{}"
 
 
 def test_a_page_of_thirty_seconds_is_small(dataset: Path, tmp_path: Path) -> None:

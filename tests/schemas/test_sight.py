@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from corpus.schemas.errors import FormatError
+from corpus.schemas.joints import BODY_DTYPE, HAND_DTYPE, JointTrack
 from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, FaceTrack, Seen, Sight, read_sight, write_sight
 
 
@@ -14,8 +17,8 @@ def seen_of(frames: int, faces: list[tuple[int, int]]) -> Seen:
     rows = np.zeros(frames, FRAME_DTYPE)
     rows["time_us"] = np.arange(frames) * 80_000
     found = np.zeros(len(faces), FACE_DTYPE)
-    for at, (frame, track) in enumerate(faces):
-        found[at]["frame"], found[at]["track"] = frame, track
+    for at, (frame, number) in enumerate(faces):
+        found[at]["frame"], found[at]["track"] = frame, number
         found[at]["mouth_movement"] = 0.25 * (at + 1)
     track = FaceTrack(id=7, start_us=0, stop_us=80_000 * frames, frames=frames, still=False)
     head = Sight(
@@ -56,3 +59,50 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "frames.npy").write_bytes(b"nothing")
     with pytest.raises(FormatError, match="no array"):
         read_sight(tmp_path)
+
+
+def with_joints(frame: int) -> Seen:
+    """Two pictures and one hand and one body in them."""
+    seen = seen_of(2, [])
+    hands, bodies = np.zeros(1, HAND_DTYPE), np.zeros(1, BODY_DTYPE)
+    hands["frame"] = bodies["frame"] = frame
+    track = JointTrack(id=0, start_us=0, stop_us=80_000, frames=1)
+    head = replace(seen.head, looked_for=("faces", "hands", "bodies"), hands=(track,), bodies=(track,))
+    return Seen(head, seen.frames, seen.faces, hands, bodies)
+
+
+def test_hands_and_bodies_are_read_as_written(tmp_path: Path) -> None:
+    seen = with_joints(1)
+    write_sight(seen, tmp_path)
+    again = read_sight(tmp_path)
+    assert again.head == seen.head
+    np.testing.assert_array_equal(again.hands, seen.hands)
+    np.testing.assert_array_equal(again.bodies, seen.bodies)
+    assert len(again.of_hand(0)) == len(again.of_body(0)) == 1
+
+
+@pytest.mark.parametrize("frame", [-1, 2])
+def test_joints_of_other_pictures_are_refused(tmp_path: Path, frame: int) -> None:
+    write_sight(with_joints(frame), tmp_path)
+    with pytest.raises(FormatError, match="not those of the head"):
+        read_sight(tmp_path)
+
+
+def test_missing_joints_that_were_looked_for_are_a_fault(tmp_path: Path) -> None:
+    write_sight(with_joints(0), tmp_path)
+    (tmp_path / "hands.npy").unlink()
+    with pytest.raises(FormatError, match="no array"):
+        read_sight(tmp_path)
+
+
+def test_what_the_first_form_wrote_is_read(tmp_path: Path) -> None:
+    seen = seen_of(4, [(0, 7)])
+    write_sight(seen, tmp_path)
+    plain = json.loads((tmp_path / "sight.json").read_text())
+    for name in ("looked_for", "hands", "bodies"):
+        del plain[name]
+    text = json.dumps({**plain, "schema": "corpus.sight/1", "models": ["faces 00"]})
+    (tmp_path / "sight.json").write_text(text)
+    again = read_sight(tmp_path)
+    assert again.head == replace(seen.head, models=("faces 00",), looked_for=("faces",))
+    assert len(again.hands) == len(again.bodies) == 0

@@ -11,10 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from corpus.align.cues.bearing import gaze_away, posture
+from corpus.align.cues.bearing import gaze_away
 from corpus.align.cues.faces import faces
 from corpus.align.cues.head import head, turning_points
 from corpus.align.cues.motion import motion
+from corpus.align.cues.posture import posture
 from corpus.align.cues.repetition import repetition
 from corpus.align.cues.scene_cut import scene_cut
 from corpus.align.look import look

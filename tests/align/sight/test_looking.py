@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from corpus.align.sight.anchors import anchors
-from corpus.align.sight.detector import Found, decode, overlap
-from corpus.align.sight.mesh import Face, Piece
+from corpus.align.sight.detector import Found, face_of
+from corpus.align.sight.mesh import Face
 from corpus.align.sight.motion import cut, motion
 from corpus.align.sight.picture import GREY_HEIGHT, GREY_WIDTH
+from corpus.align.sight.piece import Piece, overlap
+from corpus.align.sight.spots import spots
 from corpus.align.sight.tracks import LOST_US, Tracker
 
 
@@ -36,8 +38,14 @@ def test_a_detectors_rows_become_one_box_a_face() -> None:
     rows[at, 4:8] = (-10.0, 0.0, 10.0, 20.0)  # the right eye, then the left one, 45 degrees clockwise
     logits[at] = 3.0
     rows[at + 1], logits[at + 1] = rows[at], 2.0  # the cell beside sees the same face, less surely
-    (face,) = decode(rows, logits, centres, 192, 960)
-    x, y = 12.5 / 48 + 2 / 192, 24.5 / 48 - 4 / 192
+    rows[0, 2:4], logits[0] = 20.0, 2.5  # another face, in a corner
+    first, second = spots(rows, logits, centres, 192, 960)
+    face = face_of(first)
+    # Both cells count, by their scores.
+    sure, less = 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))
+    x = 12.5 / 48 + 2 / 192 + less / (sure + less) / 48
+    y = 24.5 / 48 - 4 / 192
+    assert second.score == pytest.approx(1 / (1 + np.exp(-2.5)))
     np.testing.assert_allclose(
         face.box, [(x - 0.125) * 960, (y - 0.25) * 960, (x + 0.125) * 960, (y + 0.25) * 960], rtol=1e-5
     )

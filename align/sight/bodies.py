@@ -1,0 +1,112 @@
+"""Bodies: people in a whole picture, and the joints of one person in a piece of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from corpus.align.sight.networks import Network
+from corpus.align.sight.picture import Pictures
+from corpus.align.sight.piece import Box, Piece, Points, cut_piece, to_picture
+from corpus.align.sight.spots import Spotter
+from corpus.schemas.joints import BODY_JOINTS
+
+PERSON = ("pose_detection.tflite", ((8, 2), (16, 2), (32, 6)))
+JOINTS = "pose_landmark_full.tflite"
+BODY_SIDE = 1.25
+"""The piece's side over twice the distance from the hips' middle to the point around which all is."""
+HIPS, AROUND = 0, 1
+"""Of the detector's points; the joints' network gives both behind the joints."""
+NEAR = 3
+"""Cells of the heat map on each side that say where between them a joint is."""
+LEAST_HEAT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A body found in a whole picture."""
+
+    piece: Piece
+
+    @property
+    def box(self) -> Box:
+        return self.piece.box
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What the network says of a piece."""
+
+    points: Points
+    visible: npt.NDArray[np.float64]
+    """In [0, 1], for each joint, how sure it is that it is in the picture and not hidden."""
+    score: float
+    piece: Piece
+    """Where the same body is looked for in the next picture."""
+
+    @property
+    def box(self) -> Box:
+        return self.piece.box
+
+
+class PersonDetector:
+    """Looks at whole pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spotter = Spotter(folder / PERSON[0], PERSON[1], -1.0)
+
+    def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Person]:
+        spots = self._spotter(frame, pictures)
+        return [Person(piece_around(spot.points[HIPS], spot.points[AROUND])) for spot in spots]
+
+
+def piece_around(hips: Points, around: Points) -> Piece:
+    """The piece that holds the body, turned so that it stands upright."""
+    x, y = around - hips
+    side = 2 * BODY_SIDE * float(np.hypot(x, y))
+    return Piece(float(hips[0]), float(hips[1]), side, float(np.arctan2(x, -y)))
+
+
+class BodyJoints:
+    """Runs on pieces that hold one body."""
+
+    def __init__(self, folder: Path) -> None:
+        self._network = Network(folder / JOINTS)
+
+    def __call__(self, frame: av.VideoFrame, piece: Piece, pictures: Pictures) -> Body:
+        """`frame` is planar."""
+        side = self._network.side
+        heat, _, rows, _, score = self._network(cut_piece(frame, piece, side, pictures, edges=True))
+        values = rows.reshape(-1, 5).astype(np.float64)
+        refined = with_heat(values[:, :2] / side, heat[0]) * side
+        points = to_picture(refined, piece, side)
+        joints = len(BODY_JOINTS)
+        visible = 1 / (1 + np.exp(-np.clip(values[:joints, 3], -50, 50)))
+        following = piece_around(points[joints + HIPS], points[joints + AROUND])
+        return Body(points[:joints], visible, float(score.ravel()[0]), following)
+
+
+def with_heat(points: Points, heat: npt.NDArray[np.float32]) -> Points:
+    """Points, as shares of the piece, moved to the middle of what is hot around them.
+
+    `heat` is (rows, columns, points) of logits. Points outside, and those where nothing is hot, stay.
+    """
+    rows, columns, _ = heat.shape
+    moved = points.copy()
+    for at, (x, y) in enumerate(points):
+        column, row = int(np.floor(x * columns)), int(np.floor(y * rows))
+        if not (0 <= column < columns and 0 <= row < rows):
+            continue
+        top, left = max(0, row - NEAR), max(0, column - NEAR)
+        logits = heat[top : row + NEAR + 1, left : column + NEAR + 1, at].astype(np.float64)
+        near = 1 / (1 + np.exp(-logits))
+        if near.max() < LEAST_HEAT:
+            continue
+        total = near.sum()
+        moved[at, 0] = (left + (near.sum(0) @ np.arange(near.shape[1])) / total) / columns
+        moved[at, 1] = (top + (near.sum(1) @ np.arange(near.shape[0])) / total) / rows
+    return moved
