@@ -316,6 +316,8 @@ def status(out: Built, as_json: Json = False) -> None:
     if not ended:
         for one in now.running:
             show.data(f"  {show.one_line(one.uri)}: {one.stage} {one.share:.0%}")
+        if now.more:
+            show.data(f"  and {now.more} more")
 
 
 def errors(

@@ -91,7 +91,8 @@ def _film(call: _Call, progress: Callable[[int], None]) -> bytes:
 
     from corpus.pipeline.sample.scene import HEIGHT, WIDTH, draw_scene
 
-    sounds = (call.samples.astype(np.float32) / 32768).reshape(-1, call.rate_hz // FRAMES_PER_SECOND)
+    sounds = call.samples.reshape(-1, call.rate_hz // FRAMES_PER_SECOND).astype(np.float32)
+    sounds /= 32768
     film = io.BytesIO()
     # bitexact keeps versions and dates out of the file; x264's decisions depend on the number of threads.
     with av.open(film, "w", format="mp4", options={"fflags": "+bitexact"}) as container:

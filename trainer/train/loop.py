@@ -23,8 +23,9 @@ from corpus.schemas.codec import digest, to_json
 from corpus.schemas.errors import CorpusError, FormatError, SettingsError, StorageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig, check_ranges
-from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.loader import LoaderState
 from corpus.trainer.data.sequence import Batch
+from corpus.trainer.data.stream_loader import open_loader
 from corpus.trainer.model.batch_stats import windows_of
 from corpus.trainer.model.loss_sums import Denominators
 from corpus.trainer.model.model import InteractionModel
@@ -120,7 +121,7 @@ class _Run:
     ) -> None:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
-        self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
+        self.loader = together(ranks.host, lambda: open_loader(config, ranks.rank, ranks.world))
         # Ranks that read different data would train on, and be wrong without a sign.
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
         # On the meta device until it is cut over ranks: no rank ever holds it whole.
