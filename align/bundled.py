@@ -1,7 +1,8 @@
 """The default diarization of one stretch of sound: segmentation-3.0, CAM++, clustering, Viterbi.
 
 1  every second a window of 10 s says which of its three slots talk when       segmentation.py
-2  the slots of every third window get the vector of their voice               campplus.py
+2  the slots of every third window, in short sound of every one, get the
+   vector of their voice                                                       campplus.py
 3  slots that talk alone long enough are grouped by voice, those of one
    window never together                                                       clustering.py
 4  every other slot joins the group that talks where it talks, one each
@@ -42,6 +43,9 @@ HEARD_FRAMES = 15
 """Frames (0.25 s) that a slot must talk for its voice to be measured, in overlap if it talks less alone."""
 SAME_VOICE = 0.56
 """Cosine distance, less what all voices share, up to which groups are one."""
+DENSE_WINDOWS = 100
+"""A stretch of fewer than twice as many has its voices measured in each, of fewer than three times in every
+other: who says little is met in few windows there, while the cost is bounded."""
 MOST_SPEAKERS = 20
 """In a stretch: the path's memory grows with the square of their number, whatever the sound."""
 LEAST_TALK_S = 0.5
@@ -109,14 +113,19 @@ def _diarize_stretch(
     return Found(tuple(_spans(talk, len(sound))), named, tuple(_sureness(activity, talk, len(sound))))
 
 
+def measured_windows(count: int, every: int) -> list[int]:
+    """Every n-th of so many windows, and the last; in short sound n is less than `every`."""
+    step = min(every, max(1, count // DENSE_WINDOWS))
+    return sorted({*range(0, count, step), count - 1})
+
+
 def _voices(
     networks: _Networks, sound: npt.NDArray[np.float32], found: Posteriors, slots: Slots, every: int
 ) -> tuple[list[Slot], dict[Slot, Float64Array]]:
     """The slots of every n-th window, and the last one, whose voice can be measured, with their vectors."""
-    count = len(found.starts)
     asked = [
         slot
-        for window in sorted({*range(0, count, every), count - 1})
+        for window in measured_windows(len(found.starts), every)
         for slot in slots.of_window(window)
         if slots.talking[slot[0], :, slot[1]].sum() >= HEARD_FRAMES
     ]
@@ -158,7 +167,9 @@ def _grouped(
         distances = distances + votes_of_faces(slots, grouped, view)
     at_most = min(bounds.at_most or MOST_SPEAKERS, MOST_SPEAKERS)
     at_least = min(bounds.at_least, at_most)
-    return clustering.group(distances, apart, SAME_VOICE, at_least=at_least, at_most=at_most)
+    # A long piece tells more of a voice than a short one.
+    alone = np.array([max(1, slots.alone[slot]) for slot in grouped], np.float64)
+    return clustering.group(distances, apart, SAME_VOICE, at_least=at_least, at_most=at_most, weights=alone)
 
 
 def _assigned(

@@ -18,9 +18,15 @@ def unit(vectors: Float64Array) -> Float64Array:
 
 
 def group(
-    distances: Float64Array, apart: BoolArray, limit: float, *, at_least: int = 1, at_most: int | None = None
+    distances: Float64Array,
+    apart: BoolArray,
+    limit: float,
+    *,
+    at_least: int = 1,
+    at_most: int | None = None,
+    weights: Float64Array | None = None,
 ) -> list[list[int]]:
-    """Clusters by average linkage (UPGMA), closest joined first.
+    """Clusters by average linkage (UPGMA), closest joined first; an item counts by its weight, else as one.
 
     No cluster holds a pair that is `apart`, unless there would be more clusters than `at_most`. Joining ends
     at the distance `limit`, or when `at_least` are left. Clusters are ordered by their first item, items
@@ -32,7 +38,7 @@ def group(
     average = np.where(apart, FAR, distances).astype(np.float64)
     np.fill_diagonal(average, np.inf)
     barred = apart.copy()
-    sizes = np.ones(count)
+    sizes = np.ones(count) if weights is None else weights.astype(np.float64)
     while len(groups) > at_least:
         open_pairs = np.where(barred, np.inf, average)
         nearest = int(open_pairs.argmin())
@@ -42,7 +48,7 @@ def group(
             if not np.isfinite(open_pairs.flat[nearest]):
                 nearest = int(average.argmin())
         keep, give = sorted((nearest // count, nearest % count))
-        # The average over all pairs of the joined group follows from the two averages and sizes.
+        # The weighted average over all pairs of the joined group follows from the two averages and sizes.
         joined = (average[keep] * sizes[keep] + average[give] * sizes[give]) / (sizes[keep] + sizes[give])
         average[keep], average[:, keep] = joined, joined
         # Who was apart from one of them is apart from both.

@@ -5,7 +5,8 @@
 FOLDER holds `x.wav` (16 kHz mono) with `x.rttm` and `x.json` (conversation form); without one only the
 call that ships with pyannote.audio is measured. The mean voice is made without the recording that is measured
 (`campplus_mean.json` holds each one's part). `--joins` adds the pairs of FOLDER's clips, in name order, their
-sounds joined. `--sounds` counts the words that are invented
+sounds joined, and every second pair apart; a name stands for one person in both clips, as in AMI's corpus.
+`--sounds` counts the words that are invented
 over a minute each of silence, made-up music and noise. Words are recognised under each instruction set in a
 process of its own. DER: overlap scored, the whole file evaluated, collar 0 and 0.25 s on both sides of every
 boundary. Words: as `corpus score` counts them, with the turns that were found. CPU: seconds of this and its
@@ -147,23 +148,25 @@ def mean_voice_without(*left_out: Item) -> None:
 
 def joins(found: Sequence[Item]) -> None:
     """Each pair of clips as one recording."""
-    ders = DiarizationErrorRate(collar=0.0, skip_overlap=False)
+    ders, ders_of_second = (DiarizationErrorRate(collar=0.0, skip_overlap=False) for _ in range(2))
     too_few: list[int] = []
-    for one, other in combinations(found, 2):
+    for number, (one, other) in enumerate(combinations(found, 2)):
         mean_voice_without(one, other)
         at_us = one.said.duration_us
         later = [
-            Turn(speaker=f"2 {t.speaker}", start_us=t.start_us + at_us, stop_us=t.stop_us + at_us)
+            Turn(speaker=t.speaker, start_us=t.start_us + at_us, stop_us=t.stop_us + at_us)
             for t in other.said.turns
         ]
         truth = [*one.said.turns, *later]
         with tempfile.TemporaryDirectory() as folder:
             sound = np.concatenate([one.sound, other.sound])
             turns, _ = open_diarizer(DiarizeSettings())(decoded(sound, Path(folder)))
-        ders(annotation(truth), annotation(turns), uem=Timeline([Segment(0, len(sound) / RATE_HZ)]))
+        for metric in (ders,) if number % 2 else (ders, ders_of_second):
+            metric(annotation(truth), annotation(turns), uem=Timeline([Segment(0, len(sound) / RATE_HZ)]))
         too_few.append(len({t.speaker for t in truth}) - len({t.speaker for t in turns}))
-    print(f"joins of two: {len(too_few)} pairs  DER {abs(ders):.3f}", end="")
-    print(f"  speakers too few {np.mean(too_few):+.2f}", flush=True)
+    for ders_of, counts in ((ders, too_few), (ders_of_second, too_few[::2])):
+        print(f"joins of two: {len(counts)} pairs  DER {abs(ders_of):.3f}", end="")
+        print(f"  speakers too few {np.mean(counts):+.2f}", flush=True)
 
 
 def words(found: Sequence[Item], turns: dict[str, list[Turn]]) -> None:

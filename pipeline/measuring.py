@@ -15,7 +15,7 @@ from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.codec import read_json, write_json
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
-from corpus.schemas.pcm import Pcm, VoicePcm
+from corpus.schemas.pcm import Pcm, VoicePcm, read_activity
 from corpus.schemas.quality import Quality
 from corpus.schemas.settings import QualitySettings, Settings
 
@@ -56,8 +56,6 @@ def quality_stage(
     decoded, head = decode.value, voices.value
 
     def fill(folder: Path) -> tuple[Measured, Sequence[Drop]]:
-        import numpy as np
-
         from corpus.align.quality.measure import Part, Sound, measure
         from corpus.align.quality.talk import TalkIndex
         from corpus.shards.cut import stretches
@@ -70,7 +68,7 @@ def quality_stage(
             inputs=Pcm(decode.folder, len(decoded.channels), decoded.segments, decoded.sample_rate_hz),
             voices=VoicePcm(head, voices.folder, decode.folder),
             head=head,
-            activity=np.load(voices.folder / "activity.npy", mmap_mode="r" if parts else None),
+            activity=read_activity(head, voices.folder),
         )
         talk = TalkIndex(conversation.turns, conversation.words)
         facts = measure(sound, talk, told, parts, listener)

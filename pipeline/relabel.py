@@ -72,11 +72,11 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Re
         before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
         settings = replace(before, cues=cues or before.cues)
         config = config_of(settings)
-        made, new = _relabel(out, folder, settings, config, talk)
+        changed, new = _relabel(out, folder, settings, config, talk)
         # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
-            _change_catalog(out, folder, made, manifest, settings)
+            _change_catalog(out, folder, changed, manifest, settings)
             shards = len(list(folder.glob("*/*.tar")))
             announce_catalog(kept.folder, sha256_file(folder / CATALOG_FILE))
             swap(out, (CATALOG_FILE,))
@@ -85,7 +85,7 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Re
             shards = 0
             shutil.rmtree(folder)
         write_report(out, dataset_stats(out))
-        return _Relabelled(recordings=len(made), clips=len(new), shards=shards)
+        return _Relabelled(recordings=len(changed), clips=len(new), shards=shards)
 
 
 def _relabel(
@@ -118,12 +118,16 @@ def _relabel(
         known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))
         for number, one in enumerate(known, start=1):
-            told = read_conversation(catalog, one)
-            made = _labelled(told, clips, rows[one], settings.cues, reviews.get(one), folder)
-            if (made.cues, made.answers, made.labels_made) != (told.cues, told.answers, told.labels_made):
+            before = read_conversation(catalog, one)
+            after = _labelled(before, clips, rows[one], settings.cues, reviews.get(one), folder)
+            if (after.cues, after.answers, after.labels_made) != (
+                before.cues,
+                before.answers,
+                before.labels_made,
+            ):
                 changed.append(one)
-                (folder / f"{one}.json").write_text(to_json(made), encoding="utf-8")
-            for row, head in _new_heads(made, clips, rows[one], config):
+                (folder / f"{one}.json").write_text(to_json(after), encoding="utf-8")
+            for row, head in _new_heads(after, clips, rows[one], config):
                 moved = append_head(tar, clips[row.key], row, head)
                 pieces.append(Piece(row=moved, file=folder / NEW_FILE))
             talk.at(number, rows[one][0].uri)

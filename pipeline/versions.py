@@ -32,7 +32,7 @@ STAGES = {
     for stage in (
         Stage(
             name="decode",
-            version=4,
+            version=5,
             libraries=("av", "numpy"),
             keyed_by=("files", "settings"),
             share=0.25,

@@ -28,8 +28,8 @@ def write_piece(folder: Path, entry: CatalogEntry, *, bridge_us: int) -> None:
     import pyarrow as pa
 
     rows: dict[str, list[Row]] = {name: [] for name in piece_tables()}
-    for table, found in entry_rows(entry, bridge_us=bridge_us):
-        rows[table] += found
+    for table, new_rows in entry_rows(entry, bridge_us=bridge_us):
+        rows[table] += new_rows
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(folder / PIECE_FILE), "wb") as file:
         for name, schema in piece_tables().items():
@@ -48,7 +48,7 @@ def read_piece(folder: Path) -> Iterator[tuple[str, pa.Table]]:
 
     path = folder / PIECE_FILE
     try:
-        with pa.memory_map(str(path)) as file:
+        with pa.OSFile(str(path)) as file:
             for name, schema in piece_tables().items():
                 with pa.ipc.open_stream(file) as stream:
                     table = stream.read_all()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from corpus.schemas.arrays import Int16Array
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.artifacts import Segment, Voices
-from corpus.schemas.clock import samples_per_window
+from corpus.schemas.clock import FRAMES_PER_WINDOW, samples_per_window
 from corpus.schemas.errors import FormatError
 
 
@@ -94,6 +94,24 @@ class VoicePcm(Pcm):
             return super().read(channel, start, stop)
         source = self._voices.sources[channel]
         return np.zeros(stop - start, np.int16) if source is None else super().read(source, start, stop)
+
+
+def read_activity(voices: Voices, folder: Path) -> UInt8Array:
+    """The flags of a voices folder: [channels, written windows, frames]; 40 bytes a second for each channel.
+
+    Raises:
+        FormatError: the file is cut off, damaged or of another recording.
+    """
+    path = folder / "activity.npy"
+    try:
+        table: UInt8Array = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise FormatError(f"cannot be read: {error}", where=str(path), todo="build again") from error
+    windows = sum(segment.windows for segment in voices.segments)
+    expected = (len(voices.speakers) + 1, windows, FRAMES_PER_WINDOW)
+    if table.shape != expected or table.dtype != np.uint8:
+        raise FormatError(f"holds {table.dtype} {table.shape}, not uint8 {expected}", where=str(path))
+    return table
 
 
 _OWNERS_FILE = "owners.npy"

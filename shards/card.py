@@ -84,7 +84,7 @@ _MEMBERS = """\
 
 _LOADING = """\
 ```python
-from corpus.shards.read import open_clips      # memory mapped, by index or key
+from corpus.shards.read import open_clips      # by index or key
 
 clip = open_clips("OUT", split="SPLIT")[0]
 clip.json.words, clip.audio(), clip.mel(), clip.picture(0)

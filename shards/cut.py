@@ -18,8 +18,8 @@ from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US, samples_per_windo
 from corpus.schemas.codec import from_plain, to_json, to_plain
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError, FormatError
-from corpus.schemas.pcm import VoicePcm
+from corpus.schemas.errors import CorpusError
+from corpus.schemas.pcm import VoicePcm, read_activity
 from corpus.schemas.quality import Quality
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
@@ -67,7 +67,7 @@ def cut(
         items=Items.of(conversation),
         voices=voices,
         pcm=VoicePcm(voices, voices_dir, decode_dir),
-        activity=_activity(voices, voices_dir, where=recording.uri),
+        activity=read_activity(voices, voices_dir),
         pictures=Pictures.of(decoded, decode_dir),
         mel=mel_shape(voices.sample_rate_hz, settings.frames_per_window),
         split=split,
@@ -118,15 +118,6 @@ def _check_inputs(conversation: Conversation, decoded: Decoded, voices: Voices, 
         raise CorpusError(f"no channel for speakers {', '.join(silent)}", where=where)
     if voices.segments != decoded.segments or voices.sample_rate_hz != decoded.sample_rate_hz:
         raise CorpusError("the channels and the decoded sound cover different windows", where=where)
-
-
-def _activity(voices: Voices, voices_dir: Path, where: str) -> UInt8Array:
-    windows = sum(segment.windows for segment in voices.segments)
-    table: UInt8Array = np.load(voices_dir / "activity.npy", mmap_mode="r" if windows else None)
-    expected = (len(voices.speakers) + 1, windows, FRAMES_PER_WINDOW)
-    if table.shape != expected or table.dtype != np.uint8:
-        raise FormatError(f"activity.npy is {table.dtype} {table.shape}, not uint8 {expected}", where=where)
-    return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from corpus.align import clustering, resegment
 from corpus.align.backend import View
+from corpus.align.bundled import measured_windows
 from corpus.align.face_votes import votes_of_faces
 from corpus.align.segmentation import CLASSES, FRAMES, WINDOW_SAMPLES, Posteriors, window_starts
 from corpus.align.slots import STEP_SAMPLES, STEPS, Slots
@@ -21,7 +22,10 @@ RATE = 16_000
 
 
 def slow_groups(
-    distances: npt.NDArray[np.float64], apart: npt.NDArray[np.bool_], limit: float
+    distances: npt.NDArray[np.float64],
+    apart: npt.NDArray[np.bool_],
+    limit: float,
+    weights: npt.NDArray[np.float64],
 ) -> list[list[int]]:
     """Average linkage by the book: all pairs of two groups, again and again."""
     groups = [[place] for place in range(len(distances))]
@@ -29,7 +33,12 @@ def slow_groups(
     def mean(a: list[int], b: list[int]) -> float:
         if any(apart[i, j] for i, j in product(a, b)):
             return np.inf
-        return float(np.mean([distances[i, j] for i, j in product(a, b)]))
+        pairs = list(product(a, b))
+        return float(
+            np.average(
+                [distances[i, j] for i, j in pairs], weights=[weights[i] * weights[j] for i, j in pairs]
+            )
+        )
 
     while len(groups) > 1:
         best, a, b = min(
@@ -51,7 +60,10 @@ def test_groups_are_those_of_average_linkage(count: int, seed: int, limit: float
     apart = np.triu(random.uniform(size=(count, count)) < share, 1)
     apart |= apart.T
     found = clustering.group(distances, apart, limit)
-    assert found == slow_groups(distances, apart, limit)
+    assert found == slow_groups(distances, apart, limit, np.ones(count))
+    weights = random.uniform(0.1, 9, count)
+    weighted = clustering.group(distances, apart, limit, weights=weights)
+    assert weighted == slow_groups(distances, apart, limit, weights)
     assert not any(apart[i, j] for some in found for i in some for j in some)
 
 
@@ -63,6 +75,17 @@ def test_bounds_on_the_number_of_groups_hold() -> None:
     none = np.zeros((4, 4), bool)
     assert len(clustering.group(distances * 0, none, 0.5, at_least=3)) == 3
     assert clustering.group(np.zeros((1, 1)), np.zeros((1, 1), bool), 0.5) == [[0]]
+
+
+def test_more_windows_are_measured_in_short_sound() -> None:
+    assert measured_windows(1, 3) == [0]
+    for count in (2, 21, 100, 199):
+        assert measured_windows(count, 3) == list(range(count))
+        assert measured_windows(count, 1) == list(range(count))
+    assert measured_windows(200, 3) == [*range(0, 200, 2), 199]
+    for count in (300, 600, 889):
+        assert measured_windows(count, 3) == sorted({*range(0, count, 3), count - 1})
+        assert measured_windows(count, 1) == list(range(count))
 
 
 def test_windows_cover_every_sample_and_end_with_the_sound() -> None:

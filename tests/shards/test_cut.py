@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from jsonschema import Draft202012Validator
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError
+from corpus.schemas.errors import CorpusError, FormatError
+from corpus.schemas.pcm import read_activity
 from corpus.schemas.settings import ClipSettings
 from corpus.shards.columns import ClipRow
 from corpus.shards.cut import cut
@@ -239,3 +241,16 @@ def test_seven_speakers_and_24_khz(cut_recording: CutRecording) -> None:
     (clip,) = contents(ref.folder).values()
     assert decode_flac(clip["flac"]).shape == (8, 3 * 4800)
     assert np.load(io.BytesIO(clip["mel.npy"])).shape == (8, 3, 8, 80)
+
+
+@pytest.mark.parametrize("left", [0, 60, 128, 140])
+def test_flags_that_are_cut_off_are_named(left: int, make_recording: Any) -> None:
+    made = make_recording()
+    whole = read_activity(made.voices, made.voices_dir)
+    path = made.voices_dir / "activity.npy"
+    assert np.array_equal(whole, np.load(path))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(FormatError, match="build again"):
+        read_activity(made.voices, made.voices_dir)
+    # What was read hangs on the file no more: a page of a mapped file that is gone would end the process.
+    assert whole.any()
