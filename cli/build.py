@@ -237,25 +237,25 @@ def plan(
         raise UsageError("plans are made for folders", where=f"--out {public_url(out)}")
 
     load_pyarrow_without_pandas()
-    made = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
+    report = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
     if as_json:
-        show.json_line(made)
+        show.json_line(report)
         return
     rows = [
         [show.one_line(p.uri), p.action, show.duration(p.duration_us), show.size(p.bytes), p.reason]
-        for p in made.items
+        for p in report.items
     ]
     show.table(rows, ["recording", "action", "length", "size", ""])
-    for drop in made.drops:
+    for drop in report.drops:
         show.talk(f"{drop.kind}: {show.drop_line(drop)}")
-    for uri in made.removals:
+    for uri in report.removals:
         show.talk(f"not among the inputs, goes with --allow-removals: {show.one_line(uri)}")
-    if made.nothing_to_do:
+    if report.nothing_to_do:
         show.talk("nothing changed: a build would do nothing")
     else:
         show.talk(
-            f"{made.hours:.2f} hours; about {show.size(made.dataset_bytes)} of dataset, "
-            f"{show.size(made.cache_bytes)} of cache"
+            f"{report.hours:.2f} hours; about {show.size(report.dataset_bytes)} of dataset, "
+            f"{show.size(report.cache_bytes)} of cache"
         )
 
 

@@ -111,13 +111,13 @@ def _of_dataset(folder: Path) -> dict[str, Marked]:
 
 def _print_scores(plain: dict[str, Any]) -> None:
     rows: list[list[str]] = []
-    for label, told in plain["labels"].items():
-        rows.append([label, *_cells(told), _cell(told["any_overlap"]["f1"]), _cell(told["ece"])])
+    for label, scores in plain["labels"].items():
+        rows.append([label, *_cells(scores), _cell(scores["any_overlap"]["f1"]), _cell(scores["ece"])])
         rows += [
             [f"  {kind}", *_cells(one), _cell(one["any_overlap"]["f1"]), ""]
-            for kind, one in told["kinds"].items()
+            for kind, one in scores["kinds"].items()
         ]
-        if words := told.get("reparandum_words"):
+        if words := scores.get("reparandum_words"):
             rows.append(
                 [
                     "  words of reparanda",
@@ -207,11 +207,12 @@ def label(
             continue
         for drop in drops:
             show.talk(show.drop_line(drop))
-        made = labelled(without_cues(path, annotation, duration_us), thresholds)
-        write_whole(target, to_json(made).encode())
-        absent = [m for m in made.labels_made if not m.made]
+        conversation = labelled(without_cues(path, annotation, duration_us), thresholds)
+        write_whole(target, to_json(conversation).encode())
+        absent = [m for m in conversation.labels_made if not m.made]
         show.talk(
-            f"{path.name}: {show.counted(len(made.cues), 'cue')}, {show.counted(len(made.answers), 'answer')}"
+            f"{path.name}: {show.counted(len(conversation.cues), 'cue')}, "
+            f"{show.counted(len(conversation.answers), 'answer')}"
         )
         for each in absent:
             show.talk(f"{path.name}: {each.label} not made: {each.reason}")
@@ -236,12 +237,13 @@ def _label_dataset(dataset: Path, settings: Path | None, spread: Callable[..., I
     thresholds = read_settings(settings).cues if settings else None
     bars = show.Bars()
     try:
-        made = relabel_dataset(dataset, thresholds, bars, spread)
+        relabelled = relabel_dataset(dataset, thresholds, bars, spread)
     finally:
         bars.close()
-    if made.shards:
+    if relabelled.shards:
         show.talk(
-            f"{made.recordings} recordings relabelled: {made.clips} clips, {made.shards} shards written"
+            f"{relabelled.recordings} recordings relabelled: {relabelled.clips} clips, "
+            f"{relabelled.shards} shards written"
         )
     else:
         show.talk("the labels are as they were")

@@ -81,11 +81,11 @@ def relabel_dataset(
         before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
         settings = replace(before, cues=cues or before.cues)
         config = config_of(settings)
-        made, new = _relabel(out.absolute(), folder, settings, config, talk, spread)
+        changed, new = _relabel(out.absolute(), folder, settings, config, talk, spread)
         # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
-            _change_catalog(out, folder, made, manifest, settings)
+            _change_catalog(out, folder, changed, manifest, settings)
             shards = len(list(folder.glob("*/*.tar")))
             announce_catalog(kept.folder, sha256_file(folder / CATALOG_FILE))
             swap(out, (CATALOG_FILE,))
@@ -94,7 +94,7 @@ def relabel_dataset(
             shards = 0
             shutil.rmtree(folder)
         write_report(out, dataset_stats(out))
-        return _Relabelled(recordings=len(made), clips=len(new), shards=shards)
+        return _Relabelled(recordings=len(changed), clips=len(new), shards=shards)
 
 
 def _relabel(
@@ -132,11 +132,11 @@ def _relabel(
         ]
         here = (_labels(job, catalog, clips, folder) for job in jobs)
         results = here if spread is None else spread(_labels_anywhere, jobs)
-        for number, (one, (made, is_new)) in enumerate(zip(known, results, strict=True), start=1):
+        for number, (one, (after, is_new)) in enumerate(zip(known, results, strict=True), start=1):
             if is_new:
                 changed.append(one)
-                (folder / f"{one}.json").write_text(to_json(made), encoding="utf-8")
-            for row, head in _new_heads(made, clips, rows[one], config):
+                (folder / f"{one}.json").write_text(to_json(after), encoding="utf-8")
+            for row, head in _new_heads(after, clips, rows[one], config):
                 moved = append_head(tar, clips[row.key], row, head)
                 pieces.append(Piece(row=moved, file=folder / NEW_FILE))
             talk.at(number, rows[one][0].uri)
@@ -173,10 +173,10 @@ def _labels(
     """The conversation with its labels made anew, and whether they differ."""
     from corpus.report.catalog_read import read_conversation
 
-    told = read_conversation(catalog, job.recording)
-    made = _labelled(told, clips, job.rows, job.cues, job.reviews, folder)
-    same = (made.cues, made.answers, made.labels_made) == (told.cues, told.answers, told.labels_made)
-    return made, not same
+    before = read_conversation(catalog, job.recording)
+    after = _labelled(before, clips, job.rows, job.cues, job.reviews, folder)
+    same = (after.cues, after.answers, after.labels_made) == (before.cues, before.answers, before.labels_made)
+    return after, not same
 
 
 def _labelled(

@@ -151,13 +151,13 @@ def _is_beside(name: str) -> bool:
 
 def _found(out: Path) -> set[str]:
     """Paths of the files that the dataset has to answer for."""
-    found = set()
+    names = set()
     for path in out.iterdir():
         if _is_beside(path.name):
             continue
         inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
-        found |= {p.relative_to(out).as_posix() for p in inner}
-    return found
+        names |= {p.relative_to(out).as_posix() for p in inner}
+    return names
 
 
 def _rows(out: Path, problems: list[Problem]) -> list[ClipRow]:

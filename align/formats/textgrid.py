@@ -66,7 +66,7 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
 
 def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
     """A class and a name open a tier, followed by three numbers; then numbers and a label make an entry."""
-    ends = [found.start() for found in re.finditer("\n", text)]
+    ends = [match.start() for match in re.finditer("\n", text)]
     tier: _Tier | None = None
     numbers: list[str] = []
     opening: bool | None = None
@@ -94,10 +94,10 @@ def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
 
 def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]) -> None:
     """Read a tier's words or utterances; an utterance with words in another tier takes its text from them."""
-    found = _WORDS.fullmatch(tier.name)
+    named = _WORDS.fullmatch(tier.name)
     labels = [label for _, _, label in tier.entries if label.strip()]
-    as_words = found or (not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels))
-    speaker = (found.group(1) or "").strip() if found else tier.name
+    as_words = named or (not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels))
+    speaker = (named.group(1) or "").strip() if named else tier.name
     for place, numbers, label in tier.entries:
         with read.item(place):
             if len(numbers) != 2:
