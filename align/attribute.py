@@ -96,11 +96,11 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
     for number, word in enumerate(words):
         speaker = renamed.get(word.speaker, word.speaker)
         if speaker not in names:
-            found = index.speaker(word.span) if word.span is not None else None
-            if found is None:
+            nearest = index.speaker(word.span) if word.span is not None else None
+            if nearest is None:
                 drops.append(_nobodys(word, number))
                 continue
-            speaker = found
+            speaker = nearest
         kept.append(word if speaker == word.speaker else replace(word, speaker=speaker))
     return tuple(kept), drops
 

@@ -129,14 +129,14 @@ class FolderStore:
             (self.root / name).unlink(missing_ok=True)
 
     def list(self, below: str = "") -> list[Stored]:
-        found = []
+        stored = []
         for here, _, names in os.walk(self.root / below):
             for name in names:
                 path = Path(here) / name
                 state = path.stat()
                 relative = path.relative_to(self.root).as_posix()
-                found.append(Stored(name=relative, bytes=state.st_size, mark=str(state.st_mtime_ns)))
-        return sorted(found, key=lambda one: one.name)
+                stored.append(Stored(name=relative, bytes=state.st_size, mark=str(state.st_mtime_ns)))
+        return sorted(stored, key=lambda one: one.name)
 
 
 @contextmanager

@@ -155,18 +155,18 @@ def _tier(element: ElementTree.Element, slots: dict[str, int], read: Gathered) -
     name = element.get("TIER_ID", "").strip()
     speaker = element.get("PARTICIPANT", "").strip() or name
     tier = _Tier(name, speaker, element.get("LINGUISTIC_TYPE_REF", ""), element.get("PARENT_REF", "").strip())
-    for found in element.iter():
-        if found.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
+    for child in element.iter():
+        if child.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
             continue
-        id = found.get("ANNOTATION_ID", "")
-        piece = _Piece(id, f"{read.file}:{name}/{id}", (found.findtext("ANNOTATION_VALUE") or "").strip())
+        id = child.get("ANNOTATION_ID", "")
+        piece = _Piece(id, f"{read.file}:{name}/{id}", (child.findtext("ANNOTATION_VALUE") or "").strip())
         with read.item(piece.place):
-            if found.tag == "REF_ANNOTATION":
-                piece.parent = found.get("ANNOTATION_REF", "")
-                piece.before = found.get("PREVIOUS_ANNOTATION", "")
+            if child.tag == "REF_ANNOTATION":
+                piece.parent = child.get("ANNOTATION_REF", "")
+                piece.before = child.get("PREVIOUS_ANNOTATION", "")
             else:
-                piece.start_us = slots.get(found.get("TIME_SLOT_REF1", ""))
-                piece.stop_us = slots.get(found.get("TIME_SLOT_REF2", ""))
+                piece.start_us = slots.get(child.get("TIME_SLOT_REF1", ""))
+                piece.stop_us = slots.get(child.get("TIME_SLOT_REF2", ""))
                 if piece.start_us is None or piece.stop_us is None:
                     raise LineError("no_times", "refers to a time slot that has no time")
             tier.pieces.append(piece)

@@ -115,8 +115,10 @@ class Gathered:
         """Everything in order of time; None for turns or words that the file does not have."""
         talkers = {turn.speaker for turn in self.turns}
         silent = [word for word in self.words if word.speaker not in talkers] if talkers else []
-        found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
-        turns = sorted(dict.fromkeys(found), key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
+        turns_found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
+        turns = sorted(
+            dict.fromkeys(turns_found), key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)
+        )
         words = sorted(self.words, key=lambda word: word.start_us or 0)
         return Annotation(
             turns=tuple(turns) or None,
@@ -142,9 +144,9 @@ def _written_word(raw: str, speaker: str, span: Span, confidence: float | None) 
 def has_words(starts: dict[str, list[int]], speaker: str, start_us: int, stop_us: int) -> bool:
     """True where a word of the speaker, or of nobody in particular, begins inside."""
     for name in (speaker, ""):
-        found = starts.get(name, [])
-        at = bisect_left(found, start_us)
-        if at < len(found) and found[at] < stop_us:
+        of_speaker = starts.get(name, [])
+        at = bisect_left(of_speaker, start_us)
+        if at < len(of_speaker) and of_speaker[at] < stop_us:
             return True
     return False
 

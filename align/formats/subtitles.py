@@ -66,9 +66,9 @@ class _Naming:
     def named(self, said: str, web: bool) -> tuple[str, str]:
         """The speaker that the text begins with, "" for nobody, and what is said."""
         for form in (_BRACKETED, *self.forms):
-            if found := form.match(said):
-                name = html.unescape(found.group(1)) if web else found.group(1)
-                return name.strip(), said[found.end() :]
+            if match := form.match(said):
+                name = html.unescape(match.group(1)) if web else match.group(1)
+                return name.strip(), said[match.end() :]
         return "", said
 
     def goes_on(self, cue: _Cue, said: str) -> bool:
@@ -115,10 +115,10 @@ def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
             with read.item(place):
                 if "-->" not in some[0]:
                     raise LineError("no_times", f"{some[0][:40]!r}: a block without times")
-                found = _TIMES.fullmatch(some[0])
-                if not found:
+                times = _TIMES.fullmatch(some[0])
+                if not times:
                     raise LineError("not_a_number", f"{some[0][:60]!r} are no times of a cue")
-                stamps = found.groups()
+                stamps = times.groups()
                 yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(some[1:]))
 
 

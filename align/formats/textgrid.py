@@ -77,7 +77,7 @@ def _words_of(name: str) -> str | None:
 
 def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
     """A class and a name open a tier, followed by three numbers; then numbers and a label make an entry."""
-    ends = [found.start() for found in re.finditer("\n", text)]
+    ends = [match.start() for match in re.finditer("\n", text)]
     tier: _Tier | None = None
     numbers: list[str] = []
     opening: bool | None = None
@@ -105,12 +105,12 @@ def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
 
 def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]) -> None:
     """Read a tier's words or utterances; an utterance with words in another tier takes its text from them."""
-    found = _words_of(tier.name)
+    named = _words_of(tier.name)
     labels = [label for _, _, label in tier.entries if label.strip()]
-    as_words = found is not None or (
+    as_words = named is not None or (
         not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels)
     )
-    speaker = tier.name if found is None else found
+    speaker = tier.name if named is None else named
     for place, numbers, label in tier.entries:
         with read.item(place):
             if len(numbers) != 2:

@@ -136,11 +136,11 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
-            made = self._batches(self._start(), pool)
+            batches = self._batches(self._start(), pool)
             if self._ahead == 0:
-                yield from self._noted(made)
+                yield from self._noted(batches)
                 return
-            with Ahead(made, self._ahead) as ahead:
+            with Ahead(batches, self._ahead) as ahead:
                 yield from self._noted(ahead)
 
     def _start(self) -> LoaderState:
@@ -317,14 +317,14 @@ def _settings(config: RunConfig) -> dict[str, object]:
     """All settings that decide what stands in which batch."""
     model, data = config.model, config.data
     names = ("split", "length", "rows", "seed", "pictures", "hears")
-    found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
-    found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
-    found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
+    settings: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    settings["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
+    settings |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
     if data.reader != "map":
-        found |= {"data.reader": data.reader, "data.stream_buffer": data.stream_buffer}
+        settings |= {"data.reader": data.reader, "data.stream_buffer": data.stream_buffer}
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
-        found["data.where"] = data.where
-    found |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
+        settings["data.where"] = data.where
+    settings |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
     for name in (
         "mel_bins",
         "frames_per_window",
@@ -336,5 +336,5 @@ def _settings(config: RunConfig) -> dict[str, object]:
         "text_slots",
         "response_delay",
     ):
-        found[f"model.{name}"] = getattr(model, name)
-    return found
+        settings[f"model.{name}"] = getattr(model, name)
+    return settings
