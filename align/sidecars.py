@@ -31,6 +31,8 @@ __all__ = ["Annotation", "read_sidecars"]
 
 Found = tuple[Annotation, list[Drop]]
 TURNS_FROM = ("conversation", "rttm", "stm", "eaf", "textgrid", "transcript", "vtt", "srt")
+_MOST_NAMES = 200
+"""Of speakers in one file: a clip holds seven voices."""
 WORDS_FROM = ("conversation", "ctm", "textgrid", "eaf", "transcript", "stm", "vtt", "srt")
 
 
@@ -90,6 +92,7 @@ class _Read:
             self._keep("transcript", path, *other)
             return
         annotation, drops = annotation_of(plain, path, self.duration_us)
+        _check_names(annotation or Annotation(), path.name)
         self.drops += drops
         if annotation is None:
             self.unused(path.name, "it is no conversation and no transcript of a tool that is known")
@@ -97,6 +100,7 @@ class _Read:
             self.files["conversation"] = (path.name, annotation)
 
     def _keep(self, kind: str, path: Path, found: Annotation, drops: list[Drop]) -> None:
+        _check_names(found, path.name)
         self.drops += drops
         if found.turns is not None or found.words is not None or found.events:
             self.files[kind] = (path.name, found)
@@ -115,6 +119,13 @@ class _Read:
             (kind for kind in order if kind in self.files and getattr(self.files[kind][1], part) is not None),
             "",
         )
+
+
+def _check_names(found: Annotation, name: str) -> None:
+    """Not more speakers than can be told apart; raises SidecarError."""
+    names = {turn.speaker for turn in found.turns or ()} | {word.speaker for word in found.words or ()}
+    if len(names) > _MOST_NAMES:
+        raise SidecarError(f"names {len(names)} speakers, at most {_MOST_NAMES} are read", where=name)
 
 
 def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, list[Drop]]:

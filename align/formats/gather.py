@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +39,9 @@ class Gathered:
     words: list[Word] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
+    _starts: dict[str, list[int]] = field(default_factory=dict)
+    _indexed: int = 0
+    """How many of the words are in `_starts`."""
 
     @contextmanager
     def item(self, place: str) -> Iterator[None]:
@@ -71,11 +74,12 @@ class Gathered:
         self.words += spread(words, speaker, span)
 
     def word_starts(self) -> dict[str, list[int]]:
-        """When the words read so far begin, by speaker."""
-        starts: dict[str, list[int]] = {}
-        for word in self.words:
-            starts.setdefault(word.speaker, []).append(word.start_us or 0)
-        return {speaker: sorted(starts_us) for speaker, starts_us in starts.items()}
+        """When the words read until now begin, by speaker; valid until the next call."""
+        # Called once a tier, and a file may have thousands: only what is new since the last call is put in.
+        for word in self.words[self._indexed :]:
+            insort(self._starts.setdefault(word.speaker, []), word.start_us or 0)
+        self._indexed = len(self.words)
+        return self._starts
 
     def turn(self, speaker: str, span: Span) -> None:
         name = speaker_name(speaker)

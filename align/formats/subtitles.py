@@ -23,8 +23,9 @@ from corpus.schemas.drops import Drop
 _STAMP = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMES = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
 _INSIDE = re.compile(rf"<{_STAMP}>")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t]+([^>]*)>")
-_TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang)(?:[.\s][^>]*)?/?>|\{\\[^}]*\}", re.IGNORECASE)
+# No tag reaches over another's beginning: text of unclosed ones would be searched to its end at each.
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]*)>")
+_TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang)(?:[.\s][^<>]*)?/?>|\{\\[^{}]*\}", re.IGNORECASE)
 _BRACKETED = re.compile(r"\s*\[([^\]\n]{1,80})\]:[ \t]+")
 _NAME = r"(?:[^\W\d_][\w.'’&@,()-]*|\+?[\d(][\d() -]{5,})(?: [\w.'’&@,()/#+|-]+){0,6}"
 _BARE = re.compile(rf"\s*(?:>>\s*|[-–]\s+)?(?=[^:\n]{{1,60}}:)({_NAME}):[ \t]+")
