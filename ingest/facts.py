@@ -152,6 +152,16 @@ def edit_oddities(lists: Iterable[EditList]) -> list[Oddity]:
     return [Oddity(code="edits", detail=detail)]
 
 
+def _lacking(plan: Plan, account: Account) -> Fraction:
+    """Of a film with joins its end may be there where that of its media is not: what is shown counts."""
+    lacking = Fraction(0)
+    for head in plan.heads.values():
+        shown, tally = head.shown, account.tallies.get(head.index)
+        if head.chosen and shown is not None:
+            lacking = max(lacking, shown - (tally.length * tally.tick if tally is not None else 0))
+    return lacking
+
+
 def end_oddities(
     container: InputContainer,
     plan: Plan,
@@ -170,6 +180,10 @@ def end_oddities(
     if declared is not None and declared > LONGEST_S:
         return [absurd_duration(declared)]
     known = any(name in plan.container for name in _DECLARED)
+    lacking = _lacking(plan, account)
+    if lacking > SHORT:
+        missing = f"; {_ms(lacking)} of what its edit list shows are missing"
+        return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=end_us)]
     short = declared is not None and known and declared - end > SHORT
     if not short and not cut_off and not missing_bytes:
         return []

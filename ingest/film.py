@@ -82,6 +82,13 @@ class EditList:
                 return Fraction(edit.film + begin - edit.media, self.per_second)
         return None
 
+    def shown_s(self, media_start_s: Fraction, media_stop_s: Fraction) -> Fraction:
+        """How much the list shows of a track's media, which lies between these two; all showings count."""
+        start, stop = (round_half_up(at * self.per_second) for at in (media_start_s, media_stop_s))
+        edits = (edit for run in self.runs for edit in run)
+        shown = sum(max(0, min(e.media_stop, stop) - max(e.media, start)) for e in edits)
+        return Fraction(shown, self.per_second)
+
     def end_s(self, media_stop_s: Fraction | None) -> Fraction:
         """When the last of a track's media, which ends at `media_stop_s`, has been shown."""
         stop = None if media_stop_s is None else round_half_up(media_stop_s * self.per_second)

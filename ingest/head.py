@@ -110,6 +110,14 @@ class StreamHead:
         return self.tick if self.edits is None else Fraction(1, self.edits.per_second)
 
     @property
+    def shown(self) -> Fraction | None:
+        """Seconds that a film with joins shows of it, as declared; None where that is not known."""
+        stop = self.media_stop
+        if self.edits is None or stop is None:
+            return None
+        return self.edits.shown_s((self.stream.start_time or 0) * self.tick, stop)
+
+    @property
     def media_stop(self) -> Fraction | None:
         """Where its media ends as declared, in seconds of its packets' stamps."""
         duration = self.stream.duration

@@ -104,7 +104,8 @@ class Truth:
         """The sound at 16,000 Hz of media that has as many: each sample by the definition of the list."""
         moments = self.zero + np.arange(samples) * (UNIT // 16_000)
         at = self.media_at(self.sound, moments) // (UNIT // 16_000)
-        return np.array([int(media[n]) if 0 <= n < len(media) else 0 for n in at.tolist()], np.int16)
+        heard: Sound = np.array([int(media[n]) if 0 <= n < len(media) else 0 for n in at.tolist()], np.int16)
+        return heard
 
     def seen(self, windows: int) -> list[int]:
         """The number that each window shows: what stood there last before its end, -1 where all is over."""
@@ -123,7 +124,8 @@ class Truth:
 def original(media: ModuleType) -> Sound:
     """The generator's chirps, in noise so that no two moments are alike."""
     noise = np.random.default_rng(1).integers(-300, 300, 80_000)
-    return (media.sound(16_000, 5) * 32_000 + noise).astype(np.int16)
+    sound: Sound = (media.sound(16_000, 5) * 32_000 + noise).astype(np.int16)
+    return sound
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +285,27 @@ def test_of_several_speakers_each_has_a_list(media: ModuleType, tmp_path: Path, 
     assert {d.code for d in run(path).drops} <= {"second_track", "last_partial_window"}
 
 
+def test_a_film_is_cut_off_where_its_media_is(media: ModuleType, tmp_path: Path, run: Any) -> None:
+    """The end of the media may be the beginning of the film."""
+    path = tmp_path / "x.mov"
+    media.write_media(path, duration_s=5, audio=[media.Audio("pcm_s16le", rate_hz=16_000)])
+    film = edited(path.read_bytes(), [(2, 3), (0.9, 0.2), (1, 1)])
+    path.write_bytes(film)
+    assert "truncated" not in run(path).codes()
+    # The head comes first, as in films for the net, and the sound's places move with it.
+    parts = dict(boxes(film))
+    shift, at = len(parts[b"moov"]) + 8, parts[b"moov"].index(b"stco") + 8
+    head = bytearray(parts[b"moov"])
+    for place in range(at + 4, at + 4 + 4 * int.from_bytes(head[at - 4 + 4 : at + 4], "big"), 4):
+        head[place : place + 4] = struct.pack(">I", int.from_bytes(head[place : place + 4], "big") + shift)
+    first = next(boxes(film))
+    rest = b"".join(box(k, v) for k, v in boxes(film) if k not in (b"moov", b"ftyp"))
+    path.write_bytes(box(*first) + box(b"moov", bytes(head)) + rest)
+    assert run(path).chirps() == pytest.approx([0.31, 1.62, 2.1, 3.05], abs=1e-3)
+    path.write_bytes((box(*first) + box(b"moov", bytes(head)) + rest)[:-60_000])
+    assert "truncated" in run(path).codes()
+
+
 def test_participants_keep_their_leads(film: bytes, media: ModuleType, tmp_path: Path, run: Any) -> None:
     one, two = tmp_path / "a.mov", tmp_path / "b.wav"
     # Pictures from zero, sound 0.75 s later: that is the lead of the sound of this file.
@@ -335,6 +358,24 @@ def test_in_fragments_an_edit_without_length_lasts(film: bytes) -> None:
     fragmented = box(b"moov", pieces)
     found = film_of(lambda at, n: fragmented[at : at + n])
     assert found.hidden_s == 0 and not found.joined
+
+
+def test_a_film_in_fragments_is_joined(media: ModuleType, tmp_path: Path, run: Any) -> None:
+    """Its last edit has no length: it lasts as long as there are fragments."""
+    path = tmp_path / "x.mp4"
+    flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    media.write_media(path, duration_s=5, audio=[media.Audio()], video=media.Video(), options=flags)
+
+    def lines(kind: bytes, movie_hz: int, media_hz: int) -> bytes:
+        primed = 1024 if kind == b"soun" else 0
+        rows = struct.pack(">IiI", movie_hz, media_hz // 4 + primed, 0x10000)
+        return struct.pack(">II", 0, 2) + rows + struct.pack(">IiI", 0, 2 * media_hz + primed, 0x10000)
+
+    path.write_bytes(relisted(path.read_bytes(), lines))
+    result = run(path)
+    assert result.chirps() == pytest.approx([0.05, 0.9, 1.475, 2.31, 3.62], abs=1e-3)
+    assert not result.codes() & {"truncated", "hole", "drift"}
+    assert [d for d in result.drops if d.kind == "fault"] == []
 
 
 @pytest.mark.parametrize("joined", [False, True])
