@@ -61,7 +61,8 @@ test-s3: setup
 	$(PYTHON) -m venv $(VENV)/s3
 	$(VENV)/s3/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-s3.txt
 	echo "$(CURDIR)/$(VENV)/lib/$$(ls $(VENV)/lib)/site-packages" > $$(echo $(VENV)/s3/lib/*/site-packages)/zz_more.pth
-	PYTHONPATH=$(CURDIR)/typings $(VENV)/s3/bin/python -m pytest tests/shards/test_s3.py tests/pipeline/test_s3_build.py
+	PYTHONPATH=$(CURDIR)/typings $(VENV)/s3/bin/python -m pytest tests/shards/test_s3.py tests/pipeline/test_s3_build.py \
+		tests/trainer/data/test_s3_stream.py
 
 # Small inputs with an exact truth, where ../shared/cases is there; the `ffmpeg` program makes them.
 test-cases: setup

@@ -96,30 +96,41 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
     for number, word in enumerate(words):
         speaker = renamed.get(word.speaker, word.speaker)
         if speaker not in names:
-            found = index.speaker(word.span) if word.span is not None else None
-            if found is None:
+            nearest = index.speaker(word.span) if word.span is not None else None
+            if nearest is None:
                 drops.append(_nobodys(word, number))
                 continue
-            speaker = found
+            speaker = nearest
         kept.append(word if speaker == word.speaker else replace(word, speaker=speaker))
     return tuple(kept), drops
 
 
+def _by_speaker(items: Sequence[Turn] | Sequence[Word]) -> dict[str, list[Span]]:
+    found: dict[str, list[Span]] = {}
+    for item in items:
+        if item.span is not None:
+            found.setdefault(item.speaker, []).append(item.span)
+    return found
+
+
 def _match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:
     """Match each unknown name with one of the turns' speakers: most shared talking time first, one to one."""
-    talk = {name: union(t.span for t in turns if t.speaker == name) for name in {t.speaker for t in turns}}
+    talk = {name: union(spans) for name, spans in _by_speaker(turns).items()}
+    heard = {name: union(spans) for name, spans in _by_speaker(words).items()}
     taken = {word.speaker for word in words} & set(talk)
     pairs: list[tuple[int, str, str]] = []
     for stranger in strangers:
-        said = union(w.span for w in words if w.speaker == stranger and w.span is not None)
+        said = heard.get(stranger, [])
         for name in sorted(set(talk) - taken):
             shared = sum(span.duration_us for span in intersect(said, talk[name]))
             if shared:
                 pairs.append((-shared, stranger, name))
     matched: dict[str, str] = {}
+    given: set[str] = set()
     for _, stranger, name in sorted(pairs):
-        if stranger not in matched and name not in matched.values():
+        if stranger not in matched and name not in given:
             matched[stranger] = name
+            given.add(name)
     return matched
 
 
@@ -138,9 +149,8 @@ def _nobodys(word: Word, number: int) -> Drop:
 def turns_of_words(words: Sequence[Word], bridge_us: int) -> tuple[Turn, ...]:
     """Each speaker's words as turns; gaps up to `bridge_us` are closed."""
     turns: list[Turn] = []
-    for name in sorted({word.speaker for word in words} - {""}):
-        spans = union(
-            (w.span for w in words if w.speaker == name and w.span is not None), bridge_us=bridge_us
-        )
-        turns += [Turn(speaker=name, start_us=s.start_us, stop_us=s.stop_us) for s in spans]
+    for name, spans in _by_speaker(words).items():
+        if name:
+            joined = union(spans, bridge_us=bridge_us)
+            turns += [Turn(speaker=name, start_us=s.start_us, stop_us=s.stop_us) for s in joined]
     return tuple(sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)))

@@ -165,9 +165,9 @@ def _speech_of(pcm: Pcm, channel: int, stretch: Stretch) -> Iterator[Span]:
     decided = Span(
         us_of_sample(stretch.start, pcm.sample_rate_hz), us_of_sample(stretch.stop, pcm.sample_rate_hz)
     )
-    for found in get_speech_timestamps(waveform, options):
-        start_us = zero_us + us_of_sample(int(found["start"]), MODEL_RATE_HZ)
-        stop_us = zero_us + us_of_sample(int(found["end"]), MODEL_RATE_HZ)
+    for detected in get_speech_timestamps(waveform, options):
+        start_us = zero_us + us_of_sample(int(detected["start"]), MODEL_RATE_HZ)
+        stop_us = zero_us + us_of_sample(int(detected["end"]), MODEL_RATE_HZ)
         inside = Span(start_us, stop_us) & decided
         if inside:
             yield inside

@@ -119,19 +119,19 @@ def _at_pace(pcm: Pcm, channel: int, start: int, stop: int, pace: float) -> Int1
     first = int(places[0]) - TAPS // 2 + 1
     sound = pcm.read(channel, first, int(places[-1]) + TAPS // 2 + 1).astype(np.float64)
     whole = np.floor(places).astype(np.int64)
-    made = np.zeros(stop - start)
+    samples = np.zeros(stop - start)
     for tap in range(TAPS):
         away = places - whole - (tap - TAPS // 2 + 1)
-        made += _kernel(away) * sound[whole - first - TAPS // 2 + 1 + tap]
-    rounded: Int16Array = np.clip(np.rint(made), -32768, 32767).astype(np.int16)
+        samples += _kernel(away) * sound[whole - first - TAPS // 2 + 1 + tap]
+    rounded: Int16Array = np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
     return rounded
 
 
 def _kernel(away: Float64Array) -> Float64Array:
     """A sinc under a Kaiser window, `away` samples from its middle."""
     inside = np.clip(1 - np.square(2 * away / TAPS), 0, None)
-    made: Float64Array = np.sinc(away) * np.i0(8.0 * np.sqrt(inside)) / np.i0(8.0)
-    return made
+    weights: Float64Array = np.sinc(away) * np.i0(8.0 * np.sqrt(inside)) / np.i0(8.0)
+    return weights
 
 
 def _moved(span: ChannelSpan, ppm_of: Mapping[int, float]) -> ChannelSpan:

@@ -211,8 +211,8 @@ def annotation_of(parsed: object, path: Path, duration_us: int) -> tuple[Annotat
     )
     extra = (*reader.sounds(plain.get("sounds")), *reader.unscored(plain.get("unscored")))
     events = (*annotation.events, *extra, *_gold(plain, duration_us, source, drops))
-    made = _labels_made(plain, annotation.cues)
-    return replace(annotation, events=events, labels_made=made), reader.all_drops()
+    labels = _labels_made(plain, annotation.cues)
+    return replace(annotation, events=events, labels_made=labels), reader.all_drops()
 
 
 def _source(plain: dict[str, Any], file: str) -> str:

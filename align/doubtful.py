@@ -16,19 +16,19 @@ def doubtful_words(words: Sequence[Word]) -> list[Drop]:
     """One note for each kind of doubt, with how many words it is about and an example."""
     drops = []
     for code, doubt, what in _DOUBTS:
-        found = doubt(words)
-        if found:
-            starts = [word.start_us for word in found if word.start_us is not None]
+        doubts = doubt(words)
+        if doubts:
+            starts = [word.start_us for word in doubts if word.start_us is not None]
             drops.append(
                 Drop(
                     item="words",
                     stage="input",
                     kind="trim",
                     code=code,
-                    reason=f"{what}, as {found[0].text[:40]!r} of {found[0].speaker}; kept as written",
+                    reason=f"{what}, as {doubts[0].text[:40]!r} of {doubts[0].speaker}; kept as written",
                     start_us=min(starts, default=None),
-                    stop_us=max((word.stop_us for word in found if word.stop_us is not None), default=None),
-                    count=len(found),
+                    stop_us=max((word.stop_us for word in doubts if word.stop_us is not None), default=None),
+                    count=len(doubts),
                 )
             )
     return drops
@@ -36,7 +36,7 @@ def doubtful_words(words: Sequence[Word]) -> list[Drop]:
 
 def _overlapping(words: Sequence[Word]) -> list[Word]:
     """Words that begin before an earlier one of the same speaker has ended."""
-    found: list[Word] = []
+    overlapping: list[Word] = []
     by_speaker: dict[str, list[Word]] = {}
     for word in words:
         if word.start_us is not None and word.timing == "measured":
@@ -47,8 +47,8 @@ def _overlapping(words: Sequence[Word]) -> list[Word]:
         for before, word in pairwise(spoken):
             reached_us = max(reached_us, before.stop_us or 0)
             if (word.start_us or 0) < reached_us:
-                found.append(word)
-    return found
+                overlapping.append(word)
+    return overlapping
 
 
 def _very_long(words: Sequence[Word]) -> list[Word]:

@@ -85,13 +85,13 @@ def _shown(text: str) -> str:
 
 def runs(words: Sequence[Heard], left_out: Sequence[bool]) -> list[list[Heard]]:
     """The words that are left out, those that follow one another together."""
-    found: list[list[Heard]] = []
+    stretches: list[list[Heard]] = []
     places = [place for place, out in enumerate(left_out) if out]
     for before, place in pairwise([-2, *places]):
         if place != before + 1:
-            found.append([])
-        found[-1].append(words[place])
-    return found
+            stretches.append([])
+        stretches[-1].append(words[place])
+    return stretches
 
 
 def words_drop(code: str, reason: str, words: Sequence[Heard]) -> Drop:

@@ -76,21 +76,21 @@ def label_cues(
 
 def told_labels(conversation: Conversation) -> frozenset[str]:
     """The labels that the conversation's file covers itself: by its cues, marked in it, or looked for."""
-    found = {cue.label for cue in conversation.cues}
-    found |= {made.label for made in conversation.labels_made if made.made}
+    labels = {cue.label for cue in conversation.cues}
+    labels |= {made.label for made in conversation.labels_made if made.made}
     for event in conversation.events:
         if (event.label, event.kind) == ("note", "gold_labels"):
-            found |= set(json.loads(event.payload).get("gold_labels", ())) & CUE_KINDS.keys()
-    return frozenset(found)
+            labels |= set(json.loads(event.payload).get("gold_labels", ())) & CUE_KINDS.keys()
+    return frozenset(labels)
 
 
 def with_cues(
     conversation: Conversation, settings: CueSettings, tracks: Tracks | None = None
 ) -> Conversation:
     """The conversation with the machine's cues beside those it has, whose labels are left alone."""
-    told = told_labels(conversation)
-    cues = (*conversation.cues, *label_cues(conversation, settings, told, tracks))
-    return with_reasons(replace(conversation, cues=cues), told)
+    given = told_labels(conversation)
+    cues = (*conversation.cues, *label_cues(conversation, settings, given, tracks))
+    return with_reasons(replace(conversation, cues=cues), given)
 
 
 def labelled(conversation: Conversation, settings: CueSettings) -> Conversation:

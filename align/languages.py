@@ -45,13 +45,13 @@ def pieces(talk: Sequence[Span], stop_us: int) -> list[Span]:
     spans = union(talk)
     total_us = sum(span.duration_us for span in spans)
     count = min(MOST_PIECES, -(-total_us // PIECE_US))
-    found: list[Span] = []
+    cut: list[Span] = []
     for number in range(count):
         middle_us = _place(spans, total_us * (2 * number + 1) // (2 * count))
         start_us = max(0, min(middle_us - PIECE_US // 2, stop_us - PIECE_US))
         if start_us < min(start_us + PIECE_US, stop_us):
-            found.append(Span(start_us, min(start_us + PIECE_US, stop_us)))
-    return found
+            cut.append(Span(start_us, min(start_us + PIECE_US, stop_us)))
+    return cut
 
 
 def _place(spans: Sequence[Span], into_us: int) -> int:
@@ -103,8 +103,8 @@ def _of_window(window: Window, drop: Drop) -> Drop:
 
 def foreign(window: Window, asked: str) -> Language | None:
     """The language spoken in the window where it is surely not the asked one."""
-    told = dict(window.languages)
-    if not told or told.get(asked, 0.0) >= FOREIGN:
+    share_of = dict(window.languages)
+    if not share_of or share_of.get(asked, 0.0) >= FOREIGN:
         return None
     return Language(*window.languages[0])
 

@@ -25,8 +25,8 @@ def spoken(token: str) -> str | None:
     """
     if _NOT_SPOKEN.fullmatch(token):
         return None
-    found = _OPTIONAL.fullmatch(token)
-    word = found.group(1) if found else token
+    match = _OPTIONAL.fullmatch(token)
+    word = match.group(1) if match else token
     filler = _FILLER.fullmatch(word)
     return filler.group(1) if filler else word
 

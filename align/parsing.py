@@ -128,20 +128,20 @@ def clipped_drop(place: str, span: Span, duration_us: int) -> Drop:
 
 def split_punctuation(raw: str) -> tuple[str, str]:
     """A written word as text and the punctuation behind it: `Hello?` is `Hello` and `?`."""
-    found = _TRAILING.search(raw)
-    return (raw[: found.start()], found.group()) if found else (raw, "")
+    match = _TRAILING.search(raw)
+    return (raw[: match.start()], match.group()) if match else (raw, "")
 
 
 def of_recording(lines: Iterable[tuple[str, Line]], path: Path) -> tuple[list[Line], list[Drop]]:
     """Lines whose file id is the sidecar's own, where a file holds several recordings."""
-    found = list(lines)
-    ids = {name for name, _ in found}
+    numbered = list(lines)
+    ids = {name for name, _ in numbered}
     if len(ids) < 2:
-        return [line for _, line in found], []
+        return [line for _, line in numbered], []
     stem = path.name.removesuffix(path.suffix)
     own = {stem, Path(stem).stem}
-    kept = [line for name, line in found if name in own]
-    others = len(found) - len(kept)
+    kept = [line for name, line in numbered if name in own]
+    others = len(numbered) - len(kept)
     reason = f"{others} lines are of other recordings than {stem} (the file names {len(ids)})"
     code = "other_recording"
     drop = replace(drop_at(path.name, code, reason, "trim" if kept else "fault"), count=others)
@@ -154,14 +154,14 @@ def summarise(drops: Iterable[Drop]) -> list[Drop]:
 
 
 def _summarised(drops: list[Drop]) -> Iterator[Drop]:
-    told: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     counted: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Drop] = {}
     for drop in drops:
         file = drop.item.rpartition(":")[0] or drop.item
         key = (file, drop.code)
-        told[key] += 1
-        if told[key] <= SHOWN_PER_REASON:
+        counts[key] += 1
+        if counts[key] <= SHOWN_PER_REASON:
             yield drop
         else:
             counted[key] += drop.count

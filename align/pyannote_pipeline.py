@@ -55,8 +55,8 @@ def named_backend(name: str, models: Path | None, device: str) -> Backend:
         MissingModelError: neither a directory nor fetched.
         SettingsError: a directory without a pipeline's config.yaml.
     """
-    folder, told = pipeline_folder(name, models)
-    identity = f"pyannote {told} {library_versions()} {device}"
+    folder, digest = pipeline_folder(name, models)
+    identity = f"pyannote {digest} {library_versions()} {device}"
     return Backend(identity, lambda: _NamedPipeline(load_named(folder, device)), SAME_VOICE)
 
 
@@ -67,8 +67,8 @@ def pipeline_folder(name: str, models: Path | None) -> tuple[Path, str]:
     if not (folder / "config.yaml").is_file():
         raise SettingsError(f"{name} holds no config.yaml", todo="name the directory of a pyannote pipeline")
     files = sorted(file for file in folder.rglob("*") if file.is_file() and ".cache" not in file.parts)
-    told = "".join(f"{file.relative_to(folder).as_posix()} {sha256_of(file)}\n" for file in files)
-    return folder, hashlib.sha256(told.encode()).hexdigest()
+    listing = "".join(f"{file.relative_to(folder).as_posix()} {sha256_of(file)}\n" for file in files)
+    return folder, hashlib.sha256(listing.encode()).hexdigest()
 
 
 def load_named(folder: Path, device: str) -> Any:

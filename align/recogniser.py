@@ -107,8 +107,8 @@ def _weights(name: str, models: Path | None) -> tuple[Path, str]:
     path = Path(name).expanduser()
     folder = path if path.is_dir() else find(f"{WHISPER_PREFIX}{name}", models)
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    told = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return folder, hashlib.sha256(told.encode()).hexdigest()
+    listing = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
+    return folder, hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _device_of(asked: str) -> str:

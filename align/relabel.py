@@ -37,21 +37,21 @@ def remade(
     people = [cue for cue in conversation.cues if cue.label not in given and keep_people and _is_persons(cue)]
     bare = replace(conversation, cues=(), answers=(), labels_made=())
     new = label_cues(bare, settings, given, tracks)
-    made = {each.label: each for each in with_reasons(bare, given).labels_made}
-    made |= {each.label: each for each in conversation.labels_made if each.label == VISUAL}
+    of_label = {each.label: each for each in with_reasons(bare, given).labels_made}
+    of_label |= {each.label: each for each in conversation.labels_made if each.label == VISUAL}
     return replace(
         bare,
         cues=(*kept, *people, *(cue for cue in new if not _stands_for(people, cue))),
-        labels_made=tuple(made.values()),
+        labels_made=tuple(of_label.values()),
     )
 
 
 def _given_labels(conversation: Conversation) -> frozenset[str]:
     """Labels that are not to be made from turns and words: what a file told of, and what was seen."""
-    told = {made.label for made in conversation.labels_made if made.made and made.reason == TOLD}
+    given = {made.label for made in conversation.labels_made if made.made and made.reason == TOLD}
     others = {c.label for c in conversation.cues if not _is_machines(c) and not _is_persons(c)}
     marked = told_labels(replace(conversation, cues=(), labels_made=()))
-    return frozenset({VISUAL} | told | others | marked)
+    return frozenset({VISUAL} | given | others | marked)
 
 
 def _is_machines(cue: Cue) -> bool:

@@ -63,16 +63,21 @@ def pooled(parts: Iterable[Counts]) -> Counts:
 
 def figures(counts: Counts) -> dict[str, float | int | None]:
     """The figures by name; None where there is nothing to measure."""
-    found: dict[str, float | int | None] = {}
+    figure_of: dict[str, float | int | None] = {}
     for name, under in counts.under.items():
-        found[name] = round(counts.over[name] / under, 6) if under else None
+        figure_of[name] = round(counts.over[name] / under, 6) if under else None
     for name in ("fillers_heard", "fillers_false", "speaker_count_error"):
-        found[name] = int(counts.over[name])
-    found["fillers"] = int(counts.under["fillers_heard"])
+        figure_of[name] = int(counts.over[name])
+    figure_of["fillers"] = int(counts.under["fillers_heard"])
     starts = sorted(counts.word_starts_ms)
-    found["word_start_median_ms"] = starts[len(starts) // 2] if starts else None
-    found["word_start_p90_ms"] = starts[len(starts) * 9 // 10] if starts else None
-    return found
+    figure_of["word_start_median_ms"] = starts[len(starts) // 2] if starts else None
+    figure_of["word_start_p90_ms"] = starts[len(starts) * 9 // 10] if starts else None
+    return figure_of
+
+
+def compared(pair: tuple[Said, Said]) -> Counts:
+    """`compare` of a pair, as one job."""
+    return compare(*pair)
 
 
 def compare(truth: Said, found: Said) -> Counts:
@@ -129,10 +134,10 @@ def _short_turns(
 def _annotation(turns: Sequence[Turn]) -> Any:
     from pyannote.core import Annotation, Segment
 
-    made = Annotation()
+    annotation = Annotation()
     for number, (speaker, span) in enumerate(_apart(turns)):
-        made[Segment(span.start_us / 1e6, span.stop_us / 1e6), number] = speaker
-    return made
+        annotation[Segment(span.start_us / 1e6, span.stop_us / 1e6), number] = speaker
+    return annotation
 
 
 def _apart(turns: Sequence[Turn]) -> Iterator[tuple[str, Span]]:
@@ -165,12 +170,12 @@ def _tokens(words: Sequence[Word]) -> list[_Token]:
         if word.start_us is not None:
             last[word.speaker] = word.start_us
         keyed.append((last.get(word.speaker, 0), place, word))
-    made: list[_Token] = []
+    tokens: list[_Token] = []
     for _, _, word in sorted(keyed, key=lambda each: each[:2]):
         parts = re.sub(r"[^\w' ]|_", " ", word.text.lower()).split()
         timed = word.timing not in ("interpolated", "unknown")
-        made += [_Token(p, word.speaker, word.span, timed and i == 0) for i, p in enumerate(parts)]
-    return made
+        tokens += [_Token(p, word.speaker, word.span, timed and i == 0) for i, p in enumerate(parts)]
+    return tokens
 
 
 def _words(

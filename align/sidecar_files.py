@@ -28,7 +28,7 @@ class Listing:
 
 def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
     """The annotation files of one media file: `x.rttm` and `x.mp4.rttm` of `x.mp4`, longer name first."""
-    found: list[Path] = []
+    sidecars: list[Path] = []
     folder = media.parent
     for stem in dict.fromkeys((media.name, media.stem)):
         for ending, spellings in _SPELLINGS:
@@ -37,9 +37,9 @@ def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
                 continue
             for spelled in spellings:
                 path = media.with_name(stem + spelled)
-                if path != media and _is_file(path) and not any(path.samefile(other) for other in found):
-                    found.append(path)
-    return found
+                if path != media and _is_file(path) and not any(path.samefile(other) for other in sidecars):
+                    sidecars.append(path)
+    return sidecars
 
 
 def _is_file(path: Path) -> bool:

@@ -31,6 +31,8 @@ __all__ = ["Annotation", "read_sidecars"]
 
 Found = tuple[Annotation, list[Drop]]
 TURNS_FROM = ("conversation", "rttm", "stm", "eaf", "textgrid", "transcript", "vtt", "srt")
+_MOST_NAMES = 200
+"""Of speakers in one file: a clip holds seven voices."""
 WORDS_FROM = ("conversation", "ctm", "textgrid", "eaf", "transcript", "stm", "vtt", "srt")
 
 
@@ -77,8 +79,8 @@ class _Read:
         elif kind in self.files:
             self._second(path)
         else:
-            found, drops = _READERS[kind](path, self.duration_us)
-            self._keep(kind, path, found, drops)
+            annotation, drops = _READERS[kind](path, self.duration_us)
+            self._keep(kind, path, annotation, drops)
 
     def _json(self, path: Path) -> None:
         if self.files.keys() & {"conversation", "transcript"}:
@@ -89,14 +91,16 @@ class _Read:
         if other is not None:
             self._keep("transcript", path, *other)
             return
-        found, drops = annotation_of(plain, path, self.duration_us)
+        annotation, drops = annotation_of(plain, path, self.duration_us)
+        _check_names(annotation or Annotation(), path.name)
         self.drops += drops
-        if found is None:
+        if annotation is None:
             self.unused(path.name, "it is no conversation and no transcript of a tool that is known")
         else:
-            self.files["conversation"] = (path.name, found)
+            self.files["conversation"] = (path.name, annotation)
 
     def _keep(self, kind: str, path: Path, found: Annotation, drops: list[Drop]) -> None:
+        _check_names(found, path.name)
         self.drops += drops
         if found.turns is not None or found.words is not None or found.events:
             self.files[kind] = (path.name, found)
@@ -115,6 +119,13 @@ class _Read:
             (kind for kind in order if kind in self.files and getattr(self.files[kind][1], part) is not None),
             "",
         )
+
+
+def _check_names(found: Annotation, name: str) -> None:
+    """Not more speakers than can be told apart; raises SidecarError."""
+    names = {turn.speaker for turn in found.turns or ()} | {word.speaker for word in found.words or ()}
+    if len(names) > _MOST_NAMES:
+        raise SidecarError(f"names {len(names)} speakers, at most {_MOST_NAMES} are read", where=name)
 
 
 def read_sidecars(paths: Sequence[Path], duration_us: int) -> tuple[Annotation, list[Drop]]:
@@ -139,13 +150,13 @@ def _joined(read: _Read) -> Annotation:
     _, base = read.files.get("conversation", ("", Annotation()))
     turns = read.files[turns_from][1].turns if turns_from else None
     words = read.files[words_from][1].words if words_from else None
-    events = [event for _, found in read.files.values() for event in found.events]
+    events = [event for _, annotation in read.files.values() for event in annotation.events]
     used = []
-    for kind, (name, found) in read.files.items():
-        if kind in ("conversation", turns_from, words_from) or found.events:
+    for kind, (name, annotation) in read.files.items():
+        if kind in ("conversation", turns_from, words_from) or annotation.events:
             used.append(name)
         else:
-            read.unused(name, _instead(read, found, turns_from, words_from))
+            read.unused(name, _instead(read, annotation, turns_from, words_from))
     used.sort(key=lambda name: name != (read.files.get("conversation") or ("",))[0])
     return _settled(read, replace(base, turns=turns, words=words, events=tuple(events), used=tuple(used)))
 

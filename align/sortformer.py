@@ -61,12 +61,13 @@ def _checkpoint(name: str, models: Path | None) -> Path:
     if path.is_file():
         return path
     folder = path if path.is_dir() else find(name, models)
-    found = sorted(folder.glob("*.nemo"))
-    if len(found) != 1:
+    checkpoints = sorted(folder.glob("*.nemo"))
+    if len(checkpoints) != 1:
         raise SettingsError(
-            f"{folder} holds {len(found)} files .nemo, not one", todo="name the file: sortformer:FILE.nemo"
+            f"{folder} holds {len(checkpoints)} files .nemo, not one",
+            todo="name the file: sortformer:FILE.nemo",
         )
-    return found[0]
+    return checkpoints[0]
 
 
 class Sortformer:

@@ -72,20 +72,20 @@ def _talk(turns: Sequence[Turn], speakers: Sequence[str]) -> dict[str, list[Span
         if turn.speaker not in spans:
             raise CorpusError(f"{turn.speaker!r} talks but is not among the speakers {list(speakers)}")
         spans[turn.speaker].append(turn.span)
-    return {name: union(found) for name, found in spans.items()}
+    return {name: union(of_speaker) for name, of_speaker in spans.items()}
 
 
 def _channel_of(decoded: Decoded, speakers: Sequence[str]) -> dict[str, int]:
     """Each speaker's input channel; every input channel must be somebody's, or the sum would be lost."""
-    found: dict[str, int] = {}
+    channel_of: dict[str, int] = {}
     for channel, name in enumerate(decoded.channels):
-        if name is None or name not in speakers or name in found:
+        if name is None or name not in speakers or name in channel_of:
             raise CorpusError(
                 f"input channel {channel} belongs to {name!r}",
                 todo=f"give each input channel one of the speakers {list(speakers)}",
             )
-        found[name] = channel
-    return found
+        channel_of[name] = channel
+    return channel_of
 
 
 def _owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz: int) -> Owners:
@@ -96,18 +96,18 @@ def _owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz
         for span in talk[name]:
             edges.append((sample_at(span.start_us, rate_hz), 1, channel))
             edges.append((sample_at(span.stop_us, rate_hz), -1, channel))
-    starts, found = [0], [room]
+    starts, owners = [0], [room]
     talking = [0] * room
     for sample, step, channel in sorted(edges):
         talking[channel] += step
         active = [channel for channel, depth in enumerate(talking) if depth > 0]
         owner = active[0] if len(active) == 1 else room
         if starts[-1] == sample:
-            found[-1] = owner
-        elif found[-1] != owner:
+            owners[-1] = owner
+        elif owners[-1] != owner:
             starts.append(sample)
-            found.append(owner)
-    return Owners(np.array(starts, np.int64), np.array(found, np.int64))
+            owners.append(owner)
+    return Owners(np.array(starts, np.int64), np.array(owners, np.int64))
 
 
 def _unwritten(decoded: Decoded, turns: Sequence[Turn]) -> list[Drop]:
@@ -118,7 +118,7 @@ def _unwritten(decoded: Decoded, turns: Sequence[Turn]) -> list[Drop]:
     lost = [turn for turn in turns if not any(turn.span.overlaps(span) for span in written)]
     if not lost:
         return []
-    told = Drop(
+    drop = Drop(
         item="turns",
         stage="channels",
         kind="trim",
@@ -128,4 +128,4 @@ def _unwritten(decoded: Decoded, turns: Sequence[Turn]) -> list[Drop]:
         stop_us=max(turn.stop_us for turn in lost),
         count=len(lost),
     )
-    return [told]
+    return [drop]

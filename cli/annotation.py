@@ -87,9 +87,9 @@ def _of_dataset(dataset: Path) -> Iterator[Conversation]:
             items.update({item.id: item for item in getattr(head, kind)})
     stems = Counter(_stem(uri) for uri in parts)
     for uri, lists in sorted(parts.items()):
-        items = {kind: tuple(found.values()) for kind, found in lists.items()}
+        items = {kind: tuple(group.values()) for kind, group in lists.items()}
         name = _stem(uri) if stems[_stem(uri)] == 1 else uri.replace("/", "__")
-        last = [item.stop_us or 0 for found in items.values() for item in found]
+        last = [item.stop_us or 0 for group in items.values() for item in group]
         length_us = max([ends[uri], *last])
         yield Conversation(recording=name, duration_us=length_us, speakers=tuple(speakers[uri]), **items)
 

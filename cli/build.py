@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corpus.cli import show
+from corpus.cli.engine import Address, Engine, engine_of, spread_of
 from corpus.cli.light import load_pyarrow_without_pandas
 from corpus.schemas.errors import UsageError
 from corpus.schemas.reviews_file import REVIEWS_FILE
@@ -97,16 +98,8 @@ def build(
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
     ] = False,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", metavar="local|ray", help="Processes of this machine, or a Ray cluster."),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Ray's address, auto or HOST:6379; default: Ray starts on this machine."
-        ),
-    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
     allow_local_urls: LocalUrls = False,
     reviews: Annotated[
         Path | None,
@@ -156,7 +149,7 @@ def build(
     request = _request(
         inputs, folder, cache, config, overrides, num_workers, rehash, allow_removals, allow_local_urls
     )
-    request = replace(request, engine=_engine(engine, address), address=address)
+    request = replace(request, engine=engine_of(engine, address), address=address)
     if add:
         from corpus.pipeline.adding import added
 
@@ -168,14 +161,6 @@ def build(
         bars.close()
     _report(outcome, out)
     raise typer.Exit(outcome.exit_code)
-
-
-def _engine(name: str, address: str | None) -> Literal["local", "ray"]:
-    if name not in ("local", "ray"):
-        raise UsageError(f"{name!r} is neither local nor ray", where="--engine")
-    if address is not None and name == "local":
-        raise UsageError("is Ray's", where="--address", todo="give --engine ray, too")
-    return "ray" if name == "ray" else "local"
 
 
 def _report(outcome: Outcome, place: str) -> None:
@@ -252,25 +237,25 @@ def plan(
         raise UsageError("plans are made for folders", where=f"--out {public_url(out)}")
 
     load_pyarrow_without_pandas()
-    made = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
+    report = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
     if as_json:
-        show.json_line(made)
+        show.json_line(report)
         return
     rows = [
         [show.one_line(p.uri), p.action, show.duration(p.duration_us), show.size(p.bytes), p.reason]
-        for p in made.items
+        for p in report.items
     ]
     show.table(rows, ["recording", "action", "length", "size", ""])
-    for drop in made.drops:
+    for drop in report.drops:
         show.talk(f"{drop.kind}: {show.drop_line(drop)}")
-    for uri in made.removals:
+    for uri in report.removals:
         show.talk(f"not among the inputs, goes with --allow-removals: {show.one_line(uri)}")
-    if made.nothing_to_do:
+    if report.nothing_to_do:
         show.talk("nothing changed: a build would do nothing")
     else:
         show.talk(
-            f"{made.hours:.2f} hours; about {show.size(made.dataset_bytes)} of dataset, "
-            f"{show.size(made.cache_bytes)} of cache"
+            f"{report.hours:.2f} hours; about {show.size(report.dataset_bytes)} of dataset, "
+            f"{show.size(report.cache_bytes)} of cache"
         )
 
 
@@ -316,6 +301,8 @@ def status(out: Built, as_json: Json = False) -> None:
     if not ended:
         for one in now.running:
             show.data(f"  {show.one_line(one.uri)}: {one.stage} {one.share:.0%}")
+        if now.more:
+            show.data(f"  and {now.more} more")
 
 
 def errors(
@@ -373,6 +360,8 @@ def _remember(out: Path, broken: list[str]) -> None:
 def verify(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")],
     as_json: Json = False,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Check every promise of a dataset's format. Exit code 4 when one is broken.
 
@@ -381,11 +370,13 @@ def verify(
       corpus verify dataset
 
       corpus verify s3://bucket/dataset
+
+      corpus verify /shared/dataset --engine ray --address auto
     """
     from corpus.shards.verify import verify_dataset as check
 
     place = place_of(out)
-    report = check(place)
+    report = check(place, spread=spread_of(engine, address))
     if isinstance(place, Path):
         _remember(place, [problem.where.partition(": ")[0] for problem in report.problems])
     if as_json:

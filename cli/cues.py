@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corpus.cli import show
+from corpus.cli.engine import Address, Engine, engine_of, spread_of
 
 if TYPE_CHECKING:
     from corpus.align.cues.score import Marked
@@ -109,13 +111,13 @@ def _of_dataset(folder: Path) -> dict[str, Marked]:
 
 def _print_scores(plain: dict[str, Any]) -> None:
     rows: list[list[str]] = []
-    for label, told in plain["labels"].items():
-        rows.append([label, *_cells(told), _cell(told["any_overlap"]["f1"]), _cell(told["ece"])])
+    for label, scores in plain["labels"].items():
+        rows.append([label, *_cells(scores), _cell(scores["any_overlap"]["f1"]), _cell(scores["ece"])])
         rows += [
             [f"  {kind}", *_cells(one), _cell(one["any_overlap"]["f1"]), ""]
-            for kind, one in told["kinds"].items()
+            for kind, one in scores["kinds"].items()
         ]
-        if words := told.get("reparandum_words"):
+        if words := scores.get("reparandum_words"):
             rows.append(
                 [
                     "  words of reparanda",
@@ -148,6 +150,8 @@ def label(
         Path | None,
         typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
     ] = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Run only the cue labelers: on conversation JSON into a folder, or on a built dataset in place.
 
@@ -162,6 +166,8 @@ def label(
       corpus label conversations/ --out labelled
 
       corpus label data --config corpus.toml
+
+      corpus label /shared/dataset --engine ray --address auto
     """
     from corpus.align.cues.files import base_name, conversation_files, read_marks, without_cues
     from corpus.align.label import labelled
@@ -174,8 +180,10 @@ def label(
     if dataset is not None:
         if out is not None:
             raise UsageError("a dataset is labelled in place", where=str(dataset), todo="leave out --out")
-        _label_dataset(dataset, settings)
+        _label_dataset(dataset, settings, spread_of(engine, address))
         return
+    if engine_of(engine, address) != "local":
+        raise UsageError("is for a dataset", where="--engine", todo="leave it out for conversation files")
     if out is None:
         raise UsageError("no folder for the labelled conversations", todo="name one with --out")
     paths = conversation_files(files)
@@ -199,11 +207,12 @@ def label(
             continue
         for drop in drops:
             show.talk(show.drop_line(drop))
-        made = labelled(without_cues(path, annotation, duration_us), thresholds)
-        write_whole(target, to_json(made).encode())
-        absent = [m for m in made.labels_made if not m.made]
+        conversation = labelled(without_cues(path, annotation, duration_us), thresholds)
+        write_whole(target, to_json(conversation).encode())
+        absent = [m for m in conversation.labels_made if not m.made]
         show.talk(
-            f"{path.name}: {show.counted(len(made.cues), 'cue')}, {show.counted(len(made.answers), 'answer')}"
+            f"{path.name}: {show.counted(len(conversation.cues), 'cue')}, "
+            f"{show.counted(len(conversation.answers), 'answer')}"
         )
         for each in absent:
             show.talk(f"{path.name}: {each.label} not made: {each.reason}")
@@ -219,7 +228,7 @@ def _dataset(given: list[Path]) -> Path | None:
     return given[0] if any((given[0] / name).exists() for name in ("manifest.json", ".rewrite")) else None
 
 
-def _label_dataset(dataset: Path, settings: Path | None) -> None:
+def _label_dataset(dataset: Path, settings: Path | None, spread: Callable[..., Iterator[Any]] | None) -> None:
     from corpus.pipeline.relabel import relabel_dataset
     from corpus.pipeline.settings_file import read_settings
     from corpus.review.store import bring_up_to_date
@@ -228,12 +237,13 @@ def _label_dataset(dataset: Path, settings: Path | None) -> None:
     thresholds = read_settings(settings).cues if settings else None
     bars = show.Bars()
     try:
-        made = relabel_dataset(dataset, thresholds, bars)
+        relabelled = relabel_dataset(dataset, thresholds, bars, spread)
     finally:
         bars.close()
-    if made.shards:
+    if relabelled.shards:
         show.talk(
-            f"{made.recordings} recordings relabelled: {made.clips} clips, {made.shards} shards written"
+            f"{relabelled.recordings} recordings relabelled: {relabelled.clips} clips, "
+            f"{relabelled.shards} shards written"
         )
     else:
         show.talk("the labels are as they were")

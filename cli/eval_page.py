@@ -43,7 +43,7 @@ def write_page(report: EvalReport, path: Path) -> None:
 
 def page_of(report: EvalReport) -> str:
     free = [row for row in report.timing if not row.told]
-    told = [row for row in report.timing if row.told]
+    forced = [row for row in report.timing if row.told]
     lead = (
         f"{report.data}, split {report.split}: {counted(report.documents)}, {report.free_documents} of them "
         "also run freely. Brackets hold the 95 % interval over documents; a dash means no case."
@@ -64,7 +64,7 @@ def page_of(report: EvalReport) -> str:
                     "div",
                     *(
                         _latency(title, rows)
-                        for title, rows in (("Freely", free), ("Told what the person did before", told))
+                        for title, rows in (("Freely", free), ("Told what the person did before", forced))
                         if rows
                     ),
                     class_="pair",
@@ -75,7 +75,7 @@ def page_of(report: EvalReport) -> str:
             el(
                 "section",
                 el("h2", "All rows"),
-                *(part for t, r in (("Freely", free), ("Told", told)) if r for part in _tables(t, r)),
+                *(part for t, r in (("Freely", free), ("Told", forced)) if r for part in _tables(t, r)),
             ),
             _losses(report.losses),
             *([_cues(report)] if report.cues else []),
@@ -327,11 +327,11 @@ def _losses(rows: Sequence[LossRow]) -> Markup:
 
 def _recordings(report: EvalReport) -> Markup:
     """The recordings with the highest losses of each stream."""
-    found = worst(report.recordings, _WORST)
+    worst_rows = worst(report.recordings, _WORST)
     means = {row.stream: row.model for row in report.losses if row.cue == "all"}
     cells = [
         (one.stream, one.recording, f"{one.scored}", number(one.loss), number(means.get(one.stream)))
-        for one in found
+        for one in worst_rows
     ]
     nothing = sum(not any(one.count for one in recording.streams) for recording in report.recordings)
     said = f"{len(report.recordings)} recordings in the split, {nothing} of them with nothing scored."

@@ -65,9 +65,9 @@ def worst(recordings: Sequence[RecordingLosses], most: int) -> list[_Worst]:
         if one.model is not None
     ]
     return [
-        found
+        lossy
         for stream in dict.fromkeys(one.stream for recording in recordings for one in recording.streams)
-        for found in sorted(
+        for lossy in sorted(
             (one for one in scored if one.stream == stream), key=lambda one: (-one.loss, one.recording)
         )[:most]
     ]
@@ -105,14 +105,14 @@ def print_recordings(recordings: Sequence[RecordingLosses]) -> None:
     """Where to look first: of each stream the recording with the highest loss, two lines at most."""
     if len(recordings) < 2:
         return
-    told = [
+    cells = [
         f"{one.stream} {number(one.loss)} {one.recording}"
         for one in worst(recordings, 1)
         if one.stream != "end"
     ]
     head = "highest of a recording: "
-    for start in range(0, len(told), 2):
-        show.data((" " * len(head) if start else head) + ", ".join(told[start : start + 2]))
+    for start in range(0, len(cells), 2):
+        show.data((" " * len(head) if start else head) + ", ".join(cells[start : start + 2]))
 
 
 def print_cues(report: EvalReport) -> None:

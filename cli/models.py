@@ -91,16 +91,16 @@ def _media_files(paths: list[Path]) -> list[Path]:
     """Files as they are named; of folders the files that are named like media."""
     from corpus.ingest.names import is_media_name
 
-    found: list[Path] = []
+    media: list[Path] = []
     for path in paths:
         if not path.is_dir():
-            found.append(path)
+            media.append(path)
             continue
         inside = [p for p in sorted(path.rglob("*")) if is_media_name(p.name) and not p.is_dir()]
         if not inside:
             show.talk(f"corpus: {show.one_line(str(path))}: holds no file that is named like media")
-        found += inside
-    return found
+        media += inside
+    return media
 
 
 def _told(path: Path, info: MediaInfo) -> list[str]:

@@ -36,10 +36,10 @@ def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str,
             whole.astype("<i2").tofile(Path(folder) / "channel-0.i16")
             pcm = Pcm(Path(folder), 1, [Segment(first_window=0, windows=windows)], 16_000)
             turn = Turn(speaker="S1", start_us=0, stop_us=windows * 200_000)
-            found = transcriber(pcm, [turn], {"S1": 0}).words
+            recognised = transcriber(pcm, [turn], {"S1": 0}).words
         return [
             {"text": word.text, "timestamp": [word.start_us / 1e6, word.stop_us / 1e6]}
-            for word in found
+            for word in recognised
             if word.start_us is not None and word.stop_us is not None
         ]
 

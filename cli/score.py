@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpus.cli import show
+from corpus.cli.engine import Address, Engine, spread_of
 from corpus.schemas.errors import MissingDependencyError, SidecarError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def score(
     ref: Annotated[Path, typer.Argument(metavar="REF", help="Folder of NAME.rttm, .json, .stm, .ctm.")],
     hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Score turns and words against human annotations; files are matched by base name.
 
@@ -36,14 +39,16 @@ def score(
     """
     for package in ("jiwer", "pyannote.metrics", "scipy"):
         _needs(package)
-    from corpus.align.score import Said, compare, figures, pooled
+    from corpus.align.score import Said, compared, figures, pooled
 
-    truth, found = _references(ref), _hypotheses(hyp)
-    for name in sorted(truth.keys() - found.keys()):
+    truth, hypotheses = _references(ref), _hypotheses(hyp)
+    for name in sorted(truth.keys() - hypotheses.keys()):
         show.talk(f"{name}: HYP has no such recording; it is scored as if nothing had been found")
-    for name in sorted(found.keys() - truth.keys()):
+    for name in sorted(hypotheses.keys() - truth.keys()):
         show.talk(f"{name}: REF has no such recording; it is not scored")
-    counts = {name: compare(said, found.get(name, Said())) for name, said in sorted(truth.items())}
+    pairs = [(said, hypotheses.get(name, Said())) for name, said in sorted(truth.items())]
+    spread = spread_of(engine, address) or map
+    counts = dict(zip(sorted(truth), spread(compared, pairs), strict=True))
     recordings = {name: figures(part) for name, part in counts.items()}
     whole: dict[str, Any] = {**figures(pooled(counts.values())), "intervals": _intervals(counts)}
     if as_json:
@@ -77,12 +82,12 @@ def _intervals(counts: dict[str, Counts]) -> dict[str, list[float]]:
     chance = random.Random(0)
     parts = list(counts.values())
     draws = [figures(pooled(chance.choices(parts, k=len(parts)))) for _ in range(_DRAWS)]
-    found: dict[str, list[float]] = {}
+    interval_of: dict[str, list[float]] = {}
     for name in draws[0]:
         values = sorted(float(value) for draw in draws if (value := draw.get(name)) is not None)
         if len(values) > 1:
-            found[name] = [values[len(values) // 40], values[-1 - len(values) // 40]]
-    return found
+            interval_of[name] = [values[len(values) // 40], values[-1 - len(values) // 40]]
+    return interval_of
 
 
 def _base(name: str) -> str:
@@ -106,12 +111,12 @@ def _references(folder: Path) -> dict[str, Said]:
             files.setdefault(_base(path.name), []).append(path)
     if not files:
         raise UsageError("holds no annotation", where=str(folder), todo="put NAME.rttm with NAME.json there")
-    made: dict[str, Said] = {}
+    said_in: dict[str, Said] = {}
     for name, paths in files.items():
         rttm = [path for path in paths if path.suffix.lower() == ".rttm"]
         rest = [path for path in paths if path not in rttm]
-        told, drops = read_sidecars(rest, _FOREVER_US)
-        turns = None if all(path.suffix.lower() == ".ctm" for path in rest) else told.turns or ()
+        annotation, drops = read_sidecars(rest, _FOREVER_US)
+        turns = None if all(path.suffix.lower() == ".ctm" for path in rest) else annotation.turns or ()
         if rttm:
             spoken, more = read_sidecars(rttm, _FOREVER_US)
             turns, drops = spoken.turns or (), [*drops, *more]
@@ -120,8 +125,8 @@ def _references(folder: Path) -> dict[str, Said]:
                 raise SidecarError(drop.reason, todo="mend or remove the file")
             if drop.kind == "fault":
                 show.talk(show.drop_line(drop))
-        made[name] = Said(turns, told.words, _duration_us(rest))
-    return made
+        said_in[name] = Said(turns, annotation.words, _duration_us(rest))
+    return said_in
 
 
 def _duration_us(paths: list[Path]) -> int:
@@ -130,8 +135,8 @@ def _duration_us(paths: list[Path]) -> int:
 
     for path in paths:
         if path.name.lower().endswith((".json", ".json.gz")):
-            told = (load_conversation(path) or {}).get("duration_us")
-            return told if isinstance(told, int) and 0 < told < _FOREVER_US else 0
+            duration_us = (load_conversation(path) or {}).get("duration_us")
+            return duration_us if isinstance(duration_us, int) and 0 < duration_us < _FOREVER_US else 0
     return 0
 
 
@@ -143,16 +148,16 @@ def _hypotheses(place: Path) -> dict[str, Said]:
 
     if not place.is_dir():
         raise UsageError("is neither a dataset nor a folder", where=str(place))
-    made: dict[str, Said] = {}
+    said_in: dict[str, Said] = {}
     for path in sorted(place.iterdir()):
         if path.name.lower().endswith((".json", ".json.gz")):
-            told, drops = read_sidecars([path], _FOREVER_US)
+            annotation, drops = read_sidecars([path], _FOREVER_US)
             for drop in drops:
                 if drop.kind == "fault":
                     show.talk(show.drop_line(drop))
-            if told.used:
-                made[_base(path.name)] = Said(told.turns or (), told.words or (), 0)
-    return made
+            if annotation.used:
+                said_in[_base(path.name)] = Said(annotation.turns or (), annotation.words or (), 0)
+    return said_in
 
 
 def _of_dataset(place: Path) -> dict[str, Said]:

@@ -255,7 +255,7 @@ def eval_(
     if invariant and model.embed.stream.is_cuda:
         raise UsageError("--batch-invariant is for the CPU", todo="add --device cpu")
     with EvalBar() as bar, batch_invariant(invariant):
-        found = evaluate_model(
+        evaluation = evaluate_model(
             model,
             config,
             data,
@@ -267,18 +267,18 @@ def eval_(
             progress=bar,
         )
     if as_json:
-        show.json_line(found)
+        show.json_line(evaluation)
     else:
-        for line in verdict(found):
+        for line in verdict(evaluation):
             show.data(line)
-        _print_losses(found)
-        print_windows(found)
-        print_cues(found)
-        print_timing(found)
+        _print_losses(evaluation)
+        print_windows(evaluation)
+        print_cues(evaluation)
+        print_timing(evaluation)
     if report is not None:
         from corpus.cli.eval_page import write_page
 
-        write_page(found, report)
+        write_page(evaluation, report)
         show.talk(f"the page: {report}")
     if bench is not None:
         from corpus.trainer.evaluate.duplex_bench import write_bench
@@ -381,12 +381,12 @@ def plan(
     from corpus.cli.plan_table import lines
     from corpus.trainer.plan.plan import plan as calculate
 
-    made = calculate(
+    calculated = calculate(
         preset, gpus, gpu, stages=stages, expert_ranks=expert_ranks, mfu=mfu, positions=positions
     )
     if as_json:
-        show.json_line(made)
+        show.json_line(calculated)
         return
-    width = max(len(name) for name, _ in lines(made))
-    for name, value in lines(made):
+    width = max(len(name) for name, _ in lines(calculated))
+    for name, value in lines(calculated):
         show.data(f"{name.ljust(width)}  {value}")

@@ -120,11 +120,11 @@ def stats(
     from corpus.report.stats_text import stats_text
 
     with _with_catalog(out) as folder:
-        found = dataset_stats(folder)
+        statistics = dataset_stats(folder)
     if as_json:
-        show.json_line(found)
+        show.json_line(statistics)
     else:
-        show.data("\n".join(show.one_line(line) for line in stats_text(found)))
+        show.data("\n".join(show.one_line(line) for line in stats_text(statistics)))
 
 
 def inspect(

@@ -133,7 +133,7 @@ class Demuxer:
         """All packets; once more for each time that edit lists go back in the file, those of its tracks."""
         yield iter(self)
         for _ in range(1, max((len(c.edits.runs) for c in self.cutters.values()), default=1)):
-            with closing(self.reader.part(Part())) as reader, open_read(self.path, reader) as container:
+            with closing(self.reader.again()) as reader, open_read(self.path, reader) as container:
                 packets = _read_packets(container, self.log, self.path.name)
                 yield ((p.stream.index, p) for p in packets if p.stream.index in self.cutters)
 
@@ -166,7 +166,7 @@ class Demuxer:
         self.streams.update({s.index: s for s in self.container.streams})
         # Asking for the number of streams costs a dump of the whole container, so ask only after a new read.
         name = self.container.format.name
-        count, reads, before, place = len(self.streams), 0, 0, 0
+        count, reads, before, place = len(self.streams), 0, self.reader.place(0), 0
         for packet in _read_packets(self.container, self.log, self.path.name):
             if name in GROWING and self.reader.reads != reads:
                 # New streams were met between the last look and this one.
@@ -175,7 +175,7 @@ class Demuxer:
                     self._open_another(before, name)
                     count = met
                 reads, before = self.reader.reads, place
-            place = max(place, packet.pos or 0)
+            place = max(place, self.reader.place(packet.pos or 0))
             # Merge by byte position, so that both readers hand out packets as one reader would have met them.
             for second in self._seconds:
                 yield from second.until(place)

@@ -151,7 +151,7 @@ def stream_heads(container: InputContainer, reader: Reader, programme: int | Non
     `reader` is what the container reads; `programme`: the one that is used already.
     """
     heads: list[StreamHead] = []
-    lists = edit_lists(reader.film, again=reader.whole) if reader.film.joined else {}
+    lists = edit_lists(reader.film, again=reader.first) if reader.film.joined else {}
     for stream in container.streams:
         if isinstance(stream, VideoStream):
             head = StreamHead(stream, stream.index, "video")

@@ -18,6 +18,7 @@ from corpus.ingest.behind import End, first_end
 from corpus.ingest.edits import Film, film_of
 from corpus.ingest.names import HEADERLESS
 from corpus.ingest.riff import Patch, correct_header
+from corpus.ingest.tags import behind_tags
 from corpus.schemas.errors import MediaError
 
 FORMATS = (
@@ -63,6 +64,8 @@ class Reader:
         self._size = (size if part.stop is None else min(size, part.stop)) - self._shift
         self._at = 0
         self.patch: Patch | None = None
+        self.first = False
+        """It reads the first of the files joined in one, and no other stands behind that."""
         self.reads = 0
         """How often libav has read."""
         self.film = Film()
@@ -108,10 +111,9 @@ class Reader:
         """Another reader of the same open file, whatever its name stands for by now."""
         return Reader(os.dup(self._descriptor), part)
 
-    @property
-    def whole(self) -> bool:
-        """It reads all of the file, which is not several joined byte by byte."""
-        return self._part == _WHOLE and self.end.following is None
+    def again(self) -> Reader:
+        """Another reader of the same."""
+        return self.part(self._part)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -162,7 +164,10 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
         MediaError: it is no media file, with a readable sentence.
     """
     regular_file_size(path)
-    with closing(Reader(_descriptor(path))) as reader:
+    with (
+        closing(Reader(_descriptor(path))) as whole,
+        closing(whole.part(Part(behind_tags(whole.peek)))) as reader,
+    ):
         reader.patch, contradiction = correct_header(reader)
         if contradiction:
             raise MediaError(
@@ -170,6 +175,7 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
             )
         reader.seek(0)
         reader.find_end()
+        reader.first = reader.end.following is None
         with open_read(path, reader) as container:
             yield container, reader
 

@@ -174,12 +174,12 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> tuple[Annot
     prosody = stages.prosody_stage(decode, voices, settings, cache)
     label = stages.label_stage(conversation, settings, cache, job.reviews, sight, prosody)
     reporter.at("quality")
-    told = Told(
+    facts = Told(
         language=said.language or None,
         language_probability=said.language_probability,
         diarization_confidence=tuple((one.start_us, one.stop_us, one.confidence) for one in heard.sure),
     )
-    quality = quality_stage(decode, voices, conversation, told, settings, cache)
+    quality = quality_stage(decode, voices, conversation, facts, settings, cache)
     drops += [*voices.drops, *label.drops, *quality.drops]
     annotated = Annotated(
         uri=identity.item.uri,
@@ -201,8 +201,8 @@ def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
 
 def in_recording(uri: str, drop: Drop) -> Drop:
     """The Drop under its recording's uri, with what the stage called the item in front of the reason."""
-    told = drop.item in ("", uri) or drop.reason.startswith(drop.item)
-    return replace(drop, item=uri, reason=drop.reason if told else f"{drop.item}: {drop.reason}")
+    named = drop.item in ("", uri) or drop.reason.startswith(drop.item)
+    return replace(drop, item=uri, reason=drop.reason if named else f"{drop.item}: {drop.reason}")
 
 
 def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> tuple[Annotation, list[Drop]]:
@@ -211,8 +211,8 @@ def _read_sidecars(identity: Identity, settings: Settings, decoded: Decoded) -> 
 
     explicit = identity.item.sidecars is not None
     paths = [Path(mark.place) for mark in identity.sidecars] if settings.sidecars or explicit else []
-    found, drops = read_sidecars(paths, decoded.duration_us)
-    return found, [*drops, *doubtful_words(found.words or ())]
+    annotation, drops = read_sidecars(paths, decoded.duration_us)
+    return annotation, [*drops, *doubtful_words(annotation.words or ())]
 
 
 def _turns_and_words(
@@ -228,20 +228,20 @@ def _turns_and_words(
     heard = stages.Turns(turns=sidecar.turns or ())
     if sidecar.turns is None:
         reporter.at("diarize")
-        heard, found = _diarized(decode, settings, cache, sight)
-        drops += found
+        heard, more = _diarized(decode, settings, cache, sight)
+        drops += more
     turns = heard.turns
     if sidecar.words is None:
         reporter.at("transcribe")
-        said, found = _transcribed(decode, turns, settings, cache)
+        said, more = _transcribed(decode, turns, settings, cache)
     elif sidecar.turns is None:
         from corpus.align.attribute import attribute_words
 
         words, lost = attribute_words(sidecar.words, turns)
-        said, found = stages.Words(words=tuple(words)), tuple(lost)
+        said, more = stages.Words(words=tuple(words)), tuple(lost)
     else:
         return heard, stages.Words(words=sidecar.words)
-    drops += found
+    drops += more
     return heard, said
 
 

@@ -174,7 +174,7 @@ class _Build:
             except (CorpusError, OSError, ValueError) as error:
                 return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
 
-        found: list[Identity] = []
+        identities: list[Identity] = []
         threads = ThreadPoolExecutor(self.request.num_workers)
         try:
             for result in threads.map(attempt, items):
@@ -182,12 +182,12 @@ class _Build:
                 if isinstance(result, Drop):
                     self.ledger.drop((result,))
                 else:
-                    found.append(result)
+                    identities.append(result)
         finally:  # a stopped build does not wait for a file to be hashed
             threads.shutdown(wait=False, cancel_futures=True)
-        marks = {m.place: m for i in found for m in (*i.media, *i.sidecars)}
+        marks = {m.place: m for i in identities for m in (*i.media, *i.sidecars)}
         self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
-        return found
+        return identities
 
     def _leave_out_duplicates(self, identities: Sequence[Identity]) -> list[Identity]:
         """The first by uri of those with the same content; the others are Drops that name it."""

@@ -89,13 +89,13 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
         config=job.config,
         left_out=sorted(first_windows(filtered)),
     )
-    made = cache.make("cut", key, fill)
+    artifact = cache.make("cut", key, fill)
     return Cut(
         uri=uri,
         recording=job.identity.recording,
         split=job.split,
-        segment=made.digest,
-        drops=(*filtered, *(in_recording(uri, drop) for drop in made.drops)),
+        segment=artifact.digest,
+        drops=(*filtered, *(in_recording(uri, drop) for drop in artifact.drops)),
     )
 
 

@@ -84,14 +84,14 @@ def _package(line: str) -> DoctorFact | None:
     install = f'pip install "{DISTRIBUTION}[models]"' if extra else f"pip install --upgrade {DISTRIBUTION}"
     asked = str(wanted.specifier) or "any version"
     try:
-        found = importlib.metadata.version(wanted.name)
+        version = importlib.metadata.version(wanted.name)
     except importlib.metadata.PackageNotFoundError:
         return DoctorFact(
             name=wanted.name, ok=False, detail=f"not installed, asked for {asked}", todo=install
         )
-    ok = wanted.specifier.contains(found, prereleases=True)
+    ok = wanted.specifier.contains(version, prereleases=True)
     return DoctorFact(
-        name=wanted.name, ok=ok, detail=f"{found}, asked for {asked}", todo="" if ok else install
+        name=wanted.name, ok=ok, detail=f"{version}, asked for {asked}", todo="" if ok else install
     )
 
 

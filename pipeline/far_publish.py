@@ -173,7 +173,7 @@ def _cleaned(store: Store, there: FarDataset, numbers: Sequence[int]) -> FarData
 
 
 def _commits(there: FarDataset) -> list[int]:
-    return sorted(int(found[1]) for name in there.listed if (found := _COMMIT.fullmatch(name)))
+    return sorted(int(match[1]) for name in there.listed if (match := _COMMIT.fullmatch(name)))
 
 
 def _commit_name(number: int) -> str:

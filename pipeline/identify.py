@@ -54,8 +54,8 @@ def identify(
     """
     paths = [_local(file, downloads) for file in item.files]
     media = tuple(mark(path, known) for path in paths)
-    for found, file in zip(media, item.files, strict=True):
-        if not found.bytes:
+    for medium, file in zip(media, item.files, strict=True):
+        if not medium.bytes:
             raise MediaError("the file is empty", where=file.uri, todo="fetch or record it again")
     return Identity(
         item=item,
@@ -118,16 +118,16 @@ def unchanged(identity: Identity) -> Iterator[None]:
         MediaError: a media file was replaced or changed.
     """
     before = []
-    for found, file in zip(identity.media, identity.item.files, strict=True):
-        state = _stat(found.place, file.uri)
+    for medium, file in zip(identity.media, identity.item.files, strict=True):
+        state = _stat(medium.place, file.uri)
         same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        as_hashed = same == (found.bytes, found.mtime_ns, found.ctime_ns)
-        if not as_hashed and _sha256(found.place, file.uri) != found.sha256:
+        as_hashed = same == (medium.bytes, medium.mtime_ns, medium.ctime_ns)
+        if not as_hashed and _sha256(medium.place, file.uri) != medium.sha256:
             raise _changing(file.uri)  # same bytes under a new time are fine
         before.append(_look(state))
     yield
-    for found, file, look in zip(identity.media, identity.item.files, before, strict=True):
-        if _look(_stat(found.place, file.uri)) != look:
+    for medium, file, look in zip(identity.media, identity.item.files, before, strict=True):
+        if _look(_stat(medium.place, file.uri)) != look:
             raise _changing(file.uri)
 
 

@@ -111,10 +111,10 @@ def _exists(path: Path) -> bool:
 
 
 def _glob(pattern: str) -> Iterator[Item | Drop]:
-    found = sorted(glob.glob(pattern, recursive=True))
-    if not found:
+    names = sorted(glob.glob(pattern, recursive=True))
+    if not names:
         raise UsageError("nothing matches the pattern", where=pattern)
-    for name in found:
+    for name in names:
         path = Path(name)
         if os.path.isdir(path):
             yield from _walk(path)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 
 from corpus.pipeline import state as keep
 from corpus.pipeline.progress import Messenger, running_now
 from corpus.pipeline.versions import done_before
 from corpus.schemas.drops import Drop
+
+_POLL_S = 0.4
+"""The least time between two looks at the workers, for a progress bar that moves."""
+_POLL_S_A_WORKER = 0.04
+_LONGEST_POLL_S = 10.0
+"""With many workers each look is dear, and each recording takes long."""
 
 
 class Ledger:
@@ -25,6 +32,7 @@ class Ledger:
         self._phase = "identify"
         self._quarantined: list[keep.Quarantined] = []
         self._saved = 0
+        self._next_poll_s = 0.0
         self._held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
 
     @property
@@ -46,25 +54,36 @@ class Ledger:
         self._talk.at(self.done, "")
 
     def poll(self) -> None:
-        """Read the workers' progress and report it."""
-        self.say(self._phase)
-        running = running_now(self._scratch)
+        """Read the workers' progress and report it, as often as is worth its cost."""
+        if monotonic() < self._next_poll_s:
+            return
+        running, more = self._put_status("")
+        pause_s = min(_POLL_S + _POLL_S_A_WORKER * (len(running) + more), _LONGEST_POLL_S)
+        self._next_poll_s = monotonic() + pause_s
         partial = sum(done_before(one.stage, one.share) for one in running)
+        if running:  # those that were not read are taken to be as far
+            partial *= 1 + more / len(running)
         self._talk.at(self.done + partial, ", ".join(f"{r.uri} {r.stage}" for r in running[:2]))
 
     def say(self, phase: str, detail: str = "") -> None:
         self._phase = phase
+        self._put_status(detail)
+
+    def _put_status(self, detail: str) -> tuple[Sequence[keep.Running], int]:
+        running, more = running_now(self._scratch)
         self._kept.save_status(
             keep.Status(
-                phase=phase,
+                phase=self._phase,
                 recordings=self.total,
                 done=self.done,
                 faults=self.faults,
-                running=running_now(self._scratch),
+                running=running,
                 pid=os.getpid(),
                 detail=detail,
+                more=more,
             )
         )
+        return running, more
 
     # -- what was left out --------------------------------------------------------------------
 

@@ -49,10 +49,10 @@ def is_public(host: str) -> bool:
 def is_public_host(host: str) -> bool:
     """Whether all addresses of a host are public; one that has none is as private as it gets."""
     try:
-        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+        addresses = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
     except (OSError, ValueError):  # UnicodeError too: no name
         return False
-    return bool(found) and all(map(is_public, found))
+    return bool(addresses) and all(map(is_public, addresses))
 
 
 async def public_client(**options: Any) -> Any:

@@ -110,11 +110,11 @@ class _Known:
         from corpus.pipeline.published import read_published
 
         config = config_of(request.settings)
-        found = read_published(kept.folder, request.out, config)
+        published = read_published(kept.folder, request.out, config)
         return cls(
             request=request,
             config=config,
-            published=found.by_recording,
+            published=published.by_recording,
             reviews=texts_by_recording(request.out),
         )
 
@@ -138,12 +138,12 @@ class _Known:
 
 def _known_recordings(items: Sequence[Item], marks: dict[str, FileMark]) -> set[str]:
     """Content hashes of the items whose files have been hashed before."""
-    found = set()
+    hashes = set()
     for item in items:
         known = [marks[file.place].sha256 for file in item.files if file.place in marks]
         if len(known) == len(item.files):
-            found.add(recording_hash(item.files, known))
-    return found
+            hashes.add(recording_hash(item.files, known))
+    return hashes
 
 
 def _planned(

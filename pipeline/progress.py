@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from contextlib import suppress
@@ -75,12 +76,20 @@ class Reporter:
         self._path.unlink(missing_ok=True)
 
 
-def running_now(folder: Path) -> tuple[Running, ...]:
-    """The build's side: every worker's last line, by uri."""
+_MOST_READ = 32
+
+
+def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
+    """The build's side: workers' last lines by uri, of hundreds only some, and how many more there are."""
+    try:
+        found = os.listdir(folder)
+    except FileNotFoundError:
+        found = []
+    names = sorted(name for name in found if name.startswith("running-") and name.endswith(".json"))
     lines = []
-    for path in sorted(folder.glob("running-*.json")):
+    for name in names[:_MOST_READ]:
         try:
-            lines.append(from_json(Running, path.read_bytes()))
+            lines.append(from_json(Running, (folder / name).read_bytes()))
         except (FileNotFoundError, FormatError):
             continue  # the worker ended, or the machine stopped, between listing and reading
-    return tuple(sorted(lines, key=lambda running: running.uri))
+    return tuple(sorted(lines, key=lambda running: running.uri)), len(names[_MOST_READ:])

@@ -32,7 +32,7 @@ def quick_key(items: Sequence[Item], request: Request) -> str:
 
 def _look(place: str) -> list[object]:
     try:
-        found = os.stat(place)
+        state = os.stat(place)
     except (OSError, ValueError):  # ValueError: a NUL byte in the name
         return [place]
-    return [place, found.st_size, found.st_mtime_ns]
+    return [place, state.st_size, state.st_mtime_ns]

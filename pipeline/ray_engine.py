@@ -10,8 +10,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
 from corpus.pipeline.versions import all_versions
@@ -71,6 +72,37 @@ def run_on_ray(
                 ray.cancel(one, force=True)
         if began:
             ray.shutdown()
+
+
+def in_order(
+    function: Callable[[Job], Result], jobs: Sequence[Job], *, address: str | None
+) -> Iterator[Result]:
+    """A function's results over a Ray cluster, in the order of the jobs; raises as `run_on_ray`.
+
+    What dies with its process at every try is done here.
+    """
+    early: dict[int, Result] = {}
+    number = 0
+    for done in run_on_ray(_Numbered(function), list(enumerate(jobs)), address=address, on_poll=_nothing):
+        place, job = done.job
+        early[place] = function(job) if isinstance(done.result, WorkerDied) else done.result
+        while number in early:
+            yield early.pop(number)
+            number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered(Generic[Job, Result]):
+    """A function of a job, for jobs with their numbers."""
+
+    function: Callable[[Job], Result]
+
+    def __call__(self, numbered: tuple[int, Job]) -> Result:
+        return self.function(numbered[1])
+
+
+def _nothing() -> None:
+    """Nobody asks for progress."""
 
 
 def _ray() -> Any:

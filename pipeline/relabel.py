@@ -6,10 +6,11 @@ No media file and no cache is read. Labels from files, from annotators and from 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from corpus.pipeline.progress import Messenger
@@ -26,6 +27,8 @@ from corpus.schemas.files import sha256_file
 from corpus.schemas.settings import CueSettings, Settings
 
 if TYPE_CHECKING:
+    import duckdb
+
     from corpus.schemas.prosody import Tracks
     from corpus.shards.columns import ClipRow
     from corpus.shards.plan import Piece
@@ -43,11 +46,17 @@ class _Relabelled:
     """Those that were written."""
 
 
-def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Relabelled:
+_Spread = Callable[..., Iterator[tuple[Conversation, bool]]]
+
+
+def relabel_dataset(
+    out: Path, cues: CueSettings | None, talk: Messenger, spread: _Spread | None = None
+) -> _Relabelled:
     """Make a dataset's labels again, with these settings or those of its build.
 
     Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
-    one or the new one, at the latest when the command, or a build, is called again.
+    one or the new one, at the latest when the command, or a build, is called again. `spread` does the work of
+    each recording on other machines, which see the folder under the same path.
 
     Raises:
         DatasetError: no dataset there, or its catalog is not its own.
@@ -72,11 +81,11 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Re
         before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
         settings = replace(before, cues=cues or before.cues)
         config = config_of(settings)
-        made, new = _relabel(out, folder, settings, config, talk)
+        changed, new = _relabel(out.absolute(), folder, settings, config, talk, spread)
         # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
             manifest = stage_rewrite(out, new, settings=settings, config=config)
-            _change_catalog(out, folder, made, manifest, settings)
+            _change_catalog(out, folder, changed, manifest, settings)
             shards = len(list(folder.glob("*/*.tar")))
             announce_catalog(kept.folder, sha256_file(folder / CATALOG_FILE))
             swap(out, (CATALOG_FILE,))
@@ -85,15 +94,15 @@ def relabel_dataset(out: Path, cues: CueSettings | None, talk: Messenger) -> _Re
             shards = 0
             shutil.rmtree(folder)
         write_report(out, dataset_stats(out))
-        return _Relabelled(recordings=len(made), clips=len(new), shards=shards)
+        return _Relabelled(recordings=len(changed), clips=len(new), shards=shards)
 
 
 def _relabel(
-    out: Path, folder: Path, settings: Settings, config: str, talk: Messenger
+    out: Path, folder: Path, settings: Settings, config: str, talk: Messenger, spread: _Spread | None
 ) -> tuple[list[str], list[Piece]]:
     """Recordings whose labels change, and their changed clips, which are written into the folder."""
     from corpus.report.catalog import open_catalog
-    from corpus.report.catalog_read import read_conversation, recordings
+    from corpus.report.catalog_read import recordings
     from corpus.shards.plan import Piece
     from corpus.shards.read import open_clips
     from corpus.shards.rewrite import NEW_FILE, append_head
@@ -117,13 +126,17 @@ def _relabel(
             )
         known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))
-        for number, one in enumerate(known, start=1):
-            told = read_conversation(catalog, one)
-            made = _labelled(told, clips, rows[one], settings.cues, reviews.get(one), folder)
-            if (made.cues, made.answers, made.labels_made) != (told.cues, told.answers, told.labels_made):
+        jobs = [
+            _Job(out=out, recording=one, rows=tuple(rows[one]), cues=settings.cues, reviews=reviews.get(one))
+            for one in known
+        ]
+        here = (_labels(job, catalog, clips, folder) for job in jobs)
+        results = here if spread is None else spread(_labels_anywhere, jobs)
+        for number, (one, (after, is_new)) in enumerate(zip(known, results, strict=True), start=1):
+            if is_new:
                 changed.append(one)
-                (folder / f"{one}.json").write_text(to_json(made), encoding="utf-8")
-            for row, head in _new_heads(made, clips, rows[one], config):
+                (folder / f"{one}.json").write_text(to_json(after), encoding="utf-8")
+            for row, head in _new_heads(after, clips, rows[one], config):
                 moved = append_head(tar, clips[row.key], row, head)
                 pieces.append(Piece(row=moved, file=folder / NEW_FILE))
             talk.at(number, rows[one][0].uri)
@@ -132,6 +145,38 @@ def _relabel(
 
 def _by_recording(rows: Iterable[ClipRow]) -> list[ClipRow]:
     return sorted(rows, key=lambda row: (row.recording, row.first_window))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One recording whose labels are made again."""
+
+    out: Path
+    recording: str
+    rows: tuple[ClipRow, ...]
+    cues: CueSettings
+    reviews: Texts | None
+
+
+def _labels_anywhere(job: _Job) -> tuple[Conversation, bool]:
+    """`_labels` on any machine that sees the dataset."""
+    from corpus.report.catalog import open_catalog
+    from corpus.shards.read import open_clips
+
+    with open_catalog(job.out) as catalog, TemporaryDirectory(prefix="corpus-label-") as folder:
+        return _labels(job, catalog, open_clips(job.out, split=job.rows[0].split), Path(folder))
+
+
+def _labels(
+    job: _Job, catalog: duckdb.DuckDBPyConnection, clips: Clips, folder: Path
+) -> tuple[Conversation, bool]:
+    """The conversation with its labels made anew, and whether they differ."""
+    from corpus.report.catalog_read import read_conversation
+
+    before = read_conversation(catalog, job.recording)
+    after = _labelled(before, clips, job.rows, job.cues, job.reviews, folder)
+    same = (after.cues, after.answers, after.labels_made) == (before.cues, before.answers, before.labels_made)
+    return after, not same
 
 
 def _labelled(

@@ -63,6 +63,8 @@ class Status:
     running: tuple[Running, ...]
     pid: int
     detail: str = ""
+    more: int = 0
+    """How many are built beside those in `running`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

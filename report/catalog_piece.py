@@ -28,8 +28,8 @@ def write_piece(folder: Path, entry: CatalogEntry, *, bridge_us: int) -> None:
     import pyarrow as pa
 
     rows: dict[str, list[Row]] = {name: [] for name in piece_tables()}
-    for table, found in entry_rows(entry, bridge_us=bridge_us):
-        rows[table] += found
+    for table, new_rows in entry_rows(entry, bridge_us=bridge_us):
+        rows[table] += new_rows
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(folder / PIECE_FILE), "wb") as file:
         for name, schema in piece_tables().items():

@@ -128,7 +128,7 @@ def floor_rows(talked: Conversation, bridge_us: int) -> Rows:
     """Rows of units, and of what lies between them."""
     one = talked.recording
     units = speech_by_speaker(talked, bridge_us=bridge_us)
-    yield "units", ((one, n, u.start_us, u.stop_us) for n, found in units.items() for u in found)
+    yield "units", ((one, n, u.start_us, u.stop_us) for n, of_speaker in units.items() for u in of_speaker)
     yield (
         "transitions",
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from corpus.report.pages.joints import LABELS, lines_of_joints
 from corpus.report.pages.lanes import Axis, clock
 from corpus.report.pages.markup import Markup, asset, data_uri, el, join, page
 from corpus.report.pages.tables import Column, table
-from corpus.schemas.arrays import Int16Array
+from corpus.schemas.arrays import Int16Array, UInt8Array
 from corpus.schemas.clip import ClipHead
-from corpus.schemas.errors import DatasetError
+from corpus.schemas.clock import samples_per_window
+from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.shards.flac import encode_flac
 from corpus.shards.read import Clip, open_clips
@@ -50,18 +52,37 @@ def write_clip_page(clip: Clip, path: Path) -> None:
 
 def clip_page(clip: Clip) -> str:
     head = clip.json
-    sound = clip.audio()
+    sound, mel, activity = clip.audio(), clip.mel(), clip.activity()
     names = (*head.speakers, "room")
+    samples = head.windows * samples_per_window(head.sample_rate_hz)
+    _check_shape("flac", sound.shape, (len(names), samples), head)
+    _check_shape("mel.npy", mel.shape[:2], (len(names), head.windows), head)
+    _check_shape("activity.npy", activity.shape[:2], (len(names), head.windows), head)
     body = el(
         "main",
         _header(head),
         _stage(head, names),
-        _time_line(clip, head, sound, names),
+        _time_line(clip, head, _Channels(names, sound, mel, activity)),
         _below(clip, head),
         join(_sounds(head, sound, names)),
         class_="clip",
     )
     return page(head.key, body, styles=("page.css", "clip.css"), script=asset("clip.js"))
+
+
+def _check_shape(member: str, shape: tuple[int, ...], expected: tuple[int, ...], head: ClipHead) -> None:
+    if shape != expected:
+        where = f"{head.key}.{member}"
+        raise FormatError(f"holds {shape} values, {head.key}.json says {expected}", where=where)
+
+
+class _Channels(NamedTuple):
+    """Of the speakers in order, then the room."""
+
+    names: tuple[str, ...]
+    sound: Int16Array
+    mel: UInt8Array
+    activity: UInt8Array
 
 
 def _header(head: ClipHead) -> Markup:
@@ -124,9 +145,8 @@ def _keys(keys: tuple[tuple[str, str], ...]) -> list[Markup]:
     return [join((el("kbd", key), f" {meaning}   ")) for key, meaning in keys]
 
 
-def _time_line(clip: Clip, head: ClipHead, sound: Int16Array, names: tuple[str, ...]) -> Markup:
+def _time_line(clip: Clip, head: ClipHead, channels: _Channels) -> Markup:
     axis = Axis(head)
-    mel, activity = clip.mel(), clip.activity()
     rows = [lanes.ruler(axis)]
     ratio = 0.625
     if head.video is not None:
@@ -136,18 +156,20 @@ def _time_line(clip: Clip, head: ClipHead, sound: Int16Array, names: tuple[str, 
     rows += lanes.cue_rows(axis, head.cues, head.speakers)
     drawn = {LABEL, *LABELS}  # over the picture, where they are
     rows += lanes.event_rows(axis, [e for e in head.events if e.label not in drawn], head.speakers)
-    full = lanes.full_height(sound, head.windows)
-    for channel, name in enumerate(names):
+    full = lanes.full_height(channels.sound, head.windows)
+    for channel, name in enumerate(channels.names):
         speaker = name if channel < len(head.speakers) else None
         tone = lanes.tone_of(speaker, head.speakers)
         turns = lanes.turns_of(axis, (t for t in head.turns if t.speaker == speaker))
-        wave = lanes.waveform(sound[channel], head.windows, full)
+        wave = lanes.waveform(channels.sound[channel], head.windows, full)
         rows.append(lanes.row(name, turns, wave, kind="voice", tone=tone))
         if speaker is not None:
             words = lanes.words_of(axis, (w for w in head.words if w.speaker == speaker))
             rows.append(lanes.row("words", words, kind="words", tone=tone))
-        rows.append(lanes.row("dMel", lanes.dmel_image(mel[channel], name), kind="mel"))
-        rows.append(lanes.row("activity", lanes.activity_image(activity[channel], name), kind="flagged"))
+        rows.append(lanes.row("dMel", lanes.dmel_image(channels.mel[channel], name), kind="mel"))
+        rows.append(
+            lanes.row("activity", lanes.activity_image(channels.activity[channel], name), kind="flagged")
+        )
     playhead = el("div", id="head", class_="head")
     line = el(
         "div",

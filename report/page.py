@@ -149,8 +149,8 @@ def _names(one: Poor) -> str:
 
 
 def _funnel(stats: Stats) -> Markup:
-    found = stats.funnel
-    given = Cut(label="given", size=found.given_us, shown=time_text(found.given_us))
+    funnel = stats.funnel
+    given = Cut(label="given", size=funnel.given_us, shown=time_text(funnel.given_us))
     losses = [
         Cut(
             label=loss_name(loss),
@@ -158,17 +158,17 @@ def _funnel(stats: Stats) -> Markup:
             shown=f"\N{MINUS SIGN}{time_text(loss.us)}",
             hint=f"{loss_name(loss)}, {loss.items:,} times; {loss.example}",
         )
-        for loss in found.losses
+        for loss in funnel.losses
     ]
-    kept = Cut(label="kept", size=found.kept_us, shown=time_text(found.kept_us))
-    share = found.kept_us / found.given_us if found.given_us else 0.0
+    kept = Cut(label="kept", size=funnel.kept_us, shown=time_text(funnel.kept_us))
+    share = funnel.kept_us / funnel.given_us if funnel.given_us else 0.0
     caption = (
         f"{share:.1%} of the time given is in the clips. Each bar is what one reason takes off the rest."
     )
-    if found.unknown:
-        caption += f" {counted(found.unknown, 'item')} of unknown length, not built, are not in it."
-    if found.unaccounted_us:
-        caption += f" {time_text(abs(found.unaccounted_us))} are not accounted for: please report this."
+    if funnel.unknown:
+        caption += f" {counted(funnel.unknown, 'item')} of unknown length, not built, are not in it."
+    if funnel.unaccounted_us:
+        caption += f" {time_text(abs(funnel.unaccounted_us))} are not accounted for: please report this."
     title = "From hours given to hours kept"
     return el("div", figure(title, funnel_bars(title, given, losses, kept), caption, look="broad"))
 

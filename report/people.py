@@ -17,8 +17,8 @@ def people_part(out: Path) -> Markup:
     if not path.exists():
         return Markup("")
     by_recording = review_texts(path)
-    found = (g for texts in by_recording.values() for g in groups(map(kept_review, texts), ()))
-    report = agreement(found)
+    reviewed = (g for texts in by_recording.values() for g in groups(map(kept_review, texts), ()))
+    report = agreement(reviewed)
     return _part(report) if report.decisions else Markup("")
 
 

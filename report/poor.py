@@ -30,12 +30,12 @@ class Poor:
 
 def poor(db: duckdb.DuckDBPyConnection) -> tuple[Poor, ...]:
     """Every way in which recordings of the dataset are poor; nothing where none are."""
-    found = []
+    kinds = []
     for code, what, sql in _WAYS:
         names = tuple(name for (name,) in db.execute(sql).fetchall())
         if names:
-            found.append(Poor(code=code, what=what, recordings=names))
-    return tuple(found)
+            kinds.append(Poor(code=code, what=what, recordings=names))
+    return tuple(kinds)
 
 
 def _of_facts(condition: str) -> str:

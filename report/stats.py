@@ -225,9 +225,9 @@ def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
 
 def read_rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
     """Rows as `cls`, whose fields are the columns' names."""
-    found = db.execute(sql)
-    names = [column[0] for column in found.description or ()]
-    return tuple(cls(**dict(zip(names, row, strict=True))) for row in found.fetchall())
+    result = db.execute(sql)
+    names = [column[0] for column in result.description or ()]
+    return tuple(cls(**dict(zip(names, row, strict=True))) for row in result.fetchall())
 
 
 def _named(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[_Named, ...]:
@@ -276,19 +276,19 @@ def _floor(db: duckdb.DuckDBPyConnection) -> _Floor:
 
 def _lengths(db: duckdb.DuckDBPyConnection, source: str) -> npt.NDArray[np.int64]:
     """As an array: millions of them take eight bytes each."""
-    found = db.execute(f"SELECT stop_us - start_us AS length_us FROM {source}").fetchnumpy()
-    return np.asarray(found["length_us"], np.int64)
+    column = db.execute(f"SELECT stop_us - start_us AS length_us FROM {source}").fetchnumpy()
+    return np.asarray(column["length_us"], np.int64)
 
 
 def _longest(db: duckdb.DuckDBPyConnection) -> LongestMonologue | None:
-    found = read_rows(
+    longest = read_rows(
         db,
         LongestMonologue,
         "SELECT uri, monologue_speaker AS speaker, monologue_start_us AS start_us, "
         "monologue_stop_us AS stop_us FROM recordings WHERE monologue_speaker IS NOT NULL "
         "ORDER BY stop_us - start_us DESC, uri LIMIT 1",
     )
-    return found[0] if found else None
+    return longest[0] if longest else None
 
 
 def _splits(db: duckdb.DuckDBPyConnection) -> tuple[SplitCount, ...]:

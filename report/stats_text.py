@@ -52,16 +52,16 @@ def _whole(stats: Stats) -> Iterator[str]:
 
 
 def _funnel(stats: Stats) -> Iterator[str]:
-    found = stats.funnel
-    unknown = f"and {found.unknown:,} items of unknown length" if found.unknown else ""
-    yield _line("given", f"{time_text(found.given_us):>12}", unknown)
-    for loss in found.losses:
+    funnel = stats.funnel
+    unknown = f"and {funnel.unknown:,} items of unknown length" if funnel.unknown else ""
+    yield _line("given", f"{time_text(funnel.given_us):>12}", unknown)
+    for loss in funnel.losses:
         yield _line(
             f"  {loss_name(loss)}", f"{'-' + time_text(loss.us):>12}", f"{loss.items:,}; {loss.example}"
         )
-    yield _line("kept", f"{time_text(found.kept_us):>12}", "")
-    if found.unaccounted_us:
-        yield _line("not accounted for", f"{time_text(abs(found.unaccounted_us)):>12}", "please report this")
+    yield _line("kept", f"{time_text(funnel.kept_us):>12}", "")
+    if funnel.unaccounted_us:
+        yield _line("not accounted for", f"{time_text(abs(funnel.unaccounted_us)):>12}", "please report this")
 
 
 def _talk(stats: Stats) -> Iterator[str]:
@@ -87,8 +87,8 @@ def _floor(stats: Stats) -> Iterator[str]:
         ("overlaps, shift", floor.overlaps_between),
         ("overlaps, no shift", floor.overlaps_within),
     )
-    for name, found in parts:
-        yield _line(name, f"{found.count:>8,}", _spread_text(found))
+    for name, lengths in parts:
+        yield _line(name, f"{lengths.count:>8,}", _spread_text(lengths))
     yield _line("floor transfers", f"{floor.offsets.spread.count:>8,}", _spread_text(floor.offsets.spread))
 
 

@@ -103,10 +103,10 @@ class Catalog:
 
         The question for them is prepared, which leaves a third of its time.
         """
-        found = self._rows(
+        stretches = self._rows(
             f"SELECT recording_id, min(rowid), max(rowid), count(*) FROM {table} GROUP BY recording_id"
         )
-        together = all(last - first + 1 == count for _, first, last, count in found)
+        together = all(last - first + 1 == count for _, first, last, count in stretches)
         mine = "true" if together else "recording_id = $5"  # a build writes one recording after another
         with _readable(self.path):
             self._connection.execute(
@@ -114,7 +114,7 @@ class Catalog:
                 f"WHERE rowid BETWEEN $1 AND $2 AND start_us <= $3 AND stop_us >= $4 AND {mine}"
             )
         self._together[table] = together
-        return {name: (first, last) for name, first, last, _ in found}
+        return {name: (first, last) for name, first, last, _ in stretches}
 
     def _near(self, table: str, recording: str, start_us: int, stop_us: int) -> list[Row]:
         """The rows of one recording that touch a stretch."""
@@ -128,12 +128,12 @@ class Catalog:
 
     def _named(self, table: str, recording: str, name: str) -> Row | None:
         first, last = self._stretches[table].get(recording, (0, -1))
-        found = self._rows(
+        rows = self._rows(
             f"SELECT {_COLUMNS[table]} FROM {table} WHERE rowid BETWEEN {first:d} AND {last:d} "
             f"AND recording_id = ? AND {table.removesuffix('s')}_id = ?",
             *(recording, name),
         )
-        return found[0] if found else None
+        return rows[0] if rows else None
 
     def columns(self) -> Columns:
         """All cues; 1 M of them take about 3 s and 200 MB."""
@@ -148,28 +148,28 @@ class Catalog:
         with self._lock:
             cursor = self._connection.cursor()
         with closing(cursor):
-            found = cursor.execute(
+            columns = cursor.execute(
                 "SELECT recording_id, cue_id, label::VARCHAR AS label, confidence, start_us, stop_us, "
                 "starts_with(origin, 'human:') AS human "
                 "FROM cues ORDER BY recording_id, start_us, cue_id"
             ).fetchnumpy()
-        names, codes = np.unique(np.asarray(found["recording_id"], object).astype(str), return_inverse=True)
+        names, codes = np.unique(np.asarray(columns["recording_id"], object).astype(str), return_inverse=True)
         label_names, label_codes = np.unique(
-            np.asarray(found["label"], object).astype(str), return_inverse=True
+            np.asarray(columns["label"], object).astype(str), return_inverse=True
         )
         return Columns(
             recordings=recordings,
             recording=np.asarray([place.get(n, -1) for n in names], np.int32)[codes]
             if len(names)
             else np.zeros(0, np.int32),
-            cue=np.asarray(found["cue_id"], object),
+            cue=np.asarray(columns["cue_id"], object),
             label=np.asarray([LABELS.index(n) for n in label_names], np.int16)[label_codes]
             if len(label_names)
             else np.zeros(0, np.int16),
-            start_us=np.asarray(found["start_us"], np.int64),
-            stop_us=np.asarray(found["stop_us"], np.int64),
-            confidence=np.asarray(found["confidence"], np.float32),
-            human=np.asarray(found["human"], bool),
+            start_us=np.asarray(columns["start_us"], np.int64),
+            stop_us=np.asarray(columns["stop_us"], np.int64),
+            confidence=np.asarray(columns["confidence"], np.float32),
+            human=np.asarray(columns["human"], bool),
         )
 
     def recordings(self) -> list[str]:
@@ -198,46 +198,46 @@ class Catalog:
         return {name: Film(stream=stream, offset_us=offset_us) for name, stream, offset_us in rows}
 
     def cue(self, recording: str, cue: str) -> Cue | None:
-        found = self._named("cues", recording, cue)
+        row = self._named("cues", recording, cue)
         with _readable(self.path):
-            return cue_of_row(found) if found else None
+            return cue_of_row(row) if row else None
 
     def turn(self, recording: str, turn: str) -> Turn | None:
-        found = self._named("turns", recording, turn)
+        row = self._named("turns", recording, turn)
         with _readable(self.path):
-            return _turn(found) if found else None
+            return _turn(row) if row else None
 
     def word(self, recording: str, word: str) -> Word | None:
-        found = self._named("words", recording, word)
+        row = self._named("words", recording, word)
         with _readable(self.path):
-            return _word(found) if found else None
+            return _word(row) if row else None
 
     def surest(self, label: str) -> tuple[str, str] | None:
         """Recording and id of a cue to show as an example: people's own first, then by confidence."""
-        found = self._rows(
+        rows = self._rows(
             "SELECT recording_id, cue_id FROM cues WHERE label::VARCHAR = ? "
             "ORDER BY starts_with(origin, 'human:') DESC, confidence DESC, recording_id, start_us LIMIT 1",
             label,
         )
-        return found[0] if found else None
+        return rows[0] if rows else None
 
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
         """Those that touch a stretch, also at its ends: a cue may have no length. By time."""
         with _readable(self.path):
-            found = [cue_of_row(row) for row in self._near("cues", recording, start_us, stop_us)]
-        return sorted(found, key=lambda cue: (cue.start_us, cue.id))
+            overlapping = [cue_of_row(row) for row in self._near("cues", recording, start_us, stop_us)]
+        return sorted(overlapping, key=lambda cue: (cue.start_us, cue.id))
 
     def turns(self, recording: str, start_us: int, stop_us: int) -> list[Turn]:
         with _readable(self.path):
-            found = [_turn(row) for row in self._near("turns", recording, start_us, stop_us)]
-        inside = (turn for turn in found if turn.start_us < stop_us and turn.stop_us > start_us)
+            near = [_turn(row) for row in self._near("turns", recording, start_us, stop_us)]
+        inside = (turn for turn in near if turn.start_us < stop_us and turn.stop_us > start_us)
         return sorted(inside, key=lambda turn: (turn.start_us, turn.id))
 
     def words(self, recording: str, start_us: int, stop_us: int) -> list[Word]:
         """Those that have a time."""
         with _readable(self.path):
-            found = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
-        return sorted(found, key=lambda word: (word.start_us or 0, word.id))
+            overlapping = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
+        return sorted(overlapping, key=lambda word: (word.start_us or 0, word.id))
 
     def words_without_times(self, recording: str) -> int:
         sql = "SELECT count(*) FROM words WHERE recording_id = ? AND start_us IS NULL"
@@ -259,10 +259,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _mark(path: Path) -> tuple[int, int, int]:
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError:
         return (0, 0, 0)
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 def _turn(row: Sequence[Any]) -> Turn:

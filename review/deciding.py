@@ -105,9 +105,9 @@ def read_review(
 
 def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: str, given: object) -> Found:
     """What an id means: as it was handed out, else as the catalog has it, else as the client had it."""
-    found = handed.of(recording, about, item)
-    if found is not None:
-        return found
+    shown = handed.of(recording, about, item)
+    if shown is not None:
+        return shown
     recorded = catalog.recorded(recording)
     if about == "speaker" and recorded is not None and item in recorded.speakers:
         turns = catalog.turns(recording, 0, recorded.duration_us)[:_MOST_OF_SPEAKER]

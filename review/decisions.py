@@ -121,7 +121,7 @@ class Decisions:
         """What the measures of agreement need, of all items."""
         self.look_again()
         talks = (self._talks[name].facts for name in sorted(self._talks))
-        return [found[number] for found in talks for number in range(len(found))]
+        return [facts[number] for facts in talks for number in range(len(facts))]
 
     def look_again(self, most: int | None = None) -> bool:
         """At the items on which somebody decided since, at so many at most; whether there are more."""

@@ -252,9 +252,9 @@ def _read_folder(store: Store, folder: Path, annotator: str) -> Read:
         if not path.exists():  # put aside by whoever works on another part
             passed_over.append(path.name)
             continue
-        found = reviews_of(one, read(path), annotator=annotator, now_us=now_us, undone=undone)
-        reviews += _taken_back(kept, found.reviews, one.recording, annotator, now_us) + found.reviews
-        passed_over += [f"{path.name}: {name}" for name in found.passed_over]
+        taken = reviews_of(one, read(path), annotator=annotator, now_us=now_us, undone=undone)
+        reviews += _taken_back(kept, taken.reviews, one.recording, annotator, now_us) + taken.reviews
+        passed_over += [f"{path.name}: {name}" for name in taken.passed_over]
     return Read(reviews=reviews, passed_over=passed_over)
 
 

@@ -86,8 +86,8 @@ class Guard:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = {name for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in told]
+                names = {name for name, _ in message["headers"]}
+                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in names]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
@@ -128,12 +128,12 @@ class Guard:
         cookie = SimpleCookie()
         with suppress(Exception):
             cookie.load(headers.get("cookie", ""))
-        told = (
+        offered = (
             cookie[COOKIE].value
             if COOKIE in cookie
             else headers.get("authorization", "").removeprefix("Bearer ")
         )
-        if _same(told, token):
+        if _same(offered, token):
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and _same(asked, token):

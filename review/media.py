@@ -69,12 +69,12 @@ class Media:
     def _overlapping(self, recording: str, start_us: int, stop_us: int) -> list[Clip]:
         keys = self._of.get(recording[:20], [])
         first = [int(key.partition("-")[2]) * WINDOW_US for key in keys]
-        found = []
+        begins = []
         for key, begins_us in zip(keys, first, strict=True):
             if begins_us < stop_us:
-                found.append((begins_us, key))
+                begins.append((begins_us, key))
         clips = []
-        for _, key in reversed(found):
+        for _, key in reversed(begins):
             clip = self.clips[key]
             if clip.json.stop_us <= start_us:
                 break
@@ -135,19 +135,19 @@ class Media:
 
         All pictures of the original file where it can be read, else one a window.
         """
-        found = self._kept.get(
+        pictures = self._kept.get(
             (recording, start_us, stop_us), lambda: self._every(recording, start_us, stop_us)
         )
-        told = [{"pts_us": pts_us, "size": len(jpeg)} for pts_us, jpeg in found]
-        return json.dumps(told).encode() + b"\n" + b"".join(jpeg for _, jpeg in found)
+        sizes = [{"pts_us": pts_us, "size": len(jpeg)} for pts_us, jpeg in pictures]
+        return json.dumps(sizes).encode() + b"\n" + b"".join(jpeg for _, jpeg in pictures)
 
     def _every(self, recording: str, start_us: int, stop_us: int) -> list[Picture]:
         film = self._films.get(recording)
-        found = self._originals.pictures(recording, film, start_us, stop_us) if film is not None else None
-        return found or self._windows(recording, start_us, stop_us)
+        originals = self._originals.pictures(recording, film, start_us, stop_us) if film is not None else None
+        return originals or self._windows(recording, start_us, stop_us)
 
     def _windows(self, recording: str, start_us: int, stop_us: int) -> list[Picture]:
-        found = []
+        pictures = []
         for clip in self._overlapping(recording, start_us, stop_us):
             head = clip.json
             if head.video is None:
@@ -156,8 +156,8 @@ class Media:
             for k in range(first, min(head.windows, -(-(stop_us - head.start_us) // WINDOW_US))):
                 jpeg = clip.jpeg(k)
                 if jpeg is not None:
-                    found.append((head.video.pts_us[k], jpeg))
-        return found
+                    pictures.append((head.video.pts_us[k], jpeg))
+        return pictures
 
     def has_pictures(self, recording: str) -> bool:
         keys = self._of.get(recording[:20])

@@ -44,8 +44,8 @@ class Originals:
     def __init__(self, out: Path) -> None:
         self._marks: dict[str, tuple[Path, int, int]] = {}
         try:
-            found = json.loads((out / MARKS_FILE).read_bytes())
-            for mark in found["files"]:
+            marks = json.loads((out / MARKS_FILE).read_bytes())
+            for mark in marks["files"]:
                 self._marks[mark["sha256"]] = (Path(mark["place"]), mark["bytes"], mark["mtime_ns"])
         except (OSError, ValueError, KeyError, TypeError):  # no build's folder, or another version's
             return
@@ -73,7 +73,7 @@ class Originals:
 
 
 def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Picture]:
-    found: list[Picture] = []
+    pictures: list[Picture] = []
     with av.open(str(path), metadata_errors="ignore", options=_ALONE) as container:
         stream = container.streams[film.stream]
         if not isinstance(stream, av.VideoStream) or stream.time_base is None:
@@ -89,18 +89,18 @@ def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Pictur
             pts_us = film.offset_us + round((frame.pts - zero) * tick_us)
             if pts_us >= stop_us:
                 break
-            if len(found) == _MOST_FRAMES:
+            if len(pictures) == _MOST_FRAMES:
                 raise ValueError("more pictures than a page can hold")
             if pts_us < start_us:
                 last = (pts_us, frame)
                 continue
             if last is not None:
-                found.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
+                pictures.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
                 last = None
-            found.append((pts_us, _jpeg(frame, stream.sample_aspect_ratio)))
-        if last is not None and not found:
-            found.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
-    return found
+            pictures.append((pts_us, _jpeg(frame, stream.sample_aspect_ratio)))
+        if last is not None and not pictures:
+            pictures.append((last[0], _jpeg(last[1], stream.sample_aspect_ratio)))
+    return pictures
 
 
 def _jpeg(frame: av.VideoFrame, aspect: Fraction | None) -> bytes:

@@ -137,8 +137,8 @@ class Queue:
         """Of all recordings."""
         self.look_again()
         with self._lock:
-            found = self._decisions.facts()
-        return report_of(found)
+            facts = self._decisions.facts()
+        return report_of(facts)
 
     def look_again(self) -> None:
         """Take in for the agreement what was decided, a little at a time: others want the lock too."""
@@ -174,8 +174,8 @@ class Queue:
                 disputed = (key for key in self._decisions.disputed() if key not in without)
                 return [(*key, mode) for key in islice(filter(self._of_label(code), disputed), number)]
             avoid = {place for key in without if (place := self.place(*key)) is not None}
-            found: list[tuple[str, str, Mode]] = []
-            while len(found) < number:
+            drawn: list[tuple[str, str, Mode]] = []
+            while len(drawn) < number:
                 gold = self._next_gold(annotator, mode, avoid)
                 place = gold if gold is not None else self._next(annotator, mode, code, avoid)
                 if place is None:
@@ -183,8 +183,8 @@ class Queue:
                 avoid.add(place)
                 self._leases[place] = (annotator, time.monotonic() + LEASE_S)
                 key = self._name(place)
-                found.append((*key, "gold" if gold is not None else mode))
-            return found
+                drawn.append((*key, "gold" if gold is not None else mode))
+            return drawn
 
     def _of_label(self, code: int) -> Callable[[Key], bool]:
         """Whether a cue has a label; one that was added has none in the dataset, and is always taken."""

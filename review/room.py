@@ -196,7 +196,7 @@ class Room:
 
     def disputes(self) -> list[Plain]:
         """Words, turns and speakers that annotators see differently, with what each said."""
-        found = []
+        disputes = []
         for rows in self.queue.disputed_talk()[:_MOST_DISPUTES]:
             recorded = self.catalog.recorded(rows[0].recording)
             said = [
@@ -204,7 +204,7 @@ class Room:
                 for r in rows
                 if r.role == "annotation" and r.verdict != "unsure"
             ]
-            found.append(
+            disputes.append(
                 {
                     "recording": rows[0].recording,
                     "uri": recorded.uri if recorded is not None else "",
@@ -214,12 +214,12 @@ class Room:
                     "said": said,
                 }
             )
-        return found
+        return disputes
 
     def example(self, label: str) -> Plain | None:
         """A cue of a label that people accepted, else the one its labeler is surest of."""
-        found = self.catalog.surest(label)
-        return self.item(*found, "chosen") if found is not None else None
+        surest = self.catalog.surest(label)
+        return self.item(*surest, "chosen") if surest is not None else None
 
     def last(self, annotator: str) -> Plain:
         """What an undo of this annotator would take back, with its item; nothing where there is nothing."""
@@ -245,14 +245,14 @@ class Room:
             StorageError: the disk refuses; nothing is kept.
         """
         self.refresh()
-        made: dict[str, Review] = {}
+        new: dict[str, Review] = {}
         for asked in plain:
             review = read_review(
                 annotator, asked, catalog=self.catalog, handed=self._handed,
-                known=lambda id_: made.get(id_) or self.queue.of(id_),  # it may come in the same batch
+                known=lambda id_: new.get(id_) or self.queue.of(id_),  # it may come in the same batch
             )  # fmt: skip
-            made[review.id] = review
-        kept = self.store.add(list(made.values()))
+            new[review.id] = review
+        kept = self.store.add(list(new.values()))
         for review in kept:
             self.queue.take(review)
             what = (review.sequence, annotator, review.verdict, review.about, review.item)

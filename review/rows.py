@@ -73,7 +73,7 @@ def reviews_from_csv(
     missing = {"recording", "item", "verdict"} - set(reader.fieldnames or ())
     if missing:
         raise FormatError(f"has no column {', '.join(sorted(missing))}", where=where)
-    made: dict[str, Review] = {}
+    new: dict[str, Review] = {}
     handed = Handed()
     for row in reader:
         at = f"{where}, line {reader.line_num}"
@@ -90,12 +90,12 @@ def reviews_from_csv(
             asked = _asked(filled, at, catalog)
             review = read_review(
                 filled.get("annotator", annotator), asked, catalog=catalog, handed=handed,
-                known=lambda id_: made.get(id_) or known(id_),
+                known=lambda id_: new.get(id_) or known(id_),
             )  # fmt: skip
         except (CorpusError, ValueError) as error:
             raise FormatError(str(error), where=at) from error
-        made[review.id] = review
-    return list(made.values())
+        new[review.id] = review
+    return list(new.values())
 
 
 def _asked(row: dict[str, str], at: str, catalog: Catalog) -> dict[str, Any]:

@@ -112,24 +112,24 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
     """
     path = out / ".cache" / ADDRESS_FILE
     try:
-        told = json.loads(path.read_bytes())
+        server = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DatasetError(
             "the labels are open elsewhere, and no server says where", where=str(out)
         ) from error
     request = Request(
-        f"{told['url']}/api/sql", json.dumps({"sql": sql}).encode(), {"content-type": "application/json"}
+        f"{server['url']}/api/sql", json.dumps({"sql": sql}).encode(), {"content-type": "application/json"}
     )
-    if told.get("token"):
-        request.add_header("authorization", f"Bearer {told['token']}")
+    if server.get("token"):
+        request.add_header("authorization", f"Bearer {server['token']}")
     try:
         with urlopen(request, timeout=60) as answer:
-            found = json.load(answer)
+            table = json.load(answer)
     except OSError as error:
         body = getattr(error, "fp", None)
         why = json.load(body).get("error", "") if body is not None else str(error)
         raise DatasetError(f"the server says: {why}", where=str(out)) from error
-    return found["columns"], found["rows"]
+    return table["columns"], table["rows"]
 
 
 def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:

@@ -77,14 +77,14 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         return JSONResponse({**await run_in_threadpool(room.state, name), "annotator": annotator})
 
     async def last(request: Request) -> Response:
-        found = await run_in_threadpool(room.last, name_of(request))
-        return JSONResponse(found)
+        decision = await run_in_threadpool(room.last, name_of(request))
+        return JSONResponse(decision)
 
     async def next_(request: Request) -> Response:
         asked = await _json(request)
         number = min(48, max(1, int(asked.get("number", 1))))
         without = asked.get("without", [])[:500]
-        found = await run_in_threadpool(
+        items = await run_in_threadpool(
             room.next,
             name_of(request),
             str(asked.get("mode", "uncertain")),
@@ -92,7 +92,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
             number,
             without,
         )
-        return JSONResponse(found)
+        return JSONResponse(items)
 
     async def reviews(request: Request) -> Response:
         asked = await _json(request)
@@ -115,14 +115,14 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         )
 
     async def item(request: Request) -> Response:
-        found = await run_in_threadpool(
+        item = await run_in_threadpool(
             room.item, request.path_params["recording"], request.path_params["item"], "chosen"
         )
-        return JSONResponse(found) if found is not None else problem(404, "no such cue")
+        return JSONResponse(item) if item is not None else problem(404, "no such cue")
 
     async def example(request: Request) -> Response:
-        found = await run_in_threadpool(room.example, request.path_params["label"])
-        return JSONResponse(found) if found is not None else problem(404, "no cue of this label")
+        example = await run_in_threadpool(room.example, request.path_params["label"])
+        return JSONResponse(example) if example is not None else problem(404, "no cue of this label")
 
     async def agreement(request: Request) -> Response:
         return JSONResponse(to_plain(await run_in_threadpool(room.agreement)))
@@ -147,10 +147,10 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         return _ranged(request, content, "audio/wav")
 
     async def outlines(request: Request) -> Response:
-        found = await run_in_threadpool(
+        outlines = await run_in_threadpool(
             room.media.outlines, request.path_params["recording"], *_span(request)
         )
-        return JSONResponse(found, headers={"cache-control": "private, max-age=600"})
+        return JSONResponse(outlines, headers={"cache-control": "private, max-age=600"})
 
     async def pictures(request: Request) -> Response:
         content = await run_in_threadpool(
@@ -217,10 +217,10 @@ def _asset(name: str) -> Response:
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    found = json.loads(await request.body())
-    if not isinstance(found, dict):
+    body = json.loads(await request.body())
+    if not isinstance(body, dict):
         raise UsageError("an object is wanted")
-    return found
+    return body
 
 
 def _span(request: Request) -> tuple[int, int]:

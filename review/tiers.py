@@ -156,12 +156,12 @@ def reviews_of(
     """
     marks: dict[Place, list[Mark]] = defaultdict(list)
     passed_over = []
-    for name, found in tiers.items():
+    for name, marked in tiers.items():
         place = _place_of(name, shown)
         if place is None:
             passed_over.append(name)
         else:
-            marks[place] += found
+            marks[place] += marked
     items: dict[Place, list[Item]] = defaultdict(list)
     for item in _items(shown):
         items[_place(item)].append(item)
@@ -276,8 +276,8 @@ def _review(
     assert about is not None
     becomes = (judged(dataclasses.replace(after, id="")),) if after is not None else ()
     was = judged(before) if before is not None else None
-    told = "\n".join((annotator, shown.recording, to_json(was), to_json(becomes)))
-    id_ = hashlib.sha256(told.encode()).hexdigest()[:32]
+    identity = "\n".join((annotator, shown.recording, to_json(was), to_json(becomes)))
+    id_ = hashlib.sha256(identity.encode()).hexdigest()[:32]
     while id_ in undone:  # taken back once, and now meant again
         id_ = hashlib.sha256(id_.encode()).hexdigest()[:32]
     near = [t for t in shown.turns if t.start_us < _span(about).stop_us + HEARD_US]

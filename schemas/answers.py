@@ -34,16 +34,16 @@ def _answers_to(conversation: Conversation, settings: CueSettings) -> list[Answe
     """
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
     clock = _Clock(
-        {name: SpeechIndex(found) for name, found in spans.items()},
+        {name: SpeechIndex(answers) for name, answers in spans.items()},
         tuple(sorted(conversation.speakers)),
         settings.answer_within_us,
         conversation.duration_us,
     )
-    found: list[Answer] = []
+    answers: list[Answer] = []
     invited: dict[str | None, list[Span]] = {}
     for cue in conversation.cues:
         for span in _answer_spans(cue, clock):
-            found += _for_each(cue, span, "answer", clock)
+            answers += _for_each(cue, span, "answer", clock)
             if cue.label == "invitation":
                 invited.setdefault(cue.speaker, []).append(span)
     asked = {speaker: SpeechIndex(union(spans_of)) for speaker, spans_of in invited.items()}
@@ -52,12 +52,12 @@ def _answers_to(conversation: Conversation, settings: CueSettings) -> list[Answe
             # Who has asked has opened the floor: silence is not asked for while an answer is timely.
             opened = asked[cue.speaker].overlapping(cue.span) if cue.speaker in asked else ()
             for span in subtract([cue.span], opened):
-                found += _for_each(cue, span, "wait", clock)
+                answers += _for_each(cue, span, "wait", clock)
     for event in conversation.events:
         if event.label in _ANSWERED_EVENTS:
             opens = _opened(event.start_us, None, clock)
-            found += _for_each(event, opens, "answer", clock) if opens else []
-    return sorted(found, key=lambda a: (a.start_us, a.stop_us, a.speaker or "", a.action, a.why, a.to))
+            answers += _for_each(event, opens, "answer", clock) if opens else []
+    return sorted(answers, key=lambda a: (a.start_us, a.stop_us, a.speaker or "", a.action, a.why, a.to))
 
 
 def with_answers(conversation: Conversation, settings: CueSettings) -> Conversation:
@@ -91,12 +91,12 @@ def _falls_silent_us(cue: Cue, clock: _Clock) -> int | None:
 
 def _counts(cue: Cue, clock: _Clock) -> list[Span | None]:
     """After each counted movement, until the next is complete; after the whole where they are not told."""
-    told = sorted(part.stop_us for part in cue.spans if part.role == "repetition") or [cue.stop_us]
-    made: list[Span | None] = []
-    for stop_us, next_us in zip(told, [*told[1:], clock.duration_us], strict=True):
+    counted_us = sorted(part.stop_us for part in cue.spans if part.role == "repetition") or [cue.stop_us]
+    spans: list[Span | None] = []
+    for stop_us, next_us in zip(counted_us, [*counted_us[1:], clock.duration_us], strict=True):
         span = _opened(stop_us, None, clock)
-        made.append(span & Span(stop_us, max(stop_us, next_us)) if span else None)
-    return made
+        spans.append(span & Span(stop_us, max(stop_us, next_us)) if span else None)
+    return spans
 
 
 def _opened(from_us: int | None, cue: Cue | None, clock: _Clock) -> Span | None:

@@ -174,7 +174,7 @@ def parse_clip_key(key: str) -> tuple[str, int]:
     Raises:
         ValueError: it is not such a key.
     """
-    found = re.fullmatch(r"([0-9a-f]{20})-([0-9]{7})", key)
-    if found is None:
+    match = re.fullmatch(r"([0-9a-f]{20})-([0-9]{7})", key)
+    if match is None:
         raise ValueError(f"{key!r} is not a clip's key; one looks like {clip_key('0' * 64, 0)}")
-    return found[1], int(found[2])
+    return match[1], int(match[2])

@@ -148,11 +148,11 @@ def apply_to_talk(conversation: Conversation, reviews: Sequence[Review]) -> tupl
 
     Words follow a turn that goes to another speaker, is split, or is rejected.
     """
-    found = groups(reviews, conversation.turns, _talk_items(conversation))
-    if not any(g.about != "cue" for g in found):
+    grouped = groups(reviews, conversation.turns, _talk_items(conversation))
+    if not any(g.about != "cue" for g in grouped):
         return conversation, Tally()
-    renamed, tally = _rename(conversation, [g for g in found if g.about == "speaker"])
-    again = groups(reviews, renamed.turns, _talk_items(renamed)) if renamed != conversation else found
+    renamed, tally = _rename(conversation, [g for g in grouped if g.about == "speaker"])
+    again = groups(reviews, renamed.turns, _talk_items(renamed)) if renamed != conversation else grouped
     names = set(renamed.speakers)
     turns, words, more = _turns(renamed, *_settle([g for g in again if g.about == "turn"], names))
     tally += more

@@ -21,10 +21,10 @@ def last_sequence(out: Path) -> int:
     import pyarrow.parquet as pq
 
     try:
-        found = pq.read_schema(out / REVIEWS_FILE).metadata or {}
+        metadata = pq.read_schema(out / REVIEWS_FILE).metadata or {}
     except (OSError, ValueError):
         return 0
-    return int(found.get(SEQUENCE_KEY.encode(), b"0"))
+    return int(metadata.get(SEQUENCE_KEY.encode(), b"0"))
 
 
 def review_texts(path: Path) -> dict[str, tuple[str, ...]]:
@@ -40,10 +40,10 @@ def review_texts(path: Path) -> dict[str, tuple[str, ...]]:
         table = pq.read_table(path, columns=["recording_id", "review"])
     except (OSError, KeyError, pa.ArrowException) as error:
         raise FormatError(f"holds no reviews: {error}", where=str(path)) from error
-    found: dict[str, list[str]] = defaultdict(list)
+    texts_of: dict[str, list[str]] = defaultdict(list)
     for recording, text in zip(table["recording_id"].to_pylist(), table["review"].to_pylist(), strict=True):
-        found[recording].append(text)
-    return {recording: tuple(texts) for recording, texts in found.items()}
+        texts_of[recording].append(text)
+    return {recording: tuple(texts) for recording, texts in texts_of.items()}
 
 
 def read_reviews(path: Path) -> list[Review]:
@@ -53,7 +53,7 @@ def read_reviews(path: Path) -> list[Review]:
         FormatError: not such a file.
         NewerSchemaError: written by a newer version.
     """
-    texts = (text for found in review_texts(path).values() for text in found)
+    texts = (text for of_recording in review_texts(path).values() for text in of_recording)
     return sorted((from_json(Review, text, where=str(path)) for text in texts), key=lambda r: r.sequence)
 
 

@@ -51,7 +51,7 @@ class Store(Protocol):
         """Bytes `[start, stop)` of a file, to its end without `stop`."""
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """A path of this machine with the file's bytes; a copy in `folder` where the store is elsewhere."""
+        """A copy of the file in `folder`, which the caller may move or remove."""
 
     def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
         """Put a local file, whole or not at all. With `new` only where none stands: False where one does."""
@@ -93,10 +93,13 @@ class FolderStore:
             return file.read() if stop is None else file.read(stop - start)
 
     def fetch(self, name: str, folder: Path) -> Path:
-        path = self.root / name
+        path, copy = self.root / name, folder / name
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        return path
+        with storage_errors(copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        return copy
 
     def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
         path = self.root / name
@@ -126,14 +129,14 @@ class FolderStore:
             (self.root / name).unlink(missing_ok=True)
 
     def list(self, below: str = "") -> list[Stored]:
-        found = []
+        stored = []
         for here, _, names in os.walk(self.root / below):
             for name in names:
                 path = Path(here) / name
                 state = path.stat()
                 relative = path.relative_to(self.root).as_posix()
-                found.append(Stored(name=relative, bytes=state.st_size, mark=str(state.st_mtime_ns)))
-        return sorted(found, key=lambda one: one.name)
+                stored.append(Stored(name=relative, bytes=state.st_size, mark=str(state.st_mtime_ns)))
+        return sorted(stored, key=lambda one: one.name)
 
 
 @contextmanager

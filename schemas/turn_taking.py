@@ -41,15 +41,15 @@ def speech_by_speaker(conversation: Conversation, *, bridge_us: int = 0) -> dict
     spans: dict[str, list[Span]] = {name: [] for name in sorted(conversation.speakers)}
     for turn in conversation.turns:
         spans[turn.speaker].append(turn.span)
-    return {name: union(found, bridge_us=bridge_us) for name, found in spans.items() if found}
+    return {name: union(of_speaker, bridge_us=bridge_us) for name, of_speaker in spans.items() if of_speaker}
 
 
 def states(spans: Mapping[str, Sequence[Span]]) -> list[State]:
     """The conversation as a chain of states, from the first speech to the last, without holes."""
     edges = sorted(
         (time_us, step, name)
-        for name, found in spans.items()
-        for span in found
+        for name, of_speaker in spans.items()
+        for span in of_speaker
         for time_us, step in ((span.start_us, 1), (span.stop_us, -1))
     )
     chain: list[State] = []

@@ -30,8 +30,8 @@ def public_url(url: str) -> str:
         return url
     authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     host = authority.rpartition("@")[2]
-    found = _HOST.match(host)
-    return f"{scheme}://{found.group() if found else ''}{slash}{path}"
+    host_match = _HOST.match(host)
+    return f"{scheme}://{host_match.group() if host_match else ''}{slash}{path}"
 
 
 def told(text: str, url: str = "") -> str:

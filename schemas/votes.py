@@ -124,17 +124,17 @@ def groups(
     reviews: Iterable[Review], turns: Sequence[Turn], items: Iterable[Cue | Word | Turn] = ()
 ) -> list[Group]:
     """The standing reviews of one recording by item: see `Grouping`."""
-    found = Grouping(turns, items)
+    grouping = Grouping(turns, items)
     for review in standing(reviews):
-        found.put(review)
-    return found.groups
+        grouping.put(review)
+    return grouping.groups
 
 
 def _talk(turns: Iterable[Turn]) -> dict[str, list[Span]]:
     spans: dict[str, list[Span]] = defaultdict(list)
     for turn in turns:
         spans[turn.speaker].append(turn.span)
-    return {name: union(found) for name, found in spans.items()}
+    return {name: union(of_speaker) for name, of_speaker in spans.items()}
 
 
 def speakers_now(around: Sequence[Turn], talk: Mapping[str, Sequence[Span]]) -> dict[str, str | None]:
@@ -144,7 +144,10 @@ def speakers_now(around: Sequence[Turn], talk: Mapping[str, Sequence[Span]]) -> 
     """
     now: dict[str, str | None] = {}
     for name, spans in _talk(around).items():
-        shared = {other: sum(s.duration_us for s in intersect(spans, found)) for other, found in talk.items()}
+        shared = {
+            other: sum(s.duration_us for s in intersect(spans, of_speaker))
+            for other, of_speaker in talk.items()
+        }
         best = max(shared, key=lambda other: (shared[other], other == name), default=None)
         if best is not None and shared[best] > 0:
             now[name] = best

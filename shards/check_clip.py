@@ -48,20 +48,20 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     text = bytes(parts["json"])
     head = from_json(ClipHead, text)
-    found = [*_head(head, text, row), *_items(head)]
+    faults = [*_head(head, text, row), *_items(head)]
     same = before is not None and before.head.recording == head.recording
     before = before if same else None
     if before is not None:
-        found += _follows(before.head, head)
+        faults += _follows(before.head, head)
     sound = decode_flac(parts["flac"])
-    found += _sound(sound, bytes(parts["flac"][:26]), head)
+    faults += _sound(sound, bytes(parts["flac"][:26]), head)
     flags = npy_view(parts["activity.npy"])
-    found += _flags(flags, head)
+    faults += _flags(flags, head)
     # Recompute the mel from the decoded sound: a member of the right shape may be another clip's.
-    found += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
-    found += _pictures(head, parts["mjpeg"])
-    found += _row(row, head, flags, sound)
-    return found, _kept(head, sound)
+    faults += _mel(npy_view(parts["mel.npy"]), sound, _context(head, before), head)
+    faults += _pictures(head, parts["mjpeg"])
+    faults += _row(row, head, flags, sound)
+    return faults, _kept(head, sound)
 
 
 def read_clip(data: memoryview, row: ClipRow) -> CheckedClip:

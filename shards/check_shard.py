@@ -129,7 +129,7 @@ def _clips_of(file: ShardFile, shard: ShardEntry) -> tuple[dict[str, _Place], li
             listed.append(member)
     except CorpusError as error:
         problems.append(Problem(code="tar", where=shard.path, what=error.what))
-    found = {}
+    places = {}
     # Five members a clip, in order: any other order breaks readers that stream.
     for i in range(0, len(listed), len(MEMBERS)):
         group = listed[i : i + len(MEMBERS)]
@@ -141,8 +141,8 @@ def _clips_of(file: ShardFile, shard: ShardEntry) -> tuple[dict[str, _Place], li
         # A clip begins with its first member's header and ends with its last member's padding.
         start, stop = group[0].offset - BLOCK, group[-1].offset + group[-1].size + padding(group[-1].size)
         offsets, sizes = (tuple(member.offset for member in group), tuple(member.size for member in group))
-        found[key] = (start, stop - start, offsets, sizes)
-    return found, problems
+        places[key] = (start, stop - start, offsets, sizes)
+    return places, problems
 
 
 def _compare(shard: ShardEntry, found: dict[str, _Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
@@ -171,12 +171,12 @@ def _checked(
 ) -> tuple[list[Problem], CheckedClip | None]:
     """Problems of one clip, and what the next clip's check needs of it."""
     where = f"{shard.path}: {row.key}"
-    found: list[tuple[str, str]] = []
+    faults: list[tuple[str, str]] = []
     try:
         data = _clip_bytes(file, row)
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            found.append(("place", "its hash differs from clips.parquet"))
+            faults.append(("place", "its hash differs from clips.parquet"))
         more, clip = check_clip(data, row, before)
     except BROKEN as error:
         more, clip = [("clip_broken", str(error))], None
-    return [Problem(code=code, where=where, what=what) for code, what in (*found, *more)], clip
+    return [Problem(code=code, where=where, what=what) for code, what in (*faults, *more)], clip

@@ -40,7 +40,7 @@ def open_far_index(url: str, split: str | None) -> FarIndex:
     index = fetch_promised(store, manifest, CLIPS_FILE, folder)
     table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
     far = FarClips(store, table, near_clips())
-    weakref.finalize(far, _remove, index, os.getpid())  # copies of the clips share it
+    weakref.finalize(far, _remove, folder, os.getpid())  # copies of the clips share it
     return FarIndex(store.shown, index, digest, far)
 
 
@@ -77,7 +77,7 @@ def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) ->
     return path
 
 
-def _remove(index: Path, pid: int) -> None:
+def _remove(folder: Path, pid: int) -> None:
     """The one who fetched it takes it away; a worker process that was handed the clips does not."""
     if os.getpid() == pid:
-        shutil.rmtree(index.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -75,12 +75,12 @@ def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") 
         FormatError: not FLAC, broken inside, or shorter.
         MissingDependencyError: PyAV is not installed.
     """
-    found = _decode_from(data, samples)
-    if found is None or found.shape[1] < samples:
-        found = decode_flac(data, where=where)
-    if found.shape[1] < samples:
+    decoded = _decode_from(data, samples)
+    if decoded is None or decoded.shape[1] < samples:
+        decoded = decode_flac(data, where=where)
+    if decoded.shape[1] < samples:
         raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
-    return found[:, -samples:]
+    return decoded[:, -samples:]
 
 
 def _decode_from(data: bytes | memoryview, samples: int) -> npt.NDArray[np.int16] | None:

@@ -64,9 +64,9 @@ class ShardFile:
 
 def check_size(path: Path, size: int) -> None:
     try:
-        found = path.stat().st_size
+        actual = path.stat().st_size
     except OSError as error:
         raise DatasetError("a file of the dataset is missing", where=str(path)) from error
-    if found != size:
+    if actual != size:
         todo = "the file is cut off or changed: copy it again, or run corpus build again"
-        raise DatasetError(f"holds {found} bytes, the manifest says {size}", where=str(path), todo=todo)
+        raise DatasetError(f"holds {actual} bytes, the manifest says {size}", where=str(path), todo=todo)

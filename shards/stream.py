@@ -10,6 +10,8 @@ command of a `pipe:` URL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from corpus.shards.read import Clip
 Sample = dict[str, Any]
 OnBad = Callable[[FormatError], None]
 _READ_AHEAD_BYTES = 1 << 20
+_BLOCK_BYTES = 8 << 20
 
 
 def stream_clips(
@@ -30,16 +33,20 @@ def stream_clips(
     *,
     split: str | None = None,
     shuffle_clips: int = 0,
+    shuffle_shards: bool = False,
     seed: int = 0,
+    node: tuple[int, int] | None = None,
     take: Callable[[Clip], object] | None = None,
     on_bad: OnBad | None = None,
 ) -> Any:
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
     `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is the size of the shuffle
-    buffer, 0 for the order of the shards; the order follows from `seed` and the number of the pass. `take` is
-    called on each clip in the worker that reads it, and its result is what travels. A damaged sample raises
-    unless `on_bad` is given; where the tar itself is broken, the rest of it is skipped.
+    buffer, 0 for the order of the shards, which `shuffle_shards` alone shuffles too; the order follows from
+    `seed` and the number of the pass. `node` is this node's number and how many there are, where neither
+    torch.distributed nor the environment says it. `take` is called on each clip in the worker that reads it,
+    and its result is what travels. A damaged sample raises unless `on_bad` is given; where the tar itself is
+    broken, the rest of it is skipped.
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
@@ -50,16 +57,22 @@ def stream_clips(
     if not shards:
         raise DatasetError(f"no shards of split {split!r}" if split else "no shards", where=str(source))
     drawn = shuffle_clips > 0
+    split_by_node = wds.split_by_node if node is None else partial(_of_node, node=node)
     return wds.DataPipeline(
         wds.SimpleShardList(shards),
-        *([wds.detshuffle(len(shards), len(shards), seed=seed)] if drawn else []),
+        *([wds.detshuffle(len(shards), len(shards), seed=seed)] if drawn or shuffle_shards else []),
         # Each shard goes to one node and one worker, so no clip is read twice.
-        wds.split_by_node,
+        split_by_node,
         wds.split_by_worker,
         _Reader(on_bad),
         *([wds.detshuffle(shuffle_clips, shuffle_clips, seed=seed + 1)] if drawn else []),
         *([wds.map(take)] if take is not None else []),
     )
+
+
+def _of_node(shards: Iterable[Sample], node: tuple[int, int]) -> Iterator[Sample]:
+    number, count = node
+    return islice(shards, number, None, count)
 
 
 def _webdataset() -> Any:
@@ -91,7 +104,9 @@ def _opened(url: str) -> Any:
         import fsspec
     except ImportError as error:
         raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
-    return fsspec.open(url, "rb").open()
+    system, path = fsspec.core.url_to_fs(url)
+    # Shards are read from one end to the other: in a few large requests.
+    return system.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
 
 
 class _Reader:

@@ -11,13 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError, UsageError
 from corpus.schemas.files import inside
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
@@ -33,6 +34,9 @@ from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 WORTH_WORKERS_BYTES = 64 << 20
 """A smaller dataset is checked sooner than other processes have started."""
 Progress = Callable[[int], None]
+Spread = Callable[[Callable[[Part], list[Problem]], Sequence[Part]], Iterator[list[Problem]]]
+"""Checks parts on other machines and gives the results in their order."""
+_Check = Callable[[Sequence[Part]], Iterable[list[Problem]]]
 BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
@@ -53,27 +57,39 @@ class VerifyReport:
 
 
 def verify_dataset(
-    out: Path | str, *, progress: Progress | None = None, num_workers: int | None = None
+    out: Path | str,
+    *,
+    progress: Progress | None = None,
+    num_workers: int | None = None,
+    spread: Spread | None = None,
 ) -> VerifyReport:
     """Check all promises of the dataset in a folder or at a URL; `progress` gets the clips checked so far.
 
     Costs two reads of the dataset and its mel computed again, on as many processors as there are; memory
     holds the index and, in each process, two clips. Of a URL's files each is fetched once; two shards at a
-    time lie on this machine.
+    time lie on this machine. `spread` takes the place of this machine's processes, for a folder that all
+    machines see.
 
     Raises:
         DatasetError: there is no dataset.
         NewerSchemaError: it was written by a newer version, whose promises are not known here.
         StorageError: the URL cannot be read.
+        UsageError: `spread` is given for a URL.
     """
     workers = num_workers or len(os.sched_getaffinity(0))
+    if spread is not None and isinstance(out, str) and is_url(out):
+        todo = "copy the dataset to a folder that all machines see, or verify it from one machine"
+        raise UsageError("a URL is verified on one machine", where=out, todo=todo)
+    check = partial(_side_by_side, num_workers=workers)
+    if spread is not None:
+        out, check = Path(out).absolute(), partial(spread, check_part)
     if isinstance(out, str) and is_url(out):
         with tempfile.TemporaryDirectory(prefix="corpus-verify-") as folder:
-            return _verify(Path(folder), store_at(out), progress, workers)
-    return _verify(Path(out), None, progress, workers)
+            return _verify(Path(folder), store_at(out), progress, check)
+    return _verify(Path(out), None, progress, check)
 
 
-def _verify(out: Path, store: Store | None, progress: Progress | None, workers: int) -> VerifyReport:
+def _verify(out: Path, store: Store | None, progress: Progress | None, check: _Check) -> VerifyReport:
     """Check a folder; with a store, a folder that holds nothing yet of what is there."""
     if store is not None:
         _fetched(store, MANIFEST_FILE, out)
@@ -99,9 +115,9 @@ def _verify(out: Path, store: Store | None, progress: Progress | None, workers: 
     problems += _splits(rows)
     parts = _parts(out, manifest, rows, problems)
     if store is None:
-        problems += _checked_parts(parts, progress, workers)
+        problems += _checked_parts(parts, progress, check)
     else:
-        problems += _far_shards(out, store, parts, progress, workers)
+        problems += _far_shards(out, store, parts, progress, check)
     return VerifyReport(
         problems=tuple(problems),
         shards=len(manifest.shards),
@@ -135,13 +151,13 @@ def _is_beside(name: str) -> bool:
 
 def _found(out: Path) -> set[str]:
     """Paths of the files that the dataset has to answer for."""
-    found = set()
+    names = set()
     for path in out.iterdir():
         if _is_beside(path.name):
             continue
         inner = [p for p in path.rglob("*") if not p.is_dir()] if path.is_dir() else [path]
-        found |= {p.relative_to(out).as_posix() for p in inner}
-    return found
+        names |= {p.relative_to(out).as_posix() for p in inner}
+    return names
 
 
 def _rows(out: Path, problems: list[Problem]) -> list[ClipRow]:
@@ -240,9 +256,9 @@ def _parts(out: Path, manifest: Manifest, rows: Sequence[ClipRow], problems: lis
 
 
 def _checked_parts(
-    parts: Sequence[Part], progress: Progress | None, num_workers: int, done: int = 0
+    parts: Sequence[Part], progress: Progress | None, check: _Check, done: int = 0
 ) -> Iterator[Problem]:
-    for part, problems in zip(parts, _side_by_side(parts, num_workers), strict=True):
+    for part, problems in zip(parts, check(parts), strict=True):
         yield from problems
         for _ in () if part.tar else part.rows:
             done += 1
@@ -251,7 +267,7 @@ def _checked_parts(
 
 
 def _far_shards(
-    out: Path, store: Store, parts: Sequence[Part], progress: Progress | None, num_workers: int
+    out: Path, store: Store, parts: Sequence[Part], progress: Progress | None, check: _Check
 ) -> Iterator[Problem]:
     """Each shard fetched, checked and removed; the one before stays as long: a clip looks back on it."""
     done = 0
@@ -260,7 +276,7 @@ def _far_shards(
         here = list(group)
         if _is_inside(path):
             _fetched(store, path, out)
-        yield from _checked_parts(here, progress, num_workers, done)
+        yield from _checked_parts(here, progress, check, done)
         done += sum(len(part.rows) for part in here if not part.tar)
         if before is not None:
             (out / before).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ ALLOWED = {
     "report": {"schemas", "shards.read", "shards.flac"},
     "pipeline": {"schemas", "ingest", "align", "shards", "report"},
     "review": {"schemas", "shards.read", "report.pages", "align.formats"},
-    "trainer": {"schemas", "shards.read", "shards.mel", "report.pages"},
+    "trainer": {"schemas", "shards.read", "shards.stream", "shards.mel", "report.pages"},
     "cli": {"schemas", "ingest", "align", "shards", "report", "pipeline", "review", "trainer"},
 }
 

@@ -216,6 +216,11 @@ class DataConfig:
     """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
     workers: int = 1
     """Threads that read ahead; batches are the same for any number of them."""
+    reader: Literal["map", "stream"] = "map"
+    """Clips by their place, or shard after shard as webdataset streams them: for datasets on an object store.
+    A stream's batches differ with the number of ranks, and a resumed run begins a new pass."""
+    stream_buffer: int = 256
+    """Documents that a stream draws the next one from."""
     check_shards: bool = True
     """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
@@ -349,6 +354,7 @@ def check_ranges(config: RunConfig) -> None:
         ("data.rows", data.rows >= 1, "at least 1"),
         ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
         ("data.workers", data.workers >= 1, "at least 1"),
+        ("data.stream_buffer", data.stream_buffer >= 1, "at least 1"),
         *((f"loss.{name}", value >= 0, "not negative") for name, value in _weights(to_plain(config.loss))),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),

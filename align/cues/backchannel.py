@@ -42,11 +42,11 @@ def backchannel(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     Of units with words the model judges (`learned`) or the list of words (`rule`).
     """
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
-    talks = {name: SpeechIndex(found) for name, found in spans.items()}
+    talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}
     words = words_by_speaker(conversation)
     cues: list[Cue] = []
-    for name, found in spans.items():
-        for span in found:
+    for name, of_speaker in spans.items():
+        for span in of_speaker:
             if settings.backchannel_shortest_us <= span.duration_us <= settings.backchannel_longest_us:
                 cue = _judge(Unit(name, span), talks, words[name], settings, conversation.duration_us)
                 cues += [cue] if cue else []

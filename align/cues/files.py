@@ -27,21 +27,21 @@ def conversation_files(given: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: one is not there, is no such file, or two have the same base name.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.name.lower().endswith(ENDINGS))
+            files += sorted(file for file in path.iterdir() if file.name.lower().endswith(ENDINGS))
         elif not path.exists():
             raise UsageError("there is no such file or folder", where=str(path))
         elif path.name.lower().endswith(ENDINGS):
-            found.append(path)
+            files.append(path)
         else:
             raise UsageError(f"is no conversation file; {' and '.join(ENDINGS)} are read", where=str(path))
     first: dict[str, Path] = {}
-    for path in found:
+    for path in files:
         if (other := first.setdefault(base_name(path), path)) != path:
             raise UsageError(f"has the same base name as {other}", where=str(path), todo="rename one of them")
-    return found
+    return files
 
 
 def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:

@@ -60,15 +60,15 @@ def head(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> l
 
 def _swings(times_us: npt.NDArray[np.int64], angles: Angles, least: float) -> list[_Swing]:
     """Runs of at least SWINGS movements of `least` degrees and more, each quick."""
-    found: list[_Swing] = []
+    swings: list[_Swing] = []
     run: list[int] = []
     for before, after in pairwise(turning_points(angles, least)):
         if times_us[after] - times_us[before] <= SLOWEST_US:
             run = [*run, after] if run and run[-1] == before else [before, after]
             continue
-        found += _swing(run, times_us, angles)
+        swings += _swing(run, times_us, angles)
         run = []
-    return found + _swing(run, times_us, angles)
+    return swings + _swing(run, times_us, angles)
 
 
 def turning_points(angles: Angles, least: float) -> list[int]:

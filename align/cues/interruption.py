@@ -19,10 +19,10 @@ CONFIDENCE = 0.5
 def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Units of a least length that start inside another speaker's and overlap it long enough."""
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
-    talks = {name: SpeechIndex(found) for name, found in spans.items()}
+    talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}
     cues: list[Cue] = []
-    for name, found in spans.items():
-        for span in found:
+    for name, of_speaker in spans.items():
+        for span in of_speaker:
             if span.duration_us >= settings.interruption_shortest_us:
                 cues += _of_unit(Unit(name, span), talks, settings)
     return in_order(cues)

@@ -78,8 +78,8 @@ def _why_not(label: str, told: Conversation) -> str:
 
 def with_reasons(conversation: Conversation, told: frozenset[str]) -> Conversation:
     """The conversation saying which labels were looked for; those its file tells of count as made."""
-    made = [
+    labels = [
         LabelMade(label=m.label, made=True, reason=TOLD) if m.label in told else m
         for m in labels_made(conversation)
     ]
-    return replace(conversation, labels_made=tuple(made))
+    return replace(conversation, labels_made=tuple(labels))

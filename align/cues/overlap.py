@@ -16,7 +16,7 @@ ORIGIN = "overlap/1"
 def overlap(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Every stretch in which both of two speakers have a turn and that is not shorter than the threshold."""
     spans = speech_by_speaker(conversation)
-    talks = {name: SpeechIndex(found) for name, found in spans.items()}
+    talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}
     cues: list[Cue] = []
     for left, right in combinations(spans, 2):
         for both in intersect(spans[left], spans[right]):

@@ -93,7 +93,7 @@ def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
     to_go = np.full(n, -1)
     since = np.full(n, -1)
     cover_match = np.zeros(n, np.int64)
-    found: list[npt.NDArray[np.generic]] = []
+    copies: list[npt.NDArray[np.generic]] = []
     # Farthest first, so that the nearest copy has the last word in every column.
     for far in range(FARTHEST, 0, -1):
         same = _same(ids, far)
@@ -111,20 +111,20 @@ def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
             cover[place], to_go[place], since[place] = far, far - 1 - along, along
             cover_match[place] = run[place - along]
         if far <= 4:
-            found.append(same)
-    return [*found, ahead, match, back, back_match, cover, to_go, since, cover_match]
+            copies.append(same)
+    return [*copies, ahead, match, back, back_match, cover, to_go, since, cover_match]
 
 
 def _capital_before_copy(said: Said, ids: Int64Array) -> Int64Array:
     """Whether a sentence begins with the copy that is to come next, or between."""
-    found = np.zeros(len(ids), np.int64)
+    capitals = np.zeros(len(ids), np.int64)
     for far in range(FARTHEST, 0, -1):
         begun = np.zeros(len(ids), np.int64)
         for step in range(1, far + 1):
             begun += _moved(said.capital, ids, step, 0) > 0
         same = _same(ids, far)
-        found[same] = begun[same]
-    return found
+        capitals[same] = begun[same]
+    return capitals
 
 
 def _likeness(said: Said) -> list[npt.NDArray[np.generic]]:

@@ -119,8 +119,8 @@ def score(mine: Marked, gold: Marked, scores: Scores, *, tolerance_us: int = WIN
             picked = [cue for cue in ours if cue.kind == kind]
             marks = [cue for cue in theirs if cue.kind == kind]
             among = _matches(picked, marks, tolerance_us)
-            told = [i for i in range(len(picked)) if i in among or not _near_any(picked[i], open_, 0)]
-            scores.kinds[label, kind].add(_count(picked, marks, among, told, tolerance_us))
+            gold_places = [i for i in range(len(picked)) if i in among or not _near_any(picked[i], open_, 0)]
+            scores.kinds[label, kind].add(_count(picked, marks, among, gold_places, tolerance_us))
         taken = set(hits.values())
         loose[label] = (
             [cue for j, cue in enumerate(theirs) if j not in taken],
@@ -135,9 +135,9 @@ def _marked_labels(gold: Marked) -> dict[str, tuple[str, ...]]:
     """The labels people marked, with their kinds; without a note of them, those of the cues there are."""
     for event in gold.events:
         if (event.label, event.kind) == ("note", "gold_labels"):
-            told = json.loads(event.payload)
-            kinds = told.get("gold_kinds") or {}
-            return {name: tuple(kinds.get(name) or ()) for name in told["gold_labels"] if name in CUE_KINDS}
+            fields = json.loads(event.payload)
+            kinds = fields.get("gold_kinds") or {}
+            return {name: tuple(kinds.get(name) or ()) for name in fields["gold_labels"] if name in CUE_KINDS}
     return {label: () for label in sorted({cue.label for cue in gold.cues})}
 
 
@@ -156,13 +156,13 @@ def _matches(ours: Sequence[Cue], theirs: Sequence[Cue], tolerance_us: int) -> d
             if common_us > 0 or (tolerance_us and common_us >= -tolerance_us):
                 pairs.append((-common_us, place, other))
     # Greedy by longest common time: each cue and each mark is used once.
-    found: dict[int, int] = {}
+    matches: dict[int, int] = {}
     taken: set[int] = set()
     for _, place, other in sorted(pairs):
-        if place not in found and other not in taken:
-            found[place] = other
+        if place not in matches and other not in taken:
+            matches[place] = other
             taken.add(other)
-    return found
+    return matches
 
 
 def _around(places: Sequence[tuple[int, int]], cue: Cue, before_us: int, after_us: int) -> Iterable[int]:
@@ -242,11 +242,11 @@ def _words_in(parts: Sequence[tuple[str | None, int, int]], words: Sequence[Word
             starts[word.speaker].append((word.start_us, place))
     for listed in starts.values():
         listed.sort()
-    found: set[int] = set()
+    inside: set[int] = set()
     for speaker, start_us, stop_us in parts:
         listed = starts[speaker]
-        found.update(
+        inside.update(
             place
             for _, place in listed[bisect_left(listed, (start_us, -1)) : bisect_left(listed, (stop_us, -1))]
         )
-    return found
+    return inside

@@ -67,8 +67,8 @@ def read_ctm(path: Path, duration_us: int) -> tuple[tuple[Word, ...], list[Drop]
 
 def _names(ids: set[str]) -> set[str]:
     """The names before the numbers of all ids; empty where an id has none, so that ids are recordings."""
-    found = [_NAMED.fullmatch(name) for name in ids]
-    return {match.group(1) for match in found if match} if all(found) else set()
+    matches = [_NAMED.fullmatch(name) for name in ids]
+    return {match.group(1) for match in matches if match} if all(matches) else set()
 
 
 def _word(line: Line, duration_us: int, named: bool, by_channel: bool, drops: list[Drop]) -> Word:
@@ -97,9 +97,9 @@ def _word(line: Line, duration_us: int, named: bool, by_channel: bool, drops: li
 def _speaker(fields: list[str], named: bool, by_channel: bool) -> str:
     if len(fields) == 8 and fields[7] not in (NO_NAME, "unknown"):
         return speaker_name(fields[7])
-    found = _NAMED.fullmatch(fields[0]) if named else None
-    if found:
-        return "" if found.group(1) == NO_NAME else found.group(1)
+    match = _NAMED.fullmatch(fields[0]) if named else None
+    if match:
+        return "" if match.group(1) == NO_NAME else match.group(1)
     return fields[1] if by_channel else ""
 
 

@@ -74,16 +74,23 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
         raise SidecarError("is no ELAN file", where=path.name)
     read = Gathered(path.name, duration_us)
     slots = _slots(root, _origin_us(root, path.stem))
-    tiers = [_tier(element, slots, read) for element in root.iter("TIER")]
-    tops = {tier.name: _top(tier, tiers) for tier in tiers}
-    up = {piece.id: piece.parent for tier in tiers for piece in tier.pieces if piece.parent}
+    elements = root.findall("TIER")
+    if sum(1 for _ in root.iter("TIER")) != len(elements):
+        raise SidecarError("has tiers inside of others, which ELAN never writes", where=path.name)
+    tiers = [_tier(element, slots, read) for element in elements]
+    tops = _tops({tier.name: tier.parent for tier in tiers})
+    # What stands under each top tier, its annotations referring to those of that tier.
+    up = _tops(
+        {piece.id: piece.parent for tier in tiers for piece in tier.pieces if piece.parent}, known=False
+    )
+    below: dict[str, list[_Tier]] = {}
+    for tier in tiers:
+        if tops[tier.name] != tier.name:
+            below.setdefault(tops[tier.name], []).append(_lifted(tier, up))
     used: set[str] = set()
     for tier in sorted(tiers, key=lambda tier: not tier.is_called(_WORDS)):
         if tops[tier.name] == tier.name:
-            below = [
-                _lifted(other, up) for other in tiers if other is not tier and tops[other.name] == tier.name
-            ]
-            used |= _take(tier, below, read)
+            used |= _take(tier, below.get(tier.name, []), read)
     for tier in tiers:
         if tier.name not in used and tier.pieces:
             reason = f"tier {tier.name!r} with {len(tier.pieces)} annotations holds no utterances or words"
@@ -91,28 +98,33 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
     return read.annotation(), read.drops
 
 
-def _top(tier: _Tier, tiers: list[_Tier]) -> str:
-    """The name of the topmost tier above this one."""
-    above = {other.name: other.parent for other in tiers}
-    name = tier.name
-    for _ in tiers:
-        if above.get(name, "") not in above:
-            return name
-        name = above[name]
-    return tier.name  # a cycle of parents
+def _tops(above: dict[str, str], *, known: bool = True) -> dict[str, str]:
+    """What stands at the top of each name's chain: the last that is a key (`known`) or that a key refers to.
+
+    A name in a cycle is its own.
+    """
+    tops: dict[str, str] = {}
+    for name in above:
+        chain = dict.fromkeys([name])
+        at = name
+        # Each name is visited once: those of a chain found before are known.
+        while at not in tops and above.get(at, "") and (above[at] in above or not known):
+            at = above[at]
+            if at in chain:
+                tops.update({each: each for each in chain})
+                break
+            if at not in above:
+                break
+            chain[at] = None
+        top = tops.get(at, at)
+        for each in chain:
+            tops.setdefault(each, top)
+    return tops
 
 
 def _lifted(tier: _Tier, up: dict[str, str]) -> _Tier:
     """The tier with its annotations referring to those of the top tier."""
-    pieces = []
-    for piece in tier.pieces:
-        parent = piece.parent
-        for _ in range(len(up)):
-            if parent not in up:
-                break
-            parent = up[parent]
-        pieces.append(replace(piece, parent=parent))
-    return replace(tier, pieces=pieces)
+    return replace(tier, pieces=[replace(p, parent=up.get(p.parent, p.parent)) for p in tier.pieces])
 
 
 def _origin_us(root: ElementTree.Element, stem: str) -> int:
@@ -143,18 +155,18 @@ def _tier(element: ElementTree.Element, slots: dict[str, int], read: Gathered) -
     name = element.get("TIER_ID", "").strip()
     speaker = element.get("PARTICIPANT", "").strip() or name
     tier = _Tier(name, speaker, element.get("LINGUISTIC_TYPE_REF", ""), element.get("PARENT_REF", "").strip())
-    for found in element.iter():
-        if found.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
+    for child in element.iter():
+        if child.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
             continue
-        id = found.get("ANNOTATION_ID", "")
-        piece = _Piece(id, f"{read.file}:{name}/{id}", (found.findtext("ANNOTATION_VALUE") or "").strip())
+        id = child.get("ANNOTATION_ID", "")
+        piece = _Piece(id, f"{read.file}:{name}/{id}", (child.findtext("ANNOTATION_VALUE") or "").strip())
         with read.item(piece.place):
-            if found.tag == "REF_ANNOTATION":
-                piece.parent = found.get("ANNOTATION_REF", "")
-                piece.before = found.get("PREVIOUS_ANNOTATION", "")
+            if child.tag == "REF_ANNOTATION":
+                piece.parent = child.get("ANNOTATION_REF", "")
+                piece.before = child.get("PREVIOUS_ANNOTATION", "")
             else:
-                piece.start_us = slots.get(found.get("TIME_SLOT_REF1", ""))
-                piece.stop_us = slots.get(found.get("TIME_SLOT_REF2", ""))
+                piece.start_us = slots.get(child.get("TIME_SLOT_REF1", ""))
+                piece.stop_us = slots.get(child.get("TIME_SLOT_REF2", ""))
                 if piece.start_us is None or piece.stop_us is None:
                     raise LineError("no_times", "refers to a time slot that has no time")
             tier.pieces.append(piece)

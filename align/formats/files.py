@@ -37,8 +37,8 @@ def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, lis
         for each in kept:
             groups.setdefault(each.name[: -len(_ending(each.name))], []).append(each)
     for name, paths in sorted(groups.items()):
-        found, drops = read_sidecars(paths, LONGEST_US)
-        talk, more = _conversation(name, found, _told_us(paths))
+        annotation, drops = read_sidecars(paths, LONGEST_US)
+        talk, more = _conversation(name, annotation, _told_us(paths))
         yield talk, [*drops, *more]
 
 
@@ -53,11 +53,11 @@ def _told_us(paths: Sequence[Path]) -> int:
     for path in paths:
         if _ending(path.name) in (".json", ".json.gz"):
             try:
-                told = (conversation_of(parse_json(path, LONGEST_US), path) or {}).get("duration_us")
+                duration_us = (conversation_of(parse_json(path, LONGEST_US), path) or {}).get("duration_us")
             except CorpusError:  # told when the file was read
                 continue
-            if isinstance(told, int) and 0 < told <= LONGEST_US:
-                return told
+            if isinstance(duration_us, int) and 0 < duration_us <= LONGEST_US:
+                return duration_us
     return 0
 
 

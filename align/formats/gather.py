@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +39,9 @@ class Gathered:
     words: list[Word] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
+    _starts: dict[str, list[int]] = field(default_factory=dict)
+    _indexed: int = 0
+    """How many of the words are in `_starts`."""
 
     @contextmanager
     def item(self, place: str) -> Iterator[None]:
@@ -71,11 +74,12 @@ class Gathered:
         self.words += spread(words, speaker, span)
 
     def word_starts(self) -> dict[str, list[int]]:
-        """When the words read so far begin, by speaker."""
-        starts: dict[str, list[int]] = {}
-        for word in self.words:
-            starts.setdefault(word.speaker, []).append(word.start_us or 0)
-        return {speaker: sorted(found) for speaker, found in starts.items()}
+        """When the words read until now begin, by speaker; valid until the next call."""
+        # Called once a tier, and a file may have thousands: only what is new since the last call is put in.
+        for word in self.words[self._indexed :]:
+            insort(self._starts.setdefault(word.speaker, []), word.start_us or 0)
+        self._indexed = len(self.words)
+        return self._starts
 
     def turn(self, speaker: str, span: Span) -> None:
         name = speaker_name(speaker)
@@ -111,8 +115,10 @@ class Gathered:
         """Everything in order of time; None for turns or words that the file does not have."""
         talkers = {turn.speaker for turn in self.turns}
         silent = [word for word in self.words if word.speaker not in talkers] if talkers else []
-        found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
-        turns = sorted(dict.fromkeys(found), key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
+        turns_found = [*self.turns, *turns_of_words(silent, WORDS_BRIDGE_US)]
+        turns = sorted(
+            dict.fromkeys(turns_found), key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker)
+        )
         words = sorted(self.words, key=lambda word: word.start_us or 0)
         return Annotation(
             turns=tuple(turns) or None,
@@ -138,9 +144,9 @@ def _written_word(raw: str, speaker: str, span: Span, confidence: float | None) 
 def has_words(starts: dict[str, list[int]], speaker: str, start_us: int, stop_us: int) -> bool:
     """True where a word of the speaker, or of nobody in particular, begins inside."""
     for name in (speaker, ""):
-        found = starts.get(name, [])
-        at = bisect_left(found, start_us)
-        if at < len(found) and found[at] < stop_us:
+        of_speaker = starts.get(name, [])
+        at = bisect_left(of_speaker, start_us)
+        if at < len(of_speaker) and of_speaker[at] < stop_us:
             return True
     return False
 

@@ -87,10 +87,10 @@ def _names(task: dict[str, Any]) -> set[str]:
 
 def _results(task: dict[str, Any], read: Gathered) -> list[Any]:
     """The regions of the annotation that counts; of JSON_MIN, what it holds as lists."""
-    found = task.get("annotations", task.get("completions"))
-    if not isinstance(found, list):
+    annotations = task.get("annotations", task.get("completions"))
+    if not isinstance(annotations, list):
         return _of_minimal(task)
-    done = [each for each in found if isinstance(each, dict) and not each.get("was_cancelled")]
+    done = [each for each in annotations if isinstance(each, dict) and not each.get("was_cancelled")]
     best = [each for each in done if each.get("ground_truth")] or done
     if not best:
         guesses = task.get("predictions")
@@ -114,8 +114,8 @@ def _of_minimal(task: dict[str, Any]) -> list[Any]:
     texts = task.get("transcription", [])
     texts = texts if isinstance(texts, list) else [texts]
     both = len(texts) == len(regions)
-    made = []
+    results = []
     for number, region in enumerate(regions):
         value = {**region, "text": texts[number]} if both and isinstance(region, dict) else region
-        made.append({"id": str(number), "value": value})
-    return made
+        results.append({"id": str(number), "value": value})
+    return results

@@ -134,8 +134,10 @@ def fitting(talk: Conversation, fit: Callable[[str], str]) -> tuple[dict[str, st
             name = f"{base}_{number}"
         names[speaker] = name
     changed = {old: new for old, new in names.items() if old != new}
-    told = ", ".join(f"{old!r} is {new!r}" for old, new in changed.items())
-    return names, left_out(talk, "renamed", f"speakers are written under other names: {told}", len(changed))
+    renamings = ", ".join(f"{old!r} is {new!r}" for old, new in changed.items())
+    return names, left_out(
+        talk, "renamed", f"speakers are written under other names: {renamings}", len(changed)
+    )
 
 
 def one_token(name: str) -> str:

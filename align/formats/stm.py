@@ -44,8 +44,8 @@ def read_stm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], tuple[Word
         turns.append(turn)
         said, left = spoken_words(text.split())
         if left:
-            told = " ".join(left)[:80]
-            drops.append(line.drop("no_word", f"{told!r}: sounds, marks or other readings", "trim"))
+            marks = " ".join(left)[:80]
+            drops.append(line.drop("no_word", f"{marks!r}: sounds, marks or other readings", "trim"))
         words += spread(said, turn.speaker, turn.span)
     turns.sort(key=lambda turn: (turn.start_us, turn.stop_us, turn.speaker))
     words.sort(key=lambda word: word.start_us or 0)

@@ -23,8 +23,9 @@ from corpus.schemas.drops import Drop
 _STAMP = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMES = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
 _INSIDE = re.compile(rf"<{_STAMP}>")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t]+([^>]*)>")
-_TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang)(?:[.\s][^>]*)?/?>|\{\\[^}]*\}", re.IGNORECASE)
+# No tag reaches over another's beginning: text of unclosed ones would be searched to its end at each.
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]*)>")
+_TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang)(?:[.\s][^<>]*)?/?>|\{\\[^{}]*\}", re.IGNORECASE)
 _BRACKETED = re.compile(r"\s*\[([^\]\n]{1,80})\]:[ \t]+")
 _NAME = r"(?:[^\W\d_][\w.'’&@,()-]*|\+?[\d(][\d() -]{5,})(?: [\w.'’&@,()/#+|-]+){0,6}"
 _BARE = re.compile(rf"\s*(?:>>\s*|[-–]\s+)?(?=[^:\n]{{1,60}}:)({_NAME}):[ \t]+")
@@ -65,9 +66,9 @@ class _Naming:
     def named(self, said: str, web: bool) -> tuple[str, str]:
         """The speaker that the text begins with, "" for nobody, and what is said."""
         for form in (_BRACKETED, *self.forms):
-            if found := form.match(said):
-                name = html.unescape(found.group(1)) if web else found.group(1)
-                return name.strip(), said[found.end() :]
+            if match := form.match(said):
+                name = html.unescape(match.group(1)) if web else match.group(1)
+                return name.strip(), said[match.end() :]
         return "", said
 
     def goes_on(self, cue: _Cue, said: str) -> bool:
@@ -114,10 +115,10 @@ def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
             with read.item(place):
                 if "-->" not in some[0]:
                     raise LineError("no_times", f"{some[0][:40]!r}: a block without times")
-                found = _TIMES.fullmatch(some[0])
-                if not found:
+                times = _TIMES.fullmatch(some[0])
+                if not times:
                     raise LineError("not_a_number", f"{some[0][:60]!r} are no times of a cue")
-                stamps = found.groups()
+                stamps = times.groups()
                 yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(some[1:]))
 
 

@@ -24,7 +24,7 @@ from corpus.schemas.errors import SidecarError
 _TOKEN = re.compile(r'"([^"]*(?:""[^"]*)*)"|<[^>\s]*>|!.*|([^\s"]+)')
 _NUMBER = re.compile(r"[+-]?[\d.][^\s%\]:]*")
 _CLASSES = {"IntervalTier": True, "TextTier": False}
-_WORDS = re.compile(r"(?:(.*?)\s*[-_/:.]\s*|)(?:words?|ort)", re.IGNORECASE | re.DOTALL)
+_WORDS = re.compile(r"(?:words?|ort)\Z", re.IGNORECASE)
 _NO_WORDS = re.compile(r"(?:.*[\s_/:.-])?(?:phones?|phonemes?|phn|syllables?|segments?|mau|kan)", re.I | re.S)
 WORD_TIER = " - words"
 FEWEST = 3
@@ -47,8 +47,8 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
         raise SidecarError("is no TextGrid", where=path.name)
     read = Gathered(path.name, duration_us)
     tiers = list(_tiers(text, read))
-    timed = any(_WORDS.fullmatch(tier.name) for tier in tiers if tier.intervals)
-    for tier in sorted(tiers, key=lambda tier: not _WORDS.fullmatch(tier.name)):
+    timed = any(_words_of(tier.name) is not None for tier in tiers if tier.intervals)
+    for tier in sorted(tiers, key=lambda tier: _words_of(tier.name) is None):
         starts = read.word_starts() if timed else {}
         if not tier.intervals:
             labels = sum(bool(label.strip()) for _, _, label in tier.entries)
@@ -64,9 +64,20 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
     return read.annotation(), read.drops
 
 
+def _words_of(name: str) -> str | None:
+    """Whose words a tier of this name holds, "" for everybody's; None where it is no tier of words."""
+    found = _WORDS.search(name)
+    if found is None:
+        return None
+    before = name[: found.start()].rstrip()
+    if not before:
+        return "" if not found.start() else None
+    return before[:-1].strip() if before[-1] in "-_/:." else None
+
+
 def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
     """A class and a name open a tier, followed by three numbers; then numbers and a label make an entry."""
-    ends = [found.start() for found in re.finditer("\n", text)]
+    ends = [match.start() for match in re.finditer("\n", text)]
     tier: _Tier | None = None
     numbers: list[str] = []
     opening: bool | None = None
@@ -94,10 +105,12 @@ def _tiers(text: str, read: Gathered) -> Iterator[_Tier]:
 
 def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]) -> None:
     """Read a tier's words or utterances; an utterance with words in another tier takes its text from them."""
-    found = _WORDS.fullmatch(tier.name)
+    named = _words_of(tier.name)
     labels = [label for _, _, label in tier.entries if label.strip()]
-    as_words = found or (not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels))
-    speaker = (found.group(1) or "").strip() if found else tier.name
+    as_words = named is not None or (
+        not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels)
+    )
+    speaker = tier.name if named is None else named
     for place, numbers, label in tier.entries:
         with read.item(place):
             if len(numbers) != 2:
@@ -116,4 +129,4 @@ def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]
 
 def is_plain_tier(name: str) -> bool:
     """True for a name that a tier of somebody's utterances may have."""
-    return not _WORDS.fullmatch(name) and not _NO_WORDS.fullmatch(name)
+    return _words_of(name) is None and not _NO_WORDS.fullmatch(name)

@@ -28,7 +28,7 @@ def _rows(talk: Conversation, unit_us: int) -> tuple[list[tuple[str, str, Row]],
     """Speaker, `turns` or `words`, and a row in which nothing overlaps; times in units of the format."""
     said, drops = utterances(talk)
     words, _ = sound_words(talk)
-    made: list[tuple[str, str, Row]] = []
+    rows: list[tuple[str, str, Row]] = []
     short = 0
     for speaker in talk.speakers:
         for kind, items in (
@@ -39,9 +39,9 @@ def _rows(talk: Conversation, unit_us: int) -> tuple[list[tuple[str, str, Row]],
                 row = [_entry(item, unit_us) for item in layer]
                 kept = [entry for entry in row if entry[0] < entry[1]]
                 short += len(row) - len(kept)
-                made += [(speaker, kind, kept)] if kept else []
+                rows += [(speaker, kind, kept)] if kept else []
     reason = "words or turns are shorter than the format can hold and are left out"
-    return made, [*drops, *left_out(talk, "too_short", reason, short)]
+    return rows, [*drops, *left_out(talk, "too_short", reason, short)]
 
 
 def _entry(item: Said | Word, unit_us: int) -> tuple[int, int, str]:
@@ -111,8 +111,8 @@ def write_eaf(talk: Conversation) -> tuple[str, list[Drop]]:
     count = 0
     for number, (speaker, kind, row) in enumerate(rows, 1):
         type_name = TURN_TYPE if kind == "turns" else WORD_TYPE
-        told = {"LINGUISTIC_TYPE_REF": type_name, "PARTICIPANT": names[speaker]}
-        tier = ElementTree.SubElement(root, "TIER", told, TIER_ID=f"{kind}{number}@{names[speaker]}")
+        attributes = {"LINGUISTIC_TYPE_REF": type_name, "PARTICIPANT": names[speaker]}
+        tier = ElementTree.SubElement(root, "TIER", attributes, TIER_ID=f"{kind}{number}@{names[speaker]}")
         for start, stop, text in row:
             count += 1
             for half, time in enumerate((start, stop)):
@@ -123,8 +123,8 @@ def write_eaf(talk: Conversation) -> tuple[str, list[Drop]]:
             one = ElementTree.SubElement(around, "ALIGNABLE_ANNOTATION", times, ANNOTATION_ID=f"a{count}")
             ElementTree.SubElement(one, "ANNOTATION_VALUE").text = text
     for type_name in (TURN_TYPE, WORD_TYPE):
-        told = {"GRAPHIC_REFERENCES": "false", "TIME_ALIGNABLE": "true"}
-        ElementTree.SubElement(root, "LINGUISTIC_TYPE", told, LINGUISTIC_TYPE_ID=type_name)
+        attributes = {"GRAPHIC_REFERENCES": "false", "TIME_ALIGNABLE": "true"}
+        ElementTree.SubElement(root, "LINGUISTIC_TYPE", attributes, LINGUISTIC_TYPE_ID=type_name)
     ElementTree.indent(root, "  ")
     text = '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
     return text, [*renamed, *drops, *without_place(talk)]

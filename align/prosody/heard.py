@@ -129,7 +129,7 @@ class _Voice:
         return float(np.percentile(self._level[known], 75))
 
     def _sounded(self, words: Sequence[Word]) -> list[Sounded]:
-        found: list[Sounded] = []
+        sounded: list[Sounded] = []
         ratios: list[float] = []
         for word in words:
             start, stop = (word.start_us or 0) // HOP_US, -(-(word.stop_us or 0) // HOP_US)
@@ -146,5 +146,5 @@ class _Voice:
                 ratios.append(ratio)
             last = self._pitch[max(start, start + frames - 20) : start + frames]
             voiced = float(np.count_nonzero(last)) / len(last) if len(last) else 0.0
-            found.append(Sounded(word, frames * HOP_US, times, round(voiced, 2)))
-        return found
+            sounded.append(Sounded(word, frames * HOP_US, times, round(voiced, 2)))
+        return sounded

@@ -31,11 +31,11 @@ def pitch(samples: Float32Array) -> Float32Array:
     shape = np.hanning(WINDOW + 2)[1:-1].astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     frames = (frames - frames.mean(axis=1, keepdims=True)) * shape
-    found = np.zeros(count, np.float32)
+    hertz = np.zeros(count, np.float32)
     heard = np.flatnonzero((frames * frames).sum(axis=1) > 0)
     if len(heard):
-        found[heard] = _of_frames(frames[heard], _autocorrelation(shape[None])[0])
-    return found
+        hertz[heard] = _of_frames(frames[heard], _autocorrelation(shape[None])[0])
+    return hertz
 
 
 def _autocorrelation(frames: Float32Array) -> Float32Array:
@@ -76,5 +76,5 @@ def without_jumps(hertz: Float32Array) -> Float32Array:
     ordered = np.sort(np.where(voiced, around, np.inf), axis=0)
     middle = np.maximum(voiced.sum(axis=0) - 1, 0) // 2
     lone = voiced.sum(axis=0) < 2
-    found = np.take_along_axis(ordered, middle[None], axis=0)[0]
-    return np.where((hertz > 0) & ~lone, found, 0.0).astype(np.float32)
+    median = np.take_along_axis(ordered, middle[None], axis=0)[0]
+    return np.where((hertz > 0) & ~lone, median, 0.0).astype(np.float32)

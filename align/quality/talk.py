@@ -33,7 +33,7 @@ class TalkIndex:
         spans: dict[str, list[Span]] = {}
         for turn in turns:
             spans.setdefault(turn.speaker, []).append(turn.span)
-        self._chain = states({name: union(found) for name, found in spans.items()})
+        self._chain = states({name: union(of_speaker) for name, of_speaker in spans.items()})
         self._stops = [state.span.stop_us for state in self._chain]
         self._starts = [state.span.start_us for state in self._chain]
         timed = [(word.start_us, word.confidence) for word in words if word.start_us is not None]

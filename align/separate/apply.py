@@ -66,10 +66,10 @@ def judge(separating: Separating, pcm: Pcm, talk: Talk, written: Sequence[Span])
 
     torch.set_num_threads(separating.threads)
     pieces = solo_pieces(talk, written)
-    made: list[Mixture] = []
+    tests: list[Mixture] = []
     if len(pieces) > 1:
-        made = mixtures(talk, pieces, functools.partial(_sound_of, pcm))
-    return Judged(self_test(separating.separator.load, made, separating.words_of), frozenset(pieces))
+        tests = mixtures(talk, pieces, functools.partial(_sound_of, pcm))
+    return Judged(self_test(separating.separator.load, tests, separating.words_of), frozenset(pieces))
 
 
 def taken_apart(
@@ -92,9 +92,9 @@ def taken_apart(
         sound = _sound_of(pcm, overlap.heard)
         here = functools.partial(flags, heard=overlap.heard, samples=len(sound))
         own = np.stack([here(near(solo[name], overlap.heard)) for name in overlap.speakers])
-        found = estimate(separate, sound, own, here(near(both, overlap.heard)))
-        if found is not None:
-            yield _apart(pcm, overlap, found)
+        voices = estimate(separate, sound, own, here(near(both, overlap.heard)))
+        if voices is not None:
+            yield _apart(pcm, overlap, voices)
 
 
 def _sound_of(pcm: Pcm, span: Span) -> Float32Array:
@@ -120,5 +120,5 @@ def _from_model_rate(found: Float32Array, rate_hz: int) -> Float32Array:
     import torch
     from torchaudio.functional import resample
 
-    made: Float32Array = resample(torch.from_numpy(found), MODEL_RATE_HZ, rate_hz).numpy()
-    return made
+    resampled: Float32Array = resample(torch.from_numpy(found), MODEL_RATE_HZ, rate_hz).numpy()
+    return resampled

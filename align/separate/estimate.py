@@ -31,8 +31,8 @@ def estimate(
         return None
     mine = _sources_of(sources, sound.astype(np.float64), alone, both)
     chosen = sources[mine]
-    made: Float32Array = (chosen * _levels(chosen, sound)[:, None]).astype(np.float32)
-    return made
+    voices: Float32Array = (chosen * _levels(chosen, sound)[:, None]).astype(np.float32)
+    return voices
 
 
 def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, both: BoolArray) -> list[int]:

@@ -40,13 +40,13 @@ class Mixture:
 
     @property
     def sound(self) -> Float32Array:
-        made: Float32Array = self.voices.sum(axis=0)
-        return made
+        summed: Float32Array = self.voices.sum(axis=0)
+        return summed
 
     @property
     def both(self) -> BoolArray:
-        made: BoolArray = np.logical_and(*self.talking)
-        return made
+        together: BoolArray = np.logical_and(*self.talking)
+        return together
 
     @property
     def alone(self) -> BoolArray:
@@ -55,7 +55,7 @@ class Mixture:
 
 def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
     """Pieces of speech alone, of the speakers who have enough of it."""
-    found: dict[str, list[Span]] = {}
+    of_speaker: dict[str, list[Span]] = {}
     for name in talk:
         solo = alone(talk, name)
         pieces = [
@@ -66,15 +66,15 @@ def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
         ]
         long = [piece for piece in pieces if piece.duration_us >= SHORTEST_US]
         if sum(piece.duration_us for piece in long) >= LEAST_US:
-            found[name] = long
-    return found
+            of_speaker[name] = long
+    return of_speaker
 
 
 def mixtures(talk: Talk, pieces: Mapping[str, Sequence[Span]], read: Read) -> list[Mixture]:
     """Up to `MOST` of them, most of those whose real overlaps are longest."""
     pairs = sorted(combinations(pieces, 2), key=lambda pair: -_overlap_us(talk, pair))
     used = dict.fromkeys(pieces, 0)
-    found: list[Mixture] = []
+    made_up: list[Mixture] = []
     for number in range(MOST if pairs else 0):
         sounds: list[Float32Array] = []
         for name in pairs[number % len(pairs)]:
@@ -83,8 +83,8 @@ def mixtures(talk: Talk, pieces: Mapping[str, Sequence[Span]], read: Read) -> li
             sounds.append(read(own[used[name] * len(own) // MOST % len(own)]))
             used[name] += 1
         first, second = sounds if number % 4 < 2 else sounds[::-1]
-        found.append(_joining(first, second) if number % 2 == 0 else _inside(first, second))
-    return found
+        made_up.append(_joining(first, second) if number % 2 == 0 else _inside(first, second))
+    return made_up
 
 
 def _overlap_us(talk: Talk, pair: tuple[str, str]) -> int:
@@ -111,7 +111,7 @@ def _placed(first: Float32Array, second: Float32Array, at: int) -> Mixture:
 
 def flags(spans: Sequence[Span], heard: Span, samples: int) -> BoolArray:
     """[samples] at `MODEL_RATE_HZ` from the start of `heard`: those inside the spans."""
-    found = np.zeros(samples, bool)
+    covered = np.zeros(samples, bool)
     for span in union(spans):
         inside = span & heard
         if inside:
@@ -119,5 +119,5 @@ def flags(spans: Sequence[Span], heard: Span, samples: int) -> BoolArray:
                 sample_at(time_us - heard.start_us, MODEL_RATE_HZ)
                 for time_us in (inside.start_us, inside.stop_us)
             )
-            found[start:stop] = True
-    return found
+            covered[start:stop] = True
+    return covered

@@ -53,7 +53,7 @@ def near(spans: Sequence[Span], around: Span) -> Sequence[Span]:
 
 def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
     """The overlaps in time that is written, each inside one stretch of it, by time."""
-    found: list[Overlap] = []
+    stretches: list[Overlap] = []
     both = several_talk(talk)
     for stretch in written:
         for span in intersect(both, [stretch]):
@@ -65,5 +65,5 @@ def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
             others = [s for name, spans in talk.items() if name not in speakers for s in near(spans, wide)]
             # the part of it around the overlap in which nobody else talks
             heard = next(free for free in subtract([wide], others) if free.covers(span))
-            found.append(Overlap(span, heard, speakers))
-    return found
+            stretches.append(Overlap(span, heard, speakers))
+    return stretches

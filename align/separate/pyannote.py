@@ -57,8 +57,8 @@ class _Pipeline:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _, sources = self._pipeline(file, num_speakers=speakers)
-        found = np.zeros((0, 0), np.float32) if sources is None else np.asarray(sources.data, np.float32).T
-        whole = np.zeros((max(speakers, len(found)), len(sound)), np.float32)
-        samples = min(found.shape[1], len(sound))
-        whole[: len(found), :samples] = np.nan_to_num(found[:, :samples])
+        voices = np.zeros((0, 0), np.float32) if sources is None else np.asarray(sources.data, np.float32).T
+        whole = np.zeros((max(speakers, len(voices)), len(sound)), np.float32)
+        samples = min(voices.shape[1], len(sound))
+        whole[: len(voices), :samples] = np.nan_to_num(voices[:, :samples])
         return whole

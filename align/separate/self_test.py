@@ -56,8 +56,10 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
             False, "without a recogniser (transcribe.backend) nobody can tell what it does to words"
         )
     separate = load()
-    made = [_taken_apart(separate, mixture) for mixture in mixtures]
-    gains = [gain for mixture, row in zip(mixtures, made, strict=True) for gain in _gains_db(mixture, row)]
+    estimates = [_taken_apart(separate, mixture) for mixture in mixtures]
+    gains = [
+        gain for mixture, row in zip(mixtures, estimates, strict=True) for gain in _gains_db(mixture, row)
+    ]
     gain_db = float(np.mean(gains)) if gains else 0.0
     if gain_db < LEAST_DB:
         return Tested(
@@ -66,23 +68,23 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
             f" {LEAST_DB:g}",
             round(gain_db, 2),
         )
-    found, invented, words = _of_words(mixtures, made, words_of)
-    told = (round(gain_db, 2), round(found, 3), round(invented, 3))
+    gained, invented, words = _of_words(mixtures, estimates, words_of)
+    measured = (round(gain_db, 2), round(gained, 3), round(invented, 3))
     figures = (
-        f"on mixtures of the recording's own speech it gains {gain_db:.1f} dB of SI-SDR, {found:+.1%} of"
+        f"on mixtures of the recording's own speech it gains {gain_db:.1f} dB of SI-SDR, {gained:+.1%} of"
         f" words and {invented:+.1%} of false words"
     )
     if words < LEAST_WORDS:
-        return Tested(False, f"only {words} words were recognised in the speech it is tested on", told[0])
-    return Tested(found > 0 and invented <= 0, figures, *told)
+        return Tested(False, f"only {words} words were recognised in the speech it is tested on", measured[0])
+    return Tested(gained > 0 and invented <= 0, figures, *measured)
 
 
 def _taken_apart(separate: Separate, mixture: Mixture) -> Float32Array:
     """[2, samples]: what the channels would hold; the mixture for both where nothing can be told."""
-    made = estimate(separate, mixture.sound, mixture.alone, mixture.both)
-    if made is None:
+    voices = estimate(separate, mixture.sound, mixture.alone, mixture.both)
+    if voices is None:
         return np.where(mixture.talking, mixture.sound, np.float32(0))
-    return np.where(mixture.both, made, np.where(mixture.alone, mixture.sound, np.float32(0)))
+    return np.where(mixture.both, voices, np.where(mixture.alone, mixture.sound, np.float32(0)))
 
 
 def _gains_db(mixture: Mixture, made: Float32Array) -> list[float]:
@@ -110,8 +112,8 @@ def si_sdr_db(estimated: Float32Array, truth: Float32Array) -> float:
 
 def _centred(sound: Float32Array) -> Float64Array:
     wide = sound.astype(np.float64)
-    made: Float64Array = wide - wide.mean()
-    return made
+    centred: Float64Array = wide - wide.mean()
+    return centred
 
 
 def _of_words(
@@ -126,11 +128,11 @@ def _of_words(
         return 0.0, 0.0, 0
     right = [_matches(truth, own) for truth, own in zip(truths, estimated, strict=True)]
     right_before = [_matches(truth, mixed) for truth in truths]
-    found = sum(map(len, right)) - sum(map(len, right_before))
+    gained = sum(map(len, right)) - sum(map(len, right_before))
     invented = sum(map(len, estimated)) - sum(map(len, right))
     # a word of the mixture is false where it is neither's
     invented_before = len(mixed) - len(set.union(*right_before))
-    return found / words, (invented - invented_before) / words, words
+    return gained / words, (invented - invented_before) / words, words
 
 
 def _in_a_row(sounds: Sequence[Float32Array]) -> Float32Array:

@@ -39,16 +39,16 @@ def share(
 ) -> _Shared:
     """Write whose sound is whose into the folder `out`."""
     both = several_talk(talk)
-    told = _Told(both, union(span for spans in talk.values() for span in spans))
+    shares = _Told(both, union(span for spans in talk.values() for span in spans))
     if separating is None or not both:
         owned.write(out)
-        return _Shared(form="owners", separation=told.of_mask() if both else None)
+        return _Shared(form="owners", separation=shares.of_mask() if both else None)
     pcm = Pcm(decode_dir, 1, decoded.segments, decoded.sample_rate_hz)
     written = [
         Span(s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US) for s in decoded.segments
     ]
     judged = judge(separating, pcm, talk, written)
-    separation = told.of_refused(separating.separator.name, judged)
+    separation = shares.of_refused(separating.separator.name, judged)
     if not judged.tested.accepted:
         owned.write(out)
         return _Shared(form="owners", separation=separation, drops=[_refused(separation, both)])
@@ -63,7 +63,7 @@ def share(
             estimated[name] += intersect(talk[name], [apart.overlap.span])
     return _Shared(
         form="channels",
-        separation=told.of_accepted(separating.separator.name, judged, estimated),
+        separation=shares.of_accepted(separating.separator.name, judged, estimated),
         estimated=estimated,
         taken_back_samples=taken_back,
     )

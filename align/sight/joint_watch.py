@@ -9,6 +9,7 @@ import numpy as np
 
 from corpus.align.sight import networks
 from corpus.align.sight.bodies import Body, BodyJoints, PersonDetector
+from corpus.align.sight.changes import Changes, Thumb
 from corpus.align.sight.hands import Hand, HandJoints, PalmDetector
 from corpus.align.sight.picture import Pictures, upright_size
 from corpus.align.sight.tracks import SAME_PIECE, Tracker
@@ -21,8 +22,9 @@ class JointWatch:
 
     def __init__(self, settings: SightSettings) -> None:
         self._settings = settings
-        self._hands = Tracker[Hand](settings.most_hands, SAME_PIECE, SAME_PIECE)
-        self._bodies = Tracker[Body](settings.most_bodies, SAME_PIECE, SAME_PIECE)
+        self._changes = Changes(0.0, below=False), Changes(0.0, below=False)
+        self._hands = Tracker[Hand](settings.most_hands, SAME_PIECE, SAME_PIECE, self._changes[0])
+        self._bodies = Tracker[Body](settings.most_bodies, SAME_PIECE, SAME_PIECE, self._changes[1])
         self._hand_rows, self._body_rows = bytearray(), bytearray()
 
     def forget(self) -> None:
@@ -30,13 +32,15 @@ class JointWatch:
         self._hands.forget()
         self._bodies.forget()
 
-    def look(self, frame: av.VideoFrame, time_us: int, number: int, pictures: Pictures) -> None:
-        """`frame` is planar and the sampled picture of this number.
+    def look(self, frame: av.VideoFrame, time_us: int, number: int, thumb: Thumb, pictures: Pictures) -> None:
+        """`frame` is planar and the sampled picture of this number, `thumb` its parts.
 
         Raises:
             MissingModelError, MissingDependencyError: the models are missing.
         """
         size = upright_size(frame)
+        for changes in self._changes:
+            changes.see(thumb, size)
         if self._settings.hands:
             palms, hand_joints = _hand_networks()
             hands = self._hands.step(

@@ -85,9 +85,12 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
 
 def _smooth(grey: Grey) -> Grey:
     """A binomial blur: makes edges soft enough for a slope to describe."""
-    wide = np.pad(grey, 1, mode="edge")
+    wide = np.empty((grey.shape[0] + 2, grey.shape[1] + 2), np.float32)
+    wide[1:-1, 1:-1] = grey
+    wide[0, 1:-1], wide[-1, 1:-1] = grey[0], grey[-1]
+    wide[:, 0], wide[:, -1] = wide[:, 1], wide[:, -2]
     rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
-    smooth: Grey = ((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16).astype(np.float32)
+    smooth: Grey = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
     return smooth
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from corpus.align.models import HINT, find, pinned_digest
+from corpus.align.sight.picture import Colour
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import MissingDependencyError, MissingModelError
 from corpus.schemas.settings import SightSettings
@@ -33,9 +34,14 @@ class Network:
         outputs = self._interpreter.get_output_details()
         self._outputs = [o["index"] for o in sorted(outputs, key=lambda o: -int(np.prod(o["shape"])))]
 
-    def __call__(self, picture: Float32Array) -> list[Float32Array]:
-        """`picture`: (side, side, 3) in the range the file was trained for."""
-        self._interpreter.set_tensor(self._input, picture[None])
+    def __call__(self, picture: Colour, *, darkest: float = 0.0) -> list[Float32Array]:
+        """`picture`: (side, side, 3). `darkest`: what the file takes for black, 0 or -1; white is 1."""
+        # Straight into the interpreter's own memory, of which no view may be left when it runs.
+        view = self._interpreter.tensor(self._input)()[0]
+        np.multiply(picture, np.float32((1 - darkest) / 255), out=view)
+        if darkest:
+            view += np.float32(darkest)
+        del view
         self._interpreter.invoke()
         return [np.asarray(self._interpreter.get_tensor(index)) for index in self._outputs]
 

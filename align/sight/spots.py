@@ -36,17 +36,16 @@ class Spotter:
     """One detector, on whole pictures."""
 
     def __init__(self, path: Path, grids: Grids, darkest: float) -> None:
-        """`darkest`: what the file takes for black, 0 or -1; white is 1."""
+        """`darkest` as networks have it."""
         self._network = Network(path)
         self._centres = anchors(self._network.side, grids)
-        self._darkest = np.float32(darkest)
+        self._darkest = darkest
 
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Spot]:
         """Best first."""
         side = self._network.side
         square, left, top = pictures.whole(frame, side)
-        step = (1 - self._darkest) / np.float32(255)
-        rows, logits = self._network(np.multiply(square, step, dtype=np.float32) + self._darkest)
+        rows, logits = self._network(square, darkest=self._darkest)
         centres = self._centres - np.array((left, top), np.float32) / np.float32(side)
         return spots(rows[0], logits[0, :, 0], centres, side, max(upright_size(frame)))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from corpus.align.sight.changes import Changes
 from corpus.align.sight.piece import Box, Piece, overlap
 
 LEAST_SCORE = 0.5
@@ -18,6 +19,8 @@ SAME_PIECE = 0.5
 LOST_US = 400_000
 """A thing not seen for so long has left; until then it may be recovered."""
 DETECT_US = 500_000
+RARELY_US = 2_000_000
+"""Where nothing has changed away from what is followed, the detector looks only so often."""
 
 
 class Placed(Protocol):
@@ -54,6 +57,7 @@ class Tracker(Generic[T]):
     same: float = SAME
     beside: float = SAME / 2
     """What the detector finds is new where it overlaps nothing that is followed by more."""
+    changes: Changes | None = None
     _tracks: list[_Track[T]] = field(default_factory=list)
     _next_id: int = 0
     _detected_us: int | None = None
@@ -62,6 +66,8 @@ class Tracker(Generic[T]):
         """Forget all faces, after a cut or a hole."""
         self._tracks.clear()
         self._detected_us = None
+        if self.changes:
+            self.changes.forget()
 
     def step(
         self, time_us: int, look_at: Callable[[Piece], T], detect: Callable[[], Sequence[Placed]]
@@ -80,13 +86,22 @@ class Tracker(Generic[T]):
                 seen[track.id], track.thing, track.seen_us = thing, thing, time_us
             else:
                 lost = True
-        # The detector costs most: run it twice a second, or when something is lost.
-        due = self._detected_us is None or time_us - self._detected_us >= DETECT_US
-        if due or lost:
+        # The detector costs most: run it when something is lost, and twice a second where anything changes.
+        if lost or self._due(time_us, seen):
             self._detected_us = time_us
+            if self.changes:
+                self.changes.detected()
             self._add(time_us, detect(), look_at, seen)
         self._tracks = [t for t in self._tracks if time_us - t.seen_us < LOST_US]
         return sorted(seen.items(), key=lambda pair: pair[0])
+
+    def _due(self, time_us: int, seen: dict[int, T]) -> bool:
+        if self._detected_us is None:
+            return True
+        since_us = time_us - self._detected_us
+        if since_us < DETECT_US or self.changes is None or since_us >= RARELY_US:
+            return since_us >= DETECT_US
+        return self.changes.outside([thing.box for thing in seen.values()])
 
     def _add(
         self, time_us: int, found: Sequence[Placed], look_at: Callable[[Piece], T], seen: dict[int, T]

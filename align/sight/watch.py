@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from corpus.align.sight import networks
+from corpus.align.sight.changes import Changes
 from corpus.align.sight.detector import Detector
 from corpus.align.sight.joint_watch import JointWatch
 from corpus.align.sight.mesh import Face, Mesh
@@ -29,6 +30,9 @@ HOLE_US = US
 """No new picture for longer is a hole."""
 
 
+KEPT = np.array(tuple(POINTS.values()))
+
+
 class Watcher:
     """Sees every frame of a recording's video in order of presentation; looks at some."""
 
@@ -36,7 +40,8 @@ class Watcher:
         self._settings = settings
         self._period_us = round(US / settings.rate_hz)
         self._pictures = Pictures()
-        self._tracker = Tracker[Face](settings.most_faces)
+        self._changes = Changes(1.0, below=True)
+        self._tracker = Tracker[Face](settings.most_faces, changes=self._changes)
         self._joints = JointWatch(settings)
         self._grey: Grey | None = None
         self._time_us = -1
@@ -75,11 +80,12 @@ class Watcher:
                 self._forget()
         self._grey, self._size = grey, upright_size(frame)
         self._frames += row.tobytes()
+        self._changes.see(row["thumb"][0], self._size)
         if networks.looked_for(self._settings):
             planar = self._pictures.planar(frame)
             if self._settings.faces:
                 self._look_for_faces(planar, time_us)
-            self._joints.look(planar, time_us, self._count, self._pictures)
+            self._joints.look(planar, time_us, self._count, row["thumb"][0], self._pictures)
         self._count += 1
 
     def _forget(self) -> None:
@@ -138,8 +144,8 @@ def _row(
     frame: int, track: int, face: Face, size: tuple[int, int]
 ) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     row = np.zeros(1, FACE_DTYPE)
-    row["frame"], row["track"], row["score"] = frame, track, face.score
-    row["box"] = face.box / (*size, *size)
-    row["mouth"], row["pose"] = mouth_opening(face.points), head_pose(face.points)
-    row["points"] = face.points[list(POINTS.values()), :2] / size
+    row[0] = (
+        *(frame, track, face.box / (*size, *size), face.score),
+        *(mouth_opening(face.points), 0, head_pose(face.points), face.points[KEPT, :2] / size),
+    )
     return row

@@ -91,7 +91,8 @@ def _film(call: _Call, progress: Callable[[int], None]) -> bytes:
 
     from corpus.pipeline.sample.scene import HEIGHT, WIDTH, draw_scene
 
-    sounds = (call.samples.astype(np.float32) / 32768).reshape(-1, call.rate_hz // FRAMES_PER_SECOND)
+    sounds = call.samples.reshape(-1, call.rate_hz // FRAMES_PER_SECOND).astype(np.float32)
+    sounds /= 32768
     film = io.BytesIO()
     # bitexact keeps versions and dates out of the file; x264's decisions depend on the number of threads.
     with av.open(film, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
@@ -104,9 +105,8 @@ def _film(call: _Call, progress: Callable[[int], None]) -> bytes:
         audio.options = {"flags": "+bitexact", "threads": "1"}
         for number, level in enumerate(_loudness(sounds)):
             time_us = number * US // FRAMES_PER_SECOND
-            picture = av.VideoFrame.from_image(
-                draw_scene(time_us, call.turns, float(level), call.duration_us)
-            )
+            scene = draw_scene(time_us, call.turns, float(level), call.duration_us)
+            picture = av.VideoFrame.from_ndarray(np.asarray(scene), format="rgb24")
             picture.pts, picture.time_base = number, Fraction(1, FRAMES_PER_SECOND)
             sound = av.AudioFrame.from_ndarray(sounds[number : number + 1], format="fltp", layout="mono")
             sound.sample_rate, sound.time_base = call.rate_hz, Fraction(1, call.rate_hz)

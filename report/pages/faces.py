@@ -36,9 +36,9 @@ def frames_of_faces(head: ClipHead) -> str:
 def _places(payload: str) -> tuple[tuple[float, float], list[list[float] | None]]:
     """The shape of the recording's picture, and a box or nothing for each window."""
     try:
-        told = json.loads(payload)
-        width, height = (float(v) for v in told["shape"])
-        boxes = [None if box is None else [float(v) for v in box] for box in told["boxes"]]
+        fields = json.loads(payload)
+        width, height = (float(v) for v in fields["shape"])
+        boxes = [None if box is None else [float(v) for v in box] for box in fields["boxes"]]
     except (ValueError, KeyError, TypeError):
         return (1.0, 1.0), []
     good = width > 0 and height > 0 and all(box is None or len(box) == 4 for box in boxes)

@@ -55,15 +55,15 @@ class _Axis:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for factors in ((1,), (1, 3), (1, 2, 5)):
             every = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-            found = [value for value in every if self.low <= value <= self.high]
-            if len(found) >= 4:
-                return found
+            shown = [value for value in every if self.low <= value <= self.high]
+            if len(shown) >= 4:
+                return shown
         return _round_steps(self.low, self.high)
 
 
 def _axis(panel: Panel, values: Iterable[float]) -> _Axis:
-    found = list(values)
-    low, high = min(found), max(found)
+    known = list(values)
+    low, high = min(known), max(known)
     if panel.scale == "log":
         return _Axis(low=low / 1.15, high=high * 1.15, log=True)
     low = low if panel.floor is None else min(low, panel.floor)
@@ -125,11 +125,11 @@ def drawable(value: Number, scale: str) -> bool:
 
 
 def _means(values: Sequence[Number], cuts: Sequence[tuple[int, int]], scale: str) -> list[Number]:
-    found: list[Number] = []
+    means: list[Number] = []
     for start, stop in cuts:
         some = [v for v in values[start:stop] if v is not None and drawable(v, scale)]
-        found.append(sum(some) / len(some) if some else None)
-    return found
+        means.append(sum(some) / len(some) if some else None)
+    return means
 
 
 def _step(x: float, shown: str) -> str:
@@ -145,14 +145,14 @@ def _grid(y: float, shown: str) -> str:
 
 def _path(points: Sequence[tuple[float, float] | None]) -> str:
     """Straight lines; gaps where there is nothing. A point alone is a dot."""
-    made, pen = [], False
+    strokes, pen = [], False
     for n, point in enumerate(points):
         if point is not None:
-            made.append(f"{'L' if pen else 'M'}{point[0]:.1f} {point[1]:.1f}")
+            strokes.append(f"{'L' if pen else 'M'}{point[0]:.1f} {point[1]:.1f}")
             if not pen and (n + 1 == len(points) or points[n + 1] is None):
-                made.append("h.1")
+                strokes.append("h.1")
         pen = point is not None
-    return "".join(made)
+    return "".join(strokes)
 
 
 def _labels(ends: Sequence[tuple[float, str, str]]) -> list[str]:

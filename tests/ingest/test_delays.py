@@ -159,3 +159,19 @@ def encoded(
         pytest.skip(made.stderr.strip())
     assert made.returncode == 0, made.stderr
     return folder / name
+
+
+def test_wideband_amr_and_its_pauses(tmp_path: Path, run: Any) -> None:
+    """Frames by hand (RFC 4867, 5.3), for want of an encoder: nothing, speech of random bits, pauses."""
+    rng = np.random.default_rng(4)
+    pause = b"\x4c" + bytes(5) + b"\x7c" * 7  # a description of the noise, then frames that say nothing
+    speech = b"".join(b"\x1c" + rng.bytes(36) for _ in range(50))  # 14.25 kbit/s
+    path = tmp_path / "x.awb"
+    path.write_bytes(b"#!AMR-WB\n" + b"\x7c" * 64 + speech + pause * 4)
+    result = run(path)
+    frames = 64 + 50 + 4 * 8
+    assert result.decoded.duration_us == frames * 20_000
+    assert not result.codes() and {d.code for d in result.drops} == {"last_partial_window"}
+    level = np.abs(result.sound().astype(int)).reshape(-1, 160).max(1)  # of each 10 ms
+    begins = 2 * 64
+    assert level[: begins - 1].max() < 50 and level[begins + 2 : begins + 90].min() > 50

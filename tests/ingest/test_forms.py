@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from corpus.schemas.errors import MediaError
+
 SECONDS = 4
 MP2 = 481 / 48_000
 LAME = 1105 / 44_100
@@ -139,3 +141,40 @@ def test_sound_is_where_it_was(name: str, media: ModuleType, tmp_path: Path, run
     assert {d.code for d in result.drops} <= {"last_partial_window"}
     assert not result.codes() & {"truncated", "hole", "restart"}
     assert result.decoded.duration_us == pytest.approx(SECONDS * 1e6, abs=60_000)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "chunk"),
+    [
+        ("wav", "pcm_s16le", 1024),
+        ("aiff", "pcm_s16be", 1024),
+        ("w64", "pcm_s16le", 1024),
+        ("mp4", "aac", 1024),
+        ("ogg", "libopus", 960),
+        ("avi", "pcm_s16le", 1024),
+    ],
+)
+def test_a_tag_in_front_changes_nothing(
+    suffix: str, codec: str, chunk: int, media: ModuleType, tmp_path: Path, run: Any
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    media.write_media(path, duration_s=2, audio=[media.Audio(codec, chunk=chunk)])
+    bare = run(path)
+    data, tag = path.read_bytes(), media.id3_with_cover(64, 48)
+    footed = tag[:5] + b"\x10" + tag[6:] + b"3DI" + tag[3:5] + b"\x10" + tag[6:10]
+    for front in (tag, footed, tag + footed):
+        path.write_bytes(front + data)
+        result = run(path)
+        assert result.bytes() == bare.bytes()
+        # What a cut file lacks is counted from where it begins.
+        path.write_bytes(front + data[:-20_000])
+        assert suffix not in ("wav", "aiff", "w64") or "truncated" in run(path).codes()
+
+
+def test_a_tag_and_nothing_behind_it_is_refused(media: ModuleType, tmp_path: Path, run: Any) -> None:
+    tag = media.id3_with_cover(64, 48)
+    for data in (tag, tag[:40], b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(100), (tag[:6] + bytes(4)) * 50):
+        path = tmp_path / "x.wav"
+        path.write_bytes(data)
+        with pytest.raises(MediaError):
+            run(path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,13 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_engine_or_address_that_means_nothing_is_refused() -> None:
-    from corpus.cli.build import _engine
+    from corpus.cli.engine import engine_of
 
-    assert (_engine("local", None), _engine("ray", "auto")) == ("local", "ray")
+    assert (engine_of("local", None), engine_of("ray", "auto")) == ("local", "ray")
     with pytest.raises(UsageError, match="neither local nor ray"):
-        _engine("slurm", None)
+        engine_of("slurm", None)
     with pytest.raises(UsageError, match="--engine ray"):
-        _engine("local", "auto")
+        engine_of("local", "auto")
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,88 @@ def test_the_bytes_are_those_of_a_local_build(
     assert outcome.exit_code == 0 and bool(killed) == kill
     assert bytes_of(far.out) == bytes_of(local.out)
     assert build_dataset(far, Quiet()).unchanged
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_results_come_in_the_order_of_the_jobs(cluster: str) -> None:
+    import ray.cloudpickle
+
+    from corpus.pipeline.ray_engine import in_order
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    pauses = [0.4, 0.0, 0.2, 0.0, 0.1]
+    assert list(in_order(_slept, pauses, address=cluster)) == pauses
+    assert list(in_order(_slept, [], address=cluster)) == []
+
+
+def _slept(pause_s: float) -> float:
+    time.sleep(pause_s)
+    return pause_s
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_verify_score_and_label_say_and_write_what_they_do_alone(
+    cluster: str,
+    talks: Path,
+    tmp_path: Path,
+    no_models: Settings,
+    bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from corpus.align.score import Said, compared
+    from corpus.pipeline import ray_engine
+    from corpus.pipeline.ray_engine import in_order
+    from corpus.pipeline.relabel import relabel_dataset
+    from corpus.schemas.conversation import Turn
+    from corpus.schemas.settings import CueSettings
+    from corpus.shards.verify import verify_dataset
+
+    spread = partial(in_order, address=cluster)
+    alone, there = tmp_path / "alone", tmp_path / "there"
+    build_dataset(Request(inputs=(str(talks),), out=alone, settings=no_models), Quiet())
+    shutil.copytree(alone, there)
+    other = CueSettings(shift_alone_us=300_000, shift_silence_us=100_000, thinking_shortest_us=100_000)
+    made = relabel_dataset(there, other, Quiet(), spread)
+    assert made == relabel_dataset(alone, other, Quiet()) and made.clips
+    assert bytes_of(there) == bytes_of(alone)
+    shard = next(there.glob("*/*.tar"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    found = verify_dataset(there, spread=spread)
+    assert found == verify_dataset(there, num_workers=1) and found.problems
+    with pytest.raises(UsageError, match="verified on one machine"):
+        verify_dataset("s3://bucket/out", spread=spread)
+    turns = tuple(
+        Turn(id=str(n), speaker="A", start_us=n * 10**6, stop_us=n * 10**6 + 10**5) for n in range(5)
+    )
+    pairs = [(Said(turns, None, 0), Said(turns[:k], None, 0)) for k in range(4)]
+    assert list(spread(compared, pairs)) == list(map(compared, pairs))
+    # What dies at every try is done by the driver.
+    monkeypatch.setattr(ray_engine, "_result", lambda ray, one: WorkerDied())
+    assert list(spread(compared, pairs)) == list(map(compared, pairs))
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_dataset_at_a_url_is_built_on_a_cluster(
+    cluster: str,
+    talks: Path,
+    tmp_path: Path,
+    no_models: Settings,
+    bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import fsspec
+
+    from corpus.pipeline.far_build import WORK_VARIABLE, build_at
+
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
+    build_dataset(local, Quiet())
+    far = replace(local, engine="ray", address=cluster)
+    assert build_at("memory://ray/OUT", far, Quiet()).exit_code == 0
+    fsspec.filesystem("memory").get("/ray/OUT/", str(tmp_path / "there"), recursive=True)
+    assert bytes_of(tmp_path / "there") == bytes_of(local.out)

@@ -22,11 +22,12 @@ from corpus.report.inspect import clip_page, find_clip, write_clip_page
 from corpus.report.pages.joints import lines_of_joints
 from corpus.report.pages.lanes import Axis, clock, cue_rows, waveform
 from corpus.report.stats import dataset_stats
+from corpus.schemas.clip import MEMBERS
 from corpus.schemas.codec import to_json
 from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
-from corpus.schemas.errors import DatasetError, UsageError
+from corpus.schemas.errors import DatasetError, FormatError, UsageError
 from corpus.schemas.settings import ClipSettings, DiarizeSettings, Settings, SightSettings, TranscribeSettings
-from corpus.shards.flac import decode_flac
+from corpus.shards.flac import decode_flac, encode_flac
 from corpus.shards.read import Clip, open_clips
 
 EVIL = "<script>alert(1)</script>"
@@ -294,3 +295,20 @@ def test_keys_and_clicks_move_the_playhead(chromium: str, first: Clip, tmp_path:
     assert clicked == "0:02.0"
     assert sound.startswith("&lt;script")  # the second voice
     assert (float(length), marked) == (4.0, "1")
+
+
+@pytest.mark.parametrize("member", ["flac", "mel.npy", "activity.npy"])
+@pytest.mark.parametrize("cut", [np.s_[:-1], np.s_[:, :-1]])
+def test_a_member_of_another_shape_than_the_head_says_is_named(
+    dataset: Path, member: str, cut: tuple[slice, ...]
+) -> None:
+    clip = open_clips(dataset)[0]
+    members = {name: bytes(clip.member(name)) for name in MEMBERS}
+    if member == "flac":
+        members[member] = encode_flac(np.ascontiguousarray(clip.audio()[cut]), clip.json.sample_rate_hz)
+    else:
+        file = io.BytesIO()
+        np.save(file, np.load(io.BytesIO(members[member]))[cut])
+        members[member] = file.getvalue()
+    with pytest.raises(FormatError, match=rf"{re.escape(member)}: holds .* says"):
+        clip_page(Clip.of_members(clip.key, [members[name] for name in MEMBERS]))

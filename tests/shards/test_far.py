@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import secrets
 import shutil
@@ -261,3 +262,16 @@ def test_verify_leaves_this_machine_alone(
     (tmp_path / "a" / "mine").write_bytes(b"mine")
     assert _verified(put(out))[0]
     assert (tmp_path / "a" / "mine").read_bytes() == b"mine"
+
+
+def test_a_dataset_at_a_file_url_outlasts_its_readers(whole_dataset: Path, tmp_path: Path) -> None:
+    """The copy of the index is the reader's to remove, and nothing else."""
+    out = shutil.copytree(whole_dataset, tmp_path / "OUT")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    url = f"file://{out}"
+    keys = open_clips(url).keys()
+    gc.collect()
+    assert keys == open_clips(out).keys()
+    assert verify_dataset(url, num_workers=1) == verify_dataset(out, num_workers=1)
+    gc.collect()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

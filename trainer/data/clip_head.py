@@ -82,14 +82,14 @@ def view_id(key: str, channel: int) -> str:
 def _in_order(
     items: Iterable[tuple[dict[str, Any], Tokens]],
 ) -> tuple[tuple[Any, int, int, str, Tokens], ...]:
-    found = [
+    keyed = [
         (item["speaker"], item["start_us"], item["stop_us"], item["id"], tokens)
         for item, tokens in items
         if tokens and item["start_us"] is not None
     ]
-    _only(int, (time for item in found for time in item[1:3]))
-    _only(str, (item[3] for item in found))
-    return tuple(sorted(found, key=lambda item: item[1:4]))
+    _only(int, (time for item in keyed for time in item[1:3]))
+    _only(str, (item[3] for item in keyed))
+    return tuple(sorted(keyed, key=lambda item: item[1:4]))
 
 
 def _only(kind: type, values: Iterable[object]) -> None:

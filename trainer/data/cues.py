@@ -35,12 +35,12 @@ assert CUE_SHAPE[0] * CUE_SHAPE[1] * CUE_SHAPE[2] == CUE_TARGETS
 
 def _cue_targets(clip: Clip, channel: int) -> UInt8Array:
     """`[W, K]` of the speaker on a channel: 0 no, 1 yes, `CUE_UNKNOWN` where the label was not made."""
-    cues, made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
+    cues, is_made = clip.cues_by_window(), {each.label: each.made for each in clip.json.labels_made}
     flags = np.stack([cues.onset, cues.inside], axis=1)
     # Cues without a speaker are in the last column, and so count as others'.
     own, others = flags[..., channel], np.delete(flags, channel, axis=3).any(3)
     target_WK = np.stack([own, others], axis=3).astype(np.uint8)
-    unknown = [not made.get(label, False) for label in cues.labels]
+    unknown = [not is_made.get(label, False) for label in cues.labels]
     target_WK[:, :, unknown] = CUE_UNKNOWN
     return target_WK.reshape(len(target_WK), CUE_TARGETS)
 

@@ -25,7 +25,7 @@ from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
 from corpus.trainer.data.cue_weights import cue_weights
 from corpus.trainer.data.cues import with_cues
-from corpus.trainer.data.hearing import Heard
+from corpus.trainer.data.hearing import ClipsByPlace, Heard
 from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
 from corpus.trainer.data.sequence import BYTE_0
@@ -43,7 +43,7 @@ _KEPT_PICTURES = 4
 """Clips whose pictures are kept for their other speakers, 29 MB each with one of 320 x 200 a window."""
 
 
-class _Source:
+class Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
     def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
@@ -52,19 +52,19 @@ class _Source:
         self.path = self.clips.path
         self.digest = self.clips.digest
         speakers, pictures = self.clips.speakers, self.clips.pictures
-        self._chosen = np.arange(len(speakers))
+        self.chosen = np.arange(len(speakers))
         if data.where:
             from corpus.trainer.data.where import places_where
 
-            self._chosen = places_where(self.clips, data.where)
+            self.chosen = places_where(self.clips, data.where)
             keys = self.clips.keys()
-            self.digest = digest([self.digest, [keys[place] for place in self._chosen]])
+            self.digest = digest([self.digest, [keys[place] for place in self.chosen]])
         # A clip with wanted cues stands there several times, each a place of its own in the epoch's order.
-        self._chosen = np.repeat(self._chosen, cue_weights(self.clips, self._chosen, weights))
-        self._ends = np.cumsum(speakers[self._chosen])
-        self.with_pictures = self._chosen[pictures[self._chosen] > 0]
+        self.chosen = np.repeat(self.chosen, cue_weights(self.clips, self.chosen, weights))
+        self._ends = np.cumsum(speakers[self.chosen])
+        self.with_pictures = self.chosen[pictures[self.chosen] > 0]
         """Clips with pictures."""
-        self._order: _Kept[int, tuple[Int64Array, Int64Array]] = _Kept(2)
+        self._order: Kept[int, tuple[Int64Array, Int64Array]] = Kept(2)
 
     def __len__(self) -> int:
         """Documents in an epoch."""
@@ -79,13 +79,13 @@ class _Source:
         index = Shuffle(len(self), self._data.seed, epoch)[inside]
         number = int(np.searchsorted(self._ends, index, side="right"))
         channel = index - (int(self._ends[number - 1]) if number else 0)
-        return int(self._chosen[number]), channel
+        return int(self.chosen[number]), channel
 
     def _together(self, epoch: int, inside: int) -> tuple[int, int]:
         """Clips in their order, the speakers of each one after another."""
         order, ends = self._order.get(epoch, lambda: self._clips_in_order(epoch))
         number = int(np.searchsorted(ends, inside, side="right"))
-        return int(self._chosen[order[number]]), inside - (int(ends[number - 1]) if number else 0)
+        return int(self.chosen[order[number]]), inside - (int(ends[number - 1]) if number else 0)
 
     def _clips_in_order(self, epoch: int) -> tuple[Int64Array, Int64Array]:
         """The clips' numbers, and how many documents there are up to each."""
@@ -103,7 +103,7 @@ class _Source:
                 f"no clips with a speaker in split {data.split!r}", where=str(self.path), todo=todo
             )
         sees = data.pictures and len(self.with_pictures) > 0
-        sample = int(self.with_pictures[0] if sees else self._chosen[0])
+        sample = int(self.with_pictures[0] if sees else self.chosen[0])
         check_head(read_head(self.clips[sample]), model, data)
 
 
@@ -115,7 +115,7 @@ class Documents:
         data = config.data
         parts = parts_of(data.data)
         weights = data.cue_weight if weighed else {}
-        self._sources = [_Source(part.path, data, weights) for part in parts]
+        self._sources = [Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:
@@ -140,9 +140,9 @@ class Documents:
             )
         for source in self._sources:
             source.check(config.model, data)
-        self._views: _Kept[int, View] = _Kept(_KEPT_VIEWS)
-        self._sounds: _Kept[int, Heard] = _Kept(_KEPT_SOUNDS)
-        self._pictures: _Kept[tuple[int, int], UInt8Array] = _Kept(_KEPT_PICTURES)
+        self._views: Kept[int, View] = Kept(_KEPT_VIEWS)
+        self._sounds: Kept[int, Heard] = Kept(_KEPT_SOUNDS)
+        self._pictures: Kept[tuple[int, int], UInt8Array] = Kept(_KEPT_PICTURES)
         self._thread = threading.local()
 
     def __len__(self) -> int:
@@ -169,9 +169,8 @@ class Documents:
 
     def turns(self, document: int, start: int, stop: int, room: UInt8Array | None = None) -> Turns:
         """Everything in micro-turns `[start, stop)` of a document; pixels in `room`, where it is given."""
-        number, place = source_of(document, self._shares)
-        clips, view, data = self._own_clips(number), self.view(document), self.config.data
-        epoch = place // len(self._sources[number])
+        number, clips, epoch = self._whence(document)
+        view, data = self.view(document), self.config.data
         sound = self._sounds.get(
             document, lambda: heard(clips, view, data.hears, seed=data.seed, epoch=epoch)
         )
@@ -188,6 +187,11 @@ class Documents:
         model, data = self.config.model, self.config.data
         return plan_view(self._own_clips(number), clip, channel, model, data, self._tokenizer)
 
+    def _whence(self, document: int) -> tuple[int, ClipsByPlace, int]:
+        """A document's source, the clips to read it from, and the epoch."""
+        number, place = source_of(document, self._shares)
+        return number, self._own_clips(number), place // len(self._sources[number])
+
     def _own_clips(self, number: int) -> Clips:
         """This thread's own reader of a source: its list of open files is not thread-safe."""
         readers: dict[int, Clips] = self._thread.__dict__.setdefault("readers", {})
@@ -196,7 +200,7 @@ class Documents:
         return readers[number]
 
 
-class _Kept(Generic[K, T]):
+class Kept(Generic[K, T]):
     """A cache of the latest values, each made once even if several threads ask for it."""
 
     def __init__(self, most: int) -> None:

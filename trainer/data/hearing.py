@@ -16,6 +16,7 @@ K chosen frames.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -37,6 +38,10 @@ _FINE = 16
 """Energies are added in such parts of a mel byte, so that rounding adds up to less than one byte."""
 
 
+ClipsByPlace = Clips | Mapping[int, Clip]
+"""All clips of a split, or the few that a document is read from, by their place."""
+
+
 class Heard(NamedTuple):
     """What a speaker hears in consecutive windows."""
 
@@ -46,7 +51,7 @@ class Heard(NamedTuple):
 
 
 def heard_by(
-    clips: Clips,
+    clips: ClipsByPlace,
     place: int,
     channel: int,
     windows: int,
@@ -194,9 +199,10 @@ def mixed(sound_CS: Int16Array, without: int) -> Int16Array:
     return total.clip(-32768, 32767).astype(np.int16)
 
 
-def _clip_before(clips: Clips, place: int) -> Clip | None:
+def _clip_before(clips: ClipsByPlace, place: int) -> Clip | None:
     """The clip that ends where this one starts."""
-    before = clips[place - 1] if place > 0 else None
+    few = isinstance(clips, Mapping)
+    before = clips[place - 1] if place > 0 and not (few and place - 1 not in clips) else None
     return before if before is not None and _meet(before, clips[place]) else None
 
 

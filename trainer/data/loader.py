@@ -103,6 +103,7 @@ class Loader:
         epochs: int | None = None,
         ahead: int | None = None,
         weighed: bool = True,
+        documents: Documents | None = None,
     ) -> None:
         _check(config, rank, world_size)
         check_length(config)
@@ -110,7 +111,7 @@ class Loader:
         # A step takes all of its micro-batches before it begins: as many are made during the one before.
         self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
-        self._documents = Documents(config, weighed=weighed)
+        self._documents = Documents(config, weighed=weighed) if documents is None else documents
         self._end = None if epochs is None else epochs * len(self._documents)
         self.state = LoaderState(
             dataset=self._documents.digest, settings=settings_digest(config), seed=config.data.seed
@@ -135,11 +136,11 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
         with ThreadPoolExecutor(self.config.data.workers, thread_name_prefix="rows") as pool:
-            made = self._batches(self._start(), pool)
+            batches = self._batches(self._start(), pool)
             if self._ahead == 0:
-                yield from self._noted(made)
+                yield from self._noted(batches)
                 return
-            with Ahead(made, self._ahead) as ahead:
+            with Ahead(batches, self._ahead) as ahead:
                 yield from self._noted(ahead)
 
     def _start(self) -> LoaderState:
@@ -168,6 +169,7 @@ class Loader:
                 old = {
                     **dict.fromkeys(now, ""),
                     **dict.fromkeys(map("data.{}".format, _RARE), "false"),
+                    **({"data.reader": "map"} if "data.reader" in now else {}),
                     **old,
                 }
             differ = [f"{name}={to_plain(old[name])}" for name in old if old[name] != now.get(name, "false")]
@@ -201,7 +203,7 @@ class Loader:
             if not any(rows):
                 return
             # Row r of the global batch is the same for any number of ranks; each fills every W-th.
-            own = rows[self.rank :: self.world_size]
+            own = self._own(rows)
             each = len(own) // self.config.accumulate
             rooms = [room for k in range(0, len(own), each) for room in self._rooms(own[k : k + each])]
             filled = pool.map(self._fill, own, rooms)
@@ -212,6 +214,10 @@ class Loader:
                 batch = collate(micro, self._documents.config)
                 yield _pinned(batch) if self._pin else batch, after if last else state
             state = after
+
+    def _own(self, rows: list[Row]) -> list[Row]:
+        """Of the planned rows those that this rank reads."""
+        return rows[self.rank :: self.world_size]
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
         """The rows of the next global batch, on all ranks, and the state after it."""
@@ -311,12 +317,14 @@ def _settings(config: RunConfig) -> dict[str, object]:
     """All settings that decide what stands in which batch."""
     model, data = config.model, config.data
     names = ("split", "length", "rows", "seed", "pictures", "hears")
-    found: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
-    found["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
-    found |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
+    settings: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
+    settings["data.tokenizer"] = tokenizer_named(data.tokenizer).identity
+    settings |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
+    if data.reader != "map":
+        settings |= {"data.reader": data.reader, "data.stream_buffer": data.stream_buffer}
     if data.where:  # absent where there is none: states of runs that knew no condition stay valid
-        found["data.where"] = data.where
-    found |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
+        settings["data.where"] = data.where
+    settings |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
     for name in (
         "mel_bins",
         "frames_per_window",
@@ -328,5 +336,5 @@ def _settings(config: RunConfig) -> dict[str, object]:
         "text_slots",
         "response_delay",
     ):
-        found[f"model.{name}"] = getattr(model, name)
-    return found
+        settings[f"model.{name}"] = getattr(model, name)
+    return settings

@@ -117,5 +117,5 @@ def check_answer(answer: Answer, config: ModelConfig) -> None:
         raise UsageError(f"{len(answer.written)} tokens of text where {slots} can be", where="Answer.written")
     shape, sound_FM = (config.frames_per_window, config.mel_bins), answer.sound_FM
     if answer.speak and (sound_FM is None or sound_FM.dtype != np.uint8 or sound_FM.shape != shape):
-        found = "none" if sound_FM is None else f"{sound_FM.dtype} {sound_FM.shape}"
-        raise UsageError(f"sound of {found}", where="Answer.sound_FM", todo=f"give uint8 {shape}")
+        given = "none" if sound_FM is None else f"{sound_FM.dtype} {sound_FM.shape}"
+        raise UsageError(f"sound of {given}", where="Answer.sound_FM", todo=f"give uint8 {shape}")

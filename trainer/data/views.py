@@ -24,10 +24,10 @@ import numpy as np
 from corpus.schemas.activity import PADDED, SPEECH, UNRELIABLE
 from corpus.schemas.arrays import BoolArray, Int64Array, UInt8Array
 from corpus.schemas.errors import FormatError
-from corpus.shards.read import Clip, Clips
+from corpus.shards.read import Clip
 from corpus.trainer.config import DataConfig, ModelConfig
 from corpus.trainer.data.clip_head import Head, check_head, read_head, view_id
-from corpus.trainer.data.hearing import Heard, Hears, heard_by
+from corpus.trainer.data.hearing import ClipsByPlace, Heard, Hears, heard_by
 from corpus.trainer.data.layout import Turns, turn_sizes
 from corpus.trainer.data.sheet import lengths
 from corpus.trainer.data.text import BYTES, Tokenizer, Tokens
@@ -87,7 +87,7 @@ class View:
 
 
 def plan_view(
-    clips: Clips,
+    clips: ClipsByPlace,
     place: int,
     channel: int,
     model: ModelConfig,
@@ -179,7 +179,7 @@ def spread(
 
 
 def read_turns(
-    clips: Clips,
+    clips: ClipsByPlace,
     view: View,
     heard: Heard,
     start: int,
@@ -239,7 +239,7 @@ def _pictures(
     return pictures
 
 
-def decode_pictures(clips: Clips, view: View, model: ModelConfig) -> UInt8Array:
+def decode_pictures(clips: ClipsByPlace, view: View, model: ModelConfig) -> UInt8Array:
     """The patches of all pictures that a view shows; the same for all views of its clip."""
     at = np.flatnonzero(view.pictures_N)
     patches = np.empty(_patches_shape(len(at), model), np.uint8)
@@ -277,7 +277,7 @@ def _grid(picture: UInt8Array, model: ModelConfig) -> UInt8Array:
     return picture.reshape(rows, side, columns, side * 3).swapaxes(1, 2)
 
 
-def heard(clips: Clips, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Heard:
+def heard(clips: ClipsByPlace, view: View, hears: Hears, *, seed: int = 0, epoch: int = 0) -> Heard:
     """What the speaker hears in all windows of a view."""
     return heard_by(
         clips,

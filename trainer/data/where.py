@@ -61,10 +61,10 @@ def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
             kinds = [str(kind) for kind in rows.filter(condition).project(f"({condition}\n)").types]
             if kinds != ["BOOLEAN"]:  # a column's name alone: every number but 0 would be true
                 raise duckdb.BinderException(f"{condition} is {', '.join(kinds)}, not true or false")
-            found = rows.filter(condition).project("_place").fetchnumpy()["_place"]
+            indices = rows.filter(condition).project("_place").fetchnumpy()["_place"]
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(
             f"is no condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
         ) from error
-    return np.unique(np.asarray(found, np.int64))
+    return np.unique(np.asarray(indices, np.int64))

@@ -203,17 +203,17 @@ def horizon_sums(
     if len(spoken):
         place_N = np.searchsorted(spoken, np.arange(turns))
         onset_N[place_N < len(spoken)] = spoken[place_N[place_N < len(spoken)]]
-    made = np.zeros((3, HORIZONS))
+    sums = np.zeros((3, HORIZONS))
     for h in range(1, HORIZONS + 1):
         start = np.flatnonzero(~before_N[: max(0, turns - h + 1)])
         start = start[unknown_N1[start + h] == unknown_N1[start]]
         stop = np.minimum(start + h, onset_N[start] + 1)
-        made[:, h - 1] = (
+        sums[:, h - 1] = (
             len(start),
             (sum_N1[stop] - sum_N1[start]).sum(),
             (onset_N[start] < start + h).sum(),
         )
-    return made
+    return sums
 
 
 def _binned(p_N: Float64Array, speak_N: BoolArray) -> Float64Array:

@@ -48,13 +48,13 @@ def share(above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array) 
     """Cases of a kind among all. Of none or all of them no draw knows more: there the bound is that of
     documents alike or not (Clopper and Pearson), which treats what hangs together as one case.
     """
-    found = ratio(above_D, below_D, drawn_BD)
+    measure = ratio(above_D, below_D, drawn_BD)
     documents = int((below_D > 0).sum())
-    if found.value not in (0.0, 1.0) or found.low is None:
-        return found
+    if measure.value not in (0.0, 1.0) or measure.low is None:
+        return measure
     reach = 1 - COVERED[0] ** (1 / documents)
-    low, high = (1 - reach, 1.0) if found.value else (0.0, reach)
-    return Measure(value=found.value, low=low, high=high, cases=found.cases)
+    low, high = (1 - reach, 1.0) if measure.value else (0.0, reach)
+    return Measure(value=measure.value, low=low, high=high, cases=measure.cases)
 
 
 def ratio(

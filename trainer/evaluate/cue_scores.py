@@ -54,13 +54,13 @@ class CueScores:
         if not self._target:
             return ()
         target_CK, p_CK = np.concatenate(self._target), np.concatenate(self._p)
-        found = []
+        scores = []
         for place in np.arange(CUE_TARGETS).reshape(CUE_SHAPE).transpose(1, 2, 0).reshape(-1).tolist():
             what, label, who = np.unravel_index(place, CUE_SHAPE)
             known_C = target_CK[:, place] != CUE_UNKNOWN
             if known_C.any():
                 target_C = target_CK[known_C, place] == 1
-                found.append(
+                scores.append(
                     CueScore(
                         label=CUE_LABELS[label],
                         own=int(who) == OWN,
@@ -72,7 +72,7 @@ class CueScores:
                         auc=area(target_C, p_CK[known_C, place]),
                     )
                 )
-        return tuple(found)
+        return tuple(scores)
 
 
 def _nats(target_C: npt.NDArray[np.bool_], p_C: npt.NDArray[np.float64]) -> float:

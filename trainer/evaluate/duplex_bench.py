@@ -115,24 +115,24 @@ def _samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[_Sa
         return " ".join(word for window, word in words if first <= window < stop)
 
     windows = len(scene.human_W)
-    made = []
+    samples = []
     for pause in scene.pauses:
         start, stop = _floor(scene, pause.first), min(windows, pause.stop + timing.HEARD_AFTER)
         label = ("pause.json", [{"text": "[PAUSE]"}])
-        made.append(_sample("pause_handling", start, stop, (pause.first, pause.stop), label))
+        samples.append(_sample("pause_handling", start, stop, (pause.first, pause.stop), label))
     for end in scene.ends:
         start, stop = _floor(scene, end.first), timing.answer_stop(scene.other_W, end.first)
         label = ("turn_taking.json", [{"text": "[TURN-TAKING]"}])
-        made.append(_sample("smooth_turn_taking", start, stop, (end.first, end.stop), label))
+        samples.append(_sample("smooth_turn_taking", start, stop, (end.first, end.stop), label))
     for window in scene.interrupted:
         ended = timing.interruption_end(scene.other_W, window)
         start, stop = max(0, window - BEFORE_WINDOWS), timing.answer_stop(scene.other_W, ended)
         asked = {"context": told_in(start, window), "interrupt": told_in(window, ended)}
         label = ("interrupt.json", [asked])
-        made.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
+        samples.append(_sample("user_interruption", start, stop, (window, ended), label, told=ended))
     if scene.backchannels:
-        made.append(_Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
-    return made
+        samples.append(_Sample(task="backchannel", start=0, stop=windows, told=0, label=None))
+    return samples
 
 
 def _others_words(documents: Documents, document: int) -> list[tuple[int, str]]:
@@ -198,12 +198,12 @@ def _write(
     part = slice(sample.start * WINDOW_SAMPLES, sample.stop * WINDOW_SAMPLES)
     (folder / "input.wav").write_bytes(wave_bytes(user[part, None]))
     (folder / "output.wav").write_bytes(wave_bytes(voice[part, None]))
-    begin, told, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
+    begin, told_s, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
     inside = []
     for chunk in chunks:
         # A word begun before the sample answers something else; of one begun during an interruption the
         # rest is heard after it.
-        first, last = max(told, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
+        first, last = max(told_s, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
         if begin <= chunk["timestamp"][0] and first < last:
             times = [round(first - begin, 3), round(last - begin, 3)]
             inside.append({"text": chunk["text"], "timestamp": times})

@@ -95,7 +95,7 @@ def evaluate_model(
     documents = Documents(config)
     count = len(documents) if most is None else min(most, len(documents))
     rows = _Rows(documents, sampling, seed, _speaking_share(config))
-    losses, told = Losses(model, config), Told()
+    losses, told_scores = Losses(model, config), Told()
     tell = progress or (lambda phase, done, of: None)
     model.eval()
     chosen: list[int] = []
@@ -104,7 +104,7 @@ def evaluate_model(
             scene, view = scene_of(documents, document), documents.view(document)
             before_N = np.concatenate(([view.spoke_before], view.speak_N[:-1]))
             p_N = model.weighting.undone(losses.add(documents, document), before_N)
-            told.add(scene, p_N, config.model.response_delay)
+            told_scores.add(scene, p_N, config.model.response_delay)
             rows.add_told(scene, p_N)
             chosen.append(document)
         tell("losses", document + 1, count)
@@ -130,7 +130,7 @@ def evaluate_model(
         cues=losses.cues(),
         dlogp=logp_difference(model, documents, chosen[0]) if chosen else None,
         timing=tuple(tally.row(drawn[tally.told]) for tally in rows.tallies.values() if tally.documents),
-        calibration=told.result(drawn[True]),
+        calibration=told_scores.result(drawn[True]),
     )
 
 

@@ -89,7 +89,7 @@ def run_folder(
     if there and not replace:
         todo = "give --replace, or a copy of the folder without them"
         raise UsageError(f"{len(there)} samples have an output.wav already", where=str(there[0]), todo=todo)
-    found: dict[str, list[tuple[bool, float | None]]] = {}
+    cases_of: dict[str, list[tuple[bool, float | None]]] = {}
     clean = 0
     for number, sample in enumerate(samples, 1):
         label = _label_of(sample)
@@ -100,7 +100,7 @@ def run_folder(
                     model, sample, input_name, output_name, recogniser, sampling or Sampling(), seed, cut_s
                 )
                 if label is not None and output_name == "output":
-                    found.setdefault(LABELS[label[0]], []).append(_taken(chunks, label))
+                    cases_of.setdefault(LABELS[label[0]], []).append(_taken(chunks, label))
         clean += (sample / "clean_input.wav").exists()
         if progress is not None:
             progress(number, len(samples))
@@ -108,7 +108,7 @@ def run_folder(
         samples=len(samples),
         clean=clean,
         recognised=recogniser is not None,
-        tasks=tuple(_figures(task, cases) for task, cases in sorted(found.items())),
+        tasks=tuple(_figures(task, cases) for task, cases in sorted(cases_of.items())),
     )
 
 

@@ -224,7 +224,7 @@ class Losses:
 
     def rows(self) -> tuple[LossRow, ...]:
         cues = sorted({cue for cue, _ in self._sums}, key=lambda cue: (cue != ALL, cue))
-        found = []
+        loss_rows = []
         for cue in cues:
             for stream in self._streams:
                 total, count = self._sums.get((cue, stream), (0.0, 0))
@@ -232,20 +232,20 @@ class Losses:
                 row = LossRow(
                     cue=cue, stream=stream, count=int(count), model=mean, unigram=self._guess(cue, stream)
                 )
-                found.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
-        return tuple(found)
+                loss_rows.append(row if stream not in _SOUNDS or mean is None else self._sound(row, mean))
+        return tuple(loss_rows)
 
     def recordings(self, names: Mapping[str, str]) -> tuple[RecordingLosses, ...]:
         """Of all recordings that clips with these keys are cut from, each with its file's name."""
-        found = {_recording_of(key): name for key, name in names.items()}
+        name_of = {_recording_of(key): name for key, name in names.items()}
         return tuple(
             RecordingLosses(
                 recording=recording,
-                name=found[recording],
+                name=name_of[recording],
                 documents=self._documents[recording],
                 streams=tuple(self._of_recording(recording, stream) for stream in self._streams),
             )
-            for recording in sorted(found)
+            for recording in sorted(name_of)
         )
 
     def cues(self) -> tuple[CueScore, ...]:
@@ -310,9 +310,9 @@ def _row_of(config: RunConfig, positions: int, device: torch.device) -> RunConfi
 
 def _labels(head: ClipHead, count: int, delay: int) -> dict[str, BoolArray]:
     """For every label of the clip, which of its micro-turns are answered inside such a cue."""
-    found = {ALL: np.ones(count, bool)}
+    in_label = {ALL: np.ones(count, bool)}
     for cue in head.cues:
         first, last = cue_windows(cue, head)
-        in_N = found.setdefault(cue.label, np.zeros(count, bool))
+        in_N = in_label.setdefault(cue.label, np.zeros(count, bool))
         in_N[max(0, first - delay) : max(0, last - delay)] = True
-    return found
+    return in_label

@@ -97,10 +97,10 @@ def answer_stop(other_W: BoolArray, ended: int) -> int:
 def backchannels(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
     """Short runs, set apart from other speech of one's own, on the other's floor."""
     floor_W = other_W | np.concatenate(([False], other_W[:-1]))
-    found = runs(speaks_W)
+    speech = runs(speaks_W)
     return [
         (start, stop)
-        for (start, stop), apart in zip(found, _apart(found), strict=True)
+        for (start, stop), apart in zip(speech, _apart(speech), strict=True)
         if apart
         and floor_W[start]
         and stop - start < TAKE_OVER_WINDOWS

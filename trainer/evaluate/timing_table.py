@@ -115,9 +115,9 @@ class Tally:
         spoken = int(speaks_W[1:].sum())
         self.speaks.add(spoken, windows)
         self.overlap.add(int((speaks_W & other_W)[1:].sum()), spoken)
-        found = timing.actions(speaks_W, scene.human_W, told=self.told, first=1)
-        self.right.add(found.met + found.kept, found.onsets + found.silences)
-        self.errors.add(self.documents, found.errors)
+        actions = timing.actions(speaks_W, scene.human_W, told=self.told, first=1)
+        self.right.add(actions.met + actions.kept, actions.onsets + actions.silences)
+        self.errors.add(self.documents, actions.errors)
         self._add_turns(scene, speaks_W, words_W)
         self._add_interruptions(scene, speaks_W, words_W)
         self.false_starts.add(len(timing.false_starts(speaks_W, words_W, other_W)), windows)
@@ -131,12 +131,12 @@ class Tally:
             timing.take_over(speaks_W, words_W, pause.first, pause.stop + timing.HEARD_AFTER)
             for pause in scene.pauses
         ]
-        self.pauses.add(sum(found.taken for found in pauses), len(pauses))
+        self.pauses.add(sum(taken_at.taken for taken_at in pauses), len(pauses))
         latencies = []
         for end in scene.ends:
             stop = timing.answer_stop(scene.other_W, end.first)
-            found = timing.take_over(speaks_W, words_W, end.first, stop)
-            latencies.append(timing.latency_windows(found, end.first))
+            taken_at = timing.take_over(speaks_W, words_W, end.first, stop)
+            latencies.append(timing.latency_windows(taken_at, end.first))
         taken = [latency for latency in latencies if latency is not None]
         self.turns.add(len(taken), len(latencies))
         self.latencies.add(self.documents, taken)

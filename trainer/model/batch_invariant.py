@@ -52,8 +52,8 @@ def each_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x @ weight.T, one vector after another."""
     # A product of matrices sums in an order that depends on their shapes; a vector's has one order.
     rows = [F.linear(row.clone()[None], weight) for row in x.reshape(-1, x.shape[-1])]
-    made = torch.cat(rows) if rows else x.new_empty(0, len(weight))
-    return made.view(*x.shape[:-1], len(weight))
+    products = torch.cat(rows) if rows else x.new_empty(0, len(weight))
+    return products.view(*x.shape[:-1], len(weight))
 
 
 def each_attended(

@@ -32,7 +32,7 @@ def locked(run: Path) -> Iterator[None]:
 
     Raises: LockedError when another process holds it, StorageError when it cannot be written.
     """
-    made = [folder for folder in (run, *run.parents) if not folder.exists()]
+    new_folders = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
         run.mkdir(parents=True, exist_ok=True)
         handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -51,7 +51,7 @@ def locked(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _leave_no_trace(run, made)
+            _leave_no_trace(run, new_folders)
     finally:
         os.close(handle)
 

@@ -147,11 +147,11 @@ def plan(
     for mesh in meshes(run, gpus, GPUS[gpu.lower()].node, stages, expert_ranks):
         if refusal(run, mesh) is not None:
             continue
-        made = _planned(run, gpu.lower(), counts, mesh, mfu, positions)
-        if made.memory.total <= made.memory_limit:
-            return made
-        if fullest is None or made.memory.total < fullest.memory.total:
-            fullest = made
+        candidate = _planned(run, gpu.lower(), counts, mesh, mfu, positions)
+        if candidate.memory.total <= candidate.memory_limit:
+            return candidate
+        if fullest is None or candidate.memory.total < fullest.memory.total:
+            fullest = candidate
     if fullest is None:
         # What is named fails even beside the least of what is not: that is the reason to tell.
         named = {"stages": stages, "expert_ranks": expert_ranks}

@@ -38,8 +38,8 @@ def run_lengths(config: ModelConfig) -> tuple[int, ...]:
     """Numbers of positions that are run at once: one; what waits and a window's sound; and given text with
     it; and a picture with it."""
     heard = 1 + config.audio_positions
-    told = heard + config.text_slots
-    return (1, heard, told, told + config.patches) if config.patches else (1, heard, told)
+    with_text = heard + config.text_slots
+    return (1, heard, with_text, with_text + config.patches) if config.patches else (1, heard, with_text)
 
 
 class StepInput(NamedTuple):

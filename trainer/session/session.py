@@ -300,8 +300,8 @@ class Session:
             if state.turn % self.config.picture_every == 0:
                 picture = patches_of(given.frame, self.config)
         check_tokens([token for token in given.tokens if token != TOOL], self.config, "MicroTurn.tokens")
-        told = self.model.tokenizer.event(given.text) if given.text else ()
-        waiting = state.waiting + given.tokens + told
+        event = self.model.tokenizer.event(given.text) if given.text else ()
+        waiting = state.waiting + given.tokens + event
         slots = self.config.text_slots
         now, later = waiting[:slots], waiting[slots:]
         block = input_block(state.turn, heard_FM, self.config, given=now, picture_PHWC=picture)
@@ -345,7 +345,7 @@ class Session:
 
     def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, UInt8Array]:
         """The window's sound; its last position, which nothing follows from, is not yet read."""
-        config, made = self.config, []
+        config, frames = self.config, []
         for place in range(config.audio_positions):
             if force is None:
                 frames_RM = self._choices.frames(sound_seed(self.seed, turn, place))
@@ -353,11 +353,11 @@ class Session:
                 assert force.sound_FM is not None
                 first = place * config.frames_per_position
                 frames_RM = force.sound_FM[first : first + config.frames_per_position]
-            made.append(frames_RM)
+            frames.append(frames_RM)
             slot = sound_slot(turn, place, frames_RM, config)
             if place + 1 < config.audio_positions:
                 self._reader.read(slot)
-        return slot, np.concatenate(made)
+        return slot, np.concatenate(frames)
 
 
 _PENDING = tuple(name for name in Positions.__slots__ if not name.startswith("cue_"))

@@ -67,17 +67,17 @@ def talk(
         UsageError: an event after the end, or pictures the model cannot take.
         StorageError: `out` cannot be written.
     """
-    told = sorted([*user.events, *events], key=lambda event: event[0])
-    if told and told[-1][0] >= user.windows:
+    all_events = sorted([*user.events, *events], key=lambda event: event[0])
+    if all_events and all_events[-1][0] >= user.windows:
         ends = user.windows * WINDOW_US / US
         raise UsageError(
-            f"an event in window {told[-1][0]}, the user stream ends at {ends:.1f} s", where="--event"
+            f"an event in window {all_events[-1][0]}, the user stream ends at {ends:.1f} s", where="--event"
         )
-    outs, unread = run(model, user, told, sampling=sampling, seed=seed, progress=progress)
+    outs, unread = run(model, user, all_events, sampling=sampling, seed=seed, progress=progress)
     late = late_windows([each.ms for each in outs])
     files = {
         "talk.wav": _wave(user.samples, voice_of(outs)),
-        "transcript.jsonl": _transcript(outs, told).encode(),
+        "transcript.jsonl": _transcript(outs, all_events).encode(),
         "timing.csv": _table(outs, late).encode(),
     }
     if any(each.cues for each in outs):

@@ -83,7 +83,7 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
     channel, place = head.speakers.index(speaker), clips.keys().index(key)
     seen = {window: clip.picture(window) for window in range(head.windows)}
     notes = read_head(clip)
-    told = [
+    notes_said = [
         (notes.window(at), BYTES.decode(tokens))
         for who, at, _, _, tokens in notes.events
         if who in (None, speaker)
@@ -92,7 +92,7 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
         samples=_whole(mixed(clip.audio(), channel)),
         heard=heard_by(clips, place, channel, head.windows, sample_rate_hz=RATE, hears="mix").sound_NFM,
         pictures={window: picture for window, picture in seen.items() if picture is not None},
-        events=tuple((window, text) for window, text in told if 0 <= window < head.windows),
+        events=tuple((window, text) for window, text in notes_said if 0 <= window < head.windows),
     )
 
 
@@ -154,12 +154,12 @@ def parse_event(text: str) -> tuple[int, str]:
     Raises:
         UsageError: no seconds, or nothing to tell.
     """
-    seconds, _, told = text.partition(":")
+    seconds, _, words = text.partition(":")
     try:
         time_s = Decimal(seconds)
     except InvalidOperation:
         time_s = Decimal("NaN")
     # Longer than any stream, and far less than makes whole numbers of a million digits.
-    if not (time_s.is_finite() and 0 <= time_s < LONGEST_S) or not told.strip():
+    if not (time_s.is_finite() and 0 <= time_s < LONGEST_S) or not words.strip():
         raise UsageError(f"not an event: {text!r}", where="--event", todo='as in --event 12.4:"tool: result"')
-    return int(time_s * US) // WINDOW_US, told.strip()
+    return int(time_s * US) // WINDOW_US, words.strip()

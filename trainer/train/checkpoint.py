@@ -151,8 +151,8 @@ def choose(run: Path, *, group: dist.ProcessGroup | None = None, talk: Talk) -> 
         dist.broadcast_object_list(chosen, group=group)
     if isinstance(chosen[0], CorpusError):
         raise chosen[0]
-    found: tuple[Path, Meta] | None = chosen[0]
-    return found
+    newest: tuple[Path, Meta] | None = chosen[0]
+    return newest
 
 
 def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusError | None:
@@ -208,18 +208,18 @@ def load_model(
     config = read_run(run).config
     on_device = device_named(device)
     if step is None:
-        found = choose(run, talk=lambda _: None)
+        chosen = choose(run, talk=lambda _: None)
     else:
         path = run / FOLDER / name_of(step)
         if not path.is_dir():
             kept = ", ".join(str(int(each.name[5:])) for each in reversed(finished(run / FOLDER)))
             todo = f"it has {kept or 'none'}"
             raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
-        found = (path, read_meta(path))
-    if found is None:
+        chosen = (path, read_meta(path))
+    if chosen is None:
         todo = "train it first: corpus train"
         raise FormatError("holds no checkpoint", where=str(run), todo=todo)
-    path, meta = found
+    path, meta = chosen
     check_model(meta, config.model, str(path))
     check_text(meta, config, run)
     if ema and not meta.average:

@@ -96,19 +96,19 @@ def decoder_weights(
             _refuse(folder, f"{name}.weight is {held}, not {list(shape)}")
         return value
 
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for name in wanted:
         if name == "norm.weight":
-            found[name] = take("model.norm", model.width)
+            weights[name] = take("model.norm", model.width)
         elif name in _TEXT and text:
-            found[name] = _tokens(theirs, name, wanted[name], folder)
+            weights[name] = _tokens(theirs, name, wanted[name], folder)
         elif name.startswith("blocks."):
             _, layer, *rest = name.split(".")
             value = _of_layer(take, f"model.layers.{layer}", ".".join(rest), model)
             # Experts begin alike; routing and training tell them apart.
             if value is not None:
-                found[name] = value.expand(wanted[name])
-    return found
+                weights[name] = value.expand(wanted[name])
+    return weights
 
 
 def _of_layer(

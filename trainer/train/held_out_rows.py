@@ -71,15 +71,15 @@ class HeldOutRows:
         # One exchange for all sums.
         counted = summed(torch.cat([sums.text_S.double(), of_audio, windows_4B.flatten()])).cpu()
         *text, audio, weight = counted[: -windows_4B.numel()].tolist()
-        found = dict(zip(TEXT_SUMS, text, strict=True))
+        sum_of = dict(zip(TEXT_SUMS, text, strict=True))
         by_window = counted[-windows_4B.numel() :].view(windows_4B.shape).T.tolist()
 
         def mean(total: float, count: float) -> float | None:
             return total / count if count else None
 
         return HeldOutLosses(
-            control=mean(found["nats_control"], found["control"]),
-            words=mean(found["nats_words"], found["words"]),
+            control=mean(sum_of["nats_control"], sum_of["control"]),
+            words=mean(sum_of["nats_words"], sum_of["words"]),
             audio=mean(audio, weight),
             by_window=tuple(
                 WindowsLine(start=start, stop=stop, control=mean(a, n), words=mean(b, m))

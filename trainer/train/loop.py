@@ -23,8 +23,9 @@ from corpus.schemas.codec import digest, to_json
 from corpus.schemas.errors import CorpusError, FormatError, SettingsError, StorageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig, check_ranges
-from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.loader import LoaderState
 from corpus.trainer.data.sequence import Batch
+from corpus.trainer.data.stream_loader import open_loader
 from corpus.trainer.model.batch_stats import windows_of
 from corpus.trainer.model.loss_sums import Denominators
 from corpus.trainer.model.model import InteractionModel
@@ -100,8 +101,8 @@ def train_model(
         together(ranks.host, lambda: expect_shared(run))
         stack.enter_context(determinism(config.deterministic, ranks.device))
         stop = stack.enter_context(stop_signals())
-        told = talk if ranks.first else _silent
-        run_ = _Run(config, run, ranks, told, flops, peak_flops)
+        messenger = talk if ranks.first else _silent
+        run_ = _Run(config, run, ranks, messenger, flops, peak_flops)
         stack.callback(run_.close)
         return run_.train(stop)
 
@@ -120,7 +121,7 @@ class _Run:
     ) -> None:
         self.config, self.run, self.ranks, self.talk = config, run, ranks, talk
         self.flops, self.peak_flops = flops, peak_flops
-        self.loader = together(ranks.host, lambda: Loader(config, ranks.rank, ranks.world))
+        self.loader = together(ranks.host, lambda: open_loader(config, ranks.rank, ranks.world))
         # Ranks that read different data would train on, and be wrong without a sign.
         expect_same(ranks.host, {"dataset": self.loader.state.dataset})
         # On the meta device until it is cut over ranks: no rank ever holds it whole.
@@ -131,16 +132,18 @@ class _Run:
 
             together(ranks.host, lambda: check_memory(config, model, ranks.world, ranks.device))
         model.to_empty(device=ranks.device)
-        found = choose(run, group=ranks.files, talk=talk)
+        resumed = choose(run, group=ranks.files, talk=talk)
         self.base = ""
-        if found is None or config.model.lora_rank:  # a run of low rank holds no weights but those it learns
+        if (
+            resumed is None or config.model.lora_rank
+        ):  # a run of low rank holds no weights but those it learns
             self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         # The optimiser is made of final parameters: after all that replaces them.
         self.learner = Learner(model, config, ranks, self.meter)
         self.step, self.skipped, self.skipped_in_row, self.saved = 0, 0, 0, -1
-        if found is not None:
-            self._resume(*found)
+        if resumed is not None:
+            self._resume(*resumed)
         self.held_out = self._held_out() if config.held_out_every else None
         self.looked: HeldOutLosses | None = None
         self.saver, self.log = together(ranks.host, self._open)
@@ -149,10 +152,10 @@ class _Run:
     def _held_out(self) -> HeldOutRows | None:
         from corpus.trainer.train.held_out_rows import held_out_rows
 
-        found, why = held_out_rows(self.config, self.ranks)
+        rows, why = held_out_rows(self.config, self.ranks)
         if why:
             self.talk(why)
-        return found
+        return rows
 
     def _begin(self, model: InteractionModel) -> None:
         model.initialise(self.config.data.seed)

@@ -202,8 +202,8 @@ class Optimizer:
     def _adam_state(self, name: str) -> Mapping[str, torch.Tensor]:
         part = self._parts[name]
         if self._adamw is not None and part in self._adamw.state:
-            found: Mapping[str, torch.Tensor] = self._adamw.state[part]
-            return found
+            state: Mapping[str, torch.Tensor] = self._adamw.state[part]
+            return state
         return {
             kind: torch.zeros_like(part, requires_grad=False) for kind in ("exp_avg", "exp_avg_sq", "step")
         }

@@ -44,8 +44,7 @@ def test_points_of_a_turned_piece_come_back_to_where_they_are_in_the_picture(see
     roll = float(rng.uniform(-3.1, 3.1))
     piece = Piece(x + float(rng.uniform(-40, 40)), y + float(rng.uniform(-40, 40)), 160.0, roll)
     shown = cut_piece(planar(picture), piece, 224, Pictures()).mean(2)
-    assert shown.dtype == np.float32 and 0.9 < shown.max() <= 1.01
-    white = np.argwhere(shown > 0.5).mean(0)[::-1] + 0.5
+    white = np.argwhere(shown > 128).mean(0)[::-1] + 0.5
     (found,) = to_picture(white[None], piece, 224)
     assert np.hypot(found[0] - x - 0.5, found[1] - y - 0.5) < 1.5
 
@@ -55,9 +54,9 @@ def test_outside_the_picture_it_is_black_or_as_at_its_edge() -> None:
     for roll in (0.0, 0.7):
         piece = Piece(0.0, 50.0, 80.0, roll)
         black = cut_piece(planar(picture), piece, 64, Pictures())
-        assert black.min() == 0 and (black < 0.1).mean() > 0.4
+        assert black.min() == 0 and (black < 25).mean() > 0.4
         filled = cut_piece(planar(picture), piece, 64, Pictures(), edges=True)
-        np.testing.assert_allclose(filled, 200 / 255, atol=0.02)
+        np.testing.assert_allclose(filled, 200, atol=5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

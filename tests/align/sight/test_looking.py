@@ -71,7 +71,7 @@ def found_at(x: float) -> Found:
 class TestTracks:
     """A made-up picture: faces stand at some places and the mesh says what is in a piece of it."""
 
-    def step(self, tracker: Tracker, time_us: int, places: list[float]) -> list[tuple[int, float]]:
+    def step(self, tracker: Tracker[Face], time_us: int, places: list[float]) -> list[tuple[int, float]]:
         def look_at(piece: Piece) -> Face:
             near = [x for x in places if abs(x + 25 - piece.x) < 20]
             return face_at(near[0]) if near else face_at(piece.x - 25, 0.1)
@@ -80,30 +80,30 @@ class TestTracks:
         return [(track, float(face.box[0])) for track, face in faces]
 
     def test_a_face_keeps_its_track_while_it_moves(self) -> None:
-        tracker = Tracker(4)
+        tracker = Tracker[Face](4)
         seen = [self.step(tracker, n * 80_000, [100 + 8.0 * n, 400]) for n in range(10)]
         assert seen == [[(0, 100 + 8.0 * n), (1, 400)] for n in range(10)]
 
     def test_a_face_lost_for_a_moment_comes_back_as_itself(self) -> None:
-        tracker = Tracker(4)
+        tracker = Tracker[Face](4)
         self.step(tracker, 0, [100])
         assert self.step(tracker, 80_000, []) == []
         assert self.step(tracker, LOST_US - 80_000, [104]) == [(0, 104)]
 
     def test_a_face_lost_for_long_is_another_one(self) -> None:
-        tracker = Tracker(4)
+        tracker = Tracker[Face](4)
         self.step(tracker, 0, [100])
         self.step(tracker, LOST_US, [])
         assert self.step(tracker, LOST_US + 600_000, [100]) == [(1, 100)]
 
     def test_behind_a_cut_everybody_is_new(self) -> None:
-        tracker = Tracker(4)
+        tracker = Tracker[Face](4)
         self.step(tracker, 0, [100])
         tracker.forget()
         assert self.step(tracker, 80_000, [100]) == [(1, 100)]
 
     def test_no_more_faces_than_asked_for(self) -> None:
-        assert len(self.step(Tracker(2), 0, [0, 100, 200])) == 2
+        assert len(self.step(Tracker[Face](2), 0, [0, 100, 200])) == 2
 
 
 def textured(seed: int) -> np.ndarray:

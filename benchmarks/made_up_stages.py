@@ -1,0 +1,172 @@
+"""What a recording's job would take and leave, made up at real rates: for ten_thousand_hours.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corpus.pipeline.annotate import Annotated
+from corpus.pipeline.artifact import write_head
+from corpus.pipeline.cache import Cache
+from corpus.pipeline.cutting import Cut
+from corpus.pipeline.record import ROWS_STAGE, Recorded, RecordingJob, rows_key
+from corpus.schemas.codec import to_plain
+from corpus.schemas.drops import Drop
+from corpus.shards.columns import ClipRow
+from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
+from corpus.shards.layout import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RATES = {"turns": 20, "words": 180, "cues": 20, "answers": 10, "events": 1, "units": 30, "transitions": 30}
+"""Rows a minute of talk of two, about those of the conversations of docs/quality.md."""
+CPU_S_PER_S = 0.472
+"""Diarizing, transcribing and the rest (docs/cluster.md)."""
+CLIP_BYTES = 830_000
+"""30 s of two voices: 100 MB an hour (docs/cluster.md)."""
+CLIP_WINDOWS = 150
+TEXT = {"timing": "aligned", "label": "backchannel", "action": "answer", "kind": "pause"}
+
+
+class Stages:
+    """Jobs of recordings of one length."""
+
+    def __init__(self, minutes: float, faults: float, *, with_talk: bool) -> None:
+        self._minutes = minutes
+        self._faults = faults
+        self._template = _talk(minutes) if with_talk else {}
+
+    def seconds_of(self, job: RecordingJob) -> float:
+        draw = random.Random(job.identity.recording)
+        return 60 * self._minutes * CPU_S_PER_S * draw.uniform(0.8, 1.25)
+
+    def outcome_of(self, job: RecordingJob) -> Recorded:
+        uri, recording = job.identity.item.uri, job.identity.recording
+        if int(recording[:8], 16) / 2**32 < self._faults:
+            reason = "the stream is cut off after 12.4 s and nothing after that can be decoded"
+            drop = Drop(item=uri, stage="decode", kind="fault", code="unusable", reason=reason)
+            return Recorded(annotated=Annotated(uri=uri, recording=recording, drops=(drop,)))
+        cache = Cache(job.cache_root, job.scratch)
+        segment = hashlib.sha256(job.key.encode()).hexdigest()
+        folder = cache.folder("cut", segment)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            rows = list(_rows(job, round(60_000_000 * self._minutes)))
+            (folder / ROWS_FILE).write_text(json.dumps(rows), encoding="utf-8")
+            _make_empty(folder / SEGMENT_FILE, sum(row["size"] for row in rows))
+        piece = cache.folder(ROWS_STAGE, rows_key(job))
+        if not piece.exists():
+            piece.mkdir(parents=True)
+            self._write_piece(piece, job)
+        # As most recordings: the last partial window is left out.
+        drop = Drop(item=uri, stage="cut", kind="trim", code="partial_window", reason="120 ms at the end")
+        annotated = Annotated(uri=uri, recording=recording, drops=(drop,), label=segment, decode=segment)
+        cut = Cut(uri=uri, recording=recording, split=job.split, drops=(), segment=segment)
+        return Recorded(annotated=annotated, cut=cut)
+
+    def _write_piece(self, folder: Path, job: RecordingJob) -> None:
+        """The recording's rows of the catalog, in the form of catalog_piece.py."""
+        import pyarrow as pa
+
+        from corpus.report.catalog_piece import PIECE_FILE, piece_tables
+
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        own = {
+            "uri": job.identity.item.uri,
+            "split": job.split,
+            "duration_us": round(60_000_000 * self._minutes),
+        }
+        with pa.OSFile(str(folder / PIECE_FILE), "wb") as file:
+            for name, schema in piece_tables().items():
+                table = _table(schema, 1, own) if name == "recordings" else self._template.get(name)
+                with pa.ipc.new_stream(file, schema, options=options) as stream:
+                    if table is not None:
+                        place = schema.get_field_index("recording_id")
+                        whose = pa.array([job.identity.recording] * len(table))
+                        stream.write_table(table.set_column(place, schema.field(place), whose))
+        write_head(folder, ())
+
+
+def _talk(minutes: float) -> Mapping[str, pa.Table]:
+    from corpus.report.catalog_piece import piece_tables
+
+    tables = piece_tables()
+    counts = {name: round(rate * minutes) for name, rate in RATES.items()} | {"speakers": 2, "streams": 1}
+    own = {"streams": {"kind": "audio"}}
+    return {name: _table(tables[name], count, own.get(name, {})) for name, count in counts.items() if count}
+
+
+def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table:
+    import pyarrow as pa
+
+    draw = random.Random(0)
+    starts = sorted(draw.randrange(1_800_000_000) for _ in range(count))
+    words = ["yeah", "right", "so", "the", "thing", "about", "people", "understand", "different", "and"]
+
+    def values(field: pa.Field) -> list[Any]:
+        if field.name in own:
+            return [own[field.name]] * count
+        if pa.types.is_integer(field.type):
+            if not field.name.endswith("_us"):
+                return [draw.randrange(8) for _ in starts]
+            return [start + 400_000 * ("stop" in field.name) for start in starts]
+        if pa.types.is_floating(field.type):
+            return [draw.random() for _ in starts]
+        if pa.types.is_boolean(field.type):
+            return [True] * count
+        if pa.types.is_list(field.type):
+            return [[]] * count
+        if field.name.endswith("_id"):
+            return [f"{draw.getrandbits(64):016x}" for _ in starts]
+        if field.name in ("thresholds", "evidence", "payload"):
+            return ['{"overlap_ms":120}'] * count
+        return [TEXT.get(field.name) or draw.choice(words) for _ in starts]
+
+    return pa.Table.from_arrays([pa.array(values(field), field.type) for field in schema], schema=schema)
+
+
+def _rows(job: RecordingJob, duration_us: int) -> Iterator[dict[str, Any]]:
+    recording = job.identity.recording
+    draw = random.Random(recording)
+    offset = 0
+    for number in range(max(1, duration_us // 30_000_000)):
+        size = 512 * round(CLIP_BYTES * draw.uniform(0.8, 1.2) / 512)
+        first = number * CLIP_WINDOWS
+        row = ClipRow(
+            key=f"{recording[:20]}-{first:07d}", split=job.split, offset=offset, size=size,
+            member_offsets=tuple(offset + 512 + k * size // 6 for k in range(5)),
+            member_sizes=(size // 7,) * 5, sha256=f"{draw.getrandbits(256):064x}",
+            recording=recording, uri=job.identity.item.uri, licence=None, consent=None, conversation=None,
+            named_speakers=(), speakers=("S1", "S2"), first_window=first, windows=CLIP_WINDOWS,
+            start_us=number * 30_000_000, stop_us=(number + 1) * 30_000_000, sample_rate_hz=16000, turns=10,
+            words=90, cues=10, events=0, speech_us=25_000_000, overlap_us=1_000_000, pictures=0,
+            unreliable_share=0.1, separated_share=0.0, padded_share=0.0, mix_peak=0.7, mix_rms=0.1,
+            config=job.config, snr_db=draw.uniform(5, 40), bandwidth_hz=7600.0, speech_share=0.8,
+            overlap_share=0.03, monologue_us=9_000_000, language="en",
+        )  # fmt: skip
+        yield to_plain(row)
+        offset += size
+
+
+def write_no_shard(path: Path, runs: Iterable[Run]) -> str:
+    """An empty file of the shard's size, which takes no room."""
+    size = sum(sum(run.sizes) for run in runs) + 1024
+    _make_empty(path, size)
+    return hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()
+
+
+def _make_empty(path: Path, size: int) -> None:
+    with open(path, "wb") as file:
+        file.truncate(size)
+
+
+def make_talks(folder: Path, first: int, count: int) -> None:
+    """Media files of a few bytes: their hashes are taken, nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        (folder / f"talk-{number:07d}.wav").write_bytes(f"talk {number}".encode())

@@ -1,0 +1,132 @@
+"""What the driver uses of Ray, with a clock that jumps from event to event: no job runs, no second passes.
+
+`run_on_ray` finds it where it looks for the module `ray`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from corpus.pipeline.record import Recorded, RecordingJob
+from corpus.pipeline.state import Running
+from corpus.schemas.codec import to_json
+
+
+class Gone(Exception):
+    """A task whose process died at every try."""
+
+
+@dataclass(eq=False)
+class Task:
+    """One job that was handed over."""
+
+    job: RecordingJob
+    tries: int = 0
+    lost: bool = False
+
+
+class Cluster:
+    """Workers that take what jobs would take, by a clock of their own."""
+
+    def __init__(
+        self,
+        workers: int,
+        seconds_of: Callable[[RecordingJob], float],
+        outcome_of: Callable[[RecordingJob], Recorded],
+        preempted: float,
+    ) -> None:
+        self.now_s = 0.0
+        self.own_cpu_s = 0.0
+        """What making things up has cost, to be taken off the driver's."""
+        self.most_running = 0
+        self._workers = workers
+        self._seconds_of, self._outcome_of = seconds_of, outcome_of
+        self._preempted = preempted
+        self._draw = random.Random(0)
+        self._queue: deque[Task] = deque()
+        self._ends: list[tuple[float, int, Task]] = []
+        self._lines: dict[Task, Path] = {}
+        self._number = 0
+        died = SimpleNamespace(**dict.fromkeys(("WorkerCrashedError", "NodeDiedError"), Gone))
+        died.OutOfMemoryError = died.LocalRayletDiedError = Gone
+        died.RayTaskError = type("RayTaskError", (Exception,), {})
+        self.exceptions = died
+
+    # -- the module `ray` ----------------------------------------------------------------------
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(self._workers)}
+
+    def remote(self, *, max_retries: int, **_: Any) -> Callable[[Any], Any]:
+        self._tries = 1 + max_retries
+        return lambda function: SimpleNamespace(remote=self._submit)
+
+    def wait(self, tasks: list[Task], *, num_returns: int, timeout: float) -> tuple[list[Task], list[Task]]:
+        """Let the clock jump to the next end, or by the timeout."""
+        began = time.process_time()
+        until = self.now_s + timeout
+        ended: list[Task] = []
+        while self._ends and self._ends[0][0] <= until and len(ended) < num_returns:
+            self.now_s, _, task = heapq.heappop(self._ends)
+            preempted = self._draw.random() < self._preempted
+            if preempted and task.tries < self._tries:
+                self._start(task)
+                continue
+            task.lost = preempted
+            self._lines.pop(task).unlink(missing_ok=True)
+            ended.append(task)
+            self._fill()
+        if not ended:
+            self.now_s = until
+        self.own_cpu_s += time.process_time() - began
+        return ended, []
+
+    def get(self, task: Task) -> Recorded:
+        if task.lost:
+            raise Gone
+        began = time.process_time()
+        outcome = self._outcome_of(task.job)
+        self.own_cpu_s += time.process_time() - began
+        return outcome
+
+    # -- the workers ---------------------------------------------------------------------------
+
+    def _submit(self, function: Any, job: RecordingJob, *_: Any) -> Task:
+        began = time.process_time()
+        task = Task(job)
+        self._queue.append(task)
+        self._fill()
+        self.own_cpu_s += time.process_time() - began
+        return task
+
+    def _fill(self) -> None:
+        while self._queue and len(self._ends) < self._workers:
+            self._start(self._queue.popleft())
+        self.most_running = max(self.most_running, len(self._ends))
+
+    def _start(self, task: Task) -> None:
+        """Begin at the task, with a line of progress as workers write them."""
+        task.tries += 1
+        self._number += 1
+        if task not in self._lines:
+            self._lines[task] = _line(task.job, self._number)
+        heapq.heappush(self._ends, (self.now_s + self._seconds_of(task.job), self._number, task))
+
+
+def _line(job: RecordingJob, number: int) -> Path:
+    folder = job.cache_root / "scratch" / job.scratch
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"running-{number:016x}.json"
+    path.write_text(to_json(Running(uri=job.identity.item.uri, stage="diarize", share=0.5)))
+    return path

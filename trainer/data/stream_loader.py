@@ -1,0 +1,85 @@
+"""Batches from a stream: each rank packs rows of what it reads itself, shard after shard.
+
+    this rank's documents (stream_documents.py) -> R / W rows -> its part of a global batch of R
+
+Nothing is planned for other ranks, so nothing of theirs is read. The price: batches differ with the number of
+ranks, and a place in the stream is not kept. A resumed run goes on counting but begins a new pass in a new
+order: what the pass under way had read may come again before what it had not. Counts of positions and text
+are this rank's times the ranks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from corpus.trainer.config import RunConfig
+from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.pack import Cursor, Piece, Row
+from corpus.trainer.data.stream_documents import StreamDocuments
+
+_KEPT_NAMES = 64
+"""Batches whose contents can be named after they were read."""
+_SUMMED = ("positions", "documents", "text", "text_spilled", "text_later", "text_left", "text_before")
+
+
+def open_loader(config: RunConfig, rank: int = 0, world_size: int = 1) -> Loader:
+    """The loader of `data.reader`; raises as the loader."""
+    if config.data.reader == "map":
+        return Loader(config, rank, world_size)
+    return StreamLoader(config, rank, world_size)
+
+
+class StreamLoader(Loader):
+    """Micro-batches of one rank's stream, with the state after each."""
+
+    def __init__(
+        self, config: RunConfig, rank: int = 0, world_size: int = 1, *, ahead: int | None = None
+    ) -> None:
+        self._stream = StreamDocuments(config, rank, world_size)
+        self._names: dict[int, list[list[str]]] = {}
+        super().__init__(config, rank, world_size, ahead=ahead, documents=self._stream)
+
+    def listeners(self) -> tuple[int, int]:
+        """None are looked at: a stream is read once."""
+        return 0, 0
+
+    def names(self, state: LoaderState) -> list[list[str]]:
+        """What stood in this rank's rows of the batch after a state, if it was read lately."""
+        return self._names.get(state.batches, [])
+
+    def _start(self) -> LoaderState:
+        self._stream.begin(self.state.batches)
+        return dataclasses.replace(self.state, epoch=0, document=0, turn=0)
+
+    def _own(self, rows: list[Row]) -> list[Row]:
+        return rows
+
+    def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
+        """This rank's rows of the next global batch, and the state after it."""
+        self._stream.release(state.document)
+        cursor = Cursor(document=state.document, turn=state.turn)
+        rows = []
+        for _ in range(self.config.data.rows // self.world_size):
+            row, cursor = self._next_row(cursor, None)
+            rows.append(row)
+        counted = self._counted(state, [piece for row in rows for piece in row])
+        view = self._stream.view
+        self._names[state.batches] = [
+            [f"{view(p.document).id}:{p.start}:{p.stop}" for p in row] for row in rows
+        ]
+        self._names.pop(state.batches - _KEPT_NAMES, None)
+        batches = state.batches + 1
+        return rows, dataclasses.replace(counted, batches=batches, document=cursor.document, turn=cursor.turn)
+
+    def _counted(self, state: LoaderState, pieces: Sequence[Piece]) -> LoaderState:
+        own = super()._counted(state, pieces)
+        sums = {
+            name: getattr(state, name) + self.world_size * (getattr(own, name) - getattr(state, name))
+            for name in _SUMMED
+        }
+        padding = state.padding + self.positions_per_batch - (sums["positions"] - state.positions)
+        return dataclasses.replace(own, **sums, padding=padding)
+
+    def _check_enough(self) -> None:
+        """A stream has no end; that each rank has shards was checked."""
