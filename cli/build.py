@@ -10,8 +10,8 @@ import typer
 
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, engine_of, spread_of
-from corpus.cli.light import load_pyarrow_without_pandas
 from corpus.schemas.errors import UsageError
+from corpus.schemas.light import load_pyarrow_without_pandas
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.urls import place_of, public_url
 

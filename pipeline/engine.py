@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.watchdog import Watchdog
+from corpus.schemas.light import own_this_process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -147,6 +148,7 @@ def _begin_worker() -> None:
     """Die with the parent, leave Ctrl-C to it, and limit numeric libraries to one thread."""
     import signal
 
+    own_this_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"

@@ -18,6 +18,7 @@ from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import CorpusError, MissingDependencyError, StorageError
+from corpus.schemas.light import own_this_process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -132,6 +133,7 @@ def _run(function: Callable[[Job], Result], job: Job, wanted: str, limit_s: floa
     """On a machine of the cluster: one job, if this machine would make the same bytes."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
+    own_this_process()
     if _own_versions() != wanted:
         import socket
 

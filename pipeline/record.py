@@ -13,6 +13,7 @@ from corpus.pipeline.published import PublishedRecording, annotations_of
 from corpus.pipeline.reviewed import Texts
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.drops import Drop
+from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.settings import Settings
 
 RECORD_FILE = "record.json"
@@ -146,6 +147,7 @@ def _keep_rows(job: RecordingJob, annotated: Annotated, parts: Parts, cache: Cac
     from corpus.report.catalog_rows import CatalogEntry
 
     def fill(folder: Path) -> list[Drop]:
+        load_pyarrow_lightly()
         conversation = parts.label.value
         entry = CatalogEntry(
             recording=recording_of(job.identity, parts.decode.value, conversation),

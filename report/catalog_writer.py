@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.report.catalog_piece import as_table, read_piece, table_schema
+from corpus.report.catalog_piece import as_table, catalog_tables, read_piece
 from corpus.report.catalog_rows import Row
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Writer:
 
     def _insert_rows(self, table: str) -> None:
         if rows := self._rows[table]:
-            self._insert(table, as_table(rows, table_schema(self._connection, table)))
+            self._insert(table, as_table(rows, catalog_tables()[table]))
             rows.clear()
 
     def _insert_pieces(self, table: str) -> None:

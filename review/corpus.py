@@ -154,12 +154,19 @@ class Catalog:
                 "FROM cues ORDER BY recording_id, start_us, cue_id"
             ).fetchnumpy()
         names, codes = np.unique(np.asarray(columns["recording_id"], object).astype(str), return_inverse=True)
+        unknown = next((name for name in names if name not in place), None)
+        if unknown is not None:
+            raise DatasetError(
+                f"holds cues of a recording that it does not list, {str(unknown)[:80]!r}",
+                where=str(self.path),
+                todo="run corpus build again",
+            )
         label_names, label_codes = np.unique(
             np.asarray(columns["label"], object).astype(str), return_inverse=True
         )
         return Columns(
             recordings=recordings,
-            recording=np.asarray([place.get(n, -1) for n in names], np.int32)[codes]
+            recording=np.asarray([place[n] for n in names], np.int32)[codes]
             if len(names)
             else np.zeros(0, np.int32),
             cue=np.asarray(columns["cue_id"], object),

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from corpus.cli.main import app
-from corpus.report.catalog import RunFacts, query_catalog, write_catalog
-from corpus.report.catalog_piece import PIECE_FILE, read_piece, write_piece
+from corpus.report.catalog import RunFacts, create_tables, query_catalog, write_catalog
+from corpus.report.catalog_piece import PIECE_FILE, catalog_tables, read_piece, write_piece
 from corpus.report.catalog_rows import CatalogEntry
 from corpus.schemas.conversation import CUE_KINDS, Cue, CueSpan, Event, Word
 from corpus.schemas.drops import Drop
@@ -230,3 +233,36 @@ def test_command_prints_a_table_or_json_lines(built: Path) -> None:
 def test_command_prints_the_head_of_an_empty_answer(built: Path) -> None:
     found = CliRunner().invoke(app, ["catalog", str(built), "SELECT text, after FROM words WHERE false"])
     assert found.stdout == "text  after\n"
+
+
+def test_the_columns_of_pieces_are_those_that_duckdb_makes() -> None:
+    kinds = {
+        "BIGINT": pa.int64(),
+        "INTEGER": pa.int32(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "VARCHAR[]": pa.list_(pa.string()),
+        "STRUCT": pa.list_(pa.struct({"role": pa.string(), "start_us": pa.int64(), "stop_us": pa.int64()})),
+    }
+    with duckdb.connect(":memory:") as connection:
+        create_tables(connection)
+        for table in sorted(set(TABLES) - {"clips", "schema_version"}):
+            columns = connection.execute(f"DESCRIBE {table}").fetchall()
+            described = [(name, kinds.get(kind.partition("(")[0], pa.string())) for name, kind, *_ in columns]
+            assert catalog_tables()[table] == pa.schema(described), table
+    assert catalog_tables().keys() == set(TABLES) - {"clips", "schema_version"}
+
+
+def test_a_worker_writes_pieces_without_duckdb_and_pandas() -> None:
+    script = """
+import sys
+from corpus.schemas.light import load_pyarrow_lightly, own_this_process
+own_this_process()
+load_pyarrow_lightly()
+import pyarrow
+from corpus.report.catalog_piece import as_table, piece_form, piece_tables
+assert piece_form()
+as_table([("r", "t", "A", 0, 5)], piece_tables()["turns"])
+assert not {"duckdb", "pandas"} & set(sys.modules), "loaded"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from corpus.review.labels import LABELS_FILE
+from corpus.review.room import Room
 from corpus.review.serve import query
 from corpus.review.store import Store, bring_up_to_date, opened
 from corpus.schemas.codec import to_json
@@ -254,3 +255,12 @@ def test_sql_reads_and_changes_nothing(tmp_path: Path) -> None:
         for sql in ("DELETE FROM reviews", "SELECT 1; SELECT 2", "COPY reviews TO 'x.csv'", "nonsense"):
             with pytest.raises(DatasetError):
                 store.query(sql)
+
+
+def test_a_catalog_with_cues_of_a_recording_it_does_not_list_is_refused(dataset: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(dataset / "catalog.duckdb")) as catalog:
+        catalog.execute("UPDATE cues SET recording_id = 'another'")
+    with pytest.raises(DatasetError, match="cues of a recording that it does not list, 'another'"):
+        Room(dataset).close()

@@ -1,4 +1,4 @@
-"""What the program does without, to begin sooner."""
+"""What the program and its worker processes do without, to begin sooner."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ class _NoPandas:
         if name == "pandas":
             raise ModuleNotFoundError("corpus does without pandas", name=name)
         return None
+
+
+_is_own = False
+
+
+def own_this_process() -> None:
+    """Say that the process is the program's: nobody else's code runs in it."""
+    global _is_own
+    _is_own = True
+
+
+def load_pyarrow_lightly() -> None:
+    """As the next one in a process of the program's; nothing in a library's caller."""
+    if _is_own:
+        load_pyarrow_without_pandas()
 
 
 def load_pyarrow_without_pandas() -> None:
