@@ -237,10 +237,11 @@ class _Build:
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
-        from corpus.pipeline.ray_engine import run_on_ray
+        from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
 
         everywhere = [replace(job, cache_root=job.cache_root.absolute()) for job in jobs]
-        return run_on_ray(record, everywhere, address=request.address, on_poll=on_poll)
+        gpus = gpus_a_job(self.settings)
+        return run_on_ray(record, everywhere, address=request.address, on_poll=on_poll, gpus=gpus)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT holds as they are asked for, and the jobs of all others."""

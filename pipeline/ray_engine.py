@@ -17,8 +17,9 @@ from typing import Any, Generic, TypeVar
 from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
 from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import digest
-from corpus.schemas.errors import CorpusError, MissingDependencyError, StorageError
+from corpus.schemas.errors import CorpusError, MissingDependencyError, MissingError, StorageError
 from corpus.schemas.light import own_this_process
+from corpus.schemas.settings import Settings
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -27,6 +28,8 @@ RETRIES = 2
 """After a killed process or a lost machine: neither is the recording's fault."""
 IN_FLIGHT_PER_CPU = 2
 """Jobs handed to Ray at a time; the rest wait here: a cluster that grows or shrinks meets no long queue."""
+GPU_SHARE = 0.25
+"""Of a GPU for a job; not measured yet."""
 TASK_LIMIT_S = 24 * 3600.0
 """A job that takes longer hangs: its process is ended, and it counts as one that died."""
 
@@ -38,23 +41,32 @@ def run_on_ray(
     address: str | None,
     on_poll: Callable[[], None],
     limit_s: float = TASK_LIMIT_S,
+    gpus: float = 0,
 ) -> Iterator[Done[Job, Result]]:
     """Yield every job as it ends, in no promised order; an exception in a job ends the iteration.
 
-    Without an address Ray starts on this machine alone. Closing the iterator stops what runs.
+    Without an address Ray starts on this machine alone. Closing the iterator stops what runs. A job gets a
+    processor and this share of a GPU; Ray hides all GPUs from one that asks for none.
 
     Raises:
         MissingDependencyError: Ray is not installed.
         StorageError: no cluster answers at the address.
+        MissingError: no machine has a GPU that is asked for.
         CorpusError: a machine has other versions than this one.
     """
     if not jobs:
         return
     ray = _ray()
     began = _connect(ray, address)
-    task = ray.remote(max_retries=RETRIES, num_cpus=1)(_run)
+    resources = ray.cluster_resources()
+    if gpus > resources.get("GPU", 0):
+        if began:
+            ray.shutdown()
+        todo = 'use machines with GPUs, or device = "cpu"'
+        raise MissingError('device = "cuda", but no machine of the cluster has a GPU', todo=todo)
+    task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_run)
     wanted = digest(all_versions())
-    most = max(1, IN_FLIGHT_PER_CPU * int(ray.cluster_resources().get("CPU", 1)))
+    most = max(1, IN_FLIGHT_PER_CPU * int(resources.get("CPU", 1)))
     waiting = list(reversed(jobs))
     running: dict[Any, Job] = {}
     try:
@@ -73,6 +85,12 @@ def run_on_ray(
                 ray.cancel(one, force=True)
         if began:
             ray.shutdown()
+
+
+def gpus_a_job(settings: Settings) -> float:
+    """The share of a GPU that a job asks for: only where settings say "cuda"; "auto" is the CPU."""
+    devices = (settings.diarize.device, settings.transcribe.device, settings.separate.device)
+    return GPU_SHARE if "cuda" in devices else 0
 
 
 def in_order(

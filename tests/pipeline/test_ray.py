@@ -20,7 +20,8 @@ from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import WorkerDied
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Request
-from corpus.schemas.errors import CorpusError, MissingDependencyError, StorageError, UsageError
+from corpus.schemas.codec import from_json
+from corpus.schemas.errors import CorpusError, MissingDependencyError, MissingError, StorageError, UsageError
 from corpus.schemas.settings import Settings
 
 
@@ -51,7 +52,7 @@ def cluster() -> Iterator[str]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before or ""])
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
-    made.add_node(num_cpus=1, object_store_memory=100_000_000)
+    made.add_node(num_cpus=1, num_gpus=1, object_store_memory=100_000_000)
     yield made.address
     ray.shutdown()
     made.shutdown()
@@ -101,12 +102,31 @@ def _full(number: int) -> int:
 def test_jobs_come_back_whatever_happens_to_their_processes(cluster: str, tmp_path: Path) -> None:
     squares = run(_square, list(range(9)), cluster)
     assert {number: square for number, (square, _) in squares.items()} == {n: n * n for n in range(9)}
+    # What a job loads stays in its process for the next one: a model is loaded once a worker.
+    assert len({pid for _, pid in run(_square, list(range(20)), cluster).values()}) <= 4
     marker = str(tmp_path / "marker")
     assert run(_die_at_first, [marker], cluster) == {marker: "done"}
     assert run(_die, [0, 1, 2], cluster) == {0: 0, 1: WorkerDied(), 2: 2}
     assert run(_hang, [0, 1], cluster, limit_s=1.5) == {0: 0, 1: WorkerDied()}
     with pytest.raises(StorageError, match="here: no room; make room"):
         run(_full, [0], cluster)
+
+
+def _gpus_seen(number: int) -> str:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_jobs_see_a_gpu_where_settings_ask_for_one(cluster: str) -> None:
+    """The cluster only says that it has one; Ray shows it to jobs that ask."""
+    from corpus.pipeline.ray_engine import gpus_a_job
+
+    asking = from_json(Settings, '{"diarize": {"device": "cuda"}}')
+    assert run(_gpus_seen, [1, 2], cluster, gpus=gpus_a_job(asking)) == {1: "0", 2: "0"}
+    assert run(_gpus_seen, [1], cluster, gpus=gpus_a_job(Settings())) == {1: ""}
+    with pytest.raises(MissingError, match="no machine of the cluster has a GPU"):
+        run(_gpus_seen, [1], cluster, gpus=2)
 
 
 @pytest.mark.ray
