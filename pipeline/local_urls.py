@@ -30,6 +30,10 @@ def refuse_local(url: str) -> None:
     if scheme not in (*WEB, *STORES):
         reason = f"a manifest may not name URLs of the scheme {scheme!r}, which may open what is local"
         raise MediaError(reason, where=public_url(url), todo=_HINT)
+    # `s3://bucket/key::file:///etc/passwd`: fsspec would open the one through the other.
+    if scheme in STORES and "::" in url:
+        reason = "a manifest may not name a URL inside of another, which may open what is local"
+        raise MediaError(reason, where=public_url(url), todo=_HINT)
 
 
 def is_public(host: str) -> bool:

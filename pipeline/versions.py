@@ -39,7 +39,7 @@ STAGES = {
         ),
         Stage(
             name="sight",
-            version=4,
+            version=5,
             libraries=("av", "numpy", "ai-edge-litert"),
             keyed_by=("files", "times", "settings", "model"),
         ),

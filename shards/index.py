@@ -18,7 +18,11 @@ from corpus.shards.columns import ADDED, ClipRow, arrow_schema, table_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+_LEAST_ROW_BYTES = 16
+_MOST_UNPACKED, _MOST_TIMES = 1 << 20, 200
+"""Bytes, and how many times its size, that clips.parquet may unpack to."""
 
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError)
 """What pyarrow raises on damaged files; its own errors are among these."""
@@ -37,12 +41,11 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """As `read_index`, of a clips.parquet that may lie elsewhere."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     names = arrow_schema().names if columns is None else list(columns)
     schema = pa.schema([arrow_schema().field(name) for name in names])
     try:
-        file = pq.ParquetFile(path)
+        file = _opened(path)
         there = [name for name in names if name not in ADDED or name in file.schema_arrow.names]
         table = file.read(columns=there)
         for name in names:
@@ -56,6 +59,25 @@ def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Tabl
         if not field.nullable and table[field.name].null_count:
             raise _no_index(path, f"{field.name} is missing in some rows")
     return table
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    """The file, unless a few kilobytes of it unpack to more than fits in memory; raises ValueError."""
+    import pyarrow.parquet as pq
+
+    file, size = pq.ParquetFile(path), path.stat().st_size
+    head = file.metadata
+    # Every row has a digest of its own, which nothing can pack below 32 bytes.
+    if head.num_rows * _LEAST_ROW_BYTES > size:
+        raise ValueError(f"it says that {size} bytes hold {head.num_rows} rows")
+    groups = [head.row_group(number) for number in range(head.num_row_groups)]
+    unpacked = sum(group.total_byte_size for group in groups)
+    if unpacked > _MOST_UNPACKED + _MOST_TIMES * size:
+        raise ValueError(f"its {size} bytes unpack to {unpacked}")
+    values = max((group.column(n).num_values for group in groups for n in range(head.num_columns)), default=0)
+    if values > _MOST_UNPACKED + _MOST_TIMES * size:
+        raise ValueError(f"it says that {size} bytes hold {values} values")
+    return file
 
 
 def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
@@ -77,11 +99,9 @@ def _no_index(path: Path, reason: object) -> FormatError:
 
 def read_rows(out: Path) -> list[ClipRow]:
     """The rows one by one; raises as `read_index`."""
-    import pyarrow.parquet as pq
-
     path = inside(out, CLIPS_FILE)
     try:
-        return list(table_rows(pq.ParquetFile(path).read(), where=str(path)))
+        return list(table_rows(_opened(path).read(), where=str(path)))
     except _UNREADABLE as error:
         raise _no_index(path, error) from error
 

@@ -16,7 +16,7 @@ SAME = 0.3
 """Boxes of things with a larger intersection over union are the same one, for faces."""
 SAME_PIECE = 0.5
 """The same where boxes are those of the pieces looked at, which are larger: hands may be side by side."""
-LOST_US = 400_000
+LOST_US = 1_000_000
 """A thing not seen for so long has left; until then it may be recovered."""
 DETECT_US = 500_000
 RARELY_US = 2_000_000

@@ -156,7 +156,14 @@ def test_a_url_with_an_ipv6_address_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/hostname", "local:///etc/hostname", "memory://x", "zip://a::file:///b"]
+    "url",
+    [
+        "file:///etc/hostname",
+        "local:///etc/hostname",
+        "memory://x",
+        "zip://a::file:///b",
+        "s3://a/b::file:///etc/hostname",
+    ],
 )
 def test_schemes_that_open_what_is_local_are_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="allow-local-urls"):
