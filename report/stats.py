@@ -19,6 +19,7 @@ from corpus.report.poor import Poor, poor
 from corpus.report.spread import Offsets, Spread, offsets, spread
 from corpus.report.transitions import TransitionKind
 from corpus.schemas.clock import WINDOW_US
+from corpus.schemas.errors import DatasetError
 
 if TYPE_CHECKING:
     import duckdb
@@ -218,8 +219,14 @@ def _stats(db: duckdb.DuckDBPyConnection) -> Stats:
 
 
 def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    """The one row of an aggregate; sums over nothing are 0."""
-    row = db.execute(sql).fetchone() or ()
+    """The one row of an aggregate or of `runs`; sums over nothing are 0.
+
+    Raises:
+        DatasetError: there is no row.
+    """
+    row = db.execute(sql).fetchone()
+    if row is None:
+        raise DatasetError("holds no run", where="catalog.duckdb", todo="run corpus build again")
     return tuple(0 if value is None else value for value in row)
 
 

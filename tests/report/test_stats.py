@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from corpus.report.stats import LongestMonologue, SplitCount, dataset_stats, wor
 from corpus.report.stats_text import ms_text, stats_text, time_text
 from corpus.schemas.conversation import Cue, LabelMade, Word
 from corpus.schemas.drops import Drop
+from corpus.schemas.errors import DatasetError
 
 Made = Callable[..., CatalogEntry]
 Written = Callable[..., Path]
@@ -183,3 +185,10 @@ def test_times_as_people_read_them() -> None:
         "1:02:03 h",
     ]
     assert ms_text(-641_250) == "−641 ms"
+
+
+def test_a_catalog_without_its_run_is_refused(built: Path) -> None:
+    with duckdb.connect(str(built / "catalog.duckdb")) as catalog:
+        catalog.execute("DELETE FROM runs")
+    with pytest.raises(DatasetError, match="holds no run"):
+        dataset_stats(built)
