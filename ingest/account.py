@@ -13,8 +13,9 @@ from typing import Literal
 
 import av
 
+from corpus.ingest.cutter import Cutter
 from corpus.ingest.edits import Film
-from corpus.ingest.film import MOST_RUNS, Cutter, EditList
+from corpus.ingest.film import MOST_RUNS, EditList
 from corpus.ingest.head import StreamHead
 from corpus.schemas.drops import Drop
 

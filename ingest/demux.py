@@ -16,7 +16,7 @@ import av
 from av.container import InputContainer
 from av.stream import Stream
 
-from corpus.ingest.film import Cutter
+from corpus.ingest.cutter import Cutter
 from corpus.ingest.head import StreamHead, stream_heads, taken_programme
 from corpus.ingest.media import GROWING, Part, Reader, open_read, stream_count
 from corpus.schemas.errors import MediaError

@@ -2,8 +2,8 @@
 
 libav applies them, exactly where a list only delays its track and cuts start and end. Behind a join it
 begins with the first whole packet and places it too early, and it fills an empty edit with the film's
-beginning; so a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` does what
-the lists say.
+beginning; so a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` and
+`cutter.py` do what the lists say.
 """
 
 from __future__ import annotations
