@@ -1,4 +1,4 @@
-"""Frames stamped by the media, cut and stamped by the film: applies a track's edit list while it is decoded."""
+"""Frames stamped by the media, cut and stamped by the film, as a track's edit list says."""
 
 from __future__ import annotations
 
