@@ -106,11 +106,11 @@ def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple
 
 
 def _by_speaker(items: Sequence[Turn] | Sequence[Word]) -> dict[str, list[Span]]:
-    found: dict[str, list[Span]] = {}
+    spans_of: dict[str, list[Span]] = {}
     for item in items:
         if item.span is not None:
-            found.setdefault(item.speaker, []).append(item.span)
-    return found
+            spans_of.setdefault(item.speaker, []).append(item.span)
+    return spans_of
 
 
 def _match_speakers(strangers: Sequence[str], words: Sequence[Word], turns: Sequence[Turn]) -> dict[str, str]:

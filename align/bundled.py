@@ -86,9 +86,9 @@ def _diarize_stretch(
     view: View | None,
 ) -> Found:
     """Who talks in sound at 16 kHz, and each one's voice; speakers are numbers as text."""
-    found = posteriors(networks.segmentation, sound, settings.hop_s * RATE_HZ, networks.device)
-    slots = Slots.of(found, len(sound))
-    heard, vectors = _voices(networks, sound, found, slots, settings.embed_every)
+    scores = posteriors(networks.segmentation, sound, settings.hop_s * RATE_HZ, networks.device)
+    slots = Slots.of(scores, len(sound))
+    heard, vectors = _voices(networks, sound, scores, slots, settings.embed_every)
     # Only voices heard alone decide who there is; in a stretch of pure overlap all must do.
     grouped = [slot for slot in heard if slots.alone[slot] >= ALONE_FRAMES] or heard
     if not grouped:
@@ -105,7 +105,7 @@ def _diarize_stretch(
     )
     speaker_of = {grouped[place]: number for number, group in enumerate(groups) for place in group}
     assigned = _assigned(slots, speaker_of, vectors, centres)
-    activity, counts = _painted(slots, found, assigned, len(groups))
+    activity, counts = _painted(slots, scores, assigned, len(groups))
     talk = resegment.talking(activity, counts)
     # After the path, which may leave a speaker a few frames only.
     talk[:, talk.sum(axis=0) * STEP_SAMPLES < LEAST_TALK_S * RATE_HZ] = False
@@ -242,22 +242,22 @@ def _sureness(
     Activity is the mean over the windows that heard a moment: 1 where all agree that this speaker talks.
     """
     steps = RATE_HZ // STEP_SAMPLES
-    found: list[tuple[float, float, float]] = []
+    sure_spans: list[tuple[float, float, float]] = []
     for start in range(0, len(talk), steps):
         here = talk[start : start + steps]
         if here.any():
             sure = float(np.clip(activity[start : start + steps][here].mean(), 0.0, 1.0))
             stop_s = min((start + len(here)) * STEP_SAMPLES, samples) / RATE_HZ
-            found.append((start * STEP_SAMPLES / RATE_HZ, stop_s, round(sure, 6)))
-    return found
+            sure_spans.append((start * STEP_SAMPLES / RATE_HZ, stop_s, round(sure, 6)))
+    return sure_spans
 
 
 def _spans(talk: npt.NDArray[np.bool_], samples: int) -> list[tuple[float, float, str]]:
     """(start, stop, speaker) in seconds."""
-    found: list[tuple[float, float, str]] = []
+    spans: list[tuple[float, float, str]] = []
     for number in range(talk.shape[1]):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], talk[:, number], [False]])))
         for start, stop in edges.reshape(-1, 2):
             stop_s = min(int(stop) * STEP_SAMPLES, samples) / RATE_HZ
-            found.append((int(start) * STEP_SAMPLES / RATE_HZ, stop_s, str(number)))
-    return found
+            spans.append((int(start) * STEP_SAMPLES / RATE_HZ, stop_s, str(number)))
+    return spans

@@ -53,9 +53,9 @@ def features(sound: npt.NDArray[np.float32]) -> torch.Tensor:
     from torchaudio.compliance import kaldi
 
     waveform = torch.from_numpy(sound)[None]
-    made: Any = kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE_HZ, dither=0.0)
-    found: torch.Tensor = made
-    return found
+    banks: Any = kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE_HZ, dither=0.0)
+    bins: torch.Tensor = banks
+    return bins
 
 
 @torch.inference_mode()

@@ -125,7 +125,7 @@ class _StretchByStretch:
         if self._diarizer is None:
             self._diarizer = self._backend.load()
         stretches = list(split(pcm))
-        found = [
+        by_stretch = [
             self._diarizer(
                 heard(pcm, stretch.low, stretch.high),
                 self._bounds(stretch),
@@ -134,8 +134,8 @@ class _StretchByStretch:
             for stretch in stretches
         ]
         rate, same_voice = pcm.sample_rate_hz, self._backend.same_voice
-        turns = together(stretches, found, rate, self._of_recording(), same_voice)
-        return Diarized(turns, [], sureness(stretches, found, rate))
+        turns = together(stretches, by_stretch, rate, self._of_recording(), same_voice)
+        return Diarized(turns, [], sureness(stretches, by_stretch, rate))
 
     def _of_recording(self) -> Bounds:
         exact = self._settings.num_speakers
@@ -204,7 +204,7 @@ def sureness(
     stretches: Sequence[Stretch], found: Sequence[Found], rate_hz: int
 ) -> tuple[tuple[int, int, float], ...]:
     """How sure it is who talks, on the recording's clock, each stretch for what it decides."""
-    made: list[tuple[int, int, float]] = []
+    sure_spans: list[tuple[int, int, float]] = []
     for stretch, talk in zip(stretches, found, strict=True):
         zero_us = us_of_sample(stretch.low, rate_hz)
         first_us, last_us = us_of_sample(stretch.start, rate_hz), us_of_sample(stretch.stop, rate_hz)
@@ -212,8 +212,8 @@ def sureness(
             start_us = max(first_us, zero_us + us_from_seconds(start))
             stop_us = min(last_us, zero_us + us_from_seconds(stop))
             if start_us < stop_us:
-                made.append((start_us, stop_us, sure))
-    return tuple(made)
+                sure_spans.append((start_us, stop_us, sure))
+    return tuple(sure_spans)
 
 
 def _turns_of(place: int, stretch: Stretch, found: Found, rate_hz: int) -> list[Turn]:

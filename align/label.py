@@ -53,7 +53,7 @@ def label_cues(
     `tracks` is how the voices sound; without it evidence holds words and times only. The order of
     the conversation's turns and words does not matter.
     """
-    possible = {made.label for made in labels_made(conversation) if made.made} - told
+    possible = {entry.label for entry in labels_made(conversation) if entry.made} - told
     if not knows_language(conversation):  # a geometric backchannel needs no words, and shall see none
         conversation = replace(conversation, words=())
     heard = Heard(tracks, conversation) if tracks is not None and settings.prosody else None
@@ -77,7 +77,7 @@ def label_cues(
 def told_labels(conversation: Conversation) -> frozenset[str]:
     """The labels that the conversation's file covers itself: by its cues, marked in it, or looked for."""
     labels = {cue.label for cue in conversation.cues}
-    labels |= {made.label for made in conversation.labels_made if made.made}
+    labels |= {entry.label for entry in conversation.labels_made if entry.made}
     for event in conversation.events:
         if (event.label, event.kind) == ("note", "gold_labels"):
             labels |= set(json.loads(event.payload).get("gold_labels", ())) & CUE_KINDS.keys()

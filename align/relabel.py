@@ -48,7 +48,7 @@ def remade(
 
 def _given_labels(conversation: Conversation) -> frozenset[str]:
     """Labels that are not to be made from turns and words: what a file told of, and what was seen."""
-    given = {made.label for made in conversation.labels_made if made.made and made.reason == TOLD}
+    given = {entry.label for entry in conversation.labels_made if entry.made and entry.reason == TOLD}
     others = {c.label for c in conversation.cues if not _is_machines(c) and not _is_persons(c)}
     marked = told_labels(replace(conversation, cues=(), labels_made=()))
     return frozenset({VISUAL} | given | others | marked)

@@ -100,12 +100,12 @@ def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str 
 
     starts = window_starts(len(sound), hop_samples)
     padded = np.pad(sound, (0, max(0, int(starts[-1]) + WINDOW_SAMPLES - len(sound))))
-    found = np.empty((len(starts), FRAMES, len(CLASSES)), np.float32)
+    probabilities = np.empty((len(starts), FRAMES, len(CLASSES)), np.float32)
     with torch.inference_mode():
         for first in range(0, len(starts), BATCH):
             some = starts[first : first + BATCH]
             batch = np.stack([padded[start : start + WINDOW_SAMPLES] for start in some])
             # The network returns log probabilities.
             scores = network(torch.from_numpy(batch)[:, None].to(device))
-            found[first : first + len(some)] = scores.exp().cpu().numpy()
-    return Posteriors(starts, found)
+            probabilities[first : first + len(some)] = scores.exp().cpu().numpy()
+    return Posteriors(starts, probabilities)

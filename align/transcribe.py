@@ -132,8 +132,8 @@ class _Transcriber:
         drops = [_told(language)] if self._settings.language == AUTO else []
         for span in stretches(turns, stop_us):
             said, left_out = self._said(read, span, intersect(talk, [span]), language)
-            found, nobodys = attributed(aligner(said, read) if aligner else said, index)
-            words += found
+            owned, nobodys = attributed(aligner(said, read) if aligner else said, index)
+            words += owned
             drops += [*left_out, *nobodys]
         if self._aligner and not aligner and words:
             drops.append(_not_aligned(words, language.code, self._aligner.language))
@@ -154,8 +154,8 @@ class _Transcriber:
         tried = [word.span for word in words] + [Span(d.start_us or 0, d.stop_us or 0) for d in drops]
         missing = unheard(talk, tried)
         for again in together(missing, span):
-            found, left_out = self._recognised(read, again, language)
-            new, unsure = newly_heard(found, missing)
+            heard, left_out = self._recognised(read, again, language)
+            new, unsure = newly_heard(heard, missing)
             words += new
             drops += [*left_out, *unsure]
         return sorted(words, key=lambda word: (word.span.start_us, word.span.stop_us)), drops
@@ -171,8 +171,8 @@ class _Transcriber:
         words: list[Heard] = []
         drops: list[Drop] = []
         for window in with_neighbours(windows):
-            found, others = in_language(window, language)
-            words += found
+            in_it, others = in_language(window, language)
+            words += in_it
             drops += others
         kept, invented = without_invented(words, self._settings.prompt)
         return kept, [*drops, *invented]

@@ -93,8 +93,8 @@ class Whisper(WhisperModel):  # type: ignore[misc]
     def _languages(self, encoder_output: Any) -> Languages:
         if not self.model.is_multilingual:
             return ()
-        (found,) = self.model.detect_language(encoder_output)
-        return tuple((token[2:-2], float(share)) for token, share in found[:LANGUAGES_TOLD])
+        (ranked,) = self.model.detect_language(encoder_output)
+        return tuple((token[2:-2], float(share)) for token, share in ranked[:LANGUAGES_TOLD])
 
     def windows(
         self, sound: npt.NDArray[np.float32], zero_us: int, *, language: str, beam_size: int, prompt: str
@@ -132,8 +132,8 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         total: dict[str, float] = {}
         sounds = [sound for sound in sounds if len(sound) >= SHORTEST_REST * FRAME_SAMPLES]
         for sound in sounds:
-            _, _, found = self.detect_language(audio=sound)
-            for name, share in found:
+            _, _, ranked = self.detect_language(audio=sound)
+            for name, share in ranked:
                 total[name] = total.get(name, 0.0) + float(share) / len(sounds)
         return total
 

@@ -36,9 +36,9 @@ class Batched(BatchedInferencePipeline):  # type: ignore[misc]
         """The library's hook, called once a batch."""
         encoder_output, outputs = super().generate_segment_batched(features, tokenizer, options)
         if self.model.model.is_multilingual:
-            for found in self.model.model.detect_language(encoder_output):
-                told = tuple((token[2:-2], float(share)) for token, share in found[:LANGUAGES_TOLD])
-                self._heard.append(told)
+            for ranked in self.model.model.detect_language(encoder_output):
+                languages = tuple((token[2:-2], float(share)) for token, share in ranked[:LANGUAGES_TOLD])
+                self._heard.append(languages)
         return encoder_output, outputs
 
     def windows(
@@ -65,10 +65,10 @@ class Batched(BatchedInferencePipeline):  # type: ignore[misc]
         of_window: dict[int, list[Any]] = {}
         for segment in segments:
             of_window.setdefault(number_of[segment.seek], []).append(segment)
-        for number, found in sorted(of_window.items()):
+        for number, segments_of in sorted(of_window.items()):
             stop_us = zero_us + edges[number + 1] * 1_000_000 // RATE_HZ
             languages = self._heard[number] if self._heard else ()
-            yield window_of(found, languages, zero_us, stop_us)
+            yield window_of(segments_of, languages, zero_us, stop_us)
 
     def languages_of(self, sounds: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
         """The probability of each language, the mean over pieces of at most 30 s."""

@@ -60,8 +60,8 @@ class WhisperX:
     def languages_of(self, sounds: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
         """One language, taken for sure: the library tells no probabilities."""
         model = self._model("", 5, "")
-        found = [model.detect_language(sound) for sound in sounds]
-        return {name: found.count(name) / len(found) for name in found}
+        names = [model.detect_language(sound) for sound in sounds]
+        return {name: names.count(name) / len(names) for name in names}
 
     def _model(self, language: str, beam_size: int, prompt: str) -> Any:
         """The recogniser; its options are fixed when it is loaded."""

@@ -115,8 +115,8 @@ def _film(read: ReadAt, start: int, stop: int) -> Film:
     if not movie_hz:
         return Film()
     fragmented = any(name == b"mvex" for name, _, _ in inside)
-    found = (_track(read, at, end, fragmented) for name, at, end in inside if name == b"trak")
-    return Film(movie_hz, fragmented, tuple(track for track in found if track is not None))
+    tracks = (_track(read, at, end, fragmented) for name, at, end in inside if name == b"trak")
+    return Film(movie_hz, fragmented, tuple(track for track in tracks if track is not None))
 
 
 def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:

@@ -67,16 +67,16 @@ def _ms(seconds: Fraction) -> str:
 
 def _sound_oddities(sound: SoundTrack) -> list[Oddity]:
     """What the clock did to the sound."""
-    moves, found = sound.moves, list[Oddity]()
+    moves, oddities = sound.moves, list[Oddity]()
     if moves.corrections:
-        found.append(
+        oddities.append(
             Oddity(
                 code="drift",
                 detail=f"time stamps left the sample count for good {moves.corrections} times; corrected "
                 f"by {_ms(moves.corrected)} in all, at most {_ms(moves.largest_correction)} at once",
             )
         )
-    found += [
+    oddities += [
         Oddity(
             code="hole",
             detail=f"{_ms(length)} without sound, filled with silence",
@@ -86,26 +86,26 @@ def _sound_oddities(sound: SoundTrack) -> list[Oddity]:
         for start, length in moves.holes
     ]
     if moves.hole_count > len(moves.holes):
-        found.append(
+        oddities.append(
             Oddity(code="holes", detail=f"{moves.hole_count} holes in all, {_ms(moves.hole_total)} together")
         )
-    found += _restarts(us_from_seconds(start) for start in moves.restarts)
+    oddities += _restarts(us_from_seconds(start) for start in moves.restarts)
     if sound.saturated_samples:
-        found.append(
+        oddities.append(
             Oddity(code="saturated", detail=f"{sound.saturated_samples} samples are louder than full scale")
         )
     if sound.before_zero:
-        found.append(
+        oddities.append(
             Oddity(code="before_zero", detail=f"{sound.before_zero} samples stand before zero; left out")
         )
     if sound.formats_changed:
-        found.append(Oddity(code="format_change", detail="the rate or number of channels changes midway"))
-    return found
+        oddities.append(Oddity(code="format_change", detail="the rate or number of channels changes midway"))
+    return oddities
 
 
 def _video_oddities(moving: PictureTrack) -> list[Oddity]:
     """What was odd about the order and times of the pictures."""
-    found = [
+    oddities = [
         Oddity(
             code="picture_hole",
             detail=f"no new picture for {(stop - start) / US:.3f} s",
@@ -114,23 +114,23 @@ def _video_oddities(moving: PictureTrack) -> list[Oddity]:
         )
         for start, stop in moving.holes_us
     ]
-    found += _restarts(moving.restarts_us)
+    oddities += _restarts(moving.restarts_us)
     if moving.out_of_order:
-        found.append(
+        oddities.append(
             Oddity(
                 code="non_monotonic",
                 detail=f"{moving.out_of_order} pictures are stamped before the one they follow; left out",
             )
         )
     if moving.wild_stamps:
-        found.append(Oddity(code="wild_stamps", detail=f"{moving.wild_stamps} time stamps make no sense"))
+        oddities.append(Oddity(code="wild_stamps", detail=f"{moving.wild_stamps} time stamps make no sense"))
     if moving.before_zero:
-        found.append(
+        oddities.append(
             Oddity(
                 code="before_zero", detail=f"{moving.before_zero} pictures stand before zero; shown at zero"
             )
         )
-    return found
+    return oddities
 
 
 def _restarts(starts_us: Iterable[int]) -> list[Oddity]:

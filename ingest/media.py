@@ -130,17 +130,17 @@ def _patched(data: bytes, at: int, patch: Patch) -> bytes:
 def regular_file_size(path: Path) -> int:
     """The size of a regular, non-empty file; raises MediaError for anything else, opening nothing."""
     try:
-        found = os.stat(path)
+        state = os.stat(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be read: {reason}", where=path.name) from error
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(state.st_mode):
         raise MediaError("is a folder, not a media file", where=path.name)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(state.st_mode):
         raise MediaError("is not a regular file (a pipe, socket or device)", where=path.name)
-    if found.st_size == 0:
+    if state.st_size == 0:
         raise MediaError("is empty: it holds no bytes at all", where=path.name)
-    return found.st_size
+    return state.st_size
 
 
 def _descriptor(path: Path) -> int:
@@ -256,7 +256,7 @@ def programmes(container: InputContainer) -> dict[int, int]:
 
     Text of the file cannot pass for a line of ours: libav indents it and puts a colon before it.
     """
-    found: dict[int, int] = {}
+    programme_of: dict[int, int] = {}
     programme: int | None = None
     for line in _dump(container):
         if match := re.match(r"  Program (\d+)", line):
@@ -264,5 +264,5 @@ def programmes(container: InputContainer) -> dict[int, int]:
         elif line.startswith("  No Program"):
             programme = None
         elif programme is not None and (match := re.match(r"  Stream #0:(\d+)", line)):
-            found.setdefault(int(match[1]), programme)
-    return found
+            programme_of.setdefault(int(match[1]), programme)
+    return programme_of

@@ -165,14 +165,14 @@ class Feed:
 
     def oddities(self) -> list[Oddity]:
         """What was broken."""
-        found: list[Oddity] = []
+        oddities: list[Oddity] = []
         if self.bad_packets:
             detail = f"{self.bad_packets} packets could not be decoded"
-            found.append(Oddity(code="corrupt_packets", detail=detail))
+            oddities.append(Oddity(code="corrupt_packets", detail=detail))
         if self.demuxer.log.read_errors:
             detail = f"the container was broken in {self.demuxer.log.read_errors} places"
-            found.append(Oddity(code="read_errors", detail=detail))
-        return found
+            oddities.append(Oddity(code="read_errors", detail=detail))
+        return oddities
 
 
 def _usable(head: StreamHead) -> bool:

@@ -123,24 +123,26 @@ def absurd_duration(seconds: Fraction) -> Oddity:
 
 def head_oddities(head: StreamHead, zero: Fraction) -> list[Oddity]:
     """What the head shows of a stream that a careful reader would want to know."""
-    found: list[Oddity] = []
+    oddities: list[Oddity] = []
     if head.refused:
-        found.append(Oddity(code=head.refused_code, detail=f"the stream {head.refused}; not used"))
+        oddities.append(Oddity(code=head.refused_code, detail=f"the stream {head.refused}; not used"))
     if head.rate_kind == "variable":
-        found.append(Oddity(code="variable_frame_rate", detail="the time between pictures varies"))
+        oddities.append(Oddity(code="variable_frame_rate", detail="the time between pictures varies"))
     if head.rotation_degrees or head.mirrored:
         mirrored = ", mirrored" if head.mirrored else ""
-        found.append(
+        oddities.append(
             Oddity(code="rotated", detail=f"shown turned by {head.rotation_degrees} degrees{mirrored}")
         )
     if head.first is not None and head.first != zero and head.chosen and not head.joined:
         offset_us = us_from_seconds(head.first - zero)
-        found.append(Oddity(code="start_offset", detail=f"starts {offset_us} us after the earliest stream"))
+        oddities.append(
+            Oddity(code="start_offset", detail=f"starts {offset_us} us after the earliest stream")
+        )
     if head.first is not None and head.first < 0 and head.chosen:
-        found.append(
+        oddities.append(
             Oddity(code="negative_start", detail=f"first time stamp is {us_from_seconds(head.first)} us")
         )
-    return found
+    return oddities
 
 
 def _stream_info(head: StreamHead, zero: Fraction) -> StreamInfo:

@@ -207,15 +207,15 @@ class _Build:
         first."""
         from corpus.pipeline.record import Recorded, record, recorded_before
 
-        found = self._what_stands(list(self._jobs(identities)))
+        recordings = self._what_stands(list(self._jobs(identities)))
         waiting: list[RecordingJob] = []
-        for job in found.others:
+        for job in recordings.others:
             known = None if self.request.rehash else recorded_before(job, self.cache)
             if known is None:
                 waiting.append(job)
             else:
                 self._take(job.identity, known.drops, built=True)
-                found.recorded.append((job, known))
+                recordings.recorded.append((job, known))
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
@@ -227,10 +227,10 @@ class _Build:
                 result = Recorded(annotated=_died(identity))
             self._take(identity, result.drops, built=result.built)
             if result.built:
-                found.recorded.append((ended.job, result))
+                recordings.recorded.append((ended.job, result))
         # Workers finish in any order; what is written must not depend on it.
-        found.recorded.sort(key=lambda pair: pair[0].identity.recording)
-        return found
+        recordings.recorded.sort(key=lambda pair: pair[0].identity.recording)
+        return recordings
 
     def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
         """The jobs, in order as far as there is room, on the engine that was asked for."""
@@ -250,15 +250,15 @@ class _Build:
         doubted = self.kept.doubted(everything=self.request.rehash)
         known = self.before.by_recording
         whole = standing(self.request.out, doubted) if known else frozenset()
-        found = Recordings(doubted=doubted, bring=self.bring)
+        recordings = Recordings(doubted=doubted, bring=self.bring)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:
-                found.unchanged[one.recording] = one
+                recordings.unchanged[one.recording] = one
                 self._take(job.identity, one.drops, built=True)
             else:
-                found.others.append(job)
-        return found
+                recordings.others.append(job)
+        return recordings
 
     def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
         """A job for each recording not in quarantine; the split is drawn here, before anything is decoded."""

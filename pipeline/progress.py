@@ -82,10 +82,10 @@ _MOST_READ = 32
 def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
     """The build's side: workers' last lines by uri, of hundreds only some, and how many more there are."""
     try:
-        found = os.listdir(folder)
+        listed = os.listdir(folder)
     except FileNotFoundError:
-        found = []
-    names = sorted(name for name in found if name.startswith("running-") and name.endswith(".json"))
+        listed = []
+    names = sorted(name for name in listed if name.startswith("running-") and name.endswith(".json"))
     lines = []
     for name in names[:_MOST_READ]:
         try:

@@ -90,17 +90,17 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
     if record is None:
         return None
     path = record.folder / RECORD_FILE
-    found = from_json(Recorded, path.read_bytes(), where=str(path))
-    if found.cut is None:
+    before = from_json(Recorded, path.read_bytes(), where=str(path))
+    if before.cut is None:
         return None
     # The record alone proves nothing: what it points to must still be there and undamaged.
     parts = (
-        cache.get("cut", str(found.cut.segment)),
-        cache.get("label", str(found.annotated.label)),
-        cache.get("decode", str(found.annotated.decode), "decoded.json"),
+        cache.get("cut", str(before.cut.segment)),
+        cache.get("label", str(before.annotated.label)),
+        cache.get("decode", str(before.annotated.decode), "decoded.json"),
         cache.get(ROWS_STAGE, rows_key(job)),
     )
-    return None if None in parts else found
+    return None if None in parts else before
 
 
 def record(job: RecordingJob) -> Recorded:

@@ -177,12 +177,12 @@ def label_stage(
         looked = _looked(conversation, settings, sight)
         tracks = read_prosody(prosody.folder) if prosody is not None else None
         heard = with_cues(conversation, settings.cues, tracks)
-        seen = {made.label for made in looked.made}
+        seen = {entry.label for entry in looked.made}
         labelled = replace(
             heard,
             cues=(*heard.cues, *looked.cues),
             events=(*heard.events, *looked.events),
-            labels_made=(*(made for made in heard.labels_made if made.label not in seen), *looked.made),
+            labels_made=(*(entry for entry in heard.labels_made if entry.label not in seen), *looked.made),
         )
         whole, drops = cues_as_decided(labelled, reviews)
         whole = with_answers(whole, settings.cues)
@@ -205,7 +205,7 @@ def _looked(conversation: Conversation, settings: Settings, sight: Artifact | No
     from corpus.align.look import NO_PICTURES, OFF, Looked, look, not_looked
     from corpus.schemas.sight import read_sight
 
-    if any(made.label == "visual" for made in conversation.labels_made):
+    if any(entry.label == "visual" for entry in conversation.labels_made):
         return Looked()
     if sight is None:
         return not_looked(NO_PICTURES if settings.sight.enabled else OFF)

@@ -113,7 +113,7 @@ def _bodies(seen: Seen) -> dict[int, tuple[Places, Times]]:
 
 def _moves(places: Places, times: Times, settings: VisualSettings) -> list[tuple[int, float]]:
     """(time, heights moved) where the places before and after are apart, at their steepest."""
-    found: list[tuple[int, float]] = []
+    moves: list[tuple[int, float]] = []
     apart = np.zeros(len(times))
     for at, time_us in enumerate(times):
         if settings.posture_us <= time_us - times[0] and settings.posture_us <= times[-1] - time_us:
@@ -122,10 +122,10 @@ def _moves(places: Places, times: Times, settings: VisualSettings) -> list[tuple
         best = np.flatnonzero(apart >= 0.99 * apart.max())
         near = best[times[best] < times[best[0]] + settings.posture_us]
         at = int(near[len(near) // 2])  # medians are as far apart a little before and after
-        found.append((int(times[at]), float(apart[at])))
+        moves.append((int(times[at]), float(apart[at])))
         # Greedy: take the clearest move, then forget everything near it.
         apart[(times > times[at] - settings.posture_us) & (times < times[at] + settings.posture_us)] = 0
-    return sorted(found)
+    return sorted(moves)
 
 
 def _moved(places: Places, times: Times, time_us: int, settings: VisualSettings) -> float | None:

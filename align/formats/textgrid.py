@@ -66,12 +66,12 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
 
 def _words_of(name: str) -> str | None:
     """Whose words a tier of this name holds, "" for everybody's; None where it is no tier of words."""
-    found = _WORDS.search(name)
-    if found is None:
+    match = _WORDS.search(name)
+    if match is None:
         return None
-    before = name[: found.start()].rstrip()
+    before = name[: match.start()].rstrip()
     if not before:
-        return "" if not found.start() else None
+        return "" if not match.start() else None
     return before[:-1].strip() if before[-1] in "-_/:." else None
 
 

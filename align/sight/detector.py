@@ -42,9 +42,9 @@ class Detector:
 
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Found]:
         for look in self._looks:
-            found = [face_of(spot) for spot in look(frame, pictures)]
-            if found:
-                return found
+            faces = [face_of(spot) for spot in look(frame, pictures)]
+            if faces:
+                return faces
         return []
 
 

@@ -48,7 +48,7 @@ def _face(
     boxes: list[list[int] | None] = [None] * (stop - start)
     for window, row in zip(windows, rows, strict=True):
         boxes[int(window) - start] = [round(float(v) * PLACES) for v in row["box"]]
-    found = {"alike": round(match.alike, 3), "lead": round(match.lead, 3)} if match else None
+    matched = {"alike": round(match.alike, 3), "lead": round(match.lead, 3)} if match else None
     return Event(
         label="face",
         kind="still" if track.still else "seen",
@@ -56,7 +56,7 @@ def _face(
         start_us=start * WINDOW_US,
         stop_us=stop * WINDOW_US,
         origin=ORIGIN,
-        payload=as_json(track=track.id, shape=shape, boxes=boxes, match=found),
+        payload=as_json(track=track.id, shape=shape, boxes=boxes, match=matched),
     )
 
 

@@ -34,13 +34,13 @@ def joint_events(seen: Seen, speakers: Mapping[int, str]) -> list[Event]:
     for track in seen.head.hands:
         rows = seen.of_hand(track.id)
         side = "right" if float(np.median(rows["right"])) >= 0.5 else "left"
-        told = [_places(points, None) for points in rows["points"]]
-        events += _events("hand", side, of_hands.get(track.id), track, told, rows["frame"], seen)
+        places = [_places(points, None) for points in rows["points"]]
+        events += _events("hand", side, of_hands.get(track.id), track, places, rows["frame"], seen)
     shown = [BODY_JOINTS.index(name) for name in TOLD]
     for track in seen.head.bodies:
         rows = seen.of_body(track.id)
-        told = [_places(row["points"][shown], row["visible"][shown]) for row in rows]
-        events += _events("body", "", of_bodies.get(track.id), track, told, rows["frame"], seen)
+        places = [_places(row["points"][shown], row["visible"][shown]) for row in rows]
+        events += _events("body", "", of_bodies.get(track.id), track, places, rows["frame"], seen)
     return events
 
 

@@ -81,10 +81,10 @@ def _payload(event: Event) -> tuple[tuple[float, float], Sequence[str], list[Joi
     """The shape of the recording's picture, the joints' names, and the places in each window, if any."""
     nothing: tuple[tuple[float, float], Sequence[str], list[Joints | None]] = ((1.0, 1.0), (), [])
     try:
-        told = json.loads(event.payload)
-        width, height = (float(v) for v in told["shape"])
-        names = HAND_JOINTS if event.label == "hand" else tuple(str(name) for name in told["names"])
-        windows = [None if joints is None else [_place(p) for p in joints] for joints in told["joints"]]
+        fields = json.loads(event.payload)
+        width, height = (float(v) for v in fields["shape"])
+        names = HAND_JOINTS if event.label == "hand" else tuple(str(name) for name in fields["names"])
+        windows = [None if joints is None else [_place(p) for p in joints] for joints in fields["joints"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return nothing
     good = width > 0 and height > 0 and math.isfinite(width + height)
