@@ -192,8 +192,8 @@ class Loader:
         view = self._documents.view
         return [[f"{view(p.document).id}:{p.start}:{p.stop}" for p in row] for row in rows]
 
-    def _noted(self, made: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
-        for batch, state in made:
+    def _noted(self, batches: Iterator[tuple[Batch, LoaderState]]) -> Iterator[tuple[Batch, LoaderState]]:
+        for batch, state in batches:
             self.state = state
             yield batch, state
 

@@ -191,7 +191,7 @@ def test_what_was_learnt_is_saved_when_data_cannot_be_read_any_more(
     """In a step's second micro-batch, by a rank whose loader is ahead: it goes on as if never stopped."""
     config = small_run("accumulate=2")
     train_model(config, tmp_path / "whole", talk=silent)
-    monkeypatch.setattr(loop, "Loader", _Lost)
+    monkeypatch.setattr(loop, "open_loader", _Lost)
     with pytest.raises(DatasetError, match="is missing"):
         train_model(config, tmp_path / "run", talk=silent)
     monkeypatch.undo()
@@ -296,7 +296,7 @@ class _Poisoned(Loader):
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, *bad: int) -> None:
     monkeypatch.setattr(_Poisoned, "bad", frozenset(bad))
-    monkeypatch.setattr(loop, "Loader", _Poisoned)
+    monkeypatch.setattr(loop, "open_loader", _Poisoned)
 
 
 def test_a_gradient_that_is_no_number_is_passed_over(
