@@ -37,7 +37,7 @@ class _Twin(nn.Module):
     def routed(
         self, x_TD: torch.Tensor, y_TD: torch.Tensor, choice_TK: torch.Tensor, weight_TK: torch.Tensor
     ) -> torch.Tensor:
-        raise NotImplementedError  # each recipe below has its own
+        raise NotImplementedError  # abstract: each recipe below overrides it
 
 
 class SeparateProducts(_Twin):

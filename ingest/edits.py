@@ -70,7 +70,7 @@ class Film:
 
     movie_hz: int = 0
     fragmented: bool = False
-    """Its media goes on in fragments, and an entry without length lasts as long as there are any."""
+    """Its media continues in fragments, and an entry without length lasts until the last of them."""
     tracks: tuple[Track, ...] = ()
 
     @property

@@ -46,7 +46,7 @@ class Edit:
         return self.film + self.length
 
     def continues(self, before: Edit) -> bool:
-        """It goes on where the edit before stopped, on the film and in the media."""
+        """It continues where the edit before it stopped, on the film and in the media."""
         return self.film == before.film_stop and self.media == before.media_stop
 
 

@@ -58,7 +58,7 @@ is that it is in the picture and not hidden; the place of one that is not is a g
 in a picture has no row there."""
 
 LEAST_VISIBLE = 0.5
-"""A joint less visible is not shown, and nothing is said of it."""
+"""A joint less visible than this is neither shown nor used."""
 
 Hands = npt.NDArray[np.void]
 Bodies = npt.NDArray[np.void]

@@ -99,7 +99,7 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
 
 
 def _tops(above: dict[str, str], *, known: bool = True) -> dict[str, str]:
-    """What stands at the top of each name's chain: the last that is a key (`known`) or that a key refers to.
+    """The top of each name's chain: the last that is a key (`known`) or that a key refers to.
 
     A name in a cycle is its own.
     """

@@ -1,6 +1,6 @@
 """The drawn picture of the sample call: two people, who is talking, and the window it belongs to.
 
-The window stands in digits for people and in a row of 16 blocks for machines, 14 by 24 pixels each from
+The window is shown in digits for people and as a row of 16 blocks for machines, 14 by 24 pixels each from
 (398, 352): white, black, the number in 12 bits with the high one first, their parity, white.
 """
 

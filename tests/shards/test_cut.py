@@ -252,5 +252,5 @@ def test_flags_that_are_cut_off_are_named(left: int, make_recording: Any) -> Non
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(FormatError, match="build again"):
         read_activity(made.voices, made.voices_dir)
-    # What was read hangs on the file no more: a page of a mapped file that is gone would end the process.
+    # A copy does not depend on the file: touching a page of a mapped file that is gone would end the process.
     assert whole.any()

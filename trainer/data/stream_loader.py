@@ -2,10 +2,10 @@
 
     this rank's documents (stream_documents.py) -> R / W rows -> its part of a global batch of R
 
-Nothing is planned for other ranks, so nothing of theirs is read. The price: batches differ with the number of
-ranks, and a place in the stream is not kept. A resumed run goes on counting but begins a new pass in a new
-order: what the pass under way had read may come again before what it had not. Counts of positions and text
-are this rank's times the ranks.
+Nothing is planned for other ranks, so nothing of theirs is read. The price: batches differ with the number
+of ranks, and the position in the stream is not saved. A resumed run keeps its counts but begins a new pass in
+a new order: clips of the unfinished pass may come again before those not yet read. Counts of positions and
+text are this rank's times the ranks.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def test_a_body_changes_posture_where_its_face_is_not_seen(seen: Seen) -> None:
     bare = Seen(replace(seen.head, tracks=()), seen.frames, seen.faces[:0], seen.hands, seen.bodies)
     (cue,) = posture(bare, {}, SETTINGS)
     assert cue.speaker is None and abs(cue.start_us - 9_000_000) <= 2 * PERIOD_US
-    seen.bodies["visible"][:, LEFT] = 0.3  # not to be seen: nothing is said
+    seen.bodies["visible"][:, LEFT] = 0.3  # not visible: no label
     assert posture(seen, {1: "B"}, SETTINGS) == []
 
 

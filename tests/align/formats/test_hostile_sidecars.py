@@ -100,7 +100,7 @@ def test_no_file_costs_the_square_of_its_size(name: str, tmp_path: Path) -> None
     begun = time.process_time()
     annotation, drops = read_sidecars([path], 60_000_000)
     assert time.process_time() - begun < LONGEST_S
-    # Something of it is used, or it is told why not.
+    # Part of it is used, or the reason why not is reported.
     assert annotation.turns or annotation.words or drops
 
 
