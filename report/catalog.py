@@ -236,25 +236,33 @@ def open_catalog(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise DatasetError(
             "no catalog here", where=str(out), todo="run corpus build; it writes catalog.duckdb"
         )
-    try:
+    with readable(path):
         connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": False})
-    except duckdb.Error as error:
-        todo = "run corpus build again; it rewrites catalog.duckdb"
-        raise DatasetError(
-            f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
-        ) from error
     with closing(connection):
         connection.execute("SET lock_configuration = true")
         if stored_version(connection, path, form=_CATALOG_FORM, newest=CATALOG_VERSION) is None:
             todo = "run corpus build again"
             raise DatasetError("is not the catalog of a dataset", where=str(path), todo=todo)
-        try:
+        with readable(path):
             yield connection
-        except duckdb.Error as error:  # a table or a column is not as this version writes it
-            todo = "run corpus build again; it rewrites catalog.duckdb"
-            raise DatasetError(
-                f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
-            ) from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """A damaged catalog, or one whose tables are not as this version writes them, is named with its file.
+
+    Raises:
+        DatasetError: what DuckDB says of it.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        todo = "run corpus build again; it rewrites catalog.duckdb"
+        raise DatasetError(
+            f"the catalog cannot be read: {_line(error)}", where=str(path), todo=todo
+        ) from error
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from corpus.report.catalog import CATALOG_FILE, RunFacts, fill_clips, opened_for_writing, read_back
+from corpus.report.catalog import CATALOG_FILE, RunFacts, fill_clips, opened_for_writing, read_back, readable
 from corpus.report.catalog_rows import floor_rows, label_rows, monologue
 from corpus.report.catalog_writer import Writer
 from corpus.schemas.conversation import Conversation
-from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import storage_errors
 
 
@@ -28,7 +26,7 @@ def change_labels(out: Path, folder: Path, changed: Iterable[Conversation], run:
     bridge_us = run.settings.cues.ipu_bridge_us
     with storage_errors(path):
         shutil.copyfile(out / CATALOG_FILE, path)
-    with _as_built(out / CATALOG_FILE), opened_for_writing(path) as connection:
+    with readable(out / CATALOG_FILE), opened_for_writing(path) as connection:
         writer = Writer(connection)
         connection.execute("UPDATE runs SET run_id = ?, settings = ?, versions = ?",
                            [run.config, run.settings_json, run.versions_json])  # fmt: skip
@@ -46,15 +44,3 @@ def change_labels(out: Path, folder: Path, changed: Iterable[Conversation], run:
         connection.execute("DROP TABLE clips")
         fill_clips(connection, folder)
     read_back(path)
-
-
-@contextmanager
-def _as_built(path: Path) -> Iterator[None]:
-    """A catalog whose tables are damaged or another's is named with its file."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.Error as error:
-        what = f"the catalog cannot be read: {' '.join(str(error).split())}"
-        raise DatasetError(what, where=str(path), todo="run corpus build again; it rewrites it") from error
