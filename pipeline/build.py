@@ -42,8 +42,13 @@ from corpus.schemas.files import storage_errors
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
     from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.pipeline.views import Views, ViewsJob
 
     _Ended = Iterator[Done[RecordingJob, Recorded]]
+
+
+LEAST_FOR_A_TASK = 500
+"""Recordings whose catalog and report are worth a task of their own."""
 
 
 def build_dataset(request: Request, talk: Messenger, bring: Callable[[Path], None] | None = None) -> Outcome:
@@ -308,13 +313,13 @@ class _Build:
         self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
-        from corpus.pipeline.publish import poor_lines, publish
+        from corpus.pipeline.publish import publish
         from corpus.shards.write import read_manifest
 
         self.ledger.begin("write", 1)
         before = _shards(read_manifest(self.request.out))
         drops = self.ledger.ordered_drops()
-        manifest = publish(
+        manifest, views = publish(
             out=self.request.out,
             state=self.kept.folder,
             cache=self.cache,
@@ -323,6 +328,7 @@ class _Build:
             drops=drops,
             settings=self.settings,
             config=self.config,
+            run_views=self._run_views,
         )
         self.kept.save_damaged(())
         return Outcome(
@@ -334,8 +340,19 @@ class _Build:
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
             drops=tuple(drops),
-            poor=poor_lines(self.request.out),
+            poor=views.poor,
         )
+
+    def _run_views(self, job: ViewsJob) -> Views:
+        """Here, or for many recordings on the cluster, where it is a task like others."""
+        from corpus.pipeline.views import make_views
+
+        if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
+            return make_views(job)
+        from corpus.pipeline.ray_engine import in_order
+
+        [views] = in_order(make_views, [job], address=self.request.address)
+        return views
 
 
 def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:
