@@ -51,9 +51,9 @@ __all__ = [
     "write_dataset",
 ]
 
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
-Bring = Callable[[Path], None]
+_Bring = Callable[[Path], None]
 """Gets a file that is to be read, which may stand elsewhere."""
 
 
@@ -65,8 +65,8 @@ def write_dataset(
     config: str,
     unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
-    progress: Progress | None = None,
-    bring: Bring | None = None,
+    progress: _Progress | None = None,
+    bring: _Bring | None = None,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
 
@@ -218,8 +218,8 @@ def stage_dataset(
     kept: pa.Table | None,
     new: Pieces,
     wanted: Wanted,
-    progress: Progress | None,
-    bring: Bring | None = None,
+    progress: _Progress | None,
+    bring: _Bring | None = None,
 ) -> Manifest:
     """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
     files = {path: out / path for path in kept["shard"].unique().to_pylist()} if kept is not None else {}
@@ -248,7 +248,7 @@ def _stage_shard(
     layout: Layout,
     shard: PlannedShard,
     old: Old | None,
-    bring: Bring | None,
+    bring: _Bring | None,
 ) -> tuple[str, bool]:
     """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
     clips = layout.sha256s(shard)
