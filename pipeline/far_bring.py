@@ -32,7 +32,7 @@ _SYNCED_FILE = "far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
+class _Synced:
     """The store's marks of the files that the work folder was last in step with."""
 
     manifest: str = ""
@@ -75,7 +75,7 @@ def bring(store: Store, work: Path, there: FarDataset) -> Afar:
     (work / STATE).mkdir(parents=True, exist_ok=True)
     with storage_errors(work):
         finish_swap(work)
-    synced = read_synced(work)
+    synced = _read_synced(work)
     mark = _mark(there, MANIFEST_FILE)
     if there.manifest is not None and mark != synced.manifest:
         _replace(store, work, there)
@@ -102,17 +102,17 @@ def _staged(there: FarDataset, entries: Iterable[ShardEntry]) -> dict[str, str]:
     }
 
 
-def read_synced(work: Path) -> Synced:
+def _read_synced(work: Path) -> _Synced:
     path = work / STATE / _SYNCED_FILE
     try:
-        return from_json(Synced, path.read_bytes(), where=str(path))
+        return from_json(_Synced, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
-        return Synced()
+        return _Synced()
 
 
 def save_synced(work: Path, there: FarDataset) -> None:
     path = work / STATE / _SYNCED_FILE
-    synced = Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
+    synced = _Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
     with storage_errors(path):
         write_whole(path, to_json(synced).encode())
 

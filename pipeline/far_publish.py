@@ -46,7 +46,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class _Commit:
     """What is copied into place, the manifest last."""
 
     moves: tuple[Move, ...]
@@ -62,7 +62,7 @@ def finish_commit(store: Store, there: FarDataset) -> FarDataset:
     if not numbers or not any(name.startswith(f"{FOLDER}/") for name in there.listed):
         return there
     name = _commit_name(numbers[-1])
-    commit = from_json(Commit, store.open_range(name), where=f"{store.shown}/{name}")
+    commit = from_json(_Commit, store.open_range(name), where=f"{store.shown}/{name}")
     # All of it stands there until all of it is applied; what else is staged awaits a commit of its own.
     if not commit.moves or any(f"{FOLDER}/{move.sha256}" not in there.listed for move in commit.moves):
         return there
@@ -87,7 +87,7 @@ def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> Fa
     _check_staged(store, moves)
     lease.check()
     number = numbers[-1] + 1 if numbers else 1
-    commit = Commit(moves=tuple(moves))
+    commit = _Commit(moves=tuple(moves))
     if not put_new(store, _commit_name(number), to_json(commit).encode()):
         todo = "run the same command again"
         raise LockedError("another build has published here meanwhile", where=store.shown, todo=todo)
@@ -147,7 +147,7 @@ def _check_staged(store: Store, moves: Sequence[Move]) -> None:
         raise StorageError(f"what was put is gone: {missing[0]}", where=store.shown, todo=todo)
 
 
-def _apply(store: Store, commit: Commit) -> None:
+def _apply(store: Store, commit: _Commit) -> None:
     """Copy all into place; may be done twice."""
     *others, manifest = commit.moves
     with ThreadPoolExecutor(_AT_ONCE) as threads:

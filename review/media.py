@@ -22,7 +22,7 @@ from corpus.shards.read import Clip, Clips, open_clips
 
 T = TypeVar("T")
 
-BLOCK_US = 5_000
+_BLOCK_US = 5_000
 """One outline point: lowest and highest sample of 5 ms."""
 LONGEST_US = 60_000_000
 """Of one request."""
@@ -119,16 +119,16 @@ class Media:
         sound = np.concatenate(
             [parts, parts.sum(0, dtype=np.int32)[None].clip(-32768, 32767)], dtype=np.int16
         )
-        step = rate * BLOCK_US // 1_000_000
+        step = rate * _BLOCK_US // 1_000_000
         blocks = sound[:, : sound.shape[1] // step * step].reshape(len(sound), -1, step)
         if not blocks.shape[1]:
-            return {"block_us": BLOCK_US, "full": 1, "channels": ["" for _ in parts], "mix": ""}
+            return {"block_us": _BLOCK_US, "full": 1, "channels": ["" for _ in parts], "mix": ""}
         loud = np.abs(blocks.astype(np.int32)).max(2)
         full = max(256, int(np.quantile(loud[loud > 0], 0.98))) if loud.any() else 256
         pairs = np.stack([blocks.min(2), blocks.max(2)], 2).astype(np.float32) / full * 127
         packed = np.clip(np.rint(pairs), -127, 127).astype(np.int8)
         *channels, mix = (base64.b64encode(channel.tobytes()).decode() for channel in packed)
-        return {"block_us": BLOCK_US, "full": full, "channels": channels, "mix": mix}
+        return {"block_us": _BLOCK_US, "full": full, "channels": channels, "mix": mix}
 
     def pictures(self, recording: str, start_us: int, stop_us: int) -> bytes:
         """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs; each is to be shown from its time on.

@@ -50,7 +50,7 @@ __all__ = [
     "write_dataset",
 ]
 
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
 _HERE = ShardWriter()
 
@@ -63,7 +63,7 @@ def write_dataset(
     config: str,
     unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     writer: ShardWriter = _HERE,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
@@ -209,7 +209,7 @@ def stage_dataset(
     new: Pieces,
     wanted: Wanted,
     writer: ShardWriter = _HERE,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
 ) -> Manifest:
     """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
     files = {path: out / path for path in kept["shard"].unique().to_pylist()} if kept is not None else {}

@@ -43,7 +43,7 @@ _KEPT_PICTURES = 4
 """Clips whose pictures are kept for their other speakers, 29 MB each with one of 320 x 200 a window."""
 
 
-class Source:
+class _Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
     def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
@@ -64,7 +64,7 @@ class Source:
         self._ends = np.cumsum(speakers[self.chosen])
         self.with_pictures = self.chosen[pictures[self.chosen] > 0]
         """Clips with pictures."""
-        self._order: Kept[int, tuple[Int64Array, Int64Array]] = Kept(2)
+        self._order: _Kept[int, tuple[Int64Array, Int64Array]] = _Kept(2)
 
     def __len__(self) -> int:
         """Documents in an epoch."""
@@ -115,7 +115,7 @@ class Documents:
         data = config.data
         parts = parts_of(data.data)
         weights = data.cue_weight if weighed else {}
-        self._sources = [Source(part.path, data, weights) for part in parts]
+        self._sources = [_Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:
@@ -140,9 +140,9 @@ class Documents:
             )
         for source in self._sources:
             source.check(config.model, data)
-        self._views: Kept[int, View] = Kept(_KEPT_VIEWS)
-        self._sounds: Kept[int, Heard] = Kept(_KEPT_SOUNDS)
-        self._pictures: Kept[tuple[int, int], UInt8Array] = Kept(_KEPT_PICTURES)
+        self._views: _Kept[int, View] = _Kept(_KEPT_VIEWS)
+        self._sounds: _Kept[int, Heard] = _Kept(_KEPT_SOUNDS)
+        self._pictures: _Kept[tuple[int, int], UInt8Array] = _Kept(_KEPT_PICTURES)
         self._thread = threading.local()
 
     def __len__(self) -> int:
@@ -200,7 +200,7 @@ class Documents:
         return readers[number]
 
 
-class Kept(Generic[K, T]):
+class _Kept(Generic[K, T]):
     """A cache of the latest values, each made once even if several threads ask for it."""
 
     def __init__(self, most: int) -> None:
