@@ -18,6 +18,7 @@ from typing import Any
 from corpus.pipeline.record import Recorded, RecordingJob
 from corpus.pipeline.state import Running
 from corpus.schemas.codec import to_json
+from corpus.shards.shard_task import ShardTask
 
 
 class Gone(Exception):
@@ -28,7 +29,8 @@ class Gone(Exception):
 class Task:
     """One job that was handed over."""
 
-    job: RecordingJob
+    job: RecordingJob | ShardTask
+    function: Callable[[Any], Any]
     tries: int = 0
     lost: bool = False
 
@@ -84,7 +86,8 @@ class Cluster:
                 self._start(task)
                 continue
             task.lost = preempted
-            self._lines.pop(task).unlink(missing_ok=True)
+            if line := self._lines.pop(task, None):
+                line.unlink(missing_ok=True)
             ended.append(task)
             self._fill()
         if not ended:
@@ -92,19 +95,20 @@ class Cluster:
         self.own_cpu_s += time.process_time() - began
         return ended, []
 
-    def get(self, task: Task) -> Recorded:
+    def get(self, task: Task) -> Any:
         if task.lost:
             raise Gone
         began = time.process_time()
-        outcome = self._outcome_of(task.job)
+        job = task.job
+        outcome = task.function(job) if isinstance(job, ShardTask) else self._outcome_of(job)
         self.own_cpu_s += time.process_time() - began
         return outcome
 
     # -- the workers ---------------------------------------------------------------------------
 
-    def _submit(self, function: Any, job: RecordingJob, *_: Any) -> Task:
+    def _submit(self, function: Callable[[Any], Any], job: RecordingJob | ShardTask, *_: Any) -> Task:
         began = time.process_time()
-        task = Task(job)
+        task = Task(job, function)
         self._queue.append(task)
         self._fill()
         self.own_cpu_s += time.process_time() - began
@@ -119,9 +123,11 @@ class Cluster:
         """Begin at the task, with a line of progress as workers write them."""
         task.tries += 1
         self._number += 1
-        if task not in self._lines:
-            self._lines[task] = _line(task.job, self._number)
-        heapq.heappush(self._ends, (self.now_s + self._seconds_of(task.job), self._number, task))
+        job = task.job
+        seconds = 1.0 if isinstance(job, ShardTask) else self._seconds_of(job)
+        if task not in self._lines and isinstance(job, RecordingJob):
+            self._lines[task] = _line(job, self._number)
+        heapq.heappush(self._ends, (self.now_s + seconds, self._number, task))
 
 
 def _line(job: RecordingJob, number: int) -> Path:

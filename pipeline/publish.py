@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.found import Recordings
@@ -23,6 +24,9 @@ from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
 
+if TYPE_CHECKING:
+    from corpus.shards.shard_task import ShardWriter
+
 
 def publish(
     *,
@@ -34,6 +38,7 @@ def publish(
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
+    writer: ShardWriter,
 ) -> Manifest:
     """Write the dataset at `out`; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
@@ -57,7 +62,7 @@ def publish(
         config=config,
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
-        bring=found.bring,
+        writer=writer,
     )
     # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
     gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]
