@@ -19,6 +19,7 @@ from typing import Any
 
 from corpus.pipeline.record import Recorded, RecordingJob
 from corpus.pipeline.state import Running
+from corpus.pipeline.views import ViewsJob
 from corpus.schemas.codec import to_json
 
 
@@ -30,8 +31,8 @@ class Gone(Exception):
 class Task:
     """One job that was handed over."""
 
-    function: Callable[[Any], Any]
     job: Any
+    function: Callable[[Any], Any]
     tries: int = 0
     lost: bool = False
 
@@ -87,8 +88,8 @@ class Cluster:
                 self._start(task)
                 continue
             task.lost = preempted
-            if task in self._lines:
-                self._lines.pop(task).unlink(missing_ok=True)
+            if line := self._lines.pop(task, None):
+                line.unlink(missing_ok=True)
             ended.append(task)
             self._fill()
         if not ended:
@@ -100,17 +101,18 @@ class Cluster:
         if task.lost:
             raise Gone
         began = time.process_time()
-        if not isinstance(task.job, RecordingJob):  # done for real, in a process of its own as on a cluster
-            return _elsewhere(task.function, task.job)
-        outcome = self._outcome_of(task.job)
+        job = task.job
+        if isinstance(job, ViewsJob):  # for real, in a process of its own as on a cluster
+            return _elsewhere(task.function, job)
+        outcome = self._outcome_of(job) if isinstance(job, RecordingJob) else task.function(job)
         self.own_cpu_s += time.process_time() - began
         return outcome
 
     # -- the workers ---------------------------------------------------------------------------
 
-    def _submit(self, function: Any, job: Any, *_: Any) -> Task:
+    def _submit(self, function: Callable[[Any], Any], job: Any, *_: Any) -> Task:
         began = time.process_time()
-        task = Task(function, job)
+        task = Task(job, function)
         self._queue.append(task)
         self._fill()
         self.own_cpu_s += time.process_time() - began
@@ -125,9 +127,10 @@ class Cluster:
         """Begin at the task, with a line of progress as workers write them."""
         task.tries += 1
         self._number += 1
-        if isinstance(task.job, RecordingJob) and task not in self._lines:
-            self._lines[task] = _line(task.job, self._number)
-        seconds = self._seconds_of(task.job) if isinstance(task.job, RecordingJob) else 0.0
+        job = task.job
+        seconds = self._seconds_of(job) if isinstance(job, RecordingJob) else 1.0
+        if task not in self._lines and isinstance(job, RecordingJob):
+            self._lines[task] = _line(job, self._number)
         heapq.heappush(self._ends, (self.now_s + seconds, self._number, task))
 
 

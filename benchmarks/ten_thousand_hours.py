@@ -60,14 +60,14 @@ def run_case(asked: Asked, name: str, folder: Path) -> dict[str, Any]:
     from corpus.pipeline.progress import Quiet
     from corpus.pipeline.request import Request
     from corpus.schemas.settings import Settings
-    from corpus.shards import write
+    from corpus.shards import shard_task
 
     faults, preempted = CASES[name]
     stages = Stages(asked.minutes, faults, with_talk=not asked.rows)
     cluster = Cluster(asked.workers, stages.seconds_of, stages.outcome_of, preempted)
     ray_engine._ray = lambda: cluster
     ledger.monotonic = lambda: cluster.now_s
-    write.write_shard = write_no_shard
+    shard_task.write_shard = write_no_shard
     os.fsync = lambda handle: None  # waiting for the disk is not the driver's work
     out = folder / ("out" if name in GOES_ON else "other")
     request = Request(inputs=(str(folder / "talks"),), out=out, settings=Settings(), engine="ray")

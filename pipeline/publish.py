@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.found import Recordings
@@ -17,6 +18,9 @@ from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
 
+if TYPE_CHECKING:
+    from corpus.shards.shard_task import ShardWriter
+
 
 def publish(
     *,
@@ -28,6 +32,7 @@ def publish(
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
+    writer: ShardWriter,
     run_views: Callable[[ViewsJob], Views],
 ) -> tuple[Manifest, Views]:
     """Write the dataset at `out`; shards that hold the same clips are not touched.
@@ -55,7 +60,7 @@ def publish(
         config=config,
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
-        bring=found.bring,
+        writer=writer,
     )
     # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
     gone = tuple(one.recording for one in before.recordings if one.recording not in found.unchanged)
