@@ -24,8 +24,8 @@ Inputs = Annotated[
     typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
 ]
 Out = Annotated[str, typer.Option("--out", "-o", help="The dataset's folder, or its URL.")]
-Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
-CachePlace = Annotated[
+_Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
+_CachePlace = Annotated[
     str | None,
     typer.Option(
         "--cache",
@@ -33,19 +33,19 @@ CachePlace = Annotated[
         help="Folder of stage artifacts; default: OUT/.cache. At a URL: those of models.",
     ),
 ]
-Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
-Workers = Annotated[
+_Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
+_Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
+_Workers = Annotated[
     int,
     typer.Option("--num-workers", "-j", min=1, envvar="CORPUS_NUM_WORKERS", help="Worker processes."),
 ]
-Set = Annotated[
+_Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 
 
-LocalUrls = Annotated[
+_LocalUrls = Annotated[
     bool,
     typer.Option(
         "--allow-local-urls",
@@ -85,10 +85,10 @@ def _request(
 def build(
     inputs: Inputs,
     out: Out,
-    num_workers: Workers = 1,
-    cache: CachePlace = None,
-    config: Config = None,
-    overrides: Set = None,
+    num_workers: _Workers = 1,
+    cache: _CachePlace = None,
+    config: _Config = None,
+    overrides: _Set = None,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read inputs again even if size and time have not changed.")
     ] = False,
@@ -100,7 +100,7 @@ def build(
     ] = False,
     engine: Engine = "local",
     address: Address = None,
-    allow_local_urls: LocalUrls = False,
+    allow_local_urls: _LocalUrls = False,
     reviews: Annotated[
         Path | None,
         typer.Option(
@@ -197,9 +197,9 @@ def plan(
         typer.Argument(metavar="[INPUT]...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
     ] = None,
     out: Annotated[str | None, typer.Option("--out", "-o", help="The dataset's folder.")] = None,
-    cache: CachePlace = None,
-    config: Config = None,
-    overrides: Set = None,
+    cache: _CachePlace = None,
+    config: _Config = None,
+    overrides: _Set = None,
     hours: Annotated[
         float | None, typer.Option("--hours", help="Without inputs: estimate this many hours.")
     ] = None,
@@ -209,8 +209,8 @@ def plan(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Recordings have pictures, for --hours.")
     ] = False,
-    allow_local_urls: LocalUrls = False,
-    as_json: Json = False,
+    allow_local_urls: _LocalUrls = False,
+    as_json: _Json = False,
 ) -> None:
     """Show what a build would do, without changing anything.
 
@@ -277,7 +277,7 @@ def _print_hours(made: HoursPlan, as_json: bool) -> None:
     show.table(rows, ["", ""])
 
 
-def status(out: Built, as_json: Json = False) -> None:
+def status(out: _Built, as_json: _Json = False) -> None:
     """Show how far a running build is, or how the last one ended.
 
     Example: corpus status dataset
@@ -306,10 +306,10 @@ def status(out: Built, as_json: Json = False) -> None:
 
 
 def errors(
-    out: Built,
+    out: _Built,
     action: Annotated[str, typer.Argument(help="list, show or retry.")] = "list",
     names: Annotated[list[str] | None, typer.Argument(help="Recordings; default: all.")] = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """List what is in quarantine, show it in full, or try it again.
 
@@ -359,7 +359,7 @@ def _remember(out: Path, broken: list[str]) -> None:
 
 def verify(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")],
-    as_json: Json = False,
+    as_json: _Json = False,
     engine: Engine = "local",
     address: Address = None,
 ) -> None:

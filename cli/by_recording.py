@@ -9,7 +9,7 @@ from corpus.schemas.conversation import Cue, Turn, Word
 
 
 @dataclass(slots=True)
-class Recording:
+class _Recording:
     """Turns, words and cues by id: what several clips hold counts once."""
 
     turns: dict[str, Turn] = field(default_factory=dict)
@@ -17,7 +17,7 @@ class Recording:
     cues: dict[str, Cue] = field(default_factory=dict)
 
 
-def by_recording(dataset: Path) -> dict[str, Recording]:
+def by_recording(dataset: Path) -> dict[str, _Recording]:
     """Every recording by its file's base name.
 
     Raises:
@@ -25,10 +25,10 @@ def by_recording(dataset: Path) -> dict[str, Recording]:
     """
     from corpus.shards.read import open_clips
 
-    recordings: dict[str, Recording] = {}
+    recordings: dict[str, _Recording] = {}
     for clip in open_clips(dataset):
         name = Path(clip.json.source.uri.rpartition("/")[2]).stem
-        recording = recordings.setdefault(name, Recording())
+        recording = recordings.setdefault(name, _Recording())
         recording.turns.update({turn.id: turn for turn in clip.json.turns})
         recording.words.update({word.id: word for word in clip.json.words})
         recording.cues.update({cue.id: cue for cue in clip.json.cues})

@@ -11,11 +11,11 @@ from corpus.cli import show
 
 cache = typer.Typer(no_args_is_help=True, help="Check and prune stage artifacts.")
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
+_Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
 
 
 @cache.command("check")
-def _check(folder: Folder) -> None:
+def _check(folder: _Folder) -> None:
     """Check every artifact; exit code 4 if one is damaged. The next build makes damaged ones again.
 
     Example: corpus cache check dataset
@@ -31,7 +31,7 @@ def _check(folder: Folder) -> None:
 
 @cache.command("prune")
 def _prune(
-    folder: Folder,
+    folder: _Folder,
     days: Annotated[
         int, typer.Option("--days", min=0, help="Keep artifacts used within this many days.")
     ] = 30,

@@ -12,7 +12,7 @@ FEWEST = 10
 """Cases below which a figure is not drawn and nothing is said of it."""
 _CONSTANTS = ("silent", "unigram")
 """Rows of the timing tables that know nothing of the conversation."""
-STREAMS = {"control": "when to speak", "text": "what to say", "audio": "how it sounds"}
+_STREAMS = {"control": "when to speak", "text": "what to say", "audio": "how it sounds"}
 _YOUNG = 0.2
 """A model that speaks in less than this share of the windows the person speaks in hardly speaks."""
 
@@ -20,9 +20,9 @@ _YOUNG = 0.2
 def verdict(report: EvalReport) -> list[str]:
     """Whether a constant would do as well, first; then what to try."""
     worse = [
-        f"{STREAMS[row.stream]} {row.model:.3f} nats, the best constant guess {row.unigram:.3f}"
+        f"{_STREAMS[row.stream]} {row.model:.3f} nats, the best constant guess {row.unigram:.3f}"
         for row in report.losses
-        if row.cue == "all" and row.stream in STREAMS and row.count >= FEWEST
+        if row.cue == "all" and row.stream in _STREAMS and row.count >= FEWEST
         if row.model is not None and row.unigram is not None and row.model > row.unigram
     ]
     rows = {row.name: row for row in report.timing if not row.told}

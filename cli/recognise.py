@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-WINDOW_SAMPLES = 3200
+_WINDOW_SAMPLES = 3200
 
 
 def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str, Any]]]:
@@ -30,9 +30,9 @@ def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str,
     def words(sound_S: npt.NDArray[np.int16]) -> list[dict[str, Any]]:
         if not sound_S.any():  # in digital silence it would only invent
             return []
-        windows = -(-len(sound_S) // WINDOW_SAMPLES)
+        windows = -(-len(sound_S) // _WINDOW_SAMPLES)
         with tempfile.TemporaryDirectory() as folder:
-            whole = np.pad(sound_S, (0, windows * WINDOW_SAMPLES - len(sound_S)))
+            whole = np.pad(sound_S, (0, windows * _WINDOW_SAMPLES - len(sound_S)))
             whole.astype("<i2").tofile(Path(folder) / "channel-0.i16")
             pcm = Pcm(Path(folder), 1, [Segment(first_window=0, windows=windows)], 16_000)
             turn = Turn(speaker="S1", start_us=0, stop_us=windows * 200_000)

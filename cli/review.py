@@ -14,13 +14,13 @@ group = typer.Typer(
     no_args_is_help=True, help="Check and correct labels in the browser; the next build uses them."
 )
 
-Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
+_Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+_Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
 
 
 @group.command("serve")
 def _serve(
-    out: Built,
+    out: _Built,
     annotator: Annotated[str, typer.Option("--annotator", help="Your name; without it the page asks.")] = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 8765,
     host: Annotated[
@@ -59,7 +59,9 @@ def _serve(
 
 
 @group.command("sql")
-def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
+def _sql(
+    out: _Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: _Json = False
+) -> None:
     """Query the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
 
     Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
@@ -79,7 +81,7 @@ def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], a
 
 
 @group.command("agree")
-def _agree(out: Built, as_json: Json = False) -> None:
+def _agree(out: _Built, as_json: _Json = False) -> None:
     """Show how well annotators agree, and how precise each labeler is by their judgement.
 
     Example: corpus review agree dataset
@@ -131,7 +133,7 @@ def _ms(value: float | None) -> str:
 
 @group.command()
 def export(
-    out: Built,
+    out: _Built,
     file: Annotated[
         Path,
         typer.Argument(metavar="FILE", help=".parquet, .csv, .json or .jsonl; with --as a folder."),
@@ -161,7 +163,7 @@ def export(
 
 @group.command("import")
 def _import_(
-    out: Built,
+    out: _Built,
     file: Annotated[
         Path,
         typer.Argument(

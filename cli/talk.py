@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.session.sampling import Sampling
 
-Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
-RunOrModel = Annotated[
+_Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
+_RunOrModel = Annotated[
     Path, typer.Option("--run", metavar="RUN", help="A run's folder, or one that corpus export wrote.")
 ]
-Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")]
-Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
-Sampled = Annotated[
+_Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")]
+_Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
+_Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
+_Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
+_Sampled = Annotated[
     bool, typer.Option("--sampled", help="Sample whether to speak; by default a threshold decides.")
 ]
 Attention = Annotated[
@@ -37,11 +37,11 @@ Attention = Annotated[
 ]
 _SMALL_WIDTH = 256
 """Up to so wide, handing work to a second thread takes longer than doing it."""
-Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")]
 
 
 def talk(
-    run: RunOrModel,
+    run: _RunOrModel,
     user: Annotated[
         str, typer.Option("--user", metavar="FILE|OUT:KEY", help="A sound file, or a clip of a dataset.")
     ],
@@ -56,13 +56,13 @@ def talk(
         list[str] | None,
         typer.Option("--event", metavar='SECONDS:"TEXT"', help="Tell the model something; repeatable."),
     ] = None,
-    sampled: Sampled = False,
-    seed: Seed = 0,
-    step: Step = None,
-    ema: Ema = False,
-    device: Device = "auto",
+    sampled: _Sampled = False,
+    seed: _Seed = 0,
+    step: _Step = None,
+    ema: _Ema = False,
+    device: _Device = "auto",
     attention: Attention = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Play a recorded user to a model and write what it answers: sound, text and timing.
 
@@ -170,7 +170,7 @@ def _sampling(sampled: bool) -> Sampling:
 
 
 def eval_(
-    run: Run,
+    run: _Run,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; required without --fdb.")
     ] = None,
@@ -213,13 +213,13 @@ def eval_(
             help="On a CPU: sessions and whole passes give the same bits, slowly; `dlogp` is then 0.",
         ),
     ] = False,
-    sampled: Sampled = False,
-    seed: Seed = 0,
-    step: Step = None,
-    ema: Ema = False,
-    device: Device = "auto",
+    sampled: _Sampled = False,
+    seed: _Seed = 0,
+    step: _Step = None,
+    ema: _Ema = False,
+    device: _Device = "auto",
     attention: Attention = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
 
@@ -368,7 +368,7 @@ def plan(
             "--positions", help="Positions to train on, such as 1e12; by default the preset's steps."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Calculate memory, parallelism, step time and days of a training run; starts nothing.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FIRST_SPEAKS_S = 30.0
 """How long a process that failed waits for the first one of its machine, or of all, to fail, too."""
 
-Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
+_Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
 
 
 class _PairsOrCommand(TyperGroup):
@@ -218,7 +218,7 @@ def _compare(
 
 
 def export(
-    run: Run,
+    run: _Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder.")],
     step: Annotated[
         int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")

@@ -21,14 +21,14 @@ from corpus.schemas.urls import place_of
 if TYPE_CHECKING:
     from corpus.report.catalog import Answer
 
-Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
+_Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
 
 _BLOCK_ROWS = 1_000
 _WIDEST_CELL = 80
 
 
 def catalog(
-    out: Built,
+    out: _Built,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement; nothing can be changed.")],
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, values whole.")] = False,
 ) -> None:
@@ -109,7 +109,7 @@ def _cell(value: Any) -> str:
 
 
 def stats(
-    out: Built,
+    out: _Built,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Show a dataset in numbers: hours, speech, overlap, floor-transfer offsets, cues, drops.
@@ -128,7 +128,7 @@ def stats(
 
 
 def inspect(
-    out: Built,
+    out: _Built,
     key: Annotated[
         str | None,
         typer.Argument(metavar="[NAME]", help="A recording's file name, NAME@TIME, or a clip's key."),

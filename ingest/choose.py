@@ -16,7 +16,7 @@ from corpus.schemas.settings import Channels, IngestSettings
 
 _HANDOVER = Fraction(1, 2)
 """Streams that overlap by no more follow each other."""
-MOST_SPEAKERS = 7
+_MOST_SPEAKERS = 7
 """A clip holds seven voices and the room."""
 
 
@@ -138,7 +138,7 @@ def _comes_before(head: StreamHead, late: StreamHead) -> bool:
 
 def late_speakers(plan: Plan, channels: int) -> list[str | None]:
     """The speakers of sound that begins in the middle of a file that seemed to have none."""
-    if channels > MOST_SPEAKERS and plan.channels == "per_channel":
+    if channels > _MOST_SPEAKERS and plan.channels == "per_channel":
         raise _too_many(plan, channels)
     if plan.channels == "mix":
         return [plan.source.speaker if plan.several else None]
@@ -176,13 +176,13 @@ def _leave_out_room_sound(plans: list[Plan]) -> None:
 
 def _check_speakers(plans: list[Plan]) -> None:
     channels = [name for plan in plans for names in plan.outputs.values() for name in names]
-    if len(channels) > MOST_SPEAKERS:
+    if len(channels) > _MOST_SPEAKERS:
         raise _too_many(plans[0], len(channels))
 
 
 def _too_many(plan: Plan, channels: int) -> MediaError:
     return MediaError(
-        f"has {channels} channels of one speaker each; a clip holds {MOST_SPEAKERS} voices",
+        f"has {channels} channels of one speaker each; a clip holds {_MOST_SPEAKERS} voices",
         where=plan.source.path.name,
         todo='use channels = "mix"',
     )

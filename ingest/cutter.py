@@ -16,14 +16,14 @@ from av.frame import Frame as AnyFrame
 from corpus.ingest.film import Edit, EditList
 from corpus.schemas.clock import round_half_up
 
-Frame = av.AudioFrame | av.VideoFrame
+_Frame = av.AudioFrame | av.VideoFrame
 
 
 @dataclass(slots=True)
 class _Stretch:
     """A frame and the media it stands for."""
 
-    frame: Frame
+    frame: _Frame
     start: int
     stop: int
 
@@ -88,7 +88,7 @@ class Cutter:
             at = self._edits[-1].film_stop if self._edits else 0
         return at / per_second, at / per_second
 
-    def take(self, frames: Iterable[AnyFrame]) -> Iterator[tuple[Frame, bool]]:
+    def take(self, frames: Iterable[AnyFrame]) -> Iterator[tuple[_Frame, bool]]:
         """The parts of the frames that are shown, by the film's stamps; whether each begins behind a join.
 
         A frame that is shown twice comes twice: each is to be used before the next is asked for.
@@ -110,7 +110,7 @@ class Cutter:
                 held.stop = start
                 yield from self._show(held)
 
-    def finish(self) -> Iterator[tuple[Frame, bool]]:
+    def finish(self) -> Iterator[tuple[_Frame, bool]]:
         """The run's last picture."""
         if self._held is not None:
             self._held.stop = max(self._held.stop, self._held.start + 1)
@@ -121,7 +121,7 @@ class Cutter:
         scale = self.tick.numerator * self.edits.per_second
         return (2 * ticks * scale + self.tick.denominator) // (2 * self.tick.denominator)
 
-    def _show(self, new: _Stretch) -> Iterator[tuple[Frame, bool]]:
+    def _show(self, new: _Stretch) -> Iterator[tuple[_Frame, bool]]:
         self._recent.append(new)
         while self._at < len(self._edits):
             edit = self._edits[self._at]
@@ -138,7 +138,7 @@ class Cutter:
             self._recent.popleft()
             self._used = max(0, self._used - 1)
 
-    def _cut(self, stretch: _Stretch, edit: Edit) -> Iterator[tuple[Frame, bool]]:
+    def _cut(self, stretch: _Stretch, edit: Edit) -> Iterator[tuple[_Frame, bool]]:
         begin, end = max(stretch.start, edit.media), min(stretch.stop, edit.media_stop)
         if begin >= end:
             return

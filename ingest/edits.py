@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-ReadAt = Callable[[int, int], bytes]
+_ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 _MOST_BOXES = 10_000
@@ -26,7 +26,7 @@ _NORMAL_SPEED = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class _Entry:
     """One line of an edit list."""
 
     length: int
@@ -50,10 +50,10 @@ class Track:
     media_hz: int
     media_s: Fraction
     """As declared; 0 where it is not known."""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[_Entry, ...] = ()
 
     @property
-    def shown(self) -> tuple[Entry, ...]:
+    def shown(self) -> tuple[_Entry, ...]:
         """The entries behind the delay at the start."""
         delays = next((n for n, entry in enumerate(self.entries) if not entry.empty), len(self.entries))
         return self.entries[delays:]
@@ -92,7 +92,7 @@ class Film:
         return max((t.other_speed for t in self.tracks), default=0) / max(1, self.movie_hz)
 
 
-def film_of(read: ReadAt) -> Film:
+def film_of(read: _ReadAt) -> Film:
     """The lists of a QuickTime or MP4 file; none where it has another form."""
     if read(4, 4) not in _FIRST_BOXES:
         return Film()
@@ -102,7 +102,7 @@ def film_of(read: ReadAt) -> Film:
     return Film()
 
 
-def _film(read: ReadAt, start: int, stop: int) -> Film:
+def _film(read: _ReadAt, start: int, stop: int) -> Film:
     inside = list(_boxes(read, start, stop))
     for name, at, end in inside:
         if name == b"cmov":
@@ -119,7 +119,7 @@ def _film(read: ReadAt, start: int, stop: int) -> Film:
     return Film(movie_hz, fragmented, tuple(track for track in tracks if track is not None))
 
 
-def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:
+def _unpacked(read: _ReadAt, at: int, stop: int) -> _ReadAt:
     """What a compressed head says."""
     place = next((start for name, start, _ in _boxes(read, at, stop) if name == b"cmvd"), stop)
     data = b""
@@ -133,7 +133,7 @@ def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:
     return lambda at, size: data[at : at + size]
 
 
-def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(read: _ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, and where the content of each box begins and ends."""
     for _ in range(_MOST_BOXES):
         head = read(at, 16) if at + 8 <= stop else b""
@@ -146,14 +146,14 @@ def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]
         at += length
 
 
-def _timescale(read: ReadAt, at: int) -> int:
+def _timescale(read: _ReadAt, at: int) -> int:
     """Of an `mvhd` or `mdhd`."""
     head = read(at, 24)
     place = 20 if head[:1] == b"\1" else 12
     return int.from_bytes(head[place : place + 4], "big")
 
 
-def _length(read: ReadAt, at: int) -> int:
+def _length(read: _ReadAt, at: int) -> int:
     """Ticks of an `mdhd`; 0 where it does not say."""
     head = read(at, 32)
     place, size = (24, 8) if head[:1] == b"\1" else (16, 4)
@@ -161,7 +161,7 @@ def _length(read: ReadAt, at: int) -> int:
     return 0 if length == b"\xff" * size else int.from_bytes(length, "big")
 
 
-def _track(read: ReadAt, start: int, stop: int, fragmented: bool) -> Track | None:
+def _track(read: _ReadAt, start: int, stop: int, fragmented: bool) -> Track | None:
     inside = {name: (at, end) for name, at, end in _boxes(read, start, stop)}
     if b"mdia" not in inside or b"tkhd" not in inside:
         return None
@@ -182,14 +182,14 @@ def _track(read: ReadAt, start: int, stop: int, fragmented: bool) -> Track | Non
     )
 
 
-def _entries(read: ReadAt, at: int, stop: int, fragmented: bool) -> list[Entry]:
+def _entries(read: _ReadAt, at: int, stop: int, fragmented: bool) -> list[_Entry]:
     head = read(at, 8)
     form = ">QqI" if head[:1] == b"\1" else ">IiI"
     size = struct.calcsize(form)
     count = min(int.from_bytes(head[4:], "big"), _MOST_EDITS, max(0, stop - at - 8) // size)
     table = read(at + 8, count * size)
     whole = table[: len(table) // size * size]
-    entries = [Entry(*line) for line in struct.iter_unpack(form, whole)]
+    entries = [_Entry(*line) for line in struct.iter_unpack(form, whole)]
     # What has no length shows nothing; a list of nothing else is kept, to be reported.
     some = [e for n, e in enumerate(entries) if e.length or (fragmented and n == len(entries) - 1)]
     return some or entries

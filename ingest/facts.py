@@ -20,7 +20,7 @@ from corpus.schemas.recording import Oddity, Stream
 
 _DECLARED = tuple("mov matroska avi wav w64 flac asf caf mxf tta wv ape tak".split())
 """Containers whose duration is written down; in others libav guesses it."""
-SHORT = Fraction(1)
+_SHORT = Fraction(1)
 """A file that ends this much before its declared end was cut off."""
 
 
@@ -181,10 +181,10 @@ def end_oddities(
         return [absurd_duration(declared)]
     known = any(name in plan.container for name in _DECLARED)
     lacking = _lacking(plan, account)
-    if lacking > SHORT:
+    if lacking > _SHORT:
         missing = f"; {_ms(lacking)} of what its edit list shows are missing"
         return [Oddity(code="truncated", detail=f"the file was cut off{missing}", start_us=end_us)]
-    short = declared is not None and known and declared - end > SHORT
+    short = declared is not None and known and declared - end > _SHORT
     if not short and not cut_off and not missing_bytes:
         return []
     missing = f"; the last {missing_bytes} bytes it declares are missing" if missing_bytes else ""

@@ -22,17 +22,17 @@ from corpus.ingest.media import GROWING, MOST_PIXELS, Reader, programmes
 from corpus.ingest.pictures import orientation
 from corpus.schemas.clock import round_half_up
 
-MediaStream: TypeAlias = AudioStream | VideoStream
-AnyPacket: TypeAlias = "av.Packet[Stream]"
+_MediaStream: TypeAlias = AudioStream | VideoStream
+_AnyPacket: TypeAlias = "av.Packet[Stream]"
 
 _LARGEST_SIDE = 16_384
 _HIGHEST_RATE_HZ = 768_000
 _LOWEST_RATE_HZ = 1_000
-MOST_CHANNELS = 64
+_MOST_CHANNELS = 64
 LONGEST_S = 1_000_000
 """Eleven days. A longer declared duration is reported and otherwise ignored; nothing is sized by it."""
 _HEAD_PACKETS = 6000
-HEAD_BYTES = 96 * 1024 * 1024
+_HEAD_BYTES = 96 * 1024 * 1024
 _RATE_STAMPS = 120
 """Video stamps examined to tell constant from variable frame rate."""
 _SECONDARY = (
@@ -55,7 +55,7 @@ RateKind = Literal["constant", "variable", "unknown"]
 class StreamHead:
     """What is known of one stream before it is decoded."""
 
-    stream: MediaStream
+    stream: _MediaStream
     """Valid only while its container is open; the fields below outlive it."""
     index: int
     kind: Literal["audio", "video"]
@@ -95,7 +95,7 @@ class StreamHead:
     edits: EditList | None = None
     """What a film with joins shows of it: packets then have the media's stamps, frames in use the film's."""
 
-    _decoder: tuple[MediaStream, Decoder] | None = None
+    _decoder: tuple[_MediaStream, Decoder] | None = None
     """Of the stream that it was opened for."""
 
     def decoder(self) -> Decoder:
@@ -216,7 +216,7 @@ def _audio_refusal(stream: AudioStream) -> tuple[str, str]:
         return "no_decoder", "has no decoder here"
     if context.sample_rate and not _LOWEST_RATE_HZ <= context.sample_rate <= _HIGHEST_RATE_HZ:
         return "absurd_rate", f"declares {context.sample_rate} samples per second"
-    if context.layout.nb_channels > MOST_CHANNELS:
+    if context.layout.nb_channels > _MOST_CHANNELS:
         return "absurd_channels", f"declares {context.layout.nb_channels} channels"
     return "", ""
 
@@ -266,7 +266,7 @@ def scan(container: InputContainer, heads: list[StreamHead]) -> None:
         size += packet.size
         # Read on until a video's rate can be judged: that is for the report, hence its smaller limit.
         met = all(h.first is not None for h in chosen.values()) and _rates_known(chosen, size)
-        if count >= _HEAD_PACKETS or size >= HEAD_BYTES or met:
+        if count >= _HEAD_PACKETS or size >= _HEAD_BYTES or met:
             break
     for head in heads:
         if head.chosen and head.first is None and head.stream.start_time is not None:
@@ -291,7 +291,7 @@ def file_start(heads: list[StreamHead]) -> Fraction:
     return min(firsts, default=Fraction(0))
 
 
-def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[AnyPacket]:
+def _packets(container: InputContainer, streams: list[_MediaStream]) -> Iterator[_AnyPacket]:
     packets = container.demux(tuple(streams))
     while True:
         try:
@@ -301,7 +301,7 @@ def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[
             return
 
 
-def _first_frame(packet: AnyPacket, head: StreamHead) -> bool:
+def _first_frame(packet: _AnyPacket, head: StreamHead) -> bool:
     try:
         frames = head.decoder().decode(packet)
     except (av.FFmpegError, ValueError):
@@ -321,7 +321,7 @@ def _first_frame(packet: AnyPacket, head: StreamHead) -> bool:
 
 
 def _rates_known(chosen: dict[int, StreamHead], size: int) -> bool:
-    return size > HEAD_BYTES // 16 or all(
+    return size > _HEAD_BYTES // 16 or all(
         len(h.stamps) >= _RATE_STAMPS for h in chosen.values() if h.kind == "video"
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import av
     from av.stream import Stream
 
-ReadAt = Callable[[int, int], bytes]
+_ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 _SPEEX_SAMPLES = (80, 223, 509)
@@ -32,7 +32,7 @@ _LONGEST_S = 1
 """A longer lead is a wrong figure."""
 
 
-def lead_samples(stream: Stream, container: str, read: ReadAt) -> int:
+def lead_samples(stream: Stream, container: str, read: _ReadAt) -> int:
     """How many samples of the decoder's output come before the sound that was recorded."""
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return 0
@@ -65,7 +65,7 @@ def _speex(header: bytes | None, rate_hz: int) -> int:
     return _SPEEX_SAMPLES[mode]
 
 
-def _opus_in_ts(read: ReadAt, pid: int) -> int:
+def _opus_in_ts(read: _ReadAt, pid: int) -> int:
     """Of the first access unit of the stream, at 48 kHz."""
     data = read(0, _TS_BYTES)
     step, at = _packets_of(data)
@@ -102,7 +102,7 @@ def _start_trim(unit: bytes) -> int:
     return int.from_bytes(unit[at + 1 : at + 3], "big") & 0x1FFF if at + 3 <= len(unit) else 0
 
 
-def _caf(read: ReadAt, rate_hz: int) -> int:
+def _caf(read: _ReadAt, rate_hz: int) -> int:
     """The priming frames of the packet table, which count at the rate of the description."""
     at, described_hz = 8, 0.0
     for _ in range(_MOST_CHUNKS):

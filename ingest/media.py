@@ -21,7 +21,7 @@ from corpus.ingest.riff import Patch, correct_header
 from corpus.ingest.tags import behind_tags
 from corpus.schemas.errors import MediaError
 
-FORMATS = (
+_FORMATS = (
     "aac,ac3,aiff,alaw,amr,amrnb,amrwb,ape,asf,asf_o,au,av1,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,g722,gsm,"
     "gxf,h261,h263,h264,hevc,ircam,ivf,kux,live_flv,loas,m4v,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,"
     "mulaw,mxf,nistsphere,nsv,nut,obu,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,ty,vc1,voc,w64,wav,webm,wtv,wv"
@@ -193,7 +193,7 @@ def open_read(path: Path, reader: Reader) -> Iterator[InputContainer]:
 
 def _open(path: Path, reader: Reader) -> InputContainer:
     options = {
-        "format_whitelist": FORMATS,
+        "format_whitelist": _FORMATS,
         "protocol_whitelist": "file",
         "max_streams": str(_MOST_STREAMS),
     }

@@ -8,12 +8,12 @@ _FILMS = (
     ".mp4 .m4v .mov .qt .mkv .mk3d .webm .ts .mts .m2ts .m2t .trp .mpg .mpeg .mpe .m1v .m2v .mpv .vob .avi "
     ".divx .flv .f4v .wmv .asf .3gp .3gpp .3g2 .ogv .ogm .ogx .mxf .dv .dif .rm .rmvb .nut .nsv .wtv .ivf"
 )
-SOUND = (
+_SOUND = (
     ".ogg .oga .opus .spx .wav .wave .bwf .rf64 .bw64 .w64 .flac .mp3 .mp2 .mp1 .mpa .m4a .m4b .m4r .f4a "
     ".aac .adts .ac3 .ec3 .eac3 .dts .wma .aiff .aif .aifc .caf .amr .awb .3ga .au .snd .voc .sph .nist "
     ".mka .weba .gsm .sln .g722 .ul .al .ra .ape .wv .tta .tak .shn .qcp .loas .latm"
 )
-_MEDIA_SUFFIXES = frozenset(f"{_FILMS} {SOUND}".split())
+_MEDIA_SUFFIXES = frozenset(f"{_FILMS} {_SOUND}".split())
 """Taken from a folder or glob. A file named on its own is tried whatever it is called."""
 
 HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".gsm": "gsm"}

@@ -31,7 +31,7 @@ _PER_CROSSING = 4096
 _ROLL_OFF = 0.955
 _FINEST = 1 << 16
 """Positions between two input samples that are told apart: 0.3 ns at 48 kHz."""
-TABLE = 4096
+_TABLE = 4096
 """The same where the filter comes from a table."""
 _LONGEST_PERIOD = 640
 """A rate whose ratio repeats only after more outputs than this goes through the phase table."""
@@ -85,7 +85,7 @@ def _phase_table(up: int, down: int) -> tuple[Float64Array, int]:
     cutoff = _ROLL_OFF * min(1.0, up / down)
     reach = ceil(_CROSSINGS / cutoff)
     inputs = np.arange(-reach, reach + 2, dtype=np.float64)
-    fractions = np.arange(TABLE) / TABLE
+    fractions = np.arange(_TABLE) / _TABLE
     return _kernel(fractions[:, None] - inputs[None, :], cutoff), reach
 
 
@@ -206,7 +206,7 @@ class Resampler:
             # floor and fraction of phase/_FINEST + n * down/up, in whole numbers
             scaled = n * self._down * _FINEST + phase * self._up
             whole, rest = np.divmod(scaled, self._up * _FINEST)
-            fraction = rest * TABLE // (self._up * _FINEST)
+            fraction = rest * _TABLE // (self._up * _FINEST)
             start = base + int(whole[0]) - reach
             inputs = self._inputs(start, base + int(whole[-1]) + reach + 2)
             windows = np.lib.stride_tricks.sliding_window_view(inputs, 2 * reach + 2, axis=1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-HEAD_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 20
 """A `fmt ` chunk that stands further from the start is left to libav."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11"
 _W64_FMT = b"fmt \xf3\xac\xd3\x11"
@@ -76,7 +76,7 @@ def _format_chunk(file: _ByteFile) -> tuple[int, bytes] | None:
 
 def _find(file: _ByteFile, at: int, *, name: bytes, wide: bool) -> tuple[int, bytes] | None:
     head, pad = (24, 8) if wide else (8, 2)
-    while at < HEAD_BYTES:
+    while at < _HEAD_BYTES:
         file.seek(at)
         chunk = file.read(head) or b""
         if len(chunk) < head:

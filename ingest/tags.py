@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-ReadAt = Callable[[int, int], bytes]
+_ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 _MOST_TAGS = 16
@@ -26,7 +26,7 @@ _HEADS = (
 """How such files begin. MP3, AAC, FLAC and TTA are left to libav, which shows what the tag says, too."""
 
 
-def behind_tags(read: ReadAt) -> int:
+def behind_tags(read: _ReadAt) -> int:
     """Where a file begins that stands behind ID3 tags; 0 for one that may have them, or has none."""
     at = 0
     for _ in range(_MOST_TAGS):

@@ -18,16 +18,16 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class _File:
     path: str
     sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class _Head:
     """An artifact's files, and the Drops of the run that made it, so that a cache hit repeats them."""
 
-    files: tuple[File, ...]
+    files: tuple[_File, ...]
     drops: tuple[Drop, ...]
 
 
@@ -63,8 +63,8 @@ class Kept(Generic[Value]):
 def write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
     """Two lines: the head, and its own digest."""
     names = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = tuple(File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
-    text = to_json(Head(files=files, drops=drops))
+    files = tuple(_File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
+    text = to_json(_Head(files=files, drops=drops))
     # The head vouches for the files; its own digest vouches for the head.
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / HEAD).write_text(f"{text}\n{digest}\n", encoding="utf-8")
@@ -82,7 +82,7 @@ def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
     return Artifact(folder=folder, digest=folder.name, drops=head.drops)
 
 
-def head_of(content: bytes) -> Head:
+def head_of(content: bytes) -> _Head:
     """A head from its file.
 
     Raises:
@@ -91,4 +91,4 @@ def head_of(content: bytes) -> Head:
     text, _, digest = content.partition(b"\n")
     if digest != f"{hashlib.sha256(text).hexdigest()}\n".encode():
         raise FormatError("the head of an artifact is damaged")
-    return from_json(Head, text)
+    return from_json(_Head, text)

@@ -11,11 +11,12 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.watchdog import Watchdog
@@ -42,7 +43,7 @@ class Done(Generic[Job, Result]):
 
 def run_jobs(
     function: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     num_workers: int,
     on_poll: Callable[[], None],
@@ -50,8 +51,8 @@ def run_jobs(
     """Yield every job as it ends, in any order. An exception in a job ends the iteration.
 
     A job whose process dies is tried once more, alone, when all others are done: another job may have
-    used up the memory. `on_poll` is called about twice a second while
-    waiting. Closing the iterator stops the workers.
+    used up the memory. `on_poll` is called about twice a second while waiting. Jobs are drawn when there is
+    room for them. Closing the iterator stops the workers.
     """
     # Retried alone at the end, where memory is free.
     died: list[Job] = []
@@ -66,19 +67,19 @@ def run_jobs(
 
 def _pass(
     function: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     num_workers: int,
     on_poll: Callable[[], None],
 ) -> Iterator[Done[Job, Result]]:
-    slots = [_new_slot() for _ in range(min(num_workers, len(jobs)))]
-    # A stack: pop() from the end keeps the order of the jobs.
-    waiting = list(reversed(jobs))
+    slots: list[ProcessPoolExecutor] = []
+    waiting = iter(jobs)
     watchdog = Watchdog()
     running: dict[Future[Result], tuple[int, Job]] = {}
     try:
-        for slot in range(len(slots)):
-            _submit(slots, slot, waiting, running, function)
+        for job in islice(waiting, num_workers):
+            slots.append(_new_slot())
+            _submit(slots, len(slots) - 1, job, running, function)
         while running:
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             on_poll()
@@ -92,7 +93,8 @@ def _pass(
                     # A broken executor stays broken: replace it.
                     slots[slot].shutdown(wait=False)
                     slots[slot] = _new_slot()
-                _submit(slots, slot, waiting, running, function)
+                for following in islice(waiting, 1):
+                    _submit(slots, slot, following, running, function)
                 yield Done(job, result)
     finally:
         for executor in slots:
@@ -102,14 +104,12 @@ def _pass(
 def _submit(
     slots: list[ProcessPoolExecutor],
     slot: int,
-    waiting: list[Job],
+    job: Job,
     running: dict[Future[Result], tuple[int, Job]],
     function: Callable[[Job], Result],
 ) -> None:
-    if waiting:
-        job = waiting.pop()
-        with _no_main_module():
-            running[slots[slot].submit(function, job)] = (slot, job)
+    with _no_main_module():
+        running[slots[slot].submit(function, job)] = (slot, job)
 
 
 @contextmanager

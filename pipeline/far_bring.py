@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline.far_shards import FarShards, forget_shards, place_stand_ins
+from corpus.pipeline.far_shards import forget_shards, place_stand_ins
 from corpus.pipeline.published import CATALOGS_FILE, TABLE_FILE
 from corpus.pipeline.state import STATE
 from corpus.report.catalog import CATALOG_FILE
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest, ShardEntry
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.store import Store, Stored
 from corpus.shards.far_index import far_manifest, fetch_promised
-from corpus.shards.swap import finish_swap
+from corpus.shards.shard_task import Afar
+from corpus.shards.swap import FOLDER, finish_swap
 from corpus.shards.write import read_manifest
 
 REPORT_FILE = "report.html"
@@ -31,7 +32,7 @@ _SYNCED_FILE = "far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
+class _Synced:
     """The store's marks of the files that the work folder was last in step with."""
 
     manifest: str = ""
@@ -65,7 +66,7 @@ def look(store: Store) -> FarDataset:
     return FarDataset(manifest=manifest, listed=listed, shards=shards)
 
 
-def bring(store: Store, work: Path, there: FarDataset) -> FarShards:
+def bring(store: Store, work: Path, there: FarDataset) -> Afar:
     """Put the work folder in step with the store; what a killed build left here and had not put there stays.
 
     Raises:
@@ -74,30 +75,44 @@ def bring(store: Store, work: Path, there: FarDataset) -> FarShards:
     (work / STATE).mkdir(parents=True, exist_ok=True)
     with storage_errors(work):
         finish_swap(work)
-    synced = read_synced(work)
+    synced = _read_synced(work)
     mark = _mark(there, MANIFEST_FILE)
     if there.manifest is not None and mark != synced.manifest:
         _replace(store, work, there)
     if (reviews := _mark(there, REVIEWS_FILE)) and reviews != synced.reviews:
         _fetch(store, work, REVIEWS_FILE)
     here = read_manifest(work)
+    entries = here.shards if here is not None else ()
+    far = {**_staged(there, entries), **there.shards}
     if here is not None:
-        place_stand_ins(work, here, there.shards)
+        place_stand_ins(work, here, far)
     save_synced(work, there)
-    return FarShards(store, work, here, there.shards)
+    names = {entry.path: far[entry.sha256] for entry in entries if entry.sha256 in far}
+    return Afar(store=store, names=names)
 
 
-def read_synced(work: Path) -> Synced:
+def _staged(there: FarDataset, entries: Iterable[ShardEntry]) -> dict[str, str]:
+    """Names of shards that a killed build has sent and not published, by sha256."""
+    names = {entry.sha256: f"{FOLDER}/{entry.sha256}" for entry in entries}
+    sizes = {entry.sha256: entry.bytes for entry in entries}
+    return {
+        sha256: name
+        for sha256, name in names.items()
+        if name in there.listed and there.listed[name].bytes == sizes[sha256]
+    }
+
+
+def _read_synced(work: Path) -> _Synced:
     path = work / STATE / _SYNCED_FILE
     try:
-        return from_json(Synced, path.read_bytes(), where=str(path))
+        return from_json(_Synced, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
-        return Synced()
+        return _Synced()
 
 
 def save_synced(work: Path, there: FarDataset) -> None:
     path = work / STATE / _SYNCED_FILE
-    synced = Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
+    synced = _Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
     with storage_errors(path):
         write_whole(path, to_json(synced).encode())
 

@@ -1,8 +1,9 @@
 """`corpus build --out URL`: a build in a work folder of this machine, published to a store.
 
-    lease -> finish what was killed -> fetch all but shards -> build -> stage -> commit
+    lease -> finish what was killed -> fetch all but shards -> build, workers send shards -> stage -> commit
 
-The build in the middle is the one for folders, to the byte.
+The build in the middle is the one for folders, to the byte. Who writes a shard sends it (`shard_task.py`);
+this process sends what is small, and puts the commit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from corpus.pipeline.build import build_dataset
 from corpus.pipeline.far_bring import bring, look, save_synced
 from corpus.pipeline.far_lease import is_leased, leased, put
 from corpus.pipeline.far_publish import finish_commit, publish_far
-from corpus.pipeline.far_shards import stand_in
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import STATE, Quarantine, State, Status
@@ -26,6 +26,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import has_size
 from corpus.schemas.store import FolderStore, Store, store_at
 from corpus.schemas.urls import public_url
+from corpus.shards.stand_in import stand_in
 from corpus.shards.write import read_manifest
 
 WORK_VARIABLE = "CORPUS_WORK_DIR"
@@ -49,8 +50,7 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
     request = replace(request, out=work)
     with leased(store, talk.say, lambda: _put_status(store, work)) as lease:
         there = finish_commit(store, look(store))
-        shards = bring(store, work, there)
-        outcome = build_dataset(request, talk, shards.bring)
+        outcome = build_dataset(request, talk, bring(store, work, there))
         if not (outcome.unchanged and _is_there(store, work)):
             talk.say(f"{store.shown}: sending what is new")
             save_synced(work, publish_far(store, work, there, lease))

@@ -11,20 +11,20 @@ in between meets bytes that its manifest does not promise, and says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.far_bring import KEPT, VIEWS, FarDataset, look
 from corpus.pipeline.far_lease import Lease, put_new
-from corpus.pipeline.far_shards import is_stand_in
 from corpus.pipeline.state import STATE
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
 from corpus.schemas.errors import DatasetError, LockedError, StorageError
 from corpus.schemas.files import is_inside_name, sha256_file
 from corpus.schemas.store import Store
+from corpus.shards.stand_in import is_stand_in
 from corpus.shards.swap import FOLDER
 from corpus.shards.write import read_manifest
 
@@ -46,7 +46,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class _Commit:
     """What is copied into place, the manifest last."""
 
     moves: tuple[Move, ...]
@@ -62,7 +62,7 @@ def finish_commit(store: Store, there: FarDataset) -> FarDataset:
     if not numbers or not any(name.startswith(f"{FOLDER}/") for name in there.listed):
         return there
     name = _commit_name(numbers[-1])
-    commit = from_json(Commit, store.open_range(name), where=f"{store.shown}/{name}")
+    commit = from_json(_Commit, store.open_range(name), where=f"{store.shown}/{name}")
     # All of it stands there until all of it is applied; what else is staged awaits a commit of its own.
     if not commit.moves or any(f"{FOLDER}/{move.sha256}" not in there.listed for move in commit.moves):
         return there
@@ -82,11 +82,12 @@ def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> Fa
     if manifest is None:
         raise DatasetError("no dataset to publish", where=str(work), todo="run the same command again")
     numbers = _commits(there)
-    moves = [*_stage_shards(store, work, there, manifest), *_stage_others(store, work, there)]
+    staged = {one.name: one.bytes for one in store.list(FOLDER)}  # workers have sent shards meanwhile
+    moves = [*_stage_shards(store, work, there, manifest, staged), *_stage_others(store, work, staged)]
     _check_staged(store, moves)
     lease.check()
     number = numbers[-1] + 1 if numbers else 1
-    commit = Commit(moves=tuple(moves))
+    commit = _Commit(moves=tuple(moves))
     if not put_new(store, _commit_name(number), to_json(commit).encode()):
         todo = "run the same command again"
         raise LockedError("another build has published here meanwhile", where=store.shown, todo=todo)
@@ -94,19 +95,23 @@ def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> Fa
     return _cleaned(store, look(store), [*numbers, number])
 
 
-def _stage_shards(store: Store, work: Path, there: FarDataset, manifest: Manifest) -> list[Move]:
+def _stage_shards(
+    store: Store, work: Path, there: FarDataset, manifest: Manifest, staged: Mapping[str, int]
+) -> list[Move]:
     old = {entry.path: entry.sha256 for entry in there.manifest.shards} if there.manifest else {}
     moves = []
     for entry in manifest.shards:
+        name = f"{FOLDER}/{entry.sha256}"
         stands = there.shards.get(entry.sha256)
-        if stands is not None and old.get(entry.path) == entry.sha256 and stands == entry.path:
+        # What was sent takes the place of what stands: that may have been found damaged.
+        is_staged = staged.get(name) == entry.bytes
+        if not is_staged and stands == entry.path and old.get(entry.path) == entry.sha256:
             continue
         moves.append(Move(sha256=entry.sha256, name=entry.path))
-        staged = f"{FOLDER}/{entry.sha256}"
-        if staged in there.listed and there.listed[staged].bytes == entry.bytes:
+        if is_staged:
             continue
         if stands is not None:
-            store.copy(stands, staged)
+            store.copy(stands, name)
         else:
             _send_shard(store, work / entry.path, entry.sha256)
     return moves
@@ -120,7 +125,7 @@ def _send_shard(store: Store, path: Path, sha256: str) -> None:
     store.publish(path, f"{FOLDER}/{sha256}")
 
 
-def _stage_others(store: Store, work: Path, there: FarDataset) -> list[Move]:
+def _stage_others(store: Store, work: Path, staged: Mapping[str, int]) -> list[Move]:
     moves = []
     # The manifest last: a commit is applied in order.
     for name in (*KEPT, *VIEWS, CLIPS_FILE, CARD_FILE, MANIFEST_FILE):
@@ -128,7 +133,7 @@ def _stage_others(store: Store, work: Path, there: FarDataset) -> list[Move]:
         if not path.is_file():
             continue
         move = Move(sha256=sha256_file(path), name=name)
-        if f"{FOLDER}/{move.sha256}" not in there.listed:
+        if f"{FOLDER}/{move.sha256}" not in staged:
             store.publish(path, f"{FOLDER}/{move.sha256}")
         moves.append(move)
     return moves
@@ -142,7 +147,7 @@ def _check_staged(store: Store, moves: Sequence[Move]) -> None:
         raise StorageError(f"what was put is gone: {missing[0]}", where=store.shown, todo=todo)
 
 
-def _apply(store: Store, commit: Commit) -> None:
+def _apply(store: Store, commit: _Commit) -> None:
     """Copy all into place; may be done twice."""
     *others, manifest = commit.moves
     with ThreadPoolExecutor(_AT_ONCE) as threads:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ class Recordings:
 
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
-    bring: Callable[[Path], None] | None = None
-    """Called with each shard that is to be read, where shards may stand elsewhere."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
     """Those that OUT holds unchanged, by content hash."""
     others: list[RecordingJob] = field(default_factory=list)

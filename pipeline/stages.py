@@ -197,7 +197,7 @@ def label_stage(
         reviews=reviews,
         prosody=prosody.digest if prosody else None,
     )
-    return cache.keep("label", key, fill, read_conversation)
+    return cache.keep("label", key, fill, _read_conversation)
 
 
 def _looked(conversation: Conversation, settings: Settings, sight: Artifact | None) -> Looked:
@@ -217,6 +217,6 @@ def pcm_of(decode: Kept[Decoded]) -> Pcm:
     return Pcm(decode.folder, len(head.channels), head.segments, head.sample_rate_hz)
 
 
-def read_conversation(folder: Path) -> Conversation:
+def _read_conversation(folder: Path) -> Conversation:
     """The conversation of a label artifact."""
     return read_json(Conversation, folder / _CONVERSATION_FILE)

@@ -24,7 +24,7 @@ from corpus.schemas.errors import DatasetError
 if TYPE_CHECKING:
     import duckdb
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +230,7 @@ def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
     return tuple(0 if value is None else value for value in row)
 
 
-def read_rows(db: duckdb.DuckDBPyConnection, cls: type[Row], sql: str) -> tuple[Row, ...]:
+def read_rows(db: duckdb.DuckDBPyConnection, cls: type[_Row], sql: str) -> tuple[_Row, ...]:
     """Rows as `cls`, whose fields are the columns' names."""
     result = db.execute(sql)
     names = [column[0] for column in result.description or ()]

@@ -19,15 +19,15 @@ from corpus.schemas.cue_row import CUE_COLUMNS, cue_of_row
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import inside
 
-CATALOG_FILE = "catalog.duckdb"
-MANIFEST_FILE = "manifest.json"
+_CATALOG_FILE = "catalog.duckdb"
+_MANIFEST_FILE = "manifest.json"
 LABELS = tuple(CUE_KINDS)
 _COLUMNS = {
     "cues": CUE_COLUMNS,
     "turns": "turn_id, speaker, start_us, stop_us",
     "words": "word_id, speaker, start_us, stop_us, text, after, timing::VARCHAR, confidence",
 }
-Row = tuple[Any, ...]
+_Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Catalog:
     def __init__(self, out: Path) -> None:
         import duckdb
 
-        self.path = inside(out, CATALOG_FILE)
+        self.path = inside(out, _CATALOG_FILE)
         if not self.path.is_file():
             raise DatasetError("no catalog here", where=str(out), todo="run corpus build first")
         self._marks = self._look()
@@ -90,7 +90,7 @@ class Catalog:
 
     def _look(self) -> list[tuple[int, int, int]]:
         """A build writes the catalog before the manifest, which stands for the shards."""
-        return [_mark(self.path), _mark(self.path.with_name(MANIFEST_FILE))]
+        return [_mark(self.path), _mark(self.path.with_name(_MANIFEST_FILE))]
 
     def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._lock:
@@ -116,7 +116,7 @@ class Catalog:
         self._together[table] = together
         return {name: (first, last) for name, first, last, _ in stretches}
 
-    def _near(self, table: str, recording: str, start_us: int, stop_us: int) -> list[Row]:
+    def _near(self, table: str, recording: str, start_us: int, stop_us: int) -> list[_Row]:
         """The rows of one recording that touch a stretch."""
         first, last = self._stretches[table].get(recording, (0, -1))
         if last < first:
@@ -126,7 +126,7 @@ class Catalog:
         with self._lock, _readable(self.path):
             return self._connection.execute(asked).fetchall()
 
-    def _named(self, table: str, recording: str, name: str) -> Row | None:
+    def _named(self, table: str, recording: str, name: str) -> _Row | None:
         first, last = self._stretches[table].get(recording, (0, -1))
         rows = self._rows(
             f"SELECT {_COLUMNS[table]} FROM {table} WHERE rowid BETWEEN {first:d} AND {last:d} "

@@ -23,7 +23,7 @@ _MOST_OF_SPEAKER = 5_000
 _REMEMBERED = 100_000
 _LONGEST_ID = 64
 
-Found = tuple[Judged, tuple[Turn, ...]]
+_Found = tuple[Judged, tuple[Turn, ...]]
 """An item as it is judged, and who talks around it."""
 
 
@@ -32,7 +32,7 @@ class Handed:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: OrderedDict[tuple[str, str, str], Found] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str, str], _Found] = OrderedDict()
 
     def remember(self, recording: str, parts: Sequence[Judged], around: tuple[Turn, ...]) -> None:
         with self._lock:
@@ -43,7 +43,7 @@ class Handed:
             while len(self._found) > _REMEMBERED:
                 self._found.popitem(last=False)
 
-    def of(self, recording: str, about: str, item: str) -> Found | None:
+    def of(self, recording: str, about: str, item: str) -> _Found | None:
         with self._lock:
             return self._found.get((recording, about, item))
 
@@ -103,7 +103,7 @@ def read_review(
     return replace(review, around=around)
 
 
-def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: str, given: object) -> Found:
+def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: str, given: object) -> _Found:
     """What an id means: as it was handed out, else as the catalog has it, else as the client had it."""
     shown = handed.of(recording, about, item)
     if shown is not None:

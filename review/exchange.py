@@ -32,7 +32,7 @@ from corpus.schemas.review import Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, read_reviews
 from corpus.schemas.votes import groups, standing
 
-FORMS = {"eaf": ".eaf", "textgrid": ".TextGrid"}
+_FORMS = {"eaf": ".eaf", "textgrid": ".TextGrid"}
 """What ELAN and Praat read: a folder with a file for each recording."""
 _MOST_BYTES = 1 << 30
 
@@ -112,8 +112,8 @@ def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
         UsageError: a form nobody knows, or the folder holds such files already.
         MissingDependencyError: the extra `review` is not installed.
     """
-    if form not in FORMS:
-        raise UsageError(f"{form!r} is not a form; one of {', '.join(FORMS)}")
+    if form not in _FORMS:
+        raise UsageError(f"{form!r} is not a form; one of {', '.join(_FORMS)}")
     if (folder / SHOWN_FILE).exists():
         raise UsageError("was exported to before", where=str(folder), todo="choose another folder")
     write, _ = _tools(form)
@@ -124,7 +124,7 @@ def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
             folder.mkdir(parents=True, exist_ok=True)
             for recording in catalog.recordings():
                 one, without = _shown(catalog, recording)
-                write(folder / (one.file + FORMS[form]), tiers_of(one), one)
+                write(folder / (one.file + _FORMS[form]), tiers_of(one), one)
                 shown.append(one)
                 left_out += without
             content = to_json(ShownFolder(form=form, recordings=tuple(shown)))
@@ -155,10 +155,10 @@ def _plain_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:80].lstrip(".") or "recording"
 
 
-Write = Callable[[Path, Tiers, Shown], None]
+_Write = Callable[[Path, Tiers, Shown], None]
 
 
-def _tools(form: str) -> tuple[Write, Callable[[Path], Tiers]]:
+def _tools(form: str) -> tuple[_Write, Callable[[Path], Tiers]]:
     try:
         if form == "eaf":
             from corpus.review.elan import read_eaf, write_eaf
@@ -241,14 +241,14 @@ def _read_folder(store: Store, folder: Path, annotator: str) -> Read:
     if not annotator:
         raise UsageError("whose decisions are these?", todo="give --annotator NAME")
     shown = from_json(ShownFolder, path.read_bytes(), where=str(path))
-    if shown.schema != SHOWN_FORM or shown.form not in FORMS:
+    if shown.schema != SHOWN_FORM or shown.form not in _FORMS:
         raise FormatError(f"{shown.schema!r}, {shown.form!r}: no form that is read", where=str(path))
     _, read = _tools(shown.form)
     kept = store.reviews()
     undone = {review.undoes for review in kept if review.verdict == "undo"}
     now_us, reviews, passed_over = time.time_ns() // 1000, list[Review](), list[str]()
     for one in shown.recordings:
-        path = folder / (Path(one.file).name + FORMS[shown.form])
+        path = folder / (Path(one.file).name + _FORMS[shown.form])
         if not path.exists():  # put aside by whoever works on another part
             passed_over.append(path.name)
             continue

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import av
 
-MARKS_FILE = ".cache/marks.json"
+_MARKS_FILE = ".cache/marks.json"
 """In OUT: the files a build read, and how they looked then."""
-WIDTH = 480
+_WIDTH = 480
 """Of a picture, in pixels, at most."""
 _ALONE = {
     "protocol_whitelist": "file",
@@ -44,7 +44,7 @@ class Originals:
     def __init__(self, out: Path) -> None:
         self._marks: dict[str, tuple[Path, int, int]] = {}
         try:
-            marks = json.loads((out / MARKS_FILE).read_bytes())
+            marks = json.loads((out / _MARKS_FILE).read_bytes())
             for mark in marks["files"]:
                 self._marks[mark["sha256"]] = (Path(mark["place"]), mark["bytes"], mark["mtime_ns"])
         except (OSError, ValueError, KeyError, TypeError):  # no build's folder, or another version's
@@ -105,7 +105,7 @@ def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Pictur
 
 def _jpeg(frame: av.VideoFrame, aspect: Fraction | None) -> bytes:
     wide = Fraction(frame.width) * (aspect or 1)
-    share = min(Fraction(1), Fraction(WIDTH) / wide)
+    share = min(Fraction(1), Fraction(_WIDTH) / wide)
     size = max(2, round(wide * share)), max(2, round(frame.height * share))
     image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
     if frame.rotation % 360:

@@ -23,7 +23,7 @@ from corpus.schemas.span import Span
 Mode = Literal["uncertain", "random", "disagreement", "gold"]
 MODES: tuple[Mode, ...] = ("uncertain", "random", "disagreement", "gold")
 
-LEASE_S = 300.0
+_LEASE_S = 300.0
 """How long an item that was handed out is kept from others."""
 _CHUNK = 4096
 _AT_ONCE = 100
@@ -181,7 +181,7 @@ class Queue:
                 if place is None:
                     break
                 avoid.add(place)
-                self._leases[place] = (annotator, time.monotonic() + LEASE_S)
+                self._leases[place] = (annotator, time.monotonic() + _LEASE_S)
                 key = self._name(place)
                 drawn.append((*key, "gold" if gold is not None else mode))
             return drawn

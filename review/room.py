@@ -26,7 +26,7 @@ from corpus.schemas.span import Span
 
 logger = logging.getLogger(__name__)
 
-AROUND_US = 2_000_000
+_AROUND_US = 2_000_000
 """Shown before and after a cue."""
 _LONGEST_US = 30_000_000
 _MOST_DISPUTES = 100
@@ -265,7 +265,7 @@ class Room:
 
 def _stretch(span: Span, duration_us: int) -> tuple[int, int]:
     """Whole windows from two seconds before a cue to two seconds after it, of half a minute at most."""
-    from_us = max(0, span.start_us - AROUND_US) // WINDOW_US * WINDOW_US
-    to_us = min(span.stop_us + AROUND_US, span.start_us + _LONGEST_US)
+    from_us = max(0, span.start_us - _AROUND_US) // WINDOW_US * WINDOW_US
+    to_us = min(span.stop_us + _AROUND_US, span.start_us + _LONGEST_US)
     last_us = duration_us // WINDOW_US * WINDOW_US
     return from_us, max(from_us + WINDOW_US, min(-(-to_us // WINDOW_US) * WINDOW_US, last_us))

@@ -16,7 +16,7 @@ from corpus.schemas.errors import CorpusError, FormatError
 from corpus.schemas.review import Review
 from corpus.schemas.votes import span_of, speaker_of
 
-COLUMNS = (
+_COLUMNS = (
     "sequence", "id", "recording", "item", "about", "verdict", "annotator", "role", "draw", "label", "kind",
     "speaker", "start_us", "stop_us", "text", "note", "decided_at_us", "spent_ms", "undoes", "judged",
     "becomes",
@@ -29,7 +29,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 def csv_text(reviews: list[Review]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(_COLUMNS)
     for review in reviews:
         part = review.becomes[0] if review.becomes else review.judged
         span = span_of(part) if part is not None else None

@@ -18,7 +18,7 @@ from corpus.review.room import Options, Room
 from corpus.schemas.errors import DatasetError, MissingDependencyError, UsageError
 from corpus.schemas.files import storage_errors, write_whole
 
-ADDRESS_FILE = "review-server.json"
+_ADDRESS_FILE = "review-server.json"
 """In OUT/.cache while a server runs: where it answers `corpus review sql`. Only its owner may read it."""
 
 
@@ -56,7 +56,7 @@ def serve(
     app = make_app(room, door, annotator=annotator)
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{number}/" + (f"?token={token}" if token else ""))
-    path = out / ".cache" / ADDRESS_FILE
+    path = out / ".cache" / _ADDRESS_FILE
     _tell_address(path, shown, number, token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
@@ -110,7 +110,7 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
     Raises:
         DatasetError: none answers, or it refuses the statement.
     """
-    path = out / ".cache" / ADDRESS_FILE
+    path = out / ".cache" / _ADDRESS_FILE
     try:
         server = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

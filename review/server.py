@@ -32,13 +32,13 @@ ASSETS = (
     *("review.html", "review.css", "review.js", "dom.js", "outbox.js", "player.js", "timeline.js", "grid.js"),
     *("agreement.js", "edit.js"),
 )
-SHARED_STYLES = ("page.css", "clip.css")
+_SHARED_STYLES = ("page.css", "clip.css")
 """With the report's styles, all files that are ever sent, by the only names they are known under."""
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-Handler = Callable[[Request], Awaitable[Response]]
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
-def _answering(handler: Handler) -> Handler:
+def _answering(handler: _Handler) -> _Handler:
     """What went wrong becomes an answer that says so."""
 
     async def answered(request: Request) -> Response:
@@ -182,7 +182,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
             await run_in_threadpool(room.close)
 
     place = "/{recording:str}/{start:int}-{stop:int}"
-    routes: list[tuple[str, str, Handler]] = [
+    routes: list[tuple[str, str, _Handler]] = [
         ("GET", "/", page),
         ("GET", "/page/{name:str}", asset),
         ("GET", "/api/state", state),
@@ -206,13 +206,13 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
 
 
 def _asset(name: str) -> Response:
-    if name in SHARED_STYLES:
+    if name in _SHARED_STYLES:
         content = shared(name).encode()
     elif name in ASSETS:
         content = (PAGE / name).read_bytes()
     else:
         return problem(404, "no such file")
-    kind = f"{KINDS[Path(name).suffix]}; charset=utf-8"
+    kind = f"{_KINDS[Path(name).suffix]}; charset=utf-8"
     return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 

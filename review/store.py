@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-Row = tuple[Any, ...]
+_Row = tuple[Any, ...]
 _FEW_ROWS = 100
 _LONGEST_QUERY_S = 30.0
 
@@ -119,7 +119,7 @@ class Store:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _insert_many(self, rows: Sequence[Row]) -> None:
+    def _insert_many(self, rows: Sequence[_Row]) -> None:
         """As one Arrow table: an import of a hundred thousand takes seconds, not minutes."""
         import pyarrow as pa
 
@@ -144,7 +144,7 @@ class Store:
             rows = self._connection.execute(sql, [after]).fetchall()
         return [kept_review(row[0]) for row in rows]
 
-    def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[Row]]:
+    def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[_Row]]:
         """What one reading statement finds, on a cursor of its own.
 
         Raises:
@@ -242,7 +242,7 @@ def _write_parquet(cursor: duckdb.DuckDBPyConnection, path: Path, sequence: int)
                 os.unlink(unfinished)
 
 
-def _row(review: Review) -> Row:
+def _row(review: Review) -> _Row:
     part = review.becomes[0] if review.becomes else review.judged
     content = content_of(part) if part is not None else None
     span = span_of(part) if part is not None else None

@@ -20,7 +20,7 @@ from corpus.shards.near import near_clips
 
 
 @dataclass(frozen=True, slots=True)
-class FarIndex:
+class _FarIndex:
     """What opens the clips of a dataset at a URL."""
 
     shown: str
@@ -32,7 +32,7 @@ class FarIndex:
     clips: FarClips
 
 
-def open_far_index(url: str, split: str | None) -> FarIndex:
+def open_far_index(url: str, split: str | None) -> _FarIndex:
     """The index of the dataset at a URL; raises as `open_clips`."""
     store = store_at(url)
     manifest, digest = far_manifest(store)
@@ -41,7 +41,7 @@ def open_far_index(url: str, split: str | None) -> FarIndex:
     table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
     far = FarClips(store, table, near_clips())
     weakref.finalize(far, _remove, folder, os.getpid())  # copies of the clips share it
-    return FarIndex(store.shown, index, digest, far)
+    return _FarIndex(store.shown, index, digest, far)
 
 
 def far_manifest(store: Store) -> tuple[Manifest, str]:

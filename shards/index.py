@@ -35,10 +35,10 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
         FormatError: it cannot be read, lacks a column, or a value is missing or of another type.
         DatasetError: it leads out of the folder.
     """
-    return read_index_file(inside(out, CLIPS_FILE), columns)
+    return _read_index_file(inside(out, CLIPS_FILE), columns)
 
 
-def read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def _read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """As `read_index`, of a clips.parquet that may lie elsewhere."""
     import pyarrow as pa
 
@@ -88,7 +88,7 @@ def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Tab
     """
     import pyarrow.compute as pc
 
-    table = read_index_file(index, ["split", *names] if names else None)
+    table = _read_index_file(index, ["split", *names] if names else None)
     return table if split is None else table.filter(pc.equal(table["split"], split))
 
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from corpus.schemas.errors import FormatError, MissingDependencyError
 
-Pixels = npt.NDArray[np.uint8]
+_Pixels = npt.NDArray[np.uint8]
 
 
-def decode_jpeg(data: bytes, *, where: str = "", into: Pixels | None = None) -> Pixels:
+def decode_jpeg(data: bytes, *, where: str = "", into: _Pixels | None = None) -> _Pixels:
     """uint8 `[height, width, 3]` of a JPEG, by simplejpeg where it is installed, else pillow, else PyAV.
 
     The first two give the same pixels; PyAV upsamples colours differently. `into` may be used for the result:
@@ -31,7 +31,7 @@ def decode_jpeg(data: bytes, *, where: str = "", into: Pixels | None = None) -> 
         raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
 
 
-def _decode_by_pillow(data: bytes, where: str) -> Pixels:
+def _decode_by_pillow(data: bytes, where: str) -> _Pixels:
     try:
         from PIL import Image
     except ImportError:
@@ -43,7 +43,7 @@ def _decode_by_pillow(data: bytes, where: str) -> Pixels:
         raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
 
 
-def _decode_by_av(data: bytes, where: str) -> Pixels:
+def _decode_by_av(data: bytes, where: str) -> _Pixels:
     try:
         import av
     except ImportError as error:

@@ -26,8 +26,8 @@ from corpus.schemas.clip import MelForm
 from corpus.schemas.clock import FRAMES_PER_WINDOW, samples_per_window
 
 BINS = 80
-LOWEST_HZ = 80.0
-HIGHEST_HZ = 7600.0
+_LOWEST_HZ = 80.0
+_HIGHEST_HZ = 7600.0
 LOW = -7.3
 STEP = 0.0375
 _FLOOR = 1e-10
@@ -178,7 +178,7 @@ def _tables(sample_rate_hz: int, window_samples: int, fft_samples: int) -> _Tabl
 
 def slaney_filters(sample_rate_hz: int, fft_samples: int) -> npt.NDArray[np.float64]:
     """Triangles `[bins, fft_samples // 2 + 1]`, evenly spaced on Slaney's scale, each of area one per Hz."""
-    edges = _hz(np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), BINS + 2))
+    edges = _hz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), BINS + 2))
     bins_hz = np.arange(fft_samples // 2 + 1) * (sample_rate_hz / fft_samples)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     # Both slopes of each triangle over all bins; outside it one of them is negative.

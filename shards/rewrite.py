@@ -49,4 +49,4 @@ def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config
         gone = {piece.row.key for piece in new}
         kept = old.rows_with("key", set(texts(old.table["key"])) - gone)
         wanted = Wanted(settings=settings, config=config, segments="")
-        return stage_dataset(out, old, kept, Pieces.of(new), wanted, None)
+        return stage_dataset(out, old, kept, Pieces.of(new), wanted)

@@ -22,8 +22,8 @@ from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyEr
 from corpus.schemas.files import inside
 from corpus.shards.read import Clip
 
-Sample = dict[str, Any]
-OnBad = Callable[[FormatError], None]
+_Sample = dict[str, Any]
+_OnBad = Callable[[FormatError], None]
 _READ_AHEAD_BYTES = 1 << 20
 _BLOCK_BYTES = 8 << 20
 
@@ -37,7 +37,7 @@ def stream_clips(
     seed: int = 0,
     node: tuple[int, int] | None = None,
     take: Callable[[Clip], object] | None = None,
-    on_bad: OnBad | None = None,
+    on_bad: _OnBad | None = None,
 ) -> Any:
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
@@ -70,7 +70,7 @@ def stream_clips(
     )
 
 
-def _of_node(shards: Iterable[Sample], node: tuple[int, int]) -> Iterator[Sample]:
+def _of_node(shards: Iterable[_Sample], node: tuple[int, int]) -> Iterator[_Sample]:
     number, count = node
     return islice(shards, number, None, count)
 
@@ -112,10 +112,10 @@ def _opened(url: str) -> Any:
 class _Reader:
     """The pipeline's stage from shards to clips. A class, so that it can be pickled for workers."""
 
-    def __init__(self, on_bad: OnBad | None) -> None:
+    def __init__(self, on_bad: _OnBad | None) -> None:
         self._on_bad = on_bad
 
-    def __call__(self, shards: Iterable[Sample]) -> Iterator[Clip]:
+    def __call__(self, shards: Iterable[_Sample]) -> Iterator[Clip]:
         for shard in shards:
             try:
                 yield from self._clips(shard["url"])
@@ -137,7 +137,7 @@ class _Reader:
         self._on_bad(error)
 
 
-def _samples(url: str) -> Iterator[Sample]:
+def _samples(url: str) -> Iterator[_Sample]:
     """Groups of members with the same key, as webdataset reads them.
 
     Raises:
@@ -158,7 +158,7 @@ def _samples(url: str) -> Iterator[Sample]:
         raise FormatError(f"cannot be read from {key} on: {reason}", where=url) from error
 
 
-def _clip(sample: Sample, url: str) -> Clip:
+def _clip(sample: _Sample, url: str) -> Clip:
     missing = [name for name in MEMBERS if name not in sample]
     if missing:
         raise FormatError(f"{sample['__key__']} has no {', '.join(missing)}", where=url)

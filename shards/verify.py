@@ -33,11 +33,11 @@ from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20
 """A smaller dataset is checked sooner than other processes have started."""
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 Spread = Callable[[Callable[[Part], list[Problem]], Sequence[Part]], Iterator[list[Problem]]]
 """Checks parts on other machines and gives the results in their order."""
 _Check = Callable[[Sequence[Part]], Iterable[list[Problem]]]
-BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
+_BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
 
@@ -59,7 +59,7 @@ class VerifyReport:
 def verify_dataset(
     out: Path | str,
     *,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     num_workers: int | None = None,
     spread: Spread | None = None,
 ) -> VerifyReport:
@@ -89,7 +89,7 @@ def verify_dataset(
     return _verify(Path(out), None, progress, check)
 
 
-def _verify(out: Path, store: Store | None, progress: Progress | None, check: _Check) -> VerifyReport:
+def _verify(out: Path, store: Store | None, progress: _Progress | None, check: _Check) -> VerifyReport:
     """Check a folder; with a store, a folder that holds nothing yet of what is there."""
     if store is not None:
         _fetched(store, MANIFEST_FILE, out)
@@ -146,7 +146,7 @@ def _files(out: Path, manifest: Manifest, here: Set[str]) -> Iterator[Problem]:
 
 def _is_beside(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in BESIDE or top.startswith(".") or Path(top).suffix in (".wal", ".log")
+    return top in _BESIDE or top.startswith(".") or Path(top).suffix in (".wal", ".log")
 
 
 def _found(out: Path) -> set[str]:
@@ -256,7 +256,7 @@ def _parts(out: Path, manifest: Manifest, rows: Sequence[ClipRow], problems: lis
 
 
 def _checked_parts(
-    parts: Sequence[Part], progress: Progress | None, check: _Check, done: int = 0
+    parts: Sequence[Part], progress: _Progress | None, check: _Check, done: int = 0
 ) -> Iterator[Problem]:
     for part, problems in zip(parts, check(parts), strict=True):
         yield from problems
@@ -267,7 +267,7 @@ def _checked_parts(
 
 
 def _far_shards(
-    out: Path, store: Store, parts: Sequence[Part], progress: Progress | None, check: _Check
+    out: Path, store: Store, parts: Sequence[Part], progress: _Progress | None, check: _Check
 ) -> Iterator[Problem]:
     """Each shard fetched, checked and removed; the one before stays as long: a clip looks back on it."""
     done = 0

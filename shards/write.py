@@ -7,11 +7,10 @@ touched, and one that only has another number now is moved, not copied.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,10 +31,10 @@ from corpus.schemas.errors import FormatError, NewerSchemaError
 from corpus.schemas.files import has_size, inside, sha256_file, storage_errors, write_whole
 from corpus.schemas.settings import Settings
 from corpus.shards.card import dataset_card
-from corpus.shards.copy import sha256_if_same, write_shard
 from corpus.shards.index import ints, read_index, read_rows
-from corpus.shards.layout import Layout, PlannedShard, lay_out
+from corpus.shards.layout import PlannedShard, lay_out
 from corpus.shards.plan import Pieces, SegmentRef, segment_pieces
+from corpus.shards.shard_task import ShardWriter, clips_digest
 from corpus.shards.swap import FOLDER, finish_swap, swap
 
 if TYPE_CHECKING:
@@ -51,10 +50,9 @@ __all__ = [
     "write_dataset",
 ]
 
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
-Bring = Callable[[Path], None]
-"""Gets a file that is to be read, which may stand elsewhere."""
+_HERE = ShardWriter()
 
 
 def write_dataset(
@@ -65,15 +63,15 @@ def write_dataset(
     config: str,
     unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
-    progress: Progress | None = None,
-    bring: Bring | None = None,
+    progress: _Progress | None = None,
+    writer: ShardWriter = _HERE,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
 
     The clips of `unchanged` recordings are those the dataset has already: their segments are not read. With
     nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read and
     held to the hashes of their clips, whatever their size says; none of the `unchanged` may stand in one.
-    `bring` is called with each file before clips are copied from it.
+    `writer` says who copies the clips, and where the shards stand in the end.
 
     Raises:
         DatasetError: two segments of one recording, or a segment that is cut off.
@@ -91,7 +89,7 @@ def write_dataset(
             return old.manifest
         new = segment_pieces(s for s in ordered if s.recording not in unchanged)
         kept = old.rows_with("recording", unchanged) if old and unchanged else None
-        manifest = stage_dataset(out, old, kept, new, wanted, progress, bring)
+        manifest = stage_dataset(out, old, kept, new, wanted, writer, progress)
         swap(out)
         return manifest
 
@@ -123,14 +121,6 @@ def _pairs(table: pa.Table, first: str, second: str) -> Iterator[tuple[str, str]
     """Two columns side by side, in batches, so that a million rows are never all Python objects at once."""
     for batch in table.select([first, second]).to_batches(max_chunksize=16384):
         yield from zip(batch[first].to_pylist(), batch[second].to_pylist(), strict=True)
-
-
-def _digest_of(sha256s: Iterable[str]) -> bytes:
-    hasher = hashlib.sha256()
-    for sha256 in sha256s:
-        hasher.update(sha256.encode())
-        hasher.update(b" ")
-    return hasher.digest()
 
 
 def _hashes(manifest: Manifest) -> dict[str, str]:
@@ -199,7 +189,7 @@ class Old:
         entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
         rows = _pairs(table, "shard", "sha256")
         known = {
-            _digest_of(sha256 for _, sha256 in group): entries[path]
+            clips_digest(sha256 for _, sha256 in group): entries[path]
             for path, group in groupby(rows, key=lambda row: row[0])
             if path in entries
         }
@@ -218,57 +208,39 @@ def stage_dataset(
     kept: pa.Table | None,
     new: Pieces,
     wanted: Wanted,
-    progress: Progress | None,
-    bring: Bring | None = None,
+    writer: ShardWriter = _HERE,
+    progress: _Progress | None = None,
 ) -> Manifest:
     """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
     files = {path: out / path for path in kept["shard"].unique().to_pylist()} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
     staging = out / FOLDER
     staging.mkdir(parents=True, exist_ok=True)
-    entries: list[ShardEntry] = []
-    moves: list[str] = []
-    done = 0
+    sha256s: dict[str, str] = {}
+    moves: set[str] = set()
+    lacking: list[PlannedShard] = []
     for shard in layout.shards:
-        sha256, staged = _stage_shard(out, staging, layout, shard, old, bring)
-        if staged:
-            moves.append(shard.path)
-        entries.append(_entry(shard, sha256))
-        done += shard.bytes
+        entry = old.known.get(clips_digest(layout.sha256s(shard))) if old is not None else None
+        if entry is None or not has_size(out / entry.path, entry.bytes):
+            lacking.append(shard)
+            continue
+        sha256s[shard.path] = entry.sha256
+        if entry.path != shard.path:
+            _link(out / entry.path, staging / shard.path)
+            moves.add(shard.path)
+    sizes = {shard.path: shard.bytes for shard in layout.shards}
+    done = sum(sizes[path] for path in sha256s)
+    for written in writer.write(out, layout, lacking):
+        sha256s[written.path] = written.sha256
+        if written.staged:
+            moves.add(written.path)
+        done += sizes[written.path]
         if progress:
             progress(done)
+    entries = [_entry(shard, sha256s[shard.path]) for shard in layout.shards]
     manifest = _stage_views(staging, layout.table, entries, wanted)
-    _drop_strays(staging, set(moves))
+    _drop_strays(staging, moves)
     return manifest
-
-
-def _stage_shard(
-    out: Path,
-    staging: Path,
-    layout: Layout,
-    shard: PlannedShard,
-    old: Old | None,
-    bring: Bring | None,
-) -> tuple[str, bool]:
-    """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
-    clips = layout.sha256s(shard)
-    path = staging / shard.path
-    entry = old.known.get(_digest_of(clips)) if old is not None else None
-    if entry is not None and has_size(out / entry.path, entry.bytes):
-        if entry.path == shard.path:
-            return entry.sha256, False
-        _link(out / entry.path, path)
-        return entry.sha256, True
-    sizes = layout.sizes[shard.first : shard.stop].tolist()
-    for place in (path, out / shard.path):  # what an interrupted run left, or what is doubted
-        if has_size(place, shard.bytes) and (sha256 := sha256_if_same(place, sizes, clips)):
-            return sha256, place == path
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
-    if bring:
-        for file in {run.file for run in layout.runs(shard)}:
-            bring(file)
-    return write_shard(path, layout.runs(shard)), True
 
 
 def _link(source: Path, target: Path) -> None:

@@ -15,9 +15,9 @@ from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
 
-LONGEST_US = 10**12
+_LONGEST_US = 10**12
 """Longer than any recording; what a file is read with where nobody says how long its recording is."""
-NOBODY = "unknown"
+_NOBODY = "unknown"
 """Who speaks where the files do not say."""
 
 
@@ -37,7 +37,7 @@ def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, lis
         for each in kept:
             groups.setdefault(each.name[: -len(_ending(each.name))], []).append(each)
     for name, paths in sorted(groups.items()):
-        annotation, drops = read_sidecars(paths, LONGEST_US)
+        annotation, drops = read_sidecars(paths, _LONGEST_US)
         talk, more = _conversation(name, annotation, _told_us(paths))
         yield talk, [*drops, *more]
 
@@ -53,10 +53,10 @@ def _told_us(paths: Sequence[Path]) -> int:
     for path in paths:
         if _ending(path.name) in (".json", ".json.gz"):
             try:
-                duration_us = (conversation_of(parse_json(path, LONGEST_US), path) or {}).get("duration_us")
+                duration_us = (conversation_of(parse_json(path, _LONGEST_US), path) or {}).get("duration_us")
             except CorpusError:  # told when the file was read
                 continue
-            if isinstance(duration_us, int) and 0 < duration_us <= LONGEST_US:
+            if isinstance(duration_us, int) and 0 < duration_us <= _LONGEST_US:
                 return duration_us
     return 0
 
@@ -65,12 +65,12 @@ def _conversation(name: str, found: Annotation, told_us: int) -> tuple[Conversat
     """The annotation with a length, and a name for whoever has none."""
     turns, words = found.turns or (), found.words or ()
     unnamed = sum(not word.speaker for word in words)
-    words = tuple(word if word.speaker else replace(word, speaker=NOBODY) for word in words)
+    words = tuple(word if word.speaker else replace(word, speaker=_NOBODY) for word in words)
     speakers = dict.fromkeys((*found.speakers, *(word.speaker for word in words)))
     spans = [turn.span for turn in turns] + [cue.span for cue in found.cues]
     ends = [span.stop_us for span in (*spans, *(word.span for word in words)) if span is not None]
     starts = [event.start_us for event in found.events]
-    stops = [event.stop_us for event in found.events if event.stop_us < LONGEST_US]
+    stops = [event.stop_us for event in found.events if event.stop_us < _LONGEST_US]
     length_us = told_us or max([*ends, *starts, *stops], default=0)
     talk = Conversation(
         recording=name,
@@ -83,11 +83,11 @@ def _conversation(name: str, found: Annotation, told_us: int) -> tuple[Conversat
         labels_made=found.labels_made,
         named_speakers=found.named_speakers,
     )
-    reason = f"words are without a speaker, who is called {NOBODY!r}"
+    reason = f"words are without a speaker, who is called {_NOBODY!r}"
     return talk, left_out(talk, "word_without_speaker", reason, unnamed)
 
 
 def _within(events: tuple[Event, ...], length_us: int) -> tuple[Event, ...]:
     """Events up to the end; one that only reaches from there to the end of time says nothing."""
-    kept = (event for event in events if event.start_us < length_us or event.stop_us < LONGEST_US)
+    kept = (event for event in events if event.start_us < length_us or event.stop_us < _LONGEST_US)
     return tuple(replace(event, stop_us=min(event.stop_us, length_us)) for event in kept)

@@ -34,7 +34,7 @@ _SOUND = re.compile(r"(?m)^[ \t]*([-–]?[ \t]*)\(([^()\n]+)\)[ \t]*$")
 """A line all of it in brackets describes a sound."""
 _ESCAPED = re.compile(r"(?m)^[ \t]*(?:&gt;){1,3}")
 _OTHER_VOICE = re.compile(r"\s*(?:[-–>]|[\[(♪])")
-GOES_ON_US = 1_000_000
+_GOES_ON_US = 1_000_000
 """So long behind a named cue one without a name is still its speaker's."""
 _NO_CUES = ("NOTE", "STYLE", "REGION")
 
@@ -73,7 +73,7 @@ class _Naming:
 
     def goes_on(self, cue: _Cue, said: str) -> bool:
         """Whether the cue without a name is still the last named speaker's."""
-        near = 0 <= cue.start_us - self.until_us <= GOES_ON_US
+        near = 0 <= cue.start_us - self.until_us <= _GOES_ON_US
         return bool(self.forms and self.speaker) and near and not _OTHER_VOICE.match(said)
 
 

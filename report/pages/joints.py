@@ -35,7 +35,7 @@ _BODY = (
 )
 LABELS = frozenset(("hand", "body"))
 
-Joints = list[list[float] | None]
+_Joints = list[list[float] | None]
 
 
 def lines_of_joints(head: ClipHead) -> str:
@@ -77,9 +77,9 @@ def _bones(names: Sequence[str]) -> list[tuple[int, int]]:
     return [(at[a], at[b]) for a, b in _BODY if a in at and b in at]
 
 
-def _payload(event: Event) -> tuple[tuple[float, float], Sequence[str], list[Joints | None]]:
+def _payload(event: Event) -> tuple[tuple[float, float], Sequence[str], list[_Joints | None]]:
     """The shape of the recording's picture, the joints' names, and the places in each window, if any."""
-    nothing: tuple[tuple[float, float], Sequence[str], list[Joints | None]] = ((1.0, 1.0), (), [])
+    nothing: tuple[tuple[float, float], Sequence[str], list[_Joints | None]] = ((1.0, 1.0), (), [])
     try:
         fields = json.loads(event.payload)
         width, height = (float(v) for v in fields["shape"])

@@ -8,7 +8,7 @@
     hidden before heard sound  -> its own dmel head, in training only and where asked for
 
 All of it runs over packed rows. A session runs its next positions through the same layers (incremental.py);
-the two agree to rounding (tests/trainer/test_stream.py). Preparation for GPUs is elsewhere:
+the two agree to rounding (tests/trainer/session/test_stream.py). Preparation for GPUs is elsewhere:
 compile.py compiles the blocks, prepare.py shards the model over ranks.
 """
 

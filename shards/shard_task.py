@@ -1,0 +1,171 @@
+"""One shard, written from clips that stand elsewhere: a task for any process that sees the same folders.
+
+    driver   which clips go into which shard  ->  ShardTask
+    worker   copy, check, sync, send          ->  ShardDone: the digest, and where the shard stands
+
+A task may be done twice, or cut off and done again: what is whole is found again, what is not is overwritten.
+Where the dataset stands in a store, the worker sends the shard there under its digest and leaves a stand-in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import FormatError
+from corpus.schemas.files import has_size, storage_errors, write_whole
+from corpus.schemas.store import Store
+from corpus.shards.copy import FarSource, sha256_if_same, write_shard
+from corpus.shards.layout import Layout, PlannedShard, Run
+from corpus.shards.stand_in import is_stand_in, stand_in
+from corpus.shards.swap import FOLDER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """A shard that is to be written, and where its clips are."""
+
+    out: Path
+    """The dataset's folder, absolute."""
+    path: str
+    bytes: int
+    runs: tuple[Run, ...]
+    store: Store | None = None
+    """Where the shard is to stand, if not in the folder."""
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Of the runs' files those that must be read from the store, with their names there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardDone:
+    """A shard that is whole."""
+
+    path: str
+    sha256: str
+    staged: bool
+    """Whether it, or its stand-in, awaits its move; else it is in place already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """Kept beside a stand-in that awaits its move."""
+
+    clips: str
+    """Digest of the clips."""
+    sha256: str
+
+
+Spread = Callable[[Callable[[ShardTask], ShardDone], Iterable[ShardTask], int], Iterator[ShardDone]]
+"""Does a function of each task wherever there is room, given the bytes of all; results in any order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Afar:
+    """The store in which a dataset stands whose folder on this machine holds stand-ins."""
+
+    store: Store
+    names: Mapping[str, str]
+    """Of the shards that stand there their names, by their paths in the dataset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardWriter:
+    """Who writes shards, and where they stand in the end."""
+
+    spread: Spread | None = None
+    """None: this process, one after another."""
+    afar: Afar | None = None
+
+    def write(self, out: Path, layout: Layout, shards: Sequence[PlannedShard]) -> Iterator[ShardDone]:
+        """Write the shards beside the dataset, in any order; raises as `stage_shard`."""
+        # One by one: the clips of all of them together would fill the memory.
+        tasks = (self._task(out.absolute(), layout, shard) for shard in shards)
+        if self.spread is None:
+            return map(stage_shard, tasks)
+        return self.spread(stage_shard, tasks, sum(shard.bytes for shard in shards))
+
+    def _task(self, out: Path, layout: Layout, shard: PlannedShard) -> ShardTask:
+        runs = tuple(layout.runs(shard))
+        names: dict[Path, str] = {}
+        if self.afar is not None:
+            for file in {run.file for run in runs}:
+                if file.is_relative_to(out) and is_stand_in(file):
+                    names[file] = self.afar.names[file.relative_to(out).as_posix()]
+        return ShardTask(
+            out=out,
+            path=shard.path,
+            bytes=shard.bytes,
+            runs=runs,
+            store=self.afar.store if self.afar is not None else None,
+            names=names,
+        )
+
+
+def stage_shard(task: ShardTask) -> ShardDone:
+    """Write the shard beside the dataset, unless a run that was cut off has done so already.
+
+    Raises:
+        DamagedClipError: a clip is not what it was when it was made.
+        StorageError: disk full, folder read-only, or the store refuses.
+    """
+    path = task.out / FOLDER / task.path
+    with storage_errors(task.out):
+        clips = clips_digest(sha256 for run in task.runs for sha256 in run.sha256s).hex()
+        if task.store is not None and (sha256 := _sent_before(task, path, clips)):
+            return ShardDone(path=task.path, sha256=sha256, staged=True)
+        place, sha256 = _whole(task, path)
+        if task.store is not None:
+            _send(task.store, place, sha256, task.bytes)
+            if place == path:
+                write_whole(_note(path), to_json(_Sent(clips=clips, sha256=sha256)).encode())
+            stand_in(place, task.bytes)
+    return ShardDone(path=task.path, sha256=sha256, staged=place == path)
+
+
+def clips_digest(sha256s: Iterable[str]) -> bytes:
+    """Digest of a shard's clips, known before the shard is."""
+    hasher = hashlib.sha256()
+    for sha256 in sha256s:
+        hasher.update(sha256.encode())
+        hasher.update(b" ")
+    return hasher.digest()
+
+
+def _whole(task: ShardTask, path: Path) -> tuple[Path, str]:
+    """Where the whole shard is on this machine, and its sha256."""
+    sizes = [size for run in task.runs for size in run.sizes]
+    sha256s = [sha256 for run in task.runs for sha256 in run.sha256s]
+    for place in (path, task.out / task.path):  # what an interrupted run left, or what is doubted
+        if has_size(place, task.bytes) and (sha256 := sha256_if_same(place, sizes, sha256s)):
+            return place, sha256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
+    far = {file: FarSource(task.store, name) for file, name in task.names.items() if task.store is not None}
+    return path, write_shard(path, task.runs, far)
+
+
+def _send(store: Store, place: Path, sha256: str, size: int) -> None:
+    """Put the shard under its digest, whole or not at all; whoever was first put the same bytes."""
+    name = f"{FOLDER}/{sha256}"
+    if not store.has(name):
+        store.publish(place, name)
+
+
+def _sent_before(task: ShardTask, path: Path, clips: str) -> str | None:
+    """The sha256 of the shard if a run that was cut off has sent it and left a stand-in."""
+    note = _note(path)
+    try:
+        sent = from_json(_Sent, note.read_bytes(), where=str(note))
+    except (FileNotFoundError, FormatError):
+        return None
+    same = sent.clips == clips and has_size(path, task.bytes) and is_stand_in(path)
+    if not same or task.store is None or not task.store.has(f"{FOLDER}/{sent.sha256}"):
+        return None
+    return sent.sha256
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".sent")
