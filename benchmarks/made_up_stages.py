@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,8 @@ from corpus.pipeline.artifact import write_head
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.cutting import Cut
 from corpus.pipeline.record import ROWS_STAGE, Recorded, RecordingJob, rows_key
-from corpus.schemas.codec import to_plain
 from corpus.schemas.drops import Drop
-from corpus.shards.columns import ClipRow
+from corpus.shards.columns import ClipRow, write_rows
 from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
 from corpus.shards.layout import Run
 
@@ -57,8 +55,8 @@ class Stages:
         if not folder.exists():
             folder.mkdir(parents=True)
             rows = list(_rows(job, round(60_000_000 * self._minutes)))
-            (folder / ROWS_FILE).write_text(json.dumps(rows), encoding="utf-8")
-            _make_empty(folder / SEGMENT_FILE, sum(row["size"] for row in rows))
+            write_rows(folder / ROWS_FILE, rows)
+            _make_empty(folder / SEGMENT_FILE, sum(row.size for row in rows))
         piece = cache.folder(ROWS_STAGE, rows_key(job))
         if not piece.exists():
             piece.mkdir(parents=True)
@@ -130,7 +128,7 @@ def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table
     return pa.Table.from_arrays([pa.array(values(field), field.type) for field in schema], schema=schema)
 
 
-def _rows(job: RecordingJob, duration_us: int) -> Iterator[dict[str, Any]]:
+def _rows(job: RecordingJob, duration_us: int) -> Iterator[ClipRow]:
     recording = job.identity.recording
     draw = random.Random(recording)
     offset = 0
@@ -149,7 +147,7 @@ def _rows(job: RecordingJob, duration_us: int) -> Iterator[dict[str, Any]]:
             config=job.config, snr_db=draw.uniform(5, 40), bandwidth_hz=7600.0, speech_share=0.8,
             overlap_share=0.03, monologue_us=9_000_000, language="en",
         )  # fmt: skip
-        yield to_plain(row)
+        yield row
         offset += size
 
 
