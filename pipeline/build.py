@@ -135,7 +135,7 @@ class _Build:
         self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.config = config_of(self.settings)
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
-        self.ledger = Ledger(kept, talk, self.cache.scratch)
+        self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
 
     # -- the run ------------------------------------------------------------------------------
 

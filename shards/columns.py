@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
@@ -139,6 +140,7 @@ ADDED = frozenset(field.name for field in dataclasses.fields(Quality))
 COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(ClipRow).items())
 
 
+@cache
 def arrow_schema() -> pa.Schema:
     import pyarrow as pa
 
