@@ -1,4 +1,4 @@
-"""What a dataset says of each recording: clips put together again."""
+"""A dataset's turns, words and cues by recording, put together from its clips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from corpus.schemas.conversation import Cue, Turn, Word
 
 @dataclass(slots=True)
 class _Recording:
-    """Turns, words and cues by id: what several clips hold counts once."""
+    """Turns, words and cues by id: an item in several clips counts once."""
 
     turns: dict[str, Turn] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
@@ -18,10 +18,10 @@ class _Recording:
 
 
 def by_recording(dataset: Path) -> dict[str, _Recording]:
-    """Every recording by its file's base name.
+    """Every recording, keyed by its file's base name.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the dataset cannot be read.
     """
     from corpus.shards.read import open_clips
 
