@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError, SettingsError
 
 T = TypeVar("T")
 
@@ -90,7 +90,10 @@ def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not JSON: {error}", where=where) from error
-    return from_plain(cls, plain, where=where)
+    try:
+        return from_plain(cls, plain, where=where)
+    except SettingsError as error:  # settings in a file that claims to hold valid ones
+        raise FormatError(f"{error.where}: {error.what}", where=where, todo=error.todo) from error
 
 
 def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
@@ -98,7 +101,10 @@ def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
     if isinstance(plain, dict):
         older: dict[object, Callable[[Any], dict[str, Any]]] = getattr(cls, "older", {})
         if isinstance(form := plain.get("schema"), str) and form in older:
-            plain = older[form](plain)
+            try:
+                plain = older[form](plain)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise FormatError(f"is not of the form {form}: {error!r}", where=where) from error
         _check_form(cls, plain.get("schema"), where)
     value: T = _convert(cls, plain, where, "")
     return value
