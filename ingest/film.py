@@ -148,7 +148,7 @@ class _Parts:
         return (2 * ticks * self.per_second + hz) // (2 * hz)
 
     def list(self, cuts: Sequence[Fraction], end: Sequence[Fraction]) -> EditList:
-        """The list divided into runs at the moments `cuts`; edits beginning at `end` or later are left out."""
+        """The list divided into runs at the moments `cuts`; edits beginning at or after `end` are dropped."""
         stops = [round_half_up(cut * self.per_second) for cut in cuts]
         runs: list[list[Edit]] = [[] for _ in range(len(cuts) + 1)]
         left_out, last = self.left_out, round_half_up(end[0] * self.per_second) if end else None
