@@ -313,7 +313,9 @@ TASKS = {
         pairs=("steps=450",),
         then=("steps=800", "optim.lr=1.5e-3", "optim.decay_share=0.5"),
     ),
-    "report": Task(draw=report, recordings=384, pairs=("data.rows=5", "steps=380", "optim.decay_share=0.5")),
+    "report": Task(
+        draw=report, recordings=1024, pairs=("data.rows=5", "steps=1300", "optim.decay_share=0.7")
+    ),
 }
 
 

@@ -42,9 +42,14 @@ from corpus.schemas.files import storage_errors
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
     from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.pipeline.views import Views, ViewsJob
     from corpus.shards.shard_task import Afar
 
     _Ended = Iterator[Done[RecordingJob, Recorded]]
+
+
+LEAST_FOR_A_TASK = 500
+"""Recordings whose catalog and report are worth a task of their own."""
 
 
 def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -> Outcome:
@@ -320,7 +325,7 @@ class _Build:
         self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
-        from corpus.pipeline.publish import poor_lines, publish
+        from corpus.pipeline.publish import publish
         from corpus.pipeline.shard_jobs import spread_of
         from corpus.shards.shard_task import ShardWriter
         from corpus.shards.write import read_manifest
@@ -328,7 +333,7 @@ class _Build:
         self.ledger.begin("write", 1)
         before = _shards(read_manifest(self.request.out))
         drops = self.ledger.ordered_drops()
-        manifest = publish(
+        manifest, views = publish(
             out=self.request.out,
             state=self.kept.folder,
             cache=self.cache,
@@ -338,6 +343,7 @@ class _Build:
             settings=self.settings,
             config=self.config,
             writer=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
+            run_views=self._run_views,
         )
         self.kept.save_damaged(())
         return Outcome(
@@ -349,8 +355,21 @@ class _Build:
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
             drops=tuple(drops),
-            poor=poor_lines(self.request.out),
+            poor=views.poor,
         )
+
+    def _run_views(self, job: ViewsJob) -> Views:
+        """Here, or for many recordings on the cluster, where it is a task like others."""
+        from corpus.pipeline.views import make_views
+
+        if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
+            return make_views(job)
+        from corpus.pipeline.ray_engine import run_on_ray
+
+        address, on_poll = self.request.address, self.ledger.poll
+        [ended] = run_on_ray(make_views, [job], address=address, on_poll=on_poll)
+        # What dies at every try is done by this process.
+        return make_views(job) if isinstance(ended.result, WorkerDied) else ended.result
 
 
 def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:

@@ -28,7 +28,7 @@ from corpus.report.stats import Stats
 from corpus.report.stats_text import time_text
 from corpus.schemas.files import storage_errors, write_whole
 
-_REPORT_FILE = "report.html"
+REPORT_FILE = "report.html"
 
 
 def write_report(out: Path, stats: Stats) -> None:
@@ -40,7 +40,7 @@ def write_report(out: Path, stats: Stats) -> None:
     """
     with open_catalog(out) as connection:
         lists = read_lists(connection)
-    path = out / _REPORT_FILE
+    path = out / REPORT_FILE
     with storage_errors(path):
         write_whole(path, _report_page(stats, lists, people_part(out)).encode())
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,35 +15,13 @@ from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clip import parse_clip_key
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.latest import Latest
 from corpus.shards.read import Clip, Clips, open_clips
-
-T = TypeVar("T")
 
 _BLOCK_US = 5_000
 """One outline point: lowest and highest sample of 5 ms."""
 LONGEST_US = 60_000_000
 """Of one request."""
-
-
-class _Kept(Generic[T]):
-    """The last few results of a slow function. Safe to use from several threads."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-        return value
 
 
 class Media:
@@ -62,9 +37,9 @@ class Media:
                 self._of.setdefault(parse_clip_key(key)[0], []).append(key)
             except ValueError as error:
                 raise DatasetError(str(error), where=str(out), todo="run corpus verify") from error
-        self._sound = _Kept[Int16Array](24)
-        self._waves = _Kept[bytes](256)
-        self._kept = _Kept[list[Picture]](4)
+        self._sound = Latest[Hashable, Int16Array](24)
+        self._waves = Latest[Hashable, bytes](256)
+        self._kept = Latest[Hashable, list[Picture]](4)
 
     def _overlapping(self, recording: str, start_us: int, stop_us: int) -> list[Clip]:
         keys = self._of.get(recording[:20], [])

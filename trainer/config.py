@@ -101,8 +101,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
-            value = getattr(self, name)
+            value, most = getattr(self, name), _MOST_LAYERS if name == "layers" else _MOST
             _require(value >= least, f"model.{name} is {value}", f"take at least {least}")
+            _require(value <= most, f"model.{name} is {value}", f"take at most {most}")
         for name in ("width", "expert_width"):
             value = getattr(self, name)
             _require(value % 8 == 0, f"model.{name} is {value}", "take a multiple of 8: kernels need it")
@@ -164,8 +165,12 @@ class ModelConfig:
         return -(-round(self.attention_window_s * US) // WINDOW_US)
 
 
+_MOST, _MOST_LAYERS = 1 << 20, 4096
+"""One number in a stranger's file must not take all memory, nor a layer after another for hours."""
 _LEAST = {
-    **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
+    **dict.fromkeys(
+        ("vocab", "width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1
+    ),
     **dict.fromkeys(
         ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
     ),

@@ -66,6 +66,8 @@ def test_what_is_no_setting(pair: str) -> None:
         "data.rows=0",
         "data.workers=0",
         "data.seed=-1",
+        "model.layers=1000000000",
+        "model.vocab=1000000000000",
         "model.width=0",
         "model.width=-8",
         "model.width=60",

@@ -26,6 +26,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 Dtype = Literal["float32", "bfloat16"]
+_FRACTIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +112,8 @@ def weights_digest(folder: Path) -> str:
         for name in weight_files(folder):
             with (folder / name).open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
+    except (OSError, ValueError) as error:
+        raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
     return whole.hexdigest()
 
 
@@ -126,7 +127,10 @@ def _tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Raises: FormatError if a file is missing or not safetensors."""
+    """All weights of a folder by their names.
+
+    Raises: FormatError if a file is missing or not safetensors, or a weight is no finite fraction.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -135,14 +139,26 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         for name in weight_files(folder):
             weights |= load_file(folder / name)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
+        raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
+    for name, weight in weights.items():
+        # Copying would turn these into numbers without a word.
+        if weight.dtype not in _FRACTIONS:
+            raise FormatError(f"weight {name} is of {weight.dtype}", where=str(folder))
+        if not weight.isfinite().all():
+            raise FormatError(f"weight {name} holds NaN or infinity", where=str(folder))
     return weights
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Names of the files that hold weights."""
+    """Names of the files that hold weights. Raises: ValueError if the index is none, OSError."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
     # Large models are cut into several files, as transformers does it.
-    places = json.loads((folder / INDEX).read_bytes())["weight_map"]
-    return sorted(set(places.values()))
+    index = json.loads((folder / INDEX).read_bytes())
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    names = list(places.values()) if isinstance(places, dict) else [None]
+    # The list is a stranger's: a name with a slash would read any file of this machine.
+    wrong = [name for name in names if not isinstance(name, str) or not name or Path(name).name != name]
+    if wrong:
+        raise ValueError(f"{INDEX} names {wrong[0]!r}, which is no file beside it")
+    return sorted(set(names))
