@@ -44,10 +44,12 @@ def plan_hours(hours: float, *, nodes: int, cores_per_node: int, gpus: int, pict
     """What so many hours of recordings would take.
 
     Raises:
-        UsageError: a number that is not above 0.
+        UsageError: no hours, more than a billion, or no machine or core.
     """
     if not 0 < hours < 1e9 or nodes < 1 or cores_per_node < 1 or gpus < 0:
-        raise UsageError("hours, nodes and cores must be above 0", where="corpus plan --hours")
+        wrong = f"{hours:g} hours on {nodes} machines of {cores_per_node} cores cannot be planned"
+        todo = "give hours above 0 and below a billion, and at least one machine and core"
+        raise UsageError(wrong, where="corpus plan --hours", todo=todo)
     core_hours = hours * sum(CORE_S_BY_STAGE.values())
     dataset = round(hours * (DATASET_BYTES_PER_HOUR + (PICTURE_BYTES_PER_HOUR if pictures else 0)))
     cache = round(dataset * CACHE_SHARE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from corpus.schemas.errors import UsageError
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
 
@@ -16,8 +18,16 @@ def is_url(text: str) -> bool:
 
 
 def place_of(text: str) -> Path | str:
-    """What a user names: a URL as it is, anything else as a path."""
-    return text if is_url(text) else Path(text)
+    """What a user names: a URL as it is, anything else as a path.
+
+    Raises:
+        UsageError: a URL with nothing behind its scheme.
+    """
+    if not is_url(text):
+        return Path(text)
+    if not text.partition("://")[2].strip("/"):
+        raise UsageError("names neither bucket nor folder", where=text, todo="give one: s3://BUCKET/FOLDER")
+    return text
 
 
 def public_url(url: str) -> str:
