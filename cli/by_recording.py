@@ -1,4 +1,4 @@
-"""What a dataset says of each recording: clips put together again."""
+"""A dataset's turns, words and cues by recording, put together from its clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Recording:
-    """Turns, words and cues by id: what several clips hold counts once."""
+    """Turns, words and cues by id: an item in several clips counts once."""
 
     turns: dict[str, Turn] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
@@ -22,10 +22,10 @@ class _Recording:
 
 
 def by_recording(dataset: Path | str, spread: HeadsSpread | None = None) -> dict[str, _Recording]:
-    """Every recording by its file's base name. Of a dataset at a URL only heads are read, by `spread`.
+    """Every recording, keyed by its file's base name. Of a dataset at a URL only heads are read, by `spread`.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the dataset cannot be read.
     """
     from corpus.shards.far_heads import far_heads
     from corpus.shards.read import open_clips

@@ -1,4 +1,4 @@
-"""`corpus cache`: stage artifacts checked, and those nobody used for long removed."""
+"""`corpus cache`: check stage artifacts, and remove those not used for a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's fol
 
 @cache.command("check")
 def _check(folder: _Folder) -> None:
-    """Check every artifact; exit code 4 if one is damaged. The next build makes damaged ones again.
+    """Check every artifact; exit code 4 if one is damaged. The next build remakes damaged ones.
 
     Example: corpus cache check dataset
     """
@@ -36,7 +36,7 @@ def _prune(
         int, typer.Option("--days", min=0, help="Keep artifacts used within this many days.")
     ] = 30,
 ) -> None:
-    """Remove artifacts that no build has used for a while; what is needed again is made again.
+    """Remove artifacts that no build has used for a while; a later build remakes those it needs.
 
     Example: corpus cache prune dataset --days 7
     """

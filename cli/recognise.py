@@ -1,4 +1,4 @@
-"""`--asr`: the words in a sound, by the recogniser that builds use: the trainer imports none."""
+"""`--asr`: recognise words with the recogniser that builds use, which the trainer does not import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str,
     transcriber = open_transcriber(TranscribeSettings(backend=backend))
 
     def words(sound_S: npt.NDArray[np.int16]) -> list[dict[str, Any]]:
-        if not sound_S.any():  # in digital silence it would only invent
+        if not sound_S.any():  # in digital silence it could only invent words
             return []
         windows = -(-len(sound_S) // _WINDOW_SAMPLES)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The latest results of a slow function, kept for whoever asks again."""
+"""A cache of the latest results of a slow function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[K, T]):
-    """At most `most` values, those asked for last. Each is made once, even if several threads ask for it."""
+    """At most `most` values, those used last. Each is made once, even if several threads ask for it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -21,7 +21,7 @@ class Latest(Generic[K, T]):
         self._lock = threading.Lock()
 
     def get(self, key: K, make: Callable[[], T]) -> T:
-        """The key's value, by `make` where it is not kept. What `make` raises is raised, and nothing kept."""
+        """The value of the key, made by `make` if it is not cached. If `make` raises, nothing is cached."""
         # A lock for each key, so that two threads can make different values at the same time.
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())

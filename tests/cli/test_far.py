@@ -52,7 +52,7 @@ def test_build_status_and_errors_of_a_url(tmp_path: Path) -> None:
 def test_what_wants_a_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="plans are made for folders"):
         corpus("plan", str(tmp_path), "--out", URL)
-    with pytest.raises(UsageError, match="is for folders; copy the file to"):
+    with pytest.raises(UsageError, match="is only for folders; copy the file to"):
         corpus("build", str(tmp_path), "--out", URL, "--reviews", "reviews.parquet")
 
 
