@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from corpus.pipeline.annotate import Annotated, AnnotateJob, Parts, annotate
@@ -21,7 +22,7 @@ ROWS_STAGE = "catalog"
 """Artifacts with a recording's rows of the catalog."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RecordingJob:
     """All that decides one recording's clips, and where to keep them."""
 
@@ -38,7 +39,7 @@ class RecordingJob:
     cache_url: str | None = None
     """Where artifacts that are dear to make are kept, too."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of everything that decides the clips."""
         marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]
