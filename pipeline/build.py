@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
+    gather -> identify -> split -> record (files to clips, a job each) -> write (a job a shard) -> views
 
 Artifacts go through the cache, so a killed build resumes, and the order in which workers finish does
 not matter: everything after a parallel phase is sorted first.
@@ -135,7 +135,7 @@ class _Build:
         self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.config = config_of(self.settings)
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
-        self.ledger = Ledger(kept, talk, self.cache.scratch)
+        self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -262,12 +262,13 @@ class _Build:
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT holds as they are asked for, and the jobs of all others."""
-        from corpus.shards.write import standing
+        from corpus.shards.old import Old
 
         doubted = self.kept.doubted(everything=self.request.rehash)
         known = self.before.by_recording
-        whole = standing(self.request.out, doubted) if known else frozenset()
-        recordings = Recordings(doubted=doubted)
+        old = Old.read(self.request.out, doubted) if known else None
+        whole = old.standing(self.request.out) if old is not None else frozenset()
+        recordings = Recordings(doubted=doubted, old=old)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:

@@ -15,6 +15,7 @@ from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
+from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import Settings
 
@@ -64,6 +65,7 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
     filtered = left_out(uri, clips, job.settings.filters)
 
     def fill(folder: Path) -> list[Drop]:
+        load_pyarrow_lightly()
         return cut(
             recording,
             conversation,

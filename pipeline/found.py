@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from corpus.pipeline.published import PublishedRecording
     from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.shards.old import Old
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class Recordings:
 
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
+    old: Old | None = None
+    """The dataset that stands in OUT, where it was read."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
     """Recordings that OUT already holds unchanged, by content hash."""
     others: list[RecordingJob] = field(default_factory=list)

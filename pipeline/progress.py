@@ -77,6 +77,8 @@ class Reporter:
 
 
 _MOST_READ = 32
+_READ_OF_MANY = 8
+"""Lines that are read where there are more."""
 
 
 def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
@@ -87,9 +89,10 @@ def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
         listed = []
     names = sorted(name for name in listed if name.startswith("running-") and name.endswith(".json"))
     lines = []
-    for name in names[:_MOST_READ]:
+    read = len(names) if len(names) <= _MOST_READ else _READ_OF_MANY
+    for name in names[:read]:
         try:
             lines.append(from_json(Running, (folder / name).read_bytes()))
         except (FileNotFoundError, FormatError):
             continue  # the worker ended, or the machine stopped, between listing and reading
-    return tuple(sorted(lines, key=lambda running: running.uri)), len(names[_MOST_READ:])
+    return tuple(sorted(lines, key=lambda running: running.uri)), len(names[read:])

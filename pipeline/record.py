@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from corpus.pipeline.annotate import Annotated, AnnotateJob, Parts, annotate
@@ -21,7 +22,7 @@ ROWS_STAGE = "catalog"
 """Artifacts with a recording's rows of the catalog."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RecordingJob:
     """Everything that determines one recording's clips, and where to store them."""
 
@@ -38,7 +39,7 @@ class RecordingJob:
     cache_url: str | None = None
     """Where artifacts that are expensive to make are also stored."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of everything that determines the clips."""
         marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]

@@ -55,7 +55,8 @@ def _built(out: Path) -> set[tuple[str, str]]:
     from corpus.shards.index import read_index
 
     try:
-        table = read_index(out, ["recording", "uri"])
+        rows = read_index(out, ["recording", "uri"])
     except FormatError:
         return set()
+    table = rows.group_by(["recording", "uri"]).aggregate([])
     return set(zip(table["recording"].to_pylist(), table["uri"].to_pylist(), strict=True))

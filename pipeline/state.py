@@ -175,12 +175,28 @@ class State:
 
     def save_quarantine(self, quarantine: Quarantine) -> None:
         self._write("quarantine.json", quarantine)
+        self._added.unlink(missing_ok=True)
+
+    def append_quarantined(self, item: Quarantined) -> None:
+        """Add one item behind those saved: a line, whatever there is already."""
+        with storage_errors(self._added), open(self._added, "ab") as file:
+            file.write(to_json(item).encode() + b"\n")
 
     def quarantine(self) -> Quarantine:
+        """What is saved and what was added since."""
         path = self.folder / "quarantine.json"
-        if not path.is_file():
-            return Quarantine(items=())
-        return _read(Quarantine, path)
+        saved = _read(Quarantine, path).items if path.is_file() else ()
+        try:
+            # The last line is cut off where a build was killed while it wrote it.
+            lines = self._added.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return Quarantine(items=saved)
+        added = [_parsed(Quarantined, line, self._added) for line in lines]
+        return Quarantine(items=tuple(dict.fromkeys((*saved, *added))))
+
+    @property
+    def _added(self) -> Path:
+        return self.folder / "quarantine.jsonl"
 
     def save_marks(self, marks: Marks) -> None:
         self._write("marks.json", marks)
@@ -234,8 +250,12 @@ class State:
 
 
 def _read(cls: type[T], path: Path) -> T:
+    return _parsed(cls, path.read_bytes(), path)
+
+
+def _parsed(cls: type[T], text: bytes, path: Path) -> T:
     try:
-        return from_json(cls, path.read_bytes(), where=str(path))
+        return from_json(cls, text, where=str(path))
     except FormatError as error:
         raise FormatError(error.what, where=str(path), todo="remove this file and build again") from error
 
