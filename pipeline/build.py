@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
+    gather -> identify -> split -> record (files to clips, a job each) -> write (a job a shard) -> views
 
 Artifacts go through the cache, so a killed build resumes, and the order in which workers finish does
 not matter: everything after a parallel phase is sorted first.

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,25 +29,6 @@ from corpus.shards.verify import verify_dataset
 from corpus.shards.write import write_dataset
 
 NAMES = ("one", "two", "three", "four")
-CutRecording = Callable[..., tuple[SegmentRef, list[object]]]
-
-
-@pytest.fixture(scope="module")
-def four_segments(tmp_path_factory: pytest.TempPathFactory, make_segment: CutRecording) -> list[SegmentRef]:
-    """Four recordings of a few hundred kilobytes."""
-    base = tmp_path_factory.mktemp("four")
-    made = []
-    for place, name in enumerate(NAMES):
-        split = "validation" if name == "four" else "train"
-        made.append(make_segment(base, name, split=split, segments=((0, 23 + 7 * place),), seed=place)[0])
-    return made
-
-
-@pytest.fixture
-def refs(four_segments: list[SegmentRef], tmp_path: Path) -> list[SegmentRef]:
-    """The four, for this test to change as it likes."""
-    shutil.copytree(four_segments[0].folder.parent, tmp_path / "cut")
-    return [dataclasses.replace(ref, folder=tmp_path / "cut" / ref.folder.name) for ref in four_segments]
 
 
 def state(out: Path) -> dict[str, tuple[int, int]]:
