@@ -59,9 +59,11 @@ def run_case(asked: Asked, name: str, folder: Path) -> dict[str, Any]:
     from corpus.pipeline import build, ledger, ray_engine
     from corpus.pipeline.progress import Quiet
     from corpus.pipeline.request import Request
+    from corpus.schemas.light import load_pyarrow_without_pandas
     from corpus.schemas.settings import Settings
     from corpus.shards import shard_task
 
+    load_pyarrow_without_pandas()  # as the command does
     faults, preempted = CASES[name]
     stages = Stages(asked.minutes, faults, with_talk=not asked.rows)
     cluster = Cluster(asked.workers, stages.seconds_of, stages.outcome_of, preempted)

@@ -12,9 +12,11 @@ import typer
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, spread_of
 from corpus.schemas.errors import MissingDependencyError, SidecarError, UsageError
+from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
     from corpus.align.score import Counts, Said
+    from corpus.shards.far_heads import HeadsSpread
 
 _FOREVER_US = 10**12
 _UNREADABLE = "sidecar_unreadable"
@@ -24,7 +26,10 @@ _ENDINGS = (".rttm", ".stm", ".ctm", ".json", ".json.gz")
 
 def score(
     ref: Annotated[Path, typer.Argument(metavar="REF", help="Folder of NAME.rttm, .json, .stm, .ctm.")],
-    hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
+    hyp: Annotated[
+        str,
+        typer.Argument(metavar="HYP", help="A dataset's folder or URL, or a folder of conversation JSON."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     engine: Engine = "local",
     address: Address = None,
@@ -36,19 +41,21 @@ def score(
       corpus score annotations dataset
 
       corpus score annotations dataset --json
+
+      corpus score annotations s3://bucket/dataset
     """
     for package in ("jiwer", "pyannote.metrics", "scipy"):
         _needs(package)
     from corpus.align.score import Said, compared, figures, pooled
 
-    truth, hypotheses = _references(ref), _hypotheses(hyp)
+    spread = spread_of(engine, address)
+    truth, hypotheses = _references(ref), _hypotheses(place_of(hyp), spread)
     for name in sorted(truth.keys() - hypotheses.keys()):
         show.talk(f"{name}: missing from HYP; scored as if nothing had been found")
     for name in sorted(hypotheses.keys() - truth.keys()):
         show.talk(f"{name}: missing from REF; not scored")
     pairs = [(said, hypotheses.get(name, Said())) for name, said in sorted(truth.items())]
-    spread = spread_of(engine, address) or map
-    counts = dict(zip(sorted(truth), spread(compared, pairs), strict=True))
+    counts = dict(zip(sorted(truth), (spread or map)(compared, pairs), strict=True))
     recordings = {name: figures(part) for name, part in counts.items()}
     whole: dict[str, Any] = {**figures(pooled(counts.values())), "intervals": _intervals(counts)}
     if as_json:
@@ -142,9 +149,9 @@ def _duration_us(paths: list[Path]) -> int:
     return 0
 
 
-def _hypotheses(place: Path) -> dict[str, Said]:
-    if (place / "manifest.json").is_file():
-        return _of_dataset(place)
+def _hypotheses(place: Path | str, spread: HeadsSpread | None) -> dict[str, Said]:
+    if isinstance(place, str) or (place / "manifest.json").is_file():
+        return _of_dataset(place, spread)
     from corpus.align.score import Said
     from corpus.align.sidecars import read_sidecars
 
@@ -162,7 +169,7 @@ def _hypotheses(place: Path) -> dict[str, Said]:
     return said_in
 
 
-def _of_dataset(place: Path) -> dict[str, Said]:
+def _of_dataset(place: Path | str, spread: HeadsSpread | None) -> dict[str, Said]:
     from corpus.align.score import Said
     from corpus.cli.by_recording import by_recording
 
@@ -171,5 +178,5 @@ def _of_dataset(place: Path) -> dict[str, Said]:
             tuple(recording.turns.values()),
             tuple(sorted(recording.words.values(), key=lambda word: word.start_us or 0)),
         )
-        for name, recording in by_recording(place).items()
+        for name, recording in by_recording(place, spread).items()
     }

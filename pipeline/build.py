@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
+    gather -> identify -> split -> record (files to clips, a job each) -> write (a job a shard) -> views
 
 Artifacts go through the cache, so a killed build resumes, and the order in which workers finish does
 not matter: everything after a parallel phase is sorted first.
@@ -135,7 +135,7 @@ class _Build:
         self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.config = config_of(self.settings)
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
-        self.ledger = Ledger(kept, talk, self.cache.scratch)
+        self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -216,12 +216,15 @@ class _Build:
     def _record(self, identities: Sequence[Identity]) -> Recordings:
         """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
         first."""
-        from corpus.pipeline.record import Recorded, record, recorded_before
+        from corpus.pipeline.record import Recorded, record, record_unless_there, recorded_before
 
         recordings = self._what_stands(list(self._jobs(identities)))
         waiting: list[RecordingJob] = []
+        # What an earlier build left is checked byte by byte: on a cluster that is the tasks' work.
+        looks_here = not self.request.rehash and self.request.engine == "local"
+        looks_there = not self.request.rehash and self.request.engine == "ray"
         for job in recordings.others:
-            known = None if self.request.rehash else recorded_before(job, self.cache)
+            known = recorded_before(job, self.cache) if looks_here else None
             if known is None:
                 waiting.append(job)
             else:
@@ -230,7 +233,7 @@ class _Build:
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
-        for ended in self._run(record, waiting):
+        for ended in self._run(record_unless_there if looks_there else record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             # A crash in native code is this recording's fault only; the others continue.
@@ -262,12 +265,13 @@ class _Build:
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT holds as they are asked for, and the jobs of all others."""
-        from corpus.shards.write import standing
+        from corpus.shards.old import Old
 
         doubted = self.kept.doubted(everything=self.request.rehash)
         known = self.before.by_recording
-        whole = standing(self.request.out, doubted) if known else frozenset()
-        recordings = Recordings(doubted=doubted)
+        old = Old.read(self.request.out, doubted) if known else None
+        whole = old.standing(self.request.out) if old is not None else frozenset()
+        recordings = Recordings(doubted=doubted, old=old)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:

@@ -61,6 +61,7 @@ def publish(
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
         writer=writer,
+        old=found.old,
     )
     # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
     gone = tuple(one.recording for one in before.recordings if one.recording not in found.unchanged)

@@ -9,7 +9,7 @@ voices/   voices.json    Voices
           channel-0.i16 … only where the channels are not parts of the decoded sound
           activity.npy   uint8 [channels, written windows, frames]
 cut/      segment.tar    the recording's clips, members in order, no end-of-archive blocks
-          rows.json      list of ClipRow
+          rows.arrow     the rows of clips.parquet, an Arrow stream
 """
 
 from __future__ import annotations

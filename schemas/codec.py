@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError, SettingsError
 
 T = TypeVar("T")
 
@@ -24,17 +24,19 @@ MOST_INT = 1 << 63
 """The largest integer that Arrow, DuckDB and numpy hold."""
 
 
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def to_plain(value: object) -> Any:
-    """Dataclasses as dicts in field order, tuples as lists, everything else unchanged."""
-    if type(value) in _SCALARS:  # most values are
+    """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
+    kind = type(value)
+    if kind in _SCALARS:  # most values are
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_plain(getattr(value, name)) for name in _names(type(value))}
+    if (names := _names_if_dataclass(kind)) is not None:
+        fields = ((name, getattr(value, name)) for name in names)
+        return {name: one if type(one) in _SCALARS else to_plain(one) for name, one in fields}
     if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return [item if type(item) in _SCALARS else to_plain(item) for item in value]
     if isinstance(value, dict):
         return {name: to_plain(item) for name, item in value.items()}
     return value
@@ -90,7 +92,10 @@ def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not JSON: {error}", where=where) from error
-    return from_plain(cls, plain, where=where)
+    try:
+        return from_plain(cls, plain, where=where)
+    except SettingsError as error:  # settings in a file that claims to hold valid ones
+        raise FormatError(f"{error.where}: {error.what}", where=where, todo=error.todo) from error
 
 
 def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
@@ -98,7 +103,10 @@ def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
     if isinstance(plain, dict):
         older: dict[object, Callable[[Any], dict[str, Any]]] = getattr(cls, "older", {})
         if isinstance(form := plain.get("schema"), str) and form in older:
-            plain = older[form](plain)
+            try:
+                plain = older[form](plain)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise FormatError(f"is not of the form {form}: {error!r}", where=where) from error
         _check_form(cls, plain.get("schema"), where)
     value: T = _convert(cls, plain, where, "")
     return value
@@ -134,6 +142,11 @@ def _is_unicode(text: str) -> bool:
 @cache
 def _names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@cache
+def _names_if_dataclass(cls: type[Any]) -> tuple[str, ...] | None:
+    return _names(cls) if dataclasses.is_dataclass(cls) else None
 
 
 @cache

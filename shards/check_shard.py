@@ -78,7 +78,8 @@ def same_bytes(out: Path, entry: FileEntry | ShardEntry) -> Iterator[Problem]:
     except DatasetError as error:
         yield Problem(code="outside", where=path, what=error.what)
     except (OSError, ValueError) as error:
-        yield Problem(code="missing_file", where=path, what=f"cannot be read: {error}")
+        reason = getattr(error, "strerror", None) or error
+        yield Problem(code="missing_file", where=path, what=f"cannot be read: {reason}")
 
 
 def _tar_problems(part: Part) -> list[Problem]:

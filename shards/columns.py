@@ -10,6 +10,8 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from corpus.schemas.clip import MOST_WINDOWS
@@ -138,6 +140,7 @@ ADDED = frozenset(field.name for field in dataclasses.fields(Quality))
 COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(ClipRow).items())
 
 
+@cache
 def arrow_schema() -> pa.Schema:
     import pyarrow as pa
 
@@ -160,6 +163,14 @@ def rows_table(rows: Sequence[ClipRow]) -> pa.Table:
         for column in COLUMNS
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_rows(path: Path, rows: Sequence[ClipRow]) -> None:
+    """The rows as an Arrow stream."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, arrow_schema()) as stream:
+        stream.write_table(rows_table(rows))
 
 
 def table_rows(table: pa.Table, *, where: str = "") -> Iterator[ClipRow]:

@@ -23,7 +23,7 @@ from corpus.schemas.pcm import VoicePcm, read_activity
 from corpus.schemas.quality import Quality
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
-from corpus.shards.columns import ClipRow
+from corpus.shards.columns import ClipRow, write_rows
 from corpus.shards.flac import MOST_CHANNELS, encode_flac
 from corpus.shards.items import Items
 from corpus.shards.mel import MEL_FORM, MelShape, mel_bytes, mel_shape
@@ -33,7 +33,7 @@ from corpus.shards.row import append_clip, clip_row
 from corpus.shards.talk import finer_flags, talk_flags
 
 SEGMENT_FILE = "segment.tar"
-ROWS_FILE = "rows.json"
+ROWS_FILE = "rows.arrow"
 
 
 def cut(
@@ -51,7 +51,7 @@ def cut(
     quality: Mapping[int, Quality] | None = None,
     left_out: Set[int] = frozenset(),
 ) -> list[Drop]:
-    """Write `segment.tar` and `rows.json` into `out`: the recording's clips in order.
+    """Write `segment.tar` and `rows.arrow` into `out`: the recording's clips in order.
 
     A clip is `windows_per_clip` consecutive windows; the last before a gap or the end may be shorter.
     `quality` is by a clip's first window; clips that begin with one of `left_out` are not written.
@@ -81,7 +81,7 @@ def cut(
             if stretch.first_window in left_out:
                 continue
             rows.append(maker.write(stretch, tar.tell(), tar))
-    (out / ROWS_FILE).write_text(to_json(rows), encoding="utf-8")
+    write_rows(out / ROWS_FILE, rows)
     return maker.items.drops(recording.uri, voices.segments)
 
 

@@ -41,9 +41,10 @@ def shard_ends(keys: Sequence[str], sizes: npt.NDArray[np.int64], target_bytes: 
         else:
             first, last = max(low, start + 1), max(high - 1, start + 1)
             # From `first` to `last` a shard may end; nowhere, where one clip leaps over that stretch.
-            candidates = range(min(first, last), last + 1)
+            low = min(first, last)
             # A key's hash does not depend on the clips around it, so a change elsewhere keeps the choice.
-            end = min(candidates, key=lambda place: (_draw(keys[place]) if place < len(keys) else b"", place))
+            draws = [_draw(key) for key in keys[low : last + 1]] + ([b""] if last == len(keys) else [])
+            end = low + draws.index(min(draws))
         ends.append(end)
         start = end
     return ends

@@ -40,14 +40,24 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """As `read_index`, of a clips.parquet that may lie elsewhere."""
+    names = arrow_schema().names if columns is None else list(columns)
+    return as_written(opened(path), names, path)
+
+
+def as_written(
+    file: pq.ParquetFile, names: Sequence[str], path: Path, *, group: int | None = None
+) -> pa.Table:
+    """Columns of the rows, or of one group of them, with the types this project writes.
+
+    Raises:
+        FormatError: as `read_index`.
+    """
     import pyarrow as pa
 
-    names = arrow_schema().names if columns is None else list(columns)
     schema = pa.schema([arrow_schema().field(name) for name in names])
     try:
-        file = _opened(path)
         there = [name for name in names if name not in ADDED or name in file.schema_arrow.names]
-        table = file.read(columns=there)
+        table = file.read(columns=there) if group is None else file.read_row_group(group, columns=there)
         for name in names:
             if name not in there:
                 table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
@@ -59,6 +69,14 @@ def _read_index_file(path: Path, columns: Sequence[str] | None = None) -> pa.Tab
         if not field.nullable and table[field.name].null_count:
             raise _no_index(path, f"{field.name} is missing in some rows")
     return table
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A clips.parquet; raises FormatError as `read_index`."""
+    try:
+        return _opened(path)
+    except _UNREADABLE as error:
+        raise _no_index(path, error) from error
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -17,11 +17,11 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.columns import ClipRow
-from corpus.shards.index import texts
+from corpus.shards.old import Old
 from corpus.shards.plan import Piece, Pieces
 from corpus.shards.read import Clip
 from corpus.shards.row import append_clip
-from corpus.shards.write import Old, Wanted, stage_dataset
+from corpus.shards.write import Wanted, stage_dataset
 
 NEW_FILE = "new.tar"
 
@@ -46,7 +46,6 @@ def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config
         old = Old.read(out, frozenset())
         if old is None:
             raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
-        gone = {piece.row.key for piece in new}
-        kept = old.rows_with("key", set(texts(old.table["key"])) - gone)
+        kept = old.without([piece.row.key for piece in new])
         wanted = Wanted(settings=settings, config=config, segments="")
         return stage_dataset(out, old, kept, Pieces.of(new), wanted)

@@ -9,7 +9,9 @@ command of a `pipe:` URL.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,12 +22,12 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
 from corpus.schemas.files import inside
+from corpus.shards.ahead import BLOCK_BYTES, BLOCKS_AHEAD, AheadFile
 from corpus.shards.read import Clip
 
 _Sample = dict[str, Any]
 _OnBad = Callable[[FormatError], None]
 _READ_AHEAD_BYTES = 1 << 20
-_BLOCK_BYTES = 8 << 20
 
 
 def stream_clips(
@@ -96,17 +98,38 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
     return [str(inside(Path(root), path)) if near else f"{root}/{path}" for path in paths]
 
 
-def _opened(url: str) -> Any:
-    """An open file, on this machine or wherever fsspec reaches."""
-    if "://" not in url:
+def _opened(url: str, threads: ThreadPoolExecutor | None = None) -> Any:
+    """An open file, on this machine or wherever fsspec reaches; there read ahead, given threads."""
+    if not _is_far(url):
         return open(url, "rb", buffering=_READ_AHEAD_BYTES)
     try:
         import fsspec
     except ImportError as error:
         raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
     system, path = fsspec.core.url_to_fs(url)
-    # Shards are read from one end to the other: in a few large requests.
-    return system.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
+    # Servers of web pages may know no ranges; fsspec finds out.
+    if threads is not None and not url.startswith(("http://", "https://")):
+        return AheadFile(system, path, threads)
+    return system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+
+
+def _is_far(url: str) -> bool:
+    return "://" in url
+
+
+def _one_ahead(
+    shards: Iterable[_Sample], threads: ThreadPoolExecutor
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Each shard and what gives its open file; of one elsewhere the beginning comes while others are read."""
+    waiting: deque[tuple[str, Callable[[], Any]]] = deque()
+    for shard in shards:
+        url = shard["url"]
+        waiting.append(
+            (url, threads.submit(_opened, url, threads).result if _is_far(url) else partial(_opened, url))
+        )
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 class _Reader:
@@ -116,14 +139,18 @@ class _Reader:
         self._on_bad = on_bad
 
     def __call__(self, shards: Iterable[_Sample]) -> Iterator[Clip]:
-        for shard in shards:
-            try:
-                yield from self._clips(shard["url"])
-            except FormatError as error:
-                self._bad(error)
+        threads = ThreadPoolExecutor(BLOCKS_AHEAD, thread_name_prefix="shards")
+        try:
+            for url, opened in _one_ahead(shards, threads):
+                try:
+                    yield from self._clips(url, opened)
+                except FormatError as error:
+                    self._bad(error)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _clips(self, url: str) -> Iterator[Clip]:
-        for sample in _samples(url):
+    def _clips(self, url: str, opened: Callable[[], Any]) -> Iterator[Clip]:
+        for sample in _samples(url, opened):
             try:
                 clip = _clip(sample, url)
             except FormatError as error:
@@ -137,7 +164,7 @@ class _Reader:
         self._on_bad(error)
 
 
-def _samples(url: str) -> Iterator[_Sample]:
+def _samples(url: str, opened: Callable[[], Any]) -> Iterator[_Sample]:
     """Groups of members with the same key, as webdataset reads them.
 
     Raises:
@@ -147,7 +174,7 @@ def _samples(url: str) -> Iterator[_Sample]:
 
     key = "its start"
     try:
-        with _opened(url) as file:
+        with opened() as file:
             for sample in group_by_keys(tar_file_expander([{"url": url, "stream": file}])):
                 key = sample["__key__"]
                 yield sample

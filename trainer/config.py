@@ -117,7 +117,8 @@ class ModelConfig:
         )
         for name in ("rope_theta", "norm_eps", "route_scale", "attention_window_s"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"model.{name} is {value}", "take one above 0")
+            fits = value is None or 0 < value <= 1e12
+            _require(fits, f"model.{name} is {value}", "take one above 0, to a million millions")
         _require(
             self.frames_per_window % self.frames_per_position == 0,
             f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
@@ -230,6 +231,8 @@ class DataConfig:
     """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
     def __post_init__(self) -> None:
+        for name in ("data", "where", "split", "tokenizer"):
+            _require("\0" not in getattr(self, name), f"data.{name} holds a zero byte", "write it without")
         unknown = sorted(set(self.cue_weight) - set(CUE_KINDS))
         _require(not unknown, f"data.cue_weight of {', '.join(unknown)}", f"one of {', '.join(CUE_KINDS)}")
         wrong = sorted(label for label, times in self.cue_weight.items() if not 1 <= times <= 1000)
@@ -360,7 +363,10 @@ def check_ranges(config: RunConfig) -> None:
         ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
         ("data.workers", data.workers >= 1, "at least 1"),
         ("data.stream_buffer", data.stream_buffer >= 1, "at least 1"),
-        *((f"loss.{name}", value >= 0, "not negative") for name, value in _weights(to_plain(config.loss))),
+        *(
+            (f"loss.{name}", 0 <= value <= 1e9, "in [0, 1e9]")
+            for name, value in _weights(to_plain(config.loss))
+        ),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
         ("optim.eps", optim.eps > 0, "above 0"),

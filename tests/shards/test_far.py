@@ -248,6 +248,15 @@ def test_verify_finds_the_same_from_afar(
     assert near_by[1] == away[1]
 
 
+def test_heads_alone_are_those_of_the_clips(whole_dataset: Path, put: Callable[[Path], str]) -> None:
+    from corpus.shards.far_heads import far_heads
+
+    heads = [clip.json for clip in open_clips(whole_dataset)]
+    url = put(whole_dataset)
+    assert list(far_heads(url)) == heads
+    assert list(far_heads(url, lambda function, jobs: map(function, jobs))) == heads
+
+
 def test_verify_leaves_this_machine_alone(
     whole_dataset: Path, put: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,11 +52,9 @@ def read_tokenizer(name: str) -> Tokenizer:
     """Raises: SettingsError if it is not byte-level, MissingDependencyError without the library."""
     try:
         data = Path(name).read_bytes()
-    except OSError as error:
-        todo = "name a tokenizer.json, or bytes"
-        raise SettingsError(
-            f"no tokenizer {name!r}: {error.strerror}", where="data.tokenizer", todo=todo
-        ) from error
+    except (OSError, ValueError) as error:  # a name may hold a zero byte
+        todo, why = "name a tokenizer.json, or bytes", getattr(error, "strerror", error)
+        raise SettingsError(f"no tokenizer {name!r}: {why}", where="data.tokenizer", todo=todo) from error
     return _read(data, name)
 
 

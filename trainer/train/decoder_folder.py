@@ -185,6 +185,6 @@ def _refuse(folder: Path, what: str) -> NoReturn:
 def _config(folder: Path) -> dict[str, Any] | None:
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) else None

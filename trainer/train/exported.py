@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -59,7 +60,7 @@ def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported model rather than a run, by its config.json."""
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
 
@@ -73,23 +74,16 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
             f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
         )
     model = InteractionModel.unset(head.model)
+    # Shapes first: a stranger's config.json may ask for any amount of memory.
+    check_shapes(weights, {name: held.shape for name, held in model.state_dict().items()}, folder)
     if head.torch_dtype == "bfloat16":
         # Cast on the meta device, before memory is allocated; routers stay fp32 by themselves.
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
-    # Shapes first: for these torch raises an error of its own, strict or not.
-    wrong = [
-        name
-        for name, held in model.state_dict().items()
-        if name in weights and held.shape != weights[name].shape
-    ]
-    if wrong:
-        raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
     # Not strict, so that the message can name the folder and the first few.
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    if missing or unknown:
-        what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
-        raise FormatError(what, where=str(folder))
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+    if unknown:
+        raise FormatError(f"weights {', '.join(unknown[:3])} are unknown", where=str(folder))
     model.tokenizer = _tokenizer_of(folder, head)
     model.weighting = head.weighting
     if head.trained_windows is not None:
@@ -149,12 +143,27 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def check_shapes(
+    weights: Mapping[str, torch.Tensor], shapes: Mapping[str, Sequence[int]], folder: Path
+) -> None:
+    """Raises: FormatError if a weight is missing, or of another shape than config.json says."""
+    for name, shape in shapes.items():
+        if name not in weights:
+            raise FormatError(f"weight {name} is missing", where=str(folder))
+        if tuple(weights[name].shape) != tuple(shape):
+            what = f"weight {name} is of another shape than config.json says"
+            raise FormatError(what, where=str(folder))
+
+
 def weight_files(folder: Path) -> list[str]:
     """Names of the files that hold weights. Raises: ValueError if the index is none, OSError."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
     # Large models are cut into several files, as transformers does it.
-    index = json.loads((folder / INDEX).read_bytes())
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{INDEX} is not JSON") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     names = list(places.values()) if isinstance(places, dict) else [None]
     # The list is a stranger's: a name with a slash would read any file of this machine.

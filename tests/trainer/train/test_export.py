@@ -17,8 +17,9 @@ from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.train import exported as exported_module
 from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.decoder_folder import is_decoder
 from corpus.trainer.train.export import export
-from corpus.trainer.train.exported import load_exported, weights_digest
+from corpus.trainer.train.exported import is_exported, load_exported, weights_digest
 from corpus.trainer.train.loop import train_model
 
 OUTSIDE: tuple[Any, ...] = ("../other.safetensors", "/etc/passwd", ".", "", 3, {}, None)
@@ -177,6 +178,17 @@ def test_an_index_that_names_no_file_beside_it_is_refused(run: Path, tmp_path: P
     for use in (load_exported, weights_digest):
         with pytest.raises(FormatError, match="is no file beside it"):
             use(tmp_path / "model")
+
+
+def test_a_folder_as_deep_as_no_json_is_read_is_none(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(FormatError, match="is not JSON"):
+        load_exported(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("[" * 100_000)
+    assert not is_exported(tmp_path / "model") and not is_decoder(tmp_path / "model")
+    with pytest.raises(FormatError, match="not JSON"):
+        load_exported(tmp_path / "model")
 
 
 @pytest.mark.parametrize("change", ["bool", "int64", "complex64", "nan", "inf"])

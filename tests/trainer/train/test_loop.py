@@ -531,6 +531,8 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tm
     train_model(small_run("steps=2"), tmp_path, talk=silent)
     with (tmp_path / "log.jsonl").open("r+b") as file:
         file.write(b"\xff\xfe\x00")
+        file.seek(0, os.SEEK_END)
+        file.write(b"[" * 100_000 + b"\n")
     assert train_model(small_run("steps=3"), tmp_path, talk=silent).step == 3
     assert [line["step"] for line in lines(tmp_path)] == [2, 3]
 
