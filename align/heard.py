@@ -41,6 +41,8 @@ class Window:
     """How much shorter gzip makes the text."""
     log_probability: float = 0.0
     """The mean of a token's."""
+    doubtful: bool = False
+    """It has its languages from the window before it, which holds no likely text."""
 
 
 def joined_tokens(words: Iterable[Heard], language: str) -> list[Heard]:
