@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from corpus.pipeline.annotate import Annotated
 from corpus.pipeline.artifact import write_head
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.cutting import Cut
 from corpus.pipeline.record import ROWS_STAGE, Recorded, RecordingJob, rows_key
-from corpus.schemas.codec import to_plain
 from corpus.schemas.drops import Drop
-from corpus.shards.columns import ClipRow
+from corpus.shards.columns import ClipRow, rows_table
 from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
 from corpus.shards.layout import Run
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 RATES = {"turns": 20, "words": 180, "cues": 20, "answers": 10, "events": 1, "units": 30, "transitions": 30}
 """Rows a minute of talk of two, about those of the conversations of docs/quality.md."""
@@ -40,6 +39,7 @@ class Stages:
         self._minutes = minutes
         self._faults = faults
         self._template = _talk(minutes) if with_talk else {}
+        self._clips: pa.Table | None = None
 
     def seconds_of(self, job: RecordingJob) -> float:
         draw = random.Random(job.identity.recording)
@@ -56,9 +56,9 @@ class Stages:
         folder = cache.folder("cut", segment)
         if not folder.exists():
             folder.mkdir(parents=True)
-            rows = list(_rows(job, round(60_000_000 * self._minutes)))
-            (folder / ROWS_FILE).write_text(json.dumps(rows), encoding="utf-8")
-            _make_empty(folder / SEGMENT_FILE, sum(row["size"] for row in rows))
+            self._clips = self._clips or _clips(job, round(60_000_000 * self._minutes))
+            _write_stream(folder / ROWS_FILE, _of_recording(self._clips, job))
+            _make_empty(folder / SEGMENT_FILE, sum(self._clips["size"].to_pylist()))
         piece = cache.folder(ROWS_STAGE, rows_key(job))
         if not piece.exists():
             piece.mkdir(parents=True)
@@ -71,25 +71,45 @@ class Stages:
 
     def _write_piece(self, folder: Path, job: RecordingJob) -> None:
         """The recording's rows of the catalog, in the form of catalog_piece.py."""
-        import pyarrow as pa
-
         from corpus.report.catalog_piece import PIECE_FILE, piece_tables
 
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
         own = {
             "uri": job.identity.item.uri,
             "split": job.split,
             "duration_us": round(60_000_000 * self._minutes),
         }
-        with pa.OSFile(str(folder / PIECE_FILE), "wb") as file:
+        with open(folder / PIECE_FILE, "wb") as file:
             for name, schema in piece_tables().items():
                 table = _table(schema, 1, own) if name == "recordings" else self._template.get(name)
-                with pa.ipc.new_stream(file, schema, options=options) as stream:
-                    if table is not None:
-                        place = schema.get_field_index("recording_id")
-                        whose = pa.array([job.identity.recording] * len(table))
-                        stream.write_table(table.set_column(place, schema.field(place), whose))
+                if table is None:
+                    file.write(_stream(name))
+                    continue
+                place = schema.get_field_index("recording_id")
+                whose = pa.array([job.identity.recording] * len(table))
+                file.write(_stream_of(table.set_column(place, schema.field(place), whose)))
         write_head(folder, ())
+
+
+@cache
+def _stream(name: str) -> bytes:
+    """The stream of a table without rows."""
+    from corpus.report.catalog_piece import piece_tables
+
+    return _stream_of(piece_tables()[name].empty_table())
+
+
+def _stream_of(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as stream:
+        if len(table):
+            stream.write_table(table)
+    return sink.getvalue()
+
+
+def _write_stream(path: Path, table: pa.Table) -> None:
+    with open(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
 
 
 def _talk(minutes: float) -> Mapping[str, pa.Table]:
@@ -102,8 +122,6 @@ def _talk(minutes: float) -> Mapping[str, pa.Table]:
 
 
 def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table:
-    import pyarrow as pa
-
     draw = random.Random(0)
     starts = sorted(draw.randrange(1_800_000_000) for _ in range(count))
     words = ["yeah", "right", "so", "the", "thing", "about", "people", "understand", "different", "and"]
@@ -130,30 +148,47 @@ def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table
     return pa.Table.from_arrays([pa.array(values(field), field.type) for field in schema], schema=schema)
 
 
-def _rows(job: RecordingJob, duration_us: int) -> Iterator[dict[str, Any]]:
-    recording = job.identity.recording
-    draw = random.Random(recording)
-    offset = 0
+def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
+    """Rows of clips; those of other recordings differ in what names them."""
+    draw = random.Random(0)
+    rows, offset = [], 0
     for number in range(max(1, duration_us // 30_000_000)):
         size = 512 * round(CLIP_BYTES * draw.uniform(0.8, 1.2) / 512)
-        first = number * CLIP_WINDOWS
         row = ClipRow(
-            key=f"{recording[:20]}-{first:07d}", split=job.split, offset=offset, size=size,
+            key="", split="", offset=offset, size=size, sha256="", recording="0" * 64, uri="",
             member_offsets=tuple(offset + 512 + k * size // 6 for k in range(5)),
-            member_sizes=(size // 7,) * 5, sha256=f"{draw.getrandbits(256):064x}",
-            recording=recording, uri=job.identity.item.uri, licence=None, consent=None, conversation=None,
-            named_speakers=(), speakers=("S1", "S2"), first_window=first, windows=CLIP_WINDOWS,
+            member_sizes=(size // 7,) * 5, licence=None, consent=None, conversation=None,
+            named_speakers=(), speakers=("S1", "S2"),
+            first_window=number * CLIP_WINDOWS, windows=CLIP_WINDOWS,
             start_us=number * 30_000_000, stop_us=(number + 1) * 30_000_000, sample_rate_hz=16000, turns=10,
             words=90, cues=10, events=0, speech_us=25_000_000, overlap_us=1_000_000, pictures=0,
             unreliable_share=0.1, separated_share=0.0, padded_share=0.0, mix_peak=0.7, mix_rms=0.1,
             config=job.config, snr_db=draw.uniform(5, 40), bandwidth_hz=7600.0, speech_share=0.8,
             overlap_share=0.03, monologue_us=9_000_000, language="en",
         )  # fmt: skip
-        yield to_plain(row)
+        rows.append(row)
         offset += size
+    return rows_table(rows)
 
 
-def write_no_shard(path: Path, runs: Iterable[Run]) -> str:
+def _of_recording(clips: pa.Table, job: RecordingJob) -> pa.Table:
+    """The rows with what names the recording and its clips."""
+    recording = job.identity.recording
+    draw = random.Random(recording)
+    columns = {
+        "key": [f"{recording[:20]}-{number * CLIP_WINDOWS:07d}" for number in range(len(clips))],
+        "split": [job.split] * len(clips),
+        "sha256": [f"{draw.getrandbits(256):064x}" for _ in range(len(clips))],
+        "recording": [recording] * len(clips),
+        "uri": [job.identity.item.uri] * len(clips),
+    }
+    for name, values in columns.items():
+        place = clips.schema.get_field_index(name)
+        clips = clips.set_column(place, clips.schema.field(place), pa.array(values, pa.string()))
+    return clips
+
+
+def write_no_shard(path: Path, runs: Iterable[Run], far: object) -> str:
     """An empty file of the shard's size, which takes no room."""
     size = sum(sum(run.sizes) for run in runs) + 1024
     _make_empty(path, size)

@@ -13,7 +13,7 @@ whole (`data.whole`), because what a note says at the beginning holds to the end
 shorter than those held out; pictures are one patch, and what moves in them is a label for `loss.cues`, in
 training alone. Held out are, where the task has them, all numbers (what notes say and the model repeats; how
 long a movement lasts), all words of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none,
-and tests/trainer/test_proactive.py looks for any in the recordings. `score` is found : (found + missed +
+and tests/benchmarks/test_proactive.py looks for any in the recordings. `score` is found : (found + missed +
 stray), where an utterance is found if it begins within one window of its time and the right word is written,
 stray if it has no such place. Beside it the same of utterances whatever their word (`timed`), of the best
 constant (the best of all ways to speak in every p-th window, from any on, right words given), and `cpu_s` of
@@ -313,7 +313,9 @@ TASKS = {
         pairs=("steps=450",),
         then=("steps=800", "optim.lr=1.5e-3", "optim.decay_share=0.5"),
     ),
-    "report": Task(draw=report, recordings=384, pairs=("data.rows=5", "steps=380", "optim.decay_share=0.5")),
+    "report": Task(
+        draw=report, recordings=1024, pairs=("data.rows=5", "steps=1300", "optim.decay_share=0.7")
+    ),
 }
 
 

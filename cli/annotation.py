@@ -1,4 +1,4 @@
-"""`corpus annotations convert|export`: annotation files from one format to another."""
+"""`corpus annotations convert|export`: convert annotation files between formats, and export a dataset's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNREADABLE = "sidecar_unreadable"
 
 group = typer.Typer(
-    help="Annotation files: convert between formats, write a dataset's.", no_args_is_help=True
+    help="Convert annotation files between formats; export a dataset's.", no_args_is_help=True
 )
 To = Annotated[
     str,
@@ -35,12 +35,14 @@ Out = Annotated[Path, typer.Option("--out", help="Output folder; created if it i
 def _convert(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE|FOLDER", help="Annotation files; those of one base name go together."),
+        typer.Argument(
+            metavar="FILE|FOLDER", help="Annotation files; those with the same base name belong together."
+        ),
     ],
     to: To,
     out: Out,
 ) -> None:
-    """Write annotation files in another format; what it cannot hold is reported.
+    """Convert annotation files to another format; what it cannot hold is reported.
 
     Examples:
 
@@ -68,7 +70,7 @@ def _convert(
 def export(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A built dataset.")], to: To, out: Out
 ) -> None:
-    """Write turns and words of every recording of a dataset in another format.
+    """Export the turns and words of every recording in a dataset.
 
     Examples:
 
@@ -81,7 +83,7 @@ def export(
 
 
 def _of_dataset(dataset: Path) -> Iterator[Conversation]:
-    """Each recording's turns, words, cues and events; what several clips hold counts once, by its id."""
+    """Each recording's turns, words, cues and events; an item in several clips counts once, by its id."""
     from corpus.schemas.conversation import Conversation
     from corpus.shards.read import open_clips
 
@@ -105,13 +107,13 @@ def _of_dataset(dataset: Path) -> Iterator[Conversation]:
 
 
 def _stem(uri: str) -> str:
-    """A file's name without folders and ending."""
+    """A file's name without folders and extension."""
     name = PurePosixPath(uri.replace("\0", "_")).name
     return name.rpartition(".")[0] or name or "recording"
 
 
 def _file_name(recording: str) -> str:
-    """The name as a file may have it: no folder, no control character, no more than a file system takes."""
+    """A valid file name: no folders, no control characters, no longer than file systems allow."""
     plain = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in recording)
     return plain.encode()[:200].decode(errors="ignore") or "recording"
 

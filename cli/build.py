@@ -1,4 +1,4 @@
-"""`corpus build` and what one asks about a build: plan, status, errors, verify."""
+"""`corpus build` and the commands about a build: plan, status, errors, verify."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ Inputs = Annotated[
     typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
 ]
 Out = Annotated[str, typer.Option("--out", "-o", help="The dataset's folder, or its URL.")]
-Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
-CachePlace = Annotated[
+_Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
+_CachePlace = Annotated[
     str | None,
     typer.Option(
         "--cache",
         envvar="CORPUS_CACHE_DIR",
-        help="Folder of stage artifacts; default: OUT/.cache. At a URL: those of models.",
+        help="Where stage artifacts are kept; default: OUT/.cache. A URL keeps only models' artifacts.",
     ),
 ]
-Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
-Workers = Annotated[
+_Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings: a corpus.toml.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+_Workers = Annotated[
     int,
     typer.Option("--num-workers", "-j", min=1, envvar="CORPUS_NUM_WORKERS", help="Worker processes."),
 ]
-Set = Annotated[
+_Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 
 
-LocalUrls = Annotated[
+_LocalUrls = Annotated[
     bool,
     typer.Option(
         "--allow-local-urls",
@@ -85,38 +85,36 @@ def _request(
 def build(
     inputs: Inputs,
     out: Out,
-    num_workers: Workers = 1,
-    cache: CachePlace = None,
-    config: Config = None,
-    overrides: Set = None,
+    num_workers: _Workers = 1,
+    cache: _CachePlace = None,
+    config: _Config = None,
+    overrides: _Set = None,
     rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read inputs again even if size and time have not changed.")
+        bool, typer.Option("--rehash", help="Read inputs again even if size and time are unchanged.")
     ] = False,
-    add: Annotated[
-        bool, typer.Option("--add", help="Keep what OUT was built from, with its settings, and add to it.")
-    ] = False,
+    add: Annotated[bool, typer.Option("--add", help="Add to OUT: keep its recordings and settings.")] = False,
     allow_removals: Annotated[
         bool, typer.Option("--allow-removals", help="Remove recordings that are no longer among the inputs.")
     ] = False,
     engine: Engine = "local",
     address: Address = None,
-    allow_local_urls: LocalUrls = False,
+    allow_local_urls: _LocalUrls = False,
     reviews: Annotated[
         Path | None,
         typer.Option(
             "--reviews",
             metavar="FILE",
-            help="Take annotators' decisions into OUT: a reviews.parquet or .jsonl.",
+            help="Import annotators' decisions into OUT from a reviews.parquet or .jsonl.",
         ),
     ] = None,
 ) -> None:
     """Build a dataset of 200 ms windows from recorded conversations.
 
-    Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; what they
-    do not say is found by models. A build that was stopped goes on where it stood when called again.
+    Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; models
+    supply the rest. To resume an interrupted build, run the same command again.
 
-    Every clip's sound and talk are measured; `[filters]` in the settings leaves clips out by that, each
-    with its figure (docs/quality.md). What is poor in the data is said at the end, with names.
+    The sound and speech of every clip are measured; `[filters]` in the settings excludes clips by these
+    measurements (docs/quality.md). Poor recordings are named at the end.
 
     Examples:
 
@@ -141,9 +139,9 @@ def build(
 
         if place_of(out) != folder:
             raise UsageError(
-                "is for folders", where="--reviews", todo=f"copy the file to {out}/{REVIEWS_FILE}"
+                "is only for folders", where="--reviews", todo=f"copy the file to {out}/{REVIEWS_FILE}"
             )
-        show.talk(f"{import_reviews(folder, reviews)} decisions taken from {reviews}")
+        show.talk(f"{import_reviews(folder, reviews)} decisions imported from {reviews}")
     load_pyarrow_without_pandas()
     bring_up_to_date(folder)
     request = _request(
@@ -176,7 +174,7 @@ def _report(outcome: Outcome, place: str) -> None:
             f"{outcome.shards_written} of {show.counted(outcome.shards, 'shard')} written"
         )
         trims = [d for d in outcome.drops if d.kind == "trim"]
-        if not outcome.recordings:  # else nothing would say why an empty folder makes nothing
+        if not outcome.recordings:  # otherwise nothing would explain why an empty folder gives no dataset
             for trim in trims[:20]:
                 show.talk(f"trim: {show.drop_line(trim)}")
         elif trims:
@@ -197,20 +195,18 @@ def plan(
         typer.Argument(metavar="[INPUT]...", help="Files, folders, globs, URLs, or a .jsonl manifest."),
     ] = None,
     out: Annotated[str | None, typer.Option("--out", "-o", help="The dataset's folder.")] = None,
-    cache: CachePlace = None,
-    config: Config = None,
-    overrides: Set = None,
+    cache: _CachePlace = None,
+    config: _Config = None,
+    overrides: _Set = None,
     hours: Annotated[
-        float | None, typer.Option("--hours", help="Without inputs: estimate this many hours.")
+        float | None, typer.Option("--hours", help="Estimate this many hours, without inputs.")
     ] = None,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines, for --hours.")] = 1,
     cores: Annotated[int, typer.Option("--cores", min=1, help="Cores per machine, for --hours.")] = 32,
     gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs per machine, for --hours.")] = 0,
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Recordings have pictures, for --hours.")
-    ] = False,
-    allow_local_urls: LocalUrls = False,
-    as_json: Json = False,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Recordings have video, for --hours.")] = False,
+    allow_local_urls: _LocalUrls = False,
+    as_json: _Json = False,
 ) -> None:
     """Show what a build would do, without changing anything.
 
@@ -224,17 +220,17 @@ def plan(
         from corpus.pipeline.plan_hours import plan_hours
 
         if inputs or out is not None:
-            raise UsageError("takes no inputs and no --out", where="--hours")
+            raise UsageError("takes neither inputs nor --out", where="--hours")
         _print_hours(
             plan_hours(hours, nodes=nodes, cores_per_node=cores, gpus=gpus, pictures=pictures), as_json
         )
         return
     if not inputs or out is None:
-        raise UsageError("inputs and --out are needed", todo="or ask what --hours of recordings would take")
+        raise UsageError("inputs and --out are needed", todo="or give --hours for an estimate without them")
     from corpus.pipeline.plan import plan as make
 
     if isinstance(folder := place_of(out), str):
-        raise UsageError("plans are made for folders", where=f"--out {public_url(out)}")
+        raise UsageError("plans are made for folders only", where=f"--out {public_url(out)}")
 
     load_pyarrow_without_pandas()
     report = make(_request(inputs, folder, cache, config, overrides, allow_local_urls=allow_local_urls))
@@ -249,9 +245,9 @@ def plan(
     for drop in report.drops:
         show.talk(f"{drop.kind}: {show.drop_line(drop)}")
     for uri in report.removals:
-        show.talk(f"not among the inputs, goes with --allow-removals: {show.one_line(uri)}")
+        show.talk(f"not among the inputs, removed with --allow-removals: {show.one_line(uri)}")
     if report.nothing_to_do:
-        show.talk("nothing changed: a build would do nothing")
+        show.talk("nothing changed: there is nothing to build")
     else:
         show.talk(
             f"{report.hours:.2f} hours; about {show.size(report.dataset_bytes)} of dataset, "
@@ -266,19 +262,21 @@ def _print_hours(made: HoursPlan, as_json: bool) -> None:
     rows = [
         ["work", f"{made.core_hours:,.0f} core hours (default models, two speakers)"],
         ["time", f"{made.wall_hours:,.1f} h on {made.nodes} machines of {made.cores_per_node} cores"],
-        ["memory", f"{made.memory_gb_per_node:.0f} GB a machine"],
+        ["memory", f"{made.memory_gb_per_node:.0f} GB per machine"],
         ["dataset", show.size(made.dataset_bytes)],
         ["cache", show.size(made.cache_bytes)],
         ["read", show.size(made.read_bytes)],
         ["written", show.size(made.written_bytes)],
     ]
     if made.gpus:
-        rows.append(["GPUs", "not counted: their rate has not been measured; time is that of the cores"])
+        rows.append(
+            ["GPUs", "not counted: their speed has not been measured; the time is for the cores alone"]
+        )
     show.table(rows, ["", ""])
 
 
-def status(out: Built, as_json: Json = False) -> None:
-    """Show how far a running build is, or how the last one ended.
+def status(out: _Built, as_json: _Json = False) -> None:
+    """Show the progress of a running build, or how the last one ended.
 
     Example: corpus status dataset
     """
@@ -291,7 +289,7 @@ def status(out: Built, as_json: Json = False) -> None:
         raise DatasetError("no build was started here", where=where, todo="start one with `corpus build`")
     ended = now.phase in ("done", "failed", "interrupted")
     if not ended and not locked:
-        now = replace(now, phase="killed", detail=f"it died in the phase {now.phase}; build again to resume")
+        now = replace(now, phase="killed", detail=f"it died in phase {now.phase}; build again to resume")
     if as_json:
         show.json_line(now)
         return
@@ -306,12 +304,12 @@ def status(out: Built, as_json: Json = False) -> None:
 
 
 def errors(
-    out: Built,
+    out: _Built,
     action: Annotated[str, typer.Argument(help="list, show or retry.")] = "list",
     names: Annotated[list[str] | None, typer.Argument(help="Recordings; default: all.")] = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
-    """List what is in quarantine, show it in full, or try it again.
+    """List quarantined recordings, show them in full, or retry them.
 
     Examples:
 
@@ -323,7 +321,7 @@ def errors(
     from corpus.pipeline.quarantine import retry
 
     if action not in ("list", "show", "retry"):
-        raise UsageError(f"{action!r} is none of list, show, retry", where="corpus errors")
+        raise UsageError(f"{action!r} is not list, show or retry", where="corpus errors")
     if action == "retry":
         folder, run = built_at(out)
         bars = show.Bars()
@@ -338,7 +336,7 @@ def errors(
             show.json_line(one)
         elif action == "list":
             note = "built without it" if one.built else "not built"
-            reason = one.drops[0].reason if one.drops else "no reason is kept"
+            reason = one.drops[0].reason if one.drops else "no reason recorded"
             show.data(f"{show.one_line(one.uri)}  ({note})  {show.one_line(reason)}")
         else:
             for drop in one.drops:
@@ -347,7 +345,7 @@ def errors(
 
 
 def _remember(out: Path, broken: list[str]) -> None:
-    """Tell the next build what to make again; on a read-only folder nothing is remembered."""
+    """Record for the next build what to make again; nothing is recorded in a read-only folder."""
     from contextlib import suppress
 
     from corpus.pipeline.state import State
@@ -359,11 +357,11 @@ def _remember(out: Path, broken: list[str]) -> None:
 
 def verify(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")],
-    as_json: Json = False,
+    as_json: _Json = False,
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Check every promise of a dataset's format. Exit code 4 when one is broken.
+    """Check a dataset against everything its format promises. Exit code 4 if anything is wrong.
 
     Examples:
 

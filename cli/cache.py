@@ -1,4 +1,4 @@
-"""`corpus cache`: stage artifacts checked, and those nobody used for long removed."""
+"""`corpus cache`: check stage artifacts, and remove those not used for a while."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from corpus.cli import show
 
 cache = typer.Typer(no_args_is_help=True, help="Check and prune stage artifacts.")
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
+_Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder, or a --cache folder.")]
 
 
 @cache.command("check")
-def _check(folder: Folder) -> None:
-    """Check every artifact; exit code 4 if one is damaged. The next build makes damaged ones again.
+def _check(folder: _Folder) -> None:
+    """Check every artifact; exit code 4 if one is damaged. The next build remakes damaged ones.
 
     Example: corpus cache check dataset
     """
@@ -31,12 +31,12 @@ def _check(folder: Folder) -> None:
 
 @cache.command("prune")
 def _prune(
-    folder: Folder,
+    folder: _Folder,
     days: Annotated[
         int, typer.Option("--days", min=0, help="Keep artifacts used within this many days.")
     ] = 30,
 ) -> None:
-    """Remove artifacts that no build has used for a while; what is needed again is made again.
+    """Remove artifacts that no build has used for a while; a later build remakes those it needs.
 
     Example: corpus cache prune dataset --days 7
     """

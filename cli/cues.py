@@ -1,4 +1,4 @@
-"""`corpus label` and `corpus score-cues`: labelers alone, and how well they do against people's marks."""
+"""`corpus label` and `corpus score-cues`: run the labelers alone, and score them against human labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE|FOLDER|OUT", help="Conversation JSON, plain or .gz, folders of it; or a dataset."
+        metavar="FILE|FOLDER|OUT", help="Conversation JSON (plain or .gz), folders of it, or a dataset."
     ),
 ]
 
@@ -31,14 +31,17 @@ def score_cues(
         ),
     ],
     tolerance_ms: Annotated[
-        int, typer.Option("--tolerance-ms", min=0, help="How far a cue may lie from the mark it matches.")
+        int,
+        typer.Option("--tolerance-ms", min=0, help="Largest distance between a cue and the mark it matches."),
     ] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="One object, with counts and confusions.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with counts and confusions.")
+    ] = False,
 ) -> None:
     """Score cues against human labels: precision, recall and F1, one to one and by any overlap.
 
-    Labels nobody marked, and stretches the annotators left open, are not scored. Where HYP names the speakers
-    otherwise, they are matched one to one by the time they talk at once.
+    Labels nobody marked, and stretches the annotators left open, are not scored. If HYP names the speakers
+    differently, they are matched one to one by how much their speech coincides.
 
     Examples:
 
@@ -59,16 +62,16 @@ def score_cues(
     if reference.is_file() and hypothesis.is_file():
         ours = dict(zip(theirs, ours.values(), strict=True))
     if not theirs.keys() & ours.keys():
-        raise UsageError("no file of HYP is named like one of REF", where=str(hypothesis))
+        raise UsageError("no file in HYP has the name of one in REF", where=str(hypothesis))
     for name in sorted(theirs.keys() ^ ours.keys()):
         side = "HYP" if name in theirs else "REF"
-        show.talk(f"{name}: not scored, {side} has no file of this name")
+        show.talk(f"{name}: not scored, {side} has no file with this name")
     scores = Scores()
     for name in sorted(theirs.keys() & ours.keys()):
         names = names_alike(ours[name].turns, theirs[name].turns)
         if names:
             pairs = ", ".join(f"{mine} is {other}" for mine, other in sorted(names.items()))
-            show.talk(f"{name}: by the time they talk, {pairs}")
+            show.talk(f"{name}: speakers matched by when they talk: {pairs}")
         score(named_alike(ours[name], names), theirs[name], scores, tolerance_us=tolerance_ms * 1000)
     plain = scores.plain()
     if not plain["labels"]:
@@ -148,16 +151,16 @@ def label(
     ] = None,
     settings: Annotated[
         Path | None,
-        typer.Option("-c", "--config", help="corpus.toml; its table [cues] holds the thresholds."),
+        typer.Option("-c", "--config", help="A corpus.toml; its table [cues] holds the thresholds."),
     ] = None,
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
     """Run only the cue labelers: on conversation JSON into a folder, or on a built dataset in place.
 
-    Cues that a conversation file holds are ignored and made anew. In a dataset those that a file or an
-    annotator gave stay, as do visual ones, and only shards whose labels change are written; neither media nor
-    cache is needed. Without --config a dataset keeps its thresholds.
+    Cues in a conversation file are ignored and made again. In a dataset, cues from files or annotators and
+    visual cues are kept, and only shards whose labels change are rewritten; neither media nor cache is
+    needed. Without --config a dataset keeps its thresholds.
 
     Examples:
 
@@ -179,20 +182,20 @@ def label(
     dataset = _dataset(files)
     if dataset is not None:
         if out is not None:
-            raise UsageError("a dataset is labelled in place", where=str(dataset), todo="leave out --out")
+            raise UsageError("a dataset is labelled in place", where=str(dataset), todo="omit --out")
         _label_dataset(dataset, settings, spread_of(engine, address))
         return
     if engine_of(engine, address) != "local":
-        raise UsageError("is for a dataset", where="--engine", todo="leave it out for conversation files")
+        raise UsageError("is only for datasets", where="--engine", todo="omit it for conversation files")
     if out is None:
-        raise UsageError("no folder for the labelled conversations", todo="name one with --out")
+        raise UsageError("no output folder for the labelled conversations", todo="name one with --out")
     paths = conversation_files(files)
     if not paths:
-        raise UsageError("no conversation file there", where=", ".join(map(str, files)))
+        raise UsageError("contains no conversation file", where=", ".join(map(str, files)))
     targets = {path: out / f"{base_name(path)}.json" for path in paths}
     for path, target in targets.items():
         if target.exists() and target.samefile(path):
-            raise UsageError("would be written over", where=str(path), todo="name another folder with --out")
+            raise UsageError("would be overwritten", where=str(path), todo="name another folder with --out")
     thresholds = read_settings(settings).cues
     out.mkdir(parents=True, exist_ok=True)
     unread = 0
@@ -222,7 +225,7 @@ def label(
 
 
 def _dataset(given: list[Path]) -> Path | None:
-    """The one folder given, where it holds a dataset or one that a relabelling left half moved."""
+    """The one folder given, if it holds a dataset or one whose relabelling was interrupted."""
     if len(given) != 1 or not given[0].is_dir():
         return None
     return given[0] if any((given[0] / name).exists() for name in ("manifest.json", ".rewrite")) else None
@@ -246,4 +249,4 @@ def _label_dataset(dataset: Path, settings: Path | None, spread: Callable[..., I
             f"{relabelled.shards} shards written"
         )
     else:
-        show.talk("the labels are as they were")
+        show.talk("no label has changed")

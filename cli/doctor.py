@@ -12,9 +12,9 @@ from corpus.cli import show
 
 def doctor(
     cache: Annotated[
-        Path, typer.Option("--cache", envvar="CORPUS_CACHE_DIR", help="Where stage artifacts will lie.")
+        Path, typer.Option("--cache", envvar="CORPUS_CACHE_DIR", help="Where stage artifacts will be kept.")
     ] = Path("."),
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """Show what is installed, which models are present, and how to get what is missing.
 

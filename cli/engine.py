@@ -1,4 +1,4 @@
-"""`--engine` and `--address`: where the work of a command is done."""
+"""`--engine` and `--address`: where a command's work is done."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from corpus.schemas.errors import UsageError
 
 Engine = Annotated[
     str,
-    typer.Option("--engine", metavar="local|ray", help="Processes of this machine, or a Ray cluster."),
+    typer.Option(
+        "--engine", metavar="local|ray", help="Work on this machine's processes, or on a Ray cluster."
+    ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Ray's address, auto or HOST:6379; default: Ray starts on this machine."),
+    typer.Option("--address", help="Ray's address: auto or HOST:6379; default: start Ray on this machine."),
 ]
 
 
 def engine_of(name: str, address: str | None) -> Literal["local", "ray"]:
-    """The engine, if name and address fit together."""
+    """The engine, if its name and the address are compatible."""
     if name not in ("local", "ray"):
         raise UsageError(f"{name!r} is neither local nor ray", where="--engine")
     if address is not None and name == "local":
-        raise UsageError("is Ray's", where="--address", todo="give --engine ray, too")
+        raise UsageError("is for Ray", where="--address", todo="add --engine ray")
     return "ray" if name == "ray" else "local"
 
 
 def spread_of(name: str, address: str | None) -> Callable[..., Iterator[Any]] | None:
-    """What spreads a function over jobs on a cluster; None for this machine."""
+    """The function that runs jobs on a cluster; None for this machine."""
     if engine_of(name, address) == "local":
         return None
     from corpus.pipeline.ray_engine import in_order

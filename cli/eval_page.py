@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from corpus.trainer.evaluate.held_out import LossRow
     from corpus.trainer.evaluate.timing_table import TimingRow
 
-WINDOW_S = 0.2
+_WINDOW_S = 0.2
 _WORST = 5
 """Recordings named for each stream."""
 _SMOOTH = 10
@@ -109,13 +109,13 @@ def _latency(title: str, rows: Sequence[TimingRow]) -> Markup:
             tone=tone,
             heights=shares[row.name],
             hints=[
-                f"{row.name}, {window * WINDOW_S:.1f} s: {count}"
+                f"{row.name}, {window * _WINDOW_S:.1f} s: {count}"
                 for window, count in enumerate(row.latency_counts)
             ],
         )
         for row, tone in shown
     ]
-    ticks = [f"{window * WINDOW_S:.1f}" for window in range(longest)]
+    ticks = [f"{window * _WINDOW_S:.1f}" for window in range(longest)]
     picture = grouped_bars(f"Latencies, {title.lower()}", groups, ticks, "seconds after the end")
     said = "; ".join(
         f"{row.name}: {sum(row.latency_counts)} taken, median {number(row.latency_ms.value, 0)} ms"
@@ -264,7 +264,7 @@ def _horizons(horizons: Sequence[Horizon]) -> Markup:
         )
         for name, tone in (("expected", "one"), ("observed", "many"))
     ]
-    ticks = [f"{longest * WINDOW_S * k / 4:g}" for k in range(5)]
+    ticks = [f"{longest * _WINDOW_S * k / 4:g}" for k in range(5)]
     return lines("Onsets expected and observed", series, "seconds", ticks, highest)
 
 

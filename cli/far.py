@@ -1,4 +1,4 @@
-"""A dataset's folder or URL, as the commands of `corpus build` take it."""
+"""Datasets in a folder or at a URL, for `corpus build` and the commands around it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
-    """The folder in which the dataset is built, and what builds it."""
+    """The folder in which the dataset is built, and the function that builds it."""
     folder = folder_of(out)
     if folder is not None:
         from corpus.pipeline.build import build_dataset
@@ -29,7 +29,7 @@ def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
 
 
 def status_of(out: str) -> tuple[Status | None, bool]:
-    """A build's progress, and whether it still has the dataset."""
+    """A build's progress, and whether it still holds the dataset."""
     folder = folder_of(out)
     if folder is None:
         from corpus.pipeline.far_build import far_status
@@ -53,6 +53,6 @@ def quarantined_in(out: str, names: Sequence[str]) -> list[Quarantined]:
 
 
 def folder_of(out: str) -> Path | None:
-    """A dataset's folder on this machine; None where it is elsewhere."""
+    """A dataset's folder on this machine; None if it is elsewhere."""
     store = store_at(place_of(out))
     return store.root if isinstance(store, FolderStore) else None

@@ -1,4 +1,4 @@
-"""The command `corpus`: names the commands; each parses, calls one function and prints."""
+"""The command `corpus` and its subcommands; each parses, calls one function and prints."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ app.command("config")(settings.config)
 
 
 def main() -> None:
-    """Run the command line; every expected failure is one line on stderr and its exit code."""
+    """Run the command line; every expected failure is one line on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(standalone_mode=False)
@@ -99,7 +99,7 @@ def main() -> None:
         code = 130
     except SystemExit as ended:  # typer's own answer to a closed pipe is exit code 1
         code = 0 if isinstance(ended.__context__, BrokenPipeError) else ended.code
-    except BrokenPipeError:  # whoever read our output has seen enough, as in `corpus plan … | head`
+    except BrokenPipeError:  # the reader of our output has stopped, as in `corpus plan … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
@@ -109,18 +109,18 @@ def main() -> None:
         code = 1
     if code == 130:
         print("corpus: interrupted; finished work is kept, the same command resumes", file=sys.stderr)
-        if threading.active_count() > 1:  # one may be waiting for a network or a slow disk
+        if threading.active_count() > 1:  # a thread may be waiting for the network or a slow disk
             sys.stdout.flush()
             os._exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What the machine may refuse at any write; no defect of ours, so no traceback."""
+"""What the machine may refuse at any write: not a bug of ours, so no traceback."""
 
 
 def _complaint(message: str, context: Any) -> str:
-    """One line; but a group of commands called without one has its whole help as its message."""
+    """One line, except that a command group called without a command prints its whole help."""
     if "\n" in message:
         return message
     names: list[str] = []

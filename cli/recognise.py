@@ -1,4 +1,4 @@
-"""`--asr`: the words in a sound, by the recogniser that builds use: the trainer imports none."""
+"""`--asr`: recognise words with the recogniser that builds use, which the trainer does not import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-WINDOW_SAMPLES = 3200
+_WINDOW_SAMPLES = 3200
 
 
 def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str, Any]]]:
@@ -28,11 +28,11 @@ def recogniser(backend: str) -> Callable[[npt.NDArray[np.int16]], list[dict[str,
     transcriber = open_transcriber(TranscribeSettings(backend=backend))
 
     def words(sound_S: npt.NDArray[np.int16]) -> list[dict[str, Any]]:
-        if not sound_S.any():  # in digital silence it would only invent
+        if not sound_S.any():  # in digital silence it could only invent words
             return []
-        windows = -(-len(sound_S) // WINDOW_SAMPLES)
+        windows = -(-len(sound_S) // _WINDOW_SAMPLES)
         with tempfile.TemporaryDirectory() as folder:
-            whole = np.pad(sound_S, (0, windows * WINDOW_SAMPLES - len(sound_S)))
+            whole = np.pad(sound_S, (0, windows * _WINDOW_SAMPLES - len(sound_S)))
             whole.astype("<i2").tofile(Path(folder) / "channel-0.i16")
             pcm = Pcm(Path(folder), 1, [Segment(first_window=0, windows=windows)], 16_000)
             turn = Turn(speaker="S1", start_us=0, stop_us=windows * 200_000)

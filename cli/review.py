@@ -1,4 +1,4 @@
-"""`corpus review`: the annotators' page, and what became of their work."""
+"""`corpus review`: serve the annotators' page, query, compare, export and import their decisions."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ group = typer.Typer(
     no_args_is_help=True, help="Check and correct labels in the browser; the next build uses them."
 )
 
-Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable, one object a line.")]
+_Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 @group.command("serve")
 def _serve(
-    out: Built,
-    annotator: Annotated[str, typer.Option("--annotator", help="Your name; without it the page asks.")] = "",
+    out: _Built,
+    annotator: Annotated[str, typer.Option("--annotator", help="Your name; if omitted, the page asks.")] = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 8765,
     host: Annotated[
-        str, typer.Option("--host", help="Another address than this machine's own needs a token.")
+        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a token.")
     ] = "127.0.0.1",
     token: Annotated[
         str | None,
         typer.Option(
-            "--token", envvar="CORPUS_REVIEW_TOKEN", help="Required of every visitor; at least 16 characters."
+            "--token",
+            envvar="CORPUS_REVIEW_TOKEN",
+            help="Required from every visitor; at least 16 characters.",
         ),
     ] = None,
     overlap: Annotated[
         int, typer.Option("--overlap", min=1, max=20, help="How many people judge each item.")
     ] = 1,
     gold_every: Annotated[
-        int, typer.Option("--gold-every", min=0, help="Every n-th item is one ruled on before.")
+        int,
+        typer.Option("--gold-every", min=0, help="Show an item that was ruled on as every n-th; 0: never."),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random sample.")] = 0,
 ) -> None:
@@ -59,7 +62,9 @@ def _serve(
 
 
 @group.command("sql")
-def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: Json = False) -> None:
+def _sql(
+    out: _Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: _Json = False
+) -> None:
     """Query the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
 
     Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
@@ -79,8 +84,8 @@ def _sql(out: Built, statement: Annotated[str, typer.Argument(metavar="SQL")], a
 
 
 @group.command("agree")
-def _agree(out: Built, as_json: Json = False) -> None:
-    """Show how well annotators agree, and how precise each labeler is by their judgement.
+def _agree(out: _Built, as_json: _Json = False) -> None:
+    """Show how well annotators agree, and how precise they found each labeler.
 
     Example: corpus review agree dataset
     """
@@ -131,10 +136,10 @@ def _ms(value: float | None) -> str:
 
 @group.command()
 def export(
-    out: Built,
+    out: _Built,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help=".parquet, .csv, .json or .jsonl; with --as a folder."),
+        typer.Argument(metavar="FILE", help=".parquet, .csv, .json or .jsonl; a folder with --as."),
     ],
     form: Annotated[
         str,
@@ -155,24 +160,24 @@ def export(
         show.talk(f"{export_reviews(out, file).reviews} reviews in {file}")
         return
     done = export_tiers(out, file, form)
-    without = f"; {done.left_out} items without a place or a length are not in them" if done.left_out else ""
+    without = f"; {done.left_out} items without a time or a length were left out" if done.left_out else ""
     show.talk(f"{done.files} files in {file}{without}")
 
 
 @group.command("import")
 def _import_(
-    out: Built,
+    out: _Built,
     file: Annotated[
         Path,
         typer.Argument(
             metavar="FILE",
-            help=".parquet, .csv, .json, .jsonl, or a folder of export --as.",
+            help=".parquet, .csv, .json, .jsonl, or a folder written by export --as.",
             exists=True,
         ),
     ],
-    annotator: Annotated[str, typer.Option("--annotator", help="Annotator of rows that name none.")] = "",
+    annotator: Annotated[str, typer.Option("--annotator", help="Annotator for rows that name none.")] = "",
 ) -> None:
-    """Import reviews made elsewhere; one that is imported twice counts once.
+    """Import reviews made elsewhere; a review imported twice counts once.
 
     Examples:
 
@@ -183,7 +188,7 @@ def _import_(
     from corpus.review.exchange import import_reviews
 
     done = import_reviews(out, file, annotator)
-    known = f", {done.known} known before" if done.known else ""
+    known = f", {done.known} already known" if done.known else ""
     show.talk(f"{done.new} new reviews{known}")
     if done.passed_over:
         show.talk(f"not read: {', '.join(done.passed_over[:10])}{' …' if len(done.passed_over) > 10 else ''}")

@@ -14,7 +14,7 @@ from corpus.cli import show
 def sample(
     out: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="Where to write the film.")],
 ) -> None:
-    """Write a real 30 s phone call with a drawn picture: mouths follow the truth, a counter shows the window.
+    """Write a real 30 s phone call with a drawn picture: mouths follow the voices, a counter shows windows.
 
     Example: corpus sample call.mp4
     """

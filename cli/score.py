@@ -1,4 +1,4 @@
-"""`corpus score`: a built corpus, or a folder of conversation JSON, against people's annotations."""
+"""`corpus score`: compare a dataset, or a folder of conversation JSON, with human annotations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import typer
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, spread_of
 from corpus.schemas.errors import MissingDependencyError, SidecarError, UsageError
+from corpus.schemas.urls import place_of
 
 if TYPE_CHECKING:
     from corpus.align.score import Counts, Said
+    from corpus.shards.far_heads import HeadsSpread
 
 _FOREVER_US = 10**12
 _UNREADABLE = "sidecar_unreadable"
@@ -24,8 +26,11 @@ _ENDINGS = (".rttm", ".stm", ".ctm", ".json", ".json.gz")
 
 def score(
     ref: Annotated[Path, typer.Argument(metavar="REF", help="Folder of NAME.rttm, .json, .stm, .ctm.")],
-    hyp: Annotated[Path, typer.Argument(metavar="HYP", help="A dataset, or a folder of conversation JSON.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    hyp: Annotated[
+        str,
+        typer.Argument(metavar="HYP", help="A dataset's folder or URL, or a folder of conversation JSON."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
@@ -36,19 +41,21 @@ def score(
       corpus score annotations dataset
 
       corpus score annotations dataset --json
+
+      corpus score annotations s3://bucket/dataset
     """
     for package in ("jiwer", "pyannote.metrics", "scipy"):
         _needs(package)
     from corpus.align.score import Said, compared, figures, pooled
 
-    truth, hypotheses = _references(ref), _hypotheses(hyp)
+    spread = spread_of(engine, address)
+    truth, hypotheses = _references(ref), _hypotheses(place_of(hyp), spread)
     for name in sorted(truth.keys() - hypotheses.keys()):
-        show.talk(f"{name}: HYP has no such recording; it is scored as if nothing had been found")
+        show.talk(f"{name}: missing from HYP; scored as if nothing had been found")
     for name in sorted(hypotheses.keys() - truth.keys()):
-        show.talk(f"{name}: REF has no such recording; it is not scored")
+        show.talk(f"{name}: missing from REF; not scored")
     pairs = [(said, hypotheses.get(name, Said())) for name, said in sorted(truth.items())]
-    spread = spread_of(engine, address) or map
-    counts = dict(zip(sorted(truth), spread(compared, pairs), strict=True))
+    counts = dict(zip(sorted(truth), (spread or map)(compared, pairs), strict=True))
     recordings = {name: figures(part) for name, part in counts.items()}
     whole: dict[str, Any] = {**figures(pooled(counts.values())), "intervals": _intervals(counts)}
     if as_json:
@@ -76,7 +83,7 @@ def _cell(value: float | int | None) -> str:
 
 
 def _intervals(counts: dict[str, Counts]) -> dict[str, list[float]]:
-    """95 % of draws of recordings with replacement; seeded."""
+    """95 % intervals by a seeded bootstrap over recordings."""
     from corpus.align.score import figures, pooled
 
     chance = random.Random(0)
@@ -99,7 +106,7 @@ def _base(name: str) -> str:
 
 
 def _references(folder: Path) -> dict[str, Said]:
-    """Turns from the RTTM where there is one, all else as sidecars are read."""
+    """Turns come from the RTTM if there is one; everything else is read as sidecars are."""
     from corpus.align.score import Said
     from corpus.align.sidecars import read_sidecars
 
@@ -110,7 +117,9 @@ def _references(folder: Path) -> dict[str, Said]:
         if path.name.lower().endswith(_ENDINGS):
             files.setdefault(_base(path.name), []).append(path)
     if not files:
-        raise UsageError("holds no annotation", where=str(folder), todo="put NAME.rttm with NAME.json there")
+        raise UsageError(
+            "contains no annotation files", where=str(folder), todo="put NAME.rttm and NAME.json there"
+        )
     said_in: dict[str, Said] = {}
     for name, paths in files.items():
         rttm = [path for path in paths if path.suffix.lower() == ".rttm"]
@@ -121,8 +130,8 @@ def _references(folder: Path) -> dict[str, Said]:
             spoken, more = read_sidecars(rttm, _FOREVER_US)
             turns, drops = spoken.turns or (), [*drops, *more]
         for drop in drops:
-            if drop.code == _UNREADABLE:  # as an empty reference it would be scored, and wrongly
-                raise SidecarError(drop.reason, todo="mend or remove the file")
+            if drop.code == _UNREADABLE:  # it would be scored, wrongly, as an empty reference
+                raise SidecarError(drop.reason, todo="repair or remove the file")
             if drop.kind == "fault":
                 show.talk(show.drop_line(drop))
         said_in[name] = Said(turns, annotation.words, _duration_us(rest))
@@ -130,7 +139,7 @@ def _references(folder: Path) -> dict[str, Said]:
 
 
 def _duration_us(paths: list[Path]) -> int:
-    """The length that a conversation file gives, else 0."""
+    """The length given by a conversation file; 0 without one."""
     from corpus.align.conversation_json import load_conversation
 
     for path in paths:
@@ -140,9 +149,9 @@ def _duration_us(paths: list[Path]) -> int:
     return 0
 
 
-def _hypotheses(place: Path) -> dict[str, Said]:
-    if (place / "manifest.json").is_file():
-        return _of_dataset(place)
+def _hypotheses(place: Path | str, spread: HeadsSpread | None) -> dict[str, Said]:
+    if isinstance(place, str) or (place / "manifest.json").is_file():
+        return _of_dataset(place, spread)
     from corpus.align.score import Said
     from corpus.align.sidecars import read_sidecars
 
@@ -160,7 +169,7 @@ def _hypotheses(place: Path) -> dict[str, Said]:
     return said_in
 
 
-def _of_dataset(place: Path) -> dict[str, Said]:
+def _of_dataset(place: Path | str, spread: HeadsSpread | None) -> dict[str, Said]:
     from corpus.align.score import Said
     from corpus.cli.by_recording import by_recording
 
@@ -169,5 +178,5 @@ def _of_dataset(place: Path) -> dict[str, Said]:
             tuple(recording.turns.values()),
             tuple(sorted(recording.words.values(), key=lambda word: word.start_us or 0)),
         )
-        for name, recording in by_recording(place).items()
+        for name, recording in by_recording(place, spread).items()
     }

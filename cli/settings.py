@@ -11,9 +11,9 @@ from corpus.cli import show
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("corpus.toml"),
+    path: Annotated[Path, typer.Argument(help="Where to write the settings.")] = Path("corpus.toml"),
 ) -> None:
-    """Write a corpus.toml with every setting explained.
+    """Write a corpus.toml that explains every setting.
 
     Example: corpus init
     """
@@ -24,7 +24,7 @@ def init(
         with path.open("x", encoding="utf-8") as file:
             file.write(commented_toml())
     except FileExistsError as error:
-        raise UsageError("is there already", where=str(path), todo="name another file") from error
+        raise UsageError("already exists", where=str(path), todo="name another file") from error
     except OSError as error:
         raise StorageError(f"cannot be written: {error.strerror}", where=str(path)) from error
     show.talk(f"wrote {path}; use it with `corpus build -c {path} ...`")
@@ -36,7 +36,7 @@ def config(
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override one setting; may be repeated."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Print the settings a build would use.
 

@@ -1,4 +1,4 @@
-"""Printing: data on stdout, talk on stderr, bars only where a person looks."""
+"""Printing: data on stdout, messages on stderr, progress bars only on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from corpus.schemas.drops import Drop
 
 
 def data(text: str) -> None:
-    """A pipe gets the text as it is, a terminal nothing that it would obey."""
+    """Print text as it is to a pipe, and without control characters to a terminal."""
     print(_harmless(text) if sys.stdout.isatty() else text)
 
 
@@ -22,7 +22,7 @@ def json_line(value: object) -> None:
 
 
 def plain_json(text: str) -> str:
-    """JSON with what a terminal might obey written as escapes: the same value, and nothing happens."""
+    """The same JSON with everything that a terminal might obey escaped."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
@@ -40,7 +40,7 @@ def _harmless(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
-    """Left-aligned columns on stdout, no wider than their content."""
+    """Print left-aligned columns on stdout, no wider than their content."""
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     for row in (head, *rows):
@@ -53,7 +53,7 @@ def drop_line(drop: Drop) -> str:
 
 
 def one_line(text: str) -> str:
-    """Names from outside may hold line breaks and control characters; a terminal shall not obey them."""
+    """Escape line breaks and control characters: a terminal must not obey names from outside."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,4 +1,4 @@
-"""`corpus talk`, `corpus eval` and `corpus train plan`: what uses a model, and what calculates one."""
+"""`corpus talk`, `corpus eval` and `corpus train plan`: using, measuring and planning a model."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.session.sampling import Sampling
 
-Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
-RunOrModel = Annotated[
+_Run = Annotated[Path, typer.Option("--run", metavar="RUN", help="A run's folder, from corpus train.")]
+_RunOrModel = Annotated[
     Path, typer.Option("--run", metavar="RUN", help="A run's folder, or one that corpus export wrote.")
 ]
-Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")]
-Ema = Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same input: same answers.")]
-Sampled = Annotated[
+_Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; default: the newest.")]
+_Ema = Annotated[bool, typer.Option("--ema", help="Use the moving average of the weights.")]
+_Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; on cuda the weights are bf16.")]
+_Seed = Annotated[int, typer.Option("--seed", help="The same seed and input give the same answers.")]
+_Sampled = Annotated[
     bool, typer.Option("--sampled", help="Sample whether to speak; by default a threshold decides.")
 ]
 Attention = Annotated[
     float | None,
     typer.Option(
-        "--attention", min=0.2, help="Seconds that attention reaches back; by default as in training."
+        "--attention", min=0.2, help="How many seconds attention reaches back; default: as in training."
     ),
 ]
 _SMALL_WIDTH = 256
-"""Up to so wide, handing work to a second thread takes longer than doing it."""
-Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")]
+"""Up to this width, handing work to a second thread takes longer than doing it."""
+_Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")]
 
 
 def talk(
-    run: RunOrModel,
+    run: _RunOrModel,
     user: Annotated[
         str, typer.Option("--user", metavar="FILE|OUT:KEY", help="A sound file, or a clip of a dataset.")
     ],
@@ -49,22 +49,24 @@ def talk(
     speaker: Annotated[
         str | None,
         typer.Option(
-            "--speaker", help="The speaker whom the model replaces in a clip; by default the first."
+            "--speaker", help="The speaker in the clip whom the model replaces; default: the first."
         ),
     ] = None,
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", metavar='SECONDS:"TEXT"', help="Tell the model something; repeatable."),
+        typer.Option(
+            "--event", metavar='SECONDS:"TEXT"', help="Send the model a text at this time; may be repeated."
+        ),
     ] = None,
-    sampled: Sampled = False,
-    seed: Seed = 0,
-    step: Step = None,
-    ema: Ema = False,
-    device: Device = "auto",
+    sampled: _Sampled = False,
+    seed: _Seed = 0,
+    step: _Step = None,
+    ema: _Ema = False,
+    device: _Device = "auto",
     attention: Attention = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
-    """Play a recorded user to a model and write what it answers: sound, text and timing.
+    """Play a recorded user to a model and write its answers: sound, text and timing.
 
     Examples:
 
@@ -101,13 +103,13 @@ def talk(
     for name in result.files:
         show.data(name)
     show.talk(
-        f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms a window, "
+        f"{result.windows} windows, speaks in {result.spoken}; {result.median_ms:.1f} ms per window, "
         f"99 % within {result.p99_ms:.1f}, {result.late} late"
     )
     if result.unread:
         show.talk(
-            f"the last {result.unread} characters it was told were not read: the user stream ended before; "
-            "give them earlier, or let the stream run longer"
+            f"the last {result.unread} characters of the events were not read: the user stream ended first; "
+            "send them earlier, or let the stream run longer"
         )
 
 
@@ -117,14 +119,14 @@ def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[Intera
     from corpus.trainer.train.exported import is_exported
 
     if is_exported(run):
-        todo = "name the run it was exported from, which knows how the data was read"
-        raise UsageError("is an exported model, no run", where=str(run), todo=todo)
+        todo = "name the run it was exported from, which records how the data was read"
+        raise UsageError("is an exported model, not a run", where=str(run), todo=todo)
     model, config = load_model(run, step=step, ema=ema, device=device)
     return _made_fast(model), config
 
 
 def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionModel:
-    """Of a run or of an exported folder."""
+    """The model of a run or of an exported folder."""
     from corpus.schemas.errors import UsageError
     from corpus.trainer.parallel.device import device_named
     from corpus.trainer.train.exported import is_exported, load_exported
@@ -132,8 +134,8 @@ def _model(run: Path, step: int | None, ema: bool, device: str) -> InteractionMo
     if not is_exported(run):
         return _loaded(run, step, ema, device)[0]
     if step is not None or ema:
-        todo = "leave --step and --ema out, or name the run"
-        raise UsageError("an exported model has one set of weights", where=str(run), todo=todo)
+        todo = "omit --step and --ema, or name the run"
+        raise UsageError("an exported model has only one set of weights", where=str(run), todo=todo)
     return _made_fast(load_exported(run, device_named(device))[0])
 
 
@@ -141,14 +143,16 @@ def _made_fast(model: InteractionModel) -> InteractionModel:
     import torch
 
     if model.embed.stream.is_cuda:
-        return model.to(torch.bfloat16)  # a position reads all weights it uses: in fp32, twice the bytes
+        return model.to(
+            torch.bfloat16
+        )  # every position reads all its weights: fp32 would read twice the bytes
     if model.config.width <= _SMALL_WIDTH:
         torch.set_num_threads(1)
     return model
 
 
 def _attend(model: InteractionModel, seconds: float | None) -> None:
-    """Set how far back a model attends; say so where it is not what it was trained with."""
+    """Set how far back a model attends; report it if that differs from its training."""
     if seconds is None:
         return
     import dataclasses
@@ -170,25 +174,25 @@ def _sampling(sampled: bool) -> Sampling:
 
 
 def eval_(
-    run: Run,
+    run: _Run,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="OUT", help="A dataset's folder; required without --fdb.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="The split to use.")] = "validation",
     most: Annotated[
-        int | None, typer.Option("--documents", min=1, help="At most this many documents; by default all.")
+        int | None, typer.Option("--documents", min=1, help="At most this many documents; default: all.")
     ] = None,
     free: Annotated[
         int,
         typer.Option(
             "--free",
             min=0,
-            help="Documents that the model also lives through, window by window; slow.",
+            help="How many documents the model also runs through freely, window by window; slow.",
         ),
     ] = 16,
     bench: Annotated[
         Path | None,
-        typer.Option("--bench", metavar="FOLDER", help="Also write Full-Duplex-Bench's folders."),
+        typer.Option("--bench", metavar="FOLDER", help="Also write folders for Full-Duplex-Bench."),
     ] = None,
     fdb: Annotated[
         Path | None,
@@ -199,31 +203,32 @@ def eval_(
     asr: Annotated[
         str | None,
         typer.Option(
-            "--asr", metavar="BACKEND", help="With --fdb: recognise the words; default, or whisper:SIZE."
+            "--asr", metavar="BACKEND", help="With --fdb: recognise words with this: default or whisper:SIZE."
         ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="With --fdb: replace existing outputs.")] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="PAGE.html", help="Also write it as an HTML page.")
+        Path | None,
+        typer.Option("--report", metavar="PAGE.html", help="Also write the results as an HTML page."),
     ] = None,
     invariant: Annotated[
         bool,
         typer.Option(
             "--batch-invariant",
-            help="On a CPU: sessions and whole passes give the same bits, slowly; `dlogp` is then 0.",
+            help="On a CPU: slower, but sessions and full passes give the same bits (`dlogp` is 0).",
         ),
     ] = False,
-    sampled: Sampled = False,
-    seed: Seed = 0,
-    step: Step = None,
-    ema: Ema = False,
-    device: Device = "auto",
+    sampled: _Sampled = False,
+    seed: _Seed = 0,
+    step: _Step = None,
+    ema: _Ema = False,
+    device: _Device = "auto",
     attention: Attention = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
 
-    Baselines are in the same tables; brackets hold 95 % intervals.
+    The tables include baselines; brackets hold 95 % intervals.
 
     Examples:
 
@@ -242,9 +247,9 @@ def eval_(
     from corpus.trainer.model.batch_invariant import batch_invariant
 
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise UsageError(f"no page can be written to {report}", todo="name a file in a folder that is there")
+        raise UsageError(f"no page can be written to {report}", todo="name a file in an existing folder")
     if (fdb is None) == (data is None):
-        raise UsageError("one of --data and --fdb is needed", todo="give --data OUT, or --fdb DIR alone")
+        raise UsageError("exactly one of --data and --fdb is needed", todo="give --data OUT or --fdb DIR")
     model, config = _loaded(run, step, ema, device)
     _attend(model, attention)
     sampling = _sampling(sampled)
@@ -253,7 +258,7 @@ def eval_(
         return
     assert data is not None
     if invariant and model.embed.stream.is_cuda:
-        raise UsageError("--batch-invariant is for the CPU", todo="add --device cpu")
+        raise UsageError("--batch-invariant works on the CPU only", todo="add --device cpu")
     with EvalBar() as bar, batch_invariant(invariant):
         evaluation = evaluate_model(
             model,
@@ -279,7 +284,7 @@ def eval_(
         from corpus.cli.eval_page import write_page
 
         write_page(evaluation, report)
-        show.talk(f"the page: {report}")
+        show.talk(f"page written to {report}")
     if bench is not None:
         from corpus.trainer.evaluate.duplex_bench import write_bench
 
@@ -287,7 +292,7 @@ def eval_(
         show.talk(
             f"{count} samples written to {bench}"
             if count
-            else "no sample for Full-Duplex-Bench: these clips have no cues to ask about; nothing is written"
+            else "no samples for Full-Duplex-Bench: these clips have no suitable cues; nothing was written"
         )
 
 
@@ -355,22 +360,20 @@ def plan(
     gpus: Annotated[int, typer.Option("--gpus", help="Number of GPUs.")] = 8,
     gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, a100 or b200.")] = "h100",
     stages: Annotated[
-        int | None, typer.Option("--stages", help="Pipeline stages; by default searched for.")
+        int | None, typer.Option("--stages", help="Pipeline stages; default: the best found.")
     ] = None,
     expert_ranks: Annotated[
         int | None,
-        typer.Option("--expert-ranks", help="GPUs that share the experts; by default searched for."),
+        typer.Option("--expert-ranks", help="GPUs that share the experts; default: the best found."),
     ] = None,
-    mfu: Annotated[float, typer.Option("--mfu", help="Share of the peak assumed to be reached.")] = 0.28,
+    mfu: Annotated[float, typer.Option("--mfu", help="Share of peak FLOP/s assumed.")] = 0.28,
     positions: Annotated[
         float | None,
-        typer.Option(
-            "--positions", help="Positions to train on, such as 1e12; by default the preset's steps."
-        ),
+        typer.Option("--positions", help="Positions to train on, such as 1e12; default: the preset's steps."),
     ] = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
-    """Calculate memory, parallelism, step time and days of a training run; starts nothing.
+    """Estimate memory, parallelism, step time and days of a training run without starting it.
 
     Examples:
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from corpus.trainer.config import RunConfig
 
 _FIRST_SPEAKS_S = 30.0
-"""How long a process that failed waits for the first one of its machine, or of all, to fail, too."""
+"""How long a failed process waits for the first process (of its machine, or of all) to report the error."""
 
-Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
+_Run = Annotated[Path, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")]
 
 
 class _PairsOrCommand(TyperGroup):
-    """`corpus train --run RUN steps=5` and `corpus train plan ...`: what names no command is a pair."""
+    """`corpus train --run RUN steps=5` and `corpus train plan ...`: anything but a command is a pair."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] in self.commands:
@@ -43,7 +43,7 @@ class _PairsOrCommand(TyperGroup):
 
 
 def _refuse_dashes(args: list[str]) -> None:
-    """`--steps 5` and `--optim.lr=1e-3`, where settings have no dashes."""
+    """Reject `--steps 5` and `--optim.lr=1e-3`: settings have no dashes."""
     from corpus.trainer.overrides import settings_of
     from corpus.trainer.presets import preset
 
@@ -70,16 +70,17 @@ def train(
         Path | None, typer.Option("--run", help="The run's folder: settings, checkpoints, log.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="tiny, small or base; by default the run's own settings.")
+        str | None, typer.Option("--preset", help="tiny, small or base; default: the run's own settings.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="OUT", help="A dataset's folder, or A:0.7,B:0.3.")
+        str | None,
+        typer.Option("--data", metavar="OUT", help="A dataset's folder, or a mixture: A:0.7,B:0.3."),
     ] = None,
 ) -> None:
     """Train the interaction model on a dataset; the same command resumes a stopped run.
 
-    Any setting can be given as key=value; RUN/config.json holds all of a run. Under torchrun all processes
-    train one model.
+    Any setting can be given as key=value; RUN/config.json holds all settings of a run. Under torchrun all
+    processes train one model.
 
     Examples:
 
@@ -102,10 +103,10 @@ def train(
     with _undisturbed():
         from corpus.trainer.train.loop import train_model as start
     if not faulthandler.is_enabled():
-        with suppress(OSError, ValueError):  # stderr may be no file
-            faulthandler.enable()  # a shard cut off while it is read ends a process without a word
+        with suppress(OSError, ValueError):  # stderr may not be a file
+            faulthandler.enable()  # a shard truncated while it is read kills the process silently
 
-    with _said_once("LOCAL_RANK"):  # machines may differ in what they find
+    with _said_once("LOCAL_RANK"):  # errors may differ between machines
         config = _config(run, preset, data, ctx.args)
         flops, peak = _counting(config)
     with _said_once("RANK"):
@@ -141,7 +142,7 @@ def _counting(config: RunConfig) -> tuple[Any, float | None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Stop signals wait: raised while a package is loaded, one can be swallowed and leave half of it."""
+    """Delay stop signals: while a package is imported, one could be swallowed and leave it half loaded."""
     stops = {signal.SIGTERM, signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     try:
@@ -152,13 +153,16 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _said_once(rank: str) -> Iterator[None]:
-    """Under torchrun all processes fail alike, and it ends all when one has ended: the others wait for that,
-    so that the first one has said why. Where it does not come to that, they say it."""
+    """Let only one process report an error.
+
+    Under torchrun all processes fail alike, and it stops them all when one has ended. So the others wait
+    until the first has reported the error; if it never does, they report it themselves.
+    """
     try:
         yield
     except CorpusError:
         if not _is_first(rank):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # to be ended so is nothing to tell
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # being stopped this way needs no report
             time.sleep(_FIRST_SPEAKS_S)
         raise
 
@@ -168,14 +172,14 @@ def _is_first(rank: str) -> bool:
 
 
 def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
-    """Where things are, and what can be done with them."""
+    """Where the results are, and the commands that use them."""
     from corpus.trainer.data.mixture import parts_of
     from corpus.trainer.train.logs import LOG_NAME
     from corpus.trainer.train.run_report import REPORT_NAME
 
-    seen = f"its curves: {run / REPORT_NAME}, its numbers: {run / LOG_NAME}"
+    seen = f"curves: {run / REPORT_NAME}, numbers: {run / LOG_NAME}"
     if ended == "stopped":
-        again = f"corpus train --run {shlex.quote(str(run))} goes on"
+        again = f"corpus train --run {shlex.quote(str(run))} resumes it"
         return f"stopped after step {step}, everything saved in {run}; {again}\n{seen}"
     where, data = shlex.quote(str(run)), shlex.quote(str(parts_of(config.data.data)[0].path))
     split = "" if _holds_validation(config) else f" --split {config.data.split}"
@@ -189,13 +193,13 @@ def _ending(run: Path, config: RunConfig, step: int, ended: str) -> str:
 
 
 def _holds_validation(config: RunConfig) -> bool:
-    """Small datasets have no clips to spare."""
+    """Small datasets may have no validation split."""
     from corpus.shards.read import open_clips
     from corpus.trainer.data.mixture import parts_of
 
     try:
         return len(open_clips(parts_of(config.data.data)[0].path, split="validation")) > 0
-    except CorpusError:  # gone since: eval will say so
+    except CorpusError:  # it has gone missing: eval will report it
         return True
 
 
@@ -218,13 +222,13 @@ def _compare(
 
 
 def export(
-    run: Run,
+    run: _Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder.")],
     step: Annotated[
-        int | None, typer.Option("--step", help="Step of the checkpoint; by default the newest.")
+        int | None, typer.Option("--step", help="Step of the checkpoint; default: the newest.")
     ] = None,
-    ema: Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Weights in bfloat16, half the size.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Use the moving average of the weights.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Write weights in bfloat16, half the size.")] = False,
 ) -> None:
     """Write a run's model as safetensors with a config.json.
 

@@ -1,4 +1,4 @@
-"""What people look at: `corpus stats`, `corpus catalog` and `corpus inspect`."""
+"""`corpus stats`, `corpus catalog` and `corpus inspect`: looking at a dataset."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from corpus.schemas.urls import place_of
 if TYPE_CHECKING:
     from corpus.report.catalog import Answer
 
-Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
+_Built = Annotated[str, typer.Argument(metavar="OUT", help="A dataset's folder or URL.")]
 
 _BLOCK_ROWS = 1_000
 _WIDEST_CELL = 80
 
 
 def catalog(
-    out: Built,
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement; nothing can be changed.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line, values whole.")] = False,
+    out: _Built,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One read-only statement.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one object per line, without shortening values.")
+    ] = False,
 ) -> None:
-    """Query the catalog of a dataset with DuckDB's SQL. Read-only, without access to other files.
+    """Query the catalog of a dataset in DuckDB's SQL. Read-only, without access to other files.
 
     Examples:
 
@@ -53,7 +55,7 @@ def catalog(
 
 @contextmanager
 def _with_catalog(out: str) -> Iterator[Path]:
-    """The dataset's folder; of one at a URL a folder that holds its catalog for as long as it is asked."""
+    """The dataset's folder; for a dataset at a URL, a temporary folder with its catalog."""
     place = place_of(out)
     if isinstance(place, Path):
         yield place
@@ -83,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _print_table(answer: Answer) -> None:
-    """Columns aligned over a thousand rows at a time, so that a long answer starts at once."""
+    """Columns are aligned over a thousand rows at a time, so that a long answer starts to print at once."""
     head = [show.one_line(name) for name in answer.columns]
     widths = [len(name) for name in head]
     cells = ([_cell(value) for value in row] for row in answer.rows)
@@ -109,10 +111,10 @@ def _cell(value: Any) -> str:
 
 
 def stats(
-    out: Built,
+    out: _Built,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
-    """Show a dataset in numbers: hours, speech, overlap, floor-transfer offsets, cues, drops.
+    """Show statistics of a dataset: hours, speech, overlap, floor-transfer offsets, cues, drops.
 
     Example: corpus stats dataset
     """
@@ -128,22 +130,28 @@ def stats(
 
 
 def inspect(
-    out: Built,
+    out: _Built,
     key: Annotated[
         str | None,
         typer.Argument(metavar="[NAME]", help="A recording's file name, NAME@TIME, or a clip's key."),
     ] = None,
-    page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the clip's head, write no page.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="Where to write the page.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the clip's metadata instead of writing a page.")
+    ] = False,
     cues: Annotated[
         Path | None,
-        typer.Option("--cues", metavar="FOLDER", help="Write a page to hear one cue of each label and kind."),
+        typer.Option(
+            "--cues", metavar="FOLDER", help="Write pages with one example cue of each label and kind."
+        ),
     ] = None,
 ) -> None:
-    """Write a clip as one HTML page with picture and sound; without a name, the first clip.
+    """Write one clip as an HTML page with picture and sound; without a name, the first clip.
 
-    Pictures, waveform and dMel of each channel, words, turns and cues stand on one time line. With --cues a
-    folder of pages: `index.html` links to a cue of each label and kind.
+    Pictures, waveform and dMel of each channel, words, turns and cues share one time line. --cues writes a
+    folder of pages instead, whose `index.html` links to a cue of each label and kind.
 
     Examples:
 
@@ -176,7 +184,7 @@ def _hear_cues(out: str, folder: Path, *, alone: bool) -> None:
     from corpus.schemas.errors import UsageError
 
     if not alone:
-        raise UsageError("takes no name, --page or --json", where="--cues")
+        raise UsageError("cannot be combined with a name, --page or --json", where="--cues")
     with _with_catalog(out) as catalog:
         stats = dataset_stats(catalog)
     show.data(str(write_cue_pages(place_of(out), stats, folder)))

@@ -1,6 +1,7 @@
-"""Where a file ends by its own structure: another file may follow, or bytes that nobody reads.
+"""Where a file ends according to its own structure: another file may follow, or bytes that no reader uses.
 
-Files are joined byte by byte more often than their forms allow for. Most readers stop at the first one's end.
+Files are concatenated byte by byte more often than their formats allow. Most readers stop at the end of the
+first.
 """
 
 from __future__ import annotations
@@ -8,35 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ReadAt = Callable[[int, int], bytes]
-"""(place, size) -> the bytes there, fewer at the end."""
+_ReadAt = Callable[[int, int], bytes]
+"""(position, size) -> the bytes there, fewer at the end."""
 
-MOST_STEPS = 2_000_000
-"""At most so many boxes, pages or tags are visited: a crafted file must not keep a worker busy."""
+_MOST_STEPS = 2_000_000
+"""Visit at most this many boxes, pages or tags: a crafted file must not keep a worker busy."""
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
 FLV = b"FLV\x01"
-_EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _LEAST_UNREAD = 4096
-"""Fewer bytes behind the end are some tool's trailer, fewer missing before it a wrong sum."""
-UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
-"""What writers to a pipe put for a length of 32 bits that they cannot know."""
+"""Fewer extra bytes are some tool's trailer; fewer missing bytes are a miscalculated length."""
+_UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
+"""Placeholders that programs writing to a pipe use for 32-bit lengths they cannot know."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What stands behind the first file."""
+    """What follows the first file."""
 
     following: int | None = None
-    """Where another file begins."""
+    """Position at which another file begins."""
     unread: int = 0
     """Bytes that no reader looks at."""
     missing: int = 0
-    """Bytes that the head declares and the file has not."""
+    """Bytes that the head declares but the file does not have."""
 
 
-def first_end(read: ReadAt, size: int) -> End:
-    """Walk a file's outermost structure, for the containers in which joined files hide each other."""
+def first_end(read: _ReadAt, size: int) -> End:
+    """Find the first file's end from its outermost structure, for containers that hide joined files."""
     head = read(0, 16)
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _riff(read, size)
@@ -52,7 +53,7 @@ def first_end(read: ReadAt, size: int) -> End:
         return _asf(read, size)
     if head[:4] == b"caff":
         return _caf(read, size)
-    walks: list[tuple[bytes, int, Callable[[ReadAt, int], int | None]]] = [
+    walks: list[tuple[bytes, int, Callable[[_ReadAt, int], int | None]]] = [
         (b"ftyp", 4, _mov),
         (b"OggS", 0, _ogg),
         (FLV, 0, _flv),
@@ -64,7 +65,7 @@ def first_end(read: ReadAt, size: int) -> End:
     return End()
 
 
-def _riff(read: ReadAt, size: int) -> End:
+def _riff(read: _ReadAt, size: int) -> End:
     head = read(0, 36)
     length = int.from_bytes(head[4:8], "little")
     if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
@@ -76,7 +77,7 @@ def _riff(read: ReadAt, size: int) -> End:
     if length < 28 or end > size:
         lost = form == b"WAVE" or (form == b"AVI " and _missing(_avi_index(read, end), size))
         return End(missing=_missing(end, size) if lost else 0)
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         # Chunks are padded to even sizes.
         end += end % 2
         following = read(end, 12)
@@ -89,10 +90,10 @@ def _riff(read: ReadAt, size: int) -> End:
     return End(unread=_unread_wave(read, size, end)) if form == b"WAVE" else End()
 
 
-def _avi_index(read: ReadAt, end: int) -> int:
-    """Where the index begins, behind all sound and pictures: a recorder may never have written it."""
+def _avi_index(read: _ReadAt, end: int) -> int:
+    """Position of the index, after all sound and pictures; a recorder may never have written it."""
     at = 12
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         chunk = read(at, 12)
         if len(chunk) < 12:
             break
@@ -103,10 +104,10 @@ def _avi_index(read: ReadAt, end: int) -> int:
     return end
 
 
-def _unread_wave(read: ReadAt, size: int, end: int) -> int:
-    """Bytes behind the last valid chunk, as where a `data` chunk declares too little, and of further ones."""
+def _unread_wave(read: _ReadAt, size: int, end: int) -> int:
+    """Bytes after the last valid chunk (a `data` chunk may declare too little), and in further ones."""
     at, data_chunks, further = 12, 0, 0
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         chunk = read(at, 8) if at + 8 <= end else b""
         if not chunk or not all(32 <= byte < 127 for byte in chunk[:4]):
             break
@@ -126,12 +127,12 @@ def _unread_wave(read: ReadAt, size: int, end: int) -> int:
 
 
 def _missing(end: int, size: int) -> int:
-    """How much of what a head declares up to `end` is not there."""
-    unknown = end >= 1 << 62 or any(end in lengths for lengths in UNKNOWN_LENGTHS)
+    """How many of the bytes declared up to `end` are missing."""
+    unknown = end >= 1 << 62 or any(end in lengths for lengths in _UNKNOWN_LENGTHS)
     return end - size if end - size >= _LEAST_UNREAD and not unknown else 0
 
 
-def _w64(read: ReadAt, size: int) -> End:
+def _w64(read: _ReadAt, size: int) -> End:
     # Unlike RIFF the length includes its own header, and chunks are padded to eight bytes.
     end = -(-int.from_bytes(read(16, 8), "little") // 8) * 8
     if 40 < end < size and read(end, 8) == W64:
@@ -139,9 +140,9 @@ def _w64(read: ReadAt, size: int) -> End:
     return End(missing=_missing(end, size))
 
 
-def _caf(read: ReadAt, size: int) -> End:
+def _caf(read: _ReadAt, size: int) -> End:
     at = 8
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         chunk = read(at, 12)
         if chunk[:4] == b"caff":
             return End(at)
@@ -155,9 +156,9 @@ def _caf(read: ReadAt, size: int) -> End:
     return End(missing=_missing(at, size))
 
 
-def _mov(read: ReadAt, size: int) -> int | None:
+def _mov(read: _ReadAt, size: int) -> int | None:
     at, first = 0, None
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         head = read(at, 16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         # A box over 4 GB has its length behind its name; 0 would mean "to the end" and stops the walk below.
@@ -174,16 +175,16 @@ def _mov(read: ReadAt, size: int) -> int | None:
     return None
 
 
-def _head(read: ReadAt, at: int) -> bytes | None:
-    """The `moov` behind an `ftyp`, if it comes at once."""
+def _head(read: _ReadAt, at: int) -> bytes | None:
+    """The `moov` after an `ftyp`, if it follows directly."""
     at += int.from_bytes(read(at, 4), "big")
     head = read(at, 8)
     return read(at, min(int.from_bytes(head[:4], "big"), 1 << 20)) if head[4:8] == b"moov" else None
 
 
-def _asf(read: ReadAt, size: int) -> End:
+def _asf(read: _ReadAt, size: int) -> End:
     at = 0
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         head = read(at, 24)
         if len(head) < 24:
             break
@@ -196,9 +197,9 @@ def _asf(read: ReadAt, size: int) -> End:
     return End(missing=_missing(at, size))
 
 
-def _ogg(read: ReadAt, size: int) -> int | None:
+def _ogg(read: _ReadAt, size: int) -> int | None:
     at, begun = 0, False
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         page = read(at, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
             return None
@@ -212,9 +213,9 @@ def _ogg(read: ReadAt, size: int) -> int | None:
     return None
 
 
-def _flv(read: ReadAt, size: int) -> int | None:
+def _flv(read: _ReadAt, size: int) -> int | None:
     at = 13
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         tag = read(at, 11)
         if len(tag) < 11:
             return None
@@ -225,9 +226,9 @@ def _flv(read: ReadAt, size: int) -> int | None:
     return None
 
 
-def _matroska(read: ReadAt, size: int) -> int | None:
+def _matroska(read: _ReadAt, size: int) -> int | None:
     at = 0
-    for wanted in (_EBML, SEGMENT):
+    for wanted in (_EBML, _SEGMENT):
         head = read(at, 12)
         if head[:4] != wanted or len(head) < 12:
             return None

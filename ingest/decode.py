@@ -1,6 +1,6 @@
-"""A recording's files become sound per channel and one picture per window, on one clock.
+"""Decoding a recording's files to sound per channel and one picture per window, on one clock.
 
-One pass over each file feeds all its tracks; memory does not depend on the length.
+One pass over each file feeds all its tracks; memory use does not depend on the length.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from corpus.schemas.settings import IngestSettings
 
 __all__ = ["DecodeSource", "FrameObserver", "decode_media"]
 
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def decode_media(
     settings: IngestSettings,
     *,
     observers: Sequence[FrameObserver] = (),
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
 ) -> tuple[Decoded, list[Drop]]:
     """Decode into the existing empty folder `out`; the returned `Decoded` is also written to `decoded.json`.
 
@@ -81,7 +81,7 @@ def decode_media(
 
 
 def _pass(
-    plan: Plan, tracks: Tracks, number: int, settings: IngestSettings, progress: Progress | None
+    plan: Plan, tracks: Tracks, number: int, settings: IngestSettings, progress: _Progress | None
 ) -> _FilePart:
     where = plan.source.path.name
     with open_reader(plan.source.path) as (container, reader), closing(tracks), ExitStack() as opened:
@@ -148,7 +148,7 @@ class _Counter:
         tally.read(packet)
 
 
-def _follow(feed: Feed, tracks: Tracks, account: Account, progress: Progress | None) -> None:
+def _follow(feed: Feed, tracks: Tracks, account: Account, progress: _Progress | None) -> None:
     """Read all packets into the tracks."""
     reported_us = 0
 
@@ -168,7 +168,7 @@ def _follow(feed: Feed, tracks: Tracks, account: Account, progress: Progress | N
 
 
 def _count(tally: Tally, read: Read, tracks: Tracks) -> None:
-    """Count the frames of a packet; if it could not be decoded, its track needs to know."""
+    """Count the frames of a packet; if it could not be decoded, inform its track."""
     packet = read.packet
     assert packet is not None
     tally.decoded += read.decoded

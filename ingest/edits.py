@@ -1,9 +1,9 @@
 """The edit lists of QuickTime and MP4: which part of each track's media the film shows, and when.
 
-libav applies them, exactly where a list only delays its track and cuts start and end. Behind a join it
-begins with the first whole packet and places it too early, and it fills an empty edit with the film's
-beginning; so a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` and
-`cutter.py` do what the lists say.
+libav applies them exactly if a list only delays its track and trims start and end. After a join it begins
+with the first whole packet and places it too early, and it fills an empty edit with the film's beginning. So
+a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` and `cutter.py` apply the
+lists.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-ReadAt = Callable[[int, int], bytes]
+_ReadAt = Callable[[int, int], bytes]
 """(place, size) -> the bytes there, fewer at the end."""
 
 _MOST_BOXES = 10_000
 _MOST_EDITS = 100_000
 _MOST_HEAD_BYTES = 64 << 20
-"""Of a head that is stored compressed."""
+"""Largest unpacked size of a head that is stored compressed."""
 _FIRST_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid"))
 _NORMAL_SPEED = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class _Entry:
     """One line of an edit list."""
 
     length: int
     """In ticks of the film."""
     begin: int
-    """In ticks of the media; negative where nothing is shown."""
+    """In ticks of the media; negative for an empty edit."""
     speed: int = _NORMAL_SPEED
     """In 65536ths; 0 shows one moment for the whole length."""
 
@@ -44,23 +44,23 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A track of sound or pictures, and its list; without one all its media is shown from the beginning."""
+    """A track of sound or pictures and its edit list; without one, all its media is shown from the start."""
 
     number: int
     media_hz: int
     media_s: Fraction
-    """As declared; 0 where it is not known."""
-    entries: tuple[Entry, ...] = ()
+    """As declared; 0 if unknown."""
+    entries: tuple[_Entry, ...] = ()
 
     @property
-    def shown(self) -> tuple[Entry, ...]:
-        """The entries behind the delay at the start."""
+    def shown(self) -> tuple[_Entry, ...]:
+        """The entries after the initial delay."""
         delays = next((n for n, entry in enumerate(self.entries) if not entry.empty), len(self.entries))
         return self.entries[delays:]
 
     @property
     def other_speed(self) -> int:
-        """Ticks of the film that are to be shown at another speed."""
+        """Ticks of the film in edits at another speed."""
         return sum(e.length for e in self.shown if not e.empty and e.speed != _NORMAL_SPEED)
 
 
@@ -70,17 +70,17 @@ class Film:
 
     movie_hz: int = 0
     fragmented: bool = False
-    """Its media continues in fragments, and an entry without length lasts until the last of them."""
+    """The media continues in fragments, and an entry without length lasts until the last of them."""
     tracks: tuple[Track, ...] = ()
 
     @property
     def joined(self) -> bool:
-        """Some track consists of several parts, or has nothing to show behind its start."""
+        """Some track consists of several parts, or shows nothing after its start."""
         return any(len(track.shown) > 1 for track in self.tracks)
 
     @property
     def hidden_s(self) -> float:
-        """The longest track whose list has entries and no length, so that nothing of it is shown."""
+        """Length of the longest track whose list has entries without length, so that none of it is shown."""
         if self.fragmented:
             return 0.0
         unseen = [t for t in self.tracks if t.entries and not any(e.length for e in t.entries)]
@@ -88,12 +88,12 @@ class Film:
 
     @property
     def other_speed_s(self) -> float:
-        """Seconds that are to be shown at another speed, at most in one track."""
+        """Seconds in edits at another speed, in the track with most of them."""
         return max((t.other_speed for t in self.tracks), default=0) / max(1, self.movie_hz)
 
 
-def film_of(read: ReadAt) -> Film:
-    """The lists of a QuickTime or MP4 file; none where it has another form."""
+def film_of(read: _ReadAt) -> Film:
+    """The edit lists of a QuickTime or MP4 file; empty for other formats."""
     if read(4, 4) not in _FIRST_BOXES:
         return Film()
     for kind, start, stop in _boxes(read, 0, 1 << 62):
@@ -102,7 +102,7 @@ def film_of(read: ReadAt) -> Film:
     return Film()
 
 
-def _film(read: ReadAt, start: int, stop: int) -> Film:
+def _film(read: _ReadAt, start: int, stop: int) -> Film:
     inside = list(_boxes(read, start, stop))
     for name, at, end in inside:
         if name == b"cmov":
@@ -119,8 +119,8 @@ def _film(read: ReadAt, start: int, stop: int) -> Film:
     return Film(movie_hz, fragmented, tuple(track for track in tracks if track is not None))
 
 
-def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:
-    """What a compressed head says."""
+def _unpacked(read: _ReadAt, at: int, stop: int) -> _ReadAt:
+    """The content of a compressed head."""
     place = next((start for name, start, _ in _boxes(read, at, stop) if name == b"cmvd"), stop)
     data = b""
     if place < stop:
@@ -133,8 +133,8 @@ def _unpacked(read: ReadAt, at: int, stop: int) -> ReadAt:
     return lambda at, size: data[at : at + size]
 
 
-def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where the content of each box begins and ends."""
+def _boxes(read: _ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the content of each box."""
     for _ in range(_MOST_BOXES):
         head = read(at, 16) if at + 8 <= stop else b""
         length, name, start = int.from_bytes(head[:4], "big"), head[4:8], at + 8
@@ -146,22 +146,22 @@ def _boxes(read: ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]
         at += length
 
 
-def _timescale(read: ReadAt, at: int) -> int:
-    """Of an `mvhd` or `mdhd`."""
+def _timescale(read: _ReadAt, at: int) -> int:
+    """The time scale of an `mvhd` or `mdhd`."""
     head = read(at, 24)
     place = 20 if head[:1] == b"\1" else 12
     return int.from_bytes(head[place : place + 4], "big")
 
 
-def _length(read: ReadAt, at: int) -> int:
-    """Ticks of an `mdhd`; 0 where it does not say."""
+def _length(read: _ReadAt, at: int) -> int:
+    """The duration in an `mdhd`, in ticks; 0 if unknown."""
     head = read(at, 32)
     place, size = (24, 8) if head[:1] == b"\1" else (16, 4)
     length = head[place : place + size]
     return 0 if length == b"\xff" * size else int.from_bytes(length, "big")
 
 
-def _track(read: ReadAt, start: int, stop: int, fragmented: bool) -> Track | None:
+def _track(read: _ReadAt, start: int, stop: int, fragmented: bool) -> Track | None:
     inside = {name: (at, end) for name, at, end in _boxes(read, start, stop)}
     if b"mdia" not in inside or b"tkhd" not in inside:
         return None
@@ -182,14 +182,14 @@ def _track(read: ReadAt, start: int, stop: int, fragmented: bool) -> Track | Non
     )
 
 
-def _entries(read: ReadAt, at: int, stop: int, fragmented: bool) -> list[Entry]:
+def _entries(read: _ReadAt, at: int, stop: int, fragmented: bool) -> list[_Entry]:
     head = read(at, 8)
     form = ">QqI" if head[:1] == b"\1" else ">IiI"
     size = struct.calcsize(form)
     count = min(int.from_bytes(head[4:], "big"), _MOST_EDITS, max(0, stop - at - 8) // size)
     table = read(at + 8, count * size)
     whole = table[: len(table) // size * size]
-    entries = [Entry(*line) for line in struct.iter_unpack(form, whole)]
+    entries = [_Entry(*line) for line in struct.iter_unpack(form, whole)]
     # What has no length shows nothing; a list of nothing else is kept, to be reported.
     some = [e for n, e in enumerate(entries) if e.length or (fragmented and n == len(entries) - 1)]
     return some or entries

@@ -1,4 +1,4 @@
-"""An artifact's folder: its files, and a head that vouches for them."""
+"""An artifact's folder: its files, and a head with their digests."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class _File:
     path: str
     sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class _Head:
     """An artifact's files, and the Drops of the run that made it, so that a cache hit repeats them."""
 
-    files: tuple[File, ...]
+    files: tuple[_File, ...]
     drops: tuple[Drop, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A complete artifact: its folder, and the Drops of making it."""
+    """A complete artifact: its folder, and the Drops from making it."""
 
     folder: Path
     digest: str
@@ -42,7 +42,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept(Generic[Value]):
-    """What a stage returned, and the artifact that keeps it."""
+    """A stage's result, and the artifact that stores it."""
 
     value: Value
     artifact: Artifact
@@ -61,17 +61,17 @@ class Kept(Generic[Value]):
 
 
 def write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
-    """Two lines: the head, and its own digest."""
+    """Write two lines: the head, and its own digest."""
     names = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = tuple(File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
-    text = to_json(Head(files=files, drops=drops))
+    files = tuple(_File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
+    text = to_json(_Head(files=files, drops=drops))
     # The head vouches for the files; its own digest vouches for the head.
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / HEAD).write_text(f"{text}\n{digest}\n", encoding="utf-8")
 
 
 def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
-    """The artifact in a folder if every byte (of these files) is as it was written, else None."""
+    """The artifact in a folder if every byte (of these files) is intact, otherwise None."""
     try:
         head = head_of((folder / HEAD).read_bytes())
         read = [file for file in head.files if not names or file.path in names]
@@ -82,13 +82,13 @@ def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
     return Artifact(folder=folder, digest=folder.name, drops=head.drops)
 
 
-def head_of(content: bytes) -> Head:
+def head_of(content: bytes) -> _Head:
     """A head from its file.
 
     Raises:
-        FormatError: it is not as it was written.
+        FormatError: the head is damaged.
     """
     text, _, digest = content.partition(b"\n")
     if digest != f"{hashlib.sha256(text).hexdigest()}\n".encode():
         raise FormatError("the head of an artifact is damaged")
-    return from_json(Head, text)
+    return from_json(_Head, text)

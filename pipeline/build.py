@@ -1,6 +1,6 @@
 """`corpus build`: from what the user names to a dataset on disk.
 
-    gather -> identify -> split -> record (files to clips, a worker per recording) -> write -> views
+    gather -> identify -> split -> record (files to clips, a job each) -> write (a job a shard) -> views
 
 Artifacts go through the cache, so a killed build resumes, and the order in which workers finish does
 not matter: everything after a parallel phase is sorted first.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,14 +42,20 @@ from corpus.schemas.files import storage_errors
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
     from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.pipeline.views import Views, ViewsJob
+    from corpus.shards.shard_task import Afar
 
     _Ended = Iterator[Done[RecordingJob, Recorded]]
 
 
-def build_dataset(request: Request, talk: Messenger, bring: Callable[[Path], None] | None = None) -> Outcome:
+LEAST_FOR_A_TASK = 500
+"""Recordings whose catalog and report are worth a task of their own."""
+
+
+def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -> Outcome:
     """Build the dataset at `request.out`; a rebuild with nothing changed does nothing.
 
-    `bring` is called with each shard that is to be read, where shards may stand elsewhere.
+    `afar` is where the shards stand, if not in the folder.
 
     Raises:
         UsageError, StorageError, LockedError, DatasetError, MissingError: the build as a whole is impossible.
@@ -59,6 +65,9 @@ def build_dataset(request: Request, talk: Messenger, bring: Callable[[Path], Non
     from corpus.shards.copy import DamagedClipError
     from corpus.shards.swap import finish_swap
 
+    if request.engine == "ray":  # workers have folders of their own to be in
+        own = request.cache.absolute() if request.cache else None
+        request = replace(request, out=request.out.absolute(), cache=own)
     items, drops = gather(request.inputs, request.local_urls)  # first: a mistyped input leaves nothing behind
     refuse_newer(request.out)
     kept = keep.State(request.out)
@@ -73,18 +82,21 @@ def build_dataset(request: Request, talk: Messenger, bring: Callable[[Path], Non
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         refuse_edited_catalog(kept.folder, request.out)
-        running = _Build(request, talk, kept, bring)
+        running = _Build(request, talk, kept, afar)
         running.cache.create()
+        damaged: set[Path] = set()
         try:
-            try:
-                outcome = running.run(items, drops)
-            except (
-                DamagedClipError
-            ) as error:  # note the damaged shard, and build its clips again from the cache
-                if error.file.is_relative_to(request.out):
-                    kept.save_damaged([error.file.relative_to(request.out).as_posix()])
-                running = _Build(request, talk, kept, bring)
-                outcome = running.run(items, drops)
+            while True:
+                try:
+                    outcome = running.run(items, drops)
+                    break
+                except DamagedClipError as error:  # note the shard, and build its clips again from the cache
+                    if error.file in damaged:
+                        raise
+                    damaged.add(error.file)
+                    if error.file.is_relative_to(request.out):
+                        kept.save_damaged([*kept.damaged(), error.file.relative_to(request.out).as_posix()])
+                    running = _Build(request, talk, kept, afar)
         except KeyboardInterrupt:
             with suppress(StorageError):
                 running.ledger.say("interrupted")
@@ -112,20 +124,18 @@ def refuse_newer(out: Path) -> None:
 class _Build:
     """One run: the request, and its results so far."""
 
-    def __init__(
-        self, request: Request, talk: Messenger, kept: keep.State, bring: Callable[[Path], None] | None
-    ) -> None:
+    def __init__(self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None) -> None:
         from corpus.pipeline.published import Published, read_published
 
         self.request = request
         self.kept = kept
-        self.bring = bring
+        self.afar = afar
         self.settings = request.settings
         root = request.cache or kept.folder
         self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.config = config_of(self.settings)
         self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
-        self.ledger = Ledger(kept, talk, self.cache.scratch)
+        self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -151,7 +161,8 @@ class _Build:
         if not self.request.allow_removals:
             refuse_removals(self.request.out, identities)
         self.remember()
-        outcome = self._write(self._record(self._leave_out_duplicates(identities)))
+        with self._engine():
+            outcome = self._write(self._record(self._leave_out_duplicates(identities)))
         self.cache.clear_scratch()
         self.ledger.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
         self.ledger.done = outcome.recordings
@@ -205,12 +216,15 @@ class _Build:
     def _record(self, identities: Sequence[Identity]) -> Recordings:
         """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
         first."""
-        from corpus.pipeline.record import Recorded, record, recorded_before
+        from corpus.pipeline.record import Recorded, record, record_unless_there, recorded_before
 
         recordings = self._what_stands(list(self._jobs(identities)))
         waiting: list[RecordingJob] = []
+        # What an earlier build left is checked byte by byte: on a cluster that is the tasks' work.
+        looks_here = not self.request.rehash and self.request.engine == "local"
+        looks_there = not self.request.rehash and self.request.engine == "ray"
         for job in recordings.others:
-            known = None if self.request.rehash else recorded_before(job, self.cache)
+            known = recorded_before(job, self.cache) if looks_here else None
             if known is None:
                 waiting.append(job)
             else:
@@ -219,7 +233,7 @@ class _Build:
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
-        for ended in self._run(record, waiting):
+        for ended in self._run(record_unless_there if looks_there else record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             # A crash in native code is this recording's fault only; the others continue.
@@ -232,6 +246,13 @@ class _Build:
         recordings.recorded.sort(key=lambda pair: pair[0].identity.recording)
         return recordings
 
+    def _engine(self) -> AbstractContextManager[None]:
+        if self.request.engine == "local":
+            return nullcontext()
+        from corpus.pipeline.ray_engine import connected
+
+        return connected(self.request.address)
+
     def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
         """The jobs, in order as far as there is room, on the engine that was asked for."""
         request, on_poll = self.request, self.ledger.poll
@@ -239,18 +260,18 @@ class _Build:
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
         from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
 
-        everywhere = [replace(job, cache_root=job.cache_root.absolute()) for job in jobs]
         gpus = gpus_a_job(self.settings)
-        return run_on_ray(record, everywhere, address=request.address, on_poll=on_poll, gpus=gpus)
+        return run_on_ray(record, jobs, address=request.address, on_poll=on_poll, gpus=gpus)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT holds as they are asked for, and the jobs of all others."""
-        from corpus.shards.write import standing
+        from corpus.shards.old import Old
 
         doubted = self.kept.doubted(everything=self.request.rehash)
         known = self.before.by_recording
-        whole = standing(self.request.out, doubted) if known else frozenset()
-        recordings = Recordings(doubted=doubted, bring=self.bring)
+        old = Old.read(self.request.out, doubted) if known else None
+        whole = old.standing(self.request.out) if old is not None else frozenset()
+        recordings = Recordings(doubted=doubted, old=old)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:
@@ -308,13 +329,15 @@ class _Build:
         self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
     def _write(self, found: Recordings) -> Outcome:
-        from corpus.pipeline.publish import poor_lines, publish
+        from corpus.pipeline.publish import publish
+        from corpus.pipeline.shard_jobs import spread_of
+        from corpus.shards.shard_task import ShardWriter
         from corpus.shards.write import read_manifest
 
         self.ledger.begin("write", 1)
         before = _shards(read_manifest(self.request.out))
         drops = self.ledger.ordered_drops()
-        manifest = publish(
+        manifest, views = publish(
             out=self.request.out,
             state=self.kept.folder,
             cache=self.cache,
@@ -323,6 +346,8 @@ class _Build:
             drops=drops,
             settings=self.settings,
             config=self.config,
+            writer=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
+            run_views=self._run_views,
         )
         self.kept.save_damaged(())
         return Outcome(
@@ -334,8 +359,21 @@ class _Build:
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
             drops=tuple(drops),
-            poor=poor_lines(self.request.out),
+            poor=views.poor,
         )
+
+    def _run_views(self, job: ViewsJob) -> Views:
+        """Here, or for many recordings on the cluster, where it is a task like others."""
+        from corpus.pipeline.views import make_views
+
+        if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
+            return make_views(job)
+        from corpus.pipeline.ray_engine import run_on_ray
+
+        address, on_poll = self.request.address, self.ledger.poll
+        [ended] = run_on_ray(make_views, [job], address=address, on_poll=on_poll)
+        # What dies at every try is done by this process.
+        return make_views(job) if isinstance(ended.result, WorkerDied) else ended.result
 
 
 def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Run jobs in a pool of processes, where a worker that dies loses only its own job.
+"""Running jobs in a pool of processes, in which a worker that dies loses only its own job.
 
 Each slot is an executor of one process, so it is always known which job a dead process was running;
 models loaded by a job stay in that process for the next one.
@@ -11,11 +11,12 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.watchdog import Watchdog
@@ -42,16 +43,16 @@ class Done(Generic[Job, Result]):
 
 def run_jobs(
     function: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     num_workers: int,
     on_poll: Callable[[], None],
 ) -> Iterator[Done[Job, Result]]:
     """Yield every job as it ends, in any order. An exception in a job ends the iteration.
 
-    A job whose process dies is tried once more, alone, when all others are done: another job may have
-    used up the memory. `on_poll` is called about twice a second while
-    waiting. Closing the iterator stops the workers.
+    A job whose process dies is retried once, alone, after all others are done: another job may have used up
+    the memory. `on_poll` is called about twice a second while waiting. Jobs are taken from the iterator when
+    there is room for them. Closing the returned iterator stops the workers.
     """
     # Retried alone at the end, where memory is free.
     died: list[Job] = []
@@ -66,19 +67,19 @@ def run_jobs(
 
 def _pass(
     function: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     num_workers: int,
     on_poll: Callable[[], None],
 ) -> Iterator[Done[Job, Result]]:
-    slots = [_new_slot() for _ in range(min(num_workers, len(jobs)))]
-    # A stack: pop() from the end keeps the order of the jobs.
-    waiting = list(reversed(jobs))
+    slots: list[ProcessPoolExecutor] = []
+    waiting = iter(jobs)
     watchdog = Watchdog()
     running: dict[Future[Result], tuple[int, Job]] = {}
     try:
-        for slot in range(len(slots)):
-            _submit(slots, slot, waiting, running, function)
+        for job in islice(waiting, num_workers):
+            slots.append(_new_slot())
+            _submit(slots, len(slots) - 1, job, running, function)
         while running:
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             on_poll()
@@ -92,7 +93,8 @@ def _pass(
                     # A broken executor stays broken: replace it.
                     slots[slot].shutdown(wait=False)
                     slots[slot] = _new_slot()
-                _submit(slots, slot, waiting, running, function)
+                for following in islice(waiting, 1):
+                    _submit(slots, slot, following, running, function)
                 yield Done(job, result)
     finally:
         for executor in slots:
@@ -102,21 +104,19 @@ def _pass(
 def _submit(
     slots: list[ProcessPoolExecutor],
     slot: int,
-    waiting: list[Job],
+    job: Job,
     running: dict[Future[Result], tuple[int, Job]],
     function: Callable[[Job], Result],
 ) -> None:
-    if waiting:
-        job = waiting.pop()
-        with _no_main_module():
-            running[slots[slot].submit(function, job)] = (slot, job)
+    with _no_main_module():
+        running[slots[slot].submit(function, job)] = (slot, job)
 
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """Hide the main module: spawn would import it again in every worker, which needs nothing of it.
+    """Hide the main module: spawn would import it again in every worker, which does not need it.
 
-    So a script that builds a dataset needs no `if __name__ == "__main__"` either.
+    So a script that builds a dataset needs no `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {
@@ -157,7 +157,7 @@ def _begin_worker() -> None:
 
 
 def _die_with_parent() -> None:
-    """A killed build must leave no worker behind: its scratch folder may be cleared by the next one."""
+    """Leave no worker behind when a build is killed: the next one may clear its scratch folder."""
     from multiprocessing.connection import wait as wait_for
 
     parent = multiprocessing.parent_process()
@@ -167,7 +167,7 @@ def _die_with_parent() -> None:
 
 
 def _end_stuck(executor: ProcessPoolExecutor, watchdog: Watchdog) -> None:
-    """Kill a stuck worker; its job is tried once more, as after a crash."""
+    """Kill a stuck worker; its job is retried once, as after a crash."""
     for process in list((executor._processes or {}).values()):
         if process.pid is not None and watchdog.is_stuck(process.pid):
             process.kill()

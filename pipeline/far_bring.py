@@ -1,38 +1,39 @@
-"""What a build needs of the dataset at a URL, fetched into its work folder: all but the shards."""
+"""Fetching what a build needs of the dataset at a URL into its work folder: everything but the shards."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.pipeline.far_shards import FarShards, forget_shards, place_stand_ins
+from corpus.pipeline.far_shards import forget_shards, place_stand_ins
 from corpus.pipeline.published import CATALOGS_FILE, TABLE_FILE
 from corpus.pipeline.state import STATE
 from corpus.report.catalog import CATALOG_FILE
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest, ShardEntry
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.store import Store, Stored
 from corpus.shards.far_index import far_manifest, fetch_promised
-from corpus.shards.swap import finish_swap
+from corpus.shards.shard_task import Afar
+from corpus.shards.swap import FOLDER, finish_swap
 from corpus.shards.write import read_manifest
 
 REPORT_FILE = "report.html"
 KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/quarantine.json")
-"""What the next build, wherever it runs, needs to know of this one. How it was called is not among it: inputs
-may hold credentials."""
+"""What the next build, wherever it runs, needs to know about this one. The invocation is not included: inputs
+may contain credentials."""
 VIEWS = (CATALOG_FILE, REPORT_FILE)
 _SYNCED_FILE = "far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
-    """The store's marks of the files that the work folder was last in step with."""
+class _Synced:
+    """The store's marks of the files with which the work folder was last in sync."""
 
     manifest: str = ""
     reviews: str = ""
@@ -40,7 +41,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarDataset:
-    """The dataset as the store holds it."""
+    """The dataset in the store."""
 
     manifest: Manifest | None
     listed: Mapping[str, Stored]
@@ -52,8 +53,8 @@ def look(store: Store) -> FarDataset:
     """What the store holds.
 
     Raises:
-        StorageError: it cannot be read.
-        NewerSchemaError: a newer version wrote it.
+        StorageError: the store cannot be read.
+        NewerSchemaError: a newer version wrote the dataset.
     """
     listed = {one.name: one for one in store.list()}
     manifest = far_manifest(store)[0] if MANIFEST_FILE in listed else None
@@ -65,39 +66,53 @@ def look(store: Store) -> FarDataset:
     return FarDataset(manifest=manifest, listed=listed, shards=shards)
 
 
-def bring(store: Store, work: Path, there: FarDataset) -> FarShards:
-    """Put the work folder in step with the store; what a killed build left here and had not put there stays.
+def bring(store: Store, work: Path, there: FarDataset) -> Afar:
+    """Synchronise the work folder with the store; files that a killed build left here unsent are kept.
 
     Raises:
-        DatasetError: the store holds other bytes than its manifest promises.
+        DatasetError: the files in the store do not match its manifest.
     """
     (work / STATE).mkdir(parents=True, exist_ok=True)
     with storage_errors(work):
         finish_swap(work)
-    synced = read_synced(work)
+    synced = _read_synced(work)
     mark = _mark(there, MANIFEST_FILE)
     if there.manifest is not None and mark != synced.manifest:
         _replace(store, work, there)
     if (reviews := _mark(there, REVIEWS_FILE)) and reviews != synced.reviews:
         _fetch(store, work, REVIEWS_FILE)
     here = read_manifest(work)
+    entries = here.shards if here is not None else ()
+    far = {**_staged(there, entries), **there.shards}
     if here is not None:
-        place_stand_ins(work, here, there.shards)
+        place_stand_ins(work, here, far)
     save_synced(work, there)
-    return FarShards(store, work, here, there.shards)
+    names = {entry.path: far[entry.sha256] for entry in entries if entry.sha256 in far}
+    return Afar(store=store, names=names)
 
 
-def read_synced(work: Path) -> Synced:
+def _staged(there: FarDataset, entries: Iterable[ShardEntry]) -> dict[str, str]:
+    """Names of shards that a killed build sent but did not publish, by sha256."""
+    names = {entry.sha256: f"{FOLDER}/{entry.sha256}" for entry in entries}
+    sizes = {entry.sha256: entry.bytes for entry in entries}
+    return {
+        sha256: name
+        for sha256, name in names.items()
+        if name in there.listed and there.listed[name].bytes == sizes[sha256]
+    }
+
+
+def _read_synced(work: Path) -> _Synced:
     path = work / STATE / _SYNCED_FILE
     try:
-        return from_json(Synced, path.read_bytes(), where=str(path))
+        return from_json(_Synced, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
-        return Synced()
+        return _Synced()
 
 
 def save_synced(work: Path, there: FarDataset) -> None:
     path = work / STATE / _SYNCED_FILE
-    synced = Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
+    synced = _Synced(manifest=_mark(there, MANIFEST_FILE), reviews=_mark(there, REVIEWS_FILE))
     with storage_errors(path):
         write_whole(path, to_json(synced).encode())
 

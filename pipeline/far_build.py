@@ -1,8 +1,9 @@
-"""`corpus build --out URL`: a build in a work folder of this machine, published to a store.
+"""`corpus build --out URL`: a build in a work folder on this machine, published to a store.
 
-    lease -> finish what was killed -> fetch all but shards -> build -> stage -> commit
+    lease -> finish what was killed -> fetch all but shards -> build, workers send shards -> stage -> commit
 
-The build in the middle is the one for folders, to the byte.
+The build in the middle is the same as for folders, to the byte. A shard is sent by the process that writes it
+(`shard_task.py`); this process sends the small files and the commit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from corpus.pipeline.build import build_dataset
 from corpus.pipeline.far_bring import bring, look, save_synced
 from corpus.pipeline.far_lease import is_leased, leased, put
 from corpus.pipeline.far_publish import finish_commit, publish_far
-from corpus.pipeline.far_shards import stand_in
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import STATE, Quarantine, State, Status
@@ -26,6 +26,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import has_size
 from corpus.schemas.store import FolderStore, Store, store_at
 from corpus.schemas.urls import public_url
+from corpus.shards.stand_in import stand_in
 from corpus.shards.write import read_manifest
 
 WORK_VARIABLE = "CORPUS_WORK_DIR"
@@ -41,7 +42,7 @@ def work_folder(url: str) -> Path:
 
 
 def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
-    """Build the dataset at a URL; `request.out` is not looked at. Raises as `build_dataset`."""
+    """Build the dataset at a URL; `request.out` is ignored. Raises like `build_dataset`."""
     store = store_at(url)
     if isinstance(store, FolderStore):
         return build_dataset(replace(request, out=store.root), talk)
@@ -49,8 +50,7 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
     request = replace(request, out=work)
     with leased(store, talk.say, lambda: _put_status(store, work)) as lease:
         there = finish_commit(store, look(store))
-        shards = bring(store, work, there)
-        outcome = build_dataset(request, talk, shards.bring)
+        outcome = build_dataset(request, talk, bring(store, work, there))
         if not (outcome.unchanged and _is_there(store, work)):
             talk.say(f"{store.shown}: sending what is new")
             save_synced(work, publish_far(store, work, there, lease))
@@ -60,7 +60,7 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
 
 
 def far_status(store: Store) -> tuple[Status | None, bool]:
-    """Progress of the build at a URL, at most a heartbeat old, and whether a lease stands."""
+    """Progress of the build at a URL, at most one heartbeat old, and whether it is leased."""
     try:
         text = store.open_range(STATUS_NAME)
     except FileNotFoundError:
@@ -69,16 +69,16 @@ def far_status(store: Store) -> tuple[Status | None, bool]:
 
 
 def far_quarantine(store: Store) -> Quarantine:
-    """What the last build at a URL left out.
+    """Recordings quarantined by the last build at a URL.
 
     Raises:
-        DatasetError: no build has ended there.
+        DatasetError: no build has finished there.
     """
     try:
         text = store.open_range(QUARANTINE_NAME)
     except FileNotFoundError as error:
         todo = "start one with `corpus build`"
-        raise DatasetError("no build has ended here", where=store.shown, todo=todo) from error
+        raise DatasetError("no build has finished here", where=store.shown, todo=todo) from error
     return from_json(Quarantine, text, where=f"{store.shown}/{QUARANTINE_NAME}")
 
 
@@ -91,7 +91,7 @@ def _is_there(store: Store, work: Path) -> bool:
 
 
 def _free(work: Path) -> None:
-    """Shards that stand in the store need no room here."""
+    """Free local space: shards that are in the store need none here."""
     manifest = read_manifest(work)
     for entry in manifest.shards if manifest else ():
         if has_size(work / entry.path, entry.bytes):

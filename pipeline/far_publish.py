@@ -1,30 +1,30 @@
-"""A dataset's files go from the work folder to a URL: the old dataset there or the new one.
+"""Publishing a dataset from the work folder to a URL, which always holds either the old dataset or the new.
 
-URL/.rewrite/<sha256>         what is to stand there, under the digest of its bytes
-URL/.cache/commit-000007.json what becomes of it: put only where none of this number stands
+URL/.rewrite/<sha256>         a new file, under the digest of its bytes
+URL/.cache/commit-000007.json the names of these files: put only if there is none with this number
 
-Until the commit is there the dataset is as it was. From then on whoever comes next finishes it: the files are
-copied within the store under their names, the manifest last. No manifest is ever removed; a reader who comes
-in between meets bytes that its manifest does not promise, and says so.
+Until the commit exists the dataset is unchanged. After that, the next build finishes it if this one does not:
+the files are copied within the store to their names, the manifest last. No manifest is ever removed; a reader
+who comes in between finds bytes that do not match its manifest, and reports it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.far_bring import KEPT, VIEWS, FarDataset, look
 from corpus.pipeline.far_lease import Lease, put_new
-from corpus.pipeline.far_shards import is_stand_in
 from corpus.pipeline.state import STATE
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
 from corpus.schemas.errors import DatasetError, LockedError, StorageError
 from corpus.schemas.files import is_inside_name, sha256_file
 from corpus.schemas.store import Store
+from corpus.shards.stand_in import is_stand_in
 from corpus.shards.swap import FOLDER
 from corpus.shards.write import read_manifest
 
@@ -35,25 +35,25 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A file that is to stand under a name."""
+    """A file and the name it will get."""
 
     sha256: str
     name: str
 
     def __post_init__(self) -> None:
         if not is_inside_name(self.name) or re.fullmatch("[0-9a-f]{64}", self.sha256) is None:
-            raise ValueError(f"{self.name!r} is no file of a dataset")
+            raise ValueError(f"{self.name!r} is not a file of a dataset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """What is copied into place, the manifest last."""
+class _Commit:
+    """The files to copy into place, the manifest last."""
 
     moves: tuple[Move, ...]
 
 
 def finish_commit(store: Store, there: FarDataset) -> FarDataset:
-    """Finish the last commit if its build was killed; the dataset after it.
+    """Finish the last commit if its build was killed; returns the dataset after it.
 
     Raises:
         FormatError: the commit is damaged.
@@ -62,7 +62,7 @@ def finish_commit(store: Store, there: FarDataset) -> FarDataset:
     if not numbers or not any(name.startswith(f"{FOLDER}/") for name in there.listed):
         return there
     name = _commit_name(numbers[-1])
-    commit = from_json(Commit, store.open_range(name), where=f"{store.shown}/{name}")
+    commit = from_json(_Commit, store.open_range(name), where=f"{store.shown}/{name}")
     # All of it stands there until all of it is applied; what else is staged awaits a commit of its own.
     if not commit.moves or any(f"{FOLDER}/{move.sha256}" not in there.listed for move in commit.moves):
         return there
@@ -71,42 +71,47 @@ def finish_commit(store: Store, there: FarDataset) -> FarDataset:
 
 
 def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> FarDataset:
-    """Make the dataset at the URL that of the work folder; what stands there already is not sent.
+    """Publish the work folder's dataset at the URL; files that are already there are not sent.
 
     Raises:
-        DatasetError: a shard is neither here nor there.
-        LockedError: another build has published meanwhile.
+        DatasetError: a shard is missing both here and there.
+        LockedError: another build has published in the meantime.
         StorageError: the store refuses.
     """
     manifest = read_manifest(work)
     if manifest is None:
         raise DatasetError("no dataset to publish", where=str(work), todo="run the same command again")
     numbers = _commits(there)
-    moves = [*_stage_shards(store, work, there, manifest), *_stage_others(store, work, there)]
+    staged = {one.name: one.bytes for one in store.list(FOLDER)}  # workers have sent shards meanwhile
+    moves = [*_stage_shards(store, work, there, manifest, staged), *_stage_others(store, work, staged)]
     _check_staged(store, moves)
     lease.check()
     number = numbers[-1] + 1 if numbers else 1
-    commit = Commit(moves=tuple(moves))
+    commit = _Commit(moves=tuple(moves))
     if not put_new(store, _commit_name(number), to_json(commit).encode()):
         todo = "run the same command again"
-        raise LockedError("another build has published here meanwhile", where=store.shown, todo=todo)
+        raise LockedError("another build has published here in the meantime", where=store.shown, todo=todo)
     _apply(store, commit)
     return _cleaned(store, look(store), [*numbers, number])
 
 
-def _stage_shards(store: Store, work: Path, there: FarDataset, manifest: Manifest) -> list[Move]:
+def _stage_shards(
+    store: Store, work: Path, there: FarDataset, manifest: Manifest, staged: Mapping[str, int]
+) -> list[Move]:
     old = {entry.path: entry.sha256 for entry in there.manifest.shards} if there.manifest else {}
     moves = []
     for entry in manifest.shards:
+        name = f"{FOLDER}/{entry.sha256}"
         stands = there.shards.get(entry.sha256)
-        if stands is not None and old.get(entry.path) == entry.sha256 and stands == entry.path:
+        # What was sent takes the place of what stands: that may have been found damaged.
+        is_staged = staged.get(name) == entry.bytes
+        if not is_staged and stands == entry.path and old.get(entry.path) == entry.sha256:
             continue
         moves.append(Move(sha256=entry.sha256, name=entry.path))
-        staged = f"{FOLDER}/{entry.sha256}"
-        if staged in there.listed and there.listed[staged].bytes == entry.bytes:
+        if is_staged:
             continue
         if stands is not None:
-            store.copy(stands, staged)
+            store.copy(stands, name)
         else:
             _send_shard(store, work / entry.path, entry.sha256)
     return moves
@@ -116,11 +121,11 @@ def _send_shard(store: Store, path: Path, sha256: str) -> None:
     if is_stand_in(path) or sha256_file(path) != sha256:
         path.unlink()
         todo = "run the same command again: its clips are built again"
-        raise DatasetError("a shard is not what the manifest promises", where=str(path), todo=todo)
+        raise DatasetError("a shard does not match the manifest", where=str(path), todo=todo)
     store.publish(path, f"{FOLDER}/{sha256}")
 
 
-def _stage_others(store: Store, work: Path, there: FarDataset) -> list[Move]:
+def _stage_others(store: Store, work: Path, staged: Mapping[str, int]) -> list[Move]:
     moves = []
     # The manifest last: a commit is applied in order.
     for name in (*KEPT, *VIEWS, CLIPS_FILE, CARD_FILE, MANIFEST_FILE):
@@ -128,22 +133,22 @@ def _stage_others(store: Store, work: Path, there: FarDataset) -> list[Move]:
         if not path.is_file():
             continue
         move = Move(sha256=sha256_file(path), name=name)
-        if f"{FOLDER}/{move.sha256}" not in there.listed:
+        if f"{FOLDER}/{move.sha256}" not in staged:
             store.publish(path, f"{FOLDER}/{move.sha256}")
         moves.append(move)
     return moves
 
 
 def _check_staged(store: Store, moves: Sequence[Move]) -> None:
-    """Nothing is committed that does not stand there."""
+    """Make sure that everything to be committed is in the store."""
     staged = {one.name for one in store.list(FOLDER)}
     if missing := [move.name for move in moves if f"{FOLDER}/{move.sha256}" not in staged]:
         todo = "check who else writes there, then run the same command again"
-        raise StorageError(f"what was put is gone: {missing[0]}", where=store.shown, todo=todo)
+        raise StorageError(f"a published file is gone: {missing[0]}", where=store.shown, todo=todo)
 
 
-def _apply(store: Store, commit: Commit) -> None:
-    """Copy all into place; may be done twice."""
+def _apply(store: Store, commit: _Commit) -> None:
+    """Copy everything into place; may safely be done twice."""
     *others, manifest = commit.moves
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         copies = [threads.submit(store.copy, f"{FOLDER}/{move.sha256}", move.name) for move in others]
@@ -153,7 +158,7 @@ def _apply(store: Store, commit: Commit) -> None:
 
 
 def _cleaned(store: Store, there: FarDataset, numbers: Sequence[int]) -> FarDataset:
-    """Remove what was staged, shards that nobody names any more, and old commits."""
+    """Remove staged files, shards that are no longer used, and old commits."""
     named = {entry.path for entry in there.manifest.shards} if there.manifest else set()
     strays = [
         name

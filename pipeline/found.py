@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from corpus.pipeline.published import PublishedRecording
     from corpus.pipeline.record import Recorded, RecordingJob
+    from corpus.shards.old import Old
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,14 +18,14 @@ class Recordings:
 
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
-    bring: Callable[[Path], None] | None = None
-    """Called with each shard that is to be read, where shards may stand elsewhere."""
+    old: Old | None = None
+    """The dataset that stands in OUT, where it was read."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
-    """Those that OUT holds unchanged, by content hash."""
+    """Recordings that OUT already holds unchanged, by content hash."""
     others: list[RecordingJob] = field(default_factory=list)
-    """The jobs of all others."""
+    """The jobs for all others."""
     recorded: list[tuple[RecordingJob, Recorded]] = field(default_factory=list)
-    """Those of the others that were built, now or by an earlier build."""
+    """The others that were built, now or by an earlier build."""
 
     def rows(self) -> Sequence[PublishedRecording]:
         """All recordings as they will be published, by content hash."""

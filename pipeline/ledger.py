@@ -1,4 +1,4 @@
-"""A running build's account: its progress, what was left out, what is in quarantine."""
+"""A running build's records: its progress, what was left out, what is quarantined."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from corpus.pipeline.versions import done_before
 from corpus.schemas.drops import Drop
 
 _POLL_S = 0.4
-"""The least time between two looks at the workers, for a progress bar that moves."""
+"""Shortest interval between two polls of the workers, for a progress bar that moves."""
 _POLL_S_A_WORKER = 0.04
+_PAUSE_SHARE = 1 / 60
+"""Of a build's time so far, on a cluster."""
 _LONGEST_POLL_S = 10.0
-"""With many workers each look is dear, and each recording takes long."""
+"""Longest interval: with many workers each poll is expensive, and each recording takes long."""
 
 
 class Ledger:
     """Written to the state folder as it grows, so that it survives a killed build."""
 
-    def __init__(self, kept: keep.State, talk: Messenger, scratch: Path) -> None:
+    def __init__(self, kept: keep.State, talk: Messenger, scratch: Path, *, on_cluster: bool = False) -> None:
+        """On a cluster, whose jobs take long, progress is read ever more rarely."""
         self.drops: list[Drop] = []
         self.total = 0
         self.done = 0
@@ -31,7 +34,8 @@ class Ledger:
         self._scratch = scratch
         self._phase = "identify"
         self._quarantined: list[keep.Quarantined] = []
-        self._saved = 0
+        self._on_cluster = on_cluster
+        self._began_s = monotonic()
         self._next_poll_s = 0.0
         self._held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
 
@@ -43,7 +47,7 @@ class Ledger:
     # -- progress ----------------------------------------------------------------------------
 
     def begin(self, phase: str, total: int) -> None:
-        """Begin a phase of so many steps."""
+        """Begin a phase with this many steps."""
         self.save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
@@ -54,12 +58,14 @@ class Ledger:
         self._talk.at(self.done, "")
 
     def poll(self) -> None:
-        """Read the workers' progress and report it, as often as is worth its cost."""
+        """Read the workers' progress and report it, unless the last poll was too recent."""
         if monotonic() < self._next_poll_s:
             return
         running, more = self._put_status("")
-        pause_s = min(_POLL_S + _POLL_S_A_WORKER * (len(running) + more), _LONGEST_POLL_S)
-        self._next_poll_s = monotonic() + pause_s
+        pause_s = _POLL_S + _POLL_S_A_WORKER * (len(running) + more)
+        if self._on_cluster:
+            pause_s = max(pause_s, _PAUSE_SHARE * (monotonic() - self._began_s))
+        self._next_poll_s = monotonic() + min(pause_s, _LONGEST_POLL_S)
         partial = sum(done_before(one.stage, one.share) for one in running)
         if running:  # those that were not read are taken to be as far
             partial *= 1 + more / len(running)
@@ -88,21 +94,21 @@ class Ledger:
     # -- what was left out --------------------------------------------------------------------
 
     def drop(self, drops: Iterable[Drop]) -> None:
-        """Record items left out before their content is known; there is no key to hold a retry to."""
+        """Record items left out before their content is known; without a key, they are always retried."""
         for one in drops:
             self.drops.append(one)
             if one.kind == "fault":
                 self._quarantine(one.item, "", (one,), built=False)
 
     def take(self, uri: str, key: Callable[[], str], drops: Sequence[Drop], *, built: bool) -> None:
-        """Record what was left out of a recording; `key` makes the digest of all that decided it."""
+        """Record what was left out of a recording; `key` makes the digest of all that determined it."""
         self.drops += drops
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
             self._quarantine(uri, key(), faults, built=built)
 
     def hold(self, uri: str, key: Callable[[], str]) -> bool:
-        """Whether the recording failed before with the same key; it then stays in quarantine."""
+        """Whether the recording failed before with the same key; if so, it stays in quarantine."""
         before = self._held.get(key()) if self._held else None
         if before is None:
             return False
@@ -114,11 +120,10 @@ class Ledger:
         return sorted(self.drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
 
     def save_quarantine(self) -> None:
-        self._saved = len(self._quarantined)
         ordered = sorted(self._quarantined, key=lambda q: (q.uri, q.key))
         self._kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
-        self._quarantined.append(keep.Quarantined(uri=uri, key=key, drops=drops, built=built))
-        if len(self._quarantined) > 1.25 * self._saved:  # every save writes all of it: keep that linear
-            self.save_quarantine()
+        item = keep.Quarantined(uri=uri, key=key, drops=drops, built=built)
+        self._quarantined.append(item)
+        self._kept.append_quarantined(item)

@@ -1,4 +1,4 @@
-"""Progress of the recordings being built: workers write a line to disk, the build reads them."""
+"""Progress of the recordings being built: workers write lines to disk, the build reads them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from corpus.schemas.files import write_whole
 
 
 class Messenger(Protocol):
-    """Receives a build's progress, for the person who waits for it."""
+    """Receives a build's progress, to show it to the user."""
 
     def phase(self, name: str, total: int) -> None:
         """A phase with `total` steps begins."""
 
     def at(self, done: float, detail: str) -> None:
-        """So many steps are done, with fractions; `detail` names the current ones."""
+        """This many steps are done, including fractions; `detail` names the current ones."""
 
     def say(self, line: str) -> None:
-        """A line worth keeping."""
+        """Report a line worth keeping."""
 
 
 class Quiet:
@@ -44,7 +44,7 @@ class Quiet:
 
 SECONDS_BETWEEN_WRITES = 0.5
 _PROCESS = secrets.token_hex(8)
-"""Of this process; two machines may have the same pids."""
+"""A name for this process; two machines may have the same pids."""
 
 
 class Reporter:
@@ -77,19 +77,22 @@ class Reporter:
 
 
 _MOST_READ = 32
+_READ_OF_MANY = 8
+"""Lines that are read where there are more."""
 
 
 def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
-    """The build's side: workers' last lines by uri, of hundreds only some, and how many more there are."""
+    """The build's side: workers' last lines by uri (only some of hundreds), and how many more there are."""
     try:
         listed = os.listdir(folder)
     except FileNotFoundError:
         listed = []
     names = sorted(name for name in listed if name.startswith("running-") and name.endswith(".json"))
     lines = []
-    for name in names[:_MOST_READ]:
+    read = len(names) if len(names) <= _MOST_READ else _READ_OF_MANY
+    for name in names[:read]:
         try:
             lines.append(from_json(Running, (folder / name).read_bytes()))
         except (FileNotFoundError, FormatError):
             continue  # the worker ended, or the machine stopped, between listing and reading
-    return tuple(sorted(lines, key=lambda running: running.uri)), len(names[_MOST_READ:])
+    return tuple(sorted(lines, key=lambda running: running.uri)), len(names[read:])

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.found import Recordings
-from corpus.pipeline.published import (
-    Published,
-    announce_catalog,
-    save_published,
-    sha256_or_none,
-)
+from corpus.pipeline.published import Published, announce_catalog, save_published, sha256_or_none
 from corpus.pipeline.versions import all_versions
-from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
-from corpus.report.page import write_report
-from corpus.report.poor import poor
-from corpus.report.stats import dataset_stats
+from corpus.pipeline.views import Views, ViewsJob, put_views, views_folder
+from corpus.report.catalog import RunFacts
 from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from corpus.shards.shard_task import ShardWriter
 
 
 def publish(
@@ -34,8 +32,13 @@ def publish(
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
-) -> Manifest:
-    """Write the dataset at `out`; shards that hold the same clips are not touched."""
+    writer: ShardWriter,
+    run_views: Callable[[ViewsJob], Views],
+) -> tuple[Manifest, Views]:
+    """Write the dataset at `out`; shards that hold the same clips are not touched.
+
+    `run_views` runs the job that makes catalog and report.
+    """
     from corpus.shards.plan import SegmentRef
     from corpus.shards.write import write_dataset
 
@@ -57,45 +60,44 @@ def publish(
         config=config,
         unchanged=found.unchanged.keys(),
         doubted=found.doubted,
-        bring=found.bring,
+        writer=writer,
+        old=found.old,
     )
     # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
-    gone = [one.recording for one in before.recordings if one.recording not in found.unchanged]
-    write_catalog(
-        out,
-        _pieces(found, cache),
-        drops,
-        run_facts(manifest, settings),
-        instead_of=gone if before.catalog_sha256 else None,
-        announce=lambda sha256: announce_catalog(state, sha256),
+    gone = tuple(one.recording for one in before.recordings if one.recording not in found.unchanged)
+    changes = bool(before.catalog_sha256)
+    job = ViewsJob(
+        folder=views_folder(out, cache, with_catalog=changes).absolute(),
+        pieces=tuple(_pieces(found)),
+        gone=gone if changes else None,
+        drops=tuple(drops),
+        run=run_facts(manifest, settings),
+        cache_root=cache.root.absolute(),
+        scratch=cache.scratch.name,
     )
-    write_report(out, dataset_stats(out))
+    try:
+        views = run_views(job)
+        put_views(job.folder, out, lambda file: announce_catalog(state, views.catalog_sha256, file))
+    finally:
+        shutil.rmtree(job.folder, ignore_errors=True)
     # Last: it vouches for a manifest and a catalog that are complete.
     save_published(
         state,
         Published(
             config=config,
             manifest_sha256=sha256_or_none(out / MANIFEST_FILE),
-            catalog_sha256=sha256_or_none(out / CATALOG_FILE),
+            catalog_sha256=views.catalog_sha256,
             recordings=tuple(rows),
         ),
     )
-    return manifest
+    return manifest, views
 
 
-def poor_lines(out: Path) -> tuple[str, ...]:
-    """What is poor in the dataset, a line each."""
-    with open_catalog(out) as db:
-        return tuple(one.line for one in poor(db))
+def _pieces(found: Recordings) -> Iterator[str]:
+    """Digests of every new or changed recording's rows."""
+    from corpus.pipeline.record import rows_key
 
-
-def _pieces(found: Recordings, cache: Cache) -> Iterator[Path]:
-    """The rows of every new or changed recording: folders of the cache, each checked when it is its turn."""
-    from corpus.pipeline.record import ROWS_STAGE, rows_key
-
-    for job, outcome in found.recorded:
-        if outcome.built:
-            yield cache.need(ROWS_STAGE, rows_key(job)).folder
+    return (rows_key(job) for job, outcome in found.recorded if outcome.built)
 
 
 def run_facts(manifest: Manifest, settings: Settings) -> RunFacts:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
@@ -36,7 +37,7 @@ TASK_LIMIT_S = 24 * 3600.0
 
 def run_on_ray(
     function: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     address: str | None,
     on_poll: Callable[[], None],
@@ -54,7 +55,9 @@ def run_on_ray(
         MissingError: no machine has a GPU that is asked for.
         CorpusError: a machine has other versions than this one.
     """
-    if not jobs:
+    waiting = iter(jobs)
+    first = list(islice(waiting, 1))
+    if not first:
         return
     ray = _ray()
     began = _connect(ray, address)
@@ -67,13 +70,14 @@ def run_on_ray(
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_run)
     wanted = digest(all_versions())
     most = max(1, IN_FLIGHT_PER_CPU * int(resources.get("CPU", 1)))
-    waiting = list(reversed(jobs))
+    waiting = chain(first, waiting)
     running: dict[Any, Job] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < most:
-                job = waiting.pop()
+        while True:
+            for job in islice(waiting, most - len(running)):
                 running[task.remote(function, job, wanted, limit_s)] = job
+            if not running:
+                return
             ended, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             on_poll()
             for one in ended:
@@ -83,6 +87,21 @@ def run_on_ray(
         for one in running:
             with suppress(Exception):  # it may be gone already
                 ray.cancel(one, force=True)
+        if began:
+            ray.shutdown()
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Within it everything runs over one connection: without an address Ray starts once and not at each use.
+
+    Raises as `run_on_ray`.
+    """
+    ray = _ray()
+    began = _connect(ray, address)
+    try:
+        yield
+    finally:
         if began:
             ray.shutdown()
 

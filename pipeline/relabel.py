@@ -1,4 +1,4 @@
-"""`corpus label OUT`: make a dataset's labels again from its own catalog and shards.
+"""`corpus label OUT`: remaking a dataset's labels from its own catalog and shards.
 
 No media file and no cache is read. Labels from files, from annotators and from sight are kept.
 """
@@ -52,15 +52,16 @@ _Spread = Callable[..., Iterator[tuple[Conversation, bool]]]
 def relabel_dataset(
     out: Path, cues: CueSettings | None, talk: Messenger, spread: _Spread | None = None
 ) -> _Relabelled:
-    """Make a dataset's labels again, with these settings or those of its build.
+    """Remake a dataset's labels, with these settings or those of its build.
 
-    Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
-    one or the new one, at the latest when the command, or a build, is called again. `spread` does the work of
-    each recording on other machines, which see the folder under the same path.
+    Only shards with a clip whose labels change are rewritten. After a kill at any moment the dataset is
+    either the old one or the new one, at the latest once the command or a build runs again. `spread` runs the
+    work of each recording on other machines, which see the folder under the same path.
 
     Raises:
-        DatasetError: no dataset there, or its catalog is not its own.
-        LockedError, StorageError: a build is writing it; it cannot be written.
+        DatasetError: there is no dataset, or the catalog belongs to another.
+        LockedError: a build is writing the dataset.
+        StorageError: the dataset cannot be written.
     """
     from corpus.pipeline.published import announce_catalog
     from corpus.report.catalog import CATALOG_FILE
@@ -120,9 +121,9 @@ def _relabel(
         known = recordings(catalog)
         if not rows.keys() <= set(known):
             raise DatasetError(
-                "catalog.duckdb is not of this dataset",
+                "catalog.duckdb does not belong to this dataset",
                 where=str(out),
-                todo="run corpus build; it rewrites it",
+                todo="run corpus build, which rewrites it",
             )
         known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))
@@ -149,7 +150,7 @@ def _by_recording(rows: Iterable[ClipRow]) -> list[ClipRow]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One recording whose labels are made again."""
+    """One recording whose labels are remade."""
 
     out: Path
     recording: str
@@ -170,7 +171,7 @@ def _labels_anywhere(job: _Job) -> tuple[Conversation, bool]:
 def _labels(
     job: _Job, catalog: duckdb.DuckDBPyConnection, clips: Clips, folder: Path
 ) -> tuple[Conversation, bool]:
-    """The conversation with its labels made anew, and whether they differ."""
+    """The conversation with its labels remade, and whether they differ."""
     from corpus.report.catalog_read import read_conversation
 
     before = read_conversation(catalog, job.recording)
@@ -187,7 +188,7 @@ def _labelled(
     reviews: Texts | None,
     folder: Path,
 ) -> Conversation:
-    """The conversation with its labels made anew, as a build with these settings would make them."""
+    """The conversation with its labels remade, as a build with these settings would make them."""
     from corpus.align.relabel import remade
     from corpus.schemas.answers import with_answers
 
@@ -263,7 +264,7 @@ def _kept(folder: Path, recording: str) -> Conversation:
 
 
 def _remember(kept: State, settings: Settings) -> None:
-    """Record the settings, so that recordings added later are labelled alike."""
+    """Record the settings, so that recordings added later are labelled in the same way."""
     try:
         called = kept.invocation()
     except DatasetError:

@@ -1,6 +1,6 @@
 """A build's own files in `OUT/.cache`, beside artifacts: lock, status, quarantine, invocation.
 
-Everything here is for people and for the next build; none of it is part of the dataset's bytes.
+Everything here is for people and for the next build; none of it is part of the dataset.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Invocation:
     settings: str
     """JSON text of the settings."""
     local_urls: tuple[str, ...] = ()
-    """Those of `inputs` whose URLs may reach into this machine and its network."""
+    """Those of `inputs` whose URLs may reach this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Status:
     pid: int
     detail: str = ""
     more: int = 0
-    """How many are built beside those in `running`."""
+    """How many are being built besides those in `running`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class Quarantined:
 
     uri: str
     key: str
-    """Digest of everything that decided the failure; "" when it cannot be known."""
+    """Digest of everything that determined the failure; "" if it cannot be known."""
     drops: tuple[Drop, ...]
     built: bool
-    """True if the recording was built nevertheless, without the parts that the drops name."""
+    """True if the recording was built nevertheless, without the parts named in the drops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """Known hashes of files, to save reading unchanged ones again."""
+    """Known hashes of files, so that unchanged ones need not be read again."""
 
     files: tuple[FileMark, ...]
 
@@ -104,7 +104,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Damaged:
-    """Files that `verify` found damaged, for the next build to make again."""
+    """Files that `verify` found damaged, for the next build to remake."""
 
     paths: tuple[str, ...]
 
@@ -117,9 +117,9 @@ class State:
         self.folder = out / STATE
 
     def create(self) -> None:
-        """Make the folder, and say in one line why where it cannot be made."""
+        """Create the folder, or raise an error that says why that failed."""
         if self.folder.is_symlink():
-            todo = "put the folder itself there; --cache names another place for what a build keeps"
+            todo = "replace the link with the folder itself, or name another cache with --cache"
             raise DatasetError("is a link; a build writes into the dataset only", where=str(self.folder),
                                todo=todo)  # fmt: skip
         try:
@@ -175,25 +175,41 @@ class State:
 
     def save_quarantine(self, quarantine: Quarantine) -> None:
         self._write("quarantine.json", quarantine)
+        self._added.unlink(missing_ok=True)
+
+    def append_quarantined(self, item: Quarantined) -> None:
+        """Add one item behind those saved: a line, whatever there is already."""
+        with storage_errors(self._added), open(self._added, "ab") as file:
+            file.write(to_json(item).encode() + b"\n")
 
     def quarantine(self) -> Quarantine:
+        """What is saved and what was added since."""
         path = self.folder / "quarantine.json"
-        if not path.is_file():
-            return Quarantine(items=())
-        return _read(Quarantine, path)
+        saved = _read(Quarantine, path).items if path.is_file() else ()
+        try:
+            # The last line is cut off where a build was killed while it wrote it.
+            lines = self._added.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return Quarantine(items=saved)
+        added = [_parsed(Quarantined, line, self._added) for line in lines]
+        return Quarantine(items=tuple(dict.fromkeys((*saved, *added))))
+
+    @property
+    def _added(self) -> Path:
+        return self.folder / "quarantine.jsonl"
 
     def save_marks(self, marks: Marks) -> None:
         self._write("marks.json", marks)
 
     def marks(self) -> dict[str, FileMark]:
-        """Known marks by place; none if the file is damaged, so that everything is read again."""
+        """Known marks by path; empty if the file is damaged, so that everything is read again."""
         try:
             return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
         except (FileNotFoundError, FormatError):
             return {}
 
     def save_damaged(self, paths: Sequence[str]) -> None:
-        """Remember what `verify` found; an empty list clears it."""
+        """Record what `verify` found; an empty list clears it."""
         path = self.folder / "damaged.json"
         if paths:
             self.folder.mkdir(exist_ok=True)
@@ -234,8 +250,12 @@ class State:
 
 
 def _read(cls: type[T], path: Path) -> T:
+    return _parsed(cls, path.read_bytes(), path)
+
+
+def _parsed(cls: type[T], text: bytes, path: Path) -> T:
     try:
-        return from_json(cls, path.read_bytes(), where=str(path))
+        return from_json(cls, text, where=str(path))
     except FormatError as error:
         raise FormatError(error.what, where=str(path), todo="remove this file and build again") from error
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from corpus.report.catalog_piece import CATALOG_VERSION
 from corpus.report.catalog_rows import CatalogEntry, Row, entry_rows
 from corpus.report.catalog_writer import Writer
 from corpus.report.transitions import TransitionKind
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 CATALOG_FILE = "catalog.duckdb"
 _CATALOG_FORM = "corpus.catalog"
-CATALOG_VERSION = 2
-"""Raise it when tables or their contents change: cached pieces are then made again."""
 
 _FETCH_ROWS = 1_000
 _MEMORY = "512MB"

@@ -18,6 +18,8 @@ from corpus.schemas.errors import FormatError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CATALOG_VERSION = 2
+"""Raise it when tables or their contents change: cached pieces are then made again."""
 PIECE_FILE = "catalog.arrow"
 _TABLE = r"CREATE TABLE (\w+) \(\n([^;]*)\);"
 _COLUMN = r"^ {4}([a-z_]+) ([^\s,]+)"
@@ -71,8 +73,6 @@ def as_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
 @cache
 def piece_form() -> str:
     """Digest of what a piece looks like: of one with another form nothing can be read."""
-    from corpus.report.catalog import CATALOG_VERSION
-
     tables = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
     return digest([CATALOG_VERSION, tables])
 

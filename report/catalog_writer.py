@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 20_000
+_BATCH_OF_PIECES = 122_880
+"""Rows of a row group in DuckDB, which takes a quarter less time than fewer."""
 
 
 class Writer:
@@ -23,6 +26,8 @@ class Writer:
         self._connection = connection
         self._rows: dict[str, list[Row]] = {}
         self._pieces: dict[str, list[pa.Table]] = {}
+        self._waiting: Counter[str] = Counter()
+        """Rows in `_pieces`."""
 
     def add(self, table: str, rows: Iterable[Row]) -> None:
         waiting = self._rows.setdefault(table, [])
@@ -34,9 +39,11 @@ class Writer:
     def add_piece(self, folder: Path) -> None:
         """A recording's rows, from its piece: no row becomes a Python object."""
         for name, rows in read_piece(folder):
-            waiting = self._pieces.setdefault(name, [])
-            waiting.append(rows)
-            if sum(map(len, waiting)) >= _BATCH_ROWS:
+            if not len(rows):
+                continue
+            self._pieces.setdefault(name, []).append(rows)
+            self._waiting[name] += len(rows)
+            if self._waiting[name] >= _BATCH_OF_PIECES:
                 self._insert_pieces(name)
 
     def flush(self) -> None:
@@ -56,6 +63,7 @@ class Writer:
         if pieces := self._pieces[table]:
             self._insert(table, pa.concat_tables(pieces))
             pieces.clear()
+            self._waiting[table] = 0
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._connection.register("batch", rows)

@@ -1,4 +1,4 @@
-"""report.html: what was built and what was left out, on one page that loads nothing from anywhere."""
+"""report.html: what was built and what was left out, on one self-contained page."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from corpus.report.stats import Stats
 from corpus.report.stats_text import time_text
 from corpus.schemas.files import storage_errors, write_whole
 
-_REPORT_FILE = "report.html"
+REPORT_FILE = "report.html"
 
 
 def write_report(out: Path, stats: Stats) -> None:
-    """Write OUT/report.html from the dataset's numbers and its catalog.
+    """Write OUT/report.html from the dataset's statistics and its catalog.
 
     Raises:
-        DatasetError: no catalog there.
+        DatasetError: there is no catalog.
         StorageError: the disk is full or the folder cannot be written.
     """
     with open_catalog(out) as connection:
         lists = read_lists(connection)
-    path = out / _REPORT_FILE
+    path = out / REPORT_FILE
     with storage_errors(path):
         write_whole(path, _report_page(stats, lists, people_part(out)).encode())
 
 
 def _report_page(stats: Stats, lists: Lists, people: Markup) -> str:
-    """The report of a dataset: the same wherever its folder stands."""
+    """The report of a dataset, independent of where its folder is."""
     return page(
         "Dataset report",
         el(

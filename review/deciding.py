@@ -1,4 +1,4 @@
-"""What a client sends becomes a Review: checked against the dataset and what was handed out."""
+"""Turning what a client sends into a Review, checked against the dataset and what was handed out."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from corpus.schemas.review import Judged, Review
 from corpus.schemas.votes import content_of, span_of, speaker_of
 
 HEARD_US = 10_000_000
-"""The turns this far around an item are kept with a review, to find its speakers again."""
+"""Turns this close to an item are stored with its review, to find the speakers again."""
 _MOST_AROUND = 200
 _MOST_OF_SPEAKER = 5_000
 _REMEMBERED = 100_000
 _LONGEST_ID = 64
 
-Found = tuple[Judged, tuple[Turn, ...]]
+_Found = tuple[Judged, tuple[Turn, ...]]
 """An item as it is judged, and who talks around it."""
 
 
 class Handed:
-    """What was handed out: it can be judged also when a build has changed it meanwhile."""
+    """An item that was handed out: it can be judged even if a build has changed it since."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: OrderedDict[tuple[str, str, str], Found] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str, str], _Found] = OrderedDict()
 
     def remember(self, recording: str, parts: Sequence[Judged], around: tuple[Turn, ...]) -> None:
         with self._lock:
@@ -43,13 +43,13 @@ class Handed:
             while len(self._found) > _REMEMBERED:
                 self._found.popitem(last=False)
 
-    def of(self, recording: str, about: str, item: str) -> Found | None:
+    def of(self, recording: str, about: str, item: str) -> _Found | None:
         with self._lock:
             return self._found.get((recording, about, item))
 
 
 def around_of(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Turns as they are kept with a review."""
+    """The turns to store with a review."""
     return tuple(replace(turn, id="") for turn in turns[:_MOST_AROUND])
 
 
@@ -65,10 +65,10 @@ def read_review(
     handed: Handed,
     known: Callable[[str], Review | None],
 ) -> Review:
-    """The review that a client means; `known` gives the one that an undo names.
+    """The review sent by a client; `known` looks up the review named in an undo.
 
     Raises:
-        UsageError, FormatError: it cannot be meant.
+        UsageError, FormatError: the review is invalid.
     """
     verdict, about = asked.get("verdict"), str(asked.get("about", "cue"))
     recording, item = str(asked.get("recording", "")), str(asked.get("item", ""))
@@ -76,7 +76,7 @@ def read_review(
     if verdict == "undo":
         target = known(str(asked.get("undoes", "")))
         if target is None or target.annotator != annotator:
-            raise UsageError("there is nothing of yours to undo under this id")
+            raise UsageError("you have no decision with this id to undo")
         recording, item = target.recording, target.item
     elif verdict != "add":
         judged, around = _judged(catalog, handed, recording, about, item, asked.get("judged"))
@@ -103,7 +103,7 @@ def read_review(
     return replace(review, around=around)
 
 
-def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: str, given: object) -> Found:
+def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: str, given: object) -> _Found:
     """What an id means: as it was handed out, else as the catalog has it, else as the client had it."""
     shown = handed.of(recording, about, item)
     if shown is not None:
@@ -117,7 +117,7 @@ def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: 
         judged = from_plain(Judged, given, where="judged")
         content = content_of(judged)
         if judged.about != about or (content is not None and content.id != item):
-            raise UsageError(f"what was judged is no {about} {item!r}")
+            raise UsageError(f"the judged item is not {about} {item!r}")
     span = span_of(judged) if judged is not None else None
     if judged is None or span is None:
         raise UsageError(

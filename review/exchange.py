@@ -1,4 +1,4 @@
-"""Reviews out of the store and into it: one file of all (Parquet, CSV, JSON), or tiers for ELAN and Praat."""
+"""Exporting and importing reviews: one file with all (Parquet, CSV, JSON), or tiers for ELAN and Praat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from corpus.schemas.review import Review
 from corpus.schemas.reviews_file import REVIEWS_FILE, read_reviews
 from corpus.schemas.votes import groups, standing
 
-FORMS = {"eaf": ".eaf", "textgrid": ".TextGrid"}
+_FORMS = {"eaf": ".eaf", "textgrid": ".TextGrid"}
 """What ELAN and Praat read: a folder with a file for each recording."""
 _MOST_BYTES = 1 << 30
 
@@ -77,10 +77,10 @@ def agreement_of(out: Path) -> AgreementReport:
 
 
 def export_reviews(out: Path, file: Path) -> _Exported:
-    """Write all reviews in the form that the file's ending names.
+    """Write all reviews in the format given by the file's extension.
 
     Raises:
-        UsageError: an ending nobody knows.
+        UsageError: the extension is unknown.
     """
     reviews = _kept_reviews(out)
     ending = file.suffix.lower()
@@ -96,7 +96,7 @@ def export_reviews(out: Path, file: Path) -> _Exported:
     elif ending == ".csv":
         content = csv_text(reviews).encode()
     else:
-        what = f"{ending or 'no ending'}: no form of reviews"
+        what = f"{ending or 'no ending'} is not a format for reviews"
         raise UsageError(
             what, todo="name it .parquet, .csv, .json or .jsonl, or give --as eaf or --as textgrid"
         )
@@ -106,16 +106,16 @@ def export_reviews(out: Path, file: Path) -> _Exported:
 
 
 def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
-    """Write the dataset's cues, words and turns for ELAN or Praat, a file for each recording.
+    """Write the dataset's cues, words and turns for ELAN or Praat, one file per recording.
 
     Raises:
-        UsageError: a form nobody knows, or the folder holds such files already.
+        UsageError: the format is unknown, or the folder already holds such files.
         MissingDependencyError: the extra `review` is not installed.
     """
-    if form not in FORMS:
-        raise UsageError(f"{form!r} is not a form; one of {', '.join(FORMS)}")
+    if form not in _FORMS:
+        raise UsageError(f"{form!r} is not a format; use one of {', '.join(_FORMS)}")
     if (folder / SHOWN_FILE).exists():
-        raise UsageError("was exported to before", where=str(folder), todo="choose another folder")
+        raise UsageError("already contains an export", where=str(folder), todo="choose another folder")
     write, _ = _tools(form)
     catalog = Catalog(out)
     shown, left_out = [], 0
@@ -124,7 +124,7 @@ def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
             folder.mkdir(parents=True, exist_ok=True)
             for recording in catalog.recordings():
                 one, without = _shown(catalog, recording)
-                write(folder / (one.file + FORMS[form]), tiers_of(one), one)
+                write(folder / (one.file + _FORMS[form]), tiers_of(one), one)
                 shown.append(one)
                 left_out += without
             content = to_json(ShownFolder(form=form, recordings=tuple(shown)))
@@ -155,10 +155,10 @@ def _plain_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:80].lstrip(".") or "recording"
 
 
-Write = Callable[[Path, Tiers, Shown], None]
+_Write = Callable[[Path, Tiers, Shown], None]
 
 
-def _tools(form: str) -> tuple[Write, Callable[[Path], Tiers]]:
+def _tools(form: str) -> tuple[_Write, Callable[[Path], Tiers]]:
     try:
         if form == "eaf":
             from corpus.review.elan import read_eaf, write_eaf
@@ -180,8 +180,8 @@ def import_reviews(out: Path, file: Path, annotator: str = "") -> _Imported:
     """Add the reviews of a file, or of a folder for ELAN or Praat, to the store of a dataset, each once.
 
     Raises:
-        FormatError: it holds no reviews.
-        UsageError: whose decisions they are is not said.
+        FormatError: the file or folder contains no reviews.
+        UsageError: the annotator is not given.
         LockedError: a server has the store open.
     """
     if not file.is_dir() and file.stat().st_size > _MOST_BYTES:
@@ -211,7 +211,7 @@ def _read_file(out: Path, store: Store, file: Path, annotator: str) -> list[Revi
         reviews = list(from_json(tuple[Review, ...], _text(file), where=where))
     elif ending == ".csv":
         if not (out / CATALOG_FILE).exists():
-            raise UsageError("a CSV can be read only beside the dataset it is about", where=where)
+            raise UsageError("a CSV can be read only with the dataset it belongs to", where=where)
         catalog = Catalog(out)
         try:
             kept = {review.id: review for review in store.reviews()}
@@ -221,7 +221,7 @@ def _read_file(out: Path, store: Store, file: Path, annotator: str) -> list[Revi
             catalog.close()
     else:
         todo = "name a .parquet, .csv, .json or .jsonl file, or a folder written by export --as"
-        raise FormatError("no form of reviews", where=where, todo=todo)
+        raise FormatError("is not a format for reviews", where=where, todo=todo)
     return reviews
 
 
@@ -229,26 +229,26 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError("is no UTF-8 text", where=str(file)) from error
+        raise FormatError("is not UTF-8 text", where=str(file)) from error
 
 
 def _read_folder(store: Store, folder: Path, annotator: str) -> Read:
     """What was changed in the files of a folder; what an earlier import said and this does not is undone."""
     path = folder / SHOWN_FILE
     if not path.is_file():
-        what = f"holds no {SHOWN_FILE}, so nobody knows what was changed"
+        what = f"contains no {SHOWN_FILE}, so changes cannot be found"
         raise FormatError(what, where=str(folder), todo="give the folder as `export --as` wrote it")
     if not annotator:
-        raise UsageError("whose decisions are these?", todo="give --annotator NAME")
+        raise UsageError("the annotator is unknown", todo="give --annotator NAME")
     shown = from_json(ShownFolder, path.read_bytes(), where=str(path))
-    if shown.schema != SHOWN_FORM or shown.form not in FORMS:
-        raise FormatError(f"{shown.schema!r}, {shown.form!r}: no form that is read", where=str(path))
+    if shown.schema != SHOWN_FORM or shown.form not in _FORMS:
+        raise FormatError(f"{shown.schema!r}, {shown.form!r} is not a supported form", where=str(path))
     _, read = _tools(shown.form)
     kept = store.reviews()
     undone = {review.undoes for review in kept if review.verdict == "undo"}
     now_us, reviews, passed_over = time.time_ns() // 1000, list[Review](), list[str]()
     for one in shown.recordings:
-        path = folder / (Path(one.file).name + FORMS[shown.form])
+        path = folder / (Path(one.file).name + _FORMS[shown.form])
         if not path.exists():  # put aside by whoever works on another part
             passed_over.append(path.name)
             continue

@@ -16,19 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corpus.schemas.errors import UsageError
 
-COOKIE = "corpus-review"
-LONGEST_BODY = 256 * 1024
+_COOKIE = "corpus-review"
+_LONGEST_BODY = 256 * 1024
 RATE = 200.0
-"""Requests a second of one address, in the long run; a burst may be five times that."""
-POLICY = "; ".join(
+"""Requests per second from one address, on average; a burst may be five times that."""
+_POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob: data:",
         "media-src 'self' blob:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
         "frame-ancestors 'none'",
     )
 )  # fmt: skip
-HEADERS = {
-    "content-security-policy": POLICY,
+_HEADERS = {
+    "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -38,19 +38,19 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Who is let in."""
+    """Whom the server admits."""
 
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None
-    """Asked of everybody where set; always set where the host is not the loopback address."""
+    """If set, required from everybody; always set if the host is not the loopback address."""
     names: tuple[str, ...] = field(default=())
-    """More names that the Host header may have."""
+    """Further names allowed in the Host header."""
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not self.token:
             raise UsageError(
-                f"{self.host} can be reached by others, so a token is needed", todo="give --token"
+                f"{self.host} can be reached from other machines, so a token is needed", todo="give --token"
             )
         if self.token is not None and len(self.token) < 16:
             raise UsageError("the token is too short", todo="give at least 16 characters")
@@ -69,7 +69,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Before anything else: Host, Origin, token, size and rate; and the headers of every answer."""
+    """Checks Host, Origin, token, size and rate first, and sets the headers of every answer."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
@@ -87,7 +87,7 @@ class Guard:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 names = {name for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in names]
+                more = [(n.encode(), v.encode()) for n, v in _HEADERS.items() if n.encode() not in names]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
@@ -116,7 +116,7 @@ class Guard:
             return problem(415, "JSON is wanted")
         if (
             not headers.get("content-length", "0").isdigit()
-            or int(headers.get("content-length", "0")) > LONGEST_BODY
+            or int(headers.get("content-length", "0")) > _LONGEST_BODY
         ):
             return problem(413, "that is too much at once")
         return self._without_token(scope, headers)
@@ -129,8 +129,8 @@ class Guard:
         with suppress(Exception):
             cookie.load(headers.get("cookie", ""))
         offered = (
-            cookie[COOKIE].value
-            if COOKIE in cookie
+            cookie[_COOKIE].value
+            if _COOKIE in cookie
             else headers.get("authorization", "").removeprefix("Bearer ")
         )
         if _same(offered, token):
@@ -138,7 +138,7 @@ class Guard:
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and _same(asked, token):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
             return answer
         return problem(401, "open the address with ?token=… as the server printed it")
 
@@ -166,7 +166,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > LONGEST_BODY:
+            if seen > _LONGEST_BODY:
                 raise TooLong
         return message
 

@@ -1,4 +1,4 @@
-"""Open labels.duckdb: its lock, its version, and the catalog that its views read."""
+"""Opening labels.duckdb: its lock, its version, and the catalog used by its views."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 LABELS_FILE = "labels.duckdb"
 CATALOG_FILE = "catalog.duckdb"
-LABELS_FORM = "corpus.labels"
-LABELS_VERSION = 2
+_LABELS_FORM = "corpus.labels"
+_LABELS_VERSION = 2
 
 
 def open_labels(path: Path) -> duckdb.DuckDBPyConnection:
@@ -31,7 +31,7 @@ def open_labels(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(path), config=config)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            todo = "close that one first; `corpus review sql` asks a running server by itself"
+            todo = "close it first; `corpus review sql` queries a running server by itself"
             raise LockedError("another process has the labels open", where=str(path), todo=todo) from error
         raise DatasetError(f"the labels cannot be read: {one_line(error)}", where=str(path)) from error
     except duckdb.Error as error:
@@ -77,13 +77,15 @@ def _bring_to_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None
     if connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE database_name <> 'dataset' LIMIT 1"
     ).fetchone():
-        version = stored_version(connection, path, form=LABELS_FORM, newest=LABELS_VERSION)
+        version = stored_version(connection, path, form=_LABELS_FORM, newest=_LABELS_VERSION)
     if version is None:
-        raise DatasetError("is not a store of reviews", where=str(path), todo="move it away and start again")
-    if version == LABELS_VERSION:
+        raise DatasetError(
+            "is not a store of reviews", where=str(path), todo="move it elsewhere and start again"
+        )
+    if version == _LABELS_VERSION:
         return
     steps = (
-        [f"labels_{n}_to_{n + 1}.sql" for n in range(version, LABELS_VERSION)] if version else ["labels.sql"]
+        [f"labels_{n}_to_{n + 1}.sql" for n in range(version, _LABELS_VERSION)] if version else ["labels.sql"]
     )
     connection.execute("BEGIN")
     try:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,39 +15,17 @@ from corpus.schemas.arrays import Int16Array
 from corpus.schemas.clip import parse_clip_key
 from corpus.schemas.clock import WINDOW_US, sample_at
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.latest import Latest
 from corpus.shards.read import Clip, Clips, open_clips
 
-T = TypeVar("T")
-
-BLOCK_US = 5_000
+_BLOCK_US = 5_000
 """One outline point: lowest and highest sample of 5 ms."""
 LONGEST_US = 60_000_000
-"""Of one request."""
-
-
-class _Kept(Generic[T]):
-    """The last few results of a slow function. Safe to use from several threads."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-        return value
+"""The longest stretch of one request."""
 
 
 class Media:
-    """What there is to hear and see of a dataset. Nothing is copied; little is held."""
+    """The sound and pictures of a dataset. Nothing is copied; little is kept in memory."""
 
     def __init__(self, out: Path, films: Mapping[str, Film] | None = None) -> None:
         self.clips: Clips = open_clips(out)
@@ -62,9 +37,9 @@ class Media:
                 self._of.setdefault(parse_clip_key(key)[0], []).append(key)
             except ValueError as error:
                 raise DatasetError(str(error), where=str(out), todo="run corpus verify") from error
-        self._sound = _Kept[Int16Array](24)
-        self._waves = _Kept[bytes](256)
-        self._kept = _Kept[list[Picture]](4)
+        self._sound = Latest[Hashable, Int16Array](24)
+        self._waves = Latest[Hashable, bytes](256)
+        self._kept = Latest[Hashable, list[Picture]](4)
 
     def _overlapping(self, recording: str, start_us: int, stop_us: int) -> list[Clip]:
         keys = self._of.get(recording[:20], [])
@@ -103,7 +78,7 @@ class Media:
         return whole, rate
 
     def wave(self, recording: str, start_us: int, stop_us: int, channel: int | None) -> bytes:
-        """A WAV file of one channel, or of the mix, which is kept within 16 bits for listening only."""
+        """A WAV file of one channel, or of the mix, which is limited to 16 bits only for listening."""
 
         def make() -> bytes:
             sound, rate = self.samples(recording, start_us, stop_us)
@@ -114,26 +89,26 @@ class Media:
         return self._waves.get((recording, start_us, stop_us, channel), make)
 
     def outlines(self, recording: str, start_us: int, stop_us: int) -> dict[str, object]:
-        """Lowest and highest sample of every 5 ms, by channel and mixed: int8 pairs in base64."""
+        """Lowest and highest sample of every 5 ms, for each channel and the mix: int8 pairs in base64."""
         parts, rate = self.samples(recording, start_us, stop_us)
         sound = np.concatenate(
             [parts, parts.sum(0, dtype=np.int32)[None].clip(-32768, 32767)], dtype=np.int16
         )
-        step = rate * BLOCK_US // 1_000_000
+        step = rate * _BLOCK_US // 1_000_000
         blocks = sound[:, : sound.shape[1] // step * step].reshape(len(sound), -1, step)
         if not blocks.shape[1]:
-            return {"block_us": BLOCK_US, "full": 1, "channels": ["" for _ in parts], "mix": ""}
+            return {"block_us": _BLOCK_US, "full": 1, "channels": ["" for _ in parts], "mix": ""}
         loud = np.abs(blocks.astype(np.int32)).max(2)
         full = max(256, int(np.quantile(loud[loud > 0], 0.98))) if loud.any() else 256
         pairs = np.stack([blocks.min(2), blocks.max(2)], 2).astype(np.float32) / full * 127
         packed = np.clip(np.rint(pairs), -127, 127).astype(np.int8)
         *channels, mix = (base64.b64encode(channel.tobytes()).decode() for channel in packed)
-        return {"block_us": BLOCK_US, "full": full, "channels": channels, "mix": mix}
+        return {"block_us": _BLOCK_US, "full": full, "channels": channels, "mix": mix}
 
     def pictures(self, recording: str, start_us: int, stop_us: int) -> bytes:
-        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs; each is to be shown from its time on.
+        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs, each to be shown from its time on.
 
-        All pictures of the original file where it can be read, else one a window.
+        All pictures of the original file if it can be read, otherwise one per window.
         """
         pictures = self._kept.get(
             (recording, start_us, stop_us), lambda: self._every(recording, start_us, stop_us)

@@ -1,4 +1,4 @@
-"""Pictures at their full rate, decoded from the original file where it still lies where it was built from."""
+"""Pictures at full rate, decoded from the original file if it is still in place."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import av
 
-MARKS_FILE = ".cache/marks.json"
+_MARKS_FILE = ".cache/marks.json"
 """In OUT: the files a build read, and how they looked then."""
-WIDTH = 480
+_WIDTH = 480
 """Of a picture, in pixels, at most."""
 _ALONE = {
     "protocol_whitelist": "file",
@@ -39,19 +39,19 @@ class Film:
 
 
 class Originals:
-    """The files of a dataset that are as they were when it was built."""
+    """The dataset's original files that are unchanged since it was built."""
 
     def __init__(self, out: Path) -> None:
         self._marks: dict[str, tuple[Path, int, int]] = {}
         try:
-            marks = json.loads((out / MARKS_FILE).read_bytes())
+            marks = json.loads((out / _MARKS_FILE).read_bytes())
             for mark in marks["files"]:
                 self._marks[mark["sha256"]] = (Path(mark["place"]), mark["bytes"], mark["mtime_ns"])
         except (OSError, ValueError, KeyError, TypeError):  # no build's folder, or another version's
             return
 
     def path(self, recording: str) -> Path | None:
-        """The one file of a recording: its content's hash is the recording's name."""
+        """The single file of a recording, whose content hash is the recording's name."""
         if recording not in self._marks:
             return None
         path, size, mtime_ns = self._marks[recording]
@@ -62,7 +62,7 @@ class Originals:
         return path if (now.st_size, now.st_mtime_ns) == (size, mtime_ns) else None
 
     def pictures(self, recording: str, film: Film, start_us: int, stop_us: int) -> list[Picture] | None:
-        """Every picture of a stretch, and the one before; None if they are not available."""
+        """Every picture of a stretch and the one before it; None if they are not available."""
         path = self.path(recording)
         if path is None:
             return None
@@ -105,7 +105,7 @@ def _decoded(path: Path, film: Film, start_us: int, stop_us: int) -> list[Pictur
 
 def _jpeg(frame: av.VideoFrame, aspect: Fraction | None) -> bytes:
     wide = Fraction(frame.width) * (aspect or 1)
-    share = min(Fraction(1), Fraction(WIDTH) / wide)
+    share = min(Fraction(1), Fraction(_WIDTH) / wide)
     size = max(2, round(wide * share)), max(2, round(frame.height * share))
     image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
     if frame.rotation % 360:

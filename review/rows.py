@@ -1,4 +1,4 @@
-"""Reviews as rows of a CSV file: for a spreadsheet, and back."""
+"""Reviews as rows of a CSV file, for spreadsheets, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.schemas.errors import CorpusError, FormatError
 from corpus.schemas.review import Review
 from corpus.schemas.votes import span_of, speaker_of
 
-COLUMNS = (
+_COLUMNS = (
     "sequence", "id", "recording", "item", "about", "verdict", "annotator", "role", "draw", "label", "kind",
     "speaker", "start_us", "stop_us", "text", "note", "decided_at_us", "spent_ms", "undoes", "judged",
     "becomes",
@@ -29,7 +29,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 def csv_text(reviews: list[Review]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(_COLUMNS)
     for review in reviews:
         part = review.becomes[0] if review.becomes else review.judged
         span = span_of(part) if part is not None else None
@@ -60,13 +60,14 @@ def _without_apostrophe(cell: str) -> str:
 def reviews_from_csv(
     text: str, where: str, *, catalog: Catalog, known: Callable[[str], Review | None], annotator: str
 ) -> list[Review]:
-    """Rows whose id is known were exported before and stay as they are; each of the others is a decision.
+    """Rows with a known id were exported before and stay unchanged; every other row is a new decision.
 
-    A row needs `recording`, `item` and `verdict`; a correction, what it becomes: `becomes`, or the columns
-    `label`, `kind`, `speaker`, `start_us`, `stop_us`, `text` where they differ from the item's.
+    A row needs `recording`, `item` and `verdict`. A correction also needs the corrected item: `becomes`, or
+    those of the columns `label`, `kind`, `speaker`, `start_us`, `stop_us`, `text` that differ from the
+    item's.
 
     Raises:
-        FormatError: a row that cannot be meant.
+        FormatError: a row is invalid.
     """
     csv.field_size_limit(_MOST_FIELD)
     reader = csv.DictReader(io.StringIO(text))
@@ -122,7 +123,7 @@ def _becomes(row: dict[str, str], catalog: Catalog) -> dict[str, Any]:
     if about == "speaker":
         return {"speaker": row.get("speaker", "")}
     if about not in named:
-        raise ValueError(f"{about!r} is nothing that can be reviewed")
+        raise ValueError(f"{about!r} cannot be reviewed")
     item = named[about](row["recording"], row["item"]) if row["verdict"] == "correct" else None
     plain: dict[str, Any] = {**to_plain(item), "id": ""} if item is not None else {}
     if item is None and about == "cue":

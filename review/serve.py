@@ -1,4 +1,4 @@
-"""Run the review server, and ask one that runs."""
+"""Running the review server, and querying one that runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.review.room import Options, Room
 from corpus.schemas.errors import DatasetError, MissingDependencyError, UsageError
 from corpus.schemas.files import storage_errors, write_whole
 
-ADDRESS_FILE = "review-server.json"
+_ADDRESS_FILE = "review-server.json"
 """In OUT/.cache while a server runs: where it answers `corpus review sql`. Only its owner may read it."""
 
 
@@ -32,7 +32,7 @@ def serve(
     options: Options,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted; `say` gets the address to open.
+    """Serve until interrupted; `say` is called with the address to open.
 
     Raises:
         UsageError: the address is in use, or reachable by others without a token.
@@ -56,7 +56,7 @@ def serve(
     app = make_app(room, door, annotator=annotator)
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{number}/" + (f"?token={token}" if token else ""))
-    path = out / ".cache" / ADDRESS_FILE
+    path = out / ".cache" / _ADDRESS_FILE
     _tell_address(path, shown, number, token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
@@ -110,12 +110,12 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
     Raises:
         DatasetError: none answers, or it refuses the statement.
     """
-    path = out / ".cache" / ADDRESS_FILE
+    path = out / ".cache" / _ADDRESS_FILE
     try:
         server = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DatasetError(
-            "the labels are open elsewhere, and no server says where", where=str(out)
+            "the labels are open in another process, and no review server answers", where=str(out)
         ) from error
     request = Request(
         f"{server['url']}/api/sql", json.dumps({"sql": sql}).encode(), {"content-type": "application/json"}
@@ -133,10 +133,10 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
 
 
 def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
-    """Ask the store of a dataset: through its server where one runs, else the file.
+    """Query the store of a dataset: through its server if one runs, otherwise in the file.
 
     Raises:
-        DatasetError: the statement is refused.
+        DatasetError: the statement is rejected.
     """
     from corpus.review.labels import CATALOG_FILE, LABELS_FILE
     from corpus.review.store import Store, opened

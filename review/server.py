@@ -32,13 +32,13 @@ ASSETS = (
     *("review.html", "review.css", "review.js", "dom.js", "outbox.js", "player.js", "timeline.js", "grid.js"),
     *("agreement.js", "edit.js"),
 )
-SHARED_STYLES = ("page.css", "clip.css")
+_SHARED_STYLES = ("page.css", "clip.css")
 """With the report's styles, all files that are ever sent, by the only names they are known under."""
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-Handler = Callable[[Request], Awaitable[Response]]
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
-def _answering(handler: Handler) -> Handler:
+def _answering(handler: _Handler) -> _Handler:
     """What went wrong becomes an answer that says so."""
 
     async def answered(request: Request) -> Response:
@@ -98,7 +98,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         asked = await _json(request)
         given = asked["reviews"]
         if not isinstance(given, list) or not 1 <= len(given) <= 100:
-            raise UsageError("1 to 100 reviews at a time")
+            raise UsageError("send 1 to 100 reviews at a time")
         if asked.get("store", room.store.id) != room.store.id:
             return problem(409, "another dataset is served here now; reload the page")
         where = request.client.host if request.client else "?"
@@ -182,7 +182,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
             await run_in_threadpool(room.close)
 
     place = "/{recording:str}/{start:int}-{stop:int}"
-    routes: list[tuple[str, str, Handler]] = [
+    routes: list[tuple[str, str, _Handler]] = [
         ("GET", "/", page),
         ("GET", "/page/{name:str}", asset),
         ("GET", "/api/state", state),
@@ -206,27 +206,27 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
 
 
 def _asset(name: str) -> Response:
-    if name in SHARED_STYLES:
+    if name in _SHARED_STYLES:
         content = shared(name).encode()
     elif name in ASSETS:
         content = (PAGE / name).read_bytes()
     else:
         return problem(404, "no such file")
-    kind = f"{KINDS[Path(name).suffix]}; charset=utf-8"
+    kind = f"{_KINDS[Path(name).suffix]}; charset=utf-8"
     return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
 async def _json(request: Request) -> dict[str, Any]:
     body = json.loads(await request.body())
     if not isinstance(body, dict):
-        raise UsageError("an object is wanted")
+        raise UsageError("the body must be an object")
     return body
 
 
 def _span(request: Request) -> tuple[int, int]:
     start_us, stop_us = request.path_params["start"], request.path_params["stop"]
     if not 0 <= start_us < stop_us <= 2**53 or stop_us - start_us > LONGEST_US:
-        raise UsageError("a stretch of up to a minute is wanted")
+        raise UsageError("a stretch may last at most a minute")
     return start_us, stop_us
 
 

@@ -1,7 +1,7 @@
-"""Cues, words and turns as tiers of marks for ELAN and Praat, and what people changed of them as reviews.
+"""Cues, words and turns as tiers of marks for ELAN and Praat, and people's changes to them as reviews.
 
-Beside the files lies what they showed (`SHOWN_FILE`): only so can it be told what was changed, taken out or
-added, also if the dataset was rebuilt meanwhile.
+`SHOWN_FILE` beside the files records what they showed: this is needed to find what was changed, removed or
+added, even if the dataset has been rebuilt since.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from corpus.schemas.votes import judged, shared
 
 SHOWN_FILE = "corpus-shown.json"
 SHOWN_FORM = "corpus.review_shown/1"
-NOBODY = "nobody"
+_NOBODY = "nobody"
 """In a tier's name, of what is nobody's."""
 _SAME_US = 1_000
 """ELAN keeps whole milliseconds."""
 
 _NOT_XML = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 
-Item = Cue | Word | Turn
+_Item = Cue | Word | Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A piece of a tier."""
+    """A mark on a tier."""
 
     start_us: int
     stop_us: int
@@ -44,16 +44,16 @@ class Mark:
 
 
 Tiers = dict[str, list[Mark]]
-Place = tuple[str | None, str]
+_Place = tuple[str | None, str]
 """Speaker, and a label, `words` or `turns`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a file showed of a recording when it was written."""
+    """What a file showed of a recording when it was exported."""
 
     file: str
-    """Its name without the ending."""
+    """The file's name without extension."""
     recording: str
     uri: str
     duration_us: int
@@ -73,19 +73,21 @@ class ShownFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """What a file came to."""
+    """The result of reading a file."""
 
     reviews: list[Review]
     passed_over: list[str]
-    """Tiers that are not ours."""
+    """Tiers that we did not write."""
 
 
 # -- out --------------------------------------------------------------------------------------
 
 
 def tiers_of(shown: Shown) -> Tiers:
-    """One tier for each speaker and label; where two marks of one overlap, the later goes to another tier."""
-    places: dict[Place, list[Item]] = {(name, what): [] for name in shown.speakers for what in _whats(shown)}
+    """One tier for each speaker and label; if two marks in it overlap, the later moves to another tier."""
+    places: dict[_Place, list[_Item]] = {
+        (name, what): [] for name in shown.speakers for what in _whats(shown)
+    }
     for item in _items(shown):
         places.setdefault(_place(item), []).append(item)
     tiers: Tiers = {}
@@ -101,12 +103,12 @@ def tiers_of(shown: Shown) -> Tiers:
     return tiers
 
 
-def showable(item: Item) -> bool:
-    """A mark has a place and a length of a millisecond or more."""
+def showable(item: _Item) -> bool:
+    """Whether the item has times and lasts at least a millisecond, as a mark must."""
     return item.start_us is not None and item.stop_us is not None and item.stop_us - item.start_us >= _SAME_US
 
 
-def _items(shown: Shown) -> list[Item]:
+def _items(shown: Shown) -> list[_Item]:
     return [*shown.turns, *shown.words, *shown.cues]
 
 
@@ -114,17 +116,17 @@ def _whats(shown: Shown) -> list[str]:
     return ["turns", "words", *sorted({cue.label for cue in shown.cues if cue.speaker is not None})]
 
 
-def _place(item: Item) -> Place:
+def _place(item: _Item) -> _Place:
     what = item.label if isinstance(item, Cue) else "words" if isinstance(item, Word) else "turns"
     return item.speaker, what
 
 
-def _name(place: Place) -> str:
-    return f"{NOBODY if place[0] is None else in_xml(place[0])}: {place[1]}"
+def _name(place: _Place) -> str:
+    return f"{_NOBODY if place[0] is None else in_xml(place[0])}: {place[1]}"
 
 
 def in_xml(text: str) -> str:
-    """The text with characters that XML cannot hold written as escapes; Praat's files get the same."""
+    """The text with characters that XML cannot hold written as escapes; also used for Praat's files."""
     return _NOT_XML.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
@@ -132,7 +134,7 @@ def _row(name: str, row: int) -> str:
     return name if row == 1 else f"{name} {row}"
 
 
-def _text(item: Item) -> str:
+def _text(item: _Item) -> str:
     if isinstance(item, Cue):
         return item.kind or item.label
     return in_xml(item.text) if isinstance(item, Word) else "talks"
@@ -149,12 +151,12 @@ def reviews_of(
     now_us: int,
     undone: Iterable[str] = (),
 ) -> Read:
-    """What somebody changed, as reviews; what was left as it was says nothing. `undone` ids are not reused.
+    """People's changes as reviews; unchanged marks give none. `undone` ids are not reused.
 
     Raises:
-        FormatError: a mark that cannot be meant.
+        FormatError: a mark is invalid.
     """
-    marks: dict[Place, list[Mark]] = defaultdict(list)
+    marks: dict[_Place, list[Mark]] = defaultdict(list)
     passed_over = []
     for name, marked in tiers.items():
         place = _place_of(name, shown)
@@ -162,7 +164,7 @@ def reviews_of(
             passed_over.append(name)
         else:
             marks[place] += marked
-    items: dict[Place, list[Item]] = defaultdict(list)
+    items: dict[_Place, list[_Item]] = defaultdict(list)
     for item in _items(shown):
         items[_place(item)].append(item)
     reviews: list[Review] = []
@@ -181,18 +183,18 @@ def reviews_of(
     return Read(reviews=reviews, passed_over=passed_over)
 
 
-def _place_of(name: str, shown: Shown) -> Place | None:
+def _place_of(name: str, shown: Shown) -> _Place | None:
     speaker, colon, what = name.rpartition(": ")
     what = what.rstrip("0123456789").rstrip()
     if not colon or (what not in ("words", "turns") and what not in CUE_KINDS):
         return None
     names = {in_xml(each): each for each in shown.speakers}
-    if speaker not in names and speaker != NOBODY:
-        raise FormatError(f"tier {name!r}: nobody called {speaker!r} speaks there", where=shown.file)
+    if speaker not in names and speaker != _NOBODY:
+        raise FormatError(f"tier {name!r}: no speaker is called {speaker!r}", where=shown.file)
     return names.get(speaker), what
 
 
-def _pairs(items: Sequence[Item], marks: Sequence[Mark]) -> list[tuple[Item | None, Mark | None]]:
+def _pairs(items: Sequence[_Item], marks: Sequence[Mark]) -> list[tuple[_Item | None, Mark | None]]:
     """Each item with its mark: the same place first, then what shares most, half of the union at least."""
     spans = [_span(item) for item in items]
     order = sorted(range(len(items)), key=lambda n: spans[n].start_us)
@@ -210,33 +212,33 @@ def _pairs(items: Sequence[Item], marks: Sequence[Mark]) -> list[tuple[Item | No
         if -share >= 0.5 and n not in taken and m not in used:
             taken[n] = m
             used.add(m)
-    pairs: list[tuple[Item | None, Mark | None]] = [
+    pairs: list[tuple[_Item | None, Mark | None]] = [
         (item, marks[taken[n]] if n in taken else None) for n, item in enumerate(items)
     ]
     return pairs + [(None, mark) for m, mark in enumerate(marks) if m not in used]
 
 
-def _span(item: Item | Mark) -> Span:
+def _span(item: _Item | Mark) -> Span:
     return Span(item.start_us or 0, item.stop_us or 0)
 
 
 def _after(
-    place: Place, before: Item | None, mark: Mark | None, annotator: str, duration_us: int
-) -> Item | None:
+    place: _Place, before: _Item | None, mark: Mark | None, annotator: str, duration_us: int
+) -> _Item | None:
     """What the item should be: as it was where nothing was changed, None where it was taken out."""
     if mark is None:
         return None
     if mark.stop_us > duration_us + _SAME_US:
-        raise ValueError("stands behind the end of the recording")
+        raise ValueError("is after the end of the recording")
     return _new(place, mark, annotator) if before is None else _changed(before, mark)
 
 
-def _new(place: Place, mark: Mark, annotator: str) -> Item:
+def _new(place: _Place, mark: Mark, annotator: str) -> _Item:
     speaker, what = place
     text = mark.text.strip()
     if what == "turns" or what == "words":
         if speaker is None:
-            raise ValueError("a word and a turn are somebody's")
+            raise ValueError("a word and a turn need a speaker")
         if what == "turns":
             return Turn(speaker=speaker, start_us=mark.start_us, stop_us=mark.stop_us)
         return Word(speaker=speaker, start_us=mark.start_us, stop_us=mark.stop_us, text=text)
@@ -246,7 +248,7 @@ def _new(place: Place, mark: Mark, annotator: str) -> Item:
     )  # fmt: skip
 
 
-def _changed(item: Item, mark: Mark) -> Item:
+def _changed(item: _Item, mark: Mark) -> _Item:
     """The item as the mark says; ends that were not moved keep their place to the microsecond."""
     was = _span(item)
     start_us = was.start_us if abs(was.start_us - mark.start_us) <= _SAME_US else mark.start_us
@@ -269,7 +271,7 @@ def _changed(item: Item, mark: Mark) -> Item:
 
 
 def _review(
-    shown: Shown, before: Item | None, after: Item | None, annotator: str, now_us: int, undone: set[str]
+    shown: Shown, before: _Item | None, after: _Item | None, annotator: str, now_us: int, undone: set[str]
 ) -> Review:
     """The same change has the same id, however often it is read: so it is kept once."""
     about = after or before

@@ -1,4 +1,4 @@
-"""What the words mean: types, file forms, versions, errors. Imports nothing of ours."""
+"""The project's vocabulary: types, file forms, versions, errors. Imports no other room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags of `KEY.activity.npy`, a byte for each channel, window and frame."""
+"""The flags of `KEY.activity.npy`: one byte per channel, window and frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ OVERLAP = 2
 SEPARATED = 4
 """The sound is a separator's estimate."""
 UNRELIABLE = 8
-"""The sound does not hold what the channel's name says: overlapped speech left in the room, saturation."""
+"""The channel does not hold its speaker's true sound: overlapped speech left in the room, or saturation."""
 PADDED = 16
-"""The source has no sound here: a hole, or after its end; the samples are zeros."""
+"""The source has no sound here (a hole, or past its end); the samples are zeros."""

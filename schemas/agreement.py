@@ -1,4 +1,4 @@
-"""How far annotators agree, and how good the labelers are by their judgement. Pure."""
+"""How well annotators agree, and how good they found the labelers. Pure functions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def alpha(units: Iterable[Unit]) -> float | None:
 
 
 def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % confidence interval of a share (Wilson 1927); everything where nothing was seen."""
+    """The 95 % confidence interval of a share (Wilson 1927); [0, 1] without any observations."""
     if not total:
         return 0.0, 1.0
     share, square = hits / total, z * z / total
@@ -58,21 +58,21 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundaries:
-    """How far apart annotators set the ends of what both found there."""
+    """How far apart two annotators set the boundaries of an item that both found."""
 
     ends: int
     median_ms: float | None
     within: tuple[float, ...]
-    """Share of ends within 50, 100 and 200 ms."""
+    """Share of boundaries within 50, 100 and 200 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Of one label, or of one pair of annotators."""
+    """Agreement on one label, or between one pair of annotators."""
 
     name: str
     items: int
-    """Judged by two or more."""
+    """Items judged by two or more annotators."""
     agree: float | None
     """Share of pairs of judgements that are the same."""
     kappa: float | None
@@ -83,7 +83,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """A labeler's label by people's judgement."""
+    """The quality of one label of a labeler, as judged by annotators."""
 
     origin: str
     label: str
@@ -96,21 +96,21 @@ class Quality:
     precision_low: float
     precision_high: float
     added: int
-    """Found by people, missed by every labeler."""
+    """Cues that people found and every labeler missed."""
     recall: float | None
-    """Right ones among the right and the added: as good as people's search for what is missing."""
+    """Correct cues as a share of correct and added ones: only as good as people's search for missing cues."""
     recall_low: float
     recall_high: float
 
     @property
     def doubtful(self) -> bool:
-        """People reject so many that half may be wrong: its thresholds deserve a look."""
+        """True if people reject so many that half may be wrong: check the label's thresholds."""
         return self.judged >= 10 and self.precision_high < 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgreementReport:
-    """All of it, as `corpus review agree --json` gives it."""
+    """The whole report, as printed by `corpus review agree --json`."""
 
     decisions: int
     items: int
@@ -118,7 +118,7 @@ class AgreementReport:
     doubly: int
     """Items judged by two or more."""
     disputed: int
-    """Of those: not all the same and not adjudicated."""
+    """Items of `doubly` on which annotators differ and nobody has ruled."""
     labels: tuple[Agreement, ...]
     pairs: tuple[Agreement, ...]
     quality: tuple[Quality, ...]
@@ -126,22 +126,22 @@ class AgreementReport:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What the measures need of one item; the same until somebody decides in its recording."""
+    """What the measures need to know about one item; unchanged until somebody decides in its recording."""
 
     label: str
-    """The label when it was judged or added; for anything but a cue, its type."""
+    """The label when the item was judged or added; for anything but a cue, its type."""
     said: dict[str, Hashable]
-    """By annotator: what it should be, times aside. Abstentions and rulings are not in it."""
+    """By annotator: what the item should be, ignoring times. Without abstentions and rulings."""
     spans: dict[str, Span]
-    """By annotator who says it is there."""
+    """By annotator, for those who say the item is there."""
     annotators: frozenset[str]
     decisions: int
     disputed: bool
-    """Not all say the same, and nobody has ruled."""
+    """Annotators differ, and nobody has ruled."""
     judged: tuple[str, str, str] | None
-    """Origin, label and kind of a machine's cue on which a decision was reached."""
+    """Origin, label and kind of a machine-made cue, if a decision was reached."""
     right: bool
-    """The decision leaves its label."""
+    """The decision keeps the cue's label."""
     sampled: bool
     added: tuple[tuple[str, str], ...]
     """Label and kind of cues that people added."""
@@ -234,7 +234,7 @@ def _agreement(name: str, found: Sequence[Fact], only: set[str] | None = None) -
 
 
 def _boundaries(found: Iterable[Fact], only: set[str] | None) -> Boundaries:
-    """Distances of starts and of stops, for every pair that says the item is there."""
+    """Distances between starts and between stops, for every pair of annotators who say the item is there."""
     apart_ms: list[float] = []
     for fact in found:
         spans = [span for who, span in fact.spans.items() if only is None or who in only]
@@ -249,7 +249,7 @@ def _boundaries(found: Iterable[Fact], only: set[str] | None) -> Boundaries:
 
 
 def _qualities(found: Iterable[Fact]) -> tuple[Quality, ...]:
-    """Precision and recall of each labeler by what people decided of cues; undecided ones count nowhere."""
+    """Precision and recall of each labeler by people's decisions on cues; undecided cues do not count."""
     every: dict[tuple[str, str, str], list[tuple[bool, bool]]] = defaultdict(list)
     added: Counter[tuple[str, str]] = Counter()
     for fact in found:

@@ -14,12 +14,12 @@ from corpus.schemas.turn_taking import SpeechIndex, speech_by_speaker
 _WAITING = frozenset((("hold", "pause"), ("thinking", "pause"), ("thinking", "filler")))
 """Somebody pauses or stalls and then continues: the others keep silent."""
 _ANSWERED_EVENTS = frozenset(("visual", "tool_result", "timer"))
-"""Events that call for a word, from their start on."""
+"""Events that call for a spoken reaction, from their start on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """A conversation's talk, as the answers ask for it."""
+    """Who talks when in a conversation, in the form the answers need."""
 
     units: dict[str, SpeechIndex]
     speakers: tuple[str, ...]
@@ -28,9 +28,9 @@ class _Clock:
 
 
 def _answers_to(conversation: Conversation, settings: CueSettings) -> list[Answer]:
-    """The answers to a conversation's cues and events, one for each person who may give it or is to wait.
+    """The answers to a conversation's cues and events, one for each person who may answer or should wait.
 
-    The cues and events have their ids. Nothing but the conversation and the two settings decides.
+    The cues and events must have ids. The result depends only on the conversation and the two settings.
     """
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
     clock = _Clock(
@@ -67,7 +67,7 @@ def with_answers(conversation: Conversation, settings: CueSettings) -> Conversat
 
 
 def _answer_spans(cue: Cue, clock: _Clock) -> list[Span]:
-    """Where an answer to the cue is timely; empty where the cue asks for none, or the floor does not open."""
+    """The spans in which an answer to the cue is timely; empty if it wants none or the floor stays taken."""
     if cue.label == "yield":
         opened = [_opened(cue.start_us, cue, clock)]
     elif cue.label == "invitation":
@@ -82,7 +82,7 @@ def _answer_spans(cue: Cue, clock: _Clock) -> list[Span]:
 
 
 def _falls_silent_us(cue: Cue, clock: _Clock) -> int | None:
-    """When who asks stops: the end of the unit the question ends in; None where that is too long after."""
+    """When the asker falls silent: the end of the unit that holds the question's end; None if too late."""
     units = clock.units.get(cue.speaker or "")
     unit = units.at(cue.stop_us) if units else None
     stop_us = unit.stop_us if unit else cue.stop_us
@@ -90,7 +90,7 @@ def _falls_silent_us(cue: Cue, clock: _Clock) -> int | None:
 
 
 def _counts(cue: Cue, clock: _Clock) -> list[Span | None]:
-    """After each counted movement, until the next is complete; after the whole where they are not told."""
+    """After each counted movement, until the next is complete; after the whole cue if they are not listed."""
     counted_us = sorted(part.stop_us for part in cue.spans if part.role == "repetition") or [cue.stop_us]
     spans: list[Span | None] = []
     for stop_us, next_us in zip(counted_us, [*counted_us[1:], clock.duration_us], strict=True):
@@ -100,7 +100,7 @@ def _counts(cue: Cue, clock: _Clock) -> list[Span | None]:
 
 
 def _opened(from_us: int | None, cue: Cue | None, clock: _Clock) -> Span | None:
-    """From a time on for as long as an answer is timely, but not beyond the cue's own speaker's next word."""
+    """The span from this moment in which an answer is timely, up to the cue's own speaker's next word."""
     if from_us is None:
         return None
     until_us = min(from_us + clock.within_us, clock.duration_us)
@@ -114,7 +114,7 @@ def _opened(from_us: int | None, cue: Cue | None, clock: _Clock) -> Span | None:
 
 
 def _for_each(item: Cue | Event, span: Span, action: AnswerAction, clock: _Clock) -> list[Answer]:
-    """The taker of a yield; else everybody but the cue's own speaker; None if nobody recorded is left."""
+    """Who takes the floor after a yield, else all but the cue's speaker; None if no one else is recorded."""
     taker = item.partner if isinstance(item, Cue) and item.label == "yield" else None
     others: list[str | None] = [name for name in clock.speakers if name != item.speaker]
     return [

@@ -1,4 +1,4 @@
-"""Array types by their content; shapes are in names (`_NFM`) and docstrings."""
+"""Array types by element; shapes are in names (`_NFM`) and docstrings."""
 
 from __future__ import annotations
 

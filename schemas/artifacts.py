@@ -1,4 +1,4 @@
-"""What one stage leaves for the next in the cache: folders of plain files with a JSON head.
+"""What each stage leaves in the cache for the next: folders of plain files with a JSON head.
 
 decode/   decoded.json   Decoded
           channel-0.i16  int16 little-endian samples of channel 0, segments one after another
@@ -9,7 +9,7 @@ voices/   voices.json    Voices
           channel-0.i16 … only where the channels are not parts of the decoded sound
           activity.npy   uint8 [channels, written windows, frames]
 cut/      segment.tar    the recording's clips, members in order, no end-of-archive blocks
-          rows.json      list of ClipRow
+          rows.arrow     the rows of clips.parquet, an Arrow stream
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PICTURE_DTYPE: npt.DTypeLike = np.dtype(
 """offset -1, size 0, pts_us -1 where a window has no picture."""
 
 PICTURE_NONE = 1
-"""No frame was presented yet, or the video has ended."""
+"""No frame has been presented yet, or the video has ended."""
 PICTURE_STALE = 2
 """The last frame is more than a second old at the window's end."""
 
@@ -40,7 +40,7 @@ class Segment:
 
     first_window: int
     windows: int
-    """Whole windows; what is left of the last one is a Drop."""
+    """Whole windows; the rest of a partial last one is a Drop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Decoded:
     padded: tuple[ChannelSpan, ...] = ()
     saturated_samples: int = 0
     saturated: tuple[ChannelSpan, ...] = ()
-    """Spans of windows that hold saturated samples, joined."""
+    """Joined spans of windows that contain saturated samples."""
     picture_width: int = 0
     """0 by 0 when the recording has no picture."""
     picture_height: int = 0
@@ -83,8 +83,8 @@ class Decoded:
 
 
 VoicesForm = Literal["owners", "inputs", "channels"]
-"""Where the sound of the voices stands: in the decoded mix, each stretch of which somebody owns; in the
-decoded channels as they are; or in files of their own."""
+"""Where the sound of the voices is stored: in the decoded mix, each stretch of which has an owner; in the
+decoded channels unchanged; or in files of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +96,9 @@ class Voices:
     sample_rate_hz: int
     segments: tuple[Segment, ...]
     separation: Separation | None = None
-    """What became of overlapped speech; None where there was none to separate."""
+    """How overlapped speech was treated; None if there was none to separate."""
     form: VoicesForm = "channels"
     sources: tuple[int | None, ...] = ()
-    """`inputs`: the decoded channel that each channel is; None where it is silent."""
+    """For `inputs`: the decoded channel that each channel equals; None for a silent one."""
     taken_back_samples: int = 0
-    """Samples where the room left int16 and the excess went back to the loudest estimate."""
+    """Samples at which the room exceeded int16, so that the excess went back to the loudest estimate."""

@@ -14,9 +14,9 @@ from corpus.schemas.quality import Quality
 
 CLIP_FORM = "corpus.clip/3"
 MOST_WINDOWS = 3000
-"""Of a clip: ten minutes."""
+"""The longest clip: ten minutes."""
 MOST_PIXELS = 1 << 14
-"""Of a picture's side."""
+"""The longest side of a picture."""
 MEMBERS = ("json", "flac", "mel.npy", "activity.npy", "mjpeg")
 """Members of one key, always all present, in this order."""
 
@@ -64,20 +64,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """What became of the recording's overlapped speech, and the self-test that decided it."""
+    """How the recording's overlapped speech was treated, and the self-test that decided it."""
 
     separator: str
-    """Name and version of what estimates the voices; `mask` where none does."""
+    """Name and version of the separator; `mask` without one."""
     accepted: bool
-    """False where overlapped speech stays in the room."""
+    """False if overlapped speech stays in the room."""
     reason: str
-    """Why, as a sentence."""
+    """The reason, as a sentence."""
     si_sdri_db: float | None = None
     """Improvement over the mixture on synthetic overlaps of the recording's own speech."""
     words_found: float | None = None
-    """Words recognised in the estimates minus those in the mixture, a reference word."""
+    """Words recognised in the estimates minus those in the mixture, per reference word."""
     words_invented: float | None = None
-    """False words likewise."""
+    """The same for false words."""
 
 
 def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +99,10 @@ _RANGES = {
 
 
 def check_ranges(plain: Mapping[str, Any]) -> None:
-    """Refuse figures of a head that no reader could count with.
+    """Refuse a head whose numbers are out of range.
 
     Raises:
-        ValueError: one is out of range, or no whole number.
+        ValueError: a number is out of range or not whole.
     """
     for name, (least, most) in _RANGES.items():
         if type(plain[name]) is not int or not least <= plain[name] <= most:
@@ -114,7 +114,7 @@ class ClipHead:
     """What a clip is and what happens in it. Times are on the recording's clock."""
 
     older: ClassVar[dict[str, Any]] = {"corpus.clip/1": _head_from_1, "corpus.clip/2": _head_from_2}
-    """Forms that still read, and what brings them to this one."""
+    """Older forms that can still be read, and the function that converts each to this one."""
 
     schema: str = CLIP_FORM
     key: str
@@ -131,26 +131,26 @@ class ClipHead:
     speakers: tuple[str, ...]
     """Channel order; the channel after the last is the room."""
     turns: tuple[Turn, ...]
-    """Those that overlap the clip, with their whole spans; words, cues, answers and events alike."""
+    """Turns that overlap the clip, with their whole spans; the same for words, cues, answers and events."""
     words: tuple[Word, ...]
     cues: tuple[Cue, ...]
     answers: tuple[Answer, ...]
     events: tuple[Event, ...]
     labels_made: tuple[LabelMade, ...]
-    """Of the recording: which labels were looked for, and why the others were not."""
+    """For the whole recording: which labels were looked for, and why the others were not."""
     separation: Separation | None
-    """None where no overlapped speech had to be separated."""
+    """None if no overlapped speech had to be separated."""
     quality: Quality | None
-    """None of a clip that was made before `/3`."""
+    """None in a clip made before `/3`."""
     video: Video | None
     mix_sha256: str
-    """Of the clip's mix as int32 little-endian samples: the sum of all its channels."""
+    """sha256 of the clip's mix, the sum of all its channels, as int32 little-endian samples."""
     source: Source
     config: str
     """Digest of the settings that made the clip."""
 
     def __post_init__(self) -> None:
-        """Refuse what no reader could work with; `verify` finds what is merely wrong."""
+        """Refuse what no reader could use; `verify` finds what is merely wrong."""
         check_ranges({name: getattr(self, name) for name in _RANGES})
         known = {None, *self.speakers}
         lists: tuple[tuple[Turn | Word | Cue | Answer | Event, ...], ...]
@@ -159,7 +159,7 @@ class ClipHead:
             for one in items:
                 if one.speaker not in known:
                     raise ValueError(
-                        f"{one.id or 'an item'} is by {one.speaker!r}, not one of {self.speakers}"
+                        f"{one.id or 'an item'} belongs to {one.speaker!r}, who is not among {self.speakers}"
                     )
 
 
@@ -172,9 +172,9 @@ def parse_clip_key(key: str) -> tuple[str, int]:
     """The recording's 20 hex digits and the first window of a key that `clip_key` made.
 
     Raises:
-        ValueError: it is not such a key.
+        ValueError: the text is not such a key.
     """
     match = re.fullmatch(r"([0-9a-f]{20})-([0-9]{7})", key)
     if match is None:
-        raise ValueError(f"{key!r} is not a clip's key; one looks like {clip_key('0' * 64, 0)}")
+        raise ValueError(f"{key!r} is not a clip's key, such as {clip_key('0' * 64, 0)}")
     return match[1], int(match[2])

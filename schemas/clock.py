@@ -22,14 +22,14 @@ def round_half_up(value: Fraction) -> int:
 def us_from_seconds(seconds: Fraction | int | str | float) -> int:
     """Microseconds of an exact number of seconds, rounded half up.
 
-    A string or float is taken as the decimal it shows: 0.29 is 290000, never 289999.
+    A string or float counts as the decimal it shows: 0.29 is 290000, never 289999.
     """
     exact = seconds if isinstance(seconds, (Fraction, int)) else Fraction(str(seconds))
     return round_half_up(Fraction(exact) * US)
 
 
 def sample_at(time_us: int, rate_hz: int) -> int:
-    """The first sample that stands at or after `time_us`."""
+    """The first sample at or after `time_us`."""
     return -(-time_us * rate_hz // US)
 
 

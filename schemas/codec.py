@@ -1,6 +1,6 @@
-"""Frozen dataclasses to JSON and back, with errors that name the place.
+"""Frozen dataclasses to JSON and back, with errors that name the field.
 
-The machines that only train have no validation library, so this is ours and small. Types known:
+Machines that only train have no validation library, so this is our own and small. Supported types:
 bool, int, float, str, None unions, Literal, tuple[X, ...], dict[str, X] and dataclasses of these.
 """
 
@@ -16,32 +16,34 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError, SettingsError
 
 T = TypeVar("T")
 
 MOST_INT = 1 << 63
-"""What Arrow, DuckDB and numpy count with."""
+"""The largest integer that Arrow, DuckDB and numpy hold."""
 
 
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def to_plain(value: object) -> Any:
     """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
-    if type(value) in _SCALARS:  # most values are
+    kind: type[Any] = type(value)
+    if kind in _SCALARS:  # most values are
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_plain(getattr(value, name)) for name in _names(type(value))}
+    if (names := _names_if_dataclass(kind)) is not None:
+        fields = ((name, getattr(value, name)) for name in names)
+        return {name: one if type(one) in _SCALARS else to_plain(one) for name, one in fields}
     if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return [item if type(item) in _SCALARS else to_plain(item) for item in value]
     if isinstance(value, dict):
         return {name: to_plain(item) for name, item in value.items()}
     return value
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """JSON text, the same for the same value: field order, UTF-8, floats with a point, no NaN."""
+    """JSON text, always the same for the same value: field order, UTF-8, floats with a point, no NaN."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
         to_plain(value),
@@ -53,12 +55,12 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """The value's JSON as a file of its own; not atomic."""
+    """Write the value's JSON to a file; not atomic."""
     path.write_text(to_json(value), encoding="utf-8")
 
 
 def read_json(cls: type[T], path: Path) -> T:
-    """What `write_json` wrote; raises as `from_json`, and OSError."""
+    """Read what `write_json` wrote; raises like `from_json`, and OSError."""
     return from_json(cls, path.read_bytes(), where=str(path))
 
 
@@ -75,7 +77,7 @@ def digest(value: object) -> str:
 
 
 def reads(cls: type[Any], form: object) -> bool:
-    """Whether text of this form can be read as a `cls`: its own form, or an older one that it knows."""
+    """Whether text of this form can be read as a `cls`: the class's own form or an older one it knows."""
     return form == cls.__dataclass_fields__["schema"].default or form in getattr(cls, "older", {})
 
 
@@ -90,15 +92,21 @@ def from_json(cls: type[T], text: str | bytes, *, where: str = "") -> T:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not JSON: {error}", where=where) from error
-    return from_plain(cls, plain, where=where)
+    try:
+        return from_plain(cls, plain, where=where)
+    except SettingsError as error:  # settings in a file that claims to hold valid ones
+        raise FormatError(f"{error.where}: {error.what}", where=where, todo=error.todo) from error
 
 
 def from_plain(cls: type[T], plain: object, *, where: str = "") -> T:
-    """A `cls` from what `json.loads` or `tomllib.loads` gives; raises as `from_json`."""
+    """A `cls` from the result of `json.loads` or `tomllib.loads`; raises like `from_json`."""
     if isinstance(plain, dict):
         older: dict[object, Callable[[Any], dict[str, Any]]] = getattr(cls, "older", {})
         if isinstance(form := plain.get("schema"), str) and form in older:
-            plain = older[form](plain)
+            try:
+                plain = older[form](plain)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise FormatError(f"is not of the form {form}: {error!r}", where=where) from error
         _check_form(cls, plain.get("schema"), where)
     value: T = _convert(cls, plain, where, "")
     return value
@@ -123,7 +131,7 @@ def _check_form(cls: type[Any], found: object, where: str) -> None:
 
 
 def _is_unicode(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can write and nothing can store."""
+    """False for half of a surrogate pair, which JSON can express and nothing can store."""
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:
@@ -134,6 +142,11 @@ def _is_unicode(text: str) -> bool:
 @cache
 def _names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@cache
+def _names_if_dataclass(cls: type[Any]) -> tuple[str, ...] | None:
+    return _names(cls) if dataclasses.is_dataclass(cls) else None
 
 
 @cache
@@ -210,7 +223,7 @@ def _convert_scalar(kind: Any, plain: Any, where: str, path: str) -> Any:
 
 
 def _is_right(value: object) -> bool:
-    """Whether a value of the right type is certainly fine."""
+    """Whether a value of the right type is certainly valid."""
     if isinstance(value, str):
         return value.isascii()
     return isinstance(value, int) and -MOST_INT <= value < MOST_INT

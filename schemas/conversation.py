@@ -33,11 +33,11 @@ CUE_KINDS: dict[str, tuple[str, ...]] = {
         "posture",
     ),
 }
-"""The labels of DESIGN.md section 6 and their kinds; "" stands for no kind."""
+"""The labels and their kinds (docs/cues.md); "" means no kind."""
 
 WordTiming = Literal["measured", "aligned", "recognised", "interpolated", "unknown"]
-"""Who says when a word was said: a person or a file (`measured`), forced alignment (`aligned`), the
-recogniser itself (`recognised`); `interpolated` inside a longer known span; `unknown` without times."""
+"""Where a word's times come from: a person or a file (`measured`), forced alignment (`aligned`), the
+recogniser (`recognised`); `interpolated` inside a longer known span; `unknown` without times."""
 AnswerAction = Literal["answer", "wait"]
 
 
@@ -61,22 +61,22 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """Text with a speaker and a span; the span may be unknown, and then says so."""
+    """Text with a speaker and a span, which may be unknown."""
 
     speaker: str
     start_us: int | None
     stop_us: int | None
     text: str
     after: str = ""
-    """Punctuation written behind the word, where the source keeps it apart."""
+    """Punctuation after the word, if the source stores it separately."""
     timing: WordTiming = "measured"
     confidence: float | None = None
-    """In [0, 1], where the source gives one."""
+    """In [0, 1], if the source gives one."""
     id: str = ""
 
     def __post_init__(self) -> None:
         if (self.start_us is None) != (self.stop_us is None):
-            raise ValueError(f"word {self.text!r} has one of its two times only")
+            raise ValueError(f"word {self.text!r} has only one of its two times")
         if (self.start_us is None) != (self.timing == "unknown"):
             raise ValueError(f"word {self.text!r}: timing {self.timing!r} contradicts its times")
         if self.start_us is not None and self.stop_us is not None:
@@ -103,22 +103,22 @@ class CueSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """A labelled span: what happens there in the conversation, who does it, and who says so."""
+    """A labelled span: what happens in the conversation, who does it, and where the label comes from."""
 
     label: str
     """A key of `CUE_KINDS`."""
     kind: str
-    """One of the label's kinds, or "" where the source names none."""
+    """One of the label's kinds, or "" if the source names none."""
     speaker: str | None
-    """None for a cue of the picture that is nobody's."""
+    """None for a cue of the picture without a speaker."""
     start_us: int
     stop_us: int
     confidence: float
     """In [0, 1]."""
     origin: str
-    """Labeler and version (`overlap/1`), annotator (`human:NAME`) or file it came from."""
+    """The source: labeler and version (`overlap/1`), annotator (`human:NAME`) or file."""
     partner: str | None = None
-    """The other person it is about: who takes the floor, who is interrupted, who talks too."""
+    """The other person involved: who takes the floor, is interrupted or talks at the same time."""
     thresholds: str = "{}"
     """JSON text of an object: the settings the label was made with."""
     evidence: str = "{}"
@@ -167,12 +167,12 @@ class Answer:
     """When an answer to a cue or event is timely, or when keeping silent is right."""
 
     speaker: str | None
-    """Who may answer, or is to wait; None for somebody who is not recorded, where nobody else is."""
+    """Who may answer or should wait; None, if nobody else is recorded, for someone who is not."""
     start_us: int
     stop_us: int
     action: AnswerAction
     why: str
-    """Label and kind of what is answered, `invitation/question`."""
+    """Label and kind of what is answered, such as `invitation/question`."""
     to: str
     """Id of the cue or event that is answered."""
     id: str = ""
@@ -193,7 +193,7 @@ class LabelMade:
     """A key of `CUE_KINDS`."""
     made: bool
     reason: str = ""
-    """Why it was not made, or who told it where no labeler made it; "" where one did."""
+    """Why the label was not made, or its source if no labeler made it; "" if a labeler did."""
 
     def __post_init__(self) -> None:
         if self.label not in CUE_KINDS:
@@ -205,30 +205,32 @@ class Conversation:
     """A recording's turns, words, cues, answers and events. The file form `corpus.conversation/2`."""
 
     older: ClassVar[dict[str, Any]] = {"corpus.conversation/1": items_from_1}
-    """Forms that still read, and what brings them to this one."""
+    """Older forms that can still be read, and the function that converts each to this one."""
 
     schema: str = CONVERSATION_FORM
     recording: str
-    """Content hash of the recording (64 hex digits), or the name a foreign file gives."""
+    """Content hash of the recording (64 hex digits), or the name given in a foreign file."""
     duration_us: int
     speakers: tuple[str, ...]
-    """In order of first speech; every speaker named below is in it."""
+    """In order of first speech; includes every speaker named below."""
     turns: tuple[Turn, ...] = ()
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
     answers: tuple[Answer, ...] = ()
     events: tuple[Event, ...] = ()
     labels_made: tuple[LabelMade, ...] = ()
-    """At most one a label; a label that is not listed was not looked for."""
+    """At most one entry per label; a label that is not listed was not looked for."""
     named_speakers: tuple[str, ...] = ()
-    """Those of `speakers` whose label is a person's name beyond this recording; only these bind a split."""
+    """The `speakers` whose labels are names valid beyond this recording; only these bind a split."""
 
     def __post_init__(self) -> None:
         known = set(self.speakers)
         if len(known) != len(self.speakers):
             raise ValueError(f"a speaker is listed twice: {self.speakers}")
         if not known.issuperset(self.named_speakers):
-            raise ValueError(f"{self.named_speakers} are named but not all among {self.speakers}")
+            raise ValueError(
+                f"{self.named_speakers} are named speakers, but not all are among {self.speakers}"
+            )
         if len({each.label for each in self.labels_made}) != len(self.labels_made):
             raise ValueError("a label is listed twice in labels_made")
         items: tuple[Turn | Word | Cue | Answer | Event, ...] = (

@@ -1,4 +1,4 @@
-"""How much of each frame some spans cover; and when a frame counts as speech, which is said here alone."""
+"""How much of each frame is covered by spans, and the only definition of when a frame counts as speech."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from corpus.schemas.span import Span, union
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """Disjoint ordered spans, asked how much of each frame they cover."""
+    """Disjoint ordered spans that can tell how much of each frame they cover."""
 
     starts: Int64Array
     lengths: Int64Array
     before: Int64Array
-    """Time covered by the spans before each."""
+    """For each span, the time covered by all earlier ones."""
 
     @classmethod
     def of(cls, spans: Iterable[Span]) -> Cover:
@@ -29,7 +29,7 @@ class Cover:
         return cls(starts, lengths, np.cumsum(lengths) - lengths)
 
     def of_frames(self, start_us: int, frames: int, frame_us: int) -> Int64Array:
-        """Covered microseconds of each of `frames` frames, the first of which begins at `start_us`."""
+        """Covered microseconds in each of `frames` frames, the first of which begins at `start_us`."""
         edges = start_us + np.arange(frames + 1, dtype=np.int64) * frame_us
         if not len(self.starts):
             return np.zeros(frames, np.int64)
@@ -39,6 +39,6 @@ class Cover:
         return covered
 
     def fills_half(self, start_us: int, frames: int, frame_us: int) -> npt.NDArray[np.bool_]:
-        """The frames that are speech where the spans are turns: at least half of each is covered."""
+        """The frames that are at least half covered: speech, if the spans are turns."""
         filled: npt.NDArray[np.bool_] = 2 * self.of_frames(start_us, frames, frame_us) >= frame_us
         return filled

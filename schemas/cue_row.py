@@ -1,4 +1,4 @@
-"""A cue as the catalog's table holds it."""
+"""A cue as a row of the catalog's table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CUE_COLUMNS = (
     "cue_id, label::VARCHAR, kind, speaker, start_us, stop_us, confidence, origin, partner, "
     "thresholds::VARCHAR, evidence::VARCHAR, spans"
 )
-"""What is selected of the table `cues` for `cue_of_row`."""
+"""The columns of table `cues` that `cue_of_row` needs."""
 
 
 def cue_of_row(row: Sequence[Any]) -> Cue:

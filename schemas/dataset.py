@@ -29,14 +29,14 @@ class ShardEntry:
     def __post_init__(self) -> None:
         _check_entry(self.path, self.sha256, self.bytes)
         if self.split not in SPLITS:
-            raise ValueError(f"{self.split!r} is no split; one of {', '.join(SPLITS)}")
+            raise ValueError(f"{self.split!r} is not a split; use one of {', '.join(SPLITS)}")
         if min(self.clips, self.windows) < 0:
             raise ValueError(f"{self.path} cannot hold {self.clips} clips and {self.windows} windows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One other file the dataset promises the bytes of."""
+    """One other file whose bytes the manifest guarantees."""
 
     path: str
     sha256: str
@@ -47,11 +47,11 @@ class FileEntry:
 
 
 def _check_entry(path: str, sha256: str, size: int) -> None:
-    """A stranger's manifest may name anything: only what can lie in the dataset's folder is taken."""
+    """Refuse entries outside the dataset's folder: a stranger's manifest may name anything."""
     if not is_inside_name(path):
-        raise ValueError(f"{path!r} is no path inside the dataset")
+        raise ValueError(f"{path!r} is not a path inside the dataset")
     if re.fullmatch("[0-9a-f]{64}", sha256) is None:
-        raise ValueError(f"{path}: {sha256[:80]!r} is no sha256")
+        raise ValueError(f"{path}: {sha256[:80]!r} is not a sha256")
     if size < 0:
         raise ValueError(f"{path} cannot hold {size} bytes")
 
@@ -67,7 +67,7 @@ class Manifest:
     """JSON text of the settings the dataset was built with."""
     clip_schema: str
     segments: str
-    """Digest of the cut recordings the shards are made of: where it is the same, nothing is to be written."""
+    """Digest of the cut recordings in the shards: while it stays the same, nothing needs to be written."""
     recordings: int
     clips: int
     windows: int
@@ -77,14 +77,14 @@ class Manifest:
 
 
 def promised_sizes(manifest: Manifest) -> dict[str, int]:
-    """The bytes of every file the manifest promises, by path."""
+    """The size in bytes of every file in the manifest, by path."""
     shards = {entry.path: entry.bytes for entry in manifest.shards}
     return shards | {entry.path: entry.bytes for entry in manifest.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputTrack:
-    """One file of a recording that has several on one clock."""
+    """One file of a recording that consists of several on one clock."""
 
     uri: str
     speaker: str | None = None
@@ -93,18 +93,18 @@ class InputTrack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputEntry:
-    """One line of a JSONL input manifest: a recording and what is known of it."""
+    """One line of a JSONL input manifest: a recording and what is known about it."""
 
     uri: str
     """Path (relative to the manifest) or URL of the media; also the recording's name."""
     tracks: tuple[InputTrack, ...] = ()
-    """The files, when the recording is several that share a clock; then `uri` is only its name."""
+    """The files of a recording with several that share a clock; then `uri` is only its name."""
     licence: str | None = None
     consent: str | None = None
     conversation: str | None = None
     speakers: tuple[str, ...] = ()
-    """Named people. For `channels = "per_channel"` in channel order; they bind the split."""
+    """Named people, in channel order for `channels = "per_channel"`; they bind the split."""
     channels: str | None = None
     """`mix`, `per_channel` or `per_stream`; overrides the setting `ingest.channels`."""
     sidecars: tuple[str, ...] = ()
-    """Annotation files, in place of those found beside the media."""
+    """Annotation files to use instead of those found beside the media."""

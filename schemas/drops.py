@@ -23,8 +23,8 @@ StageName = Literal[
     "cut",
     "write",
 ]
-"""Where in a build something happens. `channels` is what the voices stage calls itself in its Drops;
-`filter` is the settings' table of filters."""
+"""Where in a build something happens. In Drops the voices stage is called `channels`; `filter` refers to the
+settings' table of filters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +32,16 @@ class Drop:
     """Something left out, and why. Every stage returns these beside its results."""
 
     item: str
-    """What was left out: the uri of a recording, or uri and place in it."""
+    """What was left out: the uri of a recording, or the uri and a position in it."""
     stage: StageName
     kind: DropKind
-    """`trim` is expected (a last partial window); `fault` puts the item in quarantine."""
+    """`trim` is expected (a last partial window); `fault` quarantines the item."""
     code: str
-    """Stable short name of the reason, `words_with_underscores`, to count by."""
+    """Stable short name of the reason, for counting: `words_with_underscores`."""
     reason: str
-    """The reason as a sentence for a person, with what to do where something can be done."""
+    """The reason as a sentence for people, with what to do if anything can be done."""
     start_us: int | None = None
-    """Where on the recording's clock; None when it concerns the whole item."""
+    """Time on the recording's clock; None if the whole item is concerned."""
     stop_us: int | None = None
     count: int = 1
-    """How many like things this stands for (samples, words, lines)."""
+    """How many similar items this stands for (samples, words, lines)."""

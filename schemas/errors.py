@@ -1,13 +1,13 @@
 """The errors this project raises on purpose.
 
     CorpusError                    exit 1
-    ├── UsageError                 exit 2   what was asked for cannot be asked
+    ├── UsageError                 exit 2   a bad argument or combination of arguments
     │   └── SettingsError                   a setting is unknown or out of range
     ├── MediaError                          a media file cannot be read as one
     ├── SidecarError                        an annotation file cannot be read
-    ├── FormatError                         bytes are not of the form they claim
+    ├── FormatError                         a file does not follow its form
     │   └── NewerSchemaError                written by a newer corpus than this one
-    ├── DatasetError                        an output folder is not usable as asked
+    ├── DatasetError                        a dataset's folder cannot be used as requested
     │   └── LockedError                     another build holds the output folder
     ├── StorageError                        disk full, read-only folder, lost mount
     └── MissingError               exit 5   something must be installed or fetched first
@@ -46,7 +46,7 @@ def _rebuild(cls: type[CorpusError], what: str, where: str, todo: str) -> Corpus
 
 
 class UsageError(CorpusError):
-    """What was asked for cannot be asked: a bad argument or combination of arguments."""
+    """A bad argument or combination of arguments."""
 
     exit_code = 2
 
@@ -64,7 +64,7 @@ class SidecarError(CorpusError):
 
 
 class FormatError(CorpusError):
-    """Bytes are not of the form they claim to be."""
+    """A file does not follow the form it claims."""
 
 
 class NewerSchemaError(FormatError):
@@ -72,7 +72,7 @@ class NewerSchemaError(FormatError):
 
 
 class DatasetError(CorpusError):
-    """An output folder is not usable as asked."""
+    """A dataset's folder cannot be used as requested."""
 
 
 class LockedError(DatasetError):
@@ -80,7 +80,7 @@ class LockedError(DatasetError):
 
 
 class StorageError(CorpusError):
-    """The disk is full, the folder read-only, or the mount gone."""
+    """The disk is full, the folder is read-only, or the mount is gone."""
 
 
 class MissingError(CorpusError):

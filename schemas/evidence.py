@@ -1,4 +1,4 @@
-"""JSON text inside a field: what a label was made from (`evidence`) and made with (`thresholds`)."""
+"""JSON text inside a field: the measurements behind a label (`evidence`) and its settings (`thresholds`)."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import json
 
 
 def as_json(**facts: object) -> str:
-    """The facts as one JSON object, keys sorted, the same text for the same facts."""
+    """The facts as one JSON object with sorted keys: the same facts always give the same text."""
     return json.dumps(facts, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))

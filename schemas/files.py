@@ -1,4 +1,4 @@
-"""Files written so that a reader sees them whole or not at all."""
+"""Writing files so that a reader sees them whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from corpus.schemas.errors import DatasetError, StorageError
 
 TEMPORARY = ".writing"
-"""Ends the name of a file that is not whole yet."""
+"""Suffix of a file that is not complete yet."""
 _CHUNK = 1 << 20
 _LONGEST_NAME = 200
 
@@ -24,7 +24,7 @@ def temporary(path: Path) -> Path:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """What the disk refuses becomes a StorageError with the reason and what to do."""
+    """Turn errors of the disk into a StorageError with the reason and what to do."""
     try:
         yield
     except OSError as error:
@@ -60,7 +60,7 @@ def put_in_place(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file below a folder, and the folders, outlast a crash."""
+    """Flush a folder with all files and folders below it to disk, so that they survive a crash."""
     for here, _, names in os.walk(folder):
         for name in names:
             sync_file(Path(here) / name)
@@ -73,7 +73,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlast a crash."""
+    """Flush a folder's list of names to disk, so that it survives a crash."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,19 +82,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_inside_name(name: str) -> bool:
-    """Whether a name from outside is a plain relative path below a folder: no `..`, no root, nothing odd."""
+    """Whether an untrusted name is a plain relative path below a folder: no `..`, no root, nothing odd."""
     parts = name.split("/")
     plain = name.isprintable() and "\\" not in name and len(name.encode(errors="replace")) <= _LONGEST_NAME
     return plain and all(part not in ("", ".", "..") for part in parts)
 
 
 def inside(root: Path, name: str) -> Path:
-    """The path of a file in a folder that may be a stranger's.
+    """The path of a file in an untrusted folder.
 
-    A link may lead to another place in the folder, or to the blobs of the Hugging Face cache it stands in.
+    A link may lead elsewhere in the folder, or to the blobs of the Hugging Face cache that contains it.
 
     Raises:
-        DatasetError: the path leads out of the folder, or to a pipe or device. A missing file is not told.
+        DatasetError: the path leads out of the folder, or to a pipe or device. A missing file is no error
+        here.
     """
     path, real_root = root / name, os.path.realpath(root)
     try:
@@ -106,10 +107,10 @@ def inside(root: Path, name: str) -> Path:
     if os.path.basename(os.path.dirname(real_root)) == "snapshots":
         homes.append(os.path.join(os.path.dirname(os.path.dirname(real_root)), "blobs"))
     if not any(real.startswith(home.rstrip(os.sep) + os.sep) for home in homes):
-        todo = "a dataset holds its own files: put a copy in place of the link"
+        todo = "a dataset must contain its own files: replace the link with a copy"
         raise DatasetError("leads out of the dataset's folder", where=str(path), todo=todo)
     if not stat.S_ISREG(mode):
-        todo = "take it out of the folder, or copy the dataset again"
+        todo = "remove it from the folder, or copy the dataset again"
         raise DatasetError("is a folder, pipe or device where a file must be", where=str(path), todo=todo)
     return path
 

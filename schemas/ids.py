@@ -1,4 +1,4 @@
-"""Ids made from content, so that the same thing has the same id in every clip and every build."""
+"""Ids made from content, so that an item has the same id in every clip and every build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "a": ("speaker", "start_us", "stop_us", "action", "why"),
     "e": ("label", "kind", "speaker", "start_us", "stop_us"),
 }
-"""The fields an id is made of, by its letter: what may be added to an item later moves no id."""
+"""The fields that make up an id, by its letter: fields added to an item later change no id."""
 
 
 def with_ids(conversation: Conversation) -> Conversation:

@@ -1,7 +1,7 @@
-"""Joints of hands and bodies, as sight keeps them: which there are, and a row for each sampled picture.
+"""Joints of hands and bodies as stored by sight: their names, and one row per sampled picture.
 
-Places are fractions of the picture as it is shown, (0, 0) at its upper left. They may lie outside of it: the
-network says where a joint would be that the picture does not hold. Sides are the person's own.
+Positions are fractions of the picture as displayed, (0, 0) at its upper left. They may lie outside it: the
+network predicts joints beyond the picture's edge. Left and right are the person's own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HAND_DTYPE: npt.DTypeLike = np.dtype(
     ]
 )
 """`score`: in [0, 1], how sure it is that this is a hand. `right`: in [0, 1], how sure it is that it is a
-right one. A hand that is not seen in a picture has no row there; one that is seen has all its joints."""
+right hand. A hand that is not seen in a picture has no row there; one that is seen has all its joints."""
 
 BODY_DTYPE: npt.DTypeLike = np.dtype(
     [
@@ -54,8 +54,8 @@ BODY_DTYPE: npt.DTypeLike = np.dtype(
     ]
 )
 """`score`: in [0, 1], how sure it is that this is a body. `visible`: in [0, 1], for each joint, how sure it
-is that it is in the picture and not hidden; the place of one that is not is a guess. A body that is not seen
-in a picture has no row there."""
+is that it is in the picture and not hidden; otherwise its position is a guess. A body that is not seen in a
+picture has no row there."""
 
 LEAST_VISIBLE = 0.5
 """A joint less visible than this is neither shown nor used."""

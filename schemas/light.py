@@ -1,4 +1,4 @@
-"""What the program and its worker processes do without, to begin sooner."""
+"""Imports that the program and its worker processes avoid, to start faster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 class _NoPandas:
-    """Tells whoever looks for pandas that it is not installed."""
+    """An import hook that reports pandas as not installed."""
 
     def find_spec(
         self, name: str, path: object = None, target: ModuleType | None = None
@@ -22,22 +22,23 @@ _is_own = False
 
 
 def own_this_process() -> None:
-    """Say that the process is the program's: nobody else's code runs in it."""
+    """Declare that this process belongs to the program: no other code runs in it."""
     global _is_own
     _is_own = True
 
 
 def load_pyarrow_lightly() -> None:
-    """As the next one in a process of the program's; nothing in a library's caller."""
+    """Call `load_pyarrow_without_pandas` in a process of the program; do nothing in a library's caller."""
     if _is_own:
         load_pyarrow_without_pandas()
 
 
 def load_pyarrow_without_pandas() -> None:
-    """pyarrow imports pandas with its first array, to see whether it was given one of pandas' own.
+    """Load pyarrow without pandas, which it imports with its first array to check for pandas' own types.
 
-    That takes longer than all else a small command does. pyarrow asks once and remembers the answer, so this
-    is for the program, never for a library's caller: pyarrow's `to_pandas` does not work behind it.
+    That import takes longer than everything else in a small command. pyarrow checks once and remembers the
+    result, so this is for the program only, never for a library's caller: pyarrow's `to_pandas` does not work
+    afterwards.
     """
     if "pandas" in sys.modules:
         return

@@ -1,7 +1,7 @@
-"""What earlier versions of the forms wrote, brought to the form of today.
+"""Conversion of older versions of the forms to the current one.
 
-`corpus.conversation/1` and `corpus.clip/1` had no field for a cue's partner and thresholds: both stood in its
-evidence. Ids stay as they were written.
+`corpus.conversation/1` and `corpus.clip/1` had no fields for a cue's partner and thresholds: both were part
+of its evidence. Ids are kept as written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from corpus.schemas.evidence import as_json
 
 _PARTNER_KEYS = ("to", "of", "with")
-"""Where `/1` named the other person: who takes the floor, whose it is, who talks too."""
+"""Where `/1` named the other person: who takes the floor, whose floor it is, who also talks."""
 _THRESHOLD_KEYS = frozenset(
     (
         *("ipu_bridge_us", "shift_silence_us", "shift_alone_us", "backchannel_longest_us"),
@@ -20,13 +20,13 @@ _THRESHOLD_KEYS = frozenset(
         *("interruption_shortest_us", "interruption_overlap_us"),
     )
 )
-"""The settings that `/1` wrote into the evidence."""
+"""The settings that `/1` stored in the evidence."""
 
 
 def cue_from_1(plain: dict[str, Any]) -> dict[str, Any]:
-    """A cue as `/1` wrote it, with its partner and thresholds in fields of their own.
+    """A cue written as `/1`, with its partner and thresholds moved into their own fields.
 
-    Evidence that is no JSON object is left as it is.
+    Evidence that is not a JSON object is left unchanged.
     """
     try:
         facts = json.loads(plain.get("evidence", "{}"))

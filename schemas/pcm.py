@@ -1,4 +1,4 @@
-"""The sound of a decode or voices folder, read by the recording's clock."""
+"""The sound of a decode or voices folder, addressed by the recording's clock."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from corpus.schemas.errors import FormatError
 class Pcm:
     """The files `channel-N.i16` of a folder, addressed by sample on the recording's clock.
 
-    Samples outside the segments read as zeros. Files are read where asked, not mapped: mapped pages
-    count as the process's memory, which would grow with the length.
+    Samples outside the segments read as zeros. Files are read on demand, not mapped: mapped pages count as
+    the process's memory, which would grow with the length.
     """
 
     def __init__(self, folder: Path, channels: int, segments: Sequence[Segment], sample_rate_hz: int) -> None:
@@ -72,7 +72,7 @@ class Pcm:
 
 
 class VoicePcm(Pcm):
-    """The channels of the voices: no copies of the decoded sound, but parts of it, cut out when asked for."""
+    """The channels of the voices: not copies of the decoded sound but parts of it, cut out on demand."""
 
     def __init__(self, voices: Voices, folder: Path, decode_folder: Path) -> None:
         channels = len(voices.speakers) + 1
@@ -100,7 +100,7 @@ def read_activity(voices: Voices, folder: Path) -> UInt8Array:
     """The flags of a voices folder: [channels, written windows, frames]; 40 bytes a second for each channel.
 
     Raises:
-        FormatError: the file is cut off, damaged or of another recording.
+        FormatError: the file is cut off, damaged or belongs to another recording.
     """
     path = folder / "activity.npy"
     try:
@@ -136,7 +136,7 @@ class Owners:
         np.save(folder / _OWNERS_FILE, np.stack([self.starts, self.channels]))
 
     def part(self, sound: Int16Array, channel: int, start: int) -> Int16Array:
-        """Of sound that begins at sample `start` what this channel owns, silence elsewhere."""
+        """The parts of sound beginning at sample `start` that this channel owns, with silence elsewhere."""
         out = np.zeros_like(sound)
         for low, high, owner in self.within(start, start + len(sound)):
             if owner == channel:
@@ -146,7 +146,7 @@ class Owners:
     def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(first sample, one past the last, channel) of the stretches' parts in `[start, stop)`.
 
-        What lies before sample 0 is nobody's.
+        Nobody owns anything before sample 0.
         """
         start = max(start, 0)
         place = int(np.searchsorted(self.starts, start, side="right")) - 1

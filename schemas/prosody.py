@@ -1,4 +1,4 @@
-"""Pitch and loudness of each speaker's channel, ten milliseconds at a time, as kept in the cache.
+"""Pitch and loudness of each speaker's channel, every ten milliseconds, as stored in the cache.
 
 prosody/   prosody.json  Prosody
            pitch.npy     int16 [speakers, frames]: cents above 50 Hz, 0 without a pitch
@@ -26,13 +26,13 @@ QUIETEST_DB = -127.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prosody:
-    """The head of what the voices sound like. The file form `corpus.prosody/1`."""
+    """The head of a prosody artifact. The file form `corpus.prosody/1`."""
 
     schema: str = _PROSODY_FORM
     hop_us: int = HOP_US
     """Frame k covers `[k * hop_us, (k + 1) * hop_us)` of the recording's clock."""
     speakers: tuple[str, ...]
-    """In the order of the rows."""
+    """In row order."""
     frames: int
 
 
@@ -53,7 +53,7 @@ def write_prosody(tracks: Tracks, folder: Path) -> None:
 
 
 def read_prosody(folder: Path) -> Tracks:
-    """What `write_prosody` wrote.
+    """Read what `write_prosody` wrote.
 
     Raises:
         FormatError: a file is not of this form, or the files do not belong together.
@@ -69,7 +69,7 @@ def _array(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDAr
     try:
         rows: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise FormatError(f"no array: {error}", where=str(path)) from error
+        raise FormatError(f"is not an array: {error}", where=str(path)) from error
     if rows.dtype != dtype or rows.shape != shape:
-        raise FormatError(f"rows are not the {dtype} {shape} that the head tells of", where=str(path))
+        raise FormatError(f"rows are not the {dtype} {shape} that the head declares", where=str(path))
     return rows

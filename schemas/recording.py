@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:
-    """Something about a stream or file that a careful reader would want to know."""
+    """Something unusual about a stream or file that a careful reader would want to know."""
 
     code: str
     """Stable short name: variable_frame_rate, start_offset, hole, drift, restart, rotated, …"""
@@ -50,13 +50,13 @@ class SourceFile:
     """One media file of a recording."""
 
     uri: str
-    """What the manifest says, else the path relative to the given input. Nothing of the machine."""
+    """As in the manifest, otherwise the path relative to the given input; never a path of the machine."""
     sha256: str
     bytes: int
     speaker: str | None = None
-    """Who speaks in it, where the recording has one file per speaker."""
+    """Who speaks in it, if the recording has one file per speaker."""
     offset_us: int = 0
-    """Where its zero stands on the recording's clock before the earliest is made zero."""
+    """Its zero on the recording's clock, before the earliest file is moved to zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +64,16 @@ class Recording:
     """One media item, or several that share a clock: content hash, streams, licence, consent, origin."""
 
     hash: str
-    """64 hex digits. The sha256 of the one file; of the files' list, speakers and offsets for several."""
+    """64 hex digits: the sha256 of a single file, or of the list of files, speakers and offsets."""
     uri: str
     files: tuple[SourceFile, ...]
     streams: tuple[Stream, ...]
     duration_us: int
-    """To the end of the longest chosen stream, on a clock whose zero is their earliest presentation."""
+    """The end of the longest chosen stream, on a clock whose zero is their earliest presentation."""
     licence: str | None = None
     consent: str | None = None
     conversation: str | None = None
-    """Recordings of one conversation stand on one side of a split."""
+    """Recordings of one conversation are never divided by a split."""
     speakers: tuple[str, ...] = ()
-    """Names the manifest or a conversation file vouches for; only these bind recordings in a split."""
+    """Names confirmed by the manifest or a conversation file; only these bind recordings in a split."""
     oddities: tuple[Oddity, ...] = ()

@@ -30,7 +30,7 @@ class Judged:
     def __post_init__(self) -> None:
         there = [name for name in ("cue", "word", "turn", "speaker") if getattr(self, name) is not None]
         if len(there) != 1:
-            raise ValueError(f"exactly one of cue, word, turn and speaker is wanted, got {there or 'none'}")
+            raise ValueError(f"exactly one of cue, word, turn and speaker is needed, got {there or 'none'}")
 
     @property
     def about(self) -> About:
@@ -43,20 +43,20 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """A decision, holding the whole item it judged. Rows are added, never changed."""
+    """A decision, including the whole item it judged. Rows are added, never changed."""
 
     schema: str = _REVIEW_FORM
     id: str
-    """Made by whoever decides, so that a decision sent twice is one."""
+    """Made by the annotator's side, so that a decision sent twice counts once."""
     sequence: int = 0
-    """Its place in the store, from 1; the later of one annotator's decisions on an item counts."""
+    """Its number in the store, from 1; an annotator's latest decision on an item counts."""
     recording: str
     item: str
-    """Id of what was judged; for an addition, an id of its own."""
+    """Id of the judged item; an addition has an id of its own."""
     verdict: Verdict
-    """`unsure` abstains. `undo` takes back the review that `undoes` names, of the same annotator."""
+    """`unsure` abstains. `undo` takes back the same annotator's review named in `undoes`."""
     judged: Judged | None
-    """The item as it was when it was judged; None for an addition and an undo."""
+    """The item as it was when judged; None for an addition and an undo."""
     becomes: tuple[Judged, ...] = ()
     """For `correct` and `add`: the item as it should be. A turn may become several; a speaker that
     becomes another one's name is merged with that one."""
@@ -66,12 +66,12 @@ class Review:
     role: Role = "annotation"
     """An adjudication beats every annotation of the same item."""
     draw: Draw = "chosen"
-    """How the item came before the annotator; only `random` ones give an unbiased precision."""
+    """How the item was chosen for the annotator; only `random` ones give an unbiased precision."""
     note: str = ""
     client_at_us: int = 0
-    """Microseconds since 1970-01-01 UTC by the annotator's clock; never decides anything."""
+    """Microseconds since 1970-01-01 UTC by the annotator's clock; nothing depends on it."""
     decided_at_us: int
-    """The same by the server's clock; only ever stored here, never in a dataset's bytes."""
+    """The same by the server's clock; stored only here, never in a dataset."""
     spent_ms: int = 0
     """From the item's appearance to the decision."""
     undoes: str = ""

@@ -1,8 +1,8 @@
-"""What annotators decided, applied to a conversation. Pure.
+"""Applying annotators' decisions to a conversation. Pure functions.
 
-A decision supersedes the very item it judged; where that stands no more, and for what it becomes,
+A decision supersedes the item it judged. If that no longer exists, and for the corrected item, it supersedes
 every item of the same speaker (and label) that covers at least half of the union of the two spans.
-docs/reviewing.md tells it to annotators.
+docs/reviewing.md explains this to annotators.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from corpus.schemas.span import union
 from corpus.schemas.votes import Group, Near, Outcome, exact, groups, judged, outcome, speaker_of
 
 Settled = list[tuple[Group, Outcome]]
-"""Groups that came to a decision which can be applied."""
+"""Groups with a decision that can be applied."""
 MOST_SPEAKERS = 7
-"""As many voices as a clip has channels for."""
+"""As many voices as a clip has channels."""
 
 Item = TypeVar("Item", Cue, Word, Turn)
 Spoken = TypeVar("Spoken", Cue, Word, Answer, Event)
@@ -29,20 +29,20 @@ Spoken = TypeVar("Spoken", Cue, Word, Answer, Event)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of the decisions on one recording's items."""
+    """Counts of what happened to the decisions on one recording's items."""
 
     items: int = 0
     """Items that somebody decided on."""
     applied: int = 0
     """Those whose decision is in the conversation."""
     ties: int = 0
-    """Those where as many said one thing as another: what stood there is left."""
+    """Those with equal votes: the original item is left unchanged."""
     unsure: int = 0
     """Those on which everybody abstained."""
     unmatched: int = 0
-    """Those of `applied` and others whose item can no longer be found."""
+    """Those, applied or not, whose item can no longer be found."""
     refused: int = 0
-    """Those that cannot be applied: their speaker is found no more, or would be one too many."""
+    """Those that cannot be applied: their speaker no longer exists, or would be one too many."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -54,7 +54,7 @@ class Tally:
 
 
 def apply_to_cues(conversation: Conversation, reviews: Iterable[Review]) -> tuple[Conversation, Tally]:
-    """The conversation with its cues as people decided; decisions on anything else are passed over."""
+    """The conversation with people's decisions on cues applied; other decisions are ignored."""
     about = [g for g in groups(reviews, conversation.turns, conversation.cues) if g.about == "cue"]
     settled, tally = _settle(about, set(conversation.speakers))
     gone, unmatched, placed = _superseded(conversation.cues, settled)
@@ -66,7 +66,7 @@ def apply_to_cues(conversation: Conversation, reviews: Iterable[Review]) -> tupl
 
 
 def _human(cue: Cue, decided: Outcome) -> Cue:
-    """The cue as people's: their names, the share of votes it got, without an id."""
+    """The cue as decided by people: with their names, its share of the votes, and no id."""
     return dataclasses.replace(cue, origin=f"human:{','.join(decided.who)}", confidence=decided.share, id="")
 
 
@@ -77,7 +77,7 @@ def _within(cue: Cue, duration_us: int) -> Cue:
 
 
 def _settle(about: Sequence[Group], speakers: set[str]) -> tuple[Settled, Tally]:
-    """The groups that came to a decision which can be applied, and the count of the others."""
+    """The groups with a decision that can be applied, and the counts of the others."""
     settled: Settled = []
     ties = unsure = refused = 0
     for group in about:
@@ -98,9 +98,9 @@ def _settle(about: Sequence[Group], speakers: set[str]) -> tuple[Settled, Tally]
 
 
 def _superseded(items: Sequence[Cue | Word | Turn], settled: Settled) -> tuple[set[int], int, Settled]:
-    """The places of what decisions supersede, how many decisions found nothing, and the decisions to place.
+    """The positions of superseded items, how many decisions matched nothing, and the decisions to apply.
 
-    Placed are all of cues; of words and turns those that matched, and those that say what it becomes.
+    Every decision on a cue is applied; on words and turns those that matched or that name a new item.
     """
     pool = _Pool(items)
     gone: set[int] = set()
@@ -123,7 +123,7 @@ def _superseded(items: Sequence[Cue | Word | Turn], settled: Settled) -> tuple[s
 
 
 class _Pool:
-    """Items of one kind, to look up equal ones and ones at the same place."""
+    """Items of one kind, for looking up equal ones and ones with nearly the same span."""
 
     def __init__(self, items: Sequence[Cue | Word | Turn]) -> None:
         self._same: dict[Hashable, list[int]] = defaultdict(list)
@@ -144,9 +144,10 @@ class _Pool:
 
 
 def apply_to_talk(conversation: Conversation, reviews: Sequence[Review]) -> tuple[Conversation, Tally]:
-    """The conversation with its speakers, turns and words as people decided; ids of changed items are "".
+    """The conversation with people's decisions on speakers, turns and words applied; changed items have id
+    "".
 
-    Words follow a turn that goes to another speaker, is split, or is rejected.
+    Words follow a turn that is reassigned, split or rejected.
     """
     grouped = groups(reviews, conversation.turns, _talk_items(conversation))
     if not any(g.about != "cue" for g in grouped):
@@ -249,7 +250,7 @@ def _partnered(new: Mapping[str, str], cue: Cue) -> Cue:
 
 
 def _last_name(name: str, chosen: Mapping[str, str | None]) -> str:
-    """Follow the renamings to their end; where they go in a circle, one step."""
+    """Follow the renamings to their end; if they form a circle, take one step."""
     seen, now = [name], chosen.get(name)
     while now is not None and now not in seen:
         seen.append(now)
@@ -272,7 +273,7 @@ def _turns(
 
 
 def _followed(word: Word, before: Sequence[Turn], after: Sequence[Turn]) -> Word | None:
-    """A word of a turn that changed goes where the turn went; with a rejected turn it goes away."""
+    """A word of a changed turn follows the turn; it disappears with a rejected one."""
     if word.start_us is None or word.stop_us is None:
         return word
     middle_us = (word.start_us + word.stop_us) // 2

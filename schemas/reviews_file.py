@@ -1,4 +1,4 @@
-"""reviews.parquet: what a build reads of the annotators' decisions. The review server writes it by rename."""
+"""reviews.parquet: the annotators' decisions as read by a build. The review server replaces it atomically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def last_sequence(out: Path) -> int:
 
 
 def review_texts(path: Path) -> dict[str, tuple[str, ...]]:
-    """All reviews of a Parquet file as JSON, by recording, in their order.
+    """All reviews of a Parquet file as JSON, by recording, in order.
 
     Raises:
         FormatError: not such a file.
@@ -39,7 +39,7 @@ def review_texts(path: Path) -> dict[str, tuple[str, ...]]:
     try:
         table = pq.read_table(path, columns=["recording_id", "review"])
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise FormatError(f"holds no reviews: {error}", where=str(path)) from error
+        raise FormatError(f"is not a file of reviews: {error}", where=str(path)) from error
     texts_of: dict[str, list[str]] = defaultdict(list)
     for recording, text in zip(table["recording_id"].to_pylist(), table["review"].to_pylist(), strict=True):
         texts_of[recording].append(text)
@@ -58,7 +58,7 @@ def read_reviews(path: Path) -> list[Review]:
 
 
 def kept_review(text: str) -> Review:
-    """A row of our own, checked when it came in: five times as quick as reading a foreign one."""
+    """A review from a row of our own, which was checked when stored: five times as fast as a foreign one."""
     try:
         plain = json.loads(text)
         plain["judged"] = _part(plain["judged"]) if plain["judged"] is not None else None

@@ -1,4 +1,4 @@
-"""All settings of a build, their defaults and bounds: one dataclass for each table of corpus.toml."""
+"""All settings of a build, their defaults and bounds: one dataclass per table of corpus.toml."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class IngestSettings:
     """`mix`: speakers share the channels, which are averaged. `per_channel`: each channel of the chosen
     audio stream is one speaker's. `per_stream`: each audio stream of the file is one speaker's."""
     pictures: bool = True
-    """False leaves the video out."""
+    """False ignores the video."""
     picture_width: int = 320
-    """Pixels; divisible by 40."""
+    """In pixels; a multiple of 40."""
     picture_height: int = 200
     jpeg_quality: int = 5
     """Quantiser scale, 2 (best) to 31."""
     longest_filled_gap_s: int = 10
-    """A longer stretch in which no chosen stream has anything is not written."""
+    """A longer stretch without any data in the chosen streams is not written."""
 
     def __post_init__(self) -> None:
         for name in ("picture_width", "picture_height"):
@@ -57,22 +57,22 @@ class DiarizeSettings:
     recording whose speakers have channels of their own is never diarized: a voice activity detector runs on
     each."""
     num_speakers: int | None = None
-    """The exact number where it is known."""
+    """The exact number of speakers, if known."""
     min_speakers: int | None = None
     max_speakers: int | None = None
-    """Absent: as many as there are. A clip holds seven voices and the room: of more, the seven who talk most
-    have channels and the others stay in the room."""
+    """If not set, as many as are found. A clip holds seven voices and the room: of more, the seven who talk
+    most get channels and the others stay in the room."""
     hop_s: int = 1
     """Seconds from one 10 s window of the bundled model to the next."""
     embed_every: int = 3
-    """The voices of every n-th window are measured, which is most of the work; of more windows in sound of
-    under 300 windows, and of all in under 200."""
+    """Voices are measured in every n-th window, which is most of the work; in more of them if the sound has
+    under 300 windows, and in all if it has under 200."""
     faces: bool = True
-    """Let faces vote where there is a picture: a mouth that moves with a voice keeps its speaker apart."""
+    """Use faces if there are pictures: a mouth that moves with a voice keeps its speaker separate."""
     device: Device = "auto"
-    """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
+    """`auto` (a GPU if torch finds one), `cpu` or `cuda`. Results are identical only on the same kind."""
     threads: int = 1
-    """Per worker. Fixed, because results must not depend on the machine's load."""
+    """Threads per worker. Fixed, because results must not depend on the machine's load."""
 
     def __post_init__(self) -> None:
         for name in ("num_speakers", "min_speakers", "max_speakers"):
@@ -90,20 +90,20 @@ class TranscribeSettings:
     backend: str = "default"
     """`default` (bundled Whisper base), `whisper:SIZE-OR-DIRECTORY`, `whisperx:SIZE-OR-DIRECTORY`, `none`."""
     language: str = "en"
-    """ISO 639-1 code, or "auto": the one spoken in each recording, or nothing where none is likely. Words
-    over speech that is surely in another language are left out and reported."""
+    """ISO 639-1 code, or "auto": the language spoken in each recording, or no words if none is likely. Words
+    for speech that is certainly in another language are left out and reported."""
     prompt: str = "Um, uh, hmm, er, ah."
-    """Shown to the recogniser before every 30 s, so that it writes fillers down; "" for nothing. Only where
-    the language is English. Short and punctuated: long prompts make Whisper base write nothing at all."""
+    """Given to the recogniser before every 30 s, so that it transcribes fillers; "" for none. Used only for
+    English. Keep it short and punctuated: long prompts make Whisper base write nothing at all."""
     beam_size: int = 5
     batch_size: int = 1
-    """Windows of 30 s that go through the network at once. More than 1 pays on a GPU; the sound is then cut
-    beforehand, at quiet places, so words near a cut may differ."""
+    """How many 30 s windows go through the network at once. More than 1 helps on a GPU; the sound is then cut
+    in advance at quiet points, so words near a cut may differ."""
     align: bool = True
-    """Look for the words' edges in the sound. English only; a word that is not found, and every word of
-    another language, keeps the recogniser's time, and its `timing` says so."""
+    """Find the words' boundaries in the sound. English only: a word that is not found, and every word in
+    another language, keeps the recogniser's times, as its `timing` says."""
     device: Device = "auto"
-    """`auto` (a GPU where ctranslate2 finds one), `cpu` or `cuda`. On a GPU in float16, else in int8."""
+    """`auto` (a GPU if ctranslate2 finds one), `cpu` or `cuda`. float16 on a GPU, otherwise int8."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -115,14 +115,14 @@ class TranscribeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeparateSettings:
-    """What becomes of overlapped speech where speakers share a channel."""
+    """How overlapped speech is treated when speakers share a channel."""
 
     backend: str = "mask"
     """`mask` (it stays in the room, flagged), `pyannote:HUB-ID-OR-DIRECTORY` of a speech separation pipeline,
-    or `asteroid:FILE` of a checkpoint. A recording whose speech a separator does not take apart well, by a
-    test on mixtures of it, keeps its overlaps in the room, too."""
+    or `asteroid:FILE` of a checkpoint. Each recording is tested first: if the separator does badly on
+    mixtures of its speech, its overlaps also stay in the room."""
     device: Device = "auto"
-    """`auto` (a GPU where torch finds one), `cpu` or `cuda`. Bytes are the same on the same kind only."""
+    """`auto` (a GPU if torch finds one), `cpu` or `cuda`. Results are identical only on the same kind."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -134,21 +134,21 @@ class SightSettings:
     """What is looked for in the pictures."""
 
     enabled: bool = True
-    """False leaves sight out; labels that need it are then not made, and say so."""
+    """False skips sight; labels that need it are then reported as not made."""
     rate_hz: float = 12.5
     """Pictures analysed per second, at most."""
     faces: bool = True
-    """False looks for movement and cuts alone, which needs no model."""
+    """False looks only for movement and cuts, which needs no model."""
     most_faces: int = 6
-    """Faces followed at a time; each costs a mesh a picture."""
+    """Faces tracked at a time; each costs one mesh per picture."""
     hands: bool = False
-    """True looks for hands and their joints as well."""
+    """True also looks for hands and their joints."""
     most_hands: int = 4
-    """Hands followed at a time; each costs about six meshes a picture."""
+    """Hands tracked at a time; each costs about six meshes per picture."""
     bodies: bool = False
-    """True looks for people and the joints of their bodies as well."""
+    """True also looks for people and the joints of their bodies."""
     most_bodies: int = 4
-    """Bodies followed at a time; each costs about ten meshes a picture."""
+    """Bodies tracked at a time; each costs about ten meshes per picture."""
 
     def __post_init__(self) -> None:
         _check(1 <= self.rate_hz <= 60, "sight.rate_hz", self.rate_hz, "1 to 60")
@@ -159,52 +159,52 @@ class SightSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueSettings:
-    """Thresholds of the cues; every label carries those it was made with. Sources in docs/cues.md."""
+    """Thresholds of the cues; every label records those it was made with. Sources: docs/cues.md."""
 
     ipu_bridge_us: int = 200_000
-    """Silences of one speaker up to this are inside an inter-pausal unit."""
+    """A speaker's silences up to this long are inside an inter-pausal unit."""
     shift_silence_us: int = 250_000
     """A silence at least this long is a shift or a hold; a shorter one is neither."""
     shift_alone_us: int = 1_000_000
     """Only one speaker is active for this long before and after a shift or hold."""
     backchannel_longest_us: int = 1_000_000
     backchannel_silence_us: int = 1_000_000
-    """Own silence before and after a backchannel."""
+    """The speaker's own silence before and after a backchannel."""
     backchannel_words: int = 3
-    """A lexical backchannel has at most this many words, all of the list."""
+    """A lexical backchannel has at most this many words, all from the list."""
     overlap_shortest_us: int = 100_000
     interruption_shortest_us: int = 1_000_000
     """An utterance that starts inside another's and is not a backchannel lasts at least this long."""
     interruption_overlap_us: int = 500_000
     """Both talk for at least this long; less is the overlap of an ordinary change of speaker."""
     backchannel_shortest_us: int = 100_000
-    """Shorter than this nothing is said; such units are errors of whoever found the turns."""
+    """Nothing is said in less time; shorter units are errors in the turns."""
     backchannel: Literal["learned", "rule"] = "learned"
-    """Of units with words: the linear model, or words of the list alone."""
+    """For units with words: the linear model, or only words from the list."""
     backchannel_threshold_percent: int = 33
-    """How likely the model must hold a backchannel."""
+    """How likely a backchannel must be, according to the model."""
     stall_threshold_percent: int = 24
     invitation_threshold_percent: int = 22
-    """How likely a unit must be a question where nothing is punctuated."""
+    """How likely a question must be if nothing is punctuated."""
     invitation_sure_percent: int = 50
-    """The same where the words are punctuated, and none has a question mark."""
+    """The same if the words are punctuated and the unit has no question mark."""
     invitation_asked_percent: int = 5
-    """The same where one has."""
+    """The same if the unit has a question mark."""
     self_correction: Literal["learned", "rule"] = "learned"
-    """The tagger of boosted trees, or the plain rule: words said again at once, and cut-off ones."""
+    """The tagger of boosted trees, or the plain rule: words repeated at once, and cut-off words."""
     self_correction_threshold_percent: int = 35
     """How sure the tagger must be that a reparandum ends with a word."""
     thinking_shortest_us: int = 250_000
-    """A silence in an unfinished sentence that lasts at least this long."""
+    """A silence in an unfinished sentence must last at least this long."""
     thinking_longest_us: int = 4_000_000
-    """After a longer silence a new one begins."""
+    """After a longer silence a new sentence begins."""
     prosody: bool = True
-    """Pitch, loudness and lengthening of the voices go into labels and their evidence."""
+    """Use the voices' pitch, loudness and lengthening for labels and their evidence."""
     prolongation_least_percent: int = 170
-    """How long a drawn-out word sounds, against what is usual for its letters and its speaker."""
+    """How long a drawn-out word lasts, relative to what is usual for its letters and its speaker."""
     prolongation_shortest_us: int = 300_000
     silent_pause_shortest_us: int = 250_000
-    """A silence beside a filler or a drawn-out word that lasts at least this long."""
+    """A silence next to a filler or a drawn-out word must last at least this long."""
     answer_within_us: int = 1_500_000
     """An answer is timely for this long after what it answers."""
 
@@ -217,36 +217,36 @@ class CueSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisualSettings:
-    """Thresholds of the visual cues; every label carries those it was made with. Sources in docs/cues.md."""
+    """Thresholds of the visual cues; every label records those it was made with. Sources: docs/cues.md."""
 
     cut_least: float = 0.5
-    """Share of a picture that is gone in the next one where a cut is."""
+    """Share of a picture that is gone in the next one at a cut."""
     motion_least: float = 4.0
-    """Grey levels (of 255) by which the part that changes most does so where something moves."""
+    """Movement: grey levels (of 255) by which the part that changes most must change."""
     motion_bridge_us: int = 500_000
-    """Rests up to this are inside a movement."""
+    """Rests up to this long are inside a movement."""
     still_us: int = 600_000
-    """Nothing moves for so long before a movement starts, and after it has stopped."""
+    """How long nothing moves before a movement starts and after it has stopped."""
     repetition_least: int = 2
     repetition_shortest_us: int = 300_000
     repetition_longest_us: int = 4_000_000
     repetition_alike: float = 0.5
-    """How alike the movement and itself a period later are, 1 being the same."""
+    """Similarity of the movement to itself one period later; 1 means identical."""
     face_us: int = 1_000_000
-    """A face that enters or leaves is seen for so long after or before."""
+    """How long a face is seen after it enters or before it leaves."""
     nod_degrees: float = 4.0
     shake_degrees: float = 6.0
-    """How far the head goes each way."""
+    """How far the head turns each way."""
     gaze_degrees: float = 25.0
-    """The head is turned so far from where it mostly points."""
+    """How far the head is turned from its usual direction."""
     gaze_us: int = 1_000_000
     posture_heights: float = 0.4
-    """The head has moved by so many of its heights, and stays there."""
+    """How many of its own heights the head has moved, to stay there."""
     posture_us: int = 2_000_000
     speaker_alike: float = 0.25
-    """Correlation of a mouth's movement with a voice from which the face is taken for the speaker's."""
+    """Least correlation of a mouth's movement with a voice for the face to be the speaker's."""
     speaker_margin: float = 0.15
-    """By so much the best voice leads the next."""
+    """Least lead of the best voice over the next."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -257,11 +257,11 @@ class VisualSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualitySettings:
-    """What is measured of every clip beside what costs nothing. Definitions in docs/quality.md."""
+    """Optional measurements of every clip, beside those that cost nothing. Definitions: docs/quality.md."""
 
     dnsmos_stretches: int = 0
-    """Stretches of 9 s a clip, those with most talk, of which DNSMOS says how good they sound; each takes
-    half a second of one core. 0: none, and no model is needed."""
+    """How many 9 s stretches per clip, those with most speech, DNSMOS rates; each takes half a second of one
+    core. 0: none, and no model is needed."""
 
     def __post_init__(self) -> None:
         _check(0 <= self.dnsmos_stretches <= 20, "quality.dnsmos_stretches", self.dnsmos_stretches, "0 to 20")
@@ -269,12 +269,12 @@ class QualitySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterSettings:
-    """Which clips are left out, each reported with its figure. Off by default; what is not known stays."""
+    """Which clips are left out, each reported with its figure. Off by default; unknown figures pass."""
 
     min_snr_db: float | None = None
     max_clipping_share: float | None = None
     min_bandwidth_hz: float | None = None
-    """4500 leaves telephone sound out, whatever its sample rate."""
+    """4500 excludes telephone sound, whatever its sample rate."""
     min_speech_share: float | None = None
     max_overlap_share: float | None = None
     max_monologue_s: float | None = None
@@ -283,7 +283,7 @@ class FilterSettings:
     min_word_confidence: float | None = None
     min_diarization_confidence: float | None = None
     languages: tuple[str, ...] = ()
-    """Codes that are kept; a clip whose language is not known stays."""
+    """Language codes to keep; a clip whose language is unknown is kept."""
     min_language_probability: float | None = None
     max_room_share: float | None = None
     min_separation_gain_db: float | None = None
@@ -303,16 +303,16 @@ class FilterSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSettings:
-    """How a recording is cut, and what goes to which split."""
+    """How a recording is cut into clips, and how recordings are split."""
 
     windows_per_clip: int = 150
     frames_per_window: Literal[8, 16] = 8
-    """Mel and activity frames: 8 are 25 ms each, 16 are 12.5 ms."""
+    """Mel and activity frames: 8 of 25 ms each, or 16 of 12.5 ms."""
     validation_share: float = 0.05
-    """Expected share of conversations; named speakers and conversations stay whole."""
+    """Expected share of conversations; named speakers and conversations are never divided."""
     test_share: float = 0.05
     split_salt: str = ""
-    """Change it to draw another split."""
+    """Change this to draw another split."""
 
     def __post_init__(self) -> None:
         _check(
@@ -335,7 +335,7 @@ class ShardSettings:
     """How clips are packed into tars."""
 
     shard_bytes: int = 256 * 1024 * 1024
-    """About how large a shard is: from half of this to one and a half times as much."""
+    """Approximate size of a shard: from half to one and a half times this."""
 
     def __post_init__(self) -> None:
         _check(self.shard_bytes >= 1024 * 1024, "shards.shard_bytes", self.shard_bytes, "1 MiB up")
@@ -343,7 +343,7 @@ class ShardSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that decides the bytes of a build. Workers and cache folders are not settings."""
+    """Everything that determines the output of a build. Workers and cache folders are not settings."""
 
     ingest: IngestSettings = field(default_factory=IngestSettings)
     diarize: DiarizeSettings = field(default_factory=DiarizeSettings)
@@ -365,5 +365,5 @@ class Settings:
         if set_ones and not self.quality.dnsmos_stretches:
             raise SettingsError(
                 f"filters.{set_ones[0]} is set, but DNSMOS is not measured",
-                todo="set quality.dnsmos_stretches = 1, or leave the filter out",
+                todo="set quality.dnsmos_stretches = 1, or remove the filter",
             )

@@ -233,7 +233,7 @@ def read_sight(folder: Path) -> Seen:
         len(rows) and not 0 <= rows["frame"].min() <= rows["frame"].max() < head.frames
         for rows in (faces, hands, bodies)
     ):
-        raise FormatError("frames, faces, hands or bodies are not those of the head", where=str(place))
+        raise FormatError("frames, faces, hands or bodies do not match the head", where=str(place))
     return Seen(head, frames, faces, hands, bodies)
 
 
@@ -241,7 +241,7 @@ def _array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[np.void]:
     try:
         rows: npt.NDArray[np.void] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, FileNotFoundError) as error:
-        raise FormatError(f"no array: {error}", where=str(path)) from error
+        raise FormatError(f"is not an array: {error}", where=str(path)) from error
     if np.dtype(dtype) != rows.dtype or rows.ndim != 1:
         raise FormatError(f"rows are {rows.dtype}, expected {dtype}", where=str(path))
     return rows

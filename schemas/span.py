@@ -47,7 +47,7 @@ def _times(span: Span) -> tuple[int, int]:
 
 
 def union(spans: Iterable[Span], *, bridge_us: int = 0) -> list[Span]:
-    """Ordered disjoint spans covering the same time; gaps of at most `bridge_us` are closed."""
+    """Ordered disjoint spans that cover the same time; gaps of at most `bridge_us` are closed."""
     merged: list[Span] = []
     for span in sorted((s for s in spans if s), key=_times):
         if merged and span.start_us - merged[-1].stop_us <= bridge_us:

@@ -1,7 +1,7 @@
-"""Where files stand: a folder of this machine, or whatever fsspec reaches behind a URL.
+"""Where files are stored: a folder on this machine, or anything fsspec can reach by URL.
 
-Names inside a store are relative, with slashes. A folder's files are read where they are; those of a URL are
-read in ranges, or fetched. Credentials are fsspec's own configuration; no error and no output names them.
+Names inside a store are relative, with slashes. Files in a folder are read in place; those at a URL are read
+in ranges or downloaded. Credentials come from fsspec's own configuration; no error or output shows them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from corpus.schemas.urls import is_url, public_url, told
 T = TypeVar("T")
 
 _PAUSES_S = (0.2, 1.0, 3.0)
-"""Before a request that failed is sent again; then it is an error."""
+"""Pauses before a failed request is sent again; after the last it is an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A file of a store: its size, and a mark that changes when its content does."""
+    """A file in a store: its size, and a mark that changes with its content."""
 
     name: str
     bytes: int
@@ -37,33 +37,33 @@ class Stored:
 
 
 class Store(Protocol):
-    """What inputs, caches and datasets need of a place.
+    """What inputs, caches and datasets need from a place to store files.
 
-    Whatever the place refuses is raised as StorageError; a file that is missing as FileNotFoundError.
+    Anything the place refuses is raised as StorageError, a missing file as FileNotFoundError.
     """
 
     shown: str
-    """The place as it may be told: without credentials."""
+    """The place as it may be shown: without credentials."""
 
     def has(self, name: str) -> bool: ...
 
     def open_range(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes `[start, stop)` of a file, to its end without `stop`."""
+        """Bytes `[start, stop)` of a file; to its end if `stop` is None."""
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """A copy of the file in `folder`, which the caller may move or remove."""
+        """Copy the file into `folder`; the caller may move or remove the copy."""
 
     def publish(self, local: Path, name: str, *, new: bool = False) -> bool:
-        """Put a local file, whole or not at all. With `new` only where none stands: False where one does."""
+        """Store a local file, whole or not at all. With `new`, only if there is none yet: False otherwise."""
 
     def copy(self, source: str, target: str) -> None:
-        """Put a file of the store under another name, too; where the store can, no byte travels."""
+        """Copy a file within the store, without transferring bytes if the store can."""
 
     def remove(self, name: str) -> None:
-        """Take a file away; nothing where there is none."""
+        """Remove a file; do nothing if it is missing."""
 
     def list(self, below: str = "") -> list[Stored]:
-        """All files below a folder of the store, by name."""
+        """All files below a folder in the store, by name."""
 
 
 def store_at(place: Path | str) -> Store:
@@ -78,7 +78,7 @@ def store_at(place: Path | str) -> Store:
 
 
 class FolderStore:
-    """A folder of this machine."""
+    """A folder on this machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -152,7 +152,7 @@ def _missing_is_raised(path: Path) -> Iterator[None]:
 
 
 class UrlStore:
-    """A folder behind a URL. Safe to hand to worker processes."""
+    """A folder at a URL. Can be passed to worker processes."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -205,12 +205,14 @@ class UrlStore:
 
     @contextmanager
     def _gone_is_told(self) -> Iterator[None]:
-        """Where nothing can be written to, what is missing is the bucket."""
+        """Report a missing bucket: when writing fails with "not found", that is what is missing."""
         try:
             yield
         except FileNotFoundError as error:
-            todo = "check that the bucket is there, then run the same command again"
-            raise StorageError("the bucket or the file is gone", where=self.shown, todo=todo) from error
+            todo = "check that the bucket exists, then run the same command again"
+            raise StorageError(
+                "the bucket or the file does not exist", where=self.shown, todo=todo
+            ) from error
 
     def remove(self, name: str) -> None:
         def gone(files: Any, path: str) -> None:
@@ -237,7 +239,7 @@ class UrlStore:
         return self._asked(below, found)
 
     def _asked(self, name: str, ask: Callable[[Any, str], T]) -> T:
-        """Ask, and ask again where the store fails for the moment."""
+        """Send a request, and repeat it after temporary failures."""
         where = f"{self.shown}/{name}" if name else self.shown
         for pause_s in (*_PAUSES_S, None):
             try:
@@ -270,7 +272,7 @@ class UrlStore:
 
 
 def _mark(one: dict[str, Any]) -> str:
-    """What the store says of a file's content."""
+    """The store's own fingerprint of a file's content."""
     stamps = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
     return next((str(one[name]).strip('"') for name in stamps if one.get(name)), "")
 

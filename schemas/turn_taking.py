@@ -1,4 +1,4 @@
-"""Who talks when, in the forms the labelers ask for. Definitions: docs/cues.md."""
+"""Who talks when, in the forms the labelers need. Definitions: docs/cues.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A longest stretch in which the same speakers talk; nobody in a silence."""
+    """A maximal stretch in which the same set of speakers talks; empty for a silence."""
 
     talking: frozenset[str]
     span: Span
@@ -37,7 +37,7 @@ class Monologue:
 
 
 def speech_by_speaker(conversation: Conversation, *, bridge_us: int = 0) -> dict[str, list[Span]]:
-    """Each speaker's talk, ordered and disjoint, speakers by name; gaps up to the bridge are closed."""
+    """Each speaker's speech as ordered disjoint spans, by name; gaps up to the bridge are closed."""
     spans: dict[str, list[Span]] = {name: [] for name in sorted(conversation.speakers)}
     for turn in conversation.turns:
         spans[turn.speaker].append(turn.span)
@@ -73,7 +73,7 @@ def speech_us(chain: Iterable[State]) -> tuple[int, int]:
 
 
 def longest_monologue(chain: Iterable[State]) -> Monologue | None:
-    """The longest stretch in which only one speaker is heard; the first of equals, None in silence."""
+    """The longest stretch in which only one speaker is heard, the first of equals; None in silence."""
     return max(_monologues(chain), key=lambda m: m.stop_us - m.start_us, default=None)
 
 
@@ -95,7 +95,7 @@ def _monologues(chain: Iterable[State]) -> Iterator[Monologue]:
 
 
 class SpeechIndex:
-    """One speaker's units, to be asked what lies around a time."""
+    """One speaker's units, for looking up those around a time."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self.spans = spans
@@ -114,7 +114,7 @@ class SpeechIndex:
 
 
 class WordsOf:
-    """One speaker's timed words, to be asked which lie in a span."""
+    """One speaker's timed words, for looking up those in a span."""
 
     def __init__(self, words: Sequence[Word]) -> None:
         timed = [(word.start_us, word.stop_us, word.text) for word in words if word.start_us is not None]
@@ -147,13 +147,13 @@ def timed_words(conversation: Conversation) -> dict[str, list[Word]]:
 
 @lru_cache(maxsize=1 << 14)
 def normal(text: str) -> str:
-    """A word as the lists have it: lower case, letters, apostrophes and inner hyphens only."""
+    """A word in the form used by word lists: lower case, only letters, apostrophes and inner hyphens."""
     kept = "".join(c for c in text.lower().replace("’", "'") if c.isalnum() or c in "'-")
     return kept.strip("'-")
 
 
 def in_order(cues: Sequence[Cue]) -> list[Cue]:
-    """The cues in an order that follows from what they say alone."""
+    """The cues in an order that depends only on their content."""
     return sorted(
         cues,
         key=lambda cue: (cue.start_us, cue.stop_us, cue.speaker or "", cue.label, cue.kind, cue.evidence),

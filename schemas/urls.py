@@ -1,29 +1,39 @@
-"""What is a URL, and which part of it may be shown: a dataset must not name the keys to its sources."""
+"""What counts as a URL, and which part may be shown: a dataset must not reveal the keys to its sources."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from corpus.schemas.errors import UsageError
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
 
 
 def is_url(text: str) -> bool:
-    """True for `scheme://…`; a Windows drive or a name with a colon is none."""
+    """True for `scheme://…`; false for a Windows drive or a name with a colon."""
     scheme, separator, _ = text.partition("://")
     return bool(separator) and len(scheme) > 1 and scheme.isalnum()
 
 
 def place_of(text: str) -> Path | str:
-    """What a user names: a URL as it is, anything else as a path."""
-    return text if is_url(text) else Path(text)
+    """A user's argument: a URL unchanged, anything else as a path.
+
+    Raises:
+        UsageError: the URL has nothing after its scheme.
+    """
+    if not is_url(text):
+        return Path(text)
+    if not text.partition("://")[2].strip("/"):
+        raise UsageError("names neither bucket nor folder", where=text, todo="give one: s3://BUCKET/FOLDER")
+    return text
 
 
 def public_url(url: str) -> str:
     """The URL without user, password, query and fragment; other text is unchanged.
 
-    No part of the query is kept: only the host knows which of them are a signature.
+    No part of the query is kept: only the host knows which parts are signatures.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -35,7 +45,7 @@ def public_url(url: str) -> str:
 
 
 def told(text: str, url: str = "") -> str:
-    """A message with every URL in it stripped, and none of this URL's secrets."""
+    """A message with every URL in it stripped of secrets, and without those of this URL."""
     text = _URL.sub(lambda found: public_url(found.group()), text)
     rest = url.partition("://")[2]
     query = rest.partition("?")[2].partition("#")[0]

@@ -1,7 +1,7 @@
-"""Which decisions are about the same item, and what they come to. Pure.
+"""Which decisions concern the same item, and their outcome. Pure functions.
 
-An adjudication wins, else the most votes among the annotators' latest decisions; a tie leaves what
-stood there and is counted.
+An adjudication wins, otherwise the majority of the annotators' latest decisions; a tie leaves the item
+unchanged and is counted.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Group:
-    """The standing decisions on one item, each annotator's latest; speakers named as they are now."""
+    """The decisions in force on one item, each annotator's latest, with speakers' current names."""
 
     about: About
     items: set[str] = field(default_factory=set)
     judged: list[Judged] = field(default_factory=list)
     latest: dict[str, Review] = field(default_factory=dict)
     lost: bool = False
-    """Its speaker is found no more."""
+    """Its speaker no longer exists."""
     stands: bool = False
-    """What was judged is in the conversation as it was."""
+    """The judged item is unchanged in the conversation."""
 
     @property
     def known(self) -> list[Judged]:
-        """Everything the item was or should be."""
+        """All versions of the item, judged or proposed."""
         return [*self.judged, *(part for review in self.latest.values() for part in review.becomes)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a group comes to."""
+    """The outcome of a group's votes."""
 
     kind: str
     """`decided`, `tie` or `unsure`."""
     becomes: tuple[Judged, ...] = ()
-    """Nothing where the item was rejected."""
+    """Empty if the item was rejected."""
     who: tuple[str, ...] = ()
     share: float = 1.0
-    """Of the votes."""
+    """Share of the votes."""
 
 
 # -- from rows to groups ----------------------------------------------------------------------
 
 
 def standing(reviews: Iterable[Review]) -> list[Review]:
-    """The decisions in order, without undone ones and without the undos."""
+    """The decisions in force, in order: without undone ones and without undos."""
     ordered = sorted(reviews, key=lambda r: (r.sequence, r.id))
     owner = {r.id: r.annotator for r in ordered}
     undone = {r.undoes for r in ordered if r.verdict == "undo" and owner.get(r.undoes) == r.annotator}
@@ -63,9 +63,9 @@ def standing(reviews: Iterable[Review]) -> list[Review]:
 
 
 class Grouping:
-    """Standing reviews of one recording by item, taken in one after another; speakers named as in `turns`.
+    """Reviews in force of one recording, grouped by item as they come; speakers are named as in `turns`.
 
-    Reviews of two items that both stand among `items` are never taken for reviews of one.
+    Reviews of two different items in `items` are never grouped together.
     """
 
     def __init__(self, turns: Sequence[Turn] = (), items: Iterable[Cue | Word | Turn] = ()) -> None:
@@ -76,7 +76,7 @@ class Grouping:
         self._places = Near[int]()
 
     def put(self, review: Review) -> int:
-        """Take in the next review; the place in `groups` of the one that it belongs to."""
+        """Add the next review; returns the index in `groups` of its group."""
         about = review.about
         assert about is not None  # no undo is standing
         here, lost = _as_now(review, self._talk) if self._talk else (review, False)
@@ -108,7 +108,7 @@ class Grouping:
         return frozenset({item}).union(*(self.groups[n].items for n in numbers if n is not None))
 
     def _like(self, review: Review, stands: bool) -> int | None:
-        """The group that knows something in the same place; its item may have another id."""
+        """The group with an item at nearly the same span, whose id may differ."""
         for part in (review.judged,) if review.judged is not None else review.becomes:
             near = [
                 (share, place, number)
@@ -123,7 +123,7 @@ class Grouping:
 def groups(
     reviews: Iterable[Review], turns: Sequence[Turn], items: Iterable[Cue | Word | Turn] = ()
 ) -> list[Group]:
-    """The standing reviews of one recording by item: see `Grouping`."""
+    """The reviews in force of one recording, grouped by item: see `Grouping`."""
     grouping = Grouping(turns, items)
     for review in standing(reviews):
         grouping.put(review)
@@ -138,7 +138,7 @@ def _talk(turns: Iterable[Turn]) -> dict[str, list[Span]]:
 
 
 def speakers_now(around: Sequence[Turn], talk: Mapping[str, Sequence[Span]]) -> dict[str, str | None]:
-    """Whom the names of `around` mean now: who shares most talking time; None where nobody does.
+    """The current names of the speakers in `around`, by shared talking time; None if nobody shares any.
 
     A name that never talked in `around` is not in the result.
     """
@@ -157,7 +157,7 @@ def speakers_now(around: Sequence[Turn], talk: Mapping[str, Sequence[Span]]) -> 
 
 
 def _as_now(review: Review, talk: Mapping[str, Sequence[Span]]) -> tuple[Review, bool]:
-    """The review with its speakers named as now, and whether the one it judged is found no more."""
+    """The review with speakers' current names, and whether the judged speaker no longer exists."""
     now = speakers_now(review.around, talk)
 
     def named(part: Judged) -> Judged:
@@ -204,14 +204,14 @@ def _with_speaker(part: Judged, name: str) -> Judged:
 
 
 def shared(one: Span, other: Span) -> float:
-    """The common part of the union, from 0 to 1."""
+    """Intersection over union, from 0 to 1."""
     common = min(one.stop_us, other.stop_us) - max(one.start_us, other.start_us)
     whole = max(one.stop_us, other.stop_us) - min(one.start_us, other.start_us)
     return max(common, 0) / whole if whole else 1.0
 
 
 def _bucket(part: Judged) -> Hashable:
-    """Only items of one bucket can be the same: kind of item, label, speaker."""
+    """Only items in one bucket (kind of item, label, speaker) can be the same."""
     return (part.about, part.cue.label if part.cue is not None else "", speaker_of(part))
 
 
@@ -231,7 +231,7 @@ _CELL_US = 5_000_000
 
 
 class Near(Generic[T]):
-    """Things at the places of items, to be asked which stand where another item is; quick at any number."""
+    """Values stored by an item's span, for finding those near another span; fast at any number."""
 
     def __init__(self) -> None:
         self._cells: dict[Hashable, list[tuple[Span, T]]] = defaultdict(list)
@@ -244,7 +244,7 @@ class Near(Generic[T]):
             self._longest_us = max(self._longest_us, span.duration_us)
 
     def like(self, part: Judged) -> list[tuple[float, T]]:
-        """What was put at an item of the same bucket that shares half of the union, with that share."""
+        """The value stored at an item of the same bucket that shares half of the union, and that share."""
         span = span_of(part)
         if span is None:
             return []
@@ -260,7 +260,7 @@ class Near(Generic[T]):
 
 
 def class_of(becomes: Sequence[Judged]) -> tuple[Hashable, ...]:
-    """What votes are counted by: everything but the times."""
+    """The class by which votes are counted: everything but the times."""
     return tuple(_class(part) for part in becomes)
 
 
@@ -276,7 +276,7 @@ def _class(part: Judged) -> Hashable:
 
 
 def ballot(review: Review) -> tuple[Judged, ...] | None:
-    """What the item should be by one decision; nothing for a rejection, None for an abstention."""
+    """What the item should be according to one decision; empty for a rejection, None for an abstention."""
     if review.verdict == "unsure":
         return None
     if review.verdict == "accept":
@@ -286,7 +286,7 @@ def ballot(review: Review) -> tuple[Judged, ...] | None:
 
 
 def outcome(group: Group) -> Outcome:
-    """An adjudication, else the most votes of the annotators' latest; times are those votes' medians."""
+    """An adjudication, otherwise the majority of the annotators' latest votes, with their median times."""
     last = list(group.latest.values())
     ruling = next((r for r in reversed(last) if r.role == "adjudication" and ballot(r) is not None), None)
     if ruling is not None:
@@ -312,7 +312,7 @@ def outcome(group: Group) -> Outcome:
 
 
 def _medians(ballots: Sequence[tuple[Judged, ...]]) -> tuple[Judged, ...]:
-    """The latest ballot with, in each place, the median of all starts and of all stops."""
+    """The latest ballot with the median start and stop of all ballots for each of its items."""
     return tuple(
         _with_times(parts[-1], [span for p in parts if (span := span_of(p)) is not None])
         for parts in zip(*ballots, strict=True)
@@ -334,6 +334,6 @@ def _with_times(part: Judged, spans: Sequence[Span]) -> Judged:
 
 
 def _median(values: Sequence[int]) -> int:
-    """Rounded down between two."""
+    """The median, rounded down between two values."""
     ordered, middle = sorted(values), len(values) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2

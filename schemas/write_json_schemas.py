@@ -30,7 +30,7 @@ FOLDER = Path(__file__).with_name("json")
 
 
 def json_schema_text(cls: type[Any]) -> str:
-    """The JSON Schema of a form; unknown fields are refused, as our own reader does."""
+    """The JSON Schema of a form; it refuses unknown fields, as our own reader does."""
     try:
         from pydantic import TypeAdapter
     except ImportError as error:

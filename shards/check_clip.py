@@ -1,4 +1,4 @@
-"""Check one clip against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
+"""Checking one clip against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ from corpus.shards.row import Place, clip_row
 from corpus.shards.talk import talk_flags
 
 BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
-"""Everything that reading damaged bytes can raise: `verify` must report damage, never crash on it."""
+"""All exceptions that damaged bytes can cause: `verify` must report damage, never crash on it."""
 
-Found = tuple[str, str]
+_Found = tuple[str, str]
 """Code and sentence of a problem."""
-Item = Turn | Word | Cue | Answer | Event
+_Item = Turn | Word | Cue | Answer | Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedClip:
-    """What the check of the next clip of the same recording needs."""
+    """What is needed to check the next clip of the same recording."""
 
     head: ClipHead
     tail: Int16Array
     """The last samples of each channel: the next clip's first mel frame covers them."""
 
 
-def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tuple[list[Found], CheckedClip]:
-    """All problems of the clip whose bytes `data` is. Raises one of BROKEN if it cannot be read."""
+def check_clip(
+    data: memoryview, row: ClipRow, before: CheckedClip | None
+) -> tuple[list[_Found], CheckedClip]:
+    """All problems of the clip with the bytes `data`. Raises one of BROKEN if it cannot be read."""
     # Members by the index, as a reader finds them; check_shard compares the index with the tar itself.
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     text = bytes(parts["json"])
@@ -65,7 +67,7 @@ def check_clip(data: memoryview, row: ClipRow, before: CheckedClip | None) -> tu
 
 
 def read_clip(data: memoryview, row: ClipRow) -> CheckedClip:
-    """What the next clip's check needs, without a check. Raises one of BROKEN if it cannot be read."""
+    """What the next clip's check needs, without checking this clip. Raises one of BROKEN if unreadable."""
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     head = from_json(ClipHead, bytes(parts["json"]))
     return _kept(head, decode_flac(parts["flac"]))
@@ -82,7 +84,7 @@ def _member(data: memoryview, row: ClipRow, place: int) -> memoryview:
     return data[start : start + size]
 
 
-def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
+def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[_Found]:
     """The head is in canonical form and its figures agree."""
     # Only for the current form: an older one cannot be written back byte for byte.
     if to_json(head).encode() != text and json.loads(text)["schema"] == head.schema:
@@ -100,10 +102,10 @@ def _head(head: ClipHead, text: bytes, row: ClipRow) -> Iterator[Found]:
         yield "speakers", f"{head.speakers} must be at most {MOST_CHANNELS - 1} different names"
 
 
-def _items(head: ClipHead) -> Iterator[Found]:
+def _items(head: ClipHead) -> Iterator[_Found]:
     """Turns, words, cues and events have ids and reach into the clip."""
     for name in ("turns", "words", "cues", "answers", "events"):
-        items: Sequence[Item] = getattr(head, name)
+        items: Sequence[_Item] = getattr(head, name)
         if len({item.id for item in items}) != len(items) or any(not item.id for item in items):
             yield "ids", f"{name} without an id, or with the same"
         for item in items:
@@ -111,22 +113,22 @@ def _items(head: ClipHead) -> Iterator[Found]:
                 yield "span", f"{item.id} lies outside the clip"
 
 
-def _reaches(item: Item, start_us: int, stop_us: int) -> bool:
+def _reaches(item: _Item, start_us: int, stop_us: int) -> bool:
     span = item.span
     if span is None:
         return False
     return span.start_us < stop_us and (span.stop_us > start_us or span.start_us >= start_us)
 
 
-def _follows(before: ClipHead, head: ClipHead) -> Iterator[Found]:
+def _follows(before: ClipHead, head: ClipHead) -> Iterator[_Found]:
     """Clips of a recording do not overlap, agree about speakers, and share what crosses their border."""
     if head.first_window < before.first_window + before.windows:
         yield "windows", f"overlaps the clip {before.key} before it"
     if (head.speakers, head.sample_rate_hz) != (before.speakers, before.sample_rate_hz):
         yield "speakers", f"speakers or sample rate differ from the clip {before.key} before it"
     for name in ("turns", "words", "cues", "answers", "events"):
-        here: set[Item] = set(getattr(head, name))
-        there: set[Item] = set(getattr(before, name))
+        here: set[_Item] = set(getattr(head, name))
+        there: set[_Item] = set(getattr(before, name))
         # Items that reach into both clips must be in both, and equal: the symmetric difference is the fault.
         crossing = {item for item in there if _reaches(item, head.start_us, head.stop_us)}
         crossing ^= {item for item in here if _reaches(item, before.start_us, before.stop_us)}
@@ -135,7 +137,7 @@ def _follows(before: ClipHead, head: ClipHead) -> Iterator[Found]:
             yield "border", f"{name} {ids} cross the border to {before.key} but are not the same in both"
 
 
-def _sound(sound: Int16Array, stream_info: bytes, head: ClipHead) -> Iterator[Found]:
+def _sound(sound: Int16Array, stream_info: bytes, head: ClipHead) -> Iterator[_Found]:
     expected = (len(head.speakers) + 1, head.windows * samples_per_window(head.sample_rate_hz))
     if sound.shape != expected:
         yield "sound_shape", f"FLAC holds {sound.shape}, expected channels and samples {expected}"
@@ -149,7 +151,7 @@ def _sound(sound: Int16Array, stream_info: bytes, head: ClipHead) -> Iterator[Fo
         yield "mix", "the channels' sum is not the mix"
 
 
-def _flags(flags: UInt8Array, head: ClipHead) -> Iterator[Found]:
+def _flags(flags: UInt8Array, head: ClipHead) -> Iterator[_Found]:
     """SPEECH where a speaker's turns cover half a frame, OVERLAP where another's SPEECH stands too."""
     expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
     if flags.shape != expected:
@@ -178,7 +180,7 @@ def _context(head: ClipHead, before: CheckedClip | None) -> Int16Array | None:
     return before.tail if before.tail.shape == shape else None
 
 
-def _mel(mel: UInt8Array, sound: Int16Array, context: Int16Array | None, head: ClipHead) -> Iterator[Found]:
+def _mel(mel: UInt8Array, sound: Int16Array, context: Int16Array | None, head: ClipHead) -> Iterator[_Found]:
     expected = (len(sound), head.windows, head.frames_per_window, BINS)
     if mel.shape != expected:
         yield "mel_shape", f"mel is {mel.shape}, expected {expected}"
@@ -194,7 +196,7 @@ def _mel(mel: UInt8Array, sound: Int16Array, context: Int16Array | None, head: C
         yield "mel", f"{wrong} frames are not the mel of the sound"
 
 
-def _pictures(head: ClipHead, mjpeg: memoryview) -> Iterator[Found]:
+def _pictures(head: ClipHead, mjpeg: memoryview) -> Iterator[_Found]:
     """The JPEGs tile the member, have the head's size, and were presented before their window's end."""
     video = head.video
     if video is None:
@@ -255,7 +257,7 @@ def _jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _row(row: ClipRow, head: ClipHead, flags: UInt8Array, sound: Int16Array) -> Iterator[Found]:
+def _row(row: ClipRow, head: ClipHead, flags: UInt8Array, sound: Int16Array) -> Iterator[_Found]:
     """The row in the index says what the clip holds."""
     place = Place(
         offset=row.offset,

@@ -1,26 +1,59 @@
-"""Copy a shard's clips from where they are, checking each one's hash on the way."""
+"""Copying a shard's clips from where they are, checking each one's hash on the way."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.store import Store
 from corpus.shards.layout import Run
 from corpus.shards.tar import END
 
 _CHUNK = 1 << 20
+_FAR_CHUNK = 8 << 20
+"""A request each."""
 
 
 class DamagedClipError(DatasetError):
-    """The bytes at a clip's place are not those of its row."""
+    """The bytes at a clip's position are not those of its row."""
 
     def __init__(self, file: Path) -> None:
         super().__init__("holds other bytes than its clips had", where=str(file), todo="build again")
         self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (DamagedClipError, (self.file,))
+
+
+class FarSource:
+    """A shard in a store, read clip by clip."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __enter__(self) -> FarSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def seek(self, offset: int) -> None:
+        self._at = offset
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer; reads nothing if the shard is gone."""
+        try:
+            data = self._store.open_range(self._name, self._at, self._at + len(buffer))
+        except FileNotFoundError:
+            return 0
+        buffer[:] = data
+        self._at += len(data)
+        return len(data)
 
 
 def sha256_if_same(path: Path, sizes: Sequence[int], sha256s: Sequence[str]) -> str | None:
@@ -38,18 +71,18 @@ def sha256_if_same(path: Path, sizes: Sequence[int], sha256s: Sequence[str]) -> 
     return whole.hexdigest() if end == END else None
 
 
-def write_shard(path: Path, runs: Iterable[Run]) -> str:
-    """Copy the clips into a tar; its sha256.
+def write_shard(path: Path, runs: Iterable[Run], far: Mapping[Path, FarSource] | None = None) -> str:
+    """Copy the clips into a tar and return its sha256. Files in `far` are read from the store.
 
     Raises:
-        DamagedClipError: a clip is not the one its row promises.
+        DamagedClipError: a clip does not match its row.
     """
     hasher = hashlib.sha256()
     # One buffer for the whole shard: readinto() copies without allocating.
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(_FAR_CHUNK if far else _CHUNK))
     with open(path, "wb", buffering=0) as tar:
         for run in runs:
-            with open(run.file, "rb", buffering=0) as source:
+            with _source(run.file, far) as source:
                 source.seek(run.offset)
                 for size, sha256 in zip(run.sizes, run.sha256s, strict=True):
                     if _copy(source, size, tar, hasher, buffer) != sha256:
@@ -60,7 +93,13 @@ def write_shard(path: Path, runs: Iterable[Run]) -> str:
     return hasher.hexdigest()
 
 
-def _copy(source: io.FileIO, size: int, tar: io.FileIO, hasher: hashlib._Hash, buffer: memoryview) -> str:
+def _source(file: Path, far: Mapping[Path, FarSource] | None) -> io.FileIO | FarSource:
+    return far[file] if far and file in far else open(file, "rb", buffering=0)
+
+
+def _copy(
+    source: io.FileIO | FarSource, size: int, tar: io.FileIO, hasher: hashlib._Hash, buffer: memoryview
+) -> str:
     """Copy one clip; its own sha256."""
     own = hashlib.sha256()
     left = size

@@ -1,4 +1,4 @@
-"""Cut a recording into clips: one tar segment and one row for each clip."""
+"""Cutting a recording into clips: one tar segment, and one row for each clip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from corpus.schemas.pcm import VoicePcm, read_activity
 from corpus.schemas.quality import Quality
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
-from corpus.shards.columns import ClipRow
+from corpus.shards.columns import ClipRow, write_rows
 from corpus.shards.flac import MOST_CHANNELS, encode_flac
 from corpus.shards.items import Items
 from corpus.shards.mel import MEL_FORM, MelShape, mel_bytes, mel_shape
@@ -33,7 +33,7 @@ from corpus.shards.row import append_clip, clip_row
 from corpus.shards.talk import finer_flags, talk_flags
 
 SEGMENT_FILE = "segment.tar"
-ROWS_FILE = "rows.json"
+ROWS_FILE = "rows.arrow"
 
 
 def cut(
@@ -51,12 +51,12 @@ def cut(
     quality: Mapping[int, Quality] | None = None,
     left_out: Set[int] = frozenset(),
 ) -> list[Drop]:
-    """Write `segment.tar` and `rows.json` into `out`: the recording's clips in order.
+    """Write `segment.tar` and `rows.arrow` into `out`: the recording's clips in order.
 
     A clip is `windows_per_clip` consecutive windows; the last before a gap or the end may be shorter.
-    `quality` is by a clip's first window; clips that begin with one of `left_out` are not written.
-    Memory holds one clip, however long the recording is. Words without times, and what lies outside
-    all written windows, go to no clip and come back as Drops.
+    `quality` is keyed by a clip's first window; clips that begin with one of `left_out` are not written. Only
+    one clip is in memory, however long the recording is. Words without times, and items outside all written
+    windows, go to no clip and are returned as Drops.
 
     Raises:
         CorpusError: the artifacts contradict each other, or there are more than 7 speakers.
@@ -81,7 +81,7 @@ def cut(
             if stretch.first_window in left_out:
                 continue
             rows.append(maker.write(stretch, tar.tell(), tar))
-    (out / ROWS_FILE).write_text(to_json(rows), encoding="utf-8")
+    write_rows(out / ROWS_FILE, rows)
     return maker.items.drops(recording.uri, voices.segments)
 
 
@@ -96,7 +96,7 @@ class _Stretch:
 
 
 def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[_Stretch]:
-    """The clips of a recording: every so many windows one, a shorter one before a gap and at the end."""
+    """The clips of a recording, all of the same number of windows except before a gap and at the end."""
     written = 0
     for segment in segments:
         for done in range(0, segment.windows, windows_per_clip):

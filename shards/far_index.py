@@ -1,4 +1,4 @@
-"""The index of a dataset behind a URL: fetched whole, held to the manifest, then clips by ranges."""
+"""The index of a dataset at a URL: downloaded whole and checked against the manifest; clips by range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from corpus.shards.near import near_clips
 
 
 @dataclass(frozen=True, slots=True)
-class FarIndex:
+class _FarIndex:
     """What opens the clips of a dataset at a URL."""
 
     shown: str
@@ -32,8 +32,8 @@ class FarIndex:
     clips: FarClips
 
 
-def open_far_index(url: str, split: str | None) -> FarIndex:
-    """The index of the dataset at a URL; raises as `open_clips`."""
+def open_far_index(url: str, split: str | None) -> _FarIndex:
+    """The index of the dataset at a URL; raises like `open_clips`."""
     store = store_at(url)
     manifest, digest = far_manifest(store)
     folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
@@ -41,14 +41,14 @@ def open_far_index(url: str, split: str | None) -> FarIndex:
     table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
     far = FarClips(store, table, near_clips())
     weakref.finalize(far, _remove, folder, os.getpid())  # copies of the clips share it
-    return FarIndex(store.shown, index, digest, far)
+    return _FarIndex(store.shown, index, digest, far)
 
 
 def far_manifest(store: Store) -> tuple[Manifest, str]:
     """The manifest at a URL and its sha256.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is no manifest.
         StorageError: the store cannot be read.
     """
     try:
@@ -59,10 +59,10 @@ def far_manifest(store: Store) -> tuple[Manifest, str]:
 
 
 def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) -> Path:
-    """A file that the manifest promises, in a folder of this machine, held to its digest.
+    """Download a file listed in the manifest into a local folder, and check its digest.
 
     Raises:
-        DatasetError: it is missing or holds other bytes.
+        DatasetError: the file is missing or does not match.
     """
     where = f"{store.shown}/{name}"
     promised = {one.path: one.sha256 for one in manifest.files}
@@ -73,7 +73,7 @@ def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) ->
         raise DatasetError("a file of the dataset is missing", where=where) from error
     if sha256_file(path) != promised.get(name):
         todo = "the dataset is being rewritten or damaged: try again, then `corpus verify`"
-        raise DatasetError("holds other bytes than the manifest promises", where=where, todo=todo)
+        raise DatasetError("does not match the manifest", where=where, todo=todo)
     return path
 
 

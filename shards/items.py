@@ -16,14 +16,14 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.ids import with_ids
 from corpus.schemas.span import Span
 
-Item = TypeVar("Item", Turn, Word, Cue, Answer, Event)
+_Item = TypeVar("_Item", Turn, Word, Cue, Answer, Event)
 
 
-class _Timed(Generic[Item]):
+class _Timed(Generic[_Item]):
     """Items with times, selected by span."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items: Sequence[Item] = items
+    def __init__(self, items: Sequence[_Item]) -> None:
+        self.items: Sequence[_Item] = items
         spans: list[Span | None] = [item.span for item in items]
         self._starts = np.array([0 if s is None else s.start_us for s in spans], np.int64)
         self._stops = np.array([0 if s is None else s.stop_us for s in spans], np.int64)
@@ -33,7 +33,7 @@ class _Timed(Generic[Item]):
         reaches = (self._stops > start_us) | (self._starts >= start_us)
         return np.flatnonzero((self._starts < stop_us) & reaches)
 
-    def within(self, start_us: int, stop_us: int) -> tuple[Item, ...]:
+    def within(self, start_us: int, stop_us: int) -> tuple[_Item, ...]:
         return tuple(self.items[i] for i in self._positions(start_us, stop_us))
 
     def outside(self, segments: Sequence[Segment]) -> int:

@@ -1,4 +1,4 @@
-"""JPEGs as pixels, by the fastest decoder that is installed."""
+"""Decoding JPEGs with the fastest decoder that is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from corpus.schemas.errors import FormatError, MissingDependencyError
 
-Pixels = npt.NDArray[np.uint8]
+_Pixels = npt.NDArray[np.uint8]
 
 
-def decode_jpeg(data: bytes, *, where: str = "", into: Pixels | None = None) -> Pixels:
-    """uint8 `[height, width, 3]` of a JPEG, by simplejpeg where it is installed, else pillow, else PyAV.
+def decode_jpeg(data: bytes, *, where: str = "", into: _Pixels | None = None) -> _Pixels:
+    """uint8 `[height, width, 3]` of a JPEG, by simplejpeg if it is installed, else pillow, else PyAV.
 
-    The first two give the same pixels; PyAV upsamples colours differently. `into` may be used for the result:
-    fresh memory for each picture costs as much as decoding it.
+    The first two give the same pixels; PyAV upsamples colours differently. The result may use the memory of
+    `into`: new memory for each picture costs as much as decoding it.
 
     Raises:
         FormatError: not a JPEG, or cut off.
@@ -31,7 +31,7 @@ def decode_jpeg(data: bytes, *, where: str = "", into: Pixels | None = None) -> 
         raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
 
 
-def _decode_by_pillow(data: bytes, where: str) -> Pixels:
+def _decode_by_pillow(data: bytes, where: str) -> _Pixels:
     try:
         from PIL import Image
     except ImportError:
@@ -43,7 +43,7 @@ def _decode_by_pillow(data: bytes, where: str) -> Pixels:
         raise FormatError(f"the JPEG cannot be decoded: {error}", where=where) from error
 
 
-def _decode_by_av(data: bytes, where: str) -> Pixels:
+def _decode_by_av(data: bytes, where: str) -> _Pixels:
     try:
         import av
     except ImportError as error:

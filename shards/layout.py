@@ -1,13 +1,15 @@
-"""clips.parquet as a whole, put in order and laid out in shards. Rows stay columns throughout."""
+"""Ordering all clips and laying them out in shards, using only the few columns needed for that."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import MEMBERS
@@ -16,7 +18,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.shards.columns import arrow_schema
 from corpus.shards.ends import shard_ends
 from corpus.shards.index import ints, texts
-from corpus.shards.plan import Pieces
+from corpus.shards.plan import Pieces, Rows, joined
 from corpus.shards.tar import END
 
 if TYPE_CHECKING:
@@ -50,41 +52,91 @@ class PlannedShard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Clips that stay in the dataset, in existing shards."""
+
+    placing: pa.Table
+    """Of `placing`, and their shards."""
+    rows: Rows
+    numbers: Int64Array
+    """The clips' numbers in `rows`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where whole rows come from."""
+
+    rows: Rows
+    first: int
+    """Position of its first clip among those of all sources."""
+    numbers: Int64Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """The new index, its shards, and where each clip's bytes are now."""
 
-    table: pa.Table
+    placing: pa.Table
+    """Of `placing`, in order."""
     shards: tuple[PlannedShard, ...]
     sizes: Int64Array
     files: tuple[Path, ...]
     file_of_row: Int64Array
     offset_in_file: Int64Array
+    order: Int64Array
+    """Position of each row among the clips of all sources."""
+    sources: tuple[_Source, ...]
 
     def sha256s(self, shard: PlannedShard) -> tuple[str, ...]:
-        """Of the shard's clips."""
-        return tuple(texts(self.table["sha256"].slice(shard.first, shard.clips)))
+        """Digests of the shard's clips."""
+        return tuple(texts(self.placing["sha256"].slice(shard.first, shard.clips)))
 
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
-        """The shard's clips, joined where they are contiguous already."""
-        start, sha256s = shard.first, self.sha256s(shard)
-        for row in range(shard.first + 1, shard.stop + 1):
-            if row < shard.stop and self._follows(row):
-                continue
+        """The shard's clips, joined into runs where they are already contiguous."""
+        rows, sha256s = slice(shard.first, shard.stop), self.sha256s(shard)
+        files, offsets, sizes = self.file_of_row[rows], self.offset_in_file[rows], self.sizes[rows]
+        follows = (files[1:] == files[:-1]) & (offsets[1:] == offsets[:-1] + sizes[:-1])
+        starts = np.concatenate([[0], np.flatnonzero(~follows) + 1, [len(sizes)]]).tolist()
+        for start, stop in pairwise(starts):
             yield Run(
-                file=self.files[int(self.file_of_row[start])],
-                offset=int(self.offset_in_file[start]),
-                sizes=tuple(self.sizes[start:row].tolist()),
-                sha256s=sha256s[start - shard.first : row - shard.first],
+                file=self.files[int(files[start])],
+                offset=int(offsets[start]),
+                sizes=tuple(sizes[start:stop].tolist()),
+                sha256s=sha256s[start:stop],
             )
-            start = row
 
-    def _follows(self, row: int) -> bool:
-        same = self.file_of_row[row] == self.file_of_row[row - 1]
-        return bool(same and self.offset_in_file[row] == self.offset_in_file[row - 1] + self.sizes[row - 1])
+    def rows(self, most: int) -> Iterator[pa.Table]:
+        """The rows of the new index, this many at a time."""
+        offsets, paths = self._places()
+        for first in range(0, len(self.order), most):
+            rows = slice(first, first + most)
+            yield _moved(self._whole(self.order[rows]), paths[rows], offsets[rows])
+
+    def _places(self) -> tuple[Int64Array, npt.NDArray[np.object_]]:
+        """Offset and shard of each row."""
+        offsets = np.zeros(len(self.sizes), np.int64)
+        paths = np.empty(len(self.sizes), object)
+        for shard in self.shards:
+            here = self.sizes[shard.first : shard.stop]
+            offsets[shard.first : shard.stop] = np.cumsum(here) - here
+            paths[shard.first : shard.stop] = shard.path
+        return offsets, paths
+
+    def _whole(self, positions: Int64Array) -> pa.Table:
+        """The whole rows of clips at these positions among those of all sources."""
+        import pyarrow as pa
+
+        tables, places = [], []
+        for source in self.sources:
+            within = positions - source.first
+            mine = np.flatnonzero((within >= 0) & (within < len(source.numbers)))
+            tables.append(source.rows.take(source.numbers[within[mine]]))
+            places.append(mine)
+        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(places))))
 
 
-def lay_out(kept: pa.Table | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
-    """All clips in order of split and key, in shards. `kept` rows are in the shards that `kept_files` names.
+def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
+    """All clips in order of split and key, in shards. `kept` clips are in the shards `kept_files`.
 
     Raises:
         DatasetError: two clips have the same key.
@@ -93,44 +145,79 @@ def lay_out(kept: pa.Table | None, kept_files: Mapping[str, Path], new: Pieces, 
     import pyarrow.compute as pc
 
     # Files as small numbers, so that a million rows sort as arrays.
-    files, file_of, table = list(new.files), new.file_of_row, new.table
+    files, file_of, table = list(new.files), new.file_of_row, new.placing
+    sources = [_Source(rows=new.rows, first=0, numbers=new.numbers)]
     if kept is not None:
-        shards_of = pa.array(list(kept_files), pa.string())
-        places = np.asarray(pc.index_in(kept["shard"], shards_of).to_numpy(), np.int64)
-        file_of = np.concatenate([places + len(files), file_of])
+        number = {path: len(files) + place for place, path in enumerate(kept_files)}
+        file_of = np.concatenate([_numbered(kept.placing["shard"], number), file_of])
         files += kept_files.values()
-        table = pa.concat_tables([kept, table])
+        table = joined([kept.placing.select(table.column_names), table])
+        sources = [
+            _Source(rows=kept.rows, first=0, numbers=kept.numbers),
+            _Source(rows=new.rows, first=len(kept.numbers), numbers=new.numbers),
+        ]
     # Splits in their own order, not the alphabet's.
-    ranks = pc.index_in(table["split"], pa.array(SPLITS, pa.string())).cast(pa.int8())
-    by = table.select(["key"]).append_column("rank", ranks)
+    ranks = _numbered(table["split"], {split: rank for rank, split in enumerate(SPLITS)})
+    by = pa.table({"rank": pa.array(ranks.astype(np.int8)), "key": table["key"]})
     order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
     table, order = table.take(order).combine_chunks(), np.asarray(order.to_numpy(), np.int64)
-    _refuse_twice(table["key"])
-    keys = texts(table["key"])
-    sizes, old_offsets = ints(table["size"]), ints(table["offset"])
-    ranked = np.asarray(ranks.to_numpy(), np.int64)[order]
-    shards = tuple(_shards(ranked, keys, sizes, ints(table["windows"]), target_bytes))
+    keys = table["key"].combine_chunks()
+    _refuse_twice(keys)
+    sizes, offsets = ints(table["size"]), ints(table["offset"])
+    shards = tuple(_shards(ranks[order], _Texts(keys), sizes, ints(table["windows"]), target_bytes))
     return Layout(
-        table=_moved(table, shards, sizes, old_offsets),
+        placing=table,
         shards=shards,
         sizes=sizes,
         files=tuple(files),
         file_of_row=file_of[order],
-        offset_in_file=old_offsets,
+        offset_in_file=offsets,
+        order=order,
+        sources=tuple(sources),
     )
 
 
-def _refuse_twice(keys: pa.ChunkedArray) -> None:
+def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Int64Array:
+    """The numbers of the texts in a column with a dictionary, which may hold others, too."""
+    whole = column.combine_chunks()
+    known = np.array([numbers.get(text, -1) for text in whole.dictionary.to_pylist()], np.int64)
+    found = known[np.asarray(whole.indices.to_numpy(), np.int64)]
+    if len(found) and found.min() < 0:
+        raise DatasetError("a clip is of a split or shard that the dataset does not have", todo="build again")
+    return found
+
+
+class _Texts(Sequence[str]):
+    """A column of texts, of which few at a time are Python objects."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return _Texts(self._column[place])
+        return self._column[place].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        texts: list[str] = self._column.to_pylist()
+        return iter(texts)
+
+
+def _refuse_twice(keys: pa.Array) -> None:
+    """Refuse two clips of one key; within a split they are in order."""
     import pyarrow.compute as pc
 
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         key = next(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-        raise DatasetError(f"two clips have the key {key}", todo="the same recording is given twice")
+        raise DatasetError(f"two clips have the key {key}", todo="remove the recording that is given twice")
 
 
 def _shards(
-    ranks: Int64Array, keys: Sequence[str], sizes: Int64Array, windows: Int64Array, target_bytes: int
+    ranks: Int64Array, keys: _Texts, sizes: Int64Array, windows: Int64Array, target_bytes: int
 ) -> Iterator[PlannedShard]:
     for rank, split in enumerate(SPLITS):
         first, stop = np.searchsorted(ranks, [rank, rank + 1]).tolist()
@@ -147,23 +234,15 @@ def _shards(
             at = first + end
 
 
-def _moved(
-    table: pa.Table, shards: Sequence[PlannedShard], sizes: Int64Array, old_offsets: Int64Array
-) -> pa.Table:
+def _moved(table: pa.Table, paths: npt.NDArray[np.object_], offsets: Int64Array) -> pa.Table:
     """The rows with their new shards and offsets."""
     import pyarrow as pa
 
     schema = arrow_schema()
-    offsets = np.zeros(len(sizes), np.int64)
-    paths: list[str] = []
-    for shard in shards:
-        here = sizes[shard.first : shard.stop]
-        offsets[shard.first : shard.stop] = np.cumsum(here) - here
-        paths += [shard.path] * shard.clips
     flat = np.asarray(table["member_offsets"].combine_chunks().flatten().to_numpy(), np.int64)
     # Members keep their distance from the clip's start.
-    members = flat.reshape(-1, len(MEMBERS)) + (offsets - old_offsets)[:, None]
-    bounds = np.arange(len(sizes) + 1, dtype=np.int32) * len(MEMBERS)
+    members = flat.reshape(-1, len(MEMBERS)) + (offsets - ints(table["offset"]))[:, None]
+    bounds = np.arange(len(offsets) + 1, dtype=np.int32) * len(MEMBERS)
     columns = {
         "shard": pa.array(paths, pa.string()),
         "offset": pa.array(offsets, pa.int64()),
@@ -176,4 +255,4 @@ def _moved(
     for name, column in columns.items():
         position = schema.get_field_index(name)
         table = table.set_column(position, schema.field(position), column)
-    return table
+    return table.combine_chunks()

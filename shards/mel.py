@@ -5,11 +5,11 @@ A frame only looks back. Frame f of window k (16 kHz, 8 frames a window):
     ... 3200 k + 400 (f+1) - 800 |=================| 3200 k + 400 (f+1)   the end is the frame's time
                                   50 ms, Hann, n_fft 1024
 
-The Fourier transform is done in 64 bits and the sum over the filters in 32; a level whose 32 bit value is
-near a boundary is computed again in 64. So a frame's byte does not depend on the clip or batch it is
-computed in (tests/shards/test_mel.py), as it would in 32 bits throughout.
+The Fourier transform uses 64 bits and the sum over the filters 32; a level whose 32-bit value is near a
+boundary is recomputed in 64. So a frame's byte does not depend on the clip or batch in which it is computed
+(tests/shards/test_mel.py), as it would with 32 bits throughout.
 
-numpy alone: importing torch would cost a worker 460 MB and 2 s, more than the mel of an hour.
+Only numpy: importing torch would cost a worker 460 MB and 2 s, more than the mel of an hour.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from corpus.schemas.clip import MelForm
 from corpus.schemas.clock import FRAMES_PER_WINDOW, samples_per_window
 
 BINS = 80
-LOWEST_HZ = 80.0
-HIGHEST_HZ = 7600.0
+_LOWEST_HZ = 80.0
+_HIGHEST_HZ = 7600.0
 LOW = -7.3
 STEP = 0.0375
 _FLOOR = 1e-10
@@ -41,13 +41,13 @@ _NEAR = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelShape:
-    """The sizes that follow from the sample rate and the frames in a window."""
+    """Sizes derived from the sample rate and the frames per window."""
 
     window_samples: int
     """Samples under the Hann window: 50 ms."""
     hop_samples: int
     fft_samples: int
-    """Zero padded so that bins stand 15.625 Hz apart at every rate."""
+    """Zero padded so that bins are 15.625 Hz apart at every rate."""
     frames_per_window: int
     samples_per_window: int
 
@@ -73,8 +73,8 @@ def mel_bytes(
 ) -> npt.NDArray[np.uint8]:
     """uint8 `[channels, windows, frames, bins]` of int16 `[channels, context + windows * samples]`.
 
-    The first `context_samples` columns are what sounds before the first window (zeros before the
-    start of a recording). Whole windows only.
+    The first `context_samples` columns are the sound before the first window (zeros before the start of a
+    recording). Whole windows only.
     """
     shape = mel_shape(sample_rate_hz, frames_per_window)
     windows, rest = divmod(samples.shape[1] - shape.context_samples, shape.samples_per_window)
@@ -178,7 +178,7 @@ def _tables(sample_rate_hz: int, window_samples: int, fft_samples: int) -> _Tabl
 
 def slaney_filters(sample_rate_hz: int, fft_samples: int) -> npt.NDArray[np.float64]:
     """Triangles `[bins, fft_samples // 2 + 1]`, evenly spaced on Slaney's scale, each of area one per Hz."""
-    edges = _hz(np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), BINS + 2))
+    edges = _hz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), BINS + 2))
     bins_hz = np.arange(fft_samples // 2 + 1) * (sample_rate_hz / fft_samples)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     # Both slopes of each triangle over all bins; outside it one of them is negative.

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from corpus.schemas.arrays import Int64Array
-from corpus.schemas.errors import DatasetError, FormatError
-from corpus.schemas.files import has_size
 from corpus.shards.columns import ClipRow, arrow_schema, rows_table
-from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
+from corpus.shards.cut import SEGMENT_FILE
+from corpus.shards.segment_rows import SegmentRef, SegmentRows, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_ROWS = 8192
+__all__ = ["Piece", "Pieces", "Rows", "SegmentRef", "joined", "placing", "segment_pieces"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentRef:
-    """The result of `cut` for one recording, and the digest of everything that went into it."""
-
-    folder: Path
-    recording: str
-    """Content hash, 64 hex digits."""
-    split: str
-    digest: str
+_PLACING = ("key", "split", "recording", "offset", "size", "windows", "sha256")
+"""Columns that say where clips go; the others are read when they are written."""
+_REPEATED = frozenset(("split", "recording", "shard", "licence"))
+_BATCH_SEGMENTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,75 +33,75 @@ class Piece:
     file: Path
 
 
+class Rows(Protocol):
+    """Anything that returns whole rows of clips by number."""
+
+    def take(self, numbers: Int64Array) -> pa.Table:
+        """The rows with these numbers, in this order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
-    """Many clips, as columns: a million rows are never a million objects."""
+    """Many clips: even for a million, only the columns needed for layout are in memory."""
 
-    table: pa.Table
+    placing: pa.Table
+    """Of `placing`."""
+    rows: Rows
+    numbers: Int64Array
+    """The clips' numbers in `rows`."""
     files: tuple[Path, ...]
     file_of_row: Int64Array
 
     @staticmethod
     def of(pieces: Sequence[Piece]) -> Pieces:
         number = {file: n for n, file in enumerate(dict.fromkeys(piece.file for piece in pieces))}
+        table = rows_table([piece.row for piece in pieces])
         return Pieces(
-            table=rows_table([piece.row for piece in pieces]),
+            placing=joined([placing(table)]),
+            rows=table,
+            numbers=np.arange(len(table), dtype=np.int64),
             files=tuple(number),
             file_of_row=np.array([number[piece.file] for piece in pieces], np.int64),
         )
 
 
-def segment_pieces(segments: Iterable[SegmentRef]) -> Pieces:
-    """The clips of cut recordings.
+def placing(table: pa.Table, *more: str) -> pa.Table:
+    """The columns needed to lay out these rows, and further ones; repeated text is stored once."""
+    return narrowed(table, (*_PLACING, *more))
 
-    Raises:
-        DatasetError: a segment is cut off, or holds another recording.
-        FormatError: its rows are not those that `cut` writes.
-    """
+
+def narrowed(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Some columns, copied so that they hold no more memory than they need."""
     import pyarrow as pa
 
-    tables: list[pa.Table] = []
-    files: list[Path] = []
+    columns = {
+        name: table[name].dictionary_encode() if name in _REPEATED else pa.concat_arrays(table[name].chunks)
+        for name in names
+    }
+    return pa.table(columns)
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables with the same columns joined into one, with one dictionary per column."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def segment_pieces(segments: Iterable[SegmentRef]) -> Pieces:
+    """The clips of cut recordings; raises like `rows_of`."""
+    refs = list(segments)
+    tables = [placing(arrow_schema().empty_table())]
     counts: list[int] = []
-    waiting: list[dict[str, Any]] = []
-    for segment in segments:
-        rows = _rows(segment)
-        waiting += rows
-        files.append(segment.folder / SEGMENT_FILE)
-        counts.append(len(rows))
-        # In batches: a table for each recording would be mostly overhead.
-        if len(waiting) >= _BATCH_ROWS:
-            tables.append(_table(waiting))
-            waiting = []
+    for first in range(0, len(refs), _BATCH_SEGMENTS):
+        table, batch_counts = rows_of(refs[first : first + _BATCH_SEGMENTS])
+        tables.append(placing(table))
+        counts += batch_counts
+    table = joined(tables)
     return Pieces(
-        table=pa.concat_tables([*tables, _table(waiting)]),
-        files=tuple(files),
+        placing=table,
+        rows=SegmentRows(refs, counts),
+        numbers=np.arange(len(table), dtype=np.int64),
+        files=tuple(ref.folder / SEGMENT_FILE for ref in refs),
         file_of_row=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
     )
-
-
-def _rows(segment: SegmentRef) -> list[dict[str, Any]]:
-    path, file = segment.folder / ROWS_FILE, segment.folder / SEGMENT_FILE
-    try:
-        rows: list[dict[str, Any]] = json.loads(path.read_bytes())
-        # A cache folder put under another name would put one recording's clips under another's key.
-        whose = {(row["recording"], row["split"]) for row in rows}
-        size = sum(row["size"] for row in rows)
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"cannot be read: {error}", where=str(path), todo="build again") from error
-    if whose - {(segment.recording, segment.split)} or not has_size(file, size):
-        raise DatasetError("the segment is not the one its rows describe", where=str(file))
-    return rows
-
-
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
-    try:
-        table = pa.Table.from_pylist(rows, schema=arrow_schema())
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise FormatError(f"rows of a segment cannot be read: {error}", todo="build again") from error
-    for field in table.schema:
-        if not field.nullable and table[field.name].null_count:
-            raise FormatError(f"rows of a segment lack {field.name}", todo="build again")
-    return table

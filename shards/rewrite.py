@@ -1,6 +1,7 @@
-"""Replace some clips of a dataset, all or none, even if the machine is killed.
+"""Replacing some clips of a dataset, all or none, even if the process is killed.
 
-OUT/.rewrite/new.tar holds the changed clips; the shards written from it are staged and moved in by `swap`.
+OUT/.rewrite/new.tar holds the changed clips; shards written from it are staged and moved into place by
+`swap`.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.columns import ClipRow
-from corpus.shards.index import texts
+from corpus.shards.old import Old
 from corpus.shards.plan import Piece, Pieces
 from corpus.shards.read import Clip
 from corpus.shards.row import append_clip
-from corpus.shards.write import Old, Wanted, stage_dataset
+from corpus.shards.write import Wanted, stage_dataset
 
 NEW_FILE = "new.tar"
 
 
 def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> ClipRow:
-    """The clip with another head at the end of `tar`; its row, with the head's count of labels."""
+    """Append the clip with another head to `tar`; returns its row, with the head's counts of labels."""
     # Only the head changes; sound, mel and pictures are copied byte for byte.
     others = [bytes(clip.member(name)) for name in MEMBERS[1:]]
     place = append_clip(tar, tar.tell(), row.key, [to_json(head).encode(), *others])
@@ -46,7 +47,6 @@ def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config
         old = Old.read(out, frozenset())
         if old is None:
             raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
-        gone = {piece.row.key for piece in new}
-        kept = old.rows_with("key", set(texts(old.table["key"])) - gone)
+        kept = old.without([piece.row.key for piece in new])
         wanted = Wanted(settings=settings, config=config, segments="")
-        return stage_dataset(out, old, kept, Pieces.of(new), wanted, None)
+        return stage_dataset(out, old, kept, Pieces.of(new), wanted)

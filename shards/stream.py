@@ -2,14 +2,16 @@
 
     shards -> shuffle -> split by node -> split by worker -> open -> members -> samples -> clips -> shuffle
 
-`open_clips` is faster for tars on a disk, and finds clips by key. This is for shards on an object store, and
+`open_clips` is faster for tars on disk, and finds clips by key. Use this for shards in an object store, and
 for loaders built on webdataset. Shards are opened by fsspec, because webdataset's own opener would run the
-command of a `pipe:` URL.
+command in a `pipe:` URL.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,12 +22,12 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
 from corpus.schemas.files import inside
+from corpus.shards.ahead import BLOCK_BYTES, BLOCKS_AHEAD, AheadFile
 from corpus.shards.read import Clip
 
-Sample = dict[str, Any]
-OnBad = Callable[[FormatError], None]
+_Sample = dict[str, Any]
+_OnBad = Callable[[FormatError], None]
 _READ_AHEAD_BYTES = 1 << 20
-_BLOCK_BYTES = 8 << 20
 
 
 def stream_clips(
@@ -37,20 +39,20 @@ def stream_clips(
     seed: int = 0,
     node: tuple[int, int] | None = None,
     take: Callable[[Clip], object] | None = None,
-    on_bad: OnBad | None = None,
+    on_bad: _OnBad | None = None,
 ) -> Any:
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
     `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is the size of the shuffle
-    buffer, 0 for the order of the shards, which `shuffle_shards` alone shuffles too; the order follows from
-    `seed` and the number of the pass. `node` is this node's number and how many there are, where neither
-    torch.distributed nor the environment says it. `take` is called on each clip in the worker that reads it,
-    and its result is what travels. A damaged sample raises unless `on_bad` is given; where the tar itself is
-    broken, the rest of it is skipped.
+    buffer; 0 keeps the order of the shards, which `shuffle_shards` shuffles separately. The order depends on
+    `seed` and the number of the pass. `node` is this node's number and the number of nodes, if neither
+    torch.distributed nor the environment gives them. `take` is called on each clip in the worker that reads
+    it, and its result is what the worker sends. A damaged sample raises unless `on_bad` is given; if the tar
+    itself is damaged, the rest of it is skipped.
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
-        FormatError: on reading, a sample that cannot be read, named by shard and key.
+        FormatError: while iterating, a sample cannot be read; the message gives shard and key.
     """
     wds = _webdataset()
     shards = _shards_of(source, split) if isinstance(source, (str, Path)) else list(source)
@@ -70,7 +72,7 @@ def stream_clips(
     )
 
 
-def _of_node(shards: Iterable[Sample], node: tuple[int, int]) -> Iterator[Sample]:
+def _of_node(shards: Iterable[_Sample], node: tuple[int, int]) -> Iterator[_Sample]:
     number, count = node
     return islice(shards, number, None, count)
 
@@ -91,39 +93,64 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
         with _opened(str(inside(Path(root), MANIFEST_FILE)) if near else f"{root}/{MANIFEST_FILE}") as file:
             manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
     except OSError as error:
-        raise DatasetError("holds no finished dataset: manifest.json is missing", where=root) from error
+        raise DatasetError("contains no finished dataset: manifest.json is missing", where=root) from error
     paths = [shard.path for shard in manifest.shards if split in (None, shard.split)]
     return [str(inside(Path(root), path)) if near else f"{root}/{path}" for path in paths]
 
 
-def _opened(url: str) -> Any:
-    """An open file, on this machine or wherever fsspec reaches."""
-    if "://" not in url:
+def _opened(url: str, threads: ThreadPoolExecutor | None = None) -> Any:
+    """An open file, on this machine or wherever fsspec reaches; there read ahead, given threads."""
+    if not _is_far(url):
         return open(url, "rb", buffering=_READ_AHEAD_BYTES)
     try:
         import fsspec
     except ImportError as error:
         raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
     system, path = fsspec.core.url_to_fs(url)
-    # Shards are read from one end to the other: in a few large requests.
-    return system.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
+    # Servers of web pages may know no ranges; fsspec finds out.
+    if threads is not None and not url.startswith(("http://", "https://")):
+        return AheadFile(system, path, threads)
+    return system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+
+
+def _is_far(url: str) -> bool:
+    return "://" in url
+
+
+def _one_ahead(
+    shards: Iterable[_Sample], threads: ThreadPoolExecutor
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Each shard and what gives its open file; of one elsewhere the beginning comes while others are read."""
+    waiting: deque[tuple[str, Callable[[], Any]]] = deque()
+    for shard in shards:
+        url = shard["url"]
+        waiting.append(
+            (url, threads.submit(_opened, url, threads).result if _is_far(url) else partial(_opened, url))
+        )
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 class _Reader:
     """The pipeline's stage from shards to clips. A class, so that it can be pickled for workers."""
 
-    def __init__(self, on_bad: OnBad | None) -> None:
+    def __init__(self, on_bad: _OnBad | None) -> None:
         self._on_bad = on_bad
 
-    def __call__(self, shards: Iterable[Sample]) -> Iterator[Clip]:
-        for shard in shards:
-            try:
-                yield from self._clips(shard["url"])
-            except FormatError as error:
-                self._bad(error)
+    def __call__(self, shards: Iterable[_Sample]) -> Iterator[Clip]:
+        threads = ThreadPoolExecutor(BLOCKS_AHEAD, thread_name_prefix="shards")
+        try:
+            for url, opened in _one_ahead(shards, threads):
+                try:
+                    yield from self._clips(url, opened)
+                except FormatError as error:
+                    self._bad(error)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _clips(self, url: str) -> Iterator[Clip]:
-        for sample in _samples(url):
+    def _clips(self, url: str, opened: Callable[[], Any]) -> Iterator[Clip]:
+        for sample in _samples(url, opened):
             try:
                 clip = _clip(sample, url)
             except FormatError as error:
@@ -137,7 +164,7 @@ class _Reader:
         self._on_bad(error)
 
 
-def _samples(url: str) -> Iterator[Sample]:
+def _samples(url: str, opened: Callable[[], Any]) -> Iterator[_Sample]:
     """Groups of members with the same key, as webdataset reads them.
 
     Raises:
@@ -147,7 +174,7 @@ def _samples(url: str) -> Iterator[Sample]:
 
     key = "its start"
     try:
-        with _opened(url) as file:
+        with opened() as file:
             for sample in group_by_keys(tar_file_expander([{"url": url, "stream": file}])):
                 key = sample["__key__"]
                 yield sample
@@ -158,7 +185,7 @@ def _samples(url: str) -> Iterator[Sample]:
         raise FormatError(f"cannot be read from {key} on: {reason}", where=url) from error
 
 
-def _clip(sample: Sample, url: str) -> Clip:
+def _clip(sample: _Sample, url: str) -> Clip:
     missing = [name for name in MEMBERS if name not in sample]
     if missing:
         raise FormatError(f"{sample['__key__']} has no {', '.join(missing)}", where=url)

@@ -1,4 +1,4 @@
-"""Every promise of the format, checked against the bytes. Broken data is reported, never a crash."""
+"""Verifying everything the format promises against the bytes. Damaged data is reported, never a crash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 from corpus.schemas.clip import CLIP_FORM, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
-from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError, UsageError
+from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
 from corpus.schemas.files import inside
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
 from corpus.schemas.urls import is_url
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN
+from corpus.shards.check_far import check_far_shard, far_shard
 from corpus.shards.check_shard import PART_CLIPS, Part, Problem, check_part, same_bytes
 from corpus.shards.columns import ClipRow
 from corpus.shards.ends import largest_shard
@@ -32,18 +34,17 @@ from corpus.shards.index import no_dataset, read_index
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20
-"""A smaller dataset is checked sooner than other processes have started."""
-Progress = Callable[[int], None]
-Spread = Callable[[Callable[[Part], list[Problem]], Sequence[Part]], Iterator[list[Problem]]]
-"""Checks parts on other machines and gives the results in their order."""
-_Check = Callable[[Sequence[Part]], Iterable[list[Problem]]]
-BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
+"""A smaller dataset is checked before other processes would have started."""
+_Progress = Callable[[int], None]
+Spread = Callable[[Callable[[Any], list[Problem]], Sequence[Any]], Iterable[list[Problem]]]
+"""Runs a function on each job wherever there is capacity, and returns the results in order."""
+_BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at, and what is wrong with it."""
+    """What was checked, and the problems found."""
 
     problems: tuple[Problem, ...]
     shards: int
@@ -59,37 +60,29 @@ class VerifyReport:
 def verify_dataset(
     out: Path | str,
     *,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     num_workers: int | None = None,
     spread: Spread | None = None,
 ) -> VerifyReport:
-    """Check all promises of the dataset in a folder or at a URL; `progress` gets the clips checked so far.
+    """Verify the dataset in a folder or at a URL; `progress` gets the number of clips checked so far.
 
-    Costs two reads of the dataset and its mel computed again, on as many processors as there are; memory
-    holds the index and, in each process, two clips. Of a URL's files each is fetched once; two shards at a
-    time lie on this machine. `spread` takes the place of this machine's processes, for a folder that all
-    machines see.
+    This reads the dataset twice and recomputes its mel, on all processors; memory holds the index and, in
+    each process, two clips. Each file at a URL is downloaded once, and each process keeps one shard at a
+    time. `spread` replaces this machine's processes by any machines that see the folder or can reach the URL.
 
     Raises:
         DatasetError: there is no dataset.
-        NewerSchemaError: it was written by a newer version, whose promises are not known here.
+        NewerSchemaError: it was written by a newer version, whose format is unknown here.
         StorageError: the URL cannot be read.
-        UsageError: `spread` is given for a URL.
     """
-    workers = num_workers or len(os.sched_getaffinity(0))
-    if spread is not None and isinstance(out, str) and is_url(out):
-        todo = "copy the dataset to a folder that all machines see, or verify it from one machine"
-        raise UsageError("a URL is verified on one machine", where=out, todo=todo)
-    check = partial(_side_by_side, num_workers=workers)
-    if spread is not None:
-        out, check = Path(out).absolute(), partial(spread, check_part)
+    check: Spread = spread or partial(_side_by_side, num_workers=num_workers or len(os.sched_getaffinity(0)))
     if isinstance(out, str) and is_url(out):
         with tempfile.TemporaryDirectory(prefix="corpus-verify-") as folder:
             return _verify(Path(folder), store_at(out), progress, check)
-    return _verify(Path(out), None, progress, check)
+    return _verify(Path(out).absolute() if spread else Path(out), None, progress, check)
 
 
-def _verify(out: Path, store: Store | None, progress: Progress | None, check: _Check) -> VerifyReport:
+def _verify(out: Path, store: Store | None, progress: _Progress | None, check: Spread) -> VerifyReport:
     """Check a folder; with a store, a folder that holds nothing yet of what is there."""
     if store is not None:
         _fetched(store, MANIFEST_FILE, out)
@@ -102,11 +95,12 @@ def _verify(out: Path, store: Store | None, progress: Progress | None, check: _C
     except FormatError as error:
         problem = Problem(code="manifest_broken", where=MANIFEST_FILE, what=str(error))
         return VerifyReport(problems=(problem,), shards=0, clips=0, windows=0, recordings=0)
-    here = _found(out)
+    here, sizes = _found(out), dict[str, int]()
     if store is not None:
         for file in manifest.files:
             _fetched(store, file.path, out)
-        here = {one.name for one in store.list() if not _is_beside(one.name)}
+        sizes = {one.name: one.bytes for one in store.list() if not _is_beside(one.name)}
+        here = set(sizes)
     problems = list(_files(out, manifest, here))
     rows = _rows(out, problems)
     problems += _index(manifest, rows)
@@ -115,9 +109,9 @@ def _verify(out: Path, store: Store | None, progress: Progress | None, check: _C
     problems += _splits(rows)
     parts = _parts(out, manifest, rows, problems)
     if store is None:
-        problems += _checked_parts(parts, progress, check)
+        problems += _checked(parts, progress, check)
     else:
-        problems += _far_shards(out, store, parts, progress, check)
+        problems += _checked_far(store, parts, sizes, progress, check)
     return VerifyReport(
         problems=tuple(problems),
         shards=len(manifest.shards),
@@ -146,7 +140,7 @@ def _files(out: Path, manifest: Manifest, here: Set[str]) -> Iterator[Problem]:
 
 def _is_beside(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in BESIDE or top.startswith(".") or Path(top).suffix in (".wal", ".log")
+    return top in _BESIDE or top.startswith(".") or Path(top).suffix in (".wal", ".log")
 
 
 def _found(out: Path) -> set[str]:
@@ -172,9 +166,9 @@ def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
     """The index is in order, and its figures are the manifest's."""
     order = [(SPLITS.index(row.split) if row.split in SPLITS else -1, row.key) for row in rows]
     for (_, left), (_, right) in ((a, b) for a, b in pairwise(order) if a >= b):
-        yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come behind {left}")
+        yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come after {left}")
     if len({row.key for row in rows}) != len(rows):
-        yield Problem(code="keys", where=CLIPS_FILE, what="a key stands twice")
+        yield Problem(code="keys", where=CLIPS_FILE, what="a key occurs twice")
     figures = (len(rows), sum(row.windows for row in rows), len({row.recording for row in rows}))
     if figures != (manifest.clips, manifest.windows, manifest.recordings):
         said = (manifest.clips, manifest.windows, manifest.recordings)
@@ -255,10 +249,9 @@ def _parts(out: Path, manifest: Manifest, rows: Sequence[ClipRow], problems: lis
     return parts
 
 
-def _checked_parts(
-    parts: Sequence[Part], progress: Progress | None, check: _Check, done: int = 0
-) -> Iterator[Problem]:
-    for part, problems in zip(parts, check(parts), strict=True):
+def _checked(parts: Sequence[Part], progress: _Progress | None, check: Spread) -> Iterator[Problem]:
+    done = 0
+    for part, problems in zip(parts, check(check_part, parts), strict=True):
         yield from problems
         for _ in () if part.tar else part.rows:
             done += 1
@@ -266,39 +259,36 @@ def _checked_parts(
                 progress(done)
 
 
-def _far_shards(
-    out: Path, store: Store, parts: Sequence[Part], progress: Progress | None, check: _Check
+def _checked_far(
+    store: Store,
+    parts: Sequence[Part],
+    sizes: Mapping[str, int],
+    progress: _Progress | None,
+    check: Spread,
 ) -> Iterator[Problem]:
-    """Each shard fetched, checked and removed; the one before stays as long: a clip looks back on it."""
+    """A shard is one job: whoever does it fetches it."""
+    groups = groupby(parts, key=lambda part: part.shard.path)
+    jobs = [far_shard(store, list(group), sizes) for _, group in groups]
     done = 0
-    before: str | None = None
-    for path, group in groupby(parts, key=lambda part: part.shard.path):
-        here = list(group)
-        if _is_inside(path):
-            _fetched(store, path, out)
-        yield from _checked_parts(here, progress, check, done)
-        done += sum(len(part.rows) for part in here if not part.tar)
-        if before is not None:
-            (out / before).unlink(missing_ok=True)
-        before = path if _is_inside(path) else None
+    for job, problems in zip(jobs, check(check_far_shard, jobs), strict=True):
+        yield from problems
+        done += sum(len(part.rows) for part in job.parts if not part.tar)
+        if progress:
+            progress(done)
 
 
-def _is_inside(path: str) -> bool:
-    """A manifest from elsewhere names no file outside its folder."""
-    parts = path.split("/")
-    return not path.startswith("/") and ".." not in parts and parts[0] in SPLITS
-
-
-def _side_by_side(parts: Sequence[Part], num_workers: int) -> Iterator[list[Problem]]:
-    if num_workers < 2 or sum(part.bytes for part in parts) < WORTH_WORKERS_BYTES:
-        yield from map(check_part, parts)
+def _side_by_side(
+    function: Callable[[Any], list[Problem]], jobs: Sequence[Any], num_workers: int
+) -> Iterator[list[Problem]]:
+    if num_workers < 2 or sum(job.bytes for job in jobs) < WORTH_WORKERS_BYTES:
+        yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")
     done = 0
     try:
         with ProcessPoolExecutor(num_workers, mp_context=context) as workers:
-            for problems in workers.map(check_part, parts):
+            for problems in workers.map(function, jobs):
                 yield problems
                 done += 1
     except BrokenProcessPool:  # memory ran out, or the machine's owner ended one: the rest is checked here
-        yield from map(check_part, parts[done:])
+        yield from map(function, jobs[done:])

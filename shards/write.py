@@ -1,24 +1,21 @@
-"""Segments become shards, their index, a card and a manifest: a whole dataset, or none at all.
+"""Turning segments into shards, their index, a card and a manifest: a whole dataset, or none at all.
 
-All of it is written beside the dataset and moved into place when it is whole (`swap.py`), so a build that
-fails or is killed leaves the old dataset or the new one. Shards that hold the same clips as before are not
-touched, and one that only has another number now is moved, not copied.
+Everything is written beside the dataset and moved into place when complete (`swap.py`), so a build that fails
+or is killed leaves either the old dataset or the new one. Shards with the same clips as before are not
+touched, and a shard that only gets another number is moved, not copied.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.schemas.clip import CLIP_FORM
-from corpus.schemas.codec import digest, from_json, to_json
+from corpus.schemas.codec import digest, to_json
 from corpus.schemas.dataset import (
     CARD_FILE,
     CLIPS_FILE,
@@ -28,14 +25,15 @@ from corpus.schemas.dataset import (
     ShardEntry,
     promised_sizes,
 )
-from corpus.schemas.errors import FormatError, NewerSchemaError
-from corpus.schemas.files import has_size, inside, sha256_file, storage_errors, write_whole
+from corpus.schemas.files import has_size, put_in_place, sha256_file, storage_errors, temporary, write_whole
 from corpus.schemas.settings import Settings
-from corpus.shards.card import dataset_card
-from corpus.shards.copy import sha256_if_same, write_shard
-from corpus.shards.index import ints, read_index, read_rows
-from corpus.shards.layout import Layout, PlannedShard, lay_out
-from corpus.shards.plan import Pieces, SegmentRef, segment_pieces
+from corpus.shards.card import COUNTED, dataset_card
+from corpus.shards.columns import arrow_schema
+from corpus.shards.index import ints, read_rows, texts
+from corpus.shards.layout import Kept, Layout, PlannedShard, lay_out
+from corpus.shards.old import Old, read_manifest
+from corpus.shards.plan import Pieces, SegmentRef, joined, narrowed, segment_pieces
+from corpus.shards.shard_task import ShardWriter, clips_digest
 from corpus.shards.swap import FOLDER, finish_swap, swap
 
 if TYPE_CHECKING:
@@ -51,10 +49,11 @@ __all__ = [
     "write_dataset",
 ]
 
-Progress = Callable[[int], None]
+_Progress = Callable[[int], None]
 """Gets the bytes of shards that are whole so far."""
-Bring = Callable[[Path], None]
-"""Gets a file that is to be read, which may stand elsewhere."""
+_HERE = ShardWriter()
+_GROUP_ROWS = 16384
+"""Of a row group of clips.parquet, and as many are in memory."""
 
 
 def write_dataset(
@@ -65,81 +64,42 @@ def write_dataset(
     config: str,
     unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
-    progress: Progress | None = None,
-    bring: Bring | None = None,
+    progress: _Progress | None = None,
+    writer: ShardWriter = _HERE,
+    old: Old | None = None,
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
 
-    The clips of `unchanged` recordings are those the dataset has already: their segments are not read. With
-    nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read and
-    held to the hashes of their clips, whatever their size says; none of the `unchanged` may stand in one.
-    `bring` is called with each file before clips are copied from it.
+    The dataset already has the clips of `unchanged` recordings: their segments are not read. If nothing has
+    changed at all, only the manifest is read. Shards whose paths are `doubted` are checked against the hashes
+    of their clips, whatever their size; none of the `unchanged` recordings may be in one. `writer` decides
+    what copies the clips and where the shards are finally stored; `old` is the folder's current dataset, if
+    it has been read already.
 
     Raises:
-        DatasetError: two segments of one recording, or a segment that is cut off.
-        DamagedClipError: a clip is not what it was when it was made.
+        DatasetError: a recording has two segments, or a segment is cut off.
+        DamagedClipError: a clip has changed since it was made.
         NewerSchemaError: `out` was written by a newer version.
-        StorageError: disk full or folder read-only.
+        StorageError: the disk is full or the folder read-only.
     """
     ordered = sorted(segments, key=lambda s: s.recording)
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
     wanted = Wanted(settings=settings, config=config, segments=made_of)
     with storage_errors(out):
         finish_swap(out)
-        old = Old.read(out, doubted)
+        old = old or Old.read(out, doubted)
         if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
             return old.manifest
         new = segment_pieces(s for s in ordered if s.recording not in unchanged)
-        kept = old.rows_with("recording", unchanged) if old and unchanged else None
-        manifest = stage_dataset(out, old, kept, new, wanted, progress, bring)
+        kept = old.of_recordings(unchanged) if old and unchanged else None
+        manifest = stage_dataset(out, old, kept, new, wanted, writer, progress)
         swap(out)
         return manifest
 
 
-def read_manifest(out: Path) -> Manifest | None:
-    """The manifest of a dataset; None where there is none or it is broken."""
-    path = out / MANIFEST_FILE
-    try:
-        return from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=str(path))
-    except NewerSchemaError:
-        raise
-    except (OSError, FormatError):
-        return None
-
-
-def standing(out: Path, doubted: Set[str]) -> frozenset[str]:
-    """The recordings whose clips all stand in shards of the dataset that nobody doubts."""
-    old = Old.read(out, doubted)
-    if old is None:
-        return frozenset()
-    sound = {entry.path for entry in old.known.values() if has_size(out / entry.path, entry.bytes)}
-    # Each recording lies in a shard or two: a million rows are few pairs.
-    pairs = old.table.group_by(["recording", "shard"]).aggregate([])
-    rows = list(_pairs(pairs, "recording", "shard"))
-    return frozenset(one for one, _ in rows) - {one for one, shard in rows if shard not in sound}
-
-
-def _pairs(table: pa.Table, first: str, second: str) -> Iterator[tuple[str, str]]:
-    """Two columns side by side, in batches, so that a million rows are never all Python objects at once."""
-    for batch in table.select([first, second]).to_batches(max_chunksize=16384):
-        yield from zip(batch[first].to_pylist(), batch[second].to_pylist(), strict=True)
-
-
-def _digest_of(sha256s: Iterable[str]) -> bytes:
-    hasher = hashlib.sha256()
-    for sha256 in sha256s:
-        hasher.update(sha256.encode())
-        hasher.update(b" ")
-    return hasher.digest()
-
-
-def _hashes(manifest: Manifest) -> dict[str, str]:
-    return {entry.path: entry.sha256 for entry in manifest.files}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the manifest will say beside the files."""
+    """What the manifest will contain besides the files."""
 
     settings: Settings
     config: str
@@ -153,122 +113,61 @@ class Wanted:
         )
         return same and all(has_size(out / path, size) for path, size in promised_sizes(old).items())
 
-    def manifest(self, table: pa.Table, shards: Sequence[ShardEntry], files: Sequence[FileEntry]) -> Manifest:
-        import pyarrow.compute as pc
-
+    def manifest(
+        self, placing: pa.Table, shards: Sequence[ShardEntry], files: Sequence[FileEntry]
+    ) -> Manifest:
         return Manifest(
             config=self.config,
             settings=to_json(self.settings),
             clip_schema=CLIP_FORM,
             segments=self.segments,
-            recordings=pc.count_distinct(table["recording"]).as_py(),
-            clips=len(table),
-            windows=int(ints(table["windows"]).sum()),
+            recordings=len(placing["recording"].unique()),
+            clips=len(placing),
+            windows=int(ints(placing["windows"]).sum()),
             shards=tuple(shards),
             files=tuple(files),
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Old:
-    """The dataset that stands in the folder."""
-
-    manifest: Manifest
-    table: pa.Table
-    known: dict[bytes, ShardEntry]
-    """By a digest of the clips they hold, the shards it vouches for."""
-
-    @staticmethod
-    def read(out: Path, doubted: Set[str]) -> Old | None:
-        """None where there is no unbroken one."""
-        manifest = read_manifest(out)
-        if manifest is None:
-            return None
-        try:
-            if sha256_file(inside(out, CLIPS_FILE)) != _hashes(manifest).get(CLIPS_FILE):
-                return None
-            table = read_index(out)
-        except (OSError, FormatError):
-            return None
-        named = {(entry.path, entry.split) for entry in manifest.shards}
-        there = table.group_by(["shard", "split"]).aggregate([])
-        if not named.issuperset(_pairs(there, "shard", "split")):
-            return None
-        for entry in manifest.shards:
-            inside(out, entry.path)
-        entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
-        rows = _pairs(table, "shard", "sha256")
-        known = {
-            _digest_of(sha256 for _, sha256 in group): entries[path]
-            for path, group in groupby(rows, key=lambda row: row[0])
-            if path in entries
-        }
-        return Old(manifest=manifest, table=table, known=known)
-
-    def rows_with(self, column: str, values: Set[str]) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        return self.table.filter(pc.is_in(self.table[column], pa.array(list(values), pa.string())))
-
-
 def stage_dataset(
     out: Path,
     old: Old | None,
-    kept: pa.Table | None,
+    kept: Kept | None,
     new: Pieces,
     wanted: Wanted,
-    progress: Progress | None,
-    bring: Bring | None = None,
+    writer: ShardWriter = _HERE,
+    progress: _Progress | None = None,
 ) -> Manifest:
-    """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
-    files = {path: out / path for path in kept["shard"].unique().to_pylist()} if kept is not None else {}
+    """Write beside the folder what it lacks, for `swap` to move in. New clips may already be there."""
+    files = {path: out / path for path in texts(kept.placing["shard"].unique())} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
     staging = out / FOLDER
     staging.mkdir(parents=True, exist_ok=True)
-    entries: list[ShardEntry] = []
-    moves: list[str] = []
-    done = 0
+    sha256s: dict[str, str] = {}
+    moves: set[str] = set()
+    lacking: list[PlannedShard] = []
     for shard in layout.shards:
-        sha256, staged = _stage_shard(out, staging, layout, shard, old, bring)
-        if staged:
-            moves.append(shard.path)
-        entries.append(_entry(shard, sha256))
-        done += shard.bytes
+        entry = old.known.get(clips_digest(layout.sha256s(shard))) if old is not None else None
+        if entry is None or not has_size(out / entry.path, entry.bytes):
+            lacking.append(shard)
+            continue
+        sha256s[shard.path] = entry.sha256
+        if entry.path != shard.path:
+            _link(out / entry.path, staging / shard.path)
+            moves.add(shard.path)
+    sizes = {shard.path: shard.bytes for shard in layout.shards}
+    done = sum(sizes[path] for path in sha256s)
+    for written in writer.write(out, layout, lacking):
+        sha256s[written.path] = written.sha256
+        if written.staged:
+            moves.add(written.path)
+        done += sizes[written.path]
         if progress:
             progress(done)
-    manifest = _stage_views(staging, layout.table, entries, wanted)
-    _drop_strays(staging, set(moves))
+    entries = [_entry(shard, sha256s[shard.path]) for shard in layout.shards]
+    manifest = _stage_views(staging, layout, entries, wanted)
+    _drop_strays(staging, moves)
     return manifest
-
-
-def _stage_shard(
-    out: Path,
-    staging: Path,
-    layout: Layout,
-    shard: PlannedShard,
-    old: Old | None,
-    bring: Bring | None,
-) -> tuple[str, bool]:
-    """The shard's sha256, and whether it stands in the staging now; else it is in place already."""
-    clips = layout.sha256s(shard)
-    path = staging / shard.path
-    entry = old.known.get(_digest_of(clips)) if old is not None else None
-    if entry is not None and has_size(out / entry.path, entry.bytes):
-        if entry.path == shard.path:
-            return entry.sha256, False
-        _link(out / entry.path, path)
-        return entry.sha256, True
-    sizes = layout.sizes[shard.first : shard.stop].tolist()
-    for place in (path, out / shard.path):  # what an interrupted run left, or what is doubted
-        if has_size(place, shard.bytes) and (sha256 := sha256_if_same(place, sizes, clips)):
-            return sha256, place == path
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
-    if bring:
-        for file in {run.file for run in layout.runs(shard)}:
-            bring(file)
-    return write_shard(path, layout.runs(shard)), True
 
 
 def _link(source: Path, target: Path) -> None:
@@ -292,21 +191,36 @@ def _entry(shard: PlannedShard, sha256: str) -> ShardEntry:
     )
 
 
-def _stage_views(staging: Path, table: pa.Table, entries: Sequence[ShardEntry], wanted: Wanted) -> Manifest:
+def _stage_views(staging: Path, layout: Layout, entries: Sequence[ShardEntry], wanted: Wanted) -> Manifest:
     """The index and the card, then the manifest that makes it a dataset."""
-    import pyarrow.parquet as pq
-
-    content = io.BytesIO()
-    pq.write_table(table, content, compression="zstd", row_group_size=16384)
-    write_whole(staging / CLIPS_FILE, content.getvalue())
-    write_whole(staging / CARD_FILE, dataset_card(entries, table, wanted.config).encode())
+    counted = _write_index(staging / CLIPS_FILE, layout)
+    write_whole(staging / CARD_FILE, dataset_card(entries, counted, wanted.config).encode())
     files = [
         FileEntry(path=name, sha256=sha256_file(staging / name), bytes=(staging / name).stat().st_size)
         for name in (CARD_FILE, CLIPS_FILE)
     ]
-    manifest = wanted.manifest(table, entries, files)
+    manifest = wanted.manifest(layout.placing, entries, files)
     write_whole(staging / MANIFEST_FILE, (to_json(manifest, indent=1) + "\n").encode())
     return manifest
+
+
+def _write_index(path: Path, layout: Layout) -> pa.Table:
+    """clips.parquet, a row group at a time; the columns that the card counts."""
+    import pyarrow.parquet as pq
+
+    schema = arrow_schema()
+    counted = [narrowed(schema.empty_table(), COUNTED)]
+    with open(temporary(path), "wb") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for rows in layout.rows(_GROUP_ROWS):
+                writer.write_table(rows, _GROUP_ROWS)
+                counted.append(narrowed(rows, COUNTED))
+            if not len(layout.placing):
+                writer.write_table(schema.empty_table(), _GROUP_ROWS)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(path)
+    return joined(counted)
 
 
 def _drop_strays(staging: Path, wanted: Set[str]) -> None:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,25 @@ def test_the_trainers_rooms_import_one_way(repository: Path, room: str) -> None:
         for name in imports_of(path):
             if name.startswith("corpus.trainer."):
                 assert name.split(".")[2] in ROOMS[room] | {room}, f"{path} imports {name}"
+
+
+def test_no_modules_import_each_other(repository: Path) -> None:
+    """Neither directly nor around a circle, imports inside functions and for type checkers included."""
+    files = {
+        ".".join(("corpus", *path.relative_to(repository).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
+        for folder in folders(repository)
+        for path in (repository / folder).rglob("*.py")
+    }
+    # A name of a package is that of a module inside it, or else the package itself is meant.
+    graph = {
+        module: {name if name in files else name.rpartition(".")[0] for name in imports_of(path)}
+        & files.keys()
+        for module, path in files.items()
+        if path.name != "__init__.py"
+    }
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("module", ["corpus.schemas.settings", "corpus.shards.read", "corpus.cli.main"])

@@ -101,8 +101,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
-            value = getattr(self, name)
+            value, most = getattr(self, name), _MOST_LAYERS if name == "layers" else _MOST
             _require(value >= least, f"model.{name} is {value}", f"take at least {least}")
+            _require(value <= most, f"model.{name} is {value}", f"take at most {most}")
         for name in ("width", "expert_width"):
             value = getattr(self, name)
             _require(value % 8 == 0, f"model.{name} is {value}", "take a multiple of 8: kernels need it")
@@ -116,7 +117,8 @@ class ModelConfig:
         )
         for name in ("rope_theta", "norm_eps", "route_scale", "attention_window_s"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"model.{name} is {value}", "take one above 0")
+            fits = value is None or 0 < value <= 1e12
+            _require(fits, f"model.{name} is {value}", "take one above 0, to a million millions")
         _require(
             self.frames_per_window % self.frames_per_position == 0,
             f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
@@ -164,8 +166,12 @@ class ModelConfig:
         return -(-round(self.attention_window_s * US) // WINDOW_US)
 
 
+_MOST, _MOST_LAYERS = 1 << 20, 4096
+"""One number in a stranger's file must not take all memory, nor a layer after another for hours."""
 _LEAST = {
-    **dict.fromkeys(("width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1),
+    **dict.fromkeys(
+        ("vocab", "width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1
+    ),
     **dict.fromkeys(
         ("text_tokens", "dense_width", "mel_bins", "frames_per_window", "frames_per_position"), 1
     ),
@@ -225,6 +231,8 @@ class DataConfig:
     """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
 
     def __post_init__(self) -> None:
+        for name in ("data", "where", "split", "tokenizer"):
+            _require("\0" not in getattr(self, name), f"data.{name} holds a zero byte", "write it without")
         unknown = sorted(set(self.cue_weight) - set(CUE_KINDS))
         _require(not unknown, f"data.cue_weight of {', '.join(unknown)}", f"one of {', '.join(CUE_KINDS)}")
         wrong = sorted(label for label, times in self.cue_weight.items() if not 1 <= times <= 1000)
@@ -355,7 +363,10 @@ def check_ranges(config: RunConfig) -> None:
         ("data.seed", 0 <= data.seed < 2**63, "in [0, 2^63)"),
         ("data.workers", data.workers >= 1, "at least 1"),
         ("data.stream_buffer", data.stream_buffer >= 1, "at least 1"),
-        *((f"loss.{name}", value >= 0, "not negative") for name, value in _weights(to_plain(config.loss))),
+        *(
+            (f"loss.{name}", 0 <= value <= 1e9, "in [0, 1e9]")
+            for name, value in _weights(to_plain(config.loss))
+        ),
         ("optim.lr", optim.lr >= 0, "not negative"),
         ("optim.muon_lr", optim.muon_lr >= 0, "not negative"),
         ("optim.eps", optim.eps > 0, "above 0"),

@@ -26,13 +26,13 @@ from corpus.schemas.turn_taking import (
     words_by_speaker,
 )
 
-ORIGIN = "backchannel/2"
-GEOMETRIC_CONFIDENCE = 0.5
+_ORIGIN = "backchannel/2"
+_GEOMETRIC_CONFIDENCE = 0.5
 """Without words: a short answer looks the same."""
-LEXICAL_CONFIDENCE = 0.6
+_LEXICAL_CONFIDENCE = 0.6
 """Words of the list, but one's own talk is near."""
-BOTH_CONFIDENCE = 0.9
-LONELY_US = 3_000_000
+_BOTH_CONFIDENCE = 0.9
+_LONELY_US = 3_000_000
 """Nobody to encourage: the others have been silent for this long."""
 
 
@@ -64,7 +64,7 @@ def _likely(conversation: Conversation, settings: CueSettings) -> Iterator[Cue]:
             start_us, stop_us = unit.words[first].start_us or 0, unit.words[stop - 1].stop_us or 0
             if likely * 100 < settings.backchannel_threshold_percent:
                 continue
-            if stop_us - start_us < settings.backchannel_shortest_us or unit.others_ago_us >= LONELY_US:
+            if stop_us - start_us < settings.backchannel_shortest_us or unit.others_ago_us >= _LONELY_US:
                 continue
             yield Cue(
                 label="backchannel",
@@ -73,7 +73,7 @@ def _likely(conversation: Conversation, settings: CueSettings) -> Iterator[Cue]:
                 start_us=start_us,
                 stop_us=stop_us,
                 confidence=round(likely, 3),
-                origin=ORIGIN,
+                origin=_ORIGIN,
                 thresholds=as_json(
                     backchannel_shortest_us=settings.backchannel_shortest_us,
                     backchannel_threshold_percent=settings.backchannel_threshold_percent,
@@ -118,15 +118,15 @@ def _is_apart(unit: Unit, own: SpeechIndex, settings: CueSettings, duration_us: 
 
 
 def _cue(unit: Unit, said: list[str], geometric: bool, lexical: bool, settings: CueSettings) -> Cue:
-    alone = LEXICAL_CONFIDENCE if lexical else GEOMETRIC_CONFIDENCE
+    alone = _LEXICAL_CONFIDENCE if lexical else _GEOMETRIC_CONFIDENCE
     return Cue(
         label="backchannel",
         kind="lexical" if lexical else "geometric",
         speaker=unit.speaker,
         start_us=unit.span.start_us,
         stop_us=unit.span.stop_us,
-        confidence=BOTH_CONFIDENCE if geometric and lexical else alone,
-        origin=ORIGIN,
+        confidence=_BOTH_CONFIDENCE if geometric and lexical else alone,
+        origin=_ORIGIN,
         thresholds=as_json(
             backchannel_longest_us=settings.backchannel_longest_us,
             backchannel_shortest_us=settings.backchannel_shortest_us,

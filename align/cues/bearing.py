@@ -16,10 +16,10 @@ from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Faces, FaceTrack, Seen
 from corpus.schemas.span import Span, union
 
-ORIGIN = "gaze/1"
-LEAST_TRACK_US = 5_000_000
+_ORIGIN = "gaze/1"
+_LEAST_TRACK_US = 5_000_000
 """A head's usual direction needs a track of this length."""
-BRIDGE_US = 200_000
+_BRIDGE_US = 200_000
 
 
 def gaze_away(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> list[Cue]:
@@ -29,7 +29,7 @@ def gaze_away(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings)
         turned = rows["pose"][:, :2] - np.median(rows["pose"][:, :2], axis=0)
         degrees = np.abs(turned).max(1)
         away = [Span(int(t), int(t) + seen.head.period_us) for t in times[degrees >= settings.gaze_degrees]]
-        for span in union(away, bridge_us=BRIDGE_US):
+        for span in union(away, bridge_us=_BRIDGE_US):
             if span.duration_us < settings.gaze_us:
                 continue
             inside = (times >= span.start_us) & (times < span.stop_us)
@@ -42,7 +42,7 @@ def gaze_away(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings)
                     start_us=span.start_us,
                     stop_us=span.stop_us,
                     confidence=0.6,
-                    origin=ORIGIN,
+                    origin=_ORIGIN,
                     thresholds=as_json(gaze_degrees=settings.gaze_degrees, gaze_us=settings.gaze_us),
                     evidence=as_json(track=track.id, degrees=furthest),
                 )
@@ -52,6 +52,6 @@ def gaze_away(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings)
 
 def lasting(seen: Seen) -> list[tuple[FaceTrack, Faces, npt.NDArray[np.int64]]]:
     """Faces that are alive and seen for long enough, with their rows and times."""
-    alive = [t for t in seen.head.tracks if not t.still and t.span.duration_us >= LEAST_TRACK_US]
+    alive = [t for t in seen.head.tracks if not t.still and t.span.duration_us >= _LEAST_TRACK_US]
     pairs = [(track, seen.of_track(track.id)) for track in alive]
     return [(track, rows, seen.times_us[rows["frame"]]) for track, rows in pairs]

@@ -11,8 +11,8 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import FaceTrack, Seen
 
-ORIGIN = "faces/1"
-BACK_US = 1_500_000
+_ORIGIN = "faces/1"
+_BACK_US = 1_500_000
 """A face that is gone for less was turned away or covered."""
 
 
@@ -36,7 +36,7 @@ def faces(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> 
 def _same_place(seen: Seen, track: FaceTrack, other: FaceTrack, kind: str) -> bool:
     """Whether `other` goes on where `track` ends, or ends where it begins: one face, lost for a moment."""
     earlier, later = (track, other) if kind == "face_leave" else (other, track)
-    if not 0 <= later.start_us - earlier.stop_us + seen.head.period_us <= BACK_US:
+    if not 0 <= later.start_us - earlier.stop_us + seen.head.period_us <= _BACK_US:
         return False
     before, after = seen.of_track(earlier.id)[-1]["box"], seen.of_track(later.id)[0]["box"]
     apart = max(abs(float(a) - float(b)) for a, b in zip(before, after, strict=True))
@@ -51,7 +51,7 @@ def _cue(kind: str, time_us: int, track: FaceTrack, speaker: str | None, setting
         start_us=time_us,
         stop_us=time_us + WINDOW_US,
         confidence=0.8,
-        origin=ORIGIN,
-        thresholds=as_json(face_us=settings.face_us, back_us=BACK_US),
+        origin=_ORIGIN,
+        thresholds=as_json(face_us=settings.face_us, back_us=_BACK_US),
         evidence=as_json(track=track.id, seen_us=track.span.duration_us),
     )

@@ -11,13 +11,13 @@ from corpus.schemas.conversation import Conversation
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import UsageError
 
-ENDINGS = (".json", ".json.gz")
-LATEST_US = 1 << 53
+_ENDINGS = (".json", ".json.gz")
+_LATEST_US = 1 << 53
 
 
 def base_name(path: Path) -> str:
     """The file's name without its ending, however it is written; what recordings are matched by."""
-    ending = next((e for e in reversed(ENDINGS) if path.name.lower().endswith(e)), "")
+    ending = next((e for e in reversed(_ENDINGS) if path.name.lower().endswith(e)), "")
     return path.name[: len(path.name) - len(ending)]
 
 
@@ -30,13 +30,15 @@ def conversation_files(given: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            files += sorted(file for file in path.iterdir() if file.name.lower().endswith(ENDINGS))
+            files += sorted(file for file in path.iterdir() if file.name.lower().endswith(_ENDINGS))
         elif not path.exists():
-            raise UsageError("there is no such file or folder", where=str(path))
-        elif path.name.lower().endswith(ENDINGS):
+            raise UsageError("no such file or folder", where=str(path))
+        elif path.name.lower().endswith(_ENDINGS):
             files.append(path)
         else:
-            raise UsageError(f"is no conversation file; {' and '.join(ENDINGS)} are read", where=str(path))
+            raise UsageError(
+                f"is not a conversation file; {' and '.join(_ENDINGS)} are read", where=str(path)
+            )
     first: dict[str, Path] = {}
     for path in files:
         if (other := first.setdefault(base_name(path), path)) != path:
@@ -48,18 +50,18 @@ def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
     """A conversation file and its duration; Drops for what in it is not sound.
 
     Raises:
-        SidecarError, NewerSchemaError: it is no conversation file that can be read.
+        SidecarError, NewerSchemaError: it is not a conversation file that can be read.
         UsageError: it is an unrelated JSON file.
     """
     plain = load_conversation(path)
     if plain is None:
-        raise UsageError("is no conversation file", where=str(path))
+        raise UsageError("is not a conversation file", where=str(path))
     stated = plain.get("duration_us")
     if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
         annotation, drops = read_conversation(path, stated)
         assert annotation is not None
         return annotation, stated, drops
-    annotation, _ = read_conversation(path, LATEST_US)
+    annotation, _ = read_conversation(path, _LATEST_US)
     assert annotation is not None
     last_us = _last_us(annotation)
     annotation, drops = read_conversation(path, last_us)

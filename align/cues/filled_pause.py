@@ -16,11 +16,11 @@ from corpus.schemas.turn_taking import (
     words_by_speaker,
 )
 
-ORIGIN = "filled_pause/1"
+_ORIGIN = "filled_pause/1"
 FILLERS = frozenset(("eh", "ehm", "er", "erm", "uh", "uhm", "um", "umm", "ummm"))
 HUMS = frozenset(("hm", "hmm", "mm", "mmm"))
 """A filled pause inside one's own talk; a unit of nothing but such words is a backchannel or an answer."""
-TIMING_CONFIDENCE = {"measured": 0.9, "aligned": 0.9, "recognised": 0.9, "interpolated": 0.7}
+_TIMING_CONFIDENCE = {"measured": 0.9, "aligned": 0.9, "recognised": 0.9, "interpolated": 0.7}
 """An interpolated word may stand some tenths of a second off."""
 
 
@@ -54,8 +54,8 @@ def _cue(word: Word, text: str, span: Span, settings: CueSettings) -> Cue:
         speaker=word.speaker,
         start_us=span.start_us,
         stop_us=span.stop_us,
-        confidence=TIMING_CONFIDENCE[word.timing],
-        origin=ORIGIN,
+        confidence=_TIMING_CONFIDENCE[word.timing],
+        origin=_ORIGIN,
         thresholds=as_json(
             ipu_bridge_us=settings.ipu_bridge_us,
         ),

@@ -8,7 +8,7 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order, speech_by_speaker, states
 
-ORIGIN = "hold/2"
+_ORIGIN = "hold/2"
 
 
 def hold(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
@@ -31,7 +31,7 @@ def hold(conversation: Conversation, settings: CueSettings, heard: Heard | None 
                 start_us=pause.span.start_us,
                 stop_us=pause.span.stop_us,
                 confidence=1.0,
-                origin=ORIGIN,
+                origin=_ORIGIN,
                 thresholds=as_json(
                     ipu_bridge_us=settings.ipu_bridge_us,
                     shift_silence_us=settings.shift_silence_us,

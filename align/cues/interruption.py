@@ -12,8 +12,8 @@ from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import SpeechIndex, Unit, in_order, speech_by_speaker
 
-ORIGIN = "interruption/1"
-CONFIDENCE = 0.5
+_ORIGIN = "interruption/1"
+_CONFIDENCE = 0.5
 
 
 def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]:
@@ -48,8 +48,8 @@ def _cue(unit: Unit, floor_holder: str, floor: Span, both: Span, settings: CueSe
         partner=floor_holder,
         start_us=both.start_us,
         stop_us=both.stop_us,
-        confidence=CONFIDENCE,
-        origin=ORIGIN,
+        confidence=_CONFIDENCE,
+        origin=_ORIGIN,
         thresholds=as_json(
             ipu_bridge_us=settings.ipu_bridge_us,
             interruption_shortest_us=settings.interruption_shortest_us,

@@ -18,14 +18,14 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-ORIGIN = "invitation/2"
-TAGS = frozenset(
+_ORIGIN = "invitation/2"
+_TAGS = frozenset(
     (
         *("right", "okay", "yeah", "no", "or", "isn't it", "is it", "aren't they", "don't you", "doesn't it"),
         *("you know what i mean", "do you know what i mean", "you see", "huh", "eh", "don't we", "won't it"),
     )
 )
-SUGGESTING = (
+_SUGGESTING = (
     "any ideas",
     "what shall",
     "what should",
@@ -67,9 +67,9 @@ def _asks(word: Word) -> bool:
 
 def _kind(texts: tuple[str, ...]) -> str:
     said = " ".join(texts)
-    if any(phrase in said for phrase in SUGGESTING):
+    if any(phrase in said for phrase in _SUGGESTING):
         return "suggestion"
-    return "tag" if said in TAGS else "question"
+    return "tag" if said in _TAGS else "question"
 
 
 def _cue(unit: Said, first: int, last: int, likely: float, settings: CueSettings) -> Cue:
@@ -83,7 +83,7 @@ def _cue(unit: Said, first: int, last: int, likely: float, settings: CueSettings
         start_us=start_us,
         stop_us=stop_us,
         confidence=round(likely, 3),
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(
             invitation_asked_percent=settings.invitation_asked_percent,
             invitation_sure_percent=settings.invitation_sure_percent,

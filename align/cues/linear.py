@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from corpus.schemas.errors import FormatError
 
-WEIGHTS = "units.npz"
-WEIGHTS_SHA256 = "06bced0e882b24144f7b10eedbd71d6211cec7ad1194516bf80ced248d363d18"
+_WEIGHTS = "units.npz"
+_WEIGHTS_SHA256 = "06bced0e882b24144f7b10eedbd71d6211cec7ad1194516bf80ced248d363d18"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def released_models() -> dict[str, Linear]:
     Raises:
         FormatError: the file is not the one this version was released with.
     """
-    data = files("corpus.align.cues").joinpath(WEIGHTS).read_bytes()
-    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-        raise FormatError("is not the file this version was released with", where=WEIGHTS)
+    data = files("corpus.align.cues").joinpath(_WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != _WEIGHTS_SHA256:
+        raise FormatError("is not the file this version was released with", where=_WEIGHTS)
     return read_models(data)

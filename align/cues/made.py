@@ -7,15 +7,15 @@ from dataclasses import replace
 from corpus.schemas.conversation import CUE_KINDS, Conversation, LabelMade
 from corpus.schemas.turn_taking import normal
 
-LEXICAL = ("hesitation", "self_correction", "invitation", "thinking")
-OF_TWO = ("yield", "invitation", "backchannel", "interruption", "overlap")
-OF_TURNS = ("yield", "hold", "backchannel", "interruption", "overlap", "invitation")
+_LEXICAL = ("hesitation", "self_correction", "invitation", "thinking")
+_OF_TWO = ("yield", "invitation", "backchannel", "interruption", "overlap")
+_OF_TURNS = ("yield", "hold", "backchannel", "interruption", "overlap", "invitation")
 TOLD = "told by the recording's own file"
 """Why a label was made where not by a labeler."""
-FEWEST_WORDS = 30
+_FEWEST_WORDS = 30
 """Of fewer words nobody can tell the language."""
-ENGLISH_SHARE = 0.2
-ENGLISH = frozenset(
+_ENGLISH_SHARE = 0.2
+_ENGLISH = frozenset(
     (
         *(
             "the",
@@ -51,7 +51,7 @@ def labels_made(conversation: Conversation) -> tuple[LabelMade, ...]:
 def knows_language(conversation: Conversation) -> bool:
     """Whether the words are English, all that the lexical labelers know; too few to tell are taken as it."""
     said = [normal(word.text) for word in conversation.words]
-    return len(said) < FEWEST_WORDS or sum(text in ENGLISH for text in said) >= ENGLISH_SHARE * len(said)
+    return len(said) < _FEWEST_WORDS or sum(text in _ENGLISH for text in said) >= _ENGLISH_SHARE * len(said)
 
 
 def _made(label: str, reason: str) -> LabelMade:
@@ -62,11 +62,11 @@ def _why_not(label: str, told: Conversation) -> str:
     """Why a label cannot be made; "" where it can."""
     if label == "visual":
         return "nothing was looked at: the recording has no features of the picture"
-    if label in OF_TURNS and not any(turn.span for turn in told.turns):
+    if label in _OF_TURNS and not any(turn.span for turn in told.turns):
         return "nobody is known to talk: there are no turns"
-    if label in OF_TWO and len({turn.speaker for turn in told.turns}) < 2:
+    if label in _OF_TWO and len({turn.speaker for turn in told.turns}) < 2:
         return "only one person talks"
-    if label in LEXICAL:
+    if label in _LEXICAL:
         if not told.words:
             return "there are no words"
         if all(word.start_us is None for word in told.words):

@@ -13,8 +13,8 @@ from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Seen
 from corpus.schemas.span import Span, union
 
-ORIGIN = "motion/1"
-FAINT = 0.2
+_ORIGIN = "motion/1"
+_FAINT = 0.2
 """Share of the least movement that may lead into one and out of it, where the picture is quiet enough."""
 
 
@@ -51,7 +51,7 @@ def _floor(values: Float32Array, least: float) -> float:
     """A threshold above this recording's noise, as movement begins and ends gently."""
     still = values[values < least]
     noise = float(np.percentile(still, 90)) if len(still) else least
-    return min(least, max(FAINT * least, 1.5 * noise))
+    return min(least, max(_FAINT * least, 1.5 * noise))
 
 
 def _with_slopes(clear: BoolArray, faint: BoolArray) -> BoolArray:
@@ -83,7 +83,7 @@ def _cue(kind: str, time_us: int, peak: float, still_us: int, settings: VisualSe
         start_us=time_us,
         stop_us=time_us + WINDOW_US,
         confidence=round(min(1.0, peak / (4 * settings.motion_least) + 0.25), 3),
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(
             motion_least=settings.motion_least,
             motion_bridge_us=settings.motion_bridge_us,

@@ -10,7 +10,7 @@ from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span, intersect
 from corpus.schemas.turn_taking import SpeechIndex, in_order, speech_by_speaker
 
-ORIGIN = "overlap/1"
+_ORIGIN = "overlap/1"
 
 
 def overlap(conversation: Conversation, settings: CueSettings) -> list[Cue]:
@@ -47,7 +47,7 @@ def _cue(first: str, second: str, both: Span, settings: CueSettings) -> Cue:
         start_us=both.start_us,
         stop_us=both.stop_us,
         confidence=1.0,
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(
             overlap_shortest_us=settings.overlap_shortest_us,
         ),

@@ -21,14 +21,14 @@ from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Faces, Seen
 from corpus.schemas.span import Span
 
-ORIGIN = "posture/2"
-LEAST_TRACK_US = 5_000_000
-SHOULDERS = (BODY_JOINTS.index("left_shoulder"), BODY_JOINTS.index("right_shoulder"))
-HEAD = 0.6
+_ORIGIN = "posture/2"
+_LEAST_TRACK_US = 5_000_000
+_SHOULDERS = (BODY_JOINTS.index("left_shoulder"), BODY_JOINTS.index("right_shoulder"))
+_HEAD = 0.6
 """A head's height over the distance of the shoulders."""
 FIRM, PLAIN, DOUBTFUL = 0.8, 0.6, 0.4
 """Confidence where the shoulders went with the head, where they are not known, and where they stayed."""
-FOLLOWED = 0.5
+_FOLLOWED = 0.5
 """Share of `posture_heights` by which shoulders that went along have moved."""
 
 Times = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def posture(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -
                     moved = _moved(places, seen_us, time_us, settings)
                     if moved is not None:
                         evidence |= {"body": body, "shoulders_heights": round(moved, 2)}
-                        confidence = FIRM if moved >= FOLLOWED * settings.posture_heights else DOUBTFUL
+                        confidence = FIRM if moved >= _FOLLOWED * settings.posture_heights else DOUBTFUL
             cues.append(_cue(time_us, speakers.get(track.id), confidence, evidence, settings))
     for body, (places, seen_us) in bodies.items():
         face = owners.get(body, -1)
@@ -78,7 +78,7 @@ def _cue(
         start_us=time_us,
         stop_us=time_us + WINDOW_US,
         confidence=confidence,
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(posture_heights=settings.posture_heights, posture_us=settings.posture_us),
         evidence=as_json(**evidence),
     )
@@ -99,13 +99,13 @@ def _bodies(seen: Seen) -> dict[int, tuple[Places, Times]]:
     bodies: dict[int, tuple[Places, Times]] = {}
     for track in seen.head.bodies:
         rows = seen.of_body(track.id)
-        rows = rows[(rows["visible"][:, SHOULDERS] >= LEAST_VISIBLE).all(1)]
+        rows = rows[(rows["visible"][:, _SHOULDERS] >= LEAST_VISIBLE).all(1)]
         times = seen.times_us[rows["frame"]]
-        if not len(rows) or int(times[-1] - times[0]) < LEAST_TRACK_US:
+        if not len(rows) or int(times[-1] - times[0]) < _LEAST_TRACK_US:
             continue
-        left, right = (rows["points"][:, at].astype(np.float64) * shape for at in SHOULDERS)
+        left, right = (rows["points"][:, at].astype(np.float64) * shape for at in _SHOULDERS)
         apart = np.maximum(np.hypot(*(left - right).T), 1e-6)
-        middle = (left + right) / 2 / (HEAD * np.median(apart))
+        middle = (left + right) / 2 / (_HEAD * np.median(apart))
         # Somebody who turns aside has their shoulders nearer to each other: that, too, is another posture.
         bodies[track.id] = np.concatenate((middle, np.log(apart)[:, None]), axis=1), times
     return bodies

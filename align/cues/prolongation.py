@@ -13,10 +13,10 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order, normal
 
-ORIGIN = "prolongation/1"
-CONFIDENCE = 0.5
+_ORIGIN = "prolongation/1"
+_CONFIDENCE = 0.5
 """Emphasis draws words out too."""
-VOICED = 0.6
+_VOICED = 0.6
 """Share of the last 200 ms that has a pitch; a fricative or a breath is not drawn out by a hesitation."""
 
 
@@ -41,7 +41,7 @@ def is_drawn_out(sounded: Sounded, settings: CueSettings) -> bool:
         times is not None
         and 100 * times >= settings.prolongation_least_percent
         and sounded.sounded_us >= settings.prolongation_shortest_us
-        and sounded.voiced >= VOICED
+        and sounded.voiced >= _VOICED
         and normal(word.text) not in FILLERS | HUMS
         and not word.text.endswith("-")
         and is_open(word)
@@ -57,8 +57,8 @@ def _cue(sounded: Sounded, settings: CueSettings) -> Cue:
         speaker=word.speaker,
         start_us=start_us,
         stop_us=start_us + sounded.sounded_us,
-        confidence=CONFIDENCE,
-        origin=ORIGIN,
+        confidence=_CONFIDENCE,
+        origin=_ORIGIN,
         thresholds=as_json(
             prolongation_least_percent=settings.prolongation_least_percent,
             prolongation_shortest_us=settings.prolongation_shortest_us,

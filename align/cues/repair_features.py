@@ -15,10 +15,10 @@ from corpus.align.cues.repair_words import Said
 from corpus.align.cues.word_statistics import NOBODY, WordStatistics
 from corpus.schemas.arrays import Float32Array, Int64Array
 
-FARTHEST = 8
+_FARTHEST = 8
 """A copy further on than this is not a repair."""
-LONGEST_MATCH = 5
-PRIOR_IN = 0.04
+_LONGEST_MATCH = 5
+_PRIOR_IN = 0.04
 """Share of all words that lie in a reparandum; that of last ones is `PRIOR_END`."""
 
 
@@ -85,22 +85,22 @@ def _same(ids: Int64Array, step: int) -> npt.NDArray[np.bool_]:
 def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
     """Where words recur: how far on, how many in a row, and whether a word lies before such a copy."""
     n = len(ids)
-    ahead = np.full(n, FARTHEST + 1)
+    ahead = np.full(n, _FARTHEST + 1)
     match = np.zeros(n, np.int64)
-    back = np.full(n, FARTHEST + 1)
+    back = np.full(n, _FARTHEST + 1)
     back_match = np.zeros(n, np.int64)
-    cover = np.full(n, FARTHEST + 1)
+    cover = np.full(n, _FARTHEST + 1)
     to_go = np.full(n, -1)
     since = np.full(n, -1)
     cover_match = np.zeros(n, np.int64)
     copies: list[npt.NDArray[np.generic]] = []
     # Farthest first, so that the nearest copy has the last word in every column.
-    for far in range(FARTHEST, 0, -1):
+    for far in range(_FARTHEST, 0, -1):
         same = _same(ids, far)
         run = np.zeros(n, np.int64)
         # How long the match is: it lives on as long as the next words are equal, too.
         alive = same.copy()
-        for along in range(LONGEST_MATCH):
+        for along in range(_LONGEST_MATCH):
             run += alive
             alive &= _moved(same.astype(np.int64), ids, along + 1, 0).astype(np.bool_)
         ahead[same], match[same] = far, run[same]
@@ -118,7 +118,7 @@ def _copies(ids: Int64Array) -> list[npt.NDArray[np.generic]]:
 def _capital_before_copy(said: Said, ids: Int64Array) -> Int64Array:
     """Whether a sentence begins with the copy that is to come next, or between."""
     capitals = np.zeros(len(ids), np.int64)
-    for far in range(FARTHEST, 0, -1):
+    for far in range(_FARTHEST, 0, -1):
         begun = np.zeros(len(ids), np.int64)
         for step in range(1, far + 1):
             begun += _moved(said.capital, ids, step, 0) > 0
@@ -190,11 +190,11 @@ def _counted(said: Said, ids: Int64Array, counts: WordStatistics) -> list[npt.ND
     behind, following = counts.words[after], counts.of_pairs(rows, after)
     leading, own = counts.of_pairs(before, rows), counts.log_likely(rows, after)
     return [
-        (word[:, 1] + 10 * PRIOR_IN) / (word[:, 0] + 10),
+        (word[:, 1] + 10 * _PRIOR_IN) / (word[:, 0] + 10),
         (word[:, 2] + 10 * PRIOR_END) / (word[:, 0] + 10),
         np.log1p(word[:, 0]),
         (following[:, 1] + 4 * PRIOR_END) / (following[:, 0] + 4),
-        (following[:, 2] + 4 * PRIOR_IN) / (following[:, 0] + 4),
+        (following[:, 2] + 4 * _PRIOR_IN) / (following[:, 0] + 4),
         (behind[:, 3] + 5 * PRIOR_END) / (behind[:, 0] + 5),
         (leading[:, 3] + 4 * PRIOR_END) / (leading[:, 0] + 4),
         own,

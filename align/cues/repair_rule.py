@@ -11,7 +11,7 @@ from corpus.align.cues.repair_words import Said
 from corpus.schemas.arrays import BoolArray
 
 LONGEST_COPY = 6
-EMPHATIC = frozenset(("yeah", "no", "okay", "yes", "very", "really", "right", "mm-hmm", "bye", "oh", "ha"))
+_EMPHATIC = frozenset(("yeah", "no", "okay", "yes", "very", "really", "right", "mm-hmm", "bye", "oh", "ha"))
 """Said twice, these are mostly emphasis or an answer."""
 
 
@@ -31,7 +31,7 @@ def by_rule(said: Said) -> tuple[BoolArray, BoolArray]:
     ends, inside = np.zeros(len(said), np.bool_), np.zeros(len(said), np.bool_)
     for i in range(len(said) - 1):
         length = copied(said, i)
-        if length and not EMPHATIC.issuperset(said.texts[i - length + 1 : i + 1]):
+        if length and not _EMPHATIC.issuperset(said.texts[i - length + 1 : i + 1]):
             ends[i], inside[i - length + 1 : i + 1] = True, True
         elif said.cut_off[i] and said.stretch[i + 1] == said.stretch[i]:
             ends[i] = inside[i] = said.texts[i + 1].startswith(said.texts[i])

@@ -12,7 +12,7 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.turn_taking import normal
 
-STRETCH_GAP_US = 2_000_000
+_STRETCH_GAP_US = 2_000_000
 """After a silence this long one does not go back to repair."""
 CLASSES: dict[str, tuple[str, ...]] = {
     "subject": ("i", "you", "he", "she", "it", "we", "they", "that", "this", "there", "who", "what"),
@@ -76,7 +76,7 @@ def _said(speaker: str, words: Sequence[Word]) -> Said:
     for word in words:
         text = normal(word.text)
         assert word.start_us is not None and word.stop_us is not None
-        stretch += word.start_us - last_us > STRETCH_GAP_US
+        stretch += word.start_us - last_us > _STRETCH_GAP_US
         last_us = max(last_us, word.stop_us)
         if text in FILLERS or text in HUMS or not text:
             fillers += 1

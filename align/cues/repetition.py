@@ -20,21 +20,21 @@ from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Seen
 from corpus.schemas.span import Span
 
-ORIGIN = "repetition/2"
-FINER = 3
+_ORIGIN = "repetition/2"
+_FINER = 3
 """Interpolation factor between pictures, so that a return is placed within a third of a picture's time."""
-EARLY, LATE = 0.6, 1.4
+_EARLY, _LATE = 0.6, 1.4
 """A return is looked for between these shares of a period after the one before."""
-NEAR_BEST = 0.85
+_NEAR_BEST = 0.85
 """Where no period explains the whole movement: the shortest lag this near the best similarity."""
-LONGEST_US = 180_000_000
+_LONGEST_US = 180_000_000
 """Longer movements are a moving camera or people talking; they are not searched."""
-RETURNED = 0.4
+_RETURNED = 0.4
 """Having come back, the picture is nearer to the rest than this share of how far it went."""
-GONE = 0.5
+_GONE = 0.5
 """In between it must have gone at least this far; otherwise it was at rest."""
 
-Poses = npt.NDArray[np.float64]
+_Poses = npt.NDArray[np.float64]
 """(moments, parts): how the parts of the picture that change look at each moment."""
 
 
@@ -54,9 +54,9 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     spans = movements(seen, settings, rest_us=settings.repetition_longest_us // 2)
     ends_us = [*(span.start_us for span in spans), seen.head.stop_us][1:]
     for span, end_us in zip(spans, ends_us, strict=True):
-        if span.duration_us > LONGEST_US:
+        if span.duration_us > _LONGEST_US:
             continue
-        step_us = seen.head.period_us / FINER
+        step_us = seen.head.period_us / _FINER
         start_us = span.start_us - seen.head.period_us
         # A movement may pause at its far end: the last return may lie in the rest that follows.
         behind_us = min(end_us, span.stop_us + settings.repetition_longest_us // 2)
@@ -71,7 +71,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
     return cues
 
 
-def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
+def count(poses: _Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
     """How often the movement of the first `moving` poses is repeated; None where it is not."""
     peaks = _peaks(poses[:moving], lags, least_alike)
     if not peaks:
@@ -82,10 +82,10 @@ def count(poses: Poses, moving: int, lags: tuple[int, int], least_alike: float) 
     # It is the shortest one whose returns leave nothing of the movement over.
     for period, alike in peaks:
         returns = _returns(away, far, period)
-        if len(returns) > 1 and returns[-1] >= moving - LATE * period:
+        if len(returns) > 1 and returns[-1] >= moving - _LATE * period:
             return _Counted(returns, period, alike)
     best = max(alike for _, alike in peaks)
-    period, alike = next(peak for peak in peaks if peak[1] >= NEAR_BEST * best)
+    period, alike = next(peak for peak in peaks if peak[1] >= _NEAR_BEST * best)
     return _Counted(_returns(away, far, period), period, alike)
 
 
@@ -93,7 +93,7 @@ def _returns(away: npt.NDArray[np.float64], far: float, period: float) -> tuple[
     """The rest before the movement, then each return to it, about a period apart, until there is none."""
     returns = [0]
     while True:
-        low, high = returns[-1] + round(EARLY * period), returns[-1] + round(LATE * period)
+        low, high = returns[-1] + round(_EARLY * period), returns[-1] + round(_LATE * period)
         window = away[low : high + 1]
         if not len(window):
             break
@@ -103,13 +103,13 @@ def _returns(away: npt.NDArray[np.float64], far: float, period: float) -> tuple[
             + 0.1 * np.abs(np.arange(len(window)) + low - returns[-1] - period) / period
         )
         at = low + int(np.argmin(cost))
-        if away[at] > RETURNED * far or away[returns[-1] : at + 1].max() < GONE * far:
+        if away[at] > _RETURNED * far or away[returns[-1] : at + 1].max() < _GONE * far:
             break
         returns.append(at)
     return tuple(returns)
 
 
-def _peaks(poses: Poses, lags: tuple[int, int], least_alike: float) -> list[tuple[float, float]]:
+def _peaks(poses: _Poses, lags: tuple[int, int], least_alike: float) -> list[tuple[float, float]]:
     """Lags at which the movement is more like itself than at those beside, shortest first, and how alike."""
     centred = poses - poses.mean(0)
     longest = min(lags[1], int(len(centred) * 0.75))
@@ -129,7 +129,7 @@ def _peaks(poses: Poses, lags: tuple[int, int], least_alike: float) -> list[tupl
     ]
 
 
-def _poses(seen: Seen, span: Span, step_us: float) -> Poses:
+def _poses(seen: Seen, span: Span, step_us: float) -> _Poses:
     """The parts that change, at even steps over the span, the light of the whole picture taken off."""
     times = seen.times_us
     first = max(0, int(np.searchsorted(times, span.start_us, "right")) - 1)
@@ -152,7 +152,7 @@ def _cue(counted: _Counted, start_us: int, step_us: float, settings: VisualSetti
         start_us=edges[0],
         stop_us=edges[-1],
         confidence=round(min(1.0, max(0.0, counted.alike)), 3),
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(
             repetition_least=settings.repetition_least,
             repetition_shortest_us=settings.repetition_shortest_us,

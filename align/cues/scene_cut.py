@@ -10,8 +10,8 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import VisualSettings
 from corpus.schemas.sight import Seen
 
-ORIGIN = "scene_cut/1"
-FLASH_US = 1_000_000
+_ORIGIN = "scene_cut/1"
+_FLASH_US = 1_000_000
 """A picture that is back within so long was never left: a flash, not a cut."""
 
 
@@ -29,8 +29,8 @@ def scene_cut(seen: Seen, settings: VisualSettings) -> list[Cue]:
                 start_us=start_us,
                 stop_us=start_us + seen.head.period_us,
                 confidence=round(min(1.0, score), 3),
-                origin=ORIGIN,
-                thresholds=as_json(cut_least=settings.cut_least, flash_us=FLASH_US),
+                origin=_ORIGIN,
+                thresholds=as_json(cut_least=settings.cut_least, flash_us=_FLASH_US),
                 evidence=as_json(changed=round(score, 3)),
             )
         )
@@ -58,7 +58,7 @@ def _back_again(seen: Seen, at: int, settings: VisualSettings) -> int | None:
     """The row soon after `at` from which the picture is again the one before `at`."""
     if at == 0:
         return None
-    stop = int(np.searchsorted(seen.times_us, seen.times_us[at] + FLASH_US, "right"))
+    stop = int(np.searchsorted(seen.times_us, seen.times_us[at] + _FLASH_US, "right"))
     before = seen.frames["thumb"][at - 1].astype(np.float64)
     for later in range(at + 1, min(stop, len(seen.frames))):
         jumps = float(seen.frames["cut"][later]) >= settings.cut_least

@@ -18,7 +18,7 @@ from typing import Any
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import CUE_KINDS, Cue, Event, Turn, Word
 
-BINS = 10
+_BINS = 10
 """Confidences are compared with their precision in this many equal bins."""
 
 
@@ -97,7 +97,7 @@ def calibration_error(told: Sequence[tuple[float, bool]]) -> float | None:
     """Expected calibration error: how far confidence and precision lie apart, by bins, weighted."""
     bins: defaultdict[int, list[tuple[float, bool]]] = defaultdict(list)
     for confidence, right in told:
-        bins[min(BINS - 1, int(confidence * BINS))].append((confidence, right))
+        bins[min(_BINS - 1, int(confidence * _BINS))].append((confidence, right))
     apart = [abs(sum(c for c, _ in some) - sum(r for _, r in some)) for some in bins.values()]
     return sum(apart) / len(told) if told else None
 

@@ -25,19 +25,19 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-ORIGIN = {"learned": "self_correction/2", "rule": "self_correction_rule/2"}
-WEIGHTS = "repairs.npz"
-WEIGHTS_SHA256 = "276856a5bbb8c364d377ed256b6c9363ec5b85508dd8181479c68608b600f173"
-RULE_CONFIDENCE = 0.7
+_ORIGIN = {"learned": "self_correction/2", "rule": "self_correction_rule/2"}
+_WEIGHTS = "repairs.npz"
+_WEIGHTS_SHA256 = "276856a5bbb8c364d377ed256b6c9363ec5b85508dd8181479c68608b600f173"
+_RULE_CONFIDENCE = 0.7
 """The rule's precision on the tuning series is about that."""
-LONGEST_REPARANDUM = 8
-LIKELY_INSIDE = 0.4
+_LONGEST_REPARANDUM = 8
+_LIKELY_INSIDE = 0.4
 """The reparandum reaches back as far as words are so likely in one: best in the tuning series."""
-COPY_INSIDE = 0.25
+_COPY_INSIDE = 0.25
 """The same as far as the word with which the repair begins: a copy is the clearer sign."""
-SURELY_INSIDE = 0.5
+_SURELY_INSIDE = 0.5
 """So likely, words are a reparandum even where no single one of them ends it."""
-MOST_PUT_IN = 3
+_MOST_PUT_IN = 3
 """Words that a repair may have more than its reparandum."""
 
 
@@ -58,7 +58,7 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
     if settings.self_correction == "learned":
         likely = _tagged(spoken, _tagger())
     else:
-        sure = np.float64(RULE_CONFIDENCE)
+        sure = np.float64(_RULE_CONFIDENCE)
         likely = [(ends * sure, inside * sure) for ends, inside in map(by_rule, spoken)]
     for said, (ends, inside) in zip(spoken, likely, strict=True):
         for repair in _repairs(said, ends, inside, settings):
@@ -68,9 +68,9 @@ def self_correction(conversation: Conversation, settings: CueSettings) -> list[C
 
 @cache
 def _tagger() -> Tagger:
-    data = files(__package__).joinpath(WEIGHTS).read_bytes()
-    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-        raise FormatError("is not the file this version was released with", where=WEIGHTS)
+    data = files(__package__).joinpath(_WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != _WEIGHTS_SHA256:
+        raise FormatError("is not the file this version was released with", where=_WEIGHTS)
     return read_tagger(data)
 
 
@@ -95,11 +95,11 @@ def _repairs(said: Said, ends: Float64Array, inside: Float64Array, settings: Cue
             covered[listed[-1].first : last + 1] = True
     # words that are surely given up though no single one of them surely ends it
     last = 0
-    for place in np.flatnonzero((inside > SURELY_INSIDE) & ~covered).tolist():
+    for place in np.flatnonzero((inside > _SURELY_INSIDE) & ~covered).tolist():
         if place < last or covered[place]:
             continue
         last = place
-        while _goes_on(said, last) and inside[last + 1] > SURELY_INSIDE and not covered[last + 1]:
+        while _goes_on(said, last) and inside[last + 1] > _SURELY_INSIDE and not covered[last + 1]:
             last += 1
         if _goes_on(said, last):
             listed.append(_repair(said, place, last, float(inside[place : last + 1].mean())))
@@ -143,7 +143,7 @@ def _copy_stop(said: Said, first: int, last: int) -> int:
         stop += 1
     length = last - first + 1
     if stop - last - 1 < length:  # the rest may follow behind what was put in, or put in its place
-        for place in range(stop, min(len(said), last + length + MOST_PUT_IN + 1)):
+        for place in range(stop, min(len(said), last + length + _MOST_PUT_IN + 1)):
             if said.stretch[place] == said.stretch[last] and said.texts[place] == said.texts[last]:
                 return place + 1
     return max(stop, last + 2)
@@ -156,10 +156,10 @@ def _reach_back(said: Said, last: int, is_last: BoolArray, inside: Float64Array)
     """
     first, again, begun = last, copied(said, last), _copy_length(said, last)
     while (
-        first > 0 and last - first < LONGEST_REPARANDUM - 1 and said.stretch[first - 1] == said.stretch[last]
+        first > 0 and last - first < _LONGEST_REPARANDUM - 1 and said.stretch[first - 1] == said.stretch[last]
     ):
         length = last - first + 1
-        least = COPY_INSIDE if length < begun else LIKELY_INSIDE
+        least = _COPY_INSIDE if length < begun else _LIKELY_INSIDE
         if inside[first - 1] <= least or (is_last[first - 1] and length == again):
             break
         first -= 1
@@ -195,7 +195,7 @@ def _cue(said: Said, repair: _Repair, settings: CueSettings) -> Cue:
         start_us=min(part.start_us for part in parts),
         stop_us=max(part.stop_us for part in parts),
         confidence=repair.confidence,
-        origin=ORIGIN[settings.self_correction],
+        origin=_ORIGIN[settings.self_correction],
         thresholds=as_json(
             self_correction=settings.self_correction,
             self_correction_threshold_percent=settings.self_correction_threshold_percent,

@@ -16,8 +16,8 @@ from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker, timed_words
 
-ORIGIN = "silent_pause/1"
-CONFIDENCE = 0.6
+_ORIGIN = "silent_pause/1"
+_CONFIDENCE = 0.6
 
 
 def silent_pause(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
@@ -55,8 +55,8 @@ def _cue(name: str, span: Span, sign: str, settings: CueSettings) -> Cue:
         speaker=name,
         start_us=span.start_us,
         stop_us=span.stop_us,
-        confidence=CONFIDENCE,
-        origin=ORIGIN,
+        confidence=_CONFIDENCE,
+        origin=_ORIGIN,
         thresholds=as_json(
             silent_pause_shortest_us=settings.silent_pause_shortest_us,
             thinking_longest_us=settings.thinking_longest_us,

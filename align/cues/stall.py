@@ -10,7 +10,7 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import in_order
 
-ORIGIN = "stall/1"
+_ORIGIN = "stall/1"
 
 
 def stall(conversation: Conversation, settings: CueSettings) -> list[Cue]:
@@ -31,7 +31,7 @@ def stall(conversation: Conversation, settings: CueSettings) -> list[Cue]:
                     start_us=start_us,
                     stop_us=max(start_us, stop_us),
                     confidence=round(likely, 3),
-                    origin=ORIGIN,
+                    origin=_ORIGIN,
                     thresholds=as_json(
                         ipu_bridge_us=settings.ipu_bridge_us,
                         stall_threshold_percent=settings.stall_threshold_percent,

@@ -19,17 +19,17 @@ from corpus.schemas.settings import CueSettings
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import SpeechIndex, in_order, normal, speech_by_speaker, timed_words
 
-ORIGIN = "thinking/2"
-UNFINISHED = frozenset(
+_ORIGIN = "thinking/2"
+_UNFINISHED = frozenset(
     ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
 )
 """After such a word a sentence cannot end, or hardly."""
-ENDS_TOO = frozenset(
+_ENDS_TOO = frozenset(
     ("that", "this", "it", "you", "there", "so", "then", "about", "on", "in", "to", "what", "did")
 )
 """Words of these classes that often are the last of a sentence."""
-NAMES = tuple(CLASSES)
-FILLER_CONFIDENCE, PAUSE_CONFIDENCE = 0.8, 0.6
+_NAMES = tuple(CLASSES)
+_FILLER_CONFIDENCE, _PAUSE_CONFIDENCE = 0.8, 0.6
 """A bare pause is the weaker sign (Campione & Véronis 2005)."""
 
 
@@ -74,7 +74,7 @@ def is_open(word: Word) -> bool:
     text = normal(word.text)
     if any(sign in word.after for sign in ".?!") or word.text.endswith((".", "?", "!")):
         return False
-    return word.text.endswith("-") or (NAMES[word_class(text)] in UNFINISHED and text not in ENDS_TOO)
+    return word.text.endswith("-") or (_NAMES[word_class(text)] in _UNFINISHED and text not in _ENDS_TOO)
 
 
 def _cue(name: str, gap: _Gap, sounds: dict[str, float], settings: CueSettings) -> Cue:
@@ -84,8 +84,8 @@ def _cue(name: str, gap: _Gap, sounds: dict[str, float], settings: CueSettings) 
         speaker=name,
         start_us=gap.span.start_us,
         stop_us=gap.span.stop_us,
-        confidence=FILLER_CONFIDENCE if gap.fillers else PAUSE_CONFIDENCE,
-        origin=ORIGIN,
+        confidence=_FILLER_CONFIDENCE if gap.fillers else _PAUSE_CONFIDENCE,
+        origin=_ORIGIN,
         thresholds=as_json(
             thinking_longest_us=settings.thinking_longest_us,
             thinking_shortest_us=settings.thinking_shortest_us,

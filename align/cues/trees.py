@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from corpus.schemas.arrays import Float32Array, Float64Array
 
-BLOCK_ROWS = 1024
+_BLOCK_ROWS = 1024
 """So many rows at a time stay in the processor's cache."""
 FIRST_TREES = 30
 UNLIKELY = -4.0
@@ -38,7 +38,7 @@ class Trees:
 
         Rows that the first trees hold very unlikely are not shown to the others.
         """
-        blocks = [self._log_odds(rows[at : at + BLOCK_ROWS]) for at in range(0, len(rows), BLOCK_ROWS)]
+        blocks = [self._log_odds(rows[at : at + _BLOCK_ROWS]) for at in range(0, len(rows), _BLOCK_ROWS)]
         return np.asarray(1.0 / (1.0 + np.exp(-np.concatenate([np.empty(0), *blocks]))), np.float64)
 
     def _log_odds(self, rows: Float32Array) -> Float64Array:

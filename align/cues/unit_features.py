@@ -7,11 +7,11 @@ from bisect import bisect_right
 
 from corpus.align.cues.units import Said
 
-BINS_US = (1, 100_000, 200_000, 400_000, 700_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)
+_BINS_US = (1, 100_000, 200_000, 400_000, 700_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)
 
 
 def _bin(value_us: int) -> int:
-    return bisect_right(BINS_US, value_us)
+    return bisect_right(_BINS_US, value_us)
 
 
 def run_features(unit: Said, first: int, stop: int) -> list[str]:

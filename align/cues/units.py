@@ -11,7 +11,7 @@ from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import SpeechIndex, normal, speech_by_speaker, timed_words
 
-SHORT_WORDS = (
+_SHORT_WORDS = (
     FILLERS
     | HUMS
     | frozenset(
@@ -49,8 +49,8 @@ SHORT_WORDS = (
         )
     )
 )
-PHRASES = (("you", "know"), ("i", "mean"), ("let's", "see"), ("let", "me", "see"), ("i", "see"))
-FAR_US = 60_000_000
+_PHRASES = (("you", "know"), ("i", "mean"), ("let's", "see"), ("let", "me", "see"), ("i", "see"))
+_FAR_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def _of_speaker(
             span=span,
             words=inside,
             texts=tuple(normal(word.text) for word in inside),
-            before_us=min(FAR_US, span.start_us - before),
-            after_us=max(0, min(FAR_US, after - span.stop_us)),
+            before_us=min(_FAR_US, span.start_us - before),
+            after_us=max(0, min(_FAR_US, after - span.stop_us)),
             others_at_start=any(other.at(span.start_us) for other in others),
             others_at_stop=any(other.at(max(span.start_us, span.stop_us - 1)) for other in others),
             others_ago_us=_ago_us(span.start_us, others),
@@ -116,7 +116,7 @@ def _of_speaker(
 
 def _ago_us(time_us: int, others: list[SpeechIndex]) -> int:
 
-    nearest = FAR_US
+    nearest = _FAR_US
     for other in others:
         place = bisect_right(other.spans, Span(time_us, 1 << 62)) - 1
         if place >= 0:
@@ -126,7 +126,7 @@ def _ago_us(time_us: int, others: list[SpeechIndex]) -> int:
 
 def _next_us(time_us: int, others: list[SpeechIndex]) -> int:
 
-    nearest = FAR_US
+    nearest = _FAR_US
     for other in others:
         place = bisect_left(other.spans, Span(time_us, time_us))
         if place < len(other.spans):
@@ -152,7 +152,7 @@ def short_runs(unit: Said) -> list[tuple[int, int]]:
 
 
 def _short_here(texts: tuple[str, ...], at: int) -> int:
-    for phrase in PHRASES:
+    for phrase in _PHRASES:
         if texts[at : at + len(phrase)] == phrase:
             return len(phrase)
-    return int(texts[at] in SHORT_WORDS)
+    return int(texts[at] in _SHORT_WORDS)

@@ -13,7 +13,7 @@ from corpus.schemas.arrays import Float32Array, Float64Array, Int64Array
 
 NOBODY = -1
 """Stands for the word before the first of a stretch and behind the last."""
-FEWEST_OF_A_PAIR = 2
+_FEWEST_OF_A_PAIR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class WordStatistics:
             for i in follows:
                 count = counts.setdefault(int(ids[i] * len(rows) + ids[i + 1]), Counter())
                 count.update(n=1, end=int(ended[i]), inside=int(tagged[i]), second=int(ended[i + 1]))
-        kept = sorted(key for key, count in counts.items() if count["n"] >= FEWEST_OF_A_PAIR)
+        kept = sorted(key for key, count in counts.items() if count["n"] >= _FEWEST_OF_A_PAIR)
         pairs = np.zeros((len(kept) + 1, 4), np.float32)
         for row, key in enumerate(kept):
             pairs[row] = [counts[key][name] for name in ("n", "end", "inside", "second")]

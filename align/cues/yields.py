@@ -8,7 +8,7 @@ from corpus.schemas.evidence import as_json
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.turn_taking import State, in_order, speech_by_speaker, states
 
-ORIGIN = "yield/2"
+_ORIGIN = "yield/2"
 
 
 def yields(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
@@ -40,7 +40,7 @@ def _cue(kind: str, around: tuple[State, State, State], heard: Heard | None, set
         start_us=between.span.start_us,
         stop_us=between.span.stop_us,
         confidence=1.0,
-        origin=ORIGIN,
+        origin=_ORIGIN,
         thresholds=as_json(
             ipu_bridge_us=settings.ipu_bridge_us,
             shift_silence_us=settings.shift_silence_us,

@@ -28,8 +28,8 @@ from corpus.schemas.drops import Drop
 
 _NAMED = re.compile(r"([^_]+)_\d+(_.*)?")
 NO_NAME = "<NA>"
-ALTERNATIVES = frozenset(("<ALT_BEGIN>", "<ALT>", "<ALT_END>"))
-NOT_WORDS = frozenset(("non-lex", "misc", "noscore", "non-speech"))
+_ALTERNATIVES = frozenset(("<ALT_BEGIN>", "<ALT>", "<ALT_END>"))
+_NOT_WORDS = frozenset(("non-lex", "misc", "noscore", "non-speech"))
 """Types of lines that hold no word."""
 
 
@@ -50,7 +50,7 @@ def read_ctm(path: Path, duration_us: int) -> tuple[tuple[Word, ...], list[Drop]
     alternative = 0
     for line in kept:
         mark = line.text.split()[4:5]
-        if mark and mark[0].upper() in ALTERNATIVES:
+        if mark and mark[0].upper() in _ALTERNATIVES:
             alternative = {"<ALT_BEGIN>": 1, "<ALT>": alternative + 1, "<ALT_END>": 0}[mark[0].upper()]
         elif alternative > 1:
             drops.append(line.drop("alternative", "another reading of the words before it", "trim"))
@@ -76,7 +76,7 @@ def _word(line: Line, duration_us: int, named: bool, by_channel: bool, drops: li
     if not 5 <= len(fields) <= 8:
         raise LineError("wrong_fields", f"a word has 5 to 8 fields, this line {len(fields)}")
     written = spoken(fields[4])
-    if written is None or (len(fields) > 6 and fields[6].lower() in NOT_WORDS):
+    if written is None or (len(fields) > 6 and fields[6].lower() in _NOT_WORDS):
         raise LineError("no_word", f"{fields[4][:40]!r} is a sound or a mark, not a word")
     start_us = seconds(fields[2], "the start")
     whole = sound_span(start_us, start_us + seconds(fields[3], "the duration"))

@@ -15,9 +15,9 @@ from corpus.schemas.conversation import Conversation, Event
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
 
-LONGEST_US = 10**12
+_LONGEST_US = 10**12
 """Longer than any recording; what a file is read with where nobody says how long its recording is."""
-NOBODY = "unknown"
+_NOBODY = "unknown"
 """Who speaks where the files do not say."""
 
 
@@ -32,13 +32,13 @@ def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, lis
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         kept = [each for each in inside if _ending(each.name)]
         if not kept or not all(each.is_file() for each in kept):
-            what = "holds no annotation file" if path.is_dir() else "is no annotation file"
+            what = "contains no annotation file" if path.is_dir() else "is not an annotation file"
             raise UsageError(what, where=str(path), todo=f"files end in {', '.join(ENDINGS)}")
         for each in kept:
             groups.setdefault(each.name[: -len(_ending(each.name))], []).append(each)
     for name, paths in sorted(groups.items()):
         told_us = _told_us(paths)
-        annotation, drops = read_sidecars(paths, told_us or LONGEST_US)
+        annotation, drops = read_sidecars(paths, told_us or _LONGEST_US)
         talk, more = _conversation(name, annotation, told_us)
         yield talk, [*drops, *more]
 
@@ -54,10 +54,10 @@ def _told_us(paths: Sequence[Path]) -> int:
     for path in paths:
         if _ending(path.name) in (".json", ".json.gz"):
             try:
-                duration_us = (conversation_of(parse_json(path, LONGEST_US), path) or {}).get("duration_us")
+                duration_us = (conversation_of(parse_json(path, _LONGEST_US), path) or {}).get("duration_us")
             except CorpusError:  # told when the file was read
                 continue
-            if isinstance(duration_us, int) and 0 < duration_us <= LONGEST_US:
+            if isinstance(duration_us, int) and 0 < duration_us <= _LONGEST_US:
                 return duration_us
     return 0
 
@@ -66,12 +66,12 @@ def _conversation(name: str, found: Annotation, told_us: int) -> tuple[Conversat
     """The annotation with a length, and a name for whoever has none."""
     turns, words = found.turns or (), found.words or ()
     unnamed = sum(not word.speaker for word in words)
-    words = tuple(word if word.speaker else replace(word, speaker=NOBODY) for word in words)
+    words = tuple(word if word.speaker else replace(word, speaker=_NOBODY) for word in words)
     speakers = dict.fromkeys((*found.speakers, *(word.speaker for word in words)))
     spans = [turn.span for turn in turns] + [cue.span for cue in found.cues]
     ends = [span.stop_us for span in (*spans, *(word.span for word in words)) if span is not None]
     starts = [event.start_us for event in found.events]
-    stops = [event.stop_us for event in found.events if event.stop_us < LONGEST_US]
+    stops = [event.stop_us for event in found.events if event.stop_us < _LONGEST_US]
     length_us = told_us or max([*ends, *starts, *stops], default=0)
     talk = Conversation(
         recording=name,
@@ -84,11 +84,11 @@ def _conversation(name: str, found: Annotation, told_us: int) -> tuple[Conversat
         labels_made=found.labels_made,
         named_speakers=found.named_speakers,
     )
-    reason = f"words are without a speaker, who is called {NOBODY!r}"
+    reason = f"words are without a speaker, who is called {_NOBODY!r}"
     return talk, left_out(talk, "word_without_speaker", reason, unnamed)
 
 
 def _within(events: tuple[Event, ...], length_us: int) -> tuple[Event, ...]:
     """Events up to the end; one that only reaches from there to the end of time says nothing."""
-    kept = (event for event in events if event.start_us < length_us or event.stop_us < LONGEST_US)
+    kept = (event for event in events if event.start_us < length_us or event.stop_us < _LONGEST_US)
     return tuple(replace(event, stop_us=min(event.stop_us, length_us)) for event in kept)

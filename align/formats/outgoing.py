@@ -13,7 +13,7 @@ from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span
 
-NO_WORDS = "[speech]"
+_NO_WORDS = "[speech]"
 """The text of a turn without words, for forms that need one: a mark, which readers leave out."""
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
@@ -28,7 +28,7 @@ class Said:
 
     @property
     def text(self) -> str:
-        return " ".join(written(word) for word in self.words) or NO_WORDS
+        return " ".join(written(word) for word in self.words) or _NO_WORDS
 
 
 def left_out(talk: Conversation, code: str, reason: str, count: int) -> list[Drop]:

@@ -18,7 +18,7 @@ from corpus.align.values import speaker_name
 from corpus.schemas.conversation import Turn
 from corpus.schemas.drops import Drop
 
-OTHER_TYPES = frozenset(
+_OTHER_TYPES = frozenset(
     [
         "SEGMENT",
         "NOSCORE",
@@ -46,7 +46,7 @@ def read_rttm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], list[Drop
         fields = line.text.split()
         if fields[0] == "SPEAKER":
             speaker_lines.append((_columns(fields)[1] if len(fields) > 1 else "", line))
-        elif fields[0] not in OTHER_TYPES:
+        elif fields[0] not in _OTHER_TYPES:
             drops.append(line.drop("not_rttm", f"the line begins with {fields[0][:20]!r}, not with SPEAKER"))
     kept, others = of_recording(speaker_lines, path)
     drops += others

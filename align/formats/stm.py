@@ -24,7 +24,7 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span
 
 NOT_SPEECH = frozenset(("inter_segment_gap", "excluded_region"))
-UNSCORED_TEXT = "ignore_time_segment_in_scoring"
+_UNSCORED_TEXT = "ignore_time_segment_in_scoring"
 
 
 def read_stm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], tuple[Word, ...], list[Drop]]:
@@ -60,7 +60,7 @@ def _utterance(line: Line, duration_us: int, drops: list[Drop]) -> tuple[Turn, s
     speaker, text = speaker_name(fields[2]), fields[5] if len(fields) > 5 else ""
     if text.startswith("<"):
         text = text.partition(">")[2]
-    if text.strip().lower() == UNSCORED_TEXT or speaker in NOT_SPEECH:
+    if text.strip().lower() == _UNSCORED_TEXT or speaker in NOT_SPEECH:
         raise LineError("unscored", "the line marks a stretch that nobody transcribed")
     if stop_us == start_us:
         raise LineError("empty_turn", "the utterance lasts 0 s")

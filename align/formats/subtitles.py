@@ -34,7 +34,7 @@ _SOUND = re.compile(r"(?m)^[ \t]*([-–]?[ \t]*)\(([^()\n]+)\)[ \t]*$")
 """A line all of it in brackets describes a sound."""
 _ESCAPED = re.compile(r"(?m)^[ \t]*(?:&gt;){1,3}")
 _OTHER_VOICE = re.compile(r"\s*(?:[-–>]|[\[(♪])")
-GOES_ON_US = 1_000_000
+_GOES_ON_US = 1_000_000
 """So long behind a named cue one without a name is still its speaker's."""
 _NO_CUES = ("NOTE", "STYLE", "REGION")
 
@@ -73,7 +73,7 @@ class _Naming:
 
     def goes_on(self, cue: _Cue, said: str) -> bool:
         """Whether the cue without a name is still the last named speaker's."""
-        near = 0 <= cue.start_us - self.until_us <= GOES_ON_US
+        near = 0 <= cue.start_us - self.until_us <= _GOES_ON_US
         return bool(self.forms and self.speaker) and near and not _OTHER_VOICE.match(said)
 
 
@@ -117,7 +117,7 @@ def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
                     raise LineError("no_times", f"{some[0][:40]!r}: a block without times")
                 times = _TIMES.fullmatch(some[0])
                 if not times:
-                    raise LineError("not_a_number", f"{some[0][:60]!r} are no times of a cue")
+                    raise LineError("not_a_number", f"{some[0][:60]!r} are not the times of a cue")
                 stamps = times.groups()
                 yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(some[1:]))
 

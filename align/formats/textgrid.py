@@ -27,7 +27,7 @@ _CLASSES = {"IntervalTier": True, "TextTier": False}
 _WORDS = re.compile(r"(?:words?|ort)\Z", re.IGNORECASE)
 _NO_WORDS = re.compile(r"(?:.*[\s_/:.-])?(?:phones?|phonemes?|phn|syllables?|segments?|mau|kan)", re.I | re.S)
 WORD_TIER = " - words"
-FEWEST = 3
+_FEWEST = 3
 """A tier with fewer one-word labels than this is not taken for a tier of words."""
 
 
@@ -44,7 +44,7 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
     """Turns and words of all interval tiers; the content of other tiers is reported."""
     text = read_text(path)
     if "TextGrid" not in text[:200]:
-        raise SidecarError("is no TextGrid", where=path.name)
+        raise SidecarError("is not a TextGrid", where=path.name)
     read = Gathered(path.name, duration_us)
     tiers = list(_tiers(text, read))
     timed = any(_words_of(tier.name) is not None for tier in tiers if tier.intervals)
@@ -108,7 +108,7 @@ def _take(tier: _Tier, read: Gathered, timed: bool, starts: dict[str, list[int]]
     named = _words_of(tier.name)
     labels = [label for _, _, label in tier.entries if label.strip()]
     as_words = named is not None or (
-        not timed and len(labels) >= FEWEST and all(is_word(label) for label in labels)
+        not timed and len(labels) >= _FEWEST and all(is_word(label) for label in labels)
     )
     speaker = tier.name if named is None else named
     for place, numbers, label in tier.entries:

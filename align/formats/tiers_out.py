@@ -20,15 +20,15 @@ from corpus.align.formats.textgrid import WORD_TIER, is_plain_tier
 from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.drops import Drop
 
-Row = list[tuple[int, int, str]]
+_Row = list[tuple[int, int, str]]
 """Start, stop and text of what stands in one tier."""
 
 
-def _rows(talk: Conversation, unit_us: int) -> tuple[list[tuple[str, str, Row]], list[Drop]]:
+def _rows(talk: Conversation, unit_us: int) -> tuple[list[tuple[str, str, _Row]], list[Drop]]:
     """Speaker, `turns` or `words`, and a row in which nothing overlaps; times in units of the format."""
     said, drops = utterances(talk)
     words, _ = sound_words(talk)
-    rows: list[tuple[str, str, Row]] = []
+    rows: list[tuple[str, str, _Row]] = []
     short = 0
     for speaker in talk.speakers:
         for kind, items in (
@@ -76,9 +76,9 @@ def write_textgrid(talk: Conversation) -> tuple[str, list[Drop]]:
     return "\n".join(out) + "\n", [*renamed, *drops, *without_place(talk)]
 
 
-def _filled(row: Row, end_us: int) -> Row:
+def _filled(row: _Row, end_us: int) -> _Row:
     """With empty intervals in between, for a tier has no holes."""
-    filled: Row = []
+    filled: _Row = []
     at_us = 0
     for start_us, stop_us, text in row:
         if start_us > at_us:

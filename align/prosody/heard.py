@@ -18,17 +18,17 @@ from corpus.schemas.conversation import Conversation, Word
 from corpus.schemas.prosody import HOP_US, Tracks
 from corpus.schemas.turn_taking import normal
 
-ENDING_US = 300_000
+_ENDING_US = 300_000
 """Pitch and loudness are measured over this last part of the talk."""
-USUAL_FRAMES = 3000
+_USUAL_FRAMES = 3000
 """A speaker's usual values come from so many frames of talk (30 s); fewer than a tenth are too few."""
-USUAL_WORDS = 100
-FEWEST_WORDS = 10
-QUIET_HALF_DB = 40
+_USUAL_WORDS = 100
+_FEWEST_WORDS = 10
+_QUIET_HALF_DB = 40
 """Frames 20 dB below the usual loudness are not talk (levels are in half decibels)."""
-FEWEST_VOICED = 5
+_FEWEST_VOICED = 5
 """Voiced frames needed for a slope."""
-FUNCTION = frozenset(
+_FUNCTION = frozenset(
     ("subject", "contracted", "determiner", "preposition", "auxiliary", "modal", "conjunction")
 )
 _NAMES = tuple(CLASSES)
@@ -50,7 +50,7 @@ class Sounded:
 def _usual_us(text: str) -> int:
     """Expected duration of a word by its letters: a rough linear fit to the words of AMI meetings."""
     syllables = len(re.findall("[aeiouy]+", text.rstrip("e") or text))
-    short = 75_000 if _NAMES[word_class(text)] in FUNCTION else 0
+    short = 75_000 if _NAMES[word_class(text)] in _FUNCTION else 0
     return max(60_000, 105_000 + 53_000 * max(1, syllables) + 25_000 * len(text) - short)
 
 
@@ -94,10 +94,10 @@ class _Voice:
         usual = self._usual_level(stop)
         if usual is not None:
             # The talk's end is its last frame that is loud enough, wherever the given time lies behind it.
-            near = self._level[max(0, stop - 100) : stop] >= usual - QUIET_HALF_DB
+            near = self._level[max(0, stop - 100) : stop] >= usual - _QUIET_HALF_DB
             if near.any():
                 stop -= int(np.argmax(near[::-1]))
-                first = max(0, stop - ENDING_US // HOP_US)
+                first = max(0, stop - _ENDING_US // HOP_US)
                 values["level_db"] = round(float(self._level[first:stop].mean() - usual) / 2, 1)
                 values.update(self._melody(first, stop, usual))
         place = bisect_right(self._stops_us, time_us) - 1
@@ -107,11 +107,11 @@ class _Voice:
 
     def _melody(self, first: int, stop: int, usual_level: float) -> dict[str, float]:
         """Pitch against the usual, in semitones, and how fast it rises."""
-        known = self._voiced[: int(np.searchsorted(self._voiced, first))][-USUAL_FRAMES:]
-        known = known[self._level[known] >= usual_level - QUIET_HALF_DB]
+        known = self._voiced[: int(np.searchsorted(self._voiced, first))][-_USUAL_FRAMES:]
+        known = known[self._level[known] >= usual_level - _QUIET_HALF_DB]
         ending = self._pitch[first:stop]
         at = np.flatnonzero(ending)
-        if len(known) * 10 < USUAL_FRAMES or len(at) < FEWEST_VOICED:
+        if len(known) * 10 < _USUAL_FRAMES or len(at) < _FEWEST_VOICED:
             return {}
         cents = ending[at].astype(np.float64)
         usual = float(np.median(self._pitch[known]))
@@ -122,8 +122,8 @@ class _Voice:
         return {**values, "pitch_slope_semitones_per_s": round(rise / 100, 1)}
 
     def _usual_level(self, stop: int) -> float | None:
-        known = self._loud[: int(np.searchsorted(self._loud, stop))][-USUAL_FRAMES:]
-        if len(known) * 10 < USUAL_FRAMES:
+        known = self._loud[: int(np.searchsorted(self._loud, stop))][-_USUAL_FRAMES:]
+        if len(known) * 10 < _USUAL_FRAMES:
             return None
         # Half of the frames with any sound in them are louder than pauses and breath between words.
         return float(np.percentile(self._level[known], 75))
@@ -134,13 +134,13 @@ class _Voice:
         for word in words:
             start, stop = (word.start_us or 0) // HOP_US, -(-(word.stop_us or 0) // HOP_US)
             usual = self._usual_level(start)
-            talk = self._level[start:stop] >= (1 if usual is None else usual - QUIET_HALF_DB)
+            talk = self._level[start:stop] >= (1 if usual is None else usual - _QUIET_HALF_DB)
             frames = int(len(talk) - np.argmax(talk[::-1])) if talk.any() else 0
             # Normalised by the expected duration, so that long and short words can be compared.
             ratio = frames * HOP_US / _usual_us(normal(word.text))
-            known = ratios[-USUAL_WORDS:]
+            known = ratios[-_USUAL_WORDS:]
             times = None
-            if len(known) >= FEWEST_WORDS and frames:
+            if len(known) >= _FEWEST_WORDS and frames:
                 times = round(ratio / float(np.median(known)), 2)
             if frames:
                 ratios.append(ratio)

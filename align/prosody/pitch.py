@@ -11,12 +11,12 @@ import numpy as np
 from corpus.schemas.arrays import Float32Array
 
 RATE_HZ = 8000
-HOP, WINDOW, TRANSFORM = 80, 320, 1024
+HOP, WINDOW, _TRANSFORM = 80, 320, 1024
 """Samples: a frame every 10 ms looks at the 40 ms around its middle."""
-LOWEST_HZ, HIGHEST_HZ = 75.0, 400.0
-VOICED = 0.5
+_LOWEST_HZ, _HIGHEST_HZ = 75.0, 400.0
+_VOICED = 0.5
 """Share of a frame's energy that must recur a period later."""
-OCTAVE_COST = 0.03
+_OCTAVE_COST = 0.03
 """The cost of doubling the period, so that of two equal fits the shorter one is chosen."""
 
 
@@ -39,10 +39,10 @@ def pitch(samples: Float32Array) -> Float32Array:
 
 
 def _autocorrelation(frames: Float32Array) -> Float32Array:
-    spectrum = np.fft.rfft(frames, TRANSFORM)
+    spectrum = np.fft.rfft(frames, _TRANSFORM)
     # Wiener-Khinchin: the inverse transform of the power spectrum is the autocorrelation.
     power = spectrum.real**2 + spectrum.imag**2
-    lags = int(RATE_HZ / LOWEST_HZ) + 2
+    lags = int(RATE_HZ / _LOWEST_HZ) + 2
     return np.asarray(np.fft.irfft(power)[:, :lags], np.float32)
 
 
@@ -50,13 +50,13 @@ def _of_frames(frames: Float32Array, window: Float32Array) -> Float32Array:
     again = _autocorrelation(frames)
     # The window's own fall-off is divided out, so that a perfect period has the strength 1.
     strength = again / again[:, :1] / (window / window[0])
-    shortest, longest = int(RATE_HZ / HIGHEST_HZ), strength.shape[1] - 1
+    shortest, longest = int(RATE_HZ / _HIGHEST_HZ), strength.shape[1] - 1
     lags = np.arange(shortest, longest)
     inner = strength[:, shortest:longest]
     peak = (inner >= strength[:, shortest - 1 : longest - 1]) & (
         inner > strength[:, shortest + 1 : longest + 1]
     )
-    weighed = np.where(peak, inner - OCTAVE_COST * np.log2(lags / shortest), -1.0)
+    weighed = np.where(peak, inner - _OCTAVE_COST * np.log2(lags / shortest), -1.0)
     best = weighed.argmax(axis=1)
     rows = np.arange(len(frames))
     at = best + shortest
@@ -65,7 +65,7 @@ def _of_frames(frames: Float32Array, window: Float32Array) -> Float32Array:
     bend = before - 2 * top + after
     shift = np.divide(0.5 * (before - after), bend, out=np.zeros_like(top), where=bend < 0)
     hertz = RATE_HZ / (at + np.clip(shift, -0.5, 0.5))
-    return np.where(peak[rows, best] & (top >= VOICED), hertz, 0.0).astype(np.float32)
+    return np.where(peak[rows, best] & (top >= _VOICED), hertz, 0.0).astype(np.float32)
 
 
 def without_jumps(hertz: Float32Array) -> Float32Array:

@@ -24,13 +24,13 @@ from corpus.schemas.errors import MissingDependencyError, MissingModelError
 
 NAME = "dnsmos"
 FILE = "sig_bak_ovr.onnx"
-RATE_HZ = 16_000
-HEARD_SAMPLES = 144_160
+_RATE_HZ = 16_000
+_HEARD_SAMPLES = 144_160
 """9.01 s: the network's input."""
-SIGNAL = (-0.08397278, 1.22083953, 0.0052439)
-BACKGROUND = (-0.13166888, 1.60915514, -0.39604546)
-OVERALL = (-0.06766283, 1.11546468, 0.04602535)
-OFF = "set quality.dnsmos_stretches = 0 to build without it"
+_SIGNAL = (-0.08397278, 1.22083953, 0.0052439)
+_BACKGROUND = (-0.13166888, 1.60915514, -0.39604546)
+_OVERALL = (-0.06766283, 1.11546468, 0.04602535)
+_OFF = "set quality.dnsmos_stretches = 0 to build without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Dnsmos:
 
 def stretches(talk: BoolArray, most: int) -> list[int]:
     """First frames of up to `most` stretches of 9.01 s that hold most talk and do not overlap."""
-    length = -(-HEARD_SAMPLES * US // (RATE_HZ * FRAME_US))
+    length = -(-_HEARD_SAMPLES * US // (_RATE_HZ * FRAME_US))
     if not talk.any():
         return []
     if len(talk) <= length:
@@ -81,15 +81,15 @@ def stretches(talk: BoolArray, most: int) -> list[int]:
 
 def _nine_seconds(samples: Int16Array, rate_hz: int) -> Float32Array:
     """The network's input; shorter sound is repeated."""
-    need = -(-HEARD_SAMPLES * rate_hz // RATE_HZ)
+    need = -(-_HEARD_SAMPLES * rate_hz // _RATE_HZ)
     whole = np.resize(samples, need) if len(samples) < need else samples[:need]
     sound = whole.astype(np.float32) / np.float32(32768)
-    if rate_hz != RATE_HZ:
+    if rate_hz != _RATE_HZ:
         import torch
         from torchaudio.functional import resample
 
-        sound = resample(torch.from_numpy(sound), rate_hz, RATE_HZ).numpy()
-    return sound[:HEARD_SAMPLES]
+        sound = resample(torch.from_numpy(sound), rate_hz, _RATE_HZ).numpy()
+    return sound[:_HEARD_SAMPLES]
 
 
 def _opinion(network: Callable[[Float32Array], Any], sound: Float32Array) -> Opinion:
@@ -97,7 +97,7 @@ def _opinion(network: Callable[[Float32Array], Any], sound: Float32Array) -> Opi
     return Opinion(
         *(
             float(np.polyval(polynomial, raw))
-            for polynomial, raw in ((SIGNAL, signal), (BACKGROUND, background), (OVERALL, overall))
+            for polynomial, raw in ((_SIGNAL, signal), (_BACKGROUND, background), (_OVERALL, overall))
         )
     )
 
@@ -106,11 +106,11 @@ def _network(models: Path | None) -> Callable[[Float32Array], Any]:
     try:
         folder = find(NAME, models)
     except MissingModelError as error:
-        raise MissingModelError(error.what, todo=f"{error.todo}, or {OFF}") from error
+        raise MissingModelError(error.what, todo=f"{error.todo}, or {_OFF}") from error
     try:
         import onnxruntime
     except ImportError as error:
-        todo = f'pip install "duplex-corpus[models]", or {OFF}'
+        todo = f'pip install "duplex-corpus[models]", or {_OFF}'
         raise MissingDependencyError("onnxruntime is not installed", todo=todo) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

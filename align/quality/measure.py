@@ -25,7 +25,7 @@ from corpus.schemas.pcm import Pcm, VoicePcm
 from corpus.schemas.quality import Quality
 from corpus.schemas.span import Span
 
-Listener = Callable[[Int16Array, BoolArray, int], Opinion | None]
+_Listener = Callable[[Int16Array, BoolArray, int], Opinion | None]
 """What hears how good speech sounds: of a mix, its frames with talk, at a rate."""
 
 
@@ -77,7 +77,7 @@ class _Heard:
 
 
 def measure(
-    sound: Sound, talk: TalkIndex, told: Told, parts: Sequence[Part], listener: Listener | None
+    sound: Sound, talk: TalkIndex, told: Told, parts: Sequence[Part], listener: _Listener | None
 ) -> list[Quality]:
     """The facts of each part, in order."""
     heard = [_hear(sound, part, listener) for part in parts]
@@ -95,7 +95,7 @@ def measure(
     ]
 
 
-def _hear(sound: Sound, part: Part, listener: Listener | None) -> _Heard:
+def _hear(sound: Sound, part: Part, listener: _Listener | None) -> _Heard:
     rate = sound.voices.sample_rate_hz
     window = samples_per_window(rate)
     start, stop = part.first_window * window, (part.first_window + part.windows) * window

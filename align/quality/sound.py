@@ -15,26 +15,26 @@ import numpy.typing as npt
 
 from corpus.schemas.arrays import BoolArray, Float64Array, Int16Array
 
-GUARD_FRAMES = 4
+_GUARD_FRAMES = 4
 """Quiet begins and ends so far from talk: annotations and networks are not exact to a frame."""
-LEAST_FRAMES = 20
+_LEAST_FRAMES = 20
 """Half a second of talk and of quiet; a figure of less is chance."""
-LOWEST_SNR_DB, HIGHEST_SNR_DB = -20.0, 100.0
+_LOWEST_SNR_DB, _HIGHEST_SNR_DB = -20.0, 100.0
 
-FULL_SCALE = 32768
-AT_THE_LIMIT = 0.985
-LIMIT_RUN = 3
-FLAT_STEP = 1e-4
-FLAT_LEVEL = 0.9
-FLAT_RUN = 4
-QUIETEST_PEAK = 328
+_FULL_SCALE = 32768
+_AT_THE_LIMIT = 0.985
+_LIMIT_RUN = 3
+_FLAT_STEP = 1e-4
+_FLAT_LEVEL = 0.9
+_FLAT_RUN = 4
+_QUIETEST_PEAK = 328
 """Of full scale 1 %: below that a run of equal samples is rounding."""
 
-SPECTRUM_S = 0.064
-MOST_SPECTRA = 200
-SPECTRUM_PERCENTILE = 95
-WITHIN_DB = 60.0
-ABOVE_ROUNDING_DB = 10.0
+_SPECTRUM_S = 0.064
+_MOST_SPECTRA = 200
+_SPECTRUM_PERCENTILE = 95
+_WITHIN_DB = 60.0
+_ABOVE_ROUNDING_DB = 10.0
 
 
 def frame_powers(mix: npt.NDArray[np.int32], frame_samples: int) -> Float64Array:
@@ -48,7 +48,7 @@ def frame_powers(mix: npt.NDArray[np.int32], frame_samples: int) -> Float64Array
 
 def quiet_frames(talk: BoolArray) -> BoolArray:
     """Frames in which nobody talks, and nobody does a little before or after."""
-    near = np.convolve(talk, np.ones(2 * GUARD_FRAMES + 1), mode="same") if len(talk) else talk
+    near = np.convolve(talk, np.ones(2 * _GUARD_FRAMES + 1), mode="same") if len(talk) else talk
     quiet: BoolArray = near == 0
     return quiet[: len(talk)]
 
@@ -56,21 +56,21 @@ def quiet_frames(talk: BoolArray) -> BoolArray:
 def noise_power(powers: Float64Array, quiet: BoolArray) -> float | None:
     """The mean power of quiet without its loudest tenth, as of doors and missed words; None of too little."""
     heard = np.sort(powers[quiet])
-    if len(heard) < LEAST_FRAMES:
+    if len(heard) < _LEAST_FRAMES:
         return None
     return float(heard[: len(heard) - len(heard) // 10].mean())
 
 
 def snr_db(powers: Float64Array, talk: BoolArray, noise: float | None) -> float | None:
     """Of the frames in which somebody talks, against this power of quiet."""
-    if noise is None or np.count_nonzero(talk) < LEAST_FRAMES:
+    if noise is None or np.count_nonzero(talk) < _LEAST_FRAMES:
         return None
     signal = float(powers[talk].mean()) - noise
     if noise <= 0:
-        return HIGHEST_SNR_DB if signal > 0 else None
+        return _HIGHEST_SNR_DB if signal > 0 else None
     if signal <= 0:
-        return LOWEST_SNR_DB
-    return float(np.clip(10 * np.log10(signal / noise), LOWEST_SNR_DB, HIGHEST_SNR_DB))
+        return _LOWEST_SNR_DB
+    return float(np.clip(10 * np.log10(signal / noise), _LOWEST_SNR_DB, _HIGHEST_SNR_DB))
 
 
 def clipping_share(samples: Int16Array) -> float:
@@ -79,17 +79,17 @@ def clipping_share(samples: Int16Array) -> float:
         return 0.0
     size = np.abs(samples.astype(np.int32))
     peak = int(size.max())
-    if peak < QUIETEST_PEAK:
+    if peak < _QUIETEST_PEAK:
         return 0.0
     clipped = np.zeros(len(samples), bool)
-    if peak >= AT_THE_LIMIT * FULL_SCALE:
-        clipped = _in_runs(size >= AT_THE_LIMIT * FULL_SCALE, LIMIT_RUN)
-    high = size >= FLAT_LEVEL * peak
+    if peak >= _AT_THE_LIMIT * _FULL_SCALE:
+        clipped = _in_runs(size >= _AT_THE_LIMIT * _FULL_SCALE, _LIMIT_RUN)
+    high = size >= _FLAT_LEVEL * peak
     pairs = np.flatnonzero(high[1:] & high[:-1])
     steps = np.abs(samples[pairs + 1].astype(np.int32) - samples[pairs])
     flat = np.zeros(len(samples) - 1, bool)
-    flat[pairs[steps <= FLAT_STEP * peak]] = True
-    runs = _in_runs(flat, FLAT_RUN - 1)
+    flat[pairs[steps <= _FLAT_STEP * peak]] = True
+    runs = _in_runs(flat, _FLAT_RUN - 1)
     clipped[1:] |= runs
     clipped[:-1] |= runs
     return float(np.count_nonzero(clipped)) / len(samples)
@@ -109,16 +109,16 @@ def _in_runs(mask: BoolArray, least: int) -> BoolArray:
 
 def bandwidth_hz(mix: npt.NDArray[np.int32], rate_hz: int) -> float | None:
     """The frequency above which there is nothing; None of digital silence."""
-    size = int(SPECTRUM_S * rate_hz)
+    size = int(_SPECTRUM_S * rate_hz)
     if len(mix) < size or not mix.any():
         return None
     starts = np.arange(0, len(mix) - size + 1, size // 2)
-    chosen = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SPECTRA)).astype(np.int64)]
+    chosen = starts[np.linspace(0, len(starts) - 1, min(len(starts), _MOST_SPECTRA)).astype(np.int64)]
     window = np.hanning(size + 1)[:size].astype(np.float32)
     frames = mix[chosen[:, None] + np.arange(size)].astype(np.float32)
     frames -= frames.mean(axis=1, keepdims=True)
     powers = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
-    spectrum = np.percentile(powers, SPECTRUM_PERCENTILE, axis=0)
-    rounding = float((window**2).sum()) / 12 * 10 ** (ABOVE_ROUNDING_DB / 10)
-    above = np.flatnonzero(spectrum > max(float(spectrum.max()) * 10 ** (-WITHIN_DB / 10), rounding))
+    spectrum = np.percentile(powers, _SPECTRUM_PERCENTILE, axis=0)
+    rounding = float((window**2).sum()) / 12 * 10 ** (_ABOVE_ROUNDING_DB / 10)
+    above = np.flatnonzero(spectrum > max(float(spectrum.max()) * 10 ** (-_WITHIN_DB / 10), rounding))
     return float(above[-1]) * rate_hz / size if len(above) else None

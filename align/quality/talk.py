@@ -11,7 +11,7 @@ from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.span import Span, union
 from corpus.schemas.turn_taking import State, longest_monologue, speech_us, states
 
-LEAST_TALK_US = 1_000_000
+_LEAST_TALK_US = 1_000_000
 """Of less talk a number of words a second is chance."""
 
 
@@ -50,7 +50,7 @@ class TalkIndex:
         first = bisect_left(self._word_starts, part.start_us)
         begun = self._words[first : bisect_left(self._word_starts, part.stop_us)]
         sure = [confidence for _, confidence in begun if confidence is not None]
-        known = self._has_words and talk_us >= LEAST_TALK_US
+        known = self._has_words and talk_us >= _LEAST_TALK_US
         return Talk(
             speech_share=somebody_us / part.duration_us,
             overlap_share=several_us / part.duration_us,

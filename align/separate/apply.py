@@ -22,7 +22,7 @@ from corpus.schemas.codec import digest
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.span import Span
 
-VERSION = "separate/1"
+_VERSION = "separate/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Separating:
 
     @property
     def key(self) -> str:
-        return digest([VERSION, self.separator.identity, self.recogniser, self.threads])
+        return digest([_VERSION, self.separator.identity, self.recogniser, self.threads])
 
 
 @dataclass(frozen=True, slots=True)

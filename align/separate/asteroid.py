@@ -25,8 +25,8 @@ from corpus.align.wheels import sha256_of
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import FormatError, MissingDependencyError, MissingModelError
 
-VERSION = "asteroid/1"
-PLAIN: dict[str, set[object]] = {
+_VERSION = "asteroid/1"
+_PLAIN: dict[str, set[object]] = {
     "fb_name": {"FreeFB", "free"},
     "norm_type": {"gLN"},
     "mask_act": {"sigmoid", "relu"},
@@ -35,20 +35,20 @@ PLAIN: dict[str, set[object]] = {
     "encoder_activation": {None, "linear"},
 }
 """What of a ConvTasNet's arguments torchaudio's class can stand for."""
-DEFAULTS = {
+_DEFAULTS = {
     **{"fb_name": "free", "norm_type": "gLN", "mask_act": "sigmoid", "conv_kernel_size": 3, "causal": False},
     **{"encoder_activation": None, "kernel_size": 16, "stride": 8, "n_filters": 512, "sample_rate": 8000},
     **{"bn_chan": 128, "skip_chan": 128, "hid_chan": 512, "n_blocks": 8, "n_repeats": 3},
 }
 """What Asteroid's ConvTasNet takes for an argument that is not given."""
-SIZES = ("kernel_size", "stride", "n_filters", "bn_chan", "hid_chan", "n_blocks", "n_repeats", "sample_rate")
+_SIZES = ("kernel_size", "stride", "n_filters", "bn_chan", "hid_chan", "n_blocks", "n_repeats", "sample_rate")
 
 
 def asteroid_separator(path: Path, device: str) -> Separator:
     """The separator of a checkpoint file."""
     if not path.is_file():
         raise MissingModelError(
-            "there is no such file",
+            "no such file",
             where=str(path),
             todo="separate.backend = asteroid:FILE names a checkpoint on this machine",
         )
@@ -67,12 +67,12 @@ def asteroid_separator(path: Path, device: str) -> Separator:
             todo="pip install --no-deps asteroid==0.7.0 asteroid-filterbanks soundfile julius",
         )
     library = f"torchaudio={version('torchaudio')}" if plain else f"asteroid={version('asteroid')}"
-    identity = f"{VERSION} {sha256_of(path)} {library} torch={torch.__version__} {device}"
+    identity = f"{_VERSION} {sha256_of(path)} {library} torch={torch.__version__} {device}"
 
     def load() -> Separate:
         return _Network(_plain(stored, path) if plain else _asteroids(stored, path), device)
 
-    return Separator(f"{VERSION} {name} {sha256_of(path)[:12]}", identity, sources, load)
+    return Separator(f"{_VERSION} {name} {sha256_of(path)[:12]}", identity, sources, load)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FormatError(
-            "holds more than weights and was not opened: reading it would run what it holds",
+            "contains more than weights and was not opened: reading it would run code in it",
             where=str(path),
             todo=(
                 "if you trust its maker, keep its weights alone: c = torch.load(FILE, weights_only=False); "
@@ -91,13 +91,13 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # a broken file makes the reader fail in any way
         raise FormatError(
-            f"cannot be read as a file of torch: {(str(error) or type(error).__name__).splitlines()[0]}",
+            f"cannot be read as a torch file: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(path),
         ) from error
     wanted = {"model_name": str, "model_args": Mapping, "state_dict": Mapping}
     if not isinstance(stored, dict) or not all(isinstance(stored.get(k), t) for k, t in wanted.items()):
         raise FormatError(
-            f"is no checkpoint of Asteroid: it lacks {', '.join(wanted)}",
+            f"is not an Asteroid checkpoint: it lacks {', '.join(wanted)}",
             where=str(path),
             todo="save it with torch.save(model.serialize(), FILE)",
         )
@@ -107,9 +107,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _is_plain(name: str, arguments: Mapping[str, Any]) -> bool:
     if name != "ConvTasNet":
         return False
-    given = {**DEFAULTS, **arguments}
+    given = {**_DEFAULTS, **arguments}
     return (
-        all(given[key] in allowed for key, allowed in PLAIN.items())
+        all(given[key] in allowed for key, allowed in _PLAIN.items())
         and given["bn_chan"] == given["skip_chan"]
         and given["kernel_size"] == 2 * given["stride"]
         and given.get("out_chan") in (None, given["n_filters"])
@@ -166,8 +166,8 @@ class _Plain(torch.nn.Module):
 
 
 def _plain(stored: Mapping[str, Any], path: Path) -> _Loaded:
-    arguments = {**DEFAULTS, **stored["model_args"]}
-    wrong = [key for key in SIZES if not isinstance(arguments[key], int) or not 1 <= arguments[key] <= 65536]
+    arguments = {**_DEFAULTS, **stored["model_args"]}
+    wrong = [key for key in _SIZES if not isinstance(arguments[key], int) or not 1 <= arguments[key] <= 65536]
     if wrong:
         raise FormatError(f"its model_args have no usable {', '.join(wrong)}", where=str(path))
     network = _Plain(arguments)

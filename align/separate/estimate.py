@@ -12,9 +12,9 @@ import numpy as np
 from corpus.align.separate.separator import Separate
 from corpus.schemas.arrays import BoolArray, Float32Array, Float64Array
 
-LEAST_ALONE = 4800
+_LEAST_ALONE = 4800
 """Samples, 0.3 s: less tells no source apart."""
-TINY = 1e-9
+_TINY = 1e-9
 
 
 def estimate(
@@ -24,7 +24,7 @@ def estimate(
 
     `alone` [speakers, samples] is where each is the only one who talks, `both` [samples] where several do.
     """
-    if (alone.sum(axis=1) < LEAST_ALONE).sum() > 1:
+    if (alone.sum(axis=1) < _LEAST_ALONE).sum() > 1:
         return None
     sources = separate(sound, len(alone)).astype(np.float64)
     if len(sources) < len(alone) or not np.isfinite(sources).all():
@@ -43,15 +43,15 @@ def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, bo
     # how much of a source is the mix of the time in which one talks alone, of all such time
     scores = np.zeros((len(alone), len(sources)))
     for source, samples in enumerate(sources):
-        whole = np.linalg.norm(samples[somebody]) + TINY
+        whole = np.linalg.norm(samples[somebody]) + _TINY
         for speaker, own in enumerate(alone):
-            if own.sum() >= LEAST_ALONE:
-                level = np.linalg.norm(sound[own]) + TINY
+            if own.sum() >= _LEAST_ALONE:
+                level = np.linalg.norm(sound[own]) + _TINY
                 scores[speaker, source] = abs(samples[own] @ sound[own]) / (whole * level)
             else:
                 # of what is left the one that sounds most in the overlap
                 scores[speaker, source] = (
-                    1e-3 * np.linalg.norm(samples[both]) / (np.linalg.norm(samples) + TINY)
+                    1e-3 * np.linalg.norm(samples[both]) / (np.linalg.norm(samples) + _TINY)
                 )
     _, columns = linear_sum_assignment(-scores)
     return [int(column) for column in columns]
@@ -60,5 +60,5 @@ def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, bo
 def _levels(sources: Float64Array, sound: Float32Array) -> Float64Array:
     """What each source is multiplied by so that together they come nearest to the mix."""
     products = sources @ sources.T
-    products += np.eye(len(sources)) * (TINY + 1e-6 * np.trace(products))
+    products += np.eye(len(sources)) * (_TINY + 1e-6 * np.trace(products))
     return np.linalg.solve(products, sources @ sound.astype(np.float64)).astype(np.float64)

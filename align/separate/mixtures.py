@@ -18,11 +18,11 @@ from corpus.schemas.arrays import BoolArray, Float32Array
 from corpus.schemas.clock import sample_at
 from corpus.schemas.span import Span, intersect, union
 
-SHORTEST_US = 2_000_000
-LONGEST_US = 6_000_000
+_SHORTEST_US = 2_000_000
+_LONGEST_US = 6_000_000
 LEAST_US = 10_000_000
 """Speech alone that a speaker needs to be tested."""
-MOST = 8
+_MOST = 8
 """Mixtures of a recording."""
 
 Read = Callable[[Span], Float32Array]
@@ -59,28 +59,28 @@ def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
     for name in talk:
         solo = alone(talk, name)
         pieces = [
-            Span(start_us, min(start_us + LONGEST_US, span.stop_us))
+            Span(start_us, min(start_us + _LONGEST_US, span.stop_us))
             for stretch in written
             for span in intersect(solo, [stretch])
-            for start_us in range(span.start_us, span.stop_us, LONGEST_US)
+            for start_us in range(span.start_us, span.stop_us, _LONGEST_US)
         ]
-        long = [piece for piece in pieces if piece.duration_us >= SHORTEST_US]
+        long = [piece for piece in pieces if piece.duration_us >= _SHORTEST_US]
         if sum(piece.duration_us for piece in long) >= LEAST_US:
             of_speaker[name] = long
     return of_speaker
 
 
 def mixtures(talk: Talk, pieces: Mapping[str, Sequence[Span]], read: Read) -> list[Mixture]:
-    """Up to `MOST` of them, most of those whose real overlaps are longest."""
+    """Up to `_MOST` of them, most of those whose real overlaps are longest."""
     pairs = sorted(combinations(pieces, 2), key=lambda pair: -_overlap_us(talk, pair))
     used = dict.fromkeys(pieces, 0)
     made_up: list[Mixture] = []
-    for number in range(MOST if pairs else 0):
+    for number in range(_MOST if pairs else 0):
         sounds: list[Float32Array] = []
         for name in pairs[number % len(pairs)]:
             # even steps through the recording
             own = pieces[name]
-            sounds.append(read(own[used[name] * len(own) // MOST % len(own)]))
+            sounds.append(read(own[used[name] * len(own) // _MOST % len(own)]))
             used[name] += 1
         first, second = sounds if number % 4 < 2 else sounds[::-1]
         made_up.append(_joining(first, second) if number % 2 == 0 else _inside(first, second))

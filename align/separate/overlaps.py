@@ -1,6 +1,6 @@
 """Where several talk, and the sound around it by which their voices are told apart.
 
-A  ────────────────────          heard: the overlap and up to `CONTEXT_US` on either side, up to where
+A  ────────────────────          heard: the overlap and up to `_CONTEXT_US` on either side, up to where
 B              ─────────────     somebody else begins to talk
    |--alone--|both |--alone--|
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from corpus.schemas.span import Span, intersect, subtract, union
 
-CONTEXT_US = 3_000_000
+_CONTEXT_US = 3_000_000
 LONGEST_US = 30_000_000
 """A longer overlap is no conversation, and more than a network is given at once."""
 
@@ -59,8 +59,8 @@ def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
         for span in intersect(both, [stretch]):
             speakers = tuple(name for name, spans in talk.items() if near(spans, span))
             wide = Span(
-                max(stretch.start_us, span.start_us - CONTEXT_US),
-                min(stretch.stop_us, span.stop_us + CONTEXT_US),
+                max(stretch.start_us, span.start_us - _CONTEXT_US),
+                min(stretch.stop_us, span.stop_us + _CONTEXT_US),
             )
             others = [s for name, spans in talk.items() if name not in speakers for s in near(spans, wide)]
             # the part of it around the overlap in which nobody else talks

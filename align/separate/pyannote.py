@@ -14,8 +14,8 @@ from corpus.align.separate.separator import Separate, Separator
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.errors import MissingDependencyError, SettingsError
 
-VERSION = "pyannote-separation/1"
-MOST_SPEAKERS = 3
+_VERSION = "pyannote-separation/1"
+_MOST_SPEAKERS = 3
 """Of the published pipeline's network, in the 5 s that it sees at once."""
 
 
@@ -26,8 +26,8 @@ def pyannote_separator(name: str, models: Path | None, device: str) -> Separator
     """
     require_pyannote()
     folder, digest = pipeline_folder(name, models)
-    identity = f"{VERSION} {digest} {library_versions()} {device}"
-    return Separator(f"{VERSION} {digest[:12]}", identity, MOST_SPEAKERS, lambda: load(folder, device))
+    identity = f"{_VERSION} {digest} {library_versions()} {device}"
+    return Separator(f"{_VERSION} {digest[:12]}", identity, _MOST_SPEAKERS, lambda: load(folder, device))
 
 
 def load(folder: Path, device: str) -> Separate:

@@ -1,7 +1,7 @@
 """Whether a separator is good enough for a recording, by mixtures of the recording's own speech.
 
 A separator that fails makes words worse than the mixture was: it is taken only where it makes its voices at
-least `LEAST_DB` purer, more words are recognised in them than in the mixture, and not more false ones.
+least `_LEAST_DB` purer, more words are recognised in them than in the mixture, and not more false ones.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from corpus.align.separate.mixtures import LEAST_US, Mixture
 from corpus.align.separate.separator import Separate
 from corpus.schemas.arrays import BoolArray, Float32Array, Float64Array
 
-LEAST_DB = 8.0
+_LEAST_DB = 8.0
 """From about here on words in estimates were found as well as in clean speech."""
-LEAST_SPEAKERS = 2
-LEAST_WORDS = 10
-PAUSE_S = 1.0
+_LEAST_SPEAKERS = 2
+_LEAST_WORDS = 10
+_PAUSE_S = 1.0
 """Between two mixtures that are recognised one after the other."""
-QUIET = 1e-3
+_QUIET = 1e-3
 """A voice so much weaker in the overlap than in all it says (30 dB of power) is pausing there."""
 
 WordsOf = Callable[[Float32Array], Sequence[str]]
@@ -48,7 +48,7 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
     if not mixtures:
         return Tested(
             False,
-            f"fewer than {LEAST_SPEAKERS} speakers talk alone for {LEAST_US // 1_000_000} s, too little to"
+            f"fewer than {_LEAST_SPEAKERS} speakers talk alone for {LEAST_US // 1_000_000} s, too little to"
             " test it",
         )
     if words_of is None:
@@ -61,11 +61,11 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
         gain for mixture, row in zip(mixtures, estimates, strict=True) for gain in _gains_db(mixture, row)
     ]
     gain_db = float(np.mean(gains)) if gains else 0.0
-    if gain_db < LEAST_DB:
+    if gain_db < _LEAST_DB:
         return Tested(
             False,
             f"on mixtures of the recording's own speech it gains {gain_db:.1f} dB of SI-SDR, less than"
-            f" {LEAST_DB:g}",
+            f" {_LEAST_DB:g}",
             round(gain_db, 2),
         )
     gained, invented, words = _of_words(mixtures, estimates, words_of)
@@ -74,7 +74,7 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
         f"on mixtures of the recording's own speech it gains {gain_db:.1f} dB of SI-SDR, {gained:+.1%} of"
         f" words and {invented:+.1%} of false words"
     )
-    if words < LEAST_WORDS:
+    if words < _LEAST_WORDS:
         return Tested(False, f"only {words} words were recognised in the speech it is tested on", measured[0])
     return Tested(gained > 0 and invented <= 0, figures, *measured)
 
@@ -99,7 +99,7 @@ def _gains_db(mixture: Mixture, made: Float32Array) -> list[float]:
 def _sounds(voice: Float32Array, talking: BoolArray, both: BoolArray) -> bool:
     if not both.any():
         return False
-    return bool(np.mean(np.square(voice[both])) > QUIET * np.mean(np.square(voice[talking])))
+    return bool(np.mean(np.square(voice[both])) > _QUIET * np.mean(np.square(voice[talking])))
 
 
 def si_sdr_db(estimated: Float32Array, truth: Float32Array) -> float:
@@ -136,7 +136,7 @@ def _of_words(
 
 
 def _in_a_row(sounds: Sequence[Float32Array]) -> Float32Array:
-    pause = np.zeros(int(PAUSE_S * MODEL_RATE_HZ), np.float32)
+    pause = np.zeros(int(_PAUSE_S * MODEL_RATE_HZ), np.float32)
     return np.concatenate([part for sound in sounds for part in (sound, pause)])
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from corpus.schemas.arrays import Float32Array, Int16Array
 
-LOWEST, HIGHEST = -32768, 32767
+_LOWEST, _HIGHEST = -32768, 32767
 
 
 def shared_out(mix: npt.NDArray[np.int32], estimates: Float32Array) -> tuple[Int16Array, int]:
@@ -16,12 +16,12 @@ def shared_out(mix: npt.NDArray[np.int32], estimates: Float32Array) -> tuple[Int
     `estimates` [speakers, samples] are in full scale 1. The room has the remainder; where that leaves int16
     the excess is taken back from the loudest estimate, then from the next.
     """
-    voices = np.clip(np.rint(estimates.astype(np.float64) * 32768), LOWEST, HIGHEST).astype(np.int64)
+    voices = np.clip(np.rint(estimates.astype(np.float64) * 32768), _LOWEST, _HIGHEST).astype(np.int64)
     room = mix.astype(np.int64) - voices.sum(axis=0)
     columns = np.arange(len(mix))
-    taken_back = (room < LOWEST) | (room > HIGHEST)
+    taken_back = (room < _LOWEST) | (room > _HIGHEST)
     for _ in range(len(voices)):
-        excess = room - np.clip(room, LOWEST, HIGHEST)
+        excess = room - np.clip(room, _LOWEST, _HIGHEST)
         if not excess.any():
             break
         # of those that pull the room where it cannot go; towards zero at most: with all of them at zero the

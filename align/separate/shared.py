@@ -16,9 +16,9 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.pcm import Owners, Pcm
 from corpus.schemas.span import Span, intersect, union
 
-MASK = "mask/1"
+_MASK = "mask/1"
 """Sound is given to the only one who talks, and to nobody where several do."""
-BLOCK_SAMPLES = 1 << 20
+_BLOCK_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class _Told:
 
     def of_mask(self) -> Separation:
         return Separation(
-            separator=MASK,
+            separator=_MASK,
             accepted=False,
             reason=f"the speakers share a channel and nothing separates them: {self._in_room()}",
         )
@@ -154,7 +154,7 @@ class _Files:
         """To each its own sound, overlaps to the room."""
         with ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in self._paths]
-            for start, stop in pcm.blocks(BLOCK_SAMPLES):
+            for start, stop in pcm.blocks(_BLOCK_SAMPLES):
                 sound = pcm.read(0, start, stop)
                 for channel, file in enumerate(files):
                     file.write(owned.part(sound, channel, start).astype("<i2").tobytes())

@@ -16,18 +16,18 @@ from corpus.align.sight.spots import Spotter
 from corpus.schemas.joints import BODY_JOINTS
 
 PERSON = ("pose_detection.tflite", ((8, 2), (16, 2), (32, 6)))
-JOINTS = "pose_landmark_full.tflite"
-BODY_SIDE = 1.25
+_JOINTS = "pose_landmark_full.tflite"
+_BODY_SIDE = 1.25
 """The piece's side over twice the distance from the hips' middle to the point around which all is."""
-HIPS, AROUND = 0, 1
+_HIPS, _AROUND = 0, 1
 """Of the detector's points; the joints' network gives both behind the joints."""
-NEAR = 3
+_NEAR = 3
 """Cells of the heat map on each side that say where between them a joint is."""
-LEAST_HEAT = 0.5
+_LEAST_HEAT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class _Person:
     """A body found in a whole picture."""
 
     piece: Piece
@@ -59,15 +59,15 @@ class PersonDetector:
     def __init__(self, folder: Path) -> None:
         self._spotter = Spotter(folder / PERSON[0], PERSON[1], -1.0)
 
-    def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Person]:
+    def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[_Person]:
         spots = self._spotter(frame, pictures)
-        return [Person(piece_around(spot.points[HIPS], spot.points[AROUND])) for spot in spots]
+        return [_Person(piece_around(spot.points[_HIPS], spot.points[_AROUND])) for spot in spots]
 
 
 def piece_around(hips: Points, around: Points) -> Piece:
     """The piece that holds the body, turned so that it stands upright."""
     x, y = around - hips
-    side = 2 * BODY_SIDE * float(np.hypot(x, y))
+    side = 2 * _BODY_SIDE * float(np.hypot(x, y))
     return Piece(float(hips[0]), float(hips[1]), side, float(np.arctan2(x, -y)))
 
 
@@ -75,7 +75,7 @@ class BodyJoints:
     """Runs on pieces that hold one body."""
 
     def __init__(self, folder: Path) -> None:
-        self._network = Network(folder / JOINTS)
+        self._network = Network(folder / _JOINTS)
 
     def __call__(self, frame: av.VideoFrame, piece: Piece, pictures: Pictures) -> Body:
         """`frame` is planar."""
@@ -86,7 +86,7 @@ class BodyJoints:
         points = to_picture(refined, piece, side)
         joints = len(BODY_JOINTS)
         visible = 1 / (1 + np.exp(-np.clip(values[:joints, 3], -50, 50)))
-        following = piece_around(points[joints + HIPS], points[joints + AROUND])
+        following = piece_around(points[joints + _HIPS], points[joints + _AROUND])
         return Body(points[:joints], visible, float(score.ravel()[0]), following)
 
 
@@ -101,10 +101,10 @@ def with_heat(points: Points, heat: npt.NDArray[np.float32]) -> Points:
         column, row = int(np.floor(x * columns)), int(np.floor(y * rows))
         if not (0 <= column < columns and 0 <= row < rows):
             continue
-        top, left = max(0, row - NEAR), max(0, column - NEAR)
-        logits = heat[top : row + NEAR + 1, left : column + NEAR + 1, at].astype(np.float64)
+        top, left = max(0, row - _NEAR), max(0, column - _NEAR)
+        logits = heat[top : row + _NEAR + 1, left : column + _NEAR + 1, at].astype(np.float64)
         near = 1 / (1 + np.exp(-logits))
-        if near.max() < LEAST_HEAT:
+        if near.max() < _LEAST_HEAT:
             continue
         total = near.sum()
         moved[at, 0] = (left + (near.sum(0) @ np.arange(near.shape[1])) / total) / columns

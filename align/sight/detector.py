@@ -12,8 +12,8 @@ from corpus.align.sight.picture import Pictures
 from corpus.align.sight.piece import Box, Piece
 from corpus.align.sight.spots import Spot, Spotter
 
-FULL_RANGE = ("face_detection_full_range_sparse.tflite", ((4, 1),))
-SHORT_RANGE = ("face_detection_short_range.tflite", ((8, 2), (16, 6)))
+_FULL_RANGE = ("face_detection_full_range_sparse.tflite", ((4, 1),))
+_SHORT_RANGE = ("face_detection_short_range.tflite", ((8, 2), (16, 6)))
 MARGIN = 1.5
 """The side of the piece that is looked at closely over the face's longer side."""
 
@@ -38,7 +38,7 @@ class Detector:
     """Looks at whole pictures."""
 
     def __init__(self, folder: Path) -> None:
-        self._looks = [Spotter(folder / file, grids, -1.0) for file, grids in (FULL_RANGE, SHORT_RANGE)]
+        self._looks = [Spotter(folder / file, grids, -1.0) for file, grids in (_FULL_RANGE, _SHORT_RANGE)]
 
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Found]:
         for look in self._looks:

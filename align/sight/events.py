@@ -16,7 +16,7 @@ from corpus.schemas.span import Span, union
 from corpus.schemas.turn_taking import speech_by_speaker
 
 ORIGIN = "sight/1"
-EVENT_WINDOWS = 25
+_EVENT_WINDOWS = 25
 """Places are told five seconds at a time, so that a clip carries few that are not its own."""
 PLACES = 1000
 """Places are whole thousandths of the picture's sides."""
@@ -36,7 +36,7 @@ def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
 
 def stretches(windows: Int64Array) -> Iterator[BoolArray]:
     """Which of the windows, in order, lie in each stretch that an event tells of."""
-    numbers = windows // EVENT_WINDOWS
+    numbers = windows // _EVENT_WINDOWS
     for number in np.unique(numbers):
         yield numbers == number
 

@@ -14,21 +14,21 @@ from corpus.align.sight.piece import Box, Piece, Points, cut_piece, to_picture
 from corpus.align.sight.spots import Spot, Spotter
 
 PALM = ("palm_detection_full.tflite", ((8, 2), (16, 6)))
-JOINTS = "hand_landmark_full.tflite"
-PALM_SIDE, PALM_SHIFT = 2.6, 0.5
+_JOINTS = "hand_landmark_full.tflite"
+_PALM_SIDE, _PALM_SHIFT = 2.6, 0.5
 """The piece's side over the palm's, and how far it is moved towards the fingers, in palms."""
-HAND_SIDE, HAND_SHIFT = 2.0, 0.1
+_HAND_SIDE, _HAND_SHIFT = 2.0, 0.1
 """The same for the joints of the palm and the fingers' first ones."""
-WRIST, MIDDLE_KNUCKLE = 0, 2
+_WRIST, _MIDDLE_KNUCKLE = 0, 2
 """Of the palm's points."""
 NEAR = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 """Joints that stay where they are when fingers bend."""
-KNUCKLES = (5, 9, 13)
+_KNUCKLES = (5, 9, 13)
 """Of the index, the middle and the ring finger."""
 
 
 @dataclass(frozen=True, slots=True)
-class Palm:
+class _Palm:
     """A hand found in a whole picture."""
 
     piece: Piece
@@ -50,7 +50,7 @@ class Hand:
     @property
     def piece(self) -> Piece:
         """Where the same hand is looked for in the next picture."""
-        wrist, index, middle, ring = self.points[[0, *KNUCKLES], :2]
+        wrist, index, middle, ring = self.points[[0, *_KNUCKLES], :2]
         roll = _upright(wrist, (index + ring) / 4 + middle / 2)
         near = self.points[list(NEAR), :2]
         # The box that holds the joints when the hand is turned upright.
@@ -59,9 +59,12 @@ class Hand:
         turned = (near - middle) @ np.array(((cos, -sin), (sin, cos)))
         low, high = turned.min(0), turned.max(0)
         side = float((high - low).max())
-        x, y = (low + high) / 2 - (0, HAND_SHIFT * float((high - low)[1]))
+        x, y = (low + high) / 2 - (0, _HAND_SHIFT * float((high - low)[1]))
         return Piece(
-            float(middle[0] + x * cos - y * sin), float(middle[1] + x * sin + y * cos), HAND_SIDE * side, roll
+            float(middle[0] + x * cos - y * sin),
+            float(middle[1] + x * sin + y * cos),
+            _HAND_SIDE * side,
+            roll,
         )
 
     @property
@@ -75,17 +78,17 @@ class PalmDetector:
     def __init__(self, folder: Path) -> None:
         self._spotter = Spotter(folder / PALM[0], PALM[1], 0.0)
 
-    def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Palm]:
-        return [Palm(piece_of_palm(spot)) for spot in self._spotter(frame, pictures)]
+    def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[_Palm]:
+        return [_Palm(piece_of_palm(spot)) for spot in self._spotter(frame, pictures)]
 
 
 def piece_of_palm(spot: Spot) -> Piece:
     """The piece that holds the whole hand, turned so that the fingers point up."""
     left, top, right, bottom = spot.box
-    roll = _upright(spot.points[WRIST], spot.points[MIDDLE_KNUCKLE])
-    along = PALM_SHIFT * (bottom - top)
+    roll = _upright(spot.points[_WRIST], spot.points[_MIDDLE_KNUCKLE])
+    along = _PALM_SHIFT * (bottom - top)
     x, y = (left + right) / 2 + along * np.sin(roll), (top + bottom) / 2 - along * np.cos(roll)
-    return Piece(float(x), float(y), PALM_SIDE * float(max(right - left, bottom - top)), roll)
+    return Piece(float(x), float(y), _PALM_SIDE * float(max(right - left, bottom - top)), roll)
 
 
 def _upright(below: Points, above: Points) -> float:
@@ -98,7 +101,7 @@ class HandJoints:
     """Runs on pieces that hold one hand."""
 
     def __init__(self, folder: Path) -> None:
-        self._network = Network(folder / JOINTS)
+        self._network = Network(folder / _JOINTS)
 
     def __call__(self, frame: av.VideoFrame, piece: Piece, pictures: Pictures) -> Hand:
         """`frame` is planar."""

@@ -13,7 +13,7 @@ from corpus.align.sight.networks import Network
 from corpus.align.sight.picture import Pictures
 from corpus.align.sight.piece import Box, Piece, Points, cut_piece, to_picture
 
-LEVEL = 0.15
+_LEVEL = 0.15
 """Radians up to which a face is not turned: the mesh handles such a tilt by itself."""
 RIGHT_EYE, LEFT_EYE = 33, 263
 
@@ -48,7 +48,7 @@ class Mesh:
     def __call__(self, frame: av.VideoFrame, piece: Piece, pictures: Pictures) -> Face:
         """`frame` is planar."""
         side = self._network.side
-        if abs(piece.roll) <= LEVEL:
+        if abs(piece.roll) <= _LEVEL:
             piece = replace(piece, roll=0.0)
         rows, logit = self._network(cut_piece(frame, piece, side, pictures))
         points = to_picture(rows.reshape(-1, 3).astype(np.float64), piece, side)

@@ -9,19 +9,19 @@ from corpus.align.sight.picture import CELL, Grey
 from corpus.schemas.arrays import Float32Array
 from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
 
-ROUNDS = 3
+_ROUNDS = 3
 """Rounds of estimating the picture's shift; each gives less weight to what moves by itself."""
-OUTLIER = 8.0
+_OUTLIER = 8.0
 """Grey levels of difference at which a pixel counts half."""
-BORDER = 2
+_BORDER = 2
 """Pixels at each side that are not judged."""
-TOLERANT = 0.5
+_TOLERANT = 0.5
 """Pixels of shift that a difference at a slope may come to before it counts less."""
-EDGES = 1.0
+_EDGES = 1.0
 """Share of a shift's effect that may remain at an edge sharper than the pixels."""
-CUT_NOISE = 8.0
+_CUT_NOISE = 8.0
 """Squared grey levels below which a difference is noise."""
-SINGULAR = 1e-6
+_SINGULAR = 1e-6
 """Share of its largest entry added to the diagonal: a picture without slopes has no shift."""
 
 # A pixel's row and column to its part of the thumb, as two products: much cheaper than a mean over two axes.
@@ -39,7 +39,7 @@ def motion(before: Grey, after: Grey) -> float:
     rest, left_of_shift = _without_shift(before, after)
     parts = _cells(np.abs(rest))
     middle = float(np.median(parts))
-    return max(0.0, float((parts - EDGES * _cells(left_of_shift)).max()) - 2.0 * middle)
+    return max(0.0, float((parts - _EDGES * _cells(left_of_shift)).max()) - 2.0 * middle)
 
 
 def cut(before: Grey, after: Grey) -> float:
@@ -51,7 +51,7 @@ def cut(before: Grey, after: Grey) -> float:
         _mean_square(each - np.float32(mean)) for each, mean in zip((first, second), means, strict=True)
     ]
     apart = sum(variances) + (means[0] - means[1]) ** 2
-    return min(1.0, max(0.0, difference - CUT_NOISE) / (apart + CUT_NOISE))
+    return min(1.0, max(0.0, difference - _CUT_NOISE) / (apart + _CUT_NOISE))
 
 
 def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
@@ -67,18 +67,18 @@ def _without_shift(before: Grey, after: Grey) -> tuple[Grey, Grey]:
     target = _smooth(after - before).ravel()
     basis = np.stack((slope_x.ravel(), slope_y.ravel(), np.ones(mean.size, np.float32)))
     # A shift changes most where the slope is steep; a difference there is no outlier yet.
-    tolerance = OUTLIER + TOLERANT * np.sqrt(basis[0] ** 2 + basis[1] ** 2)
+    tolerance = _OUTLIER + _TOLERANT * np.sqrt(basis[0] ** 2 + basis[1] ** 2)
     rest, weighted = target, basis
     solution = np.zeros(3, np.float32)
-    for number in range(ROUNDS):
+    for number in range(_ROUNDS):
         if number:
             weighted = basis / (1 + (rest / tolerance) ** 2)
         solution = _solved(weighted @ basis.T, weighted @ target)
         rest = target - solution @ basis
     left = rest.reshape(mean.shape)
     # At the border the camera brings in what was not seen before.
-    left[:BORDER], left[-BORDER:] = 0, 0
-    left[:, :BORDER], left[:, -BORDER:] = 0, 0
+    left[:_BORDER], left[-_BORDER:] = 0, 0
+    left[:, :_BORDER], left[:, -_BORDER:] = 0, 0
     by_shift = np.abs(solution[0] * slope_x) + np.abs(solution[1] * slope_y)
     return left, by_shift
 
@@ -97,7 +97,7 @@ def _smooth(grey: Grey) -> Grey:
 def _solved(products: Float32Array, against: Float32Array) -> Float32Array:
     """The shift and the light of least squares."""
     square = products.astype(np.float64)
-    square[np.diag_indices(3)] += SINGULAR * square.max()
+    square[np.diag_indices(3)] += _SINGULAR * square.max()
     return np.linalg.solve(square, against.astype(np.float64)).astype(np.float32)
 
 

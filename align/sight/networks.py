@@ -13,7 +13,7 @@ from corpus.schemas.errors import MissingDependencyError, MissingModelError
 from corpus.schemas.settings import SightSettings
 from corpus.schemas.sight import Sort
 
-OFF = "set sight.enabled = false to build without"
+_OFF = "set sight.enabled = false to build without"
 
 
 class Network:
@@ -24,7 +24,7 @@ class Network:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingDependencyError(
-                "what is seen is found with ai-edge-litert, which is not installed", todo=f"{HINT}, or {OFF}"
+                "sight needs ai-edge-litert, which is not installed", todo=f"{HINT}, or {_OFF}"
             ) from error
         self._interpreter = Interpreter(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()
@@ -55,7 +55,7 @@ def folder(model: Sort) -> Path:
     try:
         return find(model)
     except MissingModelError as error:
-        off = OFF if model == "faces" else f"set sight.{model} = false to build without"
+        off = _OFF if model == "faces" else f"set sight.{model} = false to build without"
         raise MissingModelError(
             f"the model {model}, which finds {model} in pictures, is not on this machine",
             todo=f"fetch it with `corpus models pull {model}`, or {off}",

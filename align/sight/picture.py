@@ -17,7 +17,7 @@ GREY_WIDTH, GREY_HEIGHT = THUMB_COLUMNS * CELL, THUMB_ROWS * CELL
 
 Grey = npt.NDArray[np.float32]
 Colour = npt.NDArray[np.uint8]
-PLANAR = ("yuv420p", "yuvj420p")
+_PLANAR = ("yuv420p", "yuvj420p")
 
 
 class Pictures:
@@ -54,7 +54,9 @@ class Pictures:
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in a form that `piece` can cut; most are in one already."""
         return (
-            frame if frame.format.name in PLANAR else self._plain.reformat(frame, format="yuv420p", threads=1)
+            frame
+            if frame.format.name in _PLANAR
+            else self._plain.reformat(frame, format="yuv420p", threads=1)
         )
 
     def piece(

@@ -7,15 +7,15 @@ import numpy as np
 from corpus.align.sight.mesh import LEFT_EYE, RIGHT_EYE
 from corpus.align.sight.piece import Points
 
-FOREHEAD, UNDER_NOSE, CHIN = 10, 2, 152
-UPPER_LIP, LOWER_LIP = 13, 14
+_FOREHEAD, _UNDER_NOSE, _CHIN = 10, 2, 152
+_UPPER_LIP, _LOWER_LIP = 13, 14
 
 
 def head_pose(points: Points) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees: towards the picture's right, down, clockwise."""
     across = points[LEFT_EYE] - points[RIGHT_EYE]
     across = across / np.linalg.norm(across)
-    down = points[UNDER_NOSE] - points[FOREHEAD]  # not the chin: talking moves it
+    down = points[_UNDER_NOSE] - points[_FOREHEAD]  # not the chin: talking moves it
     down = down - across * (down @ across)
     down = down / np.linalg.norm(down)
     inward = _cross(across, down)  # x right, y down, z away from the camera: from the face into the head
@@ -33,6 +33,6 @@ def _cross(a: Points, b: Points) -> Points:
 
 def mouth_opening(points: Points) -> float:
     """Distance of the inner lips as a share of the face's height."""
-    lips = np.linalg.norm(points[LOWER_LIP, :2] - points[UPPER_LIP, :2])
-    height = np.linalg.norm(points[CHIN] - points[FOREHEAD])
+    lips = np.linalg.norm(points[_LOWER_LIP, :2] - points[_UPPER_LIP, :2])
+    height = np.linalg.norm(points[_CHIN] - points[_FOREHEAD])
     return float(lips / max(float(height), 1e-9))

@@ -14,11 +14,11 @@ from corpus.align.sight.networks import Network
 from corpus.align.sight.picture import Pictures, upright_size
 from corpus.align.sight.piece import Box, overlap
 
-LEAST_SCORE = 0.5
-SAME = 0.3
+_LEAST_SCORE = 0.5
+_SAME = 0.3
 """Boxes with a larger intersection over union show the same thing."""
 
-Grids = tuple[tuple[int, int], ...]
+_Grids = tuple[tuple[int, int], ...]
 """Pairs of stride in pixels and anchors a cell."""
 
 
@@ -35,7 +35,7 @@ class Spot:
 class Spotter:
     """One detector, on whole pictures."""
 
-    def __init__(self, path: Path, grids: Grids, darkest: float) -> None:
+    def __init__(self, path: Path, grids: _Grids, darkest: float) -> None:
         """`darkest` as networks have it."""
         self._network = Network(path)
         self._centres = anchors(self._network.side, grids)
@@ -62,7 +62,7 @@ def spots(
     A row is the middle, width and height of a box, then points, all but the size as offsets from its anchor.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))
-    kept = np.flatnonzero(scores >= LEAST_SCORE)
+    kept = np.flatnonzero(scores >= _LEAST_SCORE)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     values = rows[kept].astype(np.float64) / side
     at = centres[kept].astype(np.float64)
@@ -73,7 +73,7 @@ def spots(
     left = list(range(len(kept)))
     while left:
         # Rows come best first; all that overlap the best one are the same thing, seen from other anchors.
-        same = [n for n in left if overlap(boxes[left[0]], boxes[n]) > SAME] or left[:1]
+        same = [n for n in left if overlap(boxes[left[0]], boxes[n]) > _SAME] or left[:1]
         weights = scores[kept[same]] / scores[kept[same]].sum()
         box, mean = weights @ boxes[same], np.tensordot(weights, points[same], 1)
         things.append(Spot(box, mean, float(scores[kept[same[0]]])))

@@ -12,11 +12,11 @@ from corpus.schemas.clock import US
 from corpus.schemas.joints import JointTrack
 from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Seen, Sight
 
-MOVEMENT_US = 500_000
+_MOVEMENT_US = 500_000
 """A mouth's movement is its standard deviation over so long."""
-SHORTEST_TRACK_US = 500_000
+_SHORTEST_TRACK_US = 500_000
 """Shorter tracks are left out."""
-STILL_POINTS = 0.006
+_STILL_POINTS = 0.006
 """Relative movement of a face's points, in face heights, below which nothing in it moves."""
 
 
@@ -25,8 +25,8 @@ def with_mouth_movement(faces: Faces, frames: Frames) -> Faces:
     for rows in _tracks(faces).values():
         times = frames["time_us"][faces["frame"][rows]]
         mouth = faces["mouth"][rows].astype(np.float64)
-        starts = np.searchsorted(times, times - MOVEMENT_US // 2, "left")
-        stops = np.searchsorted(times, times + MOVEMENT_US // 2, "right")
+        starts = np.searchsorted(times, times - _MOVEMENT_US // 2, "left")
+        stops = np.searchsorted(times, times + _MOVEMENT_US // 2, "right")
         faces["mouth_movement"][rows] = [mouth[a:b].std() for a, b in zip(starts, stops, strict=True)]
     return faces
 
@@ -45,9 +45,9 @@ def head_of(
     for track, rows in sorted(_tracks(faces).items()):
         seen = faces[rows]
         start_us, stop_us = int(times[seen["frame"][0]]), int(times[seen["frame"][-1]]) + period_us
-        if stop_us - start_us < SHORTEST_TRACK_US:
+        if stop_us - start_us < _SHORTEST_TRACK_US:
             continue
-        still = _points_movement(seen) < STILL_POINTS
+        still = _points_movement(seen) < _STILL_POINTS
         tracks.append(
             FaceTrack(id=track, start_us=start_us, stop_us=stop_us, frames=len(seen), still=bool(still))
         )
@@ -78,7 +78,7 @@ def _lasting(rows: npt.NDArray[np.void], seen: Seen) -> tuple[npt.NDArray[np.voi
     for track, at in sorted(_tracks(rows).items()):
         times = seen.times_us[rows["frame"][at]]
         start_us, stop_us = int(times[0]), int(times[-1]) + seen.head.period_us
-        if stop_us - start_us >= SHORTEST_TRACK_US:
+        if stop_us - start_us >= _SHORTEST_TRACK_US:
             tracks.append(JointTrack(id=track, start_us=start_us, stop_us=stop_us, frames=len(at)))
     kept = rows[np.isin(rows["track"], [track.id for track in tracks])]
     return kept, tuple(tracks)

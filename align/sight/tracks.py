@@ -12,7 +12,7 @@ from corpus.align.sight.piece import Box, Piece, overlap
 
 LEAST_SCORE = 0.5
 """Of the network that follows: below it the piece does not show the thing."""
-SAME = 0.3
+_SAME = 0.3
 """Boxes of things with a larger intersection over union are the same one, for faces."""
 SAME_PIECE = 0.5
 """The same where boxes are those of the pieces looked at, which are larger: hands may be side by side."""
@@ -23,7 +23,7 @@ RARELY_US = 2_000_000
 """Where nothing has changed away from what is followed, the detector looks only so often."""
 
 
-class Placed(Protocol):
+class _Placed(Protocol):
     """Something in the picture that can be looked at closely."""
 
     @property
@@ -32,14 +32,14 @@ class Placed(Protocol):
     def piece(self) -> Piece: ...
 
 
-class Followed(Placed, Protocol):
+class _Followed(_Placed, Protocol):
     """What the network says of a piece."""
 
     @property
     def score(self) -> float: ...
 
 
-T = TypeVar("T", bound=Followed)
+T = TypeVar("T", bound=_Followed)
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class Tracker(Generic[T]):
     """Gives every thing of a picture, all of one sort, the number of its track."""
 
     most: int
-    same: float = SAME
-    beside: float = SAME / 2
+    same: float = _SAME
+    beside: float = _SAME / 2
     """What the detector finds is new where it overlaps nothing that is followed by more."""
     changes: Changes | None = None
     _tracks: list[_Track[T]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Tracker(Generic[T]):
             self.changes.forget()
 
     def step(
-        self, time_us: int, look_at: Callable[[Piece], T], detect: Callable[[], Sequence[Placed]]
+        self, time_us: int, look_at: Callable[[Piece], T], detect: Callable[[], Sequence[_Placed]]
     ) -> list[tuple[int, T]]:
         """The things in the picture at `time_us`, by track.
 
@@ -104,7 +104,7 @@ class Tracker(Generic[T]):
         return self.changes.outside([thing.box for thing in seen.values()])
 
     def _add(
-        self, time_us: int, found: Sequence[Placed], look_at: Callable[[Piece], T], seen: dict[int, T]
+        self, time_us: int, found: Sequence[_Placed], look_at: Callable[[Piece], T], seen: dict[int, T]
     ) -> None:
         for each in found:
             if any(overlap(each.box, thing.box) > self.beside for thing in seen.values()):
@@ -121,7 +121,7 @@ class Tracker(Generic[T]):
     def _lost_at(self, thing: T, seen: dict[int, T]) -> _Track[T] | None:
         """The track that was lost at this place."""
         gone = (t for t in self._tracks if t.id not in seen)
-        return next((t for t in gone if overlap(t.thing.box, thing.box) > SAME), None)
+        return next((t for t in gone if overlap(t.thing.box, thing.box) > _SAME), None)
 
     def _new(self, thing: T) -> _Track[T]:
         track = _Track(self._next_id, thing, 0)

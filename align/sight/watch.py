@@ -24,13 +24,13 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.settings import SightSettings
 from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, POINTS, Seen, write_sight
 
-FORGET_CUT = 0.5
+_FORGET_CUT = 0.5
 """A picture less than half like the one before is a new scene: tracks are forgotten."""
-HOLE_US = US
+_HOLE_US = US
 """No new picture for longer is a hole."""
 
 
-KEPT = np.array(tuple(POINTS.values()))
+_KEPT = np.array(tuple(POINTS.values()))
 
 
 class Watcher:
@@ -58,7 +58,7 @@ class Watcher:
             MissingModelError, MissingDependencyError: the models are missing; raised at the first frame,
                 because a recording without pictures does not need them.
         """
-        if self._count and time_us - self._last_us > HOLE_US:
+        if self._count and time_us - self._last_us > _HOLE_US:
             self._holes.append((self._last_us, time_us))
             self._grey = None
             self._forget()
@@ -76,7 +76,7 @@ class Watcher:
         row["luma"], row["contrast"] = grey.mean(), grey.std()
         if self._grey is not None:
             row["motion"], row["cut"] = motion(self._grey, grey), cut(self._grey, grey)
-            if row["cut"][0] >= FORGET_CUT:
+            if row["cut"][0] >= _FORGET_CUT:
                 self._forget()
         self._grey, self._size = grey, upright_size(frame)
         self._frames += row.tobytes()
@@ -146,6 +146,6 @@ def _row(
     row = np.zeros(1, FACE_DTYPE)
     row[0] = (
         *(frame, track, face.box / (*size, *size), face.score),
-        *(mouth_opening(face.points), 0, head_pose(face.points), face.points[KEPT, :2] / size),
+        *(mouth_opening(face.points), 0, head_pose(face.points), face.points[_KEPT, :2] / size),
     )
     return row

@@ -16,7 +16,7 @@ from corpus.schemas.sight import FaceTrack, Seen
 from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import speech_by_speaker
 
-LEAST_US = US
+_LEAST_US = US
 """A face is judged by a voice that is heard for so long while the face is seen, and silent for so long."""
 
 
@@ -70,7 +70,7 @@ def _match(
     rows = seen.of_track(track.id)
     movement = rows["mouth_movement"].astype(np.float64)
     movement = np.minimum(movement, np.percentile(movement, 95))
-    least = LEAST_US / seen.head.period_us
+    least = _LEAST_US / seen.head.period_us
     alike: dict[str, float] = {}
     for name, marks in voices.items():
         heard = marks[rows["frame"]]

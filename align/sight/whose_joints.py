@@ -10,14 +10,14 @@ import numpy.typing as npt
 from corpus.schemas.joints import BODY_JOINTS, LEAST_VISIBLE, Bodies, Hands
 from corpus.schemas.sight import Faces, Seen
 
-COMMON = 0.5
+_COMMON = 0.5
 """Share of the pictures with both in which a face and a body, or a body and a hand, must go together."""
-NOSE = BODY_JOINTS.index("nose")
-WRISTS = (BODY_JOINTS.index("left_wrist"), BODY_JOINTS.index("right_wrist"))
-REACH = 0.5
+_NOSE = BODY_JOINTS.index("nose")
+_WRISTS = (BODY_JOINTS.index("left_wrist"), BODY_JOINTS.index("right_wrist"))
+_REACH = 0.5
 """A hand is at a wrist where its own is nearer than so many of its sizes."""
 
-Marks = npt.NDArray[np.bool_]
+_Marks = npt.NDArray[np.bool_]
 
 
 def faces_of_bodies(seen: Seen) -> dict[int, int]:
@@ -36,14 +36,14 @@ def _best(body: Bodies, faces: list[int], seen: Seen) -> int | None:
         rows = seen.of_track(face)
         _, of_body, of_face = np.intersect1d(body["frame"], rows["frame"], return_indices=True)
         inside = int(_nose_inside(body[of_body], rows[of_face]).sum())
-        if inside and inside >= COMMON * len(of_body):
+        if inside and inside >= _COMMON * len(of_body):
             counts[face] = inside
     return max(sorted(counts), key=lambda face: counts[face]) if counts else None
 
 
-def _nose_inside(body: Bodies, face: Faces) -> Marks:
-    nose, box = body["points"][:, NOSE], face["box"]
-    inside: Marks = np.all((nose >= box[:, :2]) & (nose <= box[:, 2:]), axis=1)
+def _nose_inside(body: Bodies, face: Faces) -> _Marks:
+    nose, box = body["points"][:, _NOSE], face["box"]
+    inside: _Marks = np.all((nose >= box[:, :2]) & (nose <= box[:, 2:]), axis=1)
     return inside
 
 
@@ -56,21 +56,21 @@ def bodies_of_hands(seen: Seen) -> dict[int, int]:
             others = seen.of_body(body.id)
             _, of_hand, of_body = np.intersect1d(rows["frame"], others["frame"], return_indices=True)
             near = int(_at_a_wrist(rows[of_hand], others[of_body], seen).sum())
-            if near and near >= COMMON * len(of_hand):
+            if near and near >= _COMMON * len(of_hand):
                 counts[body.id] = near
         if counts:
             owners[hand.id] = max(sorted(counts), key=lambda body: counts[body])
     return owners
 
 
-def _at_a_wrist(hands: Hands, bodies: Bodies, seen: Seen) -> Marks:
+def _at_a_wrist(hands: Hands, bodies: Bodies, seen: Seen) -> _Marks:
     shape = np.array((seen.head.width, seen.head.height))
     points = hands["points"] * shape
     size = np.hypot(*np.moveaxis(points.max(1) - points.min(1), -1, 0))
     near = np.zeros(len(hands), bool)
-    for wrist in WRISTS:
+    for wrist in _WRISTS:
         apart = np.hypot(*(points[:, 0] - bodies["points"][:, wrist] * shape).T)
-        near |= (apart <= REACH * size) & (bodies["visible"][:, wrist] >= LEAST_VISIBLE)
+        near |= (apart <= _REACH * size) & (bodies["visible"][:, wrist] >= LEAST_VISIBLE)
     return near
 
 

@@ -1,4 +1,4 @@
-"""Where the joints of hands and bodies of a clip are in each of its pictures, as lines over the picture."""
+"""Joints of hands and bodies in each picture of a clip, as lines drawn over the picture."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _BODY = (
 )
 LABELS = frozenset(("hand", "body"))
 
-Joints = list[list[float] | None]
+_Joints = list[list[float] | None]
 
 
 def lines_of_joints(head: ClipHead) -> str:
     """JSON: for each window of the clip that has joints, lists of a tone and an SVG path.
 
-    Places are percent of the clip's picture, as those of faces. An event whose payload is not as sight writes
-    it is passed over: a clip may come from anywhere.
+    Positions are percentages of the clip's picture, as for faces. An event whose payload is not in sight's
+    form is skipped: a clip may come from anywhere.
     """
     lines: dict[int, list[tuple[str, str]]] = {}
     for event in head.events:
@@ -77,9 +77,9 @@ def _bones(names: Sequence[str]) -> list[tuple[int, int]]:
     return [(at[a], at[b]) for a, b in _BODY if a in at and b in at]
 
 
-def _payload(event: Event) -> tuple[tuple[float, float], Sequence[str], list[Joints | None]]:
+def _payload(event: Event) -> tuple[tuple[float, float], Sequence[str], list[_Joints | None]]:
     """The shape of the recording's picture, the joints' names, and the places in each window, if any."""
-    nothing: tuple[tuple[float, float], Sequence[str], list[Joints | None]] = ((1.0, 1.0), (), [])
+    nothing: tuple[tuple[float, float], Sequence[str], list[_Joints | None]] = ((1.0, 1.0), (), [])
     try:
         fields = json.loads(event.payload)
         width, height = (float(v) for v in fields["shape"])

@@ -14,14 +14,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 142, 10, 24
 _LABEL_GAP = 15
 _COLOURS = 6
 
-Number = float | None
+_Number = float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
     label: str
-    values: Sequence[Number]
-    """One for each line; None where there is nothing."""
+    values: Sequence[_Number]
+    """One value per line; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Panel:
     curves: tuple[Curve, ...]
     scale: Literal["log", "linear"]
     floor: float | None = None
-    """What a linear scale begins at."""
+    """Where a linear scale begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +120,12 @@ def _cuts(lines: int) -> list[tuple[int, int]]:
     return [(n * lines // points, (n + 1) * lines // points) for n in range(points)]
 
 
-def drawable(value: Number, scale: str) -> bool:
+def drawable(value: _Number, scale: str) -> bool:
     return value is not None and (scale == "linear" or value > 0)
 
 
-def _means(values: Sequence[Number], cuts: Sequence[tuple[int, int]], scale: str) -> list[Number]:
-    means: list[Number] = []
+def _means(values: Sequence[_Number], cuts: Sequence[tuple[int, int]], scale: str) -> list[_Number]:
+    means: list[_Number] = []
     for start, stop in cuts:
         some = [v for v in values[start:stop] if v is not None and drawable(v, scale)]
         means.append(sum(some) / len(some) if some else None)

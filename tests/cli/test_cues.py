@@ -125,7 +125,7 @@ def test_peoples_marks_are_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "talk.json"
     path.write_text(json.dumps(talk()))
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="written over"):
+    with pytest.raises(UsageError, match="overwritten"):
         CliRunner().invoke(app, ["label", str(path), "--out", str(tmp_path)], catch_exceptions=False)
     assert path.read_bytes() == before
 

@@ -52,7 +52,7 @@ def test_build_status_and_errors_of_a_url(tmp_path: Path) -> None:
 def test_what_wants_a_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="plans are made for folders"):
         corpus("plan", str(tmp_path), "--out", URL)
-    with pytest.raises(UsageError, match="is for folders; copy the file to"):
+    with pytest.raises(UsageError, match="is only for folders; copy the file to"):
         corpus("build", str(tmp_path), "--out", URL, "--reviews", "reviews.parquet")
 
 
@@ -64,3 +64,24 @@ def test_status_of_a_build_that_was_killed(tmp_path: Path) -> None:
     assert corpus("status", URL).startswith("killed: 1 of 2 done")
     far_lease.put(store_at(URL), far_lease.LEASE, b"somebody 1")
     assert corpus("status", URL).startswith("build: 1 of 2 done")
+
+
+def test_scores_of_a_dataset_at_a_url_are_those_of_the_folder(repository: Path, tmp_path: Path) -> None:
+    import json
+
+    from corpus.cli.by_recording import by_recording
+    from corpus.schemas.store import store_at
+
+    out, store = repository / "tests" / "fixtures" / "dataset-1", store_at(URL)
+    for path in out.rglob("*"):
+        if path.is_file():
+            store.publish(path, path.relative_to(out).as_posix())
+    recordings = by_recording(out)
+    assert recordings and by_recording(URL) == recordings
+    for name in recordings:
+        (tmp_path / f"{name}.rttm").write_text(f"SPEAKER {name} 1 0 5 <NA> <NA> A <NA> <NA>\n")
+    near, away = (json.loads(corpus("score", str(tmp_path), place, "--json")) for place in (str(out), URL))
+    assert near == away and near["recordings"]
+    store.remove(next(one.name for one in store.list() if one.name.endswith(".tar")))
+    with pytest.raises(DatasetError, match="a file of the dataset is missing"):
+        corpus("score", str(tmp_path), URL)

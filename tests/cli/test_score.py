@@ -144,7 +144,7 @@ def test_a_recording_that_was_not_found_is_all_missed_and_told(tmp_path: Path) -
     done = CliRunner().invoke(app, ["score", str(tmp_path / "ref"), str(tmp_path / "hyp"), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["recordings"]["x"]["miss"] == 1.0
-    assert "HYP has no such recording" in done.stderr
+    assert "missing from HYP" in done.stderr
 
 
 def scored(
@@ -223,12 +223,12 @@ def test_a_reference_in_which_nobody_talks_counts_what_was_found(tmp_path: Path)
 def test_names_that_do_not_match_are_told(tmp_path: Path) -> None:
     found, said = scored(tmp_path, {"x.stm": STM}, {"y.json": conversation("y")})
     assert found["x"]["miss"] == found["x"]["wer"] == 1.0
-    assert "x: HYP has no such recording" in said and "y: REF has no such recording" in said
+    assert "x: missing from HYP" in said and "y: missing from REF" in said
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
-    [("x.json", "{broken", "x.json: is not JSON"), ("x.txt", "", "holds no annotation")],
+    [("x.json", "{broken", "x.json: is not JSON"), ("x.txt", "", "contains no annotation files")],
 )
 def test_a_reference_that_cannot_be_read_is_no_empty_one(
     name: str, text: str, message: str, tmp_path: Path

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -99,6 +101,27 @@ def promised_bytes(out: Path) -> dict[str, str]:
     """sha256 of every file whose bytes a build promises: tars, clips.parquet, manifest.json, README.md."""
     names = [*out.glob("*/*.tar"), *(out / n for n in ("clips.parquet", "manifest.json", "README.md"))]
     return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(names)}
+
+
+@contextmanager
+def _two_nodes() -> Iterator[str]:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before or ""])
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
+    nodes.add_node(num_cpus=1, num_gpus=1, object_store_memory=100_000_000)
+    yield nodes.address
+    ray.shutdown()
+    nodes.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.fixture(scope="session")
+def two_nodes() -> Callable[[], AbstractContextManager[str]]:
+    """Starts Ray with two nodes of one processor each; its address."""
+    return _two_nodes
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from corpus.pipeline import ledger
 from corpus.pipeline.progress import Quiet
-from corpus.pipeline.state import Running, State
+from corpus.pipeline.state import Quarantined, Running, State
 from corpus.schemas.codec import to_json
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import FormatError
 
 
 @pytest.mark.parametrize(("workers", "most", "least"), [(1, 300, 150), (400, 11, 9)])
@@ -39,5 +42,44 @@ def test_many_workers_are_looked_at_less_often(
         now_s += 0.05
     assert least <= saved <= most
     status = kept.status()
-    assert status is not None and len(status.running) == min(workers, 32)
+    assert status is not None and len(status.running) == (workers if workers <= 32 else 8)
     assert len(status.running) + status.more == workers
+
+
+def fault(number: int) -> Drop:
+    return Drop(item=f"{number}.wav", stage="decode", kind="fault", code="unusable", reason="cut off")
+
+
+def test_each_fault_adds_one_line_and_a_killed_build_has_lost_none(tmp_path: Path) -> None:
+    kept = State(tmp_path)
+    kept.create()
+    book = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
+    book.begin("build", 50)
+    sizes = []
+    for number in range(50):
+        book.take(f"{number}.wav", lambda: "a key", (fault(number),), built=False)
+        sizes.append((kept.folder / "quarantine.jsonl").stat().st_size)
+        assert len(kept.quarantine().items) == number + 1
+    assert (kept.folder / "quarantine.json").stat().st_size < 20  # not written again for any of them
+    assert len({after - before for before, after in pairwise(sizes[9:])}) == 1
+    with open(kept.folder / "quarantine.jsonl", "ab") as file:
+        file.write(b'{"uri":"50.w')  # a build that was killed here
+    assert [one.uri for one in kept.quarantine().items] == [f"{number}.wav" for number in range(50)]
+    book.save_quarantine()
+    assert {one.uri for one in kept.quarantine().items} == {f"{number}.wav" for number in range(50)}
+    assert not (kept.folder / "quarantine.jsonl").exists()
+
+
+def test_what_was_saved_and_added_counts_once(tmp_path: Path) -> None:
+    """A build may be killed after the whole quarantine is saved and before the lines are removed."""
+    kept = State(tmp_path)
+    kept.create()
+    item = Quarantined(uri="a.wav", key="k", drops=(fault(0),), built=False)
+    book = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
+    book.take("a.wav", lambda: "k", (fault(0),), built=False)
+    book.save_quarantine()
+    kept.append_quarantined(item)
+    assert [one.uri for one in kept.quarantine().items] == ["a.wav"]
+    (kept.folder / "quarantine.jsonl").write_bytes(b"x\n")
+    with pytest.raises(FormatError, match="not JSON"):
+        kept.quarantine()

@@ -32,7 +32,7 @@ def test_machines_share_the_work_and_no_bytes() -> None:
     ("hours", "nodes", "cores"), [(0, 1, 1), (-1, 1, 1), (float("nan"), 1, 1), (1, 0, 1), (1, 1, 0)]
 )
 def test_numbers_that_mean_nothing_are_refused(hours: float, nodes: int, cores: int) -> None:
-    with pytest.raises(UsageError, match="above 0"):
+    with pytest.raises(UsageError, match="cannot be planned; give hours above 0"):
         plan_hours(hours, nodes=nodes, cores_per_node=cores, gpus=0, pictures=False)
 
 

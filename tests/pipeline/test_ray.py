@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,19 +46,10 @@ def test_an_engine_or_address_that_means_nothing_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def cluster(two_nodes: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     """Two nodes of one processor each; its address."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    from ray.cluster_utils import Cluster
-
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before or ""])
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
-    made.add_node(num_cpus=1, num_gpus=1, object_store_memory=100_000_000)
-    yield made.address
-    ray.shutdown()
-    made.shutdown()
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    with two_nodes() as address:
+        yield address
 
 
 def run(function: Callable[[Any], Any], jobs: list[Any], address: str, **options: Any) -> dict[Any, Any]:
@@ -67,6 +60,17 @@ def run(function: Callable[[Any], Any], jobs: list[Any], address: str, **options
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     done = run_on_ray(function, jobs, address=address, on_poll=lambda: None, **options)
     return {one.job: one.result for one in done}
+
+
+def _ends(function: Callable[[Any], Any], jobs: list[Any], address: str) -> list[tuple[Any, Any]]:
+    import ray.cloudpickle
+
+    from corpus.pipeline.ray_engine import run_on_ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return [
+        (one.job, one.result) for one in run_on_ray(function, jobs, address=address, on_poll=lambda: None)
+    ]
 
 
 def _square(number: int) -> tuple[int, int]:
@@ -110,6 +114,33 @@ def test_jobs_come_back_whatever_happens_to_their_processes(cluster: str, tmp_pa
     assert run(_hang, [0, 1], cluster, limit_s=1.5) == {0: 0, 1: WorkerDied()}
     with pytest.raises(StorageError, match="here: no room; make room"):
         run(_full, [0], cluster)
+
+
+def _load(log: str) -> int:
+    """As a recording opens its recogniser; what loads it says so in a file."""
+    from corpus.align import transcribe
+    from corpus.pipeline.opened import open_transcriber
+    from corpus.schemas.settings import TranscribeSettings
+
+    def loaded(settings: object, device: object) -> object:
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return object()
+
+    transcribe.open_transcriber = loaded  # type: ignore[assignment]
+    open_transcriber(TranscribeSettings())
+    time.sleep(0.02)
+    return os.getpid()
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_is_loaded_once_a_process_and_reused_by_all_recordings(cluster: str, tmp_path: Path) -> None:
+    """Two processors have two processes with a model each, whatever the number of recordings."""
+    logs = [str(tmp_path / "log")] * 40
+    pids = {pid for _, pid in _ends(_load, logs, cluster)}
+    loads = (tmp_path / "log").read_text().split()
+    assert sorted(loads) == sorted(map(str, pids)) and len(loads) <= 4
 
 
 def _gpus_seen(number: int) -> str:
@@ -172,8 +203,10 @@ def test_the_bytes_are_those_of_a_local_build(
     tmp_path: Path,
     no_models: Settings,
     bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
     kill: bool,
 ) -> None:
+    monkeypatch.setattr("corpus.pipeline.build.LEAST_FOR_A_TASK", 1)  # catalog and report too
     local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
     assert build_dataset(local, Quiet()).exit_code == 0
     far = replace(local, out=tmp_path / "ray", engine="ray", address=cluster)
@@ -190,7 +223,100 @@ def test_the_bytes_are_those_of_a_local_build(
             killer.join()
     assert outcome.exit_code == 0 and bool(killed) == kill
     assert bytes_of(far.out) == bytes_of(local.out)
+    assert (far.out / "report.html").read_bytes() == (local.out / "report.html").read_bytes()
     assert build_dataset(far, Quiet()).unchanged
+    shutil.rmtree(far.out / "train")
+    made = {path: path.stat().st_mtime_ns for path in far.out.glob(".cache/cut/*/*/segment.tar")}
+    assert build_dataset(far, Quiet()).exit_code == 0  # from what the cache holds, checked by tasks
+    assert bytes_of(far.out) == bytes_of(local.out)
+    assert made and {path: path.stat().st_mtime_ns for path in made} == made
+
+
+class _DieOnce:
+    """A shard's task whose process is killed when half of the shard is written, the first time."""
+
+    def __init__(self, stage: Callable[[Any], Any], flag: Path) -> None:
+        self._stage, self._flag = stage, flag
+
+    def __call__(self, task: Any) -> Any:
+        if not self._flag.exists():
+            self._flag.touch()
+            path = task.out / ".rewrite" / task.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(task.bytes // 2))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._stage(task)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_killed_in_the_middle_of_a_shard(
+    cluster: str,
+    talks: Path,
+    tmp_path: Path,
+    no_models: Settings,
+    bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray.cloudpickle
+
+    from corpus.pipeline import ray_engine
+    from corpus.shards.shard_task import stage_shard
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
+    build_dataset(local, Quiet())
+    real = ray_engine.run_on_ray
+
+    def deadly(function: Any, jobs: Any, **options: Any) -> Any:
+        return real(
+            _DieOnce(function, tmp_path / "flag") if function is stage_shard else function, jobs, **options
+        )
+
+    monkeypatch.setattr(ray_engine, "run_on_ray", deadly)
+    far = replace(local, out=tmp_path / "ray", engine="ray", address=cluster)
+    assert build_dataset(far, Quiet()).exit_code == 0
+    assert (tmp_path / "flag").exists() and not (far.out / ".rewrite").exists()
+    assert bytes_of(far.out) == bytes_of(local.out)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_driver_killed_while_shards_are_written(
+    cluster: str,
+    talks: Path,
+    tmp_path: Path,
+    no_models: Settings,
+    no_models_flags: list[str],
+    bytes_of: Callable[[Path], dict[str, str]],
+    corpus_command: Callable[..., subprocess.Popen[str]],
+) -> None:
+    build_dataset(Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models), Quiet())
+    out = tmp_path / "ray"
+    command = (
+        "build",
+        str(talks),
+        "--out",
+        str(out),
+        "--engine",
+        "ray",
+        "--address",
+        cluster,
+        *no_models_flags,
+    )
+    for _ in range(5):  # on a busy machine it may be too late
+        shutil.rmtree(out, ignore_errors=True)
+        driver = corpus_command(*command)
+        while driver.poll() is None and not list(out.glob(".rewrite/*/*.tar")):
+            time.sleep(0.002)
+        driver.kill()
+        if driver.wait() == -signal.SIGKILL and not (out / "manifest.json").exists():
+            break
+    else:
+        raise AssertionError("never killed in time")
+    assert corpus_command(*command).wait() == 0
+    assert bytes_of(out) == bytes_of(tmp_path / "local")
+    assert not (out / ".rewrite").exists()
 
 
 @pytest.mark.ray
@@ -243,8 +369,6 @@ def test_verify_score_and_label_say_and_write_what_they_do_alone(
     shard.write_bytes(bytes(content))
     found = verify_dataset(there, spread=spread)
     assert found == verify_dataset(there, num_workers=1) and found.problems
-    with pytest.raises(UsageError, match="verified on one machine"):
-        verify_dataset("s3://bucket/out", spread=spread)
     turns = tuple(
         Turn(id=str(n), speaker="A", start_us=n * 10**6, stop_us=n * 10**6 + 10**5) for n in range(5)
     )
@@ -253,26 +377,3 @@ def test_verify_score_and_label_say_and_write_what_they_do_alone(
     # What dies at every try is done by the driver.
     monkeypatch.setattr(ray_engine, "_result", lambda ray, one: WorkerDied())
     assert list(spread(compared, pairs)) == list(map(compared, pairs))
-
-
-@pytest.mark.ray
-@pytest.mark.filterwarnings("ignore")
-def test_a_dataset_at_a_url_is_built_on_a_cluster(
-    cluster: str,
-    talks: Path,
-    tmp_path: Path,
-    no_models: Settings,
-    bytes_of: Callable[[Path], dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import fsspec
-
-    from corpus.pipeline.far_build import WORK_VARIABLE, build_at
-
-    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
-    local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
-    build_dataset(local, Quiet())
-    far = replace(local, engine="ray", address=cluster)
-    assert build_at("memory://ray/OUT", far, Quiet()).exit_code == 0
-    fsspec.filesystem("memory").get("/ray/OUT/", str(tmp_path / "there"), recursive=True)
-    assert bytes_of(tmp_path / "there") == bytes_of(local.out)

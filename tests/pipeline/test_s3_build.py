@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from corpus.pipeline.request import Request
 from corpus.schemas import store as stores
 from corpus.schemas.errors import StorageError
 from corpus.schemas.settings import Settings
-from corpus.schemas.store import store_at
+from corpus.schemas.store import UrlStore, store_at
 from corpus.shards.verify import verify_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the server's own
@@ -268,3 +270,84 @@ def test_a_driver_killed_with_9_again_and_again(
     else:
         assert subprocess.run(command, check=False).returncode == 0
     assert killed and stands() == wanted
+
+
+class _DieOnce:
+    """A shard's task whose process is killed when the shard has been sent and nobody knows of it."""
+
+    def __init__(self, stage: Callable[[Any], Any], flag: Path) -> None:
+        self._stage, self._flag = stage, flag
+
+    def __call__(self, task: Any) -> Any:
+        done = self._stage(task)
+        if not self._flag.exists():
+            self._flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+
+def test_workers_send_the_shards_and_one_is_killed(
+    server: Server,
+    talks: Path,
+    no_models: Settings,
+    wanted: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On this machine's processes; the driver itself sends nothing that is large."""
+    from corpus.pipeline import shard_jobs
+
+    real, sent = shard_jobs.run_jobs, []
+    publish = UrlStore.publish
+
+    def counted(self: UrlStore, local: Path, name: str, *, new: bool = False) -> bool:
+        sent.append(local.name)
+        return publish(self, local, name, new=new)
+
+    def deadly(function: Any, jobs: Any, **options: Any) -> Any:
+        return real(_DieOnce(function, tmp_path / "flag"), jobs, **options)
+
+    monkeypatch.setattr(UrlStore, "publish", counted)
+    monkeypatch.setattr(shard_jobs, "run_jobs", deadly)
+    monkeypatch.setattr(shard_jobs, "WORTH_WORKERS_BYTES", 0)
+    request = replace(request_of(talks, no_models), num_workers=2)
+    assert build_at(URL, request, Quiet()).exit_code == 0
+    assert (tmp_path / "flag").exists() and not [name for name in sent if name.endswith(".tar")]
+    assert stands() == wanted
+    assert not [one.name for one in store_at(URL).list() if one.name.startswith(".rewrite")]
+
+
+@pytest.mark.ray
+def test_on_a_cluster_workers_are_killed_and_the_dataset_is_verified_there(
+    server: Server,
+    talks: Path,
+    no_models: Settings,
+    wanted: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    two_nodes: Callable[[], AbstractContextManager[str]],
+) -> None:
+    with two_nodes() as address:
+        import ray.cloudpickle
+
+        from corpus.pipeline import ray_engine
+        from corpus.shards.shard_task import stage_shard
+
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        real = ray_engine.run_on_ray
+
+        def deadly(function: Any, jobs: Any, **options: Any) -> Any:
+            deadly_one = _DieOnce(function, tmp_path / "flag") if function is stage_shard else function
+            return real(deadly_one, jobs, **options)
+
+        monkeypatch.setattr(ray_engine, "run_on_ray", deadly)
+        far = replace(request_of(talks, no_models), engine="ray", address=address)
+        assert build_at(URL, far, Quiet()).exit_code == 0
+        assert (tmp_path / "flag").exists() and stands() == wanted
+        spread = partial(ray_engine.in_order, address=address)
+        assert verify_dataset(URL, spread=spread) == verify_dataset(URL, num_workers=1)
+        store = store_at(URL)
+        victim = next(one for one in store.list() if one.name.endswith(".tar"))
+        far_lease.put(store, victim.name, bytes(victim.bytes))
+        found = verify_dataset(URL, spread=spread)
+        assert found.problems and found == verify_dataset(URL, num_workers=1)

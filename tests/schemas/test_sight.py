@@ -51,13 +51,13 @@ def test_mouth_movement_stands_under_its_frames() -> None:
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     write_sight(seen_of(4, [(3, 7)]), tmp_path)
     np.save(tmp_path / "frames.npy", seen_of(3, []).frames)
-    with pytest.raises(FormatError, match="not those of the head"):
+    with pytest.raises(FormatError, match="do not match the head"):
         read_sight(tmp_path)
     np.save(tmp_path / "frames.npy", np.zeros(4))
     with pytest.raises(FormatError, match="float64"):
         read_sight(tmp_path)
     (tmp_path / "frames.npy").write_bytes(b"nothing")
-    with pytest.raises(FormatError, match="no array"):
+    with pytest.raises(FormatError, match="not an array"):
         read_sight(tmp_path)
 
 
@@ -84,14 +84,14 @@ def test_hands_and_bodies_are_read_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("frame", [-1, 2])
 def test_joints_of_other_pictures_are_refused(tmp_path: Path, frame: int) -> None:
     write_sight(with_joints(frame), tmp_path)
-    with pytest.raises(FormatError, match="not those of the head"):
+    with pytest.raises(FormatError, match="do not match the head"):
         read_sight(tmp_path)
 
 
 def test_missing_joints_that_were_looked_for_are_a_fault(tmp_path: Path) -> None:
     write_sight(with_joints(0), tmp_path)
     (tmp_path / "hands.npy").unlink()
-    with pytest.raises(FormatError, match="no array"):
+    with pytest.raises(FormatError, match="not an array"):
         read_sight(tmp_path)
 
 

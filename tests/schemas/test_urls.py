@@ -9,8 +9,8 @@ import pytest
 
 from corpus.pipeline.fetch import fetch
 from corpus.pipeline.inputs import Item, gather
-from corpus.schemas.errors import MediaError
-from corpus.schemas.urls import public_url, told
+from corpus.schemas.errors import MediaError, UsageError
+from corpus.schemas.urls import place_of, public_url, told
 
 SECRET = "http://user:hunter2@127.0.0.1:9/a%20b.wav?token=T7731#f"
 
@@ -44,3 +44,10 @@ def test_neither_items_nor_drops_nor_errors_hold_secrets(tmp_path: Path) -> None
         fetch(SECRET, tmp_path)
     for text in (*shown, str(caught.value), told(f"404, url={SECRET!r} token=T7731", SECRET)):
         assert "hunter2" not in text and "T7731" not in text
+
+
+@pytest.mark.parametrize("text", ["s3://", "gs:///", "file://"])
+def test_a_url_has_to_name_something(text: str) -> None:
+    with pytest.raises(UsageError, match="neither bucket nor folder"):
+        place_of(text)
+    assert place_of(text + "a") == text + "a"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -223,6 +225,24 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def make_segment() -> Callable[..., tuple[SegmentRef, list[Drop]]]:
     return make_and_cut
+
+
+@pytest.fixture(scope="session")
+def four_segments(tmp_path_factory: pytest.TempPathFactory) -> list[SegmentRef]:
+    """Four recordings of a few hundred kilobytes."""
+    base = tmp_path_factory.mktemp("four")
+    segments = []
+    for place, name in enumerate(("one", "two", "three", "four")):
+        split = "validation" if name == "four" else "train"
+        segments.append(make_and_cut(base, name, split=split, segments=((0, 23 + 7 * place),), seed=place)[0])
+    return segments
+
+
+@pytest.fixture
+def refs(four_segments: list[SegmentRef], tmp_path: Path) -> list[SegmentRef]:
+    """The four, for this test to change as it likes."""
+    shutil.copytree(four_segments[0].folder.parent, tmp_path / "cut")
+    return [dataclasses.replace(ref, folder=tmp_path / "cut" / ref.folder.name) for ref in four_segments]
 
 
 @pytest.fixture

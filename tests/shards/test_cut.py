@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -21,7 +22,7 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, FormatError
 from corpus.schemas.pcm import read_activity
 from corpus.schemas.settings import ClipSettings
-from corpus.shards.columns import ClipRow
+from corpus.shards.columns import ClipRow, table_rows
 from corpus.shards.cut import cut
 from corpus.shards.flac import decode_flac
 from corpus.shards.mel import mel_bytes
@@ -47,7 +48,8 @@ def heads(folder: Path) -> list[ClipHead]:
 
 
 def rows(folder: Path) -> tuple[ClipRow, ...]:
-    return from_json(tuple[ClipRow, ...], (folder / "rows.json").read_bytes())
+    with pa.ipc.open_stream((folder / "rows.arrow").read_bytes()) as stream:
+        return tuple(table_rows(stream.read_all()))
 
 
 def test_clips_are_consecutive_windows_and_never_cross_a_gap(cut_recording: CutRecording) -> None:
@@ -187,7 +189,7 @@ def test_the_same_input_gives_the_same_bytes(make_recording: Callable[..., objec
     for out in folders:
         out.mkdir()
         _cut(made, out)
-    for name in ("segment.tar", "rows.json"):
+    for name in ("segment.tar", "rows.arrow"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 

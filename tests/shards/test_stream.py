@@ -106,3 +106,27 @@ def test_no_url_runs_a_command(tmp_path: Path) -> None:
         with pytest.raises((FormatError, ValueError)):
             list(stream_clips([url]))
     assert not (tmp_path / "ran").exists()
+
+
+def test_from_a_store_that_is_read_ahead(whole_dataset: Path) -> None:
+    import fsspec
+
+    url = "memory://stream/OUT"
+    fsspec.filesystem("memory").put(str(whole_dataset), "/stream/OUT", recursive=True)
+    try:
+        for split in ("train", None):
+            clips, streamed = open_clips(whole_dataset, split=split), list(stream_clips(url, split=split))
+            assert [clip.key for clip in streamed] == clips.keys()
+            for clip, other in zip(clips, streamed, strict=True):
+                assert all(clip.member(name) == other.member(name) for name in MEMBERS)
+        shard = f"{url}/train/train-000000.tar"
+        fsspec.filesystem("memory").rm("/stream/OUT/train/train-000001.tar")
+        shards = [shard, shard.replace("00.tar", "01.tar"), shard]
+        with pytest.raises(FormatError, match=r"train-000001\.tar: cannot be read from its start on"):
+            list(stream_clips(shards))
+        missed: list[FormatError] = []
+        keys = [clip.key for clip in stream_clips(shards, on_bad=missed.append)]
+        assert len(missed) == 1 and keys[: len(keys) // 2] == keys[len(keys) // 2 :]
+        next(iter(stream_clips(url)))  # and no more: threads end
+    finally:
+        fsspec.filesystem("memory").rm("/stream", recursive=True)

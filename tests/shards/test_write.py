@@ -5,46 +5,30 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
-from corpus.schemas.errors import DatasetError, NewerSchemaError, StorageError
+from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.settings import Settings
+from corpus.shards.columns import table_rows
 from corpus.shards.copy import DamagedClipError
+from corpus.shards.old import Old
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify_dataset
-from corpus.shards.write import standing, write_dataset
+from corpus.shards.write import write_dataset
 
 NAMES = ("one", "two", "three", "four")
-CutRecording = Callable[..., tuple[SegmentRef, list[object]]]
-
-
-@pytest.fixture(scope="module")
-def four_segments(tmp_path_factory: pytest.TempPathFactory, make_segment: CutRecording) -> list[SegmentRef]:
-    """Four recordings of a few hundred kilobytes."""
-    base = tmp_path_factory.mktemp("four")
-    made = []
-    for place, name in enumerate(NAMES):
-        split = "validation" if name == "four" else "train"
-        made.append(make_segment(base, name, split=split, segments=((0, 23 + 7 * place),), seed=place)[0])
-    return made
-
-
-@pytest.fixture
-def refs(four_segments: list[SegmentRef], tmp_path: Path) -> list[SegmentRef]:
-    """The four, for this test to change as it likes."""
-    shutil.copytree(four_segments[0].folder.parent, tmp_path / "cut")
-    return [dataclasses.replace(ref, folder=tmp_path / "cut" / ref.folder.name) for ref in four_segments]
 
 
 def state(out: Path) -> dict[str, tuple[int, int]]:
@@ -252,6 +236,12 @@ def test_a_damaged_shard_without_a_manifest_is_written_again(
     assert content(out) == whole
 
 
+def standing(out: Path, doubted: set[str]) -> frozenset[str]:
+    old = Old.read(out, doubted)
+    assert old is not None
+    return old.standing(out)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_stands_is_taken_from_its_shards_and_gives_the_same_bytes(
     name: str, refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
@@ -266,7 +256,7 @@ def test_what_stands_is_taken_from_its_shards_and_gives_the_same_bytes(
     for ref in others:
         shutil.rmtree(ref.folder)
     unchanged = {ref.recording for ref in others}
-    assert standing(out, frozenset()) == unchanged
+    assert standing(out, set()) == unchanged
     write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
     assert content(out) == content(tmp_path / "whole")
     shutil.rmtree(added.folder)
@@ -291,6 +281,41 @@ def test_a_clip_that_the_disk_has_changed_is_not_copied(
     assert {k: v for k, v in content(out).items() if not k.startswith(".")} == whole
     doubted = {f"train/train-{number:06d}.tar" for number in range(2)}
     assert standing(out, doubted) == {ref.recording for ref in refs if ref.split == "validation"}
+
+
+def test_rows_as_older_versions_kept_them_give_the_same_bytes(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    """Segments in caches of before have JSON beside them."""
+    write_dataset(tmp_path / "new", refs, settings=small_settings, config="c")
+    for ref in refs[:3]:
+        with pa.ipc.open_stream((ref.folder / "rows.arrow").read_bytes()) as stream:
+            rows = list(table_rows(stream.read_all()))
+        (ref.folder / "rows.json").write_text(to_json(rows))
+        (ref.folder / "rows.arrow").unlink()
+    write_dataset(tmp_path / "old", refs, settings=small_settings, config="c")
+    assert content(tmp_path / "old") == content(tmp_path / "new")
+    (refs[0].folder / "rows.json").write_text("[{}]")
+    with pytest.raises(FormatError, match="rows of a segment lack"):
+        write_dataset(tmp_path / "broken", refs, settings=small_settings, config="c")
+    shutil.copyfile(refs[3].folder / "rows.arrow", refs[0].folder / "rows.arrow")
+    with pytest.raises(DatasetError, match="not the one its rows describe"):
+        write_dataset(tmp_path / "broken", refs, settings=small_settings, config="c")
+
+
+def test_an_index_of_many_row_groups_is_the_one_written_at_once(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In groups of 3 rows, with clips that stand and clips that are new in the same group."""
+    monkeypatch.setattr("corpus.shards.write._GROUP_ROWS", 3)
+    out, unchanged = tmp_path / "OUT", {refs[0].recording, refs[2].recording}
+    write_dataset(out, [refs[0], refs[2]], settings=small_settings, config="c")
+    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    write_dataset(tmp_path / "whole", refs, settings=small_settings, config="c")
+    assert content(out) == content(tmp_path / "whole")
+    at_once = io.BytesIO()
+    pq.write_table(pq.read_table(out / "clips.parquet"), at_once, compression="zstd", row_group_size=3)
+    assert (out / "clips.parquet").read_bytes() == at_once.getvalue()
 
 
 def test_the_same_recording_twice_is_refused(

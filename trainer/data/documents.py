@@ -10,16 +10,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 
 from corpus.schemas.arrays import Int64Array, UInt8Array
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import DatasetError, SettingsError
+from corpus.schemas.latest import Latest
 from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
@@ -33,9 +32,6 @@ from corpus.trainer.data.shuffle import Shuffle
 from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.data.views import View, decode_pictures, heard, plan_view, read_turns
 
-K = TypeVar("K")
-T = TypeVar("T")
-
 _KEPT_VIEWS = 256
 _KEPT_SOUNDS = 16
 """Documents whose heard sound is kept: one that fills several rows is computed once."""
@@ -43,7 +39,7 @@ _KEPT_PICTURES = 4
 """Clips whose pictures are kept for their other speakers, 29 MB each with one of 320 x 200 a window."""
 
 
-class Source:
+class _Source:
     """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
 
     def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
@@ -64,7 +60,7 @@ class Source:
         self._ends = np.cumsum(speakers[self.chosen])
         self.with_pictures = self.chosen[pictures[self.chosen] > 0]
         """Clips with pictures."""
-        self._order: Kept[int, tuple[Int64Array, Int64Array]] = Kept(2)
+        self._order: Latest[int, tuple[Int64Array, Int64Array]] = Latest(2)
 
     def __len__(self) -> int:
         """Documents in an epoch."""
@@ -115,7 +111,7 @@ class Documents:
         data = config.data
         parts = parts_of(data.data)
         weights = data.cue_weight if weighed else {}
-        self._sources = [Source(part.path, data, weights) for part in parts]
+        self._sources = [_Source(part.path, data, weights) for part in parts]
         self._shares = [part.share for part in parts]
         self.digest = self._sources[0].digest
         if len(parts) > 1:
@@ -140,9 +136,9 @@ class Documents:
             )
         for source in self._sources:
             source.check(config.model, data)
-        self._views: Kept[int, View] = Kept(_KEPT_VIEWS)
-        self._sounds: Kept[int, Heard] = Kept(_KEPT_SOUNDS)
-        self._pictures: Kept[tuple[int, int], UInt8Array] = Kept(_KEPT_PICTURES)
+        self._views: Latest[int, View] = Latest(_KEPT_VIEWS)
+        self._sounds: Latest[int, Heard] = Latest(_KEPT_SOUNDS)
+        self._pictures: Latest[tuple[int, int], UInt8Array] = Latest(_KEPT_PICTURES)
         self._thread = threading.local()
 
     def __len__(self) -> int:
@@ -198,29 +194,3 @@ class Documents:
         if number not in readers:
             readers[number] = copy.copy(self._sources[number].clips)
         return readers[number]
-
-
-class Kept(Generic[K, T]):
-    """A cache of the latest values, each made once even if several threads ask for it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[K, T] = OrderedDict()
-        self._making: dict[K, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: K, make: Callable[[], T]) -> T:
-        # A lock for each key, so that two threads can make different values at the same time.
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._lock:
-                if key in self._values:
-                    self._values.move_to_end(key)
-                    return self._values[key]
-            value = make()
-            with self._lock:
-                self._values[key] = value
-                if len(self._values) > self._most:
-                    self._making.pop(self._values.popitem(last=False)[0], None)
-            return value

@@ -8,7 +8,6 @@ the file keep their numbers and stand for their own spelling.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from functools import lru_cache
@@ -53,11 +52,9 @@ def read_tokenizer(name: str) -> Tokenizer:
     """Raises: SettingsError if it is not byte-level, MissingDependencyError without the library."""
     try:
         data = Path(name).read_bytes()
-    except OSError as error:
-        todo = "name a tokenizer.json, or bytes"
-        raise SettingsError(
-            f"no tokenizer {name!r}: {error.strerror}", where="data.tokenizer", todo=todo
-        ) from error
+    except (OSError, ValueError) as error:  # a name may hold a zero byte
+        todo, why = "name a tokenizer.json, or bytes", getattr(error, "strerror", error)
+        raise SettingsError(f"no tokenizer {name!r}: {why}", where="data.tokenizer", todo=todo) from error
     return _read(data, name)
 
 
@@ -70,13 +67,18 @@ def _read(data: bytes, name: str) -> Tokenizer:
         raise MissingDependencyError("a tokenizer.json needs tokenizers", where=name, todo=todo) from error
     try:
         library = Library.from_buffer(data)
-        added = {entry["id"]: entry["content"] for entry in json.loads(data).get("added_tokens") or ()}
+        # As the library numbers them: numbers in the file that are taken already are not heeded.
+        added = {number: token.content for number, token in library.get_added_tokens_decoder().items()}
         size = library.get_vocab_size(with_added_tokens=True)
         library.no_padding()
         library.no_truncation()
     except Exception as error:  # the library raises plain Exception for what it cannot parse
         raise SettingsError(f"is not a tokenizer.json: {error}", where=name, todo="name another") from error
-    largest = max(library.get_vocab(with_added_tokens=True).values(), default=-1)
+    numbers = library.get_vocab(with_added_tokens=True).values()
+    if len(set(numbers)) < len(numbers):
+        what = "two of its tokens have the same number, so text would not come back"
+        raise SettingsError(what, where=name, todo="name another")
+    largest = max(numbers, default=-1)
     if largest >= _MOST_TOKENS:
         what = f"has a token of number {largest}; a vocabulary of {_MOST_TOKENS} is the largest taken"
         raise SettingsError(what, where=name, todo="name another")
@@ -84,8 +86,8 @@ def _read(data: bytes, name: str) -> Tokenizer:
 
     def ids(text: str) -> Sequence[int]:
         whole = text.encode("utf-8", errors="replace").decode()
-        numbers: Sequence[int] = library.encode(whole, add_special_tokens=False).ids
-        return numbers
+        tokens: Sequence[int] = library.encode(whole, add_special_tokens=False).ids
+        return tokens
 
     tokenizer = Tokenizer(identity=f"sha256:{hashlib.sha256(data).hexdigest()}", pieces=pieces, ids=ids)
     # Try it: what a tokenizer normalises is not reliably declared in its file.

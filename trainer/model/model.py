@@ -8,7 +8,7 @@
     hidden before heard sound  -> its own dmel head, in training only and where asked for
 
 All of it runs over packed rows. A session runs its next positions through the same layers (incremental.py);
-the two agree to rounding (tests/trainer/test_stream.py). Preparation for GPUs is elsewhere:
+the two agree to rounding (tests/trainer/session/test_stream.py). Preparation for GPUs is elsewhere:
 compile.py compiles the blocks, prepare.py shards the model over ranks.
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import LossConfig, ModelConfig, Recompute
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.noise import NoiseKey
@@ -136,8 +137,18 @@ class InteractionModel(nn.Module):
             fill(parameter_, seed=seed, name=name, config=self.config)
 
     def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> InteractionModel:
-        """Allocate parameters without setting them; buffers are reset."""
-        super().to_empty(device=device, recurse=recurse)
+        """Allocate parameters without setting them; buffers are reset.
+
+        Raises: SettingsError if there is no memory for them.
+        """
+        try:
+            super().to_empty(device=device, recurse=recurse)
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            count = sum(parameter_.numel() for parameter_ in self.parameters())
+            what = f"no memory for a model of {count:,} parameters"
+            raise SettingsError(what, where="model", todo="take a smaller one, or more processes") from error
         # `to_empty` leaves buffers as they lie in memory; these count from zero.
         for module in self.modules():
             if isinstance(module, Router):

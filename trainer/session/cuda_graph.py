@@ -1,7 +1,7 @@
 """A function of fixed buffers: called directly on a CPU, recorded once and replayed on a GPU.
 
-Fast path of the plain call, to which tests/trainer/test_gpu_session.py holds it; its gain is not measured
-yet.
+Fast path of the plain call, to which tests/trainer/session/test_gpu_session.py holds it; its gain is
+not measured yet.
 
 Such a function has no arguments and no result: it reads and writes tensors that stay where they are. It reads
 no tensor's value on the host, and no shape in it depends on one (tests/trainer/session/test_incremental.py).

@@ -5,7 +5,7 @@
 
 The last position of out_i predicts nothing, so it waits and is read together with in_{i+1}: a silent
 window is one forward pass. Hidden vectors are those of the full pass over the same sequence
-(tests/trainer/test_session.py). One step at a time; a step that fails leaves no trace.
+(tests/trainer/session/test_session.py). One step at a time; a step that fails leaves no trace.
 
 Shape suffixes: F frames, M mel bins, R frames a position.
 """

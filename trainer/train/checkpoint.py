@@ -91,6 +91,17 @@ class Meta:
     torch: str = torch.__version__
     files: tuple[_FileMark, ...] = ()
 
+    def __post_init__(self) -> None:
+        counts = {
+            "step": self.step,
+            "skipped": self.skipped,
+            "trained_windows": self.trained_windows or 0,
+            **{f"loader.{name}": n for name, n in to_plain(self.loader).items() if isinstance(n, int)},
+        }
+        for name, count in counts.items():
+            if count < 0:
+                raise FormatError(f"{name} is {count}", where=META, todo="take another checkpoint")
+
 
 def name_of(step: int) -> str:
     return f"step-{step:08d}"
@@ -129,7 +140,7 @@ def read_meta(path: Path) -> Meta:
         marks = {mark.name: mark for mark in meta.files}
         for name, mark in marks.items():
             # The list may be a stranger's: a name with a slash would read any file of this machine.
-            if Path(name).name != name:
+            if Path(name).name != name or "\0" in name:
                 raise FormatError(f"lists {name!r}, which is no name of a file", where=str(path))
             if mark_of(path / name) != mark:
                 raise FormatError(f"{name} is not what was written", where=str(path))
@@ -156,6 +167,7 @@ def choose(run: Path, *, group: dist.ProcessGroup | None = None, talk: Talk) -> 
 
 
 def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusError | None:
+    newest = ""
     for path in paths:
         try:
             return path, read_meta(path)
@@ -164,11 +176,13 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
         ) as error:  # intact, only newer than this version: do not fall back to an older one
             return error
         except FormatError as error:
+            newest = newest or error.what
             talk(f"checkpoint {path.name} cannot be used ({error.what}); trying the one before")
     if not paths:
         return None
     todo = "move the checkpoints away to begin again"
-    return FormatError("none of its checkpoints is whole", where=str(paths[0].parent), todo=todo)
+    what = f"none of its checkpoints is whole; {paths[0].name}: {newest}"
+    return FormatError(what, where=str(paths[0].parent), todo=todo)
 
 
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
@@ -260,15 +274,16 @@ def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
 
 def _read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
     """Load the frozen weights of a LoRA run from the exported model it is based on."""
-    from corpus.trainer.train.exported import read_weights, weights_digest
+    from corpus.trainer.train.exported import check_shapes, read_weights, weights_digest
 
     folder = Path(config.init)
     if weights_digest(folder) != digest:
         todo = f"{folder} must hold the exported model the run began with"
         raise FormatError("these are not the run's base weights", where=config.init, todo=todo)
-    missing, _ = model.load_state_dict(read_weights(folder), strict=False)
-    if any(not is_trained(name, config.model) for name in missing):
-        raise FormatError("weights are missing", where=config.init)
+    weights = read_weights(folder)
+    own = model.state_dict().items()
+    check_shapes(weights, {n: v.shape for n, v in own if not is_trained(n, config.model)}, folder)
+    model.load_state_dict(weights, strict=False)
 
 
 def _most_windows(config: RunConfig) -> int:

@@ -27,10 +27,10 @@ import torch
 from corpus.schemas.errors import FormatError
 from corpus.trainer.config import ModelConfig
 from corpus.trainer.data.sequence import BYTE_0
-from corpus.trainer.train.exported import CONFIG_NAME, weight_files
+from corpus.trainer.train.exported import CONFIG_NAME, read_weights
 
 _KNOWN = ("llama", "qwen3")
-_TAKEN = ("model.embed_tokens", "model.norm", "model.layers", "lm_head")
+_TAKEN = ("model.embed_tokens.", "model.norm.", "lm_head.")
 _TEXT = ("embed.text", "text_head")
 
 
@@ -72,7 +72,7 @@ def decoder_model(folder: Path, model: ModelConfig) -> ModelConfig:
             rope_theta=float(rope.get("rope_theta") or plain.get("rope_theta") or 10_000.0),
             norm_eps=float(plain.get("rms_norm_eps", 1e-6)),
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         _refuse(folder, f"{CONFIG_NAME} cannot be read: {error!r}")
 
 
@@ -83,9 +83,13 @@ def decoder_weights(
 
     Raises: FormatError where one is missing, of another shape, or left over.
     """
-    theirs = _read(folder)
+    try:
+        theirs = read_weights(folder)
+    except FormatError as error:
+        _refuse(folder, error.what)
     # Whatever is left over would be silently lost: the trunk would compute something else.
-    unknown = [name for name in theirs if not name.startswith(_TAKEN) or name.endswith(".bias")]
+    layers = tuple(f"model.layers.{layer}." for layer in range(model.layers))
+    unknown = [name for name in theirs if not name.startswith((*_TAKEN, *layers)) or name.endswith(".bias")]
     if unknown:
         _refuse(folder, f"weights ours has no place for: {', '.join(sorted(unknown)[:3])}")
 
@@ -147,7 +151,7 @@ def _tokens(theirs: Mapping[str, torch.Tensor], name: str, shape: torch.Size, fo
     """Rows of a table by our numbers of tokens; those of control are the mean of all, and so is the rest."""
     source = "lm_head.weight" if name == "text_head" else "model.embed_tokens.weight"
     table = theirs.get(source)
-    if table is None or table.shape[1] != shape[1]:
+    if table is None or table.ndim != 2 or not len(table) or table.shape[1] != shape[1]:
         _refuse(folder, f"{source} is {'missing' if table is None else list(table.shape)}")
     # The mean is a token like any other: it neither attracts nor repels before it is learnt.
     filled = table.float().mean(0).expand(shape).clone()
@@ -181,23 +185,6 @@ def _refuse(folder: Path, what: str) -> NoReturn:
 def _config(folder: Path) -> dict[str, Any] | None:
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) else None
-
-
-def _read(folder: Path) -> dict[str, torch.Tensor]:
-    """All of its weights by their names."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights: dict[str, torch.Tensor] = {}
-    try:
-        for name in weight_files(folder):
-            # The list of files is a stranger's, too.
-            if Path(name).name != name:
-                raise ValueError(f"{name!r} lies outside")
-            weights |= load_file(folder / name)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        _refuse(folder, f"its weights cannot be read: {error}")
-    return weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,6 +27,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 Dtype = Literal["float32", "bfloat16"]
+_FRACTIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported model rather than a run, by its config.json."""
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(plain, dict) and str(plain.get("schema")).startswith("corpus.model/")
 
@@ -72,23 +74,16 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
             f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
         )
     model = InteractionModel.unset(head.model)
+    # Shapes first: a stranger's config.json may ask for any amount of memory.
+    check_shapes(weights, {name: held.shape for name, held in model.state_dict().items()}, folder)
     if head.torch_dtype == "bfloat16":
         # Cast on the meta device, before memory is allocated; routers stay fp32 by themselves.
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
-    # Shapes first: for these torch raises an error of its own, strict or not.
-    wrong = [
-        name
-        for name, held in model.state_dict().items()
-        if name in weights and held.shape != weights[name].shape
-    ]
-    if wrong:
-        raise FormatError(f"weight {wrong[0]} is of another shape than config.json says", where=str(folder))
     # Not strict, so that the message can name the folder and the first few.
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    if missing or unknown:
-        what = f"weights {', '.join([*missing, *unknown][:3])} are missing or unknown"
-        raise FormatError(what, where=str(folder))
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+    if unknown:
+        raise FormatError(f"weights {', '.join(unknown[:3])} are unknown", where=str(folder))
     model.tokenizer = _tokenizer_of(folder, head)
     model.weighting = head.weighting
     if head.trained_windows is not None:
@@ -111,8 +106,8 @@ def weights_digest(folder: Path) -> str:
         for name in weight_files(folder):
             with (folder / name).open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
+    except (OSError, ValueError) as error:
+        raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
     return whole.hexdigest()
 
 
@@ -126,7 +121,10 @@ def _tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Raises: FormatError if a file is missing or not safetensors."""
+    """All weights of a folder by their names.
+
+    Raises: FormatError if a file is missing or not safetensors, or a weight is no finite fraction.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -135,14 +133,41 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         for name in weight_files(folder):
             weights |= load_file(folder / name)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"is not an exported model: {error!r}", where=str(folder)) from error
+        raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
+    for name, weight in weights.items():
+        # Copying would turn these into numbers without a word.
+        if weight.dtype not in _FRACTIONS:
+            raise FormatError(f"weight {name} is of {weight.dtype}", where=str(folder))
+        if not weight.isfinite().all():
+            raise FormatError(f"weight {name} holds NaN or infinity", where=str(folder))
     return weights
 
 
+def check_shapes(
+    weights: Mapping[str, torch.Tensor], shapes: Mapping[str, Sequence[int]], folder: Path
+) -> None:
+    """Raises: FormatError if a weight is missing, or of another shape than config.json says."""
+    for name, shape in shapes.items():
+        if name not in weights:
+            raise FormatError(f"weight {name} is missing", where=str(folder))
+        if tuple(weights[name].shape) != tuple(shape):
+            what = f"weight {name} is of another shape than config.json says"
+            raise FormatError(what, where=str(folder))
+
+
 def weight_files(folder: Path) -> list[str]:
-    """Names of the files that hold weights."""
+    """Names of the files that hold weights. Raises: ValueError if the index is none, OSError."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
     # Large models are cut into several files, as transformers does it.
-    places = json.loads((folder / INDEX).read_bytes())["weight_map"]
-    return sorted(set(places.values()))
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{INDEX} is not JSON") from error
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    names = list(places.values()) if isinstance(places, dict) else [None]
+    # The list is a stranger's: a name with a slash would read any file of this machine.
+    wrong = [name for name in names if not isinstance(name, str) or not name or Path(name).name != name]
+    if wrong:
+        raise ValueError(f"{INDEX} names {wrong[0]!r}, which is no file beside it")
+    return sorted(set(names))

@@ -25,7 +25,13 @@ from corpus.trainer.model.low_rank import is_trained
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.checkpoint import Meta, Talk, check_text, choose, load_tensors
 from corpus.trainer.train.decoder_folder import decoder_model, decoder_weights, is_decoder
-from corpus.trainer.train.exported import is_exported, read_head, read_weights, weights_digest
+from corpus.trainer.train.exported import (
+    check_shapes,
+    is_exported,
+    read_head,
+    read_weights,
+    weights_digest,
+)
 from corpus.trainer.train.run_file import read_run
 
 _MEANING = (
@@ -143,6 +149,7 @@ def begin_from(origin: _Origin, model: InteractionModel, group: dist.ProcessGrou
         shared = {name: value for name, value in shared.items() if name in weights}
     else:
         weights = read_weights(origin.path)
+        check_shapes(weights, {name: theirs[name] for name in shared}, origin.path)
     for name, value in shared.items():
         part, shape, offset = held(value)
         # Only this rank's slice: the whole weight is in the file's memory map.

@@ -51,7 +51,7 @@ class Log:
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + b"\n")
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         write_whole(self._path, b"".join(kept))
 

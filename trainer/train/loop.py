@@ -393,7 +393,8 @@ class _Run:
         load_tensors(path, meta, self.learner.state_dict(), self.ranks.files)
         self.learner.loaded()
         self.step, self.skipped, self.saved = meta.step, meta.skipped, meta.step
-        self.talk(f"resuming from step {self.step}")
+        anew = "; the stream begins a new pass" if self.config.data.reader == "stream" else ""
+        self.talk(f"resuming from step {self.step}{anew}")
 
 
 def _silent(text: str) -> None:

@@ -32,7 +32,7 @@ def read_run(run: Path) -> RunFile:
     path = run / CONFIG_NAME
     try:
         text = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold a zero byte
         todo = "name a folder that corpus train has written"
         raise UsageError("is not a run: config.json is missing", where=str(run), todo=todo) from error
     file = from_json(RunFile, text, where=str(path))

@@ -91,8 +91,8 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     again = read_prosody(tmp_path)
     assert again.head == tracks.head and np.array_equal(again.pitch, tracks.pitch)
     np.save(tmp_path / PITCH_FILE, tracks.pitch[:, :-1])
-    with pytest.raises(FormatError, match="that the head tells of"):
+    with pytest.raises(FormatError, match="that the head declares"):
         read_prosody(tmp_path)
     (tmp_path / PITCH_FILE).write_bytes(b"no array")
-    with pytest.raises(FormatError, match="no array"):
+    with pytest.raises(FormatError, match="not an array"):
         read_prosody(tmp_path)

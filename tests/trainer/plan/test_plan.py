@@ -50,7 +50,7 @@ def test_the_largest_on_256() -> None:
     found = plan(LARGEST, 256, "h100")
     assert found.mesh.stages <= 8 and found.memory.total <= found.memory_limit
     table = dict(lines(made))
-    assert table["parameters"] == "276.10 B in all, 11.98 B active a position"
+    assert table["parameters"] == "276.10 B in all, 11.98 B active per position"
 
 
 def test_base_on_one() -> None:
@@ -110,9 +110,9 @@ def test_figures_are_printed_in_units_of_their_size() -> None:
         for label, value in (
             ("  weights, bf16", made.memory.weights),
             ("  activations", made.memory.activations),
-            ("work a position", made.flops_per_position),
+            ("work per position", made.flops_per_position),
             ("step", made.step_s),
-            ("in all", made.days * 86_400),
+            ("total", made.days * 86_400),
         ):
             number, unit = shown[label].split(",")[0].split()
             # A whole number of the least unit may be half of it away.

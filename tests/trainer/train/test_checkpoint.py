@@ -193,8 +193,34 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: Calla
     assert found is not None and found[1].step == 1
     assert len(said) == 1 and "step-00000002" in said[0] and "the one before" in said[0]
     damage(tmp_path / "checkpoints" / "step-00000001")
-    with pytest.raises(FormatError, match="none of its checkpoints is whole"):
+    with pytest.raises(FormatError, match=r"none of its checkpoints is whole; step-00000002: \w"):
         choose(tmp_path, talk=said.append)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"step": -1}, "step is -1"),
+        ({"trained_windows": -3}, "trained_windows is -3"),
+        ({"loader": {"turn": -1}}, "loader.turn is -1"),
+        ({"loader": None}, "loader"),
+        ({"model": {"width": 0}}, "model.width is 0"),
+        ({"files": [{"name": "a\0", "bytes": 0, "sha256": ""}]}, "no name of a file"),
+        ({"schema": "corpus.checkpoint/1", "loader": None}, "not of the form corpus.checkpoint/1"),
+    ],
+)
+def test_what_no_training_writes_is_refused_with_its_reason(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    saved(tmp_path, 2)
+    path = tmp_path / "checkpoints" / "step-00000002" / "meta.json"
+    plain = json.loads(path.read_text())
+    for name, value in change.items():
+        plain[name] = {**plain[name], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(plain))
+    with pytest.raises(FormatError) as caught:
+        choose(tmp_path, talk=print)
+    assert says in caught.value.what and "step-00000002" in caught.value.what
 
 
 def test_a_run_with_a_damaged_checkpoint_ends_as_the_unbroken_one(

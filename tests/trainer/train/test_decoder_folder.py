@@ -170,6 +170,9 @@ def test_what_does_not_fit_is_named(theirs: tuple[str, Path, Any], tmp_path: Pat
         ({"hidden_act": "gelu"}, "gelu"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "scaled"),
         ({"hidden_size": "wide"}, "cannot be read"),
+        ({"rope_parameters": "x"}, "cannot be read"),
+        ({"rope_scaling": [1]}, "cannot be read"),
+        ({"num_hidden_layers": 2}, "no place for"),
     ):
         changed = tmp_path / "changed"
         shutil.rmtree(changed, ignore_errors=True)
@@ -178,6 +181,10 @@ def test_what_does_not_fit_is_named(theirs: tuple[str, Path, Any], tmp_path: Pat
         (changed / "config.json").write_text(json.dumps(plain | change))
         refused(FormatError, match, folder=changed)
     (changed / "config.json").write_bytes((folder / "config.json").read_bytes())
+    index = changed / "model.safetensors.index.json"
+    index.write_text('{"weight_map": ["model.safetensors"]}')
+    refused(FormatError, "is no file beside it", folder=changed)
+    index.unlink()
     weights = changed / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     refused(FormatError, "cannot be read", folder=changed)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from corpus.schemas.clip import MelForm
 from corpus.schemas.errors import DatasetError, FormatError, UsageError
@@ -16,9 +17,12 @@ from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.train import exported as exported_module
 from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.decoder_folder import is_decoder
 from corpus.trainer.train.export import export
-from corpus.trainer.train.exported import load_exported
+from corpus.trainer.train.exported import is_exported, load_exported, weights_digest
 from corpus.trainer.train.loop import train_model
+
+OUTSIDE: tuple[Any, ...] = ("../other.safetensors", "/etc/passwd", ".", "", 3, {}, None)
 
 FRESH = """
 import sys, torch
@@ -147,7 +151,7 @@ def test_what_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr(exported_module, "MEL_FORM", MelForm(bins=80, low=-9.0, step=0.04))
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"12345678")
-    with pytest.raises(FormatError, match="not an exported model"):
+    with pytest.raises(FormatError, match="weights cannot be read"):
         load_exported(tmp_path / "model")
 
 
@@ -160,5 +164,43 @@ def test_what_does_not_fit_together_is_refused(run: Path, tmp_path: Path) -> Non
     with pytest.raises(FormatError, match="another shape"):
         load_exported(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors.index.json").write_text("{")
-    with pytest.raises(FormatError, match="not an exported model"):
+    with pytest.raises(FormatError, match="weights cannot be read"):
+        load_exported(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "index", [[], {}, {"weight_map": []}, *({"weight_map": {"norm.weight": name}} for name in OUTSIDE)]
+)
+def test_an_index_that_names_no_file_beside_it_is_refused(run: Path, tmp_path: Path, index: Any) -> None:
+    export(run, tmp_path / "model")
+    shutil.copyfile(tmp_path / "model" / "model.safetensors", tmp_path / "other.safetensors")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    for use in (load_exported, weights_digest):
+        with pytest.raises(FormatError, match="is no file beside it"):
+            use(tmp_path / "model")
+
+
+def test_a_folder_as_deep_as_no_json_is_read_is_none(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(FormatError, match="is not JSON"):
+        load_exported(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("[" * 100_000)
+    assert not is_exported(tmp_path / "model") and not is_decoder(tmp_path / "model")
+    with pytest.raises(FormatError, match="not JSON"):
+        load_exported(tmp_path / "model")
+
+
+@pytest.mark.parametrize("change", ["bool", "int64", "complex64", "nan", "inf"])
+def test_weights_that_are_no_finite_fractions_are_refused(run: Path, tmp_path: Path, change: str) -> None:
+    """Copied into a model they would become numbers without a word."""
+    export(run, tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    weights = {name: value.clone() for name, value in load_file(file).items()}
+    if change in ("nan", "inf"):
+        weights["norm.weight"][3] = float(change)
+    else:
+        weights["norm.weight"] = weights["norm.weight"].to(getattr(torch, change))
+    save_file(weights, file)
+    with pytest.raises(FormatError, match=r"weight norm\.weight (is of|holds NaN)"):
         load_exported(tmp_path / "model")

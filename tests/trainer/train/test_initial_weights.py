@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from corpus.schemas.errors import FormatError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig
@@ -69,6 +70,23 @@ def test_other_shapes_are_named_one_a_line(small_run: SmallRun, before: Path, tm
 def test_another_vocabulary_is_named(small_run: SmallRun, before: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="its vocabulary has 512 tokens, this run's 520"):
         train_model(small_run("model.vocab=520", f"init={before / 'model'}"), tmp_path, talk=print)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("change", ["missing", "shape", "scalar"])
+def test_an_export_that_lacks_what_it_says_is_refused(
+    small_run: SmallRun, before: Path, tmp_path: Path, change: str, rank: int
+) -> None:
+    shutil.copytree(before / "model", tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    weights = {name: value.clone() for name, value in load_file(file).items()}
+    weights["embed.text"] = torch.zeros((3, 3) if change == "shape" else ())
+    if change == "missing":
+        del weights["embed.text"]
+    save_file(weights, file)
+    config = small_run("steps=1", f"init={tmp_path / 'model'}", f"model.lora_rank={rank}")
+    with pytest.raises(FormatError, match=r"embed\.text is (missing|of another shape)"):
+        train_model(config, tmp_path / "run", talk=print)
 
 
 def test_what_is_neither_run_nor_model_is_said(small_run: SmallRun, tmp_path: Path) -> None:

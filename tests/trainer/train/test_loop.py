@@ -236,6 +236,48 @@ def test_killed_and_resumed_is_unbroken(
     assert states[0] == states[1]
 
 
+def test_a_stream_killed_goes_on_as_one_that_was_stopped(
+    beeps: Path, start_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By the command itself. It is not the unbroken run: the place in the stream is not kept."""
+    small = (
+        "data.length=72",
+        "data.pictures=false",
+        "log_every=1",
+        "save_every=2",
+        "optim.schedule=constant",
+    )
+    train = ("train", "--preset", "tiny", "--data", str(beeps), *small, "data.reader=stream", "--run")
+    command = ("-m", "corpus.cli.main", *train)
+    (stopped,) = start_python(*command, str(tmp_path / "stopped"), "steps=2")
+    (died,) = start_python("-c", KILLED_COMMAND, *train, str(tmp_path / "killed"), "steps=4")
+    assert (stopped.returncode, died.returncode) == (0, -signal.SIGKILL), died.stderr
+    assert _last_loader(tmp_path / "stopped") == _last_loader(tmp_path / "killed")
+    for name in ("stopped", "killed"):
+        (ended,) = start_python(*command, str(tmp_path / name), "steps=4")
+        assert ended.returncode == 0
+        assert "resuming from step 2; the stream begins a new pass" in ended.stderr
+    assert losses(tmp_path / "killed") == losses(tmp_path / "stopped")
+    assert_same_weights(tmp_path / "killed", tmp_path / "stopped")
+    state = _last_loader(tmp_path / "killed")
+    assert state == _last_loader(tmp_path / "stopped") and state["batches"] == 4
+
+
+KILLED_COMMAND = """
+import os, signal
+from corpus.cli.main import main
+from corpus.trainer.train.optim import Optimizer
+update, numbers = Optimizer.step, iter(range(99))
+
+def killed(*args):
+    # In the fourth step: the checkpoint of the second is the last.
+    return os.kill(os.getpid(), signal.SIGKILL) if next(numbers) == 3 else update(*args)
+
+Optimizer.step = killed
+main()
+"""
+
+
 def _last_loader(run: Path) -> Any:
     latest = (run / "checkpoints" / "LATEST").read_text().strip()
     return json.loads((run / "checkpoints" / latest / "meta.json").read_text())["loader"]
@@ -489,6 +531,8 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(small_run: SmallRun, tm
     train_model(small_run("steps=2"), tmp_path, talk=silent)
     with (tmp_path / "log.jsonl").open("r+b") as file:
         file.write(b"\xff\xfe\x00")
+        file.seek(0, os.SEEK_END)
+        file.write(b"[" * 100_000 + b"\n")
     assert train_model(small_run("steps=3"), tmp_path, talk=silent).step == 3
     assert [line["step"] for line in lines(tmp_path)] == [2, 3]
 

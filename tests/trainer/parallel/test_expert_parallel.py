@@ -12,7 +12,7 @@ def test_experts_shared_by_two_processes_equal_one_process(repository: Path) -> 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = repository / "tests" / "trainer" / "expert_parallel.py"
+    program = repository / "tests" / "trainer" / "parallel" / "expert_parallel.py"
     common = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

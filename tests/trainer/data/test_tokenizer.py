@@ -94,11 +94,25 @@ def test_what_changes_text_is_refused_with_the_text(tmp_path: Path) -> None:
     (tmp_path / "far.json").write_text(json.dumps(plain))
     with pytest.raises(SettingsError, match="a token of number 4000000000"):
         tokenizer_named(str(tmp_path / "far.json"))
+    plain["model"]["vocab"]["zz"] = 4
+    (tmp_path / "far.json").write_text(json.dumps(plain))
+    with pytest.raises(SettingsError, match="two of its tokens have the same number"):
+        tokenizer_named(str(tmp_path / "far.json"))
     (tmp_path / "none.json").write_text("{}")
     with pytest.raises(SettingsError, match=r"not a tokenizer\.json"):
         tokenizer_named(str(tmp_path / "none.json"))
     with pytest.raises(SettingsError, match="no tokenizer"):
         tokenizer_named(str(tmp_path / "nowhere.json"))
+
+
+def test_a_special_token_with_a_number_that_is_taken_takes_no_other_ones_place(tmp_path: Path) -> None:
+    """The library gives it a number of its own; what the file says would turn another token into it."""
+    plain = json.loads(learn(tmp_path / "taken.json").read_text())
+    plain["added_tokens"].append({**plain["added_tokens"][0], "id": 20, "content": "<|taken|>"})
+    (tmp_path / "taken.json").write_text(json.dumps(plain))
+    tokenizer = tokenizer_named(str(tmp_path / "taken.json"))
+    printable = "".join(chr(byte) for byte in range(32, 127)) + "<|taken|>"
+    assert tokenizer.decode(tokenizer.encode(printable)) == printable
 
 
 def test_the_vocabulary_is_what_can_occur(

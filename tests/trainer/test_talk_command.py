@@ -69,7 +69,7 @@ def test_talk_reads_an_exported_model(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with pytest.raises(UsageError, match="one set of weights"):
         app(["talk", "--run", str(model), *common, str(tmp_path / "c"), "--ema"], standalone_mode=False)
-    with pytest.raises(UsageError, match="is an exported model, no run"):
+    with pytest.raises(UsageError, match="is an exported model, not a run"):
         app(["eval", "--run", str(model), "--data", str(run[1])], standalone_mode=False)
 
 

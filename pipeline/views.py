@@ -1,0 +1,109 @@
+"""Catalog and report: one job, which makes them from the dataset's index and the recordings' pieces."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.pipeline.cache import Cache
+from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
+from corpus.report.page import REPORT_FILE, write_report
+from corpus.report.poor import poor
+from corpus.report.stats import dataset_stats
+from corpus.schemas.dataset import CLIPS_FILE
+from corpus.schemas.drops import Drop
+from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
+from corpus.schemas.light import load_pyarrow_lightly
+from corpus.schemas.reviews_file import REVIEWS_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewsJob:
+    """Everything that the catalog and the report are made from."""
+
+    folder: Path
+    """Holds clips.parquet, reviews if there are any, and the old catalog if it is to be updated."""
+    pieces: tuple[str, ...]
+    """Digests of the rows of new and changed recordings."""
+    gone: tuple[str, ...] | None
+    """Recordings whose rows leave the old catalog; None for a new catalog."""
+    drops: tuple[Drop, ...]
+    run: RunFacts
+    cache_root: Path
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """What a job made in its folder."""
+
+    catalog_sha256: str
+    poor: tuple[str, ...]
+    """Warnings about poor data, one line each."""
+
+
+def make_views(job: ViewsJob) -> Views:
+    """Write catalog and report into the job's folder."""
+    from corpus.pipeline.record import ROWS_STAGE
+
+    load_pyarrow_lightly()
+    cache = Cache(job.cache_root, job.scratch)
+    sha256s: list[str] = []
+    write_catalog(
+        job.folder,
+        (cache.need(ROWS_STAGE, piece).folder for piece in job.pieces),  # each checked when it is its turn
+        job.drops,
+        job.run,
+        instead_of=job.gone,
+        announce=sha256s.append,
+    )
+    write_report(job.folder, dataset_stats(job.folder))
+    with open_catalog(job.folder) as db:
+        lines = tuple(one.line for one in poor(db))
+    return Views(catalog_sha256=sha256s[-1], poor=lines)
+
+
+def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:
+    """Make a folder for a job, with the files of the dataset that it reads."""
+    folder = cache.scratch / f"views-{secrets.token_hex(8)}"
+    with storage_errors(folder):
+        folder.mkdir(parents=True)
+        for name in (CLIPS_FILE, REVIEWS_FILE, *((CATALOG_FILE,) if with_catalog else ())):
+            if (out / name).exists():
+                _link(out / name, folder / name)
+    return folder
+
+
+def put_views(folder: Path, out: Path, announce: Callable[[], None]) -> None:
+    """Move a job's results into the dataset, the catalog first; `announce` is called before that."""
+    paths = [out / CATALOG_FILE, out / REPORT_FILE]
+    try:
+        with storage_errors(out):
+            for path in paths:
+                _move(folder / path.name, temporary(path))
+            announce(temporary(paths[0]))
+            for path in paths:
+                put_in_place(path)
+    finally:
+        for path in paths:
+            temporary(path).unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except OSError:
+        target.unlink(missing_ok=True)  # never through a link
+        shutil.copyfile(source, target)
+        sync_file(target)

@@ -1,0 +1,66 @@
+"""Reading a remote file from start to end, with its next blocks requested before they are needed."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+BLOCK_BYTES = 8 << 20
+BLOCKS_AHEAD = 3
+
+
+class AheadFile:
+    """The first block is requested on opening. At most four blocks are in memory."""
+
+    def __init__(self, files: Any, path: str, threads: ThreadPoolExecutor) -> None:
+        """`files` is an fsspec file system; raises what it raises."""
+        self._files, self._path, self._threads = files, path, threads
+        self._size: int = files.info(path)["size"]
+        self._asked = 0
+        self._blocks: deque[Future[bytes]] = deque()
+        self._block = memoryview(b"")
+        self._ask(1)
+
+    def __str__(self) -> str:
+        return self._path
+
+    def __enter__(self) -> AheadFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """This many bytes, fewer only at the end; all the rest without a size."""
+        parts: list[memoryview] = []
+        lacking = size if size >= 0 else self._size
+        while lacking:
+            if not self._block:
+                self._ask(1 + BLOCKS_AHEAD)
+                if not self._blocks:
+                    break
+                self._block = memoryview(self._blocks.popleft().result())
+            part, self._block = self._block[:lacking], self._block[lacking:]
+            parts.append(part)
+            lacking -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Stop requesting blocks."""
+        for block in self._blocks:
+            block.cancel()
+        self._blocks.clear()
+        self._asked = self._size
+
+    def _ask(self, most: int) -> None:
+        while len(self._blocks) < most and self._asked < self._size:
+            stop = min(self._asked + BLOCK_BYTES, self._size)
+            self._blocks.append(self._threads.submit(self._fetched, self._asked, stop))
+            self._asked = stop
+
+    def _fetched(self, start: int, stop: int) -> bytes:
+        data: bytes = self._files.cat_file(self._path, start=start, end=stop)
+        if len(data) != stop - start:
+            raise OSError(f"{len(data)} bytes came where {stop - start} were asked for")
+        return data

@@ -1,0 +1,58 @@
+"""Rows of a clips.parquet, one row group at a time: the rows of a million clips are never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from corpus.schemas.arrays import Int64Array
+from corpus.shards.columns import arrow_schema
+from corpus.shards.index import as_written, opened
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class IndexRows:
+    """The index of a dataset, open."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            FormatError: it cannot be read.
+        """
+        self._path = path
+        self._file = opened(path)
+        head = self._file.metadata
+        counts = [head.row_group(number).num_rows for number in range(head.num_row_groups)]
+        self._firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._last: tuple[int, pa.Table] | None = None
+
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows; raises FormatError like `read_index`."""
+        for number in range(len(self._firsts) - 1):
+            yield as_written(self._file, arrow_schema().names, self._path, group=number)
+
+    def take(self, numbers: Int64Array) -> pa.Table:
+        """The rows with these numbers, in this order; raises FormatError like `read_index`."""
+        import pyarrow as pa
+
+        ascending = np.sort(numbers)
+        groups = np.searchsorted(self._firsts, ascending, side="right") - 1
+        tables = [
+            self._group(int(group)).take(pa.array(ascending[groups == group] - self._firsts[group]))
+            for group in np.unique(groups)
+        ]
+        table = pa.concat_tables(tables) if tables else arrow_schema().empty_table()
+        return table.take(pa.array(np.searchsorted(ascending, numbers)))
+
+    def _group(self, number: int) -> pa.Table:
+        if self._last is None or self._last[0] != number:
+            self._last = None
+            table = as_written(self._file, arrow_schema().names, self._path, group=number)
+            self._last = number, table
+        return self._last[1]

@@ -1,0 +1,115 @@
+"""The dataset that a folder holds before it is rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from corpus.schemas.codec import from_json
+from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, ShardEntry
+from corpus.schemas.errors import FormatError, NewerSchemaError
+from corpus.schemas.files import has_size, inside, sha256_file
+from corpus.shards.columns import arrow_schema
+from corpus.shards.index import texts
+from corpus.shards.index_rows import IndexRows
+from corpus.shards.layout import Kept
+from corpus.shards.plan import joined, placing
+from corpus.shards.shard_task import clips_digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_manifest(out: Path) -> Manifest | None:
+    """The manifest of a dataset; None if it is missing or damaged."""
+    path = out / MANIFEST_FILE
+    try:
+        return from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=str(path))
+    except NewerSchemaError:
+        raise
+    except (OSError, FormatError):
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Old:
+    """An unbroken dataset: what places its clips, and its index, open."""
+
+    manifest: Manifest
+    placing: pa.Table
+    """Of `placing`, and the clips' shards."""
+    rows: IndexRows
+    known: dict[bytes, ShardEntry]
+    """Shards confirmed by the manifest, by a digest of their clips."""
+
+    @staticmethod
+    def read(out: Path, doubted: Set[str]) -> Old | None:
+        """Read the dataset; None if there is no intact one."""
+        manifest = read_manifest(out)
+        if manifest is None:
+            return None
+        promised = {entry.path: entry.sha256 for entry in manifest.files}
+        try:
+            if sha256_file(inside(out, CLIPS_FILE)) != promised.get(CLIPS_FILE):
+                return None
+            rows = IndexRows(inside(out, CLIPS_FILE))
+            empty = placing(arrow_schema().empty_table(), "shard")
+            table = joined([empty, *(placing(group, "shard") for group in rows.groups())])
+        except (OSError, FormatError):
+            return None
+        named = {(entry.path, entry.split) for entry in manifest.shards}
+        there = table.group_by(["shard", "split"]).aggregate([])
+        if not named.issuperset(zip(texts(there["shard"]), texts(there["split"]), strict=True)):
+            return None
+        for entry in manifest.shards:
+            inside(out, entry.path)
+        entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
+        known = {digest: entries[path] for path, digest in _digests(table) if path in entries}
+        return Old(manifest=manifest, placing=table, rows=rows, known=known)
+
+    def standing(self, out: Path) -> frozenset[str]:
+        """The recordings whose clips are all in trusted shards."""
+        sound = {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
+        # Each recording lies in a shard or two: a million rows are few pairs.
+        pairs = self.placing.group_by(["recording", "shard"]).aggregate([])
+        owners, shards = texts(pairs["recording"]), texts(pairs["shard"])
+        broken = {owner for owner, shard in zip(owners, shards, strict=True) if shard not in sound}
+        return frozenset(owners) - broken
+
+    def of_recordings(self, recordings: Set[str]) -> Kept:
+        """The clips of these recordings."""
+        whole = self.placing["recording"].combine_chunks()
+        wanted = np.array([text in recordings for text in whole.dictionary.to_pylist()], bool)
+        return self._kept(wanted[np.asarray(whole.indices.to_numpy(), np.int64)])
+
+    def without(self, keys: Sequence[str]) -> Kept:
+        """All clips but these."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        gone = pc.is_in(self.placing["key"].combine_chunks(), pa.array(keys, pa.string()))
+        return self._kept(~np.asarray(gone.to_numpy(zero_copy_only=False), bool))
+
+    def _kept(self, wanted: npt.NDArray[np.bool_]) -> Kept:
+        import pyarrow as pa
+
+        numbers = np.flatnonzero(wanted)
+        return Kept(placing=self.placing.take(pa.array(numbers)), rows=self.rows, numbers=numbers)
+
+
+def _digests(table: pa.Table) -> list[tuple[str, bytes]]:
+    """Every shard with the digest of its clips."""
+    shards = table["shard"].combine_chunks()
+    codes = np.asarray(shards.indices.to_numpy(), np.int64)
+    names, sha256s = shards.dictionary.to_pylist(), table["sha256"]
+    bounds = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1, [len(codes)]])
+    return [
+        (names[codes[start]], clips_digest(texts(sha256s.slice(start, stop - start))))
+        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        if stop > start
+    ]

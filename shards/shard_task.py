@@ -1,0 +1,179 @@
+"""Writing one shard from clips stored elsewhere: a task for any process that sees the same folders.
+
+    driver   which clips go into which shard  ->  ShardTask
+    worker   copy, check, sync, send          ->  ShardDone: the digest, and where the shard stands
+
+A task may be done twice, or interrupted and repeated: complete files are reused, incomplete ones overwritten.
+If the dataset is in a store, the worker sends the shard there under its digest and leaves a stand-in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import FormatError
+from corpus.schemas.files import has_size, storage_errors, write_whole
+from corpus.schemas.store import Store
+from corpus.shards.copy import FarSource, sha256_if_same, write_shard
+from corpus.shards.layout import Layout, PlannedShard, Run
+from corpus.shards.stand_in import is_stand_in, stand_in
+from corpus.shards.swap import FOLDER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """A shard to write, and where its clips are."""
+
+    out: Path
+    """The dataset's folder, absolute."""
+    path: str
+    bytes: int
+    runs: tuple[Run, ...]
+    store: Store | None = None
+    """Where the shard will be stored, if not in the folder."""
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Those of the runs' files that must be read from the store, with their names there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardDone:
+    """A complete shard."""
+
+    path: str
+    sha256: str
+    staged: bool
+    """Whether it, or its stand-in, still has to be moved; otherwise it is already in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """Kept beside a stand-in that awaits its move."""
+
+    clips: str
+    """Digest of the clips."""
+    sha256: str
+
+
+Spread = Callable[[Callable[[ShardTask], ShardDone], Iterable[ShardTask], int], Iterator[ShardDone]]
+"""Runs a function on each task wherever there is capacity, given the total bytes; results in any order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Afar:
+    """The store with a dataset whose folder on this machine holds stand-ins."""
+
+    store: Store
+    names: Mapping[str, str]
+    """Names of the shards in the store, by their paths in the dataset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardWriter:
+    """What writes shards, and where they are finally stored."""
+
+    spread: Spread | None = None
+    """None: in this process, one after another."""
+    afar: Afar | None = None
+
+    def write(self, out: Path, layout: Layout, shards: Sequence[PlannedShard]) -> Iterator[ShardDone]:
+        """Write the shards beside the dataset, in any order; raises like `stage_shard`."""
+        # One by one: the clips of all of them together would fill the memory.
+        tasks = (self._task(out.absolute(), layout, shard) for shard in shards)
+        if self.spread is None:
+            return map(stage_shard, tasks)
+        return self.spread(stage_shard, tasks, sum(shard.bytes for shard in shards))
+
+    def _task(self, out: Path, layout: Layout, shard: PlannedShard) -> ShardTask:
+        runs = tuple(layout.runs(shard))
+        names: dict[Path, str] = {}
+        if self.afar is not None:
+            for file in {run.file for run in runs}:
+                if file.is_relative_to(out) and is_stand_in(file):
+                    names[file] = self.afar.names[file.relative_to(out).as_posix()]
+        return ShardTask(
+            out=out,
+            path=shard.path,
+            bytes=shard.bytes,
+            runs=runs,
+            store=self.afar.store if self.afar is not None else None,
+            names=names,
+        )
+
+
+def stage_shard(task: ShardTask) -> ShardDone:
+    """Write the shard beside the dataset, unless an interrupted run has already done so.
+
+    Raises:
+        DamagedClipError: a clip has changed since it was made.
+        StorageError: the disk is full, the folder read-only, or the store refuses.
+    """
+    path = task.out / FOLDER / task.path
+    with storage_errors(task.out):
+        clips = clips_digest(sha256 for run in task.runs for sha256 in run.sha256s).hex()
+        if task.store is not None and (sha256 := _sent_before(task, path, clips)):
+            return ShardDone(path=task.path, sha256=sha256, staged=True)
+        place, sha256 = _whole(task, path)
+        if task.store is not None:
+            _send(task.store, place, sha256, task.bytes)
+            if place == path:
+                write_whole(_note(path), to_json(_Sent(clips=clips, sha256=sha256)).encode())
+            stand_in(place, task.bytes)
+    return ShardDone(path=task.path, sha256=sha256, staged=place == path)
+
+
+def clips_digest(sha256s: Iterable[str]) -> bytes:
+    """Digest of a shard's clips, known before the shard is written."""
+    hasher = hashlib.sha256()
+    for sha256 in sha256s:
+        hasher.update(sha256.encode())
+        hasher.update(b" ")
+    return hasher.digest()
+
+
+def _whole(task: ShardTask, path: Path) -> tuple[Path, str]:
+    """Where the whole shard is on this machine, and its sha256."""
+    sizes = [size for run in task.runs for size in run.sizes]
+    sha256s = [sha256 for run in task.runs for sha256 in run.sha256s]
+    for place in (path, task.out / task.path):  # what an interrupted run left, or what is doubted
+        if has_size(place, task.bytes) and (sha256 := sha256_if_same(place, sizes, sha256s)):
+            return place, sha256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
+    far = {file: FarSource(task.store, name) for file, name in task.names.items() if task.store is not None}
+    return path, write_shard(path, task.runs, far)
+
+
+def _send(store: Store, place: Path, sha256: str, size: int) -> None:
+    """Put the shard under its digest, whole or not at all; whoever was first put the same bytes."""
+    name = f"{FOLDER}/{sha256}"
+    if not _has(store, name, size):
+        store.publish(place, name)
+
+
+def _has(store: Store, name: str, size: int) -> bool:
+    try:
+        # Its last byte: of a file as a whole S3 says nothing but a number where credentials have expired.
+        return len(store.open_range(name, size - 1, size)) == 1
+    except FileNotFoundError:
+        return False
+
+
+def _sent_before(task: ShardTask, path: Path, clips: str) -> str | None:
+    """The sha256 of the shard if a run that was cut off has sent it and left a stand-in."""
+    note = _note(path)
+    try:
+        sent = from_json(_Sent, note.read_bytes(), where=str(note))
+    except (FileNotFoundError, FormatError):
+        return None
+    same = sent.clips == clips and has_size(path, task.bytes) and is_stand_in(path)
+    if not same or task.store is None or not _has(task.store, f"{FOLDER}/{sent.sha256}", task.bytes):
+        return None
+    return sent.sha256
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".sent")
