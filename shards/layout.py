@@ -220,7 +220,7 @@ def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
         twice += [larger.filter(pc.is_in(larger, smaller)) for larger in splits[place + 1 :]]
         for found in twice:
             if len(found):
-                todo = "the same recording is given twice"
+                todo = "remove the recording that is given twice"
                 raise DatasetError(f"two clips have the key {found[0]}", todo=todo)
 
 
