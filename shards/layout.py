@@ -1,4 +1,4 @@
-"""All clips put in order and laid out in shards, by the few columns that place them."""
+"""Ordering all clips and laying them out in shards, using only the few columns needed for that."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PlannedShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Clips that stay in the dataset, in shards that stand there."""
+    """Clips that stay in the dataset, in existing shards."""
 
     placing: pa.Table
     """Of `placing`, and their shards."""
@@ -88,11 +88,11 @@ class Layout:
     sources: tuple[_Source, ...]
 
     def sha256s(self, shard: PlannedShard) -> tuple[str, ...]:
-        """Of the shard's clips."""
+        """Digests of the shard's clips."""
         return tuple(texts(self.placing["sha256"].slice(shard.first, shard.clips)))
 
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
-        """The shard's clips, joined where they are contiguous already."""
+        """The shard's clips, joined into runs where they are already contiguous."""
         rows, sha256s = slice(shard.first, shard.stop), self.sha256s(shard)
         files, offsets, sizes = self.file_of_row[rows], self.offset_in_file[rows], self.sizes[rows]
         follows = (files[1:] == files[:-1]) & (offsets[1:] == offsets[:-1] + sizes[:-1])
@@ -106,7 +106,7 @@ class Layout:
             )
 
     def rows(self, most: int) -> Iterator[pa.Table]:
-        """The rows of the new index, so many at a time."""
+        """The rows of the new index, this many at a time."""
         offsets, paths = self._places()
         for first in range(0, len(self.order), most):
             rows = slice(first, first + most)
@@ -136,7 +136,7 @@ class Layout:
 
 
 def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
-    """All clips in order of split and key, in shards. `kept` clips are in the shards that `kept_files` names.
+    """All clips in order of split and key, in shards. `kept` clips are in the shards `kept_files`.
 
     Raises:
         DatasetError: two clips have the same key.
@@ -160,9 +160,11 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
     ranks = _numbered(table["split"], {split: rank for rank, split in enumerate(SPLITS)})
     by = pa.table({"rank": pa.array(ranks.astype(np.int8)), "key": table["key"]})
     order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
-    table, order = table.take(order).combine_chunks(), np.asarray(order.to_numpy(), np.int64)
+    order = np.asarray(order.to_numpy(), np.int64)
+    if not np.array_equal(order, np.arange(len(order))):  # else a copy of a million rows for nothing
+        table = table.take(pa.array(order)).combine_chunks()
     keys = table["key"].combine_chunks()
-    _refuse_twice(keys)
+    _refuse_twice(keys, ranks[order])
     sizes, offsets = ints(table["size"]), ints(table["offset"])
     shards = tuple(_shards(ranks[order], _Texts(keys), sizes, ints(table["windows"]), target_bytes))
     return Layout(
@@ -206,14 +208,20 @@ class _Texts(Sequence[str]):
         return iter(texts)
 
 
-def _refuse_twice(keys: pa.Array) -> None:
-    """Refuse two clips of one key; within a split they are in order."""
+def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
+    """Refuse two clips of one key. Within a split they are in order."""
     import pyarrow.compute as pc
 
-    if pc.count_distinct(keys).as_py() < len(keys):
-        counts = pc.value_counts(keys)
-        key = next(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-        raise DatasetError(f"two clips have the key {key}", todo="the same recording is given twice")
+    bounds = np.searchsorted(ranks, np.arange(len(SPLITS) + 1)).tolist()
+    splits = sorted((keys[start:stop] for start, stop in pairwise(bounds)), key=len)
+    for place, smaller in enumerate(splits):
+        twice = [smaller[1:].filter(pc.equal(smaller[1:], smaller[:-1]))]
+        # The smaller one is what is looked up in: it is hashed.
+        twice += [larger.filter(pc.is_in(larger, smaller)) for larger in splits[place + 1 :]]
+        for found in twice:
+            if len(found):
+                todo = "remove the recording that is given twice"
+                raise DatasetError(f"two clips have the key {found[0]}", todo=todo)
 
 
 def _shards(

@@ -1,4 +1,4 @@
-"""USTAR members with nothing of the machine in them: no time, no owner, mode 0444, no compression."""
+"""USTAR members without anything specific to the machine: no time, no owner, mode 0444, no compression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpus.schemas.errors import FormatError
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""Marks the end of an archive, once a shard. Segments go without, so that they can be joined."""
+"""Marks the end of an archive, once per shard. Segments lack it, so that they can be joined."""
 
 
 def padding(size: int) -> int:
@@ -39,7 +39,7 @@ def header(name: str, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A file in a tar and where its content stands."""
+    """A file in a tar and the position of its content."""
 
     name: str
     offset: int
@@ -47,12 +47,12 @@ class Member:
 
 
 def members(read: Callable[[int, int], memoryview], size: int, *, where: str = "") -> Iterator[Member]:
-    """The members of a whole tar in order, each held to the exact header this project writes.
+    """The members of a whole tar in order; each header must be exactly as this project writes it.
 
-    `read` gives the bytes from one position to another of a file of `size` bytes.
+    `read` returns the bytes between two positions of a file of `size` bytes.
 
     Raises:
-        FormatError: a header is not ours, a member is cut off, or the end is missing or not the end.
+        FormatError: a header is not ours, a member is cut off, or the end mark is missing or not at the end.
     """
     at = 0
     # Not tarfile: a tar that another tool repacked would read well and have other offsets.
@@ -69,7 +69,7 @@ def members(read: Callable[[int, int], memoryview], size: int, *, where: str = "
         if at > size:
             raise FormatError(f"{member.name!r} is cut off", where=where)
         if any(read(stop, at)):
-            raise FormatError(f"the padding behind {member.name!r} is not zeros", where=where)
+            raise FormatError(f"the padding after {member.name!r} is not zeros", where=where)
         yield member
     if size - at != len(END) or read(at, size) != END:
         raise FormatError(f"the archive's end at byte {at} is not the end of the file", where=where)
@@ -79,11 +79,11 @@ def _text(raw: bytes, at: int, where: str) -> str:
     try:
         return raw.rstrip(b"\0").decode("ascii")
     except UnicodeDecodeError as error:
-        raise FormatError(f"the header at byte {at} holds no name", where=where) from error
+        raise FormatError(f"the header at byte {at} has no name", where=where) from error
 
 
 def _octal(raw: bytes, at: int, where: str) -> int:
     digits = raw[:-1]
     if not digits.isdigit() or any(d > ord("7") for d in digits):
-        raise FormatError(f"the header at byte {at} names no size", where=where)
+        raise FormatError(f"the header at byte {at} has no valid size", where=where)
     return int(digits, 8)
