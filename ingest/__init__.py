@@ -1,4 +1,4 @@
-"""A media file becomes sound and pictures on one clock: probe, decode, faults."""
+"""Turning a media file into sound and pictures on one clock: probe, decode, faults."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every stream accounted for: what was read of it, and what of that is not in the data.
+"""Accounting for every stream: what was read from it, and what of that is missing from the data.
 
-The last guard: sound or pictures that a file holds and the data does not are reported with their seconds,
-whatever the reason. A second track of the same time is a `trim`; anything else is a `fault`.
+The last safeguard: sound or pictures that are in a file but not in the data are reported in seconds, whatever
+the reason. A second track covering the same time is a `trim`; anything else is a `fault`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from corpus.ingest.head import StreamHead
 from corpus.schemas.drops import Drop
 
 _LEAST = Fraction(1, 5)
-"""Seconds: a loss of less than a window is an oddity."""
+"""In seconds: losing less than a window is only an oddity."""
 _LEAST_PICTURES = Fraction(1)
-"""Seconds of pictures: after so long the one before is stale."""
+"""In seconds of pictures: after this long the previous picture is stale."""
 _BRIDGE = Fraction(1)
-"""Packets of one stream this near to each other cover what is between them."""
+"""Packets of one stream this close together also cover the time between them."""
 _MOST_SPANS = 10_000
 _EXPECTED = ("cover_art", "room_sound")
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was read of one stream, in ticks of its time base: exact, and quick for every packet."""
+    """What was read from one stream, in ticks of its time base: exact, and cheap for every packet."""
 
     tick: Fraction
     counted: bool = True
@@ -39,13 +39,13 @@ class Tally:
     packets: int = 0
     length: int = 0
     lost: int = 0
-    """In packets that could not be decoded."""
+    """Spans of packets that could not be decoded."""
     decoded: int = 0
     """Frames."""
     end: int | None = None
     spans: list[list[int]] = field(default_factory=list)
     cutter: Cutter | None = None
-    """Of a film with joins: what it hides is no loss, and `tick` is its unit."""
+    """For a film with joins: what it hides is not a loss, and `tick` is its unit."""
 
     def read(self, packet: av.Packet[av.stream.Stream]) -> None:
         """Count a packet."""
@@ -62,7 +62,7 @@ class Tally:
                 self._cover(start, stop)
 
     def length_of(self, packet: av.Packet[av.stream.Stream]) -> int:
-        """How much of what is shown a packet stands for, in ticks."""
+        """How much displayed time a packet covers, in ticks."""
         length = max(0, packet.duration or 0)
         stamp = packet.pts if packet.pts is not None else packet.dts
         if self.cutter is None or stamp is None:
@@ -82,28 +82,28 @@ class Tally:
 
     @property
     def spans_s(self) -> list[list[Fraction]]:
-        """Where it has packets, in seconds; gaps of up to a second are closed."""
+        """Spans covered by packets, in seconds; gaps of up to a second are closed."""
         return [[start * self.tick, stop * self.tick] for start, stop in self.spans]
 
 
 @dataclass(slots=True)
 class Account:
-    """What was read of a file."""
+    """What was read from a file."""
 
     tallies: dict[int, Tally]
     """By stream index: all streams of the head."""
     unread: int = 0
     """Streams met in mid-file, or files behind the first one, that could not be read."""
     unread_bytes: int = 0
-    """Bytes behind the end that the file's head names."""
+    """Bytes after the end declared in the file's head."""
 
     @property
     def end(self) -> Fraction | None:
-        """Where the last packet of any stream ends, in seconds of its stamps."""
+        """The end of the last packet of any stream, in seconds of its stamps."""
         return max((t.end * t.tick for t in self.tallies.values() if t.end is not None), default=None)
 
     def drops(self, heads: Mapping[int, StreamHead], item: str, *, pictures: bool) -> list[Drop]:
-        """What the file holds and the data does not; `pictures`: whether pictures are wanted at all."""
+        """Drops for what the file holds and the data does not; `pictures`: whether pictures are wanted."""
         drops = [
             Drop(item=item, stage="decode", kind=kind, code=code, reason=reason)
             for head in heads.values()
@@ -126,7 +126,7 @@ class Account:
     def sound_drops(
         self, cancelled_s: Mapping[int, float], unfit_s: Mapping[int, float], item: str
     ) -> list[Drop]:
-        """Sound of the streams in use that is not in their channels."""
+        """Drops for sound of the streams in use that is missing from their channels."""
         drops: list[Drop] = []
         for index, seconds in cancelled_s.items():
             if seconds > _LEAST:
@@ -187,7 +187,7 @@ class Account:
 
 
 def _outside(spans: Iterable[Iterable[Fraction]], others: list[list[Fraction]]) -> Fraction:
-    """How much of `spans` lies in none of `others`."""
+    """How much of `spans` lies outside all `others`."""
     # Walk along each span, past all that covers it; what is left between is counted.
     ordered = sorted(others)
     rest = Fraction(0)
@@ -209,7 +209,7 @@ def _s(seconds: Fraction) -> str:
 
 
 def edit_drops(film: Film, lists: Iterable[EditList], item: str) -> list[Drop]:
-    """What edit lists ask for and nobody does; `lists`: those of a film with joins that are in use."""
+    """Drops for unsupported parts of edit lists; `lists`: those of a film with joins that are in use."""
     drops = []
     if film.hidden_s:
         reason = (

@@ -1,4 +1,4 @@
-"""From extents and picks to the files of a decode folder: which windows are written, and what is in them."""
+"""Writing the files of a decode folder from extents and picks: which windows, with what content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ZEROS = bytes(_COPY_BYTES)
 
 
 def content(extents: Sequence[Extent], rate_hz: int, longest_gap_us: int) -> list[Span]:
-    """Where a channel has sound; gaps of up to the longest filled gap are closed."""
+    """The spans in which a channel has sound; gaps of up to the longest filled gap are closed."""
     spans = [
         Span(us_of_sample(e.start, rate_hz), us_of_sample(e.start + e.samples, rate_hz)) for e in extents
     ]
@@ -34,7 +34,7 @@ def content(extents: Sequence[Extent], rate_hz: int, longest_gap_us: int) -> lis
 
 
 def segments_of(spans: Sequence[Span], duration_us: int, longest_gap_us: int) -> list[Segment]:
-    """The windows that are written: whole ones, outside stretches in which there is nothing for too long.
+    """The windows to write: whole ones, except in stretches that are empty for too long.
 
     something   |####|                    |######|
     windows     |..|..|..|..|..|..|..|..|..|..|..|..      a window with something in it is written
@@ -57,7 +57,7 @@ def segments_of(spans: Sequence[Span], duration_us: int, longest_gap_us: int) ->
 def padded_spans(
     channel: int, extents: Sequence[Extent], segments: Sequence[Segment], rate_hz: int
 ) -> list[ChannelSpan]:
-    """Where a channel's file holds zeros that no source gave."""
+    """The spans in which a channel's file holds zeros that come from no source."""
     window = samples_per_window(rate_hz)
     written = [Span(s.first_window * window, (s.first_window + s.windows) * window) for s in segments]
     # In samples until the very end: microseconds of a 44.1 kHz source would not meet exactly.
@@ -75,7 +75,7 @@ def padded_spans(
 def write_channel(
     source: Path | None, extents: Sequence[Extent], segments: Sequence[Segment], rate_hz: int, out: Path
 ) -> None:
-    """The samples of all segments one after another, zeros where there is no extent."""
+    """Write the samples of all segments one after another, with zeros where there is no extent."""
     window = samples_per_window(rate_hz)
     with out.open("wb") as target:
         for segment in segments:
@@ -111,7 +111,7 @@ def _copy(source: Path, offset: int, size: int, target: BinaryIO) -> None:
 def write_pictures(
     source: Path | None, picks: Sequence[Pick], segments: Sequence[Segment], out: Path
 ) -> None:
-    """`pictures.mjpeg` with one JPEG per written window that has one, and `pictures.npy`."""
+    """Write `pictures.mjpeg`, one JPEG for each written window with a picture, and `pictures.npy`."""
     rows = np.zeros(sum(s.windows for s in segments), PICTURE_DTYPE)
     with (out / "pictures.mjpeg").open("wb") as target:
         if source is None:

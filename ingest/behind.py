@@ -1,6 +1,7 @@
-"""Where a file ends by its own structure: another file may follow, or bytes that nobody reads.
+"""Where a file ends according to its own structure: another file may follow, or bytes that no reader uses.
 
-Files are joined byte by byte more often than their forms allow for. Most readers stop at the first one's end.
+Files are concatenated byte by byte more often than their formats allow. Most readers stop at the end of the
+first.
 """
 
 from __future__ import annotations
@@ -9,34 +10,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _ReadAt = Callable[[int, int], bytes]
-"""(place, size) -> the bytes there, fewer at the end."""
+"""(position, size) -> the bytes there, fewer at the end."""
 
 _MOST_STEPS = 2_000_000
-"""At most so many boxes, pages or tags are visited: a crafted file must not keep a worker busy."""
+"""Visit at most this many boxes, pages or tags: a crafted file must not keep a worker busy."""
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
 FLV = b"FLV\x01"
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _LEAST_UNREAD = 4096
-"""Fewer bytes behind the end are some tool's trailer, fewer missing before it a wrong sum."""
+"""Fewer extra bytes are some tool's trailer; fewer missing bytes are a miscalculated length."""
 _UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, (1 << 32) + 64))
-"""What writers to a pipe put for a length of 32 bits that they cannot know."""
+"""Placeholders that programs writing to a pipe use for 32-bit lengths they cannot know."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What stands behind the first file."""
+    """What follows the first file."""
 
     following: int | None = None
-    """Where another file begins."""
+    """Position at which another file begins."""
     unread: int = 0
     """Bytes that no reader looks at."""
     missing: int = 0
-    """Bytes that the head declares and the file has not."""
+    """Bytes that the head declares but the file does not have."""
 
 
 def first_end(read: _ReadAt, size: int) -> End:
-    """Walk a file's outermost structure, for the containers in which joined files hide each other."""
+    """Find the first file's end from its outermost structure, for containers that hide joined files."""
     head = read(0, 16)
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _riff(read, size)
@@ -90,7 +91,7 @@ def _riff(read: _ReadAt, size: int) -> End:
 
 
 def _avi_index(read: _ReadAt, end: int) -> int:
-    """Where the index begins, behind all sound and pictures: a recorder may never have written it."""
+    """Position of the index, after all sound and pictures; a recorder may never have written it."""
     at = 12
     for _ in range(_MOST_STEPS):
         chunk = read(at, 12)
@@ -104,7 +105,7 @@ def _avi_index(read: _ReadAt, end: int) -> int:
 
 
 def _unread_wave(read: _ReadAt, size: int, end: int) -> int:
-    """Bytes behind the last valid chunk, as where a `data` chunk declares too little, and of further ones."""
+    """Bytes after the last valid chunk (a `data` chunk may declare too little), and in further ones."""
     at, data_chunks, further = 12, 0, 0
     for _ in range(_MOST_STEPS):
         chunk = read(at, 8) if at + 8 <= end else b""
@@ -126,7 +127,7 @@ def _unread_wave(read: _ReadAt, size: int, end: int) -> int:
 
 
 def _missing(end: int, size: int) -> int:
-    """How much of what a head declares up to `end` is not there."""
+    """How many of the bytes declared up to `end` are missing."""
     unknown = end >= 1 << 62 or any(end in lengths for lengths in _UNKNOWN_LENGTHS)
     return end - size if end - size >= _LEAST_UNREAD and not unknown else 0
 
@@ -175,7 +176,7 @@ def _mov(read: _ReadAt, size: int) -> int | None:
 
 
 def _head(read: _ReadAt, at: int) -> bytes | None:
-    """The `moov` behind an `ftyp`, if it comes at once."""
+    """The `moov` after an `ftyp`, if it follows directly."""
     at += int.from_bytes(read(at, 4), "big")
     head = read(at, 8)
     return read(at, min(int.from_bytes(head[:4], "big"), 1 << 20)) if head[4:8] == b"moov" else None

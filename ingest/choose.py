@@ -1,4 +1,4 @@
-"""Which streams of which files are used, what each becomes, and where zero is."""
+"""Choosing streams: which are used from which files, what each becomes, and where zero is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corpus.schemas.errors import MediaError
 from corpus.schemas.settings import Channels, IngestSettings
 
 _HANDOVER = Fraction(1, 2)
-"""Streams that overlap by no more follow each other."""
+"""Streams that overlap by no more than this follow each other."""
 _MOST_SPEAKERS = 7
 """A clip holds seven voices and the room."""
 
@@ -27,23 +27,23 @@ class DecodeSource:
     path: Path
     speaker: str | None = None
     offset_us: int = 0
-    """Where the file's first presentation lies relative to the other files'; the earliest becomes zero."""
+    """The file's first presentation relative to that of the other files; the earliest becomes zero."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is taken from one file."""
+    """What is used from one file."""
 
     source: DecodeSource
     container: str
     heads: dict[int, StreamHead]
     outputs: dict[int, list[str | None]]
-    """The speakers of the channels that each chosen audio stream becomes."""
+    """For each chosen audio stream, the speakers of the channels it becomes."""
     channels: Channels
     several: bool = False
-    """The recording has more files."""
+    """The recording has several files."""
     kinds: frozenset[str] = frozenset()
-    """What is taken from the file: audio, video or both, also where it begins late."""
+    """What is used from the file: audio, video or both, even if it begins late."""
     start: Fraction = Fraction(0)
     """The file's earliest presentation, on its own clock, in seconds."""
     zero: Fraction = Fraction(0)
@@ -51,12 +51,12 @@ class Plan:
 
     @property
     def mixed(self) -> bool:
-        """Each stream becomes one channel, the mean of its own."""
+        """Each stream becomes one channel, the mean of its channels."""
         return self.channels != "per_channel"
 
 
 def choose(files: Sequence[DecodeSource], settings: IngestSettings) -> list[Plan]:
-    """One plan per file, read from the files' heads. Every stream of every file is listed."""
+    """One plan per file, based on the files' heads, listing every stream."""
     if not files:
         raise MediaError("a recording has no file")
     several = len(files) > 1
@@ -120,7 +120,7 @@ def _choose_streams(heads: list[StreamHead], channels: Channels, *, video: bool)
 
 
 def _begin_with_the_first(heads: list[StreamHead]) -> None:
-    """Where the chosen stream begins after another of its kind has ended, the other comes first."""
+    """If the chosen stream begins after another of its kind has ended, begin with that other one."""
     for late in [h for h in heads if h.chosen and h.first is not None]:
         sooner = [h for h in heads if _comes_before(h, late)]
         if sooner:
@@ -137,7 +137,7 @@ def _comes_before(head: StreamHead, late: StreamHead) -> bool:
 
 
 def late_speakers(plan: Plan, channels: int) -> list[str | None]:
-    """The speakers of sound that begins in the middle of a file that seemed to have none."""
+    """The speakers of sound that begins in mid-file, in a file that seemed to have none."""
     if channels > _MOST_SPEAKERS and plan.channels == "per_channel":
         raise _too_many(plan, channels)
     if plan.channels == "mix":
@@ -159,7 +159,7 @@ def _outputs(
 
 
 def _leave_out_room_sound(plans: list[Plan]) -> None:
-    """Leave out the sound of the picture's file where other files name speakers: it is everybody's again."""
+    """Leave out the sound of the picture's file if other files name speakers: it repeats everybody."""
     if not any(plan.source.speaker for plan in plans):
         return
     for plan in plans:

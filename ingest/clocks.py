@@ -1,4 +1,4 @@
-"""Who made the stamps: containers that keep no clock, or only the order of decoding."""
+"""Which stamps to trust: some containers keep no clock, or only the order of decoding."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from corpus.ingest.timeline import Restarts
 _COUNTED = frozenset(
     "aac ac3 eac3 mp3 amr amrnb amrwb gsm g722 dts dtshd truehd loas shn sln mulaw alaw tta caf".split()
 )
-"""Raw streams and CAF, which keep no clock: libav invents their stamps from what the head says."""
+"""Raw streams and CAF, which keep no clock: libav makes up their stamps from the head."""
 _DECODE_ORDER = frozenset(("avi",))
 """Containers that number pictures in the order in which they are decoded."""
 _UNSTAMPED = frozenset("h261 h263 h264 hevc m4v mpegvideo vc1 obu".split())
-"""Raw pictures: in order of presentation as they come from the decoder, at the nominal rate."""
+"""Raw pictures: they leave the decoder in order of presentation, at the nominal rate."""
 _MOST_DELAYED = 32
-"""No decoder keeps more pictures back."""
+"""No decoder holds back more pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class StreamClock:
     tick: Fraction
     """Its time base, in seconds."""
     zero: Fraction
-    """Its own time that is the recording's zero, in seconds."""
+    """The time on its own clock that is the recording's zero, in seconds."""
     restarts: Restarts
     stream: int
     container: str = ""
-    """Says who made the stamps."""
+    """Determines whether the stamps can be trusted."""
 
 
 def counted(container: str) -> bool:
-    """Whether sound of this container stands where the count of its samples puts it."""
+    """Whether sound in this container is placed by counting its samples."""
     return container in _COUNTED
 
 
@@ -45,7 +45,7 @@ def decode_order(container: str) -> bool:
 
 
 def unstamped(container: str) -> bool:
-    """Whether pictures of this container have no time but their number."""
+    """Whether pictures in this container have no time other than their number."""
     return container in _UNSTAMPED
 
 

@@ -1,4 +1,4 @@
-"""Frames stamped by the media, cut and stamped by the film, as a track's edit list says."""
+"""Cutting frames by a track's edit list, and changing their stamps from the media's to the film's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Frame = av.AudioFrame | av.VideoFrame
 
 @dataclass(slots=True)
 class _Stretch:
-    """A frame and the media it stands for."""
+    """A frame and the stretch of media it covers."""
 
     frame: _Frame
     start: int
@@ -30,20 +30,20 @@ class _Stretch:
 
 @dataclass(slots=True)
 class Cutter:
-    """Applies one track's list; a run at a time."""
+    """Applies one track's edit list, one run at a time."""
 
     edits: EditList
     tick: Fraction
-    """Of the media's stamps, in seconds."""
+    """Unit of the media's stamps, in seconds."""
     _run: int = 0
     _at: int = 0
-    """The edit of the run that is being shown, or will be."""
+    """The edit of the run that is shown now or next."""
     _recent: deque[_Stretch] = field(default_factory=deque)
-    """What the edit, or one behind it, may still show."""
+    """Stretches that this edit, or a later one, may still show."""
     _used: int = 0
-    """How many of them this edit has seen."""
+    """How many of them this edit has examined."""
     _held: _Stretch | None = None
-    """A picture, which lasts until the next one."""
+    """A picture that lasts until the next one."""
     _next: int = 0
     _shown: Edit | None = None
 
@@ -57,7 +57,7 @@ class Cutter:
         return self.edits.runs[self._run] if self._run < len(self.edits.runs) else ()
 
     def next_run(self) -> None:
-        """The file is read again."""
+        """Begin the next reading of the file."""
         self._run += 1
         self._at = self._used = self._next = 0
         self._recent.clear()
@@ -65,7 +65,7 @@ class Cutter:
         self._starts = [edit.media for edit in self._edits]
 
     def film_spans(self, stamp: int, length: int) -> list[tuple[int, int]]:
-        """When a stretch of the media, in its ticks, is shown in this run, in units."""
+        """When a stretch of the media (in its ticks) is shown in this run, in units."""
         start, stop = self._units(stamp), self._units(stamp + length)
         spans: list[tuple[int, int]] = []
         first = max(0, bisect_right(self._starts, start) - 1)
@@ -76,7 +76,7 @@ class Cutter:
         return spans
 
     def reach_s(self, stamp: int, length: int) -> tuple[float, float]:
-        """How far the film has come when this stretch of the media has been read, in seconds."""
+        """How far the film has got once this stretch of the media has been read, in seconds."""
         spans, per_second = self.film_spans(stamp, length), self.edits.per_second
         if spans:
             return spans[0][0] / per_second, spans[-1][1] / per_second
@@ -89,9 +89,9 @@ class Cutter:
         return at / per_second, at / per_second
 
     def take(self, frames: Iterable[AnyFrame]) -> Iterator[tuple[_Frame, bool]]:
-        """The parts of the frames that are shown, by the film's stamps; whether each begins behind a join.
+        """The displayed parts of the frames with the film's stamps, and whether each begins after a join.
 
-        A frame that is shown twice comes twice: each is to be used before the next is asked for.
+        A frame that is shown twice is returned twice: use each before requesting the next.
         """
         for frame in frames:
             if not isinstance(frame, (av.AudioFrame, av.VideoFrame)):

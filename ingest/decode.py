@@ -1,6 +1,6 @@
-"""A recording's files become sound per channel and one picture per window, on one clock.
+"""Decoding a recording's files to sound per channel and one picture per window, on one clock.
 
-One pass over each file feeds all its tracks; memory does not depend on the length.
+One pass over each file feeds all its tracks; memory use does not depend on the length.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _follow(feed: Feed, tracks: Tracks, account: Account, progress: _Progress | 
 
 
 def _count(tally: Tally, read: Read, tracks: Tracks) -> None:
-    """Count the frames of a packet; if it could not be decoded, its track needs to know."""
+    """Count the frames of a packet; if it could not be decoded, inform its track."""
     packet = read.packet
     assert packet is not None
     tally.decoded += read.decoded

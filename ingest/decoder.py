@@ -1,4 +1,4 @@
-"""The decoder of a stream: libav's first choice, or one that understands more of what recorders write."""
+"""The decoder of a stream: libav's first choice, or one that better understands what recorders write."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from av.video.stream import VideoStream
 Decoder = AudioCodecContext | VideoCodecContext
 
 _RATHER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
-"""libav's own take the pauses of telephones (silence descriptors) for damage."""
+"""libav's own decoders take telephone pauses (silence descriptors) for damage."""
 
 
 def decoder_of(stream: AudioStream | VideoStream, *, whole: bool = False) -> Decoder:
-    """A decoder that works in this thread alone: the same bytes and the same load wherever it runs.
+    """A decoder that works only in this thread: the same bytes and the same load wherever it runs.
 
-    `whole`: it gives all samples, those too that libav would leave out at the start.
+    `whole`: return all samples, including those that libav would skip at the start.
     """
     context: Decoder = stream.codec_context
     if isinstance(stream, AudioStream) and context.name in _RATHER and stream.codec_context.channels == 1:

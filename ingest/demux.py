@@ -1,7 +1,7 @@
-"""All packets of a file, those of streams that begin in its middle included.
+"""All packets of a file, including those of streams that begin in mid-file.
 
-libav finds such a stream while it reads, but PyAV only knows those in the file's head. So where the number
-of streams grows, the file is opened again from there, and both readers' packets are merged by byte position.
+libav finds such a stream while reading, but PyAV only knows those in the file's head. So when the number of
+streams grows, the file is opened again from there, and both readers' packets are merged by byte position.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Packet: TypeAlias = "av.Packet[Stream]"
 _PREFIXES = {"flv": b"FLV\1\5\0\0\0\11\0\0\0\0", "live_flv": b"FLV\1\5\0\0\0\11\0\0\0\0"}
 """The header that lets libav open a file from its middle."""
 _PACKETISED = frozenset(("mpegts", "mpeg"))
-"""Containers in which a stream's last packet is whole only when another begins, or the file ends."""
+"""Containers in which a stream's last packet is complete only when another begins or the file ends."""
 _REST_BYTES = 4 << 20
-"""Within this distance before a stream's last packet lies a table that names the stream."""
+"""A table that names the stream lies within this distance before its last packet."""
 # Seconds of stamps that a decoder may still owe; anything later is another part of the file.
 _REST_S = 1
 _MOST_DEMUXERS = 16
@@ -40,7 +40,7 @@ _MOST_READ_ERRORS = 100
 
 @dataclass(slots=True)
 class _ReadLog:
-    """How reading went."""
+    """The course of a reading."""
 
     read_errors: int = 0
     cut_off: bool = False
@@ -78,11 +78,11 @@ class _Second:
     container: InputContainer
     reader: Reader
     numbers: dict[int, int]
-    """Its streams that the head does not name, and the numbers they get here."""
+    """Its streams that are not in the head, and the numbers they get here."""
     packets: Iterator[Packet]
     ahead: Packet | None = None
     at: int = 0
-    """The file's byte up to which its packets have been given."""
+    """The byte of the file up to which its packets have been returned."""
 
     def until(self, place: int | None) -> Iterator[tuple[int, Packet, int]]:
         """Its packets that begin at or before `place`."""
@@ -108,17 +108,17 @@ class Demuxer:
     heads: dict[int, StreamHead]
     """Its audio and video streams; those that begin later are added."""
     opened: ExitStack
-    """Closes what is opened here; the streams are valid until then."""
+    """Closes everything opened here; the streams are valid until then."""
     log: _ReadLog = field(default_factory=_ReadLog)
     streams: dict[int, Stream] = field(default_factory=dict)
     """All streams, of whatever kind, by number."""
     unread: int = 0
     """Streams that begin in mid-file and could not be read."""
     cutters: dict[int, Cutter] = field(default_factory=dict)
-    """Of the streams of a film with joins."""
+    """The cutters of streams in a film with joins."""
     _seconds: list[_Second] = field(default_factory=list)
     _last: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Each stream's latest stamp, and where its packet begins."""
+    """Each stream's latest stamp, and the position of its packet."""
 
     def __post_init__(self) -> None:
         self._add_cutters(self.heads)
@@ -130,7 +130,7 @@ class Demuxer:
                 self.cutters[number] = Cutter(head.edits, head.tick)
 
     def readings(self) -> Iterator[Iterator[tuple[int, Packet]]]:
-        """All packets; once more for each time that edit lists go back in the file, those of its tracks."""
+        """All packets, and the tracks' packets once more each time edit lists go back in the file."""
         yield iter(self)
         for _ in range(1, max((len(c.edits.runs) for c in self.cutters.values()), default=1)):
             with closing(self.reader.again()) as reader, open_read(self.path, reader) as container:
@@ -190,7 +190,7 @@ class Demuxer:
         yield from self._files_behind()
 
     def _files_behind(self) -> Iterator[tuple[int, Packet, int]]:
-        """The packets of the files that stand behind the first one."""
+        """The packets of the files that follow the first one."""
         following = self.reader.end.following
         at = None if following is None else self.reader.place(following)
         files = 0
@@ -230,7 +230,7 @@ class Demuxer:
     def _adopt(
         self, container: InputContainer, reader: Reader, known: Container[tuple[str, int]]
     ) -> dict[int, int]:
-        """Number the streams that are not known yet; those numbers, by their own."""
+        """Number the streams that are not known yet; returns the numbers by the streams' own."""
         programme = taken_programme(self.heads.values())
         heads = {h.index: h for h in stream_heads(container, reader, programme)}
         numbers: dict[int, int] = {}

@@ -1,9 +1,9 @@
 """The edit lists of QuickTime and MP4: which part of each track's media the film shows, and when.
 
-libav applies them, exactly where a list only delays its track and cuts start and end. Behind a join it
-begins with the first whole packet and places it too early, and it fills an empty edit with the film's
-beginning; so a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` and
-`cutter.py` do what the lists say.
+libav applies them exactly if a list only delays its track and trims start and end. After a join it begins
+with the first whole packet and places it too early, and it fills an empty edit with the film's beginning. So
+a film with joins is read by its media's stamps (`ignore_editlist`), and `film.py` and `cutter.py` apply the
+lists.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ReadAt = Callable[[int, int], bytes]
 _MOST_BOXES = 10_000
 _MOST_EDITS = 100_000
 _MOST_HEAD_BYTES = 64 << 20
-"""Of a head that is stored compressed."""
+"""Largest unpacked size of a head that is stored compressed."""
 _FIRST_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid"))
 _NORMAL_SPEED = 1 << 16
 
@@ -32,7 +32,7 @@ class _Entry:
     length: int
     """In ticks of the film."""
     begin: int
-    """In ticks of the media; negative where nothing is shown."""
+    """In ticks of the media; negative for an empty edit."""
     speed: int = _NORMAL_SPEED
     """In 65536ths; 0 shows one moment for the whole length."""
 
@@ -44,23 +44,23 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A track of sound or pictures, and its list; without one all its media is shown from the beginning."""
+    """A track of sound or pictures and its edit list; without one, all its media is shown from the start."""
 
     number: int
     media_hz: int
     media_s: Fraction
-    """As declared; 0 where it is not known."""
+    """As declared; 0 if unknown."""
     entries: tuple[_Entry, ...] = ()
 
     @property
     def shown(self) -> tuple[_Entry, ...]:
-        """The entries behind the delay at the start."""
+        """The entries after the initial delay."""
         delays = next((n for n, entry in enumerate(self.entries) if not entry.empty), len(self.entries))
         return self.entries[delays:]
 
     @property
     def other_speed(self) -> int:
-        """Ticks of the film that are to be shown at another speed."""
+        """Ticks of the film in edits at another speed."""
         return sum(e.length for e in self.shown if not e.empty and e.speed != _NORMAL_SPEED)
 
 
@@ -70,17 +70,17 @@ class Film:
 
     movie_hz: int = 0
     fragmented: bool = False
-    """Its media continues in fragments, and an entry without length lasts until the last of them."""
+    """The media continues in fragments, and an entry without length lasts until the last of them."""
     tracks: tuple[Track, ...] = ()
 
     @property
     def joined(self) -> bool:
-        """Some track consists of several parts, or has nothing to show behind its start."""
+        """Some track consists of several parts, or shows nothing after its start."""
         return any(len(track.shown) > 1 for track in self.tracks)
 
     @property
     def hidden_s(self) -> float:
-        """The longest track whose list has entries and no length, so that nothing of it is shown."""
+        """Length of the longest track whose list has entries without length, so that none of it is shown."""
         if self.fragmented:
             return 0.0
         unseen = [t for t in self.tracks if t.entries and not any(e.length for e in t.entries)]
@@ -88,12 +88,12 @@ class Film:
 
     @property
     def other_speed_s(self) -> float:
-        """Seconds that are to be shown at another speed, at most in one track."""
+        """Seconds in edits at another speed, in the track with most of them."""
         return max((t.other_speed for t in self.tracks), default=0) / max(1, self.movie_hz)
 
 
 def film_of(read: _ReadAt) -> Film:
-    """The lists of a QuickTime or MP4 file; none where it has another form."""
+    """The edit lists of a QuickTime or MP4 file; empty for other formats."""
     if read(4, 4) not in _FIRST_BOXES:
         return Film()
     for kind, start, stop in _boxes(read, 0, 1 << 62):
@@ -120,7 +120,7 @@ def _film(read: _ReadAt, start: int, stop: int) -> Film:
 
 
 def _unpacked(read: _ReadAt, at: int, stop: int) -> _ReadAt:
-    """What a compressed head says."""
+    """The content of a compressed head."""
     place = next((start for name, start, _ in _boxes(read, at, stop) if name == b"cmvd"), stop)
     data = b""
     if place < stop:
@@ -134,7 +134,7 @@ def _unpacked(read: _ReadAt, at: int, stop: int) -> _ReadAt:
 
 
 def _boxes(read: _ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where the content of each box begins and ends."""
+    """Name, start and end of the content of each box."""
     for _ in range(_MOST_BOXES):
         head = read(at, 16) if at + 8 <= stop else b""
         length, name, start = int.from_bytes(head[:4], "big"), head[4:8], at + 8
@@ -147,14 +147,14 @@ def _boxes(read: _ReadAt, at: int, stop: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _timescale(read: _ReadAt, at: int) -> int:
-    """Of an `mvhd` or `mdhd`."""
+    """The time scale of an `mvhd` or `mdhd`."""
     head = read(at, 24)
     place = 20 if head[:1] == b"\1" else 12
     return int.from_bytes(head[place : place + 4], "big")
 
 
 def _length(read: _ReadAt, at: int) -> int:
-    """Ticks of an `mdhd`; 0 where it does not say."""
+    """The duration in an `mdhd`, in ticks; 0 if unknown."""
     head = read(at, 32)
     place, size = (24, 8) if head[:1] == b"\1" else (16, 4)
     length = head[place : place + size]

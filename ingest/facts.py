@@ -19,13 +19,13 @@ from corpus.schemas.clock import US, us_from_seconds
 from corpus.schemas.recording import Oddity, Stream
 
 _DECLARED = tuple("mov matroska avi wav w64 flac asf caf mxf tta wv ape tak".split())
-"""Containers whose duration is written down; in others libav guesses it."""
+"""Containers that declare their duration; for others libav guesses it."""
 _SHORT = Fraction(1)
 """A file that ends this much before its declared end was cut off."""
 
 
 def stream_facts(file: int, head: StreamHead, plan: Plan, leg: Leg | None) -> Stream:
-    """A stream as it was used, or listed."""
+    """The report's entry for a stream, used or only listed."""
     offset_us = us_from_seconds(head.first - plan.zero) if head.first is not None and head.chosen else 0
     duration_us = 0
     oddities = head_oddities(head, plan.start)
@@ -153,7 +153,7 @@ def edit_oddities(lists: Iterable[EditList]) -> list[Oddity]:
 
 
 def _lacking(plan: Plan, account: Account) -> Fraction:
-    """Of a film with joins its end may be there where that of its media is not: what is shown counts."""
+    """A film with joins may be complete although its media is not: only the displayed parts count."""
     lacking = Fraction(0)
     for head in plan.heads.values():
         shown, tally = head.shown, account.tallies.get(head.index)
@@ -170,7 +170,7 @@ def end_oddities(
     account: Account,
     missing_bytes: int = 0,
 ) -> list[Oddity]:
-    """Whether the file ends where it says it does. A stream that is not used may be the longest."""
+    """Whether the file ends where it declares. The longest stream may be one that is not used."""
     declared = declared_duration(container, plan.heads.values())
     # Some forms declare where the last stamp stands, others how long it is to there: either is whole.
     # Compare on the file's own clock, from its first presentation, because that is what headers declare.

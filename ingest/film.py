@@ -1,11 +1,11 @@
-"""What an edit list with joins shows of its track, and in how many readings of the file.
+"""What an edit list with joins shows from its track, and in how many readings of the file.
 
     media  |aaaa|bbbbbbbb|cccccc|          a list: 2 s from b, 1 s of nothing, 1.5 s from c
     film   |bbbb|        |ccc|             sound is cut to the sample, a picture's time to the edit
 
-Frames come in the order of the media. Where a list goes back in it, to show something twice or in another
-order, the file is read again: a list falls into *runs*, each for one reading, at the same moments of the
-film in all tracks. Times are whole units of 1 / `per_second` s.
+Frames come in the order of the media. If a list goes back in it, to show something twice or in another order,
+the file is read again: a list is divided into *runs*, one per reading, at the same moments of the film in all
+tracks. Times are whole units of 1 / `per_second` s.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LONGEST_S = 1_000_000
 _MOST_PER_SECOND = 1 << 40
 """Of units: a stamp has 63 bits."""
 _SLIP = Fraction(1, 50)
-"""An edit that begins before the end of the one before by no more than this, and than two ticks of the film,
-was rounded: nothing is read again for it."""
+"""An edit that begins before the end of the previous one by at most this and two ticks of the film was only
+rounded: nothing is read again for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A part of the media on the film."""
+    """A part of the media, placed on the film."""
 
     film: int
     media: int
@@ -46,13 +46,13 @@ class Edit:
         return self.film + self.length
 
     def continues(self, before: Edit) -> bool:
-        """It continues where the edit before it stopped, on the film and in the media."""
+        """Whether it continues the previous edit without a break, on the film and in the media."""
         return self.film == before.film_stop and self.media == before.media_stop
 
 
 @dataclass(frozen=True, slots=True)
 class EditList:
-    """What a track shows, in order of the film."""
+    """What a track shows, in the order of the film."""
 
     per_second: int
     runs: tuple[tuple[Edit, ...], ...]
@@ -60,12 +60,12 @@ class EditList:
     empty_s: float = 0.0
     """Behind its start."""
     other_speed_s: float = 0.0
-    """Of parts at another speed than the media's, which are left empty."""
+    """Seconds of parts at another speed than the media's, which are left empty."""
     left_out_s: float = 0.0
-    """Of parts that would need still more readings, or stand absurdly late."""
+    """Seconds of parts that would need too many readings, or are absurdly late."""
 
     def first_s(self, media_s: Fraction, media_stop_s: Fraction | None) -> Fraction | None:
-        """When the first of a track's media is shown, which begins at `media_s`; None for never."""
+        """When the first of a track's media, which begins at `media_s`, is shown; None if never."""
         start = round_half_up(media_s * self.per_second)
         for edit in (edit for run in self.runs for edit in run):
             begin = max(edit.media, start)
@@ -75,7 +75,7 @@ class EditList:
         return None
 
     def shown_s(self, media_start_s: Fraction, media_stop_s: Fraction) -> Fraction:
-        """How much the list shows of a track's media, which lies between these two; all showings count."""
+        """How much the list shows of a track's media between these two times; every showing counts."""
         start, stop = (round_half_up(at * self.per_second) for at in (media_start_s, media_stop_s))
         edits = (edit for run in self.runs for edit in run)
         shown = sum(max(0, min(e.media_stop, stop) - max(e.media, start)) for e in edits)
@@ -135,7 +135,7 @@ class _Parts:
         self.goes_back = self._goes_back(self.per_second * min(Fraction(2, film.movie_hz), _SLIP))
 
     def _goes_back(self, slip: Fraction) -> list[Fraction]:
-        """The moments of the film at which media is shown that has been read already."""
+        """The moments of the film at which it shows media that has already been read."""
         moments, reached = list[Fraction](), None
         for edit in self.edits:
             if reached is not None and edit.media < reached - slip:
@@ -148,7 +148,7 @@ class _Parts:
         return (2 * ticks * self.per_second + hz) // (2 * hz)
 
     def list(self, cuts: Sequence[Fraction], end: Sequence[Fraction]) -> EditList:
-        """The list in runs that begin at the moments `cuts`; what begins at or behind `end` is left out."""
+        """The list divided into runs at the moments `cuts`; edits beginning at or after `end` are dropped."""
         stops = [round_half_up(cut * self.per_second) for cut in cuts]
         runs: list[list[Edit]] = [[] for _ in range(len(cuts) + 1)]
         left_out, last = self.left_out, round_half_up(end[0] * self.per_second) if end else None

@@ -1,4 +1,4 @@
-"""From the head of a file: its streams, which of them are used, and when each is first presented."""
+"""Reading a file's head: its streams, which of them can be used, and when each is first presented."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _HIGHEST_RATE_HZ = 768_000
 _LOWEST_RATE_HZ = 1_000
 _MOST_CHANNELS = 64
 LONGEST_S = 1_000_000
-"""Eleven days. A longer declared duration is reported and otherwise ignored; nothing is sized by it."""
+"""Eleven days. A longer declared duration is reported and otherwise ignored; no memory depends on it."""
 _HEAD_PACKETS = 6000
 _HEAD_BYTES = 96 * 1024 * 1024
 _RATE_STAMPS = 120
-"""Video stamps examined to tell constant from variable frame rate."""
+"""Video stamps examined to distinguish constant from variable frame rate."""
 _SECONDARY = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -44,16 +44,16 @@ _SECONDARY = (
 )
 
 _MOST_BEHIND = Fraction(5)
-"""Seconds of interleaving: packets of one time lie no further apart in a file."""
+"""Seconds of interleaving: packets of the same time are no further apart in a file."""
 _NO_PART = ("cover_art", "other_programme")
-"""Refusals of streams that do not move the file's zero."""
+"""Reasons for refusing a stream that also keep it from moving the file's zero."""
 
 RateKind = Literal["constant", "variable", "unknown"]
 
 
 @dataclass(slots=True)
 class StreamHead:
-    """What is known of one stream before it is decoded."""
+    """What is known about one stream before it is decoded."""
 
     stream: _MediaStream
     """Valid only while its container is open; the fields below outlive it."""
@@ -72,11 +72,11 @@ class StreamHead:
     stamps: list[int] = field(default_factory=list)
     bad_packets: int = 0
     met_at: int | None = None
-    """Number of the packet that gave its first frame; None where that is beyond the scanned head."""
+    """Number of the packet with its first frame; None if that is beyond the scanned head."""
     other_clock: bool = False
-    """It begins where the others had long passed: its stamps are of another clock, and move no zero."""
+    """It begins at a time the others had long passed: its stamps are from another clock and move no zero."""
     last: Fraction | None = None
-    """The latest stamp there, in seconds."""
+    """Its latest stamp in the scanned head, in seconds."""
     joined: bool = False
     """It continues another stream of its kind, or begins in the middle of the file."""
     codec: str = "unknown"
@@ -84,19 +84,19 @@ class StreamHead:
     """Audio: samples per second. Video: average frames per second. An exact fraction."""
     channels: int = 0
     width: int = 0
-    """Displayed pixels: sample aspect ratio and rotation applied."""
+    """Displayed pixels, with sample aspect ratio and rotation applied."""
     height: int = 0
     tick: Fraction = Fraction(1, 1_000_000)
     """Time base in seconds."""
     programme: int | None = None
-    """The programme of a multiplex it belongs to; None for those of all."""
+    """The programme of a multiplex to which it belongs; None if it belongs to all."""
     lead_samples: int = 0
-    """What the decoder gives before the sound that was recorded."""
+    """Samples the decoder outputs before the recorded sound."""
     edits: EditList | None = None
-    """What a film with joins shows of it: packets then have the media's stamps, frames in use the film's."""
+    """What a film with joins shows of it: packets then carry the media's stamps, frames in use the film's."""
 
     _decoder: tuple[_MediaStream, Decoder] | None = None
-    """Of the stream that it was opened for."""
+    """Decoder of the stream that it was opened for."""
 
     def decoder(self) -> Decoder:
         """What decodes the stream's packets."""
@@ -111,7 +111,7 @@ class StreamHead:
 
     @property
     def shown(self) -> Fraction | None:
-        """Seconds that a film with joins shows of it, as declared; None where that is not known."""
+        """Seconds that a film with joins shows of it, as declared; None if unknown."""
         stop = self.media_stop
         if self.edits is None or stop is None:
             return None
@@ -119,7 +119,7 @@ class StreamHead:
 
     @property
     def media_stop(self) -> Fraction | None:
-        """Where its media ends as declared, in seconds of its packets' stamps."""
+        """The declared end of its media, in seconds of its packets' stamps."""
         duration = self.stream.duration
         return (
             None if not duration or duration < 0 else ((self.stream.start_time or 0) + duration) * self.tick
@@ -144,19 +144,19 @@ class StreamHead:
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
-    """Width of a pixel over its height; 1 where nothing sensible is said."""
+    """Width of a pixel over its height; 1 if nothing sensible is declared."""
     return sensible_aspect(stream.sample_aspect_ratio)
 
 
 def sensible_aspect(aspect: Fraction | None) -> Fraction:
-    """The declared shape of pixels, or 1 where it is missing or absurd."""
+    """The declared shape of pixels, or 1 if it is missing or absurd."""
     return Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
 
 
 def stream_heads(container: InputContainer, reader: Reader, programme: int | None = None) -> list[StreamHead]:
     """The audio and video streams of a container, unusable ones with their reason.
 
-    `reader` is what the container reads; `programme`: the one that is used already.
+    `reader` is what the container reads from; `programme` the one already in use.
     """
     heads: list[StreamHead] = []
     lists = edit_lists(reader.film, again=reader.first) if reader.film.joined else {}
@@ -183,7 +183,7 @@ def taken_programme(heads: Iterable[StreamHead]) -> int | None:
 
 
 def _one_programme(container: InputContainer, heads: list[StreamHead], taken: int | None) -> None:
-    """Refuse the streams of all programmes but one: the first with sound and pictures, else with either."""
+    """Refuse all programmes' streams but one's: the first with sound and pictures, else with either."""
     of = programmes(container)
     kinds: dict[int, set[str]] = {}
     for head in heads:
@@ -222,7 +222,7 @@ def _audio_refusal(stream: AudioStream) -> tuple[str, str]:
 
 
 def preferred(heads: list[StreamHead], kind: Literal["audio", "video"]) -> StreamHead | None:
-    """The stream a player would take: usable, meant to be the main one, marked as default, the first."""
+    """The stream a player would choose: usable, the main one, marked as default, first."""
     usable = [h for h in heads if h.kind == kind and not h.refused]
     return min(usable, key=_preference, default=None)
 
@@ -235,9 +235,10 @@ def _preference(head: StreamHead) -> tuple[bool, bool, int]:
 def scan(container: InputContainer, heads: list[StreamHead]) -> None:
     """Read from the start until the first frame of every stream is decoded; fill in the heads.
 
-    All streams, chosen or not: the earliest is the file's zero. At most 6000 packets or 96 MB; those not
-    chosen are waited for no longer than the chosen ones take, as what the file holds later starts later.
-    A chosen stream not met by then is taken to start where its header says.
+    This includes streams that are not chosen: the earliest is the file's zero. Reading stops after 6000
+    packets or 96 MB; it waits for streams that are not chosen no longer than for the chosen ones, since what
+    comes later in the file starts later. A chosen stream not met by then is assumed to start where its header
+    says.
     """
     wanted = {h.index: h for h in heads if h.refused_code != "cover_art" and h.stream.codec_context}
     chosen = {h.index: h for h in wanted.values() if h.chosen}

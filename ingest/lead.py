@@ -1,6 +1,6 @@
-"""Sound that a decoder gives before the recording begins, where libav does not leave it out itself.
+"""Sound that a decoder outputs before the recording begins and that libav does not remove itself.
 
-Speex: what its encoder and decoder look ahead, as its own player leaves out (`SPEEX_GET_LOOKAHEAD`).
+Speex: the look-ahead of encoder and decoder, which its own player removes too (`SPEEX_GET_LOOKAHEAD`).
 Opus in transport streams: `start_trim` of the first access unit. CAF: the priming frames of its packet table.
 """
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 _ReadAt = Callable[[int, int], bytes]
-"""(place, size) -> the bytes there, fewer at the end."""
+"""(position, size) -> the bytes there, fewer at the end."""
 
 _SPEEX_SAMPLES = (80, 223, 509)
 """Narrow, wide and ultra-wide band: both look-aheads of the reference implementation."""
 _SPEEX_MODE = slice(40, 44)
-"""Of its header."""
+"""Position of the mode in its header."""
 _TS_BYTES = 4 << 20
-"""A transport stream names its programmes many times a second: its first sound is not further away."""
+"""A transport stream lists its programmes many times a second: its first sound is no further away."""
 _OPUS_HZ = 48_000
 _MOST_CHUNKS = 10_000
 _LONGEST_S = 1
-"""A longer lead is a wrong figure."""
+"""A longer lead is an error in the file."""
 
 
 def lead_samples(stream: Stream, container: str, read: _ReadAt) -> int:
-    """How many samples of the decoder's output come before the sound that was recorded."""
+    """How many samples the decoder outputs before the recorded sound."""
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return 0
     context = stream.codec_context
@@ -48,7 +48,7 @@ def lead_samples(stream: Stream, container: str, read: _ReadAt) -> int:
 
 
 def leave_out(packet: av.Packet[Stream], samples: int) -> None:
-    """Let the decoder leave out the samples before the sound; `packet` is its first."""
+    """Make the decoder skip the samples before the sound; `packet` is its first."""
     if not samples or packet.size == 0 or packet.get_sidedata("skip_samples"):
         return
     side = PacketSideData(packet_sidedata_type_from_literal("skip_samples"), 10)  # type: ignore[call-arg]
@@ -66,7 +66,7 @@ def _speex(header: bytes | None, rate_hz: int) -> int:
 
 
 def _opus_in_ts(read: _ReadAt, pid: int) -> int:
-    """Of the first access unit of the stream, at 48 kHz."""
+    """The lead in the first access unit of the stream, at 48 kHz."""
     data = read(0, _TS_BYTES)
     step, at = _packets_of(data)
     for start in range(at, len(data) - 188 + 1, step) if step else ():
@@ -82,7 +82,7 @@ def _opus_in_ts(read: _ReadAt, pid: int) -> int:
 
 
 def _packets_of(data: bytes) -> tuple[int, int]:
-    """The distance of transport packets, and where the first one begins; (0, 0) where there are none."""
+    """The spacing of transport packets and the position of the first; (0, 0) if there are none."""
     for step in (188, 192, 204):
         for at in range(step):
             marks: Iterable[int] = data[at : at + 5 * step : step]
@@ -92,7 +92,7 @@ def _packets_of(data: bytes) -> tuple[int, int]:
 
 
 def _start_trim(unit: bytes) -> int:
-    """From the control header before an Opus access unit."""
+    """`start_trim` in the control header before an Opus access unit."""
     if len(unit) < 2 or unit[0] != 0x7F or unit[1] & 0xE0 != 0xE0 or not unit[1] & 0x10:
         return 0
     at = 2
@@ -103,7 +103,7 @@ def _start_trim(unit: bytes) -> int:
 
 
 def _caf(read: _ReadAt, rate_hz: int) -> int:
-    """The priming frames of the packet table, which count at the rate of the description."""
+    """The priming frames in the packet table, counted at the rate of the description."""
     at, described_hz = 8, 0.0
     for _ in range(_MOST_CHUNKS):
         chunk = read(at, 36)

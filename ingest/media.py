@@ -1,4 +1,4 @@
-"""Opening a media file safely: only a regular file, by descriptor, and only what is in it."""
+"""Opening a media file safely: only a regular file, by descriptor, and nothing outside it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _FORMATS = (
     "gxf,h261,h263,h264,hevc,ircam,ivf,kux,live_flv,loas,m4v,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,"
     "mulaw,mxf,nistsphere,nsv,nut,obu,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,ty,vc1,voc,w64,wav,webm,wtv,wv"
 )
-"""The demuxers that may read. Playlists, image patterns and text art are not among them: a file can
-neither name other files nor pass a page of text for a film."""
+"""The demuxers that may be used. Playlists, image patterns and text art are excluded: a file can neither
+name other files nor pass off a page of text as a film."""
 
 GROWING = frozenset("mpegts mpeg flv live_flv ogg nsv".split())
 """Containers whose head need not name all streams."""
 _READ_BYTES = 1 << 17
 _MOST_STREAMS = 1000
 MOST_PIXELS = 8192 * 4320 * 2
-"""Of one picture: 100 MB of it in memory. Larger ones are not decoded."""
+"""Pixels of one picture: 100 MB in memory. Larger ones are not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is read of a file: the bytes from `start` to `stop`, behind `prefix`."""
+    """The part of a file to read: the bytes from `start` to `stop`, preceded by `prefix`."""
 
     start: int = 0
     prefix: bytes = b""
@@ -50,9 +50,9 @@ _WHOLE = Part()
 
 
 class Reader:
-    """The bytes of an open descriptor. It has no name, so libav cannot take one for a protocol.
+    """The bytes of an open descriptor. It has no name that libav could take for a protocol.
 
-    What was there when it was opened, and no more; `patch` in place of what a header says wrongly.
+    It gives only what was there when opened; `patch` replaces a wrong part of the header.
     """
 
     def __init__(self, descriptor: int, part: Part = _WHOLE) -> None:
@@ -65,13 +65,13 @@ class Reader:
         self._at = 0
         self.patch: Patch | None = None
         self.first = False
-        """It reads the first of the files joined in one, and no other stands behind that."""
+        """It reads the first of several joined files, and none follows it."""
         self.reads = 0
         """How often libav has read."""
         self.film = Film()
         """The edit lists of QuickTime and MP4."""
         self.end = End()
-        """What stands behind the file; as libav sees it, the file ends before."""
+        """What follows the file; for libav the file ends before that."""
 
     def place(self, position: int) -> int:
         """The file's byte at which libav sees `position`."""
@@ -108,11 +108,11 @@ class Reader:
             self._size = self.end.following
 
     def part(self, part: Part) -> Reader:
-        """Another reader of the same open file, whatever its name stands for by now."""
+        """Another reader of the same open file, even if its name now refers to another."""
         return Reader(os.dup(self._descriptor), part)
 
     def again(self) -> Reader:
-        """Another reader of the same."""
+        """Another reader of the same bytes."""
         return self.part(self._part)
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
     """The container of a media file, and the reader through which libav reads it.
 
     Raises:
-        MediaError: it is no media file, with a readable sentence.
+        MediaError: it is not a media file; the message says why.
     """
     regular_file_size(path)
     with (
@@ -182,7 +182,7 @@ def open_reader(path: Path) -> Iterator[tuple[InputContainer, Reader]]:
 
 @contextmanager
 def open_read(path: Path, reader: Reader) -> Iterator[InputContainer]:
-    """The container of what a reader gives; `path` only names it."""
+    """The container read from a reader; `path` is only a name for it."""
     reader.film = film_of(reader.peek)
     container = _open(path, reader)
     try:
@@ -236,7 +236,7 @@ def _av_open(reader: Reader, form: str | None, options: dict[str, str]) -> Input
 
 
 def _dump(container: InputContainer) -> list[str]:
-    """libav's own list of programmes and streams, those that appeared while reading included."""
+    """libav's own list of programmes and streams, including those that appeared while reading."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
@@ -247,14 +247,14 @@ def _dump(container: InputContainer) -> list[str]:
 
 
 def stream_count(container: InputContainer) -> int:
-    """How many streams have been met so far; PyAV lists those of the head alone."""
+    """How many streams have been met so far; PyAV lists only those in the head."""
     return sum(line.startswith("  Stream #0:") for line in _dump(container))
 
 
 def programmes(container: InputContainer) -> dict[int, int]:
-    """The programme of each stream that is in one, the first where it is in several.
+    """The programme of each stream that is in one; the first if it is in several.
 
-    Text of the file cannot pass for a line of ours: libav indents it and puts a colon before it.
+    Text in the file cannot be mistaken for these lines: libav indents it and puts a colon before it.
     """
     programme_of: dict[int, int] = {}
     programme: int | None = None

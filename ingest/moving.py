@@ -15,9 +15,9 @@ from corpus.ingest.timeline import RESTART
 from corpus.schemas.clock import US
 
 _LONGEST_PICTURE_US = 3600 * US
-"""A picture that says it lasts longer is followed by a hole: disk does not grow with a wrong number."""
+"""A picture with a longer duration is followed by a hole: a wrong number must not fill the disk."""
 _LEAP = Fraction(1)
-"""A jump forward by more must be confirmed by the next stamp."""
+"""A larger jump forward must be confirmed by the next stamp."""
 
 
 class FrameObserver(Protocol):
@@ -27,7 +27,7 @@ class FrameObserver(Protocol):
 
 
 class Picker(Protocol):
-    """Keeps what is to be kept of the frames."""
+    """Keeps the frames that are needed."""
 
     def push(self, frame: av.VideoFrame, time_us: int, aspect: Fraction) -> None: ...
 
@@ -117,13 +117,13 @@ class PictureTrack:
         self._waiting = (frame, time, round(frame.duration * self._tick), aspect)
 
     def join(self, tick: Fraction, nominal: Fraction) -> None:
-        """What comes now is of another stream, which goes on where this one ended."""
+        """Frames now come from another stream, which continues where this one ended."""
         self._settle_last()
         self._tick = tick * self._per_second
         self._nominal = round(nominal * self._per_second)
 
     def pause(self) -> None:
-        """The last picture is shown no longer than it says; then there is none, until the next one."""
+        """Show the last picture no longer than its duration; then there is none until the next."""
         self._settle_last()
         self._picker.pause(self._last_us + self._said_us)
 
@@ -138,7 +138,7 @@ class PictureTrack:
             self._waiting = None
 
     def close(self) -> None:
-        """Close the file, also where decoding was broken off."""
+        """Close the file, even if decoding was aborted."""
         self._picker.close()
 
     def _us(self, time: int) -> int:

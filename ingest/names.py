@@ -1,4 +1,4 @@
-"""The names media files go by: one list for files, folders, globs and manifests alike."""
+"""File extensions of media: one list for files, folders, globs and manifests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SOUND = (
     ".mka .weba .gsm .sln .g722 .ul .al .ra .ape .wv .tta .tak .shn .qcp .loas .latm"
 )
 _MEDIA_SUFFIXES = frozenset(f"{_FILMS} {_SOUND}".split())
-"""Taken from a folder or glob. A file named on its own is tried whatever it is called."""
+"""Files used from a folder or glob. A file named explicitly is tried whatever its name."""
 
 HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".gsm": "gsm"}
-"""Telephone sound at 8 kHz (g722: 16) without a header: its name alone says what it is."""
+"""Telephone sound at 8 kHz (g722: 16) without a header: only the name says what it is."""
 
 
 def is_media_name(name: str) -> bool:
-    """True for a name that ends like a media file's, in capitals or not."""
+    """True for a name with a media extension, in upper or lower case."""
     return PurePath(name).suffix.lower() in _MEDIA_SUFFIXES

@@ -26,7 +26,7 @@ class Read:
     stream: int
     frames: list[Frame]
     packet: Packet | None
-    """None where a decoder is emptied."""
+    """None when a decoder is flushed."""
     failed: bool = False
     """It could not be decoded."""
     takes_over: bool = False
@@ -34,9 +34,9 @@ class Read:
     restart: bool = False
     """Its clock is not that of the stream before."""
     decoded: int = 0
-    """Frames of the packet, those included that an edit list hides."""
+    """Frames of the packet, including those that an edit list hides."""
     joins: bool = False
-    """An edit of the film begins here, apart from the one before."""
+    """An edit of the film begins here that does not continue the previous one."""
 
 
 @dataclass(slots=True)
@@ -47,12 +47,12 @@ class Feed:
     kinds: frozenset[str]
     """What is used of the file: sound, pictures or both."""
     seen: Callable[[int, Packet], None] = lambda stream, packet: None
-    """Sees every packet that is read, used or not."""
+    """Called with every packet that is read, used or not."""
     before: Callable[[int, Packet], None] = lambda track, packet: None
-    """Sees each packet that is about to be decoded."""
+    """Called with each packet that is about to be decoded."""
     bad_packets: int = 0
     _begun: set[int] = field(default_factory=set)
-    """Streams of which a packet was decoded."""
+    """Streams from which a packet was decoded."""
     _open: dict[int, int] = field(default_factory=dict)
     """Streams whose decoders hold frames, and their tracks."""
 
@@ -88,7 +88,7 @@ class Feed:
         return Relay(chosen, may_restart=joined or self.demuxer.container.format.name in GROWING)
 
     def _span_s(self, number: int, packet: Packet) -> tuple[float, float] | None:
-        """The time a packet stands for, in seconds of its stream's clock."""
+        """The time a packet covers, in seconds of its stream's clock."""
         # Decoding stamps rise from packet to packet; presentation stamps jump back with every B picture.
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
@@ -142,7 +142,7 @@ class Feed:
             yield Read(track, number, [frame], None, joins=joins)
 
     def _empty(self, number: int) -> Iterator[Read]:
-        """What a decoder still holds; it may be used again."""
+        """Flush a decoder, which may be used again."""
         track = self._open.pop(number, None)
         head = self.demuxer.heads[number]
         if track is None or head.stream.codec_context is None:

@@ -78,7 +78,7 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
 
 
 class JpegEncoder:
-    """Frames as JPEGs of one size. Every picture's bytes depend on its frame alone."""
+    """Encodes frames as JPEGs of one size. A picture's bytes depend only on its frame."""
 
     def __init__(self, width: int, height: int, quality: int) -> None:
         self._size = (width, height)
@@ -181,10 +181,10 @@ class Pick:
 
 
 class PicturePicker:
-    """Frames in order of presentation go in; the JPEGs of those that a window shows go to a file.
+    """Takes frames in order of presentation and writes the JPEGs of those shown in a window to a file.
 
     A frame is held until the next one shows which windows ended in between, so a hole of any length
-    costs one entry. At most five entries a second: 40 bytes each.
+    costs one entry. There are at most five entries per second, of 40 bytes each.
     """
 
     def __init__(self, file: Path, encoder: JpegEncoder) -> None:
@@ -234,6 +234,6 @@ class PicturePicker:
         self._next_window = window
 
     def picks(self) -> list[Pick]:
-        """In order of windows, disjoint; windows in none of them have no picture."""
+        """The picks, disjoint and in order of windows; windows in none of them have no picture."""
         rows = self._rows
         return [Pick(*rows[at : at + 5]) for at in range(0, len(rows), 5)]

@@ -1,4 +1,4 @@
-"""What is in a media file, from its head alone."""
+"""What is in a media file, read from its head only."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class StreamInfo:
     rate: str
     """Audio: samples per second. Video: average frames per second. An exact fraction."""
     rate_kind: RateKind
-    """Of the first two seconds or so of a video; audio is `unknown`."""
+    """For the first two seconds or so of a video; `unknown` for audio."""
     time_base: str
     offset_us: int | None
-    """First presentation minus the earliest of all streams; None where it is not chosen or unknown."""
+    """First presentation minus the earliest of all streams; None if unknown or not chosen."""
     duration_us: int | None
-    """As declared; None where the file does not say."""
+    """As declared; None if the file does not say."""
     channels: int
     width: int
-    """Displayed pixels: rotation and sample aspect ratio applied. 0 for audio."""
+    """Displayed pixels, with rotation and sample aspect ratio applied; 0 for audio."""
     height: int
     coded_width: int
     coded_height: int
@@ -49,13 +49,13 @@ class StreamInfo:
     language: str
     default: bool
     chosen: bool
-    """What `decode` would use with the default settings."""
+    """Whether `decode` would use it with the default settings."""
     oddities: tuple[Oddity, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What is in a media file. `duration_us` is what the file declares: decoding may find otherwise."""
+    """What is in a media file. `duration_us` is the declared duration; decoding may find another."""
 
     container: str
     bytes: int
@@ -68,7 +68,7 @@ def probe_media(path: Path) -> MediaInfo:
     """The facts of a media file, reading its head and decoding a frame of each stream.
 
     Raises:
-        MediaError: it is no media file, cannot be read, or holds nothing that can be used.
+        MediaError: it is not a media file, cannot be read, or holds nothing usable.
     """
     size = regular_file_size(path)
     with open_reader(path) as (container, reader):
@@ -110,7 +110,7 @@ def _info(container: InputContainer, heads: list[StreamHead], size: int) -> Medi
 
 
 def declared_duration(container: InputContainer, heads: Iterable[StreamHead]) -> Fraction | None:
-    """Seconds, as the container says or libav guesses; of a film with joins as its edit lists say."""
+    """Seconds, as declared by the container or guessed by libav; for a film with joins, by its edit lists."""
     ends = [head.edits.end_s(head.media_stop) for head in heads if head.edits is not None]
     if ends:
         return max(ends)
@@ -122,7 +122,7 @@ def absurd_duration(seconds: Fraction) -> Oddity:
 
 
 def head_oddities(head: StreamHead, zero: Fraction) -> list[Oddity]:
-    """What the head shows of a stream that a careful reader would want to know."""
+    """Oddities of a stream that its head shows."""
     oddities: list[Oddity] = []
     if head.refused:
         oddities.append(Oddity(code=head.refused_code, detail=f"the stream {head.refused}; not used"))

@@ -1,11 +1,11 @@
-"""Which streams feed a track: one after another, where a stream begins at the end of the one before.
+"""Which streams feed a track: one after another, if a stream begins where the previous one ends.
 
     one kind     A |aaaaaaaaaaaa|              A ends, B begins there and goes on alone:
                  B             |bbbbbbbbb|     B continues A, and another may continue B
                  C      |ccccccccccc|          C ran beside A: another track, never taken
 
-A stream is known to have ended when another has come five seconds further while it stood, or at the end of
-the file. Until then the packets of the other wait.
+A stream has ended once another has advanced five seconds while it stood still, or at the end of the file.
+Until then the other's packets wait.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Leader:
     """The track's name: its first stream."""
     stream: int
     met: bool = True
-    """It exists, perhaps later: a stream that begins before it does not replace it."""
+    """The stream exists, perhaps only later: one that begins before it does not replace it."""
     end_s: float | None = None
     read_s: float = 0.0
     """How many seconds of it were read."""
@@ -65,7 +65,7 @@ class Step:
     restart: bool = False
     """Its clock is not that of the stream before."""
     held_back: bool = True
-    """Something of the stream before may not have been read yet."""
+    """Part of the previous stream may not have been read yet."""
 
 
 class Relay:
@@ -79,16 +79,16 @@ class Relay:
         self._may_restart = may_restart
         self._waiting: dict[int, _Waiting] = {}
         self._beside: set[int] = set()
-        """Streams that ran beside one that is used."""
+        """Streams that ran in parallel with one in use."""
         self._over: dict[int, float] = {}
         """Streams that were followed by others, and where they ended."""
 
     def take(
         self, stream: int, packet: Packet, span_s: tuple[float, float] | None, *, may_lead: bool
     ) -> Iterator[Step]:
-        """The next packet of any stream of this kind; those to be decoded now.
+        """Take the next packet of any stream of this kind; returns those to decode now.
 
-        `span_s`: the time it stands for; `may_lead`: it may become a track's first stream.
+        `span_s`: the time it covers; `may_lead`: it may become a track's first stream.
         """
         start_s, end_s = span_s or (None, None)
         leader = self._leaders.get(stream)
@@ -108,7 +108,7 @@ class Relay:
             yield from self._wait(stream, packet, start_s, end_s)
 
     def _between(self, leader: _Leader, start_s: float | None) -> int | None:
-        """A stream that fills a gap, where the one in use comes back at `start_s`."""
+        """A stream that fills a gap before the one in use returns at `start_s`."""
         if not self._waiting or start_s is None or leader.end_s is None:
             return None
         # It never left: nothing was bridged.
@@ -118,7 +118,7 @@ class Relay:
         return next((n for n in fitting if self._follows(leader, self._waiting[n])), None)
 
     def _come(self, leader: _Leader, end_s: float | None) -> None:
-        """A stream in use has reached `end_s`. If all in use advance, whoever waits runs beside them."""
+        """A stream in use has reached `end_s`. If all in use advance, the waiting ones run in parallel."""
         if end_s is None:
             return
         leader.read_s += _step_s(leader.end_s, end_s)
@@ -156,7 +156,7 @@ class Relay:
             self._beside.add(stream)
 
     def finish(self) -> Iterator[Step]:
-        """The file has ended: those that still wait, in the order in which they came."""
+        """The file has ended: return the packets that still wait, in order of arrival."""
         for stream in list(self._waiting):
             yield from self._join(stream, self._waiting[stream])
 
@@ -197,7 +197,7 @@ class Relay:
 
 
 def _stands(leader: _Leader, waiting: _Waiting) -> bool:
-    """Whether nothing, or little, came of the track since the other began."""
+    """Whether little or nothing of the track has come since the other began."""
     return leader.read_s - waiting.read_before_s.get(leader.track, 0.0) <= _OVERLAP_S
 
 

@@ -1,8 +1,8 @@
 """Resampling with every output sample at its exact time and the same bits on every machine.
 
-Output sample n stands at n / rate_out on the recording's clock; the input's first sample stands at
-any exact time. A windowed sinc is evaluated at the exact fraction between the two, so there is no
-filter delay and no rounding of the anchor to a sample.
+Output sample n is at n / rate_out on the recording's clock; the input's first sample can be at any exact
+time. A windowed sinc is evaluated at the exact fraction between the two, so there is no filter delay and no
+rounding of the anchor to a sample.
 
 Inputs are whole multiples of 2**-24 and filter taps whole multiples of 2**-20, so every sum is a
 whole number below 2**53 and exact in float64: the order in which a BLAS adds does not matter, nor
@@ -30,11 +30,11 @@ _BETA = 9.0
 _PER_CROSSING = 4096
 _ROLL_OFF = 0.955
 _FINEST = 1 << 16
-"""Positions between two input samples that are told apart: 0.3 ns at 48 kHz."""
+"""Distinct positions between two input samples: 0.3 ns apart at 48 kHz."""
 _TABLE = 4096
-"""The same where the filter comes from a table."""
+"""The same for filters from a table."""
 _LONGEST_PERIOD = 640
-"""A rate whose ratio repeats only after more outputs than this goes through the phase table."""
+"""Ratios that repeat only after more outputs than this use the phase table."""
 
 
 def _quantise(samples: Float64Array) -> Float64Array:
@@ -90,7 +90,7 @@ def _phase_table(up: int, down: int) -> tuple[Float64Array, int]:
 
 
 class Resampler:
-    """One contiguous piece of sound, fed in order, its outputs pulled in order."""
+    """Resamples one contiguous piece of sound: feed inputs and pull outputs, both in order."""
 
     def __init__(self, rate_in: int, rate_out: int, channels: int, anchor: Fraction, first: int) -> None:
         """`anchor`: time of the first input sample in seconds; `first`: number of the first output."""
@@ -121,7 +121,7 @@ class Resampler:
         self._fed += samples.shape[1]
 
     def pull(self, *, stop: int | None = None) -> Float64Array:
-        """The outputs that can be known, up to number `stop`; with `stop` the input is taken to have ended.
+        """The outputs that are determined, up to number `stop`; passing `stop` means the input has ended.
 
         (channels, outputs), full scale 32768, not rounded.
         """
@@ -162,7 +162,7 @@ class Resampler:
             self._buffer_start += drop
 
     def _inputs(self, start: int, stop: int) -> Float64Array:
-        """Inputs [start, stop), zeros where they are missing."""
+        """Inputs [start, stop), with zeros for missing ones."""
         low = max(start, self._buffer_start)
         high = min(stop, self._buffer_start + self._buffer.shape[1])
         if low >= high:

@@ -1,7 +1,7 @@
-"""Wav headers that contradict themselves: the one reading that fits all they say, or none.
+"""Wav headers that contradict themselves: the one reading consistent with everything, or none.
 
-A `fmt ` chunk says the same thing several times: bits a sample, bytes a block of all channels, bytes
-a second. libav goes by the bits alone, so 24 valid bits in words of four bytes become noise.
+A `fmt ` chunk states the same thing several times: bits per sample, bytes per block of all channels, bytes
+per second. libav uses only the bits, so 24 valid bits in words of four bytes become noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _HEAD_BYTES = 1 << 20
-"""A `fmt ` chunk that stands further from the start is left to libav."""
+"""A `fmt ` chunk further from the start is left to libav."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11"
 _W64_FMT = b"fmt \xf3\xac\xd3\x11"
 
@@ -31,7 +31,7 @@ class Patch:
 
 
 def correct_header(file: _ByteFile) -> tuple[Patch | None, str]:
-    """What must be read otherwise for libav to understand a wav, and why it cannot be read at all, or ""."""
+    """The patch that lets libav understand a wav, and why the file cannot be read at all, or ""."""
     form = _format_chunk(file)
     if form is None:
         return None, ""

@@ -45,7 +45,7 @@ def samples_of(frames: Sequence[av.AudioFrame]) -> Float64Array:
 
 
 def fit(block: Float64Array, channels: int) -> Float64Array:
-    """Match a block to so many channels: missing ones are silent, surplus ones are left out."""
+    """Fit a block to this many channels: missing ones become silent, surplus ones are left out."""
     fitted = np.zeros((channels, block.shape[1]))
     common = min(channels, len(block))
     fitted[:common] = block[:common]

@@ -30,7 +30,7 @@ _CODEC_FRAME = 4096
 
 
 class SoundTrack:
-    """Takes a stream's frames in order; leaves int16 samples of each output channel in files."""
+    """Takes a stream's frames in order and writes int16 samples of each output channel to files."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class SoundTrack:
         self._before: AudioClock | None = None
         """The clock of the sound that came before, finished."""
         self._resume: Fraction | None = None
-        """Where the count goes on, on the stream's own clock; None where its next stamp is believed."""
+        """Where the count continues, on the stream's own clock; None if its next stamp is trusted."""
         self._rate_in = 0
         self._tick = clock.tick
         self._blocks: deque[av.AudioFrame] = deque()
@@ -78,14 +78,14 @@ class SoundTrack:
         self.end = Fraction(0)
         """One past the last sample, on the recording's clock, in seconds."""
         self.before_zero = 0
-        """Outputs that would stand before the recording's zero, left out."""
+        """Outputs left out because they lie before the recording's zero."""
         self.saturated_samples = 0
         self.saturated_windows: list[list[int]] = [[] for _ in files]
         self.formats_changed = 0
         self.cancelled_s = 0.0
         """Seconds in which channels of opposite sign leave next to nothing in their mean."""
         self.unfit_s = 0.0
-        """Seconds in which the stream has more channels than there are outputs."""
+        """Seconds in which the stream has more channels than outputs."""
 
     def push(self, frame: av.AudioFrame) -> None:
         """Take the next decoded frame."""
@@ -100,7 +100,7 @@ class SoundTrack:
     def join(self, tick: Fraction, stop: Fraction | None, *, restart: bool) -> None:
         """Another stream continues where this one ended.
 
-        Its first stamp is believed, to the sample, unless it is of another clock (`restart`).
+        Its first stamp is trusted, to the sample, unless it comes from another clock (`restart`).
         """
         # Everything of the old stream is placed before its clock and filling are judged.
         self._finish_clock()
@@ -114,7 +114,7 @@ class SoundTrack:
             self._resume = None
 
     def lost(self, seconds: Fraction) -> None:
-        """So much could not be decoded: in a counted stream all that follows comes later by as much."""
+        """This much could not be decoded: in a counted stream everything after it moves later by as much."""
         if self._counted_s is not None:
             self._counted_s += seconds
 
@@ -131,13 +131,13 @@ class SoundTrack:
         return stamp
 
     def finish(self) -> None:
-        """Place what is left and close the files."""
+        """Place the rest and close the files."""
         self._finish_clock()
         self.close()
         self._cut_filling()
 
     def close(self) -> None:
-        """Close the files, also where decoding was broken off."""
+        """Close the files, even if decoding was aborted."""
         for file in self._files:
             file.close()
 
@@ -158,7 +158,7 @@ class SoundTrack:
                     file.truncate()
 
     def _start_clock(self, rate_hz: int) -> None:
-        """A stream whose rate changes goes on under a new count, which begins where the old one ended."""
+        """Start a count; after a change of rate it begins where the old one ended."""
         if self._clock is not None:
             self._finish_clock()
             self._resume = self.end + self._zero
@@ -230,7 +230,7 @@ class SoundTrack:
         self._resampler = Resampler(self._rate_in, self._rate_out, len(self._files), anchor, first)
 
     def _bend(self, start: Fraction) -> None:
-        """From the sample fed next, which stands at `start`, the piece goes on under another anchor."""
+        """Continue the piece with another anchor, from the sample fed next, which is at `start`."""
         assert self._resampler is not None
         here = self._anchor + Fraction(self._piece_samples, self._rate_in)
         self._anchor += start - here
@@ -254,7 +254,7 @@ class SoundTrack:
         self._piece_end()
 
     def _mean(self, samples: Float64Array) -> Float64Array:
-        """The mean of the channels; where they cancel each other is counted."""
+        """The mean of the channels; time in which they cancel each other is counted."""
         if len(samples) == 1:
             return samples
         mean: Float64Array = samples.mean(axis=0, keepdims=True)

@@ -1,11 +1,11 @@
-"""ID3 tags before files that have none by their form: libav does not find the file behind them."""
+"""ID3 tags before files whose format has none: libav does not find the file after them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 _ReadAt = Callable[[int, int], bytes]
-"""(place, size) -> the bytes there, fewer at the end."""
+"""(position, size) -> the bytes there, fewer at the end."""
 
 _MOST_TAGS = 16
 _HEADS = (
@@ -23,11 +23,11 @@ _HEADS = (
     ),
     *(b"\x1a\x45\xdf\xa3", b"OggS", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR", b"NIST_1A"),
 )
-"""How such files begin. MP3, AAC, FLAC and TTA are left to libav, which shows what the tag says, too."""
+"""How such files begin. MP3, AAC, FLAC and TTA are left to libav, which also reads their tags."""
 
 
 def behind_tags(read: _ReadAt) -> int:
-    """Where a file begins that stands behind ID3 tags; 0 for one that may have them, or has none."""
+    """Where a file begins after ID3 tags; 0 for one whose format allows them, or that has none."""
     at = 0
     for _ in range(_MOST_TAGS):
         head = read(at, 12)

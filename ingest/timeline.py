@@ -1,4 +1,4 @@
-"""The arithmetic of the audio clock: where each decoded block of sound stands. Pure integers.
+"""The arithmetic of the audio clock: the position of each decoded block of sound. Pure integers.
 
 A stream is anchored at its first time stamp and counted in samples. Per block, in order:
 
@@ -8,7 +8,8 @@ A stream is anchored at its first time stamp and counted in samples. Per block, 
                     over 5 ms forward            a hole: the count jumps
                     over 1/4 s backward          a restart: the stamps after it are shifted
 
-A single wild stamp is no hole and no restart: the stamps of the half second after it must agree.
+A single wild stamp is neither a hole nor a restart: the stamps of the following half second must agree with
+it.
 
 Times are whole "units" of 1 / (sample rate * time base denominator) s, in which samples and stamps
 are both integers.
@@ -25,7 +26,7 @@ from typing import Literal
 JITTER = Fraction(5, 1000)
 RESTART = Fraction(1, 4)
 _AGREE = Fraction(1, 2)
-"""How much sound after a wild stamp is asked whether it agrees with it."""
+"""How much sound after a wild stamp must agree with it."""
 _LONGEST_STALL = Fraction(10)
 """A jump is observed for at most this much sound."""
 # Long enough for the median to ignore a burst of late packets, short enough to follow a drifting clock.
@@ -37,21 +38,21 @@ Move = Literal["start", "on", "correction", "hole", "restart"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a block of sound stands."""
+    """The position of a block of sound."""
 
     start: int
     """Time of its first sample, in units."""
     samples: int
     move: Move
     by: int = 0
-    """How far the block was moved from where the block before it ended, in units."""
+    """How far the block was moved from the end of the previous one, in units."""
 
 
 class Restarts:
     """The jumps backward of one file, the same for all its streams.
 
-    The first stream to jump decides: it goes on where the stream that had come furthest stood, so
-    that no sound of either part is lost. A stream's n-th jump is every stream's n-th jump.
+    The first stream to jump decides: it continues where the most advanced stream was, so that no sound
+    of either part is lost. A stream's n-th jump is every stream's n-th jump.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Restarts:
 
     @property
     def jumps(self) -> int:
-        """How many there were so far: a stream that begins now counts from there."""
+        """How many jumps there were so far: a stream that begins now counts from there."""
         return len(self._shifts) - 1
 
     def jump(self, stream: int, jumps: int, stamp: Fraction) -> Fraction:
@@ -90,8 +91,8 @@ class _Block:
 
 
 class AudioClock:
-    """Places blocks in the order they come; each is known after 1.5 s more of sound, and after a jump
-    forward that much later."""
+    """Places blocks in order of arrival. A block's position is known after 1.5 s more of sound, and after a
+    jump forward that much later."""
 
     def __init__(
         self,
@@ -147,7 +148,7 @@ class AudioClock:
         return Fraction(self._shift, self.units_per_second)
 
     def push(self, stamp: int | None, samples: int) -> list[Placement]:
-        """Take the next block, its stamp in ticks; give those now settled."""
+        """Take the next block, with its stamp in ticks; returns the blocks settled by it."""
         units = None if stamp is None else stamp * self._tick
         self._watch(units)
         self._waiting.append(_Block(units, samples))
@@ -172,7 +173,7 @@ class AudioClock:
         return min(off // self._sample, self._longest_stall)
 
     def finish(self) -> list[Placement]:
-        """Those still unsettled, after the last block."""
+        """Return the blocks still unsettled after the last one."""
         done: list[Placement] = []
         while self._waiting:
             self._settle()
@@ -180,7 +181,7 @@ class AudioClock:
         return done + self._take(finished=True)
 
     def _watch(self, stamp: int | None) -> None:
-        """Publish how far this stream has come, unless it seems to jump back right here."""
+        """Publish how far this stream has got, unless it seems to jump back just here."""
         if self._at is None or self._jumping:
             return
         end = self._at + self._correction + self._waiting_samples * self._sample
@@ -247,7 +248,7 @@ class AudioClock:
     def _left(self, off: int) -> int:
         """What is left of a jump forward after as much sound: the median over the half second then.
 
-        A restart in that half second says nothing of it. Where there is no stamp so late, the last counts.
+        A restart in that half second is ignored. If no stamp is that late, the last one counts.
         """
         stall = self._stall(off)
         known = [(at, o) for at, o in self._offs(stall + self._agree) if o >= -self._restart]

@@ -57,14 +57,14 @@ class Leg:
 
     @property
     def end_us(self) -> int:
-        """How far the track has come."""
+        """How far the track has got."""
         if self.pictures is not None:
             return self.pictures.end_us
         return round_half_up(self.sound.end * US) if self.sound is not None else 0
 
 
 class Tracks:
-    """Consumes what is read of a file; `number` is the file's position among those of the recording."""
+    """Consumes what is read from a file; `number` is the file's position in the recording."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Tracks:
         """By stream."""
 
     def begin(self, head: StreamHead, channels: int = 0) -> None:
-        """A stream is the first of a track; `channels` of sound where the plan does not know them."""
+        """Begin a track with this stream; `channels` of sound if the plan does not know them."""
         if head.kind == "audio":
             speakers = self._plan.outputs.get(head.index) or late_speakers(self._plan, max(1, channels))
             self._begin_sound(head, speakers)
@@ -146,7 +146,7 @@ class Tracks:
                 self.pictures.track.push(frame, self._aspect(head))
 
     def _join_edits(self, track: int, head: StreamHead) -> None:
-        """What comes now of a film stands apart from what came before."""
+        """Mark a join: what comes now of a film does not continue what came before."""
         sound = self.sounds.get(track)
         if sound is not None:
             sound.join(head.frame_tick, None, restart=False)
@@ -154,7 +154,7 @@ class Tracks:
             self.pictures.track.pause()
 
     def _aspect(self, head: StreamHead) -> Fraction:
-        """The shape of the pixels now: as the container says, until the codec says another."""
+        """The current shape of the pixels: the container's, until the codec declares another."""
         assert isinstance(head.stream, VideoStream)
         now = head.stream.codec_context.sample_aspect_ratio
         first, aspect = self._aspects.setdefault(head.index, (now, pixel_aspect(head.stream)))
@@ -176,13 +176,13 @@ class Tracks:
 
     @property
     def end_us(self) -> int:
-        """How far the longest track has come."""
+        """How far the longest track has got."""
         ends = [round_half_up(sound.end * US) for sound in self.sounds.values()]
         return max([*ends, self.pictures.track.end_us if self.pictures is not None else 0], default=0)
 
     @property
     def something(self) -> bool:
-        """Anything was decoded."""
+        """Whether anything was decoded."""
         any_sound = any(sound.extents for sound in self.sounds.values())
         return any_sound or (self.pictures is not None and self.pictures.track.frames > 0)
 
@@ -204,7 +204,7 @@ class Tracks:
 
 
 def stream_clock(head: StreamHead, plan: Plan, restarts: Restarts) -> StreamClock:
-    """What the stamps of a stream of a planned file mean."""
+    """What the stamps of a stream in a planned file mean."""
     return StreamClock(head.frame_tick, plan.zero, restarts, head.index, plan.container)
 
 
@@ -226,7 +226,7 @@ def picture_track(
 
 
 def _stop(head: StreamHead, plan: Plan) -> Fraction | None:
-    """Where a stream's presentation ends, for the containers that say so to the sample."""
+    """Where a stream's presentation ends, for containers that declare it to the sample."""
     # Only mov's edit lists are exact; other containers round, and cutting there would lose sound.
     duration = head.stream.duration
     if head.edits is not None:  # cut already

@@ -1,4 +1,4 @@
-"""A second pass over the picture alone, for observers added when the rest is already decoded."""
+"""A second pass over the picture alone, for observers added after the rest has been decoded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def watch(
 ) -> None:
     """Show the observers every frame of the chosen picture, at the times that `decode` gives.
 
-    Where stamps jump backward the streams decide together how a file goes on: such a file has to be
-    decoded whole to be seen at the same times.
+    If stamps jump backward, all streams together decide how a file continues: such a file must be decoded
+    completely to be seen at the same times.
 
     Raises:
         MediaError: a file is not a media file.

@@ -1,4 +1,4 @@
-"""All files of a recording together: its length, its windows, its channels and pictures in files."""
+"""All files of a recording together: its length, its windows, and its channels and pictures as files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_decoded(
     out: Path,
     settings: IngestSettings,
 ) -> Decoded:
-    """Write a decode folder from the tracks' temporary files; the first file with pictures gives them."""
+    """Write a decode folder from the tracks' temporary files; the first file with pictures provides them."""
     rate, longest_us = settings.sample_rate_hz, settings.longest_filled_gap_s * US
     shown = next((p for p in pictures if p.track.frames), None)
     # Several channels share one sound track: count it once.
@@ -41,7 +41,7 @@ def write_decoded(
     if apart_us > LONGEST_S * US:
         raise MediaError(
             f"its streams are stamped {apart_us // (US * 86_400)} days apart; they do not share a clock",
-            todo="write it anew with stamps that begin together",
+            todo="rewrite it with stamps that begin together",
         )
     spans = [span for part in (*sound_spans, picture_spans) for span in part]
     segments = segments_of(spans, duration_us, longest_us)
@@ -98,7 +98,7 @@ def _saturated(channels: Sequence[Channel]) -> list[ChannelSpan]:
 
 
 def last_partial_window(item: str, decoded: Decoded) -> list[Drop]:
-    """The Drop for what is left after the last whole window."""
+    """The Drop for the rest after the last whole window."""
     whole_us = decoded.duration_us // WINDOW_US * WINDOW_US
     rest_us = decoded.duration_us - whole_us
     if not rest_us:

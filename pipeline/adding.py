@@ -1,4 +1,4 @@
-"""`corpus build --add`: what a dataset was built from, and more."""
+"""`corpus build --add`: the inputs a dataset was built from, and more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpus.schemas.urls import is_url
 
 
 def added(request: Request, *, settings_given: bool) -> Request:
-    """The request after the last build's inputs, with its cache and settings where none are given.
+    """The request with the last build's inputs prepended, and its cache and settings if none are given.
 
     Raises:
         DatasetError: no build was started at `out`.

@@ -1,4 +1,4 @@
-"""One recording from its files to a labelled conversation, in a worker."""
+"""Taking one recording from its files to a labelled conversation, in a worker."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class AnnotateJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotated:
-    """A recording's artifacts, or the Drops that say why there are none."""
+    """A recording's artifacts, or the Drops that explain why there are none."""
 
     uri: str
     recording: str
     drops: tuple[Drop, ...]
     decode: str | None = None
-    """Digests of the artifacts; None when the recording failed."""
+    """Digests of the artifacts; None if the recording failed."""
     voices: str | None = None
     label: str | None = None
     quality: str | None = None
@@ -65,7 +65,7 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the stages made of a recording: its clips are cut from these."""
+    """The results of a recording's stages, from which its clips are cut."""
 
     decode: Kept[Decoded]
     voices: Kept[Voices]
@@ -92,7 +92,7 @@ def annotate(job: AnnotateJob, cache: Cache) -> tuple[Annotated, Parts | None]:
 def guarded(
     work: Callable[[], Result], uri: str, reporter: Reporter, cache_root: Path
 ) -> tuple[Result | None, Drop | None]:
-    """The result of a recording's work, or the Drop that says why there is none.
+    """The result of a recording's work, or the Drop that explains why there is none.
 
     Raises:
         StorageError, MissingError: the build as a whole cannot continue.
@@ -128,7 +128,7 @@ _OF_NO_FILE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
 def _is_of_the_disk(error: OSError, cache_root: Path) -> bool:
-    """Whether the cache's disk refused; readers of the recording's files raise their own errors."""
+    """Whether the cache's disk failed; readers of the recording's files raise their own errors."""
     if error.filename is not None:
         return error.errno in _FULL or Path(os.fsdecode(error.filename)).is_relative_to(cache_root)
     short = error.errno is None and "requested and" in str(error)  # numpy's word for a full disk
@@ -195,12 +195,12 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> tuple[Annot
 
 
 def _of(identity: Identity, drops: Iterable[Drop]) -> list[Drop]:
-    """Drops under the recording's uri; a place the stage named within it stays in the reason."""
+    """Drops under the recording's uri; the item that the stage named moves into the reason."""
     return [in_recording(identity.item.uri, drop) for drop in drops]
 
 
 def in_recording(uri: str, drop: Drop) -> Drop:
-    """The Drop under its recording's uri, with what the stage called the item in front of the reason."""
+    """The Drop under its recording's uri, with the stage's own name for the item before the reason."""
     named = drop.item in ("", uri) or drop.reason.startswith(drop.item)
     return replace(drop, item=uri, reason=drop.reason if named else f"{drop.item}: {drop.reason}")
 
@@ -224,7 +224,7 @@ def _turns_and_words(
     drops: list[Drop],
     sight: Artifact | None,
 ) -> tuple[stages.Turns, stages.Words]:
-    """From the sidecars where they say it, else from the models."""
+    """Turns and words from the sidecars if they give them, otherwise from the models."""
     heard = stages.Turns(turns=sidecar.turns or ())
     if sidecar.turns is None:
         reporter.at("diarize")

@@ -1,4 +1,4 @@
-"""An artifact's folder: its files, and a head that vouches for them."""
+"""An artifact's folder: its files, and a head with their digests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A complete artifact: its folder, and the Drops of making it."""
+    """A complete artifact: its folder, and the Drops from making it."""
 
     folder: Path
     digest: str
@@ -42,7 +42,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept(Generic[Value]):
-    """What a stage returned, and the artifact that keeps it."""
+    """A stage's result, and the artifact that stores it."""
 
     value: Value
     artifact: Artifact
@@ -61,7 +61,7 @@ class Kept(Generic[Value]):
 
 
 def write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
-    """Two lines: the head, and its own digest."""
+    """Write two lines: the head, and its own digest."""
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple(_File(path=p.relative_to(folder).as_posix(), sha256=sha256_file(p)) for p in names)
     text = to_json(_Head(files=files, drops=drops))
@@ -71,7 +71,7 @@ def write_head(folder: Path, drops: tuple[Drop, ...]) -> None:
 
 
 def read_artifact(folder: Path, names: Sequence[str] = ()) -> Artifact | None:
-    """The artifact in a folder if every byte (of these files) is as it was written, else None."""
+    """The artifact in a folder if every byte (of these files) is intact, otherwise None."""
     try:
         head = head_of((folder / HEAD).read_bytes())
         read = [file for file in head.files if not names or file.path in names]
@@ -86,7 +86,7 @@ def head_of(content: bytes) -> _Head:
     """A head from its file.
 
     Raises:
-        FormatError: it is not as it was written.
+        FormatError: the head is damaged.
     """
     text, _, digest = content.partition(b"\n")
     if digest != f"{hashlib.sha256(text).hexdigest()}\n".encode():

@@ -12,7 +12,7 @@ MOST_SPEAKERS = 7
 
 
 def _in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Sequence[str]) -> list[str]:
-    """Every speaker once: by first turn or timed word, then `known` ones who never speak."""
+    """Every speaker once, by first turn or timed word, followed by `known` ones who never speak."""
     first: dict[str, int] = {}
     for turn in turns:
         first[turn.speaker] = min(first.get(turn.speaker, turn.start_us), turn.start_us)
@@ -38,7 +38,7 @@ def assemble(
 ) -> tuple[Conversation, list[Drop]]:
     """One conversation, without ids. Voices beyond the seventh are left out and reported.
 
-    `speakers` are those to keep even if silent: one per channel, or as a file lists them.
+    `speakers` are those to keep even if silent: one per channel, or those listed in a file.
     """
     spoken = _in_order_of_speech(turns, words, speakers)
     others = [*(c.speaker for c in cues), *(e.speaker for e in events)]

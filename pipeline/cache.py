@@ -1,8 +1,8 @@
-"""Stage artifacts, kept under the digest of everything that decides them.
+"""Stage artifacts, stored under the digest of everything that determines them.
 
-A folder appears under its final name only when it is complete: it is filled under a temporary name,
-synced and renamed. So a build killed at any moment leaves complete artifacts or none. Its head lists every
-file with its digest, which is checked on reading: a damaged artifact is made again.
+A folder appears under its final name only when it is complete: it is filled under a temporary name, synced
+and renamed. So a build killed at any moment leaves complete artifacts or none. The head lists every file with
+its digest, which is checked on reading: a damaged artifact is remade.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Cache:
     """Artifacts below `root/<stage>/<digest>`; `scratch` names this build's own temporary folder."""
 
     def __init__(self, root: Path, scratch: str, far_url: str | None = None) -> None:
-        """With `far_url` what is dear to make is looked for there, too, and put there."""
+        """With `far_url`, artifacts that are expensive to make are also looked for and stored there."""
         self.root = root
         self._far = FarCache(store_at(far_url)) if far_url else None
         self.scratch = root / "scratch" / scratch
@@ -49,7 +49,7 @@ class Cache:
         return (self.folder(stage, digest) / HEAD).is_file()
 
     def get(self, stage: str, digest: str, *names: str) -> Artifact | None:
-        """The artifact under this digest, with every byte checked once; None if it must be made again.
+        """The artifact under this digest, with every byte checked once; None if it must be remade.
 
         With `names`, only those files are checked.
         """
@@ -108,7 +108,7 @@ class Cache:
         fill: Callable[[Path], tuple[Value, Sequence[Drop]]],
         read: Callable[[Path], Value],
     ) -> Kept[Value]:
-        """What `fill(empty folder)` returns and writes; `read(folder)` finds it again in a later build."""
+        """The result of `fill(empty folder)`, which writes it too; `read(folder)` restores it later."""
         filled: list[Value] = []
 
         def fill_folder(folder: Path) -> list[Drop]:
@@ -135,7 +135,7 @@ class Cache:
         return read_artifact(folder)
 
     def _publish(self, temporary: Path, folder: Path) -> None:
-        """Rename into place; another worker that was first with this digest made the same bytes."""
+        """Rename into place; if another worker was first with this digest, it made the same bytes."""
         try:
             temporary.rename(folder)
         except OSError:
@@ -145,7 +145,7 @@ class Cache:
         sync_folder(folder.parent)
 
     def _discard(self, folder: Path) -> None:
-        """Take a damaged artifact away at once, so that nobody meets half of one."""
+        """Remove a damaged artifact at once, so that nobody sees half of one."""
         grave = self.scratch / f"damaged-{folder.name[:16]}-{secrets.token_hex(8)}"
         if folder.exists():
             folder.rename(grave)

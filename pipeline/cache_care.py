@@ -1,4 +1,4 @@
-"""Maintain a cache: find damaged artifacts, remove unused ones."""
+"""Cache maintenance: finding damaged artifacts, removing unused ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(folder: Path) -> _Care:
 
 
 def prune(folder: Path, days: int) -> _Care:
-    """Remove artifacts not used for so many days, and those without a head."""
+    """Remove artifacts unused for this many days, and those without a head."""
     since = time.time() - days * SECONDS_PER_DAY
     # By last use, not by age: what every build reads must not go.
     old = [path for path in _artifacts(folder) if _last_used(path) < since]
@@ -47,7 +47,7 @@ def prune(folder: Path, days: int) -> _Care:
 
 
 def _artifacts(folder: Path) -> Iterator[Path]:
-    """Folders named by a digest below a stage's folder; nothing else is ever touched."""
+    """Folders named by a digest inside a stage's folder; nothing else is ever touched."""
     root = folder / STATE if (folder / STATE).is_dir() else folder
     stages = [root / stage for stage in (*STAGES, "record", "catalog") if (root / stage).is_dir()]
     if not stages:

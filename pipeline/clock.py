@@ -1,4 +1,4 @@
-"""Files whose recorders' clocks run apart, put on one clock before anybody is listened to."""
+"""Putting files whose recorders' clocks drift apart on one clock, before anything else uses the sound."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clock_stage(decode: Kept[Decoded], cache: Cache) -> Kept[Decoded]:
 
 
 def _same_file(file: Path, place: Path) -> None:
-    """What did not change takes no second place on the disk, where the file system can do that."""
+    """Link an unchanged file instead of copying it, if the file system can."""
     try:
         os.link(file, place)
     except OSError:

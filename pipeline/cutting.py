@@ -1,4 +1,4 @@
-"""A labelled recording becomes its clips: the last stage before shards."""
+"""Cutting a labelled recording into clips: the last stage before shards."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class CutJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A recording's clips as a tar segment in the cache, or, without one, why there is none."""
+    """A recording's clips as a tar segment in the cache, or the reason why there is none."""
 
     uri: str
     recording: str
     split: str
     drops: tuple[Drop, ...]
     segment: str | None = None
-    """Digest of the artifact; None when cutting failed."""
+    """Digest of the artifact; None if cutting failed."""
 
 
 def cut_recording(job: CutJob, cache: Cache) -> Cut:
-    """Cut one recording; its failure comes back as a Drop, a full disk is raised."""
+    """Cut one recording; its failure is returned as a Drop, a full disk is raised."""
     reporter = Reporter(cache.scratch, job.identity.item.uri)
     reporter.at("cut")
     done, failure = guarded(lambda: _cut(job, cache), job.identity.item.uri, reporter, cache.root)
@@ -102,13 +102,13 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
 
 
 def _named_speakers(identity: Identity, conversation: Conversation) -> tuple[str, ...]:
-    """Everybody the manifest or the conversation knows by name; they bind recordings in a split."""
+    """Everybody whom the manifest or the conversation names; they bind recordings in a split."""
     tracks = [file.speaker for file in identity.item.files if file.speaker is not None]
     return tuple(dict.fromkeys([*identity.item.speakers, *tracks, *conversation.named_speakers]))
 
 
 def recording_of(identity: Identity, decoded: Decoded, conversation: Conversation) -> Recording:
-    """What is known of a recording once it is decoded. Holds nothing of the machine."""
+    """What is known about a recording once it is decoded. Contains nothing specific to the machine."""
     item = identity.item
     files = tuple(
         SourceFile(

@@ -1,4 +1,4 @@
-"""Decoding a recording and looking at its pictures, in one pass over the files."""
+"""Decoding a recording and analysing its pictures, in one pass over the files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _decode_stage(
     progress: Progress,
     observers: Sequence[FrameObserver] = (),
 ) -> Kept[Decoded]:
-    """Sound per channel and a picture per window, from the media files; observers see every frame."""
+    """Decode media files to sound per channel and a picture per window; observers see every frame."""
 
     def fill(folder: Path) -> tuple[Decoded, Sequence[Drop]]:
         return _decode(identity, settings, folder, progress, observers)
@@ -68,9 +68,9 @@ def _sight_key(identity: Identity, settings: Settings) -> str:
 def decode_and_look(
     identity: Identity, settings: Settings, cache: Cache, progress: Progress
 ) -> tuple[Kept[Decoded], Artifact | None]:
-    """Decoding, and what is seen, both from one pass; None where nothing is to be looked at.
+    """The decoded recording and what is seen in it, from one pass; None if sight is off.
 
-    Where only the settings of sight have changed, the picture alone is decoded once more.
+    If only the settings of sight have changed, only the picture is decoded again.
     """
     if not (settings.sight.enabled and settings.ingest.pictures):
         return _decode_stage(identity, settings, cache, progress), None
@@ -99,7 +99,7 @@ def _look_again(
     watcher: FrameObserver,
     head: Decoded,
 ) -> None:
-    """Show the pictures once more, at exactly the times that decoding gave them."""
+    """Show the pictures again, at exactly the times that decoding gave them."""
     if any(oddity.code == "restart" for stream in head.streams for oddity in stream.oddities):
         with tempfile.TemporaryDirectory(dir=cache.scratch) as folder:
             _decode(identity, settings, Path(folder), progress, (watcher,))

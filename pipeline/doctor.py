@@ -1,4 +1,4 @@
-"""Check the installation: what is installed, what is missing and what to do about it."""
+"""Checking the installation: what is installed, what is missing and how to fix it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DoctorFact:
 
 
 def examine(cache: Path, models: Path | None = None) -> list[DoctorFact]:
-    """Facts about this machine. Loads torch to look for a GPU; changes and fetches nothing."""
+    """Facts about this machine. Loads torch to look for a GPU; changes and downloads nothing."""
     checks: tuple[Callable[[], Iterator[DoctorFact]], ...] = (
         _python,
         _packages,
@@ -125,7 +125,7 @@ def _has_codec(name: str, mode: str) -> bool:
 
 
 def _models(models: Path | None) -> Iterator[DoctorFact]:
-    """What a build with default settings needs must be here; the others are for those who want them."""
+    """The models that a default build needs must be present; the others are optional."""
     from corpus.align.models import catalogue
 
     for entry in catalogue(models):

@@ -1,4 +1,4 @@
-"""Run jobs in a pool of processes, where a worker that dies loses only its own job.
+"""Running jobs in a pool of processes, in which a worker that dies loses only its own job.
 
 Each slot is an executor of one process, so it is always known which job a dead process was running;
 models loaded by a job stay in that process for the next one.
@@ -50,9 +50,9 @@ def run_jobs(
 ) -> Iterator[Done[Job, Result]]:
     """Yield every job as it ends, in any order. An exception in a job ends the iteration.
 
-    A job whose process dies is tried once more, alone, when all others are done: another job may have
-    used up the memory. `on_poll` is called about twice a second while waiting. Jobs are drawn when there is
-    room for them. Closing the iterator stops the workers.
+    A job whose process dies is retried once, alone, after all others are done: another job may have used up
+    the memory. `on_poll` is called about twice a second while waiting. Jobs are taken from the iterator when
+    there is room for them. Closing the returned iterator stops the workers.
     """
     # Retried alone at the end, where memory is free.
     died: list[Job] = []
@@ -114,9 +114,9 @@ def _submit(
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """Hide the main module: spawn would import it again in every worker, which needs nothing of it.
+    """Hide the main module: spawn would import it again in every worker, which does not need it.
 
-    So a script that builds a dataset needs no `if __name__ == "__main__"` either.
+    So a script that builds a dataset needs no `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {
@@ -157,7 +157,7 @@ def _begin_worker() -> None:
 
 
 def _die_with_parent() -> None:
-    """A killed build must leave no worker behind: its scratch folder may be cleared by the next one."""
+    """Leave no worker behind when a build is killed: the next one may clear its scratch folder."""
     from multiprocessing.connection import wait as wait_for
 
     parent = multiprocessing.parent_process()
@@ -167,7 +167,7 @@ def _die_with_parent() -> None:
 
 
 def _end_stuck(executor: ProcessPoolExecutor, watchdog: Watchdog) -> None:
-    """Kill a stuck worker; its job is tried once more, as after a crash."""
+    """Kill a stuck worker; its job is retried once, as after a crash."""
     for process in list((executor._processes or {}).values()):
         if process.pid is not None and watchdog.is_stuck(process.pid):
             process.kill()

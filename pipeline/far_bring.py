@@ -1,4 +1,4 @@
-"""What a build needs of the dataset at a URL, fetched into its work folder: all but the shards."""
+"""Fetching what a build needs of the dataset at a URL into its work folder: everything but the shards."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from corpus.shards.write import read_manifest
 
 REPORT_FILE = "report.html"
 KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/quarantine.json")
-"""What the next build, wherever it runs, needs to know of this one. How it was called is not among it: inputs
-may hold credentials."""
+"""What the next build, wherever it runs, needs to know about this one. The invocation is not included: inputs
+may contain credentials."""
 VIEWS = (CATALOG_FILE, REPORT_FILE)
 _SYNCED_FILE = "far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Synced:
-    """The store's marks of the files that the work folder was last in step with."""
+    """The store's marks of the files with which the work folder was last in sync."""
 
     manifest: str = ""
     reviews: str = ""
@@ -41,7 +41,7 @@ class _Synced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarDataset:
-    """The dataset as the store holds it."""
+    """The dataset in the store."""
 
     manifest: Manifest | None
     listed: Mapping[str, Stored]
@@ -53,8 +53,8 @@ def look(store: Store) -> FarDataset:
     """What the store holds.
 
     Raises:
-        StorageError: it cannot be read.
-        NewerSchemaError: a newer version wrote it.
+        StorageError: the store cannot be read.
+        NewerSchemaError: a newer version wrote the dataset.
     """
     listed = {one.name: one for one in store.list()}
     manifest = far_manifest(store)[0] if MANIFEST_FILE in listed else None
@@ -67,10 +67,10 @@ def look(store: Store) -> FarDataset:
 
 
 def bring(store: Store, work: Path, there: FarDataset) -> Afar:
-    """Put the work folder in step with the store; what a killed build left here and had not put there stays.
+    """Synchronise the work folder with the store; files that a killed build left here unsent are kept.
 
     Raises:
-        DatasetError: the store holds other bytes than its manifest promises.
+        DatasetError: the files in the store do not match its manifest.
     """
     (work / STATE).mkdir(parents=True, exist_ok=True)
     with storage_errors(work):
@@ -92,7 +92,7 @@ def bring(store: Store, work: Path, there: FarDataset) -> Afar:
 
 
 def _staged(there: FarDataset, entries: Iterable[ShardEntry]) -> dict[str, str]:
-    """Names of shards that a killed build has sent and not published, by sha256."""
+    """Names of shards that a killed build sent but did not publish, by sha256."""
     names = {entry.sha256: f"{FOLDER}/{entry.sha256}" for entry in entries}
     sizes = {entry.sha256: entry.bytes for entry in entries}
     return {

@@ -1,9 +1,9 @@
-"""`corpus build --out URL`: a build in a work folder of this machine, published to a store.
+"""`corpus build --out URL`: a build in a work folder on this machine, published to a store.
 
     lease -> finish what was killed -> fetch all but shards -> build, workers send shards -> stage -> commit
 
-The build in the middle is the one for folders, to the byte. Who writes a shard sends it (`shard_task.py`);
-this process sends what is small, and puts the commit.
+The build in the middle is the same as for folders, to the byte. A shard is sent by the process that writes it
+(`shard_task.py`); this process sends the small files and the commit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def work_folder(url: str) -> Path:
 
 
 def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
-    """Build the dataset at a URL; `request.out` is not looked at. Raises as `build_dataset`."""
+    """Build the dataset at a URL; `request.out` is ignored. Raises like `build_dataset`."""
     store = store_at(url)
     if isinstance(store, FolderStore):
         return build_dataset(replace(request, out=store.root), talk)
@@ -81,7 +81,7 @@ def relabel_at(
 
 
 def far_status(store: Store) -> tuple[Status | None, bool]:
-    """Progress of the build at a URL, at most a heartbeat old, and whether a lease stands."""
+    """Progress of the build at a URL, at most one heartbeat old, and whether it is leased."""
     try:
         text = store.open_range(STATUS_NAME)
     except FileNotFoundError:
@@ -90,10 +90,10 @@ def far_status(store: Store) -> tuple[Status | None, bool]:
 
 
 def far_quarantine(store: Store) -> Quarantine:
-    """What the last build at a URL left out.
+    """Recordings quarantined by the last build at a URL.
 
     Raises:
-        DatasetError: no build has ended there.
+        DatasetError: no build has finished there.
     """
     try:
         text = store.open_range(QUARANTINE_NAME)
@@ -112,7 +112,7 @@ def _is_there(store: Store, work: Path) -> bool:
 
 
 def _free(work: Path) -> None:
-    """Shards that stand in the store need no room here."""
+    """Free local space: shards that are in the store need none here."""
     manifest = read_manifest(work)
     for entry in manifest.shards if manifest else ():
         if has_size(work / entry.path, entry.bytes):

@@ -1,8 +1,8 @@
-"""Artifacts at a URL, for builds on other machines: those that are dear to make and small to keep.
+"""Artifacts at a URL, for builds on other machines: those that are expensive to make and small to store.
 
-Decoded sound, voices and clips are not among them: each is about as large as the dataset and made again in a
-hundredth of the time that models take. The head is put last, on condition that none stands: whoever is second
-made the same.
+Decoded sound, voices and clips are not included: each is about as large as the dataset and is remade in a
+hundredth of the time that models take. The head is put last, if there is none yet: whoever is second made the
+same artifact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FarCache:
         self._store = store
 
     def fetch(self, stage: str, digest: str, scratch: Path) -> Path | None:
-        """A new folder below `scratch` with the artifact, every byte checked; None where it must be made.
+        """A new folder below `scratch` with the artifact, every byte checked; None if it must be made.
 
         Raises:
             StorageError: the store cannot be read.

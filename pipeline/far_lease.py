@@ -1,7 +1,7 @@
-"""One build at a time at a URL: by a lease, put only where none stands and put again as a heartbeat.
+"""One build at a time at a URL: a lease is put only if there is none, and put again as a heartbeat.
 
-No clocks are compared, since those of two machines may differ: who finds a lease watches it, and takes it
-over when it has not changed for a while.
+No clocks are compared, since those of two machines may differ: a process that finds a lease watches it, and
+takes it over if it does not change for a while.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOOK_S = 2.0
 
 
 class Lease:
-    """Held until `released`; somebody else may have taken it when this machine slept."""
+    """Held until `released`; somebody else may have taken it over while this machine slept."""
 
     def __init__(self, store: Store, own: str) -> None:
         self._store = store
@@ -34,10 +34,10 @@ class Lease:
         self.lost = False
 
     def check(self) -> None:
-        """Make sure that it is still held.
+        """Make sure that the lease is still held.
 
         Raises:
-            LockedError: another build took it over.
+            LockedError: another build has taken it over.
         """
         self.lost = self.lost or not _read(self._store).startswith(self._own.encode())
         if self.lost:
@@ -62,7 +62,7 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
 
     Raises:
         LockedError: another build holds it.
-        StorageError: it cannot be written, or the store cannot promise that only one build has it.
+        StorageError: it cannot be written, or the store cannot guarantee that only one build holds it.
     """
     own = f"{socket.gethostname()}-{secrets.token_hex(8)}"
     _take(store, own, say)
@@ -87,7 +87,7 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
 
 
 def is_leased(store: Store) -> bool:
-    """Whether a lease stands; only watching it would tell whether its holder lives."""
+    """Whether there is a lease; only watching it would show whether its holder is alive."""
     return store.has(LEASE)
 
 
@@ -100,9 +100,9 @@ def put(store: Store, name: str, content: bytes) -> None:
 
 
 def put_new(store: Store, name: str, content: bytes) -> bool:
-    """Put a small file where none stands; true if this content stands there now.
+    """Put a small file if there is none; true if it now has this content.
 
-    A put whose answer was lost is sent again and then meets itself.
+    A put whose answer was lost is sent again and then finds its own file.
     """
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
@@ -138,10 +138,10 @@ def _take(store: Store, own: str, say: Callable[[str], None]) -> None:
 
 
 def _wait_until_stale(store: Store, seen: bytes) -> None:
-    """Watch a lease until it is given up or has been still for long.
+    """Watch a lease until it is released or has not changed for long.
 
     Raises:
-        LockedError: it moves.
+        LockedError: the lease is being renewed.
     """
     until = time.monotonic() + STALE_S
     while time.monotonic() < until:

@@ -1,11 +1,11 @@
-"""A dataset's files go from the work folder to a URL: the old dataset there or the new one.
+"""Publishing a dataset from the work folder to a URL, which always holds either the old dataset or the new.
 
-URL/.rewrite/<sha256>         what is to stand there, under the digest of its bytes
-URL/.cache/commit-000007.json what becomes of it: put only where none of this number stands
+URL/.rewrite/<sha256>         a new file, under the digest of its bytes
+URL/.cache/commit-000007.json the names of these files: put only if there is none with this number
 
-Until the commit is there the dataset is as it was. From then on whoever comes next finishes it: the files are
-copied within the store under their names, the manifest last. No manifest is ever removed; a reader who comes
-in between meets bytes that its manifest does not promise, and says so.
+Until the commit exists the dataset is unchanged. After that, the next build finishes it if this one does not:
+the files are copied within the store to their names, the manifest last. No manifest is ever removed; a reader
+who comes in between finds bytes that do not match its manifest, and reports it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A file that is to stand under a name."""
+    """A file and the name it will get."""
 
     sha256: str
     name: str
@@ -47,13 +47,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Commit:
-    """What is copied into place, the manifest last."""
+    """The files to copy into place, the manifest last."""
 
     moves: tuple[Move, ...]
 
 
 def finish_commit(store: Store, there: FarDataset) -> FarDataset:
-    """Finish the last commit if its build was killed; the dataset after it.
+    """Finish the last commit if its build was killed; returns the dataset after it.
 
     Raises:
         FormatError: the commit is damaged.
@@ -71,11 +71,11 @@ def finish_commit(store: Store, there: FarDataset) -> FarDataset:
 
 
 def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> FarDataset:
-    """Make the dataset at the URL that of the work folder; what stands there already is not sent.
+    """Publish the work folder's dataset at the URL; files that are already there are not sent.
 
     Raises:
-        DatasetError: a shard is neither here nor there.
-        LockedError: another build has published meanwhile.
+        DatasetError: a shard is missing both here and there.
+        LockedError: another build has published in the meantime.
         StorageError: the store refuses.
     """
     manifest = read_manifest(work)
@@ -140,7 +140,7 @@ def _stage_others(store: Store, work: Path, staged: Mapping[str, int]) -> list[M
 
 
 def _check_staged(store: Store, moves: Sequence[Move]) -> None:
-    """Nothing is committed that does not stand there."""
+    """Make sure that everything to be committed is in the store."""
     staged = {one.name for one in store.list(FOLDER)}
     if missing := [move.name for move in moves if f"{FOLDER}/{move.sha256}" not in staged]:
         todo = "check who else writes there, then run the same command again"
@@ -148,7 +148,7 @@ def _check_staged(store: Store, moves: Sequence[Move]) -> None:
 
 
 def _apply(store: Store, commit: _Commit) -> None:
-    """Copy all into place; may be done twice."""
+    """Copy everything into place; may safely be done twice."""
     *others, manifest = commit.moves
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         copies = [threads.submit(store.copy, f"{FOLDER}/{move.sha256}", move.name) for move in others]
@@ -158,7 +158,7 @@ def _apply(store: Store, commit: _Commit) -> None:
 
 
 def _cleaned(store: Store, there: FarDataset, numbers: Sequence[int]) -> FarDataset:
-    """Remove what was staged, shards that nobody names any more, and old commits."""
+    """Remove staged files, shards that are no longer used, and old commits."""
     named = {entry.path for entry in there.manifest.shards} if there.manifest else set()
     strays = [
         name

@@ -1,4 +1,4 @@
-"""Shards that stand at a URL: stand-ins take their place in the work folder, so that a build sees them."""
+"""Stand-ins in the work folder for shards at a URL, so that a build sees them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from corpus.shards.stand_in import is_stand_in, stand_in
 
 
 def place_stand_ins(work: Path, manifest: Manifest, far: Mapping[str, str]) -> None:
-    """Make the work folder look as if it held the shards of its manifest that stand in the store.
+    """Make the work folder look as if it held those shards of its manifest that are in the store.
 
-    `far` holds the paths there by sha256. One that neither has is made again by the build.
+    `far` holds the paths there by sha256. A shard missing in both is remade by the build.
     """
     for entry in manifest.shards:
         path = work / entry.path
@@ -24,7 +24,7 @@ def place_stand_ins(work: Path, manifest: Manifest, far: Mapping[str, str]) -> N
 
 
 def forget_shards(work: Path) -> None:
-    """Remove every shard of the work folder."""
+    """Remove every shard from the work folder."""
     with storage_errors(work):
         for path in [path for split in SPLITS for path in (work / split).glob("*.tar")]:
             path.unlink()

@@ -1,4 +1,4 @@
-"""Download media from URLs."""
+"""Downloading media from URLs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOCAL_SCHEMES = ("file", "local")
 
 
 def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
-    """A local copy of the file at `url`, fetched once and kept under the digest of the URL.
+    """A local copy of the file at `url`, downloaded once and stored under the digest of the URL.
 
-    `guarded` URLs reach nothing that is local. The copy's own digest is kept beside it: a copy that the
-    disk has damaged is fetched again.
+    `guarded` URLs cannot reach anything local. The copy's own digest is stored beside it: a copy damaged on
+    disk is downloaded again.
 
     Raises:
-        MediaError: the URL cannot be read, to its announced end.
+        MediaError: the URL cannot be read to its announced end.
         StorageError: there is no room for the copy.
     """
     try:
@@ -72,7 +72,7 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
 
 
 def _name(path: str) -> str:
-    """The last part of a URL's path, as far as a file system takes it."""
+    """The last part of a URL's path, no longer than a file system allows."""
     name = (
         PurePosixPath(path)
         .name.replace("\0", "")
@@ -83,7 +83,7 @@ def _name(path: str) -> str:
 
 
 def _opened(url: str, guarded: bool) -> Any:
-    """A file to read. A URL of a public host never leads to what is local, whoever named it."""
+    """Open a file for reading. A URL of a public host never leads to anything local, whoever named it."""
     import fsspec
 
     parts = urlsplit(url)
@@ -96,7 +96,7 @@ def _opened(url: str, guarded: bool) -> Any:
 
 
 def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
-    """What stands at the URL. Each scheme's library raises what it likes; all of it is the URL's fault."""
+    """The content at the URL. Each scheme's library has its own exceptions; all count as the URL's fault."""
     try:
         with _opened(url, guarded) as source:
             announced = getattr(source, "size", None)

@@ -27,7 +27,7 @@ _SHOWN: dict[str, tuple[str, str, int]] = {
     "dnsmos_background": ("DNSMOS of the background", "", 2),
     "dnsmos_overall": ("DNSMOS overall", "", 2),
 }
-"""By fact: what it is called, its unit, the places it is shown with."""
+"""By fact: its name, its unit, the decimal places shown."""
 
 
 def left_out(uri: str, clips: Sequence[MeasuredClip], filters: FilterSettings) -> list[Drop]:
@@ -51,12 +51,12 @@ def left_out(uri: str, clips: Sequence[MeasuredClip], filters: FilterSettings) -
 
 
 def first_windows(drops: Sequence[Drop]) -> frozenset[int]:
-    """Where the clips begin that are left out."""
+    """First windows of the clips that are left out."""
     return frozenset(drop.start_us // WINDOW_US for drop in drops if drop.start_us is not None)
 
 
 def _failed(quality: Quality, filters: FilterSettings) -> Iterator[tuple[str, str]]:
-    """Names of the filters that a clip fails and why, in the settings' order; a fact not known fails none."""
+    """Names of the filters that a clip fails and why, in the settings' order; an unknown fact fails none."""
     for name in FilterSettings.__dataclass_fields__:
         bound = getattr(filters, name)
         if name == "languages":
@@ -73,7 +73,7 @@ def _failed(quality: Quality, filters: FilterSettings) -> Iterator[tuple[str, st
 
 
 def _sentence(name: str, fact: str, value: float, bound: float) -> str:
-    """With as many places as it takes to tell the figure from the threshold."""
+    """The reason, with enough decimal places to distinguish the figure from the threshold."""
     what, unit, places = _SHOWN[fact]
     while places < 6 and f"{value:.{places}f}" == f"{bound:.{places}f}":
         places += 1

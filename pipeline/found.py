@@ -21,11 +21,11 @@ class Recordings:
     old: Old | None = None
     """The dataset that stands in OUT, where it was read."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
-    """Those that OUT holds unchanged, by content hash."""
+    """Recordings that OUT already holds unchanged, by content hash."""
     others: list[RecordingJob] = field(default_factory=list)
-    """The jobs of all others."""
+    """The jobs for all others."""
     recorded: list[tuple[RecordingJob, Recorded]] = field(default_factory=list)
-    """Those of the others that were built, now or by an earlier build."""
+    """The others that were built, now or by an earlier build."""
 
     def rows(self) -> Sequence[PublishedRecording]:
         """All recordings as they will be published, by content hash."""

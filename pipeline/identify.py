@@ -1,4 +1,4 @@
-"""Identify an item's bytes: fetch and hash its files, and find its annotation files."""
+"""Identifying an item by its bytes: fetching and hashing its files, and finding its annotation files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from corpus.schemas.urls import is_url
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMark:
-    """A file's place, size and times when it was hashed: an equal mark is taken for equal bytes."""
+    """A file's path, size and times when it was hashed: an equal mark is assumed to mean equal bytes."""
 
     place: str
     bytes: int
@@ -36,7 +36,7 @@ class Identity:
     recording: str
     """Content hash of the recording: 64 hex digits."""
     media: tuple[FileMark, ...]
-    """One for each of the item's files, at its local path."""
+    """One mark for each of the item's files, at its local path."""
     sidecars: tuple[FileMark, ...]
 
     @property
@@ -47,7 +47,7 @@ class Identity:
 def identify(
     item: Item, known: Mapping[str, FileMark], downloads: Path, listing: Listing | None = None
 ) -> Identity:
-    """Fetch and hash an item's files; `known` (by place) saves reading unchanged ones.
+    """Fetch and hash an item's files; `known` (by path) avoids reading unchanged ones.
 
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
@@ -67,14 +67,14 @@ def identify(
 
 
 def sidecars_of(item: Item, media: Sequence[Path], listing: Listing | None = None) -> list[Path]:
-    """The annotation files an item names, else those beside its media files."""
+    """The annotation files named for an item, otherwise those beside its media files."""
     if item.sidecars is not None:
         return [Path(place) for place in item.sidecars]
     return [side for path in media for side in find_sidecars(path, listing)]
 
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
-    """sha256 of the one file; of the list of hashes, speakers and offsets where there are several."""
+    """sha256 of a single file, or of the list of hashes, speakers and offsets of several."""
     # The usual recording is known by the sha256 that any other tool shows for its file.
     if len(files) == 1 and files[0].speaker is None and files[0].offset_us == 0:
         return hashes[0]
@@ -82,10 +82,10 @@ def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
 
 
 def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
-    """The mark of a local file, its content read only if place, size or time are new.
+    """The mark of a local file, whose content is read only if path, size or time are new.
 
     Raises:
-        MediaError: no regular file, unreadable, or written to while it was read.
+        MediaError: the file is not regular, is unreadable, or was written to while it was read.
     """
     try:
         state = os.stat(path)

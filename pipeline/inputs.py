@@ -1,4 +1,4 @@
-"""What the user names becomes a list of recordings to build, and what cannot becomes Drops."""
+"""Turning the inputs a user names into a list of recordings to build, and Drops for what cannot be built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDECAR_SUFFIXES = frozenset(
     ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
     ".jpg .jpeg .png .pdf .log .html .xml .uem .lab".split()
 )
-"""Files in a folder that are plainly no media: passed over without a word."""
+"""Files in a folder that are plainly not media: skipped silently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,12 @@ class ItemFile:
     speaker: str | None = None
     offset_us: int = 0
     guarded: bool = False
-    """A URL that a manifest names: it may not reach into this machine or its network."""
+    """A URL named in a manifest: it may not reach this machine or its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One recording to build, as it was asked for."""
+    """One recording to build, as requested."""
 
     uri: str
     files: tuple[ItemFile, ...]
@@ -54,12 +54,12 @@ class Item:
 
 
 def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[Item], list[Drop]]:
-    """The items behind files, folders, globs, URLs and JSONL manifests, in order of their uri.
+    """The items in files, folders, globs, URLs and JSONL manifests, in order of their uri.
 
-    URLs that a manifest names reach into this machine or its network only where `local_urls` has it.
+    URLs in a manifest may reach this machine or its network only if the manifest is in `local_urls`.
 
     Raises:
-        UsageError: nothing was named, a named path does not exist, or a manifest cannot be parsed.
+        UsageError: no input was named, a named path does not exist, or a manifest cannot be read.
     """
     if not inputs:
         raise UsageError("no input was named", todo="name files, folders, globs, URLs or a .jsonl")
@@ -77,7 +77,7 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[
 
 
 def _distinct_uris(items: Iterable[Item]) -> list[Item]:
-    """Two recordings never share a uri: later ones (by place) get `#2`, `#3` … behind it."""
+    """Make uris unique: later recordings (by path) with the same uri get `#2`, `#3` … appended."""
     ordered = sorted(items, key=lambda item: (item.uri, [f.place for f in item.files]))
     seen: Counter[str] = Counter()
     result = []
@@ -123,7 +123,7 @@ def _glob(pattern: str) -> Iterator[Item | Drop]:
 
 
 def _walk(root: Path) -> Iterator[Item | Drop]:
-    """The media files below a folder. Hidden files and folders are passed over."""
+    """The media files below a folder. Hidden files and folders are skipped."""
     count = 0
     for folder, names, files in os.walk(root, onerror=None):
         # In place: os.walk descends into what is left.
@@ -180,7 +180,7 @@ def _file(path: Path, uri: str) -> Iterator[Item | Drop]:
 
 
 def _utf8(text: str) -> str:
-    """The text with bytes that are no UTF-8, which a file's name may hold, written as escapes."""
+    """The text with bytes that are not UTF-8, which a file name may contain, written as escapes."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -211,7 +211,7 @@ def _single(place: str, uri: str) -> Item:
 
 
 def _read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Drop]:
-    """The items of a JSONL manifest: one `InputEntry` a line. A bad line is a Drop naming it."""
+    """The items of a JSONL manifest: one `InputEntry` per line. A bad line becomes a Drop that names it."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A running build's account: its progress, what was left out, what is in quarantine."""
+"""A running build's records: its progress, what was left out, what is quarantined."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from corpus.pipeline.versions import done_before
 from corpus.schemas.drops import Drop
 
 _POLL_S = 0.4
-"""The least time between two looks at the workers, for a progress bar that moves."""
+"""Shortest interval between two polls of the workers, for a progress bar that moves."""
 _POLL_S_A_WORKER = 0.04
 _PAUSE_SHARE = 1 / 60
 """Of a build's time so far, on a cluster."""
 _LONGEST_POLL_S = 10.0
-"""With many workers each look is dear, and each recording takes long."""
+"""Longest interval: with many workers each poll is expensive, and each recording takes long."""
 
 
 class Ledger:
@@ -47,7 +47,7 @@ class Ledger:
     # -- progress ----------------------------------------------------------------------------
 
     def begin(self, phase: str, total: int) -> None:
-        """Begin a phase of so many steps."""
+        """Begin a phase with this many steps."""
         self.save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
@@ -58,7 +58,7 @@ class Ledger:
         self._talk.at(self.done, "")
 
     def poll(self) -> None:
-        """Read the workers' progress and report it, as often as is worth its cost."""
+        """Read the workers' progress and report it, unless the last poll was too recent."""
         if monotonic() < self._next_poll_s:
             return
         running, more = self._put_status("")
@@ -94,21 +94,21 @@ class Ledger:
     # -- what was left out --------------------------------------------------------------------
 
     def drop(self, drops: Iterable[Drop]) -> None:
-        """Record items left out before their content is known; there is no key to hold a retry to."""
+        """Record items left out before their content is known; without a key, they are always retried."""
         for one in drops:
             self.drops.append(one)
             if one.kind == "fault":
                 self._quarantine(one.item, "", (one,), built=False)
 
     def take(self, uri: str, key: Callable[[], str], drops: Sequence[Drop], *, built: bool) -> None:
-        """Record what was left out of a recording; `key` makes the digest of all that decided it."""
+        """Record what was left out of a recording; `key` makes the digest of all that determined it."""
         self.drops += drops
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
             self._quarantine(uri, key(), faults, built=built)
 
     def hold(self, uri: str, key: Callable[[], str]) -> bool:
-        """Whether the recording failed before with the same key; it then stays in quarantine."""
+        """Whether the recording failed before with the same key; if so, it stays in quarantine."""
         before = self._held.get(key()) if self._held else None
         if before is None:
             return False

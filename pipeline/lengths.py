@@ -1,4 +1,4 @@
-"""How long a recording is that was not built, so that what was lost with it can be counted."""
+"""The length of a recording that was not built, so that the lost time can be counted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from corpus.schemas.settings import Settings
 
 
 def over_all(drop: Drop, identity: Identity, settings: Settings, cache: Cache) -> Drop:
-    """The Drop of a whole recording, over its length where that is known."""
+    """The Drop of a whole recording, over its length if known."""
     length_us = _length_us(identity, settings, cache)
     return replace(drop, start_us=0, stop_us=length_us) if length_us else drop
 
 
 def _length_us(identity: Identity, settings: Settings, cache: Cache) -> int | None:
-    """As decoded, else as the files declare; None where neither can be read."""
+    """The decoded length, otherwise the declared one; None if neither can be read."""
     from corpus.ingest.probe import probe_media
 
     decode = cache.get("decode", decode_key(identity, settings), "decoded.json")

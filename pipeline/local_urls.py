@@ -1,4 +1,4 @@
-"""Keep URLs in a manifest from reaching into this machine or its network."""
+"""Keeping URLs in a manifest from reaching this machine or its network."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from corpus.schemas.urls import public_url
 
 WEB = ("http", "https")
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
-"""Object stores: their hosts are this machine's own settings, never the URL's."""
+"""Object stores: their hosts come from this machine's settings, never from the URL."""
 _HINT = "--allow-local-urls lets it in, if the manifest can be trusted"
 LOCAL_HOST = f"the host is this machine or in a private network; {_HINT}"
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""All others are local, or stand for IPv4 addresses that only a gateway knows."""
+"""All other addresses are local, or represent IPv4 addresses known only to a gateway."""
 
 
 def refuse_local(url: str) -> None:
-    """Check the scheme before anything is opened; hosts are checked on connecting, also behind redirects.
+    """Check the scheme before anything is opened; hosts are checked on connecting, also after redirects.
 
     Raises:
-        MediaError: the URL's scheme opens local files, or is not known not to.
+        MediaError: the URL's scheme opens local files, or might.
     """
     scheme = urlsplit(url).scheme
     if scheme not in (*WEB, *STORES):
@@ -51,7 +51,7 @@ def is_public(host: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Whether all addresses of a host are public; one that has none is as private as it gets."""
+    """Whether all addresses of a host are public; false if it has none."""
     try:
         addresses = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
     except (OSError, ValueError):  # UnicodeError too: no name
@@ -67,7 +67,7 @@ async def public_client(**options: Any) -> Any:
 
 
 def refusal(error: BaseException | None) -> str:
-    """The refusal behind a library's error, if that is its cause, else ""."""
+    """The refusal that caused a library's error, or "" if there was none."""
     for _ in range(8):  # libraries wrap errors in errors
         if error is None:
             break

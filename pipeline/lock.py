@@ -1,6 +1,6 @@
-"""One build at a time in an output folder: by `flock`, or by a lease where the file system lacks it.
+"""One build at a time in an output folder: by `flock`, or by a lease if the file system has no locks.
 
-A lease is a file that its holder touches every few seconds. One that has not been touched for a while is
+A lease is a file that its holder touches every few seconds. If it has not been touched for a while, it is
 taken over: its holder was killed, or its machine is gone.
 """
 

@@ -1,4 +1,4 @@
-"""The quality stage: the facts of every clip that a recording will be cut into, kept in the cache."""
+"""The quality stage: the facts of every clip that a recording will be cut into, stored in the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILE = "quality.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredClip:
-    """A clip to be, and its facts."""
+    """A future clip and its facts."""
 
     first_window: int
     windows: int
@@ -50,7 +50,7 @@ def quality_stage(
     settings: Settings,
     cache: Cache,
 ) -> Kept[Measured]:
-    """The facts of every clip, filtered or not: what the filters say moves none of them."""
+    """The facts of every clip, filtered or not: they do not depend on the filters."""
     listener = _dnsmos(settings.quality) if settings.quality.dnsmos_stretches else None
     windows_per_clip = settings.clips.windows_per_clip
     decoded, head = decode.value, voices.value

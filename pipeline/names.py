@@ -11,7 +11,7 @@ from corpus.schemas.settings import Settings
 
 
 def names_before(identity: Identity, vouched: Sequence[str], reviews: Texts) -> tuple[str, ...]:
-    """Everybody named in the manifest or an annotation file, with the names that reviews give them."""
+    """Everybody named in the manifest or an annotation file, with names given in reviews."""
     item = identity.item
     names = [*item.speakers, *(file.speaker for file in item.files if file.speaker is not None), *vouched]
     return _with_new_names(dict.fromkeys(names), reviews)
@@ -27,7 +27,7 @@ def vouched_for(identity: Identity, settings: Settings) -> tuple[str, ...]:
 
 
 def _with_new_names(names: dict[str, None], reviews: Sequence[str]) -> tuple[str, ...]:
-    """Add new names, also of reviews that did not win: a bond too many separates nobody."""
+    """Add new names, even from reviews that did not win: an extra bond does no harm."""
     changes = renamed(reviews) if names and reviews else []
     count = -1
     # Until nothing is added: a person may have been renamed twice.

@@ -1,4 +1,4 @@
-"""A worker's models, each opened once, and only when a recording needs it."""
+"""A worker's models, each opened only once and only when a recording needs it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _separator(settings: SeparateSettings) -> Separator | None:
 
 @functools.cache
 def open_diarizer(settings: DiarizeSettings, channels: tuple[str | None, ...] | None) -> Diarizer | None:
-    """Opened once per worker, and only when a recording needs it."""
+    """The diarizer, opened once per worker and only when a recording needs it."""
     if settings.backend == "none":
         return None
     with _loading("the diarizer"):

@@ -1,4 +1,4 @@
-"""What a build would do, found without changing anything."""
+"""Finding out what a build would do, without changing anything."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from corpus.schemas.errors import CorpusError
 from corpus.schemas.urls import is_url
 
 BYTES_PER_WINDOW_AND_CHANNEL = 4_500
-"""FLAC of 200 ms and its mel and activity, about: speech at 16 kHz compresses to a little over half."""
+"""Approximate bytes of 200 ms of FLAC, mel and activity: 16 kHz speech compresses to a little over half."""
 BYTES_PER_PICTURE = 8_000
 CACHE_SHARE = 3.0
-"""Cache bytes to dataset bytes, about: raw samples before and after splitting voices, and the clips."""
+"""Approximate ratio of cache to dataset bytes: raw samples before and after splitting voices, and clips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PlannedItem:
-    """One recording and what would happen to it."""
+    """One recording and what a build would do with it."""
 
     uri: str
     action: Literal["build", "decoded", "unchanged", "skip", "fault"]
@@ -58,7 +58,7 @@ class Plan:
     """An estimate for two speakers."""
     cache_bytes: int
     removals: tuple[str, ...] = ()
-    """Built recordings that the inputs no longer name; a build stops at them unless told."""
+    """Built recordings that the inputs no longer name; a build refuses to remove them unless allowed."""
 
     @property
     def hours(self) -> float:
@@ -66,7 +66,7 @@ class Plan:
 
 
 def plan(request: Request) -> Plan:
-    """Look at every input, probe it, and ask the cache; nothing is written, hashed or decoded."""
+    """Probe every input and check the cache; nothing is written, hashed or decoded."""
     from corpus.pipeline.build import refuse_newer
     from corpus.pipeline.quick_key import quick_key
 
@@ -98,7 +98,7 @@ def plan(request: Request) -> Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What the dataset holds, to tell what would not be touched."""
+    """What the dataset holds, to find out what would not be touched."""
 
     request: Request
     config: str
@@ -119,7 +119,7 @@ class _Known:
         )
 
     def holds(self, identity: Identity) -> bool:
-        """Whether a build would make the same clips of it, if it stays in its split."""
+        """Whether a build would make the same clips of the recording, if it stays in its split."""
         one = self.published.get(identity.recording)
         if one is None:
             return False
@@ -181,7 +181,7 @@ def _planned(
 
 
 def _identity(item: Item, marks: Mapping[str, FileMark], listing: Listing) -> Identity | None:
-    """The item's content where all its files were hashed before and look as they did then."""
+    """The item's content, if all its files were hashed before and seem unchanged."""
     places = [Path(file.place) for file in item.files]
     media = [_as_marked(str(path), marks) for path in places]
     sidecars = [_as_marked(str(path), marks) for path in sidecars_of(item, places, listing)]

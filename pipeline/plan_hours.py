@@ -1,4 +1,4 @@
-"""What many hours would take on many machines, by calculation from measured rates (docs/cluster.md)."""
+"""What many hours would take on many machines, calculated from measured rates (docs/cluster.md)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from corpus.schemas.errors import UsageError
 
 CORE_S_BY_STAGE = {"diarize": 0.125, "transcribe": 0.343, "everything else": 0.004}
-"""Seconds of one core for a second of sound: default models, two speakers, no pictures."""
+"""Seconds of one core per second of sound: default models, two speakers, no pictures."""
 DATASET_BYTES_PER_HOUR = 100_000_000
 """Two voices and the room, no pictures."""
 PICTURE_BYTES_PER_HOUR = 144_000_000
-"""8 kB a window, 320x200."""
+"""8 kB per window at 320x200."""
 CACHE_SHARE = 3.0
-"""Bytes of the cache to those of the dataset."""
+"""Ratio of cache bytes to dataset bytes."""
 INPUT_BYTES_PER_HOUR = 115_200_000
-"""16-bit sound of one channel at 16 kHz; what is compressed is less, films are more."""
+"""16-bit sound of one channel at 16 kHz; compressed sound takes less, video more."""
 GB_PER_CORE = 2.0
 BUSY_SHARE = 0.85
-"""Of the cores' time: the rest goes into starting, the last recordings, and work lost with a machine."""
+"""Busy share of the cores' time: the rest is start-up, the last recordings, and work lost with a machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoursPlan:
-    """Bytes, and hours of work."""
+    """The estimate: bytes and hours of work."""
 
     hours: float
     nodes: int
@@ -35,13 +35,13 @@ class HoursPlan:
     dataset_bytes: int
     cache_bytes: int
     read_bytes: int
-    """Inputs, once for their digests and once to decode them; the cache once."""
+    """The inputs, once for their digests and once to decode them, and the cache once."""
     written_bytes: int
     """The cache and the dataset."""
 
 
 def plan_hours(hours: float, *, nodes: int, cores_per_node: int, gpus: int, pictures: bool) -> HoursPlan:
-    """What so many hours of recordings would take.
+    """What this many hours of recordings would take.
 
     Raises:
         UsageError: no hours, more than a billion, or no machine or core.

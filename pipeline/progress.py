@@ -1,4 +1,4 @@
-"""Progress of the recordings being built: workers write a line to disk, the build reads them."""
+"""Progress of the recordings being built: workers write lines to disk, the build reads them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from corpus.schemas.files import write_whole
 
 
 class Messenger(Protocol):
-    """Receives a build's progress, for the person who waits for it."""
+    """Receives a build's progress, to show it to the user."""
 
     def phase(self, name: str, total: int) -> None:
         """A phase with `total` steps begins."""
 
     def at(self, done: float, detail: str) -> None:
-        """So many steps are done, with fractions; `detail` names the current ones."""
+        """This many steps are done, including fractions; `detail` names the current ones."""
 
     def say(self, line: str) -> None:
-        """A line worth keeping."""
+        """Report a line worth keeping."""
 
 
 class Quiet:
@@ -44,7 +44,7 @@ class Quiet:
 
 SECONDS_BETWEEN_WRITES = 0.5
 _PROCESS = secrets.token_hex(8)
-"""Of this process; two machines may have the same pids."""
+"""A name for this process; two machines may have the same pids."""
 
 
 class Reporter:
@@ -82,7 +82,7 @@ _READ_OF_MANY = 8
 
 
 def running_now(folder: Path) -> tuple[tuple[Running, ...], int]:
-    """The build's side: workers' last lines by uri, of hundreds only some, and how many more there are."""
+    """The build's side: workers' last lines by uri (only some of hundreds), and how many more there are."""
     try:
         listed = os.listdir(folder)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """The recordings in OUT: an unchanged one is recognised by one small record.
 
-The table is valid for one manifest and one catalog, named by their digests, and ignored beside others.
+The table is valid for one manifest and one catalog, identified by their digests, and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PublishedRecording:
     annotations: tuple[str, ...]
     """Name and sha256 of the annotation files beside it."""
     names: tuple[str, ...]
-    """People whom those name."""
+    """People named in those files."""
     drops: tuple[Drop, ...]
 
 
@@ -54,7 +54,7 @@ class Published:
 
     @property
     def names(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
-        """People named, by the annotation files' digests: those files need not be read again."""
+        """People named in annotation files, by the files' digests: they need not be read again."""
         return {one.annotations: one.names for one in self.recordings}
 
 
@@ -63,7 +63,7 @@ def annotations_of(identity: Identity) -> tuple[str, ...]:
 
 
 def read_published(folder: Path, out: Path, config: str) -> Published:
-    """The table of the dataset in `out`; an empty one if it belongs to another, or there is none."""
+    """The table of the dataset in `out`; empty if it is missing or belongs to another dataset."""
     path = folder / TABLE_FILE
     try:
         table = from_json(Published, path.read_bytes(), where=str(path))
@@ -79,7 +79,7 @@ def save_published(folder: Path, published: Published) -> None:
 
 
 def sha256_or_none(path: Path) -> str:
-    """Its digest; "" if the file cannot be read."""
+    """The file's digest; "" if it cannot be read."""
     try:
         return sha256_file(path)
     except OSError:
@@ -88,13 +88,13 @@ def sha256_or_none(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogs:
-    """sha256 of the last two catalogs written by builds: the newer may not have been moved into place."""
+    """sha256 of the last two catalogs written by builds: the newer may not be in place yet."""
 
     sha256s: tuple[str, ...] = ()
 
 
 def announce_catalog(folder: Path, sha256: str) -> None:
-    """Remember a catalog before it is moved into place: any other one found there was edited by somebody."""
+    """Record a catalog before it is moved into place: any other one found there was edited by somebody."""
     last = _announced(folder)[-1:]
     write_whole(folder / CATALOGS_FILE, to_json(_Catalogs(sha256s=(*last, sha256))).encode())
 
@@ -103,7 +103,7 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
     """Refuse to overwrite a catalog that somebody has edited. A damaged one may be overwritten.
 
     Raises:
-        DatasetError: it was changed since a build wrote it.
+        DatasetError: the catalog was changed after a build wrote it.
     """
     path, ours = out / CATALOG_FILE, _announced(folder)
     # A write-ahead log means that a program wrote to it and did not close it.

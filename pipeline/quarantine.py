@@ -1,4 +1,4 @@
-"""List a build's quarantine, and retry items of it."""
+"""Listing a build's quarantine, and retrying items in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.schemas.settings import Settings
 
 
 def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
-    """The quarantined items of these names; all of them if no name is given.
+    """The quarantined items with these names; all of them if no name is given.
 
     Raises:
         DatasetError: no build was started here.
@@ -28,7 +28,7 @@ def chosen(out: Path, names: Sequence[str]) -> list[Quarantined]:
 
 
 def chosen_of(quarantine: Quarantine, names: Sequence[str], where: str) -> list[Quarantined]:
-    """Those of these names; all without."""
+    """The items with these names; all of them if no name is given."""
     items = list(quarantine.items)
     unknown = sorted(set(names) - {q.uri for q in items})
     if unknown:

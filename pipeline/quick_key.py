@@ -1,4 +1,4 @@
-"""Whether anything that decides a build has changed, without opening a file."""
+"""Detecting whether anything that determines a build has changed, without opening a file."""
 
 from __future__ import annotations
 

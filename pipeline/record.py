@@ -1,4 +1,4 @@
-"""One recording from its files to its clips: one job, whose outcome is kept as one small record."""
+"""One recording from its files to its clips: one job, whose outcome is stored as one small record."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ ROWS_STAGE = "catalog"
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingJob:
-    """All that decides one recording's clips, and where to keep them."""
+    """Everything that determines one recording's clips, and where to store them."""
 
     identity: Identity
     settings: Settings
     reviews: Texts
     names: tuple[str, ...]
-    """Whom the annotation files vouch for."""
+    """People named in the annotation files."""
     split: str
     config: str
     """Digest of the settings and of all versions."""
     cache_root: Path
     scratch: str
     cache_url: str | None = None
-    """Where artifacts that are dear to make are kept, too."""
+    """Where artifacts that are expensive to make are also stored."""
 
     @cached_property
     def key(self) -> str:
-        """Digest of everything that decides the clips."""
+        """Digest of everything that determines the clips."""
         marks = [mark.sha256 for mark in (*self.identity.media, *self.identity.sidecars)]
         sidecars = [Path(mark.place).name for mark in self.identity.sidecars]
         item = to_plain(self.identity.item)
@@ -55,11 +55,11 @@ class RecordingJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What became of a recording."""
+    """The outcome for a recording."""
 
     annotated: Annotated
     cut: Cut | None = None
-    """None when it failed before it could be cut."""
+    """None if it failed before it could be cut."""
 
     @property
     def built(self) -> bool:
@@ -71,7 +71,7 @@ class Recorded:
 
 
 def published_as(job: RecordingJob, done: Recorded) -> PublishedRecording:
-    """What a later build needs to know this recording by."""
+    """What a later build needs in order to recognise this recording."""
     if done.cut is None or done.cut.segment is None:
         raise AssertionError(f"{job.identity.item.uri} was not built")
     return PublishedRecording(
@@ -86,7 +86,7 @@ def published_as(job: RecordingJob, done: Recorded) -> PublishedRecording:
 
 
 def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
-    """The outcome of an earlier build, if all that publishing reads of it is there undamaged."""
+    """The outcome of an earlier build, if everything that publishing needs is intact."""
     record = cache.get("record", job.key)
     if record is None:
         return None
@@ -105,7 +105,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 
 
 def record(job: RecordingJob) -> Recorded:
-    """Take one recording up to its clips; raises as `annotate`."""
+    """Take one recording up to its clips; raises like `annotate`."""
     cache = Cache(job.cache_root, job.scratch, job.cache_url)
     annotated, parts = annotate(
         AnnotateJob(identity=job.identity, settings=job.settings, reviews=job.reviews), cache
@@ -135,14 +135,14 @@ def record(job: RecordingJob) -> Recorded:
 
 
 def rows_key(job: RecordingJob) -> str:
-    """Digest of everything that decides the recording's rows of the catalog."""
+    """Digest of everything that determines the recording's rows in the catalog."""
     from corpus.report.catalog_piece import piece_form
 
     return digest([job.key, piece_form()])
 
 
 def _keep_rows(job: RecordingJob, annotated: Annotated, parts: Parts, cache: Cache) -> None:
-    """The recording's rows of the catalog, so that writing it parses no conversation."""
+    """Store the recording's rows of the catalog, so that writing it need not parse conversations."""
     from corpus.pipeline.cutting import recording_of
     from corpus.report.catalog_piece import write_piece
     from corpus.report.catalog_rows import CatalogEntry

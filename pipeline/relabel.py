@@ -1,4 +1,4 @@
-"""`corpus label OUT`: make a dataset's labels again from its own catalog and shards.
+"""`corpus label OUT`: remaking a dataset's labels from its own catalog and shards.
 
 No media file and no cache is read. Labels from files, from annotators and from sight are kept.
 """
@@ -57,16 +57,17 @@ def relabel_dataset(
     spread: Spread | None = None,
     afar: tuple[str, Afar] | None = None,
 ) -> Relabelled:
-    """Make a dataset's labels again, with these settings or those of its build.
+    """Remake a dataset's labels, with these settings or those of its build.
 
-    Only shards with a clip whose labels change are written. Killed at any moment, the dataset is the old
-    one or the new one, at the latest when the command, or a build, is called again. `spread` does the work of
-    each recording on other machines, which see the folder under the same path. `afar` is the URL where the
-    shards stand, if not in the folder, and its store.
+    Only shards with a clip whose labels change are rewritten. After a kill at any moment the dataset is
+    either the old one or the new one, at the latest once the command or a build runs again. `spread` runs the
+    work of each recording on other machines, which see the folder under the same path. `afar` is the URL
+    where the shards are, if they are not in the folder, and its store.
 
     Raises:
-        DatasetError: no dataset there, or its catalog is not its own.
-        LockedError, StorageError: a build is writing it; it cannot be written.
+        DatasetError: there is no dataset, or the catalog belongs to another.
+        LockedError: a build is writing the dataset.
+        StorageError: the dataset cannot be written.
     """
     from corpus.pipeline.published import announce_catalog
     from corpus.report.catalog import CATALOG_FILE
@@ -169,7 +170,7 @@ def _by_recording(rows: Iterable[ClipRow]) -> list[ClipRow]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One recording whose labels are made again."""
+    """One recording whose labels are remade."""
 
     out: Path
     source: Path | str
@@ -191,7 +192,7 @@ def _labels_anywhere(job: _Job) -> tuple[Conversation, bool]:
 def _labels(
     job: _Job, catalog: duckdb.DuckDBPyConnection, clips: Clips, folder: Path
 ) -> tuple[Conversation, bool]:
-    """The conversation with its labels made anew, and whether they differ."""
+    """The conversation with its labels remade, and whether they differ."""
     from corpus.report.catalog_read import read_conversation
 
     before = read_conversation(catalog, job.recording)
@@ -208,7 +209,7 @@ def _labelled(
     reviews: Texts | None,
     folder: Path,
 ) -> Conversation:
-    """The conversation with its labels made anew, as a build with these settings would make them."""
+    """The conversation with its labels remade, as a build with these settings would make them."""
     from corpus.align.relabel import remade
     from corpus.schemas.answers import with_answers
 
@@ -284,7 +285,7 @@ def _kept(folder: Path, recording: str) -> Conversation:
 
 
 def _remember(kept: State, settings: Settings) -> None:
-    """Record the settings, so that recordings added later are labelled alike."""
+    """Record the settings, so that recordings added later are labelled in the same way."""
     try:
         called = kept.invocation()
     except DatasetError:

@@ -1,4 +1,4 @@
-"""Recordings in the dataset that the inputs no longer name: a lost mount, a typing error."""
+"""Recordings in the dataset that the inputs no longer name: because of a lost mount or a typing error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
 
 
 def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
-    """The uris of built recordings that would go: neither among these nor replaced under the same uri."""
+    """The uris of built recordings to be removed: neither among these nor replaced under the same uri."""
     from corpus.shards.write import read_manifest
 
     manifest = read_manifest(out)
@@ -51,7 +51,7 @@ def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
 
 
 def _built(out: Path) -> set[tuple[str, str]]:
-    """Content hash and uri of every recording in the index; nothing where there is none to lose."""
+    """Content hash and uri of every recording in the index; empty without a dataset."""
     from corpus.shards.index import read_index
 
     try:

@@ -1,4 +1,4 @@
-"""What a build is asked for, and how it ended."""
+"""A build's request and its outcome."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Request:
     settings: Settings
     cache: Path | None = None
     cache_url: str | None = None
-    """Where artifacts that are dear to make are kept for other machines, too."""
+    """Where artifacts that are expensive to make are also stored, for other machines."""
     num_workers: int = 1
     engine: Literal["local", "ray"] = "local"
     """Processes of this machine, or a Ray cluster that sees inputs, cache and OUT under the same paths."""
     address: str | None = None
-    """Ray's; without it Ray starts on this machine alone."""
+    """Ray's address; without it Ray starts on this machine only."""
     rehash: bool = False
-    """Read every input again, even where path, size and time are as before."""
+    """Read every input again, even if path, size and time are unchanged."""
     allow_removals: bool = False
-    """Let go of recordings that the dataset holds and the inputs no longer name."""
+    """Remove recordings from the dataset that the inputs no longer name."""
     local_urls: tuple[str, ...] = ()
-    """Those of `inputs` whose URLs may reach into this machine and its network."""
+    """Those of `inputs` whose URLs may reach this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +43,15 @@ class Outcome:
     exit_code: int
     unchanged: bool
     recordings: int = 0
-    """Built ones."""
+    """Recordings built."""
     clips: int = 0
     windows: int = 0
     shards: int = 0
     shards_written: int = 0
-    """New or changed ones; the others were not touched."""
+    """New or changed shards; the others were not touched."""
     drops: tuple[Drop, ...] = ()
     poor: tuple[str, ...] = ()
-    """What is poor in the data, a line each, with the recordings' names."""
+    """Warnings about poor data, one line each, with the recordings' names."""
 
     @property
     def faults(self) -> tuple[Drop, ...]:

@@ -1,4 +1,4 @@
-"""Apply annotators' reviews in a build."""
+"""Applying annotators' reviews in a build."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def texts_by_recording(out: Path) -> dict[str, Texts]:
 
 
 def renamed(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Old and new name of every speaker whom a review renames."""
+    """Old and new name of every speaker renamed in a review."""
     return [
         (review.judged.speaker, part.speaker)
         for review in _parsed(texts)
@@ -46,7 +46,7 @@ def talk_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversat
 
 
 def cues_as_decided(conversation: Conversation, texts: Texts) -> tuple[Conversation, list[Drop]]:
-    """Apply reviews of cues, after they were made."""
+    """Apply reviews of cues, after the cues have been made."""
     if not texts:
         return conversation, []
     decided, tally = apply_to_cues(conversation, _parsed(texts))

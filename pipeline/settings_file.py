@@ -1,4 +1,4 @@
-"""Read corpus.toml, and write one with every setting explained."""
+"""Reading corpus.toml, and writing one that explains every setting."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _assignment(name: str, value: object) -> str:
 
 
 def _explained(cls: type, name: str) -> list[str]:
-    """The docstring written below a field, as comment lines, with the choices of a Literal."""
+    """The docstring below a field as comment lines, with the choices of a Literal."""
     text = _field_docs(cls).get(name, "")
     hint = get_type_hints(cls)[name]
     choices = getattr(hint, "__args__", ()) if "Literal" in str(hint) else ()
@@ -104,7 +104,7 @@ def _explained(cls: type, name: str) -> list[str]:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """Field docstrings, which Python does not keep, from the source."""
+    """Field docstrings, read from the source because Python does not keep them."""
     # Field docstrings are expression statements, which Python discards.
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)

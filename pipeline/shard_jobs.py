@@ -1,4 +1,4 @@
-"""Shards written on the engine of the build: worker processes, a cluster, or here where that is sooner."""
+"""Writing shards on the build's engine: worker processes, a cluster, or this process if that is faster."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from corpus.shards.shard_task import ShardDone, ShardTask, Spread
 
 WORTH_WORKERS_BYTES = 256 << 20
-"""Less is copied here before other processes have started."""
+"""A smaller amount is copied here before other processes have started."""
 
 
 def spread_of(request: Request, on_poll: Callable[[], None]) -> Spread:
-    """What does shards' tasks on the engine that was asked for."""
+    """The function that runs shard tasks on the requested engine."""
 
     def spread(
         stage: Callable[[ShardTask], ShardDone], tasks: Iterable[ShardTask], total_bytes: int

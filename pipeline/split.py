@@ -1,8 +1,8 @@
-"""Assign recordings to train, validation and test.
+"""Assigning recordings to train, validation and test.
 
-Recordings that share a conversation or a named person form one group, and a group stays together. Its side
-is a function of the smallest content hash in it, so it does not depend on the order of inputs, the machine
-or failed recordings.
+Recordings that share a conversation or a named person form one group, and a group stays together. Its split
+is a function of the smallest content hash in it, so it does not depend on the order of inputs, the machine or
+failed recordings.
 """
 
 from __future__ import annotations

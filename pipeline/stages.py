@@ -40,16 +40,16 @@ class _Sure:
 class Turns:
     turns: tuple[Turn, ...]
     sure: tuple[_Sure, ...] = ()
-    """How sure it is who talks, where the diarizer knows; in order and apart."""
+    """How sure the diarizer is about who talks, if known; ordered, disjoint spans."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     words: tuple[Word, ...]
     language: str = ""
-    """The code of the language recognised; several with spaces between."""
+    """The code of the language recognised; several are separated by spaces."""
     language_probability: float | None = None
-    """Where the recogniser found it by itself."""
+    """Set if the recogniser detected the language itself."""
 
 
 def diarize_stage(
@@ -59,7 +59,7 @@ def diarize_stage(
     cache: Cache,
     sight: Artifact | None = None,
 ) -> Kept[Turns]:
-    """Who speaks when, from the sound, and from the faces where they may vote."""
+    """Who speaks when, from the sound, and from faces if these are used."""
     # Not even in the key: sight settings must not redo a diarization that ignores faces.
     watched = sight if settings.diarize.faces else None
 
@@ -124,7 +124,7 @@ def voices_stage(
     cache: Cache,
     separating: Separating | None = None,
 ) -> Kept[Voices]:
-    """One channel per speaker and the room; a separator takes overlaps apart where it passes its test."""
+    """One channel per speaker and the room; overlaps are separated if a separator passes its test."""
 
     def fill(folder: Path) -> tuple[Voices, Sequence[Drop]]:
         from corpus.align.voices import split_voices
@@ -145,7 +145,7 @@ def voices_stage(
 def prosody_stage(
     decode: Kept[Decoded], voices: Kept[Voices], settings: Settings, cache: Cache
 ) -> Artifact | None:
-    """How the voices sound; None where the labelers are not to listen."""
+    """How the voices sound; None if the labelers do not use prosody."""
     if not settings.cues.prosody:
         return None
 
@@ -168,7 +168,7 @@ def label_stage(
     sight: Artifact | None = None,
     prosody: Artifact | None = None,
 ) -> Kept[Conversation]:
-    """The conversation with its cues as people left them, in canonical order, with ids."""
+    """The conversation with its cues after people's decisions, in canonical order, with ids."""
 
     def fill(folder: Path) -> tuple[Conversation, Sequence[Drop]]:
         from corpus.align.label import with_cues
@@ -201,7 +201,7 @@ def label_stage(
 
 
 def _looked(conversation: Conversation, settings: Settings, sight: Artifact | None) -> Looked:
-    """What sight adds, where no file says which visual cues there are."""
+    """What sight adds, unless a file gives the visual cues."""
     from corpus.align.look import NO_PICTURES, OFF, Looked, look, not_looked
     from corpus.schemas.sight import read_sight
 

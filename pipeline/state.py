@@ -1,6 +1,6 @@
 """A build's own files in `OUT/.cache`, beside artifacts: lock, status, quarantine, invocation.
 
-Everything here is for people and for the next build; none of it is part of the dataset's bytes.
+Everything here is for people and for the next build; none of it is part of the dataset.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Invocation:
     settings: str
     """JSON text of the settings."""
     local_urls: tuple[str, ...] = ()
-    """Those of `inputs` whose URLs may reach into this machine and its network."""
+    """Those of `inputs` whose URLs may reach this machine and its network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Status:
     pid: int
     detail: str = ""
     more: int = 0
-    """How many are built beside those in `running`."""
+    """How many are being built besides those in `running`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class Quarantined:
 
     uri: str
     key: str
-    """Digest of everything that decided the failure; "" when it cannot be known."""
+    """Digest of everything that determined the failure; "" if it cannot be known."""
     drops: tuple[Drop, ...]
     built: bool
-    """True if the recording was built nevertheless, without the parts that the drops name."""
+    """True if the recording was built nevertheless, without the parts named in the drops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """Known hashes of files, to save reading unchanged ones again."""
+    """Known hashes of files, so that unchanged ones need not be read again."""
 
     files: tuple[FileMark, ...]
 
@@ -104,7 +104,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Damaged:
-    """Files that `verify` found damaged, for the next build to make again."""
+    """Files that `verify` found damaged, for the next build to remake."""
 
     paths: tuple[str, ...]
 
@@ -117,7 +117,7 @@ class State:
         self.folder = out / STATE
 
     def create(self) -> None:
-        """Make the folder, and say in one line why where it cannot be made."""
+        """Create the folder, or raise an error that says why that failed."""
         if self.folder.is_symlink():
             todo = "put the folder itself there; --cache names another place for what a build keeps"
             raise DatasetError("is a link; a build writes into the dataset only", where=str(self.folder),
@@ -202,14 +202,14 @@ class State:
         self._write("marks.json", marks)
 
     def marks(self) -> dict[str, FileMark]:
-        """Known marks by place; none if the file is damaged, so that everything is read again."""
+        """Known marks by path; empty if the file is damaged, so that everything is read again."""
         try:
             return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
         except (FileNotFoundError, FormatError):
             return {}
 
     def save_damaged(self, paths: Sequence[str]) -> None:
-        """Remember what `verify` found; an empty list clears it."""
+        """Record what `verify` found; an empty list clears it."""
         path = self.folder / "damaged.json"
         if paths:
             self.folder.mkdir(exist_ok=True)

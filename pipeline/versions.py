@@ -1,4 +1,4 @@
-"""The stages of a build: name, version, what their results depend on, share of the work."""
+"""The stages of a build: name, version, what the results depend on, share of the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stage:
 
     name: StageName
     version: int
-    """Raise it when the stage makes something else from the same inputs."""
+    """Increase it when the stage's output changes for the same inputs."""
     libraries: tuple[str, ...]
     """Distributions whose versions are part of the key."""
     keyed_by: tuple[str, ...] = ()
@@ -96,11 +96,11 @@ STAGES = {
         Stage(name="write", version=1, libraries=("pyarrow",)),
     )
 }
-"""In the order in which a recording goes through them."""
+"""In the order in which a recording passes through them."""
 
 
 def stage_key(name: StageName, **parts: object) -> str:
-    """The digest that a stage's result is kept under."""
+    """The digest under which a stage's result is stored."""
     stage = STAGES[name]
     if tuple(sorted(parts)) != tuple(sorted(stage.keyed_by)):
         raise AssertionError(f"{name} is keyed by {stage.keyed_by}, not by {tuple(parts)}")
@@ -108,10 +108,10 @@ def stage_key(name: StageName, **parts: object) -> str:
 
 
 def config_of(settings: Settings) -> str:
-    """Digest of the settings and of all versions: what a clip's `config` says.
+    """Digest of the settings and of all versions: the `config` of a clip.
 
-    Filters are not in it: they decide which clips there are, not what is in one, so changing them leaves the
-    others as they are.
+    Filters are excluded: they decide which clips exist, not what is in them, so changing them leaves the
+    other clips unchanged.
     """
     plain = to_plain(settings)
     del plain["filters"]
@@ -123,7 +123,7 @@ def all_versions() -> dict[str, dict[str, str]]:
 
 
 def done_before(name: str, share: float) -> float:
-    """How much of a recording's work is done when so much of this stage is."""
+    """How much of a recording's work is done when this share of the stage is."""
     done = 0.0
     for stage in STAGES.values():
         if stage.name == name:

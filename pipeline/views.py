@@ -1,4 +1,4 @@
-"""Catalog and report: one job, made beside the dataset from its index and the recordings' pieces."""
+"""Catalog and report: one job, which makes them from the dataset's index and the recordings' pieces."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from corpus.schemas.reviews_file import REVIEWS_FILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewsJob:
-    """All that the catalog and the report are made from."""
+    """Everything that the catalog and the report are made from."""
 
     folder: Path
-    """Holds clips.parquet, reviews if there are any, and the old catalog where that is to be changed."""
+    """Holds clips.parquet, reviews if there are any, and the old catalog if it is to be updated."""
     pieces: tuple[str, ...]
-    """Digests of the new and changed recordings' rows."""
+    """Digests of the rows of new and changed recordings."""
     gone: tuple[str, ...] | None
     """Recordings whose rows leave the old catalog; None for a new catalog."""
     drops: tuple[Drop, ...]
@@ -43,7 +43,7 @@ class Views:
 
     catalog_sha256: str
     poor: tuple[str, ...]
-    """What is poor in the dataset, a line each."""
+    """Warnings about poor data, one line each."""
 
 
 def make_views(job: ViewsJob) -> Views:
@@ -68,7 +68,7 @@ def make_views(job: ViewsJob) -> Views:
 
 
 def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:
-    """A folder for a job, with the files of the dataset that it reads."""
+    """Make a folder for a job, with the files of the dataset that it reads."""
     folder = cache.scratch / f"views-{secrets.token_hex(8)}"
     with storage_errors(folder):
         folder.mkdir(parents=True)
@@ -79,7 +79,7 @@ def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:
 
 
 def put_views(folder: Path, out: Path, announce: Callable[[], None]) -> None:
-    """Move what a job made into the dataset, the catalog first; `announce` is called before that."""
+    """Move a job's results into the dataset, the catalog first; `announce` is called before that."""
     paths = [out / CATALOG_FILE, out / REPORT_FILE]
     try:
         with storage_errors(out):

@@ -1,4 +1,4 @@
-"""Detect stuck workers: stopped by a signal, or waiting for something that never comes."""
+"""Detecting stuck workers: stopped by a signal, or waiting for something that never comes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 STOPPED_SECONDS = 30.0
-"""A worker stopped by a signal for so long is killed. (Ctrl-Z also stops the build, and so this check.)"""
+"""A worker stopped by a signal for this long is killed. (Ctrl-Z also stops the build, and so this check.)"""
 IDLE_SECONDS = 1800.0
-"""So is one that has a job and has used no CPU time for so long."""
+"""So is one that has a job and has used no CPU time for this long."""
 
 
 class Watchdog:
-    """Polled for a process, says when it should be killed. Works on Linux only (/proc)."""
+    """Tells, when polled for a process, whether to kill it. Works on Linux only (/proc)."""
 
     def __init__(self) -> None:
         self._since: dict[int, tuple[tuple[bool, int], float]] = {}

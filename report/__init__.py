@@ -1,4 +1,4 @@
-"""What a person looks at: catalog, statistics, the report, a clip's page, and the HTML and chart kit."""
+"""Everything for people to look at: catalog, statistics, report, clip pages, and the HTML and chart kit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cues by label and kind: how many, how many a minute, what others count, and one to listen to."""
+"""Cues by label and kind: counts, rates per minute, published rates, and an example to listen to."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class CueCount:
     count: int
     total_us: int
     per_minute: float | None
-    """Of the recordings in which the label was looked for; None where none is said to have been."""
+    """Over the recordings in which the label was looked for; None if there are none."""
     example_clip: str | None
-    """Key of a clip in which one of the surest lies; None where all lie in time that was cut away."""
+    """Key of a clip with one of the most certain cues; None if all of them lie outside the clips."""
     example_uri: str
     example_start_us: int
-    """In the recording."""
+    """Time in the recording."""
     example_offset_us: int
-    """In the clip."""
+    """Time in the clip."""
 
     @property
     def name(self) -> str:
@@ -52,12 +52,12 @@ class CueCount:
 
     @property
     def published(self) -> str:
-        """Cues a minute in published corpora, with their names; "" where none is known."""
+        """Cues per minute in published corpora, with the corpora's names; "" if none is known."""
         return _PUBLISHED.get((self.label, self.kind), "")
 
 
 def cue_counts(db: duckdb.DuckDBPyConnection) -> tuple[CueCount, ...]:
-    """By label and kind."""
+    """Counts of cues by label and kind."""
     rows = db.execute(_COUNTS).fetchall()
     return tuple(
         CueCount(

@@ -1,4 +1,4 @@
-"""One page of links to hear a cue of each label and kind, each into the page of its clip at that moment."""
+"""A page with a link to an example of each label and kind, which opens its clip's page at that moment."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LEAD_US = 1_500_000
 def write_cue_pages(out: Path | str, stats: Stats, folder: Path) -> Path:
     """Write the clips' pages and `index.html` with a link to each; returns the index.
 
-    `stats` is what the dataset's own catalog says.
+    `stats` are the statistics of the dataset's own catalog.
 
     Raises:
-        DatasetError: no dataset there.
-        FormatError: a clip is broken.
+        DatasetError: there is no dataset.
+        FormatError: a clip is damaged.
         StorageError: the pages cannot be written.
     """
     pages = {cue.example_clip: f"clip-{number}.html" for number, cue in enumerate(stats.cues)}
@@ -38,7 +38,7 @@ def write_cue_pages(out: Path | str, stats: Stats, folder: Path) -> Path:
 
 
 def cue_table(cues: tuple[CueCount, ...], last: Column, cells: list[str]) -> Markup:
-    """Counts and rates beside published ones; the last column is the caller's."""
+    """A table of counts and rates beside published ones; the caller provides the last column."""
     columns = (
         *(Column("cue", "name"), Column("count", "n"), Column("a minute", "n")),
         *(Column("a minute in published corpora"), last),
@@ -54,7 +54,7 @@ def cue_table(cues: tuple[CueCount, ...], last: Column, cells: list[str]) -> Mar
 
 
 def unmade_table(unmade: tuple[Unmade, ...]) -> Markup:
-    """Labels whose absence means nothing, as they were not looked for."""
+    """A table of labels that were not looked for, so that their absence means nothing."""
     if not unmade:
         return Markup("")
     return table(

@@ -1,10 +1,10 @@
-"""Hours in, hours out, and what became of the rest: every microsecond given is in the dataset or in a loss.
+"""Hours in, hours out, and the reasons for the rest: every microsecond given is in the dataset or in a loss.
 
     given   = length of every recording, built or not, whose length is known
     losses  = recordings that were not built, gaps and last partial windows, clips that a filter left out
     kept    = windows of the clips
 
-The three are counted from sources of their own, so that their balance says something.
+The three are counted from independent sources, so their balance is a real check.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funnel:
-    """What was given, what of it was lost, what was kept."""
+    """What was given, lost and kept."""
 
     given_us: int
     losses: tuple[Loss, ...]
-    """In the order of the stages, the largest first within one."""
+    """In the order of the stages, the largest first within each."""
     kept_us: int
     unknown: int
-    """Items not built whose length is not known, files that are no media among them."""
+    """Items not built whose length is unknown, including files that are not media."""
 
     @property
     def lost_us(self) -> int:
@@ -48,7 +48,7 @@ class Funnel:
 
     @property
     def unaccounted_us(self) -> int:
-        """0, or something was lost without a word."""
+        """Time lost without a reason; anything but 0 is an error."""
         return self.given_us - self.lost_us - self.kept_us
 
 

@@ -1,4 +1,4 @@
-"""What a loss is called where people read it."""
+"""Readable names of losses."""
 
 from __future__ import annotations
 

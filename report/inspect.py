@@ -1,4 +1,4 @@
-"""A clip as one HTML page: pictures, sound, mel, words, turns and cues on one time line, to see and hear."""
+"""A clip as one HTML page: pictures, sound, mel, words, turns and cues on one time line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from corpus.shards.read import Clip, open_clips
 
 
 def find_clip(out: Path | str, key: str | None) -> Clip:
-    """The clip of this name, as `Clips.find` takes it; the first clip without one.
+    """The clip with this name, resolved by `Clips.find`; the first clip without a name.
 
     Raises:
         DatasetError: no dataset in the folder or at the URL, or one without clips.
-        UsageError: nothing is called so, or several are.
+        UsageError: no clip, or more than one, has this name.
     """
     clips = open_clips(out)
     if not len(clips):
@@ -38,10 +38,10 @@ def find_clip(out: Path | str, key: str | None) -> Clip:
 
 
 def write_clip_page(clip: Clip, path: Path) -> None:
-    """Write the clip's page; it needs nothing but a browser.
+    """Write the clip's page, which needs only a browser.
 
     Raises:
-        FormatError: a member of the clip is broken.
+        FormatError: a member of the clip is damaged.
         StorageError: the page cannot be written.
     """
     content = clip_page(clip).encode()

@@ -1,4 +1,4 @@
-"""report.html: what was built and what was left out, on one page that loads nothing from anywhere."""
+"""report.html: what was built and what was left out, on one self-contained page."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ REPORT_FILE = "report.html"
 
 
 def write_report(out: Path, stats: Stats) -> None:
-    """Write OUT/report.html from the dataset's numbers and its catalog.
+    """Write OUT/report.html from the dataset's statistics and its catalog.
 
     Raises:
-        DatasetError: no catalog there.
+        DatasetError: there is no catalog.
         StorageError: the disk is full or the folder cannot be written.
     """
     with open_catalog(out) as connection:
@@ -46,7 +46,7 @@ def write_report(out: Path, stats: Stats) -> None:
 
 
 def _report_page(stats: Stats, lists: Lists, people: Markup) -> str:
-    """The report of a dataset: the same wherever its folder stands."""
+    """The report of a dataset, independent of where its folder is."""
     return page(
         "Dataset report",
         el(

@@ -1,4 +1,4 @@
-"""The report's parts on what is in the dataset and what was left out, recording by recording."""
+"""Parts of the report on what is in the dataset and what was left out, by recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of the report are made of."""
+"""Building blocks for the parts of the report."""
 
 from __future__ import annotations
 

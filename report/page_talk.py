@@ -1,4 +1,4 @@
-"""The report's parts on who talks: time, voices, overlaps, how the floor passes."""
+"""Parts of the report on who talks: time, voices, overlaps, floor transfers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people decided about the labels, as a part of report.html."""
+"""The part of report.html on people's decisions about the labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from corpus.schemas.votes import groups
 
 
 def people_part(out: Path) -> Markup:
-    """Agreement and the labelers' precision by OUT/reviews.parquet; nothing where nobody reviewed."""
+    """Agreement and the labelers' precision, from OUT/reviews.parquet; empty if nobody reviewed."""
     path = out / REVIEWS_FILE
     if not path.exists():
         return Markup("")

@@ -1,4 +1,4 @@
-"""Poor data, recording by recording: what to listen to before training. Bounds: docs/quality.md."""
+"""Recordings with poor data, to listen to before training. Bounds: docs/quality.md."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     import duckdb
 
 NAMED = 5
-"""Recordings that a line names; of more it says how many."""
+"""How many recordings a line names; it only counts the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poor:
-    """One way in which recordings are poor, and which."""
+    """One kind of poor data, and the recordings concerned."""
 
     code: str
     what: str
@@ -22,14 +22,14 @@ class Poor:
 
     @property
     def line(self) -> str:
-        """One line: what is poor, and the recordings' names."""
+        """One line with the problem and the recordings' names."""
         more = len(self.recordings) - NAMED
         names = ", ".join(self.recordings[:NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{self.what}: {names}"
 
 
 def poor(db: duckdb.DuckDBPyConnection) -> tuple[Poor, ...]:
-    """Every way in which recordings of the dataset are poor; nothing where none are."""
+    """Every kind of poor data in the dataset, with the recordings concerned; empty without any."""
     kinds = []
     for code, what, sql in _WAYS:
         names = tuple(name for (name,) in db.execute(sql).fetchall())

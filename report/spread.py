@@ -1,4 +1,4 @@
-"""How durations are spread: percentiles, and the histogram of floor-transfer offsets."""
+"""The distribution of durations: percentiles, and the histogram of floor-transfer offsets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OFFSET_REACH_US = 2_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How a set of durations is spread; all 0 when it is empty."""
+    """The distribution of a set of durations; all 0 if it is empty."""
 
     count: int = 0
     mean_us: int = 0
@@ -26,19 +26,19 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offsets:
-    """Floor-transfer offsets: negative where the next speaker began before the last had ended."""
+    """Floor-transfer offsets: negative if the next speaker began before the last had ended."""
 
     spread: Spread
     bin_us: int
     start_us: int
-    """Where the first bin begins; bin n covers `[start_us + n * bin_us, start_us + (n+1) * bin_us)`."""
+    """Start of the first bin; bin n covers `[start_us + n * bin_us, start_us + (n+1) * bin_us)`."""
     counts: tuple[int, ...]
     below: int
     above: int
 
 
 def spread(values: npt.NDArray[np.int64]) -> Spread:
-    """Mean and percentiles; a percentile is the least value that has this share of all at or below it."""
+    """Mean and percentiles; a percentile is the least value with this share of all at or below it."""
     if not len(values):
         return Spread()
     ordered = np.sort(values)

@@ -1,6 +1,7 @@
-"""The numbers of a built dataset, from its catalog: hours, speech, overlap, floor, cues, drops.
+"""Statistics of a built dataset, from its catalog: hours, speech, overlap, floor, cues, drops.
 
-Pauses, gaps, overlaps and floor-transfer offsets are those of Heldner & Edlund (2010), see `flow`.
+Pauses, gaps, overlaps and floor-transfer offsets are defined by Heldner & Edlund (2010), see
+`transitions.py`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _SpeechShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongestMonologue:
-    """The longest stretch in which one speaker is heard and nobody else, pauses included."""
+    """The longest stretch in which only one speaker is heard, pauses included."""
 
     uri: str
     speaker: str
@@ -109,7 +110,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmade:
-    """A label that was not looked for, why, and in how many recordings."""
+    """A label that was not looked for, the reason, and in how many recordings."""
 
     label: str
     reason: str
@@ -127,7 +128,7 @@ class _Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """A dataset in numbers."""
+    """The statistics of a dataset."""
 
     config: str
     recordings: int
@@ -135,13 +136,13 @@ class Stats:
     clips: int
     windows: int
     written_us: int
-    """Time the windows cover."""
+    """Time covered by windows."""
     bytes: int
-    """Of the shards' clips."""
+    """Size of the clips in the shards."""
     speakers: int
-    """Voices, counted in each recording."""
+    """Voices, counted separately in each recording."""
     named_people: int
-    """Different people known by name over all recordings."""
+    """Different people known by name in all recordings."""
     windows_with_picture: int
     recordings_with_sidecars: int
     talk: _SpeechShare
@@ -149,10 +150,10 @@ class Stats:
     longest_monologue: LongestMonologue | None
     splits: tuple[SplitCount, ...]
     clip_lengths: tuple[_LengthCount, ...]
-    """From the longest down, the ten most frequent lengths."""
+    """The ten most frequent lengths, longest first."""
     cues: tuple[CueCount, ...]
     unmade: tuple[Unmade, ...]
-    """Labels that some recordings have not; the most frequent reasons of each first."""
+    """Labels that some recordings lack; the most frequent reasons for each first."""
     events: tuple[_Named, ...]
     oddities: tuple[_Named, ...]
     drops: tuple[_DropCount, ...]
@@ -167,10 +168,10 @@ class Stats:
 
 
 def dataset_stats(out: Path) -> Stats:
-    """The numbers of the dataset at `out`.
+    """The statistics of the dataset at `out`.
 
     Raises:
-        DatasetError: no catalog there.
+        DatasetError: there is no catalog.
     """
     with open_catalog(out) as connection:
         return _stats(connection)
@@ -231,7 +232,7 @@ def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
 
 
 def read_rows(db: duckdb.DuckDBPyConnection, cls: type[_Row], sql: str) -> tuple[_Row, ...]:
-    """Rows as `cls`, whose fields are the columns' names."""
+    """Rows as instances of `cls`, whose fields are named like the columns."""
     result = db.execute(sql)
     names = [column[0] for column in result.description or ()]
     return tuple(cls(**dict(zip(names, row, strict=True))) for row in result.fetchall())

@@ -1,4 +1,4 @@
-"""A dataset's numbers as lines for a terminal."""
+"""A dataset's statistics as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpus.report.stats import Stats
 
 
 def stats_text(stats: Stats) -> Iterator[str]:
-    """About thirty lines; durations in the unit that reads best."""
+    """About thirty lines, with durations in the most readable unit."""
     yield from _whole(stats)
     yield ""
     yield from _funnel(stats)

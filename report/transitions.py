@@ -11,11 +11,11 @@ Journal of Phonetics 38 (2010) 555-568: what lies between one speaker talking al
     S1 ==============
     S2      ====                     overlap_within   both talk, the speaker stays
 
-The floor-transfer offset is the length of a gap, or minus that of an overlap_between. Their definition
-is for two speakers; ours says the same of any number, and calls what they leave open `unclear`: two who
-begin or end in the same microsecond, silence and overlap in a row.
+The floor-transfer offset is the length of a gap, or minus that of an overlap_between. Their definition is for
+two speakers; ours extends it to any number, and calls what they leave open `unclear`: two speakers who begin
+or end in the same microsecond, or silence followed by overlap and the reverse.
 
-All functions take the chain that `schemas.turn_taking.states` makes of the speakers' talk.
+All functions take the chain that `schemas.turn_taking.states` makes from the speakers' turns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Transition:
 
     @property
     def offset_us(self) -> int | None:
-        """The floor-transfer offset; None where the floor is not transferred, or unclear."""
+        """The floor-transfer offset; None if the floor is not transferred, or unclear."""
         length_us = self.stop_us - self.start_us
         return {"gap": length_us, "overlap_between": -length_us}.get(self.kind)
 

@@ -1,1 +1,1 @@
-"""The annotators' room: the store of their decisions, the queue, the server and its page."""
+"""Reviewing: the store of annotators' decisions, the queue, the server and its page."""

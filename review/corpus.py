@@ -1,4 +1,4 @@
-"""What there is to review in a dataset: its cues in columns, and everything around one of them."""
+"""The reviewable content of a dataset: its cues in columns, and the context of each."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Every cue of the dataset, one entry each, in the catalog's order."""
+    """Columns with one entry per cue of the dataset, in the catalog's order."""
 
     recordings: tuple[str, ...]
     recording: npt.NDArray[np.int32]
-    """Place in `recordings`."""
+    """Index in `recordings`."""
     cue: npt.NDArray[np.object_]
-    """Its id within the recording."""
+    """The cue's id within the recording."""
     label: npt.NDArray[np.int16]
-    """Place in `LABELS`."""
+    """Index in `LABELS`."""
     start_us: npt.NDArray[np.int64]
     stop_us: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
     human: npt.NDArray[np.bool_]
-    """Made of people's decisions already."""
+    """True if it already comes from people's decisions."""
 
     def __len__(self) -> int:
         return len(self.cue)
@@ -53,7 +53,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A recording as the catalog knows it."""
+    """A recording in the catalog."""
 
     id: str
     uri: str
@@ -62,7 +62,7 @@ class Recorded:
 
 
 class Catalog:
-    """catalog.duckdb, read-only. A build puts a new file in its place; `is_current` says so."""
+    """catalog.duckdb, read-only. A build replaces the file; `is_current` tells."""
 
     def __init__(self, out: Path) -> None:
         import duckdb
@@ -136,7 +136,7 @@ class Catalog:
         return rows[0] if rows else None
 
     def columns(self) -> Columns:
-        """All cues; 1 M of them take about 3 s and 200 MB."""
+        """All cues; a million take about 3 s and 200 MB."""
         with _readable(self.path):
             return self._columns()
 
@@ -180,7 +180,7 @@ class Catalog:
         )
 
     def recordings(self) -> list[str]:
-        """By their content's hash."""
+        """All recordings by content hash."""
         return sorted(self._recorded)
 
     def recorded(self, recording: str) -> Recorded | None:
@@ -197,7 +197,7 @@ class Catalog:
         }
 
     def films(self) -> dict[str, Film]:
-        """The video stream of each recording that is one file."""
+        """The video stream of each recording that consists of one file."""
         rows = self._rows(
             "SELECT recording_id, stream_id, offset_us FROM streams JOIN recordings USING (recording_id) "
             "WHERE files = 1 AND kind::VARCHAR = 'video' AND chosen"
@@ -220,7 +220,7 @@ class Catalog:
             return _word(row) if row else None
 
     def surest(self, label: str) -> tuple[str, str] | None:
-        """Recording and id of a cue to show as an example: people's own first, then by confidence."""
+        """Recording and id of a cue to show as an example: people's own cues first, then by confidence."""
         rows = self._rows(
             "SELECT recording_id, cue_id FROM cues WHERE label::VARCHAR = ? "
             "ORDER BY starts_with(origin, 'human:') DESC, confidence DESC, recording_id, start_us LIMIT 1",
@@ -229,7 +229,7 @@ class Catalog:
         return rows[0] if rows else None
 
     def cues(self, recording: str, start_us: int, stop_us: int) -> list[Cue]:
-        """Those that touch a stretch, also at its ends: a cue may have no length. By time."""
+        """Cues that touch a stretch, even only at its ends (a cue may have no length), by time."""
         with _readable(self.path):
             overlapping = [cue_of_row(row) for row in self._near("cues", recording, start_us, stop_us)]
         return sorted(overlapping, key=lambda cue: (cue.start_us, cue.id))
@@ -241,7 +241,7 @@ class Catalog:
         return sorted(inside, key=lambda turn: (turn.start_us, turn.id))
 
     def words(self, recording: str, start_us: int, stop_us: int) -> list[Word]:
-        """Those that have a time."""
+        """Words that have a time."""
         with _readable(self.path):
             overlapping = [_word(row) for row in self._near("words", recording, start_us, stop_us)]
         return sorted(overlapping, key=lambda word: (word.start_us or 0, word.id))

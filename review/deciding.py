@@ -1,4 +1,4 @@
-"""What a client sends becomes a Review: checked against the dataset and what was handed out."""
+"""Turning what a client sends into a Review, checked against the dataset and what was handed out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corpus.schemas.review import Judged, Review
 from corpus.schemas.votes import content_of, span_of, speaker_of
 
 HEARD_US = 10_000_000
-"""The turns this far around an item are kept with a review, to find its speakers again."""
+"""Turns this close to an item are stored with its review, to find the speakers again."""
 _MOST_AROUND = 200
 _MOST_OF_SPEAKER = 5_000
 _REMEMBERED = 100_000
@@ -28,7 +28,7 @@ _Found = tuple[Judged, tuple[Turn, ...]]
 
 
 class Handed:
-    """What was handed out: it can be judged also when a build has changed it meanwhile."""
+    """An item that was handed out: it can be judged even if a build has changed it since."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Handed:
 
 
 def around_of(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Turns as they are kept with a review."""
+    """The turns to store with a review."""
     return tuple(replace(turn, id="") for turn in turns[:_MOST_AROUND])
 
 
@@ -65,10 +65,10 @@ def read_review(
     handed: Handed,
     known: Callable[[str], Review | None],
 ) -> Review:
-    """The review that a client means; `known` gives the one that an undo names.
+    """The review sent by a client; `known` looks up the review named in an undo.
 
     Raises:
-        UsageError, FormatError: it cannot be meant.
+        UsageError, FormatError: the review is invalid.
     """
     verdict, about = asked.get("verdict"), str(asked.get("about", "cue"))
     recording, item = str(asked.get("recording", "")), str(asked.get("item", ""))

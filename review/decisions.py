@@ -1,7 +1,7 @@
-"""What was decided, held in memory: by item, by annotator, and what it says of agreement.
+"""All decisions in memory: by item, by annotator, and their agreement.
 
-A review is taken in once, in a time that depends only on its own item; only an undo looks at the whole
-recording again. So a server with a hundred thousand reviews has its agreement at hand.
+A review is added once, in a time that depends only on its own item; only an undo processes the whole
+recording again. So a server with a hundred thousand reviews always has its agreement at hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AT_ONCE = 200
 
 
 class Decisions:
-    """Not safe to use from several threads at once: the queue's lock is around it."""
+    """Not thread-safe: protected by the queue's lock."""
 
     def __init__(self) -> None:
         self._reviews: dict[str, Review] = {}
@@ -38,7 +38,7 @@ class Decisions:
         return id_ in self._reviews
 
     def take(self, review: Review) -> Key | None:
-        """Take in the next review; the item it is about, None where it was known or undoes nothing known."""
+        """Add the next review; returns its item, or None if it was already known or undoes nothing known."""
         if review.id in self._reviews:
             return None
         self._reviews[review.id] = review
@@ -85,7 +85,7 @@ class Decisions:
         return self._reviews.get(id_)
 
     def said(self, key: Key) -> list[Review]:
-        """The standing decisions on an item, in order, also where others judged it under another id."""
+        """The decisions in force on an item, in order, including those made under another id of the item."""
         recording, item = key
         if recording not in self._talks:
             return []
@@ -97,34 +97,34 @@ class Decisions:
         return any(review.annotator == annotator for review in self._by_item.get(key, ()))
 
     def last_of(self, annotator: str) -> Review | None:
-        """What an undo takes back."""
+        """The review that an undo would take back."""
         mine = self._by_annotator[annotator]
         while mine and mine[-1] in self._undone:
             mine.pop()
         return self._reviews[mine[-1]] if mine else None
 
     def gold(self) -> Iterable[Key]:
-        """Items that were ruled on, the earliest first."""
+        """Items with a ruling, the earliest first."""
         return self._gold
 
     def disputed(self) -> Collection[Key]:
-        """Cues on which annotators differ and nobody has ruled; just opened, it fills within seconds."""
+        """Cues on which annotators differ without a ruling; after start-up it is complete within seconds."""
         self.look_again(_AT_ONCE)
         return self._disputed.keys()
 
     def disputed_talk(self) -> Collection[Key]:
-        """The same of words, turns and speakers."""
+        """The same for words, turns and speakers."""
         self.look_again(_AT_ONCE)
         return self._disputed_talk.keys()
 
     def facts(self) -> list[Fact]:
-        """What the measures of agreement need, of all items."""
+        """The facts about all items that the measures of agreement need."""
         self.look_again()
         talks = (self._talks[name].facts for name in sorted(self._talks))
         return [facts[number] for facts in talks for number in range(len(facts))]
 
     def look_again(self, most: int | None = None) -> bool:
-        """At the items on which somebody decided since, at so many at most; whether there are more."""
+        """Update the items with new decisions, at most this many; returns whether there are more."""
         for key in list(self._stale) if most is None else list(islice(self._stale, most)):
             del self._stale[key]
             recording, number = key

@@ -1,4 +1,4 @@
-"""ELAN's EAF."""
+"""Reading and writing ELAN's EAF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRITTEN = "2000-01-01T00:00:00+00:00"
 
 
 def write_eaf(path: Path, tiers: Mapping[str, Sequence[Mark]], media: str) -> None:
-    """One tier each, in whole milliseconds; `media` is the name of the recording's file."""
+    """Write the tiers in whole milliseconds; `media` is the name of the recording's file."""
     eaf = Eaf(author="corpus")
     eaf.adocument["DATE"] = _WRITTEN
     eaf.remove_tier("default")
@@ -34,7 +34,7 @@ def read_eaf(path: Path) -> Tiers:
     """The tiers whose marks have times of their own.
 
     Raises:
-        FormatError: the file is damaged or no EAF.
+        FormatError: the file is damaged or not an EAF.
     """
     try:
         eaf = Eaf(str(path))

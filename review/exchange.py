@@ -1,4 +1,4 @@
-"""Reviews out of the store and into it: one file of all (Parquet, CSV, JSON), or tiers for ELAN and Praat."""
+"""Exporting and importing reviews: one file with all (Parquet, CSV, JSON), or tiers for ELAN and Praat."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def agreement_of(out: Path) -> AgreementReport:
 
 
 def export_reviews(out: Path, file: Path) -> _Exported:
-    """Write all reviews in the form that the file's ending names.
+    """Write all reviews in the format given by the file's extension.
 
     Raises:
-        UsageError: an ending nobody knows.
+        UsageError: the extension is unknown.
     """
     reviews = _kept_reviews(out)
     ending = file.suffix.lower()
@@ -106,10 +106,10 @@ def export_reviews(out: Path, file: Path) -> _Exported:
 
 
 def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
-    """Write the dataset's cues, words and turns for ELAN or Praat, a file for each recording.
+    """Write the dataset's cues, words and turns for ELAN or Praat, one file per recording.
 
     Raises:
-        UsageError: a form nobody knows, or the folder holds such files already.
+        UsageError: the format is unknown, or the folder already holds such files.
         MissingDependencyError: the extra `review` is not installed.
     """
     if form not in _FORMS:
@@ -180,8 +180,8 @@ def import_reviews(out: Path, file: Path, annotator: str = "") -> _Imported:
     """Add the reviews of a file, or of a folder for ELAN or Praat, to the store of a dataset, each once.
 
     Raises:
-        FormatError: it holds no reviews.
-        UsageError: whose decisions they are is not said.
+        FormatError: the file or folder contains no reviews.
+        UsageError: the annotator is not given.
         LockedError: a server has the store open.
     """
     if not file.is_dir() and file.stat().st_size > _MOST_BYTES:

@@ -19,7 +19,7 @@ from corpus.schemas.errors import UsageError
 _COOKIE = "corpus-review"
 _LONGEST_BODY = 256 * 1024
 RATE = 200.0
-"""Requests a second of one address, in the long run; a burst may be five times that."""
+"""Requests per second from one address, on average; a burst may be five times that."""
 _POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob: data:",
@@ -38,14 +38,14 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Who is let in."""
+    """Whom the server admits."""
 
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None
-    """Asked of everybody where set; always set where the host is not the loopback address."""
+    """If set, required from everybody; always set if the host is not the loopback address."""
     names: tuple[str, ...] = field(default=())
-    """More names that the Host header may have."""
+    """Further names allowed in the Host header."""
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not self.token:
@@ -69,7 +69,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Before anything else: Host, Origin, token, size and rate; and the headers of every answer."""
+    """Checks Host, Origin, token, size and rate first, and sets the headers of every answer."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Open labels.duckdb: its lock, its version, and the catalog that its views read."""
+"""Opening labels.duckdb: its lock, its version, and the catalog used by its views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each label means, in the words of somebody who listens. The rules behind them: docs/cues.md."""
+"""What each label means, in words for listeners. The rules behind them: docs/cues.md."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from corpus.shards.read import Clip, Clips, open_clips
 _BLOCK_US = 5_000
 """One outline point: lowest and highest sample of 5 ms."""
 LONGEST_US = 60_000_000
-"""Of one request."""
+"""The longest stretch of one request."""
 
 
 class Media:
-    """What there is to hear and see of a dataset. Nothing is copied; little is held."""
+    """The sound and pictures of a dataset. Nothing is copied; little is kept in memory."""
 
     def __init__(self, out: Path, films: Mapping[str, Film] | None = None) -> None:
         self.clips: Clips = open_clips(out)
@@ -78,7 +78,7 @@ class Media:
         return whole, rate
 
     def wave(self, recording: str, start_us: int, stop_us: int, channel: int | None) -> bytes:
-        """A WAV file of one channel, or of the mix, which is kept within 16 bits for listening only."""
+        """A WAV file of one channel, or of the mix, which is limited to 16 bits only for listening."""
 
         def make() -> bytes:
             sound, rate = self.samples(recording, start_us, stop_us)
@@ -89,7 +89,7 @@ class Media:
         return self._waves.get((recording, start_us, stop_us, channel), make)
 
     def outlines(self, recording: str, start_us: int, stop_us: int) -> dict[str, object]:
-        """Lowest and highest sample of every 5 ms, by channel and mixed: int8 pairs in base64."""
+        """Lowest and highest sample of every 5 ms, for each channel and the mix: int8 pairs in base64."""
         parts, rate = self.samples(recording, start_us, stop_us)
         sound = np.concatenate(
             [parts, parts.sum(0, dtype=np.int32)[None].clip(-32768, 32767)], dtype=np.int16
@@ -106,9 +106,9 @@ class Media:
         return {"block_us": _BLOCK_US, "full": full, "channels": channels, "mix": mix}
 
     def pictures(self, recording: str, start_us: int, stop_us: int) -> bytes:
-        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs; each is to be shown from its time on.
+        """A line of JSON, `[{pts_us, size}, …]`, and the JPEGs, each to be shown from its time on.
 
-        All pictures of the original file where it can be read, else one a window.
+        All pictures of the original file if it can be read, otherwise one per window.
         """
         pictures = self._kept.get(
             (recording, start_us, stop_us), lambda: self._every(recording, start_us, stop_us)

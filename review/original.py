@@ -1,4 +1,4 @@
-"""Pictures at their full rate, decoded from the original file where it still lies where it was built from."""
+"""Pictures at full rate, decoded from the original file if it is still in place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Film:
 
 
 class Originals:
-    """The files of a dataset that are as they were when it was built."""
+    """The dataset's original files that are unchanged since it was built."""
 
     def __init__(self, out: Path) -> None:
         self._marks: dict[str, tuple[Path, int, int]] = {}
@@ -51,7 +51,7 @@ class Originals:
             return
 
     def path(self, recording: str) -> Path | None:
-        """The one file of a recording: its content's hash is the recording's name."""
+        """The single file of a recording, whose content hash is the recording's name."""
         if recording not in self._marks:
             return None
         path, size, mtime_ns = self._marks[recording]
@@ -62,7 +62,7 @@ class Originals:
         return path if (now.st_size, now.st_mtime_ns) == (size, mtime_ns) else None
 
     def pictures(self, recording: str, film: Film, start_us: int, stop_us: int) -> list[Picture] | None:
-        """Every picture of a stretch, and the one before; None if they are not available."""
+        """Every picture of a stretch and the one before it; None if they are not available."""
         path = self.path(recording)
         if path is None:
             return None

@@ -1,4 +1,4 @@
-"""Praat's TextGrid."""
+"""Reading and writing Praat's TextGrid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpus.schemas.files import put_in_place, temporary
 
 
 def write_textgrid(path: Path, tiers: Mapping[str, Sequence[Mark]], duration_us: int) -> None:
-    """One interval tier each; marks of a tier do not overlap."""
+    """Write interval tiers, whose marks must not overlap within a tier."""
     whole_s = duration_us / 1e6
     grid = textgrid.Textgrid(0, whole_s)
     for name, marks in tiers.items():
@@ -25,10 +25,10 @@ def write_textgrid(path: Path, tiers: Mapping[str, Sequence[Mark]], duration_us:
 
 
 def read_textgrid(path: Path) -> Tiers:
-    """The interval tiers; an interval without text is none.
+    """The interval tiers; intervals without text are skipped.
 
     Raises:
-        FormatError: the file is damaged or no TextGrid.
+        FormatError: the file is damaged or not a TextGrid.
     """
     try:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="silence")

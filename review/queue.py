@@ -1,4 +1,4 @@
-"""Which cue comes next, for whom. Everything is held in arrays: 1 M cues are asked in microseconds."""
+"""Which cue comes next for each annotator. Everything is in arrays: queries on 1 M cues take microseconds."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Queue:
     # -- what was decided ---------------------------------------------------------------------
 
     def take(self, review: Review) -> None:
-        """A decision has been kept."""
+        """Take note of a stored decision."""
         with self._lock:
             self._take(review)
 
@@ -112,36 +112,36 @@ class Queue:
         return known.get(item)
 
     def span(self, recording: str, item: str) -> Span | None:
-        """Of a cue of the dataset."""
+        """The span of a cue in the dataset."""
         place = self.place(recording, item)
         if place is None:
             return None
         return Span(int(self.columns.start_us[place]), int(self.columns.stop_us[place]))
 
     def said(self, recording: str, item: str) -> list[Review]:
-        """The standing decisions on an item."""
+        """The decisions in force on an item."""
         with self._lock:
             return self._decisions.said((recording, item))
 
     def disputed(self) -> int:
-        """How many items annotators see differently and nobody has ruled on."""
+        """How many items annotators disagree on without a ruling."""
         with self._lock:
             return len(self._decisions.disputed())
 
     def disputed_talk(self) -> list[list[Review]]:
-        """What was said of each word, turn and speaker that annotators see differently."""
+        """The decisions on each word, turn and speaker on which annotators disagree."""
         with self._lock:
             return [self._decisions.said(key) for key in self._decisions.disputed_talk()]
 
     def agreement(self) -> AgreementReport:
-        """Of all recordings."""
+        """Agreement over all recordings."""
         self.look_again()
         with self._lock:
             facts = self._decisions.facts()
         return report_of(facts)
 
     def look_again(self) -> None:
-        """Take in for the agreement what was decided, a little at a time: others want the lock too."""
+        """Update the agreement with new decisions, a few at a time: others need the lock too."""
         more = True
         while more:
             with self._lock:
@@ -151,7 +151,7 @@ class Queue:
         return self._decisions.of(id_)
 
     def last_of(self, annotator: str) -> Review | None:
-        """What an undo takes back."""
+        """The review that an undo would take back."""
         with self._lock:
             return self._decisions.last_of(annotator)
 
@@ -166,7 +166,7 @@ class Queue:
         number: int = 1,
         without: Iterable[tuple[str, str]] = (),
     ) -> list[tuple[str, str, Mode]]:
-        """Recording, item and how each was drawn; fewer than asked for when nothing is left."""
+        """Recording, item and how each was drawn; fewer than requested if no more are left."""
         code = LABELS.index(label) if label in LABELS else -1
         without = set(without)
         with self._lock:
@@ -263,7 +263,7 @@ class Queue:
             )
 
     def counts(self) -> Mapping[str, int]:
-        """Cues by label."""
+        """Counts of cues by label."""
         return {name: int(count) for name, count in zip(LABELS, self._whole, strict=True) if count}
 
 

@@ -1,4 +1,4 @@
-"""The room behind the page: dataset, store and queue together, and what a client may ask of them."""
+"""The model behind the page: dataset, store and queue together, and the requests a client may make."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Options:
     overlap: int = 1
     """How many annotators get each item."""
     gold_every: int = 0
-    """Every n-th item is one that was adjudicated; 0 for none."""
+    """Every n-th item is one that was ruled on; 0 for none."""
     seed: int = 0
 
 
@@ -121,7 +121,7 @@ class Room:
         without: Sequence[Sequence[str]],
         whole: bool = True,
     ) -> Plain:
-        """The next items, with all that is needed to show them."""
+        """The next items, with everything needed to show them."""
         self.refresh()
         if mode not in MODES:
             raise UsageError(f"{mode!r} is not a way to draw; one of {', '.join(MODES)}")
@@ -142,7 +142,7 @@ class Room:
         }
 
     def item(self, recording: str, name: str, draw: str) -> Plain | None:
-        """One cue with what is around it; its sound and pictures are asked for apart."""
+        """One cue with its context; sound and pictures are requested separately."""
         recorded = self.catalog.recorded(recording)
         known = self.queue.span(recording, name)
         cue = self._cue(recording, name) if known is None else None
@@ -195,7 +195,7 @@ class Room:
         ]
 
     def disputes(self) -> list[Plain]:
-        """Words, turns and speakers that annotators see differently, with what each said."""
+        """Words, turns and speakers on which annotators disagree, with each one's decision."""
         disputes = []
         for rows in self.queue.disputed_talk()[:_MOST_DISPUTES]:
             recorded = self.catalog.recorded(rows[0].recording)
@@ -217,12 +217,12 @@ class Room:
         return disputes
 
     def example(self, label: str) -> Plain | None:
-        """A cue of a label that people accepted, else the one its labeler is surest of."""
+        """A cue of a label that people accepted, otherwise the one its labeler is most certain of."""
         surest = self.catalog.surest(label)
         return self.item(*surest, "chosen") if surest is not None else None
 
     def last(self, annotator: str) -> Plain:
-        """What an undo of this annotator would take back, with its item; nothing where there is nothing."""
+        """The review that an undo by this annotator would take back, with its item; empty without any."""
         review = self.queue.last_of(annotator)
         if review is None:
             return {}
@@ -238,11 +238,11 @@ class Room:
     # -- deciding -----------------------------------------------------------------------------
 
     def decide(self, annotator: str, plain: Sequence[Mapping[str, Any]], where: str = "") -> list[Review]:
-        """Keep decisions durably, all or none.
+        """Store decisions durably, all or none.
 
         Raises:
-            UsageError, FormatError: one of them cannot be meant; nothing is kept.
-            StorageError: the disk refuses; nothing is kept.
+            UsageError, FormatError: one of them is invalid; nothing is stored.
+            StorageError: the disk fails; nothing is stored.
         """
         self.refresh()
         new: dict[str, Review] = {}

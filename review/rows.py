@@ -1,4 +1,4 @@
-"""Reviews as rows of a CSV file: for a spreadsheet, and back."""
+"""Reviews as rows of a CSV file, for spreadsheets, and back."""
 
 from __future__ import annotations
 
@@ -60,13 +60,14 @@ def _without_apostrophe(cell: str) -> str:
 def reviews_from_csv(
     text: str, where: str, *, catalog: Catalog, known: Callable[[str], Review | None], annotator: str
 ) -> list[Review]:
-    """Rows whose id is known were exported before and stay as they are; each of the others is a decision.
+    """Rows with a known id were exported before and stay unchanged; every other row is a new decision.
 
-    A row needs `recording`, `item` and `verdict`; a correction, what it becomes: `becomes`, or the columns
-    `label`, `kind`, `speaker`, `start_us`, `stop_us`, `text` where they differ from the item's.
+    A row needs `recording`, `item` and `verdict`. A correction also needs the corrected item: `becomes`, or
+    those of the columns `label`, `kind`, `speaker`, `start_us`, `stop_us`, `text` that differ from the
+    item's.
 
     Raises:
-        FormatError: a row that cannot be meant.
+        FormatError: a row is invalid.
     """
     csv.field_size_limit(_MOST_FIELD)
     reader = csv.DictReader(io.StringIO(text))

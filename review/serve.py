@@ -1,4 +1,4 @@
-"""Run the review server, and ask one that runs."""
+"""Running the review server, and querying one that runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def serve(
     options: Options,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted; `say` gets the address to open.
+    """Serve until interrupted; `say` is called with the address to open.
 
     Raises:
         UsageError: the address is in use, or reachable by others without a token.
@@ -133,10 +133,10 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
 
 
 def query(out: Path, sql: str) -> tuple[list[str], list[Any]]:
-    """Ask the store of a dataset: through its server where one runs, else the file.
+    """Query the store of a dataset: through its server if one runs, otherwise in the file.
 
     Raises:
-        DatasetError: the statement is refused.
+        DatasetError: the statement is rejected.
     """
     from corpus.review.labels import CATALOG_FILE, LABELS_FILE
     from corpus.review.store import Store, opened

@@ -1,7 +1,8 @@
-"""labels.duckdb and reviews.parquet: an acknowledged decision is on the disk, whatever happens next.
+"""labels.duckdb and reviews.parquet: an acknowledged decision is on disk, whatever happens next.
 
-One process at a time has the store open; DuckDB's own lock sees to it. The Parquet is what `corpus build`
-reads: written whole under another name and renamed, with the last sequence number in its metadata.
+Only one process at a time can open the store; DuckDB's own lock ensures this. `corpus build` reads the
+Parquet file: it is written whole under another name and renamed, with the last sequence number in its
+metadata.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _LONGEST_QUERY_S = 30.0
 
 
 class Store:
-    """The reviews of one dataset, open for writing. Safe to use from several threads."""
+    """The reviews of one dataset, open for writing. Thread-safe."""
 
     def __init__(self, out: Path) -> None:
         """Open the store of a dataset, or make an empty one.
@@ -63,10 +64,10 @@ class Store:
             self._connection.close()
 
     def add(self, reviews: Sequence[Review]) -> list[Review]:
-        """Keep the decisions, all or none, durably; each with its number. One sent before stays as it was.
+        """Store the decisions durably, all or none; returns them with numbers. One sent before is unchanged.
 
         Raises:
-            StorageError: the disk is full or gone; nothing is kept.
+            StorageError: the disk is full or gone; nothing is stored.
         """
         import duckdb
 
@@ -138,14 +139,14 @@ class Store:
             attach_catalog(self._connection, self.out / CATALOG_FILE)
 
     def reviews(self, after: int = 0) -> list[Review]:
-        """All rows in order, or those behind a number."""
+        """All rows in order, or those after a number."""
         sql = "SELECT review FROM reviews WHERE sequence > ? ORDER BY sequence"
         with self._lock:
             rows = self._connection.execute(sql, [after]).fetchall()
         return [kept_review(row[0]) for row in rows]
 
     def query(self, sql: str, most: int = 10_000) -> tuple[list[str], list[_Row]]:
-        """What one reading statement finds, on a cursor of its own.
+        """The result of one read-only statement, on its own cursor.
 
         Raises:
             DatasetError: the statement is wrong, more than one, or would change something.
@@ -175,7 +176,7 @@ class Store:
             cursor.close()
 
     def export(self) -> int:
-        """Bring reviews.parquet up to date; the last sequence number it holds."""
+        """Bring reviews.parquet up to date; returns the last sequence number in it."""
         with self._writing:
             with self._lock:
                 cursor, sequence = self._connection.cursor(), self.sequence
@@ -194,7 +195,7 @@ def _last_sequence(connection: duckdb.DuckDBPyConnection) -> int:
 
 @contextmanager
 def opened(out: Path) -> Iterator[Store]:
-    """The store for the length of a `with`; the Parquet is up to date after it."""
+    """Open the store for a `with` block; the Parquet file is up to date after it."""
     store = Store(out)
     try:
         yield store
@@ -204,12 +205,12 @@ def opened(out: Path) -> Iterator[Store]:
 
 
 def bring_up_to_date(out: Path) -> None:
-    """See to it that reviews.parquet holds every decision, before a build reads it.
+    """Make sure that reviews.parquet holds every decision before a build reads it.
 
-    A server that runs does so itself, at most a second behind. Does nothing where nobody ever reviewed.
+    A running server does so itself, at most a second behind. Does nothing if nobody has reviewed.
 
     Raises:
-        NewerSchemaError, DatasetError: labels.duckdb cannot be read, so nobody knows what is missing.
+        NewerSchemaError, DatasetError: labels.duckdb cannot be read, so it is unknown what is missing.
     """
     if not (out / LABELS_FILE).exists():
         return

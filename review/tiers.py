@@ -1,7 +1,7 @@
-"""Cues, words and turns as tiers of marks for ELAN and Praat, and what people changed of them as reviews.
+"""Cues, words and turns as tiers of marks for ELAN and Praat, and people's changes to them as reviews.
 
-Beside the files lies what they showed (`SHOWN_FILE`): only so can it be told what was changed, taken out or
-added, also if the dataset was rebuilt meanwhile.
+`SHOWN_FILE` beside the files records what they showed: this is needed to find what was changed, removed or
+added, even if the dataset has been rebuilt since.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Item = Cue | Word | Turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A piece of a tier."""
+    """A mark on a tier."""
 
     start_us: int
     stop_us: int
@@ -50,10 +50,10 @@ _Place = tuple[str | None, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a file showed of a recording when it was written."""
+    """What a file showed of a recording when it was exported."""
 
     file: str
-    """Its name without the ending."""
+    """The file's name without extension."""
     recording: str
     uri: str
     duration_us: int
@@ -73,18 +73,18 @@ class ShownFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """What a file came to."""
+    """The result of reading a file."""
 
     reviews: list[Review]
     passed_over: list[str]
-    """Tiers that are not ours."""
+    """Tiers that we did not write."""
 
 
 # -- out --------------------------------------------------------------------------------------
 
 
 def tiers_of(shown: Shown) -> Tiers:
-    """One tier for each speaker and label; where two marks of one overlap, the later goes to another tier."""
+    """One tier for each speaker and label; if two marks in it overlap, the later moves to another tier."""
     places: dict[_Place, list[_Item]] = {
         (name, what): [] for name in shown.speakers for what in _whats(shown)
     }
@@ -104,7 +104,7 @@ def tiers_of(shown: Shown) -> Tiers:
 
 
 def showable(item: _Item) -> bool:
-    """A mark has a place and a length of a millisecond or more."""
+    """Whether the item has times and lasts at least a millisecond, as a mark must."""
     return item.start_us is not None and item.stop_us is not None and item.stop_us - item.start_us >= _SAME_US
 
 
@@ -126,7 +126,7 @@ def _name(place: _Place) -> str:
 
 
 def in_xml(text: str) -> str:
-    """The text with characters that XML cannot hold written as escapes; Praat's files get the same."""
+    """The text with characters that XML cannot hold written as escapes; also used for Praat's files."""
     return _NOT_XML.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
@@ -151,10 +151,10 @@ def reviews_of(
     now_us: int,
     undone: Iterable[str] = (),
 ) -> Read:
-    """What somebody changed, as reviews; what was left as it was says nothing. `undone` ids are not reused.
+    """People's changes as reviews; unchanged marks give none. `undone` ids are not reused.
 
     Raises:
-        FormatError: a mark that cannot be meant.
+        FormatError: a mark is invalid.
     """
     marks: dict[_Place, list[Mark]] = defaultdict(list)
     passed_over = []

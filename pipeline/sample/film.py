@@ -1,7 +1,7 @@
 """A real telephone call with a drawn picture, so that sound, picture and truth can be compared.
 
-The call ships inside the pyannote.audio wheel: 30 s, two speakers, real overlap, with who speaks when.
-The mouths follow that truth and a corner counts windows, so an error of the clock can be seen.
+The call ships inside the pyannote.audio wheel: 30 s, two speakers, real overlap, with an annotation of who
+speaks when. The mouths follow that annotation and a corner counts windows, so a clock error is visible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from corpus.schemas.errors import MissingDependencyError, StorageError
 from corpus.schemas.files import write_whole
 
 FRAMES_PER_SECOND = 25
-"""Five pictures a window, so the last of window k is frame 5 k + 4."""
+"""Five pictures per window, so the last of window k is frame 5 k + 4."""
 
 
 class _Call(NamedTuple):

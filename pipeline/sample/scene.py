@@ -18,7 +18,7 @@ from corpus.schemas.conversation import Turn
 
 WIDTH, HEIGHT = 640, 400
 _FINER = 3
-"""Drawn so much larger and reduced, which gives the edges their soft border."""
+"""Shapes are drawn this many times larger and reduced, which softens their edges."""
 _PANEL = (304, 320)
 _BAR_LEFT, _BAR_RIGHT = 132, 372
 _UPPER, _LOWER = (180, 360), (0, 180)
@@ -67,7 +67,7 @@ def _speakers(turns: Sequence[Turn]) -> list[str]:
 
 @cache
 def _time_lines(turns: tuple[Turn, ...], duration_us: int) -> Image.Image:
-    """Everything that does not move: a line for each speaker, with the turns on it."""
+    """The static part: a line for each speaker with the turns on it."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), "#16191f")
     pen = _Pen(picture, 1)
     for row, speaker in enumerate(_speakers(turns)):
@@ -94,7 +94,7 @@ def _write_window(picture: Image.Image, window: int) -> None:
 
 
 class _Pen:
-    """Draws shapes in the pixels of the finished picture, whose edges may lie between two of them."""
+    """Draws shapes in pixel coordinates of the finished picture; edges may lie between pixels."""
 
     def __init__(self, picture: Image.Image, finer: int = _FINER) -> None:
         self.draw, self.finer = ImageDraw.Draw(picture), finer

@@ -1,4 +1,4 @@
-"""Drawings as inline SVG, by hand: they take their colours from the page and speak to screen readers."""
+"""Handwritten charts as inline SVG, coloured by the page and readable by screen readers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Bar:
     label: str
     value: float
     shown: str
-    """The value as it is written behind the bar."""
+    """The value as written after the bar."""
     hint: str = ""
-    """The whole label, where it was cut short, and more."""
+    """Tooltip: the whole label if it was shortened, and more."""
     tone: str = "one"
 
 
@@ -32,7 +32,7 @@ def drawing(title: str, width: int, height: int, *content: str, **attributes: At
 
 
 def bars(title: str, rows: Sequence[Bar], *, label_width: int = 224, width: int = 520) -> Markup:
-    """Horizontal bars, longest as long as there is room, with labels left and values behind."""
+    """Horizontal bars, the longest filling the width, with labels on the left and values after the bars."""
     step, most = 26, max((row.value for row in rows), default=0.0)
     room = width - label_width - 64
     parts = []
@@ -52,7 +52,7 @@ def bars(title: str, rows: Sequence[Bar], *, label_width: int = 224, width: int 
 
 
 def shortened(label: str, longest: int) -> str:
-    """The label with its middle left out where it is too long: names often differ at the end."""
+    """The label, with its middle left out if it is too long: names often differ at the end."""
     if len(label) <= longest:
         return label
     left = longest // 2
@@ -60,7 +60,7 @@ def shortened(label: str, longest: int) -> str:
 
 
 def strip(title: str, parts: Sequence[tuple[str, str, int]]) -> Markup:
-    """One bar that is a whole, from tones, names and sizes; a key with the shares belongs below it."""
+    """One bar that represents a whole, from tones, names and sizes; put a key with the shares below it."""
     whole = sum(size for _, _, size in parts) or 1
     drawn, left = [], 0.0
     for tone, name, size in parts:
@@ -72,7 +72,7 @@ def strip(title: str, parts: Sequence[tuple[str, str, int]]) -> Markup:
 
 
 def offset_histogram(offsets: Offsets) -> Markup:
-    """Floor-transfer offsets: overlaps left of zero, gaps right of it, what lies beyond in the outer bars."""
+    """Floor-transfer offsets: overlaps left of zero, gaps right of it; the outer bars hold the rest."""
     counts = (offsets.below, *offsets.counts, offsets.above)
     most = max(counts) or 1
     bottom, top = _HEIGHT - 46, 20

@@ -1,4 +1,4 @@
-"""Where the faces of a clip are in each of its pictures, for the frames drawn over the picture."""
+"""Positions of faces in each picture of a clip, for the frames drawn over the picture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from corpus.report.pages.lanes import tone_of
 from corpus.schemas.clip import ClipHead
 
 PLACES = 1000
-"""Positions are in thousandths of the shown picture's sides."""
+"""Positions are in thousandths of the displayed picture's sides."""
 LABEL = "face"
 
 
 def frames_of_faces(head: ClipHead) -> str:
     """JSON: for each window of the clip that has faces, lists of name, tone, left, top, width and height.
 
-    Places are percent of the clip's picture, in which the recording's own may lie between bars. An event
-    whose payload is not as sight writes it is passed over: a clip may come from anywhere.
+    Positions are percentages of the clip's picture, in which the recording's own may be letterboxed. An event
+    whose payload is not in sight's form is skipped: a clip may come from anywhere.
     """
     frames: dict[int, list[tuple[str, str, float, float, float, float]]] = {}
     for event in head.events:
@@ -46,7 +46,7 @@ def _places(payload: str) -> tuple[tuple[float, float], list[list[float] | None]
 
 
 def bars_of(shape: tuple[float, float], width: int, height: int) -> tuple[float, float, float, float]:
-    """Left, top, width and height, as shares, of the recording's picture in the clip's."""
+    """Left, top, width and height of the recording's picture within the clip's, as shares."""
     scale = min(width / shape[0], height / shape[1])
     wide, high = shape[0] * scale / width, shape[1] * scale / height
     return (1 - wide) / 2, (1 - high) / 2, wide, high

@@ -1,4 +1,4 @@
-"""A funnel as bars: what was given, each loss where it was cut off, what was kept."""
+"""A funnel as bars: what was given, each loss at the point where it occurs, what was kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP = 28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One loss on the way."""
+    """One loss along the way."""
 
     label: str
     size: int
@@ -23,7 +23,7 @@ class Cut:
 
 
 def funnel_bars(title: str, given: Cut, cuts: Sequence[Cut], kept: Cut) -> Markup:
-    """The given on top, then each loss as the part it takes off the end of what was left, the kept last."""
+    """The given total on top, then each loss as the part cut off the end of the rest, then what was kept."""
     whole = max(1, given.size)
     room = _WIDTH - _LABEL - _VALUE
     rows = [_row(0, given, 0.0, room * given.size / whole, "none")]

@@ -1,4 +1,4 @@
-"""Where the joints of hands and bodies of a clip are in each of its pictures, as lines over the picture."""
+"""Joints of hands and bodies in each picture of a clip, as lines drawn over the picture."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _Joints = list[list[float] | None]
 def lines_of_joints(head: ClipHead) -> str:
     """JSON: for each window of the clip that has joints, lists of a tone and an SVG path.
 
-    Places are percent of the clip's picture, as those of faces. An event whose payload is not as sight writes
-    it is passed over: a clip may come from anywhere.
+    Positions are percentages of the clip's picture, as for faces. An event whose payload is not in sight's
+    form is skipped: a clip may come from anywhere.
     """
     lines: dict[int, list[tuple[str, str]]] = {}
     for event in head.events:

@@ -1,4 +1,4 @@
-"""The lanes of a clip's time line. Everything stands at a share of the clip's length, so it can be zoomed."""
+"""The lanes of a clip's time line. Positions are shares of the clip's length, so that it can be zoomed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _CHARACTER_US = 23_000
 
 
 class Axis:
-    """Where times of the recording stand on a clip's time line."""
+    """Maps times of the recording to a clip's time line."""
 
     def __init__(self, head: ClipHead) -> None:
         self.start_us = head.start_us
@@ -51,7 +51,7 @@ class Axis:
         self.windows = head.windows
 
     def share(self, time_us: int) -> float:
-        """The place of a time in percent, kept on the line."""
+        """The position of a time in percent, clamped to the line."""
         whole = self.stop_us - self.start_us
         return 100 * (min(max(time_us, self.start_us), self.stop_us) - self.start_us) / whole
 
@@ -64,7 +64,7 @@ class Axis:
         return f"left:{left:.4f}%;width:{self.share(stop_us) - left:.4f}%"
 
     def seconds(self, time_us: int) -> str:
-        """Seconds from the clip's start, as scripts read it."""
+        """Seconds from the clip's start, for scripts."""
         return f"{(time_us - self.start_us) / 1e6:.6f}"
 
 
@@ -75,7 +75,7 @@ def row(name: str, *content: str, kind: str, tone: str = "", extra: str = "") ->
 
 
 def ruler(axis: Axis) -> Markup:
-    """Window numbers every second and the recording's time beside them."""
+    """Window numbers every second, with the recording's time beside them."""
     marks = []
     for k in range(0, axis.windows, 5):
         time_us = axis.start_us + k * 200_000
@@ -94,7 +94,7 @@ def clock(time_us: int) -> str:
 
 
 def pictures(axis: Axis, jpegs: Sequence[bytes | None], flags: Sequence[int]) -> Markup:
-    """The windows' pictures; what is stale or missing is marked."""
+    """The windows' pictures; stale or missing ones are marked."""
     cells = []
     for k, jpeg in enumerate(jpegs):
         style = f"left:{100 * k / axis.windows:.4f}%;width:{100 / axis.windows:.4f}%"
@@ -143,7 +143,7 @@ def words_of(axis: Axis, words: Iterable[Word]) -> Markup:
 
 
 def full_height(sound: Int16Array, windows: int) -> int:
-    """The sample that fills a lane, the same for all channels: few blocks are louder and are cut off."""
+    """The sample value that fills a lane, the same for all channels: the few louder blocks are clipped."""
     loud = np.abs(_blocks(sound.reshape(-1), windows * len(sound))).max(1)
     return max(1, int(np.quantile(loud[loud > 0], 0.995))) if loud.any() else 1
 
@@ -183,7 +183,7 @@ def activity_image(flags: UInt8Array, name: str) -> Markup:
 
 
 def cue_rows(axis: Axis, cues: Sequence[Cue], speakers: Sequence[str]) -> list[Markup]:
-    """Cues in as few lanes as keep their names apart."""
+    """Cues in as few lanes as possible without overlapping names."""
     chips = [
         (
             cue.start_us,

@@ -21,7 +21,7 @@ _Number = float | None
 class Curve:
     label: str
     values: Sequence[_Number]
-    """One for each line; None where there is nothing."""
+    """One value per line; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Panel:
     curves: tuple[Curve, ...]
     scale: Literal["log", "linear"]
     floor: float | None = None
-    """What a linear scale begins at."""
+    """Where a linear scale begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the report lists by name, read from the catalog: the first of each, however many there are."""
+"""What the report lists by name, read from the catalog: only the first of each."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class _OddityLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lists:
     voices: tuple[Voice, ...]
-    """Those who talk most."""
+    """The voices that talk most."""
     overlapped: tuple[_Overlapped, ...]
-    """Recordings in which most is said at the same time."""
+    """The recordings with most overlap."""
     faults: tuple[_Fault, ...]
     recordings: tuple[_RecordingLine, ...]
-    """The longest."""
+    """The longest recordings."""
     oddities: tuple[_OddityLine, ...]
-    """The most frequent, each with its first example."""
+    """The most frequent oddities, each with its first example."""
     settings_json: str
     versions_json: str
 

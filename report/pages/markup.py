@@ -1,4 +1,4 @@
-"""HTML from nested calls: a plain str is escaped where it is put, no text from outside becomes markup."""
+"""HTML from nested calls: a plain str is always escaped, so no text from outside becomes markup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Attribute = str | int | float | bool | None
 
 
 class Markup(str):
-    """HTML text. Anything else that is put into markup is escaped."""
+    """HTML text. Anything else put into markup is escaped."""
 
     __slots__ = ()
 
@@ -61,7 +61,7 @@ def asset(name: str) -> str:
 
 
 def page(title: str, *body: str, styles: Iterable[str], script: str = "") -> str:
-    """A whole document that loads nothing: its policy allows its own styles, script and data URIs alone."""
+    """A whole document that loads nothing: its policy allows only its own styles, script and data URIs."""
     style = "".join(asset(name) for name in styles)
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = "; ".join(

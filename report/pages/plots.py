@@ -20,7 +20,7 @@ STYLE = (
     " .key { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 5px 0 12px; }"
     " .key.one { background: var(--one); } .key.many { background: var(--many); }"
 )
-"""What a page with these plots needs beside page.css."""
+"""Styles that a page with these plots needs besides page.css."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Bars:
     """`one` or `many`: the page's two colours."""
     heights: Sequence[float]
     hints: Sequence[str]
-    """What a pointer over a bar shows."""
+    """Tooltips of the bars."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def grouped_bars(title: str, groups: Sequence[Bars], ticks: Sequence[str], x_nam
 
 
 def reliability(title: str, series: Sequence[Series], x_name: str) -> Markup:
-    """Dots on two axes from 0 to 1, with the diagonal on which they should be."""
+    """Dots on two axes from 0 to 1, with the diagonal on which they should lie."""
     parts = [el("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="ideal")]
     for one in series:
         parts.append(_curve(one))

@@ -34,7 +34,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def ramp(anchors: list[tuple[float, Colour]], steps: int) -> list[Colour]:
-    """A palette that runs through the anchors, which stand at places from 0 to 1."""
+    """A palette that runs through the anchors, which have positions from 0 to 1."""
     places = np.linspace(0, 1, steps)
     at = [place for place, _ in anchors]
     parts = [np.interp(places, at, [colour[part] for _, colour in anchors]) for part in range(4)]

@@ -1,4 +1,4 @@
-"""Tables that scroll sideways on small screens and say what they show."""
+"""Tables that scroll sideways on small screens and have a caption for screen readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from corpus.report.pages.markup import Markup, el
 class Column:
     title: str
     look: str = ""
-    """Class of its cells: `n` for numbers, `name`, `words`."""
+    """CSS class of its cells: `n` for numbers, `name`, `words`."""
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Markup:

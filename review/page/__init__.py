@@ -1,1 +1,1 @@
-"""The page the server sends: plain HTML, CSS and modules, as they stand."""
+"""The page sent by the server: plain HTML, CSS and modules, unprocessed."""
