@@ -13,27 +13,26 @@ class Listing:
     """The names in folders, each folder read once: for those who look for the sidecars of many files."""
 
     def __init__(self) -> None:
-        self._names: dict[Path, frozenset[str] | None] = {}
+        self._names: dict[str, frozenset[str] | None] = {}
 
-    def may_hold(self, folder: Path, name: str) -> bool:
-        """Whether a file of this name may be there, however it is spelled; a folder may refuse to be read."""
+    def names_in(self, folder: str) -> frozenset[str] | None:
+        """The names in a folder, however they are spelled; None where it refuses to be read."""
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(name.casefold() for name in os.listdir(folder))
+                self._names[folder] = frozenset(name.casefold() for name in os.listdir(folder or "."))
             except OSError:
                 self._names[folder] = None
-        names = self._names[folder]
-        return names is None or name.casefold() in names
+        return self._names[folder]
 
 
 def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
     """The annotation files of one media file: `x.rttm` and `x.mp4.rttm` of `x.mp4`, longer name first."""
     sidecars: list[Path] = []
-    folder = media.parent
+    names = listing.names_in(os.path.dirname(media)) if listing is not None else None
     for stem in dict.fromkeys((media.name, media.stem)):
         for ending, spellings in _SPELLINGS:
             # Most endings of most files are not there: no need to ask the disk for each.
-            if listing is not None and not listing.may_hold(folder, stem + ending):
+            if names is not None and (stem + ending).casefold() not in names:
                 continue
             for spelled in spellings:
                 path = media.with_name(stem + spelled)

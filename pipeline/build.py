@@ -216,12 +216,15 @@ class _Build:
     def _record(self, identities: Sequence[Identity]) -> Recordings:
         """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
         first."""
-        from corpus.pipeline.record import Recorded, record, recorded_before
+        from corpus.pipeline.record import Recorded, record, record_unless_there, recorded_before
 
         recordings = self._what_stands(list(self._jobs(identities)))
         waiting: list[RecordingJob] = []
+        # What an earlier build left is checked byte by byte: on a cluster that is the tasks' work.
+        looks_here = not self.request.rehash and self.request.engine == "local"
+        looks_there = not self.request.rehash and self.request.engine == "ray"
         for job in recordings.others:
-            known = None if self.request.rehash else recorded_before(job, self.cache)
+            known = recorded_before(job, self.cache) if looks_here else None
             if known is None:
                 waiting.append(job)
             else:
@@ -230,7 +233,7 @@ class _Build:
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
-        for ended in self._run(record, waiting):
+        for ended in self._run(record_unless_there if looks_there else record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             # A crash in native code is this recording's fault only; the others continue.

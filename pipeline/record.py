@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from corpus.pipeline.annotate import Annotated, AnnotateJob, Parts, annotate
 from corpus.pipeline.cache import Cache
@@ -15,7 +16,7 @@ from corpus.pipeline.reviewed import Texts
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.drops import Drop
 from corpus.schemas.light import load_pyarrow_lightly
-from corpus.schemas.settings import Settings
+from corpus.schemas.settings import FilterSettings, Settings
 
 RECORD_FILE = "record.json"
 ROWS_STAGE = "catalog"
@@ -49,8 +50,13 @@ class RecordingJob:
         item["sidecars"] = self.identity.item.sidecars is not None
         for file in item["files"]:
             del file["place"]
-        filters = to_plain(self.settings.filters)
+        filters = _plain_filters(self.settings.filters)
         return digest([item, marks, sidecars, list(self.reviews), self.split, self.config, filters])
+
+
+@cache
+def _plain_filters(filters: FilterSettings) -> Any:
+    return to_plain(filters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,11 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
         cache.get(ROWS_STAGE, rows_key(job)),
     )
     return None if None in parts else before
+
+
+def record_unless_there(job: RecordingJob) -> Recorded:
+    """As `record`, of a recording that an earlier build may have finished: what it left is checked here."""
+    return recorded_before(job, Cache(job.cache_root, job.scratch, job.cache_url)) or record(job)
 
 
 def record(job: RecordingJob) -> Recorded:

@@ -104,5 +104,6 @@ def _move(source: Path, target: Path) -> None:
     try:
         os.replace(source, target)
     except OSError:
+        target.unlink(missing_ok=True)  # never through a link
         shutil.copyfile(source, target)
         sync_file(target)

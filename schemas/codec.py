@@ -24,17 +24,19 @@ MOST_INT = 1 << 63
 """The largest integer that Arrow, DuckDB and numpy hold."""
 
 
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def to_plain(value: object) -> Any:
-    """Dataclasses as dicts in field order, tuples as lists, everything else unchanged."""
-    if type(value) in _SCALARS:  # most values are
+    """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
+    kind = type(value)
+    if kind in _SCALARS:  # most values are
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_plain(getattr(value, name)) for name in _names(type(value))}
+    if (names := _names_if_dataclass(kind)) is not None:
+        fields = ((name, getattr(value, name)) for name in names)
+        return {name: one if type(one) in _SCALARS else to_plain(one) for name, one in fields}
     if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return [item if type(item) in _SCALARS else to_plain(item) for item in value]
     if isinstance(value, dict):
         return {name: to_plain(item) for name, item in value.items()}
     return value
@@ -140,6 +142,11 @@ def _is_unicode(text: str) -> bool:
 @cache
 def _names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@cache
+def _names_if_dataclass(cls: type[Any]) -> tuple[str, ...] | None:
+    return _names(cls) if dataclasses.is_dataclass(cls) else None
 
 
 @cache

@@ -203,8 +203,10 @@ def test_the_bytes_are_those_of_a_local_build(
     tmp_path: Path,
     no_models: Settings,
     bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
     kill: bool,
 ) -> None:
+    monkeypatch.setattr("corpus.pipeline.build.LEAST_FOR_A_TASK", 1)  # catalog and report too
     local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
     assert build_dataset(local, Quiet()).exit_code == 0
     far = replace(local, out=tmp_path / "ray", engine="ray", address=cluster)
@@ -221,7 +223,13 @@ def test_the_bytes_are_those_of_a_local_build(
             killer.join()
     assert outcome.exit_code == 0 and bool(killed) == kill
     assert bytes_of(far.out) == bytes_of(local.out)
+    assert (far.out / "report.html").read_bytes() == (local.out / "report.html").read_bytes()
     assert build_dataset(far, Quiet()).unchanged
+    shutil.rmtree(far.out / "train")
+    made = {path: path.stat().st_mtime_ns for path in far.out.glob(".cache/cut/*/*/segment.tar")}
+    assert build_dataset(far, Quiet()).exit_code == 0  # from what the cache holds, checked by tasks
+    assert bytes_of(far.out) == bytes_of(local.out)
+    assert made and {path: path.stat().st_mtime_ns for path in made} == made
 
 
 class _DieOnce:
