@@ -77,7 +77,7 @@ def publish(
     )
     try:
         views = run_views(job)
-        put_views(job.folder, out, lambda: announce_catalog(state, views.catalog_sha256))
+        put_views(job.folder, out, lambda file: announce_catalog(state, views.catalog_sha256, file))
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
     # Last: it vouches for a manifest and a catalog that are complete.

@@ -69,7 +69,7 @@ def read_published(folder: Path, out: Path, config: str) -> Published:
         table = from_json(Published, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
         return Published()
-    now = (config, sha256_or_none(out / MANIFEST_FILE), sha256_or_none(out / CATALOG_FILE))
+    now = (config, sha256_or_none(out / MANIFEST_FILE), _catalog_sha256(folder, out))
     return table if (table.config, table.manifest_sha256, table.catalog_sha256) == now else Published()
 
 
@@ -88,27 +88,36 @@ def sha256_or_none(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogs:
-    """sha256 of the last two catalogs written by builds: the newer may not be in place yet."""
+    """The last two catalogs written by builds: the newer may not have been moved into place."""
 
     sha256s: tuple[str, ...] = ()
+    looks: tuple[str, ...] = ()
+    """Size and time of each, "" where they were not noted: a file that looks so is not read."""
 
 
-def announce_catalog(folder: Path, sha256: str) -> None:
-    """Record a catalog before it is moved into place: any other one found there was edited by somebody."""
-    last = _announced(folder)[-1:]
-    write_whole(folder / CATALOGS_FILE, to_json(_Catalogs(sha256s=(*last, sha256))).encode())
+def announce_catalog(folder: Path, sha256: str, file: Path | None = None) -> None:
+    """Remember a catalog before it is moved into place: any other one found there was edited by somebody.
+
+    `file` is the catalog, where moving it will not change its time.
+    """
+    before = _announced(folder)
+    looks = (*before.looks, *[""] * len(before.sha256s))[: len(before.sha256s)]
+    now = _Catalogs(
+        sha256s=(*before.sha256s[-1:], sha256), looks=(*looks[-1:], _look(file) if file is not None else "")
+    )
+    write_whole(folder / CATALOGS_FILE, to_json(now).encode())
 
 
 def refuse_edited_catalog(folder: Path, out: Path) -> None:
     """Refuse to overwrite a catalog that somebody has edited. A damaged one may be overwritten.
 
     Raises:
-        DatasetError: the catalog was changed after a build wrote it.
+        DatasetError: it was changed since a build wrote it.
     """
-    path, ours = out / CATALOG_FILE, _announced(folder)
+    path, ours = out / CATALOG_FILE, _announced(folder).sha256s
     # A write-ahead log means that a program wrote to it and did not close it.
     edited = path.with_name(path.name + ".wal").exists()
-    if not edited and ours and path.exists() and sha256_or_none(path) not in ours:
+    if not edited and ours and path.exists() and _catalog_sha256(folder, out) not in ours:
         # It opens, so it is not merely damaged.
         with suppress(DatasetError), open_catalog(out):
             edited = True
@@ -121,9 +130,27 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
         )
 
 
-def _announced(folder: Path) -> tuple[str, ...]:
+def _catalog_sha256(folder: Path, out: Path) -> str:
+    """The catalog's digest, read only if it does not look as one that a build wrote; "" if there is none."""
+    path, known = out / CATALOG_FILE, _announced(folder)
+    look = _look(path)
+    for sha256, noted in zip(known.sha256s, known.looks, strict=False):
+        if look and look == noted:
+            return sha256
+    return sha256_or_none(path)
+
+
+def _look(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:
+        return ""
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
+def _announced(folder: Path) -> _Catalogs:
     path = folder / CATALOGS_FILE
     try:
-        return from_json(_Catalogs, path.read_bytes(), where=str(path)).sha256s
+        return from_json(_Catalogs, path.read_bytes(), where=str(path))
     except (OSError, FormatError):
-        return ()
+        return _Catalogs()

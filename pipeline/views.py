@@ -85,7 +85,7 @@ def put_views(folder: Path, out: Path, announce: Callable[[], None]) -> None:
         with storage_errors(out):
             for path in paths:
                 _move(folder / path.name, temporary(path))
-            announce()
+            announce(temporary(paths[0]))
             for path in paths:
                 put_in_place(path)
     finally:

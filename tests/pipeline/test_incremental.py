@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from corpus.schemas.errors import DatasetError
+from corpus.schemas.files import sha256_file
 from corpus.shards.verify import verify_dataset
 
 Run = Callable[..., Any]
@@ -107,4 +108,26 @@ def test_an_edited_catalog_is_refused_and_a_broken_one_made_anew(
     catalog.write_bytes(whole[:5000])
     run_build(folder, out=out)
     assert "mine" not in rows_of(out)
+    assert len(rows_of(out)["recordings"]) == 4
+
+
+def test_a_catalog_that_looks_as_it_was_built_is_not_read_to_be_known(
+    grown: tuple[Path, Path], run_build: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from corpus.pipeline import published
+
+    folder, out = grown
+    read: list[str] = []
+
+    def noted(path: Path) -> str:
+        read.append(path.name)
+        return sha256_file(path)
+
+    monkeypatch.setattr(published, "sha256_file", noted)
+    run_build(folder, out=out)
+    assert "manifest.json" in read and "catalog.duckdb" not in read
+    (out / "catalog.duckdb").touch()  # another time, the same bytes: it is read, and known
+    (folder / "deep.flac").rename(folder / "deeper.flac")
+    run_build(folder, out=out)
+    assert "catalog.duckdb" in read
     assert len(rows_of(out)["recordings"]) == 4
