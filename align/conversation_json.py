@@ -89,7 +89,7 @@ def _refuse_other_tools(plain: object, path: Path) -> None:
     """Refuse another tool's transcript, naming the tool."""
     if tool := tool_of(plain):
         raise SidecarError(
-            f"is a transcript as {tool} writes it, which is not read here",
+            f"is a transcript written by {tool}, which is not supported",
             where=path.name,
             todo="convert it to conversation JSON: `corpus annotations convert --help`",
         )

@@ -148,7 +148,7 @@ def _checked(name: str, folder: Path) -> None:
     wrong = _wrong_files(BUNDLES[name], folder)
     if wrong:
         raise FormatError(
-            f"{', '.join(wrong)} of the model {name} is not the file that was pinned",
+            f"{', '.join(wrong)} of the model {name} is not the pinned file",
             where=str(folder),
             todo=f"remove the folder and run `corpus models pull {name}`",
         )
@@ -183,7 +183,7 @@ def _repository(name: str) -> str:
 
 def _pull_hub(name: str, progress: Progress) -> Path:
     if "/" not in name and not name.startswith(WHISPER_PREFIX):
-        raise UsageError(f"there is no model {name!r}", todo=f"one of {', '.join([*BUNDLES, *HUB])}")
+        raise UsageError(f"unknown model {name!r}", todo=f"one of {', '.join([*BUNDLES, *HUB])}")
     if importlib.util.find_spec("huggingface_hub") is None:
         raise MissingDependencyError("huggingface_hub is not installed", todo=HINT)
     from huggingface_hub import snapshot_download
@@ -194,6 +194,6 @@ def _pull_hub(name: str, progress: Progress) -> Path:
         return Path(snapshot_download(_repository(name)))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise MissingModelError(
-            f"the hub did not give {name}: {str(error).splitlines()[0]}",
+            f"the hub did not return {name}: {str(error).splitlines()[0]}",
             todo="check the network, the name, and for gated models the account (`hf auth login`)",
         ) from error

@@ -64,7 +64,7 @@ def _checkpoint(name: str, models: Path | None) -> Path:
     checkpoints = sorted(folder.glob("*.nemo"))
     if len(checkpoints) != 1:
         raise SettingsError(
-            f"{folder} holds {len(checkpoints)} files .nemo, not one",
+            f"{folder} holds {len(checkpoints)} .nemo files instead of one",
             todo="name the file: sortformer:FILE.nemo",
         )
     return checkpoints[0]

@@ -73,7 +73,7 @@ def object_text(value: object, name: str) -> str:
     try:
         inside = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise LineError("not_json", f"{name} is a text that is no JSON") from error
+        raise LineError("not_json", f"{name} is not valid JSON") from error
     if not isinstance(inside, dict):
         raise LineError("not_an_object", f"{name} must be an object")
     check_values(inside)

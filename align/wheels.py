@@ -114,7 +114,7 @@ def _check(path: Path, sha256: str, what: str) -> None:
     actual = sha256_of(path)
     if actual != sha256:
         raise FormatError(
-            f"{what} is not the file that was pinned: its sha256 is {actual[:16]}…, not {sha256[:16]}…",
+            f"{what} is not the pinned file: its sha256 is {actual[:16]}…, not {sha256[:16]}…",
             todo="do not use it; the package may have been replaced",
         )
 

@@ -71,7 +71,7 @@ class Cache:
         folder = self.folder(stage, digest)
         artifact = self._checked.get(folder) or read_artifact(folder, names)
         if artifact is None:
-            todo = "run the same command again; it will be made again"
+            todo = "run the same command again; it will be remade"
             raise StorageError("an artifact was damaged while in use", where=str(folder), todo=todo)
         return artifact
 

@@ -99,7 +99,7 @@ def far_quarantine(store: Store) -> Quarantine:
         text = store.open_range(QUARANTINE_NAME)
     except FileNotFoundError as error:
         todo = "start one with `corpus build`"
-        raise DatasetError("no build has ended here", where=store.shown, todo=todo) from error
+        raise DatasetError("no build has finished here", where=store.shown, todo=todo) from error
     return from_json(Quarantine, text, where=f"{store.shown}/{QUARANTINE_NAME}")
 
 

@@ -39,7 +39,7 @@ class FarCache:
             text = self._store.open_range(f"{base}/{HEAD}")
             names = [file.path for file in head_of(text).files]
             if not all(map(is_inside_name, names)):
-                raise FormatError("names files outside of it", where=f"{self._store.shown}/{base}")
+                raise FormatError("names files outside the artifact", where=f"{self._store.shown}/{base}")
             with storage_errors(folder):
                 folder.mkdir(parents=True)
             for name in (*names, HEAD):

@@ -41,8 +41,8 @@ class Lease:
         """
         self.lost = self.lost or not _read(self._store).startswith(self._own.encode())
         if self.lost:
-            todo = "run the same command again when the other build has ended"
-            raise LockedError("another build took this dataset over", where=self._store.shown, todo=todo)
+            todo = "run the same command again when the other build has finished"
+            raise LockedError("another build has taken this dataset over", where=self._store.shown, todo=todo)
 
     def beat(self) -> None:
         self._beats += 1

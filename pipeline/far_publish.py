@@ -42,7 +42,7 @@ class Move:
 
     def __post_init__(self) -> None:
         if not is_inside_name(self.name) or re.fullmatch("[0-9a-f]{64}", self.sha256) is None:
-            raise ValueError(f"{self.name!r} is no file of a dataset")
+            raise ValueError(f"{self.name!r} is not a file of a dataset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def publish_far(store: Store, work: Path, there: FarDataset, lease: Lease) -> Fa
     commit = _Commit(moves=tuple(moves))
     if not put_new(store, _commit_name(number), to_json(commit).encode()):
         todo = "run the same command again"
-        raise LockedError("another build has published here meanwhile", where=store.shown, todo=todo)
+        raise LockedError("another build has published here in the meantime", where=store.shown, todo=todo)
     _apply(store, commit)
     return _cleaned(store, look(store), [*numbers, number])
 
@@ -121,7 +121,7 @@ def _send_shard(store: Store, path: Path, sha256: str) -> None:
     if is_stand_in(path) or sha256_file(path) != sha256:
         path.unlink()
         todo = "run the same command again: its clips are built again"
-        raise DatasetError("a shard is not what the manifest promises", where=str(path), todo=todo)
+        raise DatasetError("a shard does not match the manifest", where=str(path), todo=todo)
     store.publish(path, f"{FOLDER}/{sha256}")
 
 
@@ -144,7 +144,7 @@ def _check_staged(store: Store, moves: Sequence[Move]) -> None:
     staged = {one.name for one in store.list(FOLDER)}
     if missing := [move.name for move in moves if f"{FOLDER}/{move.sha256}" not in staged]:
         todo = "check who else writes there, then run the same command again"
-        raise StorageError(f"what was put is gone: {missing[0]}", where=store.shown, todo=todo)
+        raise StorageError(f"a published file is gone: {missing[0]}", where=store.shown, todo=todo)
 
 
 def _apply(store: Store, commit: _Commit) -> None:

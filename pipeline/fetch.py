@@ -35,13 +35,13 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise MediaError(f"this is no URL: {told(str(error), url)}", where=public_url(url)) from error
+        raise MediaError(f"not a valid URL: {told(str(error), url)}", where=public_url(url)) from error
     if guarded:
         refuse_local(url)
     # Opening a pipe or a device would block for ever.
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
         raise MediaError(
-            "the URL names no file: nothing, a folder, a pipe or a device", where=public_url(url)
+            "the URL does not lead to a file (nothing, a folder, a pipe or a device)", where=public_url(url)
         )
     path = folder / digest([url, "guarded"] if guarded else url)[:32] / _name(parts.path)
     kept = path.parent / "sha256"

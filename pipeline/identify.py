@@ -135,7 +135,7 @@ def _stat(place: str, name: str) -> os.stat_result:
     try:
         return os.stat(place)
     except OSError as error:
-        raise MediaError(f"the file cannot be reached any more: {error.strerror}", where=name) from error
+        raise MediaError(f"the file is no longer accessible: {error.strerror}", where=name) from error
 
 
 def _sha256(place: str, name: str) -> str:

@@ -59,10 +59,10 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[
     URLs in a manifest may reach this machine or its network only if the manifest is in `local_urls`.
 
     Raises:
-        UsageError: no input was named, a named path does not exist, or a manifest cannot be read.
+        UsageError: no input given, a named path does not exist, or a manifest cannot be read.
     """
     if not inputs:
-        raise UsageError("no input was named", todo="name files, folders, globs, URLs or a .jsonl")
+        raise UsageError("no input given", todo="name files, folders, globs, URLs or a .jsonl")
     items: list[Item] = []
     drops: list[Drop] = []
     for text in inputs:
@@ -237,7 +237,7 @@ def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | 
         yield _fault(
             public_url(entry.uri),
             "bad_manifest_line",
-            f"channels = {entry.channels!r} is none of mix, per_channel, per_stream",
+            f"channels = {entry.channels!r} is not mix, per_channel or per_stream",
         )
         return
     shown = public_url(entry.uri)

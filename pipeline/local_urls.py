@@ -14,7 +14,7 @@ from corpus.schemas.urls import public_url
 WEB = ("http", "https")
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 """Object stores: their hosts come from this machine's settings, never from the URL."""
-_HINT = "--allow-local-urls lets it in, if the manifest can be trusted"
+_HINT = "allow it with --allow-local-urls if you trust the manifest"
 LOCAL_HOST = f"the host is this machine or in a private network; {_HINT}"
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """All other addresses are local, or represent IPv4 addresses known only to a gateway."""
@@ -28,11 +28,11 @@ def refuse_local(url: str) -> None:
     """
     scheme = urlsplit(url).scheme
     if scheme not in (*WEB, *STORES):
-        reason = f"a manifest may not name URLs of the scheme {scheme!r}, which may open what is local"
+        reason = f"a manifest may not name URLs of the scheme {scheme!r}, which may open local files"
         raise MediaError(reason, where=public_url(url), todo=_HINT)
     # `s3://bucket/key::file:///etc/passwd`: fsspec would open the one through the other.
     if scheme in STORES and "::" in url:
-        reason = "a manifest may not name a URL inside of another, which may open what is local"
+        reason = "a manifest may not name a URL inside of another, which may open local files"
         raise MediaError(reason, where=public_url(url), todo=_HINT)
 
 

@@ -123,7 +123,7 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
             edited = True
     if edited:
         raise DatasetError(
-            "catalog.duckdb was changed since it was built, and a build would overwrite that",
+            "catalog.duckdb was changed since it was built, and a build would overwrite the changes",
             where=str(path),
             todo="keep your own tables in a file that attaches this one read-only; move or remove this one "
             "and build again",

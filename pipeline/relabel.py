@@ -134,9 +134,9 @@ def _relabel(
         known = recordings(catalog)
         if not rows.keys() <= set(known):
             raise DatasetError(
-                "catalog.duckdb is not of this dataset",
+                "catalog.duckdb does not belong to this dataset",
                 where=str(out),
-                todo="run corpus build; it rewrites it",
+                todo="run corpus build, which rewrites it",
             )
         known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))

@@ -33,7 +33,7 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
             + ", ".join(map(repr, gone[:SHOWN]))
             + more,
             where=str(out),
-            todo="check that the inputs are all there; to add to a dataset call `corpus build --add`, "
+            todo="check that all inputs are present; to add to a dataset run `corpus build --add`, "
             "to remove them `corpus build --allow-removals`",
         )
 

@@ -119,7 +119,7 @@ class State:
     def create(self) -> None:
         """Create the folder, or raise an error that says why that failed."""
         if self.folder.is_symlink():
-            todo = "put the folder itself there; --cache names another place for what a build keeps"
+            todo = "replace the link with the folder itself, or name another cache with --cache"
             raise DatasetError("is a link; a build writes into the dataset only", where=str(self.folder),
                                todo=todo)  # fmt: skip
         try:

@@ -69,7 +69,7 @@ class Catalog:
 
         self.path = inside(out, _CATALOG_FILE)
         if not self.path.is_file():
-            raise DatasetError("no catalog here", where=str(out), todo="run corpus build first")
+            raise DatasetError("contains no catalog", where=str(out), todo="run corpus build first")
         self._marks = self._look()
         config: dict[str, Any] = {"enable_external_access": False, "threads": 1}  # a question is short
         try:

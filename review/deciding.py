@@ -76,7 +76,7 @@ def read_review(
     if verdict == "undo":
         target = known(str(asked.get("undoes", "")))
         if target is None or target.annotator != annotator:
-            raise UsageError("there is nothing of yours to undo under this id")
+            raise UsageError("you have no decision with this id to undo")
         recording, item = target.recording, target.item
     elif verdict != "add":
         judged, around = _judged(catalog, handed, recording, about, item, asked.get("judged"))
@@ -117,7 +117,7 @@ def _judged(catalog: Catalog, handed: Handed, recording: str, about: str, item: 
         judged = from_plain(Judged, given, where="judged")
         content = content_of(judged)
         if judged.about != about or (content is not None and content.id != item):
-            raise UsageError(f"what was judged is no {about} {item!r}")
+            raise UsageError(f"the judged item is not {about} {item!r}")
     span = span_of(judged) if judged is not None else None
     if judged is None or span is None:
         raise UsageError(

@@ -46,4 +46,4 @@ def read_eaf(path: Path) -> Tiers:
             for name in eaf.get_tier_names()
         }
     except Exception as error:  # pympi raises this very class for what it cannot read
-        raise FormatError(f"is no EAF that can be read: {error}", where=str(path)) from error
+        raise FormatError(f"is not a readable EAF: {error}", where=str(path)) from error

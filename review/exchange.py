@@ -96,7 +96,7 @@ def export_reviews(out: Path, file: Path) -> _Exported:
     elif ending == ".csv":
         content = csv_text(reviews).encode()
     else:
-        what = f"{ending or 'no ending'}: no form of reviews"
+        what = f"{ending or 'no ending'} is not a format for reviews"
         raise UsageError(
             what, todo="name it .parquet, .csv, .json or .jsonl, or give --as eaf or --as textgrid"
         )
@@ -113,9 +113,9 @@ def export_tiers(out: Path, folder: Path, form: str) -> _Exported:
         MissingDependencyError: the extra `review` is not installed.
     """
     if form not in _FORMS:
-        raise UsageError(f"{form!r} is not a form; one of {', '.join(_FORMS)}")
+        raise UsageError(f"{form!r} is not a format; use one of {', '.join(_FORMS)}")
     if (folder / SHOWN_FILE).exists():
-        raise UsageError("was exported to before", where=str(folder), todo="choose another folder")
+        raise UsageError("already contains an export", where=str(folder), todo="choose another folder")
     write, _ = _tools(form)
     catalog = Catalog(out)
     shown, left_out = [], 0
@@ -211,7 +211,7 @@ def _read_file(out: Path, store: Store, file: Path, annotator: str) -> list[Revi
         reviews = list(from_json(tuple[Review, ...], _text(file), where=where))
     elif ending == ".csv":
         if not (out / CATALOG_FILE).exists():
-            raise UsageError("a CSV can be read only beside the dataset it is about", where=where)
+            raise UsageError("a CSV can be read only with the dataset it belongs to", where=where)
         catalog = Catalog(out)
         try:
             kept = {review.id: review for review in store.reviews()}
@@ -221,7 +221,7 @@ def _read_file(out: Path, store: Store, file: Path, annotator: str) -> list[Revi
             catalog.close()
     else:
         todo = "name a .parquet, .csv, .json or .jsonl file, or a folder written by export --as"
-        raise FormatError("no form of reviews", where=where, todo=todo)
+        raise FormatError("is not a format for reviews", where=where, todo=todo)
     return reviews
 
 
@@ -229,20 +229,20 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError("is no UTF-8 text", where=str(file)) from error
+        raise FormatError("is not UTF-8 text", where=str(file)) from error
 
 
 def _read_folder(store: Store, folder: Path, annotator: str) -> Read:
     """What was changed in the files of a folder; what an earlier import said and this does not is undone."""
     path = folder / SHOWN_FILE
     if not path.is_file():
-        what = f"holds no {SHOWN_FILE}, so nobody knows what was changed"
+        what = f"contains no {SHOWN_FILE}, so changes cannot be found"
         raise FormatError(what, where=str(folder), todo="give the folder as `export --as` wrote it")
     if not annotator:
-        raise UsageError("whose decisions are these?", todo="give --annotator NAME")
+        raise UsageError("the annotator is unknown", todo="give --annotator NAME")
     shown = from_json(ShownFolder, path.read_bytes(), where=str(path))
     if shown.schema != SHOWN_FORM or shown.form not in _FORMS:
-        raise FormatError(f"{shown.schema!r}, {shown.form!r}: no form that is read", where=str(path))
+        raise FormatError(f"{shown.schema!r}, {shown.form!r} is not a supported form", where=str(path))
     _, read = _tools(shown.form)
     kept = store.reviews()
     undone = {review.undoes for review in kept if review.verdict == "undo"}

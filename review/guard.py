@@ -50,7 +50,7 @@ class Door:
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not self.token:
             raise UsageError(
-                f"{self.host} can be reached by others, so a token is needed", todo="give --token"
+                f"{self.host} can be reached from other machines, so a token is needed", todo="give --token"
             )
         if self.token is not None and len(self.token) < 16:
             raise UsageError("the token is too short", todo="give at least 16 characters")

@@ -31,7 +31,7 @@ def open_labels(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(path), config=config)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            todo = "close that one first; `corpus review sql` asks a running server by itself"
+            todo = "close it first; `corpus review sql` queries a running server by itself"
             raise LockedError("another process has the labels open", where=str(path), todo=todo) from error
         raise DatasetError(f"the labels cannot be read: {one_line(error)}", where=str(path)) from error
     except duckdb.Error as error:
@@ -79,7 +79,9 @@ def _bring_to_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None
     ).fetchone():
         version = stored_version(connection, path, form=_LABELS_FORM, newest=_LABELS_VERSION)
     if version is None:
-        raise DatasetError("is not a store of reviews", where=str(path), todo="move it away and start again")
+        raise DatasetError(
+            "is not a store of reviews", where=str(path), todo="move it elsewhere and start again"
+        )
     if version == _LABELS_VERSION:
         return
     steps = (

@@ -33,7 +33,7 @@ def read_textgrid(path: Path) -> Tiers:
     try:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="silence")
     except (PraatioException, OSError, ValueError, IndexError, KeyError, AssertionError) as error:
-        raise FormatError(f"is no TextGrid that can be read: {error}", where=str(path)) from error
+        raise FormatError(f"is not a readable TextGrid: {error}", where=str(path)) from error
     tiers: Tiers = {}
     for name in grid.tierNames:
         tier = grid.getTier(name)

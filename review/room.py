@@ -124,7 +124,7 @@ class Room:
         """The next items, with everything needed to show them."""
         self.refresh()
         if mode not in MODES:
-            raise UsageError(f"{mode!r} is not a way to draw; one of {', '.join(MODES)}")
+            raise UsageError(f"{mode!r} is not a way to draw; use one of {', '.join(MODES)}")
         chosen: Mode = mode
         drawn = self.queue.next(
             annotator,

@@ -123,7 +123,7 @@ def _becomes(row: dict[str, str], catalog: Catalog) -> dict[str, Any]:
     if about == "speaker":
         return {"speaker": row.get("speaker", "")}
     if about not in named:
-        raise ValueError(f"{about!r} is nothing that can be reviewed")
+        raise ValueError(f"{about!r} cannot be reviewed")
     item = named[about](row["recording"], row["item"]) if row["verdict"] == "correct" else None
     plain: dict[str, Any] = {**to_plain(item), "id": ""} if item is not None else {}
     if item is None and about == "cue":

@@ -115,7 +115,7 @@ def _ask_server(out: Path, sql: str) -> tuple[list[str], list[list[Any]]]:
         server = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DatasetError(
-            "the labels are open elsewhere, and no server says where", where=str(out)
+            "the labels are open in another process, and no review server answers", where=str(out)
         ) from error
     request = Request(
         f"{server['url']}/api/sql", json.dumps({"sql": sql}).encode(), {"content-type": "application/json"}

@@ -98,7 +98,7 @@ def make_app(room: Room, door: Door, *, annotator: str = "") -> ASGIApp:
         asked = await _json(request)
         given = asked["reviews"]
         if not isinstance(given, list) or not 1 <= len(given) <= 100:
-            raise UsageError("1 to 100 reviews at a time")
+            raise UsageError("send 1 to 100 reviews at a time")
         if asked.get("store", room.store.id) != room.store.id:
             return problem(409, "another dataset is served here now; reload the page")
         where = request.client.host if request.client else "?"
@@ -219,14 +219,14 @@ def _asset(name: str) -> Response:
 async def _json(request: Request) -> dict[str, Any]:
     body = json.loads(await request.body())
     if not isinstance(body, dict):
-        raise UsageError("an object is wanted")
+        raise UsageError("the body must be an object")
     return body
 
 
 def _span(request: Request) -> tuple[int, int]:
     start_us, stop_us = request.path_params["start"], request.path_params["stop"]
     if not 0 <= start_us < stop_us <= 2**53 or stop_us - start_us > LONGEST_US:
-        raise UsageError("a stretch of up to a minute is wanted")
+        raise UsageError("a stretch may last at most a minute")
     return start_us, stop_us
 
 

@@ -161,7 +161,7 @@ class Store:
                 duckdb.StatementType.SELECT,
                 duckdb.StatementType.EXPLAIN,
             ):
-                raise DatasetError("one SELECT is wanted", where="corpus review sql")
+                raise DatasetError("give one SELECT statement", where="corpus review sql")
             stop = threading.Timer(_LONGEST_QUERY_S, cursor.interrupt)
             stop.start()
             try:

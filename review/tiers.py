@@ -190,7 +190,7 @@ def _place_of(name: str, shown: Shown) -> _Place | None:
         return None
     names = {in_xml(each): each for each in shown.speakers}
     if speaker not in names and speaker != _NOBODY:
-        raise FormatError(f"tier {name!r}: nobody called {speaker!r} speaks there", where=shown.file)
+        raise FormatError(f"tier {name!r}: no speaker is called {speaker!r}", where=shown.file)
     return names.get(speaker), what
 
 
@@ -229,7 +229,7 @@ def _after(
     if mark is None:
         return None
     if mark.stop_us > duration_us + _SAME_US:
-        raise ValueError("stands behind the end of the recording")
+        raise ValueError("is after the end of the recording")
     return _new(place, mark, annotator) if before is None else _changed(before, mark)
 
 
@@ -238,7 +238,7 @@ def _new(place: _Place, mark: Mark, annotator: str) -> _Item:
     text = mark.text.strip()
     if what == "turns" or what == "words":
         if speaker is None:
-            raise ValueError("a word and a turn are somebody's")
+            raise ValueError("a word and a turn need a speaker")
         if what == "turns":
             return Turn(speaker=speaker, start_us=mark.start_us, stop_us=mark.stop_us)
         return Word(speaker=speaker, start_us=mark.start_us, stop_us=mark.stop_us, text=text)

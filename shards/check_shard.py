@@ -74,7 +74,7 @@ def same_bytes(out: Path, entry: FileEntry | ShardEntry) -> Iterator[Problem]:
             what = f"holds {size} bytes, the manifest says {entry.bytes}"
             yield Problem(code="size", where=path, what=what)
         elif sha256_file(out / path) != entry.sha256:
-            yield Problem(code="sha256", where=path, what="the bytes are not those the manifest promises")
+            yield Problem(code="sha256", where=path, what="the bytes do not match the manifest")
     except DatasetError as error:
         yield Problem(code="outside", where=path, what=error.what)
     except (OSError, ValueError) as error:
@@ -149,7 +149,7 @@ def _clips_of(file: ShardFile, shard: ShardEntry) -> tuple[dict[str, _Place], li
 def _compare(shard: ShardEntry, found: dict[str, _Place], rows: Sequence[ClipRow]) -> Iterator[Problem]:
     """The index agrees with the tar about which clips there are and where."""
     if list(found) != [row.key for row in rows]:
-        what = "the clips of the tar are not those of clips.parquet, in this order"
+        what = "the clips in the tar are not those of clips.parquet, in that order"
         yield Problem(code="clip_list", where=shard.path, what=what)
     for row in rows:
         place = found.get(row.key)
@@ -164,7 +164,7 @@ def _compare(shard: ShardEntry, found: dict[str, _Place], rows: Sequence[ClipRow
         what = f"{len(rows)} clips, {windows} windows; the manifest says {shard.clips}, {shard.windows}"
         yield Problem(code="figures", where=shard.path, what=what)
     if rows and shard.bytes != sum(row.size for row in rows) + len(END):
-        yield Problem(code="figures", where=shard.path, what="is not as long as its clips together")
+        yield Problem(code="figures", where=shard.path, what="its length is not that of its clips together")
 
 
 def _checked(

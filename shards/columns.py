@@ -106,9 +106,9 @@ class ClipRow:
     def __post_init__(self) -> None:
         """Names that become paths, and figures that are counted with; `verify` holds the rest to the clip."""
         if re.fullmatch("[0-9a-f]{64}", self.recording) is None:
-            raise ValueError(f"recording {self.recording[:80]!r} is no content hash")
+            raise ValueError(f"recording {self.recording[:80]!r} is not a content hash")
         if self.shard and not is_inside_name(self.shard):
-            raise ValueError(f"{self.shard[:80]!r} is no path inside the dataset")
+            raise ValueError(f"{self.shard[:80]!r} is not a path inside the dataset")
         if not 1 <= self.windows <= MOST_WINDOWS or self.first_window < 0:
             raise ValueError(f"{self.key[:80]}: {self.windows} windows from {self.first_window}")
 

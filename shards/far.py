@@ -37,7 +37,9 @@ class FarClips:
         self._shards = table["shard"].combine_chunks().dictionary_encode()
         for name in self._shards.dictionary.to_pylist():
             if not is_inside_name(name):
-                raise DatasetError(f"clips.parquet names {name[:100]!r}, which is no path inside the dataset")
+                raise DatasetError(
+                    f"clips.parquet names {name[:100]!r}, which is not a path inside the dataset"
+                )
         self._offsets = np.asarray(table["offset"].to_numpy(), np.int64)
         self._sizes = np.asarray(table["size"].to_numpy(), np.int64)
         self._sha256s = table["sha256"].combine_chunks()
@@ -141,7 +143,7 @@ class FarClips:
             if last_try:
                 break
         raise DatasetError(
-            f"holds other bytes than the index promises, from byte {start} on",
+            f"does not match the index, from byte {start} on",
             where=f"{self._store.shown}/{shard}",
             todo="`corpus verify` finds what is damaged; copy it again, or run corpus build again",
         )

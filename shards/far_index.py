@@ -73,7 +73,7 @@ def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) ->
         raise DatasetError("a file of the dataset is missing", where=where) from error
     if sha256_file(path) != promised.get(name):
         todo = "the dataset is being rewritten or damaged: try again, then `corpus verify`"
-        raise DatasetError("holds other bytes than the manifest promises", where=where, todo=todo)
+        raise DatasetError("does not match the manifest", where=where, todo=todo)
     return path
 
 

@@ -32,7 +32,7 @@ def place_of(name: str, keys: list[str], columns: Callable[..., pa.Table], where
     if by_key or len(named) > 1:
         several = sorted(named) or by_key
         shown = ", ".join(several[:5]) + (", …" if several[5:] else "")
-        raise UsageError(f"{name!r} may be {shown}", where=where, todo="write more of it")
+        raise UsageError(f"{name!r} may be {shown}", where=where, todo="give more of the name")
     starts, stops = (table[column].to_pylist() for column in ("start_us", "stop_us"))
     places = [
         place

@@ -79,7 +79,7 @@ def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") 
     if decoded is None or decoded.shape[1] < samples:
         decoded = decode_flac(data, where=where)
     if decoded.shape[1] < samples:
-        raise FormatError(f"the FLAC member holds less than {samples} samples", where=where)
+        raise FormatError(f"the FLAC member holds fewer than {samples} samples", where=where)
     return decoded[:, -samples:]
 
 

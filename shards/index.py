@@ -136,7 +136,7 @@ def texts(column: pa.ChunkedArray) -> list[str]:
 
 def no_dataset(where: str) -> DatasetError:
     todo = "run corpus build; if one was interrupted, run it again"
-    return DatasetError("holds no finished dataset: manifest.json is missing", where=where, todo=todo)
+    return DatasetError("contains no finished dataset: manifest.json is missing", where=where, todo=todo)
 
 
 def parsed_manifest(text: bytes, out: str) -> Manifest:

@@ -213,7 +213,7 @@ def _refuse_twice(keys: pa.Array) -> None:
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         key = next(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-        raise DatasetError(f"two clips have the key {key}", todo="the same recording is given twice")
+        raise DatasetError(f"two clips have the key {key}", todo="remove the recording that is given twice")
 
 
 def _shards(

@@ -87,5 +87,7 @@ def near_clips() -> NearClips:
     folder = os.environ.get(FOLDER_VARIABLE)
     text = os.environ.get(BYTES_VARIABLE, str(_BYTES))
     if not text.isascii() or not text.isdigit():
-        raise SettingsError(f"{text!r} is no number of bytes", where=BYTES_VARIABLE, todo="0 keeps nothing")
+        raise SettingsError(
+            f"{text!r} is not a number of bytes", where=BYTES_VARIABLE, todo="use 0 to keep nothing"
+        )
     return NearClips(Path(folder) if folder else Path.home() / ".cache" / "corpus" / "clips", int(text))

@@ -61,7 +61,7 @@ def _shape(head: bytes, where: str) -> tuple[int, ...]:
         MemoryError,
         RecursionError,
     ) as error:
-        raise FormatError("not a .npy header as corpus writes it", where=where) from error
+        raise FormatError("the .npy header is not one that corpus writes", where=where) from error
     if not good:
-        raise FormatError("not a .npy header as corpus writes it", where=where)
+        raise FormatError("the .npy header is not one that corpus writes", where=where)
     return shape

@@ -349,7 +349,7 @@ class Clip:
             # Windows without a picture have offset -1.
             shown = places[:, 1] != 0
             if places.shape != (head["windows"], 2) or (places[shown] < 0).any():
-                raise FormatError("a picture of each window is not listed", where=where)
+                raise FormatError("the pictures listed do not match the windows", where=where)
             self._jpegs = places
         return self._jpegs
 

@@ -28,7 +28,7 @@ class ShardFile:
         check_size(path, size)
         if sha256 is not None and sha256_file(path) != sha256:
             todo = "`corpus verify` finds what is damaged; copy it again, or run corpus build again"
-            raise DatasetError("holds other bytes than the manifest promises", where=str(path), todo=todo)
+            raise DatasetError("does not match the manifest", where=str(path), todo=todo)
         self.path = path
         self.size = size
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

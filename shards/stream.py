@@ -93,7 +93,7 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
         with _opened(str(inside(Path(root), MANIFEST_FILE)) if near else f"{root}/{MANIFEST_FILE}") as file:
             manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
     except OSError as error:
-        raise DatasetError("holds no finished dataset: manifest.json is missing", where=root) from error
+        raise DatasetError("contains no finished dataset: manifest.json is missing", where=root) from error
     paths = [shard.path for shard in manifest.shards if split in (None, shard.split)]
     return [str(inside(Path(root), path)) if near else f"{root}/{path}" for path in paths]
 

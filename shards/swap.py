@@ -42,7 +42,7 @@ class _Swap:
     def __post_init__(self) -> None:
         for name in (*self.moves, *self.shards):
             if not is_inside_name(name):
-                raise ValueError(f"{name!r} is no path inside the dataset")
+                raise ValueError(f"{name!r} is not a path inside the dataset")
 
 
 def begin_staging(out: Path) -> Path:
@@ -118,7 +118,7 @@ def _refuse_linked_folders(out: Path) -> None:
     """
     for name in (FOLDER, *SPLITS):
         if (out / name).is_symlink():
-            todo = "put the folder itself in its place"
+            todo = "replace the link with the folder itself"
             raise DatasetError("is a link; a build writes into the dataset only", where=str(out / name),
                                todo=todo)  # fmt: skip
 

@@ -69,7 +69,7 @@ def members(read: Callable[[int, int], memoryview], size: int, *, where: str = "
         if at > size:
             raise FormatError(f"{member.name!r} is cut off", where=where)
         if any(read(stop, at)):
-            raise FormatError(f"the padding behind {member.name!r} is not zeros", where=where)
+            raise FormatError(f"the padding after {member.name!r} is not zeros", where=where)
         yield member
     if size - at != len(END) or read(at, size) != END:
         raise FormatError(f"the archive's end at byte {at} is not the end of the file", where=where)
@@ -79,11 +79,11 @@ def _text(raw: bytes, at: int, where: str) -> str:
     try:
         return raw.rstrip(b"\0").decode("ascii")
     except UnicodeDecodeError as error:
-        raise FormatError(f"the header at byte {at} holds no name", where=where) from error
+        raise FormatError(f"the header at byte {at} has no name", where=where) from error
 
 
 def _octal(raw: bytes, at: int, where: str) -> int:
     digits = raw[:-1]
     if not digits.isdigit() or any(d > ord("7") for d in digits):
-        raise FormatError(f"the header at byte {at} names no size", where=where)
+        raise FormatError(f"the header at byte {at} has no valid size", where=where)
     return int(digits, 8)

@@ -167,9 +167,9 @@ def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
     """The index is in order, and its figures are the manifest's."""
     order = [(SPLITS.index(row.split) if row.split in SPLITS else -1, row.key) for row in rows]
     for (_, left), (_, right) in ((a, b) for a, b in pairwise(order) if a >= b):
-        yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come behind {left}")
+        yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come after {left}")
     if len({row.key for row in rows}) != len(rows):
-        yield Problem(code="keys", where=CLIPS_FILE, what="a key stands twice")
+        yield Problem(code="keys", where=CLIPS_FILE, what="a key occurs twice")
     figures = (len(rows), sum(row.windows for row in rows), len({row.recording for row in rows}))
     if figures != (manifest.clips, manifest.windows, manifest.recordings):
         said = (manifest.clips, manifest.windows, manifest.recordings)

@@ -32,11 +32,13 @@ def conversation_files(given: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             files += sorted(file for file in path.iterdir() if file.name.lower().endswith(_ENDINGS))
         elif not path.exists():
-            raise UsageError("there is no such file or folder", where=str(path))
+            raise UsageError("no such file or folder", where=str(path))
         elif path.name.lower().endswith(_ENDINGS):
             files.append(path)
         else:
-            raise UsageError(f"is no conversation file; {' and '.join(_ENDINGS)} are read", where=str(path))
+            raise UsageError(
+                f"is not a conversation file; {' and '.join(_ENDINGS)} are read", where=str(path)
+            )
     first: dict[str, Path] = {}
     for path in files:
         if (other := first.setdefault(base_name(path), path)) != path:
@@ -48,12 +50,12 @@ def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
     """A conversation file and its duration; Drops for what in it is not sound.
 
     Raises:
-        SidecarError, NewerSchemaError: it is no conversation file that can be read.
+        SidecarError, NewerSchemaError: it is not a conversation file that can be read.
         UsageError: it is an unrelated JSON file.
     """
     plain = load_conversation(path)
     if plain is None:
-        raise UsageError("is no conversation file", where=str(path))
+        raise UsageError("is not a conversation file", where=str(path))
     stated = plain.get("duration_us")
     if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
         annotation, drops = read_conversation(path, stated)

@@ -69,14 +69,14 @@ def read_eaf(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
     try:
         root = ElementTree.fromstring(read_bytes(path), ElementTree.XMLParser(target=_NoDoctype()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise SidecarError(f"is no XML: {error}", where=path.name) from error
+        raise SidecarError(f"is not XML: {error}", where=path.name) from error
     if root.tag != "ANNOTATION_DOCUMENT":
-        raise SidecarError("is no ELAN file", where=path.name)
+        raise SidecarError("is not an ELAN file", where=path.name)
     read = Gathered(path.name, duration_us)
     slots = _slots(root, _origin_us(root, path.stem))
     elements = root.findall("TIER")
     if sum(1 for _ in root.iter("TIER")) != len(elements):
-        raise SidecarError("has tiers inside of others, which ELAN never writes", where=path.name)
+        raise SidecarError("has nested tiers, which ELAN never writes", where=path.name)
     tiers = [_tier(element, slots, read) for element in elements]
     tops = _tops({tier.name: tier.parent for tier in tiers})
     # What stands under each top tier, its annotations referring to those of that tier.

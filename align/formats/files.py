@@ -32,7 +32,7 @@ def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, lis
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         kept = [each for each in inside if _ending(each.name)]
         if not kept or not all(each.is_file() for each in kept):
-            what = "holds no annotation file" if path.is_dir() else "is no annotation file"
+            what = "contains no annotation file" if path.is_dir() else "is not an annotation file"
             raise UsageError(what, where=str(path), todo=f"files end in {', '.join(ENDINGS)}")
         for each in kept:
             groups.setdefault(each.name[: -len(_ending(each.name))], []).append(each)

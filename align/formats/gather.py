@@ -159,9 +159,9 @@ def is_word(text: str) -> bool:
 def json_us(value: object, name: str) -> int:
     """Microseconds of a JSON number of seconds, taken as the decimal it shows; raises LineError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise LineError("not_a_number", f"{name} is {str(value)[:40]!r}, no number of seconds")
+        raise LineError("not_a_number", f"{name} is {str(value)[:40]!r}, not a number of seconds")
     if not abs(value) < _LONGEST_S:
-        raise LineError("not_a_number", f"{name} is {str(value)[:40]}, no number of seconds")
+        raise LineError("not_a_number", f"{name} is {str(value)[:40]}, not a number of seconds")
     return seconds(format(Decimal(repr(value)), "f"), name)
 
 
@@ -170,7 +170,7 @@ def json_speaker(value: object) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise LineError("unknown_speaker", f"{str(value)[:40]!r} is no speaker's name")
+        raise LineError("unknown_speaker", f"{str(value)[:40]!r} is not a speaker's name")
     return speaker_name(value if isinstance(value, str) else str(value)[:40])
 
 

@@ -27,7 +27,7 @@ def take_label_studio(plain: list[Any] | dict[str, Any], read: Gathered) -> None
         place = f"{read.file}:result[{number}]"
         with read.item(place):
             if not isinstance(raw, dict) or not isinstance(raw.get("value"), dict):
-                raise LineError("malformed", "is no region")
+                raise LineError("malformed", "is not a region")
             value = raw["value"]
             if "start" not in value and "end" not in value:
                 read.tell(
@@ -67,7 +67,9 @@ def _of_recording(tasks: list[dict[str, Any]], read: Gathered) -> dict[str, Any]
     kept = own or tasks
     if not kept or (len(kept) > 1 and not own):
         raise SidecarError(
-            f"holds {len(tasks)} tasks and none names {stem!r}", where=read.file, todo="keep one task a file"
+            f"holds {len(tasks)} tasks and none names {stem!r}",
+            where=read.file,
+            todo="keep one task per file",
         )
     if len(tasks) > 1:
         read.tell(

@@ -117,7 +117,7 @@ def _cues(text: str, read: Gathered, web: bool) -> Iterator[_Cue]:
                     raise LineError("no_times", f"{some[0][:40]!r}: a block without times")
                 times = _TIMES.fullmatch(some[0])
                 if not times:
-                    raise LineError("not_a_number", f"{some[0][:60]!r} are no times of a cue")
+                    raise LineError("not_a_number", f"{some[0][:60]!r} are not the times of a cue")
                 stamps = times.groups()
                 yield _Cue(place, _stamp_us(stamps[:4]), _stamp_us(stamps[4:]), tuple(some[1:]))
 

@@ -44,7 +44,7 @@ def read_textgrid(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]
     """Turns and words of all interval tiers; the content of other tiers is reported."""
     text = read_text(path)
     if "TextGrid" not in text[:200]:
-        raise SidecarError("is no TextGrid", where=path.name)
+        raise SidecarError("is not a TextGrid", where=path.name)
     read = Gathered(path.name, duration_us)
     tiers = list(_tiers(text, read))
     timed = any(_words_of(tier.name) is not None for tier in tiers if tier.intervals)

@@ -48,7 +48,7 @@ def asteroid_separator(path: Path, device: str) -> Separator:
     """The separator of a checkpoint file."""
     if not path.is_file():
         raise MissingModelError(
-            "there is no such file",
+            "no such file",
             where=str(path),
             todo="separate.backend = asteroid:FILE names a checkpoint on this machine",
         )
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FormatError(
-            "holds more than weights and was not opened: reading it would run what it holds",
+            "contains more than weights and was not opened: reading it would run code in it",
             where=str(path),
             todo=(
                 "if you trust its maker, keep its weights alone: c = torch.load(FILE, weights_only=False); "
@@ -91,13 +91,13 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # a broken file makes the reader fail in any way
         raise FormatError(
-            f"cannot be read as a file of torch: {(str(error) or type(error).__name__).splitlines()[0]}",
+            f"cannot be read as a torch file: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(path),
         ) from error
     wanted = {"model_name": str, "model_args": Mapping, "state_dict": Mapping}
     if not isinstance(stored, dict) or not all(isinstance(stored.get(k), t) for k, t in wanted.items()):
         raise FormatError(
-            f"is no checkpoint of Asteroid: it lacks {', '.join(wanted)}",
+            f"is not an Asteroid checkpoint: it lacks {', '.join(wanted)}",
             where=str(path),
             todo="save it with torch.save(model.serialize(), FILE)",
         )

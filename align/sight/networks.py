@@ -24,7 +24,7 @@ class Network:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingDependencyError(
-                "what is seen is found with ai-edge-litert, which is not installed", todo=f"{HINT}, or {_OFF}"
+                "sight needs ai-edge-litert, which is not installed", todo=f"{HINT}, or {_OFF}"
             ) from error
         self._interpreter = Interpreter(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()

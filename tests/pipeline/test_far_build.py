@@ -313,7 +313,7 @@ def test_a_still_lease_is_taken_over_and_its_holder_stopped(
     with leased(store, lambda line: None, lambda: None) as first:
         with leased(store, said.append, lambda: None) as second:
             second.check()
-            with pytest.raises(LockedError, match="took this dataset over"):
+            with pytest.raises(LockedError, match="has taken this dataset over"):
                 first.check()
         assert any("looking whether it is alive" in line for line in said)
 
@@ -339,7 +339,7 @@ def test_two_that_publish_at_once_do_not_mix(
 
     monkeypatch.setattr(far_publish, "_check_staged", meanwhile)
     monkeypatch.setattr(far_lease.Lease, "check", lambda self: None)
-    with pytest.raises(LockedError, match="published here meanwhile"):
+    with pytest.raises(LockedError, match="published here in the meantime"):
         build_at(URL, request_of(talks), Quiet())
     local(small, tmp_path / "OUT")
     assert bytes_of(download(URL, tmp_path / "there")) == bytes_of(tmp_path / "OUT")

@@ -153,7 +153,7 @@ def test_a_catalog_of_another_dataset_is_refused(
     run_build(spoken, out=tmp_path / "all")
     run_build(spoken / "one.wav", out=tmp_path / "one")
     shutil.copyfile(tmp_path / "one" / "catalog.duckdb", tmp_path / "all" / "catalog.duckdb")
-    with pytest.raises(DatasetError, match="not of this dataset"):
+    with pytest.raises(DatasetError, match="does not belong to this dataset"):
         relabel_dataset(tmp_path / "all", OTHER, Quiet())
     assert verify_dataset(tmp_path / "all").ok
     with pytest.raises(DatasetError, match="no dataset to label"):

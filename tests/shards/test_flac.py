@@ -62,7 +62,7 @@ def test_the_end_is_the_end_of_the_whole(
 
 def test_an_end_longer_than_the_whole_is_refused() -> None:
     data = encode_flac(sound("noise", 2, 3200, 1), 16000)
-    with pytest.raises(FormatError, match="less than 3201"):
+    with pytest.raises(FormatError, match="fewer than 3201"):
         decode_flac_end(data, 3201)
 
 

@@ -142,7 +142,7 @@ def test_the_command_says_an_error_once(tmp_path: Path) -> None:
         "--run",
         str(tmp_path / "run"),
     ]
-    for more, what in ((["stepz=3"], "no setting"), ([], "holds no finished dataset")):
+    for more, what in ((["stepz=3"], "no setting"), ([], "contains no finished dataset")):
         done = subprocess.run(
             [*command, "--data", str(tmp_path), "device=cpu", *more],
             capture_output=True,
