@@ -1,4 +1,4 @@
-"""The files people keep: clips in tars, their reader, their stream, and the check of every promise."""
+"""The dataset's files: clips in tars, their reader, their stream, and the verification of the format."""
 
 from __future__ import annotations
 

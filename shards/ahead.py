@@ -1,4 +1,4 @@
-"""A file elsewhere, read from one end to the other: its next blocks are asked for before they are needed."""
+"""Reading a remote file from start to end, with its next blocks requested before they are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCKS_AHEAD = 3
 
 
 class AheadFile:
-    """Its first block is asked for when it is opened. At most four blocks are in memory."""
+    """The first block is requested on opening. At most four blocks are in memory."""
 
     def __init__(self, files: Any, path: str, threads: ThreadPoolExecutor) -> None:
         """`files` is an fsspec file system; raises what it raises."""
@@ -32,7 +32,7 @@ class AheadFile:
         self.close()
 
     def read(self, size: int = -1) -> bytes:
-        """So many bytes, fewer only at the end; all that are left without a size."""
+        """This many bytes, fewer only at the end; all the rest without a size."""
         parts: list[memoryview] = []
         lacking = size if size >= 0 else self._size
         while lacking:
@@ -47,7 +47,7 @@ class AheadFile:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Ask for nothing more."""
+        """Stop requesting blocks."""
         for block in self._blocks:
             block.cancel()
         self._blocks.clear()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COUNTED = ("split", "recording", "licence", "start_us", "stop_us", "speech_us", "overlap_us")
-"""Columns of clips.parquet that the card counts."""
+"""Columns of clips.parquet that the card summarises."""
 _SCALARS: dict[Any, str] = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 
 def dataset_card(shards: Sequence[ShardEntry], table: pa.Table, config: str) -> str:
-    """The text of README.md, from the columns COUNTED alone, so that a rebuild gives the same bytes."""
+    """The text of README.md, from the columns COUNTED only, so that a rebuild gives the same bytes."""
     splits = [split for split in SPLITS if any(shard.split == split for shard in shards)]
     header = [*_configs(splits), *_features()]
     return "\n".join(["---", *header, "---", "", *_body(splits, table, config)])

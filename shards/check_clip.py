@@ -1,4 +1,4 @@
-"""Check one clip against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
+"""Checking one clip against its form: JSON, sound, mel, flags, pictures, and its row in the index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from corpus.shards.row import Place, clip_row
 from corpus.shards.talk import talk_flags
 
 BROKEN = (CorpusError, ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError)
-"""Everything that reading damaged bytes can raise: `verify` must report damage, never crash on it."""
+"""All exceptions that damaged bytes can cause: `verify` must report damage, never crash on it."""
 
 _Found = tuple[str, str]
 """Code and sentence of a problem."""
@@ -35,7 +35,7 @@ _Item = Turn | Word | Cue | Answer | Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedClip:
-    """What the check of the next clip of the same recording needs."""
+    """What is needed to check the next clip of the same recording."""
 
     head: ClipHead
     tail: Int16Array
@@ -45,7 +45,7 @@ class CheckedClip:
 def check_clip(
     data: memoryview, row: ClipRow, before: CheckedClip | None
 ) -> tuple[list[_Found], CheckedClip]:
-    """All problems of the clip whose bytes `data` is. Raises one of BROKEN if it cannot be read."""
+    """All problems of the clip with the bytes `data`. Raises one of BROKEN if it cannot be read."""
     # Members by the index, as a reader finds them; check_shard compares the index with the tar itself.
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     text = bytes(parts["json"])
@@ -67,7 +67,7 @@ def check_clip(
 
 
 def read_clip(data: memoryview, row: ClipRow) -> CheckedClip:
-    """What the next clip's check needs, without a check. Raises one of BROKEN if it cannot be read."""
+    """What the next clip's check needs, without checking this clip. Raises one of BROKEN if unreadable."""
     parts = {name: _member(data, row, place) for place, name in enumerate(MEMBERS)}
     head = from_json(ClipHead, bytes(parts["json"]))
     return _kept(head, decode_flac(parts["flac"]))

@@ -1,4 +1,4 @@
-"""Check one shard of a dataset at a URL, on any machine: fetched, held to every promise, removed."""
+"""Checking one shard of a dataset at a URL, on any machine: it is downloaded, verified and removed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from corpus.shards.columns import ClipRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarShard:
-    """The parts of one shard, and where it stands."""
+    """The parts of one shard, and its location."""
 
     store: Store
     parts: tuple[Part, ...]
     before: ClipRow | None
-    """The last clip of the shard before, where the first clip here goes on from it."""
+    """The last clip of the previous shard, if the first clip here continues it."""
 
     @property
     def bytes(self) -> int:
@@ -29,7 +29,7 @@ class FarShard:
 
 
 def far_shard(store: Store, parts: Sequence[Part], sizes: Mapping[str, int]) -> FarShard:
-    """A shard's check; `sizes` are those of the files that the store holds."""
+    """The check of a shard; `sizes` are those of the files in the store."""
     shard = parts[0].shard
     first = next((part for part in parts if not part.tar), None)
     before = first.before if first is not None else None
@@ -43,7 +43,7 @@ def far_shard(store: Store, parts: Sequence[Part], sizes: Mapping[str, int]) -> 
 
 
 def check_far_shard(job: FarShard) -> list[Problem]:
-    """All that is wrong with it; of its neighbour one clip is fetched, too.
+    """All problems of the shard; this also downloads one clip of its neighbour.
 
     Raises:
         StorageError: the store cannot be read.

@@ -1,4 +1,4 @@
-"""Check one shard against the index: its tar, and its clips in parts, which are checked in parallel."""
+"""Checking one shard against the index: its tar, and its clips in parts, which are checked in parallel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corpus.shards.shard_file import ShardFile
 from corpus.shards.tar import BLOCK, END, Member, members, padding
 
 PART_CLIPS = 8
-"""Few, so that no processor waits long for the last part; each reads one clip more."""
+"""Few clips per part, so that no processor waits long for the last part; each reads one clip more."""
 
 _Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """A clip's offset and size, and those of its members."""
@@ -25,14 +25,14 @@ _Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A promise that is broken."""
+    """A violation of the format."""
 
     code: str
     """Stable short name, `words_with_underscores`."""
     where: str
-    """File, and the clip in it."""
+    """The file, and the clip in it."""
     what: str
-    """A sentence."""
+    """The problem as a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Part:
 
 
 def check_part(part: Part) -> list[Problem]:
-    """All that is wrong with it."""
+    """All problems of the part."""
     if part.tar:
         return [*same_bytes(part.out, part.shard), *_tar_problems(part)]
     problems: list[Problem] = []
@@ -66,7 +66,7 @@ def check_part(part: Part) -> list[Problem]:
 
 
 def same_bytes(out: Path, entry: FileEntry | ShardEntry) -> Iterator[Problem]:
-    """The file has the size and the digest that the manifest gives."""
+    """Whether the file has the size and the digest given in the manifest."""
     path = entry.path
     try:
         size = inside(out, path).stat().st_size

@@ -1,6 +1,6 @@
-"""The one declaration of clips.parquet's columns: the fields of `ClipRow`, in order.
+"""The only declaration of clips.parquet's columns: the fields of `ClipRow`, in order.
 
-A new column is a new field here; the writer, the reader's lookups and `verify` follow.
+To add a column, add a field here; the writer, the reader's lookups and `verify` follow.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRow:
-    """One clip: where its bytes stand, where it comes from, what it holds."""
+    """One clip: where its bytes are, where it comes from, what it holds."""
 
     key: str
     split: str
     shard: str = ""
-    """Path of its tar in the dataset; "" as long as the clip stands in a segment."""
+    """Path of its tar in the dataset; "" while the clip is in a segment."""
     offset: int
     """First byte of its first header, in the shard (in the segment, before it is written)."""
     size: int
     """Bytes of its five members with headers and padding."""
     member_offsets: tuple[int, ...]
-    """First byte of each member's content, in the order of `schemas.clip.MEMBERS`, as `offset` counted."""
+    """First byte of each member's content, in the order of `schemas.clip.MEMBERS`, counted like `offset`."""
     member_sizes: tuple[int, ...]
     sha256: str
-    """Of those `size` bytes."""
+    """Digest of those `size` bytes."""
 
     recording: str
     """Content hash, 64 hex digits."""
@@ -47,9 +47,9 @@ class ClipRow:
     licence: str | None
     consent: str | None
     conversation: str | None
-    """Recordings of one conversation stand on one side of a split."""
+    """Recordings of one conversation are in the same split."""
     named_speakers: tuple[str, ...]
-    """People known by name in the recording; each stands on one side of a split."""
+    """People known by name in the recording; each appears in only one split."""
     speakers: tuple[str, ...]
     """In channel order; the room is the channel after the last."""
 
@@ -60,7 +60,7 @@ class ClipRow:
     sample_rate_hz: int
 
     turns: int
-    """How many overlap the clip; words, cues and events alike."""
+    """How many turns overlap the clip; the same for words, cues and events."""
     words: int
     cues: int
     events: int
@@ -72,11 +72,11 @@ class ClipRow:
     """Windows that have a picture."""
 
     unreliable_share: float
-    """Of all frames of all channels: those whose sound is not only the named speaker's."""
+    """Share of all frames of all channels whose sound is not only the named speaker's."""
     separated_share: float
-    """Those that are a separator's estimate."""
+    """Share of frames that are a separator's estimate."""
     padded_share: float
-    """Those where the source has no sound."""
+    """Share of frames for which the source has no sound."""
     mix_peak: float
     """Largest absolute sample of the mix, 1.0 is full scale."""
     mix_rms: float
@@ -86,7 +86,7 @@ class ClipRow:
     """Digest of the settings that made the clip."""
 
     snr_db: float | None = None
-    """This and all below: fields of `schemas.quality.Quality`; null in datasets of `corpus.clip/2`."""
+    """This and all following are fields of `schemas.quality.Quality`; null in datasets of `corpus.clip/2`."""
     clipping_share: float | None = None
     bandwidth_hz: float | None = None
     speech_share: float | None = None
@@ -174,7 +174,7 @@ def write_rows(path: Path, rows: Sequence[ClipRow]) -> None:
 
 
 def table_rows(table: pa.Table, *, where: str = "") -> Iterator[ClipRow]:
-    """The rows of a clips.parquet; raises FormatError where a column is missing or of another type."""
+    """The rows of a clips.parquet; raises FormatError if a column is missing or of another type."""
     # In batches, so that a million rows are never all Python objects at once.
     for batch in table.to_batches(max_chunksize=4096):
         for plain in batch.to_pylist():

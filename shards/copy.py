@@ -1,4 +1,4 @@
-"""Copy a shard's clips from where they are, checking each one's hash on the way."""
+"""Copying a shard's clips from where they are, checking each one's hash on the way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAR_CHUNK = 8 << 20
 
 
 class DamagedClipError(DatasetError):
-    """The bytes at a clip's place are not those of its row."""
+    """The bytes at a clip's position are not those of its row."""
 
     def __init__(self, file: Path) -> None:
         super().__init__("holds other bytes than its clips had", where=str(file), todo="build again")
@@ -46,7 +46,7 @@ class FarSource:
         self._at = offset
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read as many bytes as the buffer has; none where the shard is gone."""
+        """Fill the buffer; reads nothing if the shard is gone."""
         try:
             data = self._store.open_range(self._name, self._at, self._at + len(buffer))
         except FileNotFoundError:
@@ -72,10 +72,10 @@ def sha256_if_same(path: Path, sizes: Sequence[int], sha256s: Sequence[str]) -> 
 
 
 def write_shard(path: Path, runs: Iterable[Run], far: Mapping[Path, FarSource] | None = None) -> str:
-    """Copy the clips into a tar; its sha256. Files that are `far` are read from there.
+    """Copy the clips into a tar and return its sha256. Files in `far` are read from the store.
 
     Raises:
-        DamagedClipError: a clip is not the one its row promises.
+        DamagedClipError: a clip does not match its row.
     """
     hasher = hashlib.sha256()
     # One buffer for the whole shard: readinto() copies without allocating.

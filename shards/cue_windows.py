@@ -25,7 +25,7 @@ class CueWindows:
     onset: BoolArray
     """The cue begins in the window."""
     inside: BoolArray
-    """The cue shares time with the window; one without duration is in the window of its time."""
+    """The cue shares time with the window; a cue without duration is in the window of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class AnswerWindows:
     answer: BoolArray
     """An answer by the speaker is timely somewhere in the window."""
     wait: BoolArray
-    """The speaker is to keep silent somewhere in the window: another pauses and goes on."""
+    """The speaker should keep silent somewhere in the window: another pauses and continues."""
 
 
 def cues_by_window(head: ClipHead, labels: Iterable[str] = CUE_LABELS) -> CueWindows:
-    """The clip's cues on its windows, for the labels that are asked for, in their order."""
+    """The clip's cues on its windows, for the given labels, in their order."""
     wanted = tuple(labels)
     rows = {name: row for row, name in enumerate(wanted)}
     columns = _columns(head)

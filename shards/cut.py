@@ -1,4 +1,4 @@
-"""Cut a recording into clips: one tar segment and one row for each clip."""
+"""Cutting a recording into clips: one tar segment, and one row for each clip."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def cut(
     """Write `segment.tar` and `rows.arrow` into `out`: the recording's clips in order.
 
     A clip is `windows_per_clip` consecutive windows; the last before a gap or the end may be shorter.
-    `quality` is by a clip's first window; clips that begin with one of `left_out` are not written.
-    Memory holds one clip, however long the recording is. Words without times, and what lies outside
-    all written windows, go to no clip and come back as Drops.
+    `quality` is keyed by a clip's first window; clips that begin with one of `left_out` are not written. Only
+    one clip is in memory, however long the recording is. Words without times, and items outside all written
+    windows, go to no clip and are returned as Drops.
 
     Raises:
         CorpusError: the artifacts contradict each other, or there are more than 7 speakers.
@@ -96,7 +96,7 @@ class _Stretch:
 
 
 def stretches(segments: Sequence[Segment], windows_per_clip: int) -> Iterator[_Stretch]:
-    """The clips of a recording: every so many windows one, a shorter one before a gap and at the end."""
+    """The clips of a recording, all of the same number of windows except before a gap and at the end."""
     written = 0
     for segment in segments:
         for done in range(0, segment.windows, windows_per_clip):

@@ -1,11 +1,11 @@
-"""Where shards end. A shard's end depends only on clips near it; one clip more moves one or two shards.
+"""Where shards end. A shard's end depends only on clips near it; one more clip moves one or two ends.
 
     shard 0 begins          half the target       target      1.5 times the target
     |-----------------------|---------------------|-----------|
                              ^ here one ends: before the clip whose key has the smallest hash
 
-Two orders of clips that differ in one place choose the same ends again within a shard or two, because the
-stretches they choose from are then nearly the same.
+Two sequences of clips that differ in one place have the same ends again within a shard or two, because the
+stretches to choose from are then nearly the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def largest_shard(target_bytes: int) -> int:
 def shard_ends(keys: Sequence[str], sizes: npt.NDArray[np.int64], target_bytes: int) -> list[int]:
     """One past the last clip of every shard, for the clips of one split in order of their keys.
 
-    A clip larger than the largest shard gets one of its own.
+    A clip larger than the largest shard gets its own shard.
     """
     before = np.concatenate([[0], np.cumsum(sizes)])  # bytes of the clips before each clip
     least, most = target_bytes // 2, largest_shard(target_bytes)

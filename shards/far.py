@@ -1,7 +1,7 @@
-"""Clips of a dataset behind a URL: a range of bytes each, held to its digest when it comes.
+"""Clips of a dataset at a URL: each is a range of bytes, checked against its digest on arrival.
 
-Whoever reads clips one after another gets them in blocks, the next ones asked for before they are needed;
-whoever reads here and there gets each alone. What has come is kept on this machine (`near.py`).
+Clips read in sequence come in blocks, the next ones requested before they are needed; clips read at random
+come one by one. Downloaded clips are kept on this machine (`near.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEPT_BLOCKS = 2 + _BLOCKS_AHEAD
 
 
 class FarClips:
-    """The bytes of clips by their place in the index. Threads may share it."""
+    """The bytes of clips by their position in the index. Thread-safe."""
 
     def __init__(self, store: Store, table: pa.Table, near: NearClips) -> None:
         """`table` holds shard, offset, size and sha256 of every clip."""
@@ -65,7 +65,7 @@ class FarClips:
         return int(self._offsets[place])
 
     def size(self, place: int) -> int:
-        """Its bytes."""
+        """Its size in bytes."""
         return int(self._sizes[place])
 
     def read(self, place: int) -> bytes:
@@ -73,7 +73,7 @@ class FarClips:
 
         Raises:
             StorageError: the store cannot be read.
-            DatasetError: what stands there is not the clip that the index names.
+            DatasetError: the bytes are not those of the clip in the index.
         """
         number = int(np.searchsorted(self._firsts, place, side="right")) - 1
         with self._lock:
@@ -154,7 +154,7 @@ class FarClips:
 
 
 class FarClip:
-    """One clip's bytes, fetched when they are first asked for."""
+    """One clip's bytes, downloaded when first needed."""
 
     __slots__ = ("_clips", "_place", "_view")
 

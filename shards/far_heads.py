@@ -1,4 +1,4 @@
-"""What the clips of a dataset at a URL say, without their sound: a range of bytes for each clip's head."""
+"""The heads of the clips of a dataset at a URL, without their sound: one range of bytes for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from corpus.shards.index import read_columns
 _AT_ONCE = 16
 
 HeadsSpread = Callable[[Callable[[Any], list[ClipHead]], Sequence[Any]], Iterable[list[ClipHead]]]
-"""Does a function of each job wherever there is room, and gives the results in their order."""
+"""Runs a function on each job wherever there is capacity, and returns the results in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The index of a dataset behind a URL: fetched whole, held to the manifest, then clips by ranges."""
+"""The index of a dataset at a URL: downloaded whole and checked against the manifest; clips by range."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _FarIndex:
 
 
 def open_far_index(url: str, split: str | None) -> _FarIndex:
-    """The index of the dataset at a URL; raises as `open_clips`."""
+    """The index of the dataset at a URL; raises like `open_clips`."""
     store = store_at(url)
     manifest, digest = far_manifest(store)
     folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
@@ -48,7 +48,7 @@ def far_manifest(store: Store) -> tuple[Manifest, str]:
     """The manifest at a URL and its sha256.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is no manifest.
         StorageError: the store cannot be read.
     """
     try:
@@ -59,10 +59,10 @@ def far_manifest(store: Store) -> tuple[Manifest, str]:
 
 
 def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) -> Path:
-    """A file that the manifest promises, in a folder of this machine, held to its digest.
+    """Download a file listed in the manifest into a local folder, and check its digest.
 
     Raises:
-        DatasetError: it is missing or holds other bytes.
+        DatasetError: the file is missing or does not match.
     """
     where = f"{store.shown}/{name}"
     promised = {one.path: one.sha256 for one in manifest.files}

@@ -1,4 +1,4 @@
-"""A clip by what a person calls it: its key, its recording's name, a time in it, or the beginning of one."""
+"""Finding a clip by its key, its recording's name, a time in it, or the beginning of one of these."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def place_of(name: str, keys: list[str], columns: Callable[..., pa.Table], where: str) -> int:
-    """The place of the clip among the `keys`; `columns` gives those of the index. See `Clips.find`.
+    """The position of the clip among the `keys`; `columns` returns columns of the index. See `Clips.find`.
 
     Raises:
-        UsageError: nothing has this name, or several do.
+        UsageError: no clip, or more than one, has this name.
     """
     by_key = [name] if name in keys else [key for key in keys if name and key.startswith(name)]
     if len(by_key) == 1:

@@ -49,7 +49,7 @@ def decode_flac(data: bytes | memoryview, *, where: str = "") -> npt.NDArray[np.
     """int16 `[channels, samples]` of a FLAC file.
 
     Raises:
-        FormatError: not FLAC, or broken inside.
+        FormatError: not FLAC, or damaged.
         MissingDependencyError: PyAV is not installed.
     """
     try:
@@ -72,7 +72,7 @@ def decode_flac_end(data: bytes | memoryview, samples: int, *, where: str = "") 
     """The last samples of a FLAC file, int16 `[channels, samples]`, decoding little before them.
 
     Raises:
-        FormatError: not FLAC, broken inside, or shorter.
+        FormatError: not FLAC, damaged, or shorter.
         MissingDependencyError: PyAV is not installed.
     """
     decoded = _decode_from(data, samples)

@@ -1,4 +1,4 @@
-"""What opens a dataset: its manifest, and clips.parquet as a whole, whose rows stay columns throughout."""
+"""Opening a dataset: its manifest, and the whole of clips.parquet, kept as columns throughout."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def read_index(out: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a dataset's clips.parquet, or some of its columns, of the types this project writes.
 
     Raises:
-        FormatError: it cannot be read, lacks a column, or a value is missing or of another type.
-        DatasetError: it leads out of the folder.
+        FormatError: the file cannot be read, lacks a column, or a value is missing or of another type.
+        DatasetError: its path leads out of the folder.
     """
     return _read_index_file(inside(out, CLIPS_FILE), columns)
 
@@ -50,7 +50,7 @@ def as_written(
     """Columns of the rows, or of one group of them, with the types this project writes.
 
     Raises:
-        FormatError: as `read_index`.
+        FormatError: like `read_index`.
     """
     import pyarrow as pa
 
@@ -72,7 +72,7 @@ def as_written(
 
 
 def opened(path: Path) -> pq.ParquetFile:
-    """A clips.parquet; raises FormatError as `read_index`."""
+    """An open clips.parquet; raises FormatError like `read_index`."""
     try:
         return _opened(path)
     except _UNREADABLE as error:
@@ -99,7 +99,7 @@ def _opened(path: Path) -> pq.ParquetFile:
 
 
 def read_columns(index: Path, split: str | None, names: Sequence[str]) -> pa.Table:
-    """Columns of a clips.parquet, all without names; the rows of one split or of all.
+    """Columns of a clips.parquet (all of them if none is named), for the rows of one split or of all.
 
     Raises:
         FormatError: it cannot be read.
@@ -116,7 +116,7 @@ def _no_index(path: Path, reason: object) -> FormatError:
 
 
 def read_rows(out: Path) -> list[ClipRow]:
-    """The rows one by one; raises as `read_index`."""
+    """The rows one by one; raises like `read_index`."""
     path = inside(out, CLIPS_FILE)
     try:
         return list(table_rows(_opened(path).read(), where=str(path)))
@@ -125,7 +125,7 @@ def read_rows(out: Path) -> list[ClipRow]:
 
 
 def ints(column: pa.ChunkedArray) -> Int64Array:
-    """A column of whole numbers, none of them missing."""
+    """A column of whole numbers without missing ones."""
     return np.asarray(column.to_numpy(), np.int64)
 
 
@@ -140,7 +140,7 @@ def no_dataset(where: str) -> DatasetError:
 
 
 def parsed_manifest(text: bytes, out: str) -> Manifest:
-    """A manifest whose clips can be read."""
+    """The manifest, if its clips can be read by this version."""
     manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
     if not reads(ClipHead, manifest.clip_schema):
         what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"

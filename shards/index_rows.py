@@ -1,4 +1,4 @@
-"""Rows of a clips.parquet, a row group at a time: the rows of a million clips are never all in memory."""
+"""Rows of a clips.parquet, one row group at a time: the rows of a million clips are never all in memory."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class IndexRows:
         self._last: tuple[int, pa.Table] | None = None
 
     def groups(self) -> Iterator[pa.Table]:
-        """All rows; raises FormatError as `read_index`."""
+        """All rows; raises FormatError like `read_index`."""
         for number in range(len(self._firsts) - 1):
             yield as_written(self._file, arrow_schema().names, self._path, group=number)
 
     def take(self, numbers: Int64Array) -> pa.Table:
-        """The rows of these numbers, in this order; raises FormatError as `read_index`."""
+        """The rows with these numbers, in this order; raises FormatError like `read_index`."""
         import pyarrow as pa
 
         ascending = np.sort(numbers)

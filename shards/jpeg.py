@@ -1,4 +1,4 @@
-"""JPEGs as pixels, by the fastest decoder that is installed."""
+"""Decoding JPEGs with the fastest decoder that is installed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _Pixels = npt.NDArray[np.uint8]
 
 
 def decode_jpeg(data: bytes, *, where: str = "", into: _Pixels | None = None) -> _Pixels:
-    """uint8 `[height, width, 3]` of a JPEG, by simplejpeg where it is installed, else pillow, else PyAV.
+    """uint8 `[height, width, 3]` of a JPEG, by simplejpeg if it is installed, else pillow, else PyAV.
 
-    The first two give the same pixels; PyAV upsamples colours differently. `into` may be used for the result:
-    fresh memory for each picture costs as much as decoding it.
+    The first two give the same pixels; PyAV upsamples colours differently. The result may use the memory of
+    `into`: new memory for each picture costs as much as decoding it.
 
     Raises:
         FormatError: not a JPEG, or cut off.

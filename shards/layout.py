@@ -1,4 +1,4 @@
-"""All clips put in order and laid out in shards, by the few columns that place them."""
+"""Ordering all clips and laying them out in shards, using only the few columns needed for that."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PlannedShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Clips that stay in the dataset, in shards that stand there."""
+    """Clips that stay in the dataset, in existing shards."""
 
     placing: pa.Table
     """Of `placing`, and their shards."""
@@ -88,11 +88,11 @@ class Layout:
     sources: tuple[_Source, ...]
 
     def sha256s(self, shard: PlannedShard) -> tuple[str, ...]:
-        """Of the shard's clips."""
+        """Digests of the shard's clips."""
         return tuple(texts(self.placing["sha256"].slice(shard.first, shard.clips)))
 
     def runs(self, shard: PlannedShard) -> Iterator[Run]:
-        """The shard's clips, joined where they are contiguous already."""
+        """The shard's clips, joined into runs where they are already contiguous."""
         rows, sha256s = slice(shard.first, shard.stop), self.sha256s(shard)
         files, offsets, sizes = self.file_of_row[rows], self.offset_in_file[rows], self.sizes[rows]
         follows = (files[1:] == files[:-1]) & (offsets[1:] == offsets[:-1] + sizes[:-1])
@@ -106,7 +106,7 @@ class Layout:
             )
 
     def rows(self, most: int) -> Iterator[pa.Table]:
-        """The rows of the new index, so many at a time."""
+        """The rows of the new index, this many at a time."""
         offsets, paths = self._places()
         for first in range(0, len(self.order), most):
             rows = slice(first, first + most)
@@ -136,7 +136,7 @@ class Layout:
 
 
 def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
-    """All clips in order of split and key, in shards. `kept` clips are in the shards that `kept_files` names.
+    """All clips in order of split and key, in shards. `kept` clips are in the shards `kept_files`.
 
     Raises:
         DatasetError: two clips have the same key.

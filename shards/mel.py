@@ -5,11 +5,11 @@ A frame only looks back. Frame f of window k (16 kHz, 8 frames a window):
     ... 3200 k + 400 (f+1) - 800 |=================| 3200 k + 400 (f+1)   the end is the frame's time
                                   50 ms, Hann, n_fft 1024
 
-The Fourier transform is done in 64 bits and the sum over the filters in 32; a level whose 32 bit value is
-near a boundary is computed again in 64. So a frame's byte does not depend on the clip or batch it is
-computed in (tests/shards/test_mel.py), as it would in 32 bits throughout.
+The Fourier transform uses 64 bits and the sum over the filters 32; a level whose 32-bit value is near a
+boundary is recomputed in 64. So a frame's byte does not depend on the clip or batch in which it is computed
+(tests/shards/test_mel.py), as it would with 32 bits throughout.
 
-numpy alone: importing torch would cost a worker 460 MB and 2 s, more than the mel of an hour.
+Only numpy: importing torch would cost a worker 460 MB and 2 s, more than the mel of an hour.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _NEAR = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelShape:
-    """The sizes that follow from the sample rate and the frames in a window."""
+    """Sizes derived from the sample rate and the frames per window."""
 
     window_samples: int
     """Samples under the Hann window: 50 ms."""
     hop_samples: int
     fft_samples: int
-    """Zero padded so that bins stand 15.625 Hz apart at every rate."""
+    """Zero padded so that bins are 15.625 Hz apart at every rate."""
     frames_per_window: int
     samples_per_window: int
 
@@ -73,8 +73,8 @@ def mel_bytes(
 ) -> npt.NDArray[np.uint8]:
     """uint8 `[channels, windows, frames, bins]` of int16 `[channels, context + windows * samples]`.
 
-    The first `context_samples` columns are what sounds before the first window (zeros before the
-    start of a recording). Whole windows only.
+    The first `context_samples` columns are the sound before the first window (zeros before the start of a
+    recording). Whole windows only.
     """
     shape = mel_shape(sample_rate_hz, frames_per_window)
     windows, rest = divmod(samples.shape[1] - shape.context_samples, shape.samples_per_window)

@@ -1,4 +1,4 @@
-"""Clips of a distant dataset that are kept on this machine, up to so many bytes: the oldest go first."""
+"""A local cache for clips of a remote dataset, limited in bytes: the oldest are removed first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NearClips:
         self._held = 0
 
     def get(self, sha256: str) -> bytes | None:
-        """The content, held to its digest; None where it is not kept or was damaged since."""
+        """The content, checked against its digest; None if it is not in the cache or damaged."""
         if not sha256.isalnum():  # an index may be a stranger's, and this becomes a path
             return None
         path = self._path(sha256)
@@ -40,7 +40,7 @@ class NearClips:
         return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
     def put(self, sha256: str, content: bytes) -> None:
-        """Keep it, if there is room: what cannot be kept is read from afar again."""
+        """Keep the content if there is room; otherwise it is downloaded again when needed."""
         if len(content) > self._most:
             return
         path = self._path(sha256)
@@ -79,10 +79,10 @@ class NearClips:
 
 
 def near_clips() -> NearClips:
-    """Where this machine keeps clips, and how many bytes of them.
+    """The cache of this machine, with its folder and its limit in bytes.
 
     Raises:
-        SettingsError: the environment names no number of bytes.
+        SettingsError: the environment variable is not a number of bytes.
     """
     folder = os.environ.get(FOLDER_VARIABLE)
     text = os.environ.get(BYTES_VARIABLE, str(_BYTES))

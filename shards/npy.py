@@ -1,4 +1,4 @@
-"""The .npy form with a header that does not depend on numpy's version."""
+"""The .npy format with a header that does not depend on numpy's version."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def npy_view(data: memoryview, *, where: str = "") -> npt.NDArray[np.uint8]:
     """The array in `data` without a copy.
 
     Raises:
-        FormatError: not a header written by `npy_bytes`, or the size does not fit it.
+        FormatError: the header was not written by `npy_bytes`, or the size does not match it.
     """
     shape = npy_shape(data[:HEADER_BYTES], len(data), where=where)
     return np.frombuffer(data, np.uint8, offset=HEADER_BYTES).reshape(shape)
 
 
 def npy_shape(header: memoryview, size: int, *, where: str = "") -> tuple[int, ...]:
-    """The shape in the header of an array's file of `size` bytes; raises as `npy_view`."""
+    """The shape in the header of an array file of `size` bytes; raises like `npy_view`."""
     shape = _shape(bytes(header), where)
     if size - HEADER_BYTES != math.prod(shape):
         raise FormatError(f"holds {size - HEADER_BYTES} bytes, its shape is {shape}", where=where)

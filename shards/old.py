@@ -1,4 +1,4 @@
-"""The dataset that stands in a folder, before it is written anew."""
+"""The dataset that a folder holds before it is rewritten."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def read_manifest(out: Path) -> Manifest | None:
-    """The manifest of a dataset; None where there is none or it is broken."""
+    """The manifest of a dataset; None if it is missing or damaged."""
     path = out / MANIFEST_FILE
     try:
         return from_json(Manifest, inside(out, MANIFEST_FILE).read_bytes(), where=str(path))
@@ -45,11 +45,11 @@ class Old:
     """Of `placing`, and the clips' shards."""
     rows: IndexRows
     known: dict[bytes, ShardEntry]
-    """By a digest of the clips they hold, the shards it vouches for."""
+    """Shards confirmed by the manifest, by a digest of their clips."""
 
     @staticmethod
     def read(out: Path, doubted: Set[str]) -> Old | None:
-        """None where there is no unbroken one."""
+        """Read the dataset; None if there is no intact one."""
         manifest = read_manifest(out)
         if manifest is None:
             return None
@@ -73,7 +73,7 @@ class Old:
         return Old(manifest=manifest, placing=table, rows=rows, known=known)
 
     def standing(self, out: Path) -> frozenset[str]:
-        """The recordings whose clips all stand in shards that nobody doubts."""
+        """The recordings whose clips are all in trusted shards."""
         sound = {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
         # Each recording lies in a shard or two: a million rows are few pairs.
         pairs = self.placing.group_by(["recording", "shard"]).aggregate([])

@@ -13,7 +13,7 @@ from corpus.schemas.clip import Video
 from corpus.schemas.errors import FormatError
 
 PATCH = 40
-"""Pixels on a side of the patches a picture is divided into."""
+"""Side of the patches into which a picture is divided, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

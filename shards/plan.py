@@ -34,15 +34,15 @@ class Piece:
 
 
 class Rows(Protocol):
-    """Whole rows of clips, by number; a table of them is one."""
+    """Anything that returns whole rows of clips by number."""
 
     def take(self, numbers: Int64Array) -> pa.Table:
-        """The rows of these numbers, in this order."""
+        """The rows with these numbers, in this order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
-    """Many clips: of a million only what places them is in memory."""
+    """Many clips: even for a million, only the columns needed for layout are in memory."""
 
     placing: pa.Table
     """Of `placing`."""
@@ -66,12 +66,12 @@ class Pieces:
 
 
 def placing(table: pa.Table, *more: str) -> pa.Table:
-    """What places the clips of these rows, and more columns; a text that repeats is held once."""
+    """The columns needed to lay out these rows, and further ones; repeated text is stored once."""
     return narrowed(table, (*_PLACING, *more))
 
 
 def narrowed(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Some columns, which hold no more memory than they need."""
+    """Some columns, copied so that they hold no more memory than they need."""
     import pyarrow as pa
 
     columns = {
@@ -82,14 +82,14 @@ def narrowed(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of the same columns as one, with one dictionary a column."""
+    """Tables with the same columns joined into one, with one dictionary per column."""
     import pyarrow as pa
 
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 def segment_pieces(segments: Iterable[SegmentRef]) -> Pieces:
-    """The clips of cut recordings; raises as `rows_of`."""
+    """The clips of cut recordings; raises like `rows_of`."""
     refs = list(segments)
     tables = [placing(arrow_schema().empty_table())]
     counts: list[int] = []

@@ -1,4 +1,4 @@
-"""Clips by index or key, from the tars of a folder or from a URL: nothing is read before it is used.
+"""Clips by index or key, from the tars in a folder or at a URL: nothing is read before it is used.
 
 Needs numpy and pyarrow; PyAV only for sound, and simplejpeg, pillow or PyAV for pictures.
 """
@@ -41,14 +41,14 @@ _COLUMNS = ("key", "shard", "member_offsets", "member_sizes")
 
 
 def open_clips(path: Path | str, *, split: str | None = None, check: bool = False) -> Clips:
-    """The clips of a dataset, a folder or a URL, of one split or of all, in the order of its index.
+    """The clips of a dataset in a folder or at a URL, of one split or of all, in the order of its index.
 
-    With `check` every shard's digest is checked when it is first opened: damage is reported before use.
+    With `check`, each shard's digest is checked when it is first opened, so damage is reported before use.
     From a URL only the clips that are used are read, and each is checked against its own digest.
 
     Raises:
         DatasetError: there is no dataset, or its files do not have the sizes in its manifest.
-        NewerSchemaError: written by a newer version.
+        NewerSchemaError: the dataset was written by a newer version.
         StorageError: the URL cannot be read.
     """
     if isinstance(path, str) and is_url(path):
@@ -76,7 +76,7 @@ def _manifest(out: Path) -> tuple[Manifest, str]:
 
 
 class Clips(Sequence["Clip"]):
-    """The clips of a dataset. May be passed to worker processes: each opens the files itself."""
+    """The clips of a dataset. May be passed to worker processes, each of which opens the files itself."""
 
     def __init__(
         self,
@@ -139,17 +139,17 @@ class Clips(Sequence["Clip"]):
     def find(self, name: str) -> Clip:
         """A clip by its key, its recording's file name, or the beginning of one.
 
-        `talk.mp4@1:23` is the clip of that recording that holds the time; without a time it is the first.
+        `talk.mp4@1:23` is the clip of that recording that contains the time; without a time, the first one.
 
         Raises:
-            UsageError: nothing has this name, or several do.
+            UsageError: no clip, or more than one, has this name.
         """
         from corpus.shards.find import place_of
 
         return self[place_of(name, self.keys(), self.columns, str(self.path))]
 
     def columns(self, *names: str) -> pa.Table:
-        """More of the index, in the order of the clips; all of it where nothing is named."""
+        """Columns of the index in the order of the clips; all of them if none is named."""
         return read_columns(self.index_file, self.split, names)
 
     @cached_property
@@ -224,7 +224,7 @@ def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 class Clip:
-    """One clip. Each call reads what it gives: hold on to an array that is needed again."""
+    """One clip. Each call reads from the file: keep arrays that you need again."""
 
     __slots__ = ("_data", "_head", "_jpegs", "_offsets", "_sizes", "_where", "key")
 
@@ -317,15 +317,15 @@ class Clip:
         return array
 
     def cues_by_window(self, labels: Sequence[str] = CUE_LABELS) -> CueWindows:
-        """bool `[windows, labels, speakers + 1]`: a cue begins in the window, is inside of it."""
+        """bool `[windows, labels, speakers + 1]`: whether a cue begins in the window, or overlaps it."""
         return cues_by_window(self.json, labels)
 
     def answers(self) -> AnswerWindows:
-        """bool `[windows, speakers + 1]`: an answer of the speaker is timely, or silence is right."""
+        """bool `[windows, speakers + 1]`: whether an answer by the speaker is timely, or silence is right."""
         return answers_by_window(self.json)
 
     def jpeg(self, window: int) -> bytes | None:
-        """The JPEG of a window of the clip, counted from 0; None where there is no picture."""
+        """The JPEG of a window of the clip, counted from 0; None if it has no picture."""
         places = self._jpeg_places()
         if not 0 <= window < len(places):
             raise IndexError(f"window {window} of {len(places)}")
@@ -356,7 +356,7 @@ class Clip:
     def picture(
         self, window: int, *, into: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.uint8] | None:
-        """uint8 `[height, width, 3]`, RGB; None without a picture. `into` is memory that it may use."""
+        """uint8 `[height, width, 3]`, RGB; None without a picture. The result may use `into`."""
         data = self.jpeg(window)
         if data is None:
             return None

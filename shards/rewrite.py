@@ -1,6 +1,7 @@
-"""Replace some clips of a dataset, all or none, even if the machine is killed.
+"""Replacing some clips of a dataset, all or none, even if the process is killed.
 
-OUT/.rewrite/new.tar holds the changed clips; the shards written from it are staged and moved in by `swap`.
+OUT/.rewrite/new.tar holds the changed clips; shards written from it are staged and moved into place by
+`swap`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NEW_FILE = "new.tar"
 
 
 def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> ClipRow:
-    """The clip with another head at the end of `tar`; its row, with the head's count of labels."""
+    """Append the clip with another head to `tar`; returns its row, with the head's counts of labels."""
     # Only the head changes; sound, mel and pictures are copied byte for byte.
     others = [bytes(clip.member(name)) for name in MEMBERS[1:]]
     place = append_clip(tar, tar.tell(), row.key, [to_json(head).encode(), *others])

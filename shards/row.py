@@ -1,4 +1,4 @@
-"""A clip's bytes appended to a tar, and the row of clips.parquet that describes them."""
+"""Appending a clip's bytes to a tar, and the row of clips.parquet that describes them."""
 
 from __future__ import annotations
 

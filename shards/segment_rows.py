@@ -1,4 +1,4 @@
-"""The rows of cut recordings, kept beside their segments."""
+"""The rows of cut recordings, stored beside their segments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OLDER_FILE = "rows.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRef:
-    """The result of `cut` for one recording, and the digest of everything that went into it."""
+    """The result of `cut` for one recording, and the digest of everything that determined it."""
 
     folder: Path
     recording: str
@@ -36,14 +36,14 @@ class SegmentRef:
 
 
 class SegmentRows:
-    """The rows of many segments, one segment after another, read whenever they are asked for."""
+    """The rows of many segments, one segment after another, read on demand."""
 
     def __init__(self, segments: Sequence[SegmentRef], counts: Sequence[int]) -> None:
         self._segments = segments
         self._firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def take(self, numbers: Int64Array) -> pa.Table:
-        """The rows of these numbers, in this order; raises FormatError."""
+        """The rows with these numbers, in this order; raises FormatError."""
         import pyarrow as pa
 
         if not len(numbers):
@@ -60,8 +60,8 @@ def rows_of(segments: Sequence[SegmentRef]) -> tuple[pa.Table, list[int]]:
     """The rows of the segments, and how many each of them has.
 
     Raises:
-        DatasetError: a segment is cut off, or holds another recording.
-        FormatError: its rows are not those that `cut` writes.
+        DatasetError: a segment is cut off, or belongs to another recording.
+        FormatError: its rows are not in the form written by `cut`.
     """
     import pyarrow as pa
 

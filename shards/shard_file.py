@@ -1,7 +1,7 @@
-"""An open shard. Damage is reported before it is read, and what is cut off meanwhile by an error.
+"""An open shard. Damage is reported before reading, and a file cut off in the meantime raises an error.
 
-Read, not mapped: a page of a mapped file that has been cut off ends the whole process, and no check before it
-can exclude that.
+The file is read, not mapped: touching a page of a mapped file that has been cut off kills the whole process,
+and no earlier check can exclude that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ShardFile:
 
         Raises:
             FormatError: the file has been cut off since it was opened.
-            StorageError: the disk does not give them.
+            StorageError: the disk cannot read them.
         """
         try:
             data = os.pread(self._handle, stop - start, start)

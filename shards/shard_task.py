@@ -1,10 +1,10 @@
-"""One shard, written from clips that stand elsewhere: a task for any process that sees the same folders.
+"""Writing one shard from clips stored elsewhere: a task for any process that sees the same folders.
 
     driver   which clips go into which shard  ->  ShardTask
     worker   copy, check, sync, send          ->  ShardDone: the digest, and where the shard stands
 
-A task may be done twice, or cut off and done again: what is whole is found again, what is not is overwritten.
-Where the dataset stands in a store, the worker sends the shard there under its digest and leaves a stand-in.
+A task may be done twice, or interrupted and repeated: complete files are reused, incomplete ones overwritten.
+If the dataset is in a store, the worker sends the shard there under its digest and leaves a stand-in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from corpus.shards.swap import FOLDER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """A shard that is to be written, and where its clips are."""
+    """A shard to write, and where its clips are."""
 
     out: Path
     """The dataset's folder, absolute."""
@@ -34,19 +34,19 @@ class ShardTask:
     bytes: int
     runs: tuple[Run, ...]
     store: Store | None = None
-    """Where the shard is to stand, if not in the folder."""
+    """Where the shard will be stored, if not in the folder."""
     names: Mapping[Path, str] = field(default_factory=dict)
-    """Of the runs' files those that must be read from the store, with their names there."""
+    """Those of the runs' files that must be read from the store, with their names there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardDone:
-    """A shard that is whole."""
+    """A complete shard."""
 
     path: str
     sha256: str
     staged: bool
-    """Whether it, or its stand-in, awaits its move; else it is in place already."""
+    """Whether it, or its stand-in, still has to be moved; otherwise it is already in place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,28 +59,28 @@ class _Sent:
 
 
 Spread = Callable[[Callable[[ShardTask], ShardDone], Iterable[ShardTask], int], Iterator[ShardDone]]
-"""Does a function of each task wherever there is room, given the bytes of all; results in any order."""
+"""Runs a function on each task wherever there is capacity, given the total bytes; results in any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Afar:
-    """The store in which a dataset stands whose folder on this machine holds stand-ins."""
+    """The store with a dataset whose folder on this machine holds stand-ins."""
 
     store: Store
     names: Mapping[str, str]
-    """Of the shards that stand there their names, by their paths in the dataset."""
+    """Names of the shards in the store, by their paths in the dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardWriter:
-    """Who writes shards, and where they stand in the end."""
+    """What writes shards, and where they are finally stored."""
 
     spread: Spread | None = None
-    """None: this process, one after another."""
+    """None: in this process, one after another."""
     afar: Afar | None = None
 
     def write(self, out: Path, layout: Layout, shards: Sequence[PlannedShard]) -> Iterator[ShardDone]:
-        """Write the shards beside the dataset, in any order; raises as `stage_shard`."""
+        """Write the shards beside the dataset, in any order; raises like `stage_shard`."""
         # One by one: the clips of all of them together would fill the memory.
         tasks = (self._task(out.absolute(), layout, shard) for shard in shards)
         if self.spread is None:
@@ -105,11 +105,11 @@ class ShardWriter:
 
 
 def stage_shard(task: ShardTask) -> ShardDone:
-    """Write the shard beside the dataset, unless a run that was cut off has done so already.
+    """Write the shard beside the dataset, unless an interrupted run has already done so.
 
     Raises:
-        DamagedClipError: a clip is not what it was when it was made.
-        StorageError: disk full, folder read-only, or the store refuses.
+        DamagedClipError: a clip has changed since it was made.
+        StorageError: the disk is full, the folder read-only, or the store refuses.
     """
     path = task.out / FOLDER / task.path
     with storage_errors(task.out):
@@ -126,7 +126,7 @@ def stage_shard(task: ShardTask) -> ShardDone:
 
 
 def clips_digest(sha256s: Iterable[str]) -> bytes:
-    """Digest of a shard's clips, known before the shard is."""
+    """Digest of a shard's clips, known before the shard is written."""
     hasher = hashlib.sha256()
     for sha256 in sha256s:
         hasher.update(sha256.encode())

@@ -1,4 +1,4 @@
-"""A shard that stands elsewhere: in its place an empty file of its size and time, which takes no room."""
+"""A stand-in for a shard stored elsewhere: an empty file of the same size and time, which takes no space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpus.schemas.files import storage_errors
 
 
 def is_stand_in(path: Path) -> bool:
-    """Whether no block of the disk belongs to the file."""
+    """Whether the file occupies no block on disk."""
     try:
         state = path.stat()
     except OSError:
@@ -18,7 +18,7 @@ def is_stand_in(path: Path) -> bool:
 
 
 def stand_in(path: Path, size: int) -> None:
-    """Put an empty file of this size in the place of a shard, with its time where it was there."""
+    """Replace a shard by an empty file of this size, with the shard's time if it existed."""
     with storage_errors(path):
         before = path.stat() if path.exists() else None
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
     shards -> shuffle -> split by node -> split by worker -> open -> members -> samples -> clips -> shuffle
 
-`open_clips` is faster for tars on a disk, and finds clips by key. This is for shards on an object store, and
+`open_clips` is faster for tars on disk, and finds clips by key. Use this for shards in an object store, and
 for loaders built on webdataset. Shards are opened by fsspec, because webdataset's own opener would run the
-command of a `pipe:` URL.
+command in a `pipe:` URL.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def stream_clips(
     """A `webdataset.DataPipeline` of clips: one pass over the shards, each by one node and one worker.
 
     `source` is a dataset's folder or URL, or a list of shards. `shuffle_clips` is the size of the shuffle
-    buffer, 0 for the order of the shards, which `shuffle_shards` alone shuffles too; the order follows from
-    `seed` and the number of the pass. `node` is this node's number and how many there are, where neither
-    torch.distributed nor the environment says it. `take` is called on each clip in the worker that reads it,
-    and its result is what travels. A damaged sample raises unless `on_bad` is given; where the tar itself is
-    broken, the rest of it is skipped.
+    buffer; 0 keeps the order of the shards, which `shuffle_shards` shuffles separately. The order depends on
+    `seed` and the number of the pass. `node` is this node's number and the number of nodes, if neither
+    torch.distributed nor the environment gives them. `take` is called on each clip in the worker that reads
+    it, and its result is what the worker sends. A damaged sample raises unless `on_bad` is given; if the tar
+    itself is damaged, the rest of it is skipped.
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
-        FormatError: on reading, a sample that cannot be read, named by shard and key.
+        FormatError: while iterating, a sample cannot be read; the message gives shard and key.
     """
     wds = _webdataset()
     shards = _shards_of(source, split) if isinstance(source, (str, Path)) else list(source)

@@ -1,10 +1,11 @@
-"""Files written beside a dataset and moved into it together: the old dataset or the new one, never a mixture.
+"""Moving files staged beside a dataset into it together: it is the old dataset or the new one, never a
+mixture.
 
-OUT/.rewrite/   train/train-000000.tar …    what is to stand in OUT, under its path there
-                swap.json                   what is to be moved
+OUT/.rewrite/   train/train-000000.tar …    the new files, under their paths in OUT
+                swap.json                   the files to move
 
-Until swap.json stands there OUT is as it was; from then on whoever comes next finishes the moving. Without
-a manifest.json, which is taken away first and moved last, nobody reads a mixture.
+Until swap.json exists, OUT is unchanged; after that, the next process finishes the move if this one does not.
+Nobody reads a mixture, because manifest.json is removed first and moved into place last.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Swap:
 
 
 def begin_staging(out: Path) -> Path:
-    """An empty staging folder, after a swap that was interrupted is finished or its files thrown away."""
+    """An empty staging folder, after finishing an interrupted swap or discarding its files."""
     folder = out / FOLDER
     with storage_errors(folder):
         if not finish_swap(out):
@@ -58,7 +59,7 @@ def begin_staging(out: Path) -> Path:
 def swap(out: Path, beside: Iterable[str] = ()) -> None:
     """Move the staged dataset into place, with the files `beside` that the caller put there.
 
-    What fails is tried once more: past the journal is no way back.
+    A failed step is retried once: after the journal is written there is no way back.
     """
     folder = out / FOLDER
     shards = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.tar"))
@@ -81,7 +82,7 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
 
 
 def finish_swap(out: Path) -> bool:
-    """Finish a swap that was begun; false where none was."""
+    """Finish an interrupted swap; false if there was none."""
     _refuse_linked_folders(out)
     folder = out / FOLDER
     try:

@@ -1,4 +1,4 @@
-"""USTAR members with nothing of the machine in them: no time, no owner, mode 0444, no compression."""
+"""USTAR members without anything specific to the machine: no time, no owner, mode 0444, no compression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from corpus.schemas.errors import FormatError
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""Marks the end of an archive, once a shard. Segments go without, so that they can be joined."""
+"""Marks the end of an archive, once per shard. Segments lack it, so that they can be joined."""
 
 
 def padding(size: int) -> int:
@@ -39,7 +39,7 @@ def header(name: str, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A file in a tar and where its content stands."""
+    """A file in a tar and the position of its content."""
 
     name: str
     offset: int
@@ -47,12 +47,12 @@ class Member:
 
 
 def members(read: Callable[[int, int], memoryview], size: int, *, where: str = "") -> Iterator[Member]:
-    """The members of a whole tar in order, each held to the exact header this project writes.
+    """The members of a whole tar in order; each header must be exactly as this project writes it.
 
-    `read` gives the bytes from one position to another of a file of `size` bytes.
+    `read` returns the bytes between two positions of a file of `size` bytes.
 
     Raises:
-        FormatError: a header is not ours, a member is cut off, or the end is missing or not the end.
+        FormatError: a header is not ours, a member is cut off, or the end mark is missing or not at the end.
     """
     at = 0
     # Not tarfile: a tar that another tool repacked would read well and have other offsets.

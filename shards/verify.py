@@ -1,4 +1,4 @@
-"""Every promise of the format, checked against the bytes. Broken data is reported, never a crash."""
+"""Verifying everything the format promises against the bytes. Damaged data is reported, never a crash."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from corpus.shards.index import no_dataset, read_index
 from corpus.shards.write import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, read_rows
 
 WORTH_WORKERS_BYTES = 64 << 20
-"""A smaller dataset is checked sooner than other processes have started."""
+"""A smaller dataset is checked before other processes would have started."""
 _Progress = Callable[[int], None]
 Spread = Callable[[Callable[[Any], list[Problem]], Sequence[Any]], Iterable[list[Problem]]]
-"""Does a function of each job wherever there is room, and gives the results in their order."""
+"""Runs a function on each job wherever there is capacity, and returns the results in order."""
 _BESIDE = ("catalog.duckdb", "labels.duckdb", "reviews.parquet", "report.html")
 """Files that may stand in an output folder and are outside its promises; so are hidden ones and logs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at, and what is wrong with it."""
+    """What was checked, and the problems found."""
 
     problems: tuple[Problem, ...]
     shards: int
@@ -64,16 +64,15 @@ def verify_dataset(
     num_workers: int | None = None,
     spread: Spread | None = None,
 ) -> VerifyReport:
-    """Check all promises of the dataset in a folder or at a URL; `progress` gets the clips checked so far.
+    """Verify the dataset in a folder or at a URL; `progress` gets the number of clips checked so far.
 
-    Costs two reads of the dataset and its mel computed again, on as many processors as there are; memory
-    holds the index and, in each process, two clips. Of a URL's files each is fetched once, each process keeps
-    one shard at a time. `spread` takes the place of this machine's processes: of any machines that see the
-    folder, or reach the URL.
+    This reads the dataset twice and recomputes its mel, on all processors; memory holds the index and, in
+    each process, two clips. Each file at a URL is downloaded once, and each process keeps one shard at a
+    time. `spread` replaces this machine's processes by any machines that see the folder or can reach the URL.
 
     Raises:
         DatasetError: there is no dataset.
-        NewerSchemaError: it was written by a newer version, whose promises are not known here.
+        NewerSchemaError: it was written by a newer version, whose format is unknown here.
         StorageError: the URL cannot be read.
     """
     check: Spread = spread or partial(_side_by_side, num_workers=num_workers or len(os.sched_getaffinity(0)))

@@ -1,8 +1,8 @@
-"""Segments become shards, their index, a card and a manifest: a whole dataset, or none at all.
+"""Turning segments into shards, their index, a card and a manifest: a whole dataset, or none at all.
 
-All of it is written beside the dataset and moved into place when it is whole (`swap.py`), so a build that
-fails or is killed leaves the old dataset or the new one. Shards that hold the same clips as before are not
-touched, and one that only has another number now is moved, not copied.
+Everything is written beside the dataset and moved into place when complete (`swap.py`), so a build that fails
+or is killed leaves either the old dataset or the new one. Shards with the same clips as before are not
+touched, and a shard that only gets another number is moved, not copied.
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ def write_dataset(
 ) -> Manifest:
     """Make `out` hold exactly the clips of `segments`, in key order.
 
-    The clips of `unchanged` recordings are those the dataset has already: their segments are not read. With
-    nothing changed at all nothing is read but the manifest. Shards whose paths are `doubted` are read and
-    held to the hashes of their clips, whatever their size says; none of the `unchanged` may stand in one.
-    `writer` says who copies the clips, and where the shards stand in the end; `old` is what stands in the
-    folder, if that was read before.
+    The dataset already has the clips of `unchanged` recordings: their segments are not read. If nothing has
+    changed at all, only the manifest is read. Shards whose paths are `doubted` are checked against the hashes
+    of their clips, whatever their size; none of the `unchanged` recordings may be in one. `writer` decides
+    what copies the clips and where the shards are finally stored; `old` is the folder's current dataset, if
+    it has been read already.
 
     Raises:
-        DatasetError: two segments of one recording, or a segment that is cut off.
-        DamagedClipError: a clip is not what it was when it was made.
+        DatasetError: a recording has two segments, or a segment is cut off.
+        DamagedClipError: a clip has changed since it was made.
         NewerSchemaError: `out` was written by a newer version.
-        StorageError: disk full or folder read-only.
+        StorageError: the disk is full or the folder read-only.
     """
     ordered = sorted(segments, key=lambda s: s.recording)
     made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
@@ -99,7 +99,7 @@ def write_dataset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the manifest will say beside the files."""
+    """What the manifest will contain besides the files."""
 
     settings: Settings
     config: str
@@ -138,7 +138,7 @@ def stage_dataset(
     writer: ShardWriter = _HERE,
     progress: _Progress | None = None,
 ) -> Manifest:
-    """Write what the folder lacks beside it; `swap` moves it in. New clips may stand there already."""
+    """Write beside the folder what it lacks, for `swap` to move in. New clips may already be there."""
     files = {path: out / path for path in texts(kept.placing["shard"].unique())} if kept is not None else {}
     layout = lay_out(kept, files, new, wanted.settings.shards.shard_bytes)
     staging = out / FOLDER
