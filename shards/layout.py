@@ -160,9 +160,11 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
     ranks = _numbered(table["split"], {split: rank for rank, split in enumerate(SPLITS)})
     by = pa.table({"rank": pa.array(ranks.astype(np.int8)), "key": table["key"]})
     order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
-    table, order = table.take(order).combine_chunks(), np.asarray(order.to_numpy(), np.int64)
+    order = np.asarray(order.to_numpy(), np.int64)
+    if not np.array_equal(order, np.arange(len(order))):  # else a copy of a million rows for nothing
+        table = table.take(pa.array(order)).combine_chunks()
     keys = table["key"].combine_chunks()
-    _refuse_twice(keys)
+    _refuse_twice(keys, ranks[order])
     sizes, offsets = ints(table["size"]), ints(table["offset"])
     shards = tuple(_shards(ranks[order], _Texts(keys), sizes, ints(table["windows"]), target_bytes))
     return Layout(
@@ -206,14 +208,20 @@ class _Texts(Sequence[str]):
         return iter(texts)
 
 
-def _refuse_twice(keys: pa.Array) -> None:
-    """Refuse two clips of one key; within a split they are in order."""
+def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
+    """Refuse two clips of one key. Within a split they are in order."""
     import pyarrow.compute as pc
 
-    if pc.count_distinct(keys).as_py() < len(keys):
-        counts = pc.value_counts(keys)
-        key = next(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-        raise DatasetError(f"two clips have the key {key}", todo="remove the recording that is given twice")
+    bounds = np.searchsorted(ranks, np.arange(len(SPLITS) + 1)).tolist()
+    splits = sorted((keys[start:stop] for start, stop in pairwise(bounds)), key=len)
+    for place, smaller in enumerate(splits):
+        twice = [smaller[1:].filter(pc.equal(smaller[1:], smaller[:-1]))]
+        # The smaller one is what is looked up in: it is hashed.
+        twice += [larger.filter(pc.is_in(larger, smaller)) for larger in splits[place + 1 :]]
+        for found in twice:
+            if len(found):
+                todo = "remove the recording that is given twice"
+                raise DatasetError(f"two clips have the key {found[0]}", todo=todo)
 
 
 def _shards(

@@ -20,6 +20,7 @@ from corpus.schemas.dataset import (
     CARD_FILE,
     CLIPS_FILE,
     MANIFEST_FILE,
+    SPLITS,
     FileEntry,
     Manifest,
     ShardEntry,
@@ -90,6 +91,8 @@ def write_dataset(
         old = old or Old.read(out, doubted)
         if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
             return old.manifest
+        # In the order of the index: most often nothing is left to be sorted.
+        ordered.sort(key=lambda s: SPLITS.index(s.split))
         new = segment_pieces(s for s in ordered if s.recording not in unchanged)
         kept = old.of_recordings(unchanged) if old and unchanged else None
         manifest = stage_dataset(out, old, kept, new, wanted, writer, progress)
