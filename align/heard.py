@@ -41,6 +41,8 @@ class Window:
     """How much shorter gzip makes the text."""
     log_probability: float = 0.0
     """The mean of a token's."""
+    doubtful: bool = False
+    """It has its languages from the window before it, which holds no likely text."""
 
 
 def joined_tokens(words: Iterable[Heard], language: str) -> list[Heard]:
@@ -66,6 +68,18 @@ def joined_tokens(words: Iterable[Heard], language: str) -> list[Heard]:
             last.window,
         )
     return joined
+
+
+def with_length(words: Sequence[Heard], least_us: int) -> list[Heard]:
+    """The words, in order; one shorter than `least_us` takes what it lacks from the word before it."""
+    long = list(words)
+    for place, (before, word) in enumerate(pairwise(words), 1):
+        if word.span.duration_us < least_us and word.span.stop_us - least_us > before.span.start_us:
+            start_us = word.span.stop_us - least_us
+            stop_us = min(before.span.stop_us, start_us)
+            long[place - 1] = replace(long[place - 1], span=Span(before.span.start_us, stop_us))
+            long[place] = replace(word, span=Span(start_us, word.span.stop_us))
+    return long
 
 
 def plain(text: str) -> str:

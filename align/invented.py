@@ -14,9 +14,11 @@ from corpus.align.repeats import without_loops
 from corpus.schemas.drops import Drop
 
 SHORTEST_WORD_US = 20_000
-"""The recogniser's own time step: words this short have no extent in the sound."""
+"""The recogniser's own time step: it found no place in the sound for words this short."""
 WINDOW_END_US = 30_000
 """A word that begins this close to its window's end has no sound."""
+PROMPT_WORDS = "prompt_words"
+"""The code of what was left out because it is the prompt."""
 PROMPT_RUN = 3
 """So many words of the prompt in a row, in its order, are the prompt."""
 PROMPT_END_US = 1_000_000
@@ -37,10 +39,10 @@ def without_invented(words: Sequence[Heard], prompt: str) -> tuple[list[Heard], 
     prompt_words = [plain(word) for word in prompt.split()]
     steps: tuple[tuple[str, str, Judge], ...] = (
         ("bracketed_words", "is a remark and no speech", _bracketed),
-        ("words_without_length", "has no length in the sound", _too_short),
+        ("words_without_length", "has no length in the sound", _without_length),
         ("words_at_window_end", "stands where the recogniser's window ends, without sound", _at_window_end),
         (
-            "prompt_words",
+            PROMPT_WORDS,
             "is what the recogniser was told, written down",
             lambda w: _of_prompt(w, prompt_words),
         ),
@@ -84,8 +86,18 @@ def _closing_places(words: Sequence[Heard]) -> dict[int, int]:
     return closes_at
 
 
-def _too_short(words: Sequence[Heard]) -> list[bool]:
-    return [word.span.duration_us <= SHORTEST_WORD_US for word in words]
+def _without_length(words: Sequence[Heard]) -> list[bool]:
+    """Words without length but for lone ones, with a word of some length on either side in their window.
+
+    A short word of a sentence may get no time of its own; what is invented comes in runs or at an edge.
+    """
+    short = [word.span.duration_us <= SHORTEST_WORD_US for word in words]
+    out = list(short)
+    for place in range(1, len(words) - 1):
+        before, word, after = words[place - 1 : place + 2]
+        inside = before.window == word.window == after.window
+        out[place] = short[place] and not (inside and not short[place - 1] and not short[place + 1])
+    return out
 
 
 def _at_window_end(words: Sequence[Heard]) -> list[bool]:

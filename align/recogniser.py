@@ -74,7 +74,8 @@ def open_recogniser(settings: TranscribeSettings, models: Path | None) -> Recogn
         model = Whisper(
             folder,
             device=device,
-            compute_type="float16" if device == "cuda" else "int8",
+            # With 8 bits, words depend on how the processor at hand rounds.
+            compute_type="float16" if device == "cuda" else "float32",
             threads=settings.threads,
         )
         if settings.batch_size == 1:

@@ -104,8 +104,49 @@ def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str 
     with torch.inference_mode():
         for first in range(0, len(starts), BATCH):
             some = starts[first : first + BATCH]
-            batch = np.stack([padded[start : start + WINDOW_SAMPLES] for start in some])
+            low, high = int(some[0]), int(some[-1]) + WINDOW_SAMPLES
+            filtered = _filtered(network.sincnet, torch.from_numpy(padded[low:high]).to(device), some - low)
             # The network returns log probabilities.
-            scores = network(torch.from_numpy(batch)[:, None].to(device))
+            scores = _classified(network, filtered)
             probabilities[first : first + len(some)] = scores.exp().cpu().numpy()
     return Posteriors(starts, probabilities)
+
+
+def _filtered(sincnet: Any, sound: Any, starts: npt.NDArray[np.int64]) -> Any:
+    """[windows, features, frames]: what the network's forward pass gives of its filters, for windows that
+    share most of their sound.
+
+    The first filters are linear, so they pass over the sound once; each window's normalisation, which would
+    come before them, is a factor and an offset behind them.
+    """
+    import torch
+    from torch.nn.functional import leaky_relu
+
+    bank, norm = sincnet.conv1d[0], sincnet.wav_norm1d
+    passed = bank(sound[None, None])
+    sums = bank.get_filters().sum(dim=-1)
+    width = (WINDOW_SAMPLES - bank.filterbank.kernel_size) // bank.stride + 1
+    rows = []
+    # One by one: the intermediate results of a window fit into the processor's cache.
+    for start in starts.tolist():
+        window = sound[start : start + WINDOW_SAMPLES]
+        scale = norm.weight / torch.sqrt(window.var(correction=0) + norm.eps)
+        first = start // bank.stride
+        row = passed[:, :, first : first + width] * scale + sums * (norm.bias - scale * window.mean())
+        row = leaky_relu(sincnet.norm1d[0](sincnet.pool1d[0](row.abs_())))
+        for convolution, pool, own_norm in zip(
+            sincnet.conv1d[1:], sincnet.pool1d[1:], sincnet.norm1d[1:], strict=True
+        ):
+            row = leaky_relu(own_norm(pool(convolution(row))))
+        rows.append(row)
+    return torch.cat(rows)
+
+
+def _classified(network: Any, filtered: Any) -> Any:
+    """[windows, frames, classes]: the rest of the network's forward pass, log probabilities."""
+    from torch.nn.functional import leaky_relu
+
+    hidden, _ = network.lstm(filtered.transpose(1, 2))
+    for linear in network.linear:
+        hidden = leaky_relu(linear(hidden))
+    return network.activation(network.classifier(hidden))

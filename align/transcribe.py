@@ -20,8 +20,8 @@ from corpus.align.attribute import TurnIndex
 from corpus.align.backend import MODEL_RATE_HZ
 from corpus.align.diarize import heard, to_model_rate
 from corpus.align.forced import Aligner, Read, open_aligner
-from corpus.align.heard import Heard, plain
-from corpus.align.invented import without_invented
+from corpus.align.heard import Heard, plain, with_length
+from corpus.align.invented import SHORTEST_WORD_US, without_invented
 from corpus.align.languages import AUTO, POSSIBLE, Language, in_language, likeliest, pieces, with_neighbours
 from corpus.align.recogniser import Recogniser, Recognising, open_recogniser
 from corpus.align.unheard import newly_heard, together, unheard
@@ -34,7 +34,7 @@ from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 from corpus.schemas.span import Span, intersect, union
 
-VERSION = "transcribe/6"
+VERSION = "transcribe/7"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, but for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
@@ -155,7 +155,7 @@ class _Transcriber:
         missing = unheard(talk, tried)
         for again in together(missing, span):
             heard, left_out = self._recognised(read, again, language)
-            new, unsure = newly_heard(heard, missing)
+            new, unsure = newly_heard(heard, missing, left_out)
             words += new
             drops += [*left_out, *unsure]
         return sorted(words, key=lambda word: (word.span.start_us, word.span.stop_us)), drops
@@ -175,7 +175,7 @@ class _Transcriber:
             words += in_it
             drops += others
         kept, invented = without_invented(words, self._settings.prompt)
-        return kept, [*drops, *invented]
+        return with_length(kept, SHORTEST_WORD_US), [*drops, *invented]
 
     def _loaded(self) -> Recogniser:
         if self._model is None:

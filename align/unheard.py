@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corpus.align.heard import Heard, words_drop
+from corpus.align.invented import PROMPT_WORDS
 from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span, subtract, union
 
@@ -34,13 +35,20 @@ def together(missing: Sequence[Span], within: Span) -> list[Span]:
     return union(wide)
 
 
-def newly_heard(words: Sequence[Heard], missing: Sequence[Span]) -> tuple[list[Heard], list[Drop]]:
-    """The words that a second try adds inside the missing stretches if they are sure, else a Drop."""
+def newly_heard(
+    words: Sequence[Heard], missing: Sequence[Span], left_out: Sequence[Drop] = ()
+) -> tuple[list[Heard], list[Drop]]:
+    """The words that a second try adds inside the missing stretches if they are sure, else a Drop.
+
+    They are unsure where the second try also wrote down its prompt (among `left_out`): it heard little.
+    """
     new = [
         word
         for word in words
         if any((word.span.start_us + word.span.stop_us) // 2 in span for span in missing)
     ]
-    if not new or sum(word.probability for word in new) >= LEAST_PROBABILITY * len(new):
+    echoed = any(drop.code == PROMPT_WORDS for drop in left_out)
+    sure = not echoed and sum(word.probability for word in new) >= LEAST_PROBABILITY * len(new)
+    if not new or sure:
         return new, []
     return [], [words_drop("unsure_words", "was found at the second try, and unsurely", new)]

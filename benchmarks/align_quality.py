@@ -1,16 +1,16 @@
 """Speakers and words of the default models on real conversations, beside the bars of RESULTS.md.
 
-    python benchmarks/align_quality.py [FOLDER] [--joins] [--sounds] [--instructions AVX2 ...]
+    python benchmarks/align_quality.py [FOLDER] [--joins] [--sounds] [--long] [--instructions AVX2 ...]
 
 FOLDER holds `x.wav` (16 kHz mono) with `x.rttm` and `x.json` (conversation form); without one only the
 call that ships with pyannote.audio is measured. The mean voice is made without the recording that is measured
 (`campplus_mean.json` holds each one's part). `--joins` adds the pairs of FOLDER's clips, in name order, their
 sounds joined, and every second pair apart; a name stands for one person in both clips, as in AMI's corpus.
-`--sounds` counts the words that are invented
-over a minute each of silence, made-up music and noise. Words are recognised under each instruction set in a
-process of its own. DER: overlap scored, the whole file evaluated, collar 0 and 0.25 s on both sides of every
-boundary. Words: as `corpus score` counts them, with the turns that were found. CPU: seconds of this and its
-children, a second of sound.
+`--long` makes one recording of some seven minutes of the call and FOLDER's clips, each twice, not in order.
+`--sounds` counts the words that are invented in a minute each of silence, made-up music, noise. Words are
+recognised under each instruction set in a process of its own. DER: overlap scored, the whole file evaluated,
+collar 0 and 0.25 s on both sides of every boundary. Words: as `corpus score` counts them, with the turns that
+were found. CPU: seconds of this and its children, a second of sound, and by stage.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from corpus.align import campplus
+from corpus.align import bundled, campplus
 from corpus.align.diarize import open_diarizer
+from corpus.align.forced import PocketSphinx
 from corpus.align.score import Counts, Said, compare, figures, pooled
 from corpus.align.sidecars import read_sidecars
 from corpus.align.transcribe import open_transcriber
+from corpus.align.whisper import Whisper
 from corpus.schemas.artifacts import Segment as Windows
 from corpus.schemas.codec import to_plain
-from corpus.schemas.conversation import Turn
+from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings, TranscribeSettings
 
@@ -58,6 +61,30 @@ WORD_FIGURES = (
 )  # fmt: skip
 RATE_HZ = 16_000
 _MEAN_VOICE = campplus.background
+
+
+class Stages:
+    """CPU seconds spent in functions, which are wrapped where they stand."""
+
+    def __init__(self, of: dict[str, tuple[Any, str]]) -> None:
+        self._seconds = dict.fromkeys(of, 0.0)
+        for stage, (owner, name) in of.items():
+            setattr(owner, name, self._timed(stage, getattr(owner, name)))
+
+    def _timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.process_time()
+            try:
+                return work(*given, **named)
+            finally:
+                self._seconds[stage] += time.process_time() - began
+
+        return timed
+
+    def told(self, of_sound_s: float) -> str:
+        """The seconds a second of sound since the last time, as text."""
+        seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
+        return ", ".join(f"{stage} {spent / of_sound_s:.3f}" for stage, spent in seconds.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +141,22 @@ def annotation(turns: Sequence[Turn]) -> Annotation:
     return made
 
 
-def speakers(name: str, found: Sequence[Item]) -> dict[str, list[Turn]]:
+def stages_of_speakers() -> Stages:
+    return Stages({"windows": (bundled, "posteriors"), "voices": (bundled, "_voices")})
+
+
+def stages_of_words() -> Stages:
+    return Stages(
+        {
+            "encoder": (Whisper, "encode"),
+            "decoder": (Whisper, "generate_with_fallback"),
+            "word times": (Whisper, "find_alignment"),
+            "aligner": (PocketSphinx, "__call__"),
+        }
+    )
+
+
+def speakers(name: str, found: Sequence[Item], stages: Stages) -> dict[str, list[Turn]]:
     """Print DER and return the turns."""
     diarizer = open_diarizer(DiarizeSettings())
     ders = {collar: DiarizationErrorRate(collar=2 * collar, skip_overlap=False) for collar in COLLARS_S}
@@ -135,7 +177,7 @@ def speakers(name: str, found: Sequence[Item]) -> dict[str, list[Turn]]:
     seconds = sum(item.length_s for item in found)
     print(
         f"{name}: {len(found)} files, {seconds:.0f} s  {told}  speakers too few {too_few:+.2f}"
-        f"  CPU {cpu_s / seconds:.3f}",
+        f"  CPU {cpu_s / seconds:.3f} ({stages.told(seconds)})",
         flush=True,
     )
     return turns
@@ -173,6 +215,7 @@ def words(found: Sequence[Item], turns: dict[str, list[Turn]]) -> None:
     """Count the words of each set of files, in this process; prints one JSON object."""
     transcriber = open_transcriber(TranscribeSettings())
     counts: dict[str, Counts] = {}
+    stages = stages_of_words()
     cpu_s = 0.0
     for item in found:
         with tempfile.TemporaryDirectory() as folder:
@@ -181,9 +224,11 @@ def words(found: Sequence[Item], turns: dict[str, list[Turn]]) -> None:
             cpu_s += time.process_time() - began
         guess = Said(tuple(turns[item.name]), tuple(done.words), item.said.duration_us)
         counts[item.name] = compare(item.said, guess)
-    clips = [count for name, count in counts.items() if name != "sample" and not name.startswith(LEFT_OUT)]
-    told = {"sample": figures(counts["sample"]), "clips": figures(pooled(clips)) if clips else {}}
-    print(json.dumps({**told, "cpu": cpu_s / sum(item.length_s for item in found)}))
+    of_clips = [count for name, count in counts.items() if name != "sample" and not name.startswith(LEFT_OUT)]
+    of_sample = figures(counts["sample"]) if "sample" in counts else {}
+    seconds = sum(item.length_s for item in found)
+    told = {"sample": of_sample, "clips": figures(pooled(of_clips)) if of_clips else {}}
+    print(json.dumps({**told, "cpu": cpu_s / seconds, "stages": stages.told(seconds)}))
 
 
 def words_under(instructions: str, folder: Path | None, turns: dict[str, list[Turn]]) -> None:
@@ -202,11 +247,27 @@ def words_under(instructions: str, folder: Path | None, turns: dict[str, list[Tu
     if done.returncode:
         raise SystemExit(done.stderr)
     told = json.loads(done.stdout.splitlines()[-1])
-    print(f"words, {instructions}: sample WER {told['sample']['wer']:.3f}  CPU {told['cpu']:.3f}")
+    print(f"words, {instructions}: sample WER {told['sample']['wer']:.3f}", end="")
+    print(f"  CPU {told['cpu']:.3f} ({told['stages']})")
     for name in WORD_FIGURES:
         if name in told["clips"]:
             print(f"  clips {name} {told['clips'][name]}")
     sys.stdout.flush()
+
+
+def long_recording(found: Sequence[Item]) -> Item:
+    """All of them one after the other, and once more with every second one moved to the end."""
+    order = [*found, *found[::2], *found[1::2]]
+    turns, words, at_us = list[Turn](), list[Word](), 0
+    for item in order:
+        turns += [replace(t, start_us=t.start_us + at_us, stop_us=t.stop_us + at_us) for t in item.said.turns]
+        words += [
+            replace(w, start_us=(w.start_us or 0) + at_us, stop_us=(w.stop_us or 0) + at_us)
+            for w in item.said.words
+        ]
+        at_us += item.said.duration_us
+    sound = np.concatenate([item.sound for item in order])
+    return Item("long", sound, Said(tuple(turns), tuple(words), at_us))
 
 
 def made_up(seconds: int = 60) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
@@ -243,6 +304,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--joins", action="store_true")
     parser.add_argument("--sounds", action="store_true")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--instructions", nargs="*", default=INSTRUCTION_SETS)
     parser.add_argument("--words-only", action="store_true", help="turns of the files on stdin")
     asked = parser.parse_args()
@@ -256,13 +318,19 @@ def main() -> int:
                 raise
             return LACKING
         return 0
-    turns = speakers("sample call", [sample()])
+    talking = [clip for clip in clips if not clip.name.startswith(LEFT_OUT)]
+    stages = stages_of_speakers()
+    turns = speakers("sample call", [sample()], stages)
     if clips:
-        turns |= speakers(asked.folder.name, clips)
+        turns |= speakers(asked.folder.name, clips, stages)
     for instructions in asked.instructions:
         words_under(instructions, asked.folder, turns)
     if asked.joins:
-        joins([clip for clip in clips if not clip.name.startswith(LEFT_OUT)])
+        joins(talking)
+    if asked.long:
+        # Measured with the mean voice of all: without each of these nothing would be left of it.
+        long = long_recording([sample(), *talking])
+        words([long], speakers("long recording", [long], stages))
     if asked.sounds:
         sounds()
     return 0

@@ -15,6 +15,8 @@ from corpus.schemas.errors import UsageError
 if TYPE_CHECKING:
     from corpus.schemas.conversation import Conversation
 
+_UNREADABLE = "sidecar_unreadable"
+
 group = typer.Typer(
     help="Convert annotation files between formats; export a dataset's.", no_args_is_help=True
 )
@@ -50,10 +52,18 @@ def _convert(
     """
     from corpus.align.formats.files import conversations_of
 
+    unreadable = 0
     for talk, drops in conversations_of(inputs):
         for drop in drops:
             show.talk(show.drop_line(drop))
-        _write(talk, to, out, inputs)
+        if any(drop.code == _UNREADABLE for drop in drops):
+            # An empty file would say that nobody speaks.
+            show.talk(f"{talk.recording}: is not written; mend or remove the file that cannot be read")
+            unreadable += 1
+        else:
+            _write(talk, to, out, inputs)
+    if unreadable:
+        raise typer.Exit(3)
 
 
 @group.command("export")

@@ -37,8 +37,9 @@ def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, lis
         for each in kept:
             groups.setdefault(each.name[: -len(_ending(each.name))], []).append(each)
     for name, paths in sorted(groups.items()):
-        annotation, drops = read_sidecars(paths, _LONGEST_US)
-        talk, more = _conversation(name, annotation, _told_us(paths))
+        told_us = _told_us(paths)
+        annotation, drops = read_sidecars(paths, told_us or _LONGEST_US)
+        talk, more = _conversation(name, annotation, told_us)
         yield talk, [*drops, *more]
 
 

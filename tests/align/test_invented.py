@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.align.heard import Heard, joined_tokens
+from corpus.align.heard import Heard, joined_tokens, with_length
 from corpus.align.invented import without_invented
 from corpus.schemas.span import Span
 
@@ -41,8 +43,27 @@ def test_written_parts_become_words() -> None:
 
 
 def test_words_without_length_go() -> None:
-    words = [*spoken("so I"), heard("think", 2.0, 0.02), heard("yes", 2.0, 0.021)]
-    assert kept_and_codes(words) == ("so I yes", [("words_without_length", 1)])
+    words = [*spoken("so I"), heard("think", 2.0, 0.02), heard("so", 2.02, 0), heard("yes", 2.02, 0.021)]
+    assert kept_and_codes(words) == ("so I yes", [("words_without_length", 2)])
+
+
+def test_a_lone_word_of_a_sentence_may_lack_length() -> None:
+    words = [*spoken("so"), heard("I", 1.25, 0), *spoken("think", 1.25)]
+    assert kept_and_codes(words) == ("so I think", [])
+    assert kept_and_codes(words[1:]) == ("think", [("words_without_length", 1)])
+    assert kept_and_codes(words[:2]) == ("so", [("words_without_length", 1)])
+    across = [replace(words[0], window=NEXT_WINDOW), *words[1:]]
+    assert kept_and_codes(across) == ("so think", [("words_without_length", 1)])
+
+
+def test_a_word_without_length_takes_some_from_the_word_before() -> None:
+    so, i, think = [*spoken("so"), heard("I", 1.25, 0), *spoken("think", 1.25)]
+    spans = [word.span for word in with_length([so, i, think], 20_000)]
+    assert spans == [Span(1_000_000, 1_230_000), Span(1_230_000, 1_250_000), think.span]
+    assert with_length([i, think], 20_000) == [i, think]  # there is no word before it
+    apart = replace(i, span=Span(2_000_000, 2_010_000))
+    spans = [word.span for word in with_length([so, apart], 20_000)]
+    assert spans == [so.span, Span(1_990_000, 2_010_000)]
 
 
 def test_remarks_in_brackets_go_and_an_unclosed_bracket_takes_nothing_with_it() -> None:

@@ -78,6 +78,11 @@ def test_another_language_is_told_only_where_the_asked_one_is_improbable() -> No
     assert (
         plausible(window()) and not plausible(window(ratio=3.0)) and not plausible(window(log_probability=-2))
     )
+    unsure = [replace(word, probability=p) for word, p in zip(window().words, (0.6, 0.3), strict=True)]
+    assert not plausible(replace(window(), words=tuple(unsure)))
+    numbers = [replace(word, written=" 1,4") for word in window().words]
+    assert plausible(replace(window(), words=(*window().words, *numbers)))
+    assert not plausible(replace(window(), words=(*window().words, *numbers, *numbers[:1])))
 
 
 def test_a_short_window_has_the_language_of_the_one_before() -> None:
@@ -90,6 +95,14 @@ def test_a_short_window_has_the_language_of_the_one_before() -> None:
         other.languages,
     ]
     assert list(with_neighbours([short])) == [short]
+    unlikely = replace(long, compression_ratio=4.0)
+    assert [w.doubtful for w in with_neighbours([unlikely, short, short, other, short])] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 class MadeUp:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.align.attribute import TurnIndex
-from corpus.align.heard import Heard
+from corpus.align.heard import Heard, words_drop
 from corpus.align.unheard import LEAST_US, NEAR_US, newly_heard, together, unheard
 from corpus.align.whose_words import said_by
 from corpus.schemas.conversation import Turn
@@ -121,3 +121,8 @@ def test_a_second_try_adds_only_sure_words_in_the_holes() -> None:
     assert words == []
     assert [(drop.code, drop.count) for drop in drops] == [("unsure_words", 2)]
     assert newly_heard(found[:1], missing) == ([], [])
+    # The network that writes down its prompt heard little of what is there.
+    echo = words_drop("prompt_words", "is the prompt", found[:1])
+    words, drops = newly_heard(found, missing, [echo])
+    assert (words, [drop.code for drop in drops]) == ([], ["unsure_words"])
+    assert newly_heard(found, missing, [words_drop("words_too_fast", "", found[:1])]) == (found[1:], [])
