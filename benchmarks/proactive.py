@@ -123,8 +123,6 @@ class Task:
     recordings: int
     """To train on."""
     pairs: tuple[str, ...]
-    then: tuple[str, ...] = ()
-    """Used for the rest of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,14 +303,13 @@ def report(draft: Draft, kinds: Kinds) -> Due:
 
 TASKS = {
     "every": Task(draw=every, recordings=240, pairs=("steps=800", *FALLING)),
-    "count": Task(draw=count, recordings=240, pairs=(*PICTURES, "model.layers=4", "steps=800", *FALLING)),
-    "startstop": Task(draw=startstop, recordings=512, pairs=(*PICTURES, "steps=450", *FALLING)),
-    "correct": Task(
-        draw=correct,
-        recordings=240,
-        pairs=("steps=450",),
-        then=("steps=800", "optim.lr=1.5e-3", "optim.decay_share=0.5"),
+    "count": Task(
+        draw=count,
+        recordings=256,
+        pairs=(*PICTURES, "model.layers=4", "data.rows=4", "steps=800", "optim.decay_share=0.6"),
     ),
+    "startstop": Task(draw=startstop, recordings=512, pairs=(*PICTURES, "steps=450", *FALLING)),
+    "correct": Task(draw=correct, recordings=480, pairs=("steps=1500", "optim.decay_share=0.65")),
     "report": Task(
         draw=report, recordings=1024, pairs=("data.rows=5", "steps=1300", "optim.decay_share=0.7")
     ),
@@ -389,9 +386,7 @@ def outcome(name: str, folder: Path, seed: int, pairs: Sequence[str] = ()) -> di
     own = (f"data.data={data}", f"data.seed={seed}", pictures, *TASKS[name].pairs, *pairs)
     config = fitted(with_overrides(preset("tiny"), [*SMALL, *WAY, *own]))
     began = time.process_time()
-    for more in ((), TASKS[name].then) if TASKS[name].then else ((),):
-        config = with_overrides(config, more)
-        train_model(config, folder / "run", talk=lambda _: None)
+    train_model(config, folder / "run", talk=lambda _: None)
     spent = time.process_time() - began
     model, _ = load_model(folder / "run")
     documents = Documents(with_overrides(config, ["data.split=validation"]))
