@@ -79,8 +79,8 @@ def features(sound: npt.NDArray[np.float32]) -> torch.Tensor:
 def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str = "cpu") -> Float32Array:
     """Vectors [pieces, 192]; a row of NaN for a piece of less than `SHORTEST_FRAMES`.
 
-    Pieces of one length go through the network together; a vector does not depend on its neighbours
-    beyond the last bits.
+    Pieces of the same length go through the network together; apart from the last bits, a vector does not
+    depend on the others.
     """
     rows = np.full((len(pieces), DIMENSION), np.nan, np.float32)
     lengths: dict[int, list[int]] = {}
@@ -108,9 +108,9 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
 
 @cache
 def background(without: tuple[str, ...] = ()) -> npt.NDArray[np.float64]:
-    """The mean of many people's unit vectors: what all voices have in common and does not distinguish them.
+    """The mean of many people's unit vectors: what all voices have in common.
 
-    `without` leaves out some of the recordings it was made from, to measure on them.
+    `without` excludes some of the recordings it was made from, so that these can be used for measuring.
     """
     means: dict[str, list[float]] = json.loads(MEAN_FILE.read_text(encoding="utf-8"))["means"]
     mean: npt.NDArray[np.float64] = np.mean([m for name, m in means.items() if name not in without], axis=0)

@@ -10,12 +10,14 @@ import typer
 
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, engine_of, spread_of
+from corpus.schemas.errors import UsageError
+from corpus.schemas.urls import place_of, public_url
 
 if TYPE_CHECKING:
     from corpus.align.cues.score import Marked
 
 Files = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         metavar="FILE|FOLDER|OUT", help="Conversation JSON (plain or .gz), folders of it, or a dataset."
     ),
@@ -170,28 +172,32 @@ def label(
 
       corpus label data --config corpus.toml
 
+      corpus label s3://bucket/dataset --config corpus.toml
+
       corpus label /shared/dataset --engine ray --address auto
     """
     from corpus.align.cues.files import base_name, conversation_files, read_marks, without_cues
     from corpus.align.label import labelled
     from corpus.pipeline.settings_file import read_settings
     from corpus.schemas.codec import to_json
-    from corpus.schemas.errors import FormatError, SidecarError, UsageError
+    from corpus.schemas.errors import FormatError, SidecarError
     from corpus.schemas.files import write_whole
 
-    dataset = _dataset(files)
+    dataset = _dataset([place_of(file) for file in files])
     if dataset is not None:
         if out is not None:
-            raise UsageError("a dataset is labelled in place", where=str(dataset), todo="omit --out")
+            raise UsageError(
+                "a dataset is labelled in place", where=public_url(str(dataset)), todo="omit --out"
+            )
         _label_dataset(dataset, settings, spread_of(engine, address))
         return
     if engine_of(engine, address) != "local":
         raise UsageError("is only for datasets", where="--engine", todo="omit it for conversation files")
     if out is None:
         raise UsageError("no output folder for the labelled conversations", todo="name one with --out")
-    paths = conversation_files(files)
+    paths = conversation_files([Path(file) for file in files])
     if not paths:
-        raise UsageError("contains no conversation file", where=", ".join(map(str, files)))
+        raise UsageError("contains no conversation file", where=", ".join(files))
     targets = {path: out / f"{base_name(path)}.json" for path in paths}
     for path, target in targets.items():
         if target.exists() and target.samefile(path):
@@ -224,23 +230,36 @@ def label(
         raise typer.Exit(1)
 
 
-def _dataset(given: list[Path]) -> Path | None:
-    """The one folder given, if it holds a dataset or one whose relabelling was interrupted."""
-    if len(given) != 1 or not given[0].is_dir():
+def _dataset(given: list[Path | str]) -> Path | str | None:
+    """The URL or the one folder given, if it holds a dataset or one whose relabelling was interrupted."""
+    for url in given:
+        if isinstance(url, str):
+            if len(given) > 1:
+                raise UsageError("a dataset at a URL is labelled alone", where=public_url(url))
+            return url
+    [folder, *more] = given
+    if more or isinstance(folder, str) or not folder.is_dir():
         return None
-    return given[0] if any((given[0] / name).exists() for name in ("manifest.json", ".rewrite")) else None
+    return folder if any((folder / name).exists() for name in ("manifest.json", ".rewrite")) else None
 
 
-def _label_dataset(dataset: Path, settings: Path | None, spread: Callable[..., Iterator[Any]] | None) -> None:
+def _label_dataset(
+    dataset: Path | str, settings: Path | None, spread: Callable[..., Iterator[Any]] | None
+) -> None:
+    from corpus.pipeline.far_build import relabel_at
     from corpus.pipeline.relabel import relabel_dataset
     from corpus.pipeline.settings_file import read_settings
     from corpus.review.store import bring_up_to_date
 
-    bring_up_to_date(dataset)
+    if isinstance(dataset, Path):
+        bring_up_to_date(dataset)
     thresholds = read_settings(settings).cues if settings else None
     bars = show.Bars()
     try:
-        relabelled = relabel_dataset(dataset, thresholds, bars, spread)
+        if isinstance(dataset, Path):
+            relabelled = relabel_dataset(dataset, thresholds, bars, spread)
+        else:
+            relabelled = relabel_at(dataset, thresholds, bars, spread)
     finally:
         bars.close()
     if relabelled.shards:

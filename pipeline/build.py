@@ -389,7 +389,7 @@ def _died(identity: Identity) -> Annotated:
         stage="decode",
         kind="fault",
         code="worker_died",
-        reason="the worker process ended without a word, twice: a crash in a native library, or memory ran "
-        "out; retry it alone with --num-workers 1",
+        reason="the worker process died at every try: a crash in a native library, or memory ran out; "
+        "retry it alone with --num-workers 1",
     )
     return Annotated(uri=uri, recording=identity.recording, drops=(drop,))

@@ -30,7 +30,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The process that ran a job died, twice: a crash in native code, or out of memory."""
+    """The process that ran a job died at every try: a crash in native code, or out of memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ from corpus.pipeline.far_bring import bring, look, save_synced
 from corpus.pipeline.far_lease import is_leased, leased, put
 from corpus.pipeline.far_publish import finish_commit, publish_far
 from corpus.pipeline.progress import Messenger
+from corpus.pipeline.relabel import Relabelled, Spread, relabel_dataset
 from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import STATE, Quarantine, State, Status
 from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import MANIFEST_FILE
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import has_size
+from corpus.schemas.settings import CueSettings
 from corpus.schemas.store import FolderStore, Store, store_at
 from corpus.schemas.urls import public_url
 from corpus.shards.stand_in import stand_in
@@ -57,6 +59,25 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
         _put_status(store, work)
     _free(work)
     return outcome
+
+
+def relabel_at(
+    url: str, cues: CueSettings | None, talk: Messenger, spread: Spread | None = None
+) -> Relabelled:
+    """Make the labels of the dataset at a URL again; raises as `relabel_dataset`."""
+    store = store_at(url)
+    if isinstance(store, FolderStore):
+        return relabel_dataset(store.root, cues, talk, spread)
+    work = work_folder(url)
+    with leased(store, talk.say, lambda: None) as lease:
+        there = finish_commit(store, look(store))
+        if there.manifest is None:
+            raise DatasetError("no dataset to label", where=store.shown, todo="run corpus build first")
+        relabelled = relabel_dataset(work, cues, talk, spread, (url, bring(store, work, there)))
+        if not _is_there(store, work):
+            save_synced(work, publish_far(store, work, there, lease))
+    _free(work)
+    return relabelled
 
 
 def far_status(store: Store) -> tuple[Status | None, bool]:

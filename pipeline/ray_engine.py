@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 RETRIES = 2
-"""After a killed process or a lost machine: neither is the recording's fault."""
+"""After a process that died: it may have been killed, or the job may be what kills it."""
+LOST_MACHINES = 20
+"""So often a job is tried again when its machine is lost, which is never the job's fault."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+"""Until a job that lost its machine is tried again, doubled each time: for up to a minute Ray does not notice
+that a machine is gone and sends jobs there."""
 IN_FLIGHT_PER_CPU = 2
 """Jobs handed to Ray at a time; the rest wait here: a cluster that grows or shrinks meets no long queue."""
 GPU_SHARE = 0.25
@@ -51,7 +57,7 @@ def run_on_ray(
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        StorageError: no cluster answers at the address.
+        StorageError: no cluster answers at the address, or it loses its machines again and again.
         MissingError: no machine has a GPU that is asked for.
         CorpusError: a machine has other versions than this one.
     """
@@ -67,28 +73,75 @@ def run_on_ray(
             ray.shutdown()
         todo = 'use machines with GPUs, or device = "cpu"'
         raise MissingError('device = "cuda", but no machine of the cluster has a GPU', todo=todo)
-    task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_run)
+    # Tried again here and not by Ray, which does not tell a lost machine from a process that died.
+    task = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_run)
     wanted = digest(all_versions())
     most = max(1, IN_FLIGHT_PER_CPU * int(resources.get("CPU", 1)))
-    waiting = chain(first, waiting)
-    running: dict[Any, Job] = {}
+    tries: Iterator[_Try[Job]] = (_Try(job) for job in chain(first, waiting))
+    again: list[_Try[Job]] = []
+    running: dict[Any, _Try[Job]] = {}
     try:
         while True:
-            for job in islice(waiting, most - len(running)):
-                running[task.remote(function, job, wanted, limit_s)] = job
-            if not running:
+            due = [one for one in again if one.not_before_s <= time.monotonic()]
+            for one in islice(chain(due, tries), most - len(running)):
+                if one in due:
+                    again.remove(one)
+                running[task.remote(function, one.job, wanted, limit_s)] = one
+            if not running and not again:
                 return
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            if running:
+                ended, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            else:
+                ended = []
+                time.sleep(POLL_SECONDS)
             on_poll()
-            for one in ended:
-                job = running.pop(one)
-                yield Done(job, _result(ray, one))
+            for reference in ended:
+                one = running.pop(reference)
+                result = _result(ray, reference)
+                if one.follows(result):
+                    again.append(one)
+                else:
+                    yield Done(one.job, WorkerDied() if isinstance(result, WorkerDied) else result)
     finally:
         for one in running:
             with suppress(Exception):  # it may be gone already
                 ray.cancel(one, force=True)
         if began:
             ray.shutdown()
+
+
+class _MachineLost(WorkerDied):
+    """The machine is gone, and with it the process."""
+
+
+@dataclass(slots=True, eq=False)
+class _Try(Generic[Job]):
+    """A job, how often it failed, and when it may be tried again."""
+
+    job: Job
+    died: int = 0
+    lost: int = 0
+    not_before_s: float = 0.0
+
+    def follows(self, result: object) -> bool:
+        """Whether another try follows on this result.
+
+        Raises:
+            StorageError: its machine was lost too often.
+        """
+        if isinstance(result, _MachineLost):
+            self.lost += 1
+            if self.lost > LOST_MACHINES:
+                todo = "check it with `ray status`, then run the same command again"
+                raise StorageError(
+                    f"the cluster lost a job's machine {self.lost} times", where="Ray", todo=todo
+                )
+            self.not_before_s = time.monotonic() + min(
+                _FIRST_PAUSE_S * 2 ** (self.lost - 1), _LONGEST_PAUSE_S
+            )
+            return True
+        self.died += isinstance(result, WorkerDied)
+        return isinstance(result, WorkerDied) and self.died <= RETRIES
 
 
 @contextmanager
@@ -191,16 +244,13 @@ def _own_versions() -> str:
 
 
 def _result(ray: Any, one: Any) -> Any:
-    """A job's result. What died with its process, every time, is told from what a job raised."""
+    """A job's result, or what became of its process; what a job raised is raised."""
     try:
         return ray.get(one)
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
         raise (cause if isinstance(cause, Exception) else error) from None
-    except (
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.OutOfMemoryError,
-        ray.exceptions.LocalRayletDiedError,
-    ):
+    except (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError):
+        return _MachineLost()
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         return WorkerDied()

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from corpus.shards.columns import ClipRow
     from corpus.shards.plan import Piece
     from corpus.shards.read import Clips
+    from corpus.shards.shard_task import Afar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Relabelled:
+class Relabelled:
     """The result of relabelling a dataset."""
 
     recordings: int
@@ -46,17 +47,22 @@ class _Relabelled:
     """Those that were written."""
 
 
-_Spread = Callable[..., Iterator[tuple[Conversation, bool]]]
+Spread = Callable[..., Iterator[tuple[Conversation, bool]]]
 
 
 def relabel_dataset(
-    out: Path, cues: CueSettings | None, talk: Messenger, spread: _Spread | None = None
-) -> _Relabelled:
+    out: Path,
+    cues: CueSettings | None,
+    talk: Messenger,
+    spread: Spread | None = None,
+    afar: tuple[str, Afar] | None = None,
+) -> Relabelled:
     """Remake a dataset's labels, with these settings or those of its build.
 
     Only shards with a clip whose labels change are rewritten. After a kill at any moment the dataset is
     either the old one or the new one, at the latest once the command or a build runs again. `spread` runs the
-    work of each recording on other machines, which see the folder under the same path.
+    work of each recording on other machines, which see the folder under the same path. `afar` is the URL
+    where the shards are, if they are not in the folder, and its store.
 
     Raises:
         DatasetError: there is no dataset, or the catalog belongs to another.
@@ -68,6 +74,7 @@ def relabel_dataset(
     from corpus.report.page import write_report
     from corpus.report.stats import dataset_stats
     from corpus.shards.rewrite import stage_rewrite
+    from corpus.shards.shard_task import ShardWriter
     from corpus.shards.swap import begin_staging, swap
     from corpus.shards.write import read_manifest
 
@@ -82,10 +89,12 @@ def relabel_dataset(
         before = from_json(Settings, old.settings, where=str(out / "manifest.json"))
         settings = replace(before, cues=cues or before.cues)
         config = config_of(settings)
-        changed, new = _relabel(out.absolute(), folder, settings, config, talk, spread)
+        source = afar[0] if afar else out.absolute()
+        changed, new = _relabel(out.absolute(), source, settings, config, talk, spread)
         # New settings alone are published too, or the next build would make the old labels again.
         if new or settings != before:
-            manifest = stage_rewrite(out, new, settings=settings, config=config)
+            writer = ShardWriter(afar=afar[1] if afar else None)
+            manifest = stage_rewrite(out, new, settings=settings, config=config, writer=writer)
             _change_catalog(out, folder, changed, manifest, settings)
             shards = len(list(folder.glob("*/*.tar")))
             announce_catalog(kept.folder, sha256_file(folder / CATALOG_FILE))
@@ -95,21 +104,25 @@ def relabel_dataset(
             shards = 0
             shutil.rmtree(folder)
         write_report(out, dataset_stats(out))
-        return _Relabelled(recordings=len(changed), clips=len(new), shards=shards)
+        return Relabelled(recordings=len(changed), clips=len(new), shards=shards)
 
 
 def _relabel(
-    out: Path, folder: Path, settings: Settings, config: str, talk: Messenger, spread: _Spread | None
+    out: Path, source: Path | str, settings: Settings, config: str, talk: Messenger, spread: Spread | None
 ) -> tuple[list[str], list[Piece]]:
-    """Recordings whose labels change, and their changed clips, which are written into the folder."""
+    """Recordings whose labels change, and their changed clips, which are written into the staging folder.
+
+    Clips are read from `source`.
+    """
     from corpus.report.catalog import open_catalog
     from corpus.report.catalog_read import recordings
     from corpus.shards.plan import Piece
     from corpus.shards.read import open_clips
     from corpus.shards.rewrite import NEW_FILE, append_head
+    from corpus.shards.swap import FOLDER
     from corpus.shards.write import read_rows
 
-    clips = open_clips(out)
+    clips, folder = open_clips(source), out / FOLDER
     # The index by recording; clips in order of time.
     rows = {
         one: list(group) for one, group in groupby(_by_recording(read_rows(out)), lambda row: row.recording)
@@ -128,7 +141,14 @@ def _relabel(
         known = [one for one in known if one in rows]  # of the others every clip is filtered out
         talk.phase("label", len(known))
         jobs = [
-            _Job(out=out, recording=one, rows=tuple(rows[one]), cues=settings.cues, reviews=reviews.get(one))
+            _Job(
+                out=out,
+                source=source,
+                recording=one,
+                rows=tuple(rows[one]),
+                cues=settings.cues,
+                reviews=reviews.get(one),
+            )
             for one in known
         ]
         here = (_labels(job, catalog, clips, folder) for job in jobs)
@@ -153,6 +173,7 @@ class _Job:
     """One recording whose labels are remade."""
 
     out: Path
+    source: Path | str
     recording: str
     rows: tuple[ClipRow, ...]
     cues: CueSettings
@@ -165,7 +186,7 @@ def _labels_anywhere(job: _Job) -> tuple[Conversation, bool]:
     from corpus.shards.read import open_clips
 
     with open_catalog(job.out) as catalog, TemporaryDirectory(prefix="corpus-label-") as folder:
-        return _labels(job, catalog, open_clips(job.out, split=job.rows[0].split), Path(folder))
+        return _labels(job, catalog, open_clips(job.source, split=job.rows[0].split), Path(folder))
 
 
 def _labels(

@@ -22,6 +22,7 @@ from corpus.shards.old import Old
 from corpus.shards.plan import Piece, Pieces
 from corpus.shards.read import Clip
 from corpus.shards.row import append_clip
+from corpus.shards.shard_task import ShardWriter
 from corpus.shards.write import Wanted, stage_dataset
 
 NEW_FILE = "new.tar"
@@ -36,7 +37,9 @@ def append_head(tar: BinaryIO, clip: Clip, row: ClipRow, head: ClipHead) -> Clip
     return dataclasses.replace(row, cues=len(head.cues), events=len(head.events), config=head.config, **moved)
 
 
-def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config: str) -> Manifest:
+def stage_rewrite(
+    out: Path, new: Sequence[Piece], *, settings: Settings, config: str, writer: ShardWriter | None = None
+) -> Manifest:
     """Write the changed files of the dataset beside it: shards, index, card and manifest.
 
     Raises:
@@ -49,4 +52,4 @@ def stage_rewrite(out: Path, new: Sequence[Piece], *, settings: Settings, config
             raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
         kept = old.without([piece.row.key for piece in new])
         wanted = Wanted(settings=settings, config=config, segments="")
-        return stage_dataset(out, old, kept, Pieces.of(new), wanted)
+        return stage_dataset(out, old, kept, Pieces.of(new), wanted, writer or ShardWriter())

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from corpus.pipeline import ray_engine
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import WorkerDied
 from corpus.pipeline.progress import Quiet
@@ -43,6 +46,77 @@ def test_an_engine_or_address_that_means_nothing_is_refused() -> None:
         engine_of("slurm", None)
     with pytest.raises(UsageError, match="--engine ray"):
         engine_of("local", "auto")
+
+
+class FailingRay:
+    """A cluster on which each job fails as often and in such a way as `fates` says, then gives its job."""
+
+    def __init__(self, fates: dict[str, list[str]]) -> None:
+        self.fates = fates
+        self.tries: Counter[str] = Counter()
+        errors = (
+            "NodeDiedError",
+            "LocalRayletDiedError",
+            "WorkerCrashedError",
+            "OutOfMemoryError",
+            "RayTaskError",
+        )
+        self.exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in errors})
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1}
+
+    def remote(self, **_: Any) -> Callable[[Any], Any]:
+        def start(function: Any, job: str, *_: Any) -> object:
+            self.tries[job] += 1
+            return SimpleRef(job)
+
+        return lambda _: SimpleNamespace(remote=start)
+
+    def wait(self, running: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return running[:1], running[1:]
+
+    def get(self, reference: Any) -> str:
+        if self.fates[reference.job]:
+            raise getattr(self.exceptions, self.fates[reference.job].pop(0))
+        return str(reference.job)
+
+
+@dataclass(frozen=True, eq=False)
+class SimpleRef:
+    job: str
+
+
+def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies three times is given up; a job whose machines go is tried again for a long time."""
+    lost, crash = ["NodeDiedError"], ["WorkerCrashedError"]
+    ray = FailingRay(
+        {
+            "well": [],
+            "preempted": lost * 15 + ["LocalRayletDiedError"] * 5,
+            "killed twice": ["OutOfMemoryError", *crash],
+            "deadly": crash * 9,
+            "both": [*crash, *lost * 4, *crash, *lost * 4],
+        }
+    )
+    monkeypatch.setattr(ray_engine, "_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "_FIRST_PAUSE_S", 0.0)
+    done = ray_engine.run_on_ray(str, list(ray.fates), address=None, on_poll=lambda: None)
+    results = {one.job: one.result for one in done}
+    assert results == {job: WorkerDied() if job == "deadly" else job for job in ray.tries}
+    assert dict(ray.tries) == {
+        "well": 1,
+        "preempted": 21,
+        "killed twice": 3,
+        "deadly": 3,
+        "both": 11,
+    }
+    ray.fates["gone"] = lost * 40
+    with pytest.raises(StorageError, match="lost a job's machine 21 times"):
+        list(ray_engine.run_on_ray(str, ["gone"], address=None, on_poll=lambda: None))
 
 
 @pytest.fixture(scope="module")

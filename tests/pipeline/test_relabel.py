@@ -198,3 +198,55 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         assert verify_dataset(broken).problems == ()
         shutil.rmtree(broken)
     assert kills >= 4
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+def test_a_dataset_at_a_url_gets_the_labels_of_the_folder(
+    spoken: Path,
+    run_build: Callable[..., Outcome],
+    small: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bytes_of: Callable[[Path], dict[str, str]],
+) -> None:
+    """Killed before the new dataset is published, the same command publishes it; shards never lie here."""
+    from corpus.pipeline import far_build
+    from corpus.pipeline.far_build import relabel_at, work_folder
+    from corpus.schemas.store import store_at
+    from corpus.shards.stand_in import is_stand_in
+
+    url = "memory://labels/OUT"
+    monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setenv("CORPUS_READ_CACHE_BYTES", "0")
+    store = store_at(url)
+    with pytest.raises(DatasetError, match="no dataset to label"):
+        relabel_at(url, OTHER, Quiet())
+    out = tmp_path / "OUT"
+    run_build(spoken, out=out, settings=small)
+    shutil.rmtree(out / ".cache")
+    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in files:
+        store.publish(out / name, name)
+    before = relabel_dataset(out, OTHER, Quiet())
+    assert before.clips and before.shards
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(far_build, "publish_far", killed)
+        with pytest.raises(Killed):
+            relabel_at(url, OTHER, Quiet())
+    assert {name: store.open_range(name) for name in files} == files
+    relabel_at(url, OTHER, Quiet())
+    there = tmp_path / "there"
+    for one in store.list():
+        if not one.name.startswith("."):
+            store.fetch(one.name, there)
+    assert bytes_of(there) == bytes_of(out)
+    assert not verify_dataset(url, num_workers=1).problems
+    assert all(is_stand_in(path) for path in work_folder(url).glob("*/*.tar"))
+    assert relabel_at(url, OTHER, Quiet()).shards == 0

@@ -21,12 +21,13 @@ import pytest
 
 from corpus.pipeline import build, far_lease
 from corpus.pipeline.engine import Done
-from corpus.pipeline.far_build import build_at
+from corpus.pipeline.far_build import build_at, relabel_at
 from corpus.pipeline.progress import Quiet
+from corpus.pipeline.relabel import relabel_dataset
 from corpus.pipeline.request import Request
 from corpus.schemas import store as stores
 from corpus.schemas.errors import StorageError
-from corpus.schemas.settings import Settings
+from corpus.schemas.settings import CueSettings, Settings
 from corpus.schemas.store import UrlStore, store_at
 from corpus.shards.verify import verify_dataset
 
@@ -318,7 +319,7 @@ def test_workers_send_the_shards_and_one_is_killed(
 
 
 @pytest.mark.ray
-def test_on_a_cluster_workers_are_killed_and_the_dataset_is_verified_there(
+def test_on_a_cluster_workers_are_killed_and_the_dataset_is_labelled_and_verified_there(
     server: Server,
     talks: Path,
     no_models: Settings,
@@ -326,6 +327,7 @@ def test_on_a_cluster_workers_are_killed_and_the_dataset_is_verified_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     two_nodes: Callable[[], AbstractContextManager[str]],
+    bytes_of: Callable[[Path], dict[str, str]],
 ) -> None:
     with two_nodes() as address:
         import ray.cloudpickle
@@ -346,6 +348,9 @@ def test_on_a_cluster_workers_are_killed_and_the_dataset_is_verified_there(
         assert (tmp_path / "flag").exists() and stands() == wanted
         spread = partial(ray_engine.in_order, address=address)
         assert verify_dataset(URL, spread=spread) == verify_dataset(URL, num_workers=1)
+        cues = CueSettings(shift_alone_us=300_000, shift_silence_us=100_000, thinking_shortest_us=100_000)
+        assert relabel_at(URL, cues, Quiet(), spread) == relabel_dataset(tmp_path / "OUT", cues, Quiet())
+        assert stands() == bytes_of(tmp_path / "OUT") != wanted
         store = store_at(URL)
         victim = next(one for one in store.list() if one.name.endswith(".tar"))
         far_lease.put(store, victim.name, bytes(victim.bytes))

@@ -170,4 +170,4 @@ def weight_files(folder: Path) -> list[str]:
     wrong = [name for name in names if not isinstance(name, str) or not name or Path(name).name != name]
     if wrong:
         raise ValueError(f"{INDEX} names {wrong[0]!r}, which is no file beside it")
-    return sorted(set(names))
+    return sorted({str(name) for name in names})
