@@ -48,8 +48,8 @@ def load_network(folder: Path) -> torch.nn.Module:
     weights = torch.load(folder / "campplus_cn_en_common.pt", map_location="cpu", weights_only=True)
     network.load_state_dict(weights, strict=True)
     network.eval()
-    for module in list(network.modules()):
-        _fold_norms(module)
+    for part in list(network.modules()):
+        _fold_norms(part)
     return network
 
 
@@ -99,8 +99,8 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
             batch = (batch - batch.mean(dim=1, keepdim=True)).to(device)
             if device == "cpu":
                 # The head one by one, as the processor's cache holds no more; the rest is quicker together.
-                heads = [network.head(piece[None].transpose(1, 2)) for piece in batch]
-                rows[some] = network.xvector(torch.cat(heads)).numpy()
+                head, rest = network.get_submodule("head"), network.get_submodule("xvector")
+                rows[some] = rest(torch.cat([head(piece[None].transpose(1, 2)) for piece in batch])).numpy()
             else:
                 rows[some] = network(batch).cpu().numpy()
     return rows
