@@ -1,4 +1,4 @@
-"""The activity flags of the channels: who talks in which 25 ms frame, and which sound is not reliable."""
+"""The channels' activity flags: who talks in each 25 ms frame, and which sound is unreliable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.schemas.cover import Cover
 from corpus.schemas.span import Span, intersect, subtract, union
 
 BLOCK_WINDOWS = 3000
-"""Windows handled at a time: ten minutes."""
+"""Windows processed at a time: ten minutes."""
 
 Talk = Mapping[str, Sequence[Span]]
 
@@ -41,7 +41,7 @@ def write_activity(
 ) -> None:
     """Write uint8 flags [channels, written windows, frames] as `path`.
 
-    `source` is each speaker's input channel, None where all share one; `estimated` is where a speaker's sound
+    `source` is each speaker's input channel, None if all share one; `estimated` marks where a speaker's sound
     is a separator's estimate.
     """
     if source is not None:

@@ -9,7 +9,7 @@ from corpus.schemas.conversation import Cue, Event, LabelMade, Turn, Word
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """None means that no file says anything about it, so that a model may; empty means there is none."""
+    """In each field, None means that no file covers it, so a model may; empty means that there is none."""
 
     turns: tuple[Turn, ...] | None = None
     words: tuple[Word, ...] | None = None
@@ -18,11 +18,11 @@ class Annotation:
     cues: tuple[Cue, ...] = ()
     events: tuple[Event, ...] = ()
     labels_made: tuple[LabelMade, ...] = ()
-    """Labels the files speak of: no machine makes these for the recording."""
+    """Labels covered by the files: the machine does not make these for the recording."""
     speakers: tuple[str, ...] = ()
-    """All names the files use, as the conversation file lists them, else in order of first speech.
-    They are local to the recording: the same name beside another one may be somebody else."""
+    """All names in the files, in the conversation file's order, otherwise in order of first speech. They are
+    local to the recording: the same name in another may be somebody else."""
     named_speakers: tuple[str, ...] = ()
-    """Those a conversation file vouches for as people known beyond this recording."""
+    """Those that a conversation file declares as people known beyond this recording."""
     used: tuple[str, ...] = ()
-    """Names of the files that something was taken from, without their folders."""
+    """Names, without folders, of the files that were used."""

@@ -1,4 +1,4 @@
-"""Attribute words to speakers: by matching the words' names with the turns', or by the turn over the word."""
+"""Attributing words to speakers: by matching the words' names with the turns', or by the turn at the word."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from corpus.schemas.drops import Drop
 from corpus.schemas.span import Span, intersect, union
 
 NEAREST_TURN_US = 500_000
-"""A word outside all turns goes to a turn at most this far away."""
+"""A word outside all turns is given to a turn at most this far away."""
 WORDS_BRIDGE_US = 200_000
 """One speaker's words with gaps up to this are one turn, if no file has turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnIndex:
-    """Turns indexed by time; a query costs O(log n) plus the turns near by."""
+    """Turns indexed by time; a query costs O(log n) plus the number of nearby turns."""
 
     turns: tuple[Turn, ...]
     starts: tuple[int, ...]
     reach: tuple[int, ...]
-    """The latest stop among the turns up to each one: rising, so that it can be searched."""
+    """For each turn the latest stop up to it: ascending, so that it can be searched."""
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> TurnIndex:
@@ -40,7 +40,7 @@ class TurnIndex:
     ) -> str | None:
         """Who talks for most of the span; if nobody does, who talks nearest to it within the margin.
 
-        Of several who talk all of it, `prefer` if among them.
+        If several talk throughout, `prefer` if it is one of them.
         """
         shared: Counter[str] = Counter()
         near: list[tuple[int, int, str]] = []
@@ -84,8 +84,8 @@ class TurnIndex:
 def attribute_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[tuple[Word, ...], list[Drop]]:
     """Give every word a speaker who has turns.
 
-    Words that name one are kept. Names without turns are matched with those of the turns by shared talking
-    time, one to one. The remaining words go to the turn over them, or are Drops.
+    Words that name such a speaker are kept. Names without turns are matched one to one with those of the
+    turns by shared talking time. The remaining words are given to the turn at their time, or become Drops.
     """
     names = {turn.speaker for turn in turns}
     strangers = sorted({word.speaker for word in words} - names - {""})
@@ -147,7 +147,7 @@ def _nobodys(word: Word, number: int) -> Drop:
 
 
 def turns_of_words(words: Sequence[Word], bridge_us: int) -> tuple[Turn, ...]:
-    """Each speaker's words as turns; gaps up to `bridge_us` are closed."""
+    """Each speaker's words joined into turns; gaps up to `bridge_us` are closed."""
     turns: list[Turn] = []
     for name, spans in _by_speaker(words).items():
         if name:

@@ -1,4 +1,4 @@
-"""What finds speakers in a stretch of sound, whoever made it, and what it finds."""
+"""The interface of diarizers, which find speakers in a stretch of sound, and of their results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Found:
     talk: tuple[tuple[float, float, str], ...]
     """(start, stop, label), overlapping where they overlap."""
     centroids: dict[str, npt.NDArray[np.float64]]
-    """The voice of each label, where it could be computed."""
+    """The voice of each label, if it could be computed."""
     sure: tuple[tuple[float, float, float], ...] = ()
-    """(start, stop, how far the network agrees with itself about who talks, 0 to 1), in order and apart."""
+    """(start, stop, self-agreement of the network about who talks, 0 to 1), ordered and disjoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,34 +36,34 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is seen during a stretch: the recording's, and where on its clock the stretch begins."""
+    """What is seen in the recording, and where on its clock the stretch begins."""
 
     seen: Seen
     zero_us: int
 
 
 class StretchDiarizer(Protocol):
-    """Finds who talks in sound at `MODEL_RATE_HZ`, at most some fifteen minutes of it."""
+    """Finds who talks in up to about fifteen minutes of sound at `MODEL_RATE_HZ`."""
 
     def __call__(self, sound: npt.NDArray[np.float32], bounds: Bounds, view: View | None) -> Found: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A diarizer that is ready to be loaded: what identifies it, and how."""
+    """A diarizer that is ready to be loaded: its identity and its loader."""
 
     identity: str
-    """Of the weights, the library versions and the device."""
+    """Identifies the weights, the library versions and the device."""
     load: Callable[[], StretchDiarizer]
     same_voice: float
-    """Cosine distance of centroids up to which speakers of two stretches are one."""
+    """Cosine distance of centroids up to which speakers of two stretches are the same."""
 
 
 def device_of(asked: str) -> str:
     """`cpu` or `cuda`.
 
     Raises:
-        SettingsError: a GPU is asked for and torch finds none.
+        SettingsError: a GPU is requested but torch finds none.
     """
     import torch
 

@@ -48,8 +48,8 @@ def load_network(folder: Path) -> torch.nn.Module:
     weights = torch.load(folder / "campplus_cn_en_common.pt", map_location="cpu", weights_only=True)
     network.load_state_dict(weights, strict=True)
     network.eval()
-    for module in list(network.modules()):
-        _fold_norms(module)
+    for part in list(network.modules()):
+        _fold_norms(part)
     return network
 
 
@@ -79,8 +79,8 @@ def features(sound: npt.NDArray[np.float32]) -> torch.Tensor:
 def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str = "cpu") -> Float32Array:
     """Vectors [pieces, 192]; a row of NaN for a piece of less than `SHORTEST_FRAMES`.
 
-    Pieces of one length go through the network together; a vector does not depend on its neighbours
-    beyond the last bits.
+    Pieces of the same length go through the network together; apart from the last bits, a vector does not
+    depend on the others.
     """
     rows = np.full((len(pieces), DIMENSION), np.nan, np.float32)
     lengths: dict[int, list[int]] = {}
@@ -99,8 +99,8 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
             batch = (batch - batch.mean(dim=1, keepdim=True)).to(device)
             if device == "cpu":
                 # The head one by one, as the processor's cache holds no more; the rest is quicker together.
-                heads = [network.head(piece[None].transpose(1, 2)) for piece in batch]
-                rows[some] = network.xvector(torch.cat(heads)).numpy()
+                head, rest = network.get_submodule("head"), network.get_submodule("xvector")
+                rows[some] = rest(torch.cat([head(piece[None].transpose(1, 2)) for piece in batch])).numpy()
             else:
                 rows[some] = network(batch).cpu().numpy()
     return rows
@@ -108,9 +108,9 @@ def embed(network: torch.nn.Module, pieces: Sequence[torch.Tensor], device: str 
 
 @cache
 def background(without: tuple[str, ...] = ()) -> npt.NDArray[np.float64]:
-    """The mean of many people's unit vectors: what all voices have in common and does not distinguish them.
+    """The mean of many people's unit vectors: what all voices have in common.
 
-    `without` leaves out some of the recordings it was made from, to measure on them.
+    `without` excludes some of the recordings it was made from, so that these can be used for measuring.
     """
     means: dict[str, list[float]] = json.loads(MEAN_FILE.read_text(encoding="utf-8"))["means"]
     mean: npt.NDArray[np.float64] = np.mean([m for name, m in means.items() if name not in without], axis=0)

@@ -1,5 +1,5 @@
-"""Who speaks when where each speaker has a channel: a voice activity detector on each, less what it hears of
-the others; and whether the recorders' clocks run apart."""
+"""Who speaks when, for recordings with one channel per speaker: voice activity on each channel, minus what it
+picks up from the others; also detects drifting clocks."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ MIN_SILENCE_MS = 200
 MIN_SPEECH_MS = 60
 SPEECH_PAD_MS = 60
 THRESHOLD = 0.35
-"""Of the network's probability. Its own 0.5 with a pad of 30 ms misses 25 s of the 119 s of speech in seven
+"""Threshold of the network's probability. Its own 0.5 with a pad of 30 ms misses 25 s of the 119 s of speech
+in seven
 AMI clips; this and the longer pad miss 18 s, for 1.8 s more of false speech."""
 
 
 def open_channels_vad(settings: DiarizeSettings, speakers: Sequence[str]) -> Diarizer:
-    """A detector for recordings whose channel i holds `speakers[i]` alone.
+    """A detector for recordings whose channel i holds only `speakers[i]`.
 
     Raises:
         MissingDependencyError: faster-whisper, which holds the Silero network, is not installed.
@@ -141,7 +142,7 @@ def _db(gain: float) -> float:
 
 
 def speech_of(pcm: Pcm) -> list[list[Span]]:
-    """Where each channel holds speech, whoever's it is."""
+    """Where each channel contains speech, whoever speaks."""
     return [union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000) for channel in range(pcm.channels)]
 
 

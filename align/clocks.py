@@ -1,8 +1,8 @@
-"""Recorders whose clocks run apart, put on one clock.
+"""Putting recorders with drifting clocks on one clock.
 
-Two recorders that count "48000 a second" differ by some millionths, and after an hour by a tenth of a second.
-Where one hears the other (drift.py) the difference is measured; where it is sure, the channel is read at its
-own pace, so that what was said at once stands at one place.
+Two recorders that count "48000 per second" differ by some millionths, and after an hour by a tenth of a
+second. If one picks up the other (drift.py), the difference is measured; if the measurement is certain, the
+channel is read at its own pace, so that what was said at the same time is at the same position.
 
     second 3600 of the first file's clock    reads second 3600 * (1 + ppm / 1e6) of the other's
 """
@@ -25,21 +25,21 @@ from corpus.schemas.recording import Oddity
 
 VERSION = "clocks/1"
 SURE_PPM = 2.5
-"""Twice the standard error of a drift that is corrected; a greater one is reported alone."""
+"""Largest error (twice the standard error) of a drift that is corrected; otherwise it is only reported."""
 LARGEST_PPM = 500.0
-"""No recorder's clock is further off: what is measured beyond is something else."""
+"""No recorder's clock is further off: a larger measurement is something else."""
 TAPS = 32
-"""Of the sinc between samples; its error lies below int16's rounding up to 6 kHz."""
+"""Taps of the sinc between samples; its error is below int16's rounding up to 6 kHz."""
 BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a channel's clock runs against the first one's."""
+    """How fast a channel's clock runs relative to the first one's."""
 
     channel: int
     ppm: float
-    """Positive where it counts too many seconds."""
+    """Positive if it counts too many seconds."""
     error_ppm: float
     """Twice the standard error."""
 
@@ -50,13 +50,13 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paces:
-    """Those that could be measured, in a file."""
+    """The paces that could be measured, as a file."""
 
     paces: tuple[Pace, ...]
 
 
 def reference_of(decoded: Decoded) -> int | None:
-    """The channel that keeps its clock, the picture's if it has one; None unless each has its own file."""
+    """The channel whose clock is kept (the picture's if it has one); None unless each has its own file."""
     files = [stream.file for stream in decoded.streams if stream.kind == "audio" and stream.chosen]
     if len(files) != len(decoded.channels) or len(files) < 2 or len(set(files)) != len(files):
         return None
@@ -65,7 +65,7 @@ def reference_of(decoded: Decoded) -> int | None:
 
 
 def paces(pcm: Pcm, heard: Heard, reference: int) -> list[Pace]:
-    """Every channel that hears the reference, or is heard by it, or by one whose pace is known."""
+    """The pace of every channel that picks up, or is picked up by, the reference or one of known pace."""
     known = {reference: Pace(channel=reference, ppm=0.0, error_ppm=0.0)}
     while True:
         new = [

@@ -1,4 +1,4 @@
-"""Agglomerative clustering with pairs that must stay apart."""
+"""Agglomerative clustering with pairs that must stay separate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from corpus.schemas.arrays import BoolArray, Float64Array
 
 FAR = 3.0
-"""The distance of an apart pair in an average: larger than any cosine distance."""
+"""The distance of a separate pair in an average: larger than any cosine distance."""
 
 
 def unit(vectors: Float64Array) -> Float64Array:
@@ -28,10 +28,10 @@ def group(
 ) -> list[list[int]]:
     """Clusters by average linkage (UPGMA), closest joined first; an item counts by its weight, else as one.
 
-    No cluster holds a pair that is `apart`, unless there would be more clusters than `at_most`. Joining ends
-    at the distance `limit`, or when `at_least` are left. Clusters are ordered by their first item, items
-    within by number. Memory grows with the square of their number, time with the cube at worst: callers keep
-    it to some hundreds.
+    No cluster contains a pair that is `apart`, unless there would be more clusters than `at_most`. Joining
+    ends at the distance `limit`, or when `at_least` clusters are left. Clusters are ordered by their first
+    item, items by number. Memory grows with the square of the number of items, time at worst with the cube:
+    callers limit it to some hundreds.
     """
     count = len(distances)
     groups = {place: [place] for place in range(count)}

@@ -1,7 +1,8 @@
-"""The lists of a conversation file as turns, words, cues and events: sound ones kept, the others Drops.
+"""The lists of a conversation file as turns, words, cues and events: valid ones are kept, the others are
+Drops.
 
-Files of others may hold `spans` and `evidence` as objects, null kinds and unknown fields; what can be
-understood is completed here.
+Foreign files may hold `spans` and `evidence` as objects, null kinds and unknown fields; they are completed
+here where their meaning is clear.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class ItemReader:
         return {name: value for name, value in plain.items() if name in names}
 
     def compare_duration(self, declared_us: object) -> None:
-        """Flag a file that seems to belong to another recording; its times are used nevertheless."""
+        """Report a file that seems to belong to another recording; its times are used nevertheless."""
         if isinstance(declared_us, int) and abs(declared_us) > LARGEST_INTEGER:
             reason = "says that the recording lasts longer than 64 bits can count"
             self.drops.append(drop_at(self.file, "duration_differs", reason, "trim"))

@@ -1,6 +1,6 @@
-"""Conversation JSON, forms `corpus.conversation/2` and `/1`: as we write it, and as others do.
+"""Conversation JSON, forms `corpus.conversation/2` and `/1`: as written by us and by others.
 
-Our own files are read exactly. Files of others may also hold `spans` and `evidence` as objects, null kinds,
+Our own files are read strictly. Foreign files may also hold `spans` and `evidence` as objects, null kinds,
 `after`, `sounds`, `unscored`, `gold_labels`, and may omit fields.
 """
 
@@ -43,7 +43,7 @@ PARTS = ("turns", "words", "cues", "events", "speakers")
 
 
 def most_bytes_for(duration_us: int) -> int:
-    """The most JSON for a recording of this length: 16 MiB, and 64 KiB a second."""
+    """The largest JSON file for a recording of this length: 16 MiB plus 64 KiB per second."""
     return min(LONGEST_FILE_BYTES, (1 << 24) + (duration_us // 1_000_000 << 16))
 
 
@@ -51,14 +51,14 @@ def load_conversation(path: Path, most_bytes: int = LONGEST_FILE_BYTES) -> dict[
     """The file's object if its `schema` is a conversation, None if it is unrelated.
 
     Raises:
-        SidecarError: it cannot be read, or looks like a conversation but is not one.
-        NewerSchemaError: a later version of the form than ours.
+        SidecarError: the file cannot be read, or looks like a conversation but is not one.
+        NewerSchemaError: the form is a later version than ours.
     """
     return conversation_of(parse_json(path, most_bytes), path)
 
 
 def conversation_of(plain: object, path: Path) -> dict[str, Any] | None:
-    """As `load_conversation`, for a parsed file."""
+    """Like `load_conversation`, for a parsed file."""
     if not isinstance(plain, dict):
         _refuse_other_tools(plain, path)
         return None
@@ -184,12 +184,12 @@ def _speaking(plain: dict[str, Any]) -> tuple[str, ...]:
 
 
 def read_conversation(path: Path, duration_us: int) -> tuple[Annotation | None, list[Drop]]:
-    """The file's annotation, None if it is unrelated JSON; raises as `load_conversation`."""
+    """The file's annotation, None if it is unrelated JSON; raises like `load_conversation`."""
     return annotation_of(parse_json(path, most_bytes_for(duration_us)), path, duration_us)
 
 
 def annotation_of(parsed: object, path: Path, duration_us: int) -> tuple[Annotation | None, list[Drop]]:
-    """As `read_conversation`, for a parsed file."""
+    """Like `read_conversation`, for a parsed file."""
     plain = conversation_of(parsed, path)
     if plain is None:
         return None, []

@@ -1,4 +1,4 @@
-"""Microphones that hear each other: find the parts of a channel that are a quieter copy of another's speech.
+"""Crosstalk between microphones: finding parts of a channel that are a quieter copy of another's speech.
 
     channel j   ▁▁▇▇▇▇▇▁▁▁▁▁▁▁▁▁     talks
     channel i   ▁▁▂▂▂▂▂▁▁▁▇▇▇▁▁▁     hears j at -20 dB, then talks
@@ -48,7 +48,7 @@ BLOCK_STEPS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What of each channel's speech is its own, and how loud each hears the others."""
+    """Each channel's own speech, and how loudly it picks up the others."""
 
     own: list[list[Span]]
     gain: Float64Array
@@ -56,7 +56,7 @@ class Heard:
 
 
 def listen(pcm: Pcm, spoken: Sequence[Sequence[Span]]) -> Heard:
-    """Each channel's speech without what it hears of the others."""
+    """Each channel's speech without what it picks up from the others."""
     levels = smoothed(levels_of(pcm))
     talking = np.stack([flags_of(spans, levels.shape[1]) for spans in spoken])
     gain = gains(levels, talking)
@@ -105,7 +105,7 @@ def gains(levels: Float64Array, talking: BoolArray) -> Float64Array:
 
 
 def flags_of(speech: Sequence[Span], steps: int) -> BoolArray:
-    """[steps]: those that the speech touches."""
+    """[steps]: whether speech touches the step."""
     flags = np.zeros(steps, bool)
     for span in speech:
         flags[span.start_us // STEP_US : -(-span.stop_us // STEP_US)] = True
@@ -113,9 +113,9 @@ def flags_of(speech: Sequence[Span], steps: int) -> BoolArray:
 
 
 def own(levels: Float64Array, gain: Float64Array, talking: BoolArray) -> BoolArray:
-    """[channels, steps]: where a channel is louder than the copies it hears, and than its noise.
+    """[channels, steps]: where a channel is louder than the copies it picks up and than its noise.
 
-    For a channel that hears nobody else, all steps.
+    All steps for a channel that picks up nobody else.
     """
     held = np.stack([_held(row) for row in levels])
     flags = np.ones(levels.shape, bool)

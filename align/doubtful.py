@@ -1,4 +1,4 @@
-"""Words of annotation files whose times cannot all be right: kept as they were written, and reported."""
+"""Words in annotation files whose times cannot all be right: kept as written, and reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_CHARACTERS = 60
 
 
 def doubtful_words(words: Sequence[Word]) -> list[Drop]:
-    """One note for each kind of doubt, with how many words it is about and an example."""
+    """One Drop for each kind of doubt, with the number of words and an example."""
     drops = []
     for code, doubt, what in _DOUBTS:
         doubts = doubt(words)

@@ -1,8 +1,9 @@
-"""Clock drift between two channels, from the copy that one microphone picked up of the other's speaker.
+"""Clock drift between two channels, measured on the copy of one's speaker that the other's microphone picked
+up.
 
 The same sound appears in two channels with some lag; if their recorders' clocks differ by 50 parts in a
 million, the lag grows by 3 ms a minute. Lags are measured where the one channel talks, and fitted by a line
-that a third of wrong ones cannot move.
+that tolerates a third of wrong lags.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evidence from faces for diarization: slots whose speech matches the movement of the same or of two mouths.
+"""Evidence from faces for diarization: slots whose speech matches the movement of one mouth, or of two.
 
 A face whose mouth moves when a slot talks, and rests when it does not, is assigned to that slot. Slots of one
 face are drawn together, slots of two faces seen at the same time are pushed apart. Faces that do not move, or

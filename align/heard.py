@@ -1,4 +1,4 @@
-"""Words as a recogniser gives them, before anybody said who spoke them."""
+"""Words as returned by a recogniser, before they have speakers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Heard:
     written: str
     probability: float
     window: Span | None = None
-    """What the network saw at once; None where that is not known."""
+    """What the network saw at once; None if unknown."""
     aligned: bool = False
     """The span is the sound's, found by an aligner, and not the recogniser's guess."""
 
@@ -98,7 +98,7 @@ def _shown(text: str) -> str:
 
 
 def runs(words: Sequence[Heard], left_out: Sequence[bool]) -> list[list[Heard]]:
-    """The words that are left out, those that follow one another together."""
+    """The words that are left out, grouped if they follow one another."""
     stretches: list[list[Heard]] = []
     places = [place for place, out in enumerate(left_out) if out]
     for before, place in pairwise([-2, *places]):
@@ -109,7 +109,7 @@ def runs(words: Sequence[Heard], left_out: Sequence[bool]) -> list[list[Heard]]:
 
 
 def words_drop(code: str, reason: str, words: Sequence[Heard]) -> Drop:
-    """Recognised words that are left out, the reason behind their text."""
+    """The Drop for recognised words that are left out; the reason follows their text."""
     return Drop(
         item="words",
         stage="transcribe",

@@ -1,4 +1,4 @@
-"""All cues that follow from timing and words, with the answers to them and which labels could be made."""
+"""All cues from timing, words and voices, with the answers to them and which labels could be made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LISTENERS = {
     "invitation": (invitation,),
     "thinking": (thinking,),
 }
-"""Those that also ask how the voices sound."""
+"""Labelers that also use how the voices sound."""
 
 
 def label_cues(
@@ -48,10 +48,10 @@ def label_cues(
     told: frozenset[str] = frozenset(),
     tracks: Tracks | None = None,
 ) -> list[Cue]:
-    """Every labeler's cues by time, except those that somebody else has labelled.
+    """The cues of all labelers, by time, except for the labels in `told`.
 
-    `tracks` is how the voices sound; without it evidence holds words and times only. The order of
-    the conversation's turns and words does not matter.
+    `tracks` is how the voices sound; without it evidence holds only words and times. The order of the
+    conversation's turns and words does not matter.
     """
     possible = {entry.label for entry in labels_made(conversation) if entry.made} - told
     if not knows_language(conversation):  # a geometric backchannel needs no words, and shall see none
@@ -75,7 +75,7 @@ def label_cues(
 
 
 def told_labels(conversation: Conversation) -> frozenset[str]:
-    """The labels that the conversation's file covers itself: by its cues, marked in it, or looked for."""
+    """The labels that the conversation's file covers: by its cues, its gold labels or its `labels_made`."""
     labels = {cue.label for cue in conversation.cues}
     labels |= {entry.label for entry in conversation.labels_made if entry.made}
     for event in conversation.events:
@@ -87,7 +87,7 @@ def told_labels(conversation: Conversation) -> frozenset[str]:
 def with_cues(
     conversation: Conversation, settings: CueSettings, tracks: Tracks | None = None
 ) -> Conversation:
-    """The conversation with the machine's cues beside those it has, whose labels are left alone."""
+    """The conversation with the machine's cues added; labels it already covers are left alone."""
     given = told_labels(conversation)
     cues = (*conversation.cues, *label_cues(conversation, settings, given, tracks))
     return with_reasons(replace(conversation, cues=cues), given)

@@ -1,7 +1,7 @@
-"""Which language is spoken, and where it is not the one that was asked for.
+"""Which language is spoken, and where it is not the requested one.
 
-A recogniser of many languages writes any sound down in the language it is told: Russian speech comes out as
-fluent English that nobody said.
+A multilingual recogniser transcribes any sound in the language it is given: Russian speech becomes fluent
+English that nobody said.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ UNSURE = -1.0
 class Language:
     code: str
     share: float
-    """How probable it is; 1 where it was asked for."""
+    """How probable it is; 1 if it was requested."""
 
 
 def pieces(talk: Sequence[Span], stop_us: int) -> list[Span]:
@@ -73,7 +73,7 @@ def likeliest(shares: Mapping[str, float]) -> Language:
 
 
 def in_language(window: Window, language: Language) -> tuple[list[Heard], list[Drop]]:
-    """The window's words, or a Drop where they are not of the language or no likely text."""
+    """The window's words, or a Drop if they are in another language or unlikely text."""
     words = joined_tokens(window.words, language.code)
     other = foreign(window, language.code)
     if not words:
@@ -108,7 +108,7 @@ def _of_window(window: Window, drop: Drop) -> Drop:
 
 
 def foreign(window: Window, asked: str) -> Language | None:
-    """The language spoken in the window where it is surely not the asked one."""
+    """The language spoken in the window, if it is certainly not the requested one."""
     share_of = dict(window.languages)
     if not share_of or share_of.get(asked, 0.0) >= FOREIGN:
         return None

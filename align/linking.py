@@ -1,4 +1,4 @@
-"""Identify the speakers of several stretches of one recording by their voices."""
+"""Identifying the speakers of several stretches of one recording by their voices."""
 
 from __future__ import annotations
 

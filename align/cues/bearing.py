@@ -1,6 +1,6 @@
-"""visual / gaze_away: the head is turned away from where it mostly points.
+"""visual / gaze_away: the head is turned away from its usual direction.
 
-Eyes are too small in most pictures, so the direction of the head stands for the gaze.
+Eyes are too small in most pictures, so the direction of the head is used as the gaze.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""visual / face_enter, face_leave: a face comes into the picture or goes out of it, and the scene goes on."""
+"""visual / face_enter, face_leave: a face enters or leaves the picture while the scene continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BACK_US = 1_500_000
 
 
 def faces(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> list[Cue]:
-    """Beginnings and ends of tracks, unless a cut, a hole or the recording's own end made them."""
+    """Beginnings and ends of tracks, unless caused by a cut, a hole or the recording's end."""
     edges = breaks_us(seen, settings)
     tracks = [t for t in seen.head.tracks if not t.still and t.span.duration_us >= settings.face_us]
     cues: list[Cue] = []

@@ -1,4 +1,4 @@
-"""Conversation files for labelling and scoring: found in folders, read without what is not asked for."""
+"""Finding and reading conversation files for labelling and scoring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LATEST_US = 1 << 53
 
 
 def base_name(path: Path) -> str:
-    """The file's name without its ending, however it is written; what recordings are matched by."""
+    """The file's name without its extension, by which recordings are matched."""
     ending = next((e for e in reversed(_ENDINGS) if path.name.lower().endswith(e)), "")
     return path.name[: len(path.name) - len(ending)]
 
@@ -25,7 +25,7 @@ def conversation_files(given: Sequence[Path]) -> list[Path]:
     """The conversation files given, and those in the folders given, by name.
 
     Raises:
-        UsageError: one is not there, is no such file, or two have the same base name.
+        UsageError: a file is missing or not a conversation file, or two have the same base name.
     """
     files: list[Path] = []
     for path in given:
@@ -47,7 +47,7 @@ def conversation_files(given: Sequence[Path]) -> list[Path]:
 
 
 def read_marks(path: Path) -> tuple[Annotation, int, list[Drop]]:
-    """A conversation file and its duration; Drops for what in it is not sound.
+    """A conversation file and its duration, with Drops for invalid items.
 
     Raises:
         SidecarError, NewerSchemaError: it is not a conversation file that can be read.
@@ -84,7 +84,7 @@ def _last_us(annotation: Annotation) -> int:
 
 
 def without_cues(path: Path, annotation: Annotation, duration_us: int) -> Conversation:
-    """Turns, words and events of a file as a conversation; its cues are what is to be made anew."""
+    """Turns, words and events of a file as a conversation, without its cues, which are to be remade."""
     from corpus.align.attribute import turns_of_words
 
     turns = annotation.turns

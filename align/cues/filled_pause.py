@@ -1,4 +1,4 @@
-"""hesitation / filled_pause: "uh", "um" and the like, one cue a word, at the word's own time."""
+"""hesitation / filled_pause: "uh", "um" and the like, one cue per word, at the word's own time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hold: a pause after which the same speaker goes on, nobody else having spoken."""
+"""hold: a pause after which the same speaker continues, without anybody else having spoken."""
 
 from __future__ import annotations
 

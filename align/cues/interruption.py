@@ -1,7 +1,7 @@
 """interruption: somebody starts inside another's talk and does not stop at once.
 
-`floor_taking`: the other falls silent and the newcomer goes on. `butting_in`: the other keeps the floor.
-Timing alone does not tell an interruption from eager agreement, so the confidence is low.
+`floor_taking`: the other falls silent and the newcomer continues. `butting_in`: the other keeps the floor.
+Timing alone does not distinguish an interruption from eager agreement, so the confidence is low.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CONFIDENCE = 0.5
 
 
 def interruption(conversation: Conversation, settings: CueSettings) -> list[Cue]:
-    """Units of a least length that start inside another speaker's and overlap it long enough."""
+    """Units of sufficient length that start inside another speaker's unit and overlap it long enough."""
     spans = speech_by_speaker(conversation, bridge_us=settings.ipu_bridge_us)
     talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}
     cues: list[Cue] = []

@@ -1,7 +1,7 @@
 """invitation: a question, a tag or a request for a suggestion; the cue is its last word.
 
-Where words carry question marks these decide together with the model, else the model alone, from the words of
-the unit and the silence behind it.
+If words carry question marks, these decide together with the model; otherwise the model alone, from the words
+of the unit and the silence after it.
 """
 
 from __future__ import annotations

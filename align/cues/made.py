@@ -1,4 +1,4 @@
-"""Which labels can be made of a conversation, and why the others cannot."""
+"""Which labels can be made for a conversation, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LEXICAL = ("hesitation", "self_correction", "invitation", "thinking")
 _OF_TWO = ("yield", "invitation", "backchannel", "interruption", "overlap")
 _OF_TURNS = ("yield", "hold", "backchannel", "interruption", "overlap", "invitation")
 TOLD = "told by the recording's own file"
-"""Why a label was made where not by a labeler."""
+"""The reason given for a label that no labeler made."""
 _FEWEST_WORDS = 30
-"""Of fewer words nobody can tell the language."""
+"""With fewer words the language cannot be determined."""
 _ENGLISH_SHARE = 0.2
 _ENGLISH = frozenset(
     (
@@ -40,16 +40,16 @@ _ENGLISH = frozenset(
         *("yeah", "yes", "okay", "uh", "um", "mm-hmm", "well", "right", "oh", "hello", "my", "your", "me"),
     )
 )
-"""Common words of English; in English talk about half of all words are of this list."""
+"""Common English words; in English speech about half of all words are on this list."""
 
 
 def labels_made(conversation: Conversation) -> tuple[LabelMade, ...]:
-    """One entry for each label there is, in the order of `CUE_KINDS`."""
+    """One entry per label, in the order of `CUE_KINDS`."""
     return tuple(_made(label, _why_not(label, conversation)) for label in CUE_KINDS)
 
 
 def knows_language(conversation: Conversation) -> bool:
-    """Whether the words are English, all that the lexical labelers know; too few to tell are taken as it."""
+    """Whether the words are English, the only language of the lexical labelers; assumed if too few."""
     said = [normal(word.text) for word in conversation.words]
     return len(said) < _FEWEST_WORDS or sum(text in _ENGLISH for text in said) >= _ENGLISH_SHARE * len(said)
 
@@ -77,7 +77,7 @@ def _why_not(label: str, told: Conversation) -> str:
 
 
 def with_reasons(conversation: Conversation, told: frozenset[str]) -> Conversation:
-    """The conversation saying which labels were looked for; those its file tells of count as made."""
+    """The conversation with the labels that were looked for; those covered by its file count as made."""
     labels = [
         LabelMade(label=m.label, made=True, reason=TOLD) if m.label in told else m
         for m in labels_made(conversation)

@@ -1,4 +1,4 @@
-"""visual / motion_start, motion_stop: something begins to move where nothing did, and comes to rest."""
+"""visual / motion_start, motion_stop: something begins to move after stillness, or comes to rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAINT = 0.2
 
 
 def motion(seen: Seen, settings: VisualSettings) -> list[Cue]:
-    """A start and a stop for each movement, where the stillness before or after was seen as well."""
+    """A start and a stop for each movement, if the stillness before or after was seen too."""
     spans = movements(seen, settings)
     edges = breaks_us(seen, settings)
     cues: list[Cue] = []
@@ -64,7 +64,7 @@ def _with_slopes(clear: BoolArray, faint: BoolArray) -> BoolArray:
 
 
 def breaks_us(seen: Seen, settings: VisualSettings) -> list[int]:
-    """Times across which pictures are not comparable: both ends, holes and cuts."""
+    """Times across which pictures cannot be compared: both ends, holes and cuts."""
     holes = [time_us for hole in seen.head.holes for time_us in (hole.start_us, hole.stop_us)]
     cuts = [int(seen.times_us[at]) for at in cut_rows(seen, settings)]
     return sorted((seen.head.start_us, seen.head.stop_us, *holes, *cuts))

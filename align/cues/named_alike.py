@@ -1,4 +1,4 @@
-"""Speakers found, named as people named them: what a diarizer calls S0 is A in the marks."""
+"""Renaming detected speakers as people named them: a diarizer's S0 may be A in the marks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from corpus.schemas.span import Span, intersect
 
 
 def names_alike(mine: Sequence[Turn], gold: Sequence[Turn]) -> dict[str, str]:
-    """Who is whom, one to one, by the time they talk at once, as for a diarization error rate.
+    """The one-to-one mapping of speakers by how much their speech coincides, as for a diarization error rate.
 
-    Empty where the two share a name: then names are taken as they stand.
+    Empty if the two share a name: then names are used as they are.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -31,7 +31,7 @@ def names_alike(mine: Sequence[Turn], gold: Sequence[Turn]) -> dict[str, str]:
 
 
 def named_alike(mine: Marked, names: dict[str, str]) -> Marked:
-    """The same marks under the other names; who has none keeps their own and matches nobody."""
+    """The same marks under the other names; a speaker without one keeps their own and matches nobody."""
     if not names:
         return mine
 

@@ -1,4 +1,4 @@
-"""overlap: two speakers talk at the same time. One cue for each pair and stretch, given to who came in."""
+"""overlap: two speakers talk at the same time. One cue per pair and stretch, given to the one who came in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORIGIN = "overlap/1"
 
 
 def overlap(conversation: Conversation, settings: CueSettings) -> list[Cue]:
-    """Every stretch in which both of two speakers have a turn and that is not shorter than the threshold."""
+    """Every stretch, not shorter than the threshold, in which two speakers both have a turn."""
     spans = speech_by_speaker(conversation)
     talks = {name: SpeechIndex(of_speaker) for name, of_speaker in spans.items()}
     cues: list[Cue] = []

@@ -1,7 +1,7 @@
-"""visual / posture: somebody has moved to another place or distance and stays there.
+"""visual / posture: somebody has moved to another position or distance and stays there.
 
-A head tells, and where bodies are looked for the shoulders do: those of a face bear its head out or not, and
-a body whose face has no such cue makes one of its own.
+This is seen from the head and, if bodies are looked for, from the shoulders: those of a face confirm its head
+or not, and a body whose face has no such cue gets one of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Places = npt.NDArray[np.float64]
 
 
 def posture(seen: Seen, speakers: Mapping[int, str], settings: VisualSettings) -> list[Cue]:
-    """Moments at which somebody's head or shoulders move to another place or distance and stay there."""
+    """Moments at which somebody's head or shoulders move to another position or distance and stay there."""
     bodies = _bodies(seen)
     owners = faces_of_bodies(seen)
     cues: list[Cue] = []

@@ -1,6 +1,6 @@
 """hesitation / prolongation: a word drawn out far beyond its usual length while the sentence is open.
 
-Told from the sound: word times run on into silence, so only how long a word sounds counts.
+Measured in the sound: word times extend into silence, so only the audible length of a word counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VOICED = 0.6
 
 
 def prolongation(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
-    """Words after which a sentence cannot end, drawn out; none where nothing was heard."""
+    """Drawn-out words after which a sentence cannot end; none without sound."""
     if heard is None:
         return []
     return in_order(
@@ -35,7 +35,7 @@ def prolongation(conversation: Conversation, settings: CueSettings, heard: Heard
 
 
 def is_drawn_out(sounded: Sounded, settings: CueSettings) -> bool:
-    """Whether the word is open, no filler, and lasts too long."""
+    """Whether the word leaves the sentence open, is not a filler, and lasts too long."""
     times, word = sounded.times_usual, sounded.word
     return (
         times is not None

@@ -1,6 +1,6 @@
 """The self-correction tagger's features of each word: copies, classes, cut-offs and word statistics.
 
-No times: a tagger trained on them learns one corpus's alignment and fails on other talk.
+Without times: a tagger trained on them learns one corpus's alignment and fails on other conversations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PRIOR_IN = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What was counted in the talk that the tagger was trained on."""
+    """Counts from the conversations that the tagger was trained on."""
 
     words: WordStatistics
     grammar: Grammar

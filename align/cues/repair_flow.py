@@ -1,6 +1,6 @@
-"""How well a word would follow if those before it were given up, by classes of words and by the words.
+"""How well a word would follow if those before it were removed, by word classes and by the words.
 
-`I want | I need the`: after a slip a word follows what stood before the slip.
+`I want | I need the`: after a slip, a word continues what preceded the slip.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _fine_class(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Counts of classes of words in a row."""
+    """Counts of sequences of word classes."""
 
     pairs: Float32Array
     """`[first, second, 2]`: how often, and how often a reparandum ends between the two."""
@@ -46,7 +46,7 @@ class Grammar:
 
     @classmethod
     def of(cls, said: Sequence[Said], inside: Sequence[Int64Array], ends: Sequence[Int64Array]) -> Grammar:
-        """Counted from words with their tags."""
+        """Count words with their tags."""
         pairs = np.zeros((_KINDS, _KINDS, 2), np.float32)
         triples = np.zeros((_KINDS + 1, _KINDS + 1, _KINDS + 1), np.float32)
         for one, tagged, ended in zip(said, inside, ends, strict=True):
@@ -74,7 +74,7 @@ def _before(kinds: Int64Array, stretch: Int64Array, far: int) -> Int64Array:
 
 
 def flow_columns(said: Said, grammar: Grammar) -> list[npt.NDArray[np.generic]]:
-    """Of each word: how likely the next is, how much likelier with one to four words skipped, and ends."""
+    """For each word: how likely the next is, how much likelier with one to four words skipped, and ends."""
     kinds, n = fine_classes(said), len(said)
     following = np.full(n, _BEGIN, np.int64)
     same = said.stretch[1:] == said.stretch[:-1]

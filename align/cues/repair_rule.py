@@ -1,6 +1,6 @@
-"""The plain rule for self-corrections: words said again at once, and words broken off. No weights.
+"""The plain rule for self-corrections: words repeated at once, and words broken off. No weights.
 
-Kept beside the learned tagger as its baseline, and used where its weights are switched off.
+It is the learned tagger's baseline, and is used if the tagger is switched off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EMPHATIC = frozenset(("yeah", "no", "okay", "yes", "very", "really", "right", "
 
 
 def copied(said: Said, last: int) -> int:
-    """How many words that end with this one are said again right after; 0 for none."""
+    """How many words, ending with this one, are repeated right after; 0 for none."""
     for length in range(1, LONGEST_COPY + 1):
         first, stop = last - length + 1, last + 1 + length
         if first < 0 or last + 1 >= len(said) or said.stretch[first] != said.stretch[last + 1]:

@@ -1,4 +1,4 @@
-"""The words a self-correction is looked for in: one speaker's stretches of talk, fillers set aside."""
+"""The words in which self-corrections are looked for: one speaker's stretches of talk without fillers."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class Said:
     stretch: Int64Array
     """Which stretch of talk each word is in."""
     kind: Int64Array
-    """Place in `CLASSES`."""
+    """Index in `CLASSES`."""
     cut_off: Int64Array
-    """1 where the word was broken off (`remo-`)."""
+    """1 if the word was broken off (`remo-`)."""
     capital: Int64Array
-    """1 where the word begins with a capital letter, as sentences do; -1 where none of the speaker's does."""
+    """1 if the word begins with a capital letter, as sentences do; -1 if none of the speaker's words does."""
     fillers_before: Int64Array
-    """How many fillers were said just before."""
+    """How many fillers come just before."""
     mark: Int64Array
-    """What is written behind the word: 1 a comma, 2 a full stop, 3 a question mark, 0 nothing; -1 where
-    nothing is written behind any of the speaker's."""
+    """Punctuation after the word: 1 comma, 2 full stop, 3 question mark, 0 none; -1 if none of the speaker's
+    words has any."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
 def said_by(conversation: Conversation) -> list[Said]:
-    """Each speaker's words, speakers by name; words without times cannot be ordered and are left out."""
+    """Each speaker's words, by name; words without times cannot be ordered and are left out."""
     spoken: dict[str, list[Word]] = {name: [] for name in sorted(conversation.speakers)}
     for word in conversation.words:
         if word.start_us is not None:

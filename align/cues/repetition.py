@@ -1,7 +1,7 @@
 """visual / repetition: a repeated movement, its period and count, as push-ups are counted.
 
-A movement between two rests is compared with itself a lag later. At each lag at which it is similar it is
-followed from return to return: about once a period the picture looks as it did before the movement began,
+A movement between two rests is compared with itself at different lags. At each lag with high similarity it is
+followed from return to return: about once per period the picture looks as it did before the movement began,
 sooner or later as the tempo changes. The shortest lag whose returns reach the movement's end is its period.
 """
 
@@ -72,7 +72,7 @@ def repetition(seen: Seen, settings: VisualSettings) -> list[Cue]:
 
 
 def count(poses: _Poses, moving: int, lags: tuple[int, int], least_alike: float) -> _Counted | None:
-    """How often the movement of the first `moving` poses is repeated; None where it is not."""
+    """How often the movement of the first `moving` poses is repeated; None if it is not."""
     peaks = _peaks(poses[:moving], lags, least_alike)
     if not peaks:
         return None

@@ -1,4 +1,4 @@
-"""visual / scene_cut: another picture from one moment to the next."""
+"""visual / scene_cut: the picture changes completely from one moment to the next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLASH_US = 1_000_000
 
 
 def scene_cut(seen: Seen, settings: VisualSettings) -> list[Cue]:
-    """The first picture after each cut. What lies behind a hole is not judged."""
+    """The first picture after each cut. A picture after a hole is not judged."""
     cues: list[Cue] = []
     for at in cut_rows(seen, settings):
         start_us = int(seen.times_us[at])

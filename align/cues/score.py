@@ -1,9 +1,8 @@
-"""Score cues against people's marks: precision, recall and calibration.
+"""Scoring cues against human marks: precision, recall and calibration.
 
-A found cue and a mark of the same label and speaker may be matched where they share time or lie no farther
-apart than the tolerance; matches are one to one, longest common time first. What matches nothing but lies
-on a stretch the annotators left open (`unscored`) counts neither way. Labels and kinds nobody marked are
-not scored.
+A cue and a mark of the same label and speaker can match if they share time or are no farther apart than the
+tolerance; matches are one to one, longest common time first. Unmatched cues in a stretch the annotators left
+open (`unscored`) are not counted. Labels and kinds nobody marked are not scored.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
-    """What is said of one recording, by people or by labelers."""
+    """The labels of one recording, by people or by labelers."""
 
     cues: tuple[Cue, ...]
     events: tuple[Event, ...] = ()
@@ -66,9 +65,9 @@ class Scores:
     labels: defaultdict[str, _Count] = field(default_factory=lambda: defaultdict(_Count))
     kinds: defaultdict[tuple[str, str], _Count] = field(default_factory=lambda: defaultdict(_Count))
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(mark, label that was found in its place)."""
+    """By (mark, label found instead)."""
     sure: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
-    """Of each label the confidences, and whether they were right."""
+    """By label, the confidences and whether the cues were right."""
     reparandum: Counter[str] = field(default_factory=Counter)
 
     def plain(self) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _rates(found: int, wrong: int, missed: int) -> dict[str, float | None]:
 
 
 def calibration_error(told: Sequence[tuple[float, bool]]) -> float | None:
-    """Expected calibration error: how far confidence and precision lie apart, by bins, weighted."""
+    """Expected calibration error: the weighted difference of confidence and precision over bins."""
     bins: defaultdict[int, list[tuple[float, bool]]] = defaultdict(list)
     for confidence, right in told:
         bins[min(_BINS - 1, int(confidence * _BINS))].append((confidence, right))

@@ -1,7 +1,7 @@
 """self_correction: `[reparandum] {interregnum} [repair]` after Shriberg (1994), from the words alone.
 
-Two classifiers of boosted trees say of each word whether it is given up and whether the reparandum ends
-with it; `repair_features` is what they are told. Trained by benchmarks/train_self_correction.py.
+Two classifiers of boosted trees estimate for each word whether it is abandoned and whether the reparandum
+ends with it, from `repair_features`. They are trained by benchmarks/train_self_correction.py.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Repair:
 
 
 def self_correction(conversation: Conversation, settings: CueSettings) -> list[Cue]:
-    """A cue for each reparandum that a repair follows; repairs inside repairs are cues of their own."""
+    """A cue for each reparandum followed by a repair; repairs inside repairs get their own cues."""
     cues: list[Cue] = []
     spoken = said_by(conversation)
     if settings.self_correction == "learned":
@@ -167,7 +167,7 @@ def _reach_back(said: Said, last: int, is_last: BoolArray, inside: Float64Array)
 
 
 def kind_of(reparandum: Sequence[str], repair: Sequence[str]) -> str:
-    """Shriberg's type: the same words again, more of them, others for some, or nothing of them."""
+    """Shriberg's type: the same words again, with more, with some replaced, or none of them."""
     if list(repair[: len(reparandum)]) == list(reparandum):
         return "repetition"
     if repair and reparandum[0] == repair[0]:

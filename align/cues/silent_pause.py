@@ -1,6 +1,6 @@
-"""hesitation / silent_pause: a silence beside a filler or after a drawn-out word, the same speaker going on.
+"""hesitation / silent_pause: a silence next to a filler or after a drawn-out word of the same speaker.
 
-A bare silence is no hesitation (Campione & Véronis 2005).
+A silence by itself is not a hesitation (Campione & Véronis 2005).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CONFIDENCE = 0.6
 
 
 def silent_pause(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
-    """Silences between two words of one speaker, nobody talking, with a second sign of hesitation beside."""
+    """Silences between two words of one speaker, while nobody talks, next to another sign of hesitation."""
     talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
     cues: list[Cue] = []
     for name, words in timed_words(conversation).items():

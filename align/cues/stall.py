@@ -1,4 +1,4 @@
-"""hesitation / stall: "so", "well", "um okay", said to gain time or keep the floor before going on."""
+"""hesitation / stall: "so", "well", "um okay", said to gain time or keep the floor before continuing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORIGIN = "stall/1"
 
 
 def stall(conversation: Conversation, settings: CueSettings) -> list[Cue]:
-    """Runs of short words that are likely enough a stall."""
+    """Runs of short words that are sufficiently likely to be a stall."""
     model = released_models()["runs"]
     cues: list[Cue] = []
     for unit in units_said(conversation, settings.ipu_bridge_us):

@@ -1,7 +1,7 @@
-"""thinking: a pause or filler inside an unfinished sentence that the same speaker then goes on with.
+"""thinking: a pause or filler inside an unfinished sentence that the same speaker then continues.
 
-What a pause was is known afterwards. Evidence keeps the two apart: `before`, what could be heard before it,
-and `then`, what came.
+What kind of pause it was is known only afterwards. The evidence separates `before`, what could be heard
+before it, from `then`, what followed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _ENDS_TOO = frozenset(
 """Words of these classes that often are the last of a sentence."""
 _NAMES = tuple(CLASSES)
 _FILLER_CONFIDENCE, _PAUSE_CONFIDENCE = 0.8, 0.6
-"""A bare pause is the weaker sign (Campione & Véronis 2005)."""
+"""A pause without a filler is the weaker sign (Campione & Véronis 2005)."""
 
 
 def thinking(conversation: Conversation, settings: CueSettings, heard: Heard | None = None) -> list[Cue]:
-    """Between a word that leaves the sentence open and the speaker's next word, while nobody else talks."""
+    """Spans from a word that leaves the sentence open to the speaker's next word, if nobody else talks."""
     talks = {name: SpeechIndex(spans) for name, spans in speech_by_speaker(conversation).items()}
     cues: list[Cue] = []
     for name, words in timed_words(conversation).items():

@@ -1,4 +1,4 @@
-"""Boosted decision trees as plain arrays, read and evaluated with numpy alone."""
+"""Boosted decision trees as plain arrays, read and evaluated with numpy only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ and with all trees none of them would have reached 20 %."""
 class Trees:
     """A binary classifier: the log-odds are a base and one leaf of each tree.
 
-    Nodes of all trees lie one after another. A row goes left where its feature is at most the threshold.
+    The nodes of all trees are concatenated. A row goes left if its feature is at most the threshold.
     """
 
     base: float
@@ -34,9 +34,9 @@ class Trees:
     value: npt.NDArray[np.float32]
 
     def probability(self, rows: Float32Array) -> Float64Array:
-        """Of the positive class, for each row of `[rows, features]`.
+        """Probability of the positive class for each row of `[rows, features]`.
 
-        Rows that the first trees hold very unlikely are not shown to the others.
+        Rows that the first trees consider very unlikely are not passed to the others.
         """
         blocks = [self._log_odds(rows[at : at + _BLOCK_ROWS]) for at in range(0, len(rows), _BLOCK_ROWS)]
         return np.asarray(1.0 / (1.0 + np.exp(-np.concatenate([np.empty(0), *blocks]))), np.float64)

@@ -1,4 +1,4 @@
-"""What the linear models of short runs and of questions are told, as names of what holds."""
+"""Features of the linear models for short runs and for questions: the names of those that are true."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _bin(value_us: int) -> int:
 
 
 def run_features(unit: Said, first: int, stop: int) -> list[str]:
-    """Of the run `[first, stop)` of a unit's words."""
+    """Features of the run `[first, stop)` of a unit's words."""
     texts, n = unit.texts, len(unit.texts)
     said = " ".join(texts[first:stop])
     whole, head, tail = stop - first == n, first == 0, stop == n
@@ -48,7 +48,7 @@ def run_features(unit: Said, first: int, stop: int) -> list[str]:
 
 
 def question_features(unit: Said) -> list[str]:
-    """Of a whole unit; question marks are no part of them."""
+    """Features of a whole unit, without question marks."""
     texts = [text for text in unit.texts if text not in ("uh", "um", "mm", "er")] or ["</u>"]
     pairs = [f"{a} {b}" for a, b in itertools.pairwise(texts)]
     triples = [f"{a} {b} {c}" for a, b, c in zip(texts, texts[1:], texts[2:], strict=False)]

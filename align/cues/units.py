@@ -1,4 +1,4 @@
-"""Units of talk with their words, and runs of short words that answer, encourage or gain time."""
+"""Units of speech with their words, and runs of short words that answer, encourage or gain time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Said:
     others_at_start: bool
     others_at_stop: bool
     others_ago_us: int
-    """Time since somebody else last talked, at most a minute; 0 while one does."""
+    """Time since somebody else last talked, at most a minute; 0 while somebody does."""
     others_next_us: int
     """Time until somebody else begins to talk."""
 

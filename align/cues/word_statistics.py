@@ -1,4 +1,4 @@
-"""How often words and pairs are said, and how often a reparandum holds them, ends with or precedes them."""
+"""How often words and pairs are said, and how often they are in, at the end of, or after a reparandum."""
 
 from __future__ import annotations
 

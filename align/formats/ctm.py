@@ -1,8 +1,8 @@
 """CTM: one `file channel start duration word [confidence [type [speaker]]]` line per word, in seconds.
 
-The eighth column names the speaker. Without it two habits give one: the first column holds
-`NAME_SEGMENT_…` of several names, or each speaker has a channel. Otherwise the speaker stays "", for
-the turns to say. Of alternatives (`<ALT_BEGIN>`) the first is read.
+The eighth column names the speaker. Without it two conventions give one: the first column holds
+`NAME_SEGMENT_…` with several names, or each speaker has a channel. Otherwise the speaker stays "" until turns
+decide. Of alternatives (`<ALT_BEGIN>`) the first is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_WORDS = frozenset(("non-lex", "misc", "noscore", "non-speech"))
 
 
 def read_ctm(path: Path, duration_us: int) -> tuple[tuple[Word, ...], list[Drop]]:
-    """The words in order of start; the speaker is "" where the file does not tell."""
+    """The words in order of start; the speaker is "" if the file does not give one."""
     lines, drops = read_lines(path)
     rows = [(line.text.split(), line) for line in lines]
     stem = path.name.removesuffix(path.suffix)

@@ -1,4 +1,4 @@
-"""Annotation files as conversations, those of one base name together."""
+"""Annotation files as conversations; files with the same base name belong together."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NOBODY = "unknown"
 
 
 def conversations_of(inputs: Sequence[Path]) -> Iterator[tuple[Conversation, list[Drop]]]:
-    """The conversation of each base name, and what of its files was not used.
+    """The conversation for each base name, with Drops for what was not used from its files.
 
     Raises:
-        UsageError: an input is not there or no annotation file, or a folder holds none.
+        UsageError: an input is missing or not an annotation file, or a folder contains none.
     """
     groups: dict[str, list[Path]] = {}
     for path in inputs:

@@ -1,4 +1,4 @@
-"""Collect an annotation file's items: each is checked, and a bad one is left out alone."""
+"""Collecting an annotation file's items: each is checked, and only the bad ones are left out."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Gathered:
             self.drops.append(drop_at(place, error.code, str(error)))
 
     def tell(self, place: str, code: str, reason: str) -> None:
-        """Report something that is rightly left out."""
+        """Report something that is left out as expected."""
         self.drops.append(drop_at(place, code, reason, "trim"))
 
     def inside(self, place: str, start_us: int, stop_us: int) -> Span:
-        """The part of a span that lies in the recording; raises LineError where there is none."""
+        """The part of a span that lies in the recording; raises LineError if there is none."""
         whole = sound_span(start_us, stop_us)
         kept = clip(whole, self.duration_us)
         if kept != whole:
@@ -64,7 +64,7 @@ class Gathered:
         return kept
 
     def utterance(self, place: str, speaker: str, start_us: int, stop_us: int, text: str) -> None:
-        """A turn, where somebody is named, and its words spread over it; raises LineError."""
+        """Add a turn, if somebody is named, and its words spread over it; raises LineError."""
         if stop_us == start_us:
             raise LineError("empty_turn", "the utterance lasts 0 s")
         span = self.inside(place, start_us, stop_us)
@@ -74,7 +74,7 @@ class Gathered:
         self.words += spread(words, speaker, span)
 
     def word_starts(self) -> dict[str, list[int]]:
-        """When the words read until now begin, by speaker; valid until the next call."""
+        """When the words read so far begin, by speaker; valid until the next call."""
         # Called once a tier, and a file may have thousands: only what is new since the last call is put in.
         for word in self.words[self._indexed :]:
             insort(self._starts.setdefault(word.speaker, []), word.start_us or 0)
@@ -94,7 +94,7 @@ class Gathered:
         text: str,
         confidence: float | None = None,
     ) -> None:
-        """A word at its own times; a text of several is spread over them. Raises LineError."""
+        """Add a word at its own times; a text of several words is spread over them. Raises LineError."""
         name = speaker_name(speaker) if speaker else ""
         span = self.inside(place, start_us, stop_us)
         pieces = self.spoken(place, text)
@@ -142,7 +142,7 @@ def _written_word(raw: str, speaker: str, span: Span, confidence: float | None) 
 
 
 def has_words(starts: dict[str, list[int]], speaker: str, start_us: int, stop_us: int) -> bool:
-    """True where a word of the speaker, or of nobody in particular, begins inside."""
+    """Whether a word of the speaker, or without a speaker, begins inside."""
     for name in (speaker, ""):
         of_speaker = starts.get(name, [])
         at = bisect_left(of_speaker, start_us)
@@ -152,7 +152,7 @@ def has_words(starts: dict[str, list[int]], speaker: str, start_us: int, stop_us
 
 
 def is_word(text: str) -> bool:
-    """True for one written word that is no mark."""
+    """True for one written word that is not a mark."""
     return len(text.split()) == 1 and spoken(text.strip()) is not None
 
 

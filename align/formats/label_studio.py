@@ -1,7 +1,7 @@
 """Label Studio's JSON: regions with a label, which is the speaker, and texts that share their ids.
 
-Of several tasks the one counts that names the sidecar's recording; of several annotations the
-ground truth, else the last one that was not cancelled.
+If there are several tasks, the one that names the sidecar's recording counts; if there are several
+annotations, the ground truth, otherwise the last one that was not cancelled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from corpus.align.values import speaker_name
 from corpus.schemas.errors import SidecarError
 
 NOBODY = frozenset(("speech", "noise", "music", "silence"))
-"""Labels that Label Studio's own templates give to what is no speaker."""
+"""Labels in Label Studio's own templates that are not speakers."""
 
 
 def take_label_studio(plain: list[Any] | dict[str, Any], read: Gathered) -> None:

@@ -26,7 +26,7 @@ from corpus.schemas.drops import Drop
 
 
 def write_rttm(talk: Conversation) -> tuple[str, list[Drop]]:
-    """Turns; words have no place."""
+    """Turns; the format cannot hold words."""
     names, drops = fitting(talk, _token_name)
     turns = sorted((turn for turn in talk.turns if turn.span), key=lambda turn: (turn.span, turn.speaker))
     drops += left_out(talk, "empty_turn", "turns last 0 s and are left out", len(talk.turns) - len(turns))
@@ -50,7 +50,7 @@ def write_uem(talk: Conversation) -> tuple[str, list[Drop]]:
 
 
 def write_ctm(talk: Conversation) -> tuple[str, list[Drop]]:
-    """Words in eight columns, the last the speaker; turns without words have no place."""
+    """Words in eight columns, the last being the speaker; the format cannot hold turns without words."""
     names, renamed = fitting(talk, _token_name)
     words, drops = sound_words(talk)
     rows = []
@@ -64,7 +64,7 @@ def write_ctm(talk: Conversation) -> tuple[str, list[Drop]]:
 
 
 def write_stm(talk: Conversation) -> tuple[str, list[Drop]]:
-    """Turns with their words; the words' own times have no place."""
+    """Turns with their words; the format cannot hold the words' own times."""
     names, renamed = fitting(talk, _token_name)
     said, drops = utterances(talk)
     rows = []

@@ -1,4 +1,4 @@
-"""JSON that other tools write beside recordings: recognised by its form, read, or refused by name."""
+"""JSON that other tools write beside recordings: recognised by its form, and read or refused by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READERS: dict[str, Callable[[Any, Gathered], None]] = {
 
 
 def tool_of(plain: object) -> str | None:
-    """Whose transcript the JSON is, or None where it looks like nobody's."""
+    """The tool that wrote this transcript, or None if it is not recognised."""
     if isinstance(plain, dict):
         return None if str(plain.get("schema")).startswith("corpus.") else _of_object(plain)
     first = plain[0] if isinstance(plain, list) and plain else None
@@ -57,7 +57,7 @@ def _is_minimal(task: dict[str, object]) -> bool:
 
 
 def read_other(plain: object, file: str, duration_us: int) -> tuple[Annotation, list[Drop]] | None:
-    """What another tool's JSON says; None where it is of no tool that is read here."""
+    """The annotation in another tool's JSON; None if the tool is not supported."""
     take = _READERS.get(tool_of(plain) or "")
     if take is None:
         return None

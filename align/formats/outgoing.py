@@ -1,4 +1,4 @@
-"""What the writers share: utterances with their words, names that fit, and what has no place."""
+"""Shared parts of the writers: utterances with their words, valid names, and Drops for what does not fit."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Said:
 
 
 def left_out(talk: Conversation, code: str, reason: str, count: int) -> list[Drop]:
-    """A Drop for something that the format cannot hold; none where there is nothing of it."""
+    """A Drop for something that the format cannot hold; none if there is nothing to drop."""
     reason = f"{talk.recording}: {count} {reason}"
     drop = Drop(item=talk.recording, stage="write", kind="trim", code=code, reason=reason, count=count)
     return [drop] if count else []
 
 
 def without_place(talk: Conversation, *parts: str) -> list[Drop]:
-    """Drops for lists that the format has no place for; only conversation JSON has one for cues."""
+    """Drops for lists that the format cannot hold; only conversation JSON can hold cues."""
     drops: list[Drop] = []
     for part in (*parts, "cues"):
         drops += left_out(
@@ -124,7 +124,7 @@ def utterances(talk: Conversation) -> tuple[list[Said], list[Drop]]:
 
 
 def fitting(talk: Conversation, fit: Callable[[str], str]) -> tuple[dict[str, str], list[Drop]]:
-    """Every speaker's name as the format can hold it, all different; a Drop tells which were changed."""
+    """Every speaker's name in a form the format can hold, all different; a Drop lists those changed."""
     names: dict[str, str] = {}
     for speaker in talk.speakers:
         base = name = fit(_clean(speaker)).strip() or "unknown"
@@ -141,7 +141,7 @@ def fitting(talk: Conversation, fit: Callable[[str], str]) -> tuple[dict[str, st
 
 
 def one_token(name: str) -> str:
-    """A name without spaces, for formats whose fields they part."""
+    """A name without spaces, for formats with fields separated by spaces."""
     return "_".join(name.split())
 
 

@@ -39,7 +39,7 @@ _OTHER_TYPES = frozenset(
 
 
 def read_rttm(path: Path, duration_us: int) -> tuple[tuple[Turn, ...], list[Drop]]:
-    """The turns in order of start, and a Drop for every line that gives none or only a part."""
+    """The turns in order of start, and a Drop for every line that gives no turn or only part of one."""
     lines, drops = read_lines(path)
     speaker_lines: list[tuple[str, Line]] = []
     for line in lines:

@@ -78,7 +78,7 @@ class _Naming:
 
 
 def read_subtitles(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
-    """Turns of the cues that name somebody, and the words of all."""
+    """Turns of the cues that name somebody, and the words of all cues."""
     read = Gathered(path.name, duration_us)
     web = path.suffix.lower() == ".vtt"
     cues = list(_cues(read_text(path), read, web))

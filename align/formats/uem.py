@@ -1,6 +1,6 @@
 """UEM: one `file channel start stop` line per stretch that was annotated, in seconds.
 
-What lies outside becomes `unscored` events, as a conversation file has them.
+Everything outside becomes `unscored` events, as in a conversation file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corpus.schemas.span import Span, subtract, union
 
 
 def read_uem(path: Path, duration_us: int) -> tuple[Annotation, list[Drop]]:
-    """Events over what nobody annotated; without a sound line nothing is said."""
+    """Events for stretches nobody annotated; none without a valid line."""
     lines, drops = read_lines(path)
     kept, others = of_recording(((line.text.split()[0], line) for line in lines), path)
     read = Gathered(path.name, duration_us, drops=[*drops, *others])

@@ -1,1 +1,1 @@
-"""Pitch and loudness of each voice, and what of them can be heard before a moment."""
+"""Pitch and loudness of each voice, and the part of them that can be heard before a moment."""

@@ -1,1 +1,1 @@
-"""What a clip's sound and conversation are worth, in figures: pure functions, one small file a group."""
+"""Measuring the quality of a clip's sound and conversation: pure functions, one small file per group."""

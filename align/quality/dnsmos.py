@@ -1,4 +1,4 @@
-"""DNSMOS P.835: what listeners would say of speech, background and both, 1 to 5, predicted by a network.
+"""DNSMOS P.835: a network's prediction of how listeners would rate speech, background and both, from 1 to 5.
 
 C. K. A. Reddy, V. Gopal, R. Cutler, "DNSMOS P.835: A non-intrusive perceptual objective speech quality
 metric to evaluate noise suppressors", ICASSP 2022. The network hears 9.01 s at 16 kHz; the three
