@@ -78,7 +78,7 @@ def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:
     return folder
 
 
-def put_views(folder: Path, out: Path, announce: Callable[[], None]) -> None:
+def put_views(folder: Path, out: Path, announce: Callable[[Path], None]) -> None:
     """Move a job's results into the dataset, the catalog first; `announce` is called before that."""
     paths = [out / CATALOG_FILE, out / REPORT_FILE]
     try:
