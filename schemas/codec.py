@@ -29,7 +29,7 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 def to_plain(value: object) -> Any:
     """Dataclasses as dicts in field order, tuples as lists; everything else as it is."""
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     if kind in _SCALARS:  # most values are
         return value
     if (names := _names_if_dataclass(kind)) is not None:
