@@ -110,7 +110,7 @@ TASKS = {
             *("steps=300", "optim.decay_share=0.5"),
         ),
     ),
-    "correct": Task(draw=correct, recordings=2048, pairs=("steps=2500", "optim.decay_share=0.65")),
+    "correct": Task(draw=correct, recordings=1024, pairs=(*NEAR, "steps=600", "optim.decay_share=0.6")),
     "report": Task(
         draw=report, recordings=1024, pairs=("data.rows=5", "steps=1300", "optim.decay_share=0.7")
     ),

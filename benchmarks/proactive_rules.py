@@ -57,7 +57,7 @@ _RESULTS = _apart([f"{number:02}" for number in range(100)], 7)
 TRAINED = Kinds(
     new_words=False,
     pitches_hz=((100, 145), (170, 230)),
-    periods=(3, 4, 6, 7, 9, 10),
+    periods=(3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20),
     counts=_COUNTS[0],
     moves=(3, 4, 6, 7),
     results=_RESULTS[0],
@@ -65,7 +65,7 @@ TRAINED = Kinds(
 HELD_OUT = Kinds(
     new_words=True,
     pitches_hz=((150, 165),),
-    periods=(5, 8),
+    periods=(6, 10, 15),
     counts=_COUNTS[1],
     moves=(5, 8),
     results=_RESULTS[1],
@@ -138,14 +138,14 @@ def moved(draft: Draft, start: int, stop: int) -> None:
 def every(draft: Draft, kinds: Kinds) -> Due:
     rng, due, at = draft.rng, Due(), int(draft.rng.integers(0, 3))
     draft.noise(-1, 0, draft.windows, 60)
-    while at + 12 < draft.windows:
-        n = int(rng.choice(kinds.periods))
+    while fitting := [n for n in kinds.periods if at + 2 * n < draft.windows]:
+        n = int(rng.choice(fitting))
         for stroke in (at, at + n):
             draft.note(stroke, wording(draft, kinds, "|"))
-        beats = 2 + int(rng.integers(2, 5))
+        beats = 2 + int(rng.integers(1, 5))
         ticks = [at + n * k for k in range(2, beats) if at + n * k < draft.windows]
         due += [(tick, "tick") for tick in ticks]
-        last = at + n * (1 + len(ticks)) + int(rng.integers(1, n - 1))
+        last = ticks[-1] + int(rng.integers(1, n - 1))
         if last + 1 < draft.windows:
             draft.note(last, wording(draft, kinds, "!"))
         at = last + int(rng.integers(3, 7))
