@@ -88,10 +88,11 @@ NEAR = ("model.attention_window_s=0.6", "model.sink_turns=1")
 TASKS = {
     "every": Task(
         draw=every,
-        recordings=1024,
+        recordings=1536,
         pairs=(
-            *("model.attention_window_s=2.4", "model.heads=8", "model.kv_heads=4"),
-            *("steps=900", "optim.decay_share=0.5"),
+            *("model.layers=2", "model.heads=8", "model.kv_heads=4", "model.rope_theta=1e6"),
+            *("model.attention_window_s=4.4", "optim.weight_decay=0.1"),
+            *("steps=600", "optim.decay_share=0.5"),
         ),
     ),
     "count": Task(
