@@ -1,6 +1,6 @@
-"""Which cues begin and hold in a window, predicted at the position where its last sound has been heard.
+"""Predicts which cues begin and hold in a window, at the position where its last sound has been heard.
 
-A linear map with a bias: cues are rare, so the bias alone is most of what can be learnt. Targets are not
+A linear map with a bias: cues are rare, so most of what can be learnt is in the bias. Targets are not
 weighted by their rarity, so the probabilities are calibrated.
 
 Shape suffixes: C positions that predict cues, D width, K cue targets, N positions of a batch.
@@ -33,13 +33,13 @@ class CueHead(nn.Module):
         """(C, K) nats of each target, 0 where it is unknown."""
         logit_CK = self(hidden_ND[batch.cue_at_C])
         target_CK = batch.cue_CK.to(logit_CK.dtype)
-        # Unknown targets are larger than 1: clamp them for the kernel, then take them out.
+        # Unknown targets are larger than 1: clamp them for the kernel, then zero their loss.
         nats_CK = F.binary_cross_entropy_with_logits(logit_CK, target_CK.clamp(max=1), reduction="none")
         return nats_CK.masked_fill(batch.cue_CK == CUE_UNKNOWN, 0)
 
 
 def known_cues(batch: Batch) -> torch.Tensor:
-    """How many known cue targets a batch has, 0-D."""
+    """The number of known cue targets in a batch, 0-D."""
     return (batch.cue_CK != CUE_UNKNOWN).sum()
 
 

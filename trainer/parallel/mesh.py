@@ -1,6 +1,7 @@
-"""Which meshes of GPUs are possible: what `corpus train` runs on, and what a plan may try beyond it.
+"""The possible meshes of GPUs: those `corpus train` runs on, and those a plan may try beyond them.
 
-A training's is replicas x data ranks x expert ranks; a plan's is pipeline stages x expert ranks x the rest.
+A training run's mesh is replicas x data ranks x expert ranks; a plan's is pipeline stages x expert ranks x
+the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from corpus.trainer.data.pack import check_rows
 
 
 def check_mesh(config: RunConfig, world: int) -> None:
-    """What cannot work is said before anything is read."""
+    """Refuse a mesh that cannot work, before anything is read. Raises: SettingsError."""
     copies, share, model = config.replicas, config.expert_parallel, config.model
     if world % copies:
         raise SettingsError(
@@ -53,7 +54,7 @@ class Mesh:
 
     @property
     def data_ranks(self) -> int:
-        """GPUs of a stage: each sees its own rows."""
+        """GPUs of a stage; each gets its own rows."""
         return self.gpus // self.stages
 
     @property
@@ -65,7 +66,7 @@ class Mesh:
 
 
 def meshes(run: RunConfig, gpus: int, node: int, stages: int | None, expert_ranks: int | None) -> list[Mesh]:
-    """What to try: fewest stages first, and the widest spread of experts inside a node of so many GPUs."""
+    """Meshes to try: fewest stages first, then experts spread widest within a node of `node` GPUs."""
     stage_choices = [stages] if stages is not None else [s for s in range(1, gpus + 1) if gpus % s == 0]
     rank_choices = [expert_ranks] if expert_ranks is not None else range(min(node, gpus), 0, -1)
     return [
@@ -77,7 +78,7 @@ def meshes(run: RunConfig, gpus: int, node: int, stages: int | None, expert_rank
 
 
 def refusal(run: RunConfig, mesh: Mesh) -> tuple[str, str] | None:
-    """Why a mesh is impossible and what to do, or None."""
+    """Why a mesh is impossible, and what to do about it; None if it is possible."""
     model = run.model
     if min(mesh.stages, mesh.expert_ranks) < 1 or mesh.gpus % (mesh.stages * mesh.expert_ranks):
         what = f"{mesh.stages} stages times {mesh.expert_ranks} expert ranks do not divide {mesh.gpus} GPUs"

@@ -1,4 +1,4 @@
-"""Ranks: one process, or as many as torchrun started, as a mesh: replicas x data x expert parallel.
+"""Ranks: one process, or all that torchrun started, as a mesh of replicas x data x expert parallel.
 
 rank = (replica x data ranks + data rank) x expert_parallel + expert rank
 """
@@ -25,7 +25,7 @@ from corpus.trainer.parallel.mesh import check_mesh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """Where this process stands among all."""
+    """This process's place among all of them."""
 
     rank: int = 0
     world: int = 1
@@ -33,11 +33,11 @@ class Ranks:
     mesh: DeviceMesh | None = None
     """("replica", "data", "expert"); None in a single process."""
     flat: DeviceMesh | None = None
-    """The same ranks, those of a replica in one row: ("replica", "all")."""
+    """The same ranks with those of a replica in one dimension: ("replica", "all")."""
     files: Group = None
     """A gloo group of all ranks for background work: writing and choosing checkpoints."""
     host: Group = None
-    """Another, for numbers and errors on the host; nothing else is ever on its way in it."""
+    """Another one, for numbers and errors on the host; it carries nothing else."""
 
     @property
     def first(self) -> bool:
@@ -50,10 +50,10 @@ def world_size() -> int:
 
 @contextmanager
 def joined(config: RunConfig) -> Iterator[Ranks]:
-    """Join the ranks torchrun started; alone where it started none.
+    """Join the ranks that torchrun started; without torchrun there is only this one.
 
-    Raises: SettingsError when experts, rows and ranks do not fit together, or ranks have other settings;
-    UsageError without a GPU. The same on all ranks.
+    Raises: SettingsError when experts, rows and ranks do not fit together, or the ranks' settings differ;
+    UsageError without a GPU. All ranks raise the same error.
     """
     world = world_size()
     if world == 1:
@@ -79,7 +79,7 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
 
 
 def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, host: Group = None) -> Ranks:
-    """This process's place among those that have joined."""
+    """This process's place among the ranks that have joined."""
     world, copies, share = dist.get_world_size(), config.replicas, config.expert_parallel
     row = world // copies
     return Ranks(
@@ -96,7 +96,7 @@ def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, ho
 
 
 def _device(config: RunConfig) -> torch.device:
-    """This rank's: of several GPUs of a machine each process takes its own."""
+    """This rank's device; each process of a machine takes its own GPU."""
     device = device_named(config.device)
     if device.type != "cuda":
         return device
