@@ -164,8 +164,8 @@ class Cluster:
         head = {
             "num_cpus": 0,
             "object_store_memory": 100_000_000,
-            # A lost machine is noticed within seconds instead of a minute.
-            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 4},
+            # A lost machine is noticed within ten seconds instead of a minute.
+            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 10},
         }
         self._cluster = RayCluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._add(), self._add()]
