@@ -14,7 +14,7 @@ import pytest
 
 from corpus.pipeline import build, far_lease, far_publish
 from corpus.pipeline.build import build_dataset
-from corpus.pipeline.engine import Done
+from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.far_build import build_at, work_folder
 from corpus.pipeline.far_lease import LEASE, leased
 from corpus.pipeline.far_shards import is_stand_in
@@ -459,3 +459,31 @@ def test_a_newer_dataset_is_refused_before_any_work(talks: Path, request_of: Cal
 def test_a_file_url_is_the_folder(talks: Path, request_of: Callable[..., Request], tmp_path: Path) -> None:
     build_at(f"file://{tmp_path}/OUT", request_of(talks / "deep.flac"), Quiet())
     assert len(open_clips(tmp_path / "OUT")) > 0
+
+
+def test_what_a_killed_build_gave_up_stays_if_another_machine_has_built_it(
+    talks: Path,
+    request_of: Callable[..., Request],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = request_of(talks / "deep.flac", talks / "sound only.wav")
+
+    def dying(function: Callable[[Any], Any], jobs: Sequence[Any], **_: Any) -> Iterator[Done[Any, Any]]:
+        for job in jobs:
+            died = job.identity.item.uri == "deep.flac"
+            yield Done(job, WorkerDied() if died else function(job))
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # here memory runs out, and then the build is killed
+        patch.setattr(build, "run_jobs", dying)
+        patch.setattr(build._Build, "_write", killed)
+        with pytest.raises(Killed):
+            build_at(URL, request, Quiet())
+    with monkeypatch.context() as patch:
+        patch.setenv("CORPUS_WORK_DIR", str(tmp_path / "other"))
+        assert build_at(URL, request, Quiet()).recordings == 2
+    again = build_at(URL, request, Quiet())
+    assert (again.exit_code, again.recordings) == (0, 2)
