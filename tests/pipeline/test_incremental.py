@@ -64,7 +64,11 @@ def test_one_recording_more_and_one_sidecar_changed(
 
 
 def test_catalog_and_report_are_the_same_if_their_job_is_repeated(
-    grown: tuple[Path, Path], tmp_path: Path, run_build: Run, bytes_of: BytesOf, monkeypatch: pytest.MonkeyPatch
+    grown: tuple[Path, Path],
+    tmp_path: Path,
+    run_build: Run,
+    bytes_of: BytesOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its process may die after the catalog is whole; the job then runs again in the same folder."""
     once = views.make_views

@@ -85,7 +85,9 @@ def test_what_was_saved_and_added_counts_once(tmp_path: Path) -> None:
         kept.quarantine()
 
 
-def test_what_failed_before_outlives_a_build_that_is_killed_while_it_looks_at_its_inputs(tmp_path: Path) -> None:
+def test_what_failed_before_outlives_a_build_that_is_killed_while_it_looks_at_its_inputs(
+    tmp_path: Path,
+) -> None:
     kept = State(tmp_path)
     kept.create()
     first = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
