@@ -96,7 +96,7 @@ def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatc
     ray = FailingRay(
         {
             "well": [],
-            "preempted": lost * 15 + ["LocalRayletDiedError"] * 5,
+            "preempted": lost * 20,
             "killed twice": ["OutOfMemoryError", *crash],
             "deadly": crash * 9,
             "both": [*crash, *lost * 4, *crash, *lost * 4],
@@ -117,6 +117,9 @@ def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatc
     ray.fates["gone"] = lost * 40
     with pytest.raises(StorageError, match="lost a job's machine 21 times"):
         list(ray_engine.run_on_ray(str, ["gone"], address=None, on_poll=lambda: None))
+    ray.fates["alone"] = ["LocalRayletDiedError"]
+    with pytest.raises(StorageError, match="on this machine has died"):
+        list(ray_engine.run_on_ray(str, ["alone"], address=None, on_poll=lambda: None))
 
 
 @pytest.fixture(scope="module")
