@@ -114,12 +114,12 @@ class ModelConfig:
         _require(
             self.depth_width % max(1, self.depth_width // 64) == 0,
             f"model.depth_width is {self.depth_width}",
-            "take a multiple of 64: so wide are its heads",
+            "take a multiple of 64, the width of its heads",
         )
         for name in ("rope_theta", "norm_eps", "route_scale", "attention_window_s"):
             value = getattr(self, name)
             fits = value is None or 0 < value <= 1e12
-            _require(fits, f"model.{name} is {value}", "take one above 0, to a million millions")
+            _require(fits, f"model.{name} is {value}", "take one above 0, at most 1e12")
         _require(
             self.frames_per_window % self.frames_per_position == 0,
             f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
@@ -130,7 +130,7 @@ class ModelConfig:
         _require(
             self.head_dim % 8 == 0 and self.head_dim >= 16,
             f"model.head_dim is {self.head_dim}",
-            "take a multiple of 8, whose quarters are rotated apart, from the 16 on that kernels need",
+            "take a multiple of 8 (its quarters are rotated separately), at least 16 (kernels need it)",
         )
         _require(
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
@@ -139,7 +139,7 @@ class ModelConfig:
         _require(
             0 <= self.balance_rate <= 1,
             f"model.balance_rate is {self.balance_rate}",
-            "take one in [0, 1]: the scores it competes with lie between",
+            "take one in [0, 1], the range of the scores it is added to",
         )
         _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")

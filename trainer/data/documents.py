@@ -22,8 +22,6 @@ from corpus.schemas.latest import Latest
 from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
-from corpus.trainer.data.cue_weights import cue_weights
-from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import ClipsByPlace, Heard
 from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
@@ -56,7 +54,10 @@ class _Source:
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self.chosen]])
         # A clip with wanted cues is listed several times, each time with its own place in the epoch's order.
-        self.chosen = np.repeat(self.chosen, cue_weights(self.clips, self.chosen, weights))
+        if max(weights.values(), default=1) > 1:
+            from corpus.trainer.data.cue_weights import cue_weights
+
+            self.chosen = np.repeat(self.chosen, cue_weights(self.clips, self.chosen, weights))
         self._ends = np.cumsum(speakers[self.chosen])
         self.with_pictures = self.chosen[pictures[self.chosen] > 0]
         """Clips with pictures."""
@@ -175,6 +176,10 @@ class Documents:
             # Kept by source and clip: the other speakers use what the first speaker's document decoded.
             decoded = self._pictures.get((number, view.place), lambda: decode_pictures(clips, view, model))
         turns = read_turns(clips, view, sound, start, stop, model, room, decoded)
+        if not model.cues and not self.config.loss.answers:
+            return turns
+        from corpus.trainer.data.cues import with_cues
+
         return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:

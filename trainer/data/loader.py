@@ -311,7 +311,9 @@ def _check(config: RunConfig, rank: int, world_size: int) -> None:
         raise SettingsError(f"rank {rank} of {world_size}", where="data", todo="start it with torchrun")
     check_rows(config, world_size)
     if config.data.workers < 1:
-        raise SettingsError("no thread to read with", where="data.workers", todo="make it at least 1")
+        raise SettingsError(
+            "there are no threads to read with", where="data.workers", todo="make it at least 1"
+        )
 
 
 def _settings(config: RunConfig) -> dict[str, object]:

@@ -23,13 +23,6 @@ _KEPT_NAMES = 64
 _SUMMED = ("positions", "documents", "text", "text_spilled", "text_later", "text_left", "text_before")
 
 
-def open_loader(config: RunConfig, rank: int = 0, world_size: int = 1) -> Loader:
-    """The loader that `data.reader` names. Raises what the loader raises."""
-    if config.data.reader == "map":
-        return Loader(config, rank, world_size)
-    return StreamLoader(config, rank, world_size)
-
-
 class StreamLoader(Loader):
     """Micro-batches from one rank's stream, with the state after each."""
 

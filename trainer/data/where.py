@@ -65,6 +65,6 @@ def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(
-            f"is no condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
+            f"not a condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
         ) from error
     return np.unique(np.asarray(indices, np.int64))

@@ -36,7 +36,8 @@ def batch_invariant(on: bool = True) -> Iterator[None]:
 
 
 def is_batch_invariant() -> bool:
-    return _ON.get()
+    # The compiler cannot read a context variable, and compiled blocks are only for training.
+    return not torch.compiler.is_compiling() and _ON.get()
 
 
 def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:

@@ -37,13 +37,13 @@ class CueHead(nn.Module):
         nats_CK = F.binary_cross_entropy_with_logits(logit_CK, target_CK.clamp(max=1), reduction="none")
         return nats_CK.masked_fill(batch.cue_CK == CUE_UNKNOWN, 0)
 
+    def weighted_sum(self, hidden_ND: torch.Tensor, batch: Batch, weights: LossConfig) -> torch.Tensor:
+        """The sum of all targets' nats, each with its label's weight; 0-D."""
+        nats_CK = self.losses(hidden_ND, batch)
+        return (nats_CK * _weights_of(weights, nats_CK)).sum()
 
-def known_cues(batch: Batch) -> torch.Tensor:
-    """The number of known cue targets in a batch, 0-D."""
-    return (batch.cue_CK != CUE_UNKNOWN).sum()
 
-
-def weights_of(loss: LossConfig, like: torch.Tensor) -> torch.Tensor:
+def _weights_of(loss: LossConfig, like: torch.Tensor) -> torch.Tensor:
     """(K,): each target's weight, by its label."""
     label_J = torch.tensor([loss.cue_weight.get(label, 1.0) for label in CUE_LABELS], dtype=like.dtype)
     return label_J[None, :, None].expand(CUE_SHAPE).reshape(CUE_TARGETS).to(like.device)

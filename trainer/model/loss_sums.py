@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 
 from corpus.trainer.config import LossConfig
-from corpus.trainer.data.sequence import NO_TARGET, Batch
-from corpus.trainer.model.cue_head import known_cues
+from corpus.trainer.data.sequence import CUE_UNKNOWN, NO_TARGET, Batch
 
 
 class Denominators(NamedTuple):
@@ -34,7 +33,7 @@ class Denominators(NamedTuple):
         positions = (batch.segment_BL >= 0).sum().to(torch.float64)
         audio = batch.audio_weight_T * real_targets(batch)
         heard = heard_targets(batch).sum().to(torch.float64)
-        cues = known_cues(batch).to(torch.float64)
+        cues = (batch.cue_CK != CUE_UNKNOWN).sum().to(torch.float64)
         return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), heard, cues, positions)
 
 

@@ -30,7 +30,6 @@ from corpus.trainer.model.attention import Attention, KeyStore
 from corpus.trainer.model.attention_mask import BatchMask, Sight
 from corpus.trainer.model.batch_stats import spoken, text_sums
 from corpus.trainer.model.cross_entropy import cross_entropy_sum
-from corpus.trainer.model.cue_head import CueHead, weights_of
 from corpus.trainer.model.embed import Embed, masked_sound
 from corpus.trainer.model.heads import DmelHead
 from corpus.trainer.model.initial_values import fill
@@ -43,6 +42,7 @@ from corpus.trainer.model.router import Router, RouterStats
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+    from corpus.trainer.model.cue_head import CueHead
     from corpus.trainer.model.depth_head import DepthHead
     from corpus.trainer.model.flow_head import FlowHead
 
@@ -93,7 +93,7 @@ class InteractionModel(nn.Module):
         self.text_head = None if config.tied else parameter(config.vocab, config.width)
         self.audio_head = audio_head(config)
         self.user_audio_head = DmelHead(config) if config.user_audio else None
-        self.cue_head = CueHead(config) if config.cues else None
+        self.cue_head = _cue_head(config)
         mixtures = config.layers - config.dense_layers
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
@@ -239,8 +239,7 @@ class InteractionModel(nn.Module):
     def _cue_sum(self, hidden_ND: torch.Tensor, batch: Batch, weights: LossConfig) -> torch.Tensor:
         if self.cue_head is None:
             return wide(hidden_ND).new_zeros(())
-        nats_CK = self.cue_head.losses(hidden_ND, batch)
-        return (nats_CK * weights_of(weights, nats_CK)).sum()
+        return self.cue_head.weighted_sum(hidden_ND, batch, weights)
 
     def audio_losses(
         self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None
@@ -287,6 +286,15 @@ class InteractionModel(nn.Module):
             short = torch.sign(load_E.float().mean() - load_E.float())
             router.bias_E += self.config.balance_rate * (short - short.mean())
         self.load_NE.zero_()
+
+
+def _cue_head(config: ModelConfig) -> CueHead | None:
+    """The head for cues, imported only if the model has it."""
+    if not config.cues:
+        return None
+    from corpus.trainer.model.cue_head import CueHead
+
+    return CueHead(config)
 
 
 def blocks_of(model: InteractionModel) -> list[Block]:

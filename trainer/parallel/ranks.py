@@ -15,12 +15,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from corpus.schemas.errors import UsageError
+from corpus.schemas.errors import SettingsError, UsageError
 from corpus.trainer.config import RunConfig
-from corpus.trainer.overrides import settings_of
+from corpus.trainer.data.pack import check_rows
 from corpus.trainer.parallel.collectives import Group, expect_same, together
 from corpus.trainer.parallel.device import device_named
-from corpus.trainer.parallel.mesh import check_mesh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +67,8 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, timeout=timeout, device_id=own)
     try:
+        from corpus.trainer.overrides import settings_of
+
         host = dist.new_group(backend="gloo", timeout=timeout)
         expect_same(host, settings_of(config))
         together(host, lambda: check_mesh(config, world))
@@ -76,6 +77,39 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
         yield ranks_of(config, device, files=dist.new_group(backend="gloo", timeout=timeout), host=host)
     finally:
         dist.destroy_process_group()
+
+
+def check_mesh(config: RunConfig, world: int) -> None:
+    """Refuse a mesh that cannot work, before anything is read. Raises: SettingsError."""
+    copies, share, model = config.replicas, config.expert_parallel, config.model
+    if world % copies:
+        raise SettingsError(
+            f"{copies} replicas do not divide {world} ranks",
+            where="replicas",
+            todo=f"start a multiple of {copies} processes with torchrun, or make it a divisor of {world}",
+        )
+    if world // copies % share:
+        raise SettingsError(
+            f"{share} expert parallel ranks do not divide {world // copies} ranks"
+            + (" of a replica" if copies > 1 else ""),
+            where="expert_parallel",
+            todo=f"start a multiple of {copies * share} processes with torchrun, "
+            f"or make it a divisor of {world // copies}",
+        )
+    if model.experts % share:
+        raise SettingsError(
+            f"{model.experts} experts cannot be shared by {share} ranks",
+            where="expert_parallel",
+            todo="take a divisor of the number of experts",
+        )
+    data = world // (copies * share)
+    if share > 1 and (model.width % data or 2 * model.expert_width % data):
+        raise SettingsError(
+            f"expert matrices of {2 * model.expert_width} and {model.width} rows cannot be cut into {data}",
+            where="expert_parallel",
+            todo="take a number of data ranks that divides both",
+        )
+    check_rows(config, world)
 
 
 def ranks_of(config: RunConfig, device: torch.device, *, files: Group = None, host: Group = None) -> Ranks:

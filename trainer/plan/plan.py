@@ -20,8 +20,8 @@ import torch
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.parallel.mesh import Mesh, meshes, refusal
 from corpus.trainer.plan.flops import GPUS, Gpu, Work, training
+from corpus.trainer.plan.meshes import Mesh, meshes, refusal
 from corpus.trainer.presets import preset
 from corpus.trainer.train.memory import ends_bytes, trunk_bytes, working_bytes
 

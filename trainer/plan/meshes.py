@@ -1,49 +1,10 @@
-"""The possible meshes of GPUs: those `corpus train` runs on, and those a plan may try beyond them.
-
-A training run's mesh is replicas x data ranks x expert ranks; a plan's is pipeline stages x expert ranks x
-the rest.
-"""
+"""The meshes of GPUs that a plan may try: pipeline stages x expert ranks x the rest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
-from corpus.trainer.data.pack import check_rows
-
-
-def check_mesh(config: RunConfig, world: int) -> None:
-    """Refuse a mesh that cannot work, before anything is read. Raises: SettingsError."""
-    copies, share, model = config.replicas, config.expert_parallel, config.model
-    if world % copies:
-        raise SettingsError(
-            f"{copies} replicas do not divide {world} ranks",
-            where="replicas",
-            todo=f"start a multiple of {copies} processes with torchrun, or make it a divisor of {world}",
-        )
-    if world // copies % share:
-        raise SettingsError(
-            f"{share} expert parallel ranks do not divide {world // copies} ranks"
-            + (" of a replica" if copies > 1 else ""),
-            where="expert_parallel",
-            todo=f"start a multiple of {copies * share} processes with torchrun, "
-            f"or make it a divisor of {world // copies}",
-        )
-    if model.experts % share:
-        raise SettingsError(
-            f"{model.experts} experts cannot be shared by {share} ranks",
-            where="expert_parallel",
-            todo="take a divisor of the number of experts",
-        )
-    data = world // (copies * share)
-    if share > 1 and (model.width % data or 2 * model.expert_width % data):
-        raise SettingsError(
-            f"expert matrices of {2 * model.expert_width} and {model.width} rows cannot be cut into {data}",
-            where="expert_parallel",
-            todo="take a number of data ranks that divides both",
-        )
-    check_rows(config, world)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
