@@ -20,7 +20,6 @@ from corpus.schemas.files import put_in_place, storage_errors, sync_file, tempor
 from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.reviews_file import REVIEWS_FILE
 
-
 _OLD_CATALOG_FILE = "before.duckdb"
 """Under a name of its own, so that a job which is repeated changes the same catalog again."""
 
