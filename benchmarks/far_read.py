@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clips import segments, show
+from same_bytes import free_port, make_bucket
 
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.settings import Settings
@@ -64,11 +64,7 @@ def streamed_bytes() -> int:
 
 def server() -> subprocess.Popen[bytes]:
     """Moto's S3 server with an empty bucket; the environment names it."""
-    import s3fs
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.environ |= {
@@ -78,13 +74,7 @@ def server() -> subprocess.Popen[bytes]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "CORPUS_READ_CACHE_BYTES": "0",
     }
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.2)
-    s3fs.S3FileSystem().mkdir("bucket")
+    make_bucket(port)
     return process
 
 

@@ -146,11 +146,19 @@ def sabotage(way: str, driver: subprocess.Popen[bytes], draw: random.Random, aro
 
 
 def workers_of(way: str, driver: int) -> list[psutil.Process]:
-    """Of a pool the driver's own children, of Ray whatever runs jobs or waits for them."""
+    """Of a pool the driver's own children, of Ray whatever runs jobs or waits for them.
+
+    A node's agents are left alone: without them it dies, and none would take its place.
+    """
     try:
         if way == "local":
             return [p for p in psutil.Process(driver).children() if "spawn_main" in " ".join(p.cmdline())]
-        return [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::")]
+        names = {p: p.name() for p in psutil.Process().children(recursive=True)}
+        return [
+            process
+            for process, name in names.items()
+            if name.startswith("ray::") and not name.startswith(("ray::Dash", "ray::RuntimeEnv"))
+        ]
     except psutil.NoSuchProcess:
         return []
 
@@ -164,8 +172,8 @@ class Cluster:
         head = {
             "num_cpus": 0,
             "object_store_memory": 100_000_000,
-            # A lost machine is noticed within seconds instead of a minute.
-            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 4},
+            # A lost machine is noticed within ten seconds instead of a minute.
+            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 10},
         }
         self._cluster = RayCluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._add(), self._add()]

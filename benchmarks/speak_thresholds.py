@@ -19,7 +19,7 @@ import torch
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 
 THRESHOLDS = ((0.5, 0.5), (0.5, 0.4), (0.5, 0.3), (0.4, 0.4), (0.3, 0.3), (0.3, 0.5), (0.2, 0.5))
 

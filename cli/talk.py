@@ -115,8 +115,8 @@ def talk(
 
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.train.checkpoint import load_model
     from corpus.trainer.train.exported import is_exported
+    from corpus.trainer.train.load_model import load_model
 
     if is_exported(run):
         todo = "name the run it was exported from, which records how the data was read"

@@ -161,6 +161,10 @@ class _Build:
 
     def run(self, bundles: Sequence[Bundle], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
+        self._let_stand(bundles)
+        standing = self.memory.standing
+        looked_at = sum(len(bundle.items) for bundle in bundles if bundle.look not in standing)
+        self.ledger.begin("identify", looked_at)
         self.ledger.drop(input_drops)
         # All inputs are hashed before anything is removed or built: a lost mount stops here.
         incoming = self._look_at(bundles)
@@ -178,14 +182,16 @@ class _Build:
 
     # -- the phases ---------------------------------------------------------------------------
 
+    def _let_stand(self, bundles: Sequence[Bundle]) -> None:
+        untouched = self.memory.stamp == self.now and not self.doubted
+        if untouched and self.old is not None and self.old.is_sound(self.request.out):
+            self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
+
     def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
         """The content of all items whose bundle does not stand."""
         from corpus.pipeline.incoming import Incoming
         from corpus.pipeline.marks import Marks
 
-        untouched = self.memory.stamp == self.now and not self.doubted
-        if untouched and self.old is not None and self.old.is_sound(self.request.out):
-            self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
         incoming = Incoming(
             bundles,
             self.memory,

@@ -57,9 +57,9 @@ class Incoming:
 
     def read(self, marks: Marks) -> None:
         """Find out the content of all items whose bundle does not stand, or falls because of them."""
-        waiting = [one for one in self._bundles if one.look not in self._memory.standing]
+        standing = self._memory.standing
+        waiting = [bundle for bundle in self._bundles if bundle.look not in standing]
         while waiting:
-            self._ledger.begin("identify", sum(len(bundle.items) for bundle in waiting))
             # Known hashes are keyed by path, size and time: a rehash ignores them.
             hashes = {} if self._request.rehash else marks.but(self._memory.standing)
             names = self._memory.changed().names

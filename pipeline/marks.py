@@ -11,6 +11,7 @@ from corpus.pipeline.identify import FileMark
 from corpus.pipeline.row_file import packed, read_row_file, unpacked, write_row_file
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import FormatError
+from corpus.schemas.files import storage_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,12 +54,13 @@ class Marks:
             [pa.array(found, pa.string()), pa.array(rows, pa.binary())], schema=_schema()
         )
         write_row_file(self._path, pa.concat_tables([self._table.filter(kept), new]).combine_chunks())
-        self._older.unlink(missing_ok=True)
+        with storage_errors(self._older):
+            self._older.unlink(missing_ok=True)
 
     def _read_older(self) -> dict[str, FileMark]:
         try:
             older = from_json(_Marks, self._older.read_bytes(), where=str(self._older))
-        except (FileNotFoundError, FormatError):
+        except (OSError, FormatError):
             return {}
         return {mark.place: mark for mark in older.files}
 

@@ -77,6 +77,7 @@ class Memory:
         self._table = table
         self._looks: list[str] = table["look"].to_pylist()
         self._stands = np.zeros(len(self._looks), bool)
+        self._changed: Published | None = None
         keys = [np.frombuffer(content, np.uint64) for content in table["keys"].to_pylist()]
         self._keys = np.concatenate([np.zeros(0, np.uint64), *keys])
         self._row_of_key = np.repeat(np.arange(len(keys)), [len(one) for one in keys])
@@ -107,6 +108,7 @@ class Memory:
             items = self._quarantine(faults[number])
             held = all(one.built or is_held(one.key) for one in items)
             self._stands[number] = look in wanted and whole[number] and held
+        self._changed = None
 
     @property
     def standing(self) -> frozenset[str]:
@@ -123,11 +125,17 @@ class Memory:
             if not hit.any():
                 return set(before - self.standing)
             self._stands[self._row_of_key[hit]] = False
+            self._changed = None
 
     # -- what is known -----------------------------------------------------------------------
 
     def changed(self) -> Published:
         """The recordings of bundles that do not stand."""
+        if self._changed is None:
+            self._changed = self._read_changed()
+        return self._changed
+
+    def _read_changed(self) -> Published:
         parts = (
             unpacked(_Recordings, self._table["recordings"][number].as_py(), self._path).recordings
             for number in np.flatnonzero(~self._stands).tolist()
