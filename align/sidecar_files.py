@@ -1,4 +1,4 @@
-"""Which annotation files lie beside a media file; opens none of them."""
+"""Finds the annotation files beside a media file, without opening them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _SPELLINGS = [(e, tuple(dict.fromkeys((e, e.lower(), e.upper())))) for e in ENDI
 
 
 class Listing:
-    """The names in folders, each folder read once: for those who look for the sidecars of many files."""
+    """The names in folders; each folder is read only once, for finding the sidecars of many files."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str] | None] = {}
 
     def names_in(self, folder: str) -> frozenset[str] | None:
-        """The names in a folder, however they are spelled; None where it refuses to be read."""
+        """The names in a folder, however they are spelled; None if it cannot be read."""
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(name.casefold() for name in os.listdir(folder or "."))
@@ -31,7 +31,7 @@ def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
     names = listing.names_in(os.path.dirname(media)) if listing is not None else None
     for stem in dict.fromkeys((media.name, media.stem)):
         for ending, spellings in _SPELLINGS:
-            # Most endings of most files are not there: no need to ask the disk for each.
+            # Most files lack most endings: no need to ask the disk for each.
             if names is not None and (stem + ending).casefold() not in names:
                 continue
             for spelled in spellings:
@@ -42,7 +42,7 @@ def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """A name that is too long for a file system names no file."""
+    """Whether it is a file; a name that is too long for the file system is not."""
     try:
         return path.is_file()
     except OSError:
