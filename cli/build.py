@@ -10,7 +10,7 @@ import typer
 
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, engine_of, spread_of
-from corpus.schemas.errors import UsageError
+from corpus.schemas.errors import StorageError, UsageError
 from corpus.schemas.light import load_pyarrow_without_pandas
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.urls import place_of, public_url
@@ -350,7 +350,7 @@ def _remember(out: Path, broken: list[str]) -> None:
 
     from corpus.pipeline.state import State
 
-    with suppress(OSError):
+    with suppress(OSError, StorageError):
         if broken or (out / ".cache").is_dir():
             State(out).save_damaged(broken)
 

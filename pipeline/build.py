@@ -155,6 +155,7 @@ class _Build:
 
     def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
+        self.ledger.begin("identify", len(items))
         self.ledger.drop(input_drops)
         # All inputs are hashed before anything is removed or built: a lost mount stops here.
         identities = self._identify(items)
@@ -175,7 +176,6 @@ class _Build:
         # Known hashes are keyed by path, size and time: a rehash ignores them.
         known = {} if self.request.rehash else self.kept.marks()
         downloads, listing = self.cache.root / "downloads", Listing()
-        self.ledger.begin("identify", len(items))
 
         def attempt(item: Item) -> Identity | Drop:
             try:

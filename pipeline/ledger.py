@@ -37,7 +37,8 @@ class Ledger:
         self._on_cluster = on_cluster
         self._began_s = monotonic()
         self._next_poll_s = 0.0
-        self._held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
+        self._before = kept.quarantine().items
+        self._held = {q.key: q for q in self._before if q.key and not q.built}
 
     @property
     def faults(self) -> int:
@@ -48,6 +49,8 @@ class Ledger:
 
     def begin(self, phase: str, total: int) -> None:
         """Begin a phase with this many steps."""
+        if phase != "identify":  # until then nobody knows which recordings are still there
+            self._before = ()
         self.save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
@@ -120,7 +123,8 @@ class Ledger:
         return sorted(self.drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
 
     def save_quarantine(self) -> None:
-        ordered = sorted(self._quarantined, key=lambda q: (q.uri, q.key))
+        items = dict.fromkeys((*self._before, *self._quarantined))
+        ordered = sorted(items, key=lambda q: (q.uri, q.key))
         self._kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:
