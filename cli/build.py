@@ -108,7 +108,7 @@ def build(
         ),
     ] = None,
 ) -> None:
-    """Build a dataset of 200 ms windows from recorded conversations.
+    """Build a dataset from recorded conversations.
 
     Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; models
     supply the rest. To resume an interrupted build, run the same command again.
@@ -275,7 +275,7 @@ def _print_hours(made: HoursPlan, as_json: bool) -> None:
 
 
 def status(out: _Built, as_json: _Json = False) -> None:
-    """Show the progress of a running build, or how the last one ended.
+    """Show the progress of the running or last build.
 
     Example: corpus status dataset
     """
@@ -308,7 +308,7 @@ def errors(
     names: Annotated[list[str] | None, typer.Argument(help="Recordings; default: all.")] = None,
     as_json: _Json = False,
 ) -> None:
-    """List quarantined recordings, show them in full, or retry them.
+    """List, show or retry quarantined recordings.
 
     Examples:
 
