@@ -1,10 +1,10 @@
-"""Reading every byte of every clip over a loopback S3 server : the same server read in ranges of 8 MiB.
+"""Reading every byte of every clip from a local S3 server : reading the same server in ranges of 8 MiB.
 
     python far_read.py [--rounds 5] [--recordings 2] [--minutes 5]
 
-Needs moto[server] and s3fs (`make test-s3` makes an environment of its own). The server is a process of its
-own; wall time, in turns: ours reads in order (blocks of 8 MiB, three ahead, nothing kept), `stream` is
-`stream_clips`. Clips are held to their digests by ours, not by the other two.
+Needs moto[server] and s3fs (`make test-s3` makes an environment for them). The server is a separate process.
+Wall time is measured in turns: ours reads in order (blocks of 8 MiB, three ahead, keeping nothing), `stream`
+is `stream_clips`. Ours checks clips against their digests; the other two do not.
 """
 
 from __future__ import annotations
