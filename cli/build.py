@@ -173,12 +173,11 @@ def _report(outcome: Outcome, place: str) -> None:
             f"{show.duration(outcome.windows * WINDOW_US)} in {out}; "
             f"{outcome.shards_written} of {show.counted(outcome.shards, 'shard')} written"
         )
-        trims = [d for d in outcome.drops if d.kind == "trim"]
         if not outcome.recordings:  # otherwise nothing would explain why an empty folder gives no dataset
-            for trim in trims[:20]:
+            for trim in [d for d in outcome.drops if d.kind == "trim"][:20]:
                 show.talk(f"trim: {show.drop_line(trim)}")
-        elif trims:
-            show.talk(f"{show.counted(len(trims), 'expected trim')}; see report.html")
+        elif outcome.trims:
+            show.talk(f"{show.counted(outcome.trims, 'expected trim')}; see report.html")
         for line in outcome.poor:
             show.talk(f"poor: {show.one_line(line)}")
         for fault in outcome.faults[:20]:
