@@ -197,14 +197,7 @@ def surroundings(way: str) -> Iterator[Any]:
         yield None
         return
     if way == "s3":
-        port = free_port()
-        os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "key",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "CORPUS_READ_CACHE_BYTES": "0",
-        }
+        port = point_to_server()
     cluster = Cluster()
     server = None
     try:
@@ -220,10 +213,19 @@ def surroundings(way: str) -> Iterator[Any]:
             server.kill()
 
 
-def free_port() -> int:
+def point_to_server() -> int:
+    """A free port for an S3 server, to which the environment now points."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+        port = int(free.getsockname()[1])
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "CORPUS_READ_CACHE_BYTES": "0",
+    }
+    return port
 
 
 def make_bucket(port: int) -> None:
