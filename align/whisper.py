@@ -22,20 +22,20 @@ WINDOW_US = 30_000_000
 LIBRARY_FRAME_US = 10_000
 """The library's unit for the start of a window."""
 SHORTEST_REST = 50
-"""The library's frames (0.5 s). Behind the last word mostly less is left, and in that nothing was ever
-recognised that a filter did not take out again."""
+"""In frames of the library (0.5 s). What is left after the last word is usually shorter, and anything ever
+recognised in it was removed again by a filter."""
 FASTEST_TOKENS, MOST_TOKENS = 8, 224
-"""Tokens a second and a window: more is a loop. The fastest clip of the developer meetings has 3.3 a second;
-224 is the limit of Whisper's authors."""
+"""Tokens per second and per window; more is a loop. The fastest clip of the developer meetings has 3.3 per
+second; 224 is the limit of Whisper's authors."""
 UNREPEATED = 6
-"""Tokens in a row that are not written twice where the network has looped."""
+"""After a loop, no sequence of this many tokens may repeat."""
 RATE_HZ = 16_000
 FRAME_SAMPLES = RATE_HZ * LIBRARY_FRAME_US // 1_000_000
 LANGUAGES_TOLD = 5
 
 Languages = tuple[tuple[str, float], ...]
 _Decoded = tuple[Any, float, float, float]
-"""The library's result, its mean log probability, the temperature, and how much shorter gzip makes it."""
+"""The library's result, its mean log probability, the temperature, and its gzip compression ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class _NoSpeech:
 
 
 class Whisper(WhisperModel):  # type: ignore[misc]
-    """The library's model with changes: it reports each window's languages, whichever was set; a rest behind
-    the last word, for which it would encode 30 s of padding, is not read; a loop is decoded once more."""
+    """The library's model with changes. It reports each window's languages, whichever was set; it does not
+    read the rest after the last word, which would cost 30 s of padding; it decodes a loop once more."""
 
     def __init__(self, folder: Path, *, device: str, compute_type: str, threads: int) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         self._frames = 0
 
     def encode(self, features: npt.NDArray[np.float32]) -> Any:
-        """The library's hook, called once a window; None for a rest that is too short to hold a word."""
+        """The library's hook, called once per window; None for a rest that is too short to hold a word."""
         if features.ndim != 2:  # a batch
             return super().encode(features)
         sounding = np.flatnonzero(features.any(axis=0))
@@ -75,9 +75,9 @@ class Whisper(WhisperModel):  # type: ignore[misc]
     def generate_with_fallback(
         self, encoder_output: Any, prompt: list[int], tokenizer: Any, options: Any
     ) -> _Decoded:
-        """The library's hook, called once a window with the encoder's output."""
+        """The library's hook, called once per window with the encoder's output."""
         if encoder_output is None:
-            # Improbable as well, or the library would take it for speech all the same.
+            # Make it improbable, too, or the library would still take it for speech.
             return _NoSpeech(), -math.inf, 0.0, 1.0
         self._heard = self._languages(encoder_output)
         most = min(MOST_TOKENS, 3 * FASTEST_TOKENS + FASTEST_TOKENS * self._frames // 100)
@@ -85,7 +85,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         first: _Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         if first[3] <= LOOPING:
             return first
-        # Only here: people do say sentences twice.
+        # Only after a loop, because people do say sentences twice.
         options = replace(options, no_repeat_ngram_size=UNREPEATED)
         second: _Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         return min(first, second, key=lambda decoded: decoded[3])
@@ -107,7 +107,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
             # No fallback to a higher temperature, which would draw random numbers.
             temperature=0.0,
             word_timestamps=True,
-            # A loop in one window must not be carried on into the next.
+            # A loop in one window must not continue in the next.
             condition_on_previous_text=False,
             # Applied to every window; `initial_prompt` reaches only the first.
             hotwords=prompt or None,
@@ -120,7 +120,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
                 yield window_of(gathered, languages, zero_us, stop_us)
                 gathered = []
             gathered.append(segment)
-            # The library is lazy: the hook has just run for this segment's window.
+            # The library is lazy, so the hook has just run for this segment's window.
             languages = self._heard
         if gathered:
             yield window_of(gathered, languages, zero_us, stop_us)
@@ -139,7 +139,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
 
 
 def window_of(segments: Sequence[Any], languages: Languages, zero_us: int, stop_us: int) -> Window:
-    """What the library found in one window, on the recording's clock; the window ends by `stop_us`."""
+    """The library's results in one window, on the recording's clock; the window ends by `stop_us`."""
     start_us = min(zero_us + segments[0].seek * LIBRARY_FRAME_US, stop_us)
     span = Span(start_us, min(start_us + WINDOW_US, stop_us))
     words = tuple(_heard(word, zero_us, span) for segment in segments for word in segment.words or ())
@@ -148,7 +148,7 @@ def window_of(segments: Sequence[Any], languages: Languages, zero_us: int, stop_
 
 
 def _heard(word: Any, zero_us: int, window: Span) -> Heard:
-    """A word of the library on the recording's clock, inside its window, with its leading space."""
+    """A word from the library, on the recording's clock and inside its window, with its leading space."""
     start_us = min(max(zero_us + us_from_seconds(float(word.start)), window.start_us), window.stop_us)
     stop_us = min(max(zero_us + us_from_seconds(float(word.end)), start_us), window.stop_us)
     return Heard(Span(start_us, stop_us), str(word.word), float(word.probability), window)

@@ -47,7 +47,7 @@ from corpus.trainer.evaluate.timing_cases import Scene, scene_of
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 COMMON = (

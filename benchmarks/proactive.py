@@ -1,26 +1,26 @@
-"""Proactive tasks: speak because of what one was told to watch for, not because somebody has stopped talking.
+"""Proactive tasks: speak because of something to watch for, not because somebody has stopped talking.
 
-    every     "tick" every n windows, the time between two strokes in notes, until a note says stop
-    count     a number of base four, told by a note, when a square's moves end in its last digit
+    every     a number, given by a note, every n windows until a note says stop; its last digit is n
+    count     a number in base four, given by a note, when a square's moves end in its last digit
     startstop "go" when a square has begun to move, "end" when it has come to rest
     correct   the right word within a window of a wrong one, while the other goes on talking
-    report    a tool's result, at the first pause after it has come, at once if nobody talks
+    report    a tool's result, at the first pause after it has arrived, or at once if nobody talks
 
     python benchmarks/proactive.py every count startstop correct report
 
-One line for each task: a `tiny` is trained, then lives through held-out recordings. Rows hold recordings
-whole (`data.whole`), because what a note says at the beginning holds to the end; two thirds of them are
-shorter than those held out; pictures are one patch, and what moves in them is a label for `loss.cues`, in
-training alone. A task whose signs are near sees few windows back. Held out are, where the task has them,
-all numbers (what notes say and the model repeats; how long a movement or the time between strokes lasts),
-all words of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` of proactive_rules.py share none,
-and tests/benchmarks/test_proactive.py looks for any in the recordings.
+For each task a `tiny` model is trained and then runs freely through held-out recordings; the result is one
+line. Rows hold whole recordings (`data.whole`), because a note at the beginning applies to the end; two
+thirds of the training recordings are shorter than the held-out ones. Pictures are one patch, and movement in
+them is a label for `loss.cues`, in training only. Attention reaches back only as far as a task needs. If a
+task has them, all numbers (in notes, repeated by the model, or the length of a movement), all words of
+prompts and all pitches of voices are held out: `TRAINED` and `HELD_OUT` of proactive_rules.py share none, and
+tests/benchmarks/test_proactive.py searches the recordings for any.
 
-`score` is found : (found + missed + stray), where an utterance is found if it begins within one window of
-its time and the right word is written, stray if it has no such place. Beside it the same of utterances
-whatever their word (`timed`), of the best constant (the best of all ways to speak in every p-th window, from
-any on, right words given), and `cpu_s` of training, one thread. Always silent scores 0. [ ]: the 95 %
-interval over recordings.
+`score` is found : (found + missed + stray). An utterance is found if it begins within one window of its time
+and has the right word; it is stray if it has no such place. Also given are the same score regardless of the
+word (`timed`), that of the best constant (the best way of speaking in every p-th window from any start, with
+the right words), and `cpu_s` of training, in one thread. Always being silent scores 0. [ ]: the 95 % interval
+over recordings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from corpus.trainer.evaluate.evaluate import run_free
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS, SHORTEST = 60, 15
@@ -75,7 +75,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Of one recording."""
+    """The score of one recording."""
 
     found: int
     timed: int
@@ -84,15 +84,14 @@ class Score:
 
 
 NEAR = ("model.attention_window_s=0.6", "model.sink_turns=1")
-"""Only the last three windows are seen, and the note in the first: what is looked for is not far."""
+"""Attention reaches the last three windows and the note in the first one."""
 TASKS = {
     "every": Task(
         draw=every,
-        recordings=1536,
+        recordings=1024,
         pairs=(
-            *("model.layers=2", "model.heads=8", "model.kv_heads=4", "model.rope_theta=1e6"),
-            *("model.attention_window_s=4.4", "optim.weight_decay=0.1"),
-            *("steps=600", "optim.decay_share=0.5"),
+            *("model.attention_window_s=2.2", "model.sink_turns=1", "model.heads=8", "model.kv_heads=4"),
+            *("steps=500", "optim.decay_share=0.6"),
         ),
     ),
     "count": Task(
@@ -121,7 +120,7 @@ TASKS = {
 def made(
     name: str, folder: Path, seed: int, counts: Mapping[str, int] | None = None
 ) -> tuple[Path, dict[str, Due]]:
-    """The task's dataset, of so many recordings for each split, and what is due in each recording."""
+    """The task's dataset, with this many recordings per split, and the utterances due in each recording."""
     rules, drafts, dues = load_rules(), [], {}
     counts = counts or {"train": TASKS[name].recordings, "validation": HELD_OUT_RECORDINGS}
     for split, kinds in (("train", TRAINED), ("validation", HELD_OUT)):
@@ -137,7 +136,7 @@ def made(
 
 
 def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
-    """Utterances, each with the window it begins in, against those due, one to one in their order."""
+    """Score utterances, each with the window it begins in, against those due, one to one in order."""
     left, found, timed = list(said), 0, 0
     for at, text in due:
         near = next((one for one in left if abs(one[0] - at) <= 1), None)
@@ -149,7 +148,7 @@ def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
 
 
 def lived(model: Any, documents: Documents, document: int) -> list[tuple[int, str]]:
-    """What a model says in a session of its own."""
+    """The utterances of a model that runs freely."""
     said: list[tuple[int, str]] = []
     speaking = False
     sampling = Sampling(text_temperature=0.0, audio_temperature=0.0)
@@ -163,7 +162,7 @@ def lived(model: Any, documents: Documents, document: int) -> list[tuple[int, st
 
 
 def best_constant(dues: Sequence[Due]) -> tuple[float, str]:
-    """The best score of speaking in every p-th window from the f-th on, right words given."""
+    """The best score of speaking in every p-th window from the f-th on, with the right words."""
     best = (0.0, "never")
     for period in range(2, WINDOWS):
         for first in range(period):
@@ -175,7 +174,7 @@ def best_constant(dues: Sequence[Due]) -> tuple[float, str]:
 
 
 def fitted(config: RunConfig) -> RunConfig:
-    """With rows as long as its longest recording, so that all stand whole in one."""
+    """The run with rows as long as the longest recording, so that each recording fits into a row."""
     documents = Documents(config)
     longest = max(1 + int(documents.sizes(place).sum()) for place in range(len(documents)))
     return with_overrides(config, [f"data.length={longest}"])

@@ -1,6 +1,6 @@
-"""The rules of the proactive tasks: each draws a recording and says what is due in it.
+"""The rules of the proactive tasks: each draws a recording and returns what is due in it.
 
-Numbers, words of prompts and pitches of voices are those of `Kinds`: `TRAINED` and `HELD_OUT` share none.
+Numbers, words of prompts and pitches of voices come from `Kinds`; `TRAINED` and `HELD_OUT` share none.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Due = list[tuple[int, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
-    """What recordings are made of: those trained on and those held out share none of it."""
+    """The ingredients of recordings; training and held-out recordings share none of them."""
 
     new_words: bool
     """Of prompts: a quarter of all words is held out."""
     pitches_hz: tuple[tuple[float, float], ...]
     """Ranges of voices."""
-    periods: tuple[int, ...]
-    """Windows between strokes, and then between ticks."""
+    beats: tuple[str, ...]
+    """Numbers of three digits that end in the windows between utterances."""
     counts: tuple[str, ...]
     """Numbers of four digits of base four that do not end in nought."""
     moves: tuple[int, ...]
@@ -43,21 +43,19 @@ class Kinds:
 
 
 def _apart(values: Sequence[str], share: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All but every `share`-th of them, and those."""
+    """Split values: all but every `share`-th one, and the others."""
     return tuple(v for k, v in enumerate(values) if k % share != share // 2), tuple(
         values[share // 2 :: share]
     )
 
 
-_COUNTS = _apart(
-    [f"{np.base_repr(number, 4):>04}" for number in range(256) if number % 4],
-    4,
-)
+_COUNTS = _apart([f"{np.base_repr(number, 4):>04}" for number in range(256) if number % 4], 4)
+_BEATS = _apart([f"{number}" for number in range(100, 1000) if number % 10 > 2], 8)
 _RESULTS = _apart([f"{number:02}" for number in range(100)], 7)
 TRAINED = Kinds(
     new_words=False,
     pitches_hz=((100, 145), (170, 230)),
-    periods=(3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 20),
+    beats=_BEATS[0],
     counts=_COUNTS[0],
     moves=(3, 4, 6, 7),
     results=_RESULTS[0],
@@ -65,7 +63,7 @@ TRAINED = Kinds(
 HELD_OUT = Kinds(
     new_words=True,
     pitches_hz=((150, 165),),
-    periods=(6, 10, 15),
+    beats=_BEATS[1],
     counts=_COUNTS[1],
     moves=(5, 8),
     results=_RESULTS[1],
@@ -79,7 +77,7 @@ def says(draft: Draft, at: int, text: str) -> None:
 
 
 def wording(draft: Draft, kinds: Kinds, value: str) -> str:
-    """A note: the value, then a word that means nothing."""
+    """A note: the value, then a meaningless word."""
     while True:
         word = "".join(draft.rng.choice(list(ascii_lowercase), int(draft.rng.integers(1, 5))))
         if (crc32(word.encode()) % 4 == 0) == kinds.new_words:
@@ -87,13 +85,13 @@ def wording(draft: Draft, kinds: Kinds, value: str) -> str:
 
 
 def pitch(draft: Draft, kinds: Kinds) -> float:
-    """Of a voice: those held out lie between the trained ones."""
+    """The pitch of a voice; held-out pitches lie between the trained ones."""
     low, high = kinds.pitches_hz[int(draft.rng.integers(len(kinds.pitches_hz)))]
     return float(draft.rng.uniform(low, high))
 
 
 def voice(draft: Draft, at: int, hz: float, formant: float) -> None:
-    """One window of a voice in the room: its harmonics, strongest near a formant."""
+    """One window of a voice in the room: harmonics, strongest near a formant."""
     phase = 2 * np.pi * hz * np.arange(3200) / 16_000
     wave = sum(
         np.exp(-(((k * hz - formant) / 250) ** 2)) * np.sin(k * phase) + 0.1 * np.sin(k * phase)
@@ -120,7 +118,7 @@ def show(draft: Draft, corners: Sequence[int]) -> None:
 
 
 def moved(draft: Draft, start: int, stop: int) -> None:
-    """A labeler's mark on a movement: what `loss.cues` learns from, in training alone."""
+    """A labeler's mark on a movement, from which `loss.cues` learns, in training only."""
     start_us, stop_us = start * WINDOW_US, min(stop, draft.windows) * WINDOW_US
     if start_us < stop_us:
         cue = Cue(
@@ -136,21 +134,18 @@ def moved(draft: Draft, start: int, stop: int) -> None:
 
 
 def every(draft: Draft, kinds: Kinds) -> Due:
-    rng, due, at = draft.rng, Due(), int(draft.rng.integers(0, 3))
+    rng, number = draft.rng, str(draft.rng.choice(kinds.beats))
     draft.noise(-1, 0, draft.windows, 60)
-    while fitting := [n for n in kinds.periods if at + 2 * n < draft.windows]:
-        n = int(rng.choice(fitting))
-        for stroke in (at, at + n):
-            draft.note(stroke, wording(draft, kinds, "|"))
-        beats = 2 + int(rng.integers(1, 5))
-        ticks = [at + n * k for k in range(2, beats) if at + n * k < draft.windows]
-        due += [(tick, "tick") for tick in ticks]
-        last = ticks[-1] + int(rng.integers(1, n - 1))
-        if last + 1 < draft.windows:
-            draft.note(last, wording(draft, kinds, "!"))
-        at = last + int(rng.integers(3, 7))
-    for tick, text in due:
-        says(draft, tick, text)
+    draft.note(0, wording(draft, kinds, number))
+    n = int(number[-1])
+    # Told to stop some windows after a tick, before the next; every other recording ends before.
+    ticks = int(rng.integers(1, 2 * draft.windows // n + 1))
+    due = [(at, number) for at in range(n, min(n * ticks + 1, draft.windows), n)]
+    stop = n * ticks + int(rng.integers(1, n - 1))
+    if stop + 1 < draft.windows:
+        draft.note(stop, wording(draft, kinds, "!"))
+    for at, text in due:
+        says(draft, at, text)
     return due
 
 
