@@ -10,7 +10,7 @@ import numpy as np
 
 from corpus.schemas.arrays import Int64Array
 from corpus.shards.columns import arrow_schema
-from corpus.shards.index import as_written, opened
+from corpus.shards.index import as_written, opened, per_member
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,9 @@ class IndexRows:
     def groups(self) -> Iterator[pa.Table]:
         """All rows; raises FormatError like `read_index`."""
         for number in range(len(self._firsts) - 1):
-            yield as_written(self._file, arrow_schema().names, self._path, group=number)
+            table = as_written(self._file, arrow_schema().names, self._path, group=number)
+            per_member(table["member_offsets"])
+            yield table
 
     def take(self, numbers: Int64Array) -> pa.Table:
         """The rows with these numbers, in this order; raises FormatError like `read_index`."""

@@ -19,7 +19,7 @@ import pytest
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError
-from corpus.schemas.files import storage_errors
+from corpus.schemas.files import sha256_file, storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.columns import table_rows
 from corpus.shards.copy import DamagedClipError
@@ -316,6 +316,42 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
     at_once = io.BytesIO()
     pq.write_table(pq.read_table(out / "clips.parquet"), at_once, compression="zstd", row_group_size=3)
     assert (out / "clips.parquet").read_bytes() == at_once.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("member_offsets", [512]),
+        ("size", -1),
+        ("size", 2**62),
+        ("offset", -512),
+        ("offset", 2**62),
+        ("windows", -1),
+    ],
+)
+def test_an_index_that_tells_untruths_is_not_built_upon(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, name: str, value: object
+) -> None:
+    """The manifest vouches for it: both are a stranger's."""
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    before = content(out)
+    assert Old.read(out, set()) is not None
+    table = pq.read_table(out / "clips.parquet")
+    place, field = table.schema.get_field_index(name), table.schema.field(name)
+    values = [value, *table[name].to_pylist()[1:]]
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), out / "clips.parquet")
+    manifest = from_json(Manifest, before["manifest.json"])
+    digest, size = sha256_file(out / "clips.parquet"), (out / "clips.parquet").stat().st_size
+    files = [
+        dataclasses.replace(one, sha256=digest, bytes=size) if one.path == "clips.parquet" else one
+        for one in manifest.files
+    ]
+    told = dataclasses.replace(manifest, files=tuple(files), segments="others")
+    (out / "manifest.json").write_text(to_json(told))
+    assert Old.read(out, set()) is None
+    write_dataset(out, refs, settings=small_settings, config="c")
+    assert content(out) == before
 
 
 def test_the_same_recording_twice_is_refused(
