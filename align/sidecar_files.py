@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm", ".uem", ".eaf", ".TextGrid", ".vtt", ".srt")
 _SPELLINGS = [(e, tuple(dict.fromkeys((e, e.lower(), e.upper())))) for e in ENDINGS]
+_FOLDED = tuple(ending.casefold() for ending in ENDINGS)
 
 
 class Listing:
@@ -14,6 +16,7 @@ class Listing:
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str] | None] = {}
+        self._stems: dict[str, frozenset[str]] = {}
 
     def names_in(self, folder: str) -> frozenset[str] | None:
         """The names in a folder, however they are spelled; None if it cannot be read."""
@@ -23,6 +26,25 @@ class Listing:
             except OSError:
                 self._names[folder] = None
         return self._names[folder]
+
+    def may_have_sidecars(self, media: str) -> bool:
+        """Whether annotation files may lie beside a media file: seldom wrong, and only in saying yes."""
+        folder, _, name = media.rpartition("/")
+        names = self.names_in(folder or "/")
+        if names is None:
+            return True
+        if folder not in self._stems:
+            self._stems[folder] = frozenset(_stems(names))
+        stems, name = self._stems[folder], name.casefold()
+        return name in stems or name.rpartition(".")[0] in stems
+
+
+def _stems(names: Iterable[str]) -> Iterator[str]:
+    """What the names of annotation files are made of, without their endings."""
+    for name in names:
+        for ending in _FOLDED:
+            if name.endswith(ending):
+                yield name.removesuffix(ending)
 
 
 def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:

@@ -1,8 +1,8 @@
-"""The shape of the code, as figures: what a reader has to hold in mind. Nothing is run, files are parsed.
+"""The shape of the code in figures: how much a reader has to keep in mind. Files are parsed, not run.
 
     python benchmarks/shape.py
 
-Product code is what the wheel holds. A code line holds a token that is neither a comment nor part of a
+Product code is the content of the wheel. A code line holds a token that is neither a comment nor part of a
 docstring. A public name is a top-level class or function without a leading underscore. The closure of a
 module is every file of ours that it imports, directly or not, at the top or inside functions; its loaded
 files are those that importing it loads, so without imports inside functions or for type checking.
@@ -22,7 +22,7 @@ COMMENTED = ("trainer/model", "trainer/train", "ingest")
 
 
 def product() -> dict[str, Path]:
-    """Dotted name of every product module."""
+    """Paths of all product modules by dotted name."""
     paths = (p for name in FOLDERS for p in (REPOSITORY / name).rglob("*.py"))
     return {
         "corpus." + ".".join(p.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): p
@@ -31,7 +31,7 @@ def product() -> dict[str, Path]:
 
 
 def docstring_lines(tree: ast.Module) -> set[int]:
-    """Lines of expressions that are nothing but a string: docstrings of modules, functions and fields."""
+    """Lines of expressions that are only a string: docstrings of modules, functions and fields."""
     return {
         line
         for node in ast.walk(tree)
@@ -43,7 +43,7 @@ def docstring_lines(tree: ast.Module) -> set[int]:
 
 
 def line_counts(path: Path) -> tuple[int, int, int]:
-    """All lines, code lines, and lines that hold a comment."""
+    """Numbers of lines, of code lines, and of lines with a comment."""
     text = path.read_text(encoding="utf-8")
     code, comments = set[int](), set[int]()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.far_shards import forget_shards, place_stand_ins
-from corpus.pipeline.published import CATALOGS_FILE, TABLE_FILE
+from corpus.pipeline.memory import TABLE_FILE
+from corpus.pipeline.published import CATALOGS_FILE
 from corpus.pipeline.state import QUARANTINE_FILES, STATE
 from corpus.report.catalog import CATALOG_FILE
 from corpus.schemas.codec import from_json, to_json

@@ -82,6 +82,7 @@ def published_as(job: RecordingJob, done: Recorded) -> PublishedRecording:
         raise AssertionError(f"{job.identity.item.uri} was not built")
     return PublishedRecording(
         recording=job.identity.recording,
+        uri=job.identity.item.uri,
         key=job.key,
         split=job.split,
         segment=done.cut.segment,

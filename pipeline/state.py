@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from corpus.pipeline.identify import FileMark
 from corpus.pipeline.lock import is_locked, locked
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
@@ -89,13 +88,6 @@ class Quarantined:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
     items: tuple[Quarantined, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """Known hashes of files, so that unchanged ones need not be read again."""
-
-    files: tuple[FileMark, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,16 +200,6 @@ class State:
     @property
     def _added(self) -> Path:
         return self.folder / QUARANTINE_FILES[1]
-
-    def save_marks(self, marks: Marks) -> None:
-        self._write("marks.json", marks)
-
-    def marks(self) -> dict[str, FileMark]:
-        """Known marks by path; empty if the file is damaged, so that everything is read again."""
-        try:
-            return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
-        except (FileNotFoundError, FormatError):
-            return {}
 
     def save_damaged(self, paths: Sequence[str]) -> None:
         """Record what `verify` found; an empty list clears it."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.row_file import unpacked
 from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
 from corpus.report.page import REPORT_FILE, write_report
 from corpus.report.poor import poor
 from corpus.report.stats import dataset_stats
 from corpus.schemas.dataset import CLIPS_FILE
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import Drop, Drops, in_order
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.reviews_file import REVIEWS_FILE
@@ -35,6 +36,8 @@ class ViewsJob:
     gone: tuple[str, ...] | None
     """Recordings whose rows leave the old catalog; None for a new catalog."""
     drops: tuple[Drop, ...]
+    more_drops: tuple[bytes, ...]
+    """`Drops` of what was not looked at, packed."""
     run: RunFacts
     cache_root: Path
     scratch: str
@@ -56,13 +59,14 @@ def make_views(job: ViewsJob) -> Views:
     load_pyarrow_lightly()
     cache = Cache(job.cache_root, job.scratch)
     sha256s: list[str] = []
+    more = (one for part in job.more_drops for one in unpacked(Drops, part, job.folder).drops)
     if job.gone is not None:
         (job.folder / CATALOG_FILE).unlink(missing_ok=True)
         _link(job.folder / _OLD_CATALOG_FILE, job.folder / CATALOG_FILE)
     write_catalog(
         job.folder,
         (cache.need(ROWS_STAGE, piece).folder for piece in job.pieces),  # each checked when it is its turn
-        job.drops,
+        in_order((*job.drops, *more)),
         job.run,
         instead_of=job.gone,
         announce=sha256s.append,

@@ -48,7 +48,7 @@ def check_far_shard(job: FarShard) -> list[Problem]:
     Raises:
         StorageError: the store cannot be read.
     """
-    # The folder of whoever verifies is removed by it even if this process is killed; other machines have none.
+    # Whoever verifies removes this folder, even if this process is killed; other machines do not have it.
     place = job.parts[0].out if job.parts[0].out.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="corpus-verify-", dir=place) as folder:
         out = Path(folder)

@@ -141,7 +141,8 @@ def per_member(column: pa.ChunkedArray) -> Int64Array:
     lengths = np.asarray(pc.list_value_length(column).to_numpy())
     if (lengths != len(MEMBERS)).any():
         what = f"clips.parquet does not list {len(MEMBERS)} members for every clip"
-        raise FormatError(what, todo="copy the dataset again, or run corpus build again")
+        todo = "copy the dataset again, or remove clips.parquet and run corpus build again"
+        raise FormatError(what, todo=todo)
     return np.asarray(flat, np.int64).reshape(-1, len(MEMBERS))
 
 

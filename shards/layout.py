@@ -18,6 +18,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.shards.columns import arrow_schema
 from corpus.shards.ends import shard_ends
 from corpus.shards.index import ints, texts
+from corpus.shards.index_rows import taken
 from corpus.shards.plan import Pieces, Rows, joined
 from corpus.shards.tar import END
 
@@ -132,7 +133,7 @@ class Layout:
             mine = np.flatnonzero((within >= 0) & (within < len(source.numbers)))
             tables.append(source.rows.take(source.numbers[within[mine]]))
             places.append(mine)
-        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(places))))
+        return taken(pa.concat_tables(tables), np.argsort(np.concatenate(places)))
 
 
 def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from corpus.pipeline import ledger
+from corpus.pipeline.marks import Marks
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.state import Quarantined, Running, State
 from corpus.schemas.codec import to_json
@@ -109,11 +110,13 @@ def test_what_failed_before_outlives_a_build_that_is_killed_while_it_looks_at_it
     assert third.faults == 1
 
 
-@pytest.mark.parametrize("name", ["quarantine.jsonl", "marks.json", "finished.json", "damaged.json"])
+@pytest.mark.parametrize(
+    "name", ["quarantine.jsonl", "marks.json", "marks.arrow", "finished.json", "damaged.json"]
+)
 def test_a_folder_in_the_place_of_a_state_file_is_one_clear_line(tmp_path: Path, name: str) -> None:
     kept = State(tmp_path)
     (kept.folder / name).mkdir(parents=True)
-    assert (kept.marks(), kept.finished(), kept.damaged()) == ({}, None, ())
+    assert (Marks(kept.folder).but(frozenset()), kept.finished(), kept.damaged()) == ({}, None, ())
     if name == "quarantine.jsonl":
         with pytest.raises(FormatError, match=r"jsonl: cannot be read: Is a directory; remove this file"):
             kept.quarantine()

@@ -26,7 +26,7 @@ from corpus.shards.copy import DamagedClipError
 from corpus.shards.old import Old
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify_dataset
-from corpus.shards.write import write_dataset
+from corpus.shards.write import Stays, write_dataset
 
 NAMES = ("one", "two", "three", "four")
 
@@ -236,10 +236,17 @@ def test_a_damaged_shard_without_a_manifest_is_written_again(
     assert content(out) == whole
 
 
-def standing(out: Path, doubted: set[str]) -> frozenset[str]:
+def standing(out: Path, doubted: set[str], refs: list[SegmentRef]) -> frozenset[str]:
     old = Old.read(out, doubted)
     assert old is not None
-    return old.standing(out)
+    return old.standing(out, [ref.recording for ref in refs])
+
+
+def stays(out: Path, refs: list[SegmentRef], gone: tuple[SegmentRef, ...] = ()) -> Stays:
+    """These recordings stay, and those go, of all that there are."""
+    old = Old.read(out, frozenset())
+    assert old is not None
+    return Stays(old=old, gone=[one.recording for one in gone], segments=b"".join(ref.id for ref in refs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,12 +262,11 @@ def test_what_stands_is_taken_from_its_shards_and_gives_the_same_bytes(
     before = content(out)
     for ref in others:
         shutil.rmtree(ref.folder)
-    unchanged = {ref.recording for ref in others}
-    assert standing(out, set()) == unchanged
-    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    assert standing(out, set(), refs) == {ref.recording for ref in others}
+    write_dataset(out, [added], settings=small_settings, config="c", stays=stays(out, others))
     assert content(out) == content(tmp_path / "whole")
     shutil.rmtree(added.folder)
-    write_dataset(out, others, settings=small_settings, config="c", unchanged=unchanged)
+    write_dataset(out, [], settings=small_settings, config="c", stays=stays(out, others, (added,)))
     assert content(out) == before
 
 
@@ -275,12 +281,10 @@ def test_a_clip_that_the_disk_has_changed_is_not_copied(
         shard.write_bytes(data)
     whole = content(out)
     with pytest.raises(DamagedClipError):
-        write_dataset(
-            out, refs[1:], settings=small_settings, config="c", unchanged={r.recording for r in refs[1:]}
-        )
+        write_dataset(out, [], settings=small_settings, config="c", stays=stays(out, refs[1:], (refs[0],)))
     assert {k: v for k, v in content(out).items() if not k.startswith(".")} == whole
     doubted = {f"train/train-{number:06d}.tar" for number in range(2)}
-    assert standing(out, doubted) == {ref.recording for ref in refs if ref.split == "validation"}
+    assert standing(out, doubted, refs) == {ref.recording for ref in refs if ref.split == "validation"}
 
 
 def test_rows_as_older_versions_kept_them_give_the_same_bytes(
@@ -308,9 +312,10 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
 ) -> None:
     """In groups of 3 rows, with clips that stand and clips that are new in the same group."""
     monkeypatch.setattr("corpus.shards.write._GROUP_ROWS", 3)
-    out, unchanged = tmp_path / "OUT", {refs[0].recording, refs[2].recording}
-    write_dataset(out, [refs[0], refs[2]], settings=small_settings, config="c")
-    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    out, there = tmp_path / "OUT", [refs[0], refs[2]]
+    write_dataset(out, there, settings=small_settings, config="c")
+    more = [ref for ref in refs if ref not in there]
+    write_dataset(out, more, settings=small_settings, config="c", stays=stays(out, there))
     write_dataset(tmp_path / "whole", refs, settings=small_settings, config="c")
     assert content(out) == content(tmp_path / "whole")
     at_once = io.BytesIO()
@@ -318,40 +323,51 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
     assert (out / "clips.parquet").read_bytes() == at_once.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("member_offsets", [512]),
-        ("size", -1),
-        ("size", 2**62),
-        ("offset", -512),
-        ("offset", 2**62),
-        ("windows", -1),
-    ],
-)
-def test_an_index_that_tells_untruths_is_not_built_upon(
-    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, name: str, value: object
-) -> None:
-    """The manifest vouches for it: both are a stranger's."""
-    out = tmp_path / "OUT"
-    write_dataset(out, refs, settings=small_settings, config="c")
-    before = content(out)
-    assert Old.read(out, set()) is not None
-    table = pq.read_table(out / "clips.parquet")
+def with_first(out: Path, name: str, value: object) -> None:
+    """The dataset with another value in the first row of its index, for which its manifest vouches."""
+    index = out / "clips.parquet"
+    table = pq.read_table(index)
     place, field = table.schema.get_field_index(name), table.schema.field(name)
     values = [value, *table[name].to_pylist()[1:]]
-    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), out / "clips.parquet")
-    manifest = from_json(Manifest, before["manifest.json"])
-    digest, size = sha256_file(out / "clips.parquet"), (out / "clips.parquet").stat().st_size
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), index)
+    manifest = from_json(Manifest, (out / "manifest.json").read_bytes())
+    digest, size = sha256_file(index), index.stat().st_size
     files = [
-        dataclasses.replace(one, sha256=digest, bytes=size) if one.path == "clips.parquet" else one
+        dataclasses.replace(one, sha256=digest, bytes=size) if one.path == index.name else one
         for one in manifest.files
     ]
     told = dataclasses.replace(manifest, files=tuple(files), segments="others")
     (out / "manifest.json").write_text(to_json(told))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("size", -1), ("size", 2**62), ("offset", -512), ("offset", 2**62), ("windows", -1)],
+)
+def test_an_index_that_tells_untruths_is_not_built_upon(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, name: str, value: object
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    before = content(out)
+    assert Old.read(out, set()) is not None
+    with_first(out, name, value)
     assert Old.read(out, set()) is None
     write_dataset(out, refs, settings=small_settings, config="c")
     assert content(out) == before
+
+
+def test_a_clip_without_all_its_members_is_one_clear_line(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs[:3], settings=small_settings, config="c")
+    with_first(out, "member_offsets", [512])
+    before = content(out)
+    there = stays(out, refs[:3])
+    with pytest.raises(FormatError, match=r"list 5 members for every clip; .*remove clips.parquet"):
+        write_dataset(out, refs[3:], settings=small_settings, config="c", stays=there)
+    assert not {name: data for name, data in before.items() if content(out)[name] != data}
 
 
 def test_the_same_recording_twice_is_refused(

@@ -180,7 +180,6 @@ class Gpu:
 
     bf16_flops: float
     memory_bytes: float
-    memory_bytes_per_s: float
     node_bytes_per_s: float
     """To another GPU of the node, in one direction, as reached in practice."""
     network_bytes_per_s: float
@@ -192,28 +191,24 @@ GPUS = {
     "h200": Gpu(
         bf16_flops=989.5e12,
         memory_bytes=141e9,
-        memory_bytes_per_s=4.8e12,
         node_bytes_per_s=350e9,
         network_bytes_per_s=50e9,
     ),
     "h100": Gpu(
         bf16_flops=989.5e12,
         memory_bytes=80e9,
-        memory_bytes_per_s=3.35e12,
         node_bytes_per_s=350e9,
         network_bytes_per_s=50e9,
     ),
     "a100": Gpu(
         bf16_flops=312e12,
         memory_bytes=80e9,
-        memory_bytes_per_s=2.04e12,
         node_bytes_per_s=250e9,
         network_bytes_per_s=25e9,
     ),
     "b200": Gpu(
         bf16_flops=2250e12,
         memory_bytes=180e9,
-        memory_bytes_per_s=7.7e12,
         node_bytes_per_s=700e9,
         network_bytes_per_s=50e9,
     ),

@@ -103,7 +103,7 @@ def weights_digest(folder: Path) -> str:
     """sha256 over a folder's weight files. Raises: FormatError if one cannot be read."""
     whole = hashlib.sha256()
     try:
-        for name in weight_files(folder):
+        for name in _weight_files(folder):
             with (folder / name).open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
     except (OSError, ValueError) as error:
@@ -130,7 +130,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
     weights: dict[str, torch.Tensor] = {}
     try:
-        for name in weight_files(folder):
+        for name in _weight_files(folder):
             weights |= load_file(folder / name)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
@@ -155,7 +155,7 @@ def check_shapes(
             raise FormatError(what, where=str(folder))
 
 
-def weight_files(folder: Path) -> list[str]:
+def _weight_files(folder: Path) -> list[str]:
     """Names of the files that hold weights. Raises: OSError, or ValueError for a faulty index."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
