@@ -188,7 +188,7 @@ class _Build:
             self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
 
     def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
-        """The content of all items whose bundle does not stand."""
+        """Identify all items whose bundle does not stand."""
         from corpus.pipeline.incoming import Incoming
         from corpus.schemas.marks import Marks
 
@@ -205,7 +205,7 @@ class _Build:
         return incoming
 
     def _refuse_removals(self, identities: Sequence[Identity]) -> None:
-        """Of what does not stand, nothing may go unnoticed."""
+        """Refuse to remove recordings of bundles that do not stand, unless that is allowed."""
         if self.memory:
             built = {(one.recording, one.uri) for one in self.memory.changed().recordings}
         else:
@@ -269,7 +269,7 @@ class _Build:
         return connected(self.request.address)
 
     def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
-        """The jobs, in order as far as there is room, on the engine that was asked for."""
+        """Run the jobs on the requested engine, in order as far as there is room."""
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
@@ -279,7 +279,7 @@ class _Build:
         return run_on_ray(record, jobs, address=request.address, on_poll=on_poll, gpus=gpus)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
-        """The recordings that OUT holds as they are asked for, and the jobs of all others."""
+        """The recordings that OUT already holds unchanged, and the jobs of all others."""
         known = self.memory.changed().by_recording
         old = self.old
         whole = old.standing(self.request.out, list(known)) if old is not None else frozenset()
@@ -297,7 +297,7 @@ class _Build:
         """A job for each recording not in quarantine; the split is drawn here, before anything is decoded."""
         from corpus.pipeline.record import RecordingJob
 
-        # What stands shares nobody with these, so its splits stay as they are.
+        # Bundles that stand share nobody with these, so their splits stay as they are.
         split = assign([known.bond for known in incoming], self.settings.clips)
         for known in incoming:
             identity = known.identity
@@ -363,7 +363,7 @@ class _Build:
         )
 
     def _run_views(self, job: ViewsJob) -> Views:
-        """Here, or for many recordings on the cluster, where it is a task like others."""
+        """Make the views here, or for many recordings as a task on the cluster."""
         from corpus.pipeline.views import make_views
 
         if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
@@ -372,7 +372,7 @@ class _Build:
 
         address, on_poll = self.request.address, self.ledger.poll
         [ended] = run_on_ray(make_views, [job], address=address, on_poll=on_poll)
-        # What dies at every try is done by this process.
+        # A task that dies at every try is done by this process.
         return make_views(job) if isinstance(ended.result, WorkerDied) else ended.result
 
 

@@ -1,7 +1,7 @@
-"""Inputs in bundles: some hundred items that follow one another, known by how all their files look.
+"""Groups inputs into bundles of some hundred consecutive items, recognised by the look of all their files.
 
-What a build remembers is kept bundle by bundle, so that one item more, or another, costs one bundle and
-not all of them. Where one ends depends on the last item's name alone: others in front of it move no end.
+What a build remembers is kept bundle by bundle, so that an added or changed item costs only one bundle. The
+end of a bundle depends only on the last item's name, so that earlier items do not move it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _FILE = attrgetter(*(field.name for field in dataclasses.fields(ItemFile)))
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Items that follow one another."""
+    """Consecutive items."""
 
     look: str
-    """Digest of the items, and of paths, sizes and times of all their files. No file is opened for it."""
+    """Digest of the items, and of paths, sizes and times of all their files, which are not opened."""
     items: Sequence[Item]
 
 
@@ -48,7 +48,7 @@ def _bundles(items: Sequence[Item]) -> Iterator[Bundle]:
 
 
 def _look_of(item: Item, listing: Listing) -> bytes:
-    """The item, and the looks of its files and of those beside them; the same text for nothing else."""
+    """The item, and the looks of its files and of those beside them, as a unique text."""
     places = [file.place for file in item.files]
     looks = [look(place) for place in places]
     if item.sidecars is not None:
@@ -61,7 +61,7 @@ def _look_of(item: Item, listing: Listing) -> bytes:
 
 
 def look(place: str) -> tuple[object, ...]:
-    """Path, size and time of a file; its path alone if it is not there."""
+    """Path, size and time of a file; only its path if it does not exist."""
     try:
         state = os.stat(place)
     except (OSError, ValueError):  # ValueError: a NUL byte in the name

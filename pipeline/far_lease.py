@@ -47,7 +47,7 @@ class Lease:
 
     def beat(self) -> None:
         self._beats += 1
-        with suppress(StorageError, LockedError):  # said by `check`, by whoever wants to write
+        with suppress(StorageError, LockedError):  # `check` reports it before anything is written
             self.check()
             put(self._store, LEASE, f"{self._own} {self._beats}".encode())
 

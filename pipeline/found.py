@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Recordings:
-    """The recordings that were looked at and go into the dataset."""
+    """The examined recordings that go into the dataset."""
 
     memory: Memory
-    """What else goes into it: the bundles that stand."""
+    """The rest of the dataset: the bundles that stand."""
     old: Old | None
-    """The dataset in OUT, if what is remembered is of it."""
+    """The dataset in OUT, if the memory describes it."""
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
     unchanged: dict[str, PublishedRecording] = field(default_factory=dict)
@@ -37,5 +37,5 @@ class Recordings:
         return [published_as(job, done) for job, done in self.recorded]
 
     def published(self) -> Sequence[PublishedRecording]:
-        """All that were looked at, as they will be published."""
+        """All examined recordings, as they will be published."""
         return [*self.unchanged.values(), *self.made()]

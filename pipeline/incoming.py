@@ -1,4 +1,4 @@
-"""A build's inputs: which of them stand as the last build left them, and the content of all others."""
+"""A build's inputs: the bundles that are unchanged since the last build, and the content of all others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from corpus.schemas.marks import FileMark, Marks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """An item with its content, and whom it names."""
+    """An item with its content and the people it names."""
 
     identity: Identity
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Known:
 
 
 class Incoming:
-    """All that a build is asked for. Bundles that stand are not looked at."""
+    """All inputs of a build. Bundles that stand are not examined."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Incoming:
         """By the look of their bundle."""
 
     def read(self, marks: Marks) -> None:
-        """Find out the content of all items whose bundle does not stand, or falls because of them."""
+        """Identify all items whose bundle does not stand, or no longer stands because of them."""
         standing = self._memory.standing
         waiting = [bundle for bundle in self._bundles if bundle.look not in standing]
         while waiting:
@@ -72,12 +72,12 @@ class Incoming:
 
     @property
     def all(self) -> Iterator[Known]:
-        """What was looked at, in order."""
+        """The examined items, in order."""
         for bundle in self._bundles:
             yield from self._known.get(bundle.look, ())
 
     def rows(self, published: Sequence[PublishedRecording]) -> Iterator[Row]:
-        """What is to be remembered of the bundles that were looked at."""
+        """The rows to remember for the examined bundles."""
         by_uri = {one.uri: one for one in published}
         quarantined = {one.uri: one for one in self._ledger.quarantined()}
         for bundle in self._bundles:
@@ -87,7 +87,7 @@ class Incoming:
             drops = [drop for uri in uris for drop in self._ledger.drops_of(uri)]
             yield Row(
                 look=bundle.look,
-                # What kept an item from being read at all may be gone the next time.
+                # An item that could not be read may be readable the next time.
                 whole=len(known) == len(uris) and not any(drop.stage == "input" for drop in drops),
                 bonds=tuple(one.bond for one in known),
                 published=tuple(by_uri[uri] for uri in uris if uri in by_uri),
@@ -111,11 +111,11 @@ class Incoming:
                     self._ledger.drop((result,))
                 else:
                     yield result
-        finally:  # a stopped build does not wait for a file to be hashed
+        finally:  # a stopped build must not wait for a file to be hashed
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _as_known(self, identity: Identity, names: Mapping[tuple[str, ...], tuple[str, ...]]) -> Known:
-        # Annotation files seen before need not be parsed again to know whom they name.
+        # Known annotation files need not be parsed again to learn whom they name.
         vouched = names.get(annotations_of(identity))
         if vouched is None:
             vouched = vouched_for(identity, self._request.settings)

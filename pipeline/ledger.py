@@ -126,11 +126,11 @@ class Ledger:
         return key in self._held
 
     def stand(self, quarantined: Iterable[keep.Quarantined]) -> None:
-        """Record what is in quarantine of recordings that are not looked at."""
+        """Record the quarantined ones among recordings that are not examined."""
         self._quarantined += quarantined
 
     def ordered_drops(self) -> list[Drop]:
-        """What was left out of all that was looked at."""
+        """Everything left out of the examined items."""
         return in_order(one for drops in self._drops.values() for one in drops)
 
     def drops_of(self, uri: str) -> Sequence[Drop]:

@@ -1,7 +1,7 @@
-"""What the last build left, bundle of inputs by bundle: a bundle that stands is neither parsed nor built.
+"""What the last build left, by bundle of inputs. A bundle that stands is neither parsed nor built.
 
-A bundle stands if it looks as it did, its dataset is whole, and nothing that has changed elsewhere concerns
-it: no recording has the content of one of its own, and none shares a person or a conversation with it, which
+A bundle stands if its look is unchanged, its dataset is whole, and no change elsewhere concerns it: no
+changed recording has the same content as one of its own, or shares a person or a conversation with it, which
 would bind their splits.
 """
 
@@ -33,18 +33,18 @@ _STAMP = b"stamp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What the rows are true of: a dataset, and what it was made of besides the inputs."""
+    """What the rows describe: a dataset, and what it was made of besides the inputs."""
 
     form: str = FORM
     config: str = ""
     manifest_sha256: str = ""
     catalog_sha256: str = ""
     settings: str = ""
-    """With the filters, which `config` leaves out."""
+    """Including the filters, which `config` leaves out."""
     reviews: str = ""
 
     def is_of(self, other: Stamp) -> bool:
-        """Whether both are of one dataset."""
+        """Whether both describe the same dataset."""
         mine = (self.form, self.config, self.manifest_sha256, self.catalog_sha256)
         return mine == (other.form, other.config, other.manifest_sha256, other.catalog_sha256)
 
@@ -55,9 +55,9 @@ class Row:
 
     look: str
     whole: bool
-    """False if an item has to be looked at again, whatever its files look like."""
+    """False if an item must be examined again, whatever its files look like."""
     bonds: tuple[Bond, ...]
-    """Of all its items whose content is known."""
+    """The bonds of all its items whose content is known."""
     published: tuple[PublishedRecording, ...]
     quarantined: tuple[Quarantined, ...]
     drops: tuple[Drop, ...]
@@ -84,7 +84,7 @@ class Memory:
 
     @staticmethod
     def read(folder: Path, now: Stamp) -> Memory:
-        """The rows, if they are of the dataset that stands there now."""
+        """The rows, if they describe the present dataset."""
         path = folder / TABLE_FILE
         table = read_row_file(path, _schema())
         stamp = _stamp_of(table)
@@ -92,7 +92,7 @@ class Memory:
 
     @staticmethod
     def none(folder: Path, now: Stamp) -> Memory:
-        """As of no dataset."""
+        """An empty memory, as without a dataset."""
         return Memory(folder / TABLE_FILE, now, _schema().empty_table())
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Memory:
     # -- what stands -------------------------------------------------------------------------
 
     def let_stand(self, looks: Iterable[str], is_held: Callable[[str], bool]) -> None:
-        """Let bundles stand that look like this, and whose failures (by key) are still in quarantine."""
+        """Let bundles with these looks stand, if their failures (by key) are still in quarantine."""
         wanted = set(looks)
         whole, faults = self._table["whole"].to_pylist(), self._table["faults"].to_pylist()
         for number, look in enumerate(self._looks):
@@ -116,7 +116,7 @@ class Memory:
         return frozenset(self._looks[number] for number in np.flatnonzero(self._stands))
 
     def release(self, bonds: Iterable[Bond]) -> set[str]:
-        """Let none stand that these, or what does not stand, concern; returns the looks of what falls."""
+        """Drop bundles that these bonds, or those of dropped bundles, concern; returns their looks."""
         before = self.standing
         touched = np.array([key for bond in bonds for key in _keys(bond)], np.uint64)
         while True:
@@ -147,7 +147,7 @@ class Memory:
         return [one for text in self._standing_column("faults") for one in self._quarantine(text)]
 
     def drops(self) -> tuple[bytes, ...]:
-        """Of bundles that stand: `Drops`, packed."""
+        """The packed `Drops` of bundles that stand."""
         return tuple(self._standing_column("drops"))
 
     def trims(self) -> int:
@@ -155,11 +155,11 @@ class Memory:
         return sum(self._standing_column("trims"))
 
     def segments(self) -> bytes:
-        """Of bundles that stand: `segment_id` of every recording."""
+        """The `segment_id` of every recording in bundles that stand."""
         return b"".join(self._standing_column("segments"))
 
     def save(self, rows: Sequence[Row], stamp: Stamp) -> None:
-        """Keep what stands, and add these."""
+        """Keep the bundles that stand, and add these rows."""
         import pyarrow as pa
 
         kept = self._table.filter(pa.array(self._stands))

@@ -69,13 +69,13 @@ class _Catalogs:
 
     sha256s: tuple[str, ...] = ()
     looks: tuple[str, ...] = ()
-    """Size and time of each, "" where they were not noted: a file that looks so is not read."""
+    """Size and time of each, "" if not noted; a file with this look is not read."""
 
 
 def announce_catalog(folder: Path, sha256: str, file: Path | None = None) -> None:
     """Remember a catalog before it is moved into place: any other one found there was edited by somebody.
 
-    `file` is the catalog, where moving it will not change its time.
+    `file` is the catalog, if moving it will not change its time.
     """
     before = _announced(folder)
     looks = (*before.looks, *[""] * len(before.sha256s))[: len(before.sha256s)]
@@ -108,7 +108,7 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
 
 
 def catalog_sha256(folder: Path, out: Path) -> str:
-    """The catalog's digest, read only if it does not look as one that a build wrote; "" if there is none."""
+    """The catalog's digest, "" without one; it is read only if its look is not that of a build's catalog."""
     path, known = out / CATALOG_FILE, _announced(folder)
     look = _look(path)
     for sha256, noted in zip(known.sha256s, known.looks, strict=False):

@@ -112,7 +112,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 
 
 def record_unless_there(job: RecordingJob) -> Recorded:
-    """As `record`, of a recording that an earlier build may have finished: what it left is checked here."""
+    """Like `record`, if an earlier build may have finished the recording; its results are checked here."""
     return recorded_before(job, Cache(job.cache_root, job.scratch, job.cache_url)) or record(job)
 
 

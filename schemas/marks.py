@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MARKS_FILE = "marks.arrow"
 _OLDER_FILE = "marks.json"
-"""The same as it was written before 2026-11-29."""
+"""The file of builds before 2026-11-29."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Marks:
         self._table = read_row_file(self._path, _schema())
 
     def but(self, standing: Set[str]) -> dict[str, FileMark]:
-        """All known marks by path, but those of the bundles that look like this."""
+        """All known marks by path, except those of bundles with these looks."""
         looks, contents = self._table["look"].to_pylist(), self._table["marks"]
         known: dict[str, FileMark] = {}
         for number, look in enumerate(looks):
@@ -55,7 +55,7 @@ class Marks:
         return known if looks else self._read_older()
 
     def save(self, standing: Set[str], found: Mapping[str, Iterable[FileMark]]) -> None:
-        """Keep the rows of these looks, and add these."""
+        """Keep the rows of standing bundles, and add the new marks."""
         import pyarrow as pa
 
         kept = pa.array([look in standing for look in self._table["look"].to_pylist()], pa.bool_())
