@@ -111,7 +111,7 @@ class _ChannelsVad:
         ]
 
     def _drifts(self, pcm: Pcm, own: Sequence[Sequence[Span]], gain: npt.NDArray[np.float64]) -> list[Drop]:
-        """Clocks that run apart, from the copies; a pair of channels is told once."""
+        """Drifting clocks, measured by the copies; a pair of channels is reported once."""
         drops: list[Drop] = []
         for one, other in combinations(range(pcm.channels), 2):
             # the louder copy of the two tells more
@@ -142,7 +142,7 @@ def _db(gain: float) -> float:
 
 
 def speech_of(pcm: Pcm) -> list[list[Span]]:
-    """Where each channel contains speech, whoever speaks."""
+    """Where each channel contains speech, by any speaker."""
     return [union(_speech(pcm, channel), bridge_us=MIN_SILENCE_MS * 1000) for channel in range(pcm.channels)]
 
 

@@ -1,7 +1,7 @@
-"""What a recogniser's encoder made of some sound, kept so that a part of it need not be encoded again.
+"""Encoder outputs of a recogniser, kept so that a part of the sound need not be encoded again.
 
-Whisper's encoder costs the same for 3 s as for 30. Talk in which nothing was written is given to the decoder
-again, alone; what the encoder heard there is cut out of what it made of the whole window.
+Whisper's encoder costs the same for 3 s as for 30 s. Where talk has no words, the decoder gets it a second
+time, alone: that part of the encoder's output is cut out of the window's.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from corpus.schemas.clock import sample_at
 
 RATE_HZ = 16_000
 POSITION_SAMPLES = 320
-"""One of the encoder's vectors, 20 ms; the decoder's timestamps count in these from the window's start."""
+"""The encoder gives a vector per 20 ms; the decoder's timestamps count these from the window's start."""
 
 MOST_OUTSIDE = 3 * RATE_HZ // 10
-"""Samples that may lie behind a window: what is given again has such a margin around the talk."""
+"""How many samples of the part may lie after the window: a second try has such a margin around the talk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a window as the encoder gave it."""
+    """A part of the encoder's output for a window."""
 
     states: Float32Array
     """[1, positions, channels]"""
     first: int
-    """Its first position in the window."""
+    """The position in the window at which it begins."""
 
     def after(self, positions: int) -> Part:
-        """Without so many at its beginning."""
+        """The part without its first positions."""
         return Part(np.ascontiguousarray(self.states[:, positions:]), self.first + positions)
 
 
 class Encoded:
-    """The encoder's outputs over one piece of sound."""
+    """The encoder's outputs for one sound."""
 
     def __init__(self, sound: Float32Array, zero_us: int) -> None:
         """The sound begins at `zero_us` on the recording's clock."""
@@ -45,17 +45,17 @@ class Encoded:
         self._windows: list[tuple[int, int, Float32Array]] = []
 
     def place(self, sound: Float32Array, zero_us: int) -> int | None:
-        """The first sample of some of this sound, which is looked for at its time; None for other sound."""
+        """The sample at which a piece of this sound begins, by its time; None if it is another sound."""
         first = sample_at(zero_us, RATE_HZ) - sample_at(self._zero_us, RATE_HZ)
         same = first >= 0 and np.array_equal(self._sound[first : first + len(sound)], sound)
         return first if same else None
 
     def add(self, first: int, samples: int, states: Float32Array) -> None:
-        """A window from a sample on, of which so many were sound and no padding."""
+        """Keep a window that begins at sample `first`; `samples` does not count its padding."""
         self._windows.append((first, samples, states))
 
     def part(self, first: int, samples: int) -> Part | None:
-        """What was made of so much sound from a sample on, if one window has it, but for its last margin."""
+        """The encoder's output for that sound, if one window holds it but for `MOST_OUTSIDE`."""
         for start, length, states in self._windows:
             if start <= first and first + samples <= start + length + MOST_OUTSIDE:
                 position = (first - start) // POSITION_SAMPLES

@@ -2,7 +2,7 @@
 
 A face whose mouth moves when a slot talks, and rests when it does not, is assigned to that slot. Slots of one
 face are drawn together, slots of two faces seen at the same time are pushed apart. Faces that do not move, or
-move whoever talks, do not vote; nor does a recording without a picture.
+move with every talker, do not vote; nor does a recording without a picture.
 """
 
 from __future__ import annotations

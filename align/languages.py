@@ -16,15 +16,16 @@ from corpus.schemas.span import Span, union
 AUTO = "auto"
 PIECE_US = 30_000_000
 MOST_PIECES = 6
-"""Pieces of talk the language of a recording is told by, spread over it."""
+"""Pieces of talk, spread over the recording, that decide its language."""
 CLEAR = 0.65
 """A language this probable is taken."""
 POSSIBLE = 0.35
-"""One between this and `CLEAR` is taken, but what is written must look like speech; less is no language.
-The same goes for a single window that is less sure than `CLEAR` to be in the language, whoever named it."""
+"""A language between this and `CLEAR` is taken, but its text must look like speech; below it there is no
+language. The same applies to a single window that is less sure than `CLEAR` to be in the detected or
+configured language."""
 FOREIGN = 0.1
-"""A window in which the asked language is less probable than this is another's. In the developer meetings,
-whose speakers are mostly no native ones, the least was 0.36."""
+"""A window in which the configured language is less probable than this is in another one. In the developer
+meetings, whose speakers are mostly not native, the least was 0.36."""
 TELLING_US = 10_000_000
 """Less sound is a poor witness of its language."""
 LOOPING = 2.4

@@ -1,10 +1,10 @@
-"""The speech that each slot's voice is measured from; slots of nearly the same speech are measured once.
+"""The speech from which each slot's voice is measured; slots with nearly the same speech are measured once.
 
-Windows begin every second, so what somebody says lies in up to ten of them, mostly with the same edges:
+A window begins every second, so up to ten windows contain the same speech, mostly all of it:
 
     window 3   |---- ~~~~~~~ ----|
-    window 4      |- ~~~~~~~ -------|        the same speech: the vector of window 3
-    window 5         |~~~~~~~ --- ~~~~|      more speech: a vector of its own
+    window 4      |- ~~~~~~~ -------|        the same speech: it shares window 3's vector
+    window 5         |~~~~~~~ --- ~~~~|      more speech: it has its own vector
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from corpus.schemas.arrays import BoolArray
 HEARD_FRAMES = 15
 """Frames (0.25 s) that a slot must talk for its voice to be measured, in overlap if it talks less alone."""
 SAME_SPEECH = 0.7
-"""Share of the frames in either of two pieces that must be in both for one vector to serve both."""
+"""Two pieces share a vector if this share of the frames that are in either is in both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """The feature frames of a window in which a slot talks."""
+    """The feature frames of a window that hold a slot's speech."""
 
     first: int
     """The window's first frame in the sound's features."""
@@ -36,7 +36,7 @@ class Speech:
 
     @property
     def frames(self) -> int:
-        """In which it talks."""
+        """How many hold speech."""
         return int(np.count_nonzero(self.mask))
 
     @property
@@ -44,11 +44,11 @@ class Speech:
         return self.first + len(self.mask)
 
     def of(self, frames: Any) -> Any:
-        """These of the sound's features."""
+        """Those frames of the sound's features."""
         return frames[self.first : self.stop][self.mask]
 
     def alike(self, other: Speech) -> float:
-        """Frames in both as a share of those in either."""
+        """How many frames are in both, as a share of those in either."""
         low, high = max(self.first, other.first), min(self.stop, other.stop)
         if low >= high:
             return 0.0
@@ -59,9 +59,9 @@ class Speech:
 
 
 def speech_of(slot: Slot, start: int, slots: Slots, frames: int) -> Speech:
-    """A slot's speech alone, or all of it if that is too little, in a window that begins at sample `start`.
+    """A slot's speech without overlap, or all of its speech if that is too little.
 
-    `frames` is the number of the sound's feature frames.
+    Its window begins at sample `start`; the sound has so many feature `frames`.
     """
     window, number = slot
     talking = slots.talking[window]
@@ -76,20 +76,20 @@ def speech_of(slot: Slot, start: int, slots: Slots, frames: int) -> Speech:
 
 
 def measured_for(speech: Sequence[Speech]) -> list[int]:
-    """For each piece, in order of its window, the place of the piece whose vector it has: mostly its own.
+    """For each piece, the place of the piece whose vector it uses; those that are measured use their own.
 
-    The longest are measured first, as they tell most of a voice, and nothing is like a piece that is not
-    measured itself, so that speech cannot drift from piece to piece.
+    Long pieces are measured first, as they tell more of a voice. A piece is compared only with measured ones,
+    so that a chain of similar pieces cannot end far from the measured one.
     """
     places = list(range(len(speech)))
     measured: list[int] = []
     for place in sorted(places, key=lambda at: (-speech[at].frames, at)):
-        best, likest = 0.0, place
+        best, closest = 0.0, place
         for at in measured:
             if (alike := speech[place].alike(speech[at])) > best:
-                best, likest = alike, at
+                best, closest = alike, at
         if best >= SAME_SPEECH:
-            places[place] = likest
+            places[place] = closest
         else:
             measured.append(place)
     return places

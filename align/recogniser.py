@@ -1,4 +1,4 @@
-"""What writes down what is said, whoever made it, and which one the settings name."""
+"""The interface of speech recognisers, and opening the one that the settings name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHISPERX_PREFIX = "whisperx:"
 
 
 class Recogniser(Protocol):
-    """Writes down sound at 16 kHz, at most some five minutes of it."""
+    """Recognises words in sound at 16 kHz, at most some five minutes at once."""
 
     def windows(
         self, sound: Float32Array, zero_us: int, *, language: str, beam_size: int, prompt: str
@@ -39,9 +39,9 @@ class Recognising:
     """A recogniser that is ready to be loaded."""
 
     identity: tuple[str, ...]
-    """Of the weights, the library versions and the device."""
+    """Identifies the weights, the library versions and the device."""
     aligns: bool
-    """Its words have been found in the sound already."""
+    """Whether its words are already aligned with the sound."""
     load: Callable[[], Recogniser]
 
 
@@ -74,7 +74,7 @@ def open_recogniser(settings: TranscribeSettings, models: Path | None) -> Recogn
         model = Whisper(
             folder,
             device=device,
-            # With 8 bits, words depend on how the processor at hand rounds.
+            # With 8 bits, words would depend on the processor's rounding.
             compute_type="float16" if device == "cuda" else "float32",
             threads=settings.threads,
         )
@@ -104,7 +104,7 @@ def _whisperx(settings: TranscribeSettings, models: Path | None) -> Recognising:
 
 
 def _weights(name: str, models: Path | None) -> tuple[Path, str]:
-    """A folder of faster-whisper's form and the digest of its files."""
+    """A folder in faster-whisper's form, and the digest of its files."""
     path = Path(name).expanduser()
     folder = path if path.is_dir() else find(f"{WHISPER_PREFIX}{name}", models)
     files = sorted(file for file in folder.iterdir() if file.is_file())

@@ -21,7 +21,7 @@ MACHINES = frozenset(
         *("motion", "faces", "head", "gaze_away", "posture"),
     )
 )
-"""Labelers, as origins name them before the version."""
+"""The labelers' names, as origins give them before the version."""
 
 
 def remade(
@@ -47,7 +47,7 @@ def remade(
 
 
 def _given_labels(conversation: Conversation) -> frozenset[str]:
-    """Labels that are not to be made from turns and words: what a file told of, and what was seen."""
+    """Labels that must not be made from turns and words: those of a file, and visual ones."""
     given = {entry.label for entry in conversation.labels_made if entry.made and entry.reason == TOLD}
     others = {c.label for c in conversation.cues if not _is_machines(c) and not _is_persons(c)}
     marked = told_labels(replace(conversation, cues=(), labels_made=()))

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 LONGEST_PHRASE_WORDS = 8
 REPEATS = {1: 6}
-"""Repeats that make a loop, by the phrase's number of words; others need `REPEATS_OF_PHRASE`."""
+"""Repeats that make a loop, by the number of words in the phrase; others need `REPEATS_OF_PHRASE`."""
 REPEATS_OF_PHRASE = 4
 FASTEST_WORD_US = 60_000
 """A loop whose words are shorter than this on average was not said even once."""
@@ -46,7 +46,7 @@ def without_loops(
 
 
 def _loop_at(said: Sequence[str], place: int) -> tuple[int, int]:
-    """(words of the phrase, how often it is said from here on), or (0, 0)."""
+    """(words in the phrase, number of times it is said from here on), or (0, 0)."""
     # Shortest first: a loop of one word is also one of two.
     for phrase in range(1, LONGEST_PHRASE_WORDS + 1):
         repeats = 1

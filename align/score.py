@@ -1,7 +1,7 @@
 """Errors of a conversation against the truth: who spoke when, what was said, when words begin.
 
-Every figure is a ratio of sums, so that recordings can be pooled. Words are compared in lower case without
-punctuation, in order of time; a reference word is lost when the alignment gives it no equal word.
+Every figure is a ratio of sums, so that recordings can be pooled. Words are compared in lower case, without
+punctuation and in order of time; a reference word is lost if the alignment gives it no equal word.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEASURED = (
     *("der", "miss", "false_alarm", "confusion", "jer", "der_short_turns", "speaker_count_error"),
     *("wer", "cpwer", "words_lost_alone", "words_lost_overlap", "fillers_heard", "fillers_false"),
 )
-"""All figures that are a sum over a sum."""
+"""All figures that are a ratio of sums."""
 FILLERS = frozenset("uh um mm hmm er erm eh ah mmhmm mhm uhhuh yeah yep yes no okay ok right".split())
 """Hesitations and short answers."""
 FILLER_MARGIN_US = 500_000
@@ -33,7 +33,7 @@ class Said:
     """Who speaks when and what is said in one recording."""
 
     turns: tuple[Turn, ...] | None = ()
-    """None where the reference does not tell: no figure of turns is then measured."""
+    """None if the reference has none; figures of turns are then not measured."""
     words: tuple[Word, ...] | None = ()
     """None likewise."""
     duration_us: int = 0
@@ -62,7 +62,7 @@ def pooled(parts: Iterable[Counts]) -> Counts:
 
 
 def figures(counts: Counts) -> dict[str, float | int | None]:
-    """The figures by name; None where there is nothing to measure."""
+    """The figures by name; None if there is nothing to measure."""
     figure_of: dict[str, float | int | None] = {}
     for name, under in counts.under.items():
         figure_of[name] = round(counts.over[name] / under, 6) if under else None
@@ -76,7 +76,7 @@ def figures(counts: Counts) -> dict[str, float | int | None]:
 
 
 def compared(pair: tuple[Said, Said]) -> Counts:
-    """`compare` of a pair, as one job."""
+    """`compare` for a pair, as one job."""
     return compare(*pair)
 
 
@@ -101,7 +101,7 @@ def _turns(truth: Sequence[Turn], found: Sequence[Turn], duration_us: int, count
     ends = [turn.stop_us for turn in (*truth, *found)]
     whole = Timeline([Segment(0, max([duration_us, *ends, 1]) / 1e6)])
     reference, hypothesis = _annotation(truth), _annotation(found)
-    # pyannote's collar is the whole width, NIST's the half on either side.
+    # pyannote's collar is the whole width, NIST's is half of it on either side.
     der = DiarizationErrorRate(collar=2 * COLLAR_S, skip_overlap=False)
     parts = der(reference, hypothesis, uem=whole, detailed=True)
     errors = {
@@ -123,7 +123,7 @@ def _turns(truth: Sequence[Turn], found: Sequence[Turn], duration_us: int, count
 def _short_turns(
     truth: Sequence[Turn], found: Sequence[Turn], mapping: dict[str, str], counts: Counts
 ) -> None:
-    """Share of the short turns in which their speaker is not the one found, by the mapping of the whole."""
+    """Share of short turns whose speaker was not found there, under the mapping for the whole recording."""
     for turn in truth:
         if 0 < turn.stop_us - turn.start_us < SHORT_TURN_US:
             theirs = (t.span for t in found if mapping.get(t.speaker) == turn.speaker)
@@ -141,7 +141,7 @@ def _annotation(turns: Sequence[Turn]) -> Any:
 
 
 def _apart(turns: Sequence[Turn]) -> Iterator[tuple[str, Span]]:
-    """Speaker and span of each turn; a speaker's turns that overlap are one, lest a second counts twice."""
+    """Speaker and span of each turn; overlapping turns of a speaker are joined, so no second counts twice."""
     last: dict[str, Span] = {}
     for turn in sorted(turns, key=lambda turn: (turn.start_us, turn.stop_us)):
         before = last.get(turn.speaker)
@@ -163,7 +163,7 @@ class _Token:
 
 
 def _tokens(words: Sequence[Word]) -> list[_Token]:
-    """Words as they are compared; one without times follows the one before it."""
+    """Words in the form in which they are compared; a word without times follows the previous one."""
     keyed: list[tuple[int, int, Word]] = []
     last: dict[str, int] = {}
     for place, word in enumerate(words):
@@ -239,7 +239,7 @@ def _by_speaker(tokens: Sequence[_Token]) -> list[str]:
 
 
 def _fillers(truth: Sequence[Word], found: Sequence[Word], counts: Counts) -> None:
-    """Fillers heard: the same one within half a second, each taken once; whoever said it."""
+    """Fillers that were found: the same one within half a second, by any speaker, each used once."""
     said, heard = _filler_times(truth), _filler_times(found)
     left = list(heard)
     hits = 0

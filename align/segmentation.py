@@ -27,7 +27,7 @@ SLOTS = 3
 FRAMES = 589
 FRAME_SAMPLES = 270
 FRAME_MIDDLE_SAMPLES = 991 / 2
-"""What frame f sees is centred at sample 270 f + 495.5 of its window."""
+"""Frame f is centred at sample 270 f + 495.5 of its window."""
 CLASSES = np.array(
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=np.float32
 )
@@ -84,7 +84,7 @@ def load_segmentation(folder: Path) -> Any:
 
 
 def window_starts(samples: int, hop_samples: int) -> npt.NDArray[np.int64]:
-    """First samples of the windows over so much sound; a shorter sound is one window, zero padded."""
+    """First samples of the windows over this much sound; a shorter sound is one window, zero-padded."""
     last = max(0, samples - WINDOW_SAMPLES)
     # On the grid of 20 ms steps, so that every window's steps coincide with its neighbours'.
     last = -(-last // GRID_SAMPLES) * GRID_SAMPLES
@@ -113,11 +113,11 @@ def posteriors(network: Any, sound: Float32Array, hop_samples: int, device: str 
 
 
 def _filtered(sincnet: Any, sound: Any, starts: npt.NDArray[np.int64]) -> Any:
-    """[windows, features, frames]: what the network's forward pass gives of its filters, for windows that
-    share most of their sound.
+    """[windows, features, frames]: the output of the network's filters, for windows that share most of their
+    sound.
 
-    The first filters are linear, so they pass over the sound once; each window's normalisation, which would
-    come before them, is a factor and an offset behind them.
+    The first filters are linear, so they are applied to the sound once; each window's normalisation, which
+    would come before them, becomes a factor and an offset after them.
     """
     import torch
     from torch.nn.functional import leaky_relu

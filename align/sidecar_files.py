@@ -1,28 +1,50 @@
-"""Which annotation files lie beside a media file; opens none of them."""
+"""Finds the annotation files beside a media file, without opening them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ENDINGS = (".json", ".json.gz", ".rttm", ".ctm", ".stm", ".uem", ".eaf", ".TextGrid", ".vtt", ".srt")
 _SPELLINGS = [(e, tuple(dict.fromkeys((e, e.lower(), e.upper())))) for e in ENDINGS]
+_FOLDED = tuple(ending.casefold() for ending in ENDINGS)
 
 
 class Listing:
-    """The names in folders, each folder read once: for those who look for the sidecars of many files."""
+    """The names in folders; each folder is read only once, for finding the sidecars of many files."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str] | None] = {}
+        self._stems: dict[str, frozenset[str]] = {}
 
     def names_in(self, folder: str) -> frozenset[str] | None:
-        """The names in a folder, however they are spelled; None where it refuses to be read."""
+        """The names in a folder, however they are spelled; None if it cannot be read."""
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(name.casefold() for name in os.listdir(folder or "."))
             except OSError:
                 self._names[folder] = None
         return self._names[folder]
+
+    def may_have_sidecars(self, media: str) -> bool:
+        """Whether annotation files may lie beside a media file: seldom wrong, and only in saying yes."""
+        folder, _, name = media.rpartition("/")
+        names = self.names_in(folder or "/")
+        if names is None:
+            return True
+        if folder not in self._stems:
+            self._stems[folder] = frozenset(_stems(names))
+        stems, name = self._stems[folder], name.casefold()
+        return name in stems or name.rpartition(".")[0] in stems
+
+
+def _stems(names: Iterable[str]) -> Iterator[str]:
+    """What the names of annotation files are made of, without their endings."""
+    for name in names:
+        for ending in _FOLDED:
+            if name.endswith(ending):
+                yield name.removesuffix(ending)
 
 
 def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
@@ -31,7 +53,7 @@ def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
     names = listing.names_in(os.path.dirname(media)) if listing is not None else None
     for stem in dict.fromkeys((media.name, media.stem)):
         for ending, spellings in _SPELLINGS:
-            # Most endings of most files are not there: no need to ask the disk for each.
+            # Most files lack most endings: no need to ask the disk for each.
             if names is not None and (stem + ending).casefold() not in names:
                 continue
             for spelled in spellings:
@@ -42,7 +64,7 @@ def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """A name that is too long for a file system names no file."""
+    """Whether it is a file; a name that is too long for the file system is not."""
     try:
         return path.is_file()
     except OSError:

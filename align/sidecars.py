@@ -1,7 +1,7 @@
 """Annotation files beside a media file: found by name, read, and combined.
 
-Of several files the first in `TURNS_FROM` gives the turns and the first in `WORDS_FROM` the words; if no file
-has turns, they come from the words' own speakers. An unused file is reported.
+Among several files, the first in `TURNS_FROM` gives the turns and the first in `WORDS_FROM` the words; if no
+file has turns, they come from the speakers of the words. An unused file is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Annotation", "read_sidecars"]
 Found = tuple[Annotation, list[Drop]]
 TURNS_FROM = ("conversation", "rttm", "stm", "eaf", "textgrid", "transcript", "vtt", "srt")
 _MOST_NAMES = 200
-"""Of speakers in one file: a clip holds seven voices."""
+"""The most speakers in one file; a clip holds seven voices."""
 WORDS_FROM = ("conversation", "ctm", "textgrid", "eaf", "transcript", "stm", "vtt", "srt")
 
 
@@ -104,7 +104,7 @@ class _Read:
         self.drops += drops
         if found.turns is not None or found.words is not None or found.events:
             self.files[kind] = (path.name, found)
-        elif not drops and kind != "uem":  # one that covers the whole recording leaves nothing open
+        elif not drops and kind != "uem":  # a uem file that covers the whole recording is empty
             self.unused(path.name, "it holds no line")
 
     def _second(self, path: Path) -> None:
@@ -122,7 +122,7 @@ class _Read:
 
 
 def _check_names(found: Annotation, name: str) -> None:
-    """Not more speakers than can be told apart; raises SidecarError."""
+    """Refuse more speakers than can be told apart. Raises: SidecarError."""
     names = {turn.speaker for turn in found.turns or ()} | {word.speaker for word in found.words or ()}
     if len(names) > _MOST_NAMES:
         raise SidecarError(f"names {len(names)} speakers, at most {_MOST_NAMES} are read", where=name)
@@ -162,7 +162,7 @@ def _joined(read: _Read) -> Annotation:
 
 
 def _instead(read: _Read, found: Annotation, turns_from: str, words_from: str) -> str:
-    """Which other files the turns and words come from."""
+    """A clause that names the files which give the turns and words instead."""
     parts = [("turns", turns_from)] if found.turns is not None else []
     parts += [("words", words_from)] if found.words is not None else []
     return " and ".join(f"the {part} come from {read.files[kind][0]}" for part, kind in parts)
@@ -183,5 +183,5 @@ def _settled(read: _Read, annotation: Annotation) -> Annotation:
 
 
 def _agree(annotation: Annotation, words: Sequence[Word]) -> bool:
-    """A conversation file's own words keep its speakers, also those who have no turn."""
+    """Whether the words fit: a conversation file's own words keep its speakers, even those without turns."""
     return {word.speaker for word in words} <= set(annotation.speakers)

@@ -1,4 +1,4 @@
-"""The slots of overlapping windows on the 20 ms steps of the decision."""
+"""The speaker slots of overlapping windows, on the 20 ms steps of the decision."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from corpus.align.segmentation import (
 from corpus.schemas.arrays import Float64Array
 
 SEEN_FRAMES = 3
-"""Frames of the network; a slot that talks less is ignored."""
+"""A slot that talks in fewer of the network's frames is ignored."""
 STEP_SAMPLES = 320
 STEPS = WINDOW_SAMPLES // STEP_SAMPLES
-"""The path's steps of 20 ms, and how many a window has."""
+"""The number of steps of 20 ms in a window."""
 
 _CENTRES = (np.arange(STEPS) + 0.5) * STEP_SAMPLES
 FRAME_OF_STEP = np.clip(np.rint((_CENTRES - FRAME_MIDDLE_SAMPLES) / FRAME_SAMPLES).astype(int), 0, FRAMES - 1)
@@ -38,13 +38,13 @@ class Slots:
     starts: npt.NDArray[np.int64]
     """First step of each window."""
     steps: int
-    """Of the stretch."""
+    """Steps in the stretch."""
     active: Float64Array
-    """[windows, steps of a window, slots]: probability that each talks."""
+    """[windows, steps of a window, slots]: the probability that each talks."""
     talking: npt.NDArray[np.bool_]
-    """[windows, frames, slots]."""
+    """[windows, frames, slots]: whether each talks."""
     alone: npt.NDArray[np.int64]
-    """[windows, slots]: frames in which it talks and no other does."""
+    """[windows, slots]: frames in which only this slot talks."""
 
     @classmethod
     def of(cls, found: Posteriors, samples: int) -> Slots:
@@ -59,7 +59,7 @@ class Slots:
         )
 
     def of_window(self, window: int) -> list[Slot]:
-        """Its slots that talk at all."""
+        """The window's slots that talk at all."""
         seen = self.talking[window].sum(axis=0) >= SEEN_FRAMES
         return [(window, slot) for slot in range(SLOTS) if seen[slot]]
 
@@ -69,7 +69,7 @@ class Slots:
         return slice(start, min(start + STEPS, self.steps))
 
     def activity(self, slot: Slot) -> Float64Array:
-        """How likely the slot talks in each of its window's steps that lie in the stretch."""
+        """The probability that the slot talks, in each step of its window that lies in the stretch."""
         window, number = slot
         here = self.here(window)
         return self.active[window, : here.stop - here.start, number]

@@ -1,7 +1,7 @@
 """NVIDIA's Sortformer through NeMo: who talks when, up to four people, overlaps included.
 
-The network names speakers by the order in which they first talk, and gives no vectors of their voices; so
-that the stretches of a long recording can be put together, CAM++ measures what each says alone.
+The network names speakers by the order in which they first talk, and gives no voice vectors. CAM++ measures
+the speech of each speaker alone, so that the stretches of a long recording can be joined.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from corpus.schemas.errors import MissingDependencyError, SettingsError
 
 VERSION = "sortformer/1"
 LONGEST_FRAMES = 3000
-"""Of what a speaker says alone 30 s tell the voice."""
+"""30 s of a speaker's speech alone are enough to know the voice."""
 
 Talk = tuple[tuple[float, float, str], ...]
 
 
 def sortformer_backend(name: str, models: Path | None, device: str) -> Backend:
-    """A checkpoint by file or by the id of a hub model that was fetched before.
+    """The backend of a checkpoint, named by its file or by the id of a hub model that was fetched before.
 
-    NeMo builds what the file names: it is as trusted as whoever made it.
+    NeMo builds whatever the file names, so use only files from people you trust.
 
     Raises:
         MissingDependencyError: NeMo is not installed.
-        MissingModelError: neither a file nor fetched.
+        MissingModelError: it is neither a file nor a fetched model.
     """
     if importlib.util.find_spec("nemo") is None:
         raise MissingDependencyError("NeMo is not installed", todo='pip install "nemo_toolkit[asr]==3.0.0"')
@@ -96,7 +96,7 @@ class Sortformer:
 
 
 def talk_of(lines: Sequence[str]) -> Talk:
-    """`start stop speaker_k` in seconds, a line each."""
+    """The talk in lines `start stop speaker_k`, in seconds."""
     talk: list[tuple[float, float, str]] = []
     for line in lines:
         start, stop, label = line.split()

@@ -36,7 +36,7 @@ from corpus.schemas.span import Span, intersect, union
 
 VERSION = "transcribe/8"
 SKIPPED_SILENCE_US = 20_000_000
-"""A longer stretch without a turn is not recognised, but for half of this on either side."""
+"""A longer stretch without a turn is not recognised, except for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000
 CUT_WITHIN_US = 120_000_000
 """A long stretch is cut at the longest silence in this last part of it."""
@@ -51,9 +51,9 @@ class Transcript:
     words: list[Word]
     drops: list[Drop]
     language: str
-    """Its code; several, of channels, with spaces between; empty where nothing was recognised."""
+    """Its code; several codes, with spaces between, if channels differ; empty if nothing was recognised."""
     language_probability: float | None = None
-    """The least of the channels', where the language was found and not asked for."""
+    """The least of the channels', if the language was detected and not set."""
 
 
 class Transcriber(Protocol):
@@ -149,7 +149,7 @@ class _Transcriber:
     def _said(
         self, read: Read, span: Span, talk: Sequence[Span], language: Language
     ) -> tuple[list[Heard], list[Drop]]:
-        """The words over a span, by time; talk in which nothing was written is given to the network again."""
+        """The words over a span, by time; talk without words is given to the network once more."""
         words, drops = self._recognised(read, span, language)
         tried = [word.span for word in words] + [Span(d.start_us or 0, d.stop_us or 0) for d in drops]
         missing = unheard(talk, tried)
@@ -199,7 +199,7 @@ def _reader(pcm: Pcm, channel: int | None) -> Read:
 
 
 def stretches(turns: Sequence[Turn], stop_us: int) -> Iterator[Span]:
-    """What is recognised at a time: talk with its surroundings, cut where it is long."""
+    """The stretches to recognise at once: talk with its surroundings, cut if it is long."""
     talk = union(turn.span for turn in turns)
     half_us = SKIPPED_SILENCE_US // 2
     for group in union(talk, bridge_us=SKIPPED_SILENCE_US):
@@ -228,7 +228,7 @@ def _quiet_place(talk: Sequence[Span], last_us: int) -> int:
 
 
 def _told(language: Language) -> Drop:
-    """Nothing is left out: the build says which language it found."""
+    """A Drop that leaves nothing out: it says which language was detected."""
     reason = f"the language found is {language.code!r} ({language.share:.2f})"
     return Drop(item="words", stage="transcribe", kind="trim", code="language_found", reason=reason)
 
@@ -249,7 +249,7 @@ def _unclear(talk: Sequence[Span], language: Language) -> Drop:
 
 
 def _not_aligned(words: Sequence[Word], language: str | None, known: str) -> Drop:
-    """No word is left out: what is missing is the better time."""
+    """A Drop that leaves no word out: only the better times are missing."""
     return Drop(
         item="words",
         stage="transcribe",

@@ -1,4 +1,4 @@
-"""Talk without recognised words: a sequence model that believes it is finished skips the rest."""
+"""Finds talk without recognised words: a sequence model that believes it is finished skips the rest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def newly_heard(
 ) -> tuple[list[Heard], list[Drop]]:
     """The words that a second try adds inside the missing stretches if they are sure, else a Drop.
 
-    They are unsure where the second try also wrote down its prompt (among `left_out`): it heard little.
+    They count as unsure if the second try also wrote down its prompt (in `left_out`): then it heard little.
     """
     new = [
         word

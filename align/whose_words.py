@@ -1,10 +1,10 @@
 """Attribute words to speakers by the cheapest path through the speakers over a whole stretch.
 
-A word costs by how little of it a speaker's turns cover. A change of speaker is free after the end of a
-sentence or a pause; inside a sentence it costs as much as a whole uncovered word, so that a turn's edge that
-is off by a word does not split the sentence between two people.
+A word costs more the less of it a speaker's turns cover. A change of speaker is free after the end of a
+sentence or a pause; inside a sentence it costs as much as a whole uncovered word. So an edge of a turn that
+is off by a word does not split a sentence between two people.
 
-    turns   A ──────────────╴            A has ended a word too early for "know"
+    turns   A ──────────────╴            A's turn ends too early to cover "know"
             B                ╶────────
     words     I  don't   know.  Yeah.
     said      A    A      A      B
@@ -21,7 +21,7 @@ from corpus.schemas.conversation import Word
 from corpus.schemas.drops import Drop
 
 CHANGE = 1.0
-"""Cost of another speaker inside a sentence; an uncovered word costs 1."""
+"""Cost of changing the speaker inside a sentence; an uncovered word costs 1."""
 PAUSE_US = 500_000
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
 
@@ -36,12 +36,12 @@ def attributed(words: Sequence[Heard], index: TurnIndex) -> tuple[list[Word], li
 
 
 def said_by(words: Sequence[Heard], index: TurnIndex) -> list[str | None]:
-    """Each word's speaker, None far from every turn."""
+    """Each word's speaker; None far from every turn."""
     costs = [index.costs(word.span) for word in words]
     known = [place for place, cost in enumerate(costs) if cost]
     best: dict[str, float] = {}
     came_from: list[dict[str, str]] = []
-    # Viterbi: for each word and speaker the cheapest way to get there, and where it came from.
+    # Viterbi: for each word and speaker, the cheapest way to get there and its previous speaker.
     for number, place in enumerate(known):
         change = _change(words[known[number - 1]], words[place]) if number else 0.0
         reached: dict[str, float] = {}

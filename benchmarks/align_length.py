@@ -1,11 +1,11 @@
-"""Four hours against one: linking, words, voices and facts on made-up features, turns and words.
+"""Four hours compared with one: linking, words, voices and facts on synthetic features, turns and words.
 
     python benchmarks/align_length.py [--repeats 3]
 
-Six voices talk in turns of 0.3 to 6 s that overlap or leave pauses; each stretch of ten minutes gives its own
-labels and noisy voice vectors, as the networks do; a word begins every 0.3 s of a turn. The sound is a sparse
-file of zeros: what is measured is everything but the networks. CPU seconds, the least of the repeats; memory
-is the peak of a process of its own beyond what it held after its imports.
+Six voices talk in turns of 0.3 to 6 s that overlap or leave pauses. Each stretch of ten minutes has its own
+labels and noisy voice vectors, as from the networks. A word begins every 0.3 s of a turn. The sound is a
+sparse file of zeros: everything but the networks is measured. CPU seconds are the least of the repeats;
+memory is the peak of a separate process minus its memory after imports.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLIP_US = 30 * US
 
 
 def features(hours: int) -> tuple[list[Stretch], list[Found]]:
-    """What the networks would give of each stretch."""
+    """Synthetic outputs of the networks for each stretch."""
     draw, noise = random.Random(0), np.random.default_rng(0)
     centres = _unit(noise.normal(size=(SPEAKERS, 192)))
     stretches, found = [], []
@@ -116,7 +116,7 @@ def measured(hours: int) -> dict[str, float]:
 
 
 def _attributed(heard: list[Heard], turns: list[Turn], hours: int) -> list[Word]:
-    """As the transcriber does: 30 s at a time, against all turns."""
+    """Attribute words like the transcriber: 30 s at a time, against all turns."""
     index, found, place = TurnIndex.of(turns), list[Word](), 0
     for stop_us in range(CLIP_US, hours * 3600 * US + 1, CLIP_US):
         first = place

@@ -1,16 +1,17 @@
-"""Speakers and words of the default models on real conversations, beside the bars of RESULTS.md.
+"""Speakers and words from the default models on real conversations, compared with the bars of RESULTS.md.
 
     python benchmarks/align_quality.py [FOLDER] [--joins] [--sounds] [--long] [--instructions AVX2 ...]
 
-FOLDER holds `x.wav` (16 kHz mono) with `x.rttm` and `x.json` (conversation form); without one only the
-call that ships with pyannote.audio is measured. The mean voice is made without the recording that is measured
-(`campplus_mean.json` holds each one's part). `--joins` adds the pairs of FOLDER's clips, in name order, their
-sounds joined, and every second pair apart; a name stands for one person in both clips, as in AMI's corpus.
-`--long` makes one recording of some seven minutes of the call and FOLDER's clips, each twice, not in order.
-`--sounds` counts the words that are invented in a minute each of silence, made-up music, noise. Words are
-recognised under each instruction set in a process of its own. DER: overlap scored, the whole file evaluated,
-collar 0 and 0.25 s on both sides of every boundary. Words: as `corpus score` counts them, with the turns that
-were found. CPU: seconds of this and its children, a second of sound, and by stage.
+FOLDER holds `x.wav` (16 kHz mono) with `x.rttm` and `x.json` (conversation form); without a folder only the
+call that ships with pyannote.audio is measured. The mean voice excludes the measured recording
+(`campplus_mean.json` holds each recording's part). `--joins` adds pairs of FOLDER's clips, in the order of
+names, with their sounds joined, and every second pair also apart; a name stands for one person in both clips,
+as in AMI's corpus. `--long` makes one recording of some seven minutes from the call and FOLDER's clips, each
+twice, out of order. `--sounds` counts the words invented in a minute each of silence, synthetic music and
+noise. Words are recognised under each instruction set in a separate process. DER scores overlaps and the
+whole file, with a collar of 0 and 0.25 s on both sides of every boundary. Words are counted like in `corpus
+score`, with the detected turns. CPU is seconds of this process and its children per second of sound, and by
+stage.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ _MEAN_VOICE = campplus.background
 
 
 class Stages:
-    """CPU seconds spent in functions, which are wrapped where they stand."""
+    """Measures CPU seconds spent in functions by wrapping them in place."""
 
     def __init__(self, of: dict[str, tuple[Any, str]]) -> None:
         self._seconds = dict.fromkeys(of, 0.0)
@@ -82,14 +83,14 @@ class Stages:
         return timed
 
     def told(self, of_sound_s: float) -> str:
-        """The seconds a second of sound since the last time, as text."""
+        """CPU seconds per second of sound since the last call, as text."""
         seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
         return ", ".join(f"{stage} {spent / of_sound_s:.3f}" for stage, spent in seconds.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file with its truth."""
+    """A file with its truth."""
 
     name: str
     sound: npt.NDArray[np.int16]
@@ -184,7 +185,7 @@ def speakers(name: str, found: Sequence[Item], stages: Stages) -> dict[str, list
 
 
 def mean_voice_without(*left_out: Item) -> None:
-    """No recording is measured with a mean voice that it had a part in."""
+    """The mean voice without a recording, which must not be measured with its own part."""
     campplus.background = partial(_MEAN_VOICE, tuple(item.name for item in left_out))
 
 
@@ -232,7 +233,7 @@ def words(found: Sequence[Item], turns: dict[str, list[Turn]]) -> None:
 
 
 def words_under(instructions: str, folder: Path | None, turns: dict[str, list[Turn]]) -> None:
-    """Print the words' figures under an instruction set, which is chosen when the library is loaded."""
+    """Print the figures of words under an instruction set, which is chosen when the library is loaded."""
     done = subprocess.run(
         [sys.executable, __file__, *([str(folder)] if folder else []), "--words-only"],
         input=json.dumps({name: to_plain(found) for name, found in turns.items()}),
@@ -256,7 +257,7 @@ def words_under(instructions: str, folder: Path | None, turns: dict[str, list[Tu
 
 
 def long_recording(found: Sequence[Item]) -> Item:
-    """All of them one after the other, and once more with every second one moved to the end."""
+    """All items one after the other, and once more with every second one moved to the end."""
     order = [*found, *found[::2], *found[1::2]]
     turns, words, at_us = list[Turn](), list[Word](), 0
     for item in order:
@@ -286,7 +287,7 @@ def made_up(seconds: int = 60) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
 
 
 def sounds() -> None:
-    """Words where nobody speaks: with the turns found, and as if somebody talked throughout."""
+    """Words where nobody speaks: with the detected turns, and as if somebody talked throughout."""
     diarizer, transcriber = open_diarizer(DiarizeSettings()), open_transcriber(TranscribeSettings())
     for name, sound in made_up():
         with tempfile.TemporaryDirectory() as folder:

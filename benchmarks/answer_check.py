@@ -1,9 +1,9 @@
-"""Answers against their definition in docs/cues.md, asked tick by tick of random conversations.
+"""Checks answers against their definition in docs/cues.md, tick by tick, on random conversations.
 
     python benchmarks/answer_check.py [ANSWERS]
 
-Nothing of the product decides here: talk is a set of ticks, and what holds is asked of every tick. Ends
-with how many of at least ANSWERS (default 1,000,000) are wrong, missing or too many.
+The check uses no product code: talk is a set of ticks, and the definition is evaluated at every tick. It ends
+with the number of wrong, missing and extra ones among at least ANSWERS (default 1,000,000).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Told = tuple[str | None, int, int, str, str, str]
 
 
 def conversation(numbers: random.Random) -> Conversation:
-    """Turns, cues and events at whole ticks; spans of cues need not fit the talk."""
+    """A random conversation with turns, cues and events at whole ticks; cues need not fit the talk."""
     speakers = tuple("CABD"[: numbers.randrange(1, 5)])
 
     def span(longest: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ KINDS = (
 
 
 def expected(told: Conversation) -> set[Told]:
-    """Every answer by the words of the definition."""
+    """Every answer, by the wording of the definition."""
     talking = {name: _units(told, name) for name in told.speakers}
     within = SETTINGS.answer_within_us // TICK_US
     found: set[Told] = set()
@@ -99,7 +99,7 @@ def expected(told: Conversation) -> set[Told]:
                 found.add((who, start * TICK_US, stop * TICK_US, action, why, item.id))
 
     def from_on(tick: int, speaker: str | None, deaf_until: int) -> list[int]:
-        """Ticks until the time is up, the recording ends, or the speaker begins to talk again."""
+        """Ticks until the time is up, the recording ends, or the speaker talks again."""
         ticks: list[int] = []
         for now in range(tick, min(tick + within, TICKS)):
             unit = talking[speaker].get(now) if speaker else None
@@ -140,7 +140,7 @@ def expected(told: Conversation) -> set[Told]:
 
 
 def _units(told: Conversation, speaker: str) -> dict[int, int]:
-    """Which unit each tick of the speaker's talk is in; silences up to the bridge are in it."""
+    """The unit of each tick of the speaker's talk; silences up to the bridge are part of it."""
     ticks = {
         tick
         for turn in told.turns
@@ -172,7 +172,7 @@ def _runs(ticks: list[int]) -> list[tuple[int, int]]:
 
 
 def check(seed: int) -> tuple[int, int]:
-    """How many answers one random conversation has, and how many of them are wrong."""
+    """The number of answers in one random conversation, and the number of wrong ones."""
     told = with_answers(conversation(random.Random(seed)), SETTINGS)
     ours = [(a.speaker, a.start_us, a.stop_us, a.action, a.why, a.to) for a in told.answers]
     theirs = expected(told)

@@ -1,10 +1,10 @@
-"""What a build costs where next to nothing is to be done, against a cold build: CPU seconds and ratios.
+"""The cost of a build with almost nothing to do, compared with a cold build: CPU seconds and ratios.
 
     python benchmarks/build_fixed_costs.py [--recordings 2000] [--repeats 3] [--keep FOLDER]
 
-Recordings are wav of 2 to 5 s with RTTM and CTM beside them; no models. Whole processes are timed, workers
-and the start of the interpreter included. The cache : shards ratio is that of one recording of two speakers
-who share a channel, `--minutes` long, without pictures.
+Recordings are wav files of 2 to 5 s with RTTM and CTM files, built without models. Whole processes are timed,
+including workers and the start of the interpreter. The cache : shards ratio is measured on one recording of
+two speakers who share a channel, `--minutes` long, without pictures.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _bytes(path: Path) -> int:
 
 
 def write_recording(folder: Path, number: int) -> None:
-    """One wav with two speakers, its turns and its words; the same number gives the same bytes."""
+    """Write a wav with two speakers, its turns and its words; the same number gives the same bytes."""
     rng = np.random.default_rng(number)
     name, seconds = f"talk-{number:05d}", float(rng.uniform(*LENGTHS_S))
     _write_wav(folder / f"{name}.wav", seconds, seed=number)
@@ -141,7 +141,7 @@ def _rttm_line(name: str, start: float, stop: float, speaker: str) -> str:
 
 
 def _write_wav(path: Path, seconds: float, *, seed: int) -> None:
-    """Sound whose level rises and falls as speech does, so that FLAC makes of it what it makes of speech."""
+    """Write sound whose level rises and falls like speech, so that FLAC compresses it like speech."""
     rng = np.random.default_rng(seed)
     count = int(seconds * RATE_HZ)
     white = rng.normal(0, 1, count + 64)
@@ -158,7 +158,9 @@ def _write_wav(path: Path, seconds: float, *, seed: int) -> None:
 def cpu_seconds(*arguments: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "corpus.cli.main", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # With compiled modules, as an installed program has.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

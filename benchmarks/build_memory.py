@@ -2,7 +2,7 @@
 
     python benchmarks/build_memory.py [--long 7200] [--short 600] [--repeats 2]
 
-The largest single process of a build: the one that decodes, splits voices, cuts and makes mel.
+This is the largest single process of a build, which decodes, splits voices, cuts and makes mel.
 """
 
 from __future__ import annotations

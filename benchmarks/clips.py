@@ -1,4 +1,4 @@
-"""Segments of clips like real ones, for the benchmarks of shards, and the way figures are shown."""
+"""Segments of realistic clips for the benchmarks of shards, and printing of figures."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _segment(folder: Path, number: int, minutes: int) -> SegmentRef:
 
 
 def _sound(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise that swells and fades, sloped like speech."""
+    """Noise that swells and fades, with the spectral slope of speech."""
     white = np.convolve(rng.standard_normal(samples), 0.9 ** np.arange(40), mode="same")
     swell = np.maximum(0.01, np.sin(np.arange(samples) / 16000 * 2))
     return np.clip(white * swell * 1500, -32768, 32767).astype("<i2")

@@ -1,17 +1,17 @@
-"""What cues as targets add, on generated corpora in which a cue is the only signal of when to speak.
+"""What training on cues adds, on generated corpora in which a cue is the only signal for when to speak.
 
-    rise    another's voice stops: after a rising tone an answer is due, after a falling one it goes on
-    um      another's voice stops: after a hummed "um" it goes on, otherwise an answer is due
-    flash   a square is seen in one of the corners: an answer is due where it is the lower right one
+    rise    another's voice stops: after a rising tone an answer is due, after a falling one the voice goes on
+    um      another's voice stops: after a hummed "um" the voice goes on, otherwise an answer is due
+    flash   a square appears in one of the corners: an answer is due if it is the lower right one
 
     python benchmarks/cue_ablation.py --seeds 3 --steps 80
 
-One line for each corpus, number of steps and way to train: share of right decisions on held-out recordings,
-whose voices and times differ, of a model that lives in a session of its own (an answer begun within one
-window of its time, none begun where none is due); over all seeds, each with its own data. `none` is the
-usual loss, `cues` adds `loss.cues`, `answers` adds `loss.answers` to that. [ ]: the 95 % interval over
-seeds (Student's t), of the difference from `none` over pairs of the same seed. `silent` is the share that
-never speaking gets.
+There is one line for each corpus, number of steps and way of training. It gives the share of right decisions
+on held-out recordings with other voices and times, by a model that runs freely in a session (an answer begun
+within one window of its time, none begun where none is due), over all seeds, each with its own data. `none`
+is the usual loss, `cues` adds `loss.cues`, and `answers` adds `loss.answers` to that. [ ]: the 95 % interval
+over seeds (Student's t), and for the difference from `none` over pairs of the same seed. `silent` is the
+score of never speaking.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from corpus.trainer.evaluate.evaluate import run_free
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS = 60
@@ -69,7 +69,7 @@ Decisions = list[tuple[int, bool]]
 
 
 def voice(draft: Draft, start: int, windows: int, hz_S: np.ndarray, *, hum: bool = False) -> None:
-    """A voice in the room's channel: harmonics of a pitch that moves, with a little breath."""
+    """A voice in the room's channel: harmonics of a moving pitch, with a little breath."""
     samples = windows * 3200
     phase = 2 * np.pi * np.cumsum(hz_S) / 16_000
     parts = range(1, 3 if hum else 9)
@@ -95,7 +95,7 @@ def says(draft: Draft, at: int) -> None:
 
 
 def talked(draft: Draft, decisions: Decisions, *, um: bool) -> None:
-    """Another talks and stops, again and again."""
+    """A recording in which another person talks and stops, again and again."""
     rng, base = draft.rng, float(draft.rng.uniform(90, 240))
     at = int(rng.integers(0, 3))
     while at + 16 < draft.windows:
@@ -160,7 +160,7 @@ def made(rules: ModuleType, folder: Path, corpus: str, seed: int) -> tuple[Path,
 
 
 def right(config: RunConfig, run: Path, decided: dict[str, Decisions], seed: int) -> tuple[int, int, int]:
-    """Right decisions, decisions, and those in which nothing is due."""
+    """The numbers of right decisions, of decisions, and of those where nothing is due."""
     model, _ = load_model(run)
     documents = Documents(with_overrides(config, ["data.split=validation"]))
     good = total = silent = 0

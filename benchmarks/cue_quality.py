@@ -1,11 +1,12 @@
-"""Cues against people's marks, words and turns given, by series: some tuned on, the others reported.
+"""Cues compared with people's marks, for given words and turns, by series: some for tuning, the others for
+reporting.
 
     python benchmarks/cue_quality.py FOLDER --series ES2005 --series IS1001
 
-FOLDER holds `*.json.gz` in the conversation form with gold cues. The released weights were trained and their
-thresholds set on ES2002, IS1003 and TS3005, so only the other series tell anything. Matching is
+FOLDER holds `*.json.gz` in the conversation form with gold cues. The released weights were trained, and their
+thresholds set, on ES2002, IS1003 and TS3005, so only the other series are informative. Matching is that of
 `corpus score-cues --tolerance-ms 0`: one to one, longest common time first. Invitations are scored three
-times: as found with the transcribers' punctuation, without it, and so by the whole question (span `act`).
+times: as found with the transcribers' punctuation, without it, and then by the whole question (span `act`).
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ def unpunctuated(told: Conversation) -> Conversation:
 
 
 def as_recognised(told: Conversation) -> Conversation:
-    """Without what a recogniser is not sure to give: cut-off words, capitals, punctuation."""
+    """The words without cut-off words, capitals and punctuation, which a recogniser may not give."""
     kept = (w for w in told.words if not w.text.rstrip(".,?!").endswith("-"))
     return replace(told, words=tuple(replace(w, text=w.text.lower(), after="") for w in kept))
 
 
 def acts(cues: Sequence[Cue]) -> tuple[Cue, ...]:
-    """Invitations as long as their whole question."""
+    """Invitations extended to their whole question."""
     made: list[Cue] = []
     for cue in cues:
         parts = [part for part in cue.spans if part.role == "act"]

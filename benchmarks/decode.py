@@ -1,9 +1,9 @@
-"""decode() : plain PyAV decode of the same streams, one core.
+"""decode() : plain PyAV decoding of the same streams, on one core.
 
     python benchmarks/decode.py [--seconds 300] [--repeats 5] [--sizes 1280x720,1920x1080]
 
-The floor opens the file, demuxes both streams and decodes every packet in one thread, nothing more.
-Both run in turns in one process; the first pair is thrown away.
+The baseline opens the file, demuxes both streams and decodes every packet in one thread, and nothing more.
+The two take turns in one process; the first pair is discarded.
 """
 
 from __future__ import annotations

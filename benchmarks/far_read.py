@@ -1,17 +1,15 @@
-"""Reading every byte of every clip over a loopback S3 server : the same server read in ranges of 8 MiB.
+"""Reading every byte of every clip from a local S3 server : reading the same server in ranges of 8 MiB.
 
     python far_read.py [--rounds 5] [--recordings 2] [--minutes 5]
 
-Needs moto[server] and s3fs (`make test-s3` makes an environment of its own). The server is a process of its
-own; wall time, in turns: ours reads in order (blocks of 8 MiB, three ahead, nothing kept), `stream` is
-`stream_clips`. Clips are held to their digests by ours, not by the other two.
+Needs moto[server] and s3fs (`make test-s3` makes an environment for them). The server is a separate process.
+Wall time is measured in turns: ours reads in order (blocks of 8 MiB, three ahead, keeping nothing), `stream`
+is `stream_clips`. Ours checks clips against their digests; the other two do not.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clips import segments, show
+from same_bytes import make_bucket, point_to_server
 
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.settings import Settings
@@ -64,27 +63,10 @@ def streamed_bytes() -> int:
 
 def server() -> subprocess.Popen[bytes]:
     """Moto's S3 server with an empty bucket; the environment names it."""
-    import s3fs
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = point_to_server()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "key",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "CORPUS_READ_CACHE_BYTES": "0",
-    }
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.2)
-    s3fs.S3FileSystem().mkdir("bucket")
+    make_bucket(port)
     return process
 
 

@@ -1,4 +1,4 @@
-"""The tests' generated corpora, for figures that are measured on them."""
+"""The tests' generated corpora, for benchmarks that use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def load_rules() -> ModuleType:
-    """tests/trainer/rules.py: drafts of recordings, and how they become a dataset."""
+    """The module tests/trainer/rules.py, which drafts recordings and turns them into a dataset."""
     path = Path(__file__).parents[1] / "tests" / "trainer" / "rules.py"
     spec = importlib.util.spec_from_file_location("rules", path)
     assert spec is not None and spec.loader is not None

@@ -1,11 +1,11 @@
-"""Joints of hands and bodies beside those of another program on the same pictures, and what looking costs.
+"""Joints of hands and bodies compared with another program's on the same pictures, and the cost of sight.
 
     python benchmarks/joints_quality.py REFERENCE.json      distances as a share of the hand or body
     python benchmarks/joints_quality.py --speed FILE…       CPU time beside decoding
 
-The reference is an object of picture path to {"hands": [{"points": [[x, y], …], "right": true}],
-"body": [[x, y, visible], …] or null}, in pixels, as `mediapipe.solutions` of MediaPipe 0.10.14 says with
-`static_image_mode`. Its sides are those of a mirrored picture: `right` is true where it says "Left".
+The reference maps each picture's path to {"hands": [{"points": [[x, y], …], "right": true}],
+"body": [[x, y, visible], …] or null}, in pixels, from `mediapipe.solutions` of MediaPipe 0.10.14 with
+`static_image_mode`. Its sides are those of a mirrored picture, so `right` is true where it says "Left".
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def agreement(reference: Path) -> None:
 
 
 def _nearest(points: Points, ours: list[Points]) -> float | None:
-    """The least mean distance of joints as a share of the diagonal; None where nothing is near."""
+    """The least mean distance of joints as a share of the diagonal; None if nothing is near."""
     return min((share for share in _apart(points, ours) if share < 0.5), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Long media files for the benchmarks, made by code into a cache folder and kept there."""
+"""Long media files for the benchmarks, generated into a cache folder and kept there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cache_folder() -> Path:
 
 
 def conversation_like(width: int, height: int, seconds: int, *, preset: str = "veryfast") -> Path:
-    """H.264 of a moving test picture with a little noise, and stereo AAC, `seconds` long."""
+    """A file of `seconds` with a moving test picture and a little noise in H.264, and stereo AAC."""
     path = cache_folder() / f"{width}x{height}-{seconds}s-{preset}.mp4"
     if not path.exists():
         unit = cache_folder() / f"unit-{width}x{height}-{preset}.mp4"
@@ -68,7 +68,7 @@ def _encode(path: Path, width: int, height: int, preset: str) -> None:
 
 
 def _repeat(unit: Path, path: Path, seconds: int) -> None:
-    """Write the unit again and again, stamps shifted; audio and video interleaved by decoding time."""
+    """Write the unit repeatedly with shifted stamps, audio and video interleaved by decoding time."""
     partial = path.with_suffix(".part.mp4")
     with av.open(str(unit)) as source, av.open(str(partial), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams}

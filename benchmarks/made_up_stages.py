@@ -1,4 +1,4 @@
-"""What a recording's job would take and leave, made up at real rates: for ten_thousand_hours.py."""
+"""Simulates the time and the output of a recording's jobs at real rates, for ten_thousand_hours.py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXT = {"timing": "aligned", "label": "backchannel", "action": "answer", "kind":
 
 
 class Stages:
-    """Jobs of recordings of one length."""
+    """Simulated jobs of recordings of one length."""
 
     def __init__(self, minutes: float, faults: float, *, with_talk: bool) -> None:
         self._minutes = minutes
@@ -70,7 +70,7 @@ class Stages:
         return Recorded(annotated=annotated, cut=cut)
 
     def _write_piece(self, folder: Path, job: RecordingJob) -> None:
-        """The recording's rows of the catalog, in the form of catalog_piece.py."""
+        """Write the recording's rows of the catalog in the form of catalog_piece.py."""
         from corpus.report.catalog_piece import PIECE_FILE, piece_tables
 
         own = {
@@ -92,7 +92,7 @@ class Stages:
 
 @cache
 def _stream(name: str) -> bytes:
-    """The stream of a table without rows."""
+    """The Arrow stream of a table without rows."""
     from corpus.report.catalog_piece import piece_tables
 
     return _stream_of(piece_tables()[name].empty_table())
@@ -149,7 +149,7 @@ def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table
 
 
 def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
-    """Rows of clips; those of other recordings differ in what names them."""
+    """Rows of clips; other recordings differ only in their names."""
     draw = random.Random(0)
     rows, offset = [], 0
     for number in range(max(1, duration_us // 30_000_000)):
@@ -172,7 +172,7 @@ def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
 
 
 def _of_recording(clips: pa.Table, job: RecordingJob) -> pa.Table:
-    """The rows with what names the recording and its clips."""
+    """The rows with the names of a recording and its clips."""
     recording = job.identity.recording
     draw = random.Random(recording)
     columns = {
@@ -189,7 +189,7 @@ def _of_recording(clips: pa.Table, job: RecordingJob) -> pa.Table:
 
 
 def write_no_shard(path: Path, runs: Iterable[Run], far: object) -> str:
-    """An empty file of the shard's size, which takes no room."""
+    """Write an empty file of the shard's size, which takes no space."""
     size = sum(sum(run.sizes) for run in runs) + 1024
     _make_empty(path, size)
     return hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()
@@ -201,7 +201,7 @@ def _make_empty(path: Path, size: int) -> None:
 
 
 def make_talks(folder: Path, first: int, count: int) -> None:
-    """Media files of a few bytes: their hashes are taken, nothing else."""
+    """Write media files of a few bytes; only their hashes are computed."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         (folder / f"talk-{number:07d}.wav").write_bytes(f"talk {number}".encode())

@@ -1,4 +1,4 @@
-"""mel of 10 minutes of one channel : torch.stft of the same, one thread; interleaved, with the spread."""
+"""mel of 10 minutes of one channel : torch.stft of the same, in one thread, interleaved, with the spread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def sound(minutes: int) -> np.ndarray:
-    """Noise with the slope and level of speech, so that no branch is cheaper than on real sound."""
+    """Noise with the spectral slope and level of speech, so that no branch is cheaper than on real sound."""
     rng = np.random.default_rng(1)
     white = rng.standard_normal(16000 * 60 * minutes)
     sloped = np.convolve(white, 0.9 ** np.arange(40), mode="same")

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--long 7200] [--short 600] [--repeats 3]
 
-Each run is a process of its own; its peak is the high-water mark of its own memory (VmHWM: the
-getrusage figure would still hold that of the process that started it). Beside it stands
-the same for plain PyAV, which shows how much of the growth is the container's own index.
+Each run is a separate process; its peak is the high-water mark of its own memory (VmHWM, because the figure
+of getrusage would include the parent process). The same is measured for plain PyAV, which shows how much of
+the growth is the container's index.
 """
 
 from __future__ import annotations

@@ -1,23 +1,24 @@
-"""Proactive tasks: speak because of what one was told to watch for, not because somebody has stopped talking.
+"""Proactive tasks: speak because of something to watch for, not because somebody has stopped talking.
 
-    every     "tick" every n windows after the note that says n, in strokes, until a note says stop
-    count     a number of base four, told by a note, when a square's moves end in its last digit
+    every     "tick" every n windows after a note that gives n in strokes, until a note says stop
+    count     a number in base four, given by a note, when a square's moves end in its last digit
     startstop "go" when a square has begun to move, "end" when it has come to rest
     correct   the right word within a window of a wrong one, while the other goes on talking
-    report    a tool's result, at the first pause after it has come, at once if nobody talks
+    report    a tool's result, at the first pause after it has arrived, or at once if nobody talks
 
     python benchmarks/proactive.py every startstop correct report
 
-One line for each task: a `tiny` is trained, then lives through held-out recordings. Rows hold recordings
-whole (`data.whole`), because what a note says at the beginning holds to the end; two thirds of them are
-shorter than those held out; pictures are one patch, and what moves in them is a label for `loss.cues`, in
-training alone. Held out are, where the task has them, all numbers (what notes say and the model repeats; how
-long a movement lasts), all words of prompts and all pitches of voices: `TRAINED` and `HELD_OUT` share none,
-and tests/benchmarks/test_proactive.py looks for any in the recordings. `score` is found : (found + missed +
-stray), where an utterance is found if it begins within one window of its time and the right word is written,
-stray if it has no such place. Beside it the same of utterances whatever their word (`timed`), of the best
-constant (the best of all ways to speak in every p-th window, from any on, right words given), and `cpu_s` of
-training, one thread. Always silent scores 0. [ ]: the 95 % interval over recordings.
+For each task a `tiny` model is trained and then runs freely through held-out recordings; the result is one
+line. Rows hold whole recordings (`data.whole`), because a note at the beginning applies to the end; two
+thirds of the training recordings are shorter than the held-out ones. Pictures are one patch, and movement in
+them is a label for `loss.cues`, in training only. If a task has them, all numbers (in notes, repeated by the
+model, or the length of a movement), all words of prompts and all pitches of voices are held out: `TRAINED`
+and `HELD_OUT` share none, and tests/benchmarks/test_proactive.py searches the recordings for any. `score` is
+found : (found + missed + stray). An utterance is found if it begins within one window of its time and has the
+right word; it is stray if it has no such place. Also given are the same score regardless of the word
+(`timed`), that of the best constant (the best way of speaking in every p-th window from any start, with the
+right words), and `cpu_s` of training, in one thread. Always being silent scores 0. [ ]: the 95 % interval
+over recordings.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from corpus.trainer.evaluate.evaluate import run_free
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS, SHORTEST = 60, 15
@@ -74,7 +75,7 @@ PICTURES = ("model.picture_rows=1", "model.picture_columns=1", "loss.cues=0.3")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
-    """What recordings are made of: those trained on and those held out share none of it."""
+    """The ingredients of recordings; training and held-out recordings share none of them."""
 
     new_words: bool
     """Of prompts: a quarter of all words is held out."""
@@ -90,7 +91,7 @@ class Kinds:
 
 
 def _apart(values: Sequence[str], share: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All but every `share`-th of them, and those."""
+    """Split values: all but every `share`-th one, and the others."""
     return tuple(v for k, v in enumerate(values) if k % share != share // 2), tuple(
         values[share // 2 :: share]
     )
@@ -127,7 +128,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Of one recording."""
+    """The score of one recording."""
 
     found: int
     timed: int
@@ -142,7 +143,7 @@ def says(draft: Draft, at: int, text: str) -> None:
 
 
 def wording(draft: Draft, kinds: Kinds, value: str) -> str:
-    """A note: the value, then a word that means nothing."""
+    """A note: the value, then a meaningless word."""
     while True:
         word = "".join(draft.rng.choice(list(ascii_lowercase), int(draft.rng.integers(1, 5))))
         if (crc32(word.encode()) % 4 == 0) == kinds.new_words:
@@ -150,13 +151,13 @@ def wording(draft: Draft, kinds: Kinds, value: str) -> str:
 
 
 def pitch(draft: Draft, kinds: Kinds) -> float:
-    """Of a voice: those held out lie between the trained ones."""
+    """The pitch of a voice; held-out pitches lie between the trained ones."""
     low, high = kinds.pitches_hz[int(draft.rng.integers(len(kinds.pitches_hz)))]
     return float(draft.rng.uniform(low, high))
 
 
 def voice(draft: Draft, at: int, hz: float, formant: float) -> None:
-    """One window of a voice in the room: its harmonics, strongest near a formant."""
+    """One window of a voice in the room: harmonics, strongest near a formant."""
     phase = 2 * np.pi * hz * np.arange(3200) / 16_000
     wave = sum(
         np.exp(-(((k * hz - formant) / 250) ** 2)) * np.sin(k * phase) + 0.1 * np.sin(k * phase)
@@ -183,7 +184,7 @@ def show(draft: Draft, corners: Sequence[int]) -> None:
 
 
 def moved(draft: Draft, start: int, stop: int) -> None:
-    """A labeler's mark on a movement: what `loss.cues` learns from, in training alone."""
+    """A labeler's mark on a movement, from which `loss.cues` learns, in training only."""
     start_us, stop_us = start * WINDOW_US, min(stop, draft.windows) * WINDOW_US
     if start_us < stop_us:
         cue = Cue(
@@ -319,7 +320,7 @@ TASKS = {
 def made(
     name: str, folder: Path, seed: int, counts: Mapping[str, int] | None = None
 ) -> tuple[Path, dict[str, Due]]:
-    """The task's dataset, of so many recordings for each split, and what is due in each recording."""
+    """The task's dataset, with this many recordings per split, and the utterances due in each recording."""
     rules, drafts, dues = load_rules(), [], {}
     counts = counts or {"train": TASKS[name].recordings, "validation": HELD_OUT_RECORDINGS}
     for split, kinds in (("train", TRAINED), ("validation", HELD_OUT)):
@@ -335,7 +336,7 @@ def made(
 
 
 def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
-    """Utterances, each with the window it begins in, against those due, one to one in their order."""
+    """Score utterances, each with the window it begins in, against those due, one to one in order."""
     left, found, timed = list(said), 0, 0
     for at, text in due:
         near = next((one for one in left if abs(one[0] - at) <= 1), None)
@@ -347,7 +348,7 @@ def scored(said: Sequence[tuple[int, str]], due: Due) -> Score:
 
 
 def lived(model: Any, documents: Documents, document: int) -> list[tuple[int, str]]:
-    """What a model says in a session of its own."""
+    """The utterances of a model that runs freely."""
     said: list[tuple[int, str]] = []
     speaking = False
     sampling = Sampling(text_temperature=0.0, audio_temperature=0.0)
@@ -361,7 +362,7 @@ def lived(model: Any, documents: Documents, document: int) -> list[tuple[int, st
 
 
 def best_constant(dues: Sequence[Due]) -> tuple[float, str]:
-    """The best score of speaking in every p-th window from the f-th on, right words given."""
+    """The best score of speaking in every p-th window from the f-th on, with the right words."""
     best = (0.0, "never")
     for period in range(2, WINDOWS):
         for first in range(period):
@@ -373,7 +374,7 @@ def best_constant(dues: Sequence[Due]) -> tuple[float, str]:
 
 
 def fitted(config: RunConfig) -> RunConfig:
-    """With rows as long as its longest recording, so that all stand whole in one."""
+    """The run with rows as long as the longest recording, so that each recording fits into a row."""
     documents = Documents(config)
     longest = max(1 + int(documents.sizes(place).sum()) for place in range(len(documents)))
     return with_overrides(config, [f"data.length={longest}"])

@@ -1,4 +1,4 @@
-"""Attention at the model's shape, packed rows: the kernel in use against others.
+"""Attention at the model's shape with packed rows: our kernel compared with others.
 
 # B rows, L positions, H heads, G key heads, C head dimension
 """
@@ -68,7 +68,7 @@ class Case:
 
 
 def _repeated(key: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-    """The kernel that takes a mask knows no shared keys."""
+    """Keys repeated for each query head, as the kernel that takes a mask does not support shared keys."""
     return key.repeat_interleave(query.shape[1] // key.shape[1], 1)
 
 
@@ -104,7 +104,7 @@ def attention(setting: Setting) -> Iterator[Row]:
 
 
 def varlen(setting: Setting) -> Iterator[Row]:
-    """For information: torch's own kernel for packed rows, which knows neither windows of turns nor sinks."""
+    """For information: torch's kernel for packed rows, which supports neither windows of turns nor sinks."""
     row = Row(section="varlen", what="varlen_attn : Flex, the same rows, forward and backward")
     if not setting.gpu:
         yield replace(row, missing=NEEDS_GPU)

@@ -1,6 +1,6 @@
-"""Made-up clips for the trainer's ratios, without PyAV if need be: two speakers, a room, 320 x 200 pictures.
+"""Synthetic clips for the trainer's ratios: two speakers, a room, 320 x 200 pictures; PyAV is optional.
 
-Without PyAV the clips' sound is left out; such clips can be heard by `max` only, which reads mel bytes.
+Without PyAV the clips have no sound, so only `max`, which reads mel bytes, can use them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def has_av() -> bool:
 
 
 def dataset(folder: Path, *, clips: int, pictures: bool) -> Path:
-    """A dataset of so many clips of 30 s; what is there is used again."""
+    """A dataset with this many clips of 30 s; an existing one is reused."""
     home = folder / f"{'seen' if pictures else 'heard'}-{clips}"
     out = home / "OUT"
     if (out / "manifest.json").exists():
@@ -99,7 +99,7 @@ def _turns() -> list[tuple[int, tuple[int, int]]]:
 
 
 def _conversation(name: str, turns: list[tuple[int, tuple[int, int]]]) -> Conversation:
-    """A word of some five letters every 300 ms of speech, as people say them."""
+    """A conversation with a word of some five letters every 300 ms of speech, as in real speech."""
     said, words = [], []
     for channel, (start, stop) in turns:
         who, first_us, last_us = SPEAKERS[channel], start * WINDOW_US, stop * WINDOW_US

@@ -1,9 +1,10 @@
-"""The mixture layer against what it is made of and what others do: products, dense twin, recipes, routing.
+"""The mixture layer compared with its parts and with other implementations: products, dense twin, recipes,
+routing.
 
 # T tokens, D width, E experts, K of them a token, N = T K rows, F inner width
 
-At the shapes of `base` operands exceed a GPU's cache many times over; where they would not (few tokens),
-works go round over several layers' weights.
+At the shapes of `base`, operands exceed a GPU's cache many times over; where they would not (few tokens), the
+work rotates over the weights of several layers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from corpus.trainer.model.moe import Dense, MixtureOfExperts
 
 
 def filled(module: nn.Module, setting: Setting) -> Any:
-    """Parameters like those of a model at its start, on the device, in the precision of activations."""
+    """A module with a model's initial parameters, on the device, in the precision of activations."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -34,14 +35,14 @@ def filled(module: nn.Module, setting: Setting) -> Any:
 
 
 def inputs(setting: Setting, *, positions: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """x_BLD that wants a gradient, and all valid."""
+    """x_BLD that requires a gradient, all valid."""
     shape = (1, positions or setting.positions)
     x_BLD = torch.randn(*shape, setting.model.width, device=setting.device, dtype=setting.dtype)
     return x_BLD.requires_grad_(), torch.ones(shape, dtype=torch.bool, device=setting.device)
 
 
 class Trained:
-    """A layer's forward and backward as a work."""
+    """A layer's forward and backward pass as timed work."""
 
     def __init__(self, layer: nn.Module, setting: Setting, *, compiled: bool = False) -> None:
         self.x_BLD, self.valid_BL = inputs(setting)
@@ -58,7 +59,7 @@ class Trained:
 
 
 def peak(setting: Setting) -> Iterator[Row]:
-    """Rate of one large product: what this very GPU gives now."""
+    """The rate of one large product on this GPU now."""
     size = 8192 if setting.gpu else 512
     a, b = (torch.randn(size, size, device=setting.device, dtype=setting.dtype) for _ in range(2))
     taken = interleaved({"product": lambda: a @ b}, setting.device, rounds=setting.rounds)["product"]
@@ -68,7 +69,7 @@ def peak(setting: Setting) -> Iterator[Row]:
 
 
 def products(setting: Setting) -> Iterator[Row]:
-    """Grouped products, balanced, against one dense product of as many operations."""
+    """Balanced grouped products against one dense product of equally many operations."""
     model, device, dtype = setting.model, setting.device, setting.dtype
     experts, wide, deep = model.experts, 2 * model.expert_width, model.width
     rows = setting.positions * model.top_k // experts * experts
@@ -96,7 +97,7 @@ def products(setting: Setting) -> Iterator[Row]:
 
 
 def checks(setting: Setting) -> Iterator[Row]:
-    """Right before fast: against fp64, with experts nobody visits and memory full of NaN."""
+    """Check correctness first: against fp64, with unvisited experts and memory full of NaN."""
     small = replace(setting.model, experts=8, top_k=2)
     layer = filled(MixtureOfExperts(small), setting)
     empty = [1, 7]
@@ -136,13 +137,13 @@ def checks(setting: Setting) -> Iterator[Row]:
 
 
 def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Median over tokens: in bf16 a near tie of the router sends some tokens elsewhere, which is no error."""
+    """The median over tokens: in bf16 a near tie in the router may send a token elsewhere, which is fine."""
     off = (found.double() - expected).norm(dim=-1) / expected.norm(dim=-1)
     return float(off.detach().median())
 
 
 def layer(setting: Setting) -> Iterator[Row]:
-    """Forward and backward of the mixture against a dense feed-forward of equal active operations."""
+    """Forward and backward of the mixture against a dense feed-forward with as many active operations."""
     model = setting.model
     wide = model.top_k * model.expert_width + model.shared_width
     mixture = filled(MixtureOfExperts(model), setting)
@@ -172,7 +173,7 @@ def _how(compiled: bool) -> str:
 
 
 def recipe(setting: Setting) -> Iterator[Row]:
-    """The common open recipe with the same weights: results first, then time."""
+    """The common open recipe with the same weights: first compare results, then time."""
     ours = filled(MixtureOfExperts(setting.model), setting)
     theirs = SeparateProducts(ours)
     error = _agree(ours, theirs, setting)
@@ -218,7 +219,7 @@ def _agree(ours: nn.Module, theirs: nn.Module, setting: Setting) -> float:
 
 
 def skew(setting: Setting) -> Iterator[Row]:
-    """All tokens visit expert 0, which gets 1/K of the rows: no expert can get more."""
+    """All tokens visit expert 0, which gets 1/K of the rows, the most that an expert can get."""
     balanced = filled(MixtureOfExperts(setting.model), setting)
     skewed = copy.deepcopy(balanced)
     skewed.router.bias_E[0] = 10
@@ -244,7 +245,7 @@ LAYERS = 4
 
 
 def few(setting: Setting) -> Iterator[Row]:
-    """A few tokens without gradient: gathered weights against grouped products."""
+    """A few tokens without gradients: gathered weights against grouped products."""
     layers = [filled(MixtureOfExperts(setting.model), setting) for _ in range(LAYERS)]
     for each in layers:
         each.requires_grad_(False)
@@ -280,7 +281,7 @@ def few(setting: Setting) -> Iterator[Row]:
 
 
 def _recorded(work: Any) -> Any:
-    """One call for each layer, as a CUDA graph."""
+    """One call per layer, as a CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

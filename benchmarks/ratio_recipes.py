@@ -1,4 +1,4 @@
-"""How others write a mixture of experts, over our router and weights: to be compared with.
+"""How others write a mixture of experts, with our router and weights, for comparison.
 
 # T tokens, D width, E experts, K of them a token, N = T K rows, F inner width
 """
@@ -41,7 +41,7 @@ class _Twin(nn.Module):
 
 
 class SeparateProducts(_Twin):
-    """The usual open recipe: sort, gather, three grouped products, scores in fp32, scatter-add."""
+    """The usual open recipe: sort, gather, three grouped products, fp32 scores, scatter-add."""
 
     def routed(
         self, x_TD: torch.Tensor, y_TD: torch.Tensor, choice_TK: torch.Tensor, weight_TK: torch.Tensor
@@ -61,7 +61,7 @@ class SeparateProducts(_Twin):
 
 
 class ExpertLoop(_Twin):
-    """One expert after the other, on the tokens that chose it."""
+    """One expert after the other, each on the tokens that chose it."""
 
     def routed(
         self, x_TD: torch.Tensor, y_TD: torch.Tensor, choice_TK: torch.Tensor, weight_TK: torch.Tensor

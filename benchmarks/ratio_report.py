@@ -1,7 +1,7 @@
-"""Rows of the trainer's ratio table: how they are timed, kept and printed.
+"""Times, keeps and prints the rows of the trainer's ratio table.
 
-Works that are compared take turns, A B A B …, so that whatever slows the machine slows both. On a GPU a
-sample is timed with events around enough calls to fill some milliseconds; elsewhere by the wall.
+Compared work takes turns, A B A B …, so that anything that slows the machine slows both. On a GPU a sample is
+timed with events around enough calls to fill some milliseconds; elsewhere by wall time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: a figure with its spread, or why there is none."""
+    """One line of the table: a figure with its spread, or the reason why there is none."""
 
     section: str
     what: str
@@ -50,7 +50,7 @@ class Row:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:
-    """Round by round."""
+    """The ratios of the rounds."""
     return tuple(a / b for a, b in zip(above, below, strict=True))
 
 
@@ -62,7 +62,7 @@ def interleaved(
     least_s: float = 0.02,
     warm: int = 2,
 ) -> dict[str, list[float]]:
-    """Seconds a call, of every work in every round. Each is called `warm` times before."""
+    """Seconds per call, of all work in each round. Each is called `warm` times first."""
     calls = {}
     for name, work in works.items():
         for _ in range(warm):
@@ -92,14 +92,14 @@ def _sample(work: Work, device: torch.device, calls: int) -> float:
 
 
 def keep(file: Path, rows: Sequence[Row]) -> None:
-    """Append rows; a later run of a section stands for an earlier one."""
+    """Append rows; a later run of a section replaces an earlier one."""
     with file.open("a", encoding="utf-8") as opened:
         for row in rows:
             opened.write(json.dumps(dataclasses.asdict(row)) + "\n")
 
 
 def kept(file: Path) -> list[Row]:
-    """The rows of a file, of each section those of its last run."""
+    """The rows of a file; for each section those of its last run."""
     if not file.exists():
         return []
     plain = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

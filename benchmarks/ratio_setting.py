@@ -1,4 +1,4 @@
-"""What the sections of the trainer's ratio table share: sizes by device, and a model under training."""
+"""Shared parts of the trainer's ratio table: sizes by device, and a model in training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SMALL = replace(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Where and how large."""
+    """The device and the sizes."""
 
     device: torch.device
     quick: bool
@@ -64,7 +64,7 @@ class Setting:
 
     @property
     def positions(self) -> int:
-        """Of a micro-batch: 8 rows of 4096 on a GPU."""
+        """Positions of a micro-batch: 8 rows of 4096 on a GPU."""
         return 32_768 if self.gpu else 256 if self.quick else 1024
 
     @property
@@ -86,7 +86,7 @@ class Setting:
         return replace(run, data=data, accumulate=accumulate)
 
     def with_clips(self, run: RunConfig, *, pictures: bool = False, hears: str = "max") -> RunConfig:
-        """A run over made-up clips that fill a batch of `base`."""
+        """A run over synthetic clips that fill a batch of `base`."""
         clips = (12 if pictures else 60) if self.gpu else 1 if self.quick else 4
         path = dataset(self.clips, clips=clips, pictures=pictures)
         data = replace(run.data, data=str(path), pictures=pictures)
@@ -97,7 +97,7 @@ Section = Callable[[Setting], Iterator[Row]]
 
 
 class Trainee:
-    """A model under training by what `corpus train` trains with, a step at a time, with batches given."""
+    """A model in training with the parts of `corpus train`, step by step, with given batches."""
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.device, self.steps = device, 0
@@ -120,7 +120,7 @@ class Trainee:
 
 @contextmanager
 def deterministic(on: bool) -> Iterator[None]:
-    """As `corpus train` sets it."""
+    """Determinism, set like in `corpus train`."""
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(on, warn_only=torch.cuda.is_available())
@@ -133,7 +133,7 @@ def deterministic(on: bool) -> Iterator[None]:
 
 
 def micro_batches(config: RunConfig, device: torch.device | None = None) -> list[Batch]:
-    """Those of the first step; kept on a device if one is named."""
+    """The micro-batches of the first step; kept on a device if one is named."""
     stream = iter(Loader(config))
     batches = [next(stream)[0] for _ in range(config.accumulate)]
     stream.close()
@@ -141,7 +141,7 @@ def micro_batches(config: RunConfig, device: torch.device | None = None) -> list
 
 
 def fitting(config: RunConfig, measure: Callable[[RunConfig], Iterator[Row]]) -> Iterator[Row]:
-    """Measure; where memory does not suffice, again with micro-batches half as large and twice as many."""
+    """Measure; if memory does not suffice, again with twice as many micro-batches of half the size."""
     while True:
         try:
             yield from measure(config)
@@ -163,7 +163,7 @@ def halved(config: RunConfig) -> RunConfig:
 
 
 def release() -> None:
-    """What a section has left: memory, and compiled code whose number is limited."""
+    """Release memory and compiled code (whose number is limited) of a section."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -46,7 +46,7 @@ def steps_of(loader: Loader) -> Iterator[list[Batch]]:
 
 
 def training(setting: Setting) -> Iterator[Row]:
-    """The preset as it is, batches from a loader; 20 steps after 3."""
+    """The preset as it is, with batches from a loader; 20 steps after 3."""
     yield from fitting(setting.with_clips(setting.run()), lambda config: _training(setting, config))
 
 
@@ -118,7 +118,7 @@ def _graphs() -> int:
 
 
 def real(setting: Setting) -> Iterator[Row]:
-    """Steps whose batches are read from shards against steps on batches that lie on the device."""
+    """Steps with batches read from shards against steps with batches already on the device."""
     yield from fitting(setting.run(), lambda config: _real(setting, config))
 
 
@@ -160,12 +160,12 @@ def _rounds(setting: Setting) -> int:
 
 
 def _in_a_row(work: Callable[[], object], setting: Setting) -> float:
-    """So many that what was read ahead before them counts for little."""
+    """So many steps in a row that batches read ahead before them count for little."""
     return seconds(lambda: [work() for _ in range(_each(setting))], setting.device)
 
 
 def twin(setting: Setting) -> Iterator[Row]:
-    """The whole step of a mixture against a dense model of as many active operations."""
+    """The whole step of a mixture against a dense model with equally many active operations."""
     config = setting.run(layers=8, rows=4 if setting.gpu else None)
     yield from fitting(config, lambda config: _twin(setting, config))
 
@@ -240,7 +240,7 @@ def saving(setting: Setting) -> Iterator[Row]:
 
 
 def _saving(setting: Setting, config: RunConfig) -> Iterator[Row]:
-    """What a save adds to the steps that begin with it, in steps."""
+    """The time that a save adds to the following steps, in steps."""
     micro = micro_batches(setting.with_clips(config), setting.device)
     trainee = Trainee(config, setting.device)
     tensors = trainee.learner.state_dict()
@@ -289,7 +289,7 @@ def _meta(config: RunConfig, step: int) -> Meta:
 
 
 def command(setting: Setting) -> Iterator[Row]:
-    """`corpus train` itself: what its log says."""
+    """`corpus train` itself, by its log."""
     config = setting.with_clips(setting.run(layers=PART))
     config = replace(config, steps=6 if setting.quick else 20, log_every=2, save_every=1000)
     peak = peak_flops() if setting.gpu else None

@@ -1,4 +1,4 @@
-"""A micro-turn through a session with a long past: how long 200 ms of conversation take."""
+"""A micro-turn in a session with a long past: the time for 200 ms of conversation."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ KINDS = {
 
 
 def turns(setting: Setting) -> Iterator[Row]:
-    """Every window spoken in, with the eight letters it can hold, is 18 positions, 14 of them one after the
-    other; of English at a normal rate it holds three."""
+    """A window with speech and its maximum of eight letters is 18 positions, 14 of them one after the
+    other; at a normal rate of English it holds three letters."""
     past = 8000 if setting.gpu else 40 if setting.quick else 400
     model = InteractionModel.unset(setting.model, setting.device)
     model.initialise(0)

@@ -2,7 +2,7 @@
 
     python benchmarks/rebuild.py [--minutes 20] [--repeats 5]
 
-Whole processes are timed by the wall, start of the interpreter included, as a user waits for them.
+Wall time of whole processes, including the start of the interpreter, as a user experiences it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The review server at 1 M cues and 100,000 reviews: `python benchmarks/review.py`.
 
-The catalog is made up: 2,000 hours of talk, 500 cues, 600 turns and 3,000 words each. There is no sound for
-them: what cutting a stretch from a clip of 30 s costs is measured apart, on a real clip.
+The catalog is synthetic: 2,000 hours of talk with 500 cues, 600 turns and 3,000 words each, without sound.
+Cutting a stretch from a clip of 30 s is measured separately, on a real clip.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def small_dataset(folder: Path) -> Path:
 
 
 def fill_catalog(out: Path) -> None:
-    """Add the made-up recordings."""
+    """Add the synthetic recordings."""
     import duckdb
 
     labels = "[" + ", ".join(f"'{name}'" for name in LABELS) + "]"
@@ -105,7 +105,7 @@ def made_up_reviews(out: Path) -> list[Review]:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the wall's clock, and of processor time: on a busy machine the first is an upper bound."""
+    """Wall time and processor time in seconds; on a busy machine the first is an upper bound."""
     since, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - since, time.process_time() - cpu

@@ -1,11 +1,11 @@
-"""The same bytes however a build is broken: local, on Ray, on Ray into an S3 server, each `--runs` times.
+"""Checks that interrupted builds give the same bytes: local, on Ray, on Ray into S3, each `--runs` times.
 
     python benchmarks/same_bytes.py [--ways local ray s3] [--runs 20] [--recordings 24]
 
-A run is one command, given again until it ends well. On its way, at random moments, a process of a worker
-is killed, a node of the cluster is killed and another one joins, and the driver is killed; of the S3
-server's answers 5 % are errors and 5 % come late. What it makes is compared, file by file, with a build that
-nothing disturbed. `ray` needs Ray, `s3` moto[server] and s3fs, too (`make test-s3` makes an environment).
+A run is one command, repeated until it succeeds. Meanwhile, at random moments, a worker process is killed, a
+node of the cluster is killed and another one joins, and the driver is killed; 5 % of the S3 server's answers
+are errors and 5 % come late. The result is compared, file by file, with an undisturbed build. `ray` needs
+Ray; `s3` also needs moto[server] and s3fs (`make test-s3` makes an environment).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def environment(work: Path) -> dict[str, str]:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """sha256 by file of all that the manifest promises, and of the manifest."""
+    """sha256 of each file that the manifest lists, and of the manifest."""
     manifest = read_manifest(out)
     assert manifest is not None, out
     names = ["manifest.json", *(s.path for s in manifest.shards), *(f.path for f in manifest.files)]
@@ -91,7 +91,7 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def disturbed(way: str, talks: Path, work: Path, draw: random.Random, around: Any) -> dict[str, Any]:
-    """Build until a command ends well; what came of it, and what was done to it."""
+    """Build until a command succeeds; returns the result and the disturbances."""
     out = f"s3://bucket/{work.name}" if way == "s3" else str(work / "out")
     command = build(talks, out) + ([] if way == "local" else ["--engine", "ray", "--address", around.address])
     killed: Counter[str] = Counter()
@@ -146,17 +146,25 @@ def sabotage(way: str, driver: subprocess.Popen[bytes], draw: random.Random, aro
 
 
 def workers_of(way: str, driver: int) -> list[psutil.Process]:
-    """Of a pool the driver's own children, of Ray whatever runs jobs or waits for them."""
+    """Of a pool the driver's own children, of Ray whatever runs jobs or waits for them.
+
+    A node's agents are left alone: without them it dies, and none would take its place.
+    """
     try:
         if way == "local":
             return [p for p in psutil.Process(driver).children() if "spawn_main" in " ".join(p.cmdline())]
-        return [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::")]
+        names = {p: p.name() for p in psutil.Process().children(recursive=True)}
+        return [
+            process
+            for process, name in names.items()
+            if name.startswith("ray::") and not name.startswith(("ray::Dash", "ray::RuntimeEnv"))
+        ]
     except psutil.NoSuchProcess:
         return []
 
 
 class Cluster:
-    """Ray on this machine: a head without processors and two nodes of one each."""
+    """Ray on this machine: a head without processors, and two nodes with one each."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as RayCluster
@@ -164,8 +172,8 @@ class Cluster:
         head = {
             "num_cpus": 0,
             "object_store_memory": 100_000_000,
-            # A lost machine is noticed within seconds instead of a minute.
-            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 4},
+            # A lost machine is noticed within ten seconds instead of a minute.
+            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 10},
         }
         self._cluster = RayCluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._add(), self._add()]
@@ -189,14 +197,7 @@ def surroundings(way: str) -> Iterator[Any]:
         yield None
         return
     if way == "s3":
-        port = free_port()
-        os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "key",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "CORPUS_READ_CACHE_BYTES": "0",
-        }
+        port = point_to_server()
     cluster = Cluster()
     server = None
     try:
@@ -212,10 +213,19 @@ def surroundings(way: str) -> Iterator[Any]:
             server.kill()
 
 
-def free_port() -> int:
+def point_to_server() -> int:
+    """A free port for an S3 server, to which the environment now points."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+        port = int(free.getsockname()[1])
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "CORPUS_READ_CACHE_BYTES": "0",
+    }
+    return port
 
 
 def make_bucket(port: int) -> None:
@@ -231,7 +241,7 @@ def make_bucket(port: int) -> None:
 
 
 def serve(port: int) -> None:
-    """Moto's S3, of whose answers 5 % are errors and 5 % come 0.3 s late."""
+    """Moto's S3 server; 5 % of its answers are errors and 5 % come 0.3 s late."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 

@@ -1,11 +1,11 @@
-"""A session of `tiny` that has lived for eight hours beside sessions of a minute: CPU time of a step, memory.
+"""A session of `tiny` after eight hours compared with sessions of a minute: CPU time per step, memory.
 
     python benchmarks/session_long.py [--hours 8] [--minutes 10]
 
-The old session lives so many minutes, then its clock is put forward: numbers of positions and micro-turns,
-those of its keys with them, are what they are after so many hours, its memory is that of its attention window
-as ever. Then it lives the same minutes once more, step by step beside sessions that begin anew every minute.
-Both hear the same noise. Bars: p99 1.15, memory 1.05.
+The old session runs for `--minutes`. Then its clock is put forward: the numbers of positions and micro-turns,
+including those of its keys, become what they are after `--hours`, while its memory stays that of its
+attention window. Then it runs through the same minutes again, step by step in turn with sessions that restart
+every minute. Both hear the same noise. Bars: p99 1.15, memory 1.05.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MINUTE = 300
 
 
 def put_forward(session: Session, windows: int) -> None:
-    """As if so many windows more had been lived through."""
+    """Make a session look as if this many more windows had passed."""
     plain: dict[str, Any] = session.state_dict()
     cache, turns = plain["cache"], windows - plain["turn"]
     sinks = cache["_sinks"] or 0

@@ -1,10 +1,11 @@
-"""The shape of the code, as figures: what a reader has to hold in mind. Nothing is run, files are parsed.
+"""The shape of the code in figures: how much a reader has to keep in mind. Files are parsed, not run.
 
     python benchmarks/shape.py
 
-Product code is what the wheel holds. A code line holds a token that is neither a comment nor part of a
+Product code is the content of the wheel. A code line holds a token that is neither a comment nor part of a
 docstring. A public name is a top-level class or function without a leading underscore. The closure of a
-module is every file of ours that it imports, directly or not, at the top or inside functions.
+module is every file of ours that it imports, directly or not, at the top or inside functions; its loaded
+files are those that importing it loads, so without imports inside functions or for type checking.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -20,7 +22,7 @@ COMMENTED = ("trainer/model", "trainer/train", "ingest")
 
 
 def product() -> dict[str, Path]:
-    """Dotted name of every product module."""
+    """Paths of all product modules by dotted name."""
     paths = (p for name in FOLDERS for p in (REPOSITORY / name).rglob("*.py"))
     return {
         "corpus." + ".".join(p.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): p
@@ -29,7 +31,7 @@ def product() -> dict[str, Path]:
 
 
 def docstring_lines(tree: ast.Module) -> set[int]:
-    """Lines of expressions that are nothing but a string: docstrings of modules, functions and fields."""
+    """Lines of expressions that are only a string: docstrings of modules, functions and fields."""
     return {
         line
         for node in ast.walk(tree)
@@ -41,7 +43,7 @@ def docstring_lines(tree: ast.Module) -> set[int]:
 
 
 def line_counts(path: Path) -> tuple[int, int, int]:
-    """All lines, code lines, and lines that hold a comment."""
+    """Numbers of lines, of code lines, and of lines with a comment."""
     text = path.read_text(encoding="utf-8")
     code, comments = set[int](), set[int]()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -67,9 +69,20 @@ def public_names(path: Path) -> list[str]:
 
 
 def imports(path: Path, modules: dict[str, Path]) -> set[str]:
-    """Modules of ours a file imports anywhere, for type checking too."""
+    """Modules of ours that a file imports anywhere, for type checking too."""
+    return _imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))), modules)
+
+
+def loads(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Modules of ours that are loaded with a file, with the packages that hold them."""
+    names = _imported(ast.parse(path.read_text(encoding="utf-8")).body, modules)
+    parents = {name.rsplit(".", level)[0] for name in names for level in range(1, name.count(".") + 1)}
+    return names | parents & modules.keys()
+
+
+def _imported(nodes: Iterable[ast.AST], modules: dict[str, Path]) -> set[str]:
     names = set[str]()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -100,10 +113,12 @@ def main() -> None:
     counts = {name: line_counts(path) for name, path in modules.items()}
     graph = {name: imports(path, modules) - {name} for name, path in modules.items()}
     loop = closure("corpus.trainer.train.loop", graph)
+    loaded = closure("corpus.trainer.train.loop", {name: loads(p, modules) for name, p in modules.items()})
     lines, code, _ = map(sum, zip(*counts.values(), strict=True))
     print(f"files {len(modules)}, lines {lines}, code lines {code}")
     print(f"public top-level names {sum(len(public_names(path)) for path in modules.values())}")
     print(f"import closure of trainer.train.loop: {len(loop)} files, {sum(counts[n][0] for n in loop)} lines")
+    print(f"loaded by importing it: {len(loaded)} files, {sum(counts[n][0] for n in loaded)} lines")
     print(f"import cycles, typing included: {len(cycles(graph))} {[sorted(c) for c in cycles(graph)] or ''}")
     for folder in COMMENTED:
         chosen = [counts[name] for name, path in modules.items() if (REPOSITORY / folder) in path.parents]

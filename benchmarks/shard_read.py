@@ -1,7 +1,7 @@
-"""Reading every byte of every member, summed, JSON unparsed; interleaved, files in the page cache.
+"""Reading and summing every byte of every member, without parsing JSON; interleaved, files in the page cache.
 
-ours : raw sequential read of the tars, summed; webdataset on the same tars, summed : ours. Adding single
-bytes takes most of the time of all three, so the same is measured with eight bytes at a time.
+ours : raw sequential reading of the tars, summed; webdataset on the same tars, summed : ours. Adding single
+bytes takes most of the time in all three, so the same is also measured with eight bytes at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def by_bytes(data: bytes | memoryview) -> int:
 
 
 def by_words(data: bytes | memoryview) -> int:
-    """Eight bytes at a time: every byte is touched, and the adding itself costs next to nothing."""
+    """Sum eight bytes at a time: every byte is read, and the addition costs almost nothing."""
     whole = len(data) & ~7
     rest = int.from_bytes(bytes(data[whole:]), "little")
     return int(np.frombuffer(data[:whole], "<u8").sum()) + rest

@@ -1,4 +1,4 @@
-"""Writing shards : writing and hashing the same bytes from memory, both made durable; interleaved."""
+"""Writing shards : writing and hashing the same bytes from memory, both synced to disk; interleaved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.shards.write import write_dataset
 
 
 def raw_write(path: Path, parts: list[bytes]) -> None:
-    """One file for each shard, in pieces of 1 MiB, hashed and synced."""
+    """Write one file for each shard, in pieces of 1 MiB, hashed and synced."""
     for number, data in enumerate(parts):
         hasher = hashlib.sha256()
         view = memoryview(data)

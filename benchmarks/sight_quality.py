@@ -1,10 +1,11 @@
-"""Sight against a truth: counted movements and their onsets, cuts and flashes; and what looking costs.
+"""Sight compared with the truth: counted movements and their onsets, cuts and flashes; and its cost.
 
     python benchmarks/sight_quality.py [--films N] [--first SEED]     counts, onsets
     python benchmarks/sight_quality.py --speed FILE…                  sight beside decoding, CPU time
     python benchmarks/sight_quality.py --talker FILE X Y              the only talker's face among others
 
-X and Y are the talker's face, as shares of the picture. Talk is what is at most 25 dB below the loudest.
+X and Y are the place of the talker's face, as shares of the picture. Sound at most 25 dB below the loudest is
+talk.
 
 Films are made by tests/align/cues/seen_truth.py: 2 to 30 repetitions of 0.4 to 3 s, noise of 0 to 8 grey
 levels, a camera that jumps by 0 to 0.8 pixels (of 320) every picture.
@@ -97,7 +98,7 @@ def _seconds(path: Path, *, look: bool) -> float:
 
 
 def talker(path: Path, x: float, y: float) -> None:
-    """In how many pictures with talk the face at this place moves its mouth most, and whose face it is."""
+    """In how many pictures with talk the face at this place moves its mouth most, and its speaker."""
     watcher = Watcher(SightSettings())
     with tempfile.TemporaryDirectory() as folder:
         decode_media([DecodeSource(path=path)], Path(folder), IngestSettings(), observers=(watcher,))

@@ -1,6 +1,6 @@
-"""What the driver uses of Ray, with a clock that jumps from event to event: no job runs, no second passes.
+"""The part of Ray that the driver uses, with a clock that jumps from event to event; no job really runs.
 
-`run_on_ray` finds it where it looks for the module `ray`.
+`run_on_ray` gets it in place of the module `ray`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Gone(Exception):
 
 @dataclass(eq=False)
 class Task:
-    """One job that was handed over."""
+    """A submitted job."""
 
     job: Any
     function: Callable[[Any], Any]
@@ -38,7 +38,7 @@ class Task:
 
 
 class Cluster:
-    """Workers that take what jobs would take, by a clock of their own."""
+    """Workers that take the simulated time of jobs, on a simulated clock."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Cluster:
         return lambda function: SimpleNamespace(remote=self._submit)
 
     def wait(self, tasks: list[Task], *, num_returns: int, timeout: float) -> tuple[list[Task], list[Task]]:
-        """Let the clock jump to the next end, or by the timeout."""
+        """Let the clock jump to the next end of a job, or by the timeout."""
         began = time.process_time()
         until = self.now_s + timeout
         ended: list[Task] = []
@@ -124,7 +124,7 @@ class Cluster:
         self.most_running = max(self.most_running, len(self._ends))
 
     def _start(self, task: Task) -> None:
-        """Begin at the task, with a line of progress as workers write them."""
+        """Start a task, with a line of progress like those of workers."""
         task.tries += 1
         self._number += 1
         job = task.job

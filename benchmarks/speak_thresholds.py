@@ -1,11 +1,11 @@
-"""When to speak: how often a trained model speaks, and how rightly, by the way its probability is used.
+"""When to speak: how often a trained model speaks, and how correctly, for ways of using its probability.
 
     corpus train --preset tiny --data OUT --run RUN steps=300 data.pictures=false
     python benchmarks/speak_thresholds.py --run RUN --data OUT --split train --free 8
 
-A line for each way: freely and told the share of windows spoken in and of right actions, the person's share,
-the share of its speech over another's, and the calibration. `as trained` leaves training's weights in the
-probability.
+For each way, a line gives, freely and told, the share of windows with speech and of right actions, the
+person's share, the share of its speech that overlaps another's, and the calibration. `as trained` leaves the
+effect of the loss weights in the probability.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import torch
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.session.sampling import Sampling
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 
 THRESHOLDS = ((0.5, 0.5), (0.5, 0.4), (0.5, 0.3), (0.4, 0.4), (0.3, 0.3), (0.3, 0.5), (0.2, 0.5))
 
 
 def ways() -> list[tuple[str, bool, Sampling]]:
-    """Name, whether training's weights are undone, and the settings."""
+    """Each way's name, whether the loss weights are undone, and its settings."""
     made = [
         ("as trained, 0.5, stay 0.4", False, Sampling(speak_above=0.5, stay_above=0.4)),
         ("as trained, sampled", False, Sampling(control="sampled")),

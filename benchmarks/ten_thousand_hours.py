@@ -1,13 +1,13 @@
-"""Ten thousand hours by simulation: the driver's real code, on a made-up cluster with made-up stages.
+"""Simulates ten thousand hours: the driver's real code on a simulated cluster with simulated stages.
 
     python ten_thousand_hours.py [--recordings 20000] [--minutes 30] [--workers 400] [--rows]
 
 The driver gathers, hashes, plans, splits, hands jobs to the engine for Ray, lays out shards and writes the
-index as it always does. What workers do is made up (made_up_stages.py): their times, the rows and sizes of
-what they leave. The clock jumps from event to event (simulated_cluster.py), and what making things up costs
-is taken off. Catalog and report, a task of the cluster's, are made for real in a process of their own. Each
-case is a process of its own, so that its peak memory is its own. Copying clips into shards is left out: it is
-the disk's. `--rows` leaves out what is said.
+index as usual. The work of workers is simulated (made_up_stages.py): its time, and the rows and sizes of its
+results. The clock jumps from event to event (simulated_cluster.py), and the cost of the simulation is
+subtracted. Catalog and report, a task of the cluster, are really made, in a separate process. Each case is a
+separate process, so that its peak memory is its own. Copying clips into shards is left out, because it
+depends on the disk. `--rows` leaves out what is said.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Asked:
 
 
 def run_case(asked: Asked, name: str, folder: Path) -> dict[str, Any]:
-    """One build; the driver's CPU seconds and peak memory."""
+    """Run one build; prints the driver's CPU seconds and peak memory."""
     from corpus.pipeline import build, ledger, ray_engine
     from corpus.pipeline.progress import Quiet
     from corpus.pipeline.request import Request

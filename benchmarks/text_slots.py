@@ -1,10 +1,10 @@
-"""How many bytes of text a window should hold: how late text comes, what is never written, what it costs.
+"""How many bytes of text a window should hold: how late text comes, how much is never written, the cost.
 
-Real words: the meetings of a folder of `corpus.conversation/1` files (`*.json`, `*.json.gz`), English.
-Made-up words: Russian and Chinese of ordinary length, said into the turns of the same meetings at 5.5 and
-5.2 syllables a second, a turn's rate within 30 % of it: a word takes the time of its syllables, and a word
-of a Chinese recogniser is a character. As in training every speaker of a clip is a document, a word waits for
-windows its speaker speaks in, and every word has a space before it.
+Real words are English, from the meetings in a folder of `corpus.conversation/1` files (`*.json`,
+`*.json.gz`). Synthetic words are Russian and Chinese of ordinary length, put into the turns of the same
+meetings at 5.5 and 5.2 syllables a second, with a turn's rate within 30 % of it. A word takes the time of its
+syllables, and a word of a Chinese recogniser is a character. As in training, every speaker of a clip is a
+document, a word waits for windows in which its speaker speaks, and every word has a space before it.
 
     python benchmarks/text_slots.py ../shared/data/cues
     python benchmarks/text_slots.py ../shared/data/ami30
@@ -50,7 +50,7 @@ Said = list[tuple[int, tuple[int, ...]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A speaker's part of a clip: which windows hold speech, and when words of how many bytes start."""
+    """A speaker's part of a clip: the windows with speech, and the start and bytes of each word."""
 
     speaks_W: BoolArray
     words: tuple[tuple[int, int], ...]
@@ -84,7 +84,7 @@ def _real(plain: dict, speaker: str) -> list[tuple[int, int]]:
 
 
 def _made_up(turns: list[Span], language: str, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Words said one after another through each turn; one at least."""
+    """Words one after another through each turn, at least one."""
     text = RUSSIAN.split() if language == "Russian" else list(re.sub(r"\s", "", CHINESE))
     endless = itertools.cycle(text)
     made = []

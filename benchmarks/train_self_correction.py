@@ -4,10 +4,10 @@
         --series TS3005 --out align/cues/repairs.npz
 
 FOLDER holds `*.json.gz` in the conversation form with people's self-corrections. Word statistics are cross-
-fit: those a meeting is described with are counted on the others. Every meeting is learned twice, the second
-time without its cut-off words, capital letters and punctuation, which a recogniser is not sure to write.
-Words the annotators left open (`unscored`) teach nothing. Prints the sha256 that
-`align/cues/self_correction.py` is to hold. Needs scikit-learn, which the product does not.
+fitted: those for a meeting are counted on the other meetings. Every meeting is used twice, the second time
+without its cut-off words, capital letters and punctuation, which a recogniser may not write. Words that the
+annotators left open (`unscored`) are not used. Prints the sha256 to put into `align/cues/self_correction.py`.
+Needs scikit-learn, which the product does not need.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def train(paths: Sequence[Path]) -> Tagger:
-    """The tagger of some meetings."""
+    """Train the tagger on some meetings."""
     whole, uncut = zip(*(read(path) for path in paths), strict=True)
     rows, inside, ends, weights = [], [], [], []
     for place in range(len(paths)):
@@ -78,7 +78,7 @@ def train(paths: Sequence[Path]) -> Tagger:
 
 
 def read(path: Path) -> tuple[Meeting, Meeting]:
-    """A meeting with its tags, and the same without the words that were cut off."""
+    """A meeting with its tags, and the same without cut-off words."""
     annotation, duration_us, _ = read_marks(path)
     told = without_cues(path, annotation, duration_us)
     kept = tuple(
@@ -91,7 +91,7 @@ def read(path: Path) -> tuple[Meeting, Meeting]:
 
 
 def tags(told: Conversation, cues: Sequence[Cue], left_open: Sequence[Event]) -> Meeting:
-    """Which words lie in a reparandum, and which are the last of one."""
+    """Masks of the words in a reparandum, and of the last word of each."""
     meeting = Meeting(said_by(told), [], [], [])
     for said in meeting.said:
         starts = np.array([word.start_us for word in said.words])
@@ -137,7 +137,7 @@ def _fitted(table: Any, wanted: Any, weight: Any) -> Trees:
 
 
 def plain_trees(model: Any) -> Trees:
-    """A fitted model's trees as arrays, each node's right child behind its left one."""
+    """A fitted model's trees as arrays, with each node's right child after its left one."""
     parts: dict[str, list[Any]] = {name: [] for name in ("feature", "threshold", "left", "value")}
     roots: list[int] = []
     for (tree,) in model._predictors:

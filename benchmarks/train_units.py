@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/train_units.py FOLDER --series ES2002 --series IS1003 \
         --series TS3005 --out align/cues/units.npz
 
-FOLDER holds `*.json.gz` in the conversation form with people's marks. Prints the sha256 that
-`align/cues/linear.py` is to hold. Needs scikit-learn, which the product does not.
+FOLDER holds `*.json.gz` in the conversation form with people's marks. Prints the sha256 to put into
+`align/cues/linear.py`. Needs scikit-learn, which the product does not need.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _run_class(unit: Said, run: tuple[int, int], cues: Sequence[Cue]) -> str:
 
 
 def fitted(examples: Examples, strength: float) -> Linear:
-    """A logistic regression of names."""
+    """A logistic regression with feature names."""
     names = DictVectorizer()
     table = names.fit_transform([dict.fromkeys(listed, 1) for listed, _ in examples])
     model = LogisticRegression(C=strength, max_iter=400).fit(table, [wanted for _, wanted in examples])

@@ -1,11 +1,11 @@
-"""One epoch of `tiny` on a dataset: CPU seconds with its preset, and with the preset before it.
+"""One epoch of `tiny` on a dataset: CPU seconds with its preset, and with the previous preset.
 
     python benchmarks/trainer_epoch.py OUT --rounds 3
 
-The preset before had rows of 256 positions, every picture and no attention window, and carried the
-padding of a batch's lists along; now a row holds a whole clip with every tenth picture, and padding is
-left out on a CPU. Both are trained in turn, reading included, in rounds; one line each, then the ratio:
-median [min, max].
+The previous preset had rows of 256 positions, every picture and no attention window, and computed the padding
+of a batch's lists. Now a row holds a whole clip with every tenth picture, and padding is left out on a CPU.
+Both are trained in turn, in rounds, including reading; prints one line for each, then the ratio: median
+[min, max].
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BEFORE = (
 
 
 def spent(config: RunConfig, *, trim: bool) -> tuple[float, int]:
-    """CPU seconds of an epoch, and its steps."""
+    """CPU seconds of an epoch, and its number of steps."""
     model = InteractionModel(config.model).train()
     optimizer = Optimizer(list(model.named_parameters()), config.optim)
     began, steps = time.process_time(), 0

@@ -1,21 +1,21 @@
-"""Whether what is heard tells when one's own person spoke: detectors against what is heard in quiet.
+"""Whether heard sound reveals when one's own person spoke: detectors of own speech against quiet.
 
     python benchmarks/trainer_hearing.py OUT [OUT ...] [--hears energy] [--split train]
 
-Frames in which nobody else speaks: those in which the document's own person does, against those in which
-nobody does. For each detector the area under the ROC curve, 0.5 is chance: the mean over documents with at
-least 20 frames of both kinds, and of all frames together; first of the other channels as they are, then
-as the trainer hears them.
+Of the frames in which nobody else speaks, those with the document's own person are compared with those
+without. For each detector, prints the area under the ROC curve (0.5 is chance): the mean over documents with
+at least 20 frames of both kinds, and the area over all frames together; first for the other channels as they
+are, then as the trainer hears them.
 
     silent   the frame is digital silence
-    level    mean mel byte, which any threshold on the level goes by
-    change   of the level, from the frame before
-    repeat   the frame equals the one before
-    known    the frame's distance, in the model's levels, from the nearest of all frames before it
+    level    mean mel byte, as used by any threshold on the level
+    change   change of the level from the previous frame
+    repeat   the frame equals the previous one
+    known    the frame's distance, in the model's levels, from the nearest earlier frame
     linear   the best linear rule on the frame's 80 bytes, learnt on the other documents (ridge)
 
-Two lines tell windows: how often two frames or more are digital silence where the person speaks; the last
-ones how far `hears=energy` is from `hears=mix`.
+Two lines are about windows: how often two or more frames are digital silence where the person speaks. The
+last lines give the distance of `hears=energy` from `hears=mix`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A document: `[F, M]` of all its frames, and which belong to which kind."""
+    """A document: all its frames `[F, M]`, and the kind of each."""
 
     before_FM: np.ndarray
     after_FM: np.ndarray
@@ -98,7 +98,7 @@ def read(data: Path, hears: str, split: str | None) -> Iterator[Heard]:
 
 
 def energy_against_mix(data: Path, split: str | None) -> str:
-    """How often energies added are more than a level away from the exact mix, in published and own levels."""
+    """How often added energies are over a level away from the exact mix, in published and own levels."""
     model, clips = preset("tiny").model, open_clips(data, split=split)
     own = level_of_byte(model).astype(int)
     far = {"published": 0, "own": 0}
@@ -118,12 +118,12 @@ def energy_against_mix(data: Path, split: str | None) -> str:
 
 
 def looked_at(flags_F: np.ndarray) -> np.ndarray:
-    """A frame of 50 ms looks at its own 25 ms and those before."""
+    """A frame of 50 ms covers its own 25 ms and the previous 25 ms."""
     return flags_F | np.concatenate(([False], flags_F[:-1]))
 
 
 def as_it_is(clips: Clips, view: View, hears: str) -> np.ndarray:
-    """The other channels alone."""
+    """The other channels as they are."""
     clip = clips[view.place]
     if hears != "mix":
         others = np.delete(clip.mel(), view.channel, axis=0)[:, : len(view)]
@@ -134,7 +134,7 @@ def as_it_is(clips: Clips, view: View, hears: str) -> np.ndarray:
 
 
 def areas(name: str, documents: list[Heard], side: str) -> tuple[float, float]:
-    """Mean over documents with enough of both kinds, and of all frames together."""
+    """The mean area over documents with enough of both kinds, and the area over all frames."""
     found = [scores(name, documents, number, side) for number in range(len(documents))]
     kinds = [(one.own_F, one.quiet_F) for one in documents]
     each = [
@@ -149,7 +149,7 @@ def areas(name: str, documents: list[Heard], side: str) -> tuple[float, float]:
 
 
 def scores(name: str, documents: list[Heard], number: int, side: str) -> np.ndarray:
-    """One number for each frame of a document; low is taken for own speech."""
+    """One number for each frame of a document; a low one means own speech."""
     frames_FM = getattr(documents[number], side).astype(np.int64)
     before_FM = np.concatenate([frames_FM[:1], frames_FM[:-1]])
     match name:
@@ -167,7 +167,7 @@ def scores(name: str, documents: list[Heard], number: int, side: str) -> np.ndar
 
 
 def nearest(levels_FM: np.ndarray) -> np.ndarray:
-    """The least sum of distances from a frame to any before it."""
+    """The least distance from each frame to an earlier one."""
     found = np.zeros(len(levels_FM))
     for at in range(1, len(levels_FM)):
         found[at] = np.abs(levels_FM[:at] - levels_FM[at]).sum(1, dtype=np.int64).min()
@@ -189,7 +189,7 @@ def linear(documents: list[Heard], number: int, side: str) -> np.ndarray:
 
 
 def area(own: np.ndarray, quiet: np.ndarray) -> float:
-    """How often a frame of own speech scores lower than one of quiet; ties count half."""
+    """How often a frame of own speech scores lower than a quiet one; ties count half."""
     quiet = np.sort(quiet)
     above = len(quiet) - np.searchsorted(quiet, own, side="right")
     same = len(quiet) - above - np.searchsorted(quiet, own, side="left")
@@ -197,7 +197,7 @@ def area(own: np.ndarray, quiet: np.ndarray) -> float:
 
 
 def silent_windows(documents: list[Heard], side: str) -> tuple[float, float]:
-    """Share of windows with two digitally silent frames: with own speech, without."""
+    """Share of windows with two digitally silent frames, with and without own speech."""
     silent, own = [], []
     for one in documents:
         silent.append((~getattr(one, side).any(1)).reshape(-1, 8).sum(1) >= 2)

@@ -1,13 +1,13 @@
-"""Positions a CPU second that the trainer's loader makes, by way of hearing, with and without pictures.
+"""Positions per CPU second of the trainer's loader, for each way of hearing, with and without pictures.
 
     python benchmarks/trainer_loader.py [OUT] [--length 4096] [--rows 4] [--batches 10] [--repeats 5]
                                         [--hears energy max mix]
 
-OUT is a dataset; without one, sixteen clips of two speakers and a room are made up (30 s each, half of
-it speech; their sound is noise, which takes FLAC longest, and never ends, so that energies are added in
-every frame; pictures of 320 x 200, 9 kB). A picture of every window is looked at. The settings are measured
-in turn, and that as often as repeats are wanted; each begins anew, its first batch included. CPU seconds of
-all threads; the median, the slowest and the fastest are printed.
+OUT is a dataset; without one, sixteen clips of two speakers and a room are generated (30 s each, half of it
+speech; their sound is noise, which takes FLAC longest, and never pauses, so that energies are added in every
+frame; pictures of 320 x 200, 9 kB). The picture of every window is used. The settings are measured in turn,
+in `--repeats` rounds; each starts from scratch, including its first batch. Prints the median, slowest and
+fastest, in CPU seconds of all threads.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def made_up(folder: Path) -> Path:
 
 
 def scene(number: int) -> bytes:
-    """Soft shapes and some grain, as a camera sees them."""
+    """Soft shapes and some grain, as in a camera's picture."""
     import av
 
     rng = np.random.default_rng(number)

@@ -2,11 +2,11 @@
 
     python benchmarks/trainer_ratios.py [--only NAME,…] [--quick] [--out FOLDER] [--time-limit S]
 
-On a GPU at the shapes and settings of `base`; elsewhere small, in fp32, and what needs a GPU says so. Names
-are those of sections, or of groups: layers, attention, steps, turns. A section that fails is a row with its
- error; the next one goes on. Rows are appended to FOLDER/rows.jsonl as they are measured, and the table of
-all rows there is written to FOLDER/table.md. On a GPU every section is a process of its own, so that none
-leaves memory, compiled code or a broken context to the next.
+On a GPU the shapes and settings are those of `base`; elsewhere they are small, in fp32, and sections that
+need a GPU say so. Names are those of sections or of groups: layers, attention, steps, turns. A failing
+section gives a row with its error, and the next one continues. Rows are appended to FOLDER/rows.jsonl as they
+are measured, and the table of all rows there is written to FOLDER/table.md. On a GPU every section is a
+separate process, so that none leaves memory, compiled code or a broken context to the next.
 
 For three calls of at most ten minutes on one H100: `--only layers,attention`, `--only train,real`, and
 `--only twin,compile,deterministic,save,command,turns`.
@@ -103,7 +103,7 @@ def _file(options: argparse.Namespace) -> Path:
 
 
 def _apart(name: str, options: argparse.Namespace, limit_s: float) -> None:
-    """A section in a process of its own, which writes its rows itself."""
+    """Run a section in a separate process, which writes its rows itself."""
     given = ["--alone", name, "--device", options.device, "--out", options.out, "--clips", options.clips]
     command = [sys.executable, __file__, *map(str, given), *(["--quick"] if options.quick else [])]
     try:
@@ -116,7 +116,7 @@ def _apart(name: str, options: argparse.Namespace, limit_s: float) -> None:
 
 
 def _measure(name: str, options: argparse.Namespace) -> None:
-    """Rows as they come: those before an error are kept."""
+    """Yield rows as they are measured; those before an error are kept."""
     setting = Setting(device=torch.device(options.device), quick=options.quick, clips=options.clips)
     if setting.gpu:
         # As `corpus train` has it in deterministic mode; read once, when the first product is made.

@@ -1,9 +1,9 @@
-"""Four recordings with models: wall time with one worker : with two, models' loading left out.
+"""Four recordings with models: wall time with one worker : with two, without the loading of models.
 
     python benchmarks/two_workers.py WAV WAV WAV WAV [--rounds 3] [--seconds 12]
 
-The beginnings of four files are built, then these and four more, a little further on: the difference is what
-four cost once models are loaded. Caches are empty each time; the rounds' builds take turns.
+The beginnings of four files are built, then these and four more parts a little further on; the difference is
+the cost of four once models are loaded. Caches are empty each time; the builds of a round take turns.
 """
 
 from __future__ import annotations

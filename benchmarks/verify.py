@@ -1,4 +1,4 @@
-"""`verify` on one processor : on two, the same dataset, interleaved; files in the page cache."""
+"""`verify` on one processor : on two, with the same dataset, interleaved; files in the page cache."""
 
 from __future__ import annotations
 

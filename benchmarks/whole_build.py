@@ -1,9 +1,9 @@
-"""`corpus build` without models : plain PyAV decode of the same streams, one core.
+"""`corpus build` without models : plain PyAV decoding of the same streams, on one core.
 
     python benchmarks/whole_build.py [--seconds 300] [--repeats 3] [--sizes 1280x720,1920x1080]
 
-CPU seconds of whole processes and their children, in turns; the floor's process does nothing but
-demux both streams and decode every packet in one thread.
+CPU seconds of whole processes and their children, in turns; the baseline process only demuxes both streams
+and decodes every packet in one thread.
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 _UNREADABLE = "sidecar_unreadable"
 
-group = typer.Typer(
-    help="Convert annotation files between formats; export a dataset's.", no_args_is_help=True
-)
+group = typer.Typer(help="Convert annotation files, or export a dataset's.", no_args_is_help=True)
 To = Annotated[
     str,
     typer.Option(
@@ -42,7 +40,7 @@ def _convert(
     to: To,
     out: Out,
 ) -> None:
-    """Convert annotation files to another format; what it cannot hold is reported.
+    """Convert annotation files to another format. What it cannot hold is reported.
 
     Examples:
 

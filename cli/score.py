@@ -34,7 +34,7 @@ def score(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Score turns and words against human annotations; files are matched by base name.
+    """Score turns and words against human annotations. Files are matched by base name.
 
     Examples:
 

@@ -66,7 +66,7 @@ def talk(
     attention: Attention = None,
     as_json: _Json = False,
 ) -> None:
-    """Play a recorded user to a model and write its answers: sound, text and timing.
+    """Play a recorded user to a model. Its answers are written: sound, text and timing.
 
     Examples:
 
@@ -115,8 +115,8 @@ def talk(
 
 def _loaded(run: Path, step: int | None, ema: bool, device: str) -> tuple[InteractionModel, RunConfig]:
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.train.checkpoint import load_model
     from corpus.trainer.train.exported import is_exported
+    from corpus.trainer.train.load_model import load_model
 
     if is_exported(run):
         todo = "name the run it was exported from, which records how the data was read"
@@ -226,7 +226,7 @@ def eval_(
     attention: Attention = None,
     as_json: _Json = False,
 ) -> None:
-    """Measure a model on held-out clips: loss per stream and cue, and when it speaks.
+    """Measure a model on held-out clips. Loss per stream and cue, and when it speaks.
 
     The tables include baselines; brackets hold 95 % intervals.
 
@@ -373,7 +373,7 @@ def plan(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Estimate memory, parallelism, step time and days of a training run without starting it.
+    """Estimate memory, step time and days of a training run. Also the parallelism; nothing is started.
 
     Examples:
 

@@ -77,7 +77,7 @@ def train(
         typer.Option("--data", metavar="OUT", help="A dataset's folder, or a mixture: A:0.7,B:0.3."),
     ] = None,
 ) -> None:
-    """Train the interaction model on a dataset; the same command resumes a stopped run.
+    """Train the interaction model on a dataset. The same command resumes a stopped run.
 
     Any setting can be given as key=value; RUN/config.json holds all settings of a run. Under torchrun all
     processes train one model.

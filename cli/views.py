@@ -114,7 +114,7 @@ def stats(
     out: _Built,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
-    """Show statistics of a dataset: hours, speech, overlap, floor-transfer offsets, cues, drops.
+    """Show statistics of a dataset. Hours, speech, overlap, floor-transfer offsets, cues, drops.
 
     Example: corpus stats dataset
     """
@@ -148,7 +148,7 @@ def inspect(
         ),
     ] = None,
 ) -> None:
-    """Write one clip as an HTML page with picture and sound; without a name, the first clip.
+    """Write one clip as an HTML page. It has picture and sound; without a name, it is the first clip.
 
     Pictures, waveform and dMel of each channel, words, turns and cues share one time line. --cues writes a
     folder of pages instead, whose `index.html` links to a cue of each label and kind.

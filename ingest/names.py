@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 _FILMS = (
     ".mp4 .m4v .mov .qt .mkv .mk3d .webm .ts .mts .m2ts .m2t .trp .mpg .mpeg .mpe .m1v .m2v .mpv .vob .avi "
     ".divx .flv .f4v .wmv .asf .3gp .3gpp .3g2 .ogv .ogm .ogx .mxf .dv .dif .rm .rmvb .nut .nsv .wtv .ivf"
@@ -22,4 +20,11 @@ HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".g
 
 def is_media_name(name: str) -> bool:
     """True for a name with a media extension, in upper or lower case."""
-    return PurePath(name).suffix.lower() in _MEDIA_SUFFIXES
+    return suffix_of(name) in _MEDIA_SUFFIXES
+
+
+def suffix_of(name: str) -> str:
+    """As `PurePath(name).suffix`, in lower case: without an object for each of a million names."""
+    name = name.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""

@@ -10,37 +10,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
+from corpus.pipeline.bundles import Bundle, bundles_of
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import Done, WorkerDied, run_jobs
 from corpus.pipeline.found import Recordings
-from corpus.pipeline.identify import Identity, identify
-from corpus.pipeline.inputs import Item, gather
+from corpus.pipeline.identify import Identity
+from corpus.pipeline.inputs import gather
 from corpus.pipeline.ledger import Ledger
-from corpus.pipeline.lengths import over_all
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.quick_key import quick_key
-from corpus.pipeline.removals import refuse_removals
+from corpus.pipeline.removals import built_in, refuse_removals, removed
 from corpus.pipeline.request import EXIT_FAULTS, EXIT_OK, Outcome, Request
 from corpus.pipeline.reviewed import texts_by_recording
-from corpus.pipeline.split import Bond, assign
-from corpus.pipeline.versions import config_of
+from corpus.pipeline.split import assign
 from corpus.schemas.codec import digest, to_json, to_plain
-from corpus.schemas.dataset import Manifest
+from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import CorpusError, StorageError
+from corpus.schemas.errors import StorageError
 from corpus.schemas.files import storage_errors
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
+    from corpus.pipeline.incoming import Incoming, Known
     from corpus.pipeline.record import Recorded, RecordingJob
     from corpus.pipeline.views import Views, ViewsJob
     from corpus.shards.shard_task import Afar
@@ -76,7 +74,8 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         # Under the lock: a swap that was interrupted must be finished before anyone looks at the outputs.
         with storage_errors(request.out):
             finish_swap(request.out)
-        key = quick_key(items, request)
+        bundles = bundles_of(items)
+        key = quick_key(bundles, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         # Both sides: the inputs are as they were, and nobody touched the outputs since.
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
@@ -88,7 +87,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         try:
             while True:
                 try:
-                    outcome = running.run(items, drops)
+                    outcome = running.run(bundles, drops)
                     break
                 except DamagedClipError as error:  # note the shard, and build its clips again from the cache
                     if error.file in damaged:
@@ -125,7 +124,9 @@ class _Build:
     """One run: the request, and its results so far."""
 
     def __init__(self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None) -> None:
-        from corpus.pipeline.published import Published, read_published
+        from corpus.pipeline.memory import Memory
+        from corpus.pipeline.stamp import stamp_now
+        from corpus.shards.old import Old
 
         self.request = request
         self.kept = kept
@@ -133,9 +134,14 @@ class _Build:
         self.settings = request.settings
         root = request.cache or kept.folder
         self.cache = Cache(root, kept.own_name(), request.cache_url)
-        self.config = config_of(self.settings)
-        self.before = Published() if request.rehash else read_published(kept.folder, request.out, self.config)
         self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
+        self.now = stamp_now(kept.folder, request)
+        self.reviews = texts_by_recording(request.out)  # after the stamp: none that it names is missing
+        self.doubted = kept.doubted(everything=request.rehash)
+        self.memory = (
+            Memory.none(kept.folder, self.now) if request.rehash else Memory.read(kept.folder, self.now)
+        )
+        self.old = Old.read(request.out, self.doubted) if self.memory else None
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -153,72 +159,81 @@ class _Build:
             )
         )
 
-    def run(self, items: Sequence[Item], input_drops: Sequence[Drop]) -> Outcome:
+    def run(self, bundles: Sequence[Bundle], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
+        self._let_stand(bundles)
+        standing = self.memory.standing
+        looked_at = sum(len(bundle.items) for bundle in bundles if bundle.look not in standing)
+        self.ledger.begin("identify", looked_at)
         self.ledger.drop(input_drops)
         # All inputs are hashed before anything is removed or built: a lost mount stops here.
-        identities = self._identify(items)
+        incoming = self._look_at(bundles)
         if not self.request.allow_removals:
-            refuse_removals(self.request.out, identities)
+            self._refuse_removals([known.identity for known in incoming.all])
         self.remember()
         with self._engine():
-            outcome = self._write(self._record(self._leave_out_duplicates(identities)))
+            outcome = self._write(self._record(self._leave_out_duplicates(incoming)), incoming)
         self.cache.clear_scratch()
-        self.ledger.total = len(items) + sum(drop.kind == "fault" for drop in input_drops)
+        items = sum(len(bundle.items) for bundle in bundles)
+        self.ledger.total = items + sum(drop.kind == "fault" for drop in input_drops)
         self.ledger.done = outcome.recordings
         self.ledger.say("done")
         return outcome
 
     # -- the phases ---------------------------------------------------------------------------
 
-    def _identify(self, items: Sequence[Item]) -> list[Identity]:
-        # Known hashes are keyed by path, size and time: a rehash ignores them.
-        known = {} if self.request.rehash else self.kept.marks()
-        downloads, listing = self.cache.root / "downloads", Listing()
-        self.ledger.begin("identify", len(items))
+    def _let_stand(self, bundles: Sequence[Bundle]) -> None:
+        untouched = self.memory.stamp == self.now and not self.doubted
+        if untouched and self.old is not None and self.old.is_sound(self.request.out):
+            self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
 
-        def attempt(item: Item) -> Identity | Drop:
-            try:
-                return identify(item, known, downloads, listing)
-            except StorageError:
-                raise
-            except (CorpusError, OSError, ValueError) as error:
-                return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
+    def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
+        """Identify all items whose bundle does not stand."""
+        from corpus.pipeline.incoming import Incoming
+        from corpus.pipeline.marks import Marks
 
-        identities: list[Identity] = []
-        threads = ThreadPoolExecutor(self.request.num_workers)
-        try:
-            for result in threads.map(attempt, items):
-                self.ledger.step()
-                if isinstance(result, Drop):
-                    self.ledger.drop((result,))
-                else:
-                    identities.append(result)
-        finally:  # a stopped build does not wait for a file to be hashed
-            threads.shutdown(wait=False, cancel_futures=True)
-        marks = {m.place: m for i in identities for m in (*i.media, *i.sidecars)}
-        self.kept.save_marks(keep.Marks(files=tuple(marks[place] for place in sorted(marks))))
-        return identities
+        incoming = Incoming(
+            bundles,
+            self.memory,
+            self.ledger,
+            self.request,
+            self.reviews,
+            self.cache.root / "downloads",
+        )
+        incoming.read(Marks(self.kept.folder))
+        self.ledger.stand(self.memory.quarantined())
+        return incoming
 
-    def _leave_out_duplicates(self, identities: Sequence[Identity]) -> list[Identity]:
+    def _refuse_removals(self, identities: Sequence[Identity]) -> None:
+        """Refuse to remove recordings of bundles that do not stand, unless that is allowed."""
+        if self.memory:
+            built = {(one.recording, one.uri) for one in self.memory.changed().recordings}
+        else:
+            built = built_in(self.request.out)
+        gone = removed(built, {one.recording for one in identities}, {one.item.uri for one in identities})
+        refuse_removals(self.request.out, gone)
+
+    def _leave_out_duplicates(self, incoming: Incoming) -> list[Known]:
         """The first by uri of those with the same content; the others are Drops that name it."""
-        first: dict[str, Identity] = {}
-        for identity in identities:
-            kept = first.setdefault(identity.recording, identity)
-            if kept is not identity:
-                reason = f"has the same content as {kept.item.uri}"
+        first: dict[str, Known] = {}
+        for known in incoming.all:
+            kept, identity = first.setdefault(known.identity.recording, known), known.identity
+            if kept is not known:
+                from corpus.pipeline.lengths import over_all
+
+                reason = f"has the same content as {kept.identity.item.uri}"
                 same = Drop(
                     item=identity.item.uri, stage="input", kind="trim", code="duplicate", reason=reason
                 )
                 self.ledger.drop((over_all(same, identity, self.settings, self.cache),))
         return list(first.values())
 
-    def _record(self, identities: Sequence[Identity]) -> Recordings:
+    def _record(self, incoming: Sequence[Known]) -> Recordings:
         """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
         first."""
         from corpus.pipeline.record import Recorded, record, record_unless_there, recorded_before
 
-        recordings = self._what_stands(list(self._jobs(identities)))
+        recordings = self._what_stands(list(self._jobs(incoming)))
         waiting: list[RecordingJob] = []
         # What an earlier build left is checked byte by byte: on a cluster that is the tasks' work.
         looks_here = not self.request.rehash and self.request.engine == "local"
@@ -254,7 +269,7 @@ class _Build:
         return connected(self.request.address)
 
     def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
-        """The jobs, in order as far as there is room, on the engine that was asked for."""
+        """Run the jobs on the requested engine, in order as far as there is room."""
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
@@ -264,14 +279,11 @@ class _Build:
         return run_on_ray(record, jobs, address=request.address, on_poll=on_poll, gpus=gpus)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
-        """The recordings that OUT holds as they are asked for, and the jobs of all others."""
-        from corpus.shards.old import Old
-
-        doubted = self.kept.doubted(everything=self.request.rehash)
-        known = self.before.by_recording
-        old = Old.read(self.request.out, doubted) if known else None
-        whole = old.standing(self.request.out) if old is not None else frozenset()
-        recordings = Recordings(doubted=doubted, old=old)
+        """The recordings that OUT already holds unchanged, and the jobs of all others."""
+        known = self.memory.changed().by_recording
+        old = self.old
+        whole = old.standing(self.request.out, list(known)) if old is not None else frozenset()
+        recordings = Recordings(memory=self.memory, old=old, doubted=self.doubted)
         for job in jobs:
             one = known.get(job.identity.recording)
             if one is not None and one.recording in whole and one.key == job.key:
@@ -281,40 +293,23 @@ class _Build:
                 recordings.others.append(job)
         return recordings
 
-    def _jobs(self, identities: Sequence[Identity]) -> Iterator[RecordingJob]:
+    def _jobs(self, incoming: Sequence[Known]) -> Iterator[RecordingJob]:
         """A job for each recording not in quarantine; the split is drawn here, before anything is decoded."""
-        from corpus.pipeline.names import names_before, vouched_for
-        from corpus.pipeline.published import annotations_of
         from corpus.pipeline.record import RecordingJob
 
-        reviews = texts_by_recording(self.request.out)
-        known = self.before.names
-        # Annotation files seen before need not be parsed again to know whom they name.
-        vouched = {
-            one.recording: known[files]
-            if (files := annotations_of(one)) in known
-            else vouched_for(one, self.settings)
-            for one in identities
-        }
-        bonds = [
-            Bond(
-                recording=one.recording,
-                conversation=one.item.conversation,
-                named_speakers=names_before(one, vouched[one.recording], reviews.get(one.recording, ())),
-            )
-            for one in identities
-        ]
-        split = assign(bonds, self.settings.clips)
-        for identity in identities:
+        # Bundles that stand share nobody with these, so their splits stay as they are.
+        split = assign([known.bond for known in incoming], self.settings.clips)
+        for known in incoming:
+            identity = known.identity
             if self.ledger.hold(identity.item.uri, partial(self._failure_key, identity)):
                 continue
             yield RecordingJob(
                 identity=identity,
                 settings=self.settings,
-                reviews=reviews.get(identity.recording, ()),
-                names=vouched[identity.recording],
+                reviews=self.reviews.get(identity.recording, ()),
+                names=known.names,
                 split=split[identity.recording],
-                config=self.config,
+                config=self.now.config,
                 cache_root=self.cache.root,
                 scratch=self.cache.scratch.name,
                 cache_url=self.request.cache_url,
@@ -323,13 +318,14 @@ class _Build:
     def _failure_key(self, identity: Identity) -> str:
         """Digest of all that decides whether a recording fails: its bytes, entry, settings and versions."""
         marks = [m.sha256 for m in (*identity.media, *identity.sidecars)]
-        return digest([to_plain(identity.item), marks, self.config])
+        return digest([to_plain(identity.item), marks, self.now.config])
 
     def _take(self, identity: Identity, drops: Sequence[Drop], *, built: bool) -> None:
         self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
-    def _write(self, found: Recordings) -> Outcome:
+    def _write(self, found: Recordings, incoming: Incoming) -> Outcome:
         from corpus.pipeline.publish import publish
+        from corpus.pipeline.published import sha256_or_none
         from corpus.pipeline.shard_jobs import spread_of
         from corpus.shards.shard_task import ShardWriter
         from corpus.shards.write import read_manifest
@@ -342,13 +338,16 @@ class _Build:
             state=self.kept.folder,
             cache=self.cache,
             found=found,
-            before=self.before,
             drops=drops,
             settings=self.settings,
-            config=self.config,
+            config=self.now.config,
             writer=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
             run_views=self._run_views,
         )
+        # Last: it vouches for a manifest and a catalog that are complete.
+        manifest_sha256 = sha256_or_none(self.request.out / MANIFEST_FILE)
+        stamp = replace(self.now, manifest_sha256=manifest_sha256, catalog_sha256=views.catalog_sha256)
+        self.memory.save(list(incoming.rows(found.published())), stamp)
         self.kept.save_damaged(())
         return Outcome(
             exit_code=EXIT_FAULTS if self.ledger.faults else EXIT_OK,
@@ -358,12 +357,13 @@ class _Build:
             windows=manifest.windows,
             shards=len(manifest.shards),
             shards_written=len(_shards(manifest) - before),
-            drops=tuple(drops),
+            drops=(*drops, *(drop for one in self.memory.quarantined() for drop in one.drops)),
+            trims=self.memory.trims() + sum(drop.kind == "trim" for drop in drops),
             poor=views.poor,
         )
 
     def _run_views(self, job: ViewsJob) -> Views:
-        """Here, or for many recordings on the cluster, where it is a task like others."""
+        """Make the views here, or for many recordings as a task on the cluster."""
         from corpus.pipeline.views import make_views
 
         if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
@@ -372,7 +372,7 @@ class _Build:
 
         address, on_poll = self.request.address, self.ledger.poll
         [ended] = run_on_ray(make_views, [job], address=address, on_poll=on_poll)
-        # What dies at every try is done by this process.
+        # A task that dies at every try is done by this process.
         return make_views(job) if isinstance(ended.result, WorkerDied) else ended.result
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.far_shards import forget_shards, place_stand_ins
-from corpus.pipeline.published import CATALOGS_FILE, TABLE_FILE
-from corpus.pipeline.state import STATE
+from corpus.pipeline.memory import TABLE_FILE
+from corpus.pipeline.published import CATALOGS_FILE
+from corpus.pipeline.state import QUARANTINE_FILES, STATE
 from corpus.report.catalog import CATALOG_FILE
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest, ShardEntry
@@ -24,7 +25,7 @@ from corpus.shards.swap import FOLDER, finish_swap
 from corpus.shards.write import read_manifest
 
 REPORT_FILE = "report.html"
-KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/quarantine.json")
+KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/{QUARANTINE_FILES[0]}")
 """What the next build, wherever it runs, needs to know about this one. The invocation is not included: inputs
 may contain credentials."""
 VIEWS = (CATALOG_FILE, REPORT_FILE)
@@ -126,7 +127,9 @@ def _replace(store: Store, work: Path, there: FarDataset) -> None:
     if there.manifest is None:
         raise AssertionError
     with storage_errors(work):
-        for name in (MANIFEST_FILE, *VIEWS, *KEPT, f"{STATE}/finished.json"):
+        # What a killed build here had quarantined may have been built by the other machine.
+        own = [f"{STATE}/{name}" for name in (*QUARANTINE_FILES, "finished.json")]
+        for name in (MANIFEST_FILE, *VIEWS, *KEPT, *own):
             (work / name).unlink(missing_ok=True)
     forget_shards(work)
     with tempfile.TemporaryDirectory(dir=work / STATE) as folder:

@@ -40,7 +40,7 @@ def work_folder(url: str) -> Path:
     """Where a dataset at a URL is built; without `--cache` it holds the cache. Shards are not kept there."""
     root = os.environ.get(WORK_VARIABLE)
     folder = Path(root) if root else Path.home() / ".cache" / "corpus" / "builds"
-    return folder / hashlib.sha256(public_url(url).rstrip("/").encode()).hexdigest()[:16]
+    return folder.absolute() / hashlib.sha256(public_url(url).rstrip("/").encode()).hexdigest()[:16]
 
 
 def build_at(url: str, request: Request, talk: Messenger) -> Outcome:

@@ -1,8 +1,8 @@
 """Artifacts at a URL, for builds on other machines: those that are expensive to make and small to store.
 
 Decoded sound, voices and clips are not included: each is about as large as the dataset and is remade in a
-hundredth of the time that models take. The head is put last, if there is none yet: whoever is second made the
-same artifact.
+hundredth of the time that models take. The head is put last, if there is none yet; a second build would have
+made the same artifact.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from corpus.schemas.errors import LockedError, StorageError
+from corpus.schemas.errors import CorpusError, LockedError, StorageError
+from corpus.schemas.files import storage_errors
 from corpus.schemas.store import Store
 
 LEASE = ".cache/lease"
@@ -46,7 +47,7 @@ class Lease:
 
     def beat(self) -> None:
         self._beats += 1
-        with suppress(StorageError, LockedError):  # said by `check`, by whoever wants to write
+        with suppress(StorageError, LockedError):  # `check` reports it before anything is written
             self.check()
             put(self._store, LEASE, f"{self._own} {self._beats}".encode())
 
@@ -72,7 +73,7 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
     def beat() -> None:
         while not ended.wait(HEARTBEAT_S):
             lease.beat()
-            with suppress(StorageError):
+            with suppress(CorpusError):  # whatever is wrong there must not end the heartbeat
                 on_beat()
 
     # A daemon, so that a crash of the build also stops the heartbeat.
@@ -93,10 +94,8 @@ def is_leased(store: Store) -> bool:
 
 def put(store: Store, name: str, content: bytes) -> None:
     """Put a small file."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        store.publish(Path(file.name), name)
+    with _written(content) as path:
+        store.publish(path, name)
 
 
 def put_new(store: Store, name: str, content: bytes) -> bool:
@@ -104,14 +103,21 @@ def put_new(store: Store, name: str, content: bytes) -> bool:
 
     A put whose answer was lost is sent again and then finds its own file.
     """
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        if store.publish(Path(file.name), name, new=True):
+    with _written(content) as path:
+        if store.publish(path, name, new=True):
             return True
     with suppress(FileNotFoundError):
         return store.open_range(name) == content
     return False
+
+
+@contextmanager
+def _written(content: bytes) -> Iterator[Path]:
+    """A file on this machine with this content."""
+    with storage_errors(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield Path(file.name)
 
 
 def _read(store: Store) -> bytes:

@@ -83,7 +83,7 @@ def _name(path: str) -> str:
 
 
 def _opened(url: str, guarded: bool) -> Any:
-    """Open a file for reading. A URL of a public host never leads to anything local, whoever named it."""
+    """Open a file for reading. A URL of a public host never leads to anything local."""
     import fsspec
 
     parts = urlsplit(url)

@@ -66,6 +66,34 @@ def identify(
     )
 
 
+def identified_before(item: Item, known: Mapping[str, FileMark], listing: Listing) -> Identity | None:
+    """The item's content, if all its files were hashed before and seem unchanged."""
+    if any(is_url(file.place) for file in item.files):
+        return None
+    places = [Path(file.place) for file in item.files]
+    media = [_as_marked(file.place, known) for file in item.files]
+    sidecars = [_as_marked(str(path), known) for path in sidecars_of(item, places, listing)]
+    sound = [mark for mark in media if mark is not None]
+    if len(sound) < len(media) or None in sidecars:
+        return None
+    return Identity(
+        item=item,
+        recording=recording_hash(item.files, [mark.sha256 for mark in sound]),
+        media=tuple(sound),
+        sidecars=tuple(mark for mark in sidecars if mark is not None),
+    )
+
+
+def _as_marked(place: str, known: Mapping[str, FileMark]) -> FileMark | None:
+    before = known.get(place)
+    try:
+        now = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    same = before is not None and (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
+    return before if same else None
+
+
 def sidecars_of(item: Item, media: Sequence[Path], listing: Listing | None = None) -> list[Path]:
     """The annotation files named for an item, otherwise those beside its media files."""
     if item.sidecars is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpus.ingest.names import is_media_name
+from corpus.ingest.names import is_media_name, suffix_of
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
@@ -99,7 +99,7 @@ def _expand(text: str, allow_local: bool) -> Iterator[Item | Drop]:
     elif path.suffix == ".jsonl" and os.path.isfile(path):
         yield from _read_manifest(path, allow_local)
     elif _exists(path):
-        yield from _file(path, path.name)
+        yield from _file(os.path.abspath(path), path.name)
     elif glob.has_magic(text):
         yield from _glob(text)
     else:
@@ -119,39 +119,39 @@ def _glob(pattern: str) -> Iterator[Item | Drop]:
         if os.path.isdir(path):
             yield from _walk(path)
         elif is_media_name(path.name):
-            yield from _file(path, path.name)
+            yield from _file(os.path.abspath(path), path.name)
 
 
 def _walk(root: Path) -> Iterator[Item | Drop]:
     """The media files below a folder. Hidden files and folders are skipped."""
-    count = 0
-    for folder, names, files in os.walk(root, onerror=None):
+    count, top = 0, os.path.abspath(root)
+    # Texts, not paths: there may be a million files.
+    for folder, names, files in os.walk(top, onerror=None):
         # In place: os.walk descends into what is left.
         names[:] = sorted(n for n in names if not n.startswith("."))
-        here = Path(folder)
+        below = "" if folder == top else os.path.relpath(folder, top) + "/"
+        here = os.path.join(folder, "")
         for name in names:
             if is_media_name(name):
-                uri = (here / name).relative_to(root).as_posix()
                 yield Drop(
-                    item=uri,
+                    item=below + name,
                     stage="input",
                     kind="trim",
                     code="folder_named_like_media",
                     reason=f"{name!r} is a folder; the media files in it are taken one by one",
                 )
-        if not os.access(here, os.R_OK | os.X_OK):
-            yield _fault(here.relative_to(root).as_posix(), "unreadable", "the folder cannot be read")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            yield _fault(below.removesuffix("/") or ".", "unreadable", "the folder cannot be read")
         for name in sorted(files):
-            suffix = Path(name).suffix.lower()
+            suffix = suffix_of(name)
             if name.startswith(".") or suffix in SIDECAR_SUFFIXES:
                 continue
-            uri = (here / name).relative_to(root).as_posix()
             if is_media_name(name):
                 count += 1
-                yield from _file(here / name, uri)
+                yield from _file(here + name, below + name)
             else:
                 yield Drop(
-                    item=uri,
+                    item=below + name,
                     stage="input",
                     kind="trim",
                     code="not_media_by_name",
@@ -171,29 +171,31 @@ def _fault(uri: str, code: str, reason: str) -> Drop:
     return Drop(item=uri, stage="input", kind="fault", code=code, reason=reason)
 
 
-def _file(path: Path, uri: str) -> Iterator[Item | Drop]:
-    problem = _unfit(path)
+def _file(place: str, uri: str) -> Iterator[Item | Drop]:
+    """The file at an absolute path."""
+    problem = _unfit(place)
     if problem:
         yield _fault(_utf8(uri), *problem)
     else:
-        yield _single(os.path.abspath(path), uri)
+        yield _single(place, uri)
 
 
 def _utf8(text: str) -> str:
     """The text with bytes that are not UTF-8, which a file name may contain, written as escapes."""
+    if text.isascii():
+        return text
     return text.encode(errors="backslashreplace").decode()
 
 
-def _unfit(path: Path) -> tuple[str, str] | None:
-    """Why a path cannot be opened as a file, found without opening it: a FIFO would block."""
-    place = os.path.abspath(path)
+def _unfit(place: str) -> tuple[str, str] | None:
+    """Why an absolute path cannot be opened as a file, found without opening it: a FIFO would block."""
     if _utf8(place) != place:
         return (
             "name_not_utf8",
             "the name or a folder's name is not UTF-8, which a dataset could not hold; rename it",
         )
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(place).st_mode
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         return "unreadable", f"the file cannot be reached: {reason}"
@@ -201,7 +203,7 @@ def _unfit(path: Path) -> tuple[str, str] | None:
         return "not_a_file", "this is a folder, not a file; name a media file"
     if not stat.S_ISREG(mode):
         return "not_a_file", "this is a pipe, socket or device, not a file; copy its content to a file"
-    if not os.access(path, os.R_OK):
+    if not os.access(place, os.R_OK):
         return "unreadable", "the file may not be read; change its permissions"
     return None
 
@@ -245,7 +247,7 @@ def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | 
     files = []
     for uri, speaker, offset_us in tracks:
         if not is_url(uri):
-            problem = _unfit(base / uri)
+            problem = _unfit(os.path.join(os.path.abspath(base), uri))
             if problem:
                 yield _fault(shown, *problem)
                 return

@@ -10,7 +10,7 @@ from time import monotonic
 from corpus.pipeline import state as keep
 from corpus.pipeline.progress import Messenger, running_now
 from corpus.pipeline.versions import done_before
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import Drop, in_order
 
 _POLL_S = 0.4
 """Shortest interval between two polls of the workers, for a progress bar that moves."""
@@ -26,18 +26,20 @@ class Ledger:
 
     def __init__(self, kept: keep.State, talk: Messenger, scratch: Path, *, on_cluster: bool = False) -> None:
         """On a cluster, whose jobs take long, progress is read ever more rarely."""
-        self.drops: list[Drop] = []
         self.total = 0
         self.done = 0
         self._kept = kept
         self._talk = talk
         self._scratch = scratch
         self._phase = "identify"
+        self._drops: dict[str, list[Drop]] = {}
+        """By the item they belong to."""
         self._quarantined: list[keep.Quarantined] = []
         self._on_cluster = on_cluster
         self._began_s = monotonic()
         self._next_poll_s = 0.0
-        self._held = {q.key: q for q in kept.quarantine().items if q.key and not q.built}
+        self._before = kept.quarantine().items
+        self._held = {q.key: q for q in self._before if q.key and not q.built}
 
     @property
     def faults(self) -> int:
@@ -48,6 +50,8 @@ class Ledger:
 
     def begin(self, phase: str, total: int) -> None:
         """Begin a phase with this many steps."""
+        if phase != "identify":  # until then nobody knows which recordings are still there
+            self._before = ()
         self.save_quarantine()
         self.total, self.done = total, 0
         self.say(phase)
@@ -96,13 +100,14 @@ class Ledger:
     def drop(self, drops: Iterable[Drop]) -> None:
         """Record items left out before their content is known; without a key, they are always retried."""
         for one in drops:
-            self.drops.append(one)
+            self._drops.setdefault(one.item, []).append(one)
             if one.kind == "fault":
                 self._quarantine(one.item, "", (one,), built=False)
 
     def take(self, uri: str, key: Callable[[], str], drops: Sequence[Drop], *, built: bool) -> None:
         """Record what was left out of a recording; `key` makes the digest of all that determined it."""
-        self.drops += drops
+        if drops:
+            self._drops.setdefault(uri, []).extend(drops)
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
             self._quarantine(uri, key(), faults, built=built)
@@ -112,15 +117,31 @@ class Ledger:
         before = self._held.get(key()) if self._held else None
         if before is None:
             return False
-        self.drops += before.drops
+        self._drops.setdefault(uri, []).extend(before.drops)
         self._quarantine(uri, before.key, before.drops, built=False)
         return True
 
+    def is_held(self, key: str) -> bool:
+        """Whether a failure with this key is in quarantine."""
+        return key in self._held
+
+    def stand(self, quarantined: Iterable[keep.Quarantined]) -> None:
+        """Record the quarantined ones among recordings that are not examined."""
+        self._quarantined += quarantined
+
     def ordered_drops(self) -> list[Drop]:
-        return sorted(self.drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))
+        """Everything left out of the examined items."""
+        return in_order(one for drops in self._drops.values() for one in drops)
+
+    def drops_of(self, uri: str) -> Sequence[Drop]:
+        return self._drops.get(uri, ())
+
+    def quarantined(self) -> Sequence[keep.Quarantined]:
+        return self._quarantined
 
     def save_quarantine(self) -> None:
-        ordered = sorted(self._quarantined, key=lambda q: (q.uri, q.key))
+        items = dict.fromkeys((*self._before, *self._quarantined))
+        ordered = sorted(items, key=lambda q: (q.uri, q.key))
         self._kept.save_quarantine(keep.Quarantine(items=tuple(ordered)))
 
     def _quarantine(self, uri: str, key: str, drops: tuple[Drop, ...], *, built: bool) -> None:

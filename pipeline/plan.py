@@ -10,16 +10,17 @@ from typing import Literal
 
 from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state
+from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.decoding import decode_key
-from corpus.pipeline.identify import FileMark, Identity, recording_hash, sidecars_of
+from corpus.pipeline.identify import FileMark, Identity, identified_before, recording_hash
 from corpus.pipeline.inputs import Item, gather
+from corpus.pipeline.marks import Marks
 from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
-from corpus.pipeline.removals import removed
+from corpus.pipeline.removals import built_in, removed
 from corpus.pipeline.request import Request
 from corpus.pipeline.reviewed import Texts, texts_by_recording
-from corpus.pipeline.versions import config_of
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
@@ -75,10 +76,10 @@ def plan(request: Request) -> Plan:
     kept = state.State(request.out)
     finished = kept.finished()
     outputs_stand = finished is not None and finished.outputs == state.outputs_of(request.out)
-    if finished and outputs_stand and finished.key == quick_key(items, request):
+    if finished and outputs_stand and finished.key == quick_key(bundles_of(items), request):
         return Plan(nothing_to_do=True, items=(), drops=tuple(drops), dataset_bytes=0, cache_bytes=0)
     cache = Cache(request.cache or kept.folder, "plan")
-    marks = kept.marks()
+    marks = Marks(kept.folder).but(frozenset())
     # By uri only: the key needs hashes, and a plan reads no media.
     held = {q.uri: q.drops[0].reason for q in kept.quarantine().items if not q.built and q.drops}
     known = _Known.read(request, kept) if outputs_stand else None
@@ -92,7 +93,9 @@ def plan(request: Request) -> Plan:
         drops=tuple(drops),
         dataset_bytes=dataset_bytes,
         cache_bytes=int(dataset_bytes * CACHE_SHARE),
-        removals=tuple(removed(request.out, _known_recordings(items, marks), (item.uri for item in items))),
+        removals=tuple(
+            removed(built_in(request.out), _known_recordings(items, marks), (item.uri for item in items))
+        ),
     )
 
 
@@ -107,13 +110,14 @@ class _Known:
 
     @classmethod
     def read(cls, request: Request, kept: state.State) -> _Known:
-        from corpus.pipeline.published import read_published
+        from corpus.pipeline.memory import Memory
+        from corpus.pipeline.stamp import stamp_now
 
-        config = config_of(request.settings)
-        published = read_published(kept.folder, request.out, config)
+        stamp = stamp_now(kept.folder, request)
+        published = Memory.read(kept.folder, stamp).changed()
         return cls(
             request=request,
-            config=config,
+            config=stamp.config,
             published=published.by_recording,
             reviews=texts_by_recording(request.out),
         )
@@ -164,7 +168,7 @@ def _planned(
     except OSError as error:
         reason = f"the file cannot be reached: {error.strerror}"
         return _PlannedItem(uri=item.uri, action="fault", duration_us=0, bytes=0, reason=reason)
-    identity = _identity(item, marks, listing)
+    identity = identified_before(item, marks, listing)
     if identity is not None and known is not None and known.holds(identity):
         return _PlannedItem(uri=item.uri, action="unchanged", duration_us=0, bytes=size)
     try:
@@ -178,29 +182,3 @@ def _planned(
     decoded = identity is not None and cache.has("decode", decode_key(identity, request.settings))
     action: Literal["build", "decoded"] = "decoded" if decoded else "build"
     return _PlannedItem(uri=item.uri, action=action, duration_us=duration_us, bytes=size)
-
-
-def _identity(item: Item, marks: Mapping[str, FileMark], listing: Listing) -> Identity | None:
-    """The item's content, if all its files were hashed before and seem unchanged."""
-    places = [Path(file.place) for file in item.files]
-    media = [_as_marked(str(path), marks) for path in places]
-    sidecars = [_as_marked(str(path), marks) for path in sidecars_of(item, places, listing)]
-    if not all(media) or not all(sidecars):
-        return None
-    sound = [mark for mark in media if mark is not None]
-    return Identity(
-        item=item,
-        recording=recording_hash(item.files, [mark.sha256 for mark in sound]),
-        media=tuple(sound),
-        sidecars=tuple(mark for mark in sidecars if mark is not None),
-    )
-
-
-def _as_marked(place: str, marks: Mapping[str, FileMark]) -> FileMark | None:
-    before = marks.get(place)
-    try:
-        now = os.stat(place)
-    except (OSError, ValueError):
-        return None
-    same = before is not None and (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
-    return before if same else None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.found import Recordings
-from corpus.pipeline.published import Published, announce_catalog, save_published, sha256_or_none
+from corpus.pipeline.memory import segment_id_of
+from corpus.pipeline.published import announce_catalog
 from corpus.pipeline.versions import all_versions
 from corpus.pipeline.views import Views, ViewsJob, put_views, views_folder
 from corpus.report.catalog import RunFacts
 from corpus.schemas.codec import to_json
-from corpus.schemas.dataset import MANIFEST_FILE, Manifest
+from corpus.schemas.dataset import Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.settings import Settings
 
@@ -28,7 +29,6 @@ def publish(
     state: Path,
     cache: Cache,
     found: Recordings,
-    before: Published,
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
@@ -40,9 +40,16 @@ def publish(
     `run_views` runs the job that makes catalog and report.
     """
     from corpus.shards.plan import SegmentRef
-    from corpus.shards.write import write_dataset
+    from corpus.shards.write import Stays, write_dataset
 
-    rows = found.rows()
+    # Changed recordings count as gone too: their old rows must leave before the new ones enter.
+    gone = tuple(
+        one.recording for one in found.memory.changed().recordings if one.recording not in found.unchanged
+    )
+    stays = None
+    if found.old is not None:
+        ids = [found.memory.segments(), *map(segment_id_of, found.unchanged.values())]
+        stays = Stays(old=found.old, gone=gone, segments=b"".join(ids))
     segments = [
         SegmentRef(
             folder=cache.folder("cut", one.segment),
@@ -50,7 +57,7 @@ def publish(
             split=one.split,
             digest=one.segment,
         )
-        for one in rows
+        for one in found.made()
     ]
     # Shards first: catalog and report describe what is there.
     manifest = write_dataset(
@@ -58,19 +65,17 @@ def publish(
         segments,
         settings=settings,
         config=config,
-        unchanged=found.unchanged.keys(),
         doubted=found.doubted,
+        stays=stays,
         writer=writer,
-        old=found.old,
     )
-    # Changed recordings count as gone too: their old rows must leave the catalog before the new ones enter.
-    gone = tuple(one.recording for one in before.recordings if one.recording not in found.unchanged)
-    changes = bool(before.catalog_sha256)
+    changes = len(found.memory) > 0
     job = ViewsJob(
         folder=views_folder(out, cache, with_catalog=changes).absolute(),
         pieces=tuple(_pieces(found)),
         gone=gone if changes else None,
         drops=tuple(drops),
+        more_drops=found.memory.drops(),
         run=run_facts(manifest, settings),
         cache_root=cache.root.absolute(),
         scratch=cache.scratch.name,
@@ -80,16 +85,6 @@ def publish(
         put_views(job.folder, out, lambda file: announce_catalog(state, views.catalog_sha256, file))
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
-    # Last: it vouches for a manifest and a catalog that are complete.
-    save_published(
-        state,
-        Published(
-            config=config,
-            manifest_sha256=sha256_or_none(out / MANIFEST_FILE),
-            catalog_sha256=views.catalog_sha256,
-            recordings=tuple(rows),
-        ),
-    )
     return manifest, views
 
 

@@ -1,7 +1,4 @@
-"""The recordings in OUT: an unchanged one is recognised by one small record.
-
-The table is valid for one manifest and one catalog, identified by their digests, and otherwise ignored.
-"""
+"""The recordings in OUT: an unchanged one is recognised by one small record (kept in memory.py)."""
 
 from __future__ import annotations
 
@@ -13,12 +10,10 @@ from pathlib import Path
 from corpus.pipeline.identify import Identity
 from corpus.report.catalog import CATALOG_FILE, open_catalog
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import MANIFEST_FILE
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import DatasetError, FormatError
-from corpus.schemas.files import sha256_file, storage_errors, write_whole
+from corpus.schemas.files import sha256_file, write_whole
 
-TABLE_FILE = "published.json"
 CATALOGS_FILE = "catalogs.json"
 
 
@@ -27,6 +22,7 @@ class PublishedRecording:
     """One recording of the dataset."""
 
     recording: str
+    uri: str
     key: str
     """Digest of everything that went into its clips."""
     split: str
@@ -41,11 +37,8 @@ class PublishedRecording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A dataset's recordings, with the digests of the files they were published in."""
+    """Recordings of a dataset."""
 
-    config: str = ""
-    manifest_sha256: str = ""
-    catalog_sha256: str = ""
     recordings: tuple[PublishedRecording, ...] = ()
 
     @property
@@ -62,22 +55,6 @@ def annotations_of(identity: Identity) -> tuple[str, ...]:
     return tuple(f"{Path(mark.place).name} {mark.sha256}" for mark in identity.sidecars)
 
 
-def read_published(folder: Path, out: Path, config: str) -> Published:
-    """The table of the dataset in `out`; empty if it is missing or belongs to another dataset."""
-    path = folder / TABLE_FILE
-    try:
-        table = from_json(Published, path.read_bytes(), where=str(path))
-    except (OSError, FormatError):
-        return Published()
-    now = (config, sha256_or_none(out / MANIFEST_FILE), _catalog_sha256(folder, out))
-    return table if (table.config, table.manifest_sha256, table.catalog_sha256) == now else Published()
-
-
-def save_published(folder: Path, published: Published) -> None:
-    with storage_errors(folder / TABLE_FILE):
-        write_whole(folder / TABLE_FILE, to_json(published).encode())
-
-
 def sha256_or_none(path: Path) -> str:
     """The file's digest; "" if it cannot be read."""
     try:
@@ -92,13 +69,13 @@ class _Catalogs:
 
     sha256s: tuple[str, ...] = ()
     looks: tuple[str, ...] = ()
-    """Size and time of each, "" where they were not noted: a file that looks so is not read."""
+    """Size and time of each, "" if not noted; a file with this look is not read."""
 
 
 def announce_catalog(folder: Path, sha256: str, file: Path | None = None) -> None:
     """Remember a catalog before it is moved into place: any other one found there was edited by somebody.
 
-    `file` is the catalog, where moving it will not change its time.
+    `file` is the catalog, if moving it will not change its time.
     """
     before = _announced(folder)
     looks = (*before.looks, *[""] * len(before.sha256s))[: len(before.sha256s)]
@@ -117,7 +94,7 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
     path, ours = out / CATALOG_FILE, _announced(folder).sha256s
     # A write-ahead log means that a program wrote to it and did not close it.
     edited = path.with_name(path.name + ".wal").exists()
-    if not edited and ours and path.exists() and _catalog_sha256(folder, out) not in ours:
+    if not edited and ours and path.exists() and catalog_sha256(folder, out) not in ours:
         # It opens, so it is not merely damaged.
         with suppress(DatasetError), open_catalog(out):
             edited = True
@@ -130,8 +107,8 @@ def refuse_edited_catalog(folder: Path, out: Path) -> None:
         )
 
 
-def _catalog_sha256(folder: Path, out: Path) -> str:
-    """The catalog's digest, read only if it does not look as one that a build wrote; "" if there is none."""
+def catalog_sha256(folder: Path, out: Path) -> str:
+    """The catalog's digest, "" without one; it is read only if its look is not that of a build's catalog."""
     path, known = out / CATALOG_FILE, _announced(folder)
     look = _look(path)
     for sha256, noted in zip(known.sha256s, known.looks, strict=False):

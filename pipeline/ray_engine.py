@@ -57,7 +57,8 @@ def run_on_ray(
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        StorageError: no cluster answers at the address, or it loses its machines again and again.
+        StorageError: no cluster answers at the address, it loses its machines again and again, or Ray's
+            process on this machine dies.
         MissingError: no machine has a GPU that is asked for.
         CorpusError: a machine has other versions than this one.
     """
@@ -244,13 +245,25 @@ def _own_versions() -> str:
 
 
 def _result(ray: Any, one: Any) -> Any:
-    """A job's result, or what became of its process; what a job raised is raised."""
+    """A job's result, or what became of its process; what a job raised is raised.
+
+    Raises:
+        StorageError: the Ray process through which this one speaks to the cluster has died, or Ray cannot
+        keep a result.
+    """
     try:
         return ray.get(one)
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
         raise (cause if isinstance(cause, Exception) else error) from None
-    except (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError):
-        return _MachineLost()
+    except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError):
+        return _MachineLost()  # a larger result stays on the job's machine, and is lost with it
+    except ray.exceptions.LocalRayletDiedError as error:  # nothing can be handed to the cluster any more
+        todo = "start it again with `ray start --address=…`, then run the same command"
+        raise StorageError("Ray's process on this machine has died", where="Ray", todo=todo) from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         return WorkerDied()
+    except ray.exceptions.RayError as error:  # a full disk where it keeps results, most often
+        text = str(error).partition("\n")[0] or type(error).__name__
+        todo = "check it with `ray status`, then run the same command again"
+        raise StorageError(f"the cluster failed: {text}", where="Ray", todo=todo) from error

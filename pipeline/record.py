@@ -82,6 +82,7 @@ def published_as(job: RecordingJob, done: Recorded) -> PublishedRecording:
         raise AssertionError(f"{job.identity.item.uri} was not built")
     return PublishedRecording(
         recording=job.identity.recording,
+        uri=job.identity.item.uri,
         key=job.key,
         split=job.split,
         segment=done.cut.segment,
@@ -111,7 +112,7 @@ def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:
 
 
 def record_unless_there(job: RecordingJob) -> Recorded:
-    """As `record`, of a recording that an earlier build may have finished: what it left is checked here."""
+    """Like `record`, if an earlier build may have finished the recording; its results are checked here."""
     return recorded_before(job, Cache(job.cache_root, job.scratch, job.cache_url)) or record(job)
 
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from corpus.schemas.errors import DatasetError, FormatError
-
-if TYPE_CHECKING:
-    from corpus.pipeline.identify import Identity
 
 SHOWN = 5
 
 
-def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
+def refuse_removals(out: Path, gone: Sequence[str]) -> None:
     """Refuse to remove recordings from a dataset.
 
     Raises:
         DatasetError: the dataset would lose recordings; it names them.
     """
-    gone = removed(out, {i.recording for i in identities}, {i.item.uri for i in identities})
     if gone:
         more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
         recordings = (
@@ -38,22 +33,21 @@ def refuse_removals(out: Path, identities: Sequence[Identity]) -> None:
         )
 
 
-def removed(out: Path, recordings: Set[str], uris: Iterable[str]) -> list[str]:
+def removed(built: Iterable[tuple[str, str]], recordings: Set[str], uris: Iterable[str]) -> list[str]:
     """The uris of built recordings to be removed: neither among these nor replaced under the same uri."""
+    # A changed file under the same uri is a new version, not a removal.
+    named = set(uris)
+    return sorted(uri for one, uri in built if one not in recordings and uri not in named)
+
+
+def built_in(out: Path) -> set[tuple[str, str]]:
+    """Content hash and uri of every recording in the index; empty without a dataset."""
+    from corpus.shards.index import read_index
     from corpus.shards.write import read_manifest
 
     manifest = read_manifest(out)
     if manifest is None or manifest.recordings == 0:
-        return []
-    # A changed file under the same uri is a new version, not a removal.
-    named = set(uris)
-    return sorted(uri for one, uri in _built(out) if one not in recordings and uri not in named)
-
-
-def _built(out: Path) -> set[tuple[str, str]]:
-    """Content hash and uri of every recording in the index; empty without a dataset."""
-    from corpus.shards.index import read_index
-
+        return set()
     try:
         rows = read_index(out, ["recording", "uri"])
     except FormatError:

@@ -50,6 +50,9 @@ class Outcome:
     shards_written: int = 0
     """New or changed shards; the others were not touched."""
     drops: tuple[Drop, ...] = ()
+    """Of the recordings that were looked at; faults of all."""
+    trims: int = 0
+    """How many of all drops were expected."""
     poor: tuple[str, ...] = ()
     """Warnings about poor data, one line each, with the recordings' names."""
 

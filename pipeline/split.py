@@ -22,6 +22,12 @@ class Bond:
     conversation: str | None
     named_speakers: tuple[str, ...]
 
+    @property
+    def ties(self) -> list[str]:
+        """What the recordings of a group share."""
+        speakers = [f"speaker {name}" for name in self.named_speakers]
+        return speakers if self.conversation is None else [*speakers, f"conversation {self.conversation}"]
+
 
 def assign(bonds: Sequence[Bond], settings: ClipSettings) -> dict[str, str]:
     """The split of each recording, by content hash."""
@@ -43,11 +49,8 @@ def _groups(bonds: Sequence[Bond]) -> Mapping[str, str]:
         return node
 
     for bond in bonds:
-        ties = [f"speaker {name}" for name in bond.named_speakers]
-        if bond.conversation is not None:
-            ties.append(f"conversation {bond.conversation}")
         home = find(f"recording {bond.recording}")
-        for tie in ties:
+        for tie in bond.ties:
             root[find(tie)] = home
     members: dict[str, list[str]] = {}
     for bond in bonds:

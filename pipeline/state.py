@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from corpus.pipeline.identify import FileMark
 from corpus.pipeline.lock import is_locked, locked
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import SPLITS
@@ -24,6 +23,9 @@ from corpus.schemas.files import storage_errors, write_whole
 T = TypeVar("T")
 
 STATE = ".cache"
+QUARANTINE_FILES = ("quarantine.json", "quarantine.jsonl")
+"""What is quarantined, and what a running build has added."""
+_REMOVE = "remove this file and build again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +84,6 @@ class Quarantined:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
     items: tuple[Quarantined, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """Known hashes of files, so that unchanged ones need not be read again."""
-
-    files: tuple[FileMark, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +150,10 @@ class State:
         with storage_errors(self.folder / name):
             write_whole(self.folder / name, to_json(value).encode())
 
+    def _remove(self, path: Path) -> None:
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+
     def save_invocation(self, invocation: Invocation) -> None:
         self._write("invocation.json", invocation)
 
@@ -174,8 +173,8 @@ class State:
         return _read(Status, path) if path.is_file() else None
 
     def save_quarantine(self, quarantine: Quarantine) -> None:
-        self._write("quarantine.json", quarantine)
-        self._added.unlink(missing_ok=True)
+        self._write(QUARANTINE_FILES[0], quarantine)
+        self._remove(self._added)
 
     def append_quarantined(self, item: Quarantined) -> None:
         """Add one item behind those saved: a line, whatever there is already."""
@@ -184,11 +183,11 @@ class State:
 
     def quarantine(self) -> Quarantine:
         """What is saved and what was added since."""
-        path = self.folder / "quarantine.json"
+        path = self.folder / QUARANTINE_FILES[0]
         saved = _read(Quarantine, path).items if path.is_file() else ()
         try:
             # The last line is cut off where a build was killed while it wrote it.
-            lines = self._added.read_bytes().split(b"\n")[:-1]
+            lines = _content(self._added).split(b"\n")[:-1]
         except FileNotFoundError:
             return Quarantine(items=saved)
         added = [_parsed(Quarantined, line, self._added) for line in lines]
@@ -196,17 +195,7 @@ class State:
 
     @property
     def _added(self) -> Path:
-        return self.folder / "quarantine.jsonl"
-
-    def save_marks(self, marks: Marks) -> None:
-        self._write("marks.json", marks)
-
-    def marks(self) -> dict[str, FileMark]:
-        """Known marks by path; empty if the file is damaged, so that everything is read again."""
-        try:
-            return {m.place: m for m in _read(Marks, self.folder / "marks.json").files}
-        except (FileNotFoundError, FormatError):
-            return {}
+        return self.folder / QUARANTINE_FILES[1]
 
     def save_damaged(self, paths: Sequence[str]) -> None:
         """Record what `verify` found; an empty list clears it."""
@@ -215,7 +204,7 @@ class State:
             self.folder.mkdir(exist_ok=True)
             self._write(path.name, _Damaged(paths=tuple(sorted(set(paths)))))
         else:
-            path.unlink(missing_ok=True)
+            self._remove(path)
 
     def damaged(self) -> tuple[str, ...]:
         try:
@@ -239,7 +228,7 @@ class State:
 
     def forget_finished(self) -> None:
         """Make the next build check everything."""
-        (self.folder / "finished.json").unlink(missing_ok=True)
+        self._remove(self.folder / "finished.json")
 
     def finished(self) -> Finished | None:
         """None if no build completed or the file is damaged: the next one then checks everything."""
@@ -250,14 +239,25 @@ class State:
 
 
 def _read(cls: type[T], path: Path) -> T:
-    return _parsed(cls, path.read_bytes(), path)
+    return _parsed(cls, _content(path), path)
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes; raises FileNotFoundError or FormatError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a folder, a link to itself, a bad block
+        reason = f"cannot be read: {error.strerror}"
+        raise FormatError(reason, where=str(path), todo=_REMOVE) from error
 
 
 def _parsed(cls: type[T], text: bytes, path: Path) -> T:
     try:
         return from_json(cls, text, where=str(path))
     except FormatError as error:
-        raise FormatError(error.what, where=str(path), todo="remove this file and build again") from error
+        raise FormatError(error.what, where=str(path), todo=_REMOVE) from error
 
 
 OUTPUTS = ("manifest.json", "README.md", "clips.parquet", "catalog.duckdb", "report.html")

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.cache import Cache
+from corpus.pipeline.row_file import unpacked
 from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
 from corpus.report.page import REPORT_FILE, write_report
 from corpus.report.poor import poor
 from corpus.report.stats import dataset_stats
 from corpus.schemas.dataset import CLIPS_FILE
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import Drop, Drops, in_order
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.reviews_file import REVIEWS_FILE
+
+_OLD_CATALOG_FILE = "before.duckdb"
+"""Under a name of its own, so that a job which is repeated changes the same catalog again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +30,14 @@ class ViewsJob:
     """Everything that the catalog and the report are made from."""
 
     folder: Path
-    """Holds clips.parquet, reviews if there are any, and the old catalog if it is to be updated."""
+    """Made by `views_folder`."""
     pieces: tuple[str, ...]
     """Digests of the rows of new and changed recordings."""
     gone: tuple[str, ...] | None
     """Recordings whose rows leave the old catalog; None for a new catalog."""
     drops: tuple[Drop, ...]
+    more_drops: tuple[bytes, ...]
+    """`Drops` of what was not looked at, packed."""
     run: RunFacts
     cache_root: Path
     scratch: str
@@ -47,16 +53,20 @@ class Views:
 
 
 def make_views(job: ViewsJob) -> Views:
-    """Write catalog and report into the job's folder."""
+    """Write catalog and report into the job's folder; a job whose process died may be repeated there."""
     from corpus.pipeline.record import ROWS_STAGE
 
     load_pyarrow_lightly()
     cache = Cache(job.cache_root, job.scratch)
     sha256s: list[str] = []
+    more = (one for part in job.more_drops for one in unpacked(Drops, part, job.folder).drops)
+    if job.gone is not None:
+        (job.folder / CATALOG_FILE).unlink(missing_ok=True)
+        _link(job.folder / _OLD_CATALOG_FILE, job.folder / CATALOG_FILE)
     write_catalog(
         job.folder,
         (cache.need(ROWS_STAGE, piece).folder for piece in job.pieces),  # each checked when it is its turn
-        job.drops,
+        in_order((*job.drops, *more)),
         job.run,
         instead_of=job.gone,
         announce=sha256s.append,
@@ -68,13 +78,16 @@ def make_views(job: ViewsJob) -> Views:
 
 
 def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:
-    """Make a folder for a job, with the files of the dataset that it reads."""
+    """Make a folder for a job, with the files that it reads: index, reviews, the catalog to be updated."""
     folder = cache.scratch / f"views-{secrets.token_hex(8)}"
+    names = {CLIPS_FILE: CLIPS_FILE, REVIEWS_FILE: REVIEWS_FILE}
+    if with_catalog:
+        names[CATALOG_FILE] = _OLD_CATALOG_FILE
     with storage_errors(folder):
         folder.mkdir(parents=True)
-        for name in (CLIPS_FILE, REVIEWS_FILE, *((CATALOG_FILE,) if with_catalog else ())):
+        for name, here in names.items():
             if (out / name).exists():
-                _link(out / name, folder / name)
+                _link(out / name, folder / here)
     return folder
 
 

@@ -75,7 +75,7 @@ SELECT item, arg_min(stage, place) AS stage, arg_min(code, place) AS code, arg_m
 FROM (SELECT *, row_number() OVER (ORDER BY kind DESC, stage, code, reason) AS place FROM drops)
 WHERE item NOT IN (SELECT uri FROM recordings) GROUP BY item
 """
-"""Each item that has no recording in the dataset, once: what is told of it first, and its length."""
+"""Each item without a recording in the dataset, once, with its first report and its length."""
 
 _SUMS = f"""
 SELECT (SELECT coalesce(sum(duration_us), 0)::BIGINT FROM recordings),

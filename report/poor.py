@@ -65,11 +65,11 @@ _SPEED = (
 )
 
 _WAYS = (
-    ("silent", "nobody was found to talk", _of_voices("= 0")),
+    ("silent", "no speech was found", _of_voices("= 0")),
     ("one_voice", "one voice only", _of_voices("= 1")),
-    ("foreign_language", "speech in another language than the one asked for", _of_drops("foreign_language")),
-    ("language_unclear", "no language is likely", _of_drops("language_unclear", "unlikely_words")),
-    ("words_a_second", "words a second of talk out of the range 1 to 6", _SPEED),
+    ("foreign_language", "speech in another language than the configured one", _of_drops("foreign_language")),
+    ("language_unclear", "the language is unclear", _of_drops("language_unclear", "unlikely_words")),
+    ("words_a_second", "fewer than 1 or more than 6 words per second of talk", _SPEED),
     (
         "mostly_room",
         "over half of the sound's energy belongs to no speaker (room)",

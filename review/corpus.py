@@ -254,7 +254,7 @@ class Catalog:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """A catalog that is not as a build writes it, a stranger's perhaps, is named with its file."""
+    """Errors of a catalog that no build wrote, perhaps one from elsewhere, name its file."""
     import duckdb
 
     try:

@@ -249,7 +249,7 @@ def _read_folder(store: Store, folder: Path, annotator: str) -> Read:
     now_us, reviews, passed_over = time.time_ns() // 1000, list[Review](), list[str]()
     for one in shown.recordings:
         path = folder / (Path(one.file).name + _FORMS[shown.form])
-        if not path.exists():  # put aside by whoever works on another part
+        if not path.exists():  # put aside by somebody who works on another part
             passed_over.append(path.name)
             continue
         taken = reviews_of(one, read(path), annotator=annotator, now_us=now_us, undone=undone)

@@ -18,7 +18,7 @@ _ALONE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,mxf,ogg,nut,dv,wtv,ivf,rm,gxf",
 }
-"""A dataset's records may be a stranger's: what they name is a film, never a playlist."""
+"""A dataset's records may come from elsewhere: they may name a film, never a playlist."""
 _QUALITY = 70
 _MOST_FRAMES = 4_000
 _FIRST_US = 1_000_000

@@ -86,7 +86,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(128)  # whoever reads the address may call at once
+        listening.listen(128)  # a client that reads the address may call at once
     except OSError as error:
         listening.close()
         raise UsageError(

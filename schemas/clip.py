@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from corpus.schemas.clock import WINDOW_US
 from corpus.schemas.conversation import Answer, Cue, Event, LabelMade, Turn, Word
-from corpus.schemas.older import items_from_1
 from corpus.schemas.quality import Quality
 
 CLIP_FORM = "corpus.clip/3"
@@ -81,6 +80,8 @@ class Separation:
 
 
 def _head_from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    from corpus.schemas.older import items_from_1
+
     added: dict[str, Any] = {"answers": [], "labels_made": [], "separation": None, "quality": None}
     return {**added, **items_from_1(plain)}
 

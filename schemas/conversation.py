@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from corpus.schemas.older import items_from_1
 from corpus.schemas.span import Span
 
 CONVERSATION_FORM = "corpus.conversation/2"
@@ -200,11 +199,17 @@ class LabelMade:
             raise ValueError(f"unknown cue label {self.label!r}; one of {', '.join(CUE_KINDS)}")
 
 
+def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    from corpus.schemas.older import items_from_1
+
+    return items_from_1(plain)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A recording's turns, words, cues, answers and events. The file form `corpus.conversation/2`."""
 
-    older: ClassVar[dict[str, Any]] = {"corpus.conversation/1": items_from_1}
+    older: ClassVar[dict[str, Any]] = {"corpus.conversation/1": _from_1}
     """Older forms that can still be read, and the function that converts each to this one."""
 
     schema: str = CONVERSATION_FORM

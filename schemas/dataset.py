@@ -47,7 +47,7 @@ class FileEntry:
 
 
 def _check_entry(path: str, sha256: str, size: int) -> None:
-    """Refuse entries outside the dataset's folder: a stranger's manifest may name anything."""
+    """Refuse entries outside the dataset's folder: a manifest from elsewhere may name anything."""
     if not is_inside_name(path):
         raise ValueError(f"{path!r} is not a path inside the dataset")
     if re.fullmatch("[0-9a-f]{64}", sha256) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,3 +46,15 @@ class Drop:
     stop_us: int | None = None
     count: int = 1
     """How many similar items this stands for (samples, words, lines)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drops:
+    """What was left out of several items."""
+
+    drops: tuple[Drop, ...]
+
+
+def in_order(drops: Iterable[Drop]) -> list[Drop]:
+    """As they stand in the catalog, in whatever order they were met."""
+    return sorted(drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))

@@ -117,8 +117,9 @@ def inside(root: Path, name: str) -> Path:
 
 def sha256_file(path: Path) -> str:
     hasher = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
     with open(path, "rb", buffering=0) as file:
+        # Not more than there is: to clear a whole chunk takes longer than to read a small file.
+        buffer = memoryview(bytearray(min(_CHUNK, os.fstat(file.fileno()).st_size + 1)))
         while count := file.readinto(buffer):
             hasher.update(buffer[:count])
     return hasher.hexdigest()

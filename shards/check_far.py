@@ -59,13 +59,13 @@ def check_far_shard(job: FarShard) -> list[Problem]:
 
 
 def _is_inside(path: str) -> bool:
-    """A manifest from elsewhere names no file outside its folder."""
+    """Whether a path of a manifest stays inside its folder."""
     parts = path.split("/")
     return not path.startswith("/") and ".." not in parts and parts[0] in SPLITS
 
 
 def _fetch_clip(store: Store, row: ClipRow, out: Path) -> None:
-    """Put one clip at its place in a file that holds nothing else."""
+    """Put one clip at its place in an otherwise empty file."""
     with suppress(FileNotFoundError):
         data = store.open_range(row.shard, row.offset, row.offset + row.size)
         path = out / row.shard

@@ -88,7 +88,7 @@ class FarClips:
         return self._fetched(place, place + 1)[place] if kept is None else kept
 
     def _in_order(self, number: int, place: int) -> bytes:
-        """From the clip's block, which is fetched whole; those behind it are fetched meanwhile."""
+        """The clip from its block, which is downloaded whole; the next blocks are downloaded meanwhile."""
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_BLOCKS_AHEAD, thread_name_prefix="clips")
@@ -102,10 +102,10 @@ class FarClips:
                 self._blocks.pop(old).cancel()
         try:
             failed = block.exception() is not None
-        except CancelledError:  # another thread, which reads elsewhere, took its room
+        except CancelledError:  # another thread, which reads elsewhere, displaced it
             return self._alone(place)
         if failed:
-            with self._lock:  # else the same failure would meet whoever tries again
+            with self._lock:  # or the next attempt would meet the same failure
                 self._blocks.pop(number, None)
         return block.result()[place]
 
@@ -119,7 +119,7 @@ class FarClips:
         return clips
 
     def _fetched(self, first: int, stop: int) -> dict[int, bytes]:
-        """Clips `[first, stop)`, which stand side by side in one shard."""
+        """Clips `[first, stop)`, which are contiguous in one shard."""
         shard: str = self._shards[first].as_py()
         start, end = self.offset(first), self.offset(stop - 1) + int(self._sizes[stop - 1])
         for last_try in (False, True):
@@ -175,7 +175,7 @@ class FarClip:
 
 
 def _firsts_of_blocks(shards: pa.DictionaryArray, offsets: Int64Array, sizes: Int64Array) -> Int64Array:
-    """The first place of each block of clips that stand side by side, and the number of all clips behind."""
+    """The first place of each block of contiguous clips, followed by the number of all clips."""
     if not len(offsets):
         return np.zeros(1, np.int64)
     codes = np.asarray(shards.indices.to_numpy(), np.int64)

@@ -21,7 +21,7 @@ from corpus.shards.near import near_clips
 
 @dataclass(frozen=True, slots=True)
 class _FarIndex:
-    """What opens the clips of a dataset at a URL."""
+    """Everything needed to open the clips of a dataset at a URL."""
 
     shown: str
     """The URL without credentials."""
@@ -78,6 +78,6 @@ def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) ->
 
 
 def _remove(folder: Path, pid: int) -> None:
-    """The one who fetched it takes it away; a worker process that was handed the clips does not."""
+    """Remove the folder, but only in the process that downloaded it, not in workers that got the clips."""
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)

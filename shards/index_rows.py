@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from corpus.schemas.arrays import Int64Array
-from corpus.shards.columns import arrow_schema
+from corpus.shards.columns import ADDED, arrow_schema
 from corpus.shards.index import as_written, opened
 
 if TYPE_CHECKING:
@@ -32,10 +32,15 @@ class IndexRows:
         self._firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._last: tuple[int, pa.Table] | None = None
 
-    def groups(self) -> Iterator[pa.Table]:
-        """All rows; raises FormatError like `read_index`."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether no column is missing."""
+        return (set(arrow_schema().names) - ADDED).issubset(self._file.schema_arrow.names)
+
+    def groups(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of all rows; raises FormatError like `read_index`."""
         for number in range(len(self._firsts) - 1):
-            yield as_written(self._file, arrow_schema().names, self._path, group=number)
+            yield as_written(self._file, names, self._path, group=number)
 
     def take(self, numbers: Int64Array) -> pa.Table:
         """The rows with these numbers, in this order; raises FormatError like `read_index`."""
@@ -44,11 +49,11 @@ class IndexRows:
         ascending = np.sort(numbers)
         groups = np.searchsorted(self._firsts, ascending, side="right") - 1
         tables = [
-            self._group(int(group)).take(pa.array(ascending[groups == group] - self._firsts[group]))
+            taken(self._group(int(group)), ascending[groups == group] - self._firsts[group])
             for group in np.unique(groups)
         ]
         table = pa.concat_tables(tables) if tables else arrow_schema().empty_table()
-        return table.take(pa.array(np.searchsorted(ascending, numbers)))
+        return taken(table, np.searchsorted(ascending, numbers))
 
     def _group(self, number: int) -> pa.Table:
         if self._last is None or self._last[0] != number:
@@ -56,3 +61,13 @@ class IndexRows:
             table = as_written(self._file, arrow_schema().names, self._path, group=number)
             self._last = number, table
         return self._last[1]
+
+
+def taken(table: pa.Table, numbers: Int64Array) -> pa.Table:
+    """The rows with these numbers, which are not copied where they follow one another."""
+    import pyarrow as pa
+
+    first = int(numbers[0]) if len(numbers) else 0
+    if np.array_equal(numbers, np.arange(first, first + len(numbers))):
+        return table.slice(first, len(numbers))
+    return table.take(pa.array(numbers))

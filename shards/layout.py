@@ -18,6 +18,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.shards.columns import arrow_schema
 from corpus.shards.ends import shard_ends
 from corpus.shards.index import ints, texts
+from corpus.shards.index_rows import taken
 from corpus.shards.plan import Pieces, Rows, joined
 from corpus.shards.tar import END
 
@@ -132,7 +133,7 @@ class Layout:
             mine = np.flatnonzero((within >= 0) & (within < len(source.numbers)))
             tables.append(source.rows.take(source.numbers[within[mine]]))
             places.append(mine)
-        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(places))))
+        return taken(pa.concat_tables(tables), np.argsort(np.concatenate(places)))
 
 
 def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, target_bytes: int) -> Layout:
@@ -180,7 +181,7 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
 
 
 def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Int64Array:
-    """The numbers of the texts in a column with a dictionary, which may hold others, too."""
+    """The numbers of the texts in a dictionary column; the dictionary may hold other texts, too."""
     whole = column.combine_chunks()
     known = np.array([numbers.get(text, -1) for text in whole.dictionary.to_pylist()], np.int64)
     found = known[np.asarray(whole.indices.to_numpy(), np.int64)]
@@ -190,7 +191,7 @@ def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Int64Array
 
 
 class _Texts(Sequence[str]):
-    """A column of texts, of which few at a time are Python objects."""
+    """A column of texts, only a few of which are Python objects at a time."""
 
     def __init__(self, column: pa.Array) -> None:
         self._column = column
@@ -209,7 +210,7 @@ class _Texts(Sequence[str]):
 
 
 def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
-    """Refuse two clips of one key. Within a split they are in order."""
+    """Refuse two clips with the same key. Within a split keys are in order."""
     import pyarrow.compute as pc
 
     bounds = np.searchsorted(ranks, np.arange(len(SPLITS) + 1)).tolist()

@@ -14,7 +14,7 @@ FOLDER_VARIABLE = "CORPUS_READ_CACHE_DIR"
 BYTES_VARIABLE = "CORPUS_READ_CACHE_BYTES"
 _BYTES = 10_000_000_000
 _FREED_SHARE = 0.2
-"""How much goes when the room is used up, so that it is not looked for again at once."""
+"""Share removed when the space is used up, so that it lasts for a while."""
 
 
 class NearClips:
@@ -29,7 +29,7 @@ class NearClips:
 
     def get(self, sha256: str) -> bytes | None:
         """The content, checked against its digest; None if it is not in the cache or damaged."""
-        if not sha256.isalnum():  # an index may be a stranger's, and this becomes a path
+        if not sha256.isalnum():  # an index may come from elsewhere, and this becomes a path
             return None
         path = self._path(sha256)
         try:
@@ -61,7 +61,7 @@ class NearClips:
         return self._folder / sha256[:2] / sha256
 
     def _make_room(self) -> None:
-        """Measure what is there, other processes' too, and let the longest unused go."""
+        """Measure all files, including those of other processes, and remove the longest unused ones."""
         files = []
         for path in self._folder.glob("*/*"):
             with suppress(OSError):

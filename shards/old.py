@@ -18,7 +18,7 @@ from corpus.shards.columns import arrow_schema
 from corpus.shards.index import texts
 from corpus.shards.index_rows import IndexRows
 from corpus.shards.layout import Kept
-from corpus.shards.plan import joined, placing
+from corpus.shards.plan import PLACING, joined, placing
 from corpus.shards.shard_task import clips_digest
 
 if TYPE_CHECKING:
@@ -58,8 +58,12 @@ class Old:
             if sha256_file(inside(out, CLIPS_FILE)) != promised.get(CLIPS_FILE):
                 return None
             rows = IndexRows(inside(out, CLIPS_FILE))
+            if not rows.is_complete:
+                return None
             empty = placing(arrow_schema().empty_table(), "shard")
-            table = joined([empty, *(placing(group, "shard") for group in rows.groups())])
+            # The other columns are read when they are written.
+            groups = rows.groups((*PLACING, "shard"))
+            table = joined([empty, *(placing(group, "shard") for group in groups)])
         except (OSError, FormatError):
             return None
         named = {(entry.path, entry.split) for entry in manifest.shards}
@@ -72,20 +76,35 @@ class Old:
         known = {digest: entries[path] for path, digest in _digests(table) if path in entries}
         return Old(manifest=manifest, placing=table, rows=rows, known=known)
 
-    def standing(self, out: Path) -> frozenset[str]:
-        """The recordings whose clips are all in trusted shards."""
-        sound = {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
+    def is_sound(self, out: Path) -> bool:
+        """Whether all shards are trusted and as long as the manifest says."""
+        return self._sound(out) == {entry.path for entry in self.manifest.shards}
+
+    def standing(self, out: Path, recordings: Sequence[str]) -> frozenset[str]:
+        """Those of these recordings that have clips, all of them in trusted shards."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        asked = pa.array(recordings, pa.string())
+        own = self.placing.filter(pc.is_in(self.placing["recording"].cast(pa.string()), asked))
         # Each recording lies in a shard or two: a million rows are few pairs.
-        pairs = self.placing.group_by(["recording", "shard"]).aggregate([])
-        owners, shards = texts(pairs["recording"]), texts(pairs["shard"])
+        pairs = own.group_by(["recording", "shard"]).aggregate([])
+        owners, shards, sound = texts(pairs["recording"]), texts(pairs["shard"]), self._sound(out)
         broken = {owner for owner, shard in zip(owners, shards, strict=True) if shard not in sound}
         return frozenset(owners) - broken
 
-    def of_recordings(self, recordings: Set[str]) -> Kept:
-        """The clips of these recordings."""
+    def _sound(self, out: Path) -> set[str]:
+        return {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
+
+    def without_recordings(self, gone: Sequence[str]) -> Kept:
+        """All clips but those of these recordings."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         whole = self.placing["recording"].combine_chunks()
-        wanted = np.array([text in recordings for text in whole.dictionary.to_pylist()], bool)
-        return self._kept(wanted[np.asarray(whole.indices.to_numpy(), np.int64)])
+        leaves = pc.is_in(whole.dictionary, pa.array(gone, pa.string()))
+        stays = ~np.asarray(leaves.to_numpy(zero_copy_only=False), bool)
+        return self._kept(stays[np.asarray(whole.indices.to_numpy(), np.int64)])
 
     def without(self, keys: Sequence[str]) -> Kept:
         """All clips but these."""

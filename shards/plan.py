@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Piece", "Pieces", "Rows", "SegmentRef", "joined", "placing", "segment_pieces"]
 
-_PLACING = ("key", "split", "recording", "offset", "size", "windows", "sha256")
+PLACING = ("key", "split", "recording", "offset", "size", "windows", "sha256")
 """Columns that say where clips go; the others are read when they are written."""
 _REPEATED = frozenset(("split", "recording", "shard", "licence"))
 _BATCH_SEGMENTS = 256
@@ -67,7 +67,7 @@ class Pieces:
 
 def placing(table: pa.Table, *more: str) -> pa.Table:
     """The columns needed to lay out these rows, and further ones; repeated text is stored once."""
-    return narrowed(table, (*_PLACING, *more))
+    return narrowed(table, (*PLACING, *more))
 
 
 def narrowed(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from corpus.schemas.clip import MEMBERS, ClipHead
 from corpus.schemas.codec import from_json
+from corpus.schemas.conversation import CUE_KINDS
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, promised_sizes
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import inside
 from corpus.schemas.urls import is_url
-from corpus.shards.cue_windows import CUE_LABELS, AnswerWindows, CueWindows, answers_by_window, cues_by_window
 from corpus.shards.index import no_dataset, parsed_manifest, read_columns
 from corpus.shards.npy import HEADER_BYTES, npy_shape, npy_view
 from corpus.shards.shard_file import ShardFile, check_size
@@ -31,6 +31,7 @@ from corpus.shards.tar import BLOCK
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from corpus.shards.cue_windows import AnswerWindows, CueWindows
     from corpus.shards.far import FarClip, FarClips
 
 __all__ = ["Clip", "Clips", "open_clips", "read_columns"]
@@ -316,12 +317,16 @@ class Clip:
             raise FormatError(f"has {array.ndim} dimensions, must have {dimensions}", where=where)
         return array
 
-    def cues_by_window(self, labels: Sequence[str] = CUE_LABELS) -> CueWindows:
+    def cues_by_window(self, labels: Sequence[str] = tuple(CUE_KINDS)) -> CueWindows:
         """bool `[windows, labels, speakers + 1]`: whether a cue begins in the window, or overlaps it."""
+        from corpus.shards.cue_windows import cues_by_window
+
         return cues_by_window(self.json, labels)
 
     def answers(self) -> AnswerWindows:
         """bool `[windows, speakers + 1]`: whether an answer by the speaker is timely, or silence is right."""
+        from corpus.shards.cue_windows import answers_by_window
+
         return answers_by_window(self.json)
 
     def jpeg(self, window: int) -> bytes | None:

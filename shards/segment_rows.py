@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,16 @@ class SegmentRef:
     """Content hash, 64 hex digits."""
     split: str
     digest: str
+
+    @property
+    def id(self) -> bytes:
+        """See `segment_id`."""
+        return segment_id(self.recording, self.split, self.digest)
+
+
+def segment_id(recording: str, split: str, digest: str) -> bytes:
+    """32 bytes that stand for one recording's clips in a dataset."""
+    return hashlib.sha256(f"{recording} {split} {digest}".encode()).digest()
 
 
 class SegmentRows:

@@ -135,7 +135,7 @@ def clips_digest(sha256s: Iterable[str]) -> bytes:
 
 
 def _whole(task: ShardTask, path: Path) -> tuple[Path, str]:
-    """Where the whole shard is on this machine, and its sha256."""
+    """The path of the whole shard on this machine, and its sha256."""
     sizes = [size for run in task.runs for size in run.sizes]
     sha256s = [sha256 for run in task.runs for sha256 in run.sha256s]
     for place in (path, task.out / task.path):  # what an interrupted run left, or what is doubted
@@ -148,7 +148,7 @@ def _whole(task: ShardTask, path: Path) -> tuple[Path, str]:
 
 
 def _send(store: Store, place: Path, sha256: str, size: int) -> None:
-    """Put the shard under its digest, whole or not at all; whoever was first put the same bytes."""
+    """Put the shard under its digest, whole or not at all; an earlier upload had the same bytes."""
     name = f"{FOLDER}/{sha256}"
     if not _has(store, name, size):
         store.publish(place, name)
@@ -156,14 +156,14 @@ def _send(store: Store, place: Path, sha256: str, size: int) -> None:
 
 def _has(store: Store, name: str, size: int) -> bool:
     try:
-        # Its last byte: of a file as a whole S3 says nothing but a number where credentials have expired.
+        # Read its last byte: for a whole file S3 returns only a number if credentials have expired.
         return len(store.open_range(name, size - 1, size)) == 1
     except FileNotFoundError:
         return False
 
 
 def _sent_before(task: ShardTask, path: Path, clips: str) -> str | None:
-    """The sha256 of the shard if a run that was cut off has sent it and left a stand-in."""
+    """The sha256 of the shard, if an interrupted run has uploaded it and left a stand-in."""
     note = _note(path)
     try:
         sent = from_json(_Sent, note.read_bytes(), where=str(note))

@@ -99,7 +99,7 @@ def _shards_of(source: Path | str, split: str | None) -> list[str]:
 
 
 def _opened(url: str, threads: ThreadPoolExecutor | None = None) -> Any:
-    """An open file, on this machine or wherever fsspec reaches; there read ahead, given threads."""
+    """An open file, local or anywhere fsspec reaches; a remote one is read ahead if there are threads."""
     if not _is_far(url):
         return open(url, "rb", buffering=_READ_AHEAD_BYTES)
     try:
@@ -107,7 +107,7 @@ def _opened(url: str, threads: ThreadPoolExecutor | None = None) -> Any:
     except ImportError as error:
         raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
     system, path = fsspec.core.url_to_fs(url)
-    # Servers of web pages may know no ranges; fsspec finds out.
+    # Web servers may not support ranges; fsspec finds out.
     if threads is not None and not url.startswith(("http://", "https://")):
         return AheadFile(system, path, threads)
     return system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
@@ -120,7 +120,7 @@ def _is_far(url: str) -> bool:
 def _one_ahead(
     shards: Iterable[_Sample], threads: ThreadPoolExecutor
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Each shard and what gives its open file; of one elsewhere the beginning comes while others are read."""
+    """Each shard and a function that opens it; the beginning of a remote one is downloaded in advance."""
     waiting: deque[tuple[str, Callable[[], Any]]] = deque()
     for shard in shards:
         url = shard["url"]

@@ -122,13 +122,13 @@ def _verify(out: Path, store: Store | None, progress: _Progress | None, check: S
 
 
 def _fetched(store: Store, name: str, folder: Path) -> None:
-    """A copy of the store's file; where it is missing, so is the copy, which is then named as missing."""
+    """Copy the store's file; if it is missing, so is the copy, which is then reported as missing."""
     with suppress(FileNotFoundError):
         store.fetch(name, folder)
 
 
 def _files(out: Path, manifest: Manifest, here: Set[str]) -> Iterator[Problem]:
-    """The files are those the manifest names; card and index have the sizes and hashes it gives."""
+    """The files must be those in the manifest; card and index must have the sizes and hashes it gives."""
     promised = {*promised_sizes(manifest), MANIFEST_FILE}
     if {entry.path for entry in manifest.files} != {CARD_FILE, CLIPS_FILE}:
         yield Problem(code="manifest_files", where=MANIFEST_FILE, what="must list the card and the index")
@@ -144,7 +144,7 @@ def _is_beside(name: str) -> bool:
 
 
 def _found(out: Path) -> set[str]:
-    """Paths of the files that the dataset has to answer for."""
+    """Paths of the files that count as part of the dataset."""
     names = set()
     for path in out.iterdir():
         if _is_beside(path.name):
@@ -163,7 +163,7 @@ def _rows(out: Path, problems: list[Problem]) -> list[ClipRow]:
 
 
 def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
-    """The index is in order, and its figures are the manifest's."""
+    """The index must be in order, and its figures must match the manifest."""
     order = [(SPLITS.index(row.split) if row.split in SPLITS else -1, row.key) for row in rows]
     for (_, left), (_, right) in ((a, b) for a, b in pairwise(order) if a >= b):
         yield Problem(code="order", where=CLIPS_FILE, what=f"{right} must not come after {left}")
@@ -184,7 +184,7 @@ def _index(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
 
 
 def _card(out: Path, manifest: Manifest) -> Iterator[Problem]:
-    """The card says what the shards say. That of an older form lacks the fields added since."""
+    """The card must match the shards. A card of an older form lacks the fields added since."""
     if manifest.clip_schema != CLIP_FORM:
         return
     try:
@@ -197,7 +197,7 @@ def _card(out: Path, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _settings(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
-    """Clips and shards are no larger than the settings in the manifest allow."""
+    """Clips and shards must be no larger than the settings in the manifest allow."""
     try:
         settings = from_json(Settings, manifest.settings)
     except CorpusError as error:
@@ -214,7 +214,7 @@ def _settings(manifest: Manifest, rows: Sequence[ClipRow]) -> Iterator[Problem]:
 
 
 def _splits(rows: Iterable[ClipRow]) -> Iterator[Problem]:
-    """No recording, conversation or person known by name is on two sides of a split."""
+    """No recording, conversation or person known by name may be on two sides of a split."""
     sides: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         sides["recording", row.recording].add(row.split)
@@ -229,7 +229,7 @@ def _splits(rows: Iterable[ClipRow]) -> Iterator[Problem]:
 
 
 def _parts(out: Path, manifest: Manifest, rows: Sequence[ClipRow], problems: list[Problem]) -> Sequence[Part]:
-    """The shards' tars and every clip in them, in parts that may be checked side by side."""
+    """The shards' tars and every clip in them, in parts that can be checked in parallel."""
     of_shard: dict[str, list[ClipRow]] = defaultdict(list)
     for row in rows:
         of_shard[row.shard].append(row)
@@ -266,7 +266,7 @@ def _checked_far(
     progress: _Progress | None,
     check: Spread,
 ) -> Iterator[Problem]:
-    """A shard is one job: whoever does it fetches it."""
+    """Check shards in a store, one per job; the worker downloads its shard."""
     groups = groupby(parts, key=lambda part: part.shard.path)
     jobs = [far_shard(store, list(group), sizes) for _, group in groups]
     done = 0

@@ -7,6 +7,7 @@ touched, and a shard that only gets another number is moved, not copied.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence, Set
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from corpus.schemas.clip import CLIP_FORM
-from corpus.schemas.codec import digest, to_json
+from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import (
     CARD_FILE,
     CLIPS_FILE,
@@ -57,25 +60,38 @@ _GROUP_ROWS = 16384
 """Of a row group of clips.parquet, and as many are in memory."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stays:
+    """What stays of the dataset that is there."""
+
+    old: Old
+    gone: Sequence[str]
+    """Recordings whose clips leave; those of all others stay."""
+    segments: bytes
+    """`segment_id` of every recording that stays, in any order."""
+
+
+def _made_of(segments: Sequence[bytes]) -> str:
+    """Digest of the `segment_id`s in order."""
+    return hashlib.sha256(np.sort(np.frombuffer(b"".join(segments), "S32")).tobytes()).hexdigest()
+
+
 def write_dataset(
     out: Path,
     segments: Sequence[SegmentRef],
     *,
     settings: Settings,
     config: str,
-    unchanged: Set[str] = frozenset(),
     doubted: Set[str] = frozenset(),
+    stays: Stays | None = None,
     progress: _Progress | None = None,
     writer: ShardWriter = _HERE,
-    old: Old | None = None,
 ) -> Manifest:
-    """Make `out` hold exactly the clips of `segments`, in key order.
+    """Make `out` hold exactly the clips of `segments` and those that stay, in key order.
 
-    The dataset already has the clips of `unchanged` recordings: their segments are not read. If nothing has
-    changed at all, only the manifest is read. Shards whose paths are `doubted` are checked against the hashes
-    of their clips, whatever their size; none of the `unchanged` recordings may be in one. `writer` decides
-    what copies the clips and where the shards are finally stored; `old` is the folder's current dataset, if
-    it has been read already.
+    If nothing has changed at all, only the manifest is read. Shards whose paths are `doubted` are checked
+    against the hashes of their clips, whatever their size; nothing that stays may be in one. `writer` decides
+    what copies the clips and where the shards are finally stored.
 
     Raises:
         DatasetError: a recording has two segments, or a segment is cut off.
@@ -83,18 +99,16 @@ def write_dataset(
         NewerSchemaError: `out` was written by a newer version.
         StorageError: the disk is full or the folder read-only.
     """
-    ordered = sorted(segments, key=lambda s: s.recording)
-    made_of = digest([[s.recording, s.split, s.digest] for s in ordered])
+    made_of = _made_of([*(segment.id for segment in segments), stays.segments if stays is not None else b""])
     wanted = Wanted(settings=settings, config=config, segments=made_of)
     with storage_errors(out):
         finish_swap(out)
-        old = old or Old.read(out, doubted)
+        old = stays.old if stays is not None else Old.read(out, doubted)
         if old is not None and not doubted and wanted.is_met_by(old.manifest, out):
             return old.manifest
         # In the order of the index: most often nothing is left to be sorted.
-        ordered.sort(key=lambda s: SPLITS.index(s.split))
-        new = segment_pieces(s for s in ordered if s.recording not in unchanged)
-        kept = old.of_recordings(unchanged) if old and unchanged else None
+        new = segment_pieces(sorted(segments, key=lambda s: (SPLITS.index(s.split), s.recording)))
+        kept = stays.old.without_recordings(stays.gone) if stays is not None else None
         manifest = stage_dataset(out, old, kept, new, wanted, writer, progress)
         swap(out)
         return manifest

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from corpus.trainer.model.model import InteractionModel
     from corpus.trainer.presets import preset
     from corpus.trainer.session.session import MicroTurn, Session
-    from corpus.trainer.train.checkpoint import load_model
+    from corpus.trainer.train.load_model import load_model
     from corpus.trainer.train.loop import train_model
 
 __all__ = [
@@ -31,7 +31,7 @@ _HOMES = {
     "RunConfig": "config",
     "Session": "session.session",
     "evaluate_model": "evaluate.evaluate",
-    "load_model": "train.checkpoint",
+    "load_model": "train.load_model",
     "preset": "presets",
     "train_model": "train.loop",
 }

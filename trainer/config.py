@@ -28,7 +28,7 @@ class ModelConfig:
     """D, the residual stream."""
     layers: int
     dense_layers: int
-    """The first so many layers have a dense feed-forward instead of experts."""
+    """Number of first layers that have a dense feed-forward instead of experts."""
     heads: int
     kv_heads: int
     head_dim: int
@@ -36,49 +36,50 @@ class ModelConfig:
     top_k: int
     expert_width: int
     shared_width: int
-    """Width of the expert every position visits; 0 for none."""
+    """Width of the expert that every position visits; 0 for none."""
     dense_width: int
     vocab: int
     tied: bool
-    """Text embedding and text head share their table."""
+    """Whether the text embedding and the text head share their table."""
     text_tokens: int = 256
-    """Of the vocabulary those that text can be made of, after 16 for control: as `data.tokenizer` decides."""
+    """Tokens of text in the vocabulary, after 16 for control; follows from `data.tokenizer`."""
 
     mel_bins: int = 80
     audio_levels: int = 16
     """Levels the model hears and predicts: a table over the shards' 256-level bytes."""
     audio_low: float = -5.0
-    """log10 magnitude of the lowest and highest level's edge."""
+    """log10 magnitudes at the lower edge of the lowest level and the upper edge of the highest."""
     audio_high: float = 1.0
     frames_per_window: int = FRAMES_PER_WINDOW
     frames_per_position: int = 2
     """r: 25 ms frames embedded and predicted together."""
     picture_rows: int = 5
-    """Patches of 40 x 40 pixels; 0 rows for a model that does not see."""
+    """Rows and columns of patches of 40 x 40 pixels; 0 rows for a model that does not see."""
     picture_columns: int = 8
     patch_pixels: int = 40
     picture_every: int = 1
-    """Pictures of every n-th window only, from the first one on."""
+    """The model sees the picture of every n-th window only, beginning with the first."""
     text_slots: int = 8
-    """Text tokens in a window at most; what does not fit waits for the next window of speech. Of bytes at
-    normal rates 0.1 % come two windows late or more in English, 11 % in Russian, whose letters are two bytes
-    (benchmarks/text_slots.py); a position stands only where there is a byte."""
+    """The most text tokens in a window; what does not fit waits for the next window of speech. With bytes at
+    normal rates of speech, 0.1 % come two or more windows late in English and 11 % in Russian, whose letters
+    take two bytes (benchmarks/text_slots.py). Unused slots take no positions."""
     response_delay: int = 1
-    """out_i is the model's sound of window i + response_delay; 1 is what can really be played."""
+    """out_i is the model's sound of window i + response_delay. Only 1 can be played in real time."""
     audio_head: AudioHead = "dmel"
     sound_masked: float = 0.0
-    """Share of windows of sound, heard or own, that are hidden from the model in training, so that it does
-    not lean on the last one alone."""
+    """Share of the windows of sound, heard and own, that are hidden from the model in training, so that it
+    does not rely on the last one alone."""
     attention_window_s: float | None = None
-    """Keys older than this are not attended to; None for all."""
+    """Keys older than this are not attended to. None: all keys are."""
     sink_turns: int = 1
-    """With a window: micro-turns at the start that are attended to for ever."""
+    """With an attention window: the number of first micro-turns that are always attended to."""
     rope_theta: float = 1e6
     rope: Literal["split", "whole"] = "split"
-    """`split`: half of a head's pairs are turned by time, a quarter each by row and column. `whole`: all by
-    time, as language models have it; in pictures every fourth by row, another fourth by column, besides."""
+    """`split`: half of a head's pairs rotate with time, a quarter with the row and a quarter with the column.
+    `whole`: all rotate with time, as in language models; in pictures every fourth rotates with the row too,
+    and another fourth with the column."""
     head_norms: bool = True
-    """Whether queries and keys are normed head by head, as Qwen3 has it and Llama has not."""
+    """Whether queries and keys are normed head by head, as in Qwen3 but not in Llama."""
     norm_eps: float = 1e-6
     route_scale: float = 1.0
     balance_rate: float = 1e-3
@@ -87,17 +88,17 @@ class ModelConfig:
     flow_layers: int = 6
     flow_steps: int = 8
     flow_dropout: float = 0.1
-    """Share of sound targets learnt without their hidden vector, so that sampling can be guided."""
+    """Share of sound targets that are learnt without their hidden vector, so that sampling can be guided."""
     depth_width: int = 512
     depth_groups: int = 8
     lora_rank: int = 0
-    """With one, weights are those of `init` and frozen; beside some of attention's matrices a product of
-    this rank is trained, alone, and merged on export. At 0 everything is trained."""
+    """Above 0, the weights come from `init` and are frozen; only a product of this rank beside some of
+    attention's matrices is trained, and it is merged on export. At 0 everything is trained."""
     lora_targets: tuple[str, ...] = ("query", "key_value", "out")
     user_audio: bool = False
-    """Whether it has a head that tells what is heard next: as `loss.user_audio` decides, see `RunConfig`."""
+    """Whether it has a head that predicts what is heard next; follows from `loss.user_audio`."""
     cues: bool = False
-    """Whether it has a head that tells which cues begin and hold: as `loss.cues` decides."""
+    """Whether it has a head that predicts which cues begin and hold; follows from `loss.cues`."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -113,12 +114,12 @@ class ModelConfig:
         _require(
             self.depth_width % max(1, self.depth_width // 64) == 0,
             f"model.depth_width is {self.depth_width}",
-            "take a multiple of 64: so wide are its heads",
+            "take a multiple of 64, the width of its heads",
         )
         for name in ("rope_theta", "norm_eps", "route_scale", "attention_window_s"):
             value = getattr(self, name)
             fits = value is None or 0 < value <= 1e12
-            _require(fits, f"model.{name} is {value}", "take one above 0, to a million millions")
+            _require(fits, f"model.{name} is {value}", "take one above 0, at most 1e12")
         _require(
             self.frames_per_window % self.frames_per_position == 0,
             f"{self.frames_per_position} frames a position do not divide {self.frames_per_window}",
@@ -129,7 +130,7 @@ class ModelConfig:
         _require(
             self.head_dim % 8 == 0 and self.head_dim >= 16,
             f"model.head_dim is {self.head_dim}",
-            "take a multiple of 8, whose quarters are rotated apart, from the 16 on that kernels need",
+            "take a multiple of 8 (its quarters are rotated separately), at least 16 (kernels need it)",
         )
         _require(
             self.response_delay in (0, 1), "response_delay must be 0 or 1", "a negative one leaks the future"
@@ -138,7 +139,7 @@ class ModelConfig:
         _require(
             0 <= self.balance_rate <= 1,
             f"model.balance_rate is {self.balance_rate}",
-            "take one in [0, 1]: the scores it competes with lie between",
+            "take one in [0, 1], the range of the scores it is added to",
         )
         _require(0 <= self.sound_masked < 1, "sound_masked must lie in [0, 1)", "0 hides nothing")
         _require(0 <= self.flow_dropout < 1, "flow_dropout must lie in [0, 1)", "0.1 is usual")
@@ -167,7 +168,7 @@ class ModelConfig:
 
 
 _MOST, _MOST_LAYERS = 1 << 20, 4096
-"""One number in a stranger's file must not take all memory, nor a layer after another for hours."""
+"""A single number in a downloaded file must not use up all memory, or build layers for hours."""
 _LEAST = {
     **dict.fromkeys(
         ("vocab", "width", "layers", "heads", "kv_heads", "head_dim", "experts", "expert_width"), 1
@@ -197,38 +198,40 @@ class DataConfig:
     """What the model is trained on and in what order."""
 
     data: str = ""
-    """A dataset's folder or URL; or several with their shares of the documents: `A:0.7,s3://B/out:0.3`."""
+    """A dataset's folder or URL, or several with their shares of the documents: `A:0.7,s3://B/out:0.3`."""
     where: str = ""
-    """An SQL condition over clips.parquet: which clips of the split are taken. All unless told."""
+    """An SQL condition over clips.parquet that selects clips of the split. All clips if empty."""
     cue_weight: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1))
-    """How often in an epoch a clip stands that has a cue with this label; of several the most."""
+    """How often a clip with a cue of this label appears in an epoch; the largest of several labels counts."""
     split: str = "train"
     length: int = 256
     """L: positions in a row."""
     rows: int = 4
     """Rows in a global batch, over all ranks and accumulation steps."""
     whole: bool = False
-    """Whether a document that fits in a row is never cut: it begins a new row, and the rest of the one before
-    is padding. For documents whose beginning says what to do."""
+    """Whether a document that fits in a row is never cut: it begins a new row, and the rest of the previous
+    row is padding. For documents whose beginning says what to do."""
     together: bool = False
-    """Whether the speakers of a clip follow one another, so that its pictures are decoded once for all.
-    Batches then hold fewer recordings."""
+    """Whether the documents of a clip's speakers follow one another, so that its pictures are decoded only
+    once. Batches then hold fewer recordings."""
     seed: int = 0
     pictures: bool = True
     hears: Literal["energy", "mix", "max"] = "energy"
-    """What the model hears of the other channels: their mel bytes, energies added where several sound; the
-    mix of their samples, exact from FLAC, ten times the work; or the largest of their bytes."""
+    """What the model hears of the other channels. `energy`: their mel bytes, with energies added where
+    several sound. `mix`: the mix of their samples, exact from FLAC, at ten times the work. `max`: the largest
+    of their bytes."""
     tokenizer: str = "bytes"
-    """`bytes`, or the path of a byte-level `tokenizer.json`, of which the run keeps a copy."""
+    """`bytes`, or the path of a byte-level `tokenizer.json`; the run keeps a copy of it."""
     workers: int = 1
-    """Threads that read ahead; batches are the same for any number of them."""
+    """Threads that read ahead; their number does not change the batches."""
     reader: Literal["map", "stream"] = "map"
-    """Clips by their place, or shard after shard as webdataset streams them: for datasets on an object store.
-    A stream's batches differ with the number of ranks, and a resumed run begins a new pass."""
+    """`map` reads clips by their place; `stream` reads shard after shard through webdataset, for datasets on
+    an object store. A stream's batches depend on the number of ranks, and a resumed run begins a new pass."""
     stream_buffer: int = 256
-    """Documents that a stream draws the next one from."""
+    """Size of the buffer that a stream draws the next document from."""
     check_shards: bool = True
-    """Hold every shard to its digest before its first use, so that damage is named; one more read of each."""
+    """Whether each shard is checked against its digest before its first use, so that damage is reported; this
+    reads each shard once more."""
 
     def __post_init__(self) -> None:
         for name in ("data", "where", "split", "tokenizer"):
@@ -253,15 +256,15 @@ class LossConfig:
     end_of_window: float = 0.5
     audio: float = 1.0
     user_audio: float = 0.0
-    """Predicts what is heard next from the position before it; at 0 the model has no head for it."""
+    """For predicting what is heard next from the position before it; at 0 the model has no head for it."""
     cues: float = 0.0
-    """Predicts which cues begin and hold in a window once it has been heard; 0 removes the head."""
+    """For predicting which cues begin and hold in a window once it has been heard; 0 removes the head."""
     cue_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CUE_KINDS, 1.0))
-    """How much each label's targets count among those of cues."""
+    """The weight of each label's targets within the loss of cues."""
     answers: float = 0.0
-    """In windows in which an answer of the speaker's is timely and the speaker is silent, `<spk>` is the
-    target and counts so many times as much; where waiting is right and the speaker speaks, `<sil>` is. At 0
-    the target is what the speaker did."""
+    """Where an answer by the speaker is timely but the speaker is silent, the target is `<spk>`, with its
+    weight times this; where waiting is right but the speaker speaks, it is `<sil>` likewise. At 0 the target
+    is what the speaker did."""
     balance: float = 1e-4
     router_z: float = 1e-5
 
@@ -299,16 +302,16 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     init: str = ""
-    """A run or an exported model whose weights the run begins with; drawn ones without."""
+    """A run or an exported model whose weights the run begins with; random weights if empty."""
     steps: int = 200
     accumulate: int = 1
-    """Micro-batches in an optimiser step, per rank."""
+    """Micro-batches per optimiser step and rank."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     recompute: Recompute = "none"
-    """What is computed again in backward in place of being kept. `blocks`: attention and feed-forward, for a
-    third more work and about a quarter of the memory; never the router's choices, and nothing is sent to
-    other ranks again. `exchange`: rows for experts of other ranks are sent again, too."""
+    """What the backward pass computes again instead of keeping it. `blocks`: attention and feed-forward, for
+    a third more work and about a quarter of the memory; never the router's choices, and nothing is sent to
+    other ranks twice. `exchange`: rows for experts on other ranks are sent again, too."""
     expert_parallel: int = 1
     """Ranks among which the experts are divided."""
     replicas: int = 1
@@ -318,14 +321,14 @@ class RunConfig:
     keep: int = 3
     log_every: int = 10
     held_out_every: int = 0
-    """Steps between evaluations on the validation split, whose losses go into the log; 0 for none. A dataset
-    without that split is not evaluated."""
+    """Steps between evaluations on the validation split, whose losses go into the log; 0 for none. Without
+    that split there is no evaluation."""
     held_out_rows: int = 4
-    """Rows of it that are evaluated, always the same."""
+    """Rows of the validation split that are evaluated, always the same ones."""
     timeout_minutes: int = 30
     """How long a rank waits for the others before it gives up."""
     nan_limit: int = 5
-    """Steps in a row with a non-finite gradient before the run gives up."""
+    """The run gives up after this many steps in a row with a non-finite gradient."""
     deterministic: bool = True
     schema: str = "corpus.run/1"
 
@@ -336,7 +339,7 @@ class RunConfig:
 
 
 def _weights(plain: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The weights of losses by their names, those inside others too."""
+    """Every loss weight by its name, nested ones as `cue_weight.LABEL`."""
     for name, value in plain.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{inner}", weight) for inner, weight in value.items())
@@ -345,7 +348,7 @@ def _weights(plain: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def check_ranges(config: RunConfig) -> None:
-    """Ranges that no part of the configuration checks by itself. Raises: SettingsError."""
+    """Check the ranges that the parts of the configuration do not check themselves. Raises: SettingsError."""
     optim, data = config.optim, config.data
     wanted = (
         ("steps", config.steps >= 1, "at least 1"),

@@ -13,14 +13,14 @@ from corpus.schemas.errors import CorpusError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig, check_ranges
 
 _NOT_SET = ("schema", "preset", "model.user_audio", "model.cues", "model.text_tokens")
-"""Told by other settings, or by nobody."""
+"""Settings that follow from others, or that nobody sets."""
 
 
 def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
     """The configuration with some values replaced: `steps=300`, `model.width=128`, `optim.ema_decay=none`.
 
     Raises:
-        UsageError: no `key=value`, or no such key; the nearest known one is named.
+        UsageError: not `key=value`, or an unknown key; the message names the nearest known one.
         SettingsError: the value is of the wrong kind or out of range.
     """
     plain, known = to_plain(config), settings_of(config)
@@ -49,7 +49,7 @@ def with_overrides(config: RunConfig, pairs: Sequence[str]) -> RunConfig:
 
 
 def _fit_to_tokenizer(plain: dict[str, Any], *, vocab_given: bool) -> None:
-    """A vocabulary no larger than what can occur, and the tokenizer's path from the root on."""
+    """Make the vocabulary as small as the tokenizer allows, and the tokenizer's path absolute."""
     from corpus.trainer.data.sequence import BYTE_0
     from corpus.trainer.data.tokenizer_named import tokenizer_named
 
@@ -62,7 +62,7 @@ def _fit_to_tokenizer(plain: dict[str, Any], *, vocab_given: bool) -> None:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Every setting by the name it has on the command line."""
+    """Every setting by its name on the command line."""
     return dict(_leaves(to_plain(config)))
 
 

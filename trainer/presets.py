@@ -78,11 +78,11 @@ MODELS = {
 
 
 def _in_rows(name: str, *, picture_every: int, attention_window_s: float) -> ModelConfig:
-    """A model as its rows train it, so that it can talk for hours.
+    """A model that can talk for hours although it is trained on short rows.
 
     A row holds a whole clip (149 micro-turns) with its pictures. The attention window is at most half of that
-    and keeps nothing for ever, so training shows what a long talk is: queries that see a full window and not
-    the beginning. Without it, loss rises beyond a row's length (benchmarks/RESULTS.md).
+    and has no sinks, so training contains what a long talk consists of: queries that see a full window but
+    not the beginning. Without the window, loss rises beyond a row's length (benchmarks/RESULTS.md).
     """
     return replace(
         MODELS[name],
@@ -134,7 +134,7 @@ _RUNS = {
 
 
 def preset(name: str) -> RunConfig:
-    """The run a preset stands for."""
+    """The configuration of a preset. Raises: UsageError for an unknown name."""
     if name not in _RUNS:
         raise UsageError(f"no preset {name!r}", todo=f"one of {', '.join(_RUNS)}")
     return _RUNS[name]

@@ -63,7 +63,7 @@ def _told_us(paths: Sequence[Path]) -> int:
 
 
 def _conversation(name: str, found: Annotation, told_us: int) -> tuple[Conversation, list[Drop]]:
-    """The annotation with a length, and a name for whoever has none."""
+    """The annotation with a length, and names for speakers without one."""
     turns, words = found.turns or (), found.words or ()
     unnamed = sum(not word.speaker for word in words)
     words = tuple(word if word.speaker else replace(word, speaker=_NOBODY) for word in words)

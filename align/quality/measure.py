@@ -1,4 +1,4 @@
-"""All facts of a recording's clips, in one pass over its sound; memory holds one clip of it."""
+"""Measures all facts of a recording's clips in one pass over its sound, holding one clip in memory."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from corpus.schemas.quality import Quality
 from corpus.schemas.span import Span
 
 _Listener = Callable[[Int16Array, BoolArray, int], Opinion | None]
-"""What hears how good speech sounds: of a mix, its frames with talk, at a rate."""
+"""Rates how good speech sounds, from a mix, its frames with talk, and its sample rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The windows of one clip, and how many windows are written before it."""
+    """The windows of one clip, and the number of windows written before it."""
 
     first_window: int
     windows: int
@@ -44,17 +44,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What earlier stages say of the whole recording."""
+    """What earlier stages found for the whole recording."""
 
     language: str | None = None
     language_probability: float | None = None
     diarization_confidence: tuple[tuple[int, int, float], ...] = ()
-    """Start and stop in microseconds, in order and apart, and how sure it is there who talks."""
+    """Start and stop in microseconds, ordered and disjoint, and how sure the diarizer is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """A recording's sound: as decoded, by voice, and when which voice talks."""
+    """A recording's sound as decoded and by voice, and when each voice talks."""
 
     inputs: Pcm
     voices: VoicePcm
@@ -65,7 +65,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What of one clip's sound is known before the recording's quiet is."""
+    """What is known of one clip's sound before the recording's noise is known."""
 
     powers: Float64Array
     talk: BoolArray
@@ -127,7 +127,7 @@ def _room_share(voices: VoicePcm, start: int, stop: int) -> float | None:
 
 
 def _energy(samples: Int16Array) -> float:
-    """A whole number, exact as long as a clip's is under 2^53."""
+    """The sum of squares; an integer, exact as long as a clip's is under 2^53."""
     wide = samples.astype(np.float64)
     return float(np.dot(wide, wide))
 
@@ -135,7 +135,7 @@ def _energy(samples: Int16Array) -> float:
 def _quality(
     heard: _Heard, talk: Talk, told: Told, span: Span, everywhere: float | None, gain_db: float | None
 ) -> Quality:
-    """The figures, rounded: what no ear and no filter can tell apart is not kept apart."""
+    """The figures, rounded to differences that ears and filters can tell."""
     here = noise_power(heard.powers, heard.quiet)
     opinion = heard.opinion
     return Quality(
@@ -163,7 +163,7 @@ def _rounded(value: float | None, places: int) -> float | None:
 
 
 def _mean_over(known: Sequence[tuple[int, int, float]], part: Span) -> float | None:
-    """The mean over the part of a figure known in some spans, weighted by time."""
+    """The mean of a figure over the part, weighted by time; the figure is known in some spans only."""
     weighted = total_us = 0.0
     for common_us, value in _within(known, part):
         weighted += common_us * value

@@ -1,7 +1,7 @@
-"""Facts of the sound itself: noise, flat tops, the band it fills.
+"""Facts of the sound itself: noise, clipping, bandwidth.
 
-SNR        P(talk) and P(quiet) are mean powers of 25 ms frames less their means, where somebody talks and
-           where nobody does for 100 ms before and after; 10 log10((P(talk) - P(quiet)) / P(quiet)).
+SNR        10 log10((P(talk) - P(quiet)) / P(quiet)). P is the mean variance of 25 ms frames: where somebody
+           talks, and where nobody does for 100 ms before and after.
 clipping   share of samples in runs of 3 or more at 98.5 % of full scale or beyond, or of 4 or more that stay
            within 1e-4 of the peak of one another at 90 % of the peak or beyond.
 bandwidth  the highest frequency at which the spectrum, the 95th percentile over frames of 64 ms, comes
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from corpus.schemas.arrays import BoolArray, Float64Array, Int16Array
 
 _GUARD_FRAMES = 4
-"""Quiet begins and ends so far from talk: annotations and networks are not exact to a frame."""
+"""Quiet begins and ends this far from talk: annotations and networks are not exact to a frame."""
 _LEAST_FRAMES = 20
-"""Half a second of talk and of quiet; a figure of less is chance."""
+"""Half a second of talk and of quiet; a figure from less is chance."""
 _LOWEST_SNR_DB, _HIGHEST_SNR_DB = -20.0, 100.0
 
 _FULL_SCALE = 32768
@@ -28,7 +28,7 @@ _FLAT_STEP = 1e-4
 _FLAT_LEVEL = 0.9
 _FLAT_RUN = 4
 _QUIETEST_PEAK = 328
-"""Of full scale 1 %: below that a run of equal samples is rounding."""
+"""1 % of full scale; below it a run of equal samples is rounding."""
 
 _SPECTRUM_S = 0.064
 _MOST_SPECTRA = 200
@@ -38,23 +38,23 @@ _ABOVE_ROUNDING_DB = 10.0
 
 
 def frame_powers(mix: npt.NDArray[np.int32], frame_samples: int) -> Float64Array:
-    """Variance of each whole frame: an offset is no sound."""
+    """Variance of each whole frame; an offset is not sound."""
     frames = mix[: len(mix) // frame_samples * frame_samples].reshape(-1, frame_samples).astype(np.float64)
-    # Sums of whole numbers under 2^53 are exact, in whatever order they are added.
+    # Sums of integers under 2^53 are exact, in whatever order they are added.
     means = frames.sum(axis=1) / frame_samples
     powers: Float64Array = np.einsum("fs,fs->f", frames, frames) / frame_samples - means**2
     return powers
 
 
 def quiet_frames(talk: BoolArray) -> BoolArray:
-    """Frames in which nobody talks, and nobody does a little before or after."""
+    """Frames in which nobody talks, nor a little before and after."""
     near = np.convolve(talk, np.ones(2 * _GUARD_FRAMES + 1), mode="same") if len(talk) else talk
     quiet: BoolArray = near == 0
     return quiet[: len(talk)]
 
 
 def noise_power(powers: Float64Array, quiet: BoolArray) -> float | None:
-    """The mean power of quiet without its loudest tenth, as of doors and missed words; None of too little."""
+    """The mean power of quiet without its loudest tenth (doors, missed words), or None."""
     heard = np.sort(powers[quiet])
     if len(heard) < _LEAST_FRAMES:
         return None
@@ -62,7 +62,7 @@ def noise_power(powers: Float64Array, quiet: BoolArray) -> float | None:
 
 
 def snr_db(powers: Float64Array, talk: BoolArray, noise: float | None) -> float | None:
-    """Of the frames in which somebody talks, against this power of quiet."""
+    """The SNR of frames in which somebody talks, against this noise power."""
     if noise is None or np.count_nonzero(talk) < _LEAST_FRAMES:
         return None
     signal = float(powers[talk].mean()) - noise
@@ -74,7 +74,7 @@ def snr_db(powers: Float64Array, talk: BoolArray, noise: float | None) -> float 
 
 
 def clipping_share(samples: Int16Array) -> float:
-    """Share of the samples in flat tops."""
+    """Share of samples that are clipped."""
     if not len(samples):
         return 0.0
     size = np.abs(samples.astype(np.int32))
@@ -96,7 +96,7 @@ def clipping_share(samples: Int16Array) -> float:
 
 
 def _in_runs(mask: BoolArray, least: int) -> BoolArray:
-    """The mask where it stands for at least so many in a row."""
+    """The mask where it holds for at least this many in a row."""
     kept = np.zeros(len(mask), bool)
     if not mask.any():
         return kept
@@ -108,7 +108,7 @@ def _in_runs(mask: BoolArray, least: int) -> BoolArray:
 
 
 def bandwidth_hz(mix: npt.NDArray[np.int32], rate_hz: int) -> float | None:
-    """The frequency above which there is nothing; None of digital silence."""
+    """The frequency above which there is nothing; None for digital silence."""
     size = int(_SPECTRUM_S * rate_hz)
     if len(mix) < size or not mix.any():
         return None

@@ -1,4 +1,4 @@
-"""Facts of the conversation within a clip: how much talk, how much at once, how long one alone, how fast."""
+"""Facts of the conversation in a clip: how much talk and overlap, how long one talks alone, how fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from corpus.schemas.span import Span, union
 from corpus.schemas.turn_taking import State, longest_monologue, speech_us, states
 
 _LEAST_TALK_US = 1_000_000
-"""Of less talk a number of words a second is chance."""
+"""With less talk, a number of words per second is chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Talk:
 
 
 class TalkIndex:
-    """A recording's talk, to be asked about any part of it without looking at the rest."""
+    """A recording's talk, which answers about any part without going through the rest."""
 
     def __init__(self, turns: Sequence[Turn], words: Sequence[Word]) -> None:
         spans: dict[str, list[Span]] = {}

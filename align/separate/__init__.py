@@ -1,1 +1,1 @@
-"""Overlapped speech of speakers who share a channel, taken apart by a network that has passed a test."""
+"""Separates overlapped speech of speakers who share a channel, by a network that has passed a test."""

@@ -1,4 +1,4 @@
-"""The overlaps of a recording taken apart, where its self-test says that this is better than leaving them."""
+"""Separates the overlaps of a recording, if the self-test shows that this is better than leaving them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Separating:
     separator: Separator
     words_of: WordsOf | None
     recogniser: str
-    """What identifies it; empty where there is none."""
+    """Identifies the recogniser; empty if there is none."""
     threads: int = 1
 
     @property
@@ -42,7 +42,7 @@ class Separating:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """An overlap taken apart: samples of its speakers, and of the room, whose sum is the mix."""
+    """A separated overlap: samples of its speakers and of the room, whose sum is the mix."""
 
     overlap: Overlap
     sounds: Int16Array
@@ -54,7 +54,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the self-test said, and who was tested."""
+    """The result of the self-test, and the tested speakers."""
 
     tested: Tested
     speakers: frozenset[str]
@@ -75,7 +75,7 @@ def judge(separating: Separating, pcm: Pcm, talk: Talk, written: Sequence[Span])
 def taken_apart(
     separating: Separating, pcm: Pcm, talk: Talk, written: Sequence[Span], judged: Judged
 ) -> Iterator[Apart]:
-    """Overlaps between tested speakers, by time; without those of which it cannot be told whose is what."""
+    """Separated overlaps between tested speakers, by time, if the sources can be assigned to speakers."""
     separate = separating.separator.load()
     both = several_talk(talk)
     solo = {name: alone(talk, name) for name in talk}

@@ -1,7 +1,7 @@
 """Checkpoints of the Asteroid toolkit: `{"model_name", "model_args", "state_dict"}` in a file of torch.
 
-A file from strangers is read with `weights_only`, so that it can run nothing. A plain ConvTasNet, which most
-published checkpoints are, runs in torchaudio's class of the same network; any other needs Asteroid itself.
+Files are read with `weights_only`, so that they cannot run code. A plain ConvTasNet, like most published
+checkpoints, runs in torchaudio's class of the same network; any other network needs Asteroid itself.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _PLAIN: dict[str, set[object]] = {
     "causal": {False},
     "encoder_activation": {None, "linear"},
 }
-"""What of a ConvTasNet's arguments torchaudio's class can stand for."""
+"""The arguments of a ConvTasNet that torchaudio's class supports."""
 _DEFAULTS = {
     **{"fb_name": "free", "norm_type": "gLN", "mask_act": "sigmoid", "conv_kernel_size": 3, "causal": False},
     **{"encoder_activation": None, "kernel_size": 16, "stride": 8, "n_filters": 512, "sample_rate": 8000},
     **{"bn_chan": 128, "skip_chan": 128, "hid_chan": 512, "n_blocks": 8, "n_repeats": 3},
 }
-"""What Asteroid's ConvTasNet takes for an argument that is not given."""
+"""Asteroid's default values for a ConvTasNet's arguments."""
 _SIZES = ("kernel_size", "stride", "n_filters", "bn_chan", "hid_chan", "n_blocks", "n_repeats", "sample_rate")
 
 
@@ -76,7 +76,7 @@ def asteroid_separator(path: Path, device: str) -> Separator:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The checkpoint, of which nothing is run."""
+    """The content of a checkpoint file; no code in it is run."""
     try:
         with torch.serialization.safe_globals([torch.torch_version.TorchVersion]):
             stored = torch.load(path, map_location="cpu", weights_only=True)
@@ -139,7 +139,7 @@ class _Network:
 
 
 class _Plain(torch.nn.Module):
-    """Asteroid's ConvTasNet by torchaudio's parts: it differs in how the ends of the sound are padded."""
+    """Asteroid's ConvTasNet, made of torchaudio's parts; it differs in padding the ends of the sound."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def _plain(stored: Mapping[str, Any], path: Path) -> _Loaded:
     weights = {
         _torchaudios_name(key): value
         for key, value in stored["state_dict"].items()
-        # what the last block adds to the residual goes nowhere
+        # The last block's residual output is not used.
         if not key.startswith(f"masker.TCN.{last}.res_conv.")
     }
     return _Loaded(_with_weights(network.network, weights, path, network), arguments["sample_rate"])

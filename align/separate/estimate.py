@@ -1,8 +1,8 @@
-"""Each speaker's sound in an overlap: whose a network's sources are, and how loud.
+"""Estimates each speaker's sound in an overlap: assigns a network's sources to speakers, sets their levels.
 
-A network gives its sources in any order and at any level. Where one talks alone, beside the overlap, the
-source that sounds there is his; the levels are those that make the mix of the sources, by least squares. A
-speaker who is never alone nearby, as one who only says "yeah", has the source that is left.
+A network gives its sources in any order and at any level. A speaker gets the source that sounds where he
+talks alone beside the overlap; the levels are those with which the sources add up to the mix, by least
+squares. A speaker who is never alone nearby, for example one who only says "yeah", gets the remaining source.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from corpus.align.separate.separator import Separate
 from corpus.schemas.arrays import BoolArray, Float32Array, Float64Array
 
 _LEAST_ALONE = 4800
-"""Samples, 0.3 s: less tells no source apart."""
+"""In samples (0.3 s); less is not enough to tell sources apart."""
 _TINY = 1e-9
 
 
 def estimate(
     separate: Separate, sound: Float32Array, alone: BoolArray, both: BoolArray
 ) -> Float32Array | None:
-    """[speakers, samples] at the mix's level; None where it cannot be told whose the sources are.
+    """[speakers, samples] at the mix's level; None if the sources cannot be assigned to speakers.
 
-    `alone` [speakers, samples] is where each is the only one who talks, `both` [samples] where several do.
+    `alone` [speakers, samples] marks where only this speaker talks, `both` [samples] where several talk.
     """
     if (alone.sum(axis=1) < _LEAST_ALONE).sum() > 1:
         return None
@@ -40,7 +40,7 @@ def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, bo
     from scipy.optimize import linear_sum_assignment
 
     somebody = alone.any(axis=0)
-    # how much of a source is the mix of the time in which one talks alone, of all such time
+    # The share of a source's energy, over all time with a single talker, that falls where this one talks.
     scores = np.zeros((len(alone), len(sources)))
     for source, samples in enumerate(sources):
         whole = np.linalg.norm(samples[somebody]) + _TINY
@@ -49,7 +49,7 @@ def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, bo
                 level = np.linalg.norm(sound[own]) + _TINY
                 scores[speaker, source] = abs(samples[own] @ sound[own]) / (whole * level)
             else:
-                # of what is left the one that sounds most in the overlap
+                # Of the remaining sources, the one that sounds most in the overlap.
                 scores[speaker, source] = (
                     1e-3 * np.linalg.norm(samples[both]) / (np.linalg.norm(samples) + _TINY)
                 )
@@ -58,7 +58,7 @@ def _sources_of(sources: Float64Array, sound: Float64Array, alone: BoolArray, bo
 
 
 def _levels(sources: Float64Array, sound: Float32Array) -> Float64Array:
-    """What each source is multiplied by so that together they come nearest to the mix."""
+    """The factor for each source with which their sum comes nearest to the mix."""
     products = sources @ sources.T
     products += np.eye(len(sources)) * (_TINY + 1e-6 * np.trace(products))
     return np.linalg.solve(products, sources @ sound.astype(np.float64)).astype(np.float64)

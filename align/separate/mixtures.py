@@ -1,4 +1,4 @@
-"""Overlaps made of a recording's own speech, of which the truth is known.
+"""Makes overlaps from a recording's own speech, for which the truth is known.
 
 a  ─────────────────        a joins b, as at a change of speaker,       a  ────────────────────────
 b       ─────────────────   and b inside a, as "yeah, exactly":         b         ──────────
@@ -21,9 +21,9 @@ from corpus.schemas.span import Span, intersect, union
 _SHORTEST_US = 2_000_000
 _LONGEST_US = 6_000_000
 LEAST_US = 10_000_000
-"""Speech alone that a speaker needs to be tested."""
+"""Speech alone that a speaker needs for the test."""
 _MOST = 8
-"""Mixtures of a recording."""
+"""The most mixtures for one recording."""
 
 Read = Callable[[Span], Float32Array]
 """The recording's sound at `MODEL_RATE_HZ`."""
@@ -34,9 +34,9 @@ class Mixture:
     """Two people's speech laid over each other."""
 
     voices: Float32Array
-    """[2, samples]: what each says, zeros where he does not talk."""
+    """[2, samples]: each speaker's speech, zeros where he does not talk."""
     talking: BoolArray
-    """[2, samples]."""
+    """[2, samples]: whether each talks."""
 
     @property
     def sound(self) -> Float32Array:
@@ -54,7 +54,7 @@ class Mixture:
 
 
 def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
-    """Pieces of speech alone, of the speakers who have enough of it."""
+    """Pieces of speech alone, for speakers who have enough of it."""
     of_speaker: dict[str, list[Span]] = {}
     for name in talk:
         solo = alone(talk, name)
@@ -71,14 +71,14 @@ def solo_pieces(talk: Talk, written: Sequence[Span]) -> dict[str, list[Span]]:
 
 
 def mixtures(talk: Talk, pieces: Mapping[str, Sequence[Span]], read: Read) -> list[Mixture]:
-    """Up to `_MOST` of them, most of those whose real overlaps are longest."""
+    """Up to `_MOST` mixtures, most of them of pairs whose real overlaps are longest."""
     pairs = sorted(combinations(pieces, 2), key=lambda pair: -_overlap_us(talk, pair))
     used = dict.fromkeys(pieces, 0)
     made_up: list[Mixture] = []
     for number in range(_MOST if pairs else 0):
         sounds: list[Float32Array] = []
         for name in pairs[number % len(pairs)]:
-            # even steps through the recording
+            # Even steps through the recording.
             own = pieces[name]
             sounds.append(read(own[used[name] * len(own) // _MOST % len(own)]))
             used[name] += 1
@@ -110,7 +110,7 @@ def _placed(first: Float32Array, second: Float32Array, at: int) -> Mixture:
 
 
 def flags(spans: Sequence[Span], heard: Span, samples: int) -> BoolArray:
-    """[samples] at `MODEL_RATE_HZ` from the start of `heard`: those inside the spans."""
+    """[samples] at `MODEL_RATE_HZ` from the start of `heard`: whether each lies inside the spans."""
     covered = np.zeros(samples, bool)
     for span in union(spans):
         inside = span & heard

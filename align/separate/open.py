@@ -1,4 +1,4 @@
-"""How the separator of the settings is opened."""
+"""Opens the separator that the settings name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ASTEROID_PREFIX = "asteroid:"
 
 
 def open_separator(settings: SeparateSettings, models: Path | None = None) -> Separator | None:
-    """The separator of the settings; None for `mask`, which leaves overlaps in the room.
+    """The separator that the settings name; None for `mask`, which leaves overlaps in the room.
 
     Raises:
         MissingModelError: weights are not on this machine.
         MissingDependencyError: a package that the weights need is not installed.
         SettingsError: an unknown backend, or a GPU that is not there.
-        FormatError: a file that holds no separator, or more than weights.
+        FormatError: a file without a separator, or with more than weights.
     """
     backend = settings.backend
     if backend == "mask":
@@ -42,7 +42,7 @@ def open_separator(settings: SeparateSettings, models: Path | None = None) -> Se
 
 
 def _once(separator: Separator) -> Separator:
-    """The same, loaded at most once."""
+    """The same separator, loaded at most once."""
     return Separator(
         separator.name, separator.identity, separator.most_speakers, functools.cache(separator.load)
     )

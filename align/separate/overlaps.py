@@ -1,4 +1,4 @@
-"""Where several talk, and the sound around it by which their voices are told apart.
+"""Finds overlaps, and the sound around each that tells the voices apart.
 
 A  ────────────────────          heard: the overlap and up to `_CONTEXT_US` on either side, up to where
 B              ─────────────     somebody else begins to talk
@@ -15,7 +15,7 @@ from corpus.schemas.span import Span, intersect, subtract, union
 
 _CONTEXT_US = 3_000_000
 LONGEST_US = 30_000_000
-"""A longer overlap is no conversation, and more than a network is given at once."""
+"""A longer overlap is no conversation, and too much to give to a network at once."""
 
 Talk = Mapping[str, Sequence[Span]]
 
@@ -26,12 +26,12 @@ class Overlap:
 
     span: Span
     heard: Span
-    """The sound that is needed to take it apart."""
+    """The sound that is needed to separate it."""
     speakers: tuple[str, ...]
 
 
 def several_talk(talk: Talk) -> list[Span]:
-    """When two or more talk, ordered and disjoint."""
+    """Spans in which two or more talk, ordered and disjoint."""
     both: list[Span] = []
     before: list[Span] = []
     for spans in talk.values():
@@ -41,18 +41,18 @@ def several_talk(talk: Talk) -> list[Span]:
 
 
 def alone(talk: Talk, name: str) -> list[Span]:
-    """When nobody talks but this one."""
+    """Spans in which only this speaker talks."""
     return subtract(talk[name], [span for other, theirs in talk.items() if other != name for span in theirs])
 
 
 def near(spans: Sequence[Span], around: Span) -> Sequence[Span]:
-    """Those of ordered, disjoint spans that touch `around`, without looking at all of them."""
+    """The spans that touch `around`; they are ordered and disjoint, so not all are examined."""
     first = bisect_right(spans, around.start_us, key=lambda span: span.stop_us)
     return spans[first : bisect_left(spans, around.stop_us, lo=first, key=lambda span: span.start_us)]
 
 
 def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
-    """The overlaps in time that is written, each inside one stretch of it, by time."""
+    """The overlaps in written time, in order, each inside one stretch of it."""
     stretches: list[Overlap] = []
     both = several_talk(talk)
     for stretch in written:
@@ -63,7 +63,7 @@ def overlaps(talk: Talk, written: Sequence[Span]) -> list[Overlap]:
                 min(stretch.stop_us, span.stop_us + _CONTEXT_US),
             )
             others = [s for name, spans in talk.items() if name not in speakers for s in near(spans, wide)]
-            # the part of it around the overlap in which nobody else talks
+            # The part around the overlap in which nobody else talks.
             heard = next(free for free in subtract([wide], others) if free.covers(span))
             stretches.append(Overlap(span, heard, speakers))
     return stretches

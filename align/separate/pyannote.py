@@ -1,4 +1,4 @@
-"""Speech separation pipelines of pyannote.audio, as speech-separation-ami-1.0, by hub id or directory."""
+"""pyannote.audio's speech separation pipelines, such as speech-separation-ami-1.0, by hub id or directory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from corpus.schemas.errors import MissingDependencyError, SettingsError
 
 _VERSION = "pyannote-separation/1"
 _MOST_SPEAKERS = 3
-"""Of the published pipeline's network, in the 5 s that it sees at once."""
+"""The most speakers that the published pipeline's network handles, in the 5 s that it sees at once."""
 
 
 def pyannote_separator(name: str, models: Path | None, device: str) -> Separator:
     """The separator of a pipeline.
 
-    The checkpoints in it are unpickled by pyannote.audio: they are as trusted as whoever made them.
+    pyannote.audio unpickles its checkpoints, so use only those from people you trust.
     """
     require_pyannote()
     folder, digest = pipeline_folder(name, models)

@@ -1,7 +1,7 @@
-"""Whether a separator is good enough for a recording, by mixtures of the recording's own speech.
+"""Tests whether a separator is good enough for a recording, on mixtures of the recording's own speech.
 
-A separator that fails makes words worse than the mixture was: it is taken only where it makes its voices at
-least `_LEAST_DB` purer, more words are recognised in them than in the mixture, and not more false ones.
+A bad separator makes words harder to recognise than in the mixture. So it is used only if it makes voices at
+least `_LEAST_DB` purer, and if more words, but not more false ones, are recognised in them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from corpus.align.separate.separator import Separate
 from corpus.schemas.arrays import BoolArray, Float32Array, Float64Array
 
 _LEAST_DB = 8.0
-"""From about here on words in estimates were found as well as in clean speech."""
+"""From about here on, words in estimates were recognised as well as in clean speech."""
 _LEAST_SPEAKERS = 2
 _LEAST_WORDS = 10
 _PAUSE_S = 1.0
-"""Between two mixtures that are recognised one after the other."""
+"""Pause between two mixtures that are recognised one after the other."""
 _QUIET = 1e-3
-"""A voice so much weaker in the overlap than in all it says (30 dB of power) is pausing there."""
+"""A voice whose power in the overlap is this share of its usual power (30 dB less) is pausing there."""
 
 WordsOf = Callable[[Float32Array], Sequence[str]]
 """The words recognised in sound at `MODEL_RATE_HZ`."""
@@ -33,18 +33,18 @@ WordsOf = Callable[[Float32Array], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """How well a separator does on a recording; figures are None where they could not be measured."""
+    """How well a separator does on a recording; figures are None if they could not be measured."""
 
     accepted: bool
     reason: str
-    """Why, as a clause."""
+    """The reason for the decision, as a clause."""
     si_sdri_db: float | None = None
     words_found: float | None = None
     words_invented: float | None = None
 
 
 def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_of: WordsOf | None) -> Tested:
-    """What becomes of the mixtures."""
+    """Test a separator on the mixtures."""
     if not mixtures:
         return Tested(
             False,
@@ -80,7 +80,7 @@ def self_test(load: Callable[[], Separate], mixtures: Sequence[Mixture], words_o
 
 
 def _taken_apart(separate: Separate, mixture: Mixture) -> Float32Array:
-    """[2, samples]: what the channels would hold; the mixture for both where nothing can be told."""
+    """[2, samples]: what the channels would hold; the mixture for both if sources cannot be assigned."""
     voices = estimate(separate, mixture.sound, mixture.alone, mixture.both)
     if voices is None:
         return np.where(mixture.talking, mixture.sound, np.float32(0))
@@ -119,7 +119,7 @@ def _centred(sound: Float32Array) -> Float64Array:
 def _of_words(
     mixtures: Sequence[Mixture], made: Sequence[Float32Array], words_of: WordsOf
 ) -> tuple[float, float, int]:
-    """Words found and made up, in estimates less in the mixture, a word of the truth; and how many it has."""
+    """Found and false words in the estimates minus those in the mixture, per true word; and true words."""
     truths = [words_of(_in_a_row([mixture.voices[row] for mixture in mixtures])) for row in (0, 1)]
     estimated = [words_of(_in_a_row([voices[row] for voices in made])) for row in (0, 1)]
     mixed = words_of(_in_a_row([mixture.sound for mixture in mixtures]))
@@ -130,7 +130,7 @@ def _of_words(
     right_before = [_matches(truth, mixed) for truth in truths]
     gained = sum(map(len, right)) - sum(map(len, right_before))
     invented = sum(map(len, estimated)) - sum(map(len, right))
-    # a word of the mixture is false where it is neither's
+    # A word in the mixture is false if neither speaker said it.
     invented_before = len(mixed) - len(set.union(*right_before))
     return gained / words, (invented - invented_before) / words, words
 
@@ -141,6 +141,6 @@ def _in_a_row(sounds: Sequence[Float32Array]) -> Float32Array:
 
 
 def _matches(truth: Sequence[str], words: Sequence[str]) -> set[int]:
-    """Places of the words that are the truth's, in its order."""
+    """Places of the words that match the truth, in its order."""
     blocks = SequenceMatcher(None, truth, words, autojunk=False).get_matching_blocks()
     return {place for block in blocks for place in range(block.b, block.b + block.size)}

@@ -1,4 +1,4 @@
-"""What takes overlapped voices apart, whoever made it."""
+"""The interface of separators of overlapped voices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from corpus.schemas.arrays import Float32Array
 
 
 class Separate(Protocol):
-    """Takes sound at `backend.MODEL_RATE_HZ` apart."""
+    """Separates sound at `backend.MODEL_RATE_HZ`."""
 
     def __call__(self, sound: Float32Array, speakers: int) -> Float32Array:
-        """[sources, samples]: in any order, at any level, at least as many sources as speakers."""
+        """[sources, samples], in any order and at any level; at least as many sources as speakers."""
         ...
 
 
@@ -22,8 +22,8 @@ class Separator:
     """A separator that is ready to be loaded."""
 
     name: str
-    """What clips call it."""
+    """Its name in clips."""
     identity: str
-    """Of the weights, the library versions and the device."""
+    """Identifies the weights, the library versions and the device."""
     most_speakers: int
     load: Callable[[], Separate]

@@ -1,4 +1,4 @@
-"""Estimates as int16 samples whose sum with the room is the mix, sample for sample."""
+"""Turns estimates into int16 samples whose sum with the room is the mix, sample for sample."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LOWEST, _HIGHEST = -32768, 32767
 
 
 def shared_out(mix: npt.NDArray[np.int32], estimates: Float32Array) -> tuple[Int16Array, int]:
-    """[speakers + room, samples], and in how many samples an estimate had to give way.
+    """[speakers + room, samples], and the number of samples in which an estimate was reduced.
 
-    `estimates` [speakers, samples] are in full scale 1. The room has the remainder; where that leaves int16
+    `estimates` [speakers, samples] have full scale 1. The room gets the remainder; where that exceeds int16,
     the excess is taken back from the loudest estimate, then from the next.
     """
     voices = np.clip(np.rint(estimates.astype(np.float64) * 32768), _LOWEST, _HIGHEST).astype(np.int64)
@@ -24,8 +24,8 @@ def shared_out(mix: npt.NDArray[np.int32], estimates: Float32Array) -> tuple[Int
         excess = room - np.clip(room, _LOWEST, _HIGHEST)
         if not excess.any():
             break
-        # of those that pull the room where it cannot go; towards zero at most: with all of them at zero the
-        # room is the mix, which is int16
+        # Only estimates that push the room out of range are reduced, at most to zero: with all of them at
+        # zero the room is the mix, which is int16.
         pull = np.where(voices * np.sign(excess) < 0, np.abs(voices), 0)
         loudest = pull.argmax(axis=0)
         back = np.sign(excess) * np.minimum(np.abs(excess), pull[loudest, columns])

@@ -1,4 +1,4 @@
-"""The sound of speakers who share a channel: each one's own, and what becomes of their overlaps."""
+"""Divides the sound of speakers who share a channel: each one's own, and their overlaps."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from corpus.schemas.pcm import Owners, Pcm
 from corpus.schemas.span import Span, intersect, union
 
 _MASK = "mask/1"
-"""Sound is given to the only one who talks, and to nobody where several do."""
+"""Sound goes to the only one who talks, and to nobody where several talk."""
 _BLOCK_SAMPLES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """How the sound was shared out."""
+    """How the sound was divided."""
 
     form: VoicesForm
     separation: Separation | None
-    """None where nobody overlaps."""
+    """None if nobody overlaps."""
     estimated: dict[str, list[Span]] = field(default_factory=dict)
-    """Where each speaker's sound is an estimate."""
+    """Spans in which each speaker's sound is an estimate."""
     taken_back_samples: int = 0
     drops: list[Drop] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class _Shared:
 def share(
     decoded: Decoded, decode_dir: Path, talk: Talk, owned: Owners, out: Path, separating: Separating | None
 ) -> _Shared:
-    """Write whose sound is whose into the folder `out`."""
+    """Divide the sound and write the owners into the folder `out`."""
     both = several_talk(talk)
     shares = _Told(both, union(span for spans in talk.values() for span in spans))
     if separating is None or not both:
@@ -71,7 +71,7 @@ def share(
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a clip says of the recording's overlaps."""
+    """What clips say about the recording's overlaps."""
 
     both: Sequence[Span]
     speech: Sequence[Span]
@@ -151,7 +151,7 @@ class _Files:
         self._window_samples = window_samples
 
     def write(self, pcm: Pcm, owned: Owners) -> None:
-        """To each its own sound, overlaps to the room."""
+        """Write each speaker's own sound, and overlaps to the room."""
         with ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in self._paths]
             for start, stop in pcm.blocks(_BLOCK_SAMPLES):
@@ -160,7 +160,7 @@ class _Files:
                     file.write(owned.part(sound, channel, start).astype("<i2").tobytes())
 
     def put(self, apart: Apart) -> None:
-        """An overlap's estimates to its speakers, what is left of it to the room."""
+        """Write an overlap's estimates to its speakers, and the rest to the room."""
         speakers = [self._speakers.index(name) for name in apart.overlap.speakers]
         for channel, sound in zip([*speakers, len(self._speakers)], apart.sounds, strict=True):
             with self._paths[channel].open("r+b") as file:
@@ -168,7 +168,7 @@ class _Files:
                 file.write(sound.astype("<i2").tobytes())
 
     def _place(self, sample: int) -> int:
-        """Where a sample of the recording's clock stands in the files."""
+        """The place in the files of a sample of the recording's clock."""
         before = 0
         for segment in self._segments:
             first, length = (n * self._window_samples for n in (segment.first_window, segment.windows))

@@ -1,1 +1,1 @@
-"""What is seen: movement, scene cuts and faces, from full-size frames at a set rate. docs/cues.md."""
+"""Finds movement, scene cuts, faces, hands and bodies in full-size frames at a set rate. docs/cues.md."""

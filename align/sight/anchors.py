@@ -1,4 +1,4 @@
-"""Where a single-shot detector's answers stand: the centres its boxes are offsets from."""
+"""The anchors of a single-shot detector: centres from which its boxes are offsets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 def anchors(side: int, grids: Sequence[tuple[int, int]]) -> npt.NDArray[np.float32]:
     """Centres (x, y) as fractions of a square input of `side` pixels, in the order of the detector's rows.
 
-    `grids` are pairs of stride in pixels and anchors a cell. A grid runs row by row; all anchors of a cell
+    `grids` are pairs of stride in pixels and anchors per cell. A grid runs row by row; all anchors of a cell
     share its centre.
     """
     parts = []

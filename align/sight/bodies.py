@@ -18,11 +18,12 @@ from corpus.schemas.joints import BODY_JOINTS
 PERSON = ("pose_detection.tflite", ((8, 2), (16, 2), (32, 6)))
 _JOINTS = "pose_landmark_full.tflite"
 _BODY_SIDE = 1.25
-"""The piece's side over twice the distance from the hips' middle to the point around which all is."""
+"""The piece's side relative to twice the distance between the detector's two points of a body: the middle of
+the hips, and a point on a circle around the whole body."""
 _HIPS, _AROUND = 0, 1
-"""Of the detector's points; the joints' network gives both behind the joints."""
+"""Indices of the detector's points; the joints' network returns both after the joints."""
 _NEAR = 3
-"""Cells of the heat map on each side that say where between them a joint is."""
+"""Cells of the heat map on each side that refine a joint's place."""
 _LEAST_HEAT = 0.5
 
 
@@ -39,14 +40,14 @@ class _Person:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What the network says of a piece."""
+    """The network's result for a piece."""
 
     points: Points
     visible: npt.NDArray[np.float64]
-    """In [0, 1], for each joint, how sure it is that it is in the picture and not hidden."""
+    """In [0, 1] for each joint: how sure the network is that it is in the picture and not hidden."""
     score: float
     piece: Piece
-    """Where the same body is looked for in the next picture."""
+    """The piece in which to look for the same body in the next picture."""
 
     @property
     def box(self) -> Box:
@@ -91,9 +92,9 @@ class BodyJoints:
 
 
 def with_heat(points: Points, heat: npt.NDArray[np.float32]) -> Points:
-    """Points, as shares of the piece, moved to the middle of what is hot around them.
+    """Points, as shares of the piece, moved to the centre of the heat around them.
 
-    `heat` is (rows, columns, points) of logits. Points outside, and those where nothing is hot, stay.
+    `heat` is (rows, columns, points) of logits. Points outside and points without heat stay where they are.
     """
     rows, columns, _ = heat.shape
     moved = points.copy()

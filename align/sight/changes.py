@@ -1,4 +1,4 @@
-"""Whether anything new may have come into the picture since a detector last looked at it whole."""
+"""Tells whether anything new may have come into the picture since a detector last saw all of it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from corpus.align.sight.piece import Box
 from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
 
 CHANGED = 3
-"""Grey levels by which a part of the picture changes where something comes in; noise is averaged away."""
+"""Grey levels by which a part of the picture changes when something comes in; noise averages out."""
 
 Thumb = npt.NDArray[np.uint8]
 
 
 class Changes:
-    """Compares the picture's parts with what they were, those of things that are followed left out."""
+    """Compares the picture's parts with earlier ones, except those of things that are followed."""
 
     def __init__(self, beside: float, *, below: bool) -> None:
-        """A box is widened by `beside` of its size on each side, and with `below` down to the picture's end,
-        so that somebody's own shoulders are not taken for something new."""
+        """A box is widened by `beside` of its size on each side, and with `below` down to the picture's edge,
+        so that a person's own shoulders do not count as something new."""
         self._beside, self._below = beside, below
         self._now: Thumb | None = None
         self._then: Thumb | None = None
         self._size = (1, 1)
 
     def see(self, thumb: Thumb, size: tuple[int, int]) -> None:
-        """The present picture and its size in pixels."""
+        """Take in the current picture and its size in pixels."""
         self._now, self._size = thumb, size
 
     def detected(self) -> None:
-        """The detector has looked at the present picture."""
+        """Note that the detector has seen the current picture."""
         self._then = self._now
 
     def forget(self) -> None:
         self._then = None
 
     def outside(self, boxes: Sequence[Box]) -> bool:
-        """Whether the picture has changed away from the boxes, the light of the whole taken off."""
+        """Whether the picture has changed outside the boxes, apart from its overall brightness."""
         if self._now is None or self._then is None:
             return True
         change = self._now.astype(np.int16) - self._then
@@ -55,5 +55,5 @@ class Changes:
 
     @staticmethod
     def _parts(low: float, high: float, size: int, parts: int) -> slice:
-        """Those that lie in the stretch at least in part."""
+        """The parts that lie in the stretch at least partly."""
         return slice(max(0, int(low * parts / size)), max(0, int(np.ceil(high * parts / size))))

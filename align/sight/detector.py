@@ -1,4 +1,4 @@
-"""Faces in a whole picture, best first: by a model for small faces, else by one for large ones."""
+"""Finds faces in a whole picture, best first: with a model for small faces, else with one for large ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corpus.align.sight.spots import Spot, Spotter
 _FULL_RANGE = ("face_detection_full_range_sparse.tflite", ((4, 1),))
 _SHORT_RANGE = ("face_detection_short_range.tflite", ((8, 2), (16, 6)))
 MARGIN = 1.5
-"""The side of the piece that is looked at closely over the face's longer side."""
+"""Side of the piece examined closely, relative to the face's longer side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Found:
 
     box: Box
     roll: float
-    """Radians clockwise by which the line of the eyes is turned."""
+    """Clockwise rotation of the line of the eyes, in radians."""
     score: float
 
     @property
@@ -49,6 +49,6 @@ class Detector:
 
 
 def face_of(spot: Spot) -> Found:
-    # Points 0 and 1 are the eyes, seen from the front: the face's right one first.
+    # Points 0 and 1 are the eyes, the face's right one first.
     (x0, y0), (x1, y1) = spot.points[:2]
     return Found(spot.box, float(np.arctan2(y1 - y0, x1 - x0)), spot.score)

@@ -1,4 +1,4 @@
-"""Faces on the clock: where each is, whose it is, and the windows in which a speaker is seen speaking."""
+"""Events of faces: where each is, whose it is, and the windows in which a speaker is seen speaking."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from corpus.schemas.turn_taking import speech_by_speaker
 
 ORIGIN = "sight/1"
 _EVENT_WINDOWS = 25
-"""Places are told five seconds at a time, so that a clip carries few that are not its own."""
+"""An event covers five seconds, so that a clip holds few places outside its own time."""
 PLACES = 1000
-"""Places are whole thousandths of the picture's sides."""
+"""Places are in whole thousandths of the picture's sides."""
 
 
 def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
-    """For each face and five seconds, its box in every window: left, top, right, bottom, or null."""
+    """For each face and five seconds, an event with its box in every window: left, top, right, bottom."""
     events: list[Event] = []
     for track in seen.head.tracks:
         rows = seen.of_track(track.id)
@@ -35,7 +35,7 @@ def face_events(seen: Seen, matches: Mapping[int, Match]) -> list[Event]:
 
 
 def stretches(windows: Int64Array) -> Iterator[BoolArray]:
-    """Which of the windows, in order, lie in each stretch that an event tells of."""
+    """Masks of the windows, given in order, that each event covers."""
     numbers = windows // _EVENT_WINDOWS
     for number in np.unique(numbers):
         yield numbers == number
@@ -61,7 +61,7 @@ def _face(
 
 
 def seen_speaking(seen: Seen, matches: Mapping[int, Match], conversation: Conversation) -> list[Event]:
-    """Windows in which a speaker talks and their mouth is seen to move, joined where they touch."""
+    """Windows in which a speaker talks and is seen to move the mouth, joined where they touch."""
     spans = speech_by_speaker(conversation)
     events: list[Event] = []
     for speaker in sorted({match.speaker for match in matches.values()}):

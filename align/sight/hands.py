@@ -1,4 +1,4 @@
-"""Hands: palms in a whole picture, and the joints of one hand in a piece of it."""
+"""Finds hands: palms in a whole picture, and the joints of one hand in a piece of it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from corpus.align.sight.spots import Spot, Spotter
 PALM = ("palm_detection_full.tflite", ((8, 2), (16, 6)))
 _JOINTS = "hand_landmark_full.tflite"
 _PALM_SIDE, _PALM_SHIFT = 2.6, 0.5
-"""The piece's side over the palm's, and how far it is moved towards the fingers, in palms."""
+"""The piece's side relative to the palm's, and its shift towards the fingers, in palms."""
 _HAND_SIDE, _HAND_SHIFT = 2.0, 0.1
-"""The same for the joints of the palm and the fingers' first ones."""
+"""The same relative to the box of the palm's joints and the fingers' first joints."""
 _WRIST, _MIDDLE_KNUCKLE = 0, 2
-"""Of the palm's points."""
+"""Indices of the palm's points."""
 NEAR = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
-"""Joints that stay where they are when fingers bend."""
+"""Joints that do not move when fingers bend."""
 _KNUCKLES = (5, 9, 13)
-"""Of the index, the middle and the ring finger."""
+"""Joints of the index, middle and ring finger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class _Palm:
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """What the network says of a piece."""
+    """The network's result for a piece."""
 
     points: Points
     score: float
     right: float
-    """In [0, 1], how sure it is that this is a right hand."""
+    """In [0, 1]: how sure the network is that this is a right hand."""
 
     @property
     def piece(self) -> Piece:
-        """Where the same hand is looked for in the next picture."""
+        """The piece in which to look for the same hand in the next picture."""
         wrist, index, middle, ring = self.points[[0, *_KNUCKLES], :2]
         roll = _upright(wrist, (index + ring) / 4 + middle / 2)
         near = self.points[list(NEAR), :2]
@@ -92,7 +92,7 @@ def piece_of_palm(spot: Spot) -> Piece:
 
 
 def _upright(below: Points, above: Points) -> float:
-    """Radians clockwise by which the line from `below` to `above` is turned from upright."""
+    """Clockwise rotation of the line from `below` to `above` against upright, in radians."""
     x, y = above - below
     return float(np.arctan2(x, -y))
 
@@ -108,5 +108,5 @@ class HandJoints:
         side = self._network.side
         rows, _, score, right = self._network(cut_piece(frame, piece, side, pictures, edges=True))
         points = to_picture(rows.reshape(-1, 3).astype(np.float64), piece, side)
-        # The last output is how sure a left hand is, but in pictures mirrored as those of a selfie are.
+        # The last output is the sureness of a left hand, but for mirrored pictures like selfies.
         return Hand(points[:, :2], float(score.ravel()[0]), float(right.ravel()[0]))

@@ -1,4 +1,4 @@
-"""Hands and bodies on the clock: where the joints of each are in every window."""
+"""Events of hands and bodies: where the joints of each are in every window."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TOLD = tuple(
     for name in BODY_JOINTS
     if name == "nose" or name.endswith(("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
 )
-"""The joints of a body that events tell of; the artifact of sight has all."""
+"""The joints of a body that go into events; the artifact of sight has all of them."""
 
 Told = Sequence[list[int] | None]
-"""For each joint its place in thousandths of the picture's sides, or nothing where it is not to be seen."""
+"""Each joint's place in thousandths of the picture's sides, or None if it is not visible."""
 
 
 def joint_events(seen: Seen, speakers: Mapping[int, str]) -> list[Event]:
-    """For each hand and body and five seconds, its joints in every window; `speakers` are the faces'."""
+    """For each hand or body and five seconds, an event with its joints by window; `speakers` are by face."""
     of_bodies = speakers_of_bodies(seen, speakers)
     of_hands = speakers_of_hands(seen, of_bodies)
     events: list[Event] = []

@@ -1,4 +1,4 @@
-"""Hands and bodies followed from picture to picture, each where asked for."""
+"""Follows hands and bodies from picture to picture, if the settings ask for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.schemas.settings import SightSettings
 
 
 class JointWatch:
-    """Looks at the sampled pictures in order."""
+    """Takes the sampled pictures in order."""
 
     def __init__(self, settings: SightSettings) -> None:
         self._settings = settings
@@ -28,12 +28,12 @@ class JointWatch:
         self._hand_rows, self._body_rows = bytearray(), bytearray()
 
     def forget(self) -> None:
-        """Forget all that is followed, after a cut or a hole."""
+        """Forget everything that is followed, after a cut or a hole."""
         self._hands.forget()
         self._bodies.forget()
 
     def look(self, frame: av.VideoFrame, time_us: int, number: int, thumb: Thumb, pictures: Pictures) -> None:
-        """`frame` is planar and the sampled picture of this number, `thumb` its parts.
+        """`frame` is the sampled picture of this number, planar; `thumb` holds its parts.
 
         Raises:
             MissingModelError, MissingDependencyError: the models are missing.

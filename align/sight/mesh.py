@@ -1,4 +1,4 @@
-"""468 points on one face, from a square piece of the picture turned so that the eyes are level."""
+"""Finds 468 points on one face, in a square piece of the picture turned so that the eyes are level."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from corpus.align.sight.picture import Pictures
 from corpus.align.sight.piece import Box, Piece, Points, cut_piece, to_picture
 
 _LEVEL = 0.15
-"""Radians up to which a face is not turned: the mesh handles such a tilt by itself."""
+"""Up to this many radians a face is not turned: the mesh handles such a tilt itself."""
 RIGHT_EYE, LEFT_EYE = 33, 263
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What the mesh says."""
+    """The mesh of a face."""
 
     points: Points
     """(468, 3)."""
@@ -32,7 +32,7 @@ class Face:
 
     @property
     def piece(self) -> Piece:
-        """Where the same face is looked for in the next picture."""
+        """The piece in which to look for the same face in the next picture."""
         left, top, right, bottom = self.box
         eyes = self.points[LEFT_EYE, :2] - self.points[RIGHT_EYE, :2]
         side = MARGIN * max(right - left, bottom - top)
@@ -40,7 +40,7 @@ class Face:
 
 
 class Mesh:
-    """Runs on pieces, never on whole pictures: there it finds nothing."""
+    """Runs on pieces only; in whole pictures it finds nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._network = Network(folder / "face_landmark.tflite")

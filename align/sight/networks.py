@@ -1,4 +1,4 @@
-"""The tflite files that find faces, hands and bodies, and the runtime that runs them: one thread, float32."""
+"""The tflite files that find faces, hands and bodies, and their runtime: one thread, float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OFF = "set sight.enabled = false to build without"
 
 
 class Network:
-    """One file: an input in, its outputs out, in the order of their sizes, largest first."""
+    """One network file: takes an input and returns its outputs, largest first."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -35,8 +35,8 @@ class Network:
         self._outputs = [o["index"] for o in sorted(outputs, key=lambda o: -int(np.prod(o["shape"])))]
 
     def __call__(self, picture: Colour, *, darkest: float = 0.0) -> list[Float32Array]:
-        """`picture`: (side, side, 3). `darkest`: what the file takes for black, 0 or -1; white is 1."""
-        # Straight into the interpreter's own memory, of which no view may be left when it runs.
+        """`picture`: (side, side, 3). `darkest`: the network's value for black, 0 or -1; white is 1."""
+        # Straight into the interpreter's own memory; no view of it may be left when it runs.
         view = self._interpreter.tensor(self._input)()[0]
         np.multiply(picture, np.float32((1 - darkest) / 255), out=view)
         if darkest:
@@ -47,10 +47,10 @@ class Network:
 
 
 def folder(model: Sort) -> Path:
-    """Where the files lie.
+    """The folder of a model's files.
 
     Raises:
-        MissingModelError: they are not on this machine; it says both ways out.
+        MissingModelError: it is not on this machine; the message names both remedies.
     """
     try:
         return find(model)
@@ -63,11 +63,11 @@ def folder(model: Sort) -> Path:
 
 
 def looked_for(settings: SightSettings) -> tuple[Sort, ...]:
-    """What the settings ask for besides movement and cuts; each is found with the model of its name."""
+    """The things that the settings ask for besides movement and cuts, each with a model of its name."""
     asked: dict[Sort, bool] = {"faces": settings.faces, "hands": settings.hands, "bodies": settings.bodies}
     return tuple(sort for sort, wanted in asked.items() if wanted)
 
 
 def keys(settings: SightSettings) -> tuple[str, ...]:
-    """What tells this version of the files asked for from another, for stage keys."""
+    """Identifies the version of the models that the settings ask for, in stage keys."""
     return tuple(f"{model} {pinned_digest(model)}" for model in looked_for(settings))

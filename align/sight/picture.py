@@ -1,4 +1,4 @@
-"""A video frame for sight: upright, small and grey, or a piece of it in colour."""
+"""Prepares a video frame for sight: upright, small and grey, or a piece of it in colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from corpus.schemas.sight import THUMB_COLUMNS, THUMB_ROWS
 
 CELL = 4
 GREY_WIDTH, GREY_HEIGHT = THUMB_COLUMNS * CELL, THUMB_ROWS * CELL
-"""The grey picture in which movement is looked for: four by four pixels a part of the thumb."""
+"""Size of the grey picture in which movement is measured: four by four pixels per part of the thumb."""
 
 Grey = npt.NDArray[np.float32]
 Colour = npt.NDArray[np.uint8]
@@ -30,14 +30,14 @@ class Pictures:
         self._plain = VideoReformatter()
 
     def grey(self, frame: av.VideoFrame) -> Grey:
-        """(GREY_HEIGHT, GREY_WIDTH) brightness, 0 to 255, the picture stretched to fill it."""
+        """(GREY_HEIGHT, GREY_WIDTH) brightness from 0 to 255; the picture is stretched to fill it."""
         turns = _quarter_turns(frame)
         size = (GREY_HEIGHT, GREY_WIDTH) if turns % 2 else (GREY_WIDTH, GREY_HEIGHT)
         small = self._grey.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
         return np.rot90(_plane(small, 0), -turns).astype(np.float32)
 
     def whole(self, frame: av.VideoFrame, side: int) -> tuple[Colour, int, int]:
-        """The picture in the middle of a black square, and what is black to its left and above it."""
+        """The picture in the middle of a black square, and the black pixels to its left and above it."""
         turns = _quarter_turns(frame)
         longest = max(frame.width, frame.height)
         size = (max(1, round(side * frame.width / longest)), max(1, round(side * frame.height / longest)))
@@ -52,7 +52,7 @@ class Pictures:
         return square, left, top
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame in a form that `piece` can cut; most are in one already."""
+        """The frame in a form that `piece` can cut; most frames already are."""
         return (
             frame
             if frame.format.name in _PLANAR
@@ -71,7 +71,7 @@ class Pictures:
     ) -> Colour:
         """The square of `width` pixels at (left, top) of the upright picture, as (side, side, 3).
 
-        `frame` is planar. What lies outside the picture is black, or with `edges` as its nearest pixels.
+        `frame` is planar. Outside the picture it is black, or with `edges` like the nearest pixels.
         """
         turns = _quarter_turns(frame)
         left, top = _stored(left, top, width, turns, frame.width, frame.height)
@@ -89,7 +89,7 @@ class Pictures:
             rows = slice(y0 >> shift, (y1 + shift) >> shift)
             _plane(cut, index)[:] = _plane(frame, index)[rows, x0 >> shift : (x1 + shift) >> shift]
         scale = side / width
-        # What lies outside the picture stays black, so the rest keeps its place in the square.
+        # The part outside the picture stays black, so the rest keeps its place in the square.
         u0, v0 = max(0, round((x0 - left) * scale)), max(0, round((y0 - top) * scale))
         u1, v1 = min(side, round((x1 - left) * scale)), min(side, round((y1 - top) * scale))
         if u1 - u0 < 2 or v1 - v0 < 2:
@@ -110,12 +110,12 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
 
 
 def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height of the picture as it is shown, square pixels taken for granted."""
+    """Width and height of the picture as shown, assuming square pixels."""
     return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
 
 
 def _stored(left: float, top: float, side: float, turns: int, width: int, height: int) -> tuple[float, float]:
-    """Upper left of an upright square in the stored picture of `width` by `height`."""
+    """Upper left corner of an upright square in the stored picture of `width` by `height`."""
     return {
         0: (left, top),
         1: (top, height - left - side),

@@ -1,4 +1,4 @@
-"""A square piece of the picture, turned if need be: where a network looks, and its points brought back."""
+"""Square pieces of a picture, turned if need be, for networks; and mapping their points back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The middle, the side in pixels and the turn in radians, clockwise."""
+    """A piece by its middle, its side in pixels and its clockwise rotation in radians."""
 
     x: float
     y: float
@@ -27,7 +27,7 @@ class Piece:
 
     @property
     def box(self) -> Box:
-        """Its size and place without the turn."""
+        """Its size and place without the rotation."""
         half = self.side / 2
         return np.array((self.x - half, self.y - half, self.x + half, self.y + half))
 
@@ -48,7 +48,7 @@ def cut_piece(
 ) -> Colour:
     """The piece as (side, side, 3). `frame` is planar.
 
-    What lies outside the picture is black, or with `edges` as the picture's nearest pixels.
+    Outside the picture it is black, or with `edges` like the picture's nearest pixels.
     """
     if not piece.roll:
         half = piece.side / 2
@@ -62,14 +62,14 @@ def cut_piece(
     middle = np.float32((large - 1) / 2)
     x = steps[None, :] * cos - steps[:, None] * sin + middle
     y = steps[None, :] * sin + steps[:, None] * cos + middle
-    # The nearest pixels: mixing four of them costs more than the networks and shows them nothing new.
+    # Nearest pixels: interpolating would cost more than the networks and show them nothing new.
     rows, columns = (np.clip(np.rint(v), 0, large - 1).astype(np.intp) for v in (y, x))
     turned: Colour = np.take(colour.reshape(-1, 3), rows * large + columns, axis=0)
     return turned
 
 
 def to_picture(points: Points, piece: Piece, side: int) -> Points:
-    """Points of the piece shown as `side` pixels, in pixels of the picture."""
+    """Points in a piece of `side` pixels, converted to pixels of the picture."""
     scale = piece.side / side
     cos, sin = np.cos(piece.roll) * scale, np.sin(piece.roll) * scale
     x, y = points[:, 0] - side / 2, points[:, 1] - side / 2

@@ -1,4 +1,4 @@
-"""How a head is turned and how far its mouth is open, from the points of a mesh."""
+"""The pose of a head and the opening of its mouth, from the points of a mesh."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def head_pose(points: Points) -> tuple[float, float, float]:
 
 
 def _cross(a: Points, b: Points) -> Points:
-    """np.cross of two vectors takes longer than all the rest."""
+    """The cross product of two vectors; np.cross would take longer than everything else here."""
     return np.array((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
 
 

@@ -1,4 +1,4 @@
-"""What a single-shot detector's answers mean: boxes with points, one for each thing in the picture."""
+"""Interprets a single-shot detector's output: a box with points for each thing in the picture."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from corpus.align.sight.piece import Box, overlap
 
 _LEAST_SCORE = 0.5
 _SAME = 0.3
-"""Boxes with a larger intersection over union show the same thing."""
+"""Boxes with a larger intersection over union are of the same thing."""
 
 _Grids = tuple[tuple[int, int], ...]
-"""Pairs of stride in pixels and anchors a cell."""
+"""Pairs of stride in pixels and anchors per cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Spotter:
     """One detector, on whole pictures."""
 
     def __init__(self, path: Path, grids: _Grids, darkest: float) -> None:
-        """`darkest` as networks have it."""
+        """`darkest` as in networks.py."""
         self._network = Network(path)
         self._centres = anchors(self._network.side, grids)
         self._darkest = darkest
 
     def __call__(self, frame: av.VideoFrame, pictures: Pictures) -> list[Spot]:
-        """Best first."""
+        """The things in a picture, best first."""
         side = self._network.side
         square, left, top = pictures.whole(frame, side)
         rows, logits = self._network(square, darkest=self._darkest)
@@ -57,9 +57,9 @@ def spots(
     side: int,
     longest: int,
 ) -> list[Spot]:
-    """The detector's output in pixels of a picture whose longer side is `longest`, one spot a thing.
+    """The detector's output in pixels of a picture whose longer side is `longest`, one spot per thing.
 
-    A row is the middle, width and height of a box, then points, all but the size as offsets from its anchor.
+    A row is the middle, width and height of a box, then points; all but the size are offsets from its anchor.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))
     kept = np.flatnonzero(scores >= _LEAST_SCORE)

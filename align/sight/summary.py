@@ -1,4 +1,4 @@
-"""Features that need all pictures: mouth movement, tracks that last, faces that never move."""
+"""Features that need all pictures: mouth movement, long enough tracks, faces that never move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from corpus.schemas.joints import JointTrack
 from corpus.schemas.sight import Faces, FaceTrack, Frames, PictureHole, Seen, Sight
 
 _MOVEMENT_US = 500_000
-"""A mouth's movement is its standard deviation over so long."""
+"""A mouth's movement is the standard deviation of its opening over this time."""
 _SHORTEST_TRACK_US = 500_000
 """Shorter tracks are left out."""
 _STILL_POINTS = 0.006
@@ -21,7 +21,7 @@ _STILL_POINTS = 0.006
 
 
 def with_mouth_movement(faces: Faces, frames: Frames) -> Faces:
-    """The rows with the deviation of `mouth` over half a second around, within each track."""
+    """The rows with the deviation of `mouth` over the half second around each, within its track."""
     for rows in _tracks(faces).values():
         times = frames["time_us"][faces["frame"][rows]]
         mouth = faces["mouth"][rows].astype(np.float64)
@@ -38,7 +38,7 @@ def head_of(
     holes: Sequence[tuple[int, int]],
     rate_hz: float,
 ) -> tuple[Sight, Faces]:
-    """The head, and the rows of the tracks that last."""
+    """The head, and the rows of tracks that are long enough."""
     times = frames["time_us"]
     period_us = round(US / rate_hz)
     tracks: list[FaceTrack] = []
@@ -66,7 +66,7 @@ def head_of(
 
 
 def with_joints(seen: Seen) -> Seen:
-    """The same with the hands and bodies that last, and their tracks in the head."""
+    """The same with long enough tracks of hands and bodies, and these tracks in the head."""
     hands, hand_tracks = _lasting(seen.hands, seen)
     bodies, body_tracks = _lasting(seen.bodies, seen)
     head = replace(seen.head, hands=hand_tracks, bodies=body_tracks)
@@ -85,14 +85,14 @@ def _lasting(rows: npt.NDArray[np.void], seen: Seen) -> tuple[npt.NDArray[np.voi
 
 
 def _tracks(rows: npt.NDArray[np.void]) -> dict[int, npt.NDArray[np.intp]]:
-    """Rows of every track, by time."""
+    """Rows of each track, by time."""
     return {int(track): np.flatnonzero(rows["track"] == track) for track in np.unique(rows["track"])}
 
 
 def _points_movement(seen: Faces) -> float:
     """Deviation of the points against each other over the track, in face heights.
 
-    The face's place, size and turn in the picture are taken off: a shaking camera moves a poster too.
+    The face's place, size and rotation in the picture are removed: a shaking camera moves a poster, too.
     """
     points = seen["points"].astype(np.float64)
     height = np.maximum(seen["box"][:, 3] - seen["box"][:, 1], 1e-6)

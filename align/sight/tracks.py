@@ -1,5 +1,5 @@
-"""Faces, hands and bodies tracked from picture to picture: one network follows those that are known, the
-detector finds new ones."""
+"""Tracks faces, hands and bodies from picture to picture: one network follows known ones, the detector finds
+new ones."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from corpus.align.sight.changes import Changes
 from corpus.align.sight.piece import Box, Piece, overlap
 
 LEAST_SCORE = 0.5
-"""Of the network that follows: below it the piece does not show the thing."""
+"""Score of the following network below which the piece does not show the thing."""
 _SAME = 0.3
-"""Boxes of things with a larger intersection over union are the same one, for faces."""
+"""For faces: boxes with a larger intersection over union are of the same thing."""
 SAME_PIECE = 0.5
-"""The same where boxes are those of the pieces looked at, which are larger: hands may be side by side."""
+"""The same for boxes of examined pieces, which are larger, as hands may be side by side."""
 LOST_US = 1_000_000
 """A thing not seen for so long has left; until then it may be recovered."""
 DETECT_US = 500_000
 RARELY_US = 2_000_000
-"""Where nothing has changed away from what is followed, the detector looks only so often."""
+"""If nothing has changed outside what is followed, the detector runs only this often."""
 
 
 class _Placed(Protocol):
-    """Something in the picture that can be looked at closely."""
+    """Something in the picture that can be examined closely."""
 
     @property
     def box(self) -> Box: ...
@@ -33,7 +33,7 @@ class _Placed(Protocol):
 
 
 class _Followed(_Placed, Protocol):
-    """What the network says of a piece."""
+    """The network's result for a piece."""
 
     @property
     def score(self) -> float: ...
@@ -51,19 +51,19 @@ class _Track(Generic[T]):
 
 @dataclass(slots=True)
 class Tracker(Generic[T]):
-    """Gives every thing of a picture, all of one sort, the number of its track."""
+    """Gives each thing in a picture, all of one sort, the number of its track."""
 
     most: int
     same: float = _SAME
     beside: float = _SAME / 2
-    """What the detector finds is new where it overlaps nothing that is followed by more."""
+    """A thing that the detector finds is new unless it overlaps a followed one by more than this."""
     changes: Changes | None = None
     _tracks: list[_Track[T]] = field(default_factory=list)
     _next_id: int = 0
     _detected_us: int | None = None
 
     def forget(self) -> None:
-        """Forget all faces, after a cut or a hole."""
+        """Forget everything that is followed, after a cut or a hole."""
         self._tracks.clear()
         self._detected_us = None
         if self.changes:
@@ -74,13 +74,13 @@ class Tracker(Generic[T]):
     ) -> list[tuple[int, T]]:
         """The things in the picture at `time_us`, by track.
 
-        `look_at` is the network on a piece of that picture, `detect` says all that is in it.
+        `look_at` runs the network on a piece of that picture; `detect` finds everything in it.
         """
         seen: dict[int, T] = {}
         lost = False
         for track in self._tracks:
             thing = look_at(track.thing.piece)
-            # A network slides to the neighbour when its own thing leaves; the older track keeps that one.
+            # When its thing leaves, a network slides to the neighbour, which the older track keeps.
             taken = any(overlap(thing.box, other.box) > self.same for other in seen.values())
             if thing.score >= LEAST_SCORE and not taken:
                 seen[track.id], track.thing, track.seen_us = thing, thing, time_us
@@ -119,7 +119,7 @@ class Tracker(Generic[T]):
             seen[track.id], track.thing, track.seen_us = thing, thing, time_us
 
     def _lost_at(self, thing: T, seen: dict[int, T]) -> _Track[T] | None:
-        """The track that was lost at this place."""
+        """The track that was lost at this place, if any."""
         gone = (t for t in self._tracks if t.id not in seen)
         return next((t for t in gone if overlap(t.thing.box, thing.box) > _SAME), None)
 

@@ -25,16 +25,16 @@ from corpus.schemas.settings import SightSettings
 from corpus.schemas.sight import FACE_DTYPE, FRAME_DTYPE, POINTS, Seen, write_sight
 
 _FORGET_CUT = 0.5
-"""A picture less than half like the one before is a new scene: tracks are forgotten."""
+"""A picture less than half like the previous one is a new scene, and tracks are forgotten."""
 _HOLE_US = US
-"""No new picture for longer is a hole."""
+"""A longer time without a new picture is a hole."""
 
 
 _KEPT = np.array(tuple(POINTS.values()))
 
 
 class Watcher:
-    """Sees every frame of a recording's video in order of presentation; looks at some."""
+    """Receives every frame of a recording's video in order of presentation, and examines some of them."""
 
     def __init__(self, settings: SightSettings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class Watcher:
         self._count = 0
 
     def __call__(self, frame: av.VideoFrame, time_us: int) -> None:
-        """Look at the frame if it is the first of its period.
+        """Examine the frame if it is the first of its period.
 
         Raises:
             MissingModelError, MissingDependencyError: the models are missing; raised at the first frame,
@@ -63,7 +63,7 @@ class Watcher:
             self._grey = None
             self._forget()
         self._last_us = time_us
-        # Frames of one period look alike: the first is enough.
+        # Frames of one period look alike, so the first is enough.
         if self._count and time_us // self._period_us == self._time_us // self._period_us:
             return
         self._time_us = time_us
@@ -115,7 +115,7 @@ class Watcher:
         return with_joints(Seen(head, frames, faces, self._joints.hands, self._joints.bodies))
 
     def write(self, folder: Path) -> list[Drop]:
-        """Write what was seen into an existing folder, and say what could not be."""
+        """Write what was seen into an existing folder; returns a Drop for each hole."""
         seen = self.finish()
         write_sight(seen, folder)
         return [

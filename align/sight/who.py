@@ -1,4 +1,4 @@
-"""Whose face is whose voice: mouths that move while somebody talks and rest while they do not."""
+"""Matches faces with voices: mouths that move while somebody talks and rest while they do not."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from corpus.schemas.span import Span
 from corpus.schemas.turn_taking import speech_by_speaker
 
 _LEAST_US = US
-"""A face is judged by a voice that is heard for so long while the face is seen, and silent for so long."""
+"""A voice must be heard this long, and silent this long, while a face is seen, to be compared with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A face that is a speaker's."""
+    """A face that belongs to a speaker."""
 
     track: int
     speaker: str
     alike: float
     """Correlation of the mouth's movement with the voice."""
     lead: float
-    """By how much the next voice is less alike; the whole correlation where there is no other."""
+    """How much lower the next voice's correlation is; the whole correlation if there is no other voice."""
     threshold: float
     """Mouth movement halfway between this face talking and silent."""
 
 
 def whose_faces(seen: Seen, conversation: Conversation, settings: VisualSettings) -> dict[int, Match]:
-    """The matches that are clear, by track. A face that stays still, or that two voices claim, has none."""
+    """The clear matches, by track. A face that stays still or that two voices claim has none."""
     voices = {
         name: voice_marks(spans, seen.times_us + seen.head.period_us // 2)
         for name, spans in speech_by_speaker(conversation).items()
@@ -49,7 +49,7 @@ def whose_faces(seen: Seen, conversation: Conversation, settings: VisualSettings
     spans = {track.id: track.span for track in seen.head.tracks}
     for claim in sorted(claims, key=lambda m: (-m.alike, m.track)):
         rivals = (m for m in taken.values() if m.speaker == claim.speaker)
-        # Two faces that are seen at the same time are two people.
+        # Two faces seen at the same time are two people.
         if not any(spans[m.track].overlaps(spans[claim.track]) for m in rivals):
             taken[claim.track] = claim
     return dict(sorted(taken.items()))

@@ -1,4 +1,4 @@
-"""Whose body and whose hand it is, by the face the body's nose is in and the wrist the hand is at."""
+"""Assigns bodies to faces, by the face that the body's nose is in, and hands to bodies, by their wrists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from corpus.schemas.joints import BODY_JOINTS, LEAST_VISIBLE, Bodies, Hands
 from corpus.schemas.sight import Faces, Seen
 
 _COMMON = 0.5
-"""Share of the pictures with both in which a face and a body, or a body and a hand, must go together."""
+"""A face and a body, or a body and a hand, must go together in this share of the pictures with both."""
 _NOSE = BODY_JOINTS.index("nose")
 _WRISTS = (BODY_JOINTS.index("left_wrist"), BODY_JOINTS.index("right_wrist"))
 _REACH = 0.5
-"""A hand is at a wrist where its own is nearer than so many of its sizes."""
+"""A hand is at a wrist if its own wrist is nearer to it than this many times its size."""
 
 _Marks = npt.NDArray[np.bool_]
 
 
 def faces_of_bodies(seen: Seen) -> dict[int, int]:
-    """The face of each body that has one: the one its nose is in most often."""
+    """The face of each body that has one: the face that its nose is in most often."""
     return {
         body.id: face
         for body in seen.head.bodies
@@ -75,7 +75,7 @@ def _at_a_wrist(hands: Hands, bodies: Bodies, seen: Seen) -> _Marks:
 
 
 def speakers_of_bodies(seen: Seen, speakers: Mapping[int, str]) -> dict[int, str]:
-    """Whose body it is, where its face is a speaker's; `speakers` are those of the faces."""
+    """The speaker of each body whose face belongs to one; `speakers` are those of the faces."""
     faces = faces_of_bodies(seen)
     return {body: speakers[face] for body, face in faces.items() if face in speakers}
 

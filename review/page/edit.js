@@ -36,7 +36,7 @@ export async function edit(item, timeUs, send) {
   });
   const list = el("datalist", { id: "known" }, ...names.map((name) => el("option", { value: name })));
   const part = (title, hint, rows) => (rows.length ? [el("h3", {}, title), el("p", { class: "note" }, hint), el("table", {}, el("tbody", {}, ...rows))] : []);
-  const body = el("div", {}, list, ...part("Words", "An empty word is taken out.", wordRows), ...part("Turns", "A turn is split where the play head stands; its words follow it.", turnRows), ...part("Speakers, in the whole recording", "Give one the name of another to merge them.", voiceRows));
+  const body = el("div", {}, list, ...part("Words", "An empty word is removed.", wordRows), ...part("Turns", "A turn is split at the play head; its words go with it.", turnRows), ...part("Speakers, in the whole recording", "Give one the name of another to merge them.", voiceRows));
   if (!(await ask("Words, turns, speakers", body, { save: "Save", focus: body.querySelector("input, select") }))) return 0;
   const found = changes.map((change) => change()).filter(Boolean);
   for (const change of found) send({ id: id(), recording: item.recording, draw: "chosen", ...change });

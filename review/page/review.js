@@ -176,12 +176,12 @@ async function undo() {
   let last = history.pop();
   if (!last) {
     const found = await get("/api/last", name).catch(() => null);
-    if (!found?.id) { complain("there is nothing of yours to undo"); return; }
+    if (!found?.id) { complain("you have nothing to undo"); return; }
     last = { id: found.id, item: found.item, verdict: found.verdict };
   }
   outbox.add({ id: id(), verdict: "undo", undoes: last.id, recording: last.item?.recording ?? "", item: last.item?.item ?? "", client_at_us: Date.now() * 1000 });
   decided.pop();
-  say(`taken back: ${last.verdict}`);
+  say(`undone: ${last.verdict}`);
   if (view === "grid") grid.undone(last.id);
   else if (last.item && last.verdict !== "add") { if (player.loaded && now) ahead.unshift(new Loaded(now)); one("#one").hidden = false; one("#empty").hidden = true; show(new Loaded(last.item)); }
 }
@@ -200,7 +200,7 @@ function stopAdding() {
   send({ ...now, item: `a${id().slice(0, 16)}` }, { verdict: "add", becomes: [{ cue }] });
   now.cues.push({ ...cue, id: `added${start}` });
   timeline.draw();
-  say(`added ${words(cue.label)} of ${speaker ?? "nobody"}, ${seconds(start)} – ${seconds(stop)} s; Z takes it back`);
+  say(`added ${words(cue.label)} of ${speaker ?? "nobody"}, ${seconds(start)} – ${seconds(stop)} s; Z undoes it`);
 }
 
 // -- what the page says ----------------------------------------------------------------------
@@ -214,7 +214,7 @@ function notice(found) {
   if (!generation) { generation = found; return; }
   const node = one("#notice");
   node.hidden = false;
-  node.replaceChildren("The dataset was built anew. What you decided is kept. ", el("button", { type: "button", onclick: () => location.reload() }, "Reload"));
+  node.replaceChildren("The dataset has been rebuilt. Your decisions are kept. ", el("button", { type: "button", onclick: () => location.reload() }, "Reload"));
 }
 
 // A decision that the server cannot take is not thrown away: it is named, and can be saved to a file.
@@ -234,7 +234,7 @@ function showProgress(progress, disputed) {
   one("#pace").textContent = `${progress.done.toLocaleString()} of ${progress.whole.toLocaleString()}${minute ? ` · ${minute} a minute` : ""}${time}${disputed ? ` · ${disputed} disputed` : ""}`;
 }
 
-const KEYS = [["space", "play or stop"], ["A or Enter", "right, or save the change"], ["X", "wrong"], ["U", "unsure"], ["S", "skip"], ["Z", "take the last decision back"], ["N", "note"], ["Q W", "start 10 ms earlier, later (shift: 50 ms)"], ["O P", "end 10 ms earlier, later"], ["1 … 0", "label"], ["K", "next kind"], ["F", "next speaker"], ["M, held", "add a cue where it is held while the sound plays"], ["H", "half speed"], ["L", "loop the cue"], ["V", "hear the mix, one voice after another, the room"], ["← →", "one window back, on"], ["+ −", "zoom"], ["D", "what the label means, with an example to hear"], ["E", "words, turns, speakers"], ["G", "grid, or one at a time"], ["T", "light or dark"]];
+const KEYS = [["space", "play or stop"], ["A or Enter", "right, or save the change"], ["X", "wrong"], ["U", "unsure"], ["S", "skip"], ["Z", "undo the last decision"], ["N", "note"], ["Q W", "start 10 ms earlier, later (shift: 50 ms)"], ["O P", "end 10 ms earlier, later"], ["1 … 0", "label"], ["K", "next kind"], ["F", "next speaker"], ["M, held", "add a cue: hold it while the sound plays"], ["H", "half speed"], ["L", "loop the cue"], ["V", "hear the mix, one voice after another, the room"], ["← →", "one window back, forward"], ["+ −", "zoom"], ["D", "what the label means, with an example to hear"], ["E", "words, turns, speakers"], ["G", "grid, or one at a time"], ["T", "light or dark"]];
 
 function showHelp() { ask("Keys", el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]))); }
 

@@ -177,5 +177,5 @@ def test_sortformer_takes_a_file_or_a_folder_with_one(
     (tmp_path / "a.nemo").write_bytes(b"two")
     assert sortformer_backend(str(tmp_path), None, "cpu").identity != one.identity
     (tmp_path / "b.nemo").write_bytes(b"two")
-    with pytest.raises(SettingsError, match="holds 2 files"):
+    with pytest.raises(SettingsError, match=r"holds 2 \.nemo files instead of one"):
         sortformer_backend(str(tmp_path), None, "cpu")

@@ -127,6 +127,16 @@ def test_exit_codes(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_verify_tells_what_is_broken_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    (tmp_path / ".cache" / "damaged.json.writing").mkdir(parents=True)  # not even root writes there
+    monkeypatch.setattr(sys, "argv", ["corpus", "verify", str(tmp_path)])
+    assert run_main() == 4
+    assert "[manifest_broken]" in capsys.readouterr().out
+
+
 def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(**_: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")

@@ -136,7 +136,7 @@ def test_a_file_alone_has_nothing_behind_it(suffix: str, media: ModuleType, tmp_
     ids=["chunks", "objects", "lists", "tags", "boxes"],
 )
 def test_walks_come_to_an_end(endless: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus.ingest.behind.MOST_STEPS", 1000)
+    monkeypatch.setattr("corpus.ingest.behind._MOST_STEPS", 1000)
     reads = 0
 
     def read(at: int, size: int) -> bytes:

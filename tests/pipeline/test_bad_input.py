@@ -180,7 +180,7 @@ def test_a_newer_dataset_is_refused_before_any_work(
 def test_damaged_notes_of_the_last_build_are_looked_past(wav: Path, tmp_path: Path, run_build: Run) -> None:
     out = tmp_path / "out"
     run_build(wav, out=out)
-    for name in ("marks.json", "finished.json"):
+    for name in ("marks.arrow", "published.arrow", "finished.json"):
         (out / ".cache" / name).write_text('{"half": ')
     outcome = run_build(wav, out=out)
     assert (outcome.exit_code, outcome.unchanged) == (0, False)

@@ -88,6 +88,6 @@ def test_all_are_built_flagged_and_inside_their_sound(bad: Path, tmp_path: Path,
 def test_the_poor_ones_are_named_at_the_end(bad: Path, tmp_path: Path, run_build: Run) -> None:
     outcome = run_build(bad, out=tmp_path / "out")
     said = {line.partition(": ")[0]: line.partition(": ")[2] for line in outcome.poor}
-    assert said["nobody was found to talk"] == "no_window.wav, two_seconds.wav"
+    assert said["no speech was found"] == "no_window.wav, two_seconds.wav"
     assert said["one voice only"] == "an_hour.wav, long_words.wav, overlapping.wav, scripts.wav"
     assert (tmp_path / "out" / "report.html").read_text().count("one voice only") == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +16,14 @@ import pytest
 
 from corpus.pipeline import build, far_lease, far_publish
 from corpus.pipeline.build import build_dataset
-from corpus.pipeline.engine import Done
+from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.far_build import build_at, work_folder
 from corpus.pipeline.far_lease import LEASE, leased
 from corpus.pipeline.far_shards import is_stand_in
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Outcome, Request
 from corpus.schemas import store as stores
-from corpus.schemas.errors import CorpusError, DatasetError, LockedError, StorageError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, LockedError, StorageError
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import UrlStore, store_at
 from corpus.shards.far_index import far_manifest
@@ -294,8 +296,6 @@ def test_two_drivers_do_not_write_one_dataset(
     store = store_at(URL)
     said: list[str] = []
     with leased(store, said.append, lambda: None) as lease:
-        import threading
-
         far_lease.put(store, LEASE, store.open_range(LEASE))
         beats = threading.Timer(0.03, lease.beat)
         beats.start()
@@ -316,6 +316,23 @@ def test_a_still_lease_is_taken_over_and_its_holder_stopped(
             with pytest.raises(LockedError, match="has taken this dataset over"):
                 first.check()
         assert any("looking whether it is alive" in line for line in said)
+
+
+def test_a_full_disk_does_not_end_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, beats = store_at(URL), threading.Semaphore(0)
+
+    def on_beat() -> None:
+        beats.release()
+        raise FormatError("status.json is damaged")
+
+    monkeypatch.setattr(far_lease, "HEARTBEAT_S", 0.01)
+    with leased(store, lambda line: None, on_beat):
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+            assert all(beats.acquire(timeout=10) for _ in range(3))
+        seen = store.open_range(LEASE)
+        assert all(beats.acquire(timeout=10) for _ in range(3))
+        assert store.open_range(LEASE) != seen
 
 
 def test_two_that_publish_at_once_do_not_mix(
@@ -459,3 +476,31 @@ def test_a_newer_dataset_is_refused_before_any_work(talks: Path, request_of: Cal
 def test_a_file_url_is_the_folder(talks: Path, request_of: Callable[..., Request], tmp_path: Path) -> None:
     build_at(f"file://{tmp_path}/OUT", request_of(talks / "deep.flac"), Quiet())
     assert len(open_clips(tmp_path / "OUT")) > 0
+
+
+def test_what_a_killed_build_gave_up_stays_if_another_machine_has_built_it(
+    talks: Path,
+    request_of: Callable[..., Request],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = request_of(talks / "deep.flac", talks / "sound only.wav")
+
+    def dying(function: Callable[[Any], Any], jobs: Sequence[Any], **_: Any) -> Iterator[Done[Any, Any]]:
+        for job in jobs:
+            died = job.identity.item.uri == "deep.flac"
+            yield Done(job, WorkerDied() if died else function(job))
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # here memory runs out, and then the build is killed
+        patch.setattr(build, "run_jobs", dying)
+        patch.setattr(build._Build, "_write", killed)
+        with pytest.raises(Killed):
+            build_at(URL, request, Quiet())
+    with monkeypatch.context() as patch:
+        patch.setenv("CORPUS_WORK_DIR", str(tmp_path / "other"))
+        assert build_at(URL, request, Quiet()).recordings == 2
+    again = build_at(URL, request, Quiet())
+    assert (again.exit_code, again.recordings) == (0, 2)

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from corpus.pipeline import views
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import sha256_file
 from corpus.shards.verify import verify_dataset
@@ -60,6 +61,27 @@ def test_one_recording_more_and_one_sidecar_changed(
     turns.write_text(turns.read_text().replace(" Ann ", " Anna "))
     run_build(folder, out=out)
     assert_as_built_anew(out, folder, tmp_path / "fresher", run_build, bytes_of)
+
+
+def test_catalog_and_report_are_the_same_if_their_job_is_repeated(
+    grown: tuple[Path, Path],
+    tmp_path: Path,
+    run_build: Run,
+    bytes_of: BytesOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its process may die after the catalog is whole; the job then runs again in the same folder."""
+    once = views.make_views
+
+    def twice(job: views.ViewsJob) -> views.Views:
+        once(job)
+        return once(job)
+
+    folder, out = grown
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "make_views", twice)
+        run_build(folder, out=out)
+    assert_as_built_anew(out, folder, tmp_path / "fresh", run_build, bytes_of)
 
 
 def test_a_recording_fewer_and_another_name(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.inputs import gather
 from corpus.pipeline.plan import plan
 from corpus.pipeline.quick_key import quick_key
@@ -135,6 +136,6 @@ def test_paths_that_no_system_takes_are_faults_of_their_items(tmp_path: Path) ->
     with pytest.raises(UsageError, match="no such file"):
         gather([str(tmp_path / ("y" * 300))])
     request = Request(inputs=(str(manifest),), out=tmp_path / "out", settings=Settings())
-    assert quick_key(items, request)
+    assert quick_key(bundles_of(items), request)
     faults = [item for item in plan(request).items if item.action == "fault"]
     assert [item.uri for item in faults] == ["good.wav", "good.wav#2"]

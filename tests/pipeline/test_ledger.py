@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from corpus.pipeline import ledger
+from corpus.pipeline.marks import Marks
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.state import Quarantined, Running, State
 from corpus.schemas.codec import to_json
 from corpus.schemas.drops import Drop
-from corpus.schemas.errors import FormatError
+from corpus.schemas.errors import FormatError, StorageError
 
 
 @pytest.mark.parametrize(("workers", "most", "least"), [(1, 300, 150), (400, 11, 9)])
@@ -83,3 +84,45 @@ def test_what_was_saved_and_added_counts_once(tmp_path: Path) -> None:
     (kept.folder / "quarantine.jsonl").write_bytes(b"x\n")
     with pytest.raises(FormatError, match="not JSON"):
         kept.quarantine()
+
+
+def test_what_failed_before_outlives_a_build_that_is_killed_while_it_looks_at_its_inputs(
+    tmp_path: Path,
+) -> None:
+    kept = State(tmp_path)
+    kept.create()
+    first = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
+    first.begin("identify", 2)
+    first.begin("build", 2)
+    first.take("a.wav", lambda: "a", (fault(0),), built=False)
+    first.take("b.wav", lambda: "b", (fault(1),), built=False)
+    with open(kept.folder / "quarantine.jsonl", "ab") as file:
+        file.write(b'{"uri":"c.w')  # killed here
+    second = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
+    second.begin("identify", 2)
+    second.drop((fault(9),))  # and here
+    assert [one.uri for one in kept.quarantine().items] == ["a.wav", "b.wav", "9.wav"]
+    third = ledger.Ledger(kept, Quiet(), tmp_path / "scratch")
+    third.begin("identify", 1)
+    assert third.hold("a.wav", lambda: "a")
+    third.begin("build", 0)  # b.wav is no longer there
+    assert [one.uri for one in kept.quarantine().items] == ["a.wav"]
+    assert third.faults == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["quarantine.jsonl", "marks.json", "marks.arrow", "finished.json", "damaged.json"]
+)
+def test_a_folder_in_the_place_of_a_state_file_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    kept = State(tmp_path)
+    (kept.folder / name).mkdir(parents=True)
+    assert (Marks(kept.folder).but(frozenset()), kept.finished(), kept.damaged()) == ({}, None, ())
+    if name == "quarantine.jsonl":
+        with pytest.raises(FormatError, match=r"jsonl: cannot be read: Is a directory; remove this file"):
+            kept.quarantine()
+    if name == "finished.json":
+        with pytest.raises(StorageError, match=r"finished.json: Is a directory"):
+            kept.forget_finished()
+    if name == "damaged.json":
+        with pytest.raises(StorageError, match=r"damaged.json: Is a directory"):
+            kept.save_damaged(())

@@ -56,12 +56,15 @@ class FailingRay:
         self.tries: Counter[str] = Counter()
         errors = (
             "NodeDiedError",
+            "ObjectLostError",
+            "OutOfDiskError",
             "LocalRayletDiedError",
             "WorkerCrashedError",
             "OutOfMemoryError",
             "RayTaskError",
         )
-        self.exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in errors})
+        base = type("RayError", (Exception,), {})
+        self.exceptions = SimpleNamespace(RayError=base, **{name: type(name, (base,), {}) for name in errors})
 
     def is_initialized(self) -> bool:
         return True
@@ -96,7 +99,8 @@ def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatc
     ray = FailingRay(
         {
             "well": [],
-            "preempted": lost * 15 + ["LocalRayletDiedError"] * 5,
+            "preempted": lost * 20,
+            "done and lost": ["ObjectLostError"],
             "killed twice": ["OutOfMemoryError", *crash],
             "deadly": crash * 9,
             "both": [*crash, *lost * 4, *crash, *lost * 4],
@@ -110,6 +114,7 @@ def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatc
     assert dict(ray.tries) == {
         "well": 1,
         "preempted": 21,
+        "done and lost": 2,
         "killed twice": 3,
         "deadly": 3,
         "both": 11,
@@ -117,6 +122,12 @@ def test_a_lost_machine_is_not_held_against_a_job(monkeypatch: pytest.MonkeyPatc
     ray.fates["gone"] = lost * 40
     with pytest.raises(StorageError, match="lost a job's machine 21 times"):
         list(ray_engine.run_on_ray(str, ["gone"], address=None, on_poll=lambda: None))
+    ray.fates["full"] = ["OutOfDiskError"]
+    with pytest.raises(StorageError, match="Ray: the cluster failed: OutOfDiskError; check it with"):
+        list(ray_engine.run_on_ray(str, ["full"], address=None, on_poll=lambda: None))
+    ray.fates["alone"] = ["LocalRayletDiedError"]
+    with pytest.raises(StorageError, match="on this machine has died"):
+        list(ray_engine.run_on_ray(str, ["alone"], address=None, on_poll=lambda: None))
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,8 @@ def test_a_dataset_at_a_url_gets_the_labels_of_the_folder(
     from corpus.shards.stand_in import is_stand_in
 
     url = "memory://labels/OUT"
-    monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CORPUS_WORK_DIR", "work")
     monkeypatch.setenv("CORPUS_READ_CACHE_BYTES", "0")
     store = store_at(url)
     with pytest.raises(DatasetError, match="no dataset to label"):

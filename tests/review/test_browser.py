@@ -391,7 +391,7 @@ def test_the_meaning_of_a_label_and_an_example_are_one_key_away(
     expect(page.get_by_role("button", name="Playing")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    expect(page.locator("dialog")).to_contain_text("take the last decision back")
+    expect(page.locator("dialog")).to_contain_text("undo the last decision")
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -16,10 +16,11 @@ from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, UrlStore, store_at
 from corpus.shards import shard_task
 from corpus.shards.copy import DamagedClipError
+from corpus.shards.old import Old
 from corpus.shards.plan import SegmentRef
 from corpus.shards.shard_task import Afar, ShardDone, ShardTask, ShardWriter
 from corpus.shards.stand_in import is_stand_in, stand_in
-from corpus.shards.write import write_dataset
+from corpus.shards.write import Stays, write_dataset
 
 URL = "memory://shards/OUT"
 
@@ -101,21 +102,22 @@ def test_clips_that_stand_in_the_store_are_read_there(
         names[entry.path] = f"else/{entry.sha256}"
         store.publish(work / entry.path, names[entry.path])
         stand_in(work / entry.path, entry.bytes)
-    gone = [replace(ref, folder=tmp_path / "gone") if ref is not refs[0] else ref for ref in refs]
-    unchanged = {ref.recording for ref in fewer}
+    old = Old.read(work, frozenset())
+    assert old is not None
+    stays = Stays(old=old, gone=(), segments=b"".join(ref.id for ref in fewer))
     writer = ShardWriter(spread=anywhere, afar=Afar(store=store, names=names))
-    options = {"settings": small_settings, "config": "c", "unchanged": unchanged}
+    options = {"settings": small_settings, "config": "c", "stays": stays}
     sound = {name: store.open_range(name) for name in names.values()}
     for damaged in (lambda size: None, bytes):
         for name, data in sound.items():
             store.remove(name)
             _put(store, name, damaged(len(data)), tmp_path)
         with pytest.raises(DamagedClipError) as error:
-            write_dataset(work, gone, writer=writer, **options)  # type: ignore[arg-type]
+            write_dataset(work, refs[:1], writer=writer, **options)  # type: ignore[arg-type]
         assert error.value.file.relative_to(work).as_posix() in names
     for name, data in sound.items():
         _put(store, name, data, tmp_path)
-    manifest = write_dataset(work, gone, writer=writer, **options)  # type: ignore[arg-type]
+    manifest = write_dataset(work, refs[:1], writer=writer, **options)  # type: ignore[arg-type]
     assert sent_shards(store)
     for entry in manifest.shards:
         sent, stood = f".rewrite/{entry.sha256}", f"else/{entry.sha256}"

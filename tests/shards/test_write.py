@@ -26,7 +26,7 @@ from corpus.shards.copy import DamagedClipError
 from corpus.shards.old import Old
 from corpus.shards.plan import SegmentRef
 from corpus.shards.verify import verify_dataset
-from corpus.shards.write import write_dataset
+from corpus.shards.write import Stays, write_dataset
 
 NAMES = ("one", "two", "three", "four")
 
@@ -236,10 +236,17 @@ def test_a_damaged_shard_without_a_manifest_is_written_again(
     assert content(out) == whole
 
 
-def standing(out: Path, doubted: set[str]) -> frozenset[str]:
+def standing(out: Path, doubted: set[str], refs: list[SegmentRef]) -> frozenset[str]:
     old = Old.read(out, doubted)
     assert old is not None
-    return old.standing(out)
+    return old.standing(out, [ref.recording for ref in refs])
+
+
+def stays(out: Path, refs: list[SegmentRef], gone: tuple[SegmentRef, ...] = ()) -> Stays:
+    """These recordings stay, and those go, of all that there are."""
+    old = Old.read(out, frozenset())
+    assert old is not None
+    return Stays(old=old, gone=[one.recording for one in gone], segments=b"".join(ref.id for ref in refs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,12 +262,11 @@ def test_what_stands_is_taken_from_its_shards_and_gives_the_same_bytes(
     before = content(out)
     for ref in others:
         shutil.rmtree(ref.folder)
-    unchanged = {ref.recording for ref in others}
-    assert standing(out, set()) == unchanged
-    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    assert standing(out, set(), refs) == {ref.recording for ref in others}
+    write_dataset(out, [added], settings=small_settings, config="c", stays=stays(out, others))
     assert content(out) == content(tmp_path / "whole")
     shutil.rmtree(added.folder)
-    write_dataset(out, others, settings=small_settings, config="c", unchanged=unchanged)
+    write_dataset(out, [], settings=small_settings, config="c", stays=stays(out, others, (added,)))
     assert content(out) == before
 
 
@@ -275,12 +281,10 @@ def test_a_clip_that_the_disk_has_changed_is_not_copied(
         shard.write_bytes(data)
     whole = content(out)
     with pytest.raises(DamagedClipError):
-        write_dataset(
-            out, refs[1:], settings=small_settings, config="c", unchanged={r.recording for r in refs[1:]}
-        )
+        write_dataset(out, [], settings=small_settings, config="c", stays=stays(out, refs[1:], (refs[0],)))
     assert {k: v for k, v in content(out).items() if not k.startswith(".")} == whole
     doubted = {f"train/train-{number:06d}.tar" for number in range(2)}
-    assert standing(out, doubted) == {ref.recording for ref in refs if ref.split == "validation"}
+    assert standing(out, doubted, refs) == {ref.recording for ref in refs if ref.split == "validation"}
 
 
 def test_rows_as_older_versions_kept_them_give_the_same_bytes(
@@ -308,9 +312,10 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
 ) -> None:
     """In groups of 3 rows, with clips that stand and clips that are new in the same group."""
     monkeypatch.setattr("corpus.shards.write._GROUP_ROWS", 3)
-    out, unchanged = tmp_path / "OUT", {refs[0].recording, refs[2].recording}
-    write_dataset(out, [refs[0], refs[2]], settings=small_settings, config="c")
-    write_dataset(out, refs, settings=small_settings, config="c", unchanged=unchanged)
+    out, there = tmp_path / "OUT", [refs[0], refs[2]]
+    write_dataset(out, there, settings=small_settings, config="c")
+    more = [ref for ref in refs if ref not in there]
+    write_dataset(out, more, settings=small_settings, config="c", stays=stays(out, there))
     write_dataset(tmp_path / "whole", refs, settings=small_settings, config="c")
     assert content(out) == content(tmp_path / "whole")
     at_once = io.BytesIO()

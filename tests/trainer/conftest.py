@@ -261,6 +261,16 @@ def make_document() -> Callable[..., Positions]:
 
 
 @pytest.fixture
+def batch(
+    tiny: ModelConfig, make_document: Callable[..., Positions], pack_rows: Callable[..., Batch]
+) -> Batch:
+    """Two rows of 144 positions with three documents."""
+    return pack_rows(
+        [[make_document(tiny, 6, 0), make_document(tiny, 5, 1)], [make_document(tiny, 11, 2)]], 144
+    )
+
+
+@pytest.fixture
 def pack_rows() -> Callable[..., Batch]:
     return pack
 

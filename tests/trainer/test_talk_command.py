@@ -49,7 +49,7 @@ def test_talk(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
     app([*common, str(tmp_path / "again"), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["windows"] == 2
     read = MODELS["tiny"].text_slots - 1  # of the last window; one place takes the mark that begins an event
-    assert f"the last {len('tool: 21 degrees') - read} characters it was told were not read" in err
+    assert f"the last {len('tool: 21 degrees') - read} characters of the events were not read" in err
     app([*common, str(tmp_path / "short"), "--event", "0.2:x"], standalone_mode=False)
     assert "were not read" not in capsys.readouterr().err
 
@@ -97,7 +97,7 @@ def test_eval(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixt
         with pytest.raises(typer.BadParameter, match="greater than or equal"):
             app([*common, *pair], standalone_mode=False)
     # This corpus has no cues.
-    assert "these clips have no cues to ask about; nothing is written" in err and fdb not in err
+    assert "these clips have no suitable cues; nothing was written" in err and fdb not in err
     assert not Path(fdb).exists()
     with pytest.raises(StorageError, match="is not a folder"):
         app([*common, "--free", "0", "--documents", "1", "--bench", page], standalone_mode=False)

@@ -35,17 +35,17 @@ class Head:
     words: tuple[tuple[str, int, int, str, Tokens], ...]
     """Speaker, start, stop, id and tokens, in the order of these."""
     events: tuple[tuple[str | None, int, int, str, Tokens], ...]
-    """Those that tell something in writing, likewise."""
+    """The events that come with a text, likewise."""
 
     def window(self, time_us: int) -> int:
         return time_us // WINDOW_US - self.first_window
 
 
 def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
-    """Some ten times faster than `clip.json`: every rank plans every document.
+    """The head of a clip, some ten times faster than `clip.json`: every rank plans every document.
 
     Raises:
-        FormatError: not a head of a clip of this version.
+        FormatError: not the head of a clip of this version.
     """
     try:
         plain = json.loads(clip.json_bytes)
@@ -75,7 +75,7 @@ def read_head(clip: Clip, tokenizer: Tokenizer = BYTES) -> Head:
 
 
 def view_id(key: str, channel: int) -> str:
-    """The name of a document: a clip as the speaker on a channel lives it."""
+    """The name of a document: a clip from the view of the speaker on a channel."""
     return f"{key}/{channel}"
 
 
@@ -99,14 +99,14 @@ def _only(kind: type, values: Iterable[object]) -> None:
 
 
 def _told(payload: str, tokenizer: Tokenizer) -> Tokens:
-    """Tokens of what an event tells in words, none for nothing: a string called `text` in its payload."""
+    """Tokens of an event's text, the string `text` in its payload; none without one."""
     plain = json.loads(payload)
     text = plain.get("text") if isinstance(plain, dict) else None
     return tokenizer.event(text) if isinstance(text, str) and text else ()
 
 
 def check_head(head: Head, model: ModelConfig, data: DataConfig) -> None:
-    """Refuse a clip whose sound or pictures are not of the form the model is made for."""
+    """Refuse a clip whose sound or pictures do not have the form that the model is made for."""
     if head.mel != MEL_FORM or head.mel.bins != model.mel_bins:
         raise DatasetError(
             f"mel of {head.mel.bins} bins from {head.mel.low} in steps of {head.mel.step}; the model needs "

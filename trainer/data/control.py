@@ -26,7 +26,7 @@ from corpus.trainer.config import LossConfig
 
 
 def control_weights(before_N: BoolArray, speak_N: BoolArray, loss: LossConfig) -> Float64Array:
-    """The weight of each window's `<sil>` or `<spk>`, from whether the window before was spoken in."""
+    """The weight of each window's `<sil>` or `<spk>`, which depends on speech in the window before."""
     changed = np.where(speak_N, loss.onset, loss.offset)
     unchanged = np.where(speak_N, loss.offset, loss.silence)
     return np.where(before_N == speak_N, unchanged, changed)
@@ -34,7 +34,7 @@ def control_weights(before_N: BoolArray, speak_N: BoolArray, loss: LossConfig) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighting:
-    """The factors by which training multiplied odds; 1 for a model that no run trained."""
+    """The factors by which training multiplied the odds; 1 for a model without a run."""
 
     after_silence: float = 1.0
     """For the odds of `<spk>` after a window without speech."""

@@ -1,7 +1,7 @@
 """How often clips appear in an epoch: those with wanted cues more often (`data.cue_weight.LABEL`).
 
-A function of the clips alone, so the order stays one that is asked for any place, and resumes exactly. All
-heads are read once where any label counts more than 1: a millisecond a clip.
+A function of the clips alone, so the order can still be evaluated at any place and resumes exactly. If any
+weight is above 1, all heads are read once, at a millisecond a clip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from corpus.shards.read import Clips
 
 
 def cue_weights(clips: Clips, places: Int64Array, weights: Mapping[str, int]) -> Int64Array:
-    """Times of each of the clips at these places; of several labels the most counts.
+    """How often each of the clips at these places appears; with several labels, the largest weight counts.
 
     Raises: FormatError where a head cannot be read.
     """

@@ -46,9 +46,9 @@ def _cue_targets(clip: Clip, channel: int) -> UInt8Array:
 
 
 def _answers_due(clip: Clip, channel: int) -> UInt8Array:
-    """`[W]`: `ANSWER` where one by the speaker on a channel is timely, `WAIT` where silence is right, else 0.
+    """`[W]`: `ANSWER` where the speaker on a channel should answer, `WAIT` where silence is right, else 0.
 
-    Where both occur in one window the answer wins: the floor is open by its end.
+    Where both occur in one window the answer wins: the floor is open by the end of the window.
     """
     answers = clip.answers()
     due_W = np.where(answers.wait[:, channel], WAIT, 0)

@@ -22,8 +22,6 @@ from corpus.schemas.latest import Latest
 from corpus.shards.read import Clips, open_clips, read_columns
 from corpus.trainer.config import DataConfig, ModelConfig, RunConfig
 from corpus.trainer.data.clip_head import check_head, read_head
-from corpus.trainer.data.cue_weights import cue_weights
-from corpus.trainer.data.cues import with_cues
 from corpus.trainer.data.hearing import ClipsByPlace, Heard
 from corpus.trainer.data.layout import Turns
 from corpus.trainer.data.mixture import parts_of, source_of
@@ -34,13 +32,13 @@ from corpus.trainer.data.views import View, decode_pictures, heard, plan_view, r
 
 _KEPT_VIEWS = 256
 _KEPT_SOUNDS = 16
-"""Documents whose heard sound is kept: one that fills several rows is computed once."""
+"""Documents whose heard sound is kept, so that one that fills several rows is computed only once."""
 _KEPT_PICTURES = 4
-"""Clips whose pictures are kept for their other speakers, 29 MB each with one of 320 x 200 a window."""
+"""Clips whose pictures are kept for their other speakers; 29 MB each at one picture of 320 x 200 a window."""
 
 
 class _Source:
-    """One dataset's clips of a split, or those that fit a condition, in epochs of their own."""
+    """One dataset's clips of a split, or those that meet a condition, in epochs of their own."""
 
     def __init__(self, path: Path | str, data: DataConfig, weights: Mapping[str, int]) -> None:
         self._data = data
@@ -55,8 +53,11 @@ class _Source:
             self.chosen = places_where(self.clips, data.where)
             keys = self.clips.keys()
             self.digest = digest([self.digest, [keys[place] for place in self.chosen]])
-        # A clip with wanted cues stands there several times, each a place of its own in the epoch's order.
-        self.chosen = np.repeat(self.chosen, cue_weights(self.clips, self.chosen, weights))
+        # A clip with wanted cues is listed several times, each time with its own place in the epoch's order.
+        if max(weights.values(), default=1) > 1:
+            from corpus.trainer.data.cue_weights import cue_weights
+
+            self.chosen = np.repeat(self.chosen, cue_weights(self.clips, self.chosen, weights))
         self._ends = np.cumsum(speakers[self.chosen])
         self.with_pictures = self.chosen[pictures[self.chosen] > 0]
         """Clips with pictures."""
@@ -78,13 +79,13 @@ class _Source:
         return int(self.chosen[number]), channel
 
     def _together(self, epoch: int, inside: int) -> tuple[int, int]:
-        """Clips in their order, the speakers of each one after another."""
+        """The document at a place of an epoch in which a clip's speakers follow one another."""
         order, ends = self._order.get(epoch, lambda: self._clips_in_order(epoch))
         number = int(np.searchsorted(ends, inside, side="right"))
         return int(self.chosen[order[number]]), inside - (int(ends[number - 1]) if number else 0)
 
     def _clips_in_order(self, epoch: int) -> tuple[Int64Array, Int64Array]:
-        """The clips' numbers, and how many documents there are up to each."""
+        """The clips' numbers in the order of an epoch, and the running count of their documents."""
         shuffle = Shuffle(len(self._ends), self._data.seed, epoch)
         order = np.fromiter((shuffle[at] for at in range(len(shuffle))), np.int64, len(shuffle))
         return order, np.cumsum(np.diff(self._ends, prepend=0)[order])
@@ -107,7 +108,7 @@ class Documents:
     """Views of a split by their place in the endless order. Threads may share it."""
 
     def __init__(self, config: RunConfig, *, weighed: bool = False) -> None:
-        """`weighed` as `data.cue_weight` says: to train on, not to score."""
+        """`weighed`: whether clips repeat as `data.cue_weight` says, as in training but not in scoring."""
         data = config.data
         parts = parts_of(data.data)
         weights = data.cue_weight if weighed else {}
@@ -120,7 +121,7 @@ class Documents:
         sees = config.model.patches > 0 and any(len(source.with_pictures) for source in self._sources)
         data = dataclasses.replace(data, pictures=data.pictures and sees)
         self.config = dataclasses.replace(config, data=data)
-        """With `data.pictures` off where there are none: batches then reserve no space for them."""
+        """With `data.pictures` off if no clip has any, so that batches reserve no space for them."""
         self._tokenizer = tokenizer_named(data.tokenizer)
         needed = BYTE_0 + self._tokenizer.size
         if config.model.vocab < needed:
@@ -142,12 +143,12 @@ class Documents:
         self._thread = threading.local()
 
     def __len__(self) -> int:
-        """Documents in an epoch; of a mixture the sum over its datasets."""
+        """Documents in an epoch; for a mixture the sum over its datasets."""
         return sum(len(source) for source in self._sources)
 
     @property
     def clips(self) -> Clips:
-        """Of the first, or only, dataset."""
+        """The clips of the first, or only, dataset."""
         return self._sources[0].clips
 
     def view(self, document: int) -> View:
@@ -156,15 +157,15 @@ class Documents:
         return self._views.get(document, lambda: self._plan(document))
 
     def sizes(self, document: int) -> Int64Array:
-        """Positions of each of its micro-turns."""
+        """Positions of each micro-turn of a document."""
         return self.view(document).sizes_N
 
     def pictures(self, document: int, start: int, stop: int) -> int:
-        """How many micro-turns `[start, stop)` of a document show one."""
+        """The number of pictures in micro-turns `[start, stop)` of a document."""
         return int(self.view(document).pictures_N[start:stop].sum())
 
     def turns(self, document: int, start: int, stop: int, room: UInt8Array | None = None) -> Turns:
-        """Everything in micro-turns `[start, stop)` of a document; pixels in `room`, where it is given."""
+        """Everything in micro-turns `[start, stop)` of a document; pixels go into `room`, if given."""
         number, clips, epoch = self._whence(document)
         view, data = self.view(document), self.config.data
         sound = self._sounds.get(
@@ -172,9 +173,13 @@ class Documents:
         )
         model, decoded = self.config.model, None
         if data.together and view.pictures_N.any():
-            # By source and clip: what the first speaker's document has decoded serves the others.
+            # Kept by source and clip: the other speakers use what the first speaker's document decoded.
             decoded = self._pictures.get((number, view.place), lambda: decode_pictures(clips, view, model))
         turns = read_turns(clips, view, sound, start, stop, model, room, decoded)
+        if not model.cues and not self.config.loss.answers:
+            return turns
+        from corpus.trainer.data.cues import with_cues
+
         return with_cues(turns, clips[view.place], view.channel, start, stop, self.config)
 
     def _plan(self, document: int) -> View:

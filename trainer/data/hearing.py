@@ -7,8 +7,8 @@
     max     the largest of the other channels' bytes; kept for runs that began with it
 
 Where the other channels are digitally silent, all three hear room noise (room.py). The first frame of a clip
-covers 25 ms before it: for `mix` those of the previous clip, if that is in the dataset and adjacent, else
-zeros; stored bytes were made from the whole recording.
+covers 25 ms before it. `mix` takes them from the previous clip, if the dataset holds it and it is adjacent,
+else zeros; stored bytes were made from the whole recording.
 
 Shape suffixes: C channels, W windows of the clip, N micro-turns, F frames, M bins, S samples,
 K chosen frames.
@@ -35,7 +35,7 @@ Parts = npt.NDArray[np.int16]
 Hears = Literal["energy", "mix", "max"]
 
 _FINE = 16
-"""Energies are added in such parts of a mel byte, so that rounding adds up to less than one byte."""
+"""Energies are added in 1/16 of a mel byte, so that rounding adds up to less than one byte."""
 
 
 ClipsByPlace = Clips | Mapping[int, Clip]
@@ -47,7 +47,7 @@ class Heard(NamedTuple):
 
     sound_NFM: UInt8Array
     drawn_NF: BoolArray
-    """Frames that were not recorded: drawn room noise."""
+    """Frames that are drawn room noise, not recorded."""
 
 
 def heard_by(
@@ -65,7 +65,7 @@ def heard_by(
 
     `seed` and `epoch` decide the room noise that replaces the other channels' silence.
     """
-    # The clip before is needed for the first frame, and for what the room sounded like.
+    # The previous clip is needed for the first frame, and for the sound of the room.
     clip, before = clips[place], _clip_before(clips, place)
     shape = mel_shape(sample_rate_hz, clip.mel_shape()[2])
     if hears != "mix":
@@ -88,7 +88,7 @@ def heard_by(
     if before is not None:
         earlier_NFM = _loudest(before, channel)
         earlier = _room(before, earlier_NFM, silent_mels(earlier_NFM, shape), shape)
-        # The room is known from the clip before, too: a clip may begin while the speaker talks.
+        # The previous clip also shows the room: a clip may begin while the speaker talks.
         room = room.after(earlier, len(earlier_NFM))
     others_WF = np.asarray(np.delete(_speech(clip), channel, axis=0).any(0), bool)
     # A frame that is silent only in part stays if somebody else speaks in it.
@@ -102,7 +102,7 @@ def heard_by(
 
 
 def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int) -> UInt8Array:
-    """Mel bytes `[W, F, M]` of sound without labels; its digital silence becomes a quiet room."""
+    """Mel bytes `[W, F, M]` of unlabelled sound; digital silence becomes a quiet room."""
     shape = mel_shape(sample_rate_hz, frames_per_window)
     heard_WFM = mel_bytes(
         np.pad(sound_S, (shape.context_samples, 0))[None], sample_rate_hz, frames_per_window
@@ -114,12 +114,12 @@ def heard_alone(sound_S: Int16Array, sample_rate_hz: int, frames_per_window: int
 
 def added(channels_CNFM: UInt8Array) -> UInt8Array:
     """Mel bytes of several sounds at once: the sum of their energies."""
-    # Where one channel sounds, its bytes are the sum already.
+    # Where one channel sounds, its bytes already are the sum.
     loudest_NFM: UInt8Array = channels_CNFM.max(0)
     several_NF = channels_CNFM.any(3).sum(0) > 1
     if not several_NF.any():
         return loudest_NFM
-    # Only frames in which several sound need arithmetic; they are a small part.
+    # Only frames in which several sound need arithmetic, and they are few.
     sounds_CKM = channels_CNFM[:, several_NF]
     if len(sounds_CKM) == 2:
         loudest_NFM[several_NF] = _pair(*sounds_CKM)
@@ -132,7 +132,7 @@ def added(channels_CNFM: UInt8Array) -> UInt8Array:
 
 
 def _fine(sound: UInt8Array) -> Parts:
-    """Bytes in parts of a byte, each at its middle; silence stays 0."""
+    """The middle of each byte in 1/16 of a byte; silence stays 0."""
     return sound.astype(np.int16) * _FINE + (sound > 0) * np.int16(_FINE // 2)
 
 
@@ -145,7 +145,7 @@ def _sum(one: Parts, other: Parts) -> Parts:
 
 
 def _pair(one: UInt8Array, other: UInt8Array) -> UInt8Array:
-    """The sum of two sounds, equal to `_sum` but in bytes alone: many times faster than a look-up."""
+    """The sum of two sounds, equal to `_sum` but computed on bytes, many times faster than a look-up."""
     high, low = np.maximum(one, other), np.minimum(one, other)
     quieter, gained = high - low, np.zeros_like(high)
     for least in _pair_steps():
@@ -166,7 +166,7 @@ def _pair_steps() -> tuple[int, ...]:
 
 @cache
 def _gains() -> Parts:
-    """The gain of a sound, in parts of a byte, from another that is so many parts quieter."""
+    """The gain of a sound from another that is k parts quieter, by k; parts are 1/16 of a byte."""
     quieter = 10 ** (-2 * np.arange(256 * _FINE) / _FINE * STEP)
     return np.rint(np.log10(1 + quieter) / (2 * STEP) * _FINE).astype(np.int16)
 
@@ -183,7 +183,7 @@ def _speech(clip: Clip) -> BoolArray:
 
 
 def _room(clip: Clip, heard_NFM: UInt8Array, silent_NF: BoolArray, shape: MelShape) -> Room:
-    """The room of a clip: frames in whose samples nobody speaks and the source has sound."""
+    """The room of a clip: frames in which nobody speaks and the source has sound."""
     speech_WF = _speech(clip).any(0) | ((clip.activity()[-1] & PADDED) > 0)
     return room_of(heard_NFM, silent_NF, ~looked_at(speech_WF, shape)[: len(heard_NFM)])
 

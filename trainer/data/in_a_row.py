@@ -1,4 +1,4 @@
-"""Arrays that lie one after another in one piece of memory: joined without copying a byte."""
+"""Join arrays that lie one after another in memory, without copying."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpus.schemas.arrays import UInt8Array
 
 
 class _Run(NamedTuple):
-    """Bytes `[start, stop)` of a whole."""
+    """Bytes `[start, stop)` of a larger array."""
 
     whole: UInt8Array
     """Flat."""
@@ -20,7 +20,7 @@ class _Run(NamedTuple):
 
 
 def in_a_row(parts: Sequence[UInt8Array]) -> _Run | None:
-    """Where arrays lie, if each begins where the one before it ends; None where they must be copied."""
+    """The memory of arrays that each begin where the previous one ends; None if they must be copied."""
     whole = parts[0].base if parts else None
     if not isinstance(whole, np.ndarray) or not whole.flags.c_contiguous or whole.dtype != np.uint8:
         return None

@@ -5,17 +5,17 @@
            <spk> | own sound x a                    <spk> predicts <eow> and the first sound
            <spk> t_1 … t_n <eow> | own sound x a    <spk> predicts t_1, t_n <eow>, <eow> the first sound
 
-`<spk>` without text predicts `<eow>` too although none is written: so a model that runs always knows
-from the text head whether text goes on, and takes the sound from the position it stands at.
+`<spk>` without text predicts `<eow>` too, although none is written: a running model then always knows from
+the text head whether text goes on, and takes the sound from its current position.
 a = frames_per_window / frames_per_position. The last sound of out_i predicts nothing.
 
-Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token stands
-in a later window's time); rows and columns are those of a patch, the slot for everything else: which sound
-position, which token of the given text, which token of out_i.
+Rotary time is 8 i + frame (8 i for patches, 8 i + slot for text but at most 8 i + 7, so that no token gets
+a later window's time). Rows and columns are a patch's own; elsewhere they are the slot: the number of the
+sound position, of the token of given text, or of the token of out_i.
 
-Weights are those inside a stream: 1 for a token of text and for sound that can be learnt from, the
-configuration's for control and `<eow>`. How much text and sound count against each other (`loss.text`,
-`loss.audio`) is applied where the two sums meet, in the model.
+Weights apply within a stream: 1 for a token of text and for sound that can be learnt from, the configured
+ones for control and `<eow>`. The weights of text and sound against each other (`loss.text`, `loss.audio`) are
+applied where the two sums meet, in the model.
 
 Shape suffixes: N micro-turns, F frames a window, M mel bins, R frames a position, P patches, HWC a
 patch's pixels, L positions, A positions of sound, T positions that predict sound.
@@ -45,37 +45,37 @@ from corpus.trainer.data.sequence import (
 from corpus.trainer.data.sheet import Sheet, flat, lengths
 
 ANSWER, WAIT = 1, 2
-"""What is due of the model's speaker in a window, as the corpus's answers have it."""
+"""What the model's speaker should do in a window, according to the dataset's answers."""
 
 _LISTED = {name for at, others in LISTS for name in (at, *others)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """What is heard, seen, read, said and written in N consecutive micro-turns."""
+    """Everything heard, seen, read, said and written in N consecutive micro-turns."""
 
     heard_NFM: UInt8Array
     heard_known_NF: BoolArray
-    """Frames of it that can be learnt from; a position with any other carries no loss of what is heard."""
+    """Frames of heard sound that can be learnt from; positions with any other frame carry no loss for it."""
     pictures: Sequence[UInt8Array | None]
     """Each `[P, H, W, C]`; None where a window has none."""
     given: Sequence[Sequence[int]]
-    """Text tokens of the input, at most `text_slots` a window."""
+    """Text tokens in the input, at most `text_slots` a window."""
     speak_N: BoolArray
     written: Sequence[Sequence[int]]
     """The model's own text tokens, without `<eow>`; only where it speaks."""
     sound_NFM: UInt8Array
-    """Its own sound; looked at only where it speaks."""
+    """Its own sound; used only where it speaks."""
     audible_NF: BoolArray
-    """Frames of its sound that can be learnt from; a position with any other carries no audio loss."""
+    """Frames of its sound that can be learnt from; a position with any other frame carries no audio loss."""
     known_N: BoolArray
-    """Whether it is known if it spoke; elsewhere control and text carry no loss."""
+    """Whether it is known if the speaker spoke; elsewhere control and text carry no loss."""
     spoke_before: bool
-    """In the window before the first."""
+    """Whether the speaker spoke in the window before the first."""
     cues_NK: UInt8Array | None = None
-    """Which cues begin and hold in its window, from cues.py; None where none are asked for."""
+    """Which cues begin and hold in each window, from cues.py; None if the run does not use them."""
     due_N: UInt8Array | None = None
-    """`ANSWER` or `WAIT` where the speaker is to answer or to keep silent; None: as the speaker did."""
+    """`ANSWER` or `WAIT` where the speaker should answer or keep silent; None: as the speaker did."""
 
     def __len__(self) -> int:
         return len(self.speak_N)
@@ -84,7 +84,7 @@ class Turns:
 def turn_sizes(
     pictures_N: BoolArray, given_N: Int64Array, speak_N: BoolArray, written_N: Int64Array, model: ModelConfig
 ) -> Int64Array:
-    """Positions of each micro-turn, from which windows have pictures and how many tokens they hold."""
+    """Positions of each micro-turn, from its pictures, its tokens and whether the model speaks."""
     sizes = model.patches * pictures_N + model.audio_positions + given_N
     sizes += 1 + written_N + (written_N > 0) + model.audio_positions * speak_N
     return sizes.astype(np.int64)
@@ -97,7 +97,7 @@ def largest_turn(model: ModelConfig, *, pictures: bool) -> int:
 
 
 def lay_out(turns: Turns, model: ModelConfig, loss: LossConfig, *, first: int = 0) -> Positions:
-    """All positions of consecutive micro-turns, the first of which has number `first`."""
+    """All positions of consecutive micro-turns, numbered from `first`."""
     patches_N = np.array([0 if p is None else len(p) for p in turns.pictures], np.int64)
     given_N, written_N = lengths(turns.given), lengths(turns.written)
     _check(turns, patches_N, given_N, written_N, model)
@@ -153,7 +153,7 @@ def input_block(
     given: Sequence[int] = (),
     picture_PHWC: UInt8Array | None = None,
 ) -> Positions:
-    """in_i alone, without targets: what a running model reads before it answers."""
+    """in_i alone, without targets: the input that a running model reads before it answers."""
     number = np.array([turn])
     patches = 0 if picture_PHWC is None else len(picture_PHWC)
     sheet = Sheet(patches + model.audio_positions + len(given), model)
@@ -189,7 +189,7 @@ def concat(parts: Sequence[Positions]) -> Positions:
         if name in {at for at, _ in LISTS}:
             arrays = [(array + shift).astype(np.int32) for array, shift in zip(arrays, before, strict=True)]
         holding = [array for array in arrays if len(array)] or arrays[:1]
-        # One alone is not copied: pictures are most of what a document holds.
+        # A single part is not copied: pictures are most of a document's bytes.
         columns[name] = holding[0] if len(holding) == 1 else np.concatenate(holding)
     return Positions(**columns)
 
@@ -210,7 +210,7 @@ def part(positions: Positions, start: int, stop: int) -> Positions:
 def _check(
     turns: Turns, patches_N: Int64Array, given_N: Int64Array, written_N: Int64Array, model: ModelConfig
 ) -> None:
-    """What the shapes alone would not show."""
+    """Check what the shapes do not show. Raises: ValueError."""
     if given_N.max(initial=0) > model.text_slots or written_N.max(initial=0) > model.text_slots:
         raise ValueError(f"more than {model.text_slots} tokens in a window")
     if written_N[~turns.speak_N].any():
@@ -222,8 +222,8 @@ def _check(
 
 
 def _wanted(turns: Turns, loss: LossConfig) -> tuple[BoolArray, npt.NDArray[np.float32]]:
-    """Whether the model is to speak in each window, and how many times as much that counts: what the speaker
-    did, but where an answer is due and the speaker is silent, or waiting is and the speaker speaks."""
+    """Whether the model should speak in each window, and the factor on that target's weight: as the speaker
+    did, except where the speaker is silent though an answer is due, or speaks though waiting is right."""
     if turns.due_N is None or loss.answers == 0:
         return turns.speak_N, np.ones(len(turns), np.float32)
     wanted_N = np.where(turns.due_N == 0, turns.speak_N, turns.due_N == ANSWER)

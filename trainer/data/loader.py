@@ -4,8 +4,8 @@
     rank r of W takes rows r::W of it, in `accumulate` micro-batches
 
 Every rank plans all rows, which needs no sound and no pixels, and reads only its own. A state is a few
-whole numbers and travels with the batch, because the thread that reads ahead is always further on.
-Resuming reads again only the document under way.
+integers and travels with its batch, because the thread that reads ahead is always further on. Resuming reads
+again only the document that was being read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from corpus.trainer.data.tokenizer_named import tokenizer_named
 
 
 def _state_from_1(plain: Any) -> dict[str, Any]:
-    """How long the trained contexts were was not counted."""
+    """States of form 1 did not count the length of the trained contexts."""
     return {**plain, "schema": "corpus.loader/2", "longest": 0}
 
 
@@ -45,53 +45,53 @@ class LoaderState:
 
     schema: str = "corpus.loader/2"
     dataset: str
-    """sha256 of the dataset's manifest; of a mixture, or of chosen clips, a digest of all that decides."""
+    """sha256 of the dataset's manifest; for a mixture or selected clips, a digest of what selects them."""
     settings: str
-    """Digest of all settings that decide what stands in which batch."""
+    """Digest of all settings that decide the content of batches."""
     seed: int
     batches: int = 0
     """Whole global batches taken."""
     epoch: int = 0
     document: int = 0
-    """Place in the epoch of the document under way."""
+    """Place of the current document in the epoch."""
     turn: int = 0
-    """Its first micro-turn not yet taken."""
+    """The current document's first micro-turn not yet taken."""
     chain: str = "0" * 16
     """64-bit hash chain over the pieces of documents taken, 16 hex digits."""
     positions: int = 0
     """Filled positions taken."""
     padding: int = 0
     longest: int = 0
-    """The most micro-turns of a document taken in one row."""
+    """The most micro-turns of one document in one row so far."""
     documents: int = 0
-    """Begun. Text of documents begun, in tokens: …"""
+    """Documents begun. The counts below are of their text, in tokens (`TextCounts`)."""
     text: int = 0
     text_spilled: int = 0
-    """… written in a later window than their word starts in, …"""
+    """Written in a later window than their word starts in."""
     text_later: int = 0
-    """… of these, after a silence: in a later stretch of speech, …"""
+    """Spilled past a silent window, into a later stretch of speech."""
     text_left: int = 0
-    """… still waiting at their document's end, …"""
+    """Still waiting at the end of their document."""
     text_before: int = 0
-    """… and of words before the first window the model speaks in."""
+    """Of words that start before the first window the model speaks in."""
 
 
 _LOOKED_AT = 200
 _RARE = ("whole", "together")
-"""Settings that states name only where they are on: those of runs that knew none of them stay valid."""
+"""Settings that a state names only where they are on, so that states of older runs stay valid."""
 
 
 class Loader:
     """Micro-batches of one rank with the state after each.
 
-    The state moves with the last micro-batch of a global batch; before that it is the one the global
-    batch began with, so whoever resumes takes whole optimiser steps. With `epochs` it ends after so
-    many, and the last global batch is filled up with empty rows; every rank gets as many batches. Then
-    it can be gone through again.
+    The state changes with the last micro-batch of a global batch, so a resumed run takes whole optimiser
+    steps. With `epochs` the loader ends after that many epochs and fills the last global batch up with empty
+    rows, so every rank gets the same number of batches. It can then be iterated again.
 
     Raises:
-        DatasetError: no dataset, another form, or too few clips for a batch.
-        SettingsError: rows, ranks and accumulation steps, or row length and micro-turns, do not fit.
+        DatasetError: no dataset, one of another form, or too few clips for a batch.
+        SettingsError: rows do not divide among ranks and accumulation steps, or a micro-turn does not fit
+            into a row.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Loader:
         _check(config, rank, world_size)
         check_length(config)
         self.config, self.rank, self.world_size = config, rank, world_size
-        # A step takes all of its micro-batches before it begins: as many are made during the one before.
+        # A step takes all of its micro-batches before it begins, so that many are made during the last one.
         self._ahead = max(2, config.accumulate) if ahead is None else ahead
         self._pin = config.device != "cpu" and torch.cuda.is_available()
         self._documents = Documents(config, weighed=weighed) if documents is None else documents
@@ -120,18 +120,18 @@ class Loader:
 
     @property
     def documents(self) -> int:
-        """Documents in an epoch: clips times speakers, those with wanted cues several times."""
+        """Documents in an epoch: one for each speaker of each clip, several times with wanted cues."""
         return len(self._documents)
 
     def listeners(self) -> tuple[int, int]:
-        """How many documents are of speakers who say nothing in their clip, and of how many that were looked
-        at: all, or as many as come first."""
+        """The number of documents whose speaker says nothing, and the number of documents examined: all, or
+        the first ones."""
         among = min(len(self._documents), _LOOKED_AT)
         return sum(not self._documents.view(place).speak_N.any() for place in range(among)), among
 
     @property
     def positions_per_batch(self) -> int:
-        """Of a global batch, padding included."""
+        """Positions in a global batch, padding included."""
         return self.config.data.rows * self.config.data.length
 
     def __iter__(self) -> Iterator[tuple[Batch, LoaderState]]:
@@ -144,7 +144,7 @@ class Loader:
                 yield from self._noted(ahead)
 
     def _start(self) -> LoaderState:
-        """Where an iterator begins: at the state, or anew where all epochs are done."""
+        """Where an iterator begins: at the current state, or at the start if all epochs are done."""
         place = self.state.epoch * len(self._documents) + self.state.document
         if self._end is None or place < self._end:
             return self.state
@@ -155,10 +155,11 @@ class Loader:
         return dataclasses.asdict(self.state)
 
     def load_state_dict(self, plain: Mapping[str, object], began: RunConfig | None = None) -> None:
-        """Go on from a state; iterators made before do not follow. `began` tells which settings differ.
+        """Continue from a state; existing iterators are not affected. `began`, the configuration the run
+        began with, lets the error name the settings that differ.
 
         Raises:
-            DatasetError: it is of another dataset.
+            DatasetError: the state belongs to another dataset.
             SettingsError: batches would be cut differently now.
         """
         state = from_plain(LoaderState, dict(plain), where="the loader's state")
@@ -187,7 +188,7 @@ class Loader:
         self.state = state
 
     def names(self, state: LoaderState) -> list[list[str]]:
-        """What stands in each row of the global batch that follows a state: `KEY/channel:start:stop`, …"""
+        """The pieces in each row of the global batch that follows a state, as `KEY/channel:start:stop`."""
         rows, _ = self._plan(state)
         view = self._documents.view
         return [[f"{view(p.document).id}:{p.start}:{p.stop}" for p in row] for row in rows]
@@ -209,14 +210,14 @@ class Loader:
             filled = pool.map(self._fill, own, rooms)
             for step in range(self.config.accumulate):
                 micro = [next(filled) for _ in range(each)]
-                # Whoever resumes takes whole steps: the state moves with a step's last micro-batch.
+                # The state changes with a step's last micro-batch, so a resumed run takes whole steps.
                 last = step == self.config.accumulate - 1
                 batch = collate(micro, self._documents.config)
                 yield _pinned(batch) if self._pin else batch, after if last else state
             state = after
 
     def _own(self, rows: list[Row]) -> list[Row]:
-        """Of the planned rows those that this rank reads."""
+        """The planned rows that this rank reads."""
         return rows[self.rank :: self.world_size]
 
     def _plan(self, state: LoaderState) -> tuple[list[Row], LoaderState]:
@@ -225,7 +226,7 @@ class Loader:
         cursor = Cursor(document=state.epoch * count + state.document, turn=state.turn)
         rows = []
         for _ in range(self.config.data.rows):
-            # Sizes alone: no sound is heard and no picture decoded to plan the rows of all ranks.
+            # Sizes suffice: planning the rows of all ranks reads no sound and decodes no pictures.
             row, cursor = self._next_row(cursor, self._end)
             rows.append(row)
         epoch, document = divmod(cursor.document, count)
@@ -261,7 +262,7 @@ class Loader:
         )
 
     def _rooms(self, rows: Sequence[Row]) -> list[list[UInt8Array]]:
-        """The batch's own memory for the pixels of every piece of its rows, so that none is copied there."""
+        """Memory of the batch for the pixels of each piece, so that they are decoded in place."""
         config = self._documents.config
         side, at = config.model.patch_pixels, 0
         whole = np.empty(len(rows) * capacity(config).patches * side * side * 3, np.uint8)
@@ -282,7 +283,7 @@ class Loader:
         return [concat([begin, lay_out(part, model, loss)]) for part in turns]
 
     def _check_enough(self) -> None:
-        """Every row of a batch must have documents of its own."""
+        """Require an epoch to fill every row of a batch. Raises: DatasetError."""
         cursor, wanted = Cursor(), 1 if self._end is not None else self.config.data.rows
         for done in range(wanted):
             row, cursor = self._next_row(cursor, len(self._documents))
@@ -296,12 +297,12 @@ class Loader:
 
 
 def settings_digest(config: RunConfig) -> str:
-    """Of all settings that decide what is in which batch, the tokenizer's bytes with them."""
+    """Digest of all settings that decide the content of batches, including the tokenizer's bytes."""
     return digest(_settings(config))
 
 
 def _pinned(batch: Batch) -> Batch:
-    """In memory a GPU copies from while the host goes on."""
+    """The batch in pinned memory, from which a GPU copies while the host goes on."""
     return Batch(**{name: getattr(batch, name).pin_memory() for name in Batch.__slots__})
 
 
@@ -310,11 +311,13 @@ def _check(config: RunConfig, rank: int, world_size: int) -> None:
         raise SettingsError(f"rank {rank} of {world_size}", where="data", todo="start it with torchrun")
     check_rows(config, world_size)
     if config.data.workers < 1:
-        raise SettingsError("no thread to read with", where="data.workers", todo="make it at least 1")
+        raise SettingsError(
+            "there are no threads to read with", where="data.workers", todo="make it at least 1"
+        )
 
 
 def _settings(config: RunConfig) -> dict[str, object]:
-    """All settings that decide what stands in which batch."""
+    """All settings that decide the content of batches."""
     model, data = config.model, config.data
     names = ("split", "length", "rows", "seed", "pictures", "hears")
     settings: dict[str, object] = {f"data.{name}": getattr(data, name) for name in names}
@@ -322,7 +325,7 @@ def _settings(config: RunConfig) -> dict[str, object]:
     settings |= {f"data.cue_weight.{label}": n for label, n in data.cue_weight.items() if n != 1}
     if data.reader != "map":
         settings |= {"data.reader": data.reader, "data.stream_buffer": data.stream_buffer}
-    if data.where:  # absent where there is none: states of runs that knew no condition stay valid
+    if data.where:  # absent if empty, so that states of older runs stay valid
         settings["data.where"] = data.where
     settings |= {f"data.{name}": True for name in _RARE if getattr(data, name)}
     for name in (

@@ -26,9 +26,9 @@ class MicroTurn:
     frame: UInt8Array | None = None
     """uint8 `[height, width, 3]`; used in every `picture_every`-th window only."""
     text: str | None = None
-    """An event: a tool's result, a note. Tokens beyond a window's slots are read in the next windows."""
+    """An event's text, as a tool's result or a note. Tokens beyond a window's slots wait for the next one."""
     tokens: tuple[int, ...] = ()
-    """The same as tokens, if already known; read before `text`."""
+    """The same as tokens, if they are known already; read before `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueBelief:
-    """What the model believes of one label in a window, of its own speaker or of others."""
+    """The model's belief about one label in a window, for its own speaker or for others."""
 
     label: str
     own: bool
-    """Whether the cue is the model's own speaker's, or anybody else's (or nobody's, as a scene cut)."""
+    """Whether the cue is the model's own speaker's; if not, anybody else's (or nobody's, as a scene cut)."""
     p_begins: float
     p_holds: float
     """Probability that such a cue overlaps the window."""
@@ -59,26 +59,26 @@ class MicroTurnOut:
     turn: int
     speak: bool
     p_speak: float
-    """Probability that the speaker speaks, given everything so far; the effect of training's weights is
+    """Probability that the speaker speaks, given everything so far, with the effect of the loss weights
     undone."""
     text: str
-    """The text completed in this window: a letter of several bytes may need two windows."""
+    """The text completed in this window; a letter of several bytes may take two windows."""
     tokens: tuple[int, ...]
     mel: UInt8Array | None
     """uint8 mel bytes `[F, M]`; None when silent."""
     audio: Int16Array | None = None
     """int16 samples of the window, 25 ms late, if the session was opened with `sound`. The first silent
-    window after speech holds its end; None while nothing sounds."""
+    window after speech holds the end of the speech; None while nothing sounds."""
     logprobs: tuple[float, ...]
-    """Natural log probabilities under the model as trained, with its weights' effect: of the control token
-    and of each text token including `<eow>`."""
+    """Natural log probabilities of the control token and of each text token including `<eow>`, under the
+    model as trained, with the effect of the loss weights."""
     ms: float
     cues: tuple[CueBelief, ...] = ()
     """For the window just heard; empty for a model trained without `loss.cues`."""
 
 
 def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
-    """K probabilities as beliefs, by label and by whose cue it is."""
+    """K probabilities as beliefs, one for each label and whose cue it is."""
     p = np.asarray(p_K).reshape(CUE_SHAPE)
     return tuple(
         CueBelief(
@@ -93,7 +93,7 @@ def beliefs(p_K: Sequence[float]) -> tuple[CueBelief, ...]:
 
 
 def check_tokens(tokens: Iterable[int], config: ModelConfig, where: str) -> None:
-    """Raises: UsageError if a token is not text. On a GPU one beyond the table would end the process."""
+    """Raises: UsageError if a token is not text. On a GPU a token beyond the table would end the process."""
     for token in tokens:
         if not BYTE_0 <= token < config.vocab:
             todo = f"text is tokens of [{BYTE_0}, {config.vocab})"
@@ -110,7 +110,7 @@ def check_picture(frame: UInt8Array, config: ModelConfig) -> None:
 
 
 def check_answer(answer: Answer, config: ModelConfig) -> None:
-    """Raises: UsageError if no model could give this output."""
+    """Raises: UsageError if the model could not give this output."""
     check_tokens(answer.written, config, "Answer.written")
     slots = config.text_slots if answer.speak else 0
     if len(answer.written) > slots:

@@ -27,7 +27,7 @@ class _Part:
     path: Path | str
     """A folder, or a URL."""
     share: Fraction
-    """Of all documents; those of a mixture add up to 1."""
+    """Its share of all documents; the shares of a mixture add up to 1."""
 
 
 def parts_of(data: str) -> tuple[_Part, ...]:
@@ -47,12 +47,12 @@ def absolute(data: str) -> str:
     if _is_one(data):
         return _absolute(data)
     parts = [text.strip().rpartition(":") for text in data.split(",")]
-    # What has no weight is left as it is, and refused under the name it was given.
+    # A part without a weight is left as it is and refused later, under the name the user gave.
     return ",".join((_absolute(path) if path else "") + sign + weight for path, sign, weight in parts)
 
 
 def _is_one(data: str) -> bool:
-    """Whether no weight is meant: the colon of `s3://` is none."""
+    """Whether the text names one dataset without a weight; the colon of `s3://` begins none."""
     return ":" not in data or Path(data).is_dir() or (is_url(data) and not _weight(data.rpartition(":")[2]))
 
 
@@ -70,7 +70,7 @@ def _place(text: str) -> Path | str:
 
 
 def _weight(text: str) -> Fraction:
-    """0 where it is no number above 0."""
+    """The weight, or 0 if the text is no number above 0."""
     try:
         return max(Fraction(text), Fraction(0))
     except (ValueError, ZeroDivisionError):

@@ -2,7 +2,7 @@
 
     bits = mix(seed, step, position, element)
 
-Two rounds of a 32 bit finaliser for each key. Equal on every device up to the last bit of the logarithm.
+Two rounds of a 32-bit finaliser for each key. Equal on every device up to the last bit of the logarithm.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Key = torch.Tensor | int
 _MASK = 0xFFFFFFFF
 _ODD = 0x9E3779B9
 _BELOW_1 = 1 - 2.0**-24
-"""The largest fp32 below 1: the middle of the last of 2**24 parts would be rounded to 1."""
+"""The largest fp32 below 1: the middle of the last of 2**24 parts would round to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseKey:
-    """Identifies a training step; with the position it decides all of a loss's randomness."""
+    """Identifies a training step; with the position it decides all randomness of a loss."""
 
     seed: int = 0
     step: int = 0
@@ -57,7 +57,7 @@ def _scramble_(x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
 
 
 def mix(*keys: Key) -> torch.Tensor:
-    """32 random bits in int64, of the keys' broadcast shape; all 64 bits of each key count."""
+    """32 random bits as int64, in the keys' broadcast shape; all 64 bits of each key count."""
     return torch.as_tensor(_mixed([key if isinstance(key, int) else key.long() for key in keys]))
 
 
@@ -81,16 +81,15 @@ def uniform(bits: torch.Tensor) -> torch.Tensor:
 
 
 def normal(*keys: Key) -> torch.Tensor:
-    """Standard normal fp32, by Box and Muller."""
+    """Standard normal fp32, by the Box-Muller transform."""
     radius = torch.sqrt(-2 * torch.log(uniform(mix(*keys, 0))))
     return radius * torch.cos(2 * math.pi * uniform(mix(*keys, 1)))
 
 
 def normal_run(out: torch.Tensor, *keys: int, first: int) -> torch.Tensor:
-    """Fill a row of fp32 with `normal(*keys, first), normal(*keys, first + 1), ...`, the same numbers,
-    faster.
+    """Fill a row of fp32 with the same numbers as `normal(*keys, first), normal(*keys, first + 1), ...`.
 
-    In int32 and in place, with the rounds common to both of Box and Muller's uniforms done once.
+    Faster: it works in int32 and in place, and does the rounds that both Box-Muller uniforms share only once.
     """
     assert first >> 32 == first + len(out) - 1 >> 32, "a run keeps within 2**32 elements"
     low = int(mix(*keys)) + _ODD + (first & _MASK)

@@ -4,9 +4,9 @@ A row takes micro-turns of the current document as long as they fit, then of the
 never split: a document that does not fit continues in the next row as a segment of its own. Every segment
 begins with BOS and counts its micro-turns and time from 0, like a shorter document, so attention sinks are at
 its start; it does not see what was said before it. Where early notes matter, rows should be several times as
-long as documents, or `data.whole` be set: then only documents longer than a row are cut, others begin a new
-one. The rest of a row is padding: half a micro-turn on average, under 1 % of a row of 1024 positions or more
-without pictures, 2 to 4 % of 256; with `data.whole` half a document.
+long as documents, or `data.whole` should be set: then only documents longer than a row are cut, and the
+others begin a new row. The rest of a row is padding: half a micro-turn on average (under 1 % of a row of
+1024 or more positions without pictures, 2 to 4 % of 256), or half a document with `data.whole`.
 
 Shape suffixes: B rows, L positions, A positions of sound, P patches, T positions that predict sound.
 """
@@ -71,9 +71,9 @@ def next_row(
 ) -> tuple[Row, Cursor]:
     """The row that begins at a cursor, and where the next one begins.
 
-    `sizes_of` gives the positions of each micro-turn of a document; documents from `end` on do not
-    exist. Documents without a micro-turn are skipped. With `whole` a document that would fit in a row of its
-    own is not cut. The row is empty when nothing is left.
+    `sizes_of` gives the positions of each micro-turn of a document; the last document is `end` - 1.
+    Documents without a micro-turn are skipped. With `whole` a document that would fit in a row of its own is
+    not cut. The row is empty when nothing is left.
     """
     pieces: list[Piece] = []
     room = length
@@ -98,15 +98,15 @@ def next_row(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Capacity:
-    """The most entries that a row can have in the lists of sound, patches and targets.
+    """The most entries that one row can need in the lists of sound, patches and targets.
 
     With a = positions of a window's sound and p = patches of a picture, every micro-turn holds its heard
-    sound and a control slot: a + 1 positions. One that speaks holds a positions of own sound more: 2 a of
-    at least 2 a + 1 are sound, the densest there is (2 a / (2 a + 1) > a / (a + 1)). One with a picture
-    has p patches in at least p + a + 1. BOS takes one position of every row that holds anything. So in
-    L positions at most floor(2 a (L - 1) / (2 a + 1)) are sound, a floor((L - 1) / (2 a + 1)) predict it,
-    and p floor((L - 1) / (p + a + 1)) are patches. tests/trainer/data/test_pack.py packs rows that reach
-    them.
+    sound and a control slot: a + 1 positions. Speech adds a positions of own sound, so 2 a of at least
+    2 a + 1 positions are sound, the densest case (2 a / (2 a + 1) > a / (a + 1)). A micro-turn with a picture
+    has p patches in at least p + a + 1 positions. BOS takes one position of every row that holds anything.
+    So of L positions at most floor(2 a (L - 1) / (2 a + 1)) are sound, a floor((L - 1) / (2 a + 1)) predict
+    it, and p floor((L - 1) / (p + a + 1)) are patches. tests/trainer/data/test_pack.py packs rows that reach
+    these bounds.
     """
 
     sound: int
@@ -170,7 +170,7 @@ def collate(rows: Sequence[Sequence[Positions]], config: RunConfig) -> Batch:
             segment_BL[b, at:stop] = number
             placed.append((b * length + at, positions))
             at = stop
-    # Padding of the lists points one past the batch, at a trash row that the model cuts off.
+    # Padding of the lists points one past the batch, to a trash row that the model cuts off.
     model, trash = config.model, len(rows) * length
     frames = (model.frames_per_position, model.mel_bins)
     pixels = (model.patch_pixels, model.patch_pixels, 3)
@@ -204,7 +204,7 @@ def _places(placed: Sequence[tuple[int, Positions]], name: str, most: int, trash
 
 
 def _pixels(placed: Sequence[tuple[int, Positions]], shape: tuple[int, ...]) -> torch.Tensor:
-    """Where rows were filled in the batch's own memory they stay there: most of a batch is pixels."""
+    """All patches; not copied if the rows were filled in the batch's memory. Most of a batch is pixels."""
     run = in_a_row([positions.patch_PHWC for _, positions in placed if len(positions.patch_PHWC)])
     if run is None or run.start or run.whole.size != np.prod(shape):
         return _values(placed, "patch_PHWC", shape)
@@ -218,7 +218,7 @@ def _values(
     shape: tuple[int, ...],
     dtype: npt.DTypeLike = np.uint8,
 ) -> torch.Tensor:
-    # numpy's allocation: megabytes of pixels get huge pages, three times faster than torch's.
+    # numpy allocates megabytes of pixels in huge pages, three times faster than torch.
     filled = np.empty(shape, dtype)
     at = 0
     for _, positions in placed:

@@ -12,8 +12,7 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """The items of an iterator, with at most `depth` of them waiting. Items must not be None, which ends
-    it."""
+    """The items of an iterator, at most `depth` of them waiting. No item may be None, which marks the end."""
 
     def __init__(self, source: Iterator[T], depth: int) -> None:
         self._source = source
@@ -43,7 +42,7 @@ class Ahead(Generic[T]):
                 if not self._put(item):
                     return
             self._put(None)
-        except BaseException as error:  # raised in the thread that waits for the batch
+        except BaseException as error:  # raised again in the thread that waits for the batch
             self._put(error)
 
     def _put(self, item: T | BaseException | None) -> bool:

@@ -7,14 +7,15 @@ occurs at a microphone. So silent frames are replaced by noise drawn from the ro
     heard     room room room A A A A room room ░ 0 0 0 0 0 ░ room        0 silent, ░ silent in part: this
     returned  room room room A A A A room room r r r r r r r room        speaker alone talks
 
-A window's stretch of frames begins at a random one of those in which nobody spoke in earlier windows,
-none more than 12 dB above the quieter quarter of them: louder ones are noises, not the room. A frame is the
-mean of four neighbours of the stretch plus white noise of three quarters of its variance, so it varies like a
-frame of the room, and none is a copy of another. Before any such frame, and in silent recordings, `QUIET` is
-used. A frame that is silent in part is kept if another speaks in it.
+Each window gets a stretch of frames from earlier windows in which nobody spoke, from a random start. Frames
+more than 12 dB above the quieter quarter of them are left out: they are noises, not the room. A frame is the
+mean of four neighbours in the stretch plus white noise of three quarters of its variance, so it varies like a
+frame of the room, and no frame is a copy of another. Where there is no such frame yet, and in silent
+recordings, `QUIET` is used. A frame that is silent in part is kept if somebody else speaks in it.
 
-All arithmetic is in integers, and randomness depends on (seed, epoch, document, window, frame) alone: another
-epoch sounds different, or a model could recognise a recording by its noise. Nothing looks past its window.
+All arithmetic is in integers, and randomness depends on (seed, epoch, document, window, frame) alone. Every
+epoch sounds different, so that a model cannot recognise a recording by its noise. Nothing looks past its
+window.
 
 Shape suffixes: N windows, F frames a window, M bins, S samples, X all frames, R frames of the room.
 """
@@ -35,16 +36,16 @@ from corpus.shards.mel import BINS, STEP, MelShape, mel_bytes, mel_shape
 from corpus.trainer.data.noise import words
 
 QUIET: UInt8Array = np.interp(np.arange(BINS), (0, 8, 20, 40, 79), (116, 103, 93, 86, 80)).astype(np.uint8)
-"""Mel bytes of an ordinary room: the median of eight recorded ones' medians, in straight lines."""
+"""Mel bytes of an ordinary room: straight lines through the median of eight recorded rooms' medians."""
 
 SILENT_US = 2500
-"""Zeros for so long are silence; shorter runs occur in quiet sound too."""
+"""Zeros for this long are silence; shorter runs occur in quiet sound too."""
 _JOINED = 4
 _LOUD = round(12 / 20 / STEP)
 """12 dB in mel bytes."""
 _NOISE_WINDOWS = 128
 _STRETCH, _GRAIN, _SAMPLE = range(3)
-"""Keys of the draws."""
+"""Keys of the random draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +53,12 @@ class Room:
     """Frames in which nobody spoke, in order."""
 
     frames_RM: UInt8Array
-    """`QUIET` where they were silent."""
+    """Their mel bytes; `QUIET` where they were silent."""
     window_R: npt.NDArray[np.int64]
-    """The window of each; negative in the clip before."""
+    """The window of each frame; negative in the previous clip."""
 
     def after(self, other: Room, windows: int) -> Room:
-        """This room with the frames of so many windows right before it."""
+        """This room, preceded by the frames of another of so many windows that ends where this one begins."""
         return Room(
             frames_RM=np.concatenate([other.frames_RM, self.frames_RM]),
             window_R=np.concatenate([other.window_R - windows, self.window_R]),
@@ -66,7 +67,7 @@ class Room:
 
 def room_of(heard_NFM: UInt8Array, silent_NF: BoolArray, nobody_NF: BoolArray) -> Room:
     """The frames in which nobody speaks, except those silent in part."""
-    # Silent in part: zeros reach into a frame that still sounds. That is neither the room nor silence.
+    # In a partly silent frame, zeros reach into sound. Such a frame is neither the room nor silence.
     frames_XM = heard_NFM.reshape(-1, heard_NFM.shape[2])
     sounds = np.asarray(frames_XM.any(1), bool)
     at = np.flatnonzero(nobody_NF.reshape(-1) & ~(silent_NF.reshape(-1) & sounds))
@@ -91,11 +92,11 @@ def filled(
     per_window = heard_NFM.shape[1]
     name = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "little")
     grain = _grain(rate_hz, per_window)
-    # One number a window decides where its stretch of the room begins ...
+    # One number per window decides where its stretch of the room begins.
     stretch = words(seed, epoch, name, windows, _STRETCH)
     at = np.flatnonzero(replaced_NF)
     window, frame = np.divmod(at, per_window)
-    # ... and one a frame which two grains of white noise are added, so that no frame is a copy.
+    # One number per frame decides which two grains of white noise are added, so that no frame is a copy.
     pair = words(seed, epoch, name, window, frame, _GRAIN)
     rustle = grain[pair % len(grain)] + grain[(pair >> 16) % len(grain)]
     # Mean plus loudest bin: the mean alone misses a tone, the loudest bin alone a rustle.
@@ -104,7 +105,7 @@ def filled(
         _stretch(room, level_R[: np.searchsorted(room.window_R, number)], int(bits), replaced_NF[number])
         for number, bits in zip(windows, stretch, strict=True)
     ]
-    # Sums and grain are of `_JOINED` frames: divide once, round half up; at least 1, as 0 is silence.
+    # Sums and grain are over `_JOINED` frames: divide once, round half up; at least 1, as 0 is silence.
     drawn = (np.concatenate(sums) + rustle + _JOINED // 2) // _JOINED
     out = heard_NFM.copy()
     out.reshape(-1, heard_NFM.shape[2])[at] = drawn.clip(1, 255)
@@ -118,7 +119,7 @@ def _stretch(
     heard = len(level_R)
     if not heard:
         return np.tile(QUIET.astype(np.int64) * _JOINED, (int(wanted_F.sum()), 1))
-    # Only what was heard so far. The quieter quarter, and all within 12 dB of it, are the room.
+    # Only what was heard so far. The room is the quieter quarter, and all frames within 12 dB of it.
     quarter = np.partition(level_R, heard // 4)[heard // 4]
     usable = np.flatnonzero(level_R <= quarter + 2 * _LOUD * BINS)
     place = bits % len(usable) + np.flatnonzero(wanted_F)[:, None] + np.arange(_JOINED)
@@ -133,7 +134,7 @@ def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]
     samples = shape.context_samples + _NOISE_WINDOWS * shape.samples_per_window
     sound = (words(np.arange(samples), _SAMPLE) & 0x3FFF) - 0x2000
     mel = mel_bytes(sound[None].astype(np.int16), sample_rate_hz, frames_per_window).reshape(-1, BINS)
-    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two are added: there are enough pairs to never repeat
+    share = ((1 - 1 / _JOINED) / 2) ** 0.5  # two grains are added: there are enough pairs never to repeat
     grain: npt.NDArray[np.int64] = np.rint((mel - mel.mean(0)) * (share * _JOINED)).astype(np.int64)
     return grain
 
@@ -141,7 +142,7 @@ def _grain(sample_rate_hz: int, frames_per_window: int) -> npt.NDArray[np.int64]
 def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: int = 0) -> BoolArray:
     """Which frames `[N, F]` of the context and whole windows of sound cover silence, wholly or in part.
 
-    The first `unknown` samples are unknown. A frame does not know how long silence lasts after it.
+    The first `unknown` samples count as unknown. A frame does not know how long silence lasts after it.
     """
     hop, width = shape.hop_samples, shape.window_samples
     least = SILENT_US * shape.samples_per_window // WINDOW_US
@@ -152,7 +153,7 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
     long = stop - start >= least
     start, stop = start[long], stop[long]
     edges = np.zeros((len(sound_S) - shape.context_samples) // hop + 1, np.int64)
-    # Frame f covers samples [f * hop, f * hop + width): mark where coverage begins and ends, then sum up.
+    # Frame f covers samples [f * hop, f * hop + width): mark where coverage begins and ends, then accumulate.
     np.add.at(edges, (-((width - start - least) // hop)).clip(0), 1)
     np.add.at(edges, ((stop - least) // hop + 1).clip(max=len(edges) - 1), -1)
     silent_NF: BoolArray = (edges[:-1].cumsum() > 0).reshape(-1, shape.frames_per_window)
@@ -160,7 +161,7 @@ def silent_frames(sound_S: npt.NDArray[np.int16], shape: MelShape, *, unknown: i
 
 
 def silent_mels(heard_NFM: UInt8Array, shape: MelShape) -> BoolArray:
-    """The same from mel bytes: no bin sounds, or none does in a neighbouring frame.
+    """The same from mel bytes: no bin of the frame or of a neighbouring frame sounds.
 
     Silence that begins in its window's last frames is not detected.
     """

@@ -84,10 +84,10 @@ class Positions:
     audio_ARM: npt.NDArray[np.uint8]
     """Their mel bytes (256 levels): r frames of M bins."""
     heard_known_A: npt.NDArray[np.bool_]
-    """Which of them are heard and to be predicted from the position before, by a head of their own."""
+    """Which of them are heard sound to be predicted from the position before, by a head of its own."""
     patch_at_P: npt.NDArray[np.int32]
     patch_PHWC: npt.NDArray[np.uint8]
-    """40 x 40 x 3."""
+    """Pixels of each patch, 40 x 40 x 3."""
     audio_target_at_T: npt.NDArray[np.int32]
     """Which positions predict sound; rising."""
     audio_target_TRM: npt.NDArray[np.uint8]
@@ -132,7 +132,7 @@ class Batch:
     """Flat positions that predict cues, without padding; empty without a cue head."""
     cue_CK: torch.Tensor
     text_at_S: torch.Tensor
-    """Flat positions that predict text or control, rising, without padding: found on the host, because
+    """Flat positions that predict text or control, rising, without padding. Found on the host, because
     finding them on a GPU would wait for all its queued work."""
 
     @property
@@ -141,8 +141,8 @@ class Batch:
         return rows, length
 
     def trimmed(self) -> Batch:
-        """Without the padding of its lists, which costs as much as real entries. For devices and calls that
-        do not need fixed shapes: the same sums, added in another order."""
+        """The batch without the padding of its lists, which costs as much as real entries. For devices and
+        calls that do not need fixed shapes; the sums are the same, added in another order."""
         rows, length = self.shape
         kept: dict[str, torch.Tensor] = {}
         for at, others in LISTS:

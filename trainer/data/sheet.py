@@ -1,4 +1,4 @@
-"""Columns of positions being filled in: what layout.py writes on."""
+"""The columns of positions while layout.py fills them in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from corpus.trainer.data.sequence import (
 
 
 def lengths(lists: Sequence[Sequence[int]]) -> Int64Array:
-    """How many tokens each window has."""
+    """The number of tokens in each window."""
     return np.fromiter(map(len, lists), np.int64, len(lists))
 
 
@@ -28,13 +28,13 @@ def flat(lists: Sequence[Sequence[int]]) -> Int64Array:
 
 
 def _spread(counts_N: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Which list each of `counts_N.sum()` items is of, and its place in it."""
+    """The list that each of `counts_N.sum()` items belongs to, and its place in that list."""
     owner = np.repeat(np.arange(len(counts_N)), counts_N)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
 
 
 def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
-    """The patches of all; not copied where they lie one after another."""
+    """The patches of all pictures; not copied if they lie one after another in memory."""
     run = in_a_row(pictures)
     if run is None:
         return np.concatenate(pictures)
@@ -42,7 +42,7 @@ def _joined(pictures: Sequence[UInt8Array]) -> UInt8Array:
 
 
 class Sheet:
-    """Columns being filled in, in any order; every position is filled exactly once."""
+    """Columns to fill in, in any order; every position is filled exactly once."""
 
     def __init__(self, length: int, model: ModelConfig) -> None:
         self.model = model
@@ -107,7 +107,7 @@ class Sheet:
         *,
         slot: int = 0,
     ) -> Int64Array:
-        """Lists of tokens from their starts on; where they stand."""
+        """Write lists of tokens from their starts on; returns their positions."""
         owner, place = _spread(lengths(lists))
         at = start_N[owner] + place
         self.token(at, turn_N[owner], place + slot, stream, flat(lists))
@@ -121,7 +121,7 @@ class Sheet:
         sound_NFM: UInt8Array,
         listened_NF: BoolArray | None = None,
     ) -> Int64Array:
-        """Windows of sound from their starts on; where they stand."""
+        """Write windows of sound from their starts on; returns their positions."""
         count = self.model.audio_positions
         place = np.tile(np.arange(count), len(start_N))
         at = np.repeat(start_N, count) + place

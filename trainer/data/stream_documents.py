@@ -1,9 +1,9 @@
 """Documents in the order of a stream: shard after shard, each by one rank, through webdataset.
 
-    shards in a drawn order -> this rank's -> clips -> (clip, speaker) from a buffer -> documents
+    shards in random order -> this rank's -> clips -> (clip, speaker) from a buffer -> documents
 
-A document is the same as in the order by place, sound before its clip included; only the order differs.
-Numbers of documents are this rank's own. What is read is held until it is released.
+A document is the same as in the order by place, including the sound before its clip; only the order differs.
+Documents are numbered for each rank separately. What was read is kept until it is released.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from corpus.trainer.data.views import View, plan_view
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A clip that was read, and one of its speakers."""
+    """A clip that has been read, and one of its speakers."""
 
     place: int
     channel: int
     clips: Mapping[int, Clip]
-    """The clip, and the one before it where they meet."""
+    """The clip, and the previous one if they are adjacent."""
 
 
 class StreamDocuments(Documents):
-    """This rank's documents, from 0 on since `begin`. One thread plans; several may read what is planned."""
+    """This rank's documents, counted from 0 since `begin`. One thread plans; several may read the planned."""
 
     def __init__(self, config: RunConfig, rank: int, world_size: int) -> None:
         if len(parts_of(config.data.data)) > 1 or config.data.together:
@@ -53,7 +53,7 @@ class StreamDocuments(Documents):
         self.begin(0)
 
     def begin(self, number: int) -> None:
-        """A stream of its own for each number; what was planned before is gone."""
+        """Start the stream of a number, each in its own order, and forget what was planned before."""
         self._planned.clear()
         self._count = 0
         self._drawn = self._endless(int(digest([self.config.data.seed, number])[:12], 16))
@@ -77,7 +77,7 @@ class StreamDocuments(Documents):
         return 0, read.clips, epoch
 
     def _endless(self, seed: int) -> Iterator[tuple[int, _Read]]:
-        """Documents with the number of their pass; the passes of the ranks end at different times."""
+        """Documents with the number of their pass; ranks finish a pass at different times."""
         from webdataset import detshuffle
 
         data = self.config.data
@@ -116,7 +116,7 @@ class StreamDocuments(Documents):
             last = place, clip
 
     def _before(self, place: int, clip: Clip, last: tuple[int, Clip] | None) -> Clip | None:
-        """The clip before, of the same recording: the one read last, but for the first of a shard."""
+        """The previous clip of the same recording: the one read last, except at the start of a shard."""
         if last is not None and last[0] == place - 1:
             return last[1]
         if place == 0:
@@ -127,7 +127,7 @@ class StreamDocuments(Documents):
         return Clip.of_members(before.key, [bytes(before.member(name)) for name in MEMBERS])
 
     def _check_shards(self, world_size: int) -> None:
-        """Every rank reads shards of its own."""
+        """Require a shard for every rank."""
         shards = self._source.clips.columns("shard")["shard"].unique()
         if len(shards) < world_size:
             raise DatasetError(

@@ -2,10 +2,10 @@
 
     this rank's documents (stream_documents.py) -> R / W rows -> its part of a global batch of R
 
-Nothing is planned for other ranks, so nothing of theirs is read. The price: batches differ with the number
-of ranks, and the position in the stream is not saved. A resumed run keeps its counts but begins a new pass in
-a new order: clips of the unfinished pass may come again before those not yet read. Counts of positions and
-text are this rank's times the ranks.
+Nothing is planned for other ranks, so nothing of theirs is read. The price: batches depend on the number of
+ranks, and the position in the stream is not saved. A resumed run keeps its counts but begins a new pass in
+a new order, so clips of the unfinished pass may come again before those not yet read. Counts of positions and
+text are this rank's counts times the number of ranks.
 """
 
 from __future__ import annotations
@@ -19,19 +19,12 @@ from corpus.trainer.data.pack import Cursor, Piece, Row
 from corpus.trainer.data.stream_documents import StreamDocuments
 
 _KEPT_NAMES = 64
-"""Batches whose contents can be named after they were read."""
+"""Number of recent batches whose contents can still be named."""
 _SUMMED = ("positions", "documents", "text", "text_spilled", "text_later", "text_left", "text_before")
 
 
-def open_loader(config: RunConfig, rank: int = 0, world_size: int = 1) -> Loader:
-    """The loader of `data.reader`; raises as the loader."""
-    if config.data.reader == "map":
-        return Loader(config, rank, world_size)
-    return StreamLoader(config, rank, world_size)
-
-
 class StreamLoader(Loader):
-    """Micro-batches of one rank's stream, with the state after each."""
+    """Micro-batches from one rank's stream, with the state after each."""
 
     def __init__(
         self, config: RunConfig, rank: int = 0, world_size: int = 1, *, ahead: int | None = None
@@ -41,11 +34,11 @@ class StreamLoader(Loader):
         super().__init__(config, rank, world_size, ahead=ahead, documents=self._stream)
 
     def listeners(self) -> tuple[int, int]:
-        """None are looked at: a stream is read once."""
+        """No document is examined: a stream is read once."""
         return 0, 0
 
     def names(self, state: LoaderState) -> list[list[str]]:
-        """What stood in this rank's rows of the batch after a state, if it was read lately."""
+        """The pieces in this rank's rows of the batch after a state, if it was read recently."""
         return self._names.get(state.batches, [])
 
     def _start(self) -> LoaderState:
@@ -82,4 +75,4 @@ class StreamLoader(Loader):
         return dataclasses.replace(own, **sums, padding=padding)
 
     def _check_enough(self) -> None:
-        """A stream has no end; that each rank has shards was checked."""
+        """A stream has no end, and `StreamDocuments` has checked that each rank has shards."""

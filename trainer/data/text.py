@@ -18,14 +18,14 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
-    """Converts text and tokens; text's tokens are `[BYTE_0, BYTE_0 + size)`."""
+    """Converts text to tokens and back; tokens of text are `[BYTE_0, BYTE_0 + size)`."""
 
     identity: str
     """`bytes`, or the sha256 of a file: equal identities mean equal tokenizers."""
     pieces: Sequence[bytes]
-    """The bytes of each of its own tokens."""
+    """The bytes of each token, numbered by the tokenizer from 0."""
     ids: Callable[[str], Sequence[int]]
-    """Its own tokens of a text."""
+    """The tokenizer's own numbers for a text, from 0."""
 
     @property
     def size(self) -> int:
@@ -41,19 +41,19 @@ class Tokenizer:
         return b"".join(map(self._bytes, tokens)).decode("utf-8", errors="replace")
 
     def readable(self, before: bytes, tokens: Iterable[int]) -> tuple[str, bytes]:
-        """Text of bytes and the tokens after them, and the bytes of an incomplete letter at the end."""
+        """Text of some bytes and the tokens after them; and the bytes of an incomplete letter at the end."""
         written = b"".join(self.pieces[token - BYTE_0] for token in tokens if self._stands(token))
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         text = decoder.decode(before + written)
         return text, decoder.getstate()[0]
 
     def word(self, text: str, after: str = "") -> Tokens:
-        """Tokens of a word and the punctuation behind it, a space before."""
+        """Tokens of a space, a word and the punctuation after it."""
         word = f"{text}{after}".strip()
         return self.encode(f" {word}") if word else ()
 
     def event(self, text: str) -> Tokens:
-        """Tokens of an event's text as it is given to the model."""
+        """Tokens of an event's text as the model receives it."""
         return (TOOL, *self.encode(text))
 
     def _stands(self, token: int) -> bool:

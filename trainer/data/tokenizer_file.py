@@ -1,8 +1,8 @@
 """A `tokenizer.json` of the library `tokenizers`, where each token stands for bytes (byte-level BPE).
 
-As those of GPT, Llama 3, Qwen and Mistral's later models. Tokenizers that do not preserve bytes (WordPiece,
-lower-casing, SentencePiece prefixes) are refused, with an example of a text they change. Special tokens of
-the file keep their numbers and stand for their own spelling.
+GPT, Llama 3, Qwen and Mistral's later models have such tokenizers. Those that do not preserve bytes
+(WordPiece, lower-casing, SentencePiece prefixes) are refused, with an example of a text they change. Special
+tokens of the file keep their numbers and stand for their own spelling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from corpus.trainer.data.text import Tokenizer
 
 TOKENIZER_NAME = "tokenizer.json"
 _MOST_TOKENS = 1 << 20
-"""One number in a stranger's file must not take all memory."""
+"""A single number in a downloaded file must not use up all memory."""
 _PROBES = (" hello", " Don't", "  two  spaces", "\n\ttab", " Grüße, 語言 😀!", " A1b2 ÆØ\u0301", "x")
 
 
@@ -32,7 +32,7 @@ def _alphabet() -> dict[str, int]:
 
 
 def kept_tokenizer(name: str, folder: Path) -> str:
-    """The value of `data.tokenizer` for a run's or a model's folder: the copy kept there."""
+    """The value of `data.tokenizer` that names the copy in a run's or a model's folder."""
     kept = folder / TOKENIZER_NAME
     return str(kept.absolute()) if name != "bytes" and kept.exists() else name
 
@@ -67,7 +67,7 @@ def _read(data: bytes, name: str) -> Tokenizer:
         raise MissingDependencyError("a tokenizer.json needs tokenizers", where=name, todo=todo) from error
     try:
         library = Library.from_buffer(data)
-        # As the library numbers them: numbers in the file that are taken already are not heeded.
+        # Numbered as the library does: it ignores numbers in the file that are already taken.
         added = {number: token.content for number, token in library.get_added_tokens_decoder().items()}
         size = library.get_vocab_size(with_added_tokens=True)
         library.no_padding()
@@ -90,7 +90,7 @@ def _read(data: bytes, name: str) -> Tokenizer:
         return tokens
 
     tokenizer = Tokenizer(identity=f"sha256:{hashlib.sha256(data).hexdigest()}", pieces=pieces, ids=ids)
-    # Try it: what a tokenizer normalises is not reliably declared in its file.
+    # Try it: a file does not reliably declare what its tokenizer normalises.
     for probe in _PROBES:
         back = tokenizer.decode(tokenizer.encode(probe))
         if back != probe:
@@ -106,7 +106,7 @@ _LETTERS = _alphabet()
 
 
 def _piece(library: Any, number: int, added: dict[int, str]) -> bytes:
-    """The bytes of a token; none for an unused number."""
+    """The bytes of a token; empty for an unused number."""
     if number in added:
         return added[number].encode()
     token: str | None = library.id_to_token(number)

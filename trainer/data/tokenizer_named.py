@@ -1,4 +1,4 @@
-"""Which tokenizer a setting names."""
+"""Open the tokenizer that a setting names."""
 
 from __future__ import annotations
 

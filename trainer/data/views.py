@@ -4,12 +4,12 @@ A document is one view: one clip and the speaker that the model plays. Micro-tur
 in_i from window i and out_i from window i + response_delay, so there are W - response_delay. What the speaker
 hears is in hearing.py.
 
-The activity flags alone decide whether the speaker speaks: only there the channel holds the speaker's sound.
-Words never make speech, speech carries words: a word belongs to the window it starts in and is written in the
-first windows of speech from there on that have room, in order; tokens beyond `text_slots`, or of a word that
-starts in a silent window, wait for the speaker's next window of speech. Everything lost is counted
-(`TextCounts`). An event's text is given from the window of its start on. Words before the first out window
-belong to no micro-turn.
+The activity flags alone decide whether the speaker speaks; elsewhere the channel does not hold the speaker's
+sound. Words are carried by speech and never create it. A word belongs to the window it starts in and is
+written from there on, in order, in the first windows of speech that have room. Tokens beyond `text_slots`, or
+of a word that starts in a silent window, wait for the speaker's next window of speech. Everything lost is
+counted (`TextCounts`). An event's text is given from the window of its start on. Words before the first out
+window belong to no micro-turn.
 
 Shape suffixes: W windows of the clip, N micro-turns, F frames, M bins, C channels, S samples.
 """
@@ -41,9 +41,9 @@ class TextCounts:
     spilled: int = 0
     """Written in a later window than their word starts in."""
     later: int = 0
-    """Of the spilled, written after a silent window: in a later stretch of speech than their word's start."""
+    """Spilled past a silent window: in a later stretch of speech than their word's start."""
     left: int = 0
-    """Still waiting at the document's end."""
+    """Still waiting at the end of the document."""
     before: int = 0
     """Of words that start before the first window the model speaks in."""
 
@@ -59,7 +59,7 @@ class TextCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The plan of a document: everything except sound and pixels, so all sizes are known without them."""
+    """The plan of a document: everything except sound and pixels. It gives all sizes."""
 
     place: int
     """The clip's position among the clips of its split."""
@@ -94,7 +94,7 @@ def plan_view(
     data: DataConfig,
     tokenizer: Tokenizer = BYTES,
 ) -> View:
-    """The view of the speaker on `channel` of a clip; reads its head and its activity only."""
+    """The view of the speaker on `channel` of a clip. Reads only the head and the activity."""
     clip = clips[place]
     head = read_head(clip, tokenizer)
     check_head(head, model, data)
@@ -141,7 +141,7 @@ def plan_view(
 
 
 def _check_shapes(clip: Clip, head: Head) -> None:
-    """The arrays are as long as the head says: what is read of them later is not looked at again."""
+    """Require arrays as long as the head says, since later reads do not check. Raises: FormatError."""
     expected = (len(head.speakers) + 1, head.windows, head.frames_per_window)
     mel, activity = clip.mel_shape(), clip.activity().shape
     if activity != expected or mel != (*expected, head.mel.bins):
@@ -157,7 +157,7 @@ def spread(
 ) -> tuple[tuple[Tokens, ...], TextCounts]:
     """Tokens of each micro-turn, at most `slots` and only in open ones; the rest waits in a queue.
 
-    Items name the micro-turn they start in, rising; those before the first are left out.
+    Items are in order and name the micro-turn they start in; those before the first are left out.
     """
     since = np.array([turn for turn, tokens in items if turn >= 0 for _ in tokens], np.int64)
     text = [token for turn, tokens in items if turn >= 0 for token in tokens]
@@ -169,7 +169,7 @@ def spread(
         stop = min(arrived, done + slots) if is_open else done
         by_turn.append(tuple(text[done:stop]))
         done = stop
-    # Counts: where each token was written, and how many silent windows began since its word did.
+    # For the counts: where each token was written, and how many silent windows began since its word.
     at, came = np.repeat(np.arange(len(by_turn)), lengths(by_turn)), since[:done]
     closed_N = np.concatenate([[0], np.cumsum(~open_N)])
     late = came < at
@@ -188,13 +188,13 @@ def read_turns(
     room: UInt8Array | None = None,
     decoded: UInt8Array | None = None,
 ) -> Turns:
-    """Sound and pictures of micro-turns `[start, stop)` of a view, with its plan.
+    """Micro-turns `[start, stop)` of a view: its plan with sound and pictures.
 
-    `heard` is of all of the view's windows, from the function of that name; `room` is memory of the size of
-    all patches, which are put there; `decoded` is what `decode_pictures` gives, if that was called before.
+    `heard` covers all of the view's windows and comes from the function of that name. `room` is memory for
+    all patches, which are written there; `decoded` is the result of `decode_pictures`, if there is one.
     """
     clip = clips[view.place]
-    # What is said is later than what is heard by the response delay.
+    # The model's own sound is later than the heard sound by the response delay.
     own = slice(start + model.response_delay, stop + model.response_delay)
     activity_CWF = clip.activity()
     flags_NF = activity_CWF[view.channel, own]
@@ -223,7 +223,7 @@ def _pictures(
     room: UInt8Array | None,
     decoded: UInt8Array | None,
 ) -> list[UInt8Array | None]:
-    """The patches of the pictures in some micro-turns of a view, all in one array."""
+    """The patches of the pictures in some micro-turns of a view, in one array."""
     start, stop = turns
     at = np.flatnonzero(shown_N[start:stop])
     shape = _patches_shape(len(at), model)
@@ -240,7 +240,7 @@ def _pictures(
 
 
 def decode_pictures(clips: ClipsByPlace, view: View, model: ModelConfig) -> UInt8Array:
-    """The patches of all pictures that a view shows; the same for all views of its clip."""
+    """The patches of all pictures in a view; the same for all views of a clip."""
     at = np.flatnonzero(view.pictures_N)
     patches = np.empty(_patches_shape(len(at), model), np.uint8)
     _decode(clips[view.place], at, model, patches)
@@ -253,7 +253,7 @@ def _patches_shape(count: int, model: ModelConfig) -> tuple[int, ...]:
 
 
 def _decode(clip: Clip, windows: Int64Array, model: ModelConfig, patches: UInt8Array) -> None:
-    """The pictures of these windows: decoded into one buffer, and copied once, patch by patch."""
+    """Decode the pictures of these windows into one buffer, and copy them once, patch by patch."""
     rows, columns, side = model.picture_rows, model.picture_columns, model.patch_pixels
     grids = patches.reshape(len(patches), rows, columns, side, side * 3)
     into = np.empty((rows * side, columns * side, 3), np.uint8)
@@ -266,7 +266,7 @@ def _decode(clip: Clip, windows: Int64Array, model: ModelConfig, patches: UInt8A
 
 
 def patches_of(picture: UInt8Array, model: ModelConfig) -> UInt8Array:
-    """`[P, H, W, C]` of a picture `[height, width, 3]` that holds the model's patches."""
+    """The patches `[P, H, W, C]` of a picture `[height, width, 3]` of the model's size."""
     side = model.patch_pixels
     return np.ascontiguousarray(_grid(picture, model)).reshape(model.patches, side, side, 3)
 

@@ -1,7 +1,7 @@
-"""Which clips of a split are trained on, as an SQL condition over clips.parquet: `unreliable_share < 0.2`.
+"""Select clips of a split by an SQL condition over clips.parquet, such as `unreliable_share < 0.2`.
 
-DuckDB answers it from the table in memory alone: one expression, parsed as such, by an engine that can
-reach no file, no network, no extension and no variable of ours.
+DuckDB evaluates it on the table in memory. The condition is parsed as one expression, and the engine cannot
+reach files, the network, extensions or our variables.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MEMORY = "2GB"
 
 
 def places_where(clips: Clips, condition: str) -> npt.NDArray[np.int64]:
-    """Places, rising, of the clips that fit.
+    """Places, rising, of the clips that meet the condition.
 
     Raises:
         SettingsError: the condition is no expression over the columns of clips.parquet.
-        DatasetError: no clip fits.
+        DatasetError: no clip meets it.
     """
     import pyarrow as pa
 
@@ -56,15 +56,15 @@ def _asked(table: pa.Table, condition: str) -> npt.NDArray[np.int64]:
     try:
         with duckdb.connect(":memory:", config=settings) as engine:
             engine.execute("SET lock_configuration = true")
-            # `filter` parses one expression: no second statement, no UNION that brings rows of its own.
+            # `filter` parses one expression: no second statement, no UNION that adds rows.
             rows = engine.from_arrow(table)
             kinds = [str(kind) for kind in rows.filter(condition).project(f"({condition}\n)").types]
-            if kinds != ["BOOLEAN"]:  # a column's name alone: every number but 0 would be true
+            if kinds != ["BOOLEAN"]:  # such as a column's name, where any number but 0 would be true
                 raise duckdb.BinderException(f"{condition} is {', '.join(kinds)}, not true or false")
             indices = rows.filter(condition).project("_place").fetchnumpy()["_place"]
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(
-            f"is no condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
+            f"not a condition over clips: {said}", where="data.where", todo=f"columns: {', '.join(columns)}"
         ) from error
     return np.unique(np.asarray(indices, np.int64))

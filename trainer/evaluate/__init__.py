@@ -1,1 +1,1 @@
-"""How good a model is on held-out clips: losses, turn taking, calibration, benchmarks."""
+"""Evaluates a model on held-out clips: losses, turn taking, calibration, benchmarks."""

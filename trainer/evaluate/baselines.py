@@ -1,16 +1,16 @@
-"""What speaks without understanding anything: the rows a model must beat. All but the last two are causal.
+"""Speakers that understand nothing: the rows that a model must beat. All but the last two are causal.
 
 Flags are per window of the corpus clock, at the window in which the sound would be heard.
 
     silent    never speaks
-    timer     a voice assistant: 700 ms after the other has stopped it speaks, for 2 s at most, and stops
-              when the other speaks
-    copy      does in each window what the person it stands for did in the one before. Running freely its
-              past is its own, and it never begins
-    unigram   speaks in each window with the share of windows the person speaks in
-    shifted   the person it stands for, one window late: what knowing everything but being late is worth.
-              Told it is the same as `copy`
-    human     the person it stands for
+    timer     a voice assistant: speaks 700 ms after the other has stopped, for at most 2 s, and stops when
+              the other speaks
+    copy      does in each window what the person it plays did in the previous one. Running freely, its past
+              is its own, and it never begins
+    unigram   speaks in each window with a probability equal to the share of windows in which people speak
+    shifted   the person it plays, one window late: the score of knowing everything but being late. When
+              teacher-forced it is the same as `copy`
+    human     the person it plays
 
 Shape suffixes: W windows, F frames a window.
 """
@@ -37,7 +37,7 @@ def silent(windows: int) -> BoolArray:
 
 
 def timer(other_WF: BoolArray) -> BoolArray:
-    """Decided at each window's end, heard in the next."""
+    """Decided at the end of each window, heard in the next one."""
     windows = len(other_WF)
     speaks_W = np.zeros(windows, bool)
     quiet, owed, left = 0, False, 0
@@ -60,7 +60,7 @@ def copy(human_W: BoolArray) -> BoolArray:
 
 
 def unigram(windows: int, share: float, name: str) -> BoolArray:
-    """`name` decides the draws: the same for the same document."""
+    """`name` decides the draws, so they are the same for the same document."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).random(windows) < share
 
@@ -68,7 +68,7 @@ def unigram(windows: int, share: float, name: str) -> BoolArray:
 def baseline(
     name: Baseline, *, human_W: BoolArray, other_WF: BoolArray, share: float, document: str, told: bool
 ) -> BoolArray:
-    """One row's flags for a document; `told` as under teacher forcing."""
+    """One row's flags for a document; `told`: teacher-forced."""
     match name:
         case "silent":
             return silent(len(human_W))

@@ -1,4 +1,4 @@
-"""Losses by a window's number in its document: flat where a model is in the regime it was trained in."""
+"""Losses by the window's number in its document; flat where a model works as it was trained to."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _STREAMS = ("control", "text", "sound")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowLoss:
-    """Means over all documents that have this window, in nats (of a flow's sound: squared error)."""
+    """Means over all documents that have this window, in nats (for a flow's sound, squared error)."""
 
     window: int
     documents: int
     control: float | None
     text: float | None
-    """None where no document has a word there, or nobody speaks."""
+    """None if no document has a word there, or nobody speaks."""
     sound: float | None
 
 
@@ -31,7 +31,7 @@ class WindowSums:
         self._count = {stream: np.zeros(0, np.int64) for stream in _STREAMS}
 
     def add(self, stream: str, window_X: npt.NDArray[np.int32], loss_X: npt.NDArray[np.float64]) -> None:
-        """Losses and the windows they belong to."""
+        """Add losses, each with the window it belongs to."""
         most = int(window_X.max(initial=-1)) + 1
         short = max(0, most - len(self._sum[stream]))
         self._sum[stream] = np.pad(self._sum[stream], (0, short))
@@ -56,6 +56,6 @@ class WindowSums:
 
 
 def over_windows(rows: Sequence[WindowLoss], stream: str, start: int, stop: int) -> float | None:
-    """Mean of a stream over windows `[start, stop)`, each window that has any alike."""
+    """Mean of a stream over windows `[start, stop)`; all windows that have a value count alike."""
     values = [value for row in rows[start:stop] if (value := getattr(row, stream)) is not None]
     return sum(values) / len(values) if values else None

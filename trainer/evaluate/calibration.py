@@ -1,25 +1,26 @@
-"""Whether the probability to speak means what it says, and tells ends of turns from pauses.
+"""Whether the probability of speaking is calibrated, and whether it tells ends of turns from pauses.
 
-All of it is teacher-forced: p of micro-turn i is the model's probability, knowing what everybody did up to
-window i, that the person speaks in the window it answers.
+Everything is teacher-forced: p of micro-turn i is the model's probability, knowing what everybody did up to
+window i, that the person speaks in the window that it answers.
 
     ece           Expected calibration error (Guo et al. 2017): |mean p - share spoken| over ten bins of equal
-                  width, weighted by their cases. `silent` over the micro-turns before which the person was
-                  silent: there p is that of an onset. Over all windows it flatters, as continuing is easy.
-    horizons      Whether the person begins within h windows, out of silence. One p speaks of one window; that
-                  of "within h" depends on what the others will do, and the product of the h values of p
-                  uses just that: binned, it would look calibrated or not for wrong reasons. What can be
-                  said: p summed over the windows up to the onset, or up to h, has the expectation of the
-                  number of onsets (0 or 1) if the model is calibrated (optional stopping). So for h > 1 the
-                  two are compared in the mean, as `excess`, and only h = 1 has a reliability table.
-    separation    At each silence after another's speech: is p higher where the person was next (shift)
-                  than where the other only paused (hold)? Area under the ROC curve, by ranks, ties half. p is
-                  asked in the window in which the speech ended, and `lag` windows later where all were
-                  still silent up to the end of that one: there the model has heard as much of the
-                  silence in both cases, and has not been told whether the person answered.
+                  width, weighted by their cases. `silent` covers only micro-turns before which the person was
+                  silent, where p is the probability of an onset. Over all windows the error looks too small,
+                  because continuing is easy to predict.
+    horizons      Whether the person begins within h windows, out of silence. Each p is about a single window.
+                  The probability of "within h" depends on what the others will do, and the product of h
+                  values of p already contains that: binned, it would look calibrated or not for the wrong
+                  reasons. But if the model is calibrated, p summed over the windows up to the onset, or up
+                  to h, has the expectation of the number of onsets, 0 or 1 (optional stopping). So for h > 1
+                  only the means of the two are compared, as `excess`; h = 1 has a reliability table.
+    separation    At each silence after somebody else's speech: is p higher where the person spoke next
+                  (shift) than where the other only paused (hold)? Area under the ROC curve, by ranks, with
+                  ties counting half. p is taken in the window in which the speech ended, and `lag` windows
+                  later if all were still silent up to the end of that one. There the model has heard equally
+                  much of the silence in both cases, and does not know whether the person answered.
 
-Beside p stand two scores without a model: the silence `heard` up to there, and how long the silence was
-as a `whole`, which nobody knows at the time: what a timer could reach at best.
+Two scores without a model are given for comparison: the silence `heard` so far, and the `whole` length of the
+silence, which nobody knows at the time; it is the best that a timer could reach.
 
 Training weights an onset more than continued silence; p is corrected for that (control.py).
 
@@ -54,14 +55,14 @@ class Bin:
     high: float
     cases: int
     p: float | None
-    """Mean."""
+    """Mean p."""
     spoken: float | None
-    """Share in which the person spoke."""
+    """Share of micro-turns in which the person spoke."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizon:
-    """Onsets within so many windows, out of silence."""
+    """Onsets within a number of windows, out of silence."""
 
     windows: int
     expected: float | None
@@ -74,7 +75,7 @@ class Horizon:
 class _Separation:
     score: Score
     lag: int
-    """Windows after the one the other's speech ended in."""
+    """Windows after the one in which the other's speech ended."""
     shifts: int
     holds: int
     auc: Measure
@@ -92,7 +93,7 @@ class Calibration:
 
 @dataclass(slots=True)
 class _Case:
-    """A silence after another's speech."""
+    """A silence after somebody else's speech."""
 
     document: int
     shift: bool
@@ -105,13 +106,13 @@ class Told:
     """Sums over documents of the model's teacher-forced probabilities."""
 
     bins: list[Float64Array] = field(default_factory=list)
-    """Per document `[2, 3, K]`: out of silence or out of speech; cases, sum of p, spoken."""
+    """Per document `[2, 3, K]`: after silence or after speech; cases, sum of p, spoken."""
     horizons: list[Float64Array] = field(default_factory=list)
     """Per document `[3, H]`: cases, expected, observed."""
     cases: list[_Case] = field(default_factory=list)
 
     def add(self, scene: Scene, p_N: Float64Array, delay: int) -> None:
-        """One document."""
+        """Add one document."""
         turns = len(p_N)
         speak_N, known_N = scene.human_W[delay : delay + turns], scene.known_W[delay : delay + turns]
         before_N = np.concatenate((np.zeros(1, bool), scene.human_W))[delay : delay + turns]
@@ -170,7 +171,7 @@ class Told:
 def auc(
     values: list[float], positive: BoolArray, documents: npt.NDArray[np.int64], drawn_BD: Float64Array
 ) -> Measure:
-    """Chance that a positive case scores higher than a negative one, ties counted half."""
+    """The probability that a positive case scores higher than a negative one, with ties counting half."""
     _, counts_DU = counted(values, documents.tolist(), drawn_BD.shape[1])
     places = np.unique(np.array(values, np.float64), return_inverse=True)[1].reshape(-1)
     positive_DU = np.zeros_like(counts_DU)

@@ -1,9 +1,9 @@
-"""How far a figure would move with other documents of the same kind: intervals by the bootstrap.
+"""How far a figure would move with other documents of the same kind: bootstrap intervals.
 
-As many documents as there are drawn with replacement, 1000 times, and the figure computed for each draw;
-the interval holds the middle 95 %. Documents are the unit because cases of one conversation hang
-together; two views of one clip count as two, so intervals are if anything too narrow. The draws are a
-function of their number alone (a counter-based generator with a fixed key): same cases, same interval.
+As many documents as there are get drawn with replacement, 1000 times, and the figure is computed for each
+draw; the interval holds the middle 95 %. Documents are the unit because cases of one conversation depend on
+each other. Two views of one clip count as two, so intervals are too narrow, if anything. The draws depend
+only on the number of documents (a counter-based generator with a fixed key): same cases, same interval.
 
 Shape suffixes: B draws, D documents, V values, U different values, X rows of counts.
 """
@@ -21,14 +21,14 @@ DRAWS = 1000
 KEY = 20_260_101
 COVERED = (0.025, 0.975)
 LEAST_DRAWS = 0.95
-"""Share of the draws that must hold a case for an interval to be given."""
+"""An interval is given only if this share of the draws contains a case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A figure, the interval of 95 % around it, and over how many cases.
+    """A figure, its 95 % interval, and its number of cases.
 
-    No value without a case; no interval where fewer than two documents have one, or too few draws.
+    It has no value without a case, and no interval if fewer than two documents or too few draws have one.
     """
 
     value: float | None
@@ -45,8 +45,8 @@ def draws(documents: int) -> Float64Array:
 
 
 def share(above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array) -> Measure:
-    """Cases of a kind among all. Of none or all of them no draw knows more: there the bound is that of
-    documents alike or not (Clopper and Pearson), which treats what hangs together as one case.
+    """The share of cases of a kind. If it is 0 or 1, draws tell nothing; the interval is then that of Clopper
+    and Pearson over documents, which treats the cases of a document as one.
     """
     measure = ratio(above_D, below_D, drawn_BD)
     documents = int((below_D > 0).sum())
@@ -60,7 +60,7 @@ def share(above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array) 
 def ratio(
     above_D: Float64Array, below_D: Float64Array, drawn_BD: Float64Array, *, cases: int | None = None
 ) -> Measure:
-    """Sum over sum; `cases` where the lower is not their number."""
+    """The ratio of two sums; `cases` is given if the lower sum is not their number."""
     below = float(below_D.sum())
     value = float(above_D.sum()) / below if below > 0 else None
     under_B = drawn_BD @ below_D
@@ -71,7 +71,7 @@ def ratio(
 def quantile(
     values: Sequence[float], documents: Sequence[int], part: float, drawn_BD: Float64Array
 ) -> Measure:
-    """The smallest value that at least that share of all values does not exceed."""
+    """The smallest value that at least the given share of all values does not exceed."""
     found_U, counts_DU = counted(values, documents, drawn_BD.shape[1])
     if not len(found_U):
         return measure(None, np.zeros(0), 0, 0)
@@ -89,7 +89,7 @@ def quantile(
 def counted(
     values: Sequence[float], documents: Sequence[int], among: int
 ) -> tuple[Float64Array, Float64Array]:
-    """The different values, rising, and how often each document has each, `[D, U]`."""
+    """The different values in rising order, and how often each document has each of them, `[D, U]`."""
     found_U, place_V = np.unique(np.array(values, np.float64), return_inverse=True)
     counts_DU = np.zeros((among, len(found_U)))
     np.add.at(counts_DU, (np.array(documents, np.int64), place_V.reshape(-1)), 1)
@@ -97,9 +97,9 @@ def counted(
 
 
 def measure(value: float | None, found_B: Float64Array, documents: int, cases: int) -> Measure:
-    """A figure with what it is in each draw, NaN where there it has no value.
+    """A figure with its interval, from its value in each draw (NaN if it has none there).
 
-    Infinite values are not figures: they arise as the median of cases of which most have none.
+    Infinite values are left out; they arise as the median of cases most of which have no value.
     """
     if value is None or not np.isfinite(value):
         return Measure(value=None, low=None, high=None, cases=cases)

@@ -1,4 +1,4 @@
-"""How well a model tells cues, beside the best constant: of each label, begun or held, own or others'.
+"""How well a model predicts cues, compared with the best constant: by label, begins or holds, own or others'.
 
 Shape suffixes: C windows, K cue targets.
 """
@@ -21,21 +21,21 @@ WHATS: tuple[What, What] = ("begins", "holds")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueScore:
-    """Of one label; windows of recordings in which it was looked for."""
+    """The score of one label, over windows of recordings in which it was looked for."""
 
     label: str
     own: bool
-    """The cues of the speaker the model plays, or those of anybody else."""
+    """Whether these are cues of the speaker that the model plays; if not, of anybody else."""
     what: What
     windows: int
     cases: int
-    """Windows in which it is so."""
+    """Windows in which the target is true."""
     nats: float
-    """Mean loss of the model, …"""
+    """Mean loss of the model."""
     constant: float
-    """… and of always saying the share of cases in these very windows: what no constant can beat."""
+    """Mean loss of the best constant, the share of cases in these very windows."""
     auc: float | None
-    """Whether windows with it have higher probabilities than those without; None where all are alike."""
+    """Area under the ROC curve of the probabilities; None if all windows are alike."""
 
 
 class CueScores:
@@ -50,7 +50,7 @@ class CueScores:
         self._p.append(p_CK)
 
     def rows(self) -> tuple[CueScore, ...]:
-        """Of every target that somebody knows anywhere, by label."""
+        """The scores of all targets that are known anywhere, by label."""
         if not self._target:
             return ()
         target_CK, p_CK = np.concatenate(self._target), np.concatenate(self._p)
@@ -85,7 +85,7 @@ def _entropy(share: float) -> float:
 
 
 def area(target_C: npt.NDArray[np.bool_], p_C: npt.NDArray[np.float64]) -> float | None:
-    """Under the ROC curve, by ranks, ties half."""
+    """Area under the ROC curve, by ranks, with ties counting half."""
     cases, others = int(target_C.sum()), int((~target_C).sum())
     if not cases or not others:
         return None

@@ -1,8 +1,8 @@
-"""How far a session's log probabilities are from those of the pass that training makes.
+"""How far a session's log probabilities are from those of training's pass.
 
-The same tokens of the same document: forced through a session window by window, and laid out whole.
-Both should give the same numbers; where a processor adds up in another order they differ in the last digits.
-A difference that is larger than that means the model that talks is not the one that was trained and scored.
+The same tokens of the same document are forced through a session window by window, and run as a whole. Both
+should give the same numbers, up to the last digits where a processor adds up in another order. A larger
+difference means that the model in the session is not the one that was trained and scored.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.session.session import Session
 
 WINDOWS = 60
-"""Of a document at most: a session lives through each."""
+"""The most windows of a document; a session has to step through each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogpDifference:
-    """Absolute differences in nats a token, control and text."""
+    """Absolute differences in nats per token, of control and text."""
 
     tokens: int
     mean: float
@@ -38,7 +38,7 @@ class LogpDifference:
 
 @torch.no_grad()
 def logp_difference(model: InteractionModel, documents: Documents, document: int) -> LogpDifference:
-    """Of a document's first windows."""
+    """The difference over a document's first windows."""
     config, view = documents.config, documents.view(document)
     count = min(len(view), WINDOWS)
     turns = documents.turns(document, 0, count)

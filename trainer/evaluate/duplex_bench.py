@@ -1,18 +1,18 @@
-"""Held-out clips in the folders of Full-Duplex-Bench v1, so that its own scripts can judge a model.
+"""Writes held-out clips in the folder layout of Full-Duplex-Bench v1, so that its scripts can judge a model.
 
     FOLDER/pause_handling/1/        input.wav  output.wav  output.json  pause.json
     FOLDER/smooth_turn_taking/1/    input.wav  output.wav  output.json  turn_taking.json
     FOLDER/user_interruption/1/     input.wav  output.wav  output.json  interrupt.json
     FOLDER/backchannel/1/           input.wav  output.wav  output.json
-    FOLDER/icc_gt_distribution.json     by sample of backchannel: the person's, over 0.2 s bins
+    FOLDER/icc_gt_distribution.json     for each backchannel sample: the person's, over 0.2 s bins
 
-A sample is the stretch around one cue, cut from a conversation the model lived through freely, so both
-files keep one clock that begins with the sample; a backchannel sample is a whole clip. At pauses and ends
-of turns it begins where the floor became the other's: the published scripts count all that is said in it.
+A sample is the stretch around one cue of a conversation in which the model ran freely. Both files share a
+clock that begins with the sample. A backchannel sample is a whole clip. Samples of pauses and ends of turns
+begin where the other took the floor, because the published scripts count all speech in a sample.
 
-`output.json` holds `text` and `chunks` of words with `timestamp` in seconds; of an interruption those after
-its end only, as the published transcription cuts them. The words are those the model wrote, each spread
-over the windows it was heard in: no recogniser listens to `output.wav`.
+`output.json` holds `text` and `chunks` of words with `timestamp` in seconds; for an interruption only those
+after its end, as in the published transcription. The words are those that the model wrote, each with the
+windows in which it was heard; no recogniser listens to `output.wav`.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from corpus.trainer.session.talk import voice_of, wave_bytes
 from corpus.trainer.session.talk_user import WINDOW_SAMPLES, user_of
 
 BEFORE_WINDOWS = 25
-"""Of the conversation before a cue, in a sample."""
+"""Windows of conversation before the cue in a sample."""
 
 Chunk = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """One folder to be: windows `[start, stop)` of a clip."""
+    """One folder to write: windows `[start, stop)` of a clip."""
 
     task: str
     start: int
     stop: int
     told: int
-    """What was heard of words before this window is left out."""
+    """Words heard before this window are left out."""
     label: tuple[str, list[dict[str, Any]]] | None
     """Name and content of its label file."""
 
@@ -69,7 +69,7 @@ def write_bench(
     seed: int = 0,
     most: int | None = None,
 ) -> int:
-    """Run the model freely through a split and write every sample; how many.
+    """Run the model freely through a split and write every sample; returns their number.
 
     Raises:
         StorageError: `out` cannot be written.
@@ -96,7 +96,7 @@ def write_bench(
                 folder = out / sample.task / str(numbers[sample.task])
                 _write(folder, sample, user, voice, chunks)
                 if sample.task == "backchannel":
-                    # One bin more than windows: the published script then need not interpolate.
+                    # One more bin than windows, so that the published script need not interpolate.
                     bins = timing.filled(scene.backchannels, len(scene.human_W) + 1)
                     references[folder.name] = bins.tolist()
         if references:
@@ -108,8 +108,8 @@ def write_bench(
 
 
 def _samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[_Sample]:
-    """What can be asked in a clip. Times in label files are seconds from the sample's start; `words` are the
-    others', each with the window it begins in."""
+    """The samples of a clip. Times in label files are seconds from the sample's start; `words` are those of
+    others, each with the window in which it begins."""
 
     def told_in(first: int, stop: int) -> str:
         return " ".join(word for window, word in words if first <= window < stop)
@@ -136,7 +136,7 @@ def _samples_of(scene: Scene, words: Sequence[tuple[int, str]] = ()) -> list[_Sa
 
 
 def _others_words(documents: Documents, document: int) -> list[tuple[int, str]]:
-    """What everybody but the model's speaker says, by the window each word begins in."""
+    """The words of everybody but the model's speaker, each with the window in which it begins."""
     view = documents.view(document)
     head = documents.clips[view.place].json
     words = [word for word in head.words if word.speaker != view.speaker and word.start_us is not None]
@@ -147,7 +147,7 @@ def _others_words(documents: Documents, document: int) -> list[tuple[int, str]]:
 
 
 def _floor(scene: Scene, cue: int) -> int:
-    """The first window of a sample: the person has stopped, and it is not too long before the cue."""
+    """The first window of a sample: after the person has stopped, and not too long before the cue."""
     start = max(0, cue - BEFORE_WINDOWS)
     spoken = np.flatnonzero(scene.human_W[start:cue])
     return start + int(spoken[-1]) + 1 if len(spoken) else start
@@ -173,7 +173,7 @@ def _seconds(windows: float) -> float:
 
 
 def words_of(outs: Sequence[MicroTurnOut]) -> list[Chunk]:
-    """The model's words with the time from the window a word begins in to the end of its last.
+    """The model's words, each timed from the window in which it begins to the end of its last window.
 
     Silence ends a word.
     """
@@ -201,8 +201,8 @@ def _write(
     begin, told_s, end = _seconds(sample.start), _seconds(sample.told), _seconds(sample.stop)
     inside = []
     for chunk in chunks:
-        # A word begun before the sample answers something else; of one begun during an interruption the
-        # rest is heard after it.
+        # A word begun before the sample answers something else. One begun during an interruption is partly
+        # heard after it.
         first, last = max(told_s, chunk["timestamp"][0]), min(end, chunk["timestamp"][1])
         if begin <= chunk["timestamp"][0] and first < last:
             times = [round(first - begin, 3), round(last - begin, 3)]

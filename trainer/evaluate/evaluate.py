@@ -1,12 +1,12 @@
-"""How good a model is on held-out clips: its losses, and when it speaks.
+"""Evaluates a model on held-out clips: its losses, and when it speaks.
 
-Losses are means over positions with weight, per stream and per cue: over the micro-turns whose answer falls
-into a window of a cue with that label, whoever's cue it is. Beside them stands `unigram`, the best constant
-guess for this very data, which no model without context can beat.
+Losses are means over positions with weight, per stream and per cue. The losses of a cue are over micro-turns
+whose answer falls into a window of a cue with that label, whoever's it is. `unigram` beside them is the best
+constant guess for this very data, which no model without context can beat.
 
-Timing is measured on the corpus clock where sound is heard: what follows window i is heard in window i + 1.
-Teacher-forced the model is asked in each window whether it speaks now, knowing what the person did before;
-free-running it hears the others only and lives with what it did itself.
+Timing is measured on the corpus clock where sound is heard: the answer to window i is heard in window i + 1.
+Teacher-forced, the model decides in each window whether it speaks now, knowing what the person did before.
+Free-running, it hears only the others, and its past is what it did itself.
 
 Shape suffixes: W windows, N micro-turns, F frames, L positions, T sound targets, R M frames and bins.
 """
@@ -44,7 +44,7 @@ Phase = Literal["losses", "freely"]
 Progress = Callable[[Phase, int, int], None]
 
 _SHARE_DOCUMENTS = 200
-"""Training documents from which the share of speaking windows is counted."""
+"""Training documents from which the share of windows with speech is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +54,18 @@ class EvalReport:
     split: str
     documents: int
     free_documents: int
-    """How many of them the model ran through freely."""
+    """Number of documents through which the model ran freely."""
     losses: tuple[LossRow, ...]
     recordings: tuple[RecordingLosses, ...]
-    """All of the split, by their keys."""
+    """All recordings of the split, by their keys."""
     attention_windows: int | None
-    """How many windows back the model attended; None for all."""
+    """Number of windows back that the model attended to; None for all."""
     by_window: tuple[WindowLoss, ...]
-    """Losses by a window's number in its document."""
+    """Losses by the window's number in its document."""
     cues: tuple[CueScore, ...]
-    """Of a model trained with `loss.cues`; empty of others."""
+    """Scores of cues; empty for a model trained without `loss.cues`."""
     dlogp: LogpDifference | None
-    """Between a session and the pass that training makes, over the first document; None without one."""
+    """Difference between a session and training's pass, over the first document; None without a document."""
     timing: tuple[TimingRow, ...]
     calibration: Calibration
 
@@ -82,10 +82,10 @@ def evaluate_model(
     most_free: int | None = 16,
     progress: Progress | None = None,
 ) -> EvalReport:
-    """Losses and timing of a model over a split, at most so many documents of it.
+    """Losses and timing of a model over a split, for at most the given number of documents.
 
-    `progress` is told the phase, how much of it is done and of how much: first every document is read
-    once, then some are lived through freely, window by window, which takes most of the time.
+    `progress` gets the phase, the amount done and the total. First every document is read once; then the
+    model runs freely through some of them, window by window, which takes most of the time.
 
     Raises:
         DatasetError: no dataset, no clips in the split, or clips of another form than the model's.
@@ -135,7 +135,7 @@ def evaluate_model(
 
 
 class _Rows:
-    """The rows of the timing tables while documents are added."""
+    """The rows of the timing tables, to which documents are added."""
 
     def __init__(self, documents: Documents, sampling: Sampling, seed: int, share: float) -> None:
         self._delay = documents.config.model.response_delay
@@ -153,7 +153,7 @@ class _Rows:
         self._add_baselines(scene, told=False)
 
     def _add_baselines(self, scene: Scene, *, told: bool) -> None:
-        """Only those that say the person's words have words."""
+        """Add the baselines. Only those that copy the person's speech have words."""
         silent_W = np.zeros_like(scene.words_W)
         words = {"human": scene.words_W, "shifted": np.concatenate((silent_W[:1], scene.words_W[:-1]))}
         for name in BASELINES:
@@ -169,12 +169,12 @@ class _Rows:
 
 
 def held_out_config(config: RunConfig, data: Path, split: str) -> RunConfig:
-    """A run's configuration, turned to other data.
+    """A run's configuration, applied to other data.
 
     Raises:
         SettingsError: its rows are too short for a micro-turn.
     """
-    # What people did is what is scored, also of a model that was taught when an answer is due.
+    # Score against what people did, even for a model that was taught when an answer is due.
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, data=str(data), split=split, where=""),
@@ -219,8 +219,8 @@ def run_free(
     seed: int = 0,
     sound: bool = False,
 ) -> Iterator[MicroTurnOut]:
-    """The model in a session that hears, sees and is told what the document's speaker was; with `sound` what
-    it says can be listened to."""
+    """Run a session that hears, sees and reads what the document's speaker did; with `sound` its speech comes
+    as samples, too."""
     config = documents.config
     view = documents.view(document)
     clip = documents.clips[view.place]
@@ -241,7 +241,7 @@ def run_free(
 
 
 def heard_of(outs: Iterable[MicroTurnOut], windows: int) -> tuple[BoolArray, Int64Array]:
-    """In which windows a session was heard, and how many words it began in each."""
+    """The windows in which a session was heard, and the number of words it began in each."""
     speaks_W, words_W = np.zeros(windows, bool), np.zeros(windows, np.int64)
     inside = False
     for out in outs:

@@ -1,15 +1,15 @@
-"""A model run over Full-Duplex-Bench's own samples, v1 and v1.5, as its authors lay them out.
+"""Runs a model over Full-Duplex-Bench's own samples, v1 and v1.5, in the layout of its authors.
 
     DIR/…/ID/input.wav          -> output.wav, output.json
     DIR/…/ID/clean_input.wav    -> clean_output.wav, clean_output.json    (v1.5: without the overlap)
                                    input.json, clean_input.json           (v1.5, with a recogniser only)
 
 Every output keeps the clock and the length of its input: the user's window i is answered in window i + 1.
-`*.json` hold `text` and `chunks` of words with `timestamp` in seconds; where `interrupt.json` stands beside,
-only what is said after the interruption's end, as the published transcription cuts it. Words are those the
-model wrote, or with a recogniser those it hears in the sound: what the benchmark's own figures are of.
+`*.json` hold `text` and `chunks` of words with `timestamp` in seconds; beside an `interrupt.json`, only words
+after the end of the interruption, as in the published transcription. The words are those that the model
+wrote, or with a recogniser those that it hears in the sound, as in the benchmark's own figures.
 
-Figures by the definitions of the v1 scripts are computed, too, where those scripts look at words alone.
+Figures by the definitions of the v1 scripts are computed, too, where those scripts use only words.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ LABELS = {
     "interrupt.json": "user_interruption",
 }
 TAKEN_S, TAKEN_WORDS = 1.0, 3
-"""A turn is taken by speech of at least so long, or of more words."""
+"""A turn is taken by speech of at least this length, or of more words than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TaskFigures:
-    """Of the samples with one kind of label file, by the published scripts' definitions."""
+    """Figures of the samples with one kind of label file, by the published scripts' definitions."""
 
     task: str
     samples: int
     taken: int
     latency_s: float | None
-    """Mean from the label's time to the first word, where a turn was taken; None where none was: the
-    published script divides by their number and ends with an error there."""
+    """Mean time from the label to the first word, where a turn was taken; None if none was. The published
+    script divides by their number and fails there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FdbResult:
     samples: int
     clean: int
-    """Of them with a `clean_input.wav`."""
+    """Number of samples with a `clean_input.wav`."""
     recognised: bool
     tasks: tuple[_TaskFigures, ...]
 
@@ -76,8 +76,8 @@ def run_folder(
     """Answer every sample below a folder; outputs are written beside the inputs.
 
     Raises:
-        UsageError: no sample, or outputs of another run that are not to be replaced.
-        FormatError: a label file is none.
+        UsageError: no sample, or outputs of another run that must not be replaced.
+        FormatError: a label file cannot be read.
         MediaError: an input is not sound.
         StorageError: an output cannot be written.
     """
@@ -122,7 +122,7 @@ def _answer(
     seed: int,
     cut_s: float,
 ) -> list[Chunk]:
-    """One input, its output and the words in it."""
+    """Answer one input; writes its output and the words in it."""
     length = len(read_sound(sample / input_name))
     user = user_of(str(sample / input_name))
     outs, _ = run(model, user, (), sampling=sampling, seed=seed)
@@ -148,7 +148,7 @@ def _shown(user: User, length: int) -> Int16Array:
 
 
 def _heard(recogniser: Recogniser, voice: Int16Array, cut_s: float) -> list[Chunk]:
-    """Words after a time, on the whole's clock."""
+    """Words after a time, on the clock of the whole output."""
     heard = recogniser(voice[round(cut_s * RATE) :])
     return [
         {"text": chunk["text"], "timestamp": [round(time + cut_s, 3) for time in chunk["timestamp"]]}
@@ -162,7 +162,7 @@ def _words(chunks: Sequence[Chunk]) -> bytes:
 
 
 def _label_of(sample: Path) -> tuple[str, tuple[float, float]] | None:
-    """The sample's label file and the times in it."""
+    """The name of the sample's label file, and the times in it."""
     for name in LABELS:
         if (sample / name).is_file():
             try:
@@ -176,7 +176,7 @@ def _label_of(sample: Path) -> tuple[str, tuple[float, float]] | None:
 
 
 def _taken(chunks: Sequence[Chunk], label: tuple[str, tuple[float, float]]) -> tuple[bool, float | None]:
-    """Whether a turn was taken and how long after the label's time; never below 0."""
+    """Whether a turn was taken, and how long after the label's time, at least 0."""
     if not chunks:
         return False, None
     first, last = chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1]
@@ -193,7 +193,7 @@ def _figures(task: str, cases: Sequence[tuple[bool, float | None]]) -> _TaskFigu
 
 
 def said(result: FdbResult) -> Iterator[str]:
-    """What to know before the published scripts are run on the folder."""
+    """Notes for running the published scripts on the folder."""
     for task in result.tasks:
         share = task.taken / task.samples
         late = "" if task.latency_s is None else f", {task.latency_s:.2f} s after"

@@ -1,7 +1,7 @@
-"""Losses on held-out documents, per stream, cue and recording, beside the best guess that never changes.
+"""Losses on held-out documents, per stream, cue and recording, compared with the best constant guess.
 
-Nothing is drawn at random: a flow's loss is taken at fixed times with noise that hangs on the position
-alone (flow_head.py), so that two evaluations of the same clips compare.
+Nothing is random: a flow's loss is taken at fixed times, with noise that depends on the position alone
+(flow_head.py), so that two evaluations of the same clips can be compared.
 
 Shape suffixes: N micro-turns, L positions, D width, T sound targets, X bins of a position, Q levels.
 """
@@ -36,7 +36,7 @@ from corpus.trainer.model.heads import AudioHead
 from corpus.trainer.model.model import InteractionModel
 
 STREAMS = ("control", "text", "end", "audio", "user_audio")
-"""The last one of models with a head for it alone."""
+"""The last one only for models with a head for it."""
 _SOUNDS = ("audio", "user_audio")
 ALL = "all"
 _GPU_LENGTHS = 1024
@@ -44,7 +44,7 @@ _GPU_LENGTHS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRow:
-    """Mean loss of a stream: nats a token, for sound the head's own (nats a bin, or squared error)."""
+    """Mean loss of a stream: nats per token; for sound the head's own (nats per bin, or squared error)."""
 
     cue: str
     """A label, or `all`."""
@@ -53,11 +53,11 @@ class LossRow:
     model: float | None
     unigram: float | None
     bits_per_s: float | None = None
-    """Of sound: what a second of it takes to tell with the model's help; a flow cannot say."""
+    """For sound: bits needed to encode a second of it under the model; None for a flow."""
     level_mae: float | None = None
-    """Of sound: how many of the model's levels its likeliest frames, those of temperature 0, are off."""
+    """For sound: mean error, in levels, of the model's likeliest frames (those of temperature 0)."""
     unigram_level_mae: float | None = None
-    """The same of each bin's median."""
+    """The same for each bin's median."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class StreamLoss:
     stream: str
     count: int
     model: float | None
-    """None where there is nothing to score."""
+    """None if there is nothing to score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +75,11 @@ class RecordingLosses:
     """A recording of the split, whether or not any of it was evaluated."""
 
     recording: str
-    """What the keys of its clips begin with."""
+    """The beginning of its clips' keys."""
     name: str = ""
-    """Its file, as the dataset's manifest has it."""
+    """Its file, as named in the dataset's manifest."""
     documents: int
-    """Its documents that have a micro-turn and were evaluated."""
+    """The number of its documents that have a micro-turn and were evaluated."""
     streams: tuple[StreamLoss, ...]
 
 
@@ -93,7 +93,7 @@ class Losses:
         self._recordings: dict[tuple[str, str], list[float]] = {}
         self._documents: Counter[str] = Counter()
         self._recording = ""
-        """Of the document being added."""
+        """The recording of the document being added."""
         self._tokens: dict[tuple[str, str], Counter[int]] = {}
         self._levels: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
         self._off: dict[tuple[str, str], float] = {}
@@ -103,7 +103,7 @@ class Losses:
 
     @torch.no_grad()
     def add(self, documents: Documents, document: int) -> npt.NDArray[np.float64]:
-        """A document; the probability to speak in each of its micro-turns."""
+        """Add a document; returns the probability of speaking in each of its micro-turns."""
         model, config = self.model, self.config
         clip = documents.clips[documents.view(document).place]
         self._recording = _recording_of(clip.key)
@@ -112,7 +112,7 @@ class Losses:
         count = len(documents.view(document))
         turns = documents.turns(document, 0, count)
         positions = concat([beginning(config.model), lay_out(turns, config.model, config.loss)])
-        # In one piece, as a session lives it: rows would forget at each of their ends.
+        # In one piece, as in a session: rows would forget at each of their ends.
         batch = collate([[positions]], _row_of(config, len(positions), device))
         batch = (batch if device.type == "cuda" else batch.trimmed()).to(device)
         hidden_LD = model.hidden(batch)[0]
@@ -183,7 +183,7 @@ class Losses:
         at_T: npt.NDArray[np.int64],
         target_TRM: npt.NDArray[np.uint8],
     ) -> npt.NDArray[np.float64]:
-        """(T,): mean distance in levels of the likeliest frames from those that were."""
+        """(T,): mean distance, in levels, of the likeliest frames from the real ones."""
         if not len(at_T):
             return np.zeros(0)
         hidden_TD = hidden_LD[torch.from_numpy(at_T).to(hidden_LD.device)]
@@ -236,7 +236,7 @@ class Losses:
         return tuple(loss_rows)
 
     def recordings(self, names: Mapping[str, str]) -> tuple[RecordingLosses, ...]:
-        """Of all recordings that clips with these keys are cut from, each with its file's name."""
+        """The losses of all recordings from which clips with these keys are cut, with their file names."""
         name_of = {_recording_of(key): name for key, name in names.items()}
         return tuple(
             RecordingLosses(
@@ -259,7 +259,7 @@ class Losses:
         return StreamLoss(stream=stream, count=int(count), model=total / count if count else None)
 
     def _sound(self, row: LossRow, mean: float) -> LossRow:
-        """A row of sound with what sound has besides."""
+        """A row of sound with the fields that only sound has."""
         model = self.config.model
         bins_per_s = model.mel_bins * model.frames_per_window * US / WINDOW_US
         return dataclasses.replace(
@@ -270,7 +270,7 @@ class Losses:
         )
 
     def _guess(self, cue: str, stream: str) -> float | None:
-        """Entropy of what was there: the loss of the best guess that never changes."""
+        """Entropy of the data, which is the loss of the best constant guess."""
         if stream not in _SOUNDS:
             counts = np.array(list(self._tokens.get((cue, stream), Counter()).values()), np.float64)
             return _entropy(counts[None]) if len(counts) else None
@@ -287,7 +287,7 @@ def _recording_of(key: str) -> str:
 
 
 def _median_mae(counts_XQ: npt.NDArray[np.int64]) -> float:
-    """Mean over bins of the mean distance from the bin's median level."""
+    """Mean over bins of the mean distance to the bin's median level."""
     total_X1 = counts_XQ.sum(1, keepdims=True)
     median_X1 = (counts_XQ.cumsum(1) * 2 >= total_X1).argmax(1)[:, None]
     off_XQ = np.abs(np.arange(counts_XQ.shape[1]) - median_X1)
@@ -295,21 +295,21 @@ def _median_mae(counts_XQ: npt.NDArray[np.int64]) -> float:
 
 
 def _entropy(counts: npt.NDArray[np.float64]) -> float:
-    """Mean over rows of the entropy of each, in nats."""
+    """Mean entropy of the rows, in nats."""
     share = counts / counts.sum(1, keepdims=True)
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     return float(np.abs((share * logs).sum(1)).mean())
 
 
 def _row_of(config: RunConfig, positions: int, device: torch.device) -> RunConfig:
-    """A configuration whose rows hold a document; on a GPU of few lengths, each of which is compiled."""
+    """A configuration whose rows hold a document; on a GPU only with few lengths, as each is compiled."""
     step = _GPU_LENGTHS if device.type == "cuda" else 1
     length = -(-positions // step) * step
     return dataclasses.replace(config, data=dataclasses.replace(config.data, length=length))
 
 
 def _labels(head: ClipHead, count: int, delay: int) -> dict[str, BoolArray]:
-    """For every label of the clip, which of its micro-turns are answered inside such a cue."""
+    """For every label in the clip, the micro-turns whose answer falls inside such a cue."""
     in_label = {ALL: np.ones(count, bool)}
     for cue in head.cues:
         first, last = cue_windows(cue, head)

@@ -1,27 +1,27 @@
 """When somebody speaks, measured in windows: Full-Duplex-Bench's definitions as pure functions.
 
 Everything is a function of per-window flags "speaks" on the corpus clock, at the window in which the sound
-is heard. A run is a stretch of windows in which somebody speaks, half-open; what only touches a window
-fills it, so a run is one window longer than its sound on average, the person's and the model's alike.
+is heard. A run is a half-open stretch of windows in which somebody speaks. Sound that only touches a window
+fills it, so on average a run is one window longer than its sound, for people and models alike.
 
-    take-over      speech whose span from first to last is >= 1 s, or of more than 3 words
-    latency        first window of it minus the window the other ended in; never below 0; only of take-overs
+    take-over      speech that spans >= 1 s from first to last, or has more than 3 words
+    latency        its first window minus the window in which the other ended; at least 0; only for take-overs
     backchannel    a run of < 1 s with at most 2 words, begun while the other holds the floor or in the window
                    after, with 1 s of own silence before and after (VAP's condition; the published scripts
-                   hear a listener only and need none)
+                   hear only a listener and need none)
     distance       Jensen-Shannon distance (square root, natural logarithm, at most 0.8326) between the
-                   windows backchannels fill and those labelled ones do, 1 where the model gave none
+                   windows filled by backchannels and by labelled ones; 1 if the model gave none
     stop           the other begins to interrupt while it speaks: it is silent within 1.5 s
-    answer         after that interruption it takes over; what it never stopped saying counts from there on
+    answer         it takes over after that interruption; speech that never stopped counts from there on
 
-Unlike the published scripts every run of a recording counts (there the last segment overwrites what was
-found before), backchannels alone make their rate and distance (there every segment of up to 3 s does), and
-speech begun before the window looked at is looked at whole. What was decided in a silence is heard up to one
-window after it, so that window is looked at too.
+Unlike in the published scripts, every run of a recording counts (there the last segment overwrites earlier
+ones), only backchannels enter their rate and distance (there every segment of up to 3 s does), and speech
+begun before the examined window is examined as a whole. A decision made in a silence is heard up to one
+window after it, so that window is examined, too.
 
-Ours: a false start is a run of < 1 s that is no backchannel, begun and given up while the other speaks. A
-share of overlap is that of one's own speech during which another speaks too. The rate of right actions
-and the timing error compare with a reference's onsets and silences.
+Our own measures: a false start is a run of < 1 s that is no backchannel, begun and given up while the other
+speaks. The share of overlap is the share of own speech during which another speaks too. The rate of right
+actions and the timing error compare with a reference's onsets and silences.
 
 Shape suffix: W windows.
 """
@@ -49,12 +49,12 @@ BACKCHANNEL_WORDS = 2
 STOP_WINDOWS = 7
 """1.5 s, in whole windows."""
 ANSWER_WINDOWS = 25
-"""After a turn's end take-overs are looked for so long, if nobody else speaks before."""
+"""Windows after the end of a turn in which to look for a take-over, if nobody else speaks before."""
 SEARCH_WINDOWS = 10
-"""An onset further than this from the reference's is not the answer to the same thing."""
+"""An onset further than this from the reference's does not answer the same thing."""
 TOLERANCE_WINDOWS = 1
 HEARD_AFTER = 1
-"""What is decided in a window is heard in the next."""
+"""A decision made in a window is heard in the next one."""
 
 
 def onsets(speaks_W: BoolArray) -> list[int]:
@@ -63,11 +63,11 @@ def onsets(speaks_W: BoolArray) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TakeOver:
-    """What is found in a stretch of windows."""
+    """Speech found in a stretch of windows."""
 
     taken: bool
     onset: int | None
-    """Where the speech in it begins, possibly before it; None without speech."""
+    """Window in which the speech begins, possibly before the stretch; None without speech."""
 
 
 def take_over(speaks_W: BoolArray, words_W: Int64Array, start: int, stop: int) -> _TakeOver:
@@ -81,21 +81,21 @@ def take_over(speaks_W: BoolArray, words_W: Int64Array, start: int, stop: int) -
 
 
 def latency_windows(found: _TakeOver, ended: int) -> int | None:
-    """Windows from the other's end to the take-over."""
+    """Windows from the end of the other's speech to the take-over."""
     if not found.taken or found.onset is None:
         return None
     return max(0, found.onset - ended)
 
 
 def answer_stop(other_W: BoolArray, ended: int) -> int:
-    """Up to where an answer to a turn that ended in window `ended` is looked for."""
+    """The window before which an answer to a turn that ended in window `ended` must begin."""
     latest = min(len(other_W), ended + ANSWER_WINDOWS)
     again = np.flatnonzero(other_W[ended + 1 : latest])
     return min(latest, ended + 1 + int(again[0]) + HEARD_AFTER) if len(again) else latest
 
 
 def backchannels(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
-    """Short runs, set apart from other speech of one's own, on the other's floor."""
+    """Short runs while the other has the floor, apart from other speech of one's own."""
     floor_W = other_W | np.concatenate(([False], other_W[:-1]))
     speech = runs(speaks_W)
     return [
@@ -109,7 +109,7 @@ def backchannels(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -
 
 
 def false_starts(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -> list[Run]:
-    """Short runs begun and abandoned while the other speaks that are not backchannels."""
+    """Short runs, not backchannels, that are begun and given up while the other speaks."""
     given = set(backchannels(speaks_W, words_W, other_W))
     return [
         (start, stop)
@@ -122,7 +122,7 @@ def false_starts(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray) -
 
 
 def _apart(found: Sequence[Run]) -> list[bool]:
-    """Whether a second of silence lies on both sides of each run, as far as can be seen."""
+    """Whether each run has a second of silence on both sides, as far as is known."""
     far = [after[0] - before[1] >= SECOND for before, after in pairwise(found)]
     return [before and after for before, after in zip([True, *far], [*far, True], strict=True)][: len(found)]
 
@@ -137,7 +137,7 @@ def timing_distance(found: Sequence[Run], reference: Sequence[Run], windows: int
 
 
 def filled(found: Sequence[Run], windows: int) -> npt.NDArray[np.float64]:
-    """Share of each window in what the runs fill."""
+    """The distribution over windows that the runs fill."""
     counts = np.zeros(windows)
     for start, stop in found:
         counts[start:stop] += 1
@@ -151,9 +151,9 @@ def _divergence(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float
 
 
 def stop_windows(speaks_W: BoolArray, interrupted: int) -> float | None:
-    """Windows until it is silent after an interruption began; None if it did not speak then.
+    """Windows from the beginning of an interruption until it is silent; None if it did not speak then.
 
-    Infinite where it speaks to the end of what is known.
+    Infinite if it speaks to the end of the known windows.
     """
     for start, stop in runs(speaks_W):
         if start <= interrupted < stop:
@@ -162,13 +162,13 @@ def stop_windows(speaks_W: BoolArray, interrupted: int) -> float | None:
 
 
 def interruption_end(other_W: BoolArray, interrupted: int) -> int:
-    """The first window after an interruption's begin in which nobody else speaks."""
+    """The first window after the beginning of an interruption in which nobody else speaks."""
     silent = np.flatnonzero(~other_W[interrupted + 1 :])
     return interrupted + 1 + int(silent[0]) if len(silent) else len(other_W)
 
 
 def answer(speaks_W: BoolArray, words_W: Int64Array, other_W: BoolArray, ended: int) -> _TakeOver:
-    """Speech after an interruption; continued speech counts from the interruption's end on."""
+    """Speech after an interruption; continued speech counts from the end of the interruption on."""
     after_W = speaks_W.copy()
     after_W[:ended] = False
     return take_over(after_W, words_W, ended, answer_stop(other_W, ended))
@@ -183,14 +183,14 @@ class _Actions:
     silences: int
     kept: int
     errors: tuple[float, ...]
-    """Windows between each of the reference's onsets and the nearest; infinite for none within reach."""
+    """Windows from each of the reference's onsets to the nearest one; infinite if none is within reach."""
 
 
 def actions(speaks_W: BoolArray, reference_W: BoolArray, *, told: bool, first: int = 0) -> _Actions:
     """Compare with a reference, from window `first` on.
 
-    `told`: the flags were made knowing the reference's past, as under teacher forcing. Then speech
-    after an onset is no merit: an onset is met in its own window or one before, never after.
+    `told`: the flags were made knowing the reference's past (teacher forcing). Then speech after an onset is
+    no merit: an onset is met in its own window or the one before, never after.
     """
     reference_runs = runs(reference_W)
     late = 0 if told else TOLERANCE_WINDOWS

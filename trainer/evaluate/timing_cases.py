@@ -1,4 +1,4 @@
-"""What a document asks of whoever plays its speaker: who speaks when, and the cues that call for something.
+"""A document as a test of whoever plays its speaker: who speaks when, and the cues that call for action.
 
 Shape suffixes: W windows, C channels, F frames a window.
 """
@@ -23,28 +23,28 @@ from corpus.trainer.evaluate.timing import ANSWER_WINDOWS, SECOND, STOP_WINDOWS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Nobody speaks, from the end of another's speech on. Times count from the clip's start."""
+    """A time in which nobody speaks, after somebody else's speech. Times count from the clip's start."""
 
     start_us: int
     stop_us: int
 
     @property
     def first(self) -> int:
-        """The window in which it begins."""
+        """The window in which the silence begins."""
         return self.start_us // WINDOW_US
 
     @property
     def stop(self) -> int:
-        """After the last window it touches."""
+        """The window after the last one that the silence touches."""
         return max(-(-self.stop_us // WINDOW_US), self.first + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A document as timing sees it: who speaks when, and what is asked of the model.
+    """A document as timing sees it: who speaks when, and what the model should do.
 
-    A silence is a case only with the second before it in the clip and itself too; an end of a turn also
-    with a second of the person's answer, begun within the time answers are looked for.
+    A silence is a case only if the clip contains all of it and the second before it. The end of a turn also
+    needs a second of the person's answer, begun within the time in which answers are looked for.
     """
 
     id: str
@@ -54,13 +54,13 @@ class Scene:
     words_W: Int64Array
     other_WF: BoolArray
     ends: tuple[Silence, ...]
-    """After another's turn; this speaker was next."""
+    """Silences after somebody else's turn, after which this speaker spoke next."""
     pauses: tuple[Silence, ...]
-    """In which another only paused."""
+    """Silences in which somebody else only paused."""
     backchannels: tuple[Run, ...]
     """Windows of this speaker's labelled backchannels."""
     interrupted: tuple[int, ...]
-    """Windows in which another began to talk into this speaker's turn, with the time to stop after them."""
+    """Windows in which somebody began to interrupt this speaker, if the clip contains the time to stop."""
 
     @property
     def other_W(self) -> BoolArray:
@@ -102,7 +102,7 @@ def scene_of(documents: Documents, document: int) -> Scene:
 
 
 def _cues(head: ClipHead, view: View, label: str, kind: str | None, *, own: bool) -> Iterator[Cue]:
-    """The label's cues that begin before the clip's end: the speaker's own, or others' towards them."""
+    """The label's cues that begin before the end of the clip: the speaker's own, or others' towards them."""
     for cue in head.cues:
         if cue.label != label or kind not in (None, cue.kind) or cue.speaker is None:
             continue
@@ -113,7 +113,7 @@ def _cues(head: ClipHead, view: View, label: str, kind: str | None, *, own: bool
 
 
 def _silences(head: ClipHead, view: View, label: str, kind: str) -> Iterator[Silence]:
-    """Others' silences that lie in the clip with the second before them."""
+    """Others' silences that the clip contains together with the second before them."""
     for cue in _cues(head, view, label, kind, own=False):
         start_us, stop_us = (
             time_us - head.first_window * WINDOW_US for time_us in (cue.start_us, cue.stop_us)
@@ -124,12 +124,12 @@ def _silences(head: ClipHead, view: View, label: str, kind: str) -> Iterator[Sil
 
 
 def _concerns(cue: Cue, speaker: str) -> bool:
-    """Whether a cue that names whom it is about is about this speaker."""
+    """Whether a cue is about this speaker, if it names whom it is about."""
     return cue.partner in (None, speaker)
 
 
 def cue_windows(cue: Cue, head: ClipHead) -> tuple[int, int]:
-    """Windows of the clip a cue touches, half-open; at least one."""
+    """Windows of the clip that a cue touches, half-open; at least one."""
     first = cue.start_us // WINDOW_US - head.first_window
     stop = -(-cue.stop_us // WINDOW_US) - head.first_window
     return first, max(stop, first + 1)

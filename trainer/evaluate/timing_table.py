@@ -1,4 +1,4 @@
-"""What the documents of a split add up to for one way to behave: a row of the timing tables.
+"""One way of behaving, summed up over the documents of a split: a row of the timing tables.
 
 Shape suffixes: W windows, B draws, D documents.
 """
@@ -23,41 +23,41 @@ WINDOW_MS = WINDOW_US / 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingRow:
-    """One way to behave, over all documents."""
+    """One way of behaving, over all documents."""
 
     name: str
     told: bool
-    """Teacher-forced."""
+    """Whether it was teacher-forced."""
     speaks: Measure
-    """Share of windows."""
+    """Share of windows with speech."""
     right: Measure
     off_by_windows: Measure
-    """Median distance of an onset from the person's; no value where most have no answer within reach."""
+    """Median distance of an onset from the person's; no value if most have none within reach."""
     pause_taken: Measure
     turn_taken: Measure
     latency_p10_ms: Measure
     latency_ms: Measure
-    """Median."""
+    """Median latency."""
     latency_p90_ms: Measure
     latency_counts: tuple[int, ...]
     """Take-overs by latency in windows."""
     stopped: Measure
-    """Of the interruptions in which it spoke when the other began."""
+    """Share of interruptions after which it stopped, among those that began while it spoke."""
     stop_ms: Measure
-    """Median; no value where most speak on to the clip's end."""
+    """Median time to stop; no value if most speak on to the end of the clip."""
     answered: Measure
-    """Of the same, those whose end and a second after it lie in the clip: took over after it."""
+    """Share of the same interruptions after which it took over, if the clip contains a second after them."""
     overlap: Measure
-    """Share of the windows it speaks in."""
+    """Share of its speech during which another speaks."""
     false_starts_per_minute: Measure
     backchannels_per_minute: Measure
     backchannel_distance: Measure
-    """Mean over documents with labelled backchannels."""
+    """Mean distance over documents with labelled backchannels."""
 
 
 @dataclass(slots=True)
 class _Sums:
-    """A ratio's upper and lower sum, document by document."""
+    """The upper and lower sums of a ratio, one of each per document."""
 
     above: list[float] = field(default_factory=list)
     below: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Tally:
     distances: _Sums = field(default_factory=_Sums)
 
     def add(self, scene: Scene, speaks_W: BoolArray, words_W: Int64Array) -> None:
-        """One document; the first window, in which nothing can be heard of a model yet, is left out."""
+        """Add one document, without the first window, in which a model cannot be heard yet."""
         windows, other_W = len(speaks_W) - 1, scene.other_W
         spoken = int(speaks_W[1:].sum())
         self.speaks.add(spoken, windows)

@@ -4,8 +4,8 @@
 
     x_BLD -> norm -> queries, keys, values -> norm, rotation (rope.py) -> attention -> projection
 
-Who sees whom is a mask, made once a batch for all layers (attention_mask.py). A session's step passes a store
-of all keys so far, and a bias in place of the mask.
+A mask says which keys a query sees; it is made once a batch for all layers (attention_mask.py). A session's
+step passes a store of all keys so far, and a bias in place of the mask.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def attend(
 def _attend_flex(
     query_BHLC: torch.Tensor, key_BGSC: torch.Tensor, value_BGSC: torch.Tensor, mask: BlockMask
 ) -> torch.Tensor:
-    """Inside a compiled block as a part of it; else compiled by itself.
+    """FlexAttention, as part of a compiled block or else compiled by itself.
 
-    Contiguous, because the compiler takes views that a block made before for contiguous, without a word:
-    tests/trainer/model/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
+    Inputs are made contiguous, because the compiler silently takes views made earlier in a block for
+    contiguous: tests/trainer/model/test_model.py, test_the_gpu_mask_goes_into_compiled_blocks.
     """
     from torch.nn.attention.flex_attention import flex_attention
 
@@ -97,10 +97,10 @@ def _attend_flex(
 def _attend_held(
     query_HLC: torch.Tensor, key_GSC: torch.Tensor, value_GSC: torch.Tensor, bias_LS: torch.Tensor
 ) -> torch.Tensor:
-    """(H, L, C): few queries, many keys. Query heads that share keys become further queries of theirs.
+    """(H, L, C): few queries, many keys. Query heads that share a key head are treated as more queries of it.
 
-    Two products and a softmax: fused kernels that take a mask work on one piece of queries at a time, which
-    here leaves all but G of a GPU's processors without work. Scores are fp32 or wider.
+    Two products and a softmax: fused kernels that take a mask work on one block of queries at a time, which
+    here leaves all but G of a GPU's processors idle. Scores are fp32 or wider.
     """
     heads, length, size = query_HLC.shape
     groups = len(key_GSC)
@@ -125,7 +125,7 @@ def _each_attended(
     mask: torch.Tensor | BlockMask,
     store: KeyStore | None,
 ) -> torch.Tensor:
-    """Batch-invariant, of a whole pass or of a session's step: the same keys in the same order."""
+    """Batch-invariant attention of a whole pass or a session's step: the same keys in the same order."""
     if not isinstance(mask, torch.Tensor):
         raise NotImplementedError("batch-invariant attention is for the CPU")
     if store is None:
@@ -134,7 +134,7 @@ def _each_attended(
     key_GSC, value_GSC = store.append(key_BGSC[0], value_BGSC[0])
     order_S = store.order_S
     assert order_S is not None
-    # A session's mask is a bias: what is hidden lies at HIDDEN, what is seen at 0.
+    # A session's mask is a bias: HIDDEN for hidden keys, 0 for seen ones.
     seen_LS = mask[:, order_S] > HIDDEN / 2
     return each_attended(query_BHLC[0], key_GSC[:, order_S], value_GSC[:, order_S], seen_LS)[None]
 
@@ -143,7 +143,7 @@ class Attention(nn.Module):
     """Norm, projections, norms of queries and keys, rotation, attention, projection."""
 
     PARTS = ("mix",)
-    """What is compiled where the whole cannot be, because it is computed again in backward."""
+    """Compiled where the whole cannot be, because it is computed again in backward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Attention(nn.Module):
         mask: torch.Tensor | BlockMask,
         store: KeyStore | None = None,
     ) -> torch.Tensor:
-        """What attention adds to x. With a `store`, keys are those it holds, B is 1 and the mask a bias."""
+        """The term that attention adds to x. With a `store` keys come from it, B is 1 and the mask a bias."""
         if self.recompute and store is None:
             added: torch.Tensor = recomputed(self.mix, x_BLD, place_3BL, mask)
             return added

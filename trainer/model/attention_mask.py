@@ -1,4 +1,4 @@
-"""Which keys a query sees: earlier ones of its document and, with a window, only near ones and sinks.
+"""Which keys a query sees: earlier ones of its document; with a window only near ones and sinks.
 
 # B batch rows, L positions, K and Q blocks of them
 
@@ -45,13 +45,13 @@ def dense_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor, sight: Sight) ->
     """Boolean (B, 1, L, L); padding sees padding, so that no row is empty (a softmax over nothing is NaN)."""
     same = segment_BL[:, :, None] == segment_BL[:, None, :]
     reach = sight.reaches(turn_BL[:, :, None], turn_BL[:, None, :])
-    # Rows are in the order of time: the lower triangle is what came before, and oneself.
+    # Rows are in the order of time: the lower triangle holds all earlier positions and the query's own.
     seen: torch.Tensor = (same & reach).tril()
     return seen[:, None]
 
 
 class BatchMask:
-    """The mask of a batch in the form its kernel takes; this is the only place where that is chosen."""
+    """The mask of a batch in the form its kernel takes; the choice of form is made only here."""
 
     def __init__(self, sight: Sight) -> None:
         self.sight = sight
@@ -106,9 +106,9 @@ class FlexMask:
         return seen
 
     def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boolean (B, L/128, L/128) each: where some query sees some key, and every query every key.
+        """Boolean (B, L/128, L/128) each: where some query sees some key, and where all queries see all keys.
 
-        One row at a time: a mask of all positions by all takes 17 MB of a row of 4096, several times over.
+        One row at a time: a full mask of a row of 4096 takes 17 MB, several times over.
         """
         rows = zip(torch.split(self.segment_BL, 1), torch.split(self.turn_BL, 1), strict=True)
         some, every = zip(*(self._blocks_of_row(*row) for row in rows), strict=True)

@@ -3,11 +3,11 @@
     with batch_invariant():
         ...
 
-Products of matrices add up in an order that depends on how many rows they have, so a session, which reads a
-window at a time, and a pass over whole rows differ in the last bits. In this mode every position is
-multiplied alone, looks at the keys it sees and at no others, in the order of their positions, and every
-expert is asked: the same numbers come out, bit for bit, on a CPU with one thread. Without gradients only,
-and slow: it is there to tell rounding from error.
+A matrix product adds up in an order that depends on its number of rows, so a session, which reads a window at
+a time, and a pass over whole rows differ in the last bits. In this mode every position is multiplied alone,
+attends only to the keys it sees, in the order of their positions, and every expert is computed. On a CPU with
+one thread the results are then equal bit for bit. It works only without gradients and is slow: its purpose is
+to tell rounding from error.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 
 _LANES = 64
-"""Numbers in a row are padded to a multiple of: more than any processor's vector holds."""
+"""Rows are padded to a multiple of this many numbers, more than any processor's vector holds."""
 _ON = ContextVar("batch_invariant", default=False)
 
 
 @contextmanager
 def batch_invariant(on: bool = True) -> Iterator[None]:
-    """Compute so in this thread, as long as it is open; with `on` false as ever."""
+    """Compute this way in this thread while it is open; with `on` false, compute as usual."""
     before = _ON.set(on)
     try:
         with torch.no_grad():
@@ -36,12 +36,13 @@ def batch_invariant(on: bool = True) -> Iterator[None]:
 
 
 def is_batch_invariant() -> bool:
-    return _ON.get()
+    # The compiler cannot read a context variable, and compiled blocks are only for training.
+    return not torch.compiler.is_compiling() and _ON.get()
 
 
 def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """A function of single numbers. What is left over of a processor's vectors is computed by other code,
-    which rounds otherwise: in this mode nothing is left over."""
+    """Apply a function of single numbers. Numbers that do not fill a processor's vector are computed by other
+    code, which rounds differently; in this mode every vector is full."""
     short = -x.shape[-1] % _LANES
     if not (is_batch_invariant() and short):
         return function(x)
@@ -59,12 +60,12 @@ def each_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def each_attended(
     query_HLC: torch.Tensor, key_GSC: torch.Tensor, value_GSC: torch.Tensor, seen_LS: torch.Tensor
 ) -> torch.Tensor:
-    """(H, L, C): each query over the keys it sees, which are in the order of their positions."""
+    """(H, L, C): each query over the keys it sees, in the order of their positions."""
     heads, length, size = query_HLC.shape
     groups = len(key_GSC)
     out_HLC = torch.empty_like(query_HLC)
     for place in range(length):
-        # Only what it sees: masked keys would change the order of the sum.
+        # Only the keys it sees: masked ones would change the order of the sum.
         seen_N = seen_LS[place].nonzero()[:, 0]
         query_GNC = query_HLC[:, place].reshape(groups, heads // groups, size).contiguous()
         score_GNS = torch.bmm(query_GNC, key_GSC[:, seen_N].mT.contiguous()) * size**-0.5

@@ -15,13 +15,13 @@ import torch
 from corpus.trainer.data.sequence import EOW, SIL, SPK, Batch
 
 STREAMS = ("control", "onset", "words", "end")
-"""`<sil>` or `<spk>`; of these the first `<spk>` after silence; text; `<eow>`."""
+"""`<sil>` or `<spk>`; the first `<spk>` after silence alone; text; `<eow>`."""
 TEXT_SUMS = (*(f"nats_{name}" for name in STREAMS), *STREAMS, "speaks")
-"""Unweighted nats and token counts of each stream, and windows spoken in; only where there is loss."""
+"""Unweighted nats and token counts of each stream, and windows with speech; only where there is loss."""
 
 
 def _turn_begins(batch: Batch) -> torch.Tensor:
-    """(B, L): where another micro-turn begins than that of the position before."""
+    """(B, L): where a micro-turn begins."""
     turn_BL = batch.turn_BL
     begins_BL = torch.ones_like(turn_BL, dtype=torch.bool)
     begins_BL[:, 1:] = turn_BL[:, 1:] != turn_BL[:, :-1]
@@ -29,7 +29,7 @@ def _turn_begins(batch: Batch) -> torch.Tensor:
 
 
 def windows_of(batch: Batch) -> torch.Tensor:
-    """How many micro-turns it holds, 0-D."""
+    """The number of micro-turns in a batch, 0-D."""
     return (_turn_begins(batch) & (batch.turn_BL >= 0) & (batch.segment_BL >= 0)).sum()
 
 
@@ -59,8 +59,8 @@ def text_sums(batch: Batch, at_N: torch.Tensor, nats_N: torch.Tensor) -> torch.T
 
 @torch.no_grad()
 def sums_by_window(batch: Batch, nats_N: torch.Tensor, edges: Sequence[int]) -> torch.Tensor:
-    """(4, bins) in fp64: nats of control and of words, and tokens of each, by the micro-turn's number in its
-    segment; bin b is micro-turns [edges[b], edges[b + 1])."""
+    """(4, bins) in fp64: nats of control and of words, and tokens of each, by the number of the micro-turn in
+    its segment; bin b holds micro-turns [edges[b], edges[b + 1])."""
     at_N = batch.text_at_S
     target_N, turn_N = (sheet.reshape(-1)[at_N] for sheet in (batch.text_target_BL, batch.turn_BL))
     known_N = batch.text_weight_BL.reshape(-1)[at_N] > 0
@@ -80,9 +80,9 @@ def _after_silence(
     if not len(at_N):
         return control_N
     here_N = torch.arange(len(at_N), device=at_N.device)
-    # A running maximum of indices gives the latest control token up to each position ...
+    # A running maximum of indices gives the latest control token up to each position.
     last_N = here_N.where(control_N, -1).cummax(0).values
-    # ... and shifted by one the latest before it.
+    # Shifted by one, it gives the latest before it.
     before_N = last_N.roll(1).index_fill(0, here_N[:1], -1)
     some_N, before_N = before_N >= 0, before_N.clamp_min(0)
     length = batch.shape[1]

@@ -1,6 +1,6 @@
 """Cross entropy over a large vocabulary, without ever holding all logits.
 
-Fast path of `F.cross_entropy`, to which tests/trainer/model/test_cross_entropy.py holds it, gradients too.
+A fast path for `F.cross_entropy`; tests/trainer/model/test_cross_entropy.py compares the two, with gradients.
 Its gain is memory (all logits of a micro-batch of `base` would be 8 GB); its time on a GPU is not measured.
 
 # N positions, D width, V vocabulary
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from corpus.trainer.model.layers import wide
 
 CHUNK_LOGITS = 1 << 27
-"""Logits held at a time: 0.5 GB in fp32. Each chunk reads and writes the gradient of the whole table."""
+"""Logits held at once: 0.5 GB in fp32. Each chunk reads and writes the gradient of the whole table."""
 
 
 def chunk_rows(vocab: int) -> int:

@@ -1,6 +1,6 @@
 """The depth head for sound: groups of bins one after the other, by a small causal transformer.
 
-Whether it sounds better than `dmel` on any data is not measured; it is loaded only where it is asked for.
+Whether it sounds better than `dmel` on any data is not measured; it is imported only if a run uses it.
 
 # T positions, D width, R frames, M bins, Q levels, W the head's own width, G groups of bins, S = R G steps,
 # B bins of a group
@@ -62,11 +62,11 @@ class DepthHead(Levels):
         """(T, steps + 1, bins, Q), given the levels of the first steps (fewer than all)."""
         given = level_TSB.shape[1]
         kinds = torch.arange(self.levels, device=level_TSB.device)
-        # What the steps before drew, as one-hot levels through a table of each step's own.
+        # The levels drawn by earlier steps, one-hot, through a table for each step.
         hot = (level_TSB[..., None] == kinds).flatten(2).to(hidden_TD.dtype)
         heard = torch.einsum("tsx,sxw->tsw", hot, self.heard[:given].to(hidden_TD.dtype))
         x = linear(hidden_TD, self.known)[:, None] + self.step[: given + 1].to(hidden_TD.dtype)
-        # Shifted by one: a step hears those before it, never itself.
+        # Shifted by one: a step sees earlier steps, never itself.
         x = x + F.pad(heard * self.group_bins**-0.5, (0, 0, 1, 0))
         for layer in self.layers:
             x = layer(x)

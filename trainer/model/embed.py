@@ -2,9 +2,9 @@
 
 # B batch rows, L positions, D width, A sound positions, R frames, M mel bins, Q levels, P patches
 
-Sound and patches come as lists of fixed capacity; what is padding goes to a trash row after the last
-position, so that shapes never change. Both are embedded again in backward: a patch's stem alone would keep as
-much as five layers, and the multi-hot matrix of sound more than its vector.
+Sound and patches come as lists of fixed capacity; their padding goes to a trash row after the last position,
+so that shapes never change. Both are embedded again in backward: the patches' stem alone would keep as much
+memory as five layers, and the multi-hot matrix of sound more than its vectors.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from corpus.trainer.model.layers import Norm, Table, linear, parameter, recomput
 class SoundBag(nn.Module):
     """dMel: the sum of one vector for each (frame, bin, level), as a multi-hot matrix product.
 
-    Unlike `embedding_bag` its backward is deterministic. Every bin has one more row, for where it is masked:
-    in training, if `model.sound_masked` says so.
+    Unlike that of `embedding_bag`, its backward is deterministic. Every bin has one more row that stands for
+    masked sound (`model.sound_masked`, in training only).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -40,7 +40,7 @@ class SoundBag(nn.Module):
     def forward(
         self, audio_ARM: torch.Tensor, dtype: torch.dtype, masked_ARM: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(A, D). A mask may also be of whole positions: (A, 1, 1)."""
+        """(A, D). A mask may also cover whole positions: (A, 1, 1)."""
         level_ARM: torch.Tensor = self.level_of_byte(audio_ARM)
         if masked_ARM is not None:
             level_ARM = level_ARM.masked_fill(masked_ARM, self.levels)
@@ -58,7 +58,7 @@ class SoundBag(nn.Module):
 class PatchStem(nn.Module):
     """hMLP: 40 x 40 pixels by 5, 2, 2, 2 to one vector; patches never mix.
 
-    Convolutions whose stride is their size are products of reshaped pixels: deterministic, and faster.
+    Convolutions with a stride equal to their size are products of reshaped pixels: deterministic, and faster.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -91,14 +91,14 @@ class PatchStem(nn.Module):
 
 
 def masked_sound(batch: Batch, share: float, key: NoiseKey, row_B: torch.Tensor) -> torch.Tensor:
-    """(A,): positions in windows of sound that are hidden from the model, each stream's by itself.
+    """(A,): positions in windows of sound that are hidden from the model, drawn separately for each stream.
 
     Drawn by the window's place: its row in the global batch, document and micro-turn. The key holds -1 where
-    losses have a position, so that none of them draws the same numbers.
+    those of losses hold a position, so that no loss draws the same numbers.
     """
     rows, length = batch.shape
     # Padding points one past the batch; clamp it so that it indexes something.
-    at_A = batch.audio_at_A.long().clamp_max(rows * length - 1)  # which one does not matter
+    at_A = batch.audio_at_A.long().clamp_max(rows * length - 1)  # any valid index will do
     row_A = row_B.to(at_A.device).long()[at_A // length]
     segment_A, turn_A, stream_A = (
         each_BL.reshape(-1)[at_A] for each_BL in (batch.segment_BL, batch.turn_BL, batch.stream_BL)

@@ -5,8 +5,8 @@
 Padding is not routed: it is not counted, its weight is exactly zero, and its rows only fill the end of the
 last expert's group, because `F.grouped_mm` leaves rows after the last group unset (and NaN in its backward).
 fp64, which `F.grouped_mm` refuses, runs every expert on every token: the plain path, free of batch effects,
-to which the tests hold the others. So do a session's reads on a GPU whose `F.grouped_mm` has no kernel for
-them: it would ask for the groups' sizes on the host, which a CUDA graph (cuda_graph.py) cannot.
+against which the tests check the others. A session's reads take it too on a GPU whose `F.grouped_mm` has no
+kernel for them: that would need the groups' sizes on the host, which a CUDA graph (cuda_graph.py) rules out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from corpus.trainer.model.permute import Order, counts, permute, sort_by_expert,
 from corpus.trainer.model.router import Routes
 
 FEW_TOKENS = 8
-"""Up to so many tokens, without gradients, each token's experts' weights are gathered instead."""
+"""Up to this many tokens, without gradients, the weights of each token's experts are gathered instead."""
 _SPARE_ROWS = 8
 """Zero rows on every rank under expert parallelism: a product over no rows at all hangs or fails on GPUs."""
 
@@ -41,14 +41,14 @@ class Experts(nn.Module):
         """With a `group`: `blocks` recomputes on received rows, `exchange` also sends them again."""
         self.count = config.experts
         self.read_at_once = 1 + config.audio_positions + config.text_slots + config.patches
-        """Positions, at most, that a session reads in one run."""
+        """The most positions that a session reads at once."""
         self.gate_up = parameter(config.experts, 2 * config.expert_width, config.width)
         self.down = parameter(config.experts, config.width, config.expert_width)
         self.group: dist.ProcessGroup | None = None
         """Expert parallelism: the ranks among which the experts are divided, in equal consecutive parts."""
 
     def share(self, mesh: DeviceMesh) -> None:
-        """Keep this rank's part of the experts; the gradients of a part come from the tokens of all ranks."""
+        """Keep this rank's part of the experts, whose gradients come from the tokens of all ranks."""
         if self.count % mesh.size():
             raise SettingsError(
                 f"{self.count} experts cannot be shared by {mesh.size()} ranks",
@@ -80,7 +80,7 @@ class Experts(nn.Module):
         return apply(x_TD, routes, order)
 
     def _is_recorded(self, x_TD: torch.Tensor) -> bool:
-        """Whether this may be captured in a CUDA graph that the grouped product cannot be part of."""
+        """Whether this may be captured in a CUDA graph, of which the grouped product cannot be part."""
         if torch.is_grad_enabled() or not x_TD.is_cuda or len(x_TD) > self.read_at_once:
             return False
         return x_TD.dtype != torch.bfloat16 or torch.cuda.get_device_capability(x_TD.device)[0] not in (9, 10)
@@ -113,7 +113,7 @@ class Experts(nn.Module):
     def _exchanged(self, x_TD: torch.Tensor, routes: Routes, order: Order) -> torch.Tensor:
         """Send rows and their weights to the ranks that hold their experts, and collect the outputs.
 
-        Two lists of sizes go to the host, which waits for the GPU.
+        The host waits for the GPU to learn two lists of sizes.
         """
         group = self.group
         assert group is not None

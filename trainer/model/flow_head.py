@@ -1,13 +1,14 @@
-"""A rectified flow from noise to the frames of a position, steered by its hidden vector.
+"""A rectified flow from noise to the frames of a position, conditioned on its hidden vector.
 
 # T positions, D width, R frames, M bins, X = R M values, K times
 
     x_t = (1 - t) noise + t value        the network learns dx/dt = value - noise at x_t, given t and hidden
     training                             times drawn from a logistic normal, a share of hidden vectors dropped
     evaluation (`eval()`)                times on a fixed grid: the quantiles of that distribution
-    sampling                             Euler's steps from noise, with classifier-free guidance
+    sampling                             Euler steps from noise, with classifier-free guidance
 
-A dropped hidden vector is zero. Hidden vectors are normed, so no other one is zero: it needs no parameter.
+A dropped hidden vector is replaced by zeros. Hidden vectors are normed, so no real one is zero, and the
+dropped one needs no parameter.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class FlowHead(nn.Module):
         self.grid_K = Table(_quantiles(GRID_TIMES))
 
     def velocity(self, x: torch.Tensor, time: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """dx/dt at x (..., R M), time (..., 1), given hidden (..., D); zeros for no condition."""
+        """dx/dt at x (..., R M) and time (..., 1), given hidden (..., D); zeros mean no condition."""
         # Sinusoidal features of the time, as in diffusion models.
         speeds = torch.exp(
             torch.arange(self.TIME_FEATURES // 2, device=x.device)
@@ -109,7 +110,7 @@ class FlowHead(nn.Module):
         device = hidden_TD.device
         count = FLOW_DRAWS if self.training else GRID_TIMES
         draw_K1 = torch.arange(count, device=device)[:, None]
-        # Element 0 is the time's draw, so elements of the noise begin at 1.
+        # Element 0 draws the time, so the noise uses elements from 1 on.
         element_X = torch.arange(self.size, device=device) + 1
         where_T11 = position_T.long()[:, None, None]
         if self.training:
@@ -126,14 +127,14 @@ class FlowHead(nn.Module):
         return error.square().mean((1, 2))
 
     def dropped(self, key: NoiseKey, position_T: torch.Tensor) -> torch.Tensor:
-        """(T,): whose hidden vector is dropped in training. Its key differs from those of all draws."""
+        """(T,): whether a target's hidden vector is dropped in training. No draw shares its key."""
         return noise.uniform(noise.mix(key.seed, key.step, position_T, FLOW_DRAWS)) < self.dropout
 
     @torch.no_grad()
     def sample_values(
         self, hidden_ND: torch.Tensor, *, seed: noise.Key, temperature: float = 1.0, guidance: float = 1.0
     ) -> torch.Tensor:
-        """(N, R M): Euler's steps from noise scaled by the temperature."""
+        """(N, R M): Euler steps from noise scaled by the temperature."""
         element = torch.arange(len(hidden_ND) * self.size, device=hidden_ND.device).view(-1, self.size)
         x = noise.normal(seed, element) * temperature
         for step in range(self.steps):

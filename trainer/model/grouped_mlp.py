@@ -1,15 +1,15 @@
-"""The routed experts as one function, whose backward is written by hand and keeps little.
+"""The routed experts as one function with a hand-written backward that keeps little memory.
 
-Fast path of `Experts.every_expert`, to which tests/trainer/model/test_moe.py holds it; test_grouped_mlp.py
+A fast path for `Experts.every_expert`; tests/trainer/model/test_moe.py compares the two, test_grouped_mlp.py
 checks the gradients numerically. Bytes kept are measured (benchmarks/RESULTS.md), its time on a GPU is not.
 
 # T tokens, D width, E experts, K of them a token, N = T K rows, F inner width, I and J any widths
 
     x_TD --order--> rows_ND --gate_up--> both_N2F --silu, x weight--> hidden_NF --down--> y_ND --sum--> y_TD
 
-Kept for backward: x_TD, the order, the router's weights and both_N2F. Rows and hidden are made again: a
-gather and a pointwise pass, no product. The weights are kept as they are given, so that of fp32 masters no
-copy in bf16 lives from forward to backward; their gradients come out in the masters' type.
+Kept for backward: x_TD, the order, the router's weights and both_N2F. Rows and hidden are computed again,
+with a gather and a pointwise pass but no product. Weights are kept as given, so no bf16 copy of fp32 masters
+lives from forward to backward; their gradients come out in the masters' type.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Apply(torch.autograd.Function):
         d_y_ND = gather_rows(grad_TD, order_N, k)
         d_down = grouped_outer(d_y_ND, (plain_NF * weight_N1).to(x_TD.dtype), end_E).to(down.dtype)
         d_hidden_NF = grouped(d_y_ND, down, end_E)
-        del d_y_ND  # as large as all that is kept
+        del d_y_ND  # as large as everything that is kept
         # The weight scaled the hidden vector, so its gradient is the dot product of the two.
         d_weight_N = (wide(d_hidden_NF) * plain_NF).sum(-1).to(weight_TK.dtype)
         d_both_N2F = swiglu_backward((d_hidden_NF * weight_N1).to(x_TD.dtype), both_N2F)

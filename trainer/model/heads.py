@@ -3,11 +3,11 @@
 # T positions, D width, R frames, M bins, Q levels
 
     dmel    all bins at once, each a softmax over levels
-    flow    a rectified flow from noise to the frames, by a small network steered by the hidden vector
-    depth   groups of bins one after the other, each a softmax knowing the groups before (depth_head.py)
+    flow    a rectified flow from noise to the frames, by a small network conditioned on the hidden vector
+    depth   groups of bins one after the other, each a softmax given the groups before it (depth_head.py)
 
-`losses` gives nats a bin (dmel, depth) or squared error (flow_head.py) of every position. `sample` gives mel
-bytes, ready to be heard again, of one position or many. All randomness is a function of keys, see noise.py.
+`losses` gives nats per bin (dmel, depth) or squared error (flow_head.py) at every position. `sample` gives
+mel bytes of one position or many, ready to be fed back. All randomness is a function of keys (noise.py).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def choose_levels(
     if temperature <= 0:
         return logit_NQ.argmax(-1)
     if 0 < top_k < logit_NQ.shape[1]:
-        # What is outside of the likeliest `top_k` cannot be drawn.
+        # Only the likeliest `top_k` can be drawn.
         floor = logit_NQ.topk(top_k, -1).values[:, -1:]
         logit_NQ = logit_NQ.masked_fill(logit_NQ < floor, -torch.inf)
     element = torch.arange(logit_NQ.numel(), device=logit_NQ.device).view(logit_NQ.shape)
@@ -62,7 +62,7 @@ def choose_levels(
 
 
 class Levels(nn.Module):
-    """What dmel and depth share: shapes and tables."""
+    """The shapes and tables that dmel and depth share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """First values of parameters: each number is a function of (seed, parameter's name, place in the parameter).
 
-Nothing else decides it: not the order of parameters, not how many ranks there are or how the parameter is cut
-among them. A rank fills only the part it holds, so a model that fits on no machine starts on many.
-Values differ between kinds of devices in the last bit of a logarithm, no more.
+It does not depend on the order of parameters, the number of ranks, or how a parameter is cut among them. A
+rank fills only the part it holds, so a model that fits on no single machine can start on many. Between kinds
+of devices, values differ at most in the last bit of a logarithm.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from corpus.trainer.data import noise
 
 INIT_STD = 0.02
 _CHUNK_CPU = 1 << 17
-"""Elements drawn at once: as many as fit into a CPU's cache."""
+"""Elements drawn at once; as many as fit into a CPU's cache."""
 _CHUNK_GPU = 1 << 22
 """On a GPU enough to hide kernel launches. Drawing takes five 32-bit words an element."""
 
 
 def deviation(name: str, config: ModelConfig) -> float | None:
-    """Of a parameter's normal distribution; None for norms, which start as ones.
+    """Standard deviation of a parameter's first values; None for norms, which start as ones.
 
-    0.02, and 0.02 / sqrt(2 layers) for what writes into the residual stream. A flow starts with
-    velocity 0, a bias as 0.
+    0.02, and 0.02 / sqrt(2 layers) for matrices that write into the residual stream. A flow starts with
+    velocity 0, a bias with 0.
     """
     owner, last = name.split(".")[0], name.rsplit(".", 1)[-1]
     if "norm" in name and last == "weight":
@@ -53,7 +53,7 @@ def key_of(name: str) -> int:
 
 @torch.no_grad()
 def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) -> None:
-    """Set what this rank holds of a parameter: elements are `deviation * noise.normal(seed, name, place)`."""
+    """Set this rank's part of a parameter: elements are `deviation * noise.normal(seed, name, place)`."""
     part, shape, offset = held(parameter)
     scale = deviation(name, config)
     if not scale:
@@ -70,7 +70,7 @@ def fill(parameter: torch.Tensor, *, seed: int, name: str, config: ModelConfig) 
 
 
 def held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence[int]]:
-    """This rank's part of a parameter, its shape, and where in the parameter it begins."""
+    """This rank's part of a parameter, its shape, and the indices at which it begins in the parameter."""
     if not isinstance(parameter, DTensor):
         return parameter.detach(), parameter.shape, (0,) * parameter.ndim
     places = parameter.placements
@@ -84,7 +84,7 @@ def held(parameter: torch.Tensor) -> tuple[torch.Tensor, Sequence[int], Sequence
 def _runs(
     whole: Sequence[int], shape: Sequence[int], offset: Sequence[int]
 ) -> Iterator[tuple[int, int, int]]:
-    """Where a box of a row-major tensor lies in one piece: (first in the box, first in the whole, length)."""
+    """Contiguous runs of a box in a row-major tensor: (first in the box, first in the whole, length)."""
     if math.prod(shape) == 0:
         return
     # All dimensions after `cut` are whole, so every index of those before it is one run.

@@ -1,11 +1,11 @@
 """Layers that all parts use: a norm, a linear map, a gated feed-forward.
 
-Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where used, and
-cast again in backward. This holds for all of them, norms and routers too, whose sums are in fp32: ranks
-exchange a sharded model in bf16, and one process computes the same.
+Parameters may be wider than the activations (fp32 masters, bf16 compute): they are cast where they are used,
+and cast again in backward. This includes norms and routers, although their sums are in fp32: ranks exchange a
+sharded model in bf16, and a single process must compute the same.
 
-Backward is written by hand where autograd would keep casts, or what a pointwise pass can make again. Without
-gradients the plain operations run; tests/trainer/model/test_layers.py holds the two to each other. Bytes kept
+Backward is written by hand where autograd would keep casts, or results that a pointwise pass can make again.
+Without gradients the plain operations run; tests/trainer/model/test_layers.py compares the two. Bytes kept
 are measured (benchmarks/RESULTS.md), the time on a GPU is not.
 """
 
@@ -25,7 +25,7 @@ from corpus.trainer.model.batch_invariant import each_linear, is_batch_invariant
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """At least fp32: where sums and exponentials are taken."""
+    """x in fp32 or wider, for sums and exponentials."""
     return x.float() if x.dtype.itemsize < 4 else x
 
 
@@ -47,12 +47,12 @@ class _Linear(torch.autograd.Function):
 
 
 def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Gradient of the weight of a linear map from x, in the gradient's type."""
+    """Gradient of the weight of a linear map of x, in the type of `grad`."""
     return grad.flatten(0, -2).T @ x.to(grad.dtype).flatten(0, -2)
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """x @ weight.T, computed in `dtype` or else in that of x."""
+    """x @ weight.T, computed in `dtype`, or in the type of x."""
     dtype = dtype or x.dtype
     if not torch.is_grad_enabled():  # A Function costs microseconds, and a step of a session has hundreds.
         if is_batch_invariant():
@@ -63,7 +63,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype | None = No
 
 
 def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Run now and again in backward: only its inputs are kept. It must not draw random numbers."""
+    """Run a function now and again in backward, keeping only its inputs. It must not draw random numbers."""
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
@@ -101,7 +101,7 @@ def _normed(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Te
 
 
 class _Norm(torch.autograd.Function):
-    """Keeps x and one scale a vector, nothing in fp32 of the size of x."""
+    """Keeps x and one scale per vector; nothing of the size of x in fp32."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -152,7 +152,7 @@ def swiglu_backward(grad: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
 
 
 class _Gated(torch.autograd.Function):
-    """Keeps x and gate and up before the activation."""
+    """Keeps x, and gate and up from before the activation."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:

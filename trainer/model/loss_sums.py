@@ -1,9 +1,9 @@
-"""Losses of a micro-batch as weighted sums, and the denominators of an optimiser step.
+"""A micro-batch's losses as weighted sums, and the denominators of an optimiser step.
 
 # E experts, N mixture layers, S streams, A positions of sound
 
-The denominators are counted over the whole step, all micro-batches and ranks, so neither accumulation nor the
-number of ranks changes a gradient.
+The denominators are counted over the whole step, with all its micro-batches and ranks, so neither
+accumulation nor the number of ranks changes a gradient.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 
 from corpus.trainer.config import LossConfig
-from corpus.trainer.data.sequence import NO_TARGET, Batch
-from corpus.trainer.model.cue_head import known_cues
+from corpus.trainer.data.sequence import CUE_UNKNOWN, NO_TARGET, Batch
 
 
 class Denominators(NamedTuple):
@@ -29,17 +28,17 @@ class Denominators(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> Denominators:
-        """One micro-batch's part, from the batch alone: add these up, over ranks too, before backward."""
+        """One micro-batch's part, from the batch alone. Add these up, over ranks too, before backward."""
         text = batch.text_weight_BL * (batch.text_target_BL != NO_TARGET)
         positions = (batch.segment_BL >= 0).sum().to(torch.float64)
         audio = batch.audio_weight_T * real_targets(batch)
         heard = heard_targets(batch).sum().to(torch.float64)
-        cues = known_cues(batch).to(torch.float64)
+        cues = (batch.cue_CK != CUE_UNKNOWN).sum().to(torch.float64)
         return cls(text.sum(dtype=torch.float64), audio.sum(dtype=torch.float64), heard, cues, positions)
 
 
 def real_targets(batch: Batch) -> torch.Tensor:
-    """(T,): which sound targets are real, not padding."""
+    """(T,): which sound targets are not padding."""
     rows, length = batch.shape
     return batch.audio_target_at_T < rows * length
 
@@ -70,7 +69,7 @@ class LossSums:
     router_z: torch.Tensor
     positions: torch.Tensor
     load_NE: torch.Tensor
-    """Tokens that each expert of each mixture layer got."""
+    """Tokens that each expert of each mixture layer received."""
     spoken_NE: torch.Tensor
     """The same, in micro-turns in which the model speaks."""
     margin_N: torch.Tensor
@@ -78,7 +77,7 @@ class LossSums:
     text_S: torch.Tensor
     """`batch_stats.TEXT_SUMS`."""
     nats_N: torch.Tensor
-    """Of each position that predicts text, in the order of `Batch.text_at_S`; no gradient."""
+    """Nats of each position that predicts text, in the order of `Batch.text_at_S`; without gradient."""
     weights: LossConfig
 
     @property
@@ -88,7 +87,7 @@ class LossSums:
 
     def total(self, denominators: Denominators) -> torch.Tensor:
         """This micro-batch's part of the step's loss; the parts add up to it."""
-        # A batch without, say, sound has denominator 0 and sum 0: keep 0 / 0 out of the loss.
+        # A step without sound, for example, has sum 0 and denominator 0: keep 0 / 0 out of the loss.
         text_weight, audio_weight, user_audio_weight, cues_weight, positions = (
             value.clamp_min(1e-9).to(self.text_sum.dtype) for value in denominators
         )

@@ -1,4 +1,4 @@
-"""LoRA: attention's matrices are frozen; a product of two small ones, added to each, is trained.
+"""LoRA: attention's matrices are frozen, and a product of two small matrices added to each is trained.
 
 # R rank, O rows and I columns of the frozen matrix
 
@@ -21,7 +21,7 @@ _MARK = ".low."
 
 
 class _LowRank(nn.Module):
-    """What is added to a frozen linear map."""
+    """The term added to a frozen linear map."""
 
     def __init__(self, rank: int, rows: int, columns: int) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class _LowRank(nn.Module):
 
 
 def low_ranks(config: ModelConfig, shapes: Mapping[str, torch.Size]) -> nn.ModuleDict:
-    """One for each of these maps that the settings choose; empty at rank 0."""
+    """A low-rank term for each of these maps that the settings choose; none at rank 0."""
     chosen = config.lora_targets if config.lora_rank else ()
     return nn.ModuleDict({name: _LowRank(config.lora_rank, *shapes[name]) for name in chosen})
 
 
 def is_trained(name: str, config: ModelConfig) -> bool:
-    """Whether a weight is trained: with a LoRA rank only the low-rank ones are."""
+    """Whether a weight is trained; with a LoRA rank only the low-rank ones are."""
     return not config.lora_rank or _MARK in name
 
 

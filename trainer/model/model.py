@@ -1,15 +1,15 @@
-"""The interaction model: what is heard, seen, read and said is one sequence; it predicts text and sound.
+"""The interaction model: all that is heard, seen, read and said is one sequence; it predicts text and sound.
 
 # B batch rows, L positions, T positions with a target, D width, V vocabulary, E experts
 
     tokens, mel bytes, patches -> Embed -> blocks (attention, experts) -> norm -> hidden_BLD
     hidden where text follows  -> text head  -> cross entropy          (cross_entropy.py)
     hidden where sound follows -> audio head -> dmel, flow or depth    (heads.py)
-    hidden before heard sound  -> its own dmel head, in training only and where asked for
+    hidden before heard sound  -> its own dmel head, in training only and if `loss.user_audio` is set
 
-All of it runs over packed rows. A session runs its next positions through the same layers (incremental.py);
-the two agree to rounding (tests/trainer/session/test_stream.py). Preparation for GPUs is elsewhere:
-compile.py compiles the blocks, prepare.py shards the model over ranks.
+Training runs over packed rows. A session runs its next positions through the same layers (incremental.py);
+the two agree to rounding (tests/trainer/session/test_stream.py). compile.py compiles the blocks for GPUs, and
+prepare.py shards the model over ranks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from corpus.trainer.model.attention import Attention, KeyStore
 from corpus.trainer.model.attention_mask import BatchMask, Sight
 from corpus.trainer.model.batch_stats import spoken, text_sums
 from corpus.trainer.model.cross_entropy import cross_entropy_sum
-from corpus.trainer.model.cue_head import CueHead, weights_of
 from corpus.trainer.model.embed import Embed, masked_sound
 from corpus.trainer.model.heads import DmelHead
 from corpus.trainer.model.initial_values import fill
@@ -43,14 +42,15 @@ from corpus.trainer.model.router import Router, RouterStats
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+    from corpus.trainer.model.cue_head import CueHead
     from corpus.trainer.model.depth_head import DepthHead
     from corpus.trainer.model.flow_head import FlowHead
 
 
 class Block(nn.Module):
-    """One layer. Attention and feed-forward are called as modules of their own, to be sharded apart.
+    """One layer. Attention and feed-forward are separate modules, so that they can be sharded separately.
 
-    A step of a session (with a store, without `spoken_BL`) keeps no statistics of the router.
+    A session's step (with a store, without `spoken_BL`) keeps no statistics of the router.
     """
 
     def __init__(self, config: ModelConfig, *, dense: bool) -> None:
@@ -73,18 +73,18 @@ class Block(nn.Module):
 
 
 class InteractionModel(nn.Module):
-    """Ready to use, with initial values decided by `seed`; on the meta device without values."""
+    """A model ready to use, with initial values from `seed`; without values on the meta device."""
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.compute: torch.dtype | None = None
-        """Precision of activations where parameters are wider (fp32 masters, bf16 compute)."""
+        """Type of activations, if parameters are wider (fp32 masters, bf16 compute)."""
         self.recompute: Recompute = "none"
         self.tokenizer = BYTES
         """The tokenizer of its text, set where a trained model is loaded."""
         self.weighting = Weighting()
-        """How training's weights shifted the odds; set where a trained model is loaded, before a session."""
+        """How the loss weights shifted the odds; set where a trained model is loaded, before a session."""
         self.embed = Embed(config)
         self.blocks = nn.ModuleList(
             [Block(config, dense=layer < config.dense_layers) for layer in range(config.layers)]
@@ -93,7 +93,7 @@ class InteractionModel(nn.Module):
         self.text_head = None if config.tied else parameter(config.vocab, config.width)
         self.audio_head = audio_head(config)
         self.user_audio_head = DmelHead(config) if config.user_audio else None
-        self.cue_head = CueHead(config) if config.cues else None
+        self.cue_head = _cue_head(config)
         mixtures = config.layers - config.dense_layers
         self.register_buffer(
             "load_NE", torch.zeros(mixtures, config.experts, dtype=torch.int64), persistent=False
@@ -104,22 +104,22 @@ class InteractionModel(nn.Module):
             self.initialise(seed)
 
     load_NE: torch.Tensor
-    """Tokens every expert got in training since the last `update_router_bias`."""
+    """Tokens that each expert received in training since the last `update_router_bias`."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of activations."""
+        """Type of activations."""
         return self.compute or self.embed.stream.dtype
 
     @classmethod
     def unset(cls, config: ModelConfig, device: torch.device | str = "meta") -> InteractionModel:
-        """A model with uninitialised parameters, for values that come from elsewhere."""
+        """A model with uninitialised parameters, to be filled with values from elsewhere."""
         with torch.device("meta"):
             model = cls(config)
         return model if torch.device(device).type == "meta" else model.to_empty(device=device)
 
     def keep_to(self, windows: int) -> None:
-        """Attend to no more windows than training showed at once: the model has never met greater distances.
+        """Attend to no more windows than training showed at once; the model does not know greater distances.
 
         Call before a session is opened.
         """
@@ -127,12 +127,12 @@ class InteractionModel(nn.Module):
         self.see(dataclasses.replace(self.sight, window_turns=windows if own is None else min(own, windows)))
 
     def see(self, sight: Sight) -> None:
-        """Set how far back to attend, whatever training did."""
+        """Set how far back to attend, regardless of training."""
         self.sight = sight
         self._mask = BatchMask(sight)
 
     def initialise(self, seed: int) -> None:
-        """Set every parameter (this rank's part of a sharded one) to values that only the seed decides."""
+        """Set every parameter (or this rank's part of it) to values that depend only on the seed."""
         for name, parameter_ in self.named_parameters():
             fill(parameter_, seed=seed, name=name, config=self.config)
 
@@ -149,7 +149,7 @@ class InteractionModel(nn.Module):
             count = sum(parameter_.numel() for parameter_ in self.parameters())
             what = f"no memory for a model of {count:,} parameters"
             raise SettingsError(what, where="model", todo="take a smaller one, or more processes") from error
-        # `to_empty` leaves buffers as they lie in memory; these count from zero.
+        # `to_empty` leaves buffers uninitialised; these count from zero.
         for module in self.modules():
             if isinstance(module, Router):
                 module.bias_E.zero_()
@@ -157,7 +157,7 @@ class InteractionModel(nn.Module):
         return self
 
     def hidden(self, batch: Batch) -> torch.Tensor:
-        """(B, L, D), normed: what both heads read."""
+        """(B, L, D), normed: the input of both heads."""
         return self._trunk(batch)[0]
 
     def _trunk(
@@ -174,7 +174,7 @@ class InteractionModel(nn.Module):
         coordinates = (batch.time_BL, batch.row_BL, batch.column_BL)
         place_3BL = places(self.config.rope, *coordinates, batch.stream_BL)
         mask = self._mask(batch, self.dtype)
-        # Padding is not routed; windows the model speaks in have router statistics of their own.
+        # Padding is not routed; windows in which the model speaks have router statistics of their own.
         valid_BL, spoken_BL = batch.segment_BL >= 0, spoken(batch)
         stats = []
         for block in self.blocks:
@@ -231,7 +231,7 @@ class InteractionModel(nn.Module):
         )
 
     def _text_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Only positions that predict text meet the vocabulary."""
+        """Only positions that predict text are multiplied with the vocabulary."""
         at = batch.text_at_S
         target_N, weight_N = (sheet.reshape(-1)[at] for sheet in (batch.text_target_BL, batch.text_weight_BL))
         return cross_entropy_sum(hidden_ND[at], self.text_table, target_N, weight_N)
@@ -239,8 +239,7 @@ class InteractionModel(nn.Module):
     def _cue_sum(self, hidden_ND: torch.Tensor, batch: Batch, weights: LossConfig) -> torch.Tensor:
         if self.cue_head is None:
             return wide(hidden_ND).new_zeros(())
-        nats_CK = self.cue_head.losses(hidden_ND, batch)
-        return (nats_CK * weights_of(weights, nats_CK)).sum()
+        return self.cue_head.weighted_sum(hidden_ND, batch, weights)
 
     def audio_losses(
         self, hidden_ND: torch.Tensor, batch: Batch, key: NoiseKey, row_B: torch.Tensor | None = None
@@ -249,7 +248,7 @@ class InteractionModel(nn.Module):
         rows, length = batch.shape
         at_T = batch.audio_target_at_T.long()
         row_B = torch.arange(rows, device=at_T.device) if row_B is None else row_B.to(at_T.device)
-        # Spread padding over positions: many gradients into one would be added one after the other.
+        # Spread padding over positions: gradients into a single one would be added one after the other.
         apart_T = torch.arange(len(at_T), device=at_T.device) % (rows * length)
         inside_T = torch.where(at_T < rows * length, at_T, apart_T)
         # The target's place in the global batch: noise must not depend on ranks or micro-batches.
@@ -257,9 +256,9 @@ class InteractionModel(nn.Module):
         return self.audio_head.losses(hidden_ND[inside_T], batch.audio_target_TRM, key, position_T)
 
     def user_audio_losses(self, hidden_ND: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which heard sound is predicted from the position before it, and the nats a bin of each.
+        """Which heard sound is predicted from the position before it, and the nats per bin of each.
 
-        It has a linear head of its own: a flow's cost would be wasted on sound that is never played.
+        A linear head of its own predicts it: a flow would be wasted on sound that is never played.
         """
         assert self.user_audio_head is not None
         chosen_T = heard_targets(batch).nonzero()[:, 0]
@@ -272,14 +271,14 @@ class InteractionModel(nn.Module):
         return self.embed.text if self.text_head is None else self.text_head
 
     def text_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., V) in fp32 or wider; for sampling and small batches, training never holds them all."""
+        """(..., V) in fp32 or wider, for sampling and small batches; training never holds all of them."""
         return wide(linear(hidden, self.text_table))
 
     @torch.no_grad()
     def update_router_bias(self) -> None:
-        """Once an optimiser step: make experts with less than their share a little more likely.
+        """Make experts with less than their share a little more likely; called once an optimiser step.
 
-        `load_NE` must be summed over all ranks by then.
+        `load_NE` must have been summed over all ranks.
         """
         routers = [module for module in self.modules() if isinstance(module, Router)]
         for router, load_E in zip(routers, self.load_NE, strict=True):
@@ -289,13 +288,22 @@ class InteractionModel(nn.Module):
         self.load_NE.zero_()
 
 
+def _cue_head(config: ModelConfig) -> CueHead | None:
+    """The head for cues, imported only if the model has it."""
+    if not config.cues:
+        return None
+    from corpus.trainer.model.cue_head import CueHead
+
+    return CueHead(config)
+
+
 def blocks_of(model: InteractionModel) -> list[Block]:
     """The layers, typed."""
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
 def audio_head(config: ModelConfig) -> DmelHead | FlowHead | DepthHead:
-    """The head of the setting; one that is not asked for is not loaded."""
+    """The head that the settings name; the others are not imported."""
     match config.audio_head:
         case "dmel":
             return DmelHead(config)

@@ -20,7 +20,7 @@ class MixtureOfExperts(nn.Module):
     """Norm, routed experts, and the shared expert."""
 
     PARTS = ("route", "answer")
-    """What is compiled where the whole cannot be, because `answer` is recomputed in backward."""
+    """Compiled where the whole cannot be, because `answer` is recomputed in backward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -33,10 +33,10 @@ class MixtureOfExperts(nn.Module):
     def forward(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, RouterStats | None]:
-        """Statistics need `spoken_BL`, the positions of micro-turns in which the model speaks."""
+        """Keeps statistics only with `spoken_BL`, the positions of micro-turns in which the model speaks."""
         normed_TD, routes, stats = self.route(x_BLD, valid_BL, spoken_BL)
         valid_T = valid_BL.reshape(-1)
-        # With expert parallelism `Experts` recomputes by itself, around the exchange.
+        # With expert parallelism `Experts` does its own recomputing, around the exchange.
         if self.recompute and self.experts.group is None:
             y_TD = recomputed(self.answer, normed_TD, routes, valid_T)
         else:
@@ -46,7 +46,7 @@ class MixtureOfExperts(nn.Module):
     def route(
         self, x_BLD: torch.Tensor, valid_BL: torch.Tensor, spoken_BL: torch.Tensor | None
     ) -> tuple[torch.Tensor, Routes, RouterStats | None]:
-        """Never recomputed: where two experts are nearly equal, the choice could come out differently."""
+        """Never recomputed: between two nearly equal experts the choice could change."""
         normed_TD = self.norm(x_BLD).flatten(0, 1)
         routes = self.router(normed_TD, valid_BL.reshape(-1))
         if spoken_BL is None:

@@ -1,9 +1,9 @@
-"""Rows into the order of their experts and back, without atomics.
+"""Put rows into the order of their experts and back, without atomics.
 
 # T tokens, D width, E experts, K of them a token, N = T K rows
 
-A permutation and its inverse are each other's backward, so no gradient is scattered. Fast path of indexing,
-to whose gradients tests/trainer/model/test_moe.py holds it; its gain on a GPU is not measured.
+A permutation and its inverse are each other's backward, so no gradient is scattered. A fast path for plain
+indexing; tests/trainer/model/test_moe.py compares the gradients. Its gain on a GPU is not measured.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def counts(end_E: torch.Tensor) -> torch.Tensor:
 
 def gather_rows(x_TD: torch.Tensor, order_N: torch.Tensor, k: int) -> torch.Tensor:
     """(T, D) to (T K, D) in expert order; for use inside a Function."""
-    # Row n of the K copies belongs to position n // K: none of them is ever made.
+    # Row n of the K copies belongs to token n // K, so the copies need not be made.
     return x_TD[order_N // k]
 
 

@@ -1,14 +1,14 @@
-"""Rotary positions of three coordinates: time, row and column.
+"""Rotary positions with three coordinates: time, row and column.
 
 # B batch rows, L positions, H heads, C head dimensions
 
-Of the C/2 pairs of a head a half is turned by time (25 ms a step), a quarter by row, a quarter by column.
-Pair i is made of dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever the
-precision of the model: in bf16, positions beyond 256 would run into each other.
+Of the C/2 pairs of a head, half rotate with time (25 ms a step), a quarter with the row, a quarter with the
+column. Pair i consists of dimensions i and i + C/2. Angles are fp32 products of integer coordinates, whatever
+the precision of the model: in bf16, positions beyond 256 would coincide.
 
-With `model.rope=whole` all pairs are turned by time, at the speeds of a language model's one coordinate; a
+With `model.rope=whole` all pairs rotate with time, at the speeds of a language model's single coordinate. A
 patch adds its row to the time of every fourth pair and its column to that of another fourth. So text is
-turned as in pretraining, and patches of one picture still differ.
+rotated as in pretraining, and patches of one picture still differ.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def places(
     """The three integers (3, B, L) that positions are turned by."""
     found_3BL = torch.stack([coordinate.int() for coordinate in (time_BL, row_BL, column_BL)])
     if rope == "whole":
-        # Only patches have a place beside their time: slots of text and sound are told by time already.
+        # Only patches need more than their time, which already tells slots of text and sound apart.
         found_3BL[1:] *= stream_BL == Stream.PICTURE
         found_3BL[1:] += found_3BL[:1]
     return found_3BL
@@ -38,9 +38,9 @@ def places(
 def turns(
     place_3BL: torch.Tensor, head_dim: int, theta: float, rope: Rope = "split"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and signed sine (B, L, 1, C) in fp32 for `rotate`, of the integers that `places` gives.
+    """Cosine and signed sine (B, L, 1, C) in fp32 for `rotate`, from the integers of `places`.
 
-    Made in every layer from the integers: wrappers that cast what goes into a layer cast only floats.
+    Made in every layer from the integers, because wrappers that cast a layer's inputs cast only floats.
     """
     pairs = head_dim // 2
     place_3BL1 = place_3BL.float()[..., None]
@@ -61,13 +61,13 @@ def turns(
 
 
 def _speeds(count: int, theta: float, device: torch.device) -> torch.Tensor:
-    """Radians a step, from 1 down to nearly 1 / theta."""
+    """Radians per step, from 1 down to nearly 1 / theta."""
     exponent = torch.arange(count, dtype=torch.float64, device=device) / count
     return (theta**-exponent).float()
 
 
 def rotate(x_BLHC: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turn the pairs of every head; half precision is turned in fp32, to which factors of fp32 widen it."""
+    """Rotate the pairs of every head; the fp32 factors widen half precision, so it is rotated in fp32."""
     # The other dimension of every pair; the sine's signs make it a rotation.
     other = x_BLHC.roll(x_BLHC.shape[-1] // 2, -1)
     return torch.addcmul(x_BLHC * cos, other, sin).to(x_BLHC.dtype)

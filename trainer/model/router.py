@@ -1,4 +1,4 @@
-"""Which experts a token visits, with what weights, and statistics of it.
+"""Which experts a token visits and with what weights; statistics of the choices.
 
 # B rows, L positions, T = B L tokens, E experts, K of them a token
 """
@@ -27,15 +27,15 @@ class RouterStats(NamedTuple):
     """Sums over the valid tokens of a batch, for losses and logs."""
 
     count_E: torch.Tensor
-    """int64: tokens each expert got."""
+    """int64: tokens that each expert received."""
     balance: torch.Tensor
     """Sum over rows of the row's balance loss times its tokens."""
     router_z: torch.Tensor
     """Sum over tokens of the squared log-sum-exp of the logits."""
     spoken_E: torch.Tensor
-    """int64: `count_E` in micro-turns in which the model speaks. Silence is uniform and all routed alike."""
+    """int64: `count_E` in micro-turns in which the model speaks; windows of silence are all routed alike."""
     margin: torch.Tensor
-    """fp64: sum over tokens of the gap between the last chosen expert's score, with bias, and the next."""
+    """fp64: sum over tokens of the gap in score, with bias, between the last chosen expert and the next."""
 
 
 class Router(nn.Module):
@@ -51,8 +51,8 @@ class Router(nn.Module):
     bias_E: torch.Tensor
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Casting the model must not round the bias, which moves in steps of a thousandth, nor narrow the
-        weights: of two experts nearly alike another might be chosen than in training."""
+        """Casting the model must not round the bias, which moves in steps of a thousandth, or narrow the
+        weights: between two nearly equal experts the choice could differ from training's."""
         bias_E, weight = self.bias_E, self.weight.detach()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.bias_E.dtype != bias_E.dtype:
@@ -62,7 +62,7 @@ class Router(nn.Module):
         return self
 
     def forward(self, x_TD: torch.Tensor, valid_T: torch.Tensor) -> Routes:
-        # Rounded as all weights are, summed in fp32: near ties fall alike in one process and in many.
+        # Rounded like all weights and summed in fp32, so that near ties break alike in one process and many.
         weight_ED = self.weight.to(x_TD.dtype)
         logit_TE = linear(x_TD, weight_ED, torch.promote_types(x_TD.dtype, torch.float32))
         score_TE = pointwise(torch.sigmoid, logit_TE)
@@ -81,7 +81,7 @@ def _chosen(score_TE: torch.Tensor, choice_TK: torch.Tensor) -> torch.Tensor:
 def router_stats(
     routes: Routes, valid_BL: torch.Tensor, spoken_BL: torch.Tensor, bias_E: torch.Tensor
 ) -> RouterStats:
-    """Balance within a row: sum over experts of (share of choices x E) times (mean share of scores)."""
+    """Statistics of a batch. Balance of a row: the sum over experts of choices' share x E x mean score."""
     rows, length = valid_BL.shape
     experts, k = routes.score_TE.shape[1], routes.choice_TK.shape[1]
     valid_BL1 = valid_BL[:, :, None]
@@ -106,7 +106,7 @@ def router_stats(
 
 
 def _margin(score_TE: torch.Tensor, chosen_TE: torch.Tensor, k: int) -> torch.Tensor:
-    """Padding, without a choice, counts 0; with all experts chosen the margin is 0."""
+    """The sum of margins. Padding has no choice and counts 0; where all experts are chosen, it is 0."""
     if k == score_TE.shape[1]:
         return score_TE.new_zeros((), dtype=torch.float64)
     # The weakest chosen against the strongest rejected.

@@ -1,1 +1,1 @@
-"""One process or many: ranks, meshes, sums over ranks, and a model made ready for them."""
+"""One process or many: ranks, meshes, sums over ranks, and preparing a model for them."""

@@ -1,8 +1,8 @@
-"""What ranks tell each other: sums, and errors that all raise alike, so that one can speak for all.
+"""Exchanges between ranks: sums, and errors, which all ranks raise alike.
 
-Ranks walk in step: one that leaves alone leaves the others in an exchange that never ends. So what may go
-wrong on one of them, a lock, a disk, a dataset, is done in `together`; and what nobody can announce, that a
-process was killed, `no_rank_lost` tells from the broken connection.
+Ranks work in step: if one stops alone, the others wait in an exchange that never ends. So work that can fail
+on a single rank (a lock, a disk, a dataset) is done in `together`. A killed process cannot announce itself;
+`no_rank_lost` recognises it by the broken connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Group = dist.ProcessGroup | None
 
 
 def together(group: Group, work: Callable[[], T]) -> T:
-    """What `work` gives, once it has gone well on all ranks. It must not wait for other ranks itself.
+    """The result of `work`, once it has succeeded on all ranks. `work` itself must not wait for other ranks.
 
     Raises: the error of the first rank that had one, on every rank.
     """
@@ -39,7 +39,7 @@ def together(group: Group, work: Callable[[], T]) -> T:
 
 
 def summed_or_raised(group: Group, values: torch.Tensor, error: CorpusError | None) -> torch.Tensor:
-    """The sum over ranks of numbers on the host; costs one small exchange where no rank has an error.
+    """The sum over ranks of numbers on the host; costs one small exchange if no rank has an error.
 
     Raises: the error of the first rank that has one, on every rank.
     """
@@ -52,7 +52,7 @@ def summed_or_raised(group: Group, values: torch.Tensor, error: CorpusError | No
 
 
 def on_any(group: Group, value: bool) -> bool:
-    """Whether it holds on one of the ranks."""
+    """Whether the value is true on at least one rank."""
     if group is None:
         return value
     flag = torch.tensor([int(value)])
@@ -61,14 +61,14 @@ def on_any(group: Group, value: bool) -> bool:
 
 
 def summed(values: torch.Tensor) -> torch.Tensor:
-    """Over all ranks, in place, where training's tensors are."""
+    """The sum over all ranks, in place, on the device of training."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
 def greatest(value: int) -> int:
-    """Of all ranks."""
+    """The greatest value on any rank."""
     most = torch.tensor(value)
     if dist.is_initialized():
         dist.all_reduce(most, dist.ReduceOp.MAX)
@@ -90,7 +90,7 @@ def expect_same(group: Group, settings: Mapping[str, object]) -> None:
 
 @contextmanager
 def no_rank_lost(world: int) -> Iterator[None]:
-    """Raises: CorpusError in place of what a broken connection to another rank raises."""
+    """Raises: CorpusError in place of the error of a broken connection to another rank."""
     try:
         yield
     except RuntimeError as error:

@@ -1,12 +1,12 @@
-"""Compilation that keeps as little for backward as the functions written by hand do.
+"""Compilation that keeps as little for backward as the hand-written functions do.
 
-Fast path of the eager blocks, to which tests/trainer/model/test_model.py and test_gpu.py hold it. Bytes kept
-are measured (benchmarks/RESULTS.md, tests/trainer/train/test_memory.py), the time on a GPU is not.
+A fast path for the eager blocks; tests/trainer/model/test_model.py and test_gpu.py compare the two. Bytes
+kept are measured (benchmarks/RESULTS.md, tests/trainer/train/test_memory.py), the time on a GPU is not.
 
-By default the compiler saves whatever backward would have to write to memory again: rows gathered for the
-experts, activations, bf16 copies of weights, two to three times what an eager layer keeps. Here it recomputes
-every gather, cast and pointwise operation. It never repeats a product, attention, a sort or a choice of
-experts: what is not in its list of cheap operations is always kept.
+By default the compiler saves everything that backward would have to write to memory again: rows gathered for
+the experts, activations, bf16 copies of weights, two to three times as much as an eager layer keeps. Here it
+recomputes every gather, cast and pointwise operation. It never repeats a product, attention, a sort or a
+choice of experts: anything outside its list of cheap operations is kept.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Called = TypeVar("Called", bound=Callable[..., Any])
 def compile_blocks(model: InteractionModel, *, cut: bool = False, experts: bool = True) -> None:
     """Compile every block as a whole. In bf16 only: the compiler refuses `F.grouped_mm` in fp32.
 
-    For blocks that will be `cut` over ranks only what lies between FSDP's hooks is compiled; what is
-    recomputed in backward is compiled in its parts. Without `experts` feed-forwards stay eager: with expert
-    parallelism they send sizes to the host, which a full graph cannot.
+    In blocks that will be `cut` over ranks, only the code between FSDP's hooks is compiled; modules that are
+    recomputed in backward are compiled in parts. Without `experts`, feed-forwards stay eager: with expert
+    parallelism they send sizes to the host, which a full graph cannot do.
     """
     if model.dtype != torch.bfloat16:
         raise SettingsError("compile needs bf16", where="compile", todo="set precision=bf16")

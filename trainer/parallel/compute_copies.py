@@ -1,14 +1,13 @@
 """The blocks' matrices in the precision of activations, cast once a step instead of twice a micro-batch.
 
-Fast path of casting where a matrix is used (layers.py), to which
-tests/trainer/parallel/test_compute_copies.py holds it bit for bit. The gain below is calculated, not
-measured on a GPU.
+A fast path for casting a matrix where it is used (layers.py); tests/trainer/parallel/test_compute_copies.py
+compares the two bit for bit. The gain below is calculated, not measured on a GPU.
 
     masters in fp32 --cast--> copies --forward, backward--> a copy's gradient --added at once--> a master's
 
-A cast reads and writes six bytes a parameter, once in forward and once in backward; a gradient widened before
-it is added moves eighteen bytes, added as it is ten. For `base` that saves 50 GB a micro-batch. Nothing is
-rounded more than before: products and their gradients are in bf16 either way, sums in fp32.
+A cast reads and writes six bytes per parameter, once in forward and once in backward. Adding a gradient moves
+eighteen bytes if it is widened first, ten if it is added as it is. For `base` this saves 50 GB a micro-batch.
+Rounding does not change: products and their gradients are in bf16 either way, sums in fp32.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ class _Copy(NamedTuple):
 
 
 def is_copied(name: str, parameter: torch.Tensor) -> bool:
-    """Whether it is a block's matrix, by its name in the model; not routers, which compute in fp32."""
+    """Whether a parameter is a block's matrix, judged by its name. Routers are not: they compute in fp32."""
     return name.startswith("blocks.") and ".router." not in name and parameter.ndim > 1
 
 
 def copied(model: InteractionModel) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Modules and names of parameters wider than activations and not sharded (FSDP casts those itself)."""
+    """Parameters that are wider than activations and not sharded (FSDP casts those), with module and name."""
     for name, master in list(model.named_parameters()):
         if is_copied(name, master) and master.dtype != model.dtype and not isinstance(master, DTensor):
             parent, _, own = name.rpartition(".")
@@ -46,7 +45,7 @@ def copied(model: InteractionModel) -> Iterator[tuple[nn.Module, str, nn.Paramet
 
 
 class ComputeCopies:
-    """Holds no copies if nothing is cast. Masters must be on their device by then."""
+    """Copies of a model's matrices; none if nothing is cast. The masters must already be on their device."""
 
     def __init__(self, model: InteractionModel) -> None:
         self._copies = []
@@ -57,8 +56,8 @@ class ComputeCopies:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside the block the model computes with copies of its current parameters, and only the masters get
-        gradients. The parameters must not be changed meanwhile."""
+        """Inside the `with` block the model computes with copies of its current parameters, and only the
+        masters get gradients. The parameters must not change meanwhile."""
         if self._copies:
             with torch.no_grad():
                 torch._foreach_copy_([c.copy for c in self._copies], [c.master for c in self._copies])
@@ -77,5 +76,5 @@ def _hand_over(master: nn.Parameter, copy: torch.Tensor) -> None:
         master.grad = copy.grad.to(master.dtype)
     else:
         master.grad += copy.grad
-    # Freed at once: otherwise a second set of gradients would live until the step's end.
+    # Freed at once: otherwise a second set of gradients would live until the end of the step.
     copy.grad = None

@@ -1,4 +1,4 @@
-"""Where tensors lie: the GPU where there is one, or what was asked for."""
+"""The device for tensors: the named one, or a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from corpus.schemas.errors import UsageError
 
 
 def device_named(name: torch.device | str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:1`. Raises: UsageError if there is no such device."""
+    """The device called `auto`, `cpu`, `cuda` or `cuda:1`. Raises: UsageError if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,10 +1,10 @@
-"""A model made ready for training: precision, recomputation, shared experts, compiled blocks, cut over ranks.
+"""Prepares a model for training: precision, recomputation, shared experts, compiled blocks, sharding.
 
-Parameters are cut over all ranks of a replica (FSDP2), attention, feed-forward and experts as units of their
-own; with expert parallelism a rank holds only its experts, which are cut over the data ranks alone. Losses
-are sums over global denominators, so gradients are added over ranks, never averaged.
+Parameters are sharded over all ranks of a replica (FSDP2), with attention, feed-forward and experts as
+separate units. With expert parallelism a rank holds only its own experts, which are sharded over the data
+ranks alone. Losses are sums over global denominators, so gradients are added over ranks, never averaged.
 
-A model begins on the meta device, is cut there, and only then gets memory: no rank ever holds it whole.
+A model begins on the meta device, is sharded there, and only then gets memory: no rank ever holds all of it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from corpus.trainer.parallel.ranks import Ranks
 
 
 def prepare(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
-    """Cut a model made on the meta device over the ranks, and compile its blocks if asked.
+    """Shard a model made on the meta device over the ranks, and compile its blocks if the run asks for it.
 
-    It has no memory yet: that is `model.to_empty(device=ranks.device)`, once it is known to fit.
+    The model still has no memory afterwards; `model.to_empty(device=ranks.device)` allocates it once it is
+    known to fit.
     """
     if config.precision == "bf16":
         model.compute = torch.bfloat16
@@ -48,9 +49,9 @@ def prepare(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
 
 
 def recompute_in_backward(model: InteractionModel, what: Recompute) -> None:
-    """Attention and feed-forward of every block are computed again in backward; routers are not.
+    """Compute attention and feed-forward of every block again in backward, but not the routers.
 
-    To be told before anything is compiled: what is computed again is compiled in parts.
+    Call it before compiling, because modules that are computed again are compiled in parts.
     """
     model.recompute = what
     for module in model.modules():
@@ -61,7 +62,7 @@ def recompute_in_backward(model: InteractionModel, what: Recompute) -> None:
 
 
 def _share_experts(model: InteractionModel, mesh: DeviceMesh) -> None:
-    """Every rank of a 1-D mesh keeps its part of the experts."""
+    """Divide the experts over a 1-D mesh; every rank keeps its part."""
     for module in model.modules():
         if isinstance(module, Experts):
             module.share(mesh)
@@ -76,7 +77,7 @@ def _cut(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
     )
     units: list[FSDPModule] = []
     several = config.replicas > 1
-    # A dimension of one replica would cost an exchange with nobody.
+    # With one replica, that dimension would only cost an exchange with itself.
     whole = ranks.flat if several else ranks.flat["all"]
     outside = ranks.mesh["replica", "data"] if several else ranks.mesh["data"]
 
@@ -96,5 +97,5 @@ def _cut(model: InteractionModel, config: RunConfig, ranks: Ranks) -> None:
 
 @cache
 def _make_losses_known() -> None:
-    """FSDP finds the tensors of a result only inside containers it knows."""
+    """Register our results with pytree: FSDP finds tensors only inside containers that it knows."""
     torch.export.register_dataclass(LossSums, serialized_type_name="corpus.trainer.LossSums")

@@ -1,4 +1,4 @@
-"""What a run holds its process to: a lock on its folder, deterministic kernels, an answer to stop signals."""
+"""Process-wide state of a run: the lock on its folder, deterministic kernels, stop signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCK = ".lock"
 
 
 def expect_shared(run: Path) -> None:
-    """Called by all ranks when one holds the lock. Raises: StorageError where it is not seen."""
+    """Check on all ranks that they see the lock one of them holds. Raises: StorageError if one does not."""
     if not (run / _LOCK).exists():
         todo = "name a folder on a disk that all machines share"
         raise StorageError("is not the same folder for all ranks", where=str(run), todo=todo)
@@ -28,7 +28,7 @@ def expect_shared(run: Path) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder, made where it is missing. One in which nothing was written is taken away again.
+    """Lock a run's folder, creating it if it is missing; it is removed again if nothing was written to it.
 
     Raises: LockedError when another process holds it, StorageError when it cannot be written.
     """
@@ -41,7 +41,7 @@ def locked(run: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have taken it away meanwhile, and another have made a new one.
+            # The previous holder may have removed the folder meanwhile, and another run created a new one.
             own = os.path.samestat(os.fstat(handle), os.stat(run / _LOCK))
         except OSError:
             own = False
@@ -57,7 +57,7 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def _leave_no_trace(run: Path, made: Sequence[Path]) -> None:
-    with suppress(OSError):  # what cannot be taken away stays: nothing hangs on it
+    with suppress(OSError):  # a folder that cannot be removed does no harm
         if os.listdir(run) != [_LOCK]:
             return
         (run / _LOCK).unlink()
@@ -67,7 +67,7 @@ def _leave_no_trace(run: Path, made: Sequence[Path]) -> None:
 
 @contextmanager
 def determinism(wanted: bool, device: torch.device) -> Iterator[None]:
-    """Deterministic kernels, where there are some; on a GPU those without one warn."""
+    """Use deterministic kernels, if they are wanted; on a GPU, operations that have none warn."""
     memory: Any = torch.utils.deterministic  # a module that makes its attributes itself
     before = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -85,7 +85,7 @@ def determinism(wanted: bool, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and Ctrl-C ask to stop after the step under way; a second Ctrl-C does not wait."""
+    """SIGTERM and Ctrl-C ask to stop after the current step; a second Ctrl-C does not wait."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

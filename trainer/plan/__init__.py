@@ -1,1 +1,1 @@
-"""What a training would need, by calculation."""
+"""Calculates what a training run would need."""

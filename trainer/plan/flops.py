@@ -1,10 +1,10 @@
-"""Floating point operations a training step needs, counted honestly.
+"""Floating point operations that a training step needs, counting only useful work.
 
-Only the experts a position visits; only pairs of positions that see each other (half of a square, less with
-documents packed and with a window); heads only where something is predicted; nothing for padding. A product
-of (n, k) by (k, m) is 2 n k m. Backward is twice forward: one product for the input, one for the weight;
-once for what has no input to differentiate. Tables that are looked up cost nothing, and neither does the
-bag of sound embeddings: a sum of rows, although it runs as a product (`Parts.sound_bag` tells how much).
+Counted are only the experts that a position visits, pairs of positions that see each other (half of a square,
+less with packed documents or a window), and heads where something is predicted; padding counts nothing. A
+product of (n, k) by (k, m) is 2 n k m. Backward costs twice as much as forward, a product for the input and
+one for the weight; only once as much if the input needs no gradient. Table look-ups cost nothing, and neither
+does the bag of sound embeddings: it is a sum of rows, although it runs as a product (`Parts.sound_bag`).
 
 Shape suffixes: L positions.
 """
@@ -27,16 +27,16 @@ from corpus.trainer.model.loss_sums import heard_targets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a batch asks for."""
+    """The counts in a batch that decide its operations."""
 
     positions: float
     pairs: float
-    """Of a position and one it sees, itself among them."""
+    """Pairs of a position and one that it sees, itself included."""
     text_targets: float
     audio_targets: float
     heard_targets: float
     cue_positions: float
-    """That tell of cues."""
+    """Positions that predict cues."""
     sounds: float
     """Positions that carry sound."""
     patches: float
@@ -44,7 +44,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Operations by where they happen."""
+    """Operations of each part of the model."""
 
     projections: float
     attention: float
@@ -58,9 +58,9 @@ class Parts:
     cue_head: float
     pictures: float
     sound_bag: float
-    """As executed; needed by nobody, so no part of `needed`."""
+    """Executed but not useful, so not part of `needed`."""
     again: float
-    """Pictures, embedded once more in backward to save memory; no part of `needed` either."""
+    """Pictures embedded once more in backward to save memory; not part of `needed` either."""
 
     @property
     def needed(self) -> float:
@@ -95,7 +95,7 @@ def _pairs(segment_L: npt.NDArray[np.int64], turn_L: npt.NDArray[np.int64], conf
         place = np.arange(len(turns))
         seen = place + 1
         if config.attention_window_turns is not None:
-            # Micro-turns only rise: what is out of sight is a stretch, less the sinks in it.
+            # Micro-turns only rise, so the hidden positions are one stretch, less the sinks in it.
             first = np.searchsorted(turns, turns - config.attention_window_turns + 1)
             sinks = int(np.searchsorted(turns, config.sink_turns))
             seen = seen - np.maximum(0, first - sinks)
@@ -104,7 +104,7 @@ def _pairs(segment_L: npt.NDArray[np.int64], turn_L: npt.NDArray[np.int64], conf
 
 
 def training(config: ModelConfig, work: Work) -> Parts:
-    """Forward and backward of a batch."""
+    """Operations of a batch's forward and backward pass."""
     width, mixtures = config.width, config.layers - config.dense_layers
     inner, shared = config.heads * config.head_dim, config.kv_heads * config.head_dim
     at_all = 6 * work.positions
@@ -128,14 +128,14 @@ def training(config: ModelConfig, work: Work) -> Parts:
 
 
 def _audio_head(config: ModelConfig) -> float:
-    """One target, forward and backward."""
+    """Operations for one target, forward and backward."""
     frames, width = config.frames_per_position * config.mel_bins, config.width
     match config.audio_head:
         case "dmel":
             return 6 * width * frames * config.audio_levels
         case "flow":
             inner = config.flow_width
-            # Noisy frames and times are given, so nothing flows back into them.
+            # Noisy frames and times are inputs without gradients.
             given = 4 * inner * (frames + FlowHead.TIME_FEATURES)
             through = inner * (width + frames) + (5 * config.flow_layers + 2) * inner * inner
             return FLOW_DRAWS * (given + 6 * through)
@@ -148,23 +148,23 @@ def _audio_head(config: ModelConfig) -> float:
 
 
 def _patch_inputs(width: int) -> float:
-    """The first of the picture stem's four stages, whose pixels need no gradient: 64 cells of 75 values."""
+    """The first of the picture stem's four stages: 64 cells of 75 values. Pixels need no gradient."""
     return 64 * 75 * (width // 4)
 
 
 def _patch_rest(width: int) -> float:
-    """The other three: 16, 4 and 1 of four quarters."""
+    """The other three stages, with 16, 4 and 1 cells of four quarters each."""
     quarter = width // 4
     return (16 + 4) * 4 * quarter * quarter + 4 * quarter * width
 
 
 def flops_of(config: RunConfig, batch: Batch) -> float:
-    """What the training of a micro-batch needs: the numerator of a run's MFU."""
+    """Useful operations in training a micro-batch, the numerator of a run's MFU."""
     return training(config.model, work_of(batch, config.model)).needed
 
 
 def peak_flops(name: str | None = None) -> float | None:
-    """Of the named GPU, or of the one here, dense bf16; None for one that is not known."""
+    """Dense bf16 operations per second of the named GPU, or of this machine's; None if it is unknown."""
     if name is None:
         if not torch.cuda.is_available():
             return None
@@ -176,15 +176,14 @@ def peak_flops(name: str | None = None) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A GPU by its data sheet; dense, no sparsity."""
+    """A GPU's figures from its data sheet, without sparsity."""
 
     bf16_flops: float
     memory_bytes: float
-    memory_bytes_per_s: float
     node_bytes_per_s: float
-    """To another GPU of the node, one direction, reachable."""
+    """To another GPU of the node, in one direction, as reached in practice."""
     network_bytes_per_s: float
-    """To another node: one network adapter a GPU."""
+    """To another node, with one network adapter per GPU."""
     node: int = 8
 
 
@@ -192,28 +191,24 @@ GPUS = {
     "h200": Gpu(
         bf16_flops=989.5e12,
         memory_bytes=141e9,
-        memory_bytes_per_s=4.8e12,
         node_bytes_per_s=350e9,
         network_bytes_per_s=50e9,
     ),
     "h100": Gpu(
         bf16_flops=989.5e12,
         memory_bytes=80e9,
-        memory_bytes_per_s=3.35e12,
         node_bytes_per_s=350e9,
         network_bytes_per_s=50e9,
     ),
     "a100": Gpu(
         bf16_flops=312e12,
         memory_bytes=80e9,
-        memory_bytes_per_s=2.04e12,
         node_bytes_per_s=250e9,
         network_bytes_per_s=25e9,
     ),
     "b200": Gpu(
         bf16_flops=2250e12,
         memory_bytes=180e9,
-        memory_bytes_per_s=7.7e12,
         node_bytes_per_s=700e9,
         network_bytes_per_s=50e9,
     ),

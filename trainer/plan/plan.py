@@ -1,13 +1,13 @@
-"""What a training would need, by calculation: memory, parallelism, step time, days. Nothing is started.
+"""Calculates what a training run would need: memory, parallelism, step time, days. Nothing is started.
 
 The mesh is pipeline stages x expert ranks x the rest:
 
-    GPUs = stages x experts' ranks x copies of an expert part
+    GPUs = stages x expert ranks x copies of an expert part
     dense weights   sharded over all GPUs of a stage
     experts         1 / (stages x expert ranks) each, their optimiser's state sharded over the copies
 
-`corpus train` itself runs without pipeline stages; a plan with more than one says what would be needed
-beyond it. Every assumption is printed with the result.
+`corpus train` itself has no pipeline stages; a plan with more than one shows what would be needed beyond it.
+Every assumption is printed with the result.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ import torch
 from corpus.schemas.errors import UsageError
 from corpus.trainer.config import ModelConfig, RunConfig
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.parallel.mesh import Mesh, meshes, refusal
 from corpus.trainer.plan.flops import GPUS, Gpu, Work, training
+from corpus.trainer.plan.meshes import Mesh, meshes, refusal
 from corpus.trainer.presets import preset
 from corpus.trainer.train.memory import ends_bytes, trunk_bytes, working_bytes
 
 USABLE = 0.92
-"""Of a GPU's memory; the rest is the context's and the allocator's."""
+"""Usable share of a GPU's memory; the context and the allocator take the rest."""
 TEXT_SHARE = 0.3
-"""Of positions that predict text, …"""
+"""Share of positions that predict text, in packed two-way speech."""
 AUDIO_SHARE = 0.25
-"""… sound, in packed two-way speech, …"""
+"""Share of positions that predict the model's own sound."""
 HEARD_SHARE = 20 / 37
 CONTROL_SHARE = 5 / 37
-"""… and heard sound, where that is predicted, too."""
+"""Share of positions that carry heard sound's end: one a window predicts cues, if cues are trained."""
 POSITIONS_PER_HOUR = 37 * 3600
-"""Of packed two-way audio; 320 * 3600 with every picture."""
+"""Positions of packed two-way audio; 320 * 3600 with every picture."""
 MFU = 0.28
-"""Published for a 235 B mixture on H100 (Megatron-Core); own runs replace it with --mfu."""
+"""Published for a 235 B mixture on H100 (Megatron-Core); --mfu replaces it with a measured one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counts:
-    """Parameters, counted on the meta device."""
+    """Numbers of parameters, counted on the meta device."""
 
     total: int
     experts: int
-    """Routed."""
+    """Parameters of the routed experts."""
     active: int
-    """Used by one position: no table of input tokens, top_k experts."""
+    """Parameters that one position uses: top_k experts, and no table of input tokens."""
 
     @property
     def dense(self) -> int:
@@ -57,16 +57,16 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Memory:
-    """Bytes on one GPU, of the fullest stage."""
+    """Bytes on one GPU of the fullest stage."""
 
     weights: float
     gradients: float
     optimizer: float
     """fp32 parameters and moments."""
     activations: float
-    """Kept from forward to backward …"""
+    """Kept from forward to backward."""
     working: float
-    """… and what comes and goes meanwhile."""
+    """Temporary."""
 
     @property
     def total(self) -> float:
@@ -83,30 +83,30 @@ class Plan:
     rows: int
     length: int
     micro_batches: int
-    """Per rank and step, of `micro_rows` rows."""
+    """Micro-batches of `micro_rows` rows, per rank and step."""
     micro_rows: int
     recompute: str
     memory: _Memory
     memory_limit: float
     flops_per_position: float
     bubble: float
-    """Share of time pipeline stages wait."""
+    """Share of time that pipeline stages wait."""
     mfu: float
     step_s: float
     steps: float
     days: float
     positions_per_s: float
     hours_per_hour: float
-    """Hours of two-way audio in an hour."""
+    """Hours of two-way audio trained on per hour."""
     exchange_s: float
-    """Sending one micro-batch's rows to their experts, one way, one layer …"""
+    """Time to send one micro-batch's rows to the experts of one layer, one way."""
     layer_s: float
-    """… beside computing that layer forward."""
+    """Time to compute that layer forward, for comparison."""
     notes: tuple[str, ...]
 
 
 def count(config: ModelConfig) -> _Counts:
-    """Parameters of a model that is never given memory."""
+    """Count the parameters of a model without allocating it."""
     with torch.device("meta"):
         model = InteractionModel(config)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -128,7 +128,7 @@ def plan(
     mfu: float = MFU,
     positions: float | None = None,
 ) -> Plan:
-    """Calculate a preset's training. Stages and expert ranks are searched for where they are not given.
+    """Calculate a preset's training run. Stages and expert ranks are searched for if they are not given.
 
     Raises:
         UsageError: no such GPU, a mesh that does not divide the model or the GPUs, or too little memory.
@@ -153,7 +153,7 @@ def plan(
         if fullest is None or candidate.memory.total < fullest.memory.total:
             fullest = candidate
     if fullest is None:
-        # What is named fails even beside the least of what is not: that is the reason to tell.
+        # The named values fail even with the smallest values of the others, so report that reason.
         named = {"stages": stages, "expert_ranks": expert_ranks}
         least = Mesh(gpus=gpus, **{key: 1 if value is None else value for key, value in named.items()})
         refused = refusal(run, least)
@@ -215,7 +215,7 @@ def _planned(
 
 
 def _typical(model: ModelConfig, length: int) -> Work:
-    """A full row that is one document."""
+    """The work of a full row that is one document."""
     seen = length * (length + 1) / 2
     if model.attention_window_turns is not None:
         widest = model.attention_window_turns * (model.audio_positions * 2 + 2)
@@ -234,7 +234,7 @@ def _typical(model: ModelConfig, length: int) -> Work:
 
 def _memory(run: RunConfig, counts: _Counts, mesh: Mesh) -> _Memory:
     model = run.model
-    # One table of tokens stands at each end; no stage holds more than one of them and its layers.
+    # There is a table of tokens at each end; no stage holds more than one of them and its layers.
     tables = model.vocab * model.width
     layers = counts.dense - tables * (1 if model.tied else 2)
     dense = layers / mesh.stages + tables * (1 if mesh.stages > 1 or model.tied else 2)
@@ -254,7 +254,7 @@ def _memory(run: RunConfig, counts: _Counts, mesh: Mesh) -> _Memory:
 
 
 def _micro_rows(run: RunConfig, mesh: Mesh) -> int:
-    """Rows of a micro-batch: as the preset accumulates, and one where a pipeline is to be filled."""
+    """Rows of a micro-batch: as the preset accumulates, or one if there is a pipeline to fill."""
     return 1 if mesh.stages > 1 else max(1, run.data.rows // mesh.data_ranks // run.accumulate)
 
 

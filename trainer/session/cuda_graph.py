@@ -1,10 +1,10 @@
 """A function of fixed buffers: called directly on a CPU, recorded once and replayed on a GPU.
 
-Fast path of the plain call, to which tests/trainer/session/test_gpu_session.py holds it; its gain is
-not measured yet.
+A fast path for the plain call; tests/trainer/session/test_gpu_session.py compares the two. Its gain is not
+measured yet.
 
-Such a function has no arguments and no result: it reads and writes tensors that stay where they are. It reads
-no tensor's value on the host, and no shape in it depends on one (tests/trainer/session/test_incremental.py).
+Such a function has no arguments and no result: it reads and writes tensors that stay in place. It must not
+read a tensor's value on the host, and no shape may depend on one (tests/trainer/session/test_incremental.py).
 A replay launches a thousand kernels with one call.
 """
 
@@ -24,7 +24,7 @@ class Replay:
     """Not thread-safe: a recording has one set of buffers."""
 
     def __init__(self, function: Callable[[], None], device: torch.device, pool: Any = None) -> None:
-        """`pool` of `torch.cuda.graph_pool_handle()` may be shared by functions that are called in turn:
+        """A `pool` from `torch.cuda.graph_pool_handle()` may be shared by functions that are called in turn:
         their state is in their own buffers, outside the pool.
         """
         self.function = function
@@ -41,7 +41,7 @@ class Replay:
         self._graph.replay()
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
-        """Nothing runs while recording; the warm-ups do run, and the replay then repeats their work."""
+        """Record the function. Recording runs nothing; the warm-ups do, and the replay repeats their work."""
         with torch.cuda.device(self._device):
             aside = _aside(self._device)
             aside.wait_stream(torch.cuda.current_stream())
@@ -57,8 +57,9 @@ class Replay:
 
 @cache
 def _aside(device: torch.device) -> torch.cuda.Stream:
-    """One stream per GPU for all warm-ups and recordings. By default torch records on a stream of the GPU
-    that recorded first, and misses what runs on another; and libraries keep a workspace for every stream, 32
-    MB on a Hopper.
+    """One stream per GPU for all warm-ups and recordings.
+
+    By default torch records on a stream of the GPU that recorded first and misses work on another one.
+    Libraries also keep a workspace for each stream, 32 MB on a Hopper GPU.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

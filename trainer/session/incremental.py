@@ -1,12 +1,12 @@
-"""One session's positions through a model, in few fixed shapes.
+"""Runs one session's positions through a model, in few fixed shapes.
 
-# L positions, S slots looked at, D width, A sounds, P patches, R frames a position, M mel bins
+# L positions, S slots read, D width, A sounds, P patches, R frames a position, M mel bins
 
     positions -> one block of bytes -> one copy to the model's device -> the run of this (L, S) -> hidden_LD
 
-What a run reads and writes stays where it is, so on a GPU each (L, S) is recorded once and replayed. L is 1
-for what is decided bit by bit, or one of the few lengths `in_i` can have; S doubles from one to the next.
-What is too short is filled up with padding, which is written to the cache's trash slot and seen by nothing.
+The memory that a run reads and writes stays in place, so on a GPU each (L, S) is recorded once and replayed.
+L is 1 for positions that are decided one at a time, or one of the few lengths of `in_i`; each S is twice the
+previous one. Shorter inputs are padded; padding goes to the cache's trash slot, which nothing sees.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ _COLUMNS = ("token_L", "stream_L", "time_L", "row_L", "column_L", "turn_L")
 
 
 def run_lengths(config: ModelConfig) -> tuple[int, ...]:
-    """Numbers of positions that are run at once: one; what waits and a window's sound; and given text with
-    it; and a picture with it."""
+    """Numbers of positions that are run at once: one; pending positions and a window's sound; these with
+    given text; and all of them with a picture."""
     heard = 1 + config.audio_positions
     with_text = heard + config.text_slots
     return (1, heard, with_text, with_text + config.patches) if config.patches else (1, heard, with_text)
 
 
 class StepInput(NamedTuple):
-    """What a run of L positions reads, as views of one block of memory."""
+    """The inputs of a run of L positions, as views of one block of memory."""
 
     column_8L: torch.Tensor
     """Token, stream, time, row, column, micro-turn, number, slot."""
     sound_at_A: torch.Tensor
-    """As in a batch: A = L and P are capacities, L is the place of padding."""
+    """As in a batch; A = L and P are capacities, and padding has position L."""
     patch_at_P: torch.Tensor
     last_1: torch.Tensor
-    """The last position that is no padding."""
+    """The last position that is not padding."""
     sound_ARM: torch.Tensor
     patch_PHWC: torch.Tensor
 
@@ -79,10 +79,10 @@ def _sizes(length: int, patches: int, config: ModelConfig) -> tuple[int, int, in
 
 
 class Inputs:
-    """A block where the model is, and its twin on the host, from which it is filled by one copy."""
+    """A block on the model's device, and its twin on the host, from which one copy fills it."""
 
     def __init__(self, config: ModelConfig, length: int, cache: KvCache) -> None:
-        """Only the longest length has room for patches."""
+        """Only the greatest length has room for patches."""
         self.length = length
         patches = length if config.patches and length == run_lengths(config)[-1] else 0
         on_gpu = cache.device.type == "cuda"
@@ -97,7 +97,7 @@ class Inputs:
         self._blank = np.array([[PAD], [Stream.PAD], [0], [0], [0], [0], [FAR], [cache.slots - 1]], np.int32)
 
     def fill(self, positions: Positions | None, first: int, slot_L: npt.NDArray[np.int64]) -> None:
-        """Positions that begin with number `first`, then padding; padding alone without any."""
+        """Fill in positions numbered from `first`, then padding; only padding without positions."""
         count = len(slot_L)
         self._column[:, count:] = self._blank
         self._sound_at[:] = self._patch_at[:] = self.length
@@ -117,11 +117,11 @@ class Inputs:
 
 
 class Reader:
-    """A model and what it has read. Recordings read one cache's memory: a fork makes its own."""
+    """A model and the cache of what it read. Recordings use one cache's memory, so a fork makes its own."""
 
     @classmethod
     def of(cls, model: InteractionModel, *, capacity_positions: int) -> Reader:
-        """For one session that has read nothing yet; all its memory is taken now."""
+        """A reader for one session that has read nothing yet; all its memory is allocated now."""
         config = model.config
         cache = KvCache(
             layers=config.layers,
@@ -143,7 +143,7 @@ class Reader:
         self._runs: dict[tuple[int, int], Replay] = {}
         self.pool = torch.cuda.graph_pool_handle() if cache.device.type == "cuda" else None
         self.last_D = torch.zeros(config.width, dtype=cache.dtype, device=cache.device)
-        """Of the position read last: what both heads are asked about."""
+        """Hidden vector of the position read last, the input of both heads."""
 
     @property
     def length(self) -> int:
@@ -157,7 +157,7 @@ class Reader:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """(L, S) of the runs there have been."""
+        """(L, S) of the runs made so far."""
         return tuple(sorted(self._runs))
 
     @torch.no_grad()
@@ -165,7 +165,7 @@ class Reader:
         """(L, D): hidden vectors of the next positions, whose keys go into the cache.
 
         Raises:
-            CorpusError: they do not fit into the cache, which is as it was.
+            CorpusError: they do not fit into the cache, which then is unchanged.
         """
         first = self.cache.length
         slot_L = self.cache.extend(positions.turn_L)
@@ -185,7 +185,7 @@ class Reader:
         return self._hidden[length][:count].clone()
 
     def prepare(self) -> None:
-        """Record all there is to record, so that no window waits for it; on a CPU there is nothing."""
+        """Record all runs now, so that no window waits for it; does nothing on a CPU."""
         if self.cache.device.type != "cuda":
             return
         for length in self._lengths:
@@ -197,7 +197,7 @@ class Reader:
         self.cache.rollback(length)
 
     def fork(self) -> Reader:
-        """An independent copy; of recordings it has none."""
+        """An independent copy, without recordings."""
         twin = Reader(self.model, self.cache.fork())
         twin.last_D.copy_(self.last_D)
         return twin
@@ -212,7 +212,7 @@ class Reader:
         return self._lengths[-1] if sees else next(length for length in self._lengths if length >= count)
 
     def _all_keys(self) -> tuple[int, ...]:
-        """Numbers of slots looked at: few, because each is recorded; at most twice as many as needed."""
+        """Numbers of slots to read: few, as each is recorded, but at most twice as many as needed."""
         keys, all_keys = FEWEST_KEYS, []
         while keys < self.cache.slots:
             all_keys.append(keys)
@@ -233,7 +233,7 @@ class Reader:
             block, hidden_LD = self._inputs_of(length).block, self._hidden[length]
             model, cache, last_D = self.model, self.cache, self.last_D
 
-            def run() -> None:  # knows nothing of `self`: a circle would keep the memory of closed sessions
+            def run() -> None:  # does not refer to `self`: a cycle would keep the memory of closed sessions
                 hidden_LD.copy_(forward(model, cache, block, keys))
                 last_D.copy_(hidden_LD.index_select(0, block.last_1)[0])
 
@@ -242,7 +242,7 @@ class Reader:
 
 
 def forward(model: InteractionModel, cache: KvCache, block: StepInput, keys: int) -> torch.Tensor:
-    """(L, D): the model over one block of positions. Reads and writes fixed memory only."""
+    """(L, D): the model over one block of positions. Reads and writes only fixed memory."""
     config = model.config
     token_L, stream_L, time_L, row_L, column_L, turn_L, position_L, slot_L = block.column_8L.unbind()
     x_BLD = model.embed(
@@ -264,7 +264,7 @@ def forward(model: InteractionModel, cache: KvCache, block: StepInput, keys: int
     order_S = cache.position_S[:keys].argsort() if is_batch_invariant() else None
     for layer, held in zip(model.blocks, cache.layers, strict=True):
         store = KeyStore(held.key_GSC, held.value_GSC, keys, slot_L, turned, order_S)
-        # Not through a compiled call: training's is for training's shapes.
+        # Not through a compiled call, which is for training's shapes.
         x_BLD, _ = layer.forward(x_BLD, place_3BL, bias_LS, valid_BL, store)
     hidden_BLD: torch.Tensor = model.norm(x_BLD)
     return hidden_BLD[0]

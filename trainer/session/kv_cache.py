@@ -1,13 +1,13 @@
-"""Keys and values of one session: append, go back, fork, and forget what no query can see again.
+"""Keys and values of one session: append, roll back, fork, and forget keys that no query can see again.
 
 # G key heads, S slots, C head dimension, L new positions
 
     slots   | sinks, kept for ever | ring: position p lies at sinks + (p - sinks) mod ring | spare, trash |
 
-Without an attention window the ring never comes round: a full cache is an error. With one, memory is bounded.
-Keys were rotated before they came here, so the order of the slots does not matter. What a query sees is
-decided where the keys are, from each slot's position and micro-turn: a slot that is empty, trash or left over
-from before a rollback holds a position later than any query's, until it is written again.
+Without an attention window the ring never wraps around: a full cache is an error. With a window, memory is
+bounded. Keys are stored rotated, so the order of the slots does not matter. Which keys a query sees is
+decided on the device, from each slot's position and micro-turn: a slot that is empty, trash or left over from
+before a rollback holds a position later than any query's until it is written again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from corpus.trainer.model.attention_mask import Sight
 
 NEVER = -(2**30)
 FAR = 2**30
-"""The position of what nothing sees."""
+"""The position of slots that no query sees."""
 _ROUND = 64
-"""Slots come in multiples of so many."""
+"""The number of slots is a multiple of this."""
 _INTEGERS = ("capacity", "length", "_sinks", "_lost", "_lost_turn")
 
 
@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 
 class KvCache:
-    """What a session remembers. `length` counts all positions ever appended and not rolled back."""
+    """A session's memory. `length` counts all positions ever appended and not rolled back."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class KvCache:
     ) -> None:
         self.capacity = capacity_positions
         self.slots = -(-(capacity_positions + 1) // _ROUND) * _ROUND
-        """The last of them is trash: where padding is written."""
+        """Including the last one, trash, to which padding is written."""
         shape = (kv_heads, self.slots, head_dim)
 
         def zeros() -> torch.Tensor:
@@ -67,13 +67,13 @@ class KvCache:
         self.dtype, self.device = dtype, device
         self.length = 0
         self._turn_S = np.full(capacity_positions, NEVER, np.int32)
-        """`turn_S` once more, for the host to decide what may be overwritten."""
+        """A copy of `turn_S` on the host, which decides what may be overwritten."""
         self._sinks: int | None = None
         """Positions of the sink micro-turns, once the first other one is known."""
         self._lost = 0
-        """Positions [sinks, lost) have been overwritten …"""
+        """Positions [sinks, lost) have been overwritten."""
         self._lost_turn = NEVER
-        """… the last of them in this micro-turn."""
+        """The micro-turn of the last overwritten position."""
 
     @property
     def bytes(self) -> int:
@@ -82,11 +82,11 @@ class KvCache:
 
     @property
     def used(self) -> int:
-        """Slots from the first on, beyond which nothing can be seen."""
+        """The number of first slots that can hold visible keys."""
         return self.capacity if self._lost else self.length
 
     def extend(self, turn_L: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Make room for positions of these micro-turns; the slots they are to be written to."""
+        """Make room for positions of these micro-turns; returns the slots to write them to."""
         position_L = np.arange(self.length, self.length + len(turn_L))
         sinks = self._sinks
         try:
@@ -99,7 +99,7 @@ class KvCache:
         return slot_L
 
     def rollback(self, length: int) -> None:
-        """Forget the positions from `length` on. What a window has evicted does not come back."""
+        """Forget the positions from `length` on. Positions that the window evicted do not come back."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot roll back to {length}: {self.length} positions are held")
         if length < self.length and self._lost > (self._sinks or 0):
@@ -124,7 +124,7 @@ class KvCache:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """Integers and copies of the tensors: what is appended later may overwrite what is held now."""
+        """Integers and copies of the tensors, since later positions may overwrite the present ones."""
         plain: dict[str, Any] = {name: getattr(self, name) for name in _INTEGERS}
         plain["position"], plain["turn"] = self.position_S.clone(), self.turn_S.clone()
         layers = [layer.clone() for layer in self.layers]
@@ -133,7 +133,7 @@ class KvCache:
         return plain
 
     def load_state_dict(self, plain: Mapping[str, Any]) -> None:
-        """Take over another cache's content, which must be of the same sizes."""
+        """Take over the content of another cache of the same sizes."""
         shapes = [tuple(key.shape) for key in plain["key"]]
         own = [tuple(layer.key_GSC.shape) for layer in self.layers]
         if shapes != own:
@@ -172,7 +172,7 @@ class KvCache:
         return slot_L
 
     def _evict(self, position_L: npt.NDArray[np.int64], turn_L: npt.NDArray[np.int32]) -> None:
-        """Overwrite the oldest positions of the ring, if no query from now on can see them."""
+        """Overwrite the oldest positions of the ring, if no future query can see them."""
         ring = self.capacity - (self._sinks if self._sinks is not None else self.capacity)
         first_lost, end_lost = max(self._lost, self._sinks or 0), int(position_L[-1]) + 1 - ring
         if ring < len(position_L):
@@ -185,7 +185,7 @@ class KvCache:
         self._lost, self._lost_turn = end_lost, turn
 
     def _hidden(self, turn: int) -> bool:
-        """Whether a query of this or a later micro-turn sees none of what is lost."""
+        """Whether queries of this and later micro-turns see no overwritten position."""
         return self.sight.window_turns is not None and int(turn) - self._lost_turn >= self.sight.window_turns
 
     def _full(self) -> None:

@@ -1,8 +1,8 @@
-"""How a running model's choices are made from its probabilities.
+"""How a running model makes choices from its probabilities.
 
 Randomness is a function of the session's seed, the micro-turn and the place of the choice in it
-(noise.py), so the same seed and the same input give the same answer whatever was undone in between. What
-reads a whole vocabulary or draws sound is done where the model is; a few numbers come to the host.
+(noise.py), so the same seed and input give the same answer whatever was rolled back in between. Work on a
+whole vocabulary and drawing sound are done on the model's device; only a few numbers go to the host.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ if TYPE_CHECKING:
     from corpus.trainer.session.incremental import Reader
 
 CONTROL, TEXT, SOUND = 0, 1, 2
-"""Kinds of choices, told apart in the noise."""
+"""Kinds of choices, each with noise of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Settings of a session's choices. Probabilities to speak, and that text ends, are those with training's
-    weights undone.
+    """Settings of a session's choices. Loss weights are undone in the probabilities to speak and to end text.
 
-    `threshold` does what is likelier and is for answers that can be known: it is the more often right, and
-    where a beginning is spread over many windows, each unlikely, it stays silent. `sampled` draws, and is
-    for talk that shall begin as often as a person's, if the model is calibrated. Measured in
-    benchmarks/RESULTS.md, "When to speak".
+    `threshold` does what is likelier. It is for cases with a right answer: it is right more often, but stays
+    silent where a beginning is spread over many windows, each of them unlikely. `sampled` draws at random. It
+    is for conversations in which the model should begin as often as a person, if it is calibrated. Measured
+    in benchmarks/RESULTS.md, "When to speak".
     """
 
     control: Literal["threshold", "sampled"] = "threshold"
     speak_above: float = 0.5
-    """Silent: speak from this probability on."""
+    """While silent, start speaking at this probability or above."""
     stay_above: float = 0.4
-    """While speaking, continue down to this probability; below `speak_above` it bridges a moment's doubt."""
+    """While speaking, continue down to this probability; a value below `speak_above` bridges brief doubt."""
     text_temperature: float = 0.7
     """0 takes the likeliest."""
     text_top_p: float = 0.95
@@ -52,10 +51,10 @@ class Sampling:
     """Leave out tokens less likely than this share of the likeliest."""
     audio_temperature: float = 0.8
     audio_top_k: int = 4
-    """Levels a bin is drawn from; 0 for all."""
+    """Number of levels that a bin is drawn from; 0 for all."""
     flow_guidance: float = 1.0
-    """Of a flow: how far to go from what is likely anyway to what follows here. 1 is the model itself, and
-    the nearest to distributions that are known; about 1.5 helps where a model has learnt little."""
+    """Strength of a flow's classifier-free guidance. 1 is the model itself, and the nearest to known
+    distributions; about 1.5 helps a model that has learnt little."""
 
     def __post_init__(self) -> None:
         ranges = {
@@ -74,7 +73,7 @@ class Sampling:
 
 
 def decide(p: float, *, speaking: bool, sampling: Sampling, seed: int, turn: int) -> bool:
-    """Whether to speak in this window; `p` with training's weights undone (control.py)."""
+    """Whether to speak in this window; loss weights are undone in `p` (control.py)."""
     if sampling.control == "sampled":
         return float(noise.uniform(noise.mix(seed, turn, CONTROL, 0))) < p
     return p >= (sampling.stay_above if speaking else sampling.speak_above)
@@ -87,9 +86,9 @@ def next_token(
     end_of_window: float = 1.0,
     text_tokens: int = 256,
 ) -> torch.Tensor:
-    """`<eow>` or a token of text, nothing else can follow inside a window's text; `drawn` lies in (0, 1).
+    """`<eow>` or a token of text, the only tokens that can follow in a window's text; `drawn` lies in (0, 1).
 
-    Training has multiplied the odds of `<eow>` by `end_of_window`; they are divided by it.
+    The odds of `<eow>` are divided by `end_of_window`, by which training multiplied them.
     """
     end_1 = logit_V[EOW : EOW + 1] - math.log(end_of_window)
     logit = wide(torch.cat((end_1, logit_V[BYTE_0 : BYTE_0 + text_tokens])))
@@ -116,30 +115,30 @@ def text_bits(seed: int, turn: int, slot: int) -> int:
 
 
 def sound_seed(seed: int, turn: int, place: int) -> int:
-    """For the audio head, one for every position of sound."""
+    """The audio head's seed, one for every position of sound."""
     return int(noise.mix(seed, turn, SOUND, place))
 
 
 class _Odds(NamedTuple):
-    """What the text head says of a position. Natural logarithms, under the model."""
+    """The text head's output at a position. Natural logarithms, under the model."""
 
     p_speak: float
-    """Probability of `<spk>` among the two control tokens, as training's weights have left it."""
+    """Probability of `<spk>` among the two control tokens, with the effect of the loss weights."""
     silent_logprob: float
     speak_logprob: float
     asked_logprob: float
-    """Of the token that was asked about."""
+    """Log probability of the token asked about."""
     token: int
-    """Drawn for the text, at the settings' temperature, training's weight of `<eow>` undone."""
+    """The token drawn for the text at the configured temperature, with the weight of `<eow>` undone."""
     token_logprob: float
 
 
 class Choices:
-    """Both heads on the position a reader has read last."""
+    """Both heads at the position that a reader has read last."""
 
     def __init__(self, reader: Reader, sampling: Sampling) -> None:
         model, hidden_D, device = reader.model, reader.last_D, reader.cache.device
-        # The token asked about and random bits: for the text, for the sound.
+        # The token asked about, and random bits for the text and for the sound.
         asked_3 = self._asked_3 = torch.zeros(3, dtype=torch.int64, device=device)
         odds_6 = self._odds_6 = torch.zeros(6, dtype=torch.float64, device=device)
         shape = (model.config.frames_per_position, model.config.mel_bins)
@@ -171,7 +170,7 @@ class Choices:
             self._sound()
 
     def odds(self, *, asked: int = EOW, bits: int = 0) -> _Odds:
-        """What may follow in text, and what is drawn with these bits.
+        """The odds of the next text token, and the token drawn with these bits.
 
         Raises: CorpusError if the probabilities are NaN, which would read as silence for ever.
         """
@@ -184,7 +183,7 @@ class Choices:
         return _Odds(p, silent, speak, asked_logprob, int(token), token_logprob)
 
     def frames(self, seed: int) -> npt.NDArray[np.uint8]:
-        """(R, M) mel bytes that follow."""
+        """The next (R, M) mel bytes."""
         self._asked_3.copy_(torch.tensor((0, 0, seed)))
         self._sound()
         frames_RM: npt.NDArray[np.uint8] = self._frames_RM.cpu().numpy().copy()
@@ -198,7 +197,7 @@ def odds_of(
     end_of_window: float = 1.0,
     text_tokens: int = 256,
 ) -> torch.Tensor:
-    """The six numbers of `_Odds`, in fp64: integers of a vocabulary are exact in it."""
+    """The six numbers of `_Odds` in fp64, which holds the integers of a vocabulary exactly."""
     p_2 = logit_V[SIL : SPK + 1].double().softmax(0)
     drawn_1 = noise.uniform(asked_3[1:2])
     token_1 = next_token(logit_V, sampling, drawn_1, end_of_window, text_tokens).view(1)

@@ -1,11 +1,11 @@
 """A running conversation: 200 ms in, 200 ms out, over one append-only sequence.
 
-    step(turn i)   prefill   what out_{i-1} left | in_i          -> speak?
+    step(turn i)   prefill   the rest of out_{i-1} | in_i        -> speak?
                    decode    <spk> t_1 … <eow> sound … sound     -> text and mel bytes
 
 The last position of out_i predicts nothing, so it waits and is read together with in_{i+1}: a silent
-window is one forward pass. Hidden vectors are those of the full pass over the same sequence
-(tests/trainer/session/test_session.py). One step at a time; a step that fails leaves no trace.
+window is one forward pass. Hidden vectors equal those of the full pass over the same sequence
+(tests/trainer/session/test_session.py). Steps run one at a time; a failed step leaves no trace.
 
 Shape suffixes: F frames, M mel bins, R frames a position.
 """
@@ -52,31 +52,31 @@ __all__ = ["Answer", "MicroTurn", "MicroTurnOut", "Session", "capacity"]
 
 STATE = "corpus.session/3"
 OLD_STATE = "corpus.session/2"
-"""Has no voice: it continues from silence."""
+"""A state without a voice; it continues from silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    """Everything a session knows beside its keys; steps make a new one and never change an old one."""
+    """Everything that a session knows besides its keys; a step makes a new one and never changes it."""
 
     turn: int = 0
     length: int = 0
     """Positions in the cache."""
     pending: Positions
-    """Decided, but not yet read by the model."""
+    """Positions that are decided but that the model has not yet read."""
     speaking: bool = False
     context: Int16Array
-    """The last samples heard, which the next window's first frame looks back on."""
+    """The last samples heard, which the next window's first frame covers."""
     waiting: tuple[int, ...] = ()
-    """Text tokens that did not fit."""
+    """Text tokens that did not fit into the window."""
     unread: bytes = b""
-    """Bytes of an unfinished letter the model has written."""
+    """Bytes of an unfinished letter that the model has written."""
     voice: Voice | None = None
-    """The state from which the next window's sound continues, if sound is made."""
+    """The state from which the next window's sound continues, if the session makes sound."""
 
 
 class Session:
-    """One conversation with a model. Not thread-safe: a second step at the same time is an error."""
+    """One conversation with a model. Not thread-safe: two steps at the same time are an error."""
 
     def __init__(
         self,
@@ -90,14 +90,14 @@ class Session:
         pictures: bool = True,
         sound: bool = False,
     ) -> None:
-        """A session sees as far back as the model does (`InteractionModel.see`): of a trained one, what its
-        training showed at once. With `sound` what it says comes as samples, too. `max_seconds` bounds a
-        session without an attention window; with one there is no end and memory is that of the window.
-        `rollback` reaches `history_turns` back. On a GPU all there is to record is recorded now, so the
-        model's weights must stay where they are.
+        """A session sees as far back as the model (`InteractionModel.see`); a trained model, as far as its
+        training showed at once. With `sound` its speech comes as samples, too. `max_seconds` bounds a session
+        without an attention window; with one it has no end, and its memory is that of the window. `rollback`
+        reaches `history_turns` back. On a GPU everything is recorded now, so the model's weights must not
+        move afterwards.
 
         Raises:
-            UsageError: a length that is none, or without an end where memory has one.
+            UsageError: a negative length, or neither an end nor an attention window.
         """
         self.model = model
         self.config: ModelConfig = model.config
@@ -169,10 +169,10 @@ class Session:
         return dataclasses.replace(out, ms=(time.perf_counter() - began) * 1000)
 
     def rollback(self, turn: int) -> None:
-        """Be as before micro-turn `turn` was stepped.
+        """Return to the state before micro-turn `turn`.
 
         Raises:
-            UsageError: it has not been reached, or is further back than the session remembers.
+            UsageError: it has not been reached, or lies further back than the session remembers.
         """
         with self._lock:
             kept = [state for state in self._history if state.turn <= turn]
@@ -185,7 +185,7 @@ class Session:
             self._history = deque(kept, maxlen=self._history.maxlen)
 
     def fork(self, *, seed: int | None = None) -> Session:
-        """A session that has lived through the same and goes its own way from here."""
+        """An independent session with the same history."""
         with self._lock:
             twin = object.__new__(Session)
             twin.__dict__.update(self.__dict__)
@@ -196,8 +196,8 @@ class Session:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the session as tensors, numbers and bytes; goes on exactly in a new session of the same
-        model and settings. What lies before this moment cannot be rolled back to there."""
+        """A copy of the session as tensors, numbers and bytes, from which a new session of the same model and
+        settings continues exactly. The new one cannot be rolled back to before this moment."""
         with self._lock:
             state = self._state
             return {
@@ -210,11 +210,11 @@ class Session:
             }
 
     def load_state_dict(self, plain: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave.
+        """Continue from the result of `state_dict`.
 
         Raises:
             FormatError: it is not a session's state.
-            CorpusError: of a session of another size.
+            CorpusError: it is of a session of another size.
         """
         if plain.get("schema") not in (STATE, OLD_STATE):
             raise FormatError(f"not a session's state: {plain.get('schema')!r}, expected {STATE}")
@@ -276,7 +276,7 @@ class Session:
         return out, after
 
     def _voiced(self, sound_FM: UInt8Array | None) -> tuple[Int16Array | None, Voice | None]:
-        """Samples of the window, and what is owed to the next; None while nothing sounds."""
+        """Samples of the window, and the state for the next one; None while nothing sounds."""
         before = self._state.voice
         if not self._sounds or (sound_FM is None and before is None):
             return None, None
@@ -284,18 +284,18 @@ class Session:
         return sound_of_window(sound_FM, before, sample_rate_hz=self._rate, frames_per_window=frames)
 
     def _beliefs(self) -> tuple[CueBelief, ...]:
-        """What the head for cues says of the position read last: the last of in_i."""
+        """The cue head's output at the position read last, the last one of in_i."""
         head = self.model.cue_head
         return () if head is None else beliefs(head(self._reader.last_D).double().sigmoid().tolist())
 
     def _read(self, given: MicroTurn) -> tuple[Positions, Int16Array, tuple[int, ...]]:
-        """in_i, and what the next window will need of this one."""
+        """in_i, and the samples and tokens that the next window will need."""
         state = self._state
         heard_FM, context = self._hear(given.audio)
         picture = None
         if given.frame is not None:
             if not self._pictures:
-                raise UsageError("a picture for a session that does not see", where="session")
+                raise UsageError("got a picture, but the model does not see", where="session")
             check_picture(given.frame, self.config)
             if state.turn % self.config.picture_every == 0:
                 picture = patches_of(given.frame, self.config)
@@ -308,7 +308,7 @@ class Session:
         return block, context, later
 
     def _hear(self, audio: UInt8Array | Int16Array) -> tuple[UInt8Array, Int16Array]:
-        """Mel bytes of a window, and the samples the next window's first frame looks back on."""
+        """Mel bytes of a window, and the samples that the next window's first frame covers."""
         shape = (self.config.frames_per_window, self.config.mel_bins)
         if audio.dtype == np.uint8 and audio.shape == shape:
             return audio.astype(np.uint8), np.zeros(self._shape.context_samples, np.int16)
@@ -323,7 +323,7 @@ class Session:
         return mel_FM, heard[-self._shape.context_samples :].copy()
 
     def _write(self, turn: int, logprobs: list[float], force: Answer | None) -> tuple[int, ...]:
-        """Read `<spk>`, write text up to `<eow>`: sound follows from what is read last."""
+        """Read `<spk>` and write text up to `<eow>`; sound follows from the position read last."""
         self._reader.read(text_slot(turn, 0, SPK, self.config))
         tokens: list[int] = []
         while True:
@@ -336,7 +336,7 @@ class Session:
             tokens.append(token)
 
     def _next(self, turn: int, slot: int, force: Answer | None) -> tuple[int, float]:
-        """A token of text or `<eow>`, and its logarithm under the model."""
+        """A token of text or `<eow>`, and its log probability under the model."""
         if force is None and slot < self.config.text_slots:
             odds = self._choices.odds(bits=text_bits(self.seed, turn, slot))
             return odds.token, odds.token_logprob
@@ -344,7 +344,7 @@ class Session:
         return token, self._choices.odds(asked=token).asked_logprob
 
     def _sound(self, turn: int, force: Answer | None) -> tuple[Positions, UInt8Array]:
-        """The window's sound; its last position, which nothing follows from, is not yet read."""
+        """The window's sound; its last position, which predicts nothing, is not yet read."""
         config, frames = self.config, []
         for place in range(config.audio_positions):
             if force is None:
@@ -361,14 +361,14 @@ class Session:
 
 
 _PENDING = tuple(name for name in Positions.__slots__ if not name.startswith("cue_"))
-"""What waits to be read has no targets: of cues it holds none at all."""
+"""Columns of pending positions: they have no targets, so those of cues are left out."""
 _PLAIN = tuple(field.name for field in dataclasses.fields(_State) if field.name not in ("pending", "voice"))
 
 
 def capacity(
     config: ModelConfig, sight: Sight, *, max_seconds: float, history_turns: int, pictures: bool
 ) -> int:
-    """Positions to hold: all of a session's, or with an attention window what can be seen or gone back to."""
+    """Positions to hold: all of a session's, or with an attention window those that can still be needed."""
     if not max_seconds >= 0 or history_turns < 0:
         what = f"max_seconds={max_seconds}, history_turns={history_turns}"
         raise UsageError(what, where="session", todo="give no less than 0")
@@ -376,9 +376,9 @@ def capacity(
     if math.isfinite(max_seconds):
         turns.append(-(-round(max_seconds * US) // WINDOW_US))
     if sight.window_turns is not None:
-        # One more for the turn under way, one because what it leaves is read with the next.
+        # One more for the current turn, and one because its last position is read with the next.
         turns.append(sight.sink_turns + sight.window_turns + history_turns + 2)
     if not turns:
         todo = "give max_seconds, or train with attention_window_s"
-        raise UsageError("a session without an end would need memory without one", where="session", todo=todo)
+        raise UsageError("a session without an end needs unlimited memory", where="session", todo=todo)
     return 1 + min(turns) * largest_turn(config, pictures=pictures)

@@ -1,14 +1,14 @@
-"""A recorded user against a model: what the user said is played window by window, the model answers.
+"""A recorded user talks to a model: the recording is played window by window, and the model answers.
 
-    FOLDER/talk.wav           stereo, 16 bit: left the user, right the model
-    FOLDER/transcript.jsonl   what was written and told, with window and time
-    FOLDER/timing.csv         every window: speak, p_speak, milliseconds, late
-    FOLDER/cues.csv           every window: what the model believes of cues, if it was trained to tell
+    FOLDER/talk.wav           stereo, 16 bit: the user on the left, the model on the right
+    FOLDER/transcript.jsonl   the model's text and the events, with window and time
+    FOLDER/timing.csv         for each window: speak, p_speak, milliseconds, late
+    FOLDER/cues.csv           for each window: the model's beliefs about cues, if it was trained on them
 
-Real time is simulated: nothing waits. What the model answers to window i is heard in window i + 1, whatever
-it took, 25 ms late (vocoder.py); a window is late where the answer came more than 200 ms after its input,
-backlog included. Times are the model's: the mel of the user's sound, a third of a millisecond a window, is
-made before.
+Real time is simulated: nothing waits. The answer to window i is heard in window i + 1, however long it took,
+and 25 ms late (vocoder.py). A window is late if its answer came more than 200 ms after its input, including
+any backlog. Times are the model's alone: the mel of the user's sound, a third of a millisecond per window, is
+computed in advance.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _TalkResult:
 
     windows: int
     unread: int
-    """Characters the model was to be told, but for which the stream had no window left."""
+    """Characters of events for which the stream had no window left."""
     spoken: int
     text: str
     late: int
@@ -61,10 +61,10 @@ def talk(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> _TalkResult:
-    """Play a user to a model and write what happened.
+    """Play a user to a model and write the conversation.
 
     Raises:
-        UsageError: an event after the end, or pictures the model cannot take.
+        UsageError: an event after the end, or pictures that the model cannot take.
         StorageError: `out` cannot be written.
     """
     all_events = sorted([*user.events, *events], key=lambda event: event[0])
@@ -110,7 +110,7 @@ def run(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[MicroTurnOut], str]:
-    """One session over the whole stream; and what it was told but had no window left to read."""
+    """Run one session over the whole stream; returns its outputs, and the text it had no window left for."""
     config = model.config
     sees = config.patches > 0 and bool(user.pictures)
     session = Session(
@@ -137,7 +137,7 @@ def run(
 
 
 def late_windows(ms: Sequence[float]) -> list[bool]:
-    """Whether each answer came after its window's deadline, if inputs come every 200 ms and queue up."""
+    """Whether each answer missed its deadline, if inputs come every 200 ms and queue up."""
     late, ready = [], 0.0
     for turn, each in enumerate(ms):
         arrived = (turn + 1) * WINDOW_MS
@@ -147,8 +147,8 @@ def late_windows(ms: Sequence[float]) -> list[bool]:
 
 
 def voice_of(outs: Sequence[MicroTurnOut]) -> Int16Array:
-    """The model's sound as it is played: a window later than decided, so one window longer than the
-    conversation; of a session that makes sound."""
+    """The model's sound as played, a window after it was decided and so one window longer than the
+    conversation. The session must make sound."""
     samples = np.zeros((len(outs) + 1) * WINDOW_SAMPLES, np.int16)
     for place, out in enumerate(outs, 1):
         if out.audio is not None:
@@ -174,7 +174,7 @@ def wave_bytes(samples: npt.NDArray[np.int16]) -> bytes:
 
 
 def _transcript(outs: Sequence[MicroTurnOut], events: Sequence[tuple[int, str]]) -> str:
-    """Events at the window they were told in, the model's text at the window it is heard in."""
+    """Events at the window in which they were given, the model's text at the window in which it is heard."""
     lines = [(at, 0, "event", text) for at, text in events]
     lines += [(out.turn + 1, 1, "model", out.text) for out in outs if out.text]
     rows = [
@@ -194,7 +194,7 @@ def _table(outs: Sequence[MicroTurnOut], late: Sequence[bool]) -> str:
 
 
 def _cue_table(outs: Sequence[MicroTurnOut]) -> str:
-    """A row a window; two columns for each label and whose it is, `hold.others.begins`."""
+    """One row per window, two columns for each label and whose cue it is, such as `hold.others.begins`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{cue.label}.{'own' if cue.own else 'others'}" for cue in outs[0].cues]

@@ -1,4 +1,4 @@
-"""What a model is to hear in `corpus talk`: a sound file, or a clip without the speaker it stands for."""
+"""What a model hears in `corpus talk`: a sound file, or a clip without the speaker that the model plays."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LONGEST_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """What comes to the model, window by window."""
+    """The model's input, window by window."""
 
     samples: Int16Array
-    """Whole windows at 16 kHz, as they were recorded."""
+    """Whole windows at 16 kHz, as recorded."""
     heard: UInt8Array | None
-    """Mel bytes `[W, F, M]` of them with the room's noise, of a clip; of a sound file the model decides F."""
+    """Mel bytes `[W, F, M]` of a clip, with the room's noise; None for a file, where the model decides F."""
     pictures: Mapping[int, UInt8Array]
     events: tuple[tuple[int, str], ...]
     """Window and text, in order."""
@@ -42,10 +42,10 @@ class User:
 
 
 def user_of(named: str, speaker: str | None = None) -> User:
-    """The user stream `FILE` or `OUT:KEY`: a sound file, or a clip whose `speaker` the model stands for.
+    """The user stream `FILE` or `OUT:KEY`: a sound file, or a clip in which the model plays `speaker`.
 
     Raises:
-        UsageError: neither, or no such clip or speaker.
+        UsageError: it is neither, or there is no such clip or speaker.
         MediaError: the file cannot be read as sound.
     """
     if Path(named).is_file():
@@ -97,15 +97,15 @@ def _user_of_clip(out: Path, key: str, speaker: str | None) -> User:
 
 
 def _whole(samples: Int16Array) -> Int16Array:
-    """Filled up with silence to whole windows."""
+    """Samples padded with silence to whole windows."""
     return np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES))
 
 
 def read_sound(path: Path) -> Int16Array:
-    """int16 at 16 kHz, all channels mixed. 16-bit wave files at 16 kHz need nothing but Python.
+    """int16 samples at 16 kHz, all channels mixed. 16-bit wave files at 16 kHz need only Python.
 
     Raises:
-        MediaError: not sound.
+        MediaError: the file is not sound.
         MissingDependencyError: any other form needs PyAV.
     """
     try:
@@ -120,7 +120,7 @@ def read_sound(path: Path) -> Int16Array:
 
 
 def _mean(frames: npt.NDArray[np.int16]) -> Int16Array:
-    """Channels of one microphone hold the same voice: their mean does not saturate."""
+    """The mean of all channels: they may hold the same voice, and a sum could saturate."""
     if frames.shape[1] == 1:
         return frames[:, 0].astype(np.int16)
     total = frames.sum(axis=1, dtype=np.int32)
@@ -152,14 +152,14 @@ def parse_event(text: str) -> tuple[int, str]:
     """`12.4:tool: result` as window and text.
 
     Raises:
-        UsageError: no seconds, or nothing to tell.
+        UsageError: the seconds or the text are missing.
     """
     seconds, _, words = text.partition(":")
     try:
         time_s = Decimal(seconds)
     except InvalidOperation:
         time_s = Decimal("NaN")
-    # Longer than any stream, and far less than makes whole numbers of a million digits.
+    # Longer than any stream, and far too small for integers of a million digits.
     if not (time_s.is_finite() and 0 <= time_s < LONGEST_S) or not words.strip():
         raise UsageError(f"not an event: {text!r}", where="--event", todo='as in --event 12.4:"tool: result"')
     return int(time_s * US) // WINDOW_US, words.strip()

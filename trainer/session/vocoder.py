@@ -1,13 +1,12 @@
-"""Mel bytes to sound, window by window: what a model says can be played while it says it.
+"""Turns mel bytes into sound, window by window, so that a model's speech can be played while it speaks.
 
     bytes -> mel magnitude -> spectrum magnitude (no negative parts) -> phases -> samples
 
-Frames are those of `shards.mel`: 50 ms under a Hann window every 25 ms. A frame's second half is finished
-only by the next frame, so sound comes a hop (25 ms) late and a window's samples are those from a hop before
-it. Phases of a window are found by Griffin and Lim's iteration with momentum (Perraudin et al. 2013) while
-the last frame of the window before stays as it was: it is what they must agree with. They start where that
-frame's phases have turned to meanwhile. Nothing is trained, nothing is drawn; what has been given out is
-never changed.
+Frames are those of `shards.mel`: 50 ms under a Hann window every 25 ms. A frame's second half is complete
+only with the next frame, so sound comes a hop (25 ms) late, and a window's samples begin a hop before it.
+The phases of a window are found by the Griffin-Lim iteration with momentum (Perraudin et al. 2013). The last
+frame of the previous window is kept fixed, so that the phases agree with it; they start from its phases,
+advanced in time. Nothing is trained or random, and samples already returned never change.
 
 Shape suffixes: F frames, M mel bins, K spectrum bins, S samples.
 """
@@ -36,9 +35,9 @@ class Voice:
     """The state from which the next window continues: the last frame given so far."""
 
     half_S: Float32Array
-    """Its second half, under the window twice: still to be added to."""
+    """Its second half, windowed twice, to which the next frame is added."""
     turned_K: Spectra
-    """Its phases, as numbers of size 1."""
+    """Its phases, as complex numbers of size 1."""
 
 
 def sound_of_window(
@@ -51,7 +50,7 @@ def sound_of_window(
 ) -> tuple[Int16Array, Voice | None]:
     """int16 samples of one window, a hop late, and the state for the next one; None is silence.
 
-    After speech the first silent window still holds the hop that was owed.
+    The first silent window after speech still holds the last hop of the speech.
     """
     shape = mel_shape(sample_rate_hz, frames_per_window)
     hop = shape.hop_samples
@@ -69,19 +68,19 @@ def sound_of_window(
         turned_FK = (step_FK / np.maximum(np.abs(step_FK), _TINY)).astype(np.complex64)
     frames_FS = _frames(size_FK * turned_FK, shape)
     laid_S = _added(frames_FS, before_S)
-    # What is owed to the next window is the last frame's own second half.
+    # The next window needs the last frame's own second half.
     done_S = laid_S[:-hop] / _norm(len(size_FK), shape)[:-hop]
     return _samples(done_S), Voice(half_S=frames_FS[-1, hop:].copy(), turned_K=turned_FK[-1].copy())
 
 
 def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: MelShape) -> Float32Array:
-    """(F, K): a spectrum without negative parts whose mel is the given one as nearly as can be.
+    """(F, K): the non-negative spectrum whose mel is as near as possible to the given one.
 
-    Multiplicative steps from an even spread (Lee and Seung): they never leave the positive numbers.
+    Multiplicative updates from an even spectrum (Lee and Seung), which stay positive.
     """
     bank_MK = _bank(sample_rate_hz, shape.fft_samples)
     mel = np.float32(10.0) ** (LOW + STEP * (mel_FM.astype(np.float32) + 0.5))
-    # The lowest byte is everything down to silence.
+    # The lowest byte covers everything down to silence.
     mel = np.where(mel_FM == 0, 0, mel).astype(np.float32)
     wanted_FK = mel @ bank_MK
     size_FK: Float32Array = (wanted_FK / np.maximum(bank_MK.sum(0) ** 2, _TINY)).astype(np.float32)
@@ -91,7 +90,7 @@ def spectrum_sizes(mel_FM: npt.NDArray[np.uint8], sample_rate_hz: int, shape: Me
 
 
 def _started(frames: int, voice: Voice | None, shape: MelShape) -> Spectra:
-    """Phases to begin with: each bin's middle, turned on by a hop from frame to frame."""
+    """Initial phases: each bin's middle frequency, advanced by a hop from frame to frame."""
     bins = shape.fft_samples // 2 + 1
     turn_K = np.exp(2j * np.pi * np.arange(bins) * shape.hop_samples / shape.fft_samples)
     first_K = _fixed_phases(bins) if voice is None else voice.turned_K * turn_K
@@ -101,7 +100,7 @@ def _started(frames: int, voice: Voice | None, shape: MelShape) -> Spectra:
 
 @cache
 def _fixed_phases(bins: int) -> Spectra:
-    """Of a voice's first frame, spread as a chirp's are, so that it does not begin with a click."""
+    """Phases of a voice's first frame, spread like a chirp's, so that it does not begin with a click."""
     phases_K: Spectra = np.exp(1j * np.pi * np.arange(bins) ** 2 / bins).astype(np.complex64)
     return phases_K
 
@@ -118,14 +117,14 @@ def _bank(sample_rate_hz: int, fft_samples: int) -> Float32Array:
 
 @cache
 def _norm(frames: int, shape: MelShape) -> Float32Array:
-    """What the windows of a frame before and of so many frames add up to, at every sample from theirs on."""
+    """The sum of the windows of the previous frame and of these frames, at each sample of these frames."""
     square_S = _hann(shape.window_samples) ** 2
     before_S = square_S[shape.hop_samples :]
     return np.maximum(_added(np.tile(square_S, (frames, 1)), before_S), np.float32(0.05))
 
 
 def _second(shape: MelShape) -> Float32Array:
-    """What divides the hop after the last frame: its window, and that of a silent frame that follows."""
+    """The divisor of the hop after the last frame: the windows of that frame and of a silent next one."""
     return _norm(1, shape)[: shape.hop_samples]
 
 
@@ -134,19 +133,19 @@ def _finished(sum_S: Float32Array, norm_S: Float32Array) -> Float32Array:
 
 
 def _frames(spectrum_FK: Spectra, shape: MelShape) -> Float32Array:
-    """Frames under their window, ready to be added up."""
+    """Windowed frames, ready to be added up."""
     frames = np.fft.irfft(spectrum_FK, shape.fft_samples)[:, : shape.window_samples]
     windowed_FS: Float32Array = (frames * _hann(shape.window_samples)).astype(np.float32)
     return windowed_FS
 
 
 def _laid(spectrum_FK: Spectra, before_S: Float32Array, shape: MelShape) -> Float32Array:
-    """The sound whose frames are nearest to these, least squares: added up, divided."""
+    """The sound whose frames are nearest to these in least squares: the sum of the frames, divided."""
     return _added(_frames(spectrum_FK, shape), before_S) / _norm(len(spectrum_FK), shape)
 
 
 def _added(frames_FS: Float32Array, before_S: Float32Array) -> Float32Array:
-    """Frames laid over each other by halves, the second half of the one before under the first."""
+    """The overlap-add of frames by halves, the first one onto the previous frame's second half."""
     hop = len(before_S)
     sound_FS = np.zeros((len(frames_FS) + 1, hop), np.float32)
     sound_FS[0] = before_S

@@ -1,17 +1,17 @@
-"""Checkpoints of a run: what they hold, which one is used, and how it is read.
+"""A run's checkpoints: their content, choosing one, and reading it.
 
     RUN/checkpoints/step-00000100/   tensors, as torch's distributed checkpoint writes them, with their
                                      offsets (index.json); meta.json
     RUN/checkpoints/LATEST           the name of the newest one, written last
 
 Every file's sha256 is in meta.json and is compared before use; a damaged checkpoint is skipped and the
-previous one loaded. Any number of ranks reads what any number has written (checkpoint_saver.py). Digests show
-damage, not intent: nothing in a checkpoint is unpickled (checkpoint_index.py), so a stranger's may be loaded.
+previous one loaded. Any number of ranks can read a checkpoint that any other number wrote
+(checkpoint_saver.py). Digests show damage, not intent. Nothing in a checkpoint is unpickled
+(checkpoint_index.py), so it is safe to load a downloaded one.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import warnings
@@ -27,17 +27,11 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from corpus.schemas.clip import CLIP_FORM, ClipHead, MelForm
 from corpus.schemas.codec import from_json, reads, to_plain
-from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError
+from corpus.schemas.errors import CorpusError, DatasetError, FormatError, NewerSchemaError, SettingsError
 from corpus.shards.mel import MEL_FORM
 from corpus.trainer.config import ModelConfig, RunConfig
-from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import LoaderState, settings_digest
-from corpus.trainer.data.tokenizer_named import tokenizer_named
-from corpus.trainer.model.low_rank import is_trained, merged
-from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.parallel.device import device_named
 from corpus.trainer.train.checkpoint_index import IndexReader
-from corpus.trainer.train.run_file import read_run
 
 FOLDER = "checkpoints"
 LATEST = "LATEST"
@@ -47,7 +41,7 @@ Talk = Callable[[str], None]
 Tensors = dict[str, Any]
 
 FAILURES = (OSError, CheckpointException, RuntimeError)
-"""What torch raises when a checkpoint cannot be written or read."""
+"""The errors torch raises when a checkpoint cannot be written or read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +66,15 @@ class Meta:
 
     schema: str = "corpus.checkpoint/2"
     step: int
-    """Optimiser steps done; the schedule is a function of it."""
+    """Optimiser steps done; the schedule depends on this alone."""
     model: ModelConfig
     optimizer: str
     average: bool
-    """Whether it holds a moving average of the parameters."""
+    """Whether the checkpoint holds a moving average of the parameters."""
     trained_windows: int | None
-    """The most consecutive windows of a document the model has seen at once; None where not counted."""
+    """The most consecutive windows of a document that the model has seen at once; None if not counted."""
     base: str = ""
-    """sha256 of the exported weights that a LoRA run is based on; empty where the checkpoint holds all."""
+    """sha256 of the exported weights that a LoRA run is based on; empty if the checkpoint is complete."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
     loader: LoaderState
@@ -116,13 +110,13 @@ def mark_of(file: Path) -> _FileMark:
 
 
 def finished(folder: Path) -> list[Path]:
-    """Newest first."""
+    """A run's finished checkpoints, newest first."""
     names = (path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
     return sorted(names, reverse=True)
 
 
 def candidates(run: Path) -> list[Path]:
-    """Checkpoints in the order they are tried: LATEST's, then older ones."""
+    """Checkpoints in the order in which they are tried: LATEST's, then older ones."""
     folder = run / FOLDER
     paths = finished(folder)
     try:
@@ -139,9 +133,9 @@ def read_meta(path: Path) -> Meta:
         meta = from_json(Meta, (path / META).read_bytes(), where=str(path / META))
         marks = {mark.name: mark for mark in meta.files}
         for name, mark in marks.items():
-            # The list may be a stranger's: a name with a slash would read any file of this machine.
+            # The list may come from elsewhere: a name with a slash could read any file of this machine.
             if Path(name).name != name or "\0" in name:
-                raise FormatError(f"lists {name!r}, which is no name of a file", where=str(path))
+                raise FormatError(f"lists {name!r}, which is not a file name", where=str(path))
             if mark_of(path / name) != mark:
                 raise FormatError(f"{name} is not what was written", where=str(path))
     except OSError as error:
@@ -181,14 +175,14 @@ def _choose(paths: Sequence[Path], talk: Talk) -> tuple[Path, Meta] | CorpusErro
     if not paths:
         return None
     todo = "move the checkpoints away to begin again"
-    what = f"none of its checkpoints is whole; {paths[0].name}: {newest}"
+    what = f"none of its checkpoints is intact; {paths[0].name}: {newest}"
     return FormatError(what, where=str(paths[0].parent), todo=todo)
 
 
 def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     """Raises: DatasetError or FormatError when a checkpoint is of another model, clip form or mel."""
     theirs, ours = to_plain(meta.model), to_plain(model)
-    # Name every setting that differs, so that one error is enough to put them right.
+    # Name every setting that differs, so that one error is enough to correct them all.
     differ = [
         f"model.{name} {theirs[name]} (now {ours[name]})" for name in ours if theirs[name] != ours[name]
     ]
@@ -198,6 +192,27 @@ def check_model(meta: Meta, model: ModelConfig, where: str) -> None:
     if not reads(ClipHead, meta.clips) or meta.mel != MEL_FORM:
         what = f"trained on {meta.clips} with {meta.mel}, this version has {CLIP_FORM} with {MEL_FORM}"
         raise DatasetError(what, where=where, todo="use the version the run was trained with")
+
+
+def check_resumes(meta: Meta, config: RunConfig, base: str, where: str) -> None:
+    """Require a checkpoint from which a run can continue; `base` is the digest of its LoRA base weights.
+
+    Raises: FormatError or DatasetError if it is of another run, SettingsError if it has more steps.
+    """
+    check_model(meta, config.model, where)
+    if config.model.lora_rank and meta.base != base:
+        todo = "set init= as it was, with the same weights"
+        raise FormatError("these are not the run's base weights", where=config.init, todo=todo)
+    if config.steps < meta.step:
+        todo = f"make it at least {meta.step}, or begin a new run"
+        raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
+    for what, theirs, ours in (
+        ("optimizer", meta.optimizer, config.optim.optimizer),
+        ("ema_decay", meta.average, config.optim.ema_decay is not None),
+    ):
+        if theirs != ours:
+            todo = "give it as it was, or begin a new run"
+            raise FormatError(f"the run has another optim.{what}", where=where, todo=todo)
 
 
 def load_tensors(path: Path, meta: Meta, tensors: Tensors, group: dist.ProcessGroup | None = None) -> None:
@@ -210,61 +225,8 @@ def load_tensors(path: Path, meta: Meta, tensors: Tensors, group: dist.ProcessGr
         raise FormatError(f"cannot be loaded: {reason_of(error)}", where=str(path)) from error
 
 
-def load_model(
-    run: Path, *, step: int | None = None, ema: bool = False, device: torch.device | str = "cpu"
-) -> tuple[InteractionModel, RunConfig]:
-    """A run's model, from its newest whole checkpoint or a step's; with `ema` its moving average.
-
-    Raises:
-        UsageError: no such run or device.
-        FormatError: no such checkpoint, or none that is whole, or of another model.
-    """
-    config = read_run(run).config
-    on_device = device_named(device)
-    if step is None:
-        chosen = choose(run, talk=lambda _: None)
-    else:
-        path = run / FOLDER / name_of(step)
-        if not path.is_dir():
-            kept = ", ".join(str(int(each.name[5:])) for each in reversed(finished(run / FOLDER)))
-            todo = f"it has {kept or 'none'}"
-            raise FormatError(f"no checkpoint of step {step}", where=str(run), todo=todo)
-        chosen = (path, read_meta(path))
-    if chosen is None:
-        todo = "train it first: corpus train"
-        raise FormatError("holds no checkpoint", where=str(run), todo=todo)
-    path, meta = chosen
-    check_model(meta, config.model, str(path))
-    check_text(meta, config, run)
-    if ema and not meta.average:
-        todo = "train with optim.ema_decay=0.999, or leave --ema out"
-        raise FormatError("the run kept no average of its weights", where=str(path), todo=todo)
-    # Without initial values: every weight comes from a file, or the load fails.
-    model = InteractionModel.unset(config.model, on_device)
-    if config.model.lora_rank:
-        _read_base(model, config, meta.base)
-    # A LoRA checkpoint holds only what was trained; everything else came from the base.
-    own = {name: value for name, value in model.state_dict().items() if is_trained(name, config.model)}
-    state, average = own, {n: p for n, p in model.named_parameters() if n in own}
-    wanted: Tensors = {"model": state}
-    if ema:
-        # An average exists of parameters only: buffers (router biases) come from the model itself.
-        wanted = {"model": {n: v for n, v in state.items() if n not in average}, "average": average}
-    load_tensors(path, meta, wanted)
-    if config.model.lora_rank:
-        config = dataclasses.replace(config, model=dataclasses.replace(config.model, lora_rank=0))
-        # Merge, so that sessions and exports need not know of LoRA.
-        whole = InteractionModel.unset(config.model, on_device)
-        whole.load_state_dict(merged(model.state_dict()))
-        model = whole
-    model.tokenizer = tokenizer_named(config.data.tokenizer)
-    model.weighting = Weighting.of(config.loss)
-    model.keep_to(meta.trained_windows or _most_windows(config))
-    return model.eval(), config
-
-
 def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
-    """Raises: FormatError where the tokenizer kept in a run is not the one it was trained with."""
+    """Raises: FormatError if the tokenizer kept in a run is not the one it was trained with."""
     if config.data.tokenizer != "bytes" and settings_digest(config) != meta.loader.settings:
         what = (
             f"{config.data.tokenizer}, or what config.json says of its data, has changed since it was trained"
@@ -272,27 +234,8 @@ def check_text(meta: Meta, config: RunConfig, run: Path) -> None:
         raise FormatError(what, where=str(run), todo="put back the files that training wrote")
 
 
-def _read_base(model: InteractionModel, config: RunConfig, digest: str) -> None:
-    """Load the frozen weights of a LoRA run from the exported model it is based on."""
-    from corpus.trainer.train.exported import check_shapes, read_weights, weights_digest
-
-    folder = Path(config.init)
-    if weights_digest(folder) != digest:
-        todo = f"{folder} must hold the exported model the run began with"
-        raise FormatError("these are not the run's base weights", where=config.init, todo=todo)
-    weights = read_weights(folder)
-    own = model.state_dict().items()
-    check_shapes(weights, {n: v.shape for n, v in own if not is_trained(n, config.model)}, folder)
-    model.load_state_dict(weights, strict=False)
-
-
-def _most_windows(config: RunConfig) -> int:
-    """The most windows a row can hold: an upper bound for checkpoints that do not record what they saw."""
-    return (config.data.length - 1) // (config.model.audio_positions + 1)
-
-
 def reason_of(error: BaseException | None) -> str:
-    """The first line of an error that torch's checkpoint raises for many ranks at once."""
+    """The first line of an error that torch's checkpoint raises for several ranks at once."""
     if isinstance(error, CheckpointException):
         failures: Mapping[int, Any] = error.failures
         first = next(iter(failures.values()))

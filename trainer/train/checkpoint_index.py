@@ -1,14 +1,13 @@
 """Where a checkpoint's tensors are in its files: index.json instead of torch's pickled `.metadata`.
 
-Reading a pickle can run code, and checkpoints travel. So the index is JSON, checked before use, and the
-tensors are read by torch with `weights_only`. The `.metadata` of a checkpoint of `corpus.checkpoint/1` is
-read by an unpickler that knows torch's own record classes and nothing else.
+Reading a pickle can run code, and people share checkpoints. So the index is JSON and is checked before use,
+and torch reads the tensors with `weights_only`. checkpoint_pickled.py reads the `.metadata` of
+`corpus.checkpoint/1`.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,17 @@ from corpus.schemas.files import write_whole
 
 INDEX = "index.json"
 PICKLED = ".metadata"
-"""What `corpus.checkpoint/1` has instead."""
+"""The index of `corpus.checkpoint/1`."""
 
 _DTYPES = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunk:
-    """A block of a tensor, as one rank wrote it."""
+    """The block of a tensor that one rank wrote."""
 
     start: tuple[int, ...]
-    """Its first element in the whole tensor, a number a dimension."""
+    """Index of its first element in the whole tensor."""
     size: tuple[int, ...]
     file: str
     first_byte: int
@@ -62,7 +61,7 @@ class IndexWriter(FileSystemWriter):
     """Torch's checkpoint writer, except for the index."""
 
     def finish(self, metadata: dcp.Metadata, results: list[list[WriteResult]]) -> None:
-        # Torch pickles `metadata` here; everything of it that reading needs fits into the index.
+        # Torch pickles `metadata` here; the index holds everything in it that reading needs.
         metadata.storage_data = {item.index: item.storage_data for each in results for item in each}
         index = _index_of(metadata, str(self.path))
         write_whole(Path(self.path) / INDEX, (to_json(index) + "\n").encode())
@@ -72,7 +71,7 @@ class IndexReader(FileSystemReader):
     """Torch's checkpoint reader, except for the index: this form or the older, pickled one."""
 
     def __init__(self, path: Path, files: Iterable[str]) -> None:
-        """`files` are those whose digests were compared: nothing else is opened. Raises: FormatError."""
+        """`files` are those with verified digests; no others are opened. Raises: FormatError."""
         super().__init__(path)
         self._index = read_index(path, frozenset(files))
 
@@ -83,7 +82,7 @@ class IndexReader(FileSystemReader):
 
 
 def read_index(folder: Path, files: frozenset[str]) -> _CheckpointIndex:
-    """The index of a checkpoint, each of its values checked.
+    """The index of a checkpoint, with every value checked.
 
     Raises: FormatError.
     """
@@ -124,7 +123,7 @@ def _index_of(metadata: dcp.Metadata, where: str) -> _CheckpointIndex:
             raise FormatError(f"{name} is not a tensor", where=where)
         chunks = []
         for chunk in stored.chunks:
-            # Where the bytes of this block lie, in which rank's file.
+            # The rank's file that holds this block, and the place of its bytes there.
             lies = metadata.storage_data[dcp.MetadataIndex(name, chunk.offsets)]
             if not isinstance(lies, filesystem._StorageInfo) or lies.transform_descriptors:
                 raise FormatError(f"{name} is stored in an unknown form", where=where)
@@ -165,63 +164,18 @@ def _metadata_of(index: _CheckpointIndex) -> dcp.Metadata:
     return dcp.Metadata(state_dict_metadata=stored, storage_data=lies)
 
 
-# The older form
-
-
 def _unpickled(path: Path) -> _CheckpointIndex:
+    """The index of the older form."""
+    from corpus.trainer.train.checkpoint_pickled import unpickled
+
     try:
-        with path.open("rb") as file:
-            metadata = _Unpickler(file).load()
+        metadata = unpickled(path)
         if not isinstance(metadata, dcp.Metadata):
             raise FormatError("is not the index of a checkpoint", where=str(path))
-        # The values are still a stranger's: as JSON they are checked like those of the newer form.
+        # The values are still not to be trusted: as JSON they are checked like those of the newer form.
         return from_json(_CheckpointIndex, to_json(_index_of(metadata, str(path))), where=str(path))
     except FormatError:
         raise
     except Exception as error:  # a pickle that was tampered with may fail in any way
         why = f"{type(error).__name__}: {error}"
         raise FormatError(f"cannot be read safely: {why}", where=str(path)) from error
-
-
-class _Path:
-    """Replaces the path that torch recorded and nobody needs."""
-
-    def __init__(self, *parts: object) -> None:
-        pass
-
-
-def _layout(name: str) -> torch.layout:
-    if name != "torch.strided":
-        raise pickle.UnpicklingError(f"a tensor that is {name}")
-    return torch.strided
-
-
-_KNOWN: dict[tuple[str, str], Callable[..., Any] | torch.dtype] = {
-    **{
-        ("torch.distributed.checkpoint.metadata", kind.__name__): kind
-        for kind in (
-            dcp.Metadata,
-            dcp.MetadataIndex,
-            dcp.TensorStorageMetadata,
-            dcp.TensorProperties,
-            dcp.ChunkStorageMetadata,
-            dcp.StorageMeta,
-            dcp._MEM_FORMAT_ENCODING,
-        )
-    },
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): filesystem._StorageInfo,
-    ("torch", "Size"): torch.Size,
-    ("torch.serialization", "_get_layout"): _layout,
-    **{("torch", name.removeprefix("torch.")): dtype for name, dtype in _DTYPES.items()},
-    **{(module, "PosixPath"): _Path for module in ("pathlib", "pathlib._local")},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Creates only what is listed above; every other name is refused before anything is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}") from None

@@ -1,7 +1,7 @@
-"""Checkpoints written in the background and never visible half done.
+"""Writes checkpoints in the background; an unfinished one is never visible.
 
-A checkpoint is written under a hidden name, synced, and renamed; then LATEST is. Tensors are copied first, so
-that training continues meanwhile. A save that fails leaves the previous checkpoint untouched.
+A checkpoint is written under a hidden name, synced and renamed; then LATEST is written. Tensors are copied
+first, so that training can continue meanwhile. A failed save leaves the previous checkpoint untouched.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Saver:
         self._error: BaseException | None = None
         self._staging: BlockingAsyncStager | None = None
         self.failures = 0
-        """Saves in a row that failed."""
+        """Number of failed saves in a row."""
         if first:
             _begin(self.folder)
 
@@ -58,7 +58,7 @@ class Saver:
         try:
             # Synced by _publish, which reads the files again for their digests.
             writer = IndexWriter(temporary, sync_files=False)
-            # Without a group torch would look for one: a single process says so.
+            # Without a group torch would look for one, so tell it that this is a single process.
             alone = self._group is None
             future = async_save(
                 tensors,
@@ -76,8 +76,8 @@ class Saver:
         self._thread.start()
 
     def _stager(self, tensors: Tensors) -> BlockingAsyncStager | None:
-        """A GPU's tensors are copied to pinned memory that is allocated once: fresh pages would take as long
-        as several steps, every time."""
+        """Copies a GPU's tensors to pinned memory that is allocated only once: fresh pages would take as long
+        as several steps at every save."""
         if self._staging is None and _on_gpu(tensors):
             self._staging = BlockingAsyncStager(cache_staged_state_dict=True)
         return self._staging
@@ -89,11 +89,11 @@ class Saver:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        # All ranks must agree, or one would give up while the others save on.
+        # All ranks must agree, or one would give up while the others go on saving.
         failed = on_any(self._group, self._error is not None)
         self.failures = self.failures + 1 if failed else 0
         if failed and self._first:
-            # A full disk comes out of torch as a RuntimeError about positions in a file.
+            # Torch reports a full disk as a RuntimeError about positions in a file.
             why = f"{reason_of(self._error)}; {shutil.disk_usage(self.folder).free / 1e9:.3f} GB free there"
             self._talk(f"the checkpoint could not be saved ({why}); the one before is kept, the run goes on")
             for left in self.folder.glob(".step-*.tmp"):
@@ -124,10 +124,10 @@ def _begin(folder: Path) -> None:
 
 
 def _publish(temporary: Path, meta: Meta, keep: int) -> None:
-    # Every rank has finished writing; digests are of what is on the disk, not of what was meant to be.
+    # Every rank has finished writing. Digests are of the bytes on the disk, not of the intended ones.
     marks = tuple(mark_of(file) for file in sorted(temporary.iterdir()))
     full = from_json(Meta, to_json({**to_plain(meta), "files": to_plain(marks)}))
-    # Meta goes in before the rename: a folder with the final name is complete.
+    # meta.json is written before the rename, so a folder with the final name is complete.
     write_whole(temporary / META, to_json(full, indent=1).encode())
     final = temporary.with_name(name_of(meta.step))
     # Rename cannot replace a folder that is not empty.
@@ -136,7 +136,7 @@ def _publish(temporary: Path, meta: Meta, keep: int) -> None:
     temporary.rename(final)
     sync_folder(final.parent)
     write_whole(final.parent / LATEST, f"{final.name}\n".encode())
-    # One with a higher number is damaged, or the run would have resumed from it: it does not count as kept.
+    # A checkpoint with a higher number is damaged, or the run would have resumed from it: do not count it.
     upto = [path for path in finished(final.parent) if path.name <= final.name]
     for old in upto[keep:]:
         shutil.rmtree(old)

@@ -1,4 +1,4 @@
-"""Several runs on one page: the same curve of each run in one chart, over steps."""
+"""Several runs on one page: one chart for each quantity, with a curve over steps for each run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def compare(runs: Sequence[Path], out: Path) -> None:
     """Write the page.
 
     Raises:
-        UsageError: one run only, no run, or one without a log.
-        StorageError: it cannot be written.
+        UsageError: fewer than two runs, a folder that is no run, or a run without a log.
+        StorageError: the page cannot be written.
     """
     if len(runs) < 2:
         raise UsageError("one run cannot be compared", todo="name two or more")
@@ -63,7 +63,7 @@ def _page(logs: Mapping[str, Sequence[Line]], differ: Sequence[str]) -> str:
 
 
 def panels(logs: Mapping[str, Sequence[Line]]) -> list[tuple[Panel, list[int]]]:
-    """For each quantity that any run has logged, the runs' curves over all their steps."""
+    """A panel for each quantity that any run has logged, and the steps of all its curves."""
     steps = sorted({line["step"] for lines in logs.values() for line in lines})
     drawn = []
     for name, title, explained in SHOWN:
@@ -78,7 +78,7 @@ def panels(logs: Mapping[str, Sequence[Line]]) -> list[tuple[Panel, list[int]]]:
 
 
 def _at(lines: Sequence[Line], name: str, steps: Sequence[int]) -> list[float | None]:
-    """A run's values at these steps: interpolated between its own lines, None outside them."""
+    """A run's values at these steps, interpolated between its log lines; None outside them."""
     known = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     values: list[float | None] = []
     at = 0
@@ -96,7 +96,7 @@ def _at(lines: Sequence[Line], name: str, steps: Sequence[int]) -> list[float | 
 
 
 def _name(run: Path, runs: Sequence[Path]) -> str:
-    """A folder's name where it is unique, else its path."""
+    """A folder's name if it is unique, else its path."""
     return run.name if sum(other.name == run.name for other in runs) == 1 else str(run)
 
 

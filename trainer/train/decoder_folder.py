@@ -1,17 +1,18 @@
-"""A trunk out of a language model's folder as Hugging Face lays it out: config.json, *.safetensors.
+"""Reads a trunk from a language model's folder in the layout of Hugging Face: config.json, *.safetensors.
 
     there                                          here, layer n
     model.embed_tokens                             embed.text, its row k at token BYTE_0 + k
-    lm_head                                        text_head, likewise, where it is not tied
+    lm_head                                        text_head, likewise, unless it is tied
     model.layers.n.input_layernorm                 blocks.n.attention.norm
     model.layers.n.self_attn.{q,k + v,o}_proj      blocks.n.attention.{query, key_value, out}
-    model.layers.n.self_attn.{q,k}_norm            blocks.n.attention.{query,key}_norm       Qwen3 alone
+    model.layers.n.self_attn.{q,k}_norm            blocks.n.attention.{query,key}_norm       Qwen3 only
     model.layers.n.post_attention_layernorm        blocks.n.feed.norm
     model.layers.n.mlp.{gate + up,down}_proj       blocks.n.feed.gated, or of every expert in it
     model.norm                                     norm
 
-A layer of experts says what its feed-forward said: all of its experts begin as that, and the weights of
-those a token visits add up to one. They part in training. What hears, sees and speaks begins anew.
+A mixture begins with the same output as the feed-forward it replaces: all of its experts are copies of it,
+and the weights of those that a token visits add up to one. They diverge in training. The parts that hear,
+see and speak start from random values.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ _TEXT = ("embed.text", "text_head")
 
 
 def is_decoder(folder: Path) -> bool:
-    """Whether a folder is a language model's of Hugging Face, by its config.json."""
+    """Whether a folder holds a Hugging Face language model, judged by its config.json."""
     plain = _config(folder)
     return plain is not None and "num_hidden_layers" in plain and "model_type" in plain
 
 
 def decoder_model(folder: Path, model: ModelConfig) -> ModelConfig:
-    """The run's model with a trunk of the folder's shapes and rotation.
+    """The run's model configuration with the shapes and the rotation of the folder's trunk.
 
-    Raises: FormatError where the trunk is of a kind that ours cannot be.
+    Raises: FormatError if our trunk cannot represent it.
     """
     plain = _config(folder) or {}
     try:
@@ -61,7 +62,7 @@ def decoder_model(folder: Path, model: ModelConfig) -> ModelConfig:
             heads=heads,
             kv_heads=int(plain.get("num_key_value_heads") or heads),
             head_dim=int(plain.get("head_dim") or width // heads),
-            # Where a layer of ours is a mixture, each expert begins as its one feed-forward.
+            # In a mixture each expert begins as a copy of the feed-forward.
             dense_width=inner if model.dense_layers else model.dense_width,
             expert_width=inner if model.dense_layers < layers else model.expert_width,
             shared_width=0 if model.dense_layers < layers else model.shared_width,
@@ -79,19 +80,19 @@ def decoder_model(folder: Path, model: ModelConfig) -> ModelConfig:
 def decoder_weights(
     folder: Path, model: ModelConfig, wanted: Mapping[str, torch.Size], *, text: bool
 ) -> dict[str, torch.Tensor]:
-    """The wanted weights that the folder holds, by our names; those of text where its tokenizer is ours.
+    """The wanted weights that the folder holds, by our names; those of text only if its tokenizer is ours.
 
-    Raises: FormatError where one is missing, of another shape, or left over.
+    Raises: FormatError if one is missing, left over, or of another shape.
     """
     try:
         theirs = read_weights(folder)
     except FormatError as error:
         _refuse(folder, error.what)
-    # Whatever is left over would be silently lost: the trunk would compute something else.
+    # A weight left over would be silently lost, and the trunk would compute something else.
     layers = tuple(f"model.layers.{layer}." for layer in range(model.layers))
     unknown = [name for name in theirs if not name.startswith((*_TAKEN, *layers)) or name.endswith(".bias")]
     if unknown:
-        _refuse(folder, f"weights ours has no place for: {', '.join(sorted(unknown)[:3])}")
+        _refuse(folder, f"weights that have no place here: {', '.join(sorted(unknown)[:3])}")
 
     def take(name: str, *shape: int) -> torch.Tensor:
         value = theirs.get(f"{name}.weight")
@@ -109,7 +110,7 @@ def decoder_weights(
         elif name.startswith("blocks."):
             _, layer, *rest = name.split(".")
             value = _of_layer(take, f"model.layers.{layer}", ".".join(rest), model)
-            # Experts begin alike; routing and training tell them apart.
+            # Experts begin alike; routing and training make them differ.
             if value is not None:
                 weights[name] = value.expand(wanted[name])
     return weights
@@ -118,7 +119,7 @@ def decoder_weights(
 def _of_layer(
     take: Callable[..., torch.Tensor], layer: str, name: str, model: ModelConfig
 ) -> torch.Tensor | None:
-    """One weight of a layer; None for the router's, which it has not."""
+    """One weight of a layer; None for the router's, which the folder does not have."""
     width, head = model.width, model.head_dim
     inner = model.expert_width if name.startswith("feed.experts") else model.dense_width
     attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
@@ -131,7 +132,7 @@ def _of_layer(
             return take(f"{layer}.post_attention_layernorm", width)
         case "query":
             return take(f"{attention}.q_proj", model.heads * head, width)
-        # Ours holds keys and values in one matrix, gates and their values in another.
+        # We hold keys and values in one matrix, and gates with their values in another.
         case "key_value":
             return torch.cat([take(f"{attention}.{k}_proj", model.kv_heads * head, width) for k in "kv"])
         case "out":
@@ -148,12 +149,12 @@ def _of_layer(
 
 
 def _tokens(theirs: Mapping[str, torch.Tensor], name: str, shape: torch.Size, folder: Path) -> torch.Tensor:
-    """Rows of a table by our numbers of tokens; those of control are the mean of all, and so is the rest."""
+    """Rows of a table by our token numbers; control tokens and unused numbers get the mean of all rows."""
     source = "lm_head.weight" if name == "text_head" else "model.embed_tokens.weight"
     table = theirs.get(source)
     if table is None or table.ndim != 2 or not len(table) or table.shape[1] != shape[1]:
         _refuse(folder, f"{source} is {'missing' if table is None else list(table.shape)}")
-    # The mean is a token like any other: it neither attracts nor repels before it is learnt.
+    # The mean behaves like an ordinary token: until it is learnt it is neither likely nor unlikely.
     filled = table.float().mean(0).expand(shape).clone()
     rows = min(len(table), len(filled) - BYTE_0)
     filled[BYTE_0 : BYTE_0 + rows] = table[:rows].float()
@@ -165,7 +166,7 @@ def _check_kind(folder: Path, plain: Mapping[str, Any]) -> None:
     if kind not in _KNOWN:
         _refuse(folder, f"a model of type {kind!r}; known are {', '.join(_KNOWN)}")
     scaling = plain.get("rope_scaling") or plain.get("rope_parameters") or {}
-    # Older folders say `type`, newer ones `rope_type`; both name `default` where nothing is scaled.
+    # Older folders use `type`, newer ones `rope_type`; both say `default` if nothing is scaled.
     scaled = scaling.get("rope_type", scaling.get("type", "default")) != "default"
     for wrong, what in (
         (plain.get("hidden_act", "silu") != "silu", f"an activation {plain.get('hidden_act')!r}, not silu"),

@@ -1,8 +1,8 @@
 """Export a trained model as safetensors with a config.json, readable without the run.
 
-FOLDER/config.json                         what the model is
-FOLDER/model.safetensors                   its weights; above a size as model-00001-of-0000n.safetensors
-FOLDER/model.safetensors.index.json        with an index that says which file holds what
+FOLDER/config.json                         the model's configuration
+FOLDER/model.safetensors                   its weights; large ones as model-00001-of-0000n.safetensors
+FOLDER/model.safetensors.index.json        for several files, which one holds which weight
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from corpus.schemas.errors import StorageError, UsageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.data.tokenizer_file import keep_tokenizer
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.exported import CONFIG_NAME, INDEX, WEIGHTS, Dtype, ExportConfig
+from corpus.trainer.train.load_model import load_model
 
 FILE_BYTES = 5_000_000_000
 
@@ -33,12 +33,12 @@ def export(
     dtype: Dtype = "float32",
     file_bytes: int = FILE_BYTES,
 ) -> list[Path]:
-    """Write a run's model into a new or empty folder; the files written.
+    """Write a run's model into a new or empty folder; returns the files written.
 
-    Router biases stay fp32 in any case: they move in steps of a thousandth.
+    Router biases always stay fp32, because they move in steps of a thousandth.
 
-    Raises: UsageError if the folder is not empty, StorageError if it cannot be written, and what
-    `load_model` raises.
+    Raises: UsageError if the folder is not empty, StorageError if it cannot be written, and the errors of
+    `load_model`.
     """
     from safetensors.torch import save_file
 
@@ -71,7 +71,7 @@ def export(
 
 
 def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
-    """Routers keep their precision: rounded, they would sometimes choose other experts."""
+    """The weights in a type. Routers keep their precision: rounded, they would sometimes choose others."""
     parameters = {name for name, _ in model.named_parameters() if ".router." not in name}
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     return {
@@ -81,7 +81,7 @@ def _weights(model: InteractionModel, dtype: Dtype) -> dict[str, torch.Tensor]:
 
 
 def _files(weights: Mapping[str, torch.Tensor], most: int) -> dict[str, dict[str, torch.Tensor]]:
-    """Weights in order, a new file where the next weight would make one too large."""
+    """Distribute weights over files in order; a new file begins when a weight would make one too large."""
     parts: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, value in weights.items():

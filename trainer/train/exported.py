@@ -1,4 +1,4 @@
-"""Read an exported model, without its run. export.py lists the files in its folder."""
+"""Reads an exported model without its run. export.py lists the files in its folder."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class ExportConfig:
     tokenizer: str
     """`bytes`, or the sha256 of the file tokenizer.json beside it."""
     hears: str
-    """How it heard others in training, as `data.hears`."""
+    """The `data.hears` of its training."""
     clips: str = CLIP_FORM
     mel: MelForm = MEL_FORM
-    """What a mel byte means."""
+    """The meaning of a mel byte."""
     weighting: Weighting
-    """How its training shifted the odds of speaking."""
+    """How the loss weights of its training shifted the odds of speaking."""
     trained_windows: int | None
-    """The most consecutive windows that training showed it at once; it attends no further back."""
+    """The most consecutive windows that training showed at once; the model attends no further back."""
     model: ModelConfig
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds an exported model rather than a run, by its config.json."""
+    """Whether a folder holds an exported model rather than a run, judged by its config.json."""
     try:
         plain = json.loads((folder / CONFIG_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -74,10 +74,10 @@ def load_exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Int
             f"trained on {head.mel}, this version has {MEL_FORM}", where=str(folder), todo=todo
         )
     model = InteractionModel.unset(head.model)
-    # Shapes first: a stranger's config.json may ask for any amount of memory.
+    # Check shapes first: a downloaded config.json may ask for any amount of memory.
     check_shapes(weights, {name: held.shape for name, held in model.state_dict().items()}, folder)
     if head.torch_dtype == "bfloat16":
-        # Cast on the meta device, before memory is allocated; routers stay fp32 by themselves.
+        # Cast on the meta device, before memory is allocated; routers keep themselves in fp32.
         model = model.to(torch.bfloat16)
     model = model.to_empty(device=device)
     # Not strict, so that the message can name the folder and the first few.
@@ -100,10 +100,10 @@ def read_head(folder: Path) -> ExportConfig:
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 over its weight files. Raises: FormatError if one cannot be read."""
+    """sha256 over a folder's weight files. Raises: FormatError if one cannot be read."""
     whole = hashlib.sha256()
     try:
-        for name in weight_files(folder):
+        for name in _weight_files(folder):
             with (folder / name).open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
     except (OSError, ValueError) as error:
@@ -112,7 +112,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def _tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
-    """Raises: FormatError if the file beside it is not the tokenizer it was trained with."""
+    """Raises: FormatError if the folder's file is not the tokenizer that the model was trained with."""
     tokenizer = tokenizer_named("bytes" if head.tokenizer == "bytes" else str(folder / TOKENIZER_NAME))
     if tokenizer.identity != head.tokenizer:
         what = f"its {TOKENIZER_NAME} is not the one it was trained with"
@@ -123,19 +123,19 @@ def _tokenizer_of(folder: Path, head: ExportConfig) -> Tokenizer:
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All weights of a folder by their names.
 
-    Raises: FormatError if a file is missing or not safetensors, or a weight is no finite fraction.
+    Raises: FormatError if a file is missing or not safetensors, or a weight is not a finite float.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     weights: dict[str, torch.Tensor] = {}
     try:
-        for name in weight_files(folder):
+        for name in _weight_files(folder):
             weights |= load_file(folder / name)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise FormatError(f"its weights cannot be read: {error}", where=str(folder)) from error
     for name, weight in weights.items():
-        # Copying would turn these into numbers without a word.
+        # Copying would silently turn these into numbers.
         if weight.dtype not in _FRACTIONS:
             raise FormatError(f"weight {name} is of {weight.dtype}", where=str(folder))
         if not weight.isfinite().all():
@@ -155,18 +155,18 @@ def check_shapes(
             raise FormatError(what, where=str(folder))
 
 
-def weight_files(folder: Path) -> list[str]:
-    """Names of the files that hold weights. Raises: ValueError if the index is none, OSError."""
+def _weight_files(folder: Path) -> list[str]:
+    """Names of the files that hold weights. Raises: OSError, or ValueError for a faulty index."""
     if not (folder / INDEX).exists():
         return [WEIGHTS]
-    # Large models are cut into several files, as transformers does it.
+    # Large models are split into several files, as in transformers.
     try:
         index = json.loads((folder / INDEX).read_bytes())
     except RecursionError as error:
         raise ValueError(f"{INDEX} is not JSON") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     names = list(places.values()) if isinstance(places, dict) else [None]
-    # The list is a stranger's: a name with a slash would read any file of this machine.
+    # The list may come from elsewhere: a name with a slash could read any file of this machine.
     wrong = [name for name in names if not isinstance(name, str) or not name or Path(name).name != name]
     if wrong:
         raise ValueError(f"{INDEX} names {wrong[0]!r}, which is no file beside it")

@@ -1,6 +1,6 @@
 """Sizes of gradients and updates, for all parameters and for groups of them; clipping.
 
-Sums of squares of what this rank holds: added up over ranks before the root is taken.
+Each rank sums the squares of its own part; the root is taken after adding up over ranks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GROUPS = ("experts", "router", "embeddings")
 
 
 def group_of(name: str) -> str | None:
-    """Of a parameter, by its name. A tied text head counts as the embedding it is."""
+    """The group of a parameter, by its name. A tied text head counts as an embedding."""
     if ".experts." in name:
         return "experts"
     if name.endswith("router.weight"):
@@ -30,17 +30,17 @@ def group_of(name: str) -> str | None:
 def squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
     """Sum of squares of this rank's gradients, each divided by the number of ranks that hold it; fp64, 0-D.
 
-    So the sum over ranks is the square of the global norm, whatever mesh each parameter lies on.
+    The sum over ranks is then the square of the global norm, whatever mesh each parameter is on.
     """
     held = [p.grad for p in parameters if p.grad is not None and local_part(p.grad).numel()]
-    # One fused call for all parameters: a norm each would launch hundreds of kernels.
+    # One fused call for all parameters: separate norms would launch hundreds of kernels.
     norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in held]))
     copies = torch.tensor([_copies(grad) for grad in held], dtype=torch.float64, device=norms.device)
     return (norms.double().square() / copies).sum()
 
 
 def _copies(tensor: torch.Tensor) -> int:
-    """How many ranks hold the same part of a tensor."""
+    """The number of ranks that hold the same part of a tensor."""
     if not isinstance(tensor, DTensor):
         return 1
     mesh, places = tensor.device_mesh, tensor.placements
@@ -64,7 +64,7 @@ def gradient_squares(named: Sequence[tuple[str, nn.Parameter]]) -> torch.Tensor:
 
 
 WATCHED = 1 << 20
-"""At most so many evenly spaced entries of a parameter are compared: a whole copy might not fit."""
+"""At most this many evenly spaced entries of a parameter are compared: a whole copy might not fit."""
 
 
 class Movement:
@@ -78,7 +78,7 @@ class Movement:
 
     @torch.no_grad()
     def squares(self) -> torch.Tensor:
-        """(2, 1 + groups): sums of squares of the update and of the parameters before it."""
+        """(2, 1 + groups): sums of squares of the update, and of the parameters before it."""
         sizes = self._by_group(torch._foreach_norm(self._before))
         steps = torch._foreach_sub(self._before, [_watched(part) for part in self._parts.values()])
         return torch.stack((self._by_group(torch._foreach_norm(steps)), sizes)).cpu()

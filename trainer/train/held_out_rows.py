@@ -1,7 +1,7 @@
-"""Losses of a few held-out rows while a run goes on: the curve that shows where training goes too far.
+"""Losses on a few held-out rows during a run, for the curve that shows where training begins to overfit.
 
-All ranks look together, as they train together: a model cut over them is whole nowhere. Nothing of the run's
-state is touched, so a run that looks ends with the same bits as one that does not.
+All ranks evaluate together, as they train together, because no rank holds a whole sharded model. The run's
+state is not touched, so a run ends with the same bits with or without evaluations.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from corpus.trainer.parallel.ranks import Ranks
 from corpus.trainer.train.log_line import WindowsLine
 
 _BINS = 6
-"""Points of the curve by window, at most."""
+"""The most points of the curve by window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutLosses:
-    """As in a log line, without weights."""
+    """The unweighted losses of a log line."""
 
     control: float | None
     words: float | None
@@ -37,10 +37,10 @@ class HeldOutLosses:
 
 
 class HeldOutRows:
-    """The first rows of the validation split, the same each time."""
+    """The first rows of the validation split, the same ones each time."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        """Raises: DatasetError where the split holds nothing, on all ranks."""
+        """Raises: DatasetError on all ranks if the split is empty."""
         # As many for each rank: a rank without a row would not meet the others in forward.
         rows = -(-config.held_out_rows // ranks.world) * ranks.world
         data = dataclasses.replace(config.data, split="validation", rows=rows)
@@ -58,7 +58,7 @@ class HeldOutRows:
 
     @torch.no_grad()
     def losses(self, model: InteractionModel) -> HeldOutLosses:
-        """All ranks must ask."""
+        """The losses now. A collective: all ranks must call it."""
         batch = self._batch if self._fixed else self._batch.trimmed()
         was_training = model.training
         model.eval()
@@ -91,7 +91,7 @@ class HeldOutRows:
 
 
 def held_out_rows(config: RunConfig, ranks: Ranks) -> tuple[HeldOutRows | None, str]:
-    """The rows a run looks at, or none and why."""
+    """The rows that a run evaluates, or None and the reason."""
     if not config.held_out_every:
         return None, ""
     try:

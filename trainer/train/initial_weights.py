@@ -1,7 +1,7 @@
-"""A run's first weights out of another run, an exported model or a language model: `init=RUN|FOLDER`.
+"""Begins a run with the weights of another run, an exported model or a language model: `init=RUN|FOLDER`.
 
 Weights only: the optimiser, the step and the position in the data start over. Weights that both models have
-must have the same shape; those missing there (a new head) keep their drawn values and are reported.
+must have the same shape; those that the source lacks (a new head) keep their random values and are reported.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class _Origin:
     path: Path
     model: ModelConfig
     tokenizer: str
-    """As `data.tokenizer`."""
+    """The source's `data.tokenizer`."""
     digest: str = ""
-    """sha256 of an exported model's weights, where a LoRA run will be based on them."""
+    """sha256 of an exported model's weights, if a LoRA run will be based on them."""
     checkpoint: Meta | None
-    """Of a run; None for an exported model."""
+    """The checkpoint of a run; None for an exported model."""
     decoder: bool = False
-    """Whether it is a language model's folder, and holds a trunk alone."""
+    """Whether it is a language model's folder, which holds only a trunk."""
 
 
 def origin_of(config: RunConfig, talk: Talk) -> _Origin:
@@ -69,7 +69,7 @@ def origin_of(config: RunConfig, talk: Talk) -> _Origin:
 
     Raises:
         UsageError: neither a run nor a model.
-        FormatError: no whole checkpoint, or weights of other shapes: one a line.
+        FormatError: no intact checkpoint, or weights of other shapes, listed one per line.
         SettingsError: another tokenizer or vocabulary.
         DatasetError: another definition of mel bytes.
     """
@@ -86,10 +86,10 @@ def origin_of(config: RunConfig, talk: Talk) -> _Origin:
         began = read_run(source).config
         chosen = choose(source, talk=talk)
         if chosen is None:
-            raise FormatError("holds no checkpoint to begin from", where=str(source), todo="train it first")
+            raise FormatError("holds no checkpoint to begin with", where=str(source), todo="train it first")
         path, meta = chosen
         check_text(meta, began, source)
-        # A LoRA checkpoint holds the small matrices alone: without its base it is no model.
+        # A LoRA checkpoint holds only the small matrices: without its base it is no model.
         if meta.model.lora_rank or config.model.lora_rank:
             todo = f"corpus export --run {source} --out FOLDER, then init=FOLDER"
             raise FormatError(
@@ -108,13 +108,15 @@ def origin_of(config: RunConfig, talk: Talk) -> _Origin:
 
 
 def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> _Origin:
-    """A language model's folder. Its text is taken where the run writes with the tokenizer beside it."""
+    """A language model's folder. Its text weights are used if the run's tokenizer is the one beside it."""
     if config.model.lora_rank:
         todo = "train it without model.lora_rank first, and export it"
-        raise SettingsError("a language model has no ears to be frozen", where="model.lora_rank", todo=todo)
+        raise SettingsError(
+            "a language model cannot hear, and LoRA would freeze it", where="model.lora_rank", todo=todo
+        )
     kept = source / TOKENIZER_NAME
     ours = tokenizer_named(config.data.tokenizer).identity
-    # Its tokens mean the same only if this run's tokenizer is the very file.
+    # Its tokens mean the same only if this run uses that very file.
     reads = ours != "bytes" and kept.exists() and tokenizer_named(str(kept)).identity == ours
     tokenizer = config.data.tokenizer if reads else ""
     model = decoder_model(source, config.model)
@@ -129,14 +131,14 @@ def _decoder_origin(source: Path, config: RunConfig, talk: Talk) -> _Origin:
         raise SettingsError(
             "its weights mean something else with these settings", where=str(source), todo=todo
         )
-    talk(f"begins with the trunk of {source}; what hears, sees and speaks is drawn anew")
+    talk(f"begins with the trunk of {source}; the parts that hear, see and speak start at random")
     if not reads:
-        talk(f"  text is drawn anew, too: data.tokenizer is not its {TOKENIZER_NAME}")
+        talk(f"  text starts at random, too: data.tokenizer is not its {TOKENIZER_NAME}")
     return origin
 
 
 def begin_from(origin: _Origin, model: InteractionModel, group: dist.ProcessGroup | None) -> None:
-    """Fill the weights that both models have, on each rank its own part. All ranks call it together."""
+    """Fill the weights that both models have, each rank its own part. All ranks call it together."""
     theirs = _shapes(origin.model)
     shared = {name: value for name, value in model.state_dict().items() if name in theirs}
     # A checkpoint knows how to cut itself over ranks.
@@ -194,7 +196,7 @@ def _report(origin: _Origin, model: ModelConfig, talk: Talk) -> None:
     new = {name for name in ours.keys() - theirs.keys() if not (model.lora_rank and is_trained(name, model))}
     talk(f"begins with the weights of {origin.path}")
     for what, names in (
-        ("drawn anew, for it has none", new),
+        ("starts at random, as it has none", new),
         ("left out", theirs.keys() - ours.keys()),
     ):
         for name in sorted(names):

@@ -13,25 +13,25 @@ class LayerLine:
 
     layer: int
     load: float
-    """Tokens of the busiest expert : mean."""
+    """Tokens of the busiest expert relative to the mean."""
     load_speaking: float | None
-    """The same in micro-turns in which the model speaks: silence is uniform and is all routed alike."""
+    """The same in micro-turns in which the model speaks; windows of silence are all routed alike."""
     entropy: float
-    """Entropy of the experts' shares of tokens, relative to its maximum: 1 is even."""
+    """Entropy of the experts' shares of tokens, relative to its maximum; 1 is even."""
     dead: int
-    """Experts without a token."""
+    """Experts that received no token."""
     margin: float
-    """Mean gap between the last chosen expert's score, bias included, and the next."""
+    """Mean gap in score, bias included, between the last chosen expert and the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowsLine:
-    """Held-out windows `[start, stop)` of what a row shows at once: losses must stay flat over them."""
+    """Held-out losses over windows `[start, stop)` of a document; they should stay flat."""
 
     start: int
     stop: int
     control: float | None
-    """Nats a token, without weights."""
+    """Unweighted nats per token."""
     words: float | None
 
 
@@ -42,23 +42,23 @@ class LogLine:
     schema: str = LOG_FORM
     step: int
     loss: float | None
-    """Weighted, as trained; its parts, below, are unweighted."""
+    """The weighted loss that is trained; its parts below are unweighted."""
     text: float | None
-    """Nats a unit of weight, over text and control tokens."""
+    """Nats per unit of weight, over text and control tokens."""
     audio: float | None
-    """Nats a bin, or the flow's squared error."""
+    """Nats per bin, or the flow's squared error."""
     user_audio: float | None
-    """Nats a bin of what is heard next; None without `loss.user_audio`."""
+    """Nats per bin of what is heard next; None without `loss.user_audio`."""
     cues: float | None
-    """Nats a cue target, weighted by its label; None without `loss.cues`, or where no label was made."""
+    """Nats per cue target, weighted by its label; None without `loss.cues`, or if no label was made."""
     balance: float | None
     router_z: float | None
     nats_control: float | None
-    """Unweighted nats a token of `<sil>` and `<spk>`."""
+    """Unweighted nats per token of `<sil>` and `<spk>`."""
     nats_onset: float | None
     """Unweighted nats of the first `<spk>` after a silence in the same segment."""
     nats_words: float | None
-    """Unweighted nats a text token."""
+    """Unweighted nats per text token."""
     nats_end: float | None
     """Unweighted nats of `<eow>`."""
     held_out_control: float | None
@@ -66,43 +66,43 @@ class LogLine:
     held_out_words: float | None
     """`nats_words` on the same rows."""
     held_out_audio: float | None
-    """… and the sound's loss; None in lines since which nobody looked."""
+    """The loss of sound on the same rows."""
     held_out_by_window: tuple[WindowsLine, ...]
-    """The same rows by a window's number; none where nobody looked."""
+    """The same rows by the window's number; empty in other lines."""
     speaking: float | None
-    """Share of windows in which the model speaks, of those in which that is known."""
+    """Share of windows in which the model speaks, among those where this is known."""
     grad_norm: float | None
-    """Gradient norm of the last step, before clipping; then of groups of parameters."""
+    """Gradient norm of the last step, before clipping; the next fields are of groups of parameters."""
     grad_norm_experts: float | None
     grad_norm_router: float | None
     grad_norm_embeddings: float | None
     update: float | None
-    """Update : parameters of the last step, root mean squares; then of groups of parameters."""
+    """Root mean square of the last update over that of the parameters; then of groups of parameters."""
     update_experts: float | None
     update_router: float | None
     update_embeddings: float | None
     lr: float
     positions: int
-    """Since the run's start, without padding."""
+    """Positions trained on since the run's start, without padding."""
     positions_per_s: float
     audio_hours_per_hour: float
-    """Hours of conversation, both sides, trained on in an hour."""
+    """Hours of conversation (both sides) trained on per hour."""
     data_wait_ms: float
-    """Mean time a step waits for its batches, on rank 0."""
+    """Mean time that a step waits for its batches, on rank 0."""
     mfu: float | None
     gpu_peak_bytes: int | None
-    """Most GPU memory a rank's tensors have held since the run was started."""
+    """The most GPU memory that any rank's tensors have held since the process started."""
     expert_load: float | None
-    """Tokens of the busiest expert : mean, in the layer where it is highest."""
+    """Tokens of the busiest expert relative to the mean, in the layer where this is highest."""
     padding: float
-    """Share of all positions in these steps."""
+    """Share of padding among the positions of these steps."""
     text_spilled: float
     """Share of text tokens written in a later window than they belong to."""
     text_later: float
-    """Share of text tokens written after a silent window: later than the speech they were said in."""
+    """Share of text tokens written after a silent window, in later speech than they were said in."""
     text_lost: float
-    """Share of text tokens that are never written: their document ended, or began, too close to them."""
+    """Share of text tokens that are never written, being too close to the start or end of a document."""
     skipped: int
     """Steps since the run's start that were skipped because of a NaN or Inf gradient."""
     layers: tuple[LayerLine, ...]
-    """Layers with experts."""
+    """The layers with experts."""

@@ -1,4 +1,4 @@
-"""A run's output: RUN/log.jsonl and its report, TensorBoard and wandb where installed, a progress line."""
+"""A run's output: RUN/log.jsonl and its report, TensorBoard and wandb if installed, a progress line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from corpus.trainer.train.log_line import LogLine
 
 LOG_NAME = "log.jsonl"
 BAR = "{n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-"""Without a bar: the figures need the space."""
+"""No bar, because the figures need the space."""
 
 
 class Log:
@@ -59,7 +59,7 @@ class Log:
         self._bar.update(step - self._bar.n)
 
     def _open_wandb(self, run: Path) -> Any:
-        """A wandb run, where wandb is installed; offline unless WANDB_MODE says otherwise."""
+        """A wandb run, if wandb is installed; offline unless WANDB_MODE says otherwise."""
         if importlib.util.find_spec("wandb") is None:
             return None
         wandb = importlib.import_module("wandb")
@@ -93,7 +93,7 @@ class Log:
         self._bar.set_postfix_str(progress(line))
 
     def draw(self) -> None:
-        """RUN/report.html, from all lines so far."""
+        """Write RUN/report.html from all lines so far."""
         from corpus.trainer.train.run_report import draw_report
 
         try:
@@ -112,7 +112,7 @@ class Log:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and Inf, which JSON cannot hold, by null."""
+    """The value with NaN and Inf, which JSON cannot hold, replaced by None."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -121,7 +121,7 @@ def _finite(value: Any) -> Any:
 
 
 def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """A line's numbers by name; those of a layer as `layer_03/load`."""
+    """A line's numbers by name, those of a layer as `layer_03/load`."""
     for name, value in plain.items():
         if name == "layers":
             for layer in value:
@@ -138,7 +138,7 @@ def scalars(plain: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def progress(line: LogLine) -> str:
-    """The tail of the progress line."""
+    """The figures of the progress line."""
     parts = [
         f"control {_shown(line.nats_control)}",
         f"words {_shown(line.nats_words)}",
@@ -156,7 +156,7 @@ def _shown(value: float | None) -> str:
 
 
 def _board(run: Path) -> Any:
-    """A TensorBoard writer, where it is installed."""
+    """A TensorBoard writer, if it is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter

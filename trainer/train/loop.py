@@ -1,10 +1,10 @@
-"""Training: from a configuration to checkpoints, in one process or in as many as torchrun started.
+"""Training: from a configuration to checkpoints, in one process or in all that torchrun started.
 
     micro-batches of a step -> denominators over all ranks -> the step (step.py) -> log, save
 
-A step depends only on its number, its batches and the state before it, so a run that goes on after it was
-stopped, or killed, ends where an unbroken one does: to the last bit on a CPU with the same number of ranks,
-to rounding with another.
+A step depends only on its number, its batches and the state before it. So a run that was stopped or killed
+and then resumed ends like an uninterrupted one: to the last bit on a CPU with the same number of ranks, up
+to rounding with another number.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from corpus.schemas.codec import digest, to_json
-from corpus.schemas.errors import CorpusError, FormatError, SettingsError, StorageError
+from corpus.schemas.errors import CorpusError, SettingsError, StorageError
 from corpus.schemas.files import write_whole
 from corpus.trainer.config import RunConfig, check_ranges
 from corpus.trainer.data.loader import LoaderState
+from corpus.trainer.data.open_loader import open_loader
 from corpus.trainer.data.sequence import Batch
-from corpus.trainer.data.stream_loader import open_loader
 from corpus.trainer.model.batch_stats import windows_of
 from corpus.trainer.model.loss_sums import Denominators
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.overrides import changes
 from corpus.trainer.parallel.collectives import (
     expect_same,
     greatest,
@@ -40,7 +39,7 @@ from corpus.trainer.parallel.collectives import (
 from corpus.trainer.parallel.prepare import prepare
 from corpus.trainer.parallel.process import determinism, expect_shared, locked, stop_signals
 from corpus.trainer.parallel.ranks import Ranks, joined, world_size
-from corpus.trainer.train.checkpoint import Meta, Talk, check_model, choose, load_tensors
+from corpus.trainer.train.checkpoint import Meta, Talk, check_resumes, choose, load_tensors
 from corpus.trainer.train.checkpoint_saver import Saver
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
@@ -52,11 +51,11 @@ if TYPE_CHECKING:
     from corpus.trainer.train.held_out_rows import HeldOutLosses, HeldOutRows
 
 SAVES_TO_GIVE_UP = 2
-"""Saves in a row that fail before a run stops."""
+"""A run stops after this many failed saves in a row."""
 
 
 class _Flops(Protocol):
-    """How many floating point operations a micro-batch costs in training, counted honestly."""
+    """Counts the useful floating point operations in training a micro-batch."""
 
     def __call__(self, config: RunConfig, batch: Batch) -> float: ...
 
@@ -67,7 +66,7 @@ class _TrainResult:
 
     step: int
     ended: Literal["done", "stopped"]
-    """`stopped`: asked to by a signal; the same command goes on."""
+    """`stopped`: a signal asked for it; the same command continues the run."""
     last: LogLine | None
     skipped: int
 
@@ -80,17 +79,17 @@ def train_model(
     flops: _Flops | None = None,
     peak_flops: float | None = None,
 ) -> _TrainResult:
-    """Train until `config.steps`, from the run's newest checkpoint where it has one.
+    """Train until `config.steps`, beginning with the run's newest checkpoint if there is one.
 
     Raises:
-        SettingsError: settings, ranks and data do not fit together, or not on the GPU; before the first step.
-        DatasetError: no dataset, too few clips, or not the one the run began with.
-        FormatError: no checkpoint is whole, or they are of another model.
+        SettingsError: settings, ranks and data do not fit together, or the model not on the GPU.
+        DatasetError: no dataset, too few clips, or not the dataset that the run began with.
+        FormatError: no checkpoint is intact, or they are of another model.
         LockedError: another process trains this run.
         StorageError: checkpoints cannot be written; the last one is kept.
-        CorpusError: gradients were no numbers too often in a row, or another rank was lost.
+        CorpusError: gradients were NaN or Inf too many times in a row, or another rank was lost.
 
-    Every rank raises the same error, but where one is lost.
+    Every rank raises the same error, except when a rank is lost.
     """
     check_ranges(config)
     with ExitStack() as stack:
@@ -108,7 +107,7 @@ def train_model(
 
 
 class _Run:
-    """Everything that changes while a run goes on."""
+    """Everything that changes during a run."""
 
     def __init__(
         self,
@@ -134,9 +133,8 @@ class _Run:
         model.to_empty(device=ranks.device)
         resumed = choose(run, group=ranks.files, talk=talk)
         self.base = ""
-        if (
-            resumed is None or config.model.lora_rank
-        ):  # a run of low rank holds no weights but those it learns
+        # The checkpoint of a LoRA run holds only the weights that are trained.
+        if resumed is None or config.model.lora_rank:
             self._begin(model)
         self.meter = Meter(config.loss, first_layer=config.model.dense_layers, top_k=config.model.top_k)
         # The optimiser is made of final parameters: after all that replaces them.
@@ -189,17 +187,19 @@ class _Run:
             raise StorageError(f"cannot be written: {error.strerror}", where=str(self.run)) from error
 
     def _tell_changes(self) -> None:
-        """A shorter command than the first falls back to the preset's values: allowed, but not in silence."""
+        """Report changed settings: a shorter command than the first falls back to the preset's values."""
+        from corpus.trainer.overrides import changes
+
         with suppress(CorpusError):
             for change in changes(read_run(self.run).config, self.config):
                 self.talk(f"changed since: {change}")
 
     def _tell_listeners(self) -> None:
-        """They teach to be silent, which is right, but who looks at a model that rarely speaks must know."""
+        """Report how many documents have a silent speaker; they may explain a model that rarely speaks."""
         silent, among = self.loader.listeners()
         if silent:
             whose = "" if among == self.loader.documents else "first "
-            self.talk(f"of the {whose}{among} documents {silent} are of speakers who say nothing in them")
+            self.talk(f"in {silent} of the {whose}{among} documents the speaker says nothing")
 
     def close(self) -> None:
         self.saver.wait()
@@ -209,13 +209,13 @@ class _Run:
     # The steps
 
     def train(self, stop: Callable[[], bool]) -> _TrainResult:
-        self.meter.reset()  # what was before the first step is no part of its speed
+        self.meter.reset()  # the time before the first step does not count
         batches = iter(self.loader)
-        # A line tells what went into the model since the one before.
+        # A line covers everything that went into the model since the previous line.
         logged = self.loader.state
         stopped = False
         while self.step < self.config.steps and not stopped:
-            # Where the step began: a step whose data cannot be read has not happened.
+            # The state before the step: a step whose data cannot be read has not happened.
             before = self.loader.state
             try:
                 micro, denominators = self._take(batches)
@@ -227,7 +227,7 @@ class _Run:
             self.step += 1
             if self.log is not None:
                 self.log.advance(self.step)
-            # A step with a NaN or Inf gradient changed nothing, but its data count as read.
+            # A step with a NaN or Inf gradient changes nothing, but its data count as read.
             self.skipped += not learnt.good
             self.skipped_in_row = 0 if learnt.good else self.skipped_in_row + 1
             self._look()
@@ -243,15 +243,15 @@ class _Run:
         return _TrainResult(step=self.step, ended=ended, last=self.last, skipped=self.skipped)
 
     def _look(self) -> None:
-        """At the held-out rows, where it is time; the next log line has the losses."""
+        """Evaluate the held-out rows if it is time; the next log line has their losses."""
         every = self.config.held_out_every
         if self.held_out is not None and (self.step % every == 0 or self.step == self.config.steps):
             self.looked = self.held_out.losses(self.learner.model)
 
     def _take(self, batches: Iterator[tuple[Batch, LoaderState]]) -> tuple[list[Batch], Denominators]:
-        """The micro-batches of a step, all of them: weights are counted, over all ranks, before backward.
+        """All micro-batches of a step, and its denominators over all ranks, which backward needs.
 
-        Raises: on all ranks, what one of them finds when it reads.
+        Raises: on all ranks, the error of one that could not read.
         """
         began = time.monotonic()
         micro, error = [], None
@@ -295,22 +295,22 @@ class _Run:
         self.meter.reset()
 
     def _gpu_peak(self) -> int | None:
-        """The largest of all ranks."""
+        """The largest peak of all ranks."""
         if self.ranks.device.type != "cuda":
             return None
         return greatest(torch.cuda.max_memory_allocated(self.ranks.device))
 
-    # What may go wrong
+    # Failures
 
     def _keep(self, before: LoaderState) -> None:
-        """Save what was learnt before data could not be read any more; some ranks may have read on."""
+        """Save what was learnt before data could no longer be read; other ranks may have read further."""
         self.loader.state = before
         if self.step:
-            with suppress(StorageError):  # told; what ended the run is told last
+            with suppress(StorageError):  # already reported; the error that ended the run comes last
                 self._end()
 
     def _note_bad(self, before: LoaderState) -> None:
-        """Write down what was in the batch; give up after too many in a row, with what was learnt saved."""
+        """Record the content of a bad batch; after too many in a row, save what was learnt and give up."""
         folder = self.run / "nan"
         if self.ranks.first:
             note = {"step": self.step, "rows": self.loader.names(before), "state": before}
@@ -320,7 +320,7 @@ class _Run:
                 write_whole(folder / f"step-{self.step:08d}.json", to_json(note, indent=1).encode())
             except OSError as error:
                 self.talk(f"its rows could not be written: {error.strerror}")
-        # One bad batch is data; many in a row are the model's or the learning rate's doing.
+        # A single bad batch points to the data; many in a row to the model or the learning rate.
         if self.skipped_in_row >= self.config.nan_limit:
             self._end()
             raise CorpusError(
@@ -334,15 +334,15 @@ class _Run:
         self.saved = self.step
         if self.log is not None:
             self.log.draw()
-        # A full disk may be freed while training continues, but not for ever.
+        # Space may be freed while training continues, but do not wait for it for ever.
         if self.saver.failures >= SAVES_TO_GIVE_UP:
             self._give_up()
 
     def _end(self) -> None:
-        """The last save, waited for."""
+        """Save for the last time, and wait for it."""
         if self.log is not None:
             self.log.draw()
-        # Saving runs in the background: the last save counts only once it has ended well.
+        # Saving runs in the background: the last save counts only once it has succeeded.
         if self.saved != self.step or not self.saver.wait():
             self.saver.save(self.learner.state_dict(), self._meta())
             self.saved = self.step
@@ -353,7 +353,7 @@ class _Run:
         raise StorageError(
             "checkpoints cannot be saved; the last good one is kept",
             where=str(self.saver.folder),
-            todo="make room, then give the same command again",
+            todo="free some space, then run the same command again",
         )
 
     # Checkpoints
@@ -372,22 +372,9 @@ class _Run:
         )
 
     def _resume(self, path: Path, meta: Meta) -> None:
-        check_model(meta, self.config.model, str(path))
-        if self.config.model.lora_rank and meta.base != self.base:
-            todo = "set init= as it was, with the same weights"
-            raise FormatError("these are not the run's base weights", where=self.config.init, todo=todo)
-        if self.config.steps < meta.step:
-            todo = f"make it at least {meta.step}, or begin a new run"
-            raise SettingsError(f"the run is at step {meta.step} already", where="steps", todo=todo)
-        for what, theirs, ours in (
-            ("optimizer", meta.optimizer, self.config.optim.optimizer),
-            ("ema_decay", meta.average, self.learner.average is not None),
-        ):
-            if theirs != ours:
-                todo = "give it as it was, or begin a new run"
-                raise FormatError(f"the run has another optim.{what}", where=str(path), todo=todo)
+        check_resumes(meta, self.config, self.base, str(path))
         began = None
-        with suppress(CorpusError):  # the checkpoint is enough to go on with
+        with suppress(CorpusError):  # the checkpoint is enough to continue
             began = read_run(self.run).config
         self.loader.load_state_dict(dataclasses.asdict(meta.loader), began)
         load_tensors(path, meta, self.learner.state_dict(), self.ranks.files)
@@ -398,4 +385,4 @@ class _Run:
 
 
 def _silent(text: str) -> None:
-    """What ranks other than the first have to say."""
+    """The messenger of ranks other than the first."""

@@ -1,11 +1,11 @@
-"""Bytes that training needs on one GPU, by a formula; tests/trainer/train/test_memory.py counts them.
+"""Calculates the bytes that training needs on one GPU; tests/trainer/train/test_memory.py measures them.
 
-    state         parameters, gradients and moments in fp32 and copies of matrices, from step to step
-    activations   what a micro-batch keeps from forward to backward, for every position
+    state         parameters, gradients and moments in fp32, and copies of matrices, from step to step
+    activations   what each position of a micro-batch keeps from forward to backward
     working       temporary: the peak of a backward pass, and the text head's table
 
-The optimiser steps when activations are freed. Muon needs a few times the largest packed experts or
-`optim.TOGETHER` entries in fp32, whatever the number of layers: less than the activations were.
+The optimiser steps after activations are freed. Muon needs a few times the largest packed experts or
+`optim.TOGETHER` entries in fp32, whatever the number of layers: less than the activations took.
 
 # D width, H heads, G key heads, C head dimensions, E experts, K of them a token, F inner width
 """
@@ -26,11 +26,11 @@ from corpus.trainer.parallel.compute_copies import is_copied
 from corpus.trainer.train.optim import local_part, uses_muon
 
 SOUND_TARGETS = 4 / 9
-"""Share of positions that predict sound: at most, and allocated in every batch."""
+"""The largest share of positions that predict sound; every batch allocates it."""
 TEXT_TARGETS = 1 / 2
-"""Share of positions that predict text or control, at most."""
+"""The largest share of positions that predict text or control."""
 HEARD_TARGETS = 4 / 5
-"""Share of positions of heard sound, at most."""
+"""The largest share of positions that hold heard sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ def _bytes(config: RunConfig) -> int:
 
 
 def _attention_bytes(config: RunConfig) -> float:
-    """Kept a position by one layer's attention: x; queries and keys before norm and rotation, and if not
-    compiled also after; values; the answer; in fp32 the norms' scales, the log-sum-exps, the angles."""
+    """Bytes that one layer's attention keeps per position: x; queries and keys before norm and rotation, and
+    after them if not compiled; values; the result; in fp32 the norms' scales, log-sum-exps and angles."""
     model, size = config.model, _bytes(config)
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     kept = size * (model.width + 2 * queries + 2 * keys)
@@ -64,8 +64,8 @@ def _attention_bytes(config: RunConfig) -> float:
 
 
 def _feed_bytes(config: RunConfig, *, dense: bool) -> float:
-    """Kept a position by one layer's feed-forward: x, and gate and up of what it visits; eager also x normed.
-    With experts of other ranks the rows received, as many as are sent."""
+    """Bytes that one layer's feed-forward keeps per position: x, and gate and up of the experts it visits; if
+    not compiled also the normed x. With expert parallelism, the received rows, as many as are sent."""
     model, size = config.model, _bytes(config)
     normed = 0 if config.compile and config.expert_parallel == 1 else size * model.width
     if dense:
@@ -77,7 +77,7 @@ def _feed_bytes(config: RunConfig, *, dense: bool) -> float:
 
 
 def _router_bytes(model: ModelConfig) -> float:
-    """Scores and logits; each choice, its weight, and its places in the order of the experts."""
+    """Scores and logits; each choice, its weight, and its places in the order of experts."""
     return 4 * 2 * model.experts + (3 * 8 + 2 * 4) * model.top_k
 
 
@@ -86,11 +86,11 @@ def _received_bytes(config: RunConfig) -> float:
 
 
 def layer_bytes(config: RunConfig, *, dense: bool) -> float:
-    """Kept a position from forward to backward by one layer."""
+    """Bytes that one layer keeps per position from forward to backward."""
     if config.recompute == "none":
         return _attention_bytes(config) + _feed_bytes(config, dense=dense)
     model, size = config.model, _bytes(config)
-    # Recomputed blocks keep their input alone, mixtures also what the router chose.
+    # Recomputed blocks keep only their input, mixtures also the router's choices.
     if dense:
         return size * 2 * model.width
     kept = size * 3 * model.width + 4 + _router_bytes(model)
@@ -100,15 +100,15 @@ def layer_bytes(config: RunConfig, *, dense: bool) -> float:
 
 
 def trunk_bytes(config: RunConfig) -> float:
-    """Kept a position by all layers."""
+    """Bytes that all layers keep per position."""
     model = config.model
     mixtures = model.layers - model.dense_layers
     return model.dense_layers * layer_bytes(config, dense=True) + mixtures * layer_bytes(config, dense=False)
 
 
 def ends_bytes(config: RunConfig) -> float:
-    """Kept a position before and after the layers: x for the last norm, normed, the vectors that predict, and
-    the sound heads' probabilities in fp32. Inputs are embedded again in backward."""
+    """Bytes kept per position outside the layers: x for the last norm, the normed x, the predicting vectors,
+    and the sound heads' probabilities in fp32. Inputs are embedded again in backward."""
     model, size = config.model, _bytes(config)
     levels = model.frames_per_position * model.mel_bins * model.audio_levels
     targets = SOUND_TARGETS + HEARD_TARGETS * model.user_audio
@@ -116,9 +116,12 @@ def ends_bytes(config: RunConfig) -> float:
 
 
 def working_bytes(config: RunConfig, positions: int, world: int) -> float:
-    """The larger of the experts' backward (rows twice, gate and up, activations in fp32, the gradients of a
-    layer's weights; cut over ranks, weights and their gradients in both types) and the text head with its
-    fp32 gradient, twice while it is scaled; and one block's activations where it is computed again."""
+    """Temporary bytes: the larger of two peaks, and one block's activations if it is computed again.
+
+    The first peak is the experts' backward: rows twice, gate and up, activations in fp32, and the gradients
+    of a layer's weights (if sharded, weights and gradients in both types). The second is the text head with
+    its fp32 gradient, twice while it is scaled.
+    """
     model, size = config.model, _bytes(config)
     rows, weights = positions * model.top_k, 3 * model.experts * model.expert_width * model.width
     experts: float = rows * (2 * size * model.width + (5 * size + 8) * model.expert_width)
@@ -135,8 +138,8 @@ def working_bytes(config: RunConfig, positions: int, world: int) -> float:
 
 
 def state_bytes(config: RunConfig, parameters: Iterable[tuple[str, torch.Tensor]], world: int = 1) -> float:
-    """fp32 parameters, gradients and moments of the parts this rank holds; averages where asked for; on one
-    GPU copies in the precision of activations."""
+    """fp32 parameters, gradients and moments of this rank's parts; averages if configured; on one GPU also
+    copies in the precision of activations."""
     # Under FSDP the copies come and go with each layer: part of `working`.
     copies = config.precision == "bf16" and world == 1
     muon, average = config.optim.optimizer == "muon", config.optim.ema_decay is not None
@@ -172,7 +175,7 @@ def check_memory(
     if free is None:
         if device.type != "cuda":
             return
-        # What this process has reserved counts as free for it.
+        # Memory that this process has already reserved counts as free.
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     parameters = list(model.named_parameters())
     needed = footprint(config, parameters, world)

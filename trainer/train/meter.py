@@ -1,9 +1,9 @@
-"""Figures of a log line: sums over steps on the device, over all ranks, divided once.
+"""Figures of a log line: sums over steps on the device, then over all ranks, divided once.
 
 # N mixture layers, E experts
 
-The sums of a micro-batch are laid end to end in one fp64 vector, which is added up over the step, over the
-steps of a line and over ranks. So a line is the same for one micro-batch of eight rows and for two of four.
+The sums of a micro-batch are joined in one fp64 vector, which is added up over the step, the steps of a line
+and the ranks. So a line is the same for one micro-batch of eight rows and for two of four.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Meter:
         top_k: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`first_layer` has experts, `top_k` of them a token."""
+        """`first_layer` is the first with experts; a token visits `top_k` of them."""
         self._weights, self._first_layer, self._top_k, self._clock = weights, first_layer, top_k, clock
         self._step: torch.Tensor | None = None
         self._shape = (0, 0)
@@ -68,7 +68,7 @@ class Meter:
         self._step = vector if self._step is None else self._step + vector
 
     def step(self, *, counts: bool) -> None:
-        """End a step; a skipped one (`counts` False) does not enter the losses."""
+        """End a step; a skipped one (`counts` is False) does not count in the losses."""
         self.steps += 1
         if counts and self._step is not None:
             self._sums = self._step if self._sums is None else self._sums + self._step
@@ -89,7 +89,7 @@ class Meter:
         movement: torch.Tensor | None = None,
         held_out: HeldOutLosses | None = None,
     ) -> LogLine:
-        """Everything since the last reset, over all ranks; a collective, so all of them must call it.
+        """The line of everything since the last reset, over all ranks. A collective: all ranks must call it.
 
         `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
         losses from held_out_rows.py.
@@ -129,7 +129,7 @@ class Meter:
         )
 
     def _summed(self) -> tuple[tuple[LayerLine, ...], dict[str, Any]]:
-        """Layers and losses over all ranks, all of which have counted the same steps."""
+        """Layers and losses over all ranks, which have all counted the same steps."""
         if self._sums is None:
             return (), self._losses([0.0] * len(self._NAMES), [0.0] * len(TEXT_SUMS))
         layers, experts = self._shape
@@ -141,7 +141,7 @@ class Meter:
         return lines, self._losses(losses.tolist(), text.tolist())
 
     def _layer(self, layer: int, load_E: torch.Tensor, spoken_E: torch.Tensor, margin: float) -> LayerLine:
-        # Each token is counted once for every expert it visits.
+        # A token is counted once for every expert that it visits.
         tokens = float(load_E.sum()) / self._top_k
         return LayerLine(
             layer=layer,

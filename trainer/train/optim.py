@@ -3,7 +3,7 @@
 # N matrices, R rows, C columns
 
 Everything works on this rank's part of a parameter: AdamW is elementwise, and Muon's update first gathers
-whole matrices where they are sharded. States are kept by parameter name and returned placed like their
+whole matrices if they are sharded. States are kept by parameter name and returned with the placement of their
 parameters, so that any number of ranks can read a checkpoint.
 """
 
@@ -23,7 +23,7 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 MUON_MOMENTUM = 0.95
 TOGETHER = 1 << 26
-"""Entries that are orthogonalised together, unless one matrix has more: 256 MB, and as much for each
+"""Entries that are orthogonalised at once, unless a single matrix has more: 256 MB, and as much for each
 intermediate result."""
 _POLAR = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
@@ -43,7 +43,7 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _placed_like(parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """A rank's part as a tensor placed like a parameter, sharing the part's memory."""
+    """A rank's part as a tensor with the placement of a parameter, sharing the part's memory."""
     if not isinstance(parameter, DTensor):
         return part
     mesh, places = parameter.device_mesh, parameter.placements
@@ -70,12 +70,12 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _most_together(shape: Sequence[int]) -> int:
-    """How many matrices are orthogonalised together: the memory stays small beside a backward pass's."""
+    """The number of matrices orthogonalised at once, so that memory stays small beside a backward pass's."""
     return max(1, TOGETHER // math.prod(shape[-2:]))
 
 
 def _alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
-    """Groups of matrices of one shape that are orthogonalised together; packed experts on their own."""
+    """Groups of matrices of one shape that are orthogonalised at once; packed experts are on their own."""
     groups: list[list[str]] = []
     for shape in dict.fromkeys(each.shape for each in shapes.values()):
         names = [name for name, each in shapes.items() if each.shape == shape]
@@ -85,12 +85,12 @@ def _alike(shapes: Mapping[str, torch.Tensor]) -> list[list[str]]:
 
 
 def uses_muon(name: str, parameter: torch.Tensor) -> bool:
-    """Hidden matrices and packed experts; not embeddings, heads, norms or routers."""
+    """Whether Muon updates it: hidden matrices and packed experts, not embeddings, heads, norms, routers."""
     return name.startswith("blocks.") and parameter.ndim >= 2 and not name.endswith("router.weight")
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Weight decay is for matrices of products, not for norms and lookup tables."""
+    """Whether its weights decay: matrices of products do, norms and lookup tables do not."""
     tables = ("embed.text", "embed.stream", "embed.sound.weight")
     return parameter.ndim >= 2 and name not in tables
 
@@ -113,7 +113,7 @@ class Optimizer:
 
     def _new_adamw(self) -> torch.optim.AdamW | None:
         """AdamW with its state allocated, so that a checkpoint can be loaded into it."""
-        # A rank may hold nothing of a small parameter, and AdamW refuses empty tensors.
+        # A rank may hold no part of a small parameter, and AdamW refuses empty tensors.
         held = {n: part for n, part in self._parts.items() if part.numel()}
         groups = [
             {"params": [p for n, p in held.items() if decays(n, p) == decay], "weight_decay": weight}
@@ -137,7 +137,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, share: float) -> None:
-        """One update with all learning rates at this share of their peak."""
+        """Update once, with all learning rates at this share of their peak."""
         self._steps += 1
         for name, part in self._parts.items():
             grad = self.parameters[name].grad
@@ -155,7 +155,7 @@ class Optimizer:
             parameter.grad = None
 
     def _step_muon(self, names: Sequence[str], share: float) -> None:
-        """Parameters of one shape."""
+        """Update parameters of one shape."""
         updates = []
         for name in names:
             grad = self._muon[name].grad
@@ -163,7 +163,7 @@ class Optimizer:
                 # An expert without tokens still decays, and all ranks must gather the same matrices.
                 grad = torch.zeros_like(self._muon[name])
             momentum, part = self._momentum[name], local_part(grad).float()
-            # An average of gradients, and Nesterov's look ahead along it.
+            # An average of gradients, and Nesterov's look-ahead along it.
             momentum.lerp_(part, 1 - MUON_MOMENTUM)
             updates.append(part.lerp(momentum, MUON_MOMENTUM))  # Nesterov's
         whole = [_whole_matrices(self._muon[n], u) for n, u in zip(names, updates, strict=True)]
@@ -179,12 +179,12 @@ class Optimizer:
             # Tall matrices step further, so that the update's size per output is the same for all shapes.
             scale = max(1.0, rows / columns) ** 0.5
             part = local_part(parameter)
-            # Decoupled weight decay, as AdamW's.
+            # Decoupled weight decay, as in AdamW.
             part.mul_(1 - lr * self.config.weight_decay)
             part.add_(_own_part(parameter, each), alpha=-lr * scale)
 
     def state_dict(self) -> dict[str, Any]:
-        """By parameter name; tensors share memory with the optimiser, so loading into them loads it."""
+        """State by parameter name; tensors share memory with the optimiser, so loading into them loads it."""
         state: dict[str, Any] = {"steps": self._steps}
         for name, parameter in self.parameters.items():
             if name in self._muon:
@@ -210,7 +210,7 @@ class Optimizer:
 
 
 def _matrix_places(parameter: DTensor) -> list[Placement]:
-    """Its placements with all matrices whole: packed experts may stay on their ranks."""
+    """A parameter's placements with all matrices whole; packed experts may stay on their ranks."""
     keep = Shard(0) if parameter.ndim == 3 else None
     return [place if place == keep else Replicate() for place in parameter.placements]
 
@@ -248,5 +248,5 @@ class Average:
         torch._foreach_lerp_(list(self._parts.values()), now, 1 - self.decay)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Tensors share memory with the average: loading into them loads it."""
+        """Tensors share memory with the average, so loading into them loads it."""
         return {n: _placed_like(p, self._parts[n]) for n, p in self._parameters.items()}

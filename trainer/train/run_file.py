@@ -1,4 +1,4 @@
-"""The file RUN/config.json: what a run was started with."""
+"""The file RUN/config.json, which records how a run was started."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """RUN/report.html: the curves of log.jsonl on one self-contained page.
 
-A curve has at most `POINTS` points, each the mean of as many lines. Losses, norms and ratios are on
-logarithmic scales, loads and rates on linear ones. Labels with the last value are at the curves' ends.
+A curve has at most `POINTS` points, each the mean of equally many lines. Losses, norms and ratios are on
+logarithmic scales, loads and rates on linear ones. Each curve ends in a label with its last value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Line = dict[str, Any]
 
 
 def draw_report(log: Path, steps: int) -> Path:
-    """Draw a run's log; the page beside it is replaced whole."""
+    """Draw a run's log; replaces the page beside it."""
     lines = read_lines(log)
     path = log.with_name(REPORT_NAME)
     write_whole(path, page(log.parent.name, steps, lines).encode())
@@ -30,7 +30,7 @@ def draw_report(log: Path, steps: int) -> Path:
 
 
 def read_lines(log: Path) -> list[Line]:
-    """All complete lines; one that is damaged, or still being written, is left out."""
+    """All complete lines; damaged and unfinished ones are left out."""
     lines = []
     for text in log.read_bytes().splitlines():
         try:
@@ -43,7 +43,7 @@ def read_lines(log: Path) -> list[Line]:
 
 
 def panels(lines: Sequence[Line]) -> list[Panel]:
-    """The panels drawn; those without a value in any line are left out."""
+    """The panels to draw; those without a value in any line are left out."""
 
     def of(name: str, label: str | None = None) -> Curve:
         return Curve(label=label or name, values=[line.get(name) for line in lines])
@@ -62,7 +62,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
 
     def by_window(name: str) -> tuple[Curve, ...]:
         parts = [{part["start"]: part for part in line.get("held_out_by_window", ())} for line in lines]
-        # Longer documents may come later in a run: all windows ever seen have a curve.
+        # Longer documents may come later in a run, so all windows ever seen have a curve.
         starts = sorted({(start, part["stop"]) for each in parts for start, part in each.items()})
         return tuple(
             Curve(label=f"{start} to {stop - 1}", values=[each.get(start, {}).get(name) for each in parts])
@@ -133,7 +133,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
         Panel(title="MFU", explained="share of peak", curves=(of("mfu", "MFU"),), scale="linear", floor=0),
         Panel(title="Learning rate", explained="", curves=(of("lr"),), scale="linear", floor=0),
     ]
-    # What this run's settings leave out is not drawn as an empty box.
+    # Quantities that this run's settings leave out get no empty box.
     kept = [_without_empty(panel) for panel in all_panels]
     return [panel for panel in kept if panel.curves]
 

@@ -1,4 +1,4 @@
-"""The learning rate as a share of its peak: a function of the step alone, so there is no state to save."""
+"""The learning rate as a share of its peak. It depends on the step alone, so there is no state to save."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from corpus.trainer.config import OptimConfig
 
 
 def share(config: OptimConfig, step: int, steps: int) -> float:
-    """For the step numbered `step` in `[0, steps)`.
+    """The share for the step numbered `step` in `[0, steps)`.
 
-    Warm-up is linear and reaches 1 with its last step. `wsd` then stays until the last `decay_share` of all
-    steps and falls linearly, `cosine` falls along half a wave, `constant` stays; the falling ones reach
-    `final_share` where the run ends, one step after its last.
+    Warm-up is linear and reaches 1 with its last step. Then `wsd` stays at 1 until the last `decay_share` of
+    all steps and falls linearly, `cosine` falls along half a wave, and `constant` stays at 1. The falling
+    ones would reach `final_share` one step after the last.
     """
     # step + 1, so that the first step already learns.
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))

@@ -2,7 +2,7 @@
 
     micro-batches -> forward, backward -> norm over all ranks -> clip, update, average, router bias
 
-It is a function of its number, its micro-batches and the state before it: nothing else decides a bit of it.
+Its result depends on its number, its micro-batches and the state before it, and on nothing else.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Learnt(NamedTuple):
     """A step's results for the run and its log line."""
 
     good: bool
-    """The gradient was finite; otherwise the step was skipped."""
+    """Whether the gradient was finite; if not, the step was skipped."""
     stopped: bool
-    """Any rank was asked to stop."""
+    """Whether any rank was asked to stop."""
     logged: bool
     lr_share: float
     norm: float
-    """Of the gradient, before clipping."""
+    """Norm of the gradient, before clipping."""
     gradients: torch.Tensor | None
-    """`gradient_squares`, in steps that are logged."""
+    """`gradient_squares`; None unless a line is logged."""
     moved: torch.Tensor | None
-    """`Movement.squares`, in steps that are logged."""
+    """`Movement.squares`; None unless a line is logged."""
 
 
 class Learner:
@@ -60,21 +60,21 @@ class Learner:
     def learn(
         self, number: int, micro: Sequence[Batch], denominators: Denominators, stop: Callable[[], bool]
     ) -> Learnt:
-        """Step `number`, from 0. Figures of a single step are measured only where a line is logged."""
+        """Do step `number`, counted from 0. Figures of single steps are measured only if a line is logged."""
         config, model = self.config, self.model
         key = NoiseKey(seed=config.data.seed, step=number)
         with self.copies.in_place():
             for index, batch in enumerate(micro):
                 rows = self._global_rows(index, batch.shape[0])
-                # Fixed shapes are for what is compiled or recorded: elsewhere padding is only work.
+                # Only compiled or recorded code needs fixed shapes; elsewhere padding is useless work.
                 batch = batch if self._fixed else batch.trimmed()
                 sums = model(batch.to(self.ranks.device), config.loss, key, rows)
-                # Backward at once, so that one micro-batch's activations live at a time.
+                # Backward at once, so that only one micro-batch's activations live at a time.
                 sums.total(denominators).backward()
                 self.meter.add(sums)
 
         square = squares(model.parameters())
-        # Read both together: every read of a GPU's tensor waits for all its queued work.
+        # Read both at once: every read of a GPU's tensor waits for all its queued work.
         of_all, stops = summed(torch.stack([square, square.new_full((), float(stop()))])).tolist()
         norm, stopped = math.sqrt(of_all), bool(stops)
         # All ranks have the same sum, so all skip the same steps.
@@ -83,7 +83,7 @@ class Learner:
 
         logged = (number + 1) % config.log_every == 0 or number + 1 == config.steps or stopped
         gradients = gradient_squares(list(model.named_parameters())) if logged else None
-        # A copy from before the update, to compare with after it.
+        # A copy from before the update, for comparison after it.
         movement = Movement(model.named_parameters()) if logged and good else None
         lr_share = share(config.optim, number, config.steps)
         if good:
@@ -93,7 +93,7 @@ class Learner:
             self.optimizer.step(lr_share)
             if self.average is not None:
                 self.average.update()
-            # Only of good steps: router biases must not learn from a batch that nothing else learnt from.
+            # Only in good steps: router biases must not learn from a batch that nothing else learnt from.
             summed(model.load_NE)
             if config.model.lora_rank:
                 model.load_NE.zero_()  # the routers are frozen with the base
@@ -106,15 +106,15 @@ class Learner:
         return Learnt(good, stopped, logged, lr_share, norm, gradients, moved)
 
     def _global_rows(self, micro: int, rows: int) -> torch.Tensor:
-        """Numbers of a micro-batch's rows in the global batch, on which all noise depends.
+        """Numbers of a micro-batch's rows in the global batch, which decide all noise.
 
-        Created on the device: a copy to a GPU would wait for all its queued work.
+        Created on the device, because a copy to a GPU would wait for all its queued work.
         """
         own = torch.arange(rows, device=self.ranks.device) + micro * rows
         return own * self.ranks.world + self.ranks.rank
 
     def state_dict(self) -> dict[str, Any]:
-        """All tensors of a checkpoint. They share memory with model and optimiser: loading fills those."""
+        """All tensors of a checkpoint. They share memory with model and optimiser, so loading fills those."""
         tensors: dict[str, Any] = {
             "model": {n: v for n, v in self.model.state_dict().items() if is_trained(n, self.config.model)},
             "optimizer": self.optimizer.state_dict(),

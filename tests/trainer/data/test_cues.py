@@ -32,7 +32,7 @@ from corpus.trainer.overrides import settings_of, with_overrides
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.session import Answer as Forced
 from corpus.trainer.session.session import MicroTurn, Session
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 LABELS = tuple(CUE_KINDS)

@@ -16,8 +16,9 @@ from corpus.schemas.errors import CorpusError, DatasetError, SettingsError
 from corpus.trainer.config import RunConfig
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.data.loader import Loader, LoaderState
+from corpus.trainer.data.open_loader import open_loader
 from corpus.trainer.data.stream_documents import StreamDocuments
-from corpus.trainer.data.stream_loader import StreamLoader, open_loader
+from corpus.trainer.data.stream_loader import StreamLoader
 from corpus.trainer.presets import MODELS, preset
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # webdataset's own

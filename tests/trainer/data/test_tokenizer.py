@@ -20,9 +20,9 @@ from corpus.trainer.data.text import BYTES, Tokenizer
 from corpus.trainer.data.tokenizer_named import tokenizer_named
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import Session
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export
 from corpus.trainer.train.exported import load_exported
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the library tokenizers")

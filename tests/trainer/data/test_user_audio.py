@@ -29,9 +29,9 @@ from corpus.trainer.overrides import settings_of, with_overrides
 from corpus.trainer.presets import MODELS, preset
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.session.session import MicroTurn, Session
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export
 from corpus.trainer.train.exported import load_exported
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.run_file import read_run
 

@@ -6,6 +6,7 @@ Every rank has rows of its own. Its outputs and gradients must be those of a pro
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import warnings
 
@@ -125,7 +126,9 @@ def main() -> None:
     check_recomputation()
     dist.barrier()
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # on a busy machine torch's threads abort now and then while the interpreter ends
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

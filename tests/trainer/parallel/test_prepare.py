@@ -16,8 +16,8 @@ import torch
 from corpus.schemas.codec import to_json
 from corpus.schemas.errors import SettingsError
 from corpus.trainer.config import RunConfig
-from corpus.trainer.parallel.mesh import check_mesh
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.parallel.ranks import check_mesh
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 SmallRun = Callable[..., RunConfig]

@@ -21,13 +21,6 @@ Make = Callable[..., Positions]
 Pack = Callable[..., Batch]
 
 
-@pytest.fixture
-def batch(tiny: ModelConfig, make_document: Make, pack_rows: Pack) -> Batch:
-    return pack_rows(
-        [[make_document(tiny, 6, 0), make_document(tiny, 5, 1)], [make_document(tiny, 11, 2)]], 144
-    )
-
-
 def pair(config: ModelConfig) -> tuple[InteractionModel, InteractionModel]:
     """One that keeps and one that computes again, of the same weights."""
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import pytest
 
 from corpus.cli.plan_table import lines
 from corpus.schemas.errors import UsageError
-from corpus.trainer.parallel.mesh import Mesh, refusal
+from corpus.trainer.plan.meshes import Mesh, refusal
 from corpus.trainer.plan.plan import count, plan
 from corpus.trainer.presets import MODELS, preset
 

@@ -13,7 +13,7 @@ from corpus.trainer.evaluate.evaluate import evaluate_model
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.session import Answer, MicroTurn, Session
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 WINDOWS = 300

@@ -18,8 +18,9 @@ from corpus.trainer.data import noise
 from corpus.trainer.data.loader import LoaderState
 from corpus.trainer.presets import MODELS
 from corpus.trainer.train import checkpoint, checkpoint_saver
-from corpus.trainer.train.checkpoint import Meta, candidates, choose, load_model, load_tensors, read_meta
+from corpus.trainer.train.checkpoint import Meta, candidates, choose, load_tensors, read_meta
 from corpus.trainer.train.checkpoint_saver import Saver
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 Beside = Callable[[list[str]], list[str]]
@@ -193,7 +194,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: Calla
     assert found is not None and found[1].step == 1
     assert len(said) == 1 and "step-00000002" in said[0] and "the one before" in said[0]
     damage(tmp_path / "checkpoints" / "step-00000001")
-    with pytest.raises(FormatError, match=r"none of its checkpoints is whole; step-00000002: \w"):
+    with pytest.raises(FormatError, match=r"none of its checkpoints is intact; step-00000002: \w"):
         choose(tmp_path, talk=said.append)
 
 
@@ -205,7 +206,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: Calla
         ({"loader": {"turn": -1}}, "loader.turn is -1"),
         ({"loader": None}, "loader"),
         ({"model": {"width": 0}}, "model.width is 0"),
-        ({"files": [{"name": "a\0", "bytes": 0, "sha256": ""}]}, "no name of a file"),
+        ({"files": [{"name": "a\0", "bytes": 0, "sha256": ""}]}, "not a file name"),
         ({"schema": "corpus.checkpoint/1", "loader": None}, "not of the form corpus.checkpoint/1"),
     ],
 )

@@ -15,8 +15,9 @@ import torch
 
 from corpus.schemas.codec import to_json
 from corpus.schemas.errors import FormatError
-from corpus.trainer.train.checkpoint import load_model, load_tensors, read_meta
+from corpus.trainer.train.checkpoint import load_tensors, read_meta
 from corpus.trainer.train.checkpoint_index import INDEX, PICKLED, read_index
+from corpus.trainer.train.load_model import load_model
 
 RUN = Path(__file__).parents[2] / "fixtures" / "run-1"
 WEIGHTS = "b6dab1d8e3fc3a210bb1d43ae959c61a87d315f995c951805e7ef9bd36e6e8c4"

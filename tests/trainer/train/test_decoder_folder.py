@@ -20,8 +20,8 @@ from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.model.rope import places
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.initial_weights import begin_from, origin_of
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 transformers = pytest.importorskip("transformers", reason="needs transformers, a dependency of tests alone")
@@ -126,7 +126,7 @@ def test_with_another_tokenizer_text_is_drawn(theirs: tuple[str, Path, Any]) -> 
     begin_from(origin_of(config, said.append), model, None)
     assert model.embed.text.std() < 2 * INIT_STD
     assert model.blocks[0].attention.query.std() > 0.1
-    assert any("text is drawn anew" in line for line in said)
+    assert any("text starts at random" in line for line in said)
 
 
 def test_it_trains_saves_and_goes_on(
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_named(theirs: tuple[str, Path, Any], tmp_path: Pat
     assert "model.rope=whole" in refused(SettingsError, "something else", "model.rope=split")
     other = "false" if kind == "qwen3" else "true"
     assert "model.head_norms=" in refused(SettingsError, "something else", f"model.head_norms={other}")
-    refused(SettingsError, "no ears", "model.lora_rank=4")
+    refused(SettingsError, "cannot hear", "model.lora_rank=4")
     # Folders that ours cannot be, and such as are broken.
     for change, match in (
         ({"model_type": "mixtral"}, "type 'mixtral'"),
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_named(theirs: tuple[str, Path, Any], tmp_path: Pat
         ({"hidden_size": "wide"}, "cannot be read"),
         ({"rope_parameters": "x"}, "cannot be read"),
         ({"rope_scaling": [1]}, "cannot be read"),
-        ({"num_hidden_layers": 2}, "no place for"),
+        ({"num_hidden_layers": 2}, "no place here"),
     ):
         changed = tmp_path / "changed"
         shutil.rmtree(changed, ignore_errors=True)

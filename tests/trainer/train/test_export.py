@@ -16,10 +16,10 @@ from corpus.trainer.config import LossConfig, RunConfig
 from corpus.trainer.data.control import Weighting
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.train import exported as exported_module
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.decoder_folder import is_decoder
 from corpus.trainer.train.export import export
 from corpus.trainer.train.exported import is_exported, load_exported, weights_digest
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 OUTSIDE: tuple[Any, ...] = ("../other.safetensors", "/etc/passwd", ".", "", 3, {}, None)

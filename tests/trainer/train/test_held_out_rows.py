@@ -17,9 +17,9 @@ from corpus.trainer.data.loader import Loader
 from corpus.trainer.data.sequence import EOW, SIL, SPK
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.ranks import Ranks
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.compare import compare, panels
 from corpus.trainer.train.held_out_rows import HeldOutRows
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.logs import Log
 from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.run_report import read_lines

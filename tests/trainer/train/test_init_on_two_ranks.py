@@ -11,8 +11,8 @@ import torch
 
 from corpus.schemas.codec import to_json
 from corpus.trainer.config import RunConfig
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 pytestmark = pytest.mark.slow

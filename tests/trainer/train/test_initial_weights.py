@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from corpus.schemas.errors import FormatError, SettingsError, UsageError
 from corpus.trainer.config import RunConfig
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 SmallRun = Callable[..., RunConfig]
@@ -55,7 +55,7 @@ def test_a_head_it_lacks_is_drawn_and_told_of(small_run: SmallRun, before: Path,
     config = small_run(*STILL, f"init={before / 'model'}", "loss.user_audio=0.1")
     train_model(config, tmp_path, talk=said.append)
     new = weights(tmp_path).keys() - weights(before / "run").keys()
-    assert new and all(any(name in line and "drawn anew" in line for line in said) for name in new)
+    assert new and all(any(name in line and "starts at random" in line for line in said) for name in new)
 
 
 def test_other_shapes_are_named_one_a_line(small_run: SmallRun, before: Path, tmp_path: Path) -> None:

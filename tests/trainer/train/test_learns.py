@@ -29,7 +29,7 @@ from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.incremental import Reader
 from corpus.trainer.session.sampling import Sampling, decide
-from corpus.trainer.train.checkpoint import load_model
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 

@@ -29,8 +29,8 @@ from corpus.trainer.data.sequence import Batch
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.parallel.process import locked
 from corpus.trainer.train import loop
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.gradient_norms import squares
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 from corpus.trainer.train.optim import Optimizer
 from corpus.trainer.train.run_file import read_run
@@ -578,7 +578,7 @@ def test_who_says_nothing_is_told_once(small_run: SmallRun, rules: ModuleType, t
     said: list[str] = []
     for steps in (1, 2):
         train_model(small_run(f"steps={steps}", f"data.data={data}"), tmp_path / "run", talk=said.append)
-    told = "of the 6 documents 3 are of speakers who say nothing in them"
+    told = "in 3 of the 6 documents the speaker says nothing"
     assert [line for line in said if "say nothing" in line] == [told]
 
 

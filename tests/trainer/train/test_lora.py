@@ -14,9 +14,9 @@ from corpus.trainer.config import RunConfig
 from corpus.trainer.data.loader import Loader
 from corpus.trainer.model.low_rank import merged
 from corpus.trainer.model.model import InteractionModel
-from corpus.trainer.train.checkpoint import load_model
 from corpus.trainer.train.export import export
 from corpus.trainer.train.exported import load_exported
+from corpus.trainer.train.load_model import load_model
 from corpus.trainer.train.loop import train_model
 
 SmallRun = Callable[..., RunConfig]

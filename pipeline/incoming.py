@@ -1,0 +1,142 @@
+"""A build's inputs: the bundles that are unchanged since the last build, and the content of all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from corpus.align.sidecar_files import Listing
+from corpus.pipeline.bundles import Bundle
+from corpus.pipeline.identify import FileMark, Identity, identified_before, identify
+from corpus.pipeline.inputs import Item
+from corpus.pipeline.ledger import Ledger
+from corpus.pipeline.marks import Marks
+from corpus.pipeline.memory import Memory, Row
+from corpus.pipeline.names import names_before, vouched_for
+from corpus.pipeline.published import PublishedRecording, annotations_of
+from corpus.pipeline.request import Request
+from corpus.pipeline.reviewed import Texts
+from corpus.pipeline.split import Bond
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import CorpusError, StorageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """An item with its content and the people it names."""
+
+    identity: Identity
+    names: tuple[str, ...]
+    """People named in the annotation files."""
+    bond: Bond
+
+
+class Incoming:
+    """All inputs of a build. Bundles that stand are not examined."""
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        memory: Memory,
+        ledger: Ledger,
+        request: Request,
+        reviews: Mapping[str, Texts],
+        downloads: Path,
+    ) -> None:
+        self._bundles = bundles
+        self._memory = memory
+        self._ledger = ledger
+        self._request = request
+        self._reviews = reviews
+        self._downloads = downloads
+        self._known: dict[str, list[Known]] = {}
+        """By the look of their bundle."""
+
+    def read(self, marks: Marks) -> None:
+        """Identify all items whose bundle does not stand, or no longer stands because of them."""
+        standing = self._memory.standing
+        waiting = [bundle for bundle in self._bundles if bundle.look not in standing]
+        while waiting:
+            # Known hashes are keyed by path, size and time: a rehash ignores them.
+            hashes = {} if self._request.rehash else marks.but(self._memory.standing)
+            names = self._memory.changed().names
+            for bundle in waiting:
+                identities = self._identified(bundle.items, hashes)
+                self._known[bundle.look] = [self._as_known(one, names) for one in identities]
+            falling = self._memory.release(known.bond for known in self.all)
+            waiting = [bundle for bundle in self._bundles if bundle.look in falling]
+        marks.save(self._memory.standing, {look: _marks(known) for look, known in self._known.items()})
+
+    @property
+    def all(self) -> Iterator[Known]:
+        """The examined items, in order."""
+        for bundle in self._bundles:
+            yield from self._known.get(bundle.look, ())
+
+    def rows(self, published: Sequence[PublishedRecording]) -> Iterator[Row]:
+        """The rows to remember for the examined bundles."""
+        by_uri = {one.uri: one for one in published}
+        quarantined = {one.uri: one for one in self._ledger.quarantined()}
+        for bundle in self._bundles:
+            if (known := self._known.get(bundle.look)) is None:
+                continue
+            uris = [item.uri for item in bundle.items]
+            drops = [drop for uri in uris for drop in self._ledger.drops_of(uri)]
+            yield Row(
+                look=bundle.look,
+                # An item that could not be read may be readable the next time.
+                whole=len(known) == len(uris) and not any(drop.stage == "input" for drop in drops),
+                bonds=tuple(one.bond for one in known),
+                published=tuple(by_uri[uri] for uri in uris if uri in by_uri),
+                quarantined=tuple(quarantined[uri] for uri in uris if uri in quarantined),
+                drops=tuple(drops),
+            )
+
+    def _identified(self, items: Sequence[Item], hashes: Mapping[str, FileMark]) -> Iterator[Identity]:
+        """Items that cannot be read are dropped."""
+        listing = Listing()
+        threads = ThreadPoolExecutor(self._request.num_workers)
+        attempt = partial(_attempt, hashes=hashes, downloads=self._downloads, listing=listing)
+        try:
+            results = [
+                identified_before(item, hashes, listing) or threads.submit(attempt, item) for item in items
+            ]
+            for waiting in results:
+                result = waiting.result() if isinstance(waiting, Future) else waiting
+                self._ledger.step()
+                if isinstance(result, Drop):
+                    self._ledger.drop((result,))
+                else:
+                    yield result
+        finally:  # a stopped build must not wait for a file to be hashed
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _as_known(self, identity: Identity, names: Mapping[tuple[str, ...], tuple[str, ...]]) -> Known:
+        # Known annotation files need not be parsed again to learn whom they name.
+        vouched = names.get(annotations_of(identity))
+        if vouched is None:
+            vouched = vouched_for(identity, self._request.settings)
+        bond = Bond(
+            recording=identity.recording,
+            conversation=identity.item.conversation,
+            named_speakers=names_before(identity, vouched, self._reviews.get(identity.recording, ())),
+        )
+        return Known(identity=identity, names=vouched, bond=bond)
+
+
+def _attempt(
+    item: Item, *, hashes: Mapping[str, FileMark], downloads: Path, listing: Listing
+) -> Identity | Drop:
+    try:
+        return identify(item, hashes, downloads, listing)
+    except StorageError:
+        raise
+    except (CorpusError, OSError, ValueError) as error:
+        return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
+
+
+def _marks(known: Sequence[Known]) -> list[FileMark]:
+    return [mark for one in known for mark in (*one.identity.media, *one.identity.sidecars)]

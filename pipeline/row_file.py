@@ -1,0 +1,63 @@
+"""Files of rows that a build keeps for itself: a row is copied unparsed for as long as it is true."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from corpus.schemas.codec import from_json, to_json
+from corpus.schemas.errors import FormatError
+from corpus.schemas.files import put_in_place, storage_errors, temporary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+
+def read_row_file(path: Path, schema: pa.Schema) -> pa.Table:
+    """The rows; none if the file is missing, damaged or of another form."""
+    import pyarrow as pa
+
+    try:
+        # Mapped: of most rows only a few columns are looked at.
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+            table = file.read_all()
+        table.validate(full=True)
+    except (OSError, pa.ArrowInvalid):
+        return schema.empty_table()
+    return table if table.schema.equals(schema) else schema.empty_table()
+
+
+def write_row_file(path: Path, table: pa.Table) -> None:
+    """Replace the file by these rows: whole, or not at all."""
+    import pyarrow as pa
+
+    with storage_errors(path):
+        with open(temporary(path), "wb") as file:
+            with pa.ipc.new_file(file, table.schema) as rows:
+                rows.write_table(table)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(path)
+
+
+def packed(value: object) -> bytes:
+    """A value as a column holds it."""
+    return zlib.compress(to_json(value).encode(), 1)
+
+
+def unpacked(cls: type[T], content: bytes, where: Path) -> T:
+    """The value.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    try:
+        return from_json(cls, zlib.decompress(content), where=str(where))
+    except (zlib.error, FormatError) as error:
+        raise FormatError(
+            f"is damaged: {error}", where=str(where), todo="remove this file and build again"
+        ) from error
