@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from corpus.align.campplus import FRAME_SAMPLES
-from corpus.align.pieces import SAME_SPEECH, Speech, measured_for, speech_of
+from corpus.align.pieces import Speech, measured_for, speech_of
 from corpus.align.segmentation import CLASSES, FRAMES, RATE_HZ, WINDOW_SAMPLES, Posteriors
 from corpus.align.slots import Slots
 
@@ -36,11 +36,18 @@ def test_other_speech_of_the_same_window_has_its_own_vector() -> None:
     assert places == [0, 1, 0, 1, 4]
 
 
-@pytest.mark.parametrize(("stop_s", "shared"), [(4.0, True), (3.3, True), (3.1, False), (5.1, False)])
-def test_speech_is_the_same_by_frames_in_both_of_those_in_either(stop_s: float, shared: bool) -> None:
+@pytest.mark.parametrize(
+    ("stop_s", "places"), [(4.0, [0, 0]), (2.9, [0, 0]), (2.7, [0, 1]), (5.6, [1, 1]), (5.8, [0, 1])]
+)
+def test_pieces_share_a_vector_by_the_frames_they_share(stop_s: float, places: list[int]) -> None:
     one, other = heard(0, 0, 4), heard(0, 0, stop_s)
     assert one.alike(other) == other.alike(one) == pytest.approx(min(4, stop_s) / max(4, stop_s))
-    assert (measured_for([one, other]) == [0, 0]) is shared is (one.alike(other) >= SAME_SPEECH)
+    assert measured_for([one, other]) == places
+
+
+def test_the_longest_piece_is_measured() -> None:
+    """Speech that a window cuts off is all in a later window."""
+    assert measured_for([heard(first, 8, 12.9) for first in range(5)]) == [0, 1, 3, 3, 3]
 
 
 def test_speech_is_a_slots_own_unless_that_is_too_little() -> None:
