@@ -156,6 +156,9 @@ class _Build:
                 num_workers=request.num_workers,
                 settings=to_json(self.settings),
                 local_urls=request.local_urls,
+                cache_url=request.cache_url,
+                engine=request.engine,
+                address=request.address,
             )
         )
 
