@@ -156,6 +156,9 @@ class _Build:
                 num_workers=request.num_workers,
                 settings=to_json(self.settings),
                 local_urls=request.local_urls,
+                cache_url=request.cache_url,
+                engine=request.engine,
+                address=request.address,
             )
         )
 
@@ -190,7 +193,7 @@ class _Build:
     def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
         """Identify all items whose bundle does not stand."""
         from corpus.pipeline.incoming import Incoming
-        from corpus.pipeline.marks import Marks
+        from corpus.schemas.marks import Marks
 
         incoming = Incoming(
             bundles,

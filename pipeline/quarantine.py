@@ -60,6 +60,9 @@ def retry(out: Path, names: Sequence[str], talk: Messenger, build: Build = build
             cache=Path(called.cache) if called.cache else None,
             num_workers=called.num_workers,
             local_urls=called.local_urls,
+            cache_url=called.cache_url,
+            engine=called.engine,
+            address=called.address,
         ),
         talk,
     )

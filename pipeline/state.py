@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from corpus.pipeline.lock import is_locked, locked
 from corpus.schemas.codec import from_json, to_json
@@ -41,6 +41,10 @@ class Invocation:
     """JSON text of the settings."""
     local_urls: tuple[str, ...] = ()
     """Those of `inputs` whose URLs may reach this machine and its network."""
+    cache_url: str | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    """Ray's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,9 @@ def check_far_shard(job: FarShard) -> list[Problem]:
     Raises:
         StorageError: the store cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="corpus-verify-") as folder:
+    # Whoever verifies removes this folder, even if this process is killed; other machines do not have it.
+    place = job.parts[0].out if job.parts[0].out.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="corpus-verify-", dir=place) as folder:
         out = Path(folder)
         if _is_inside(job.parts[0].shard.path):
             with suppress(FileNotFoundError):  # named as missing by the check

@@ -37,9 +37,13 @@ def open_far_index(url: str, split: str | None) -> _FarIndex:
     store = store_at(url)
     manifest, digest = far_manifest(store)
     folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
-    index = fetch_promised(store, manifest, CLIPS_FILE, folder)
-    table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
-    far = FarClips(store, table, near_clips())
+    try:
+        index = fetch_promised(store, manifest, CLIPS_FILE, folder)
+        table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
+        far = FarClips(store, table, near_clips())
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     weakref.finalize(far, _remove, folder, os.getpid())  # copies of the clips share it
     return _FarIndex(store.shown, index, digest, far)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from corpus.schemas.arrays import Int64Array
-from corpus.schemas.clip import CLIP_FORM, ClipHead
+from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
 from corpus.schemas.errors import DatasetError, FormatError
@@ -127,6 +127,23 @@ def read_rows(out: Path) -> list[ClipRow]:
 def ints(column: pa.ChunkedArray) -> Int64Array:
     """A column of whole numbers without missing ones."""
     return np.asarray(column.to_numpy(), np.int64)
+
+
+def per_member(column: pa.ChunkedArray) -> Int64Array:
+    """A list column of a whole number for each member, as `[rows, members]` without a copy.
+
+    Raises:
+        FormatError: a row lists more or fewer.
+    """
+    import pyarrow.compute as pc
+
+    flat = column.combine_chunks().flatten().to_numpy()
+    lengths = np.asarray(pc.list_value_length(column).to_numpy())
+    if (lengths != len(MEMBERS)).any():
+        what = f"clips.parquet does not list {len(MEMBERS)} members for every clip"
+        todo = "copy the dataset again, or remove clips.parquet and run corpus build again"
+        raise FormatError(what, todo=todo)
+    return np.asarray(flat, np.int64).reshape(-1, len(MEMBERS))
 
 
 def texts(column: pa.ChunkedArray) -> list[str]:

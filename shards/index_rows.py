@@ -10,7 +10,7 @@ import numpy as np
 
 from corpus.schemas.arrays import Int64Array
 from corpus.shards.columns import ADDED, arrow_schema
-from corpus.shards.index import as_written, opened
+from corpus.shards.index import as_written, opened, per_member
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,6 +59,7 @@ class IndexRows:
         if self._last is None or self._last[0] != number:
             self._last = None
             table = as_written(self._file, arrow_schema().names, self._path, group=number)
+            per_member(table["member_offsets"])
             self._last = number, table
         return self._last[1]
 

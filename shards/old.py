@@ -15,8 +15,8 @@ from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, ShardEnt
 from corpus.schemas.errors import FormatError, NewerSchemaError
 from corpus.schemas.files import has_size, inside, sha256_file
 from corpus.shards.columns import arrow_schema
-from corpus.shards.index import texts
-from corpus.shards.index_rows import IndexRows
+from corpus.shards.index import ints, texts
+from corpus.shards.index_rows import IndexRows, taken
 from corpus.shards.layout import Kept
 from corpus.shards.plan import PLACING, joined, placing
 from corpus.shards.shard_task import clips_digest
@@ -70,6 +70,8 @@ class Old:
         there = table.group_by(["shard", "split"]).aggregate([])
         if not named.issuperset(zip(texts(there["shard"]), texts(there["split"]), strict=True)):
             return None
+        if not _lie_in_shards(table, manifest):
+            return None
         for entry in manifest.shards:
             inside(out, entry.path)
         entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
@@ -115,10 +117,19 @@ class Old:
         return self._kept(~np.asarray(gone.to_numpy(zero_copy_only=False), bool))
 
     def _kept(self, wanted: npt.NDArray[np.bool_]) -> Kept:
-        import pyarrow as pa
-
         numbers = np.flatnonzero(wanted)
-        return Kept(placing=self.placing.take(pa.array(numbers)), rows=self.rows, numbers=numbers)
+        return Kept(placing=taken(self.placing, numbers), rows=self.rows, numbers=numbers)
+
+
+def _lie_in_shards(table: pa.Table, manifest: Manifest) -> bool:
+    """Whether every clip has windows, and its bytes lie in its shard: the index may be a stranger's."""
+    shards = table["shard"].combine_chunks()
+    sizes = {entry.path: entry.bytes for entry in manifest.shards}
+    ends = np.array([sizes[name] for name in shards.dictionary.to_pylist()], np.int64)
+    here = ends[np.asarray(shards.indices.to_numpy(), np.int64)]
+    size, offset = ints(table["size"]), ints(table["offset"])
+    lie = (size > 0) & (offset >= 0) & (size <= here) & (offset <= here - size)
+    return bool(np.all(lie & (ints(table["windows"]) > 0)))
 
 
 def _digests(table: pa.Table) -> list[tuple[str, bytes]]:

@@ -23,7 +23,7 @@ from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest, promised
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import inside
 from corpus.schemas.urls import is_url
-from corpus.shards.index import no_dataset, parsed_manifest, read_columns
+from corpus.shards.index import no_dataset, parsed_manifest, per_member, read_columns
 from corpus.shards.npy import HEADER_BYTES, npy_shape, npy_view
 from corpus.shards.shard_file import ShardFile, check_size
 from corpus.shards.tar import BLOCK
@@ -104,8 +104,8 @@ class Clips(Sequence["Clip"]):
         self._keys = table["key"].combine_chunks()
         # Arrow columns, not Python lists: a million clips take megabytes, and forked workers share them.
         self._shards = table["shard"].combine_chunks().dictionary_encode()
-        self._offsets = _five(table["member_offsets"])
-        self._member_sizes = _five(table["member_sizes"])
+        self._offsets = per_member(table["member_offsets"])
+        self._member_sizes = per_member(table["member_sizes"])
         self._files: OrderedDict[str, ShardFile] = OrderedDict()
 
     def __len__(self) -> int:
@@ -210,18 +210,6 @@ class Clips(Sequence["Clip"]):
     def __getstate__(self) -> dict[str, Any]:
         # An open file cannot be pickled.
         return {**self.__dict__, "_files": OrderedDict()}
-
-
-def _five(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """A list column of five whole numbers each, as `[rows, 5]` without a copy."""
-    import pyarrow.compute as pc
-
-    flat = column.combine_chunks().flatten().to_numpy()
-    lengths = np.asarray(pc.list_value_length(column).to_numpy())
-    if (lengths != len(MEMBERS)).any():
-        todo = "copy the dataset again, or run corpus build again"
-        raise DatasetError(f"clips.parquet does not list {len(MEMBERS)} members for every clip", todo=todo)
-    return np.asarray(flat, np.int64).reshape(-1, len(MEMBERS))
 
 
 class Clip:

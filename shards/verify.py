@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from corpus.schemas.files import inside
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
 from corpus.schemas.urls import is_url
+from corpus.schemas.workers import new_workers, no_main_module, stop_workers
 from corpus.shards.card import dataset_card
 from corpus.shards.check_clip import BROKEN
 from corpus.shards.check_far import check_far_shard, far_shard
@@ -77,7 +76,7 @@ def verify_dataset(
     """
     check: Spread = spread or partial(_side_by_side, num_workers=num_workers or len(os.sched_getaffinity(0)))
     if isinstance(out, str) and is_url(out):
-        with tempfile.TemporaryDirectory(prefix="corpus-verify-") as folder:
+        with tempfile.TemporaryDirectory(prefix="corpus-verify-", ignore_cleanup_errors=True) as folder:
             return _verify(Path(folder), store_at(out), progress, check)
     return _verify(Path(out).absolute() if spread else Path(out), None, progress, check)
 
@@ -283,12 +282,17 @@ def _side_by_side(
     if num_workers < 2 or sum(job.bytes for job in jobs) < WORTH_WORKERS_BYTES:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context("spawn")
     done = 0
+    workers = new_workers(num_workers)
     try:
-        with ProcessPoolExecutor(num_workers, mp_context=context) as workers:
-            for problems in workers.map(function, jobs):
-                yield problems
-                done += 1
+        with no_main_module():  # the first job starts the workers
+            checked = workers.map(function, jobs)
+        for problems in checked:
+            yield problems
+            done += 1
+        rest: Sequence[Any] = ()
     except BrokenProcessPool:  # memory ran out, or the machine's owner ended one: the rest is checked here
-        yield from map(function, jobs[done:])
+        rest = jobs[done:]
+    finally:
+        stop_workers(workers, at_once=done < len(jobs))
+    yield from map(function, rest)

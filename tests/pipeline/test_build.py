@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from corpus.pipeline import build as build_module
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.quarantine import chosen, retry
-from corpus.pipeline.request import Request
+from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import State
 from corpus.schemas.activity import UNRELIABLE
 from corpus.schemas.errors import LockedError, StorageError
@@ -166,6 +168,24 @@ def test_a_bad_file_is_quarantined_and_retried(
     (folder / "empty.mp4").unlink()
     assert run_build(folder, out=out).exit_code == 0
     assert chosen(out, []) == []
+
+
+def test_a_retry_works_where_the_build_worked(
+    talks: Path, tmp_path: Path, run_build: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+
+    def build(request: Request, talk: object) -> Outcome:
+        asked.append(request)
+        return Outcome(exit_code=0, unchanged=False)
+
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    monkeypatch.setattr(build_module._Build, "_engine", lambda self: nullcontext())
+    monkeypatch.setattr(build_module._Build, "_run", lambda self, function, jobs: iter(()))
+    options = {"engine": "ray", "address": "head:6379", "cache_url": "memory://cache"}
+    run_build(tmp_path / "bad.wav", out=tmp_path / "out", **options)
+    retry(tmp_path / "out", [], Silent(), build)
+    assert {name: getattr(asked[0], name) for name in options} == options
 
 
 def test_two_builds_of_one_folder_do_not_meet(talks: Path, tmp_path: Path, run_build: Run) -> None:

@@ -6,6 +6,7 @@ import gc
 import pickle
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,10 @@ def test_damage_on_this_machine_is_read_again(
     assert members(open_clips(put(whole_dataset))[5]) == wanted
 
 
-def test_what_is_missing_is_named(whole_dataset: Path, put: Callable[[Path], str], tmp_path: Path) -> None:
+def test_what_is_missing_is_named(
+    whole_dataset: Path, put: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(DatasetError, match="no finished dataset"):
         open_clips("memory://nowhere/OUT")
     out = tmp_path / "OUT"
@@ -174,8 +178,10 @@ def test_what_is_missing_is_named(whole_dataset: Path, put: Callable[[Path], str
     with pytest.raises(DatasetError, match=r"a file of the dataset is missing"):
         clips[0].mel()
     (out / "clips.parquet").write_bytes((out / "clips.parquet").read_bytes() + b"x")
+    del clips
     with pytest.raises(DatasetError, match="does not match the manifest"):
         open_clips(put(out))
+    assert not list(tmp_path.glob("corpus-index-*"))
 
 
 def test_what_is_kept_stays_within_its_bound(tmp_path: Path) -> None:

@@ -7,10 +7,15 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -419,3 +424,57 @@ def test_the_same_is_found_in_parts_and_by_other_processes(
         seen: list[int] = []
         assert verify_dataset(copy, num_workers=2, progress=seen.append) == one
         assert seen == sorted(seen) and seen[-1] == one.clips
+
+
+SLEEPER = """
+import time
+from pathlib import Path
+
+class Job:
+    bytes = 1 << 30
+
+def sleep_long(job):
+    (Path(__file__).parent / f"sleeping-{time.monotonic_ns()}").touch()
+    time.sleep(120)
+"""
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from sleeper import Job, sleep_long
+from corpus.shards.verify import _side_by_side
+with open(Path({folder!r}) / "ran", "a") as log:
+    log.write("once ")
+list(_side_by_side(sleep_long, [Job(), Job()], 2))
+"""
+
+
+def _wait_for_sleepers(folder: Path, parent: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + 60
+    while len(list(folder.glob("sleeping-*"))) < 2:
+        assert time.monotonic() < deadline_s and parent.poll() is None
+        time.sleep(0.05)
+
+
+def test_a_killed_verify_leaves_no_worker_behind(tmp_path: Path) -> None:
+    """Nor do its workers run the script that calls it once more."""
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "script.py").write_text(SCRIPT.format(folder=str(tmp_path)))
+    with subprocess.Popen([sys.executable, str(tmp_path / "script.py")], stderr=subprocess.DEVNULL) as parent:
+        _wait_for_sleepers(tmp_path, parent)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    assert (tmp_path / "ran").read_text() == "once "
+    deadline_s = time.monotonic() + 20
+    while any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children):
+        assert time.monotonic() < deadline_s, "workers outlived the command"
+        time.sleep(0.05)
+
+
+def test_an_interrupted_verify_does_not_wait_for_its_workers(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "script.py").write_text(SCRIPT.format(folder=str(tmp_path)))
+    with subprocess.Popen([sys.executable, str(tmp_path / "script.py")], stderr=subprocess.DEVNULL) as parent:
+        _wait_for_sleepers(tmp_path, parent)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(timeout=30) != 0

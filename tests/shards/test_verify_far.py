@@ -116,6 +116,8 @@ def test_a_url_holds_one_shard_a_process_on_this_machine(
             path = fetch(self, name, folder)
             blocks = sum(one.stat().st_blocks * 512 for one in tmp_path.rglob("*.tar"))
             most = max(most, blocks)
+            # All in one folder, whose owner removes it even if this process is killed.
+            assert len(list(tmp_path.iterdir())) == 1
             return path
 
         with monkeypatch.context() as patch:

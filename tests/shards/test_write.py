@@ -19,7 +19,7 @@ import pytest
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.dataset import Manifest
 from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError, StorageError
-from corpus.schemas.files import storage_errors
+from corpus.schemas.files import sha256_file, storage_errors
 from corpus.schemas.settings import Settings
 from corpus.shards.columns import table_rows
 from corpus.shards.copy import DamagedClipError
@@ -321,6 +321,53 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
     at_once = io.BytesIO()
     pq.write_table(pq.read_table(out / "clips.parquet"), at_once, compression="zstd", row_group_size=3)
     assert (out / "clips.parquet").read_bytes() == at_once.getvalue()
+
+
+def with_first(out: Path, name: str, value: object) -> None:
+    """The dataset with another value in the first row of its index, for which its manifest vouches."""
+    index = out / "clips.parquet"
+    table = pq.read_table(index)
+    place, field = table.schema.get_field_index(name), table.schema.field(name)
+    values = [value, *table[name].to_pylist()[1:]]
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), index)
+    manifest = from_json(Manifest, (out / "manifest.json").read_bytes())
+    digest, size = sha256_file(index), index.stat().st_size
+    files = [
+        dataclasses.replace(one, sha256=digest, bytes=size) if one.path == index.name else one
+        for one in manifest.files
+    ]
+    told = dataclasses.replace(manifest, files=tuple(files), segments="others")
+    (out / "manifest.json").write_text(to_json(told))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("size", -1), ("size", 2**62), ("offset", -512), ("offset", 2**62), ("windows", -1)],
+)
+def test_an_index_that_tells_untruths_is_not_built_upon(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, name: str, value: object
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs, settings=small_settings, config="c")
+    before = content(out)
+    assert Old.read(out, set()) is not None
+    with_first(out, name, value)
+    assert Old.read(out, set()) is None
+    write_dataset(out, refs, settings=small_settings, config="c")
+    assert content(out) == before
+
+
+def test_a_clip_without_all_its_members_is_one_clear_line(
+    refs: list[SegmentRef], small_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "OUT"
+    write_dataset(out, refs[:3], settings=small_settings, config="c")
+    with_first(out, "member_offsets", [512])
+    before = content(out)
+    there = stays(out, refs[:3])
+    with pytest.raises(FormatError, match=r"list 5 members for every clip; .*remove clips.parquet"):
+        write_dataset(out, refs[3:], settings=small_settings, config="c", stays=there)
+    assert not {name: data for name, data in before.items() if content(out)[name] != data}
 
 
 def test_the_same_recording_twice_is_refused(

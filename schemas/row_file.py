@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_UNPACKED = 1 << 28
+"""Bytes of one value."""
+
 
 def read_row_file(path: Path, schema: pa.Schema) -> pa.Table:
     """The rows; none if the file is missing, damaged or of another form."""
     import pyarrow as pa
 
     try:
-        # Mapped: of most rows only a few columns are looked at.
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+        # Not mapped: a file that is cut off meanwhile would end the process.
+        with pa.ipc.open_file(pa.py_buffer(path.read_bytes())) as file:
             table = file.read_all()
         table.validate(full=True)
     except (OSError, pa.ArrowInvalid):
@@ -56,7 +59,9 @@ def unpacked(cls: type[T], content: bytes, where: Path) -> T:
         FormatError: it is damaged.
     """
     try:
-        return from_json(cls, zlib.decompress(content), where=str(where))
+        # Bounded: a few kilobytes of a stranger's may unpack to more than fits in memory.
+        text = zlib.decompressobj().decompress(content, _MOST_UNPACKED)
+        return from_json(cls, text, where=str(where))
     except (zlib.error, FormatError) as error:
         raise FormatError(
             f"is damaged: {error}", where=str(where), todo="remove this file and build again"
