@@ -2,7 +2,7 @@
 
 1  every second a window of 10 s says which of its three slots talk when       segmentation.py
 2  the slots of every third window, in short sound of every one, get the
-   vector of their voice                                                       campplus.py
+   vector of their voice, those of the same speech one vector                  pieces.py, campplus.py
 3  slots that talk alone long enough are grouped by voice, those of one
    window never together                                                       clustering.py
 4  every other slot joins the group that talks where it talks, one each
@@ -24,23 +24,14 @@ from corpus.align import campplus, clustering, resegment
 from corpus.align.backend import Backend, Bounds, Found, StretchDiarizer, View
 from corpus.align.face_votes import votes_of_faces
 from corpus.align.models import find, pinned_digest
-from corpus.align.segmentation import (
-    COUNTS,
-    FRAMES,
-    RATE_HZ,
-    WINDOW_SAMPLES,
-    Posteriors,
-    load_segmentation,
-    posteriors,
-)
+from corpus.align.pieces import HEARD_FRAMES, measured_for, speech_of
+from corpus.align.segmentation import COUNTS, RATE_HZ, Posteriors, load_segmentation, posteriors
 from corpus.align.slots import FRAME_OF_STEP, STEP_SAMPLES, Slot, Slots
 from corpus.schemas.arrays import Float64Array
 from corpus.schemas.settings import DiarizeSettings
 
 ALONE_FRAMES = 60
 """Frames of the network (1 s) that a slot must talk alone for its voice to be grouped."""
-HEARD_FRAMES = 15
-"""Frames (0.25 s) that a slot must talk for its voice to be measured, in overlap if it talks less alone."""
 SAME_VOICE = 0.56
 """Cosine distance, less what all voices share, up to which groups are one."""
 DENSE_WINDOWS = 100
@@ -132,24 +123,15 @@ def _voices(
     if not asked:
         return [], {}
     frames = campplus.features(sound)
-    pieces = [_piece(frames, int(found.starts[window]), slots, (window, slot)) for window, slot in asked]
+    speech = [speech_of(slot, int(found.starts[slot[0]]), slots, len(frames)) for slot in asked]
+    places = measured_for(speech)
+    measured = sorted(set(places))
+    pieces = [speech[place].of(frames) for place in measured]
     rows = campplus.voices(campplus.embed(networks.embedding, pieces, networks.device))
-    vectors = {slot: row for slot, row in zip(asked, rows, strict=True) if np.isfinite(row).all()}
+    row_of = dict(zip(measured, rows, strict=True))
+    vectors = {slot: row_of[place] for slot, place in zip(asked, places, strict=True)}
+    vectors = {slot: row for slot, row in vectors.items() if np.isfinite(row).all()}
     return [slot for slot in asked if slot in vectors], vectors
-
-
-def _piece(frames: Any, start: int, slots: Slots, slot: Slot) -> Any:
-    """The features of a slot's speech alone; of all its speech if that is too little."""
-    window, number = slot
-    talking = slots.talking[window]
-    mask = talking[:, number]
-    if slots.alone[slot] >= HEARD_FRAMES:
-        mask = mask & (talking.sum(axis=-1) == 1)
-    first = start // campplus.FRAME_SAMPLES
-    inside = frames[first : first + WINDOW_SAMPLES // campplus.FRAME_SAMPLES - 2]
-    # The two networks have different frame rates: for each feature frame the nearest frame of the other.
-    nearest = np.minimum(np.arange(len(inside)) * FRAMES // max(1, len(inside)), FRAMES - 1)
-    return inside[mask[nearest]]
 
 
 def _grouped(

@@ -28,7 +28,7 @@ from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import DiarizeSettings
 from corpus.schemas.sight import Seen
 
-VERSION = "diarize/6"
+VERSION = "diarize/7"
 STRETCH_S = 600
 LONGEST_STRETCH_S = 900
 """Sound up to this length is one stretch."""

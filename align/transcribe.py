@@ -34,7 +34,7 @@ from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 from corpus.schemas.span import Span, intersect, union
 
-VERSION = "transcribe/7"
+VERSION = "transcribe/8"
 SKIPPED_SILENCE_US = 20_000_000
 """A longer stretch without a turn is not recognised, except for half of this on either side."""
 LONGEST_STRETCH_US = 300_000_000

@@ -193,7 +193,7 @@ class _Build:
     def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
         """Identify all items whose bundle does not stand."""
         from corpus.pipeline.incoming import Incoming
-        from corpus.pipeline.marks import Marks
+        from corpus.schemas.marks import Marks
 
         incoming = Incoming(
             bundles,

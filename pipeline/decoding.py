@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from corpus.pipeline.artifact import Artifact, Kept
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.identify import FileMark, Identity, unchanged
+from corpus.pipeline.identify import Identity, unchanged
 from corpus.pipeline.inputs import ItemFile
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.codec import read_json
 from corpus.schemas.drops import Drop, StageName
+from corpus.schemas.marks import FileMark
 from corpus.schemas.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:

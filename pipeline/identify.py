@@ -14,18 +14,8 @@ from corpus.pipeline.inputs import Item, ItemFile
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file
+from corpus.schemas.marks import FileMark
 from corpus.schemas.urls import is_url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileMark:
-    """A file's path, size and times when it was hashed: an equal mark is assumed to mean equal bytes."""
-
-    place: str
-    bytes: int
-    mtime_ns: int
-    sha256: str
-    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

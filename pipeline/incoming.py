@@ -10,10 +10,9 @@ from pathlib import Path
 
 from corpus.align.sidecar_files import Listing
 from corpus.pipeline.bundles import Bundle
-from corpus.pipeline.identify import FileMark, Identity, identified_before, identify
+from corpus.pipeline.identify import Identity, identified_before, identify
 from corpus.pipeline.inputs import Item
 from corpus.pipeline.ledger import Ledger
-from corpus.pipeline.marks import Marks
 from corpus.pipeline.memory import Memory, Row
 from corpus.pipeline.names import names_before, vouched_for
 from corpus.pipeline.published import PublishedRecording, annotations_of
@@ -22,6 +21,7 @@ from corpus.pipeline.reviewed import Texts
 from corpus.pipeline.split import Bond
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, StorageError
+from corpus.schemas.marks import FileMark, Marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from corpus.pipeline.published import Published, PublishedRecording
-from corpus.pipeline.row_file import packed, read_row_file, unpacked, write_row_file
 from corpus.pipeline.split import Bond
 from corpus.pipeline.state import Quarantine, Quarantined
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop, Drops
+from corpus.schemas.row_file import packed, read_row_file, unpacked, write_row_file
 from corpus.shards.segment_rows import segment_id
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from corpus.pipeline import state
 from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.decoding import decode_key
-from corpus.pipeline.identify import FileMark, Identity, identified_before, recording_hash
+from corpus.pipeline.identify import Identity, identified_before, recording_hash
 from corpus.pipeline.inputs import Item, gather
-from corpus.pipeline.marks import Marks
 from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import built_in, removed
@@ -24,6 +23,7 @@ from corpus.pipeline.reviewed import Texts, texts_by_recording
 from corpus.schemas.clock import US, WINDOW_US
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError
+from corpus.schemas.marks import FileMark, Marks
 from corpus.schemas.urls import is_url
 
 BYTES_PER_WINDOW_AND_CHANNEL = 4_500

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.row_file import unpacked
 from corpus.report.catalog import CATALOG_FILE, RunFacts, open_catalog, write_catalog
 from corpus.report.page import REPORT_FILE, write_report
 from corpus.report.poor import poor
@@ -20,6 +19,7 @@ from corpus.schemas.drops import Drop, Drops, in_order
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.reviews_file import REVIEWS_FILE
+from corpus.schemas.row_file import unpacked
 
 _OLD_CATALOG_FILE = "before.duckdb"
 """Under a name of its own, so that a job which is repeated changes the same catalog again."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
-_MARKS_FILE = ".cache/marks.json"
-"""In OUT: the files a build read, and how they looked then."""
+from corpus.schemas.errors import FormatError
+from corpus.schemas.marks import FileMark, Marks
+
+_STATE = ".cache"
+"""In OUT: what a build keeps, among it which files it read and how they looked."""
 _WIDTH = 480
 """Of a picture, in pixels, at most."""
 _ALONE = {
@@ -42,24 +45,23 @@ class Originals:
     """The dataset's original files that are unchanged since it was built."""
 
     def __init__(self, out: Path) -> None:
-        self._marks: dict[str, tuple[Path, int, int]] = {}
         try:
-            marks = json.loads((out / _MARKS_FILE).read_bytes())
-            for mark in marks["files"]:
-                self._marks[mark["sha256"]] = (Path(mark["place"]), mark["bytes"], mark["mtime_ns"])
-        except (OSError, ValueError, KeyError, TypeError):  # no build's folder, or another version's
-            return
+            marks: Iterable[FileMark] = Marks(out / _STATE).but(frozenset()).values()
+        except FormatError:  # damaged, or another version's
+            marks = ()
+        self._marks = {mark.sha256: mark for mark in marks}
 
     def path(self, recording: str) -> Path | None:
         """The single file of a recording, whose content hash is the recording's name."""
-        if recording not in self._marks:
+        mark = self._marks.get(recording)
+        if mark is None:
             return None
-        path, size, mtime_ns = self._marks[recording]
+        path = Path(mark.place)
         try:
             now = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL byte in the name
             return None
-        return path if (now.st_size, now.st_mtime_ns) == (size, mtime_ns) else None
+        return path if (now.st_size, now.st_mtime_ns) == (mark.bytes, mark.mtime_ns) else None
 
     def pictures(self, recording: str, film: Film, start_us: int, stop_us: int) -> list[Picture] | None:
         """Every picture of a stretch and the one before it; None if they are not available."""

@@ -95,7 +95,7 @@ class TranscribeSettings:
     prompt: str = "Um, uh, hmm, er, ah."
     """Given to the recogniser before every 30 s, so that it transcribes fillers; "" for none. Used only for
     English. Keep it short and punctuated: long prompts make Whisper base write nothing at all."""
-    beam_size: int = 5
+    beam_size: int = 3
     batch_size: int = 1
     """How many 30 s windows go through the network at once. More than 1 helps on a GPU; the sound is then cut
     in advance at quiet points, so words near a cut may differ."""
@@ -103,7 +103,7 @@ class TranscribeSettings:
     """Find the words' boundaries in the sound. English only: a word that is not found, and every word in
     another language, keeps the recogniser's times, as its `timing` says."""
     device: Device = "auto"
-    """`auto` (a GPU if ctranslate2 finds one), `cpu` or `cuda`. float16 on a GPU, otherwise int8."""
+    """`auto` (a GPU if ctranslate2 finds one), `cpu` or `cuda`. float16 on a GPU, otherwise float32."""
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from corpus.shards.columns import arrow_schema
 from corpus.shards.ends import shard_ends
 from corpus.shards.index import ints, texts
 from corpus.shards.index_rows import taken
-from corpus.shards.plan import Pieces, Rows, joined
+from corpus.shards.order import Texts, in_order, numbered, split_ranks
+from corpus.shards.plan import Pieces, Rows
 from corpus.shards.tar import END
 
 if TYPE_CHECKING:
@@ -142,32 +143,24 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
     Raises:
         DatasetError: two clips have the same key.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     # Files as small numbers, so that a million rows sort as arrays.
-    files, file_of, table = list(new.files), new.file_of_row, new.placing
+    files, file_of, tables = list(new.files), new.file_of_row, [new.placing]
     sources = [_Source(rows=new.rows, first=0, numbers=new.numbers)]
     if kept is not None:
         number = {path: len(files) + place for place, path in enumerate(kept_files)}
-        file_of = np.concatenate([_numbered(kept.placing["shard"], number), file_of])
+        file_of = np.concatenate([numbered(kept.placing["shard"], number), file_of])
         files += kept_files.values()
-        table = joined([kept.placing.select(table.column_names), table])
+        tables = [kept.placing.select(new.placing.column_names), new.placing]
         sources = [
             _Source(rows=kept.rows, first=0, numbers=kept.numbers),
             _Source(rows=new.rows, first=len(kept.numbers), numbers=new.numbers),
         ]
-    # Splits in their own order, not the alphabet's.
-    ranks = _numbered(table["split"], {split: rank for rank, split in enumerate(SPLITS)})
-    by = pa.table({"rank": pa.array(ranks.astype(np.int8)), "key": table["key"]})
-    order = pc.sort_indices(by, [("rank", "ascending"), ("key", "ascending")])
-    order = np.asarray(order.to_numpy(), np.int64)
-    if not np.array_equal(order, np.arange(len(order))):  # else a copy of a million rows for nothing
-        table = table.take(pa.array(order)).combine_chunks()
+    table, order = in_order(tables)
+    ranks = split_ranks(table)
     keys = table["key"].combine_chunks()
-    _refuse_twice(keys, ranks[order])
+    _refuse_twice(keys, ranks)
     sizes, offsets = ints(table["size"]), ints(table["offset"])
-    shards = tuple(_shards(ranks[order], _Texts(keys), sizes, ints(table["windows"]), target_bytes))
+    shards = tuple(_shards(ranks, Texts(keys), sizes, ints(table["windows"]), target_bytes))
     return Layout(
         placing=table,
         shards=shards,
@@ -178,35 +171,6 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
         order=order,
         sources=tuple(sources),
     )
-
-
-def _numbered(column: pa.ChunkedArray, numbers: Mapping[str, int]) -> Int64Array:
-    """The numbers of the texts in a dictionary column; the dictionary may hold other texts, too."""
-    whole = column.combine_chunks()
-    known = np.array([numbers.get(text, -1) for text in whole.dictionary.to_pylist()], np.int64)
-    found = known[np.asarray(whole.indices.to_numpy(), np.int64)]
-    if len(found) and found.min() < 0:
-        raise DatasetError("a clip is of a split or shard that the dataset does not have", todo="build again")
-    return found
-
-
-class _Texts(Sequence[str]):
-    """A column of texts, only a few of which are Python objects at a time."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return _Texts(self._column[place])
-        return self._column[place].as_py()
-
-    def __iter__(self) -> Iterator[str]:
-        texts: list[str] = self._column.to_pylist()
-        return iter(texts)
 
 
 def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
@@ -226,7 +190,7 @@ def _refuse_twice(keys: pa.Array, ranks: Int64Array) -> None:
 
 
 def _shards(
-    ranks: Int64Array, keys: _Texts, sizes: Int64Array, windows: Int64Array, target_bytes: int
+    ranks: Int64Array, keys: Texts, sizes: Int64Array, windows: Int64Array, target_bytes: int
 ) -> Iterator[PlannedShard]:
     for rank, split in enumerate(SPLITS):
         first, stop = np.searchsorted(ranks, [rank, rank + 1]).tolist()

@@ -16,7 +16,7 @@ from corpus.schemas.errors import FormatError, NewerSchemaError
 from corpus.schemas.files import has_size, inside, sha256_file
 from corpus.shards.columns import arrow_schema
 from corpus.shards.index import ints, texts
-from corpus.shards.index_rows import IndexRows
+from corpus.shards.index_rows import IndexRows, taken
 from corpus.shards.layout import Kept
 from corpus.shards.plan import PLACING, joined, placing
 from corpus.shards.shard_task import clips_digest
@@ -117,10 +117,8 @@ class Old:
         return self._kept(~np.asarray(gone.to_numpy(zero_copy_only=False), bool))
 
     def _kept(self, wanted: npt.NDArray[np.bool_]) -> Kept:
-        import pyarrow as pa
-
         numbers = np.flatnonzero(wanted)
-        return Kept(placing=self.placing.take(pa.array(numbers)), rows=self.rows, numbers=numbers)
+        return Kept(placing=taken(self.placing, numbers), rows=self.rows, numbers=numbers)
 
 
 def _lie_in_shards(table: pa.Table, manifest: Manifest) -> bool:

@@ -124,10 +124,16 @@ class MadeUp:
 
 
 def recognised(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, language: str, model: MadeUp, talk: bool = True
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    language: str,
+    model: MadeUp,
+    *,
+    talk: bool = True,
+    align: bool = False,
 ) -> Transcript:
     try:
-        transcriber = open_transcriber(TranscribeSettings(language=language, align=False))
+        transcriber = open_transcriber(TranscribeSettings(language=language, align=align))
     except MissingModelError as error:
         pytest.skip(str(error))
     monkeypatch.setattr(transcribe._Transcriber, "_loaded", lambda self: model)
@@ -165,6 +171,16 @@ def test_auto_writes_nothing_where_no_language_is_likely(
     assert (done.words, model.asked) == ([], [])
     assert [drop.code for drop in done.drops] == ["language_unclear"]
     assert recognised(monkeypatch, tmp_path, "auto", model, talk=False) == Transcript([], [], "")
+
+
+def test_words_the_aligner_has_no_letters_for_are_told_and_not_called_sure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("pocketsphinx")
+    done = recognised(monkeypatch, tmp_path, "ru", MadeUp({}, window(("ru", 0.97))), align=True)
+    assert [word.timing for word in done.words] == ["recognised", "recognised"]
+    assert [(drop.code, drop.count) for drop in done.drops] == [("words_not_aligned", 2)]
+    assert "'ru' keep the recogniser's times" in done.drops[0].reason
 
 
 def test_an_unsure_language_needs_likely_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ def pcm_of(folder: Path, *channels: np.ndarray, rate_hz: int = 16_000) -> Pcm:
     return Pcm(folder, len(channels), [Segment(first_window=0, windows=windows)], rate_hz)
 
 
+def music(seconds: int) -> np.ndarray:
+    """A chord every half second, of plucked tones."""
+    at = np.arange(8_000) / 16_000
+    chords = [
+        sum(np.sin(2 * np.pi * 220 * 2 ** ((step + tone) / 12) * at) for step in (0, 4, 7))
+        for tone in (0, 5, 7, 0, 9, 5, 7, 0)
+    ]
+    plucked = [chord * np.exp(-4 * at) * 3000 for chord in chords]
+    return np.concatenate([plucked[half % 8] for half in range(2 * seconds)])
+
+
 def sounds() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(8)
     return {
@@ -34,6 +45,7 @@ def sounds() -> dict[str, np.ndarray]:
         "two seconds of silence": np.zeros(32_000, np.int64),
         "two seconds of noise": rng.integers(-2000, 2000, 32_000),
         "two seconds at full scale": np.where(np.arange(32_000) // 40 % 2, 32767, -32768),
+        "twelve seconds of music": music(12),
     }
 
 

@@ -15,11 +15,15 @@ pytest.importorskip("faster_whisper")
 
 from faster_whisper import WhisperModel
 
+from corpus.align.diarize import heard
+from corpus.align.heard import plain
 from corpus.align.languages import LOOPING
+from corpus.align.recogniser import open_recogniser
 from corpus.align.score import Said, compare, figures
 from corpus.align.sidecars import read_sidecars
 from corpus.align.transcribe import open_transcriber
-from corpus.align.whisper import MOST_TOKENS, SHORTEST_REST, Whisper
+from corpus.align.whisper import MOST_TOKENS, SHORTEST_REST, Whisper, finished
+from corpus.schemas.pcm import Pcm
 from corpus.schemas.settings import TranscribeSettings
 
 
@@ -95,6 +99,103 @@ def test_no_more_is_written_than_can_be_said(frames: int, prompt: int, model: An
     assert 0 < options.max_new_tokens <= min(MOST_TOKENS, 448 - prompt)
     # Eight tokens a second and three seconds more: nobody speaks faster for long.
     assert options.max_new_tokens >= min(MOST_TOKENS, 448 - prompt, 24 + frames * 8 // 100)
+
+
+STAMP = 100
+"""The first timestamp in the tests' tokens."""
+
+
+@pytest.mark.parametrize(
+    ("tokens", "more"),
+    [
+        ([100, 1, 150, 150, 2, 3], [777]),  # the beginning of a sentence: the library would leave it out
+        ([100, 1, 150, 150, 2, 180], []),
+        ([100, 1, 150, 150], []),
+        ([100, 1, 2], []),  # without a pair the library keeps all of it
+        ([], []),
+    ],
+)
+def test_what_the_sounds_end_cuts_off_is_kept(tokens: list[int], more: list[int]) -> None:
+    assert finished(tokens, STAMP, 777) == tokens + more
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    timestamp_begin: int = STAMP
+
+
+def test_only_the_last_window_is_finished(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WhisperModel, "_split_segments_by_timestamps", lambda self, **given: given["tokens"])
+    unfinished = [100, 1, 150, 150, 2]
+
+    def split(seek: int) -> list[int]:
+        tokens: list[int] = model._split_segments_by_timestamps(
+            tokenizer=Tokenizer(), tokens=unfinished, seek=seek, segment_size=3000
+        )
+        return tokens
+
+    assert split(0) == unfinished  # windows that were cut before, as on a GPU
+    model._begin(np.zeros(160 * (3000 + SHORTEST_REST), np.float32), 0)
+    assert split(0) == unfinished
+    assert split(1) == [*unfinished, STAMP + 1500]
+
+
+def test_what_is_read_again_is_not_encoded_again(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts: list[list[int]] = []
+
+    def generate(self: Any, encoded: Any, prompt: list[int], tokenizer: Any, options: Any) -> Any:
+        prompts.append(prompt)
+        return Result(([prompt[-1], 7, STAMP + 620],)), -0.2, 0.0, 1.0
+
+    monkeypatch.setattr(WhisperModel, "generate_with_fallback", generate)
+    sound = np.random.default_rng(1).normal(size=40 * 16_000).astype(np.float32)
+    model._begin(sound, 5_000_000)
+    states = np.arange(1500, dtype=np.float32)[None, :, None] * np.ones(4, np.float32)
+    model._encoded.add(0, 30 * 16_000, states)
+    model._begin(sound[10 * 16_000 : 14 * 16_000], 15_000_000)
+    given = np.array(model.encode(padded(400)))
+    assert given.shape == (1, 201, 4) and given[0, 0, 0] == 500
+    result, *_ = model.generate_with_fallback(given, [1, 2], Tokenizer(), Options())
+    # The network is told the time at which it goes on; the library gets times from the part's beginning.
+    assert prompts == [[1, 2, STAMP + 500]]
+    assert result.sequences_ids == ([STAMP, 7, STAMP + 120],)
+    # The rest of it, 2.5 s, is of the same window.
+    assert np.array(model.encode(padded(250)))[0, 0, 0] == 575
+    assert model.encoded == []
+
+
+@dataclass(frozen=True)
+class Result:
+    sequences_ids: tuple[list[int], ...]
+    no_speech_prob: float = 0.0
+
+
+@pytest.mark.models
+def test_words_of_a_part_are_those_of_the_whole(sample_pcm: Pcm, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognising = open_recogniser(TranscribeSettings(), None)
+    whisper: Any = recognising.load()
+    calls: list[int] = []
+    encode = WhisperModel.encode
+    monkeypatch.setattr(WhisperModel, "encode", lambda self, f: (calls.append(1), encode(self, f))[1])
+    sound = heard(sample_pcm, 0, 30 * 16_000)
+    asked = {"language": "en", "beam_size": 1, "prompt": ""}
+    whole = [word for window in whisper.windows(sound, 0, **asked) for word in window.words]
+    before = len(calls)
+    part = sound[15 * 16_000 : 21 * 16_000]
+    again = [word for window in whisper.windows(part, 15_000_000, **asked) for word in window.words]
+    assert len(calls) == before
+    times = {(plain(word.written), word.span.start_us // 1_000_000) for word in whole}
+    near = [
+        any((plain(word.written), word.span.start_us // 1_000_000 + by) in times for by in (-1, 0, 1))
+        for word in again
+    ]
+    assert len(near) >= 5 and sum(near) >= 0.6 * len(near)
+    assert all(15_000_000 <= word.span.start_us <= word.span.stop_us <= 21_000_000 for word in again)
+    # The same sound at another time, and other sound at that time, are encoded.
+    for other, zero_us in ((part, 16_000_000), (part + np.float32(0.001), 15_000_000)):
+        list(whisper.windows(other, zero_us, **asked))
+        assert len(calls) > before
+        before = len(calls)
 
 
 @pytest.mark.models

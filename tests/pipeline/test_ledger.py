@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from corpus.pipeline import ledger
-from corpus.pipeline.marks import Marks
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.state import Quarantined, Running, State
 from corpus.schemas.codec import to_json
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import FormatError, StorageError
+from corpus.schemas.marks import Marks
 
 
 @pytest.mark.parametrize(("workers", "most", "least"), [(1, 300, 150), (400, 11, 9)])

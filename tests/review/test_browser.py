@@ -551,7 +551,7 @@ def test_the_picture_never_runs_ahead_of_the_sound_and_hardly_lags(
     On a busy machine chromium itself shows frames late: the best of three plays is what the page does.
     """
     if not original:
-        (dataset / ".cache" / "marks.json").unlink()
+        (dataset / ".cache" / "marks.arrow").unlink()
     server = serve(dataset)
     page = opened(server.url)
     page.keyboard.press(" ")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.errors import FormatError
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _CHECKSUM_BYTES = 4
 _CHUNK = 1 << 20
+_MOST_UNPACKED = 1 << 28
+"""Bytes of one value."""
 
 
 def read_row_file(path: Path, schema: pa.Schema) -> pa.Table:
@@ -28,13 +30,13 @@ def read_row_file(path: Path, schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size - _CHECKSUM_BYTES
-            if size < 0 or _checksum(file, size) != file.read():
-                return schema.empty_table()
-        # Mapped: of most rows only a few columns are looked at.
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source, footer_offset=size) as rows:
-            table = rows.read_all()
+        # Not mapped: a file that is cut off meanwhile would end the process.
+        content = memoryview(path.read_bytes())
+        rows = content[:-_CHECKSUM_BYTES]
+        if zlib.crc32(rows).to_bytes(_CHECKSUM_BYTES, "little") != content[len(rows) :]:
+            return schema.empty_table()
+        with pa.ipc.open_file(pa.py_buffer(rows)) as file:
+            table = file.read_all()
         table.validate(full=True)
     except (OSError, ValueError):
         return schema.empty_table()
@@ -49,22 +51,14 @@ def write_row_file(path: Path, table: pa.Table) -> None:
         with open(temporary(path), "w+b") as file:
             with pa.ipc.new_file(file, table.schema) as rows:
                 rows.write_table(table)
-            size = file.tell()
             file.seek(0)
-            checksum = _checksum(file, size)
-            file.seek(size)
-            file.write(checksum)
+            checksum = 0
+            while content := file.read(_CHUNK):
+                checksum = zlib.crc32(content, checksum)
+            file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
             file.flush()
             os.fsync(file.fileno())
         put_in_place(path)
-
-
-def _checksum(file: BinaryIO, size: int) -> bytes:
-    """Of the next bytes; read, not mapped, so that they do not stay in memory."""
-    checksum = 0
-    while size > 0 and (content := file.read(min(size, _CHUNK))):
-        checksum, size = zlib.crc32(content, checksum), size - len(content)
-    return checksum.to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def packed(value: object) -> bytes:
@@ -79,7 +73,9 @@ def unpacked(cls: type[T], content: bytes, where: Path) -> T:
         FormatError: it is damaged.
     """
     try:
-        return from_json(cls, zlib.decompress(content), where=str(where))
+        # Bounded: a few kilobytes of a stranger's may unpack to more than fits in memory.
+        text = zlib.decompressobj().decompress(content, _MOST_UNPACKED)
+        return from_json(cls, text, where=str(where))
     except (zlib.error, FormatError) as error:
         raise FormatError(
             f"is damaged: {error}", where=str(where), todo="remove this file and build again"

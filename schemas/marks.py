@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.pipeline.identify import FileMark
-from corpus.pipeline.row_file import packed, read_row_file, unpacked, write_row_file
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import storage_errors
+from corpus.schemas.row_file import packed, read_row_file, unpacked, write_row_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +18,17 @@ if TYPE_CHECKING:
 _MARKS_FILE = "marks.arrow"
 _OLDER_FILE = "marks.json"
 """The file of builds before 2026-11-29."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMark:
+    """A file's path, size and times when it was hashed: an equal mark is assumed to mean equal bytes."""
+
+    place: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
