@@ -187,6 +187,21 @@ def test_damaged_notes_of_the_last_build_are_looked_past(wav: Path, tmp_path: Pa
     assert run_build(wav, out=out).unchanged
 
 
+def test_what_another_version_remembers_is_looked_past(wav: Path, tmp_path: Path, run_build: Run) -> None:
+    from corpus.pipeline.memory import TABLE_FILE, _schema
+    from corpus.schemas.row_file import read_row_file, write_row_file
+
+    out = tmp_path / "out"
+    run_build(wav, out=out)
+    path = out / ".cache" / TABLE_FILE
+    table = read_row_file(path, _schema())
+    assert len(table)
+    write_row_file(path, table.replace_schema_metadata({b"stamp": b'{"form":"corpus.published/9","new":1}'}))
+    (out / ".cache" / "finished.json").unlink()
+    assert run_build(wav, out=out).exit_code == 0
+    assert run_build(wav, out=out).unchanged
+
+
 def test_a_damaged_quarantine_says_what_to_do(wav: Path, tmp_path: Path, run_build: Run) -> None:
     out = tmp_path / "out"
     run_build(wav, out=out)
