@@ -182,6 +182,7 @@ def test_damaged_notes_of_the_last_build_are_looked_past(wav: Path, tmp_path: Pa
     run_build(wav, out=out)
     for name in ("marks.arrow", "published.arrow", "finished.json"):
         (out / ".cache" / name).write_text('{"half": ')
+    (out / ".cache" / "name").write_bytes(b"\xff\0")
     outcome = run_build(wav, out=out)
     assert (outcome.exit_code, outcome.unchanged) == (0, False)
     assert run_build(wav, out=out).unchanged
