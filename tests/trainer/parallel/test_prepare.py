@@ -230,7 +230,14 @@ def test_sigterm_to_torchrun_saves_and_ends_all_ranks(
     small_run: SmallRun, beeps: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    pairs = ["data.length=72", "data.pictures=false", "steps=100000", "log_every=1", "save_every=1000"]
+    pairs = [
+        "data.rows=2",
+        "data.length=72",
+        "data.pictures=false",
+        "steps=100000",
+        "log_every=1",
+        "save_every=1000",
+    ]
     command = [
         sys.executable,
         "-m",
