@@ -326,12 +326,12 @@ def main() -> int:
         turns |= speakers(asked.folder.name, clips, stages)
     for instructions in asked.instructions:
         words_under(instructions, asked.folder, turns)
-    if asked.joins:
-        joins(talking)
     if asked.long:
         # Measured with the mean voice of all: without each of these nothing would be left of it.
         long = long_recording([sample(), *talking])
         words([long], speakers("long recording", [long], stages))
+    if asked.joins:
+        joins(talking)
     if asked.sounds:
         sounds()
     return 0

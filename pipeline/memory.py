@@ -20,6 +20,7 @@ from corpus.pipeline.split import Bond
 from corpus.pipeline.state import Quarantine, Quarantined
 from corpus.schemas.codec import from_json, to_json
 from corpus.schemas.drops import Drop, Drops
+from corpus.schemas.errors import FormatError
 from corpus.schemas.row_file import packed, read_row_file, unpacked, write_row_file
 from corpus.shards.segment_rows import segment_id
 
@@ -212,7 +213,10 @@ def _as_table(rows: Sequence[Row]) -> pa.Table:
 
 def _stamp_of(table: pa.Table) -> Stamp:
     text = (table.schema.metadata or {}).get(_STAMP)
-    return from_json(Stamp, text, where=TABLE_FILE) if text else Stamp()
+    try:
+        return from_json(Stamp, text, where=TABLE_FILE) if text else Stamp()
+    except FormatError:  # of another version, which is rebuilt from the cache
+        return Stamp()
 
 
 def _schema() -> pa.Schema:

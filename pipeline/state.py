@@ -143,7 +143,7 @@ class State:
         """A name unique to this output folder, even against the same path in another container."""
         path = self.folder / "name"
         with suppress(OSError):
-            if re.fullmatch("[0-9a-f]{16}", name := path.read_text()):
+            if re.fullmatch("[0-9a-f]{16}", name := path.read_text("ascii", "replace")):
                 return name
         name = secrets.token_hex(8)
         with storage_errors(path):

@@ -1,4 +1,7 @@
-"""Files of rows that a build keeps for itself: a row is copied unparsed for as long as it is true."""
+"""Files of rows that a build keeps for itself: a row is copied unparsed for as long as it is true.
+
+Arrow's file format, then a checksum of it: most of what a damaged file says would be believed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CHECKSUM_BYTES = 4
+_CHUNK = 1 << 20
 _MOST_UNPACKED = 1 << 28
 """Bytes of one value."""
 
@@ -26,10 +31,14 @@ def read_row_file(path: Path, schema: pa.Schema) -> pa.Table:
 
     try:
         # Not mapped: a file that is cut off meanwhile would end the process.
-        with pa.ipc.open_file(pa.py_buffer(path.read_bytes())) as file:
+        content = memoryview(path.read_bytes())
+        rows = content[:-_CHECKSUM_BYTES]
+        if zlib.crc32(rows).to_bytes(_CHECKSUM_BYTES, "little") != content[len(rows) :]:
+            return schema.empty_table()
+        with pa.ipc.open_file(pa.py_buffer(rows)) as file:
             table = file.read_all()
         table.validate(full=True)
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, ValueError):
         return schema.empty_table()
     return table if table.schema.equals(schema) else schema.empty_table()
 
@@ -39,9 +48,14 @@ def write_row_file(path: Path, table: pa.Table) -> None:
     import pyarrow as pa
 
     with storage_errors(path):
-        with open(temporary(path), "wb") as file:
+        with open(temporary(path), "w+b") as file:
             with pa.ipc.new_file(file, table.schema) as rows:
                 rows.write_table(table)
+            file.seek(0)
+            checksum = 0
+            while content := file.read(_CHUNK):
+                checksum = zlib.crc32(content, checksum)
+            file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
             file.flush()
             os.fsync(file.fileno())
         put_in_place(path)

@@ -12,7 +12,7 @@ import numpy as np
 from corpus.schemas.arrays import Int64Array
 from corpus.shards.columns import ClipRow, arrow_schema, rows_table
 from corpus.shards.cut import SEGMENT_FILE
-from corpus.shards.segment_rows import SegmentRef, SegmentRows, rows_of
+from corpus.shards.segment_rows import BATCH_SEGMENTS, SegmentRef, SegmentRows, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,6 @@ __all__ = ["Piece", "Pieces", "Rows", "SegmentRef", "joined", "placing", "segmen
 PLACING = ("key", "split", "recording", "offset", "size", "windows", "sha256")
 """Columns that say where clips go; the others are read when they are written."""
 _REPEATED = frozenset(("split", "recording", "shard", "licence"))
-_BATCH_SEGMENTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +92,8 @@ def segment_pieces(segments: Iterable[SegmentRef]) -> Pieces:
     refs = list(segments)
     tables = [placing(arrow_schema().empty_table())]
     counts: list[int] = []
-    for first in range(0, len(refs), _BATCH_SEGMENTS):
-        table, batch_counts = rows_of(refs[first : first + _BATCH_SEGMENTS])
+    for first in range(0, len(refs), BATCH_SEGMENTS):
+        table, batch_counts = rows_of(refs[first : first + BATCH_SEGMENTS])
         tables.append(placing(table))
         counts += batch_counts
     table = joined(tables)

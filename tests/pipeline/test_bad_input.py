@@ -182,8 +182,24 @@ def test_damaged_notes_of_the_last_build_are_looked_past(wav: Path, tmp_path: Pa
     run_build(wav, out=out)
     for name in ("marks.arrow", "published.arrow", "finished.json"):
         (out / ".cache" / name).write_text('{"half": ')
+    (out / ".cache" / "name").write_bytes(b"\xff\0")
     outcome = run_build(wav, out=out)
     assert (outcome.exit_code, outcome.unchanged) == (0, False)
+    assert run_build(wav, out=out).unchanged
+
+
+def test_what_another_version_remembers_is_looked_past(wav: Path, tmp_path: Path, run_build: Run) -> None:
+    from corpus.pipeline.memory import TABLE_FILE, _schema
+    from corpus.schemas.row_file import read_row_file, write_row_file
+
+    out = tmp_path / "out"
+    run_build(wav, out=out)
+    path = out / ".cache" / TABLE_FILE
+    table = read_row_file(path, _schema())
+    assert len(table)
+    write_row_file(path, table.replace_schema_metadata({b"stamp": b'{"form":"corpus.published/9","new":1}'}))
+    (out / ".cache" / "finished.json").unlink()
+    assert run_build(wav, out=out).exit_code == 0
     assert run_build(wav, out=out).unchanged
 
 

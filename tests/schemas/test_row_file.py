@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,23 @@ def test_a_file_cut_off_or_of_another_form_has_no_rows(tmp_path: Path) -> None:
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         assert len(read_row_file(path, SCHEMA)) == 0
+
+
+def test_one_other_bit_leaves_no_rows(tmp_path: Path) -> None:
+    path, draw = tmp_path / "rows.arrow", random.Random(1)
+    table = pa.table({"look": [f"bundle {n}" for n in range(40)], "size": list(range(40))}, schema=SCHEMA)
+    table = table.replace_schema_metadata({b"stamp": b"of a dataset"})
+    write_row_file(path, table)
+    assert read_row_file(path, SCHEMA).equals(table, check_metadata=True)
+    whole = path.read_bytes()
+    for _ in range(300):
+        content = bytearray(whole)
+        content[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        assert len(read_row_file(path, SCHEMA)) == 0
+    path.unlink()
+    path.mkdir()
+    assert len(read_row_file(path, SCHEMA)) == 0
 
 
 def test_a_value_is_read_back_and_a_damaged_or_swollen_one_is_named(
