@@ -34,7 +34,7 @@ from corpus.align.whose_words import attributed
 from corpus.pipeline.assemble import assemble
 from corpus.schemas.artifacts import Decoded, Segment
 from corpus.schemas.clock import US
-from corpus.schemas.conversation import Turn, Word
+from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.ids import with_ids
 from corpus.schemas.span import Span
 
@@ -96,10 +96,10 @@ def measured(hours: int) -> dict[str, float]:
     named = [Word(speaker="", start_us=w.start_us, stop_us=w.stop_us, text=w.text) for w in words]
     timed("words of a file", lambda: attribute_words(named, turns))
     length_us = hours * 3600 * US
-    talked = timed("assemble", lambda: with_ids(assemble(
-        uri="", recording="0" * 64, duration_us=length_us, turns=turns, words=words, cues=(), events=(),
-        speakers=(), named_speakers=(),
-    )[0]))  # fmt: skip
+    draft = Conversation(
+        recording="0" * 64, duration_us=length_us, speakers=(), turns=tuple(turns), words=tuple(words)
+    )
+    talked = timed("assemble", lambda: with_ids(assemble("", draft)[0]))
     with tempfile.TemporaryDirectory() as folder:
         decoded = Decoded(
             duration_us=hours * 3600 * US, sample_rate_hz=RATE_HZ, channels=(None,), streams=(),

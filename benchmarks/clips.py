@@ -17,7 +17,7 @@ from corpus.schemas.artifacts import PICTURE_DTYPE, Decoded, Segment, Voices
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings
-from corpus.shards.cut import cut
+from corpus.shards.cut import Material, cut
 from corpus.shards.plan import SegmentRef
 
 WIDTH, HEIGHT = 320, 200
@@ -66,16 +66,16 @@ def _segment(folder: Path, number: int, minutes: int) -> SegmentRef:
     np.save(voices / "activity.npy", np.zeros((3, parts[0].windows, 8), np.uint8))
     name = hashlib.sha256(str(number).encode()).hexdigest()
     duration_us = minutes * 60_000_000
-    cut(
-        Recording(hash=name, uri=f"{number}.mp4", files=(), streams=(), duration_us=duration_us),
-        Conversation(
+    material = Material(
+        recording=Recording(hash=name, uri=f"{number}.mp4", files=(), streams=(), duration_us=duration_us),
+        conversation=Conversation(
             recording=name,
             duration_us=duration_us,
             speakers=("S1", "S2"),
             turns=tuple(turns),
             words=tuple(words),
         ),
-        Decoded(
+        decoded=Decoded(
             duration_us=duration_us,
             sample_rate_hz=16000,
             segments=parts,
@@ -84,13 +84,16 @@ def _segment(folder: Path, number: int, minutes: int) -> SegmentRef:
             picture_width=WIDTH,
             picture_height=HEIGHT,
         ),
-        decode,
-        Voices(speakers=("S1", "S2"), sample_rate_hz=16000, segments=parts),
-        voices,
+        decode_dir=decode,
+        voices=Voices(speakers=("S1", "S2"), sample_rate_hz=16000, segments=parts),
+        voices_dir=voices,
+    )
+    cut(
+        material,
+        out,
         split="train",
         settings=ClipSettings(),
         config="c" * 64,
-        out=out,
     )
     return SegmentRef(folder=out, recording=name, split="train", digest=name)
 

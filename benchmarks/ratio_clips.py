@@ -20,7 +20,7 @@ from corpus.schemas.clock import FRAMES_PER_WINDOW, WINDOW_US
 from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.recording import Recording
 from corpus.schemas.settings import ClipSettings, Settings
-from corpus.shards.cut import cut
+from corpus.shards.cut import Material, cut
 from corpus.shards.plan import SegmentRef
 from corpus.shards.write import write_dataset
 
@@ -78,18 +78,16 @@ def _segment(folder: Path, number: int, pictures: bool) -> SegmentRef:
         picture_width=WIDTH if pictures else 0,
         picture_height=HEIGHT if pictures else 0,
     )
-    cut(
-        Recording(hash=name, uri=f"{number}.mp4", files=(), streams=(), duration_us=WINDOWS * WINDOW_US),
-        _conversation(name, turns),
-        decoded,
-        decode,
-        Voices(speakers=SPEAKERS, sample_rate_hz=RATE, segments=parts),
-        voices,
-        split="train",
-        settings=ClipSettings(windows_per_clip=WINDOWS),
-        config=CONFIG,
-        out=out,
+    duration_us = WINDOWS * WINDOW_US
+    material = Material(
+        recording=Recording(hash=name, uri=f"{number}.mp4", files=(), streams=(), duration_us=duration_us),
+        conversation=_conversation(name, turns),
+        decoded=decoded,
+        decode_dir=decode,
+        voices=Voices(speakers=SPEAKERS, sample_rate_hz=RATE, segments=parts),
+        voices_dir=voices,
     )
+    cut(material, out, split="train", settings=ClipSettings(windows_per_clip=WINDOWS), config=CONFIG)
     return SegmentRef(folder=out, recording=name, split="train", digest=name)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from corpus.trainer.data.control import Weighting
-from corpus.trainer.evaluate.evaluate import evaluate_model
+from corpus.trainer.evaluate.evaluate import Limits, evaluate_model
 from corpus.trainer.session.sampling import Sampling
 from corpus.trainer.train.load_model import load_model
 
@@ -48,7 +48,12 @@ def main() -> None:
     for name, undone, sampling in ways():
         model.weighting = Weighting.of(config.loss) if undone else Weighting()
         found = evaluate_model(
-            model, config, given.data, split=given.split, sampling=sampling, most=given.free, most_free=None
+            model,
+            config,
+            given.data,
+            split=given.split,
+            sampling=sampling,
+            limits=Limits(documents=given.free, free=None),
         )
         rows = {(row.name, row.told): row for row in found.timing}
         free, told, human = rows["model", False], rows["model", True], rows["human", False]

@@ -243,7 +243,7 @@ def eval_(
       corpus eval --run run --fdb v1_0/candor_pause_handling --asr default
     """
     from corpus.schemas.errors import UsageError
-    from corpus.trainer.evaluate.evaluate import evaluate_model
+    from corpus.trainer.evaluate.evaluate import Limits, evaluate_model
     from corpus.trainer.model.batch_invariant import batch_invariant
 
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
@@ -267,8 +267,7 @@ def eval_(
             split=split,
             sampling=sampling,
             seed=seed,
-            most=most,
-            most_free=free,
+            limits=Limits(documents=most, free=free),
             progress=bar,
         )
     if as_json:

@@ -152,18 +152,18 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> tuple[Annot
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
     heard, said = _turns_and_words(decode, sidecar, settings, cache, reporter, drops, sight)
-    conversation, left_out = assemble(
-        uri=identity.item.uri,
+    draft = Conversation(
         recording=identity.recording,
         duration_us=decoded.duration_us,
-        turns=heard.turns,
-        words=said.words,
-        cues=sidecar.cues,
-        events=sidecar.events,
-        speakers=own_channels or sidecar.speakers,
+        turns=tuple(heard.turns),
+        words=tuple(said.words),
+        cues=tuple(sidecar.cues),
+        events=tuple(sidecar.events),
+        speakers=tuple(own_channels or sidecar.speakers),
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
+        labels_made=sidecar.labels_made,
     )
-    conversation = replace(conversation, labels_made=sidecar.labels_made)
+    conversation, left_out = assemble(identity.item.uri, draft)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     # Reviews of speakers, turns and words are applied by now, so voices are split as people decided.

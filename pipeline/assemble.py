@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
+from corpus.schemas.conversation import Conversation, Turn, Word
 from corpus.schemas.drops import Drop
 
 MOST_SPEAKERS = 7
@@ -24,40 +25,28 @@ def _in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Seq
     return list(dict.fromkeys([*spoken, *known, *silent]))
 
 
-def assemble(
-    *,
-    uri: str,
-    recording: str,
-    duration_us: int,
-    turns: Sequence[Turn],
-    words: Sequence[Word],
-    cues: Sequence[Cue],
-    events: Sequence[Event],
-    speakers: Sequence[str],
-    named_speakers: Sequence[str],
-) -> tuple[Conversation, list[Drop]]:
-    """One conversation, without ids. Voices beyond the seventh are left out and reported.
+def assemble(uri: str, draft: Conversation) -> tuple[Conversation, list[Drop]]:
+    """The draft with its speakers in order, without ids; voices beyond the seventh are left out and reported.
 
-    `speakers` are those to keep even if silent: one per channel, or those listed in a file.
+    The draft's `speakers` are those to keep even if silent: one per channel, or those listed in a file.
     """
-    spoken = _in_order_of_speech(turns, words, speakers)
-    others = [*(c.speaker for c in cues), *(e.speaker for e in events)]
+    spoken = _in_order_of_speech(draft.turns, draft.words, draft.speakers)
+    others = [*(c.speaker for c in draft.cues), *(e.speaker for e in draft.events)]
     names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
     # A clip's FLAC has eight channels: seven voices and the room.
     kept, drops = names, list[Drop]()
     if len(names) > MOST_SPEAKERS:
-        kept, drops = _most_talkative(uri, names, turns)
+        kept, drops = _most_talkative(uri, names, draft.turns)
     keep = set(kept)
     return (
-        Conversation(
-            recording=recording,
-            duration_us=duration_us,
+        replace(
+            draft,
             speakers=tuple(kept),
-            turns=tuple(t for t in turns if t.speaker in keep),
-            words=tuple(w for w in words if w.speaker in keep),
-            cues=tuple(c for c in cues if c.speaker is None or c.speaker in keep),
-            events=tuple(e for e in events if e.speaker is None or e.speaker in keep),
-            named_speakers=tuple(n for n in dict.fromkeys(named_speakers) if n in keep),
+            turns=tuple(t for t in draft.turns if t.speaker in keep),
+            words=tuple(w for w in draft.words if w.speaker in keep),
+            cues=tuple(c for c in draft.cues if c.speaker is None or c.speaker in keep),
+            events=tuple(e for e in draft.events if e.speaker is None or e.speaker in keep),
+            named_speakers=tuple(n for n in dict.fromkeys(draft.named_speakers) if n in keep),
         ),
         drops,
     )

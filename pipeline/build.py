@@ -327,7 +327,7 @@ class _Build:
         self.ledger.take(identity.item.uri, partial(self._failure_key, identity), drops, built=built)
 
     def _write(self, found: Recordings, incoming: Incoming) -> Outcome:
-        from corpus.pipeline.publish import publish
+        from corpus.pipeline.publish import Makers, publish
         from corpus.pipeline.published import sha256_or_none
         from corpus.pipeline.shard_jobs import spread_of
         from corpus.shards.shard_task import ShardWriter
@@ -344,8 +344,10 @@ class _Build:
             drops=drops,
             settings=self.settings,
             config=self.now.config,
-            writer=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
-            run_views=self._run_views,
+            makers=Makers(
+                shards=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
+                views=self._run_views,
+            ),
         )
         # Last: it vouches for a manifest and a catalog that are complete.
         manifest_sha256 = sha256_or_none(self.request.out / MANIFEST_FILE)

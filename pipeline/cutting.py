@@ -56,7 +56,7 @@ def cut_recording(job: CutJob, cache: Cache) -> Cut:
 
 
 def _cut(job: CutJob, cache: Cache) -> Cut:
-    from corpus.shards.cut import cut
+    from corpus.shards.cut import Material, cut
 
     parts, uri = job.parts, job.identity.item.uri
     decoded, conversation = parts.decode.value, parts.label.value
@@ -64,19 +64,23 @@ def _cut(job: CutJob, cache: Cache) -> Cut:
     clips = parts.quality.value.clips
     filtered = left_out(uri, clips, job.settings.filters)
 
+    material = Material(
+        recording=recording,
+        conversation=conversation,
+        decoded=decoded,
+        decode_dir=parts.decode.folder,
+        voices=parts.voices.value,
+        voices_dir=parts.voices.folder,
+    )
+
     def fill(folder: Path) -> list[Drop]:
         load_pyarrow_lightly()
         return cut(
-            recording,
-            conversation,
-            decoded,
-            parts.decode.folder,
-            parts.voices.value,
-            parts.voices.folder,
+            material,
+            folder,
             split=job.split,
             settings=job.settings.clips,
             config=job.config,
-            out=folder,
             quality={clip.first_window: clip.quality for clip in clips},
             left_out=first_windows(filtered),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from corpus.shards.shard_task import ShardWriter
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Makers:
+    """Who makes what is published."""
+
+    shards: ShardWriter
+    views: Callable[[ViewsJob], Views]
+    """Runs the job that makes catalog and report."""
+
+
 def publish(
     *,
     out: Path,
@@ -32,13 +42,9 @@ def publish(
     drops: Sequence[Drop],
     settings: Settings,
     config: str,
-    writer: ShardWriter,
-    run_views: Callable[[ViewsJob], Views],
+    makers: Makers,
 ) -> tuple[Manifest, Views]:
-    """Write the dataset at `out`; shards that hold the same clips are not touched.
-
-    `run_views` runs the job that makes catalog and report.
-    """
+    """Write the dataset at `out`; shards that hold the same clips are not touched."""
     from corpus.shards.plan import SegmentRef
     from corpus.shards.write import Stays, write_dataset
 
@@ -67,7 +73,7 @@ def publish(
         config=config,
         doubted=found.doubted,
         stays=stays,
-        writer=writer,
+        writer=makers.shards,
     )
     changes = len(found.memory) > 0
     job = ViewsJob(
@@ -81,7 +87,7 @@ def publish(
         scratch=cache.scratch.name,
     )
     try:
-        views = run_views(job)
+        views = makers.views(job)
         put_views(job.folder, out, lambda file: announce_catalog(state, views.catalog_sha256, file))
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -36,18 +36,25 @@ SEGMENT_FILE = "segment.tar"
 ROWS_FILE = "rows.arrow"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a recording's clips are cut from."""
+
+    recording: Recording
+    conversation: Conversation
+    decoded: Decoded
+    decode_dir: Path
+    voices: Voices
+    voices_dir: Path
+
+
 def cut(
-    recording: Recording,
-    conversation: Conversation,
-    decoded: Decoded,
-    decode_dir: Path,
-    voices: Voices,
-    voices_dir: Path,
+    material: Material,
+    out: Path,
     *,
     split: str,
     settings: ClipSettings,
     config: str,
-    out: Path,
     quality: Mapping[int, Quality] | None = None,
     left_out: Set[int] = frozenset(),
 ) -> list[Drop]:
@@ -61,14 +68,15 @@ def cut(
     Raises:
         CorpusError: the artifacts contradict each other, or there are more than 7 speakers.
     """
-    _check_inputs(conversation, decoded, voices, where=recording.uri)
+    recording, voices = material.recording, material.voices
+    _check_inputs(material.conversation, material.decoded, voices, where=recording.uri)
     maker = _ClipMaker(
         recording=recording,
-        items=Items.of(conversation),
+        items=Items.of(material.conversation),
         voices=voices,
-        pcm=VoicePcm(voices, voices_dir, decode_dir),
-        activity=read_activity(voices, voices_dir),
-        pictures=Pictures.of(decoded, decode_dir),
+        pcm=VoicePcm(voices, material.voices_dir, material.decode_dir),
+        activity=read_activity(voices, material.voices_dir),
+        pictures=Pictures.of(material.decoded, material.decode_dir),
         mel=mel_shape(voices.sample_rate_hz, settings.frames_per_window),
         split=split,
         config=config,

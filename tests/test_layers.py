@@ -93,6 +93,24 @@ def test_no_modules_import_each_other(repository: Path) -> None:
     TopologicalSorter(graph).prepare()
 
 
+def test_no_function_takes_more_than_eight_parameters(repository: Path) -> None:
+    """Besides itself; of commands every option is a parameter."""
+    rooms = [room for room in folders(repository) if room not in ("cli", "tests")]
+    long = [
+        f"{path.relative_to(repository)}:{node.lineno}"
+        for room in rooms
+        for path in (repository / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len(
+            {one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+            - {"self", "cls"}
+        )
+        > 8
+    ]
+    assert not long
+
+
 @pytest.mark.parametrize("module", ["corpus.schemas.settings", "corpus.shards.read", "corpus.cli.main"])
 def test_light_modules_load_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'av', 'duckdb')))"

@@ -130,7 +130,9 @@ class Killed(BaseException):
     """As if the process had been killed: nothing catches it, nothing is cleaned up."""
 
 
-@pytest.mark.parametrize("last", ["marks.Marks.save", "publish.put_views", "memory.Memory.save"])
+@pytest.mark.parametrize(
+    "last", ["schemas.marks.Marks.save", "pipeline.publish.put_views", "pipeline.memory.Memory.save"]
+)
 def test_a_build_killed_before_it_has_noted_something_goes_on(
     last: str,
     folder: Path,
@@ -148,7 +150,7 @@ def test_a_build_killed_before_it_has_noted_something_goes_on(
     talk(folder, "t04b", 99)
     (folder / "t02.wav").unlink()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(f"corpus.pipeline.{last}", killed)
+        patch.setattr(f"corpus.{last}", killed)
         run_build(folder, out=out, allow_removals=True)
     run_build(folder, out=out, allow_removals=True)
     fresh = tmp_path / "fresh"

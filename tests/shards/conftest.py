@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -23,20 +22,8 @@ from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
 from corpus.schemas.drops import Drop
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings, Settings, ShardSettings
-from corpus.shards.cut import cut
+from corpus.shards.cut import Material, cut
 from corpus.shards.write import SegmentRef, write_dataset
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A recording and the folders of its stages."""
-
-    recording: Recording
-    conversation: Conversation
-    decoded: Decoded
-    decode_dir: Path
-    voices: Voices
-    voices_dir: Path
 
 
 def jpegs(count: int, width: int, height: int) -> list[bytes]:
@@ -89,7 +76,7 @@ def make(
     licence: str | None = "CC-BY-4.0",
     conversation: str | None = None,
     named: tuple[str, ...] = (),
-) -> Made:
+) -> Material:
     """A recording of noise bursts with turns, words, cues and events (none when `bare`)."""
     rng = np.random.default_rng(seed)
     parts = tuple(Segment(first_window=a, windows=n) for a, n in segments)
@@ -146,7 +133,7 @@ def make(
                 at += file.write(jpeg)
         np.save(decode_dir / "pictures.npy", pictures)
     hash_ = hashlib.sha256(f"{name}{seed}".encode()).hexdigest()
-    return Made(
+    return Material(
         recording=Recording(
             hash=hash_,
             uri=f"{name}.mp4",
@@ -182,21 +169,11 @@ def make(
 
 
 def cut_made(
-    made: Made, out: Path, *, split: str = "train", windows: int = 10, frames: Literal[8, 16] = 8
+    made: Material, out: Path, *, split: str = "train", windows: int = 10, frames: Literal[8, 16] = 8
 ) -> tuple[SegmentRef, list[Drop]]:
     out.mkdir(parents=True)
-    drops = cut(
-        made.recording,
-        made.conversation,
-        made.decoded,
-        made.decode_dir,
-        made.voices,
-        made.voices_dir,
-        split=split,
-        settings=ClipSettings(windows_per_clip=windows, frames_per_window=frames),
-        config="c" * 64,
-        out=out,
-    )
+    settings = ClipSettings(windows_per_clip=windows, frames_per_window=frames)
+    drops = cut(made, out, split=split, settings=settings, config="c" * 64)
     key = digest([made.recording.hash, split, windows])
     return SegmentRef(folder=out, recording=made.recording.hash, split=split, digest=key), drops
 
@@ -246,8 +223,8 @@ def refs(four_segments: list[SegmentRef], tmp_path: Path) -> list[SegmentRef]:
 
 
 @pytest.fixture
-def make_recording(tmp_path: Path) -> Callable[..., Made]:
-    def made(name: str = "talk", **options: object) -> Made:
+def make_recording(tmp_path: Path) -> Callable[..., Material]:
+    def made(name: str = "talk", **options: object) -> Material:
         return make(tmp_path / "made", name, **options)  # type: ignore[arg-type]
 
     return made

@@ -195,18 +195,7 @@ def test_the_same_input_gives_the_same_bytes(make_recording: Callable[..., objec
 
 def _cut(made: object, out: Path, **changed: object) -> list[Drop]:
     made = dataclasses.replace(made, **changed)  # type: ignore[type-var]
-    return cut(
-        made.recording,
-        made.conversation,
-        made.decoded,
-        made.decode_dir,
-        made.voices,
-        made.voices_dir,
-        split="train",
-        settings=ClipSettings(windows_per_clip=10),
-        config="c",
-        out=out,
-    )
+    return cut(made, out, split="train", settings=ClipSettings(windows_per_clip=10), config="c")
 
 
 def test_eight_speakers_are_refused(make_recording: Callable[..., object], tmp_path: Path) -> None:

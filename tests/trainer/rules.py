@@ -34,7 +34,7 @@ from corpus.schemas.codec import digest
 from corpus.schemas.conversation import Answer, Conversation, Cue, Event, LabelMade, Turn, Word
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings, Settings, ShardSettings
-from corpus.shards.cut import cut
+from corpus.shards.cut import Material, cut
 from corpus.shards.write import SegmentRef, write_dataset
 
 RATE = 16_000
@@ -256,15 +256,15 @@ def _cut(
     if draft.pictures is not None:
         _write_pictures(decode, draft.pictures)
     stop_us = (parts[-1].first_window + parts[-1].windows) * WINDOW_US
-    drops = cut(
-        Recording(
+    material = Material(
+        recording=Recording(
             hash=draft.hash,
             uri=draft.name,
             files=(SourceFile(uri=draft.name, sha256=draft.hash, bytes=1),),
             streams=(),
             duration_us=stop_us,
         ),
-        Conversation(
+        conversation=Conversation(
             recording=draft.hash,
             duration_us=stop_us,
             speakers=draft.speakers,
@@ -275,7 +275,7 @@ def _cut(
             answers=tuple(draft.answers),
             labels_made=tuple(draft.made),
         ),
-        Decoded(
+        decoded=Decoded(
             duration_us=stop_us,
             sample_rate_hz=RATE,
             segments=parts,
@@ -284,13 +284,16 @@ def _cut(
             picture_width=width,
             picture_height=height,
         ),
-        decode,
-        Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
-        voices,
+        decode_dir=decode,
+        voices=Voices(speakers=draft.speakers, sample_rate_hz=RATE, segments=parts),
+        voices_dir=voices,
+    )
+    drops = cut(
+        material,
+        out,
         split=draft.split,
         settings=ClipSettings(windows_per_clip=draft.clip_windows or windows_per_clip),
         config=CONFIG,
-        out=out,
     )
     assert not drops or segments, drops
     key = digest([draft.hash, draft.split, windows_per_clip])

@@ -70,6 +70,14 @@ class EvalReport:
     calibration: Calibration
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many documents are scored, and of those lived through freely, at most; None: all."""
+
+    documents: int | None = None
+    free: int | None = 16
+
+
 def evaluate_model(
     model: InteractionModel,
     config: RunConfig,
@@ -78,11 +86,10 @@ def evaluate_model(
     split: str = "validation",
     sampling: Sampling | None = None,
     seed: int = 0,
-    most: int | None = None,
-    most_free: int | None = 16,
+    limits: Limits = Limits(),
     progress: Progress | None = None,
 ) -> EvalReport:
-    """Losses and timing of a model over a split, for at most the given number of documents.
+    """Losses and timing of a model over a split.
 
     `progress` gets the phase, the amount done and the total. First every document is read once; then the
     model runs freely through some of them, window by window, which takes most of the time.
@@ -93,7 +100,7 @@ def evaluate_model(
     sampling = sampling or Sampling()
     config = held_out_config(config, data, split)
     documents = Documents(config)
-    count = len(documents) if most is None else min(most, len(documents))
+    count = len(documents) if limits.documents is None else min(limits.documents, len(documents))
     rows = _Rows(documents, sampling, seed, _speaking_share(config))
     losses, told_scores = Losses(model, config), Told()
     tell = progress or (lambda phase, done, of: None)
@@ -108,7 +115,7 @@ def evaluate_model(
             rows.add_told(scene, p_N)
             chosen.append(document)
         tell("losses", document + 1, count)
-    free = chosen if most_free is None else chosen[:most_free]
+    free = chosen[: limits.free]
     windows, before = sum(len(documents.view(document)) for document in free), 0
     for document in free:
         outs = []

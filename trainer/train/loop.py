@@ -43,7 +43,7 @@ from corpus.trainer.train.checkpoint import Meta, Talk, check_resumes, choose, l
 from corpus.trainer.train.checkpoint_saver import Saver
 from corpus.trainer.train.log_line import LogLine
 from corpus.trainer.train.logs import LOG_NAME, Log
-from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.meter import LastStep, Meter
 from corpus.trainer.train.run_file import RunFile, read_run, write_run
 from corpus.trainer.train.step import Learner, Learnt
 
@@ -275,17 +275,20 @@ class _Run:
         return micro, Denominators(*total.to(self.ranks.device).unbind())
 
     def _write_log(self, before: LoaderState, learnt: Learnt) -> None:
+        last = LastStep(
+            step=self.step,
+            lr=self.config.optim.lr * learnt.lr_share,
+            grad_norm=learnt.norm,
+            skipped=self.skipped,
+            gradients=learnt.gradients,
+            movement=learnt.moved,
+        )
         line = self.meter.line(
             before,
             self.loader.state,
+            last,
             peak_flops=None if self.peak_flops is None else self.peak_flops * self.ranks.world,
             gpu_peak_bytes=self._gpu_peak(),
-            gradients=learnt.gradients,
-            movement=learnt.moved,
-            step=self.step,
-            grad_norm=learnt.norm,
-            lr=self.config.optim.lr * learnt.lr_share,
-            skipped=self.skipped,
             held_out=self.looked,
         )
         self.looked = None

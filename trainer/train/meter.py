@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,21 @@ from corpus.trainer.train.log_line import LayerLine, LogLine
 
 if TYPE_CHECKING:
     from corpus.trainer.train.held_out_rows import HeldOutLosses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastStep:
+    """What the last step before a line leaves."""
+
+    step: int
+    lr: float
+    grad_norm: float
+    skipped: int
+    """Steps skipped so far."""
+    gradients: torch.Tensor | None = None
+    """This rank's sums of squares, as in gradient_norms.py."""
+    movement: torch.Tensor | None = None
+    """The same of the weights' movement."""
 
 
 class Meter:
@@ -78,21 +94,15 @@ class Meter:
         self,
         before: LoaderState,
         after: LoaderState,
+        last: LastStep,
         *,
-        step: int,
-        lr: float,
-        grad_norm: float,
-        skipped: int,
         peak_flops: float | None = None,
         gpu_peak_bytes: int | None = None,
-        gradients: torch.Tensor | None = None,
-        movement: torch.Tensor | None = None,
         held_out: HeldOutLosses | None = None,
     ) -> LogLine:
         """The line of everything since the last reset, over all ranks. A collective: all ranks must call it.
 
-        `gradients` and `movement` are this rank's sums of squares, from gradient_norms.py; `held_out` the
-        losses from held_out_rows.py.
+        `held_out` are the losses from held_out_rows.py.
         """
         # Wall time of everything since the last line, waits and saves included.
         seconds = max(self._clock() - self._started, 1e-9)
@@ -105,15 +115,15 @@ class Meter:
         layers, losses = self._summed()
         return LogLine(
             **losses,
-            **_norms(gradients, movement),
+            **_norms(last.gradients, last.movement),
             held_out_control=None if held_out is None else held_out.control,
             held_out_words=None if held_out is None else held_out.words,
             held_out_audio=None if held_out is None else held_out.audio,
             held_out_by_window=() if held_out is None else held_out.by_window,
-            step=step,
-            lr=lr,
-            grad_norm=grad_norm,
-            skipped=skipped,
+            step=last.step,
+            lr=last.lr,
+            grad_norm=last.grad_norm,
+            skipped=last.skipped,
             positions=after.positions,
             positions_per_s=round(positions / seconds, 1),
             audio_hours_per_hour=round(windows * WINDOW_US / US / seconds, 2),

@@ -10,10 +10,11 @@ import numpy as np
 from corpus.align.separate.apply import Separating
 from corpus.align.voices import split_voices
 from corpus.pipeline.assemble import assemble
+from corpus.schemas.conversation import Conversation
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings
 from corpus.shards import open_clips
-from corpus.shards.cut import cut
+from corpus.shards.cut import Material, cut
 from corpus.shards.verify import verify_dataset
 from corpus.shards.write import SegmentRef, write_dataset
 from tests.align.separate.made_talk import LIVELY, made_talk, words_of
@@ -24,17 +25,14 @@ from tests.shards.conftest import SMALL
 def test_a_dataset_with_separated_voices_verifies(tmp_path: Path) -> None:
     talk = made_talk(tmp_path / "decode", LIVELY)
     sha256 = hashlib.sha256(b"talk").hexdigest()
-    conversation, _ = assemble(
-        uri="talk.wav",
+    draft = Conversation(
         recording=sha256,
         duration_us=talk.decoded.duration_us,
         turns=tuple(talk.turns),
         words=(),
-        cues=(),
-        events=(),
         speakers=("A", "B"),
-        named_speakers=(),
     )
+    conversation, _ = assemble("talk.wav", draft)
     (tmp_path / "voices").mkdir()
     given = Separating(of(by_filter), words_of, "made")
     voices, _ = split_voices(
@@ -48,18 +46,16 @@ def test_a_dataset_with_separated_voices_verifies(tmp_path: Path) -> None:
         duration_us=talk.decoded.duration_us,
     )
     (tmp_path / "cut").mkdir()
-    cut(
-        recording,
-        conversation,
-        talk.decoded,
-        talk.folder,
-        voices,
-        tmp_path / "voices",
-        split="train",
-        settings=ClipSettings(windows_per_clip=50),
-        config="c" * 64,
-        out=tmp_path / "cut",
+    material = Material(
+        recording=recording,
+        conversation=conversation,
+        decoded=talk.decoded,
+        decode_dir=talk.folder,
+        voices=voices,
+        voices_dir=tmp_path / "voices",
     )
+    settings = ClipSettings(windows_per_clip=50)
+    cut(material, tmp_path / "cut", split="train", settings=settings, config="c" * 64)
     ref = SegmentRef(folder=tmp_path / "cut", recording=sha256, split="train", digest="d" * 64)
     write_dataset(tmp_path / "out", [ref], settings=SMALL, config="c" * 64)
     assert not verify_dataset(tmp_path / "out").problems

@@ -23,7 +23,7 @@ from corpus.trainer.data.loader import Loader
 from corpus.trainer.data.pack import collate
 from corpus.trainer.data.sequence import NO_TARGET, SIL, SPK, Batch, Positions
 from corpus.trainer.evaluate.cue_scores import CueScores, area
-from corpus.trainer.evaluate.evaluate import evaluate_model
+from corpus.trainer.evaluate.evaluate import Limits, evaluate_model
 from corpus.trainer.evaluate.held_out import Losses
 from corpus.trainer.model.cue_head import CueHead
 from corpus.trainer.model.loss_sums import Denominators
@@ -247,7 +247,7 @@ def test_trained_evaluated_and_told_in_a_session(cued: Path, tmp_path: Path) -> 
     assert result.last is not None and result.last.cues is not None and 0.2 < result.last.cues < 1.5
     model, loaded = load_model(tmp_path / "run")
     assert loaded == config and model.cue_head is not None
-    report = evaluate_model(model, config, cued, split="train", most_free=0)
+    report = evaluate_model(model, config, cued, split="train", limits=Limits(free=0))
     assert {row.label for row in report.cues} == set(LABELS) - {UNMADE, "visual"}
     assert all(row.windows == report.documents * (WINDOWS - 1) for row in report.cues)
 

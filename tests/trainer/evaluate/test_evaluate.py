@@ -21,7 +21,7 @@ from corpus.trainer.data.layout import beginning, concat, lay_out
 from corpus.trainer.data.levels import level_of_byte
 from corpus.trainer.data.pack import collate
 from corpus.trainer.evaluate.confidence import draws
-from corpus.trainer.evaluate.evaluate import evaluate_model, heard_of, run_free
+from corpus.trainer.evaluate.evaluate import Limits, evaluate_model, heard_of, run_free
 from corpus.trainer.evaluate.held_out import Losses, LossRow
 from corpus.trainer.evaluate.timing_cases import scene_of
 from corpus.trainer.evaluate.timing_table import Tally, TimingRow
@@ -146,7 +146,7 @@ def test_recordings_add_up_and_none_is_lost(rules: ModuleType, tmp_path: Path) -
         draft.split = "validation"
     data = rules.store(tmp_path, [*drafts, empty, short, nobody, other], windows_per_clip=12)
     made = InteractionModel(MODEL).double().eval()
-    report = evaluate_model(made, config_of(data), data, most_free=0)
+    report = evaluate_model(made, config_of(data), data, limits=Limits(free=0))
     found = {one.recording: one for one in report.recordings}
     names = [one.recording for one in report.recordings]
     assert names == sorted(draft.hash[:20] for draft in (*drafts, empty, short, nobody))
@@ -167,7 +167,7 @@ def test_recordings_add_up_and_none_is_lost(rules: ModuleType, tmp_path: Path) -
             alone.add(documents, document)
     rows = {row.stream: row.model for row in alone.rows() if row.cue == "all"}
     assert {s.stream: s.model for s in found[drafts[0].hash[:20]].streams} == pytest.approx(rows, rel=1e-12)
-    few = evaluate_model(made, config_of(data), data, most=1, most_free=0)
+    few = evaluate_model(made, config_of(data), data, limits=Limits(documents=1, free=0))
     assert [one.recording for one in few.recordings] == names
     assert sum(one.documents for one in few.recordings) == few.documents <= 1
 
@@ -280,7 +280,11 @@ def test_scene(talks: Path) -> None:
 def test_evaluate_fills_the_table(talks: Path, model: InteractionModel) -> None:
     seen: list[tuple[str, int, int]] = []
     report = evaluate_model(
-        model, config_of(talks), talks, most_free=2, progress=lambda *progress: seen.append(progress)
+        model,
+        config_of(talks),
+        talks,
+        limits=Limits(free=2),
+        progress=lambda *progress: seen.append(progress),
     )
     assert (report.documents, report.free_documents) == (4, 2)
     assert seen == [("losses", n + 1, 4) for n in range(4)] + [("freely", n + 1, 58) for n in range(58)]
@@ -306,7 +310,7 @@ def test_evaluate_fills_the_table(talks: Path, model: InteractionModel) -> None:
     assert told["copy"].right.value < 1.0 and free["copy"] == dataclasses.replace(free["silent"], name="copy")
     assert told["human"].turn_taken.cases == 2 and told["human"].pause_taken.cases == 2
     assert told["silent"].backchannel_distance.value == 1.0
-    again = evaluate_model(model, config_of(talks), talks, most_free=2)
+    again = evaluate_model(model, config_of(talks), talks, limits=Limits(free=2))
     assert again == report
 
 

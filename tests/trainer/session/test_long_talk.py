@@ -9,7 +9,7 @@ import pytest
 
 from corpus.trainer.data.documents import Documents
 from corpus.trainer.evaluate.by_window import over_windows
-from corpus.trainer.evaluate.evaluate import evaluate_model
+from corpus.trainer.evaluate.evaluate import Limits, evaluate_model
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
 from corpus.trainer.session.session import Answer, MicroTurn, Session
@@ -32,7 +32,7 @@ def test_loss_stays_flat_ten_rows_on(rules: ModuleType, tmp_path: Path) -> None:
     train_model(config, tmp_path / "run", talk=print)
     model, _ = load_model(tmp_path / "run")
     assert model.sight.window_turns == 10 and model.sight.sink_turns == 0
-    report = evaluate_model(model, config, data, most_free=0)
+    report = evaluate_model(model, config, data, limits=Limits(free=0))
     assert report.attention_windows == 10
     for stream in ("control", "text"):
         inside = over_windows(report.by_window, stream, 10, 40)

@@ -23,7 +23,7 @@ from corpus.trainer.data.layout import (
 )
 from corpus.trainer.data.sequence import EOW, SIL, SPK
 from corpus.trainer.evaluate.calibration import Calibration
-from corpus.trainer.evaluate.evaluate import evaluate_model
+from corpus.trainer.evaluate.evaluate import Limits, evaluate_model
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.overrides import with_overrides
 from corpus.trainer.presets import preset
@@ -156,7 +156,7 @@ def test_a_beep_is_answered_two_windows_later_and_never_over_speech(
 
 def calibration(model: InteractionModel, config: RunConfig, data: Path) -> Calibration:
     """Of held-out clips, told what the person did before."""
-    return evaluate_model(model, config, data, most_free=0).calibration
+    return evaluate_model(model, config, data, limits=Limits(free=0)).calibration
 
 
 BEEP = ("data.length=256", "data.rows=4", "steps=200", "log_every=50", "save_every=600")

@@ -12,12 +12,12 @@ from corpus.trainer.config import LossConfig
 from corpus.trainer.data.loader import LoaderState
 from corpus.trainer.train.log_line import LayerLine, LogLine
 from corpus.trainer.train.logs import BAR, Log, progress, scalars
-from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.meter import LastStep, Meter
 
 
 def line(step: int = 1, **values: Any) -> LogLine:
     state = LoaderState(dataset="", settings="", seed=0)
-    made = Meter(LossConfig()).line(state, state, step=step, grad_norm=1.0, lr=0.1, skipped=0)
+    made = Meter(LossConfig()).line(state, state, LastStep(step=step, grad_norm=1.0, lr=0.1, skipped=0))
     return dataclasses.replace(made, **values)
 
 

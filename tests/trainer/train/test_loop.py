@@ -579,7 +579,7 @@ def test_who_says_nothing_is_told_once(small_run: SmallRun, rules: ModuleType, t
     for steps in (1, 2):
         train_model(small_run(f"steps={steps}", f"data.data={data}"), tmp_path / "run", talk=said.append)
     told = "in 3 of the 6 documents the speaker says nothing"
-    assert [line for line in said if "say nothing" in line] == [told]
+    assert [line for line in said if "nothing" in line] == [told]
 
 
 def test_a_run_is_trained_by_one_at_a_time(small_run: SmallRun, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from corpus.trainer.model.batch_stats import TEXT_SUMS
 from corpus.trainer.model.loss_sums import LossSums
 from corpus.trainer.model.model import InteractionModel
 from corpus.trainer.train.log_line import LogLine
-from corpus.trainer.train.meter import Meter
+from corpus.trainer.train.meter import LastStep, Meter
 
 
 def state(positions: int, padding: int, **counts: int) -> LoaderState:
@@ -45,8 +45,11 @@ def sums(text: float, audio: float, weight: float, load: list[list[int]], **told
     )
 
 
-def line_of(meter: Meter, before: LoaderState, after: LoaderState, **rest: Any) -> LogLine:
-    return meter.line(before, after, step=2, grad_norm=1.0, lr=0.1, skipped=1, **rest)
+def line_of(
+    meter: Meter, before: LoaderState, after: LoaderState, *, last: dict[str, Any] | None = None, **rest: Any
+) -> LogLine:
+    step = LastStep(step=2, grad_norm=1.0, lr=0.1, skipped=1, **(last or {}))
+    return meter.line(before, after, step, **rest)
 
 
 def test_sums_become_means_over_all_micro_batches() -> None:
@@ -102,7 +105,9 @@ def test_without_a_counted_step_there_is_nothing_to_tell() -> None:
 def test_norms_are_roots_of_sums() -> None:
     gradients = torch.tensor([4.0, 0.0, 9.0], dtype=torch.float64)
     moved = torch.tensor([[4.0, 1.0, 0.0, 1.0], [400.0, 100.0, 0.0, 25.0]], dtype=torch.float64)
-    made = line_of(Meter(LossConfig()), state(0, 0), state(1, 0), gradients=gradients, movement=moved)
+    made = line_of(
+        Meter(LossConfig()), state(0, 0), state(1, 0), last={"gradients": gradients, "movement": moved}
+    )
     assert (made.grad_norm_experts, made.grad_norm_router, made.grad_norm_embeddings) == (2.0, None, 3.0)
     assert (made.update, made.update_experts, made.update_router) == (0.1, 0.1, None)
     assert made.update_embeddings == 0.2
