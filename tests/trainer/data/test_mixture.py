@@ -129,7 +129,7 @@ def test_a_condition_chooses_clips(folders: tuple[Path, Path]) -> None:
     ],
 )
 def test_what_is_no_condition_over_clips_is_refused(folders: tuple[Path, Path], condition: str) -> None:
-    with pytest.raises(SettingsError, match="no condition over clips") as error:
+    with pytest.raises(SettingsError, match="not a condition over clips") as error:
         places_where(open_clips(folders[0], split="train"), condition)
     assert "unreliable_share" in error.value.todo
 
