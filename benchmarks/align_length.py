@@ -31,10 +31,10 @@ from corpus.align.heard import Heard
 from corpus.align.quality.talk import TalkIndex
 from corpus.align.voices import split_voices
 from corpus.align.whose_words import attributed
-from corpus.pipeline.assemble import assemble
+from corpus.pipeline.assemble import Draft, assemble
 from corpus.schemas.artifacts import Decoded, Segment
 from corpus.schemas.clock import US
-from corpus.schemas.conversation import Conversation, Turn, Word
+from corpus.schemas.conversation import Turn, Word
 from corpus.schemas.ids import with_ids
 from corpus.schemas.span import Span
 
@@ -96,9 +96,7 @@ def measured(hours: int) -> dict[str, float]:
     named = [Word(speaker="", start_us=w.start_us, stop_us=w.stop_us, text=w.text) for w in words]
     timed("words of a file", lambda: attribute_words(named, turns))
     length_us = hours * 3600 * US
-    draft = Conversation(
-        recording="0" * 64, duration_us=length_us, speakers=(), turns=tuple(turns), words=tuple(words)
-    )
+    draft = Draft(recording="0" * 64, duration_us=length_us, turns=turns, words=words)
     talked = timed("assemble", lambda: with_ids(assemble("", draft)[0]))
     with tempfile.TemporaryDirectory() as folder:
         decoded = Decoded(

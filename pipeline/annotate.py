@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import stages
 from corpus.pipeline.artifact import Artifact, Kept
-from corpus.pipeline.assemble import assemble
+from corpus.pipeline.assemble import Draft, assemble
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.decoding import decode_and_look, with_names
@@ -152,18 +152,18 @@ def _annotate(job: AnnotateJob, cache: Cache, reporter: Reporter) -> tuple[Annot
     own_channels = tuple(str(name) for name in decoded.channels) if decoded.one_speaker_per_channel else ()
 
     heard, said = _turns_and_words(decode, sidecar, settings, cache, reporter, drops, sight)
-    draft = Conversation(
+    draft = Draft(
         recording=identity.recording,
         duration_us=decoded.duration_us,
-        turns=tuple(heard.turns),
-        words=tuple(said.words),
-        cues=tuple(sidecar.cues),
-        events=tuple(sidecar.events),
-        speakers=tuple(own_channels or sidecar.speakers),
+        turns=heard.turns,
+        words=said.words,
+        cues=sidecar.cues,
+        events=sidecar.events,
+        speakers=own_channels or sidecar.speakers,
         named_speakers=(*sidecar.named_speakers, *identity.item.speakers),
-        labels_made=sidecar.labels_made,
     )
     conversation, left_out = assemble(identity.item.uri, draft)
+    conversation = replace(conversation, labels_made=sidecar.labels_made)
     conversation, undecided = talk_as_decided(conversation, job.reviews)
     drops += [*left_out, *undecided]
     # Reviews of speakers, turns and words are applied by now, so voices are split as people decided.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from corpus.schemas.conversation import Conversation, Turn, Word
+from corpus.schemas.conversation import Conversation, Cue, Event, Turn, Word
 from corpus.schemas.drops import Drop
 
 MOST_SPEAKERS = 7
@@ -25,11 +25,23 @@ def _in_order_of_speech(turns: Sequence[Turn], words: Sequence[Word], known: Seq
     return list(dict.fromkeys([*spoken, *known, *silent]))
 
 
-def assemble(uri: str, draft: Conversation) -> tuple[Conversation, list[Drop]]:
-    """The draft with its speakers in order, without ids; voices beyond the seventh are left out and reported.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What files and models say of a recording; who speaks there is not yet gathered."""
 
-    The draft's `speakers` are those to keep even if silent: one per channel, or those listed in a file.
-    """
+    recording: str
+    duration_us: int
+    turns: Sequence[Turn] = ()
+    words: Sequence[Word] = ()
+    cues: Sequence[Cue] = ()
+    events: Sequence[Event] = ()
+    speakers: Sequence[str] = ()
+    """Those to keep even if silent: one per channel, or those listed in a file."""
+    named_speakers: Sequence[str] = ()
+
+
+def assemble(uri: str, draft: Draft) -> tuple[Conversation, list[Drop]]:
+    """One conversation, without ids. Voices beyond the seventh are left out and reported."""
     spoken = _in_order_of_speech(draft.turns, draft.words, draft.speakers)
     others = [*(c.speaker for c in draft.cues), *(e.speaker for e in draft.events)]
     names = list(dict.fromkeys([*spoken, *(name for name in others if name is not None)]))
@@ -39,8 +51,9 @@ def assemble(uri: str, draft: Conversation) -> tuple[Conversation, list[Drop]]:
         kept, drops = _most_talkative(uri, names, draft.turns)
     keep = set(kept)
     return (
-        replace(
-            draft,
+        Conversation(
+            recording=draft.recording,
+            duration_us=draft.duration_us,
             speakers=tuple(kept),
             turns=tuple(t for t in draft.turns if t.speaker in keep),
             words=tuple(w for w in draft.words if w.speaker in keep),

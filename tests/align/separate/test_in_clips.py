@@ -9,8 +9,7 @@ import numpy as np
 
 from corpus.align.separate.apply import Separating
 from corpus.align.voices import split_voices
-from corpus.pipeline.assemble import assemble
-from corpus.schemas.conversation import Conversation
+from corpus.pipeline.assemble import Draft, assemble
 from corpus.schemas.recording import Recording, SourceFile
 from corpus.schemas.settings import ClipSettings
 from corpus.shards import open_clips
@@ -25,11 +24,10 @@ from tests.shards.conftest import SMALL
 def test_a_dataset_with_separated_voices_verifies(tmp_path: Path) -> None:
     talk = made_talk(tmp_path / "decode", LIVELY)
     sha256 = hashlib.sha256(b"talk").hexdigest()
-    draft = Conversation(
+    draft = Draft(
         recording=sha256,
         duration_us=talk.decoded.duration_us,
         turns=tuple(talk.turns),
-        words=(),
         speakers=("A", "B"),
     )
     conversation, _ = assemble("talk.wav", draft)
