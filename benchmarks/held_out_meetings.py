@@ -111,7 +111,7 @@ def sure_of(p_N: Float64Array, scene: Scene) -> tuple[int, int, int]:
     """Windows out of silence; those where an onset within a window is likelier than none; those with one."""
     human_W = scene.human_W
     onset_W = np.diff(human_W.astype(int), prepend=0) > 0
-    # The probability of window w stands in the micro-turn before it.
+    # The probability of window w is in the micro-turn before it.
     silent_W = np.flatnonzero(~human_W[:-1]) + 1
     within_W = 1 - (1 - p_N[silent_W - 1]) ** (2 * TOLERANCE_WINDOWS + 1)
     sure = silent_W[within_W > 0.5]

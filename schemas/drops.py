@@ -56,5 +56,5 @@ class Drops:
 
 
 def in_order(drops: Iterable[Drop]) -> list[Drop]:
-    """As they stand in the catalog, in whatever order they were met."""
+    """In the catalog's order, whatever order they were met in."""
     return sorted(drops, key=lambda d: (d.item, d.stage, d.code, d.start_us or 0, d.reason))

@@ -156,7 +156,7 @@ def test_what_is_read_again_is_not_encoded_again(model: Any, monkeypatch: pytest
     given = np.array(model.encode(padded(400)))
     assert given.shape == (1, 201, 4) and given[0, 0, 0] == 500
     result, *_ = model.generate_with_fallback(given, [1, 2], Tokenizer(), Options())
-    # The network is told the time at which it goes on; the library gets times from the part's beginning.
+    # The network is given the time at which it continues; the library counts from the part's beginning.
     assert prompts == [[1, 2, STAMP + 500]]
     assert result.sequences_ids == ([STAMP, 7, STAMP + 120],)
     # The rest of it, 2.5 s, is of the same window.

@@ -66,7 +66,7 @@ def grouped(a: Any, b: Any, *_: Any, **__: Any) -> int:
 @pytest.mark.parametrize("head", ["dmel", "flow", "depth"])
 @pytest.mark.parametrize(("tied", "listens"), [(True, False), (False, False), (True, True)])
 def test_counts_what_torch_counts(head: str, tied: bool, listens: bool) -> None:
-    """Torch sees whole squares of attention, padded lists and padded rows, so it is told of as much."""
+    """Torch sees whole squares of attention, padded lists and padded rows, so it is given these counts."""
     config = run_of(audio_head=head, tied=tied, user_audio=listens)
     model = InteractionModel(config.model).train()
     batch = batch_of(config)

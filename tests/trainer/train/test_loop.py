@@ -83,7 +83,7 @@ def test_a_run_writes_what_it_promises(small_run: SmallRun, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("setting", ["model.audio_head=dmel", "model.audio_head=flow", "loss.user_audio=0.5"])
 def test_accumulation_changes_nothing(small_run: SmallRun, tmp_path: Path, setting: str) -> None:
-    """With a head that draws noise too: it hangs on the row's place in the global batch."""
+    """With a head that draws noise too: the noise depends on the row's place in the global batch."""
     for name, accumulate in (("whole", 1), ("parts", 4)):
         pairs = ("data.rows=8", "steps=4", setting)
         config = small_run(f"accumulate={accumulate}", *pairs)
