@@ -80,8 +80,11 @@ def _as_marked(place: str, known: Mapping[str, FileMark]) -> FileMark | None:
         now = os.stat(place)
     except (OSError, ValueError):
         return None
-    same = before is not None and (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
-    return before if same else None
+    return before if before is not None and _seems_unchanged(before, now) else None
+
+
+def _seems_unchanged(before: FileMark, now: os.stat_result) -> bool:
+    return (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
 
 
 def sidecars_of(item: Item, media: Sequence[Path], listing: Listing | None = None) -> list[Path]:
@@ -110,7 +113,7 @@ def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
         if not stat.S_ISREG(state.st_mode):
             raise MediaError("this is a folder, pipe, socket or device, not a file", where=path.name)
         before = known.get(str(path))
-        if before and (before.bytes, before.mtime_ns) == (state.st_size, state.st_mtime_ns):
+        if before is not None and _seems_unchanged(before, state):
             return before
         sha256 = sha256_file(path)
         # A copy still in progress would be hashed half.
