@@ -147,7 +147,7 @@ def _fail_at(step: int) -> Callable[[RunConfig, Batch], float]:
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, threading
 import torch
 from pathlib import Path
 from corpus.trainer.train import checkpoint_saver, loop
@@ -170,7 +170,11 @@ def second(function):
 if where == "step":
     update, numbers = Optimizer.step, iter(range(99))
     def killed(*args):
-        return die() if next(numbers) == 7 else update(*args)
+        if next(numbers) == 7:
+            # A thread writes the checkpoint of step 5: on a fast machine it may not be done yet.
+            [thread.join() for thread in threading.enumerate() if thread.name == "checkpoint"]
+            die()
+        return update(*args)
     Optimizer.step = killed
 elif where == "publish":
     checkpoint_saver._publish = second(checkpoint_saver._publish)
@@ -264,14 +268,17 @@ def test_a_stream_killed_goes_on_as_one_that_was_stopped(
 
 
 KILLED_COMMAND = """
-import os, signal
+import os, signal, threading
 from corpus.cli.main import main
 from corpus.trainer.train.optim import Optimizer
 update, numbers = Optimizer.step, iter(range(99))
 
 def killed(*args):
-    # In the fourth step: the checkpoint of the second is the last.
-    return os.kill(os.getpid(), signal.SIGKILL) if next(numbers) == 3 else update(*args)
+    if next(numbers) < 3:
+        return update(*args)
+    # In the fourth step: the checkpoint of the second is the last, once its thread has written it.
+    [thread.join() for thread in threading.enumerate() if thread.name == "checkpoint"]
+    os.kill(os.getpid(), signal.SIGKILL)
 
 Optimizer.step = killed
 main()
