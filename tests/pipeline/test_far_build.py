@@ -318,6 +318,38 @@ def test_a_still_lease_is_taken_over_and_its_holder_stopped(
         assert any("looking whether it is alive" in line for line in said)
 
 
+def test_an_empty_lease_is_watched_as_any_other(talks: Path, request_of: Callable[..., Request]) -> None:
+    """As somebody's copy of a bucket without its bytes leaves it: no build could ever begin."""
+    far_lease.put(store_at(URL), LEASE, b"")
+    assert build_at(URL, request_of(talks), Quiet()).exit_code == 0
+
+
+def test_a_lease_that_can_be_neither_seen_nor_put_ends_in_an_error(
+    talks: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_lease, "put_new", lambda store, name, content: False)
+    with pytest.raises(StorageError, match="has no lease and takes none"):
+        build_at(URL, request_of(talks), Quiet())
+
+
+def test_what_a_build_did_not_make_stays(talks: Path, request_of: Callable[..., Request]) -> None:
+    """A build into a place that holds tars of somebody else."""
+    store = store_at(URL)
+    foreign = ["train/precious.tar", "train/train-old.tar", "train/deep/train-000000.tar", "//manifest.json"]
+    for name in (*foreign, "train/train-000099.tar"):
+        far_lease.put(store, name, b"precious")
+    assert build_at(URL, request_of(talks), Quiet()).exit_code == 0
+    left = {one.name for one in store.list()}
+    assert left.issuperset(foreign) and "train/train-000099.tar" not in left
+
+
+def test_urls_that_differ_at_all_have_folders_of_their_own(tmp_path: Path) -> None:
+    places = ["s3://a/b", "s3://a/b#1", "s3://a/b#2", "s3://a/b?1", "abfs://one@a/b", "abfs://two@a/b"]
+    assert len({work_folder(place) for place in places}) == len(places)
+    assert work_folder("s3://a/b/") == work_folder("s3://a/b")
+    assert work_folder("ftp://me:old@a/b") == work_folder("ftp://me:new@a/b")
+
+
 def test_a_full_disk_does_not_end_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, beats = store_at(URL), threading.Semaphore(0)
 
