@@ -56,7 +56,6 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
         if not (outcome.unchanged and _is_there(store, work)):
             talk.say(f"{store.shown}: sending what is new")
             save_synced(work, publish_far(store, work, there, lease))
-        _put_status(store, work)
     _free(work)
     return outcome
 

@@ -64,7 +64,7 @@ class Lease:
 
 @contextmanager
 def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]) -> Iterator[Lease]:
-    """Hold the dataset at a URL; `on_beat` is called from a thread with every heartbeat.
+    """Hold the dataset at a URL; `on_beat` is called from a thread with every heartbeat, and at the end.
 
     Raises:
         LockedError: another build holds it.
@@ -75,11 +75,15 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
     lease = Lease(store, own)
     ended = threading.Event()
 
+    def tell() -> None:
+        with suppress(CorpusError):  # whatever is wrong there must not end the heartbeat
+            if not lease.lost:
+                on_beat()
+
     def beat() -> None:
         while not ended.wait(HEARTBEAT_S):
             lease.beat()
-            with suppress(CorpusError):  # whatever is wrong there must not end the heartbeat
-                on_beat()
+            tell()
 
     # A daemon, so that a crash of the build also stops the heartbeat.
     thread = threading.Thread(target=beat, daemon=True)
@@ -89,6 +93,7 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
     finally:
         ended.set()
         thread.join()
+        tell()
         lease.release()
 
 
@@ -152,6 +157,19 @@ def _take(store: Store, own: str, say: Callable[[str], None]) -> None:
         store.remove(LEASE)
         todo = "build into a folder and copy it there"
         raise StorageError("the store has no conditional put", where=store.shown, todo=todo)
+    # Or what workers have sent would count as missing, at every try.
+    if not _is_listed(store):
+        store.remove(LEASE)
+        todo = "build into a folder and copy it there; check that the address has no `//` after the bucket"
+        raise StorageError("the store does not list a file just put", where=store.shown, todo=todo)
+
+
+def _is_listed(store: Store) -> bool:
+    for pause_s in (0.0, _LOOK_S, 2 * _LOOK_S):
+        time.sleep(min(pause_s, STALE_S / 4))
+        if any(one.name == LEASE for one in store.list(LEASE.rpartition("/")[0])):
+            return True
+    return False
 
 
 def _wait_until_stale(store: Store, seen: bytes) -> None:

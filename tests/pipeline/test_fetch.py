@@ -50,6 +50,10 @@ def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path
     for url in ("nosuchscheme://x/y.mp4", "http://[/x.wav", "file:///dev/zero", "local://no/such.wav"):
         with pytest.raises(MediaError, match=r"URL|Protocol"):
             fetch(url, tmp_path)
+    with pytest.raises(MediaError, match="there is no such file"):
+        fetch("memory://gone/x.mp4", tmp_path)
+    with pytest.raises(MediaError, match="is a folder; a URL names one file; name its files"):
+        fetch("s3://bucket/talks/", tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
