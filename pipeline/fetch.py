@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from corpus.pipeline.local_urls import STORES, WEB, is_public_host, public_client, refusal, refuse_local
+from corpus.pipeline.local_urls import (
+    STORES,
+    WEB,
+    is_public_host,
+    patient_client,
+    public_client,
+    refusal,
+    refuse_local,
+)
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError, StorageError
 from corpus.schemas.files import sha256_file, storage_errors
@@ -95,7 +103,7 @@ def _opened(url: str, guarded: bool) -> Any:
     if parts.scheme not in WEB:
         return fsspec.open(url, "rb")
     public = guarded or is_public_host(parts.hostname or "")
-    options = {"get_client": public_client, "skip_instance_cache": True} if public else {}
+    options = {"get_client": public_client if public else patient_client, "skip_instance_cache": public}
     # Not fsspec.open: it takes the `::` of an IPv6 address for its own.
     return fsspec.filesystem(parts.scheme, **options).open(url, "rb")
 
