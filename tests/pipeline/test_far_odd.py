@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ def test_what_is_damaged_or_gone_beside_the_manifest_is_put_again(
     store.remove(name)
     build_at(URL, request_of(talks), Quiet())
     assert store.open_range(name) == whole
+
+
+def test_an_upload_cut_short_by_an_odd_store_is_not_taken_for_whole(
+    talks: Path, request_of: Callable[..., Request]
+) -> None:
+    store = store_at(URL)
+    build_at(URL, request_of(talks), Quiet())
+    whole = {name: store.open_range(name) for name in ("manifest.json", "clips.parquet")}
+    for name, content in whole.items():
+        store.remove(name)
+        far_lease.put(store, f".rewrite/{hashlib.sha256(content).hexdigest()}", content[:100])
+    build_at(URL, request_of(talks), Quiet())
+    assert {name: store.open_range(name) for name in whole} == whole
 
 
 def test_a_damaged_manifest_says_what_to_do(talks: Path, request_of: Callable[..., Request]) -> None:
