@@ -104,7 +104,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
             with suppress(StorageError):  # the disk that refused may refuse this too
                 running.ledger.say("failed", str(error))
             raise
-        outputs = keep.outputs_of(request.out)
+        outputs, key = keep.outputs_of(request.out), "" if outcome.may_pass else key
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
         return outcome
 
@@ -276,10 +276,9 @@ class _Build:
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
-        from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
+        from corpus.pipeline.ray_recordings import record_on_ray
 
-        gpus = gpus_a_job(self.settings)
-        return run_on_ray(record, jobs, address=request.address, on_poll=on_poll, gpus=gpus)
+        return record_on_ray(record, jobs, request, self.cache, on_poll)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT already holds unchanged, and the jobs of all others."""

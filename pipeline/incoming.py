@@ -19,9 +19,10 @@ from corpus.pipeline.published import PublishedRecording, annotations_of
 from corpus.pipeline.request import Request
 from corpus.pipeline.reviewed import Texts
 from corpus.pipeline.split import Bond
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import UNFETCHED, Drop
 from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.marks import FileMark, Marks
+from corpus.schemas.urls import is_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,8 @@ def _attempt(
     except StorageError:
         raise
     except (CorpusError, OSError, ValueError) as error:
-        return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
+        code = UNFETCHED if any(is_url(file.place) for file in item.files) else "unreadable"
+        return Drop(item=item.uri, stage="input", kind="fault", code=code, reason=str(error))
 
 
 def _marks(known: Sequence[Known]) -> list[FileMark]:
