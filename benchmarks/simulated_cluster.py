@@ -60,7 +60,7 @@ class Cluster:
         self._lines: dict[Task, Path] = {}
         self._number = 0
         died = SimpleNamespace(**dict.fromkeys(("WorkerCrashedError", "NodeDiedError"), Gone))
-        died.OutOfMemoryError = died.LocalRayletDiedError = Gone
+        died.OutOfMemoryError = died.LocalRayletDiedError = died.ObjectLostError = Gone
         died.RayTaskError = type("RayTaskError", (Exception,), {})
         self.exceptions = died
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.align.sidecar_files import Listing, find_sidecars
-from corpus.pipeline.inputs import Item, ItemFile
+from corpus.pipeline.items import Item, ItemFile
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from corpus.align.sidecar_files import Listing
 from corpus.pipeline.bundles import Bundle
 from corpus.pipeline.identify import Identity, identified_before, identify
-from corpus.pipeline.inputs import Item
+from corpus.pipeline.items import Item
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.memory import Memory, Row
 from corpus.pipeline.names import names_before, vouched_for
@@ -52,6 +52,8 @@ class Incoming:
         self._request = request
         self._reviews = reviews
         self._downloads = downloads
+        # One for all bundles: a folder of a million files is listed once.
+        self._listing = Listing()
         self._known: dict[str, list[Known]] = {}
         """By the look of their bundle."""
 
@@ -97,12 +99,12 @@ class Incoming:
 
     def _identified(self, items: Sequence[Item], hashes: Mapping[str, FileMark]) -> Iterator[Identity]:
         """Items that cannot be read are dropped."""
-        listing = Listing()
         threads = ThreadPoolExecutor(self._request.num_workers)
-        attempt = partial(_attempt, hashes=hashes, downloads=self._downloads, listing=listing)
+        attempt = partial(_attempt, hashes=hashes, downloads=self._downloads, listing=self._listing)
         try:
             results = [
-                identified_before(item, hashes, listing) or threads.submit(attempt, item) for item in items
+                identified_before(item, hashes, self._listing) or threads.submit(attempt, item)
+                for item in items
             ]
             for waiting in results:
                 result = waiting.result() if isinstance(waiting, Future) else waiting
