@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from corpus.pipeline import state as keep
 from corpus.pipeline.bundles import Bundle, bundles_of
@@ -35,19 +35,22 @@ from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import StorageError
 from corpus.schemas.files import storage_errors
+from corpus.schemas.garbage import no_search_for_garbage
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
     from corpus.pipeline.incoming import Incoming, Known
     from corpus.pipeline.record import Recorded, RecordingJob
-    from corpus.pipeline.views import Views, ViewsJob
     from corpus.shards.shard_task import Afar
 
     _Ended = Iterator[Done[RecordingJob, Recorded]]
 
 
 LEAST_FOR_A_TASK = 500
-"""Recordings whose catalog and report are worth a task of their own."""
+"""Items whose layout, and whose catalog and report, are worth a task of their own."""
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -> Outcome:
@@ -66,7 +69,9 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
     if request.engine == "ray":  # workers have folders of their own to be in
         own = request.cache.absolute() if request.cache else None
         request = replace(request, out=request.out.absolute(), cache=own)
-    items, drops = gather(request.inputs, request.local_urls)  # first: a mistyped input leaves nothing behind
+    with no_search_for_garbage():
+        # First: a mistyped input leaves nothing behind.
+        items, drops = gather(request.inputs, request.local_urls)
     refuse_newer(request.out)
     kept = keep.State(request.out)
     kept.create()
@@ -74,7 +79,8 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         # Under the lock: a swap that was interrupted must be finished before anyone looks at the outputs.
         with storage_errors(request.out):
             finish_swap(request.out)
-        bundles = bundles_of(items)
+        with no_search_for_garbage():
+            bundles = bundles_of(items)
         key = quick_key(bundles, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         # Both sides: the inputs are as they were, and nobody touched the outputs since.
@@ -126,7 +132,7 @@ class _Build:
     def __init__(self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None) -> None:
         from corpus.pipeline.memory import Memory
         from corpus.pipeline.stamp import stamp_now
-        from corpus.shards.old import Old
+        from corpus.shards.old import Intact
 
         self.request = request
         self.kept = kept
@@ -137,11 +143,13 @@ class _Build:
         self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
         self.now = stamp_now(kept.folder, request)
         self.reviews = texts_by_recording(request.out)  # after the stamp: none that it names is missing
+        self.items = 0
+        """All that were named."""
         self.doubted = kept.doubted(everything=request.rehash)
         self.memory = (
             Memory.none(kept.folder, self.now) if request.rehash else Memory.read(kept.folder, self.now)
         )
-        self.old = Old.read(request.out, self.doubted) if self.memory else None
+        self.old = Intact.read(request.out, self.doubted) if self.memory else None
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -164,6 +172,7 @@ class _Build:
 
     def run(self, bundles: Sequence[Bundle], input_drops: Sequence[Drop]) -> Outcome:
         self.cache.clear_scratch()
+        self.items = sum(len(bundle.items) for bundle in bundles)
         self._let_stand(bundles)
         standing = self.memory.standing
         looked_at = sum(len(bundle.items) for bundle in bundles if bundle.look not in standing)
@@ -177,8 +186,7 @@ class _Build:
         with self._engine():
             outcome = self._write(self._record(self._leave_out_duplicates(incoming)), incoming)
         self.cache.clear_scratch()
-        items = sum(len(bundle.items) for bundle in bundles)
-        self.ledger.total = items + sum(drop.kind == "fault" for drop in input_drops)
+        self.ledger.total = self.items + sum(drop.kind == "fault" for drop in input_drops)
         self.ledger.done = outcome.recordings
         self.ledger.say("done")
         return outcome
@@ -187,7 +195,7 @@ class _Build:
 
     def _let_stand(self, bundles: Sequence[Bundle]) -> None:
         untouched = self.memory.stamp == self.now and not self.doubted
-        if untouched and self.old is not None and self.old.is_sound(self.request.out):
+        if untouched and self.old is not None and self.old.is_sound:
             self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
 
     def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
@@ -285,7 +293,7 @@ class _Build:
         """The recordings that OUT already holds unchanged, and the jobs of all others."""
         known = self.memory.changed().by_recording
         old = self.old
-        whole = old.standing(self.request.out, list(known)) if old is not None else frozenset()
+        whole = old.standing(list(known)) if old is not None else frozenset()
         recordings = Recordings(memory=self.memory, old=old, doubted=self.doubted)
         for job in jobs:
             one = known.get(job.identity.recording)
@@ -330,6 +338,8 @@ class _Build:
         from corpus.pipeline.publish import Makers, publish
         from corpus.pipeline.published import sha256_or_none
         from corpus.pipeline.shard_jobs import spread_of
+        from corpus.pipeline.views import make_views
+        from corpus.shards.planning import plan
         from corpus.shards.shard_task import ShardWriter
         from corpus.shards.write import read_manifest
 
@@ -345,14 +355,18 @@ class _Build:
             settings=self.settings,
             config=self.now.config,
             makers=Makers(
-                shards=ShardWriter(spread=spread_of(self.request, self.ledger.poll), afar=self.afar),
-                views=self._run_views,
+                shards=ShardWriter(
+                    plan=partial(self._run_one, plan),
+                    spread=spread_of(self.request, self.ledger.poll),
+                    afar=self.afar,
+                ),
+                views=partial(self._run_one, make_views),
             ),
         )
         # Last: it vouches for a manifest and a catalog that are complete.
         manifest_sha256 = sha256_or_none(self.request.out / MANIFEST_FILE)
         stamp = replace(self.now, manifest_sha256=manifest_sha256, catalog_sha256=views.catalog_sha256)
-        self.memory.save(list(incoming.rows(found.published())), stamp)
+        self.memory.save(incoming.rows(found.published()), stamp)
         self.kept.save_damaged(())
         return Outcome(
             exit_code=EXIT_FAULTS if self.ledger.faults else EXIT_OK,
@@ -367,18 +381,16 @@ class _Build:
             poor=views.poor,
         )
 
-    def _run_views(self, job: ViewsJob) -> Views:
-        """Make the views here, or for many recordings as a task on the cluster."""
-        from corpus.pipeline.views import make_views
-
-        if self.request.engine == "local" or job.run.recordings < LEAST_FOR_A_TASK:
-            return make_views(job)
+    def _run_one(self, function: Callable[[_Job], _Result], job: _Job) -> _Result:
+        """Run a job that concerns the whole dataset here, or for many recordings as a task on the cluster."""
+        if self.request.engine == "local" or self.items < LEAST_FOR_A_TASK:
+            return function(job)
         from corpus.pipeline.ray_engine import run_on_ray
 
         address, on_poll = self.request.address, self.ledger.poll
-        [ended] = run_on_ray(make_views, [job], address=address, on_poll=on_poll)
+        [ended] = run_on_ray(function, [job], address=address, on_poll=on_poll)
         # A task that dies at every try is done by this process.
-        return make_views(job) if isinstance(ended.result, WorkerDied) else ended.result
+        return function(job) if isinstance(ended.result, WorkerDied) else ended.result
 
 
 def _shards(manifest: Manifest | None) -> set[tuple[str, str]]:

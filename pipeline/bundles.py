@@ -51,10 +51,10 @@ def _look_of(entry: Item | Found, listing: Listing) -> str:
     """The item, and the looks of its files and of those beside them, as a unique text."""
     if isinstance(entry, Found):
         uri, place, size, mtime_ns = entry  # of the file when it was found: it need not be asked again
-        text = f"{uri!r} {place!r} {size} {mtime_ns}"
+        text = f"{uri}\0{place}\0{size}\0{mtime_ns}"  # no path has a NUL in it
         if not listing.may_have_sidecars(place):
             return text
-        return f"{text} {_looks_beside(place, listing)!r}"
+        return f"{text}\0{_looks_beside(place, listing)!r}"
     places = [file.place for file in entry.files]
     looks = [look(place) for place in places]
     if entry.sidecars is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from corpus.pipeline.memory import Memory
     from corpus.pipeline.published import PublishedRecording
     from corpus.pipeline.record import Recorded, RecordingJob
-    from corpus.shards.old import Old
+    from corpus.shards.old import Intact
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Recordings:
 
     memory: Memory
     """The rest of the dataset: the bundles that stand."""
-    old: Old | None
+    old: Intact | None
     """The dataset in OUT, if the memory describes it."""
     doubted: frozenset[str]
     """Paths of outputs that may be damaged."""
@@ -30,12 +30,20 @@ class Recordings:
     recorded: list[tuple[RecordingJob, Recorded]] = field(default_factory=list)
     """The others that were built, now or by an earlier build."""
 
-    def made(self) -> Sequence[PublishedRecording]:
-        """The new and changed ones, as they will be published."""
+    def segments(self) -> Iterator[tuple[str, str, str]]:
+        """Split, recording and digest of the clips of those that were built."""
+        for job, done in self.recorded:
+            if done.cut is not None and done.cut.segment is not None:
+                yield job.split, job.identity.recording, done.cut.segment
+
+    def published(self) -> Callable[[str], PublishedRecording | None]:
+        """What finds an examined recording by its uri, as it will be published."""
         from corpus.pipeline.record import published_as
 
-        return [published_as(job, done) for job, done in self.recorded]
+        known = {one.uri: one for one in self.unchanged.values()}
+        made = {job.identity.item.uri: (job, done) for job, done in self.recorded}
 
-    def published(self) -> Sequence[PublishedRecording]:
-        """All examined recordings, as they will be published."""
-        return [*self.unchanged.values(), *self.made()]
+        def find(uri: str) -> PublishedRecording | None:
+            return published_as(*made[uri]) if uri in made else known.get(uri)
+
+        return find

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -78,9 +78,8 @@ class Incoming:
         for bundle in self._bundles:
             yield from self._known.get(bundle.look, ())
 
-    def rows(self, published: Sequence[PublishedRecording]) -> Iterator[Row]:
-        """The rows to remember for the examined bundles."""
-        by_uri = {one.uri: one for one in published}
+    def rows(self, published: Callable[[str], PublishedRecording | None]) -> Iterator[Row]:
+        """The rows to remember for the examined bundles; `published` finds a recording by its uri."""
         quarantined = {one.uri: one for one in self._ledger.quarantined()}
         for bundle in self._bundles:
             if (known := self._known.get(bundle.look)) is None:
@@ -92,7 +91,7 @@ class Incoming:
                 # An item that could not be read may be readable the next time.
                 whole=len(known) == len(uris) and not any(drop.stage == "input" for drop in drops),
                 bonds=tuple(one.bond for one in known),
-                published=tuple(by_uri[uri] for uri in uris if uri in by_uri),
+                published=tuple(one for one in map(published, uris) if one is not None),
                 quarantined=tuple(quarantined[uri] for uri in uris if uri in quarantined),
                 drops=tuple(drops),
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from corpus.ingest.names import is_media_name
 from corpus.pipeline.folders import fault, file_at, utf8, walk
-from corpus.pipeline.items import Found, Item, ItemFile, Items
+from corpus.pipeline.items import Found, Item, ItemFile, Items, without_doubles
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
@@ -37,7 +37,9 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[Items
                 drops.append(one)
             else:
                 entries.append(one)
-    return Items.distinct(entries), drops
+    # A folder names no file twice.
+    once = len(inputs) == 1 and os.path.isdir(inputs[0])
+    return Items.distinct(entries if once else without_doubles(entries)), drops
 
 
 def _expand(text: str, allow_local: bool) -> Iterator[Item | Found | Drop]:

@@ -59,10 +59,8 @@ class Items(Sequence[Item]):
 
     @staticmethod
     def distinct(entries: Iterable[Item | Found]) -> Items:
-        """The entries in order. The same file named twice, by a glob and a folder say, is one item; others
-        with the same uri get `#2`, `#3` … appended, in order of their paths."""
-        unique = {_same(entry): entry for entry in entries}
-        ordered = sorted(unique.values(), key=attrgetter("uri"))
+        """The entries in order. Those with one uri get `#2`, `#3` … appended, in order of their paths."""
+        ordered = sorted(entries, key=attrgetter("uri"))
         if any(one.uri == other.uri for one, other in pairwise(ordered)):
             ordered = _with_own_uris(ordered)
         return Items(ordered)
@@ -81,6 +79,11 @@ class Items(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return map(_item, self.entries)
+
+
+def without_doubles(entries: Iterable[Item | Found]) -> Iterable[Item | Found]:
+    """The same files named twice, by a glob and a folder say, are one item."""
+    return {_same(entry): entry for entry in entries}.values()
 
 
 def _item(entry: Item | Found) -> Item:

@@ -45,7 +45,7 @@ def publish(
     makers: Makers,
 ) -> tuple[Manifest, Views]:
     """Write the dataset at `out`; shards that hold the same clips are not touched."""
-    from corpus.shards.plan import SegmentRef
+    from corpus.pipeline.segments import CutSegments
     from corpus.shards.write import Stays, write_dataset
 
     # Changed recordings count as gone too: their old rows must leave before the new ones enter.
@@ -55,20 +55,11 @@ def publish(
     stays = None
     if found.old is not None:
         ids = [found.memory.segments(), *map(segment_id_of, found.unchanged.values())]
-        stays = Stays(old=found.old, gone=gone, segments=b"".join(ids))
-    segments = [
-        SegmentRef(
-            folder=cache.folder("cut", one.segment),
-            recording=one.recording,
-            split=one.split,
-            digest=one.segment,
-        )
-        for one in found.made()
-    ]
+        stays = Stays(gone=gone, segments=b"".join(ids))
     # Shards first: catalog and report describe what is there.
     manifest = write_dataset(
         out,
-        segments,
+        CutSegments(cache.root.absolute(), found.segments()),
         settings=settings,
         config=config,
         doubted=found.doubted,
