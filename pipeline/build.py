@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
 from corpus.pipeline.bundles import Bundle, bundles_of
 from corpus.pipeline.cache import Cache
@@ -79,15 +80,16 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         # Under the lock: a swap that was interrupted must be finished before anyone looks at the outputs.
         with storage_errors(request.out):
             finish_swap(request.out)
+        listing = Listing()  # one for all: a folder of a million files is listed once
         with no_search_for_garbage():
-            bundles = bundles_of(items)
+            bundles = bundles_of(items, listing)
         key = quick_key(bundles, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         # Both sides: the inputs are as they were, and nobody touched the outputs since.
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         refuse_edited_catalog(kept.folder, request.out)
-        running = _Build(request, talk, kept, afar)
+        running = _Build(request, talk, kept, afar, listing)
         running.cache.create()
         damaged: set[Path] = set()
         try:
@@ -101,7 +103,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
                     damaged.add(error.file)
                     if error.file.is_relative_to(request.out):
                         kept.save_damaged([*kept.damaged(), error.file.relative_to(request.out).as_posix()])
-                    running = _Build(request, talk, kept, afar)
+                    running = _Build(request, talk, kept, afar, listing)
         except KeyboardInterrupt:
             with suppress(StorageError):
                 running.ledger.say("interrupted")
@@ -129,7 +131,9 @@ def refuse_newer(out: Path) -> None:
 class _Build:
     """One run: the request, and its results so far."""
 
-    def __init__(self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None) -> None:
+    def __init__(
+        self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None, listing: Listing
+    ) -> None:
         from corpus.pipeline.memory import Memory
         from corpus.pipeline.stamp import stamp_now
         from corpus.shards.old import Intact
@@ -137,6 +141,7 @@ class _Build:
         self.request = request
         self.kept = kept
         self.afar = afar
+        self.listing = listing
         self.settings = request.settings
         root = request.cache or kept.folder
         self.cache = Cache(root, kept.own_name(), request.cache_url)
@@ -210,6 +215,7 @@ class _Build:
             self.request,
             self.reviews,
             self.cache.root / "downloads",
+            self.listing,
         )
         incoming.read(Marks(self.kept.folder))
         self.ledger.stand(self.memory.quarantined())
@@ -242,6 +248,7 @@ class _Build:
     def _record(self, incoming: Sequence[Known]) -> Recordings:
         """Every recording's clips: unchanged in OUT, known by a record, or built by a job, the longest
         first."""
+        from corpus.pipeline.found import Made
         from corpus.pipeline.record import Recorded, record, record_unless_there, recorded_before
 
         recordings = self._what_stands(list(self._jobs(incoming)))
@@ -255,7 +262,7 @@ class _Build:
                 waiting.append(job)
             else:
                 self._take(job.identity, known.drops, built=True)
-                recordings.recorded.append((job, known))
+                recordings.made.append(Made.of(job, known))
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
@@ -267,9 +274,9 @@ class _Build:
                 result = Recorded(annotated=_died(identity))
             self._take(identity, result.drops, built=result.built)
             if result.built:
-                recordings.recorded.append((ended.job, result))
+                recordings.made.append(Made.of(ended.job, result))
         # Workers finish in any order; what is written must not depend on it.
-        recordings.recorded.sort(key=lambda pair: pair[0].identity.recording)
+        recordings.made.sort(key=lambda one: one.job.identity.recording)
         return recordings
 
     def _engine(self) -> AbstractContextManager[None]:

@@ -33,13 +33,13 @@ class Bundle:
     items: Items
 
 
-def bundles_of(items: Items) -> list[Bundle]:
+def bundles_of(items: Items, listing: Listing | None = None) -> list[Bundle]:
     """The items in bundles, in their order."""
-    return list(_bundles(items))
+    return list(_bundles(items, listing or Listing()))
 
 
-def _bundles(items: Items) -> Iterator[Bundle]:
-    listing, looks, first = Listing(), [], 0
+def _bundles(items: Items, listing: Listing) -> Iterator[Bundle]:
+    looks, first = [], 0
     for number, entry in enumerate(items.entries, start=1):
         looks.append(_look_of(entry, listing))
         if number == len(items) or not crc32(entry.uri.encode()) % MEAN_ITEMS:

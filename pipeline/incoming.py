@@ -45,6 +45,7 @@ class Incoming:
         request: Request,
         reviews: Mapping[str, Texts],
         downloads: Path,
+        listing: Listing,
     ) -> None:
         self._bundles = bundles
         self._memory = memory
@@ -52,8 +53,7 @@ class Incoming:
         self._request = request
         self._reviews = reviews
         self._downloads = downloads
-        # One for all bundles: a folder of a million files is listed once.
-        self._listing = Listing()
+        self._listing = listing
         self._known: dict[str, list[Known]] = {}
         """By the look of their bundle."""
 

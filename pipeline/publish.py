@@ -89,7 +89,7 @@ def _pieces(found: Recordings) -> Iterator[str]:
     """Digests of every new or changed recording's rows."""
     from corpus.pipeline.record import rows_key
 
-    return (rows_key(job) for job, outcome in found.recorded if outcome.built)
+    return (rows_key(one.job) for one in found.made)
 
 
 def run_facts(manifest: Manifest, settings: Settings) -> RunFacts:

@@ -91,9 +91,9 @@ def write_dataset(
     wanted = Wanted(settings=settings, config=config, segments=_made_of(ids))
     with storage_errors(out):
         finish_swap(out)
-        there = None if doubted else Intact.read(out, doubted)
-        if there is not None and wanted.is_met_by(there.manifest, out):
-            return there.manifest
+        old = None if doubted else read_manifest(out)
+        if old is not None and wanted.is_met_by(old, out) and Intact.read(out, doubted):
+            return old
         for left in out.glob(f"{FOLDER}/plan-*"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
         task = PlanTask(
