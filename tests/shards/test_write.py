@@ -312,7 +312,7 @@ def test_an_index_of_many_row_groups_is_the_one_written_at_once(
     refs: list[SegmentRef], small_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In groups of 3 rows, with clips that stand and clips that are new in the same group."""
-    monkeypatch.setattr("corpus.shards.write._GROUP_ROWS", 3)
+    monkeypatch.setattr("corpus.shards.planning._GROUP_ROWS", 3)
     out, there = tmp_path / "OUT", [refs[0], refs[2]]
     write_dataset(out, there, settings=small_settings, config="c")
     more = [ref for ref in refs if ref not in there]
