@@ -7,13 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corpus.schemas.errors import UsageError
 from corpus.schemas.store import FolderStore, store_at
-from corpus.schemas.urls import place_of
+from corpus.schemas.urls import place_of, public_url
 
 if TYPE_CHECKING:
     from corpus.pipeline.progress import Messenger
     from corpus.pipeline.request import Outcome, Request
     from corpus.pipeline.state import Quarantined, Status
+
+_GONE_WITH_US = ("memory",)
+"""Schemes of places that nobody else sees."""
 
 
 def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
@@ -53,6 +57,13 @@ def quarantined_in(out: str, names: Sequence[str]) -> list[Quarantined]:
 
 
 def folder_of(out: str) -> Path | None:
-    """A dataset's folder on this machine; None if it is elsewhere."""
+    """A dataset's folder on this machine; None if it is elsewhere.
+
+    Raises:
+        UsageError: the place would be gone with this process.
+    """
+    if out.partition("://")[0] in _GONE_WITH_US:
+        what = "is the memory of one process, and is gone when this command ends"
+        raise UsageError(what, where=public_url(out), todo="give a folder, or the URL of a store")
     store = store_at(place_of(out))
     return store.root if isinstance(store, FolderStore) else None

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,16 +60,17 @@ def _with_catalog(out: str) -> Iterator[Path]:
         yield place
         return
     from corpus.report.catalog import CATALOG_FILE
+    from corpus.schemas.scratch import scratch
     from corpus.schemas.store import store_at
 
     store = store_at(place)
-    with TemporaryDirectory(prefix="corpus-catalog-") as folder:
+    with scratch("corpus-catalog-") as folder:
         try:
-            store.fetch(CATALOG_FILE, Path(folder))
+            store.fetch(CATALOG_FILE, folder)
         except FileNotFoundError as error:
             what = f"holds no {CATALOG_FILE}"
             raise DatasetError(what, where=store.shown, todo="check the address") from error
-        yield Path(folder)
+        yield folder
 
 
 def _print_lines(answer: Answer) -> None:

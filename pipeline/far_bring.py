@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifes
 from corpus.schemas.errors import FormatError
 from corpus.schemas.files import storage_errors, write_whole
 from corpus.schemas.reviews_file import REVIEWS_FILE
+from corpus.schemas.scratch import scratch
 from corpus.schemas.store import Store, Stored
 from corpus.shards.far_index import far_manifest, fetch_promised
 from corpus.shards.shard_task import Afar
@@ -30,6 +30,7 @@ KEPT = (f"{STATE}/{TABLE_FILE}", f"{STATE}/{CATALOGS_FILE}", f"{STATE}/{QUARANTI
 may contain credentials."""
 VIEWS = (CATALOG_FILE, REPORT_FILE)
 _SYNCED_FILE = "far.json"
+_INCOMING = "incoming-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +133,9 @@ def _replace(store: Store, work: Path, there: FarDataset) -> None:
         for name in (MANIFEST_FILE, *VIEWS, *KEPT, *own):
             (work / name).unlink(missing_ok=True)
     forget_shards(work)
-    with tempfile.TemporaryDirectory(dir=work / STATE) as folder:
+    with scratch(_INCOMING, work / STATE) as folder:
         for name in (CARD_FILE, CLIPS_FILE):
-            path = fetch_promised(store, there.manifest, name, Path(folder))
+            path = fetch_promised(store, there.manifest, name, folder)
             with storage_errors(path):
                 path.replace(work / name)
     for name in (*VIEWS, *KEPT, MANIFEST_FILE):
@@ -143,7 +144,7 @@ def _replace(store: Store, work: Path, there: FarDataset) -> None:
 
 
 def _fetch(store: Store, work: Path, name: str) -> None:
-    with tempfile.TemporaryDirectory(dir=work / STATE) as folder:
-        path = store.fetch(name, Path(folder))
+    with scratch(_INCOMING, work / STATE) as folder:
+        path = store.fetch(name, folder)
         with storage_errors(path):
             path.replace(work / name)

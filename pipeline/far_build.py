@@ -27,7 +27,7 @@ from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import has_size
 from corpus.schemas.settings import CueSettings
 from corpus.schemas.store import FolderStore, Store, store_at
-from corpus.schemas.urls import public_url
+from corpus.schemas.urls import without_password
 from corpus.shards.stand_in import stand_in
 from corpus.shards.write import read_manifest
 
@@ -40,7 +40,7 @@ def work_folder(url: str) -> Path:
     """Where a dataset at a URL is built; without `--cache` it holds the cache. Shards are not kept there."""
     root = os.environ.get(WORK_VARIABLE)
     folder = Path(root) if root else Path.home() / ".cache" / "corpus" / "builds"
-    return folder.absolute() / hashlib.sha256(public_url(url).rstrip("/").encode()).hexdigest()[:16]
+    return folder.absolute() / hashlib.sha256(without_password(url).rstrip("/").encode()).hexdigest()[:16]
 
 
 def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
@@ -56,7 +56,6 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
         if not (outcome.unchanged and _is_there(store, work)):
             talk.say(f"{store.shown}: sending what is new")
             save_synced(work, publish_far(store, work, there, lease))
-        _put_status(store, work)
     _free(work)
     return outcome
 

@@ -23,6 +23,8 @@ LEASE = ".cache/lease"
 HEARTBEAT_S = 10.0
 STALE_S = 45.0
 _LOOK_S = 2.0
+_VANISHED = 20
+"""So often a lease may be there and gone at the next look."""
 
 
 class Lease:
@@ -40,7 +42,7 @@ class Lease:
         Raises:
             LockedError: another build has taken it over.
         """
-        self.lost = self.lost or not _read(self._store).startswith(self._own.encode())
+        self.lost = self.lost or not self._is_own()
         if self.lost:
             todo = "run the same command again when the other build has finished"
             raise LockedError("another build has taken this dataset over", where=self._store.shown, todo=todo)
@@ -53,13 +55,16 @@ class Lease:
 
     def release(self) -> None:
         with suppress(StorageError):
-            if not self.lost and _read(self._store).startswith(self._own.encode()):
+            if not self.lost and self._is_own():
                 self._store.remove(LEASE)
+
+    def _is_own(self) -> bool:
+        return (_read(self._store) or b"").startswith(self._own.encode())
 
 
 @contextmanager
 def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]) -> Iterator[Lease]:
-    """Hold the dataset at a URL; `on_beat` is called from a thread with every heartbeat.
+    """Hold the dataset at a URL; `on_beat` is called from a thread with every heartbeat, and at the end.
 
     Raises:
         LockedError: another build holds it.
@@ -70,11 +75,15 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
     lease = Lease(store, own)
     ended = threading.Event()
 
+    def tell() -> None:
+        with suppress(CorpusError):  # whatever is wrong there must not end the heartbeat
+            if not lease.lost:
+                on_beat()
+
     def beat() -> None:
         while not ended.wait(HEARTBEAT_S):
             lease.beat()
-            with suppress(CorpusError):  # whatever is wrong there must not end the heartbeat
-                on_beat()
+            tell()
 
     # A daemon, so that a crash of the build also stops the heartbeat.
     thread = threading.Thread(target=beat, daemon=True)
@@ -84,6 +93,7 @@ def leased(store: Store, say: Callable[[str], None], on_beat: Callable[[], None]
     finally:
         ended.set()
         thread.join()
+        tell()
         lease.release()
 
 
@@ -120,18 +130,24 @@ def _written(content: bytes) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def _read(store: Store) -> bytes:
+def _read(store: Store) -> bytes | None:
+    """The lease; None if there is none."""
     try:
         return store.open_range(LEASE)
     except FileNotFoundError:
-        return b""
+        return None
 
 
 def _take(store: Store, own: str, say: Callable[[str], None]) -> None:
+    vanished = 0
     while not put_new(store, LEASE, f"{own} 0".encode()):
         seen = _read(store)
-        if not seen:
-            continue  # its holder ended between the two looks
+        if seen is None:  # its holder ended between the two looks
+            vanished += 1
+            if vanished > _VANISHED:
+                todo = f"check the rights to {LEASE} there, then run the same command again"
+                raise StorageError("the store has no lease and takes none", where=store.shown, todo=todo)
+            continue
         holder = seen.decode(errors="replace").rpartition("-")[0]
         say(f"{store.shown}: a build on {holder!r} holds this dataset; looking whether it is alive")
         _wait_until_stale(store, seen)
@@ -141,6 +157,19 @@ def _take(store: Store, own: str, say: Callable[[str], None]) -> None:
         store.remove(LEASE)
         todo = "build into a folder and copy it there"
         raise StorageError("the store has no conditional put", where=store.shown, todo=todo)
+    # Or what workers have sent would count as missing, at every try.
+    if not _is_listed(store):
+        store.remove(LEASE)
+        todo = "build into a folder and copy it there; check that the address has no `//` after the bucket"
+        raise StorageError("the store does not list a file just put", where=store.shown, todo=todo)
+
+
+def _is_listed(store: Store) -> bool:
+    for pause_s in (0.0, _LOOK_S, 2 * _LOOK_S):
+        time.sleep(min(pause_s, STALE_S / 4))
+        if any(one.name == LEASE for one in store.list(LEASE.rpartition("/")[0])):
+            return True
+    return False
 
 
 def _wait_until_stale(store: Store, seen: bytes) -> None:
@@ -153,7 +182,7 @@ def _wait_until_stale(store: Store, seen: bytes) -> None:
     while time.monotonic() < until:
         time.sleep(min(_LOOK_S, STALE_S / 4))
         now = _read(store)
-        if not now:
+        if now is None:
             return
         if now != seen:
             todo = "wait for it (`corpus status` shows how far it is) or choose another --out"

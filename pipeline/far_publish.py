@@ -20,7 +20,7 @@ from corpus.pipeline.far_bring import KEPT, VIEWS, FarDataset, look
 from corpus.pipeline.far_lease import Lease, put_new
 from corpus.pipeline.state import STATE
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, Manifest, is_shard_name
 from corpus.schemas.errors import DatasetError, LockedError, StorageError
 from corpus.schemas.files import is_inside_name, sha256_file
 from corpus.schemas.store import Store
@@ -160,11 +160,7 @@ def _apply(store: Store, commit: _Commit) -> None:
 def _cleaned(store: Store, there: FarDataset, numbers: Sequence[int]) -> FarDataset:
     """Remove staged files, shards that are no longer used, and old commits."""
     named = {entry.path for entry in there.manifest.shards} if there.manifest else set()
-    strays = [
-        name
-        for name in there.listed
-        if name.endswith(".tar") and name.partition("/")[0] in SPLITS and name not in named
-    ]
+    strays = [name for name in there.listed if is_shard_name(name) and name not in named]
     staged = [name for name in there.listed if name.startswith(f"{FOLDER}/")]
     old = [_commit_name(number) for number in numbers[:-_KEPT_COMMITS]]
     with ThreadPoolExecutor(_AT_ONCE) as threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -10,10 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from corpus.pipeline.local_urls import WEB, is_public_host, public_client, refusal, refuse_local
+from corpus.pipeline.local_urls import (
+    STORES,
+    WEB,
+    is_public_host,
+    patient_client,
+    public_client,
+    refusal,
+    refuse_local,
+)
 from corpus.schemas.codec import digest
-from corpus.schemas.errors import MediaError
+from corpus.schemas.errors import MediaError, StorageError
 from corpus.schemas.files import sha256_file, storage_errors
+from corpus.schemas.store import UrlStore
 from corpus.schemas.urls import public_url, told
 
 BLOCK_BYTES = 1 << 20
@@ -38,6 +48,9 @@ def fetch(url: str, folder: Path, *, guarded: bool = False) -> Path:
         raise MediaError(f"not a valid URL: {told(str(error), url)}", where=public_url(url)) from error
     if guarded:
         refuse_local(url)
+    if parts.scheme in STORES and parts.path.endswith("/"):
+        todo = "name its files, for example in a .jsonl manifest"
+        raise MediaError("is a folder; a URL names one file", where=public_url(url), todo=todo)
     # Opening a pipe or a device would block for ever.
     if parts.scheme in LOCAL_SCHEMES and not os.path.isfile(unquote(parts.netloc + parts.path)):
         raise MediaError(
@@ -90,9 +103,25 @@ def _opened(url: str, guarded: bool) -> Any:
     if parts.scheme not in WEB:
         return fsspec.open(url, "rb")
     public = guarded or is_public_host(parts.hostname or "")
-    options = {"get_client": public_client, "skip_instance_cache": True} if public else {}
+    options = {"get_client": public_client if public else patient_client, "skip_instance_cache": public}
     # Not fsspec.open: it takes the `::` of an IPv6 address for its own.
     return fsspec.filesystem(parts.scheme, **options).open(url, "rb")
+
+
+def _reason(error: Exception, url: str) -> str:
+    """What a library's error means."""
+    said = told(str(error), url)
+    if isinstance(error, FileNotFoundError):
+        return f"there is no such file ({said})"
+    if urlsplit(url).scheme in STORES and getattr(error, "errno", None) in (errno.EACCES, errno.EINVAL):
+        # Libraries ask for the size first, and to that an object store answers with a bare number.
+        try:
+            UrlStore(url).open_range("", 0, 1)
+        except StorageError as refused:
+            return f"{refused.what}; {refused.todo}"
+        except FileNotFoundError:
+            return "there is no such file"
+    return said or type(error).__name__
 
 
 def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
@@ -107,8 +136,7 @@ def _blocks(url: str, guarded: bool) -> Iterator[bytes]:
     except GeneratorExit:
         raise
     except Exception as error:
-        refused = refusal(error)
-        reason = refused or told(str(error), url) or type(error).__name__
+        reason = refusal(error) or _reason(error, url)
         raise MediaError(f"the URL cannot be read: {reason}", where=public_url(url)) from error
     if announced is not None and count != announced:
         raise MediaError(

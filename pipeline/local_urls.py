@@ -14,6 +14,7 @@ from corpus.schemas.urls import public_url
 WEB = ("http", "https")
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 """Object stores: their hosts come from this machine's settings, never from the URL."""
+_SILENCE_S = 60.0
 _HINT = "allow it with --allow-local-urls if you trust the manifest"
 LOCAL_HOST = f"the host is this machine or in a private network; {_HINT}"
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -59,11 +60,19 @@ def is_public_host(host: str) -> bool:
     return bool(addresses) and all(map(is_public, addresses))
 
 
-async def public_client(**options: Any) -> Any:
-    """An HTTP client that connects to public addresses only, whatever name resolved to them."""
+async def patient_client(**options: Any) -> Any:
+    """An HTTP client whose transfers end only by silence: aiohttp itself ends each after five minutes."""
     import aiohttp
 
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
+    return aiohttp.ClientSession(**{"timeout": timeout, **options})
+
+
+async def public_client(**options: Any) -> Any:
+    """One that connects to public addresses only, whatever name resolved to them."""
+    import aiohttp
+
+    return await patient_client(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
 
 
 def refusal(error: BaseException | None) -> str:

@@ -7,6 +7,7 @@ tries again what died with its process or machine, and ends what a lost driver l
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +19,14 @@ from typing import Any, Generic, TypeVar
 
 from corpus.pipeline.engine import POLL_SECONDS, Done, WorkerDied
 from corpus.pipeline.versions import all_versions
-from corpus.schemas.codec import digest
 from corpus.schemas.errors import CorpusError, MissingDependencyError, MissingError, StorageError
 from corpus.schemas.light import own_this_process
 from corpus.schemas.settings import Settings
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_Versions = dict[str, dict[str, str]]
+"""Of a stage and its libraries, by the stage's name."""
 
 RETRIES = 2
 """After a process that died: it may have been killed, or the job may be what kills it."""
@@ -35,6 +37,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 that a machine is gone and sends jobs there."""
 IN_FLIGHT_PER_CPU = 2
 """Jobs handed to Ray at a time; the rest wait here: a cluster that grows or shrinks meets no long queue."""
+_SILENCE_S = 20.0
+"""Until an address that answers nothing is given up."""
 GPU_SHARE = 0.25
 """Of a GPU for a job; not measured yet."""
 TASK_LIMIT_S = 24 * 3600.0
@@ -76,7 +80,7 @@ def run_on_ray(
         raise MissingError('device = "cuda", but no machine of the cluster has a GPU', todo=todo)
     # Tried again here and not by Ray, which does not tell a lost machine from a process that died.
     task = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_run)
-    wanted = digest(all_versions())
+    wanted = all_versions()
     most = max(1, IN_FLIGHT_PER_CPU * int(resources.get("CPU", 1)))
     tries: Iterator[_Try[Job]] = (_Try(job) for job in chain(first, waiting))
     again: list[_Try[Job]] = []
@@ -212,6 +216,7 @@ def _connect(ray: Any, address: str | None) -> bool:
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
+        _refuse_silence(address)
         ray.init(address=address, **options, **({} if address else {"include_dashboard": False}))
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         todo = "check that `ray status` works there and that this machine has the same Ray and Python"
@@ -220,28 +225,49 @@ def _connect(ray: Any, address: str | None) -> bool:
     return True
 
 
-def _run(function: Callable[[Job], Result], job: Job, wanted: str, limit_s: float) -> Result:
+def _refuse_silence(address: str | None) -> None:
+    """Raise OSError if nobody listens at HOST:PORT: Ray itself tries for a quarter of an hour."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SILENCE_S).close()
+
+
+def _run(function: Callable[[Job], Result], job: Job, wanted: _Versions, limit_s: float) -> Result:
     """On a machine of the cluster: one job, if this machine would make the same bytes."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     own_this_process()
-    if _own_versions() != wanted:
-        import socket
-
+    if differing := _differing(_own_versions(), wanted):
         todo = "install the same corpus, constraints.txt and models on every machine"
-        raise CorpusError("has other versions than the driver", where=socket.gethostname(), todo=todo)
+        what = f"has other versions than the driver: {differing}"
+        raise CorpusError(what, where=socket.gethostname(), todo=todo)
     timer = threading.Timer(limit_s, os._exit, (1,))  # native code that hangs hears nothing else
     timer.daemon = True
     timer.start()
     try:
         return function(job)
+    except MissingError as error:  # "this machine" is not the one where it is read
+        where = f"{socket.gethostname()}: {error.where}".removesuffix(": ")
+        raise type(error)(error.what, where=where, todo=error.todo) from error
     finally:
         timer.cancel()
 
 
 @cache
-def _own_versions() -> str:
-    return digest(all_versions())
+def _own_versions() -> _Versions:
+    return all_versions()
+
+
+def _differing(here: _Versions, there: _Versions) -> str:
+    """What is not the same: libraries by name, each once, and versions of stages."""
+    pairs: dict[str, tuple[str, str]] = {}
+    for stage in sorted({*here, *there}):
+        own, other = here.get(stage, {}), there.get(stage, {})
+        for name in {*own, *other}:
+            if own.get(name) != other.get(name):
+                shown = f"stage {stage}" if name == "stage_version" else name
+                pairs[shown] = own.get(name, "absent"), other.get(name, "absent")
+    return ", ".join(f"{name} {own}, not {other}" for name, (own, other) in sorted(pairs.items()))
 
 
 def _result(ray: Any, one: Any) -> Any:

@@ -12,6 +12,7 @@ MANIFEST_FILE = "manifest.json"
 CLIPS_FILE = "clips.parquet"
 CARD_FILE = "README.md"
 SPLITS = ("train", "validation", "test")
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})/\1-\d{{6,}}\.tar")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,11 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
     files: tuple[FileEntry, ...]
     """clips.parquet and README.md."""
+
+
+def is_shard_name(path: str) -> bool:
+    """Whether a build names shards so: no other tar in a dataset's folder is a build's to remove."""
+    return _SHARD.fullmatch(path) is not None
 
 
 def promised_sizes(manifest: Manifest) -> dict[str, int]:

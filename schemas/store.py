@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _PAUSES_S = (0.2, 1.0, 3.0)
 """Pauses before a failed request is sent again; after the last it is an error."""
+_PATIENCE_S = 60.0
+"""A request that waited longer in vain is not sent again: its library has done so, up to 25 times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ def store_at(place: Path | str) -> Store:
         return FolderStore(Path(place))
     parts = urlsplit(text)
     if parts.scheme in ("file", "local"):
-        return FolderStore(Path(unquote(parts.netloc + parts.path)))
+        host = "" if parts.netloc == "localhost" else parts.netloc
+        return FolderStore(Path(unquote(host + parts.path)))
     return UrlStore(text)
 
 
@@ -174,6 +177,10 @@ class UrlStore:
 
         return self._asked(name, read)
 
+    def size(self, name: str) -> int:
+        """The file's size in bytes."""
+        return int(self._asked(name, lambda files, path: files.info(path)["size"]))
+
     def fetch(self, name: str, folder: Path) -> Path:
         target = folder / name
         with storage_errors(target):
@@ -228,19 +235,20 @@ class UrlStore:
             files.invalidate_cache()
             root = self._opened()[1]
             names = files.find(path, detail=True)
-            return sorted(
-                (
-                    Stored(name=full.removeprefix(root).lstrip("/"), bytes=one["size"] or 0, mark=_mark(one))
-                    for full, one in names.items()
-                ),
-                key=lambda one: one.name,
+            stored = (
+                Stored(name=full.removeprefix(f"{root}/"), bytes=one["size"] or 0, mark=_mark(one))
+                for full, one in names.items()
+                # Consoles mark a folder by an empty key that ends in a slash: no file of it.
+                if full.startswith(f"{root}/") and not full.endswith("/")
             )
+            return sorted(stored, key=lambda one: one.name)
 
         return self._asked(below, found)
 
     def _asked(self, name: str, ask: Callable[[Any, str], T]) -> T:
         """Send a request, and repeat it after temporary failures."""
         where = f"{self.shown}/{name}" if name else self.shown
+        began_s = time.monotonic()
         for pause_s in (*_PAUSES_S, None):
             try:
                 files, root = self._opened()
@@ -248,7 +256,9 @@ class UrlStore:
             except (FileNotFoundError, MissingDependencyError):
                 raise
             except Exception as error:  # each scheme's library has errors of its own
-                lasting = isinstance(error, (PermissionError, ValueError, NotImplementedError))
+                lasting = isinstance(error, (PermissionError, ValueError, NotImplementedError)) or (
+                    "timeout" in type(error).__name__.lower() and time.monotonic() - began_s > _PATIENCE_S
+                )
                 if pause_s is None or lasting:
                     raise _refused(error, where, self.url) from error
                 time.sleep(pause_s)

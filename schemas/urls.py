@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -21,9 +22,13 @@ def place_of(text: str) -> Path | str:
     """A user's argument: a URL unchanged, anything else as a path.
 
     Raises:
-        UsageError: the URL has nothing after its scheme.
+        UsageError: the URL has nothing after its scheme, or has lost a slash.
     """
     if not is_url(text):
+        scheme, slash, rest = text.partition(":/")
+        if slash and is_url(f"{scheme}://{rest}") and not os.path.isdir(f"{scheme}:"):
+            what = "is neither a URL nor a folder that is there"
+            raise UsageError(what, where=text, todo=f"a URL has two slashes: {scheme}://{rest}")
         return Path(text)
     if not text.partition("://")[2].strip("/"):
         raise UsageError("names neither bucket nor folder", where=text, todo="give one: s3://BUCKET/FOLDER")
@@ -42,6 +47,14 @@ def public_url(url: str) -> str:
     host = authority.rpartition("@")[2]
     host_match = _HOST.match(host)
     return f"{scheme}://{host_match.group() if host_match else ''}{slash}{path}"
+
+
+def without_password(url: str) -> str:
+    """The URL without its password; unlike what is shown, it still tells one place from every other."""
+    scheme, separator, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}{rest[len(authority) :]}"
 
 
 def told(text: str, url: str = "") -> str:

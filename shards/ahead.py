@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+
+from corpus.schemas.store import UrlStore
 
 BLOCK_BYTES = 8 << 20
 BLOCKS_AHEAD = 3
 
 
 class AheadFile:
-    """The first block is requested on opening. At most four blocks are in memory."""
+    """The first block is requested on opening. At most four blocks are in memory.
 
-    def __init__(self, files: Any, path: str, threads: ThreadPoolExecutor) -> None:
-        """`files` is an fsspec file system; raises what it raises."""
-        self._files, self._path, self._threads = files, path, threads
-        self._size: int = files.info(path)["size"]
+    Requests that fail are repeated; what still fails raises StorageError, a missing file FileNotFoundError.
+    """
+
+    def __init__(self, file: UrlStore, threads: ThreadPoolExecutor) -> None:
+        """`file` is a store whose URL is the file's own."""
+        self._file, self._threads = file, threads
+        self._size = file.size("")
         self._asked = 0
         self._blocks: deque[Future[bytes]] = deque()
         self._block = memoryview(b"")
         self._ask(1)
 
     def __str__(self) -> str:
-        return self._path
+        return self._file.shown
 
     def __enter__(self) -> AheadFile:
         return self
@@ -56,11 +60,5 @@ class AheadFile:
     def _ask(self, most: int) -> None:
         while len(self._blocks) < most and self._asked < self._size:
             stop = min(self._asked + BLOCK_BYTES, self._size)
-            self._blocks.append(self._threads.submit(self._fetched, self._asked, stop))
+            self._blocks.append(self._threads.submit(self._file.open_range, "", self._asked, stop))
             self._asked = stop
-
-    def _fetched(self, start: int, stop: int) -> bytes:
-        data: bytes = self._files.cat_file(self._path, start=start, end=stop)
-        if len(data) != stop - start:
-            raise OSError(f"{len(data)} bytes came where {stop - start} were asked for")
-        return data

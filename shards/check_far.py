@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpus.schemas.dataset import SPLITS
+from corpus.schemas.scratch import scratch
 from corpus.schemas.store import Store
 from corpus.shards.check_shard import Part, Problem, check_part
 from corpus.shards.columns import ClipRow
@@ -50,8 +50,7 @@ def check_far_shard(job: FarShard) -> list[Problem]:
     """
     # Whoever verifies removes this folder, even if this process is killed; other machines do not have it.
     place = job.parts[0].out if job.parts[0].out.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="corpus-verify-", dir=place) as folder:
-        out = Path(folder)
+    with scratch("corpus-verify-", place) as out:
         if _is_inside(job.parts[0].shard.path):
             with suppress(FileNotFoundError):  # named as missing by the check
                 job.store.fetch(job.parts[0].shard.path, out)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from corpus.schemas.clip import ClipHead
@@ -16,6 +14,7 @@ from corpus.schemas.codec import from_json
 from corpus.schemas.dataset import CLIPS_FILE
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import is_inside_name
+from corpus.schemas.scratch import scratch
 from corpus.schemas.store import Store, store_at
 from corpus.shards.far_index import far_manifest, fetch_promised
 from corpus.shards.index import read_columns
@@ -45,8 +44,8 @@ def far_heads(url: str, spread: HeadsSpread | None = None) -> Iterator[ClipHead]
     """
     store = store_at(url)
     manifest, _ = far_manifest(store)
-    with tempfile.TemporaryDirectory(prefix="corpus-index-") as folder:
-        index = fetch_promised(store, manifest, CLIPS_FILE, Path(folder))
+    with scratch("corpus-index-") as folder:
+        index = fetch_promised(store, manifest, CLIPS_FILE, folder)
         table = read_columns(index, None, ("shard", "member_offsets", "member_sizes"))
     shards: list[str] = table["shard"].to_pylist()
     rows = zip(shards, table["member_offsets"].to_pylist(), table["member_sizes"].to_pylist(), strict=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.files import sha256_file
+from corpus.schemas.scratch import Scratch, new_scratch
 from corpus.schemas.store import Store, store_at
 from corpus.shards.far import FarClips
 from corpus.shards.index import no_dataset, parsed_manifest, read_columns
@@ -36,13 +35,13 @@ def open_far_index(url: str, split: str | None) -> _FarIndex:
     """The index of the dataset at a URL; raises like `open_clips`."""
     store = store_at(url)
     manifest, digest = far_manifest(store)
-    folder = Path(tempfile.mkdtemp(prefix="corpus-index-"))
+    folder = new_scratch("corpus-index-")
     try:
-        index = fetch_promised(store, manifest, CLIPS_FILE, folder)
+        index = fetch_promised(store, manifest, CLIPS_FILE, folder.path)
         table = read_columns(index, split, ("shard", "offset", "size", "sha256"))
         far = FarClips(store, table, near_clips())
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise
     weakref.finalize(far, _remove, folder, os.getpid())  # copies of the clips share it
     return _FarIndex(store.shown, index, digest, far)
@@ -81,7 +80,7 @@ def fetch_promised(store: Store, manifest: Manifest, name: str, folder: Path) ->
     return path
 
 
-def _remove(folder: Path, pid: int) -> None:
+def _remove(folder: Scratch, pid: int) -> None:
     """Remove the folder, but only in the process that downloaded it, not in workers that got the clips."""
     if os.getpid() == pid:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from corpus.schemas.clip import MEMBERS
-from corpus.schemas.codec import from_json
-from corpus.schemas.dataset import MANIFEST_FILE, Manifest
-from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError
+from corpus.schemas.dataset import MANIFEST_FILE
+from corpus.schemas.errors import DatasetError, FormatError, MissingDependencyError, StorageError
 from corpus.schemas.files import inside
+from corpus.schemas.store import FolderStore, Store, UrlStore, store_at
+from corpus.schemas.urls import is_url
 from corpus.shards.ahead import BLOCK_BYTES, BLOCKS_AHEAD, AheadFile
+from corpus.shards.far_index import far_manifest
 from corpus.shards.read import Clip
 
 _Sample = dict[str, Any]
@@ -52,6 +54,7 @@ def stream_clips(
 
     Raises:
         DatasetError: the source holds no finished dataset, or no shard of the split.
+        StorageError: the store cannot be read, now or while iterating; never passed to `on_bad`.
         FormatError: while iterating, a sample cannot be read; the message gives shard and key.
     """
     wds = _webdataset()
@@ -87,30 +90,32 @@ def _webdataset() -> Any:
 
 def _shards_of(source: Path | str, split: str | None) -> list[str]:
     """Paths or URLs of the shards that the manifest lists."""
-    root = str(source).rstrip("/")
-    near = "://" not in root
-    try:
-        with _opened(str(inside(Path(root), MANIFEST_FILE)) if near else f"{root}/{MANIFEST_FILE}") as file:
-            manifest = from_json(Manifest, file.read(), where=f"{root}/manifest.json")
-    except OSError as error:
-        raise DatasetError("contains no finished dataset: manifest.json is missing", where=root) from error
+    store = _store_of(source)
+    if isinstance(store, FolderStore):
+        inside(store.root, MANIFEST_FILE)
+    manifest, _ = far_manifest(store)
     paths = [shard.path for shard in manifest.shards if split in (None, shard.split)]
-    return [str(inside(Path(root), path)) if near else f"{root}/{path}" for path in paths]
+    if isinstance(store, FolderStore):
+        return [str(inside(store.root, path)) for path in paths]
+    return [f"{str(source).rstrip('/')}/{path}" for path in paths]
 
 
-def _opened(url: str, threads: ThreadPoolExecutor | None = None) -> Any:
-    """An open file, local or anywhere fsspec reaches; a remote one is read ahead if there are threads."""
-    if not _is_far(url):
-        return open(url, "rb", buffering=_READ_AHEAD_BYTES)
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingDependencyError("URLs need fsspec", where=url, todo="pip install fsspec") from error
-    system, path = fsspec.core.url_to_fs(url)
-    # Web servers may not support ranges; fsspec finds out.
-    if threads is not None and not url.startswith(("http://", "https://")):
-        return AheadFile(system, path, threads)
-    return system.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+def _store_of(place: Path | str) -> Store:
+    """The store at a path or a URL, chains of fsspec's (`simplecache::s3://…`) included."""
+    text = str(place)
+    return UrlStore(text) if _is_far(text) and not is_url(text) else store_at(text)
+
+
+def _opened(url: str, threads: ThreadPoolExecutor) -> Any:
+    """An open file, local or anywhere fsspec reaches; a remote one is read ahead."""
+    store = _store_of(url)
+    if isinstance(store, FolderStore):
+        return open(store.root, "rb", buffering=_READ_AHEAD_BYTES)
+    if not url.startswith(("http://", "https://")):
+        return AheadFile(UrlStore(url), threads)
+    import fsspec  # web servers may not support ranges; it finds out
+
+    return fsspec.open(url, "rb", block_size=BLOCK_BYTES, cache_type="readahead").open()
 
 
 def _is_far(url: str) -> bool:
@@ -124,9 +129,8 @@ def _one_ahead(
     waiting: deque[tuple[str, Callable[[], Any]]] = deque()
     for shard in shards:
         url = shard["url"]
-        waiting.append(
-            (url, threads.submit(_opened, url, threads).result if _is_far(url) else partial(_opened, url))
-        )
+        opened = partial(_opened, url, threads)
+        waiting.append((url, threads.submit(opened).result if _is_far(url) else opened))
         if len(waiting) > 1:
             yield waiting.popleft()
     yield from waiting
@@ -169,6 +173,7 @@ def _samples(url: str, opened: Callable[[], Any]) -> Iterator[_Sample]:
 
     Raises:
         FormatError: the shard cannot be opened, or is cut off or damaged from some place on.
+        StorageError: the store does not answer, or refuses.
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -178,10 +183,11 @@ def _samples(url: str, opened: Callable[[], Any]) -> Iterator[_Sample]:
             for sample in group_by_keys(tar_file_expander([{"url": url, "stream": file}])):
                 key = sample["__key__"]
                 yield sample
-    except MissingDependencyError:
+    except (MissingDependencyError, StorageError):
         raise
     except Exception as error:  # tarfile, fsspec and webdataset each have errors of their own
-        reason = str(error.args[0]) if error.args else type(error).__name__
+        said = error.args[0] if error.args else type(error).__name__
+        reason = getattr(error, "strerror", None) or str(said)
         raise FormatError(f"cannot be read from {key} on: {reason}", where=url) from error
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.schemas.codec import from_json, to_json
-from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE, SPLITS, Manifest, is_shard_name
 from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import (
     TEMPORARY,
@@ -68,6 +68,7 @@ def swap(out: Path, beside: Iterable[str] = ()) -> None:
         moves=(*shards, CLIPS_FILE, CARD_FILE, *beside, MANIFEST_FILE),
         shards=tuple(entry.path for entry in wanted.shards),
     )
+    _refuse_folders(out, journal.moves)
     with storage_errors(folder):
         # Everything must be on the disk before the journal promises it.
         for name in journal.moves:
@@ -95,6 +96,7 @@ def finish_swap(out: Path) -> bool:
         todo = f"remove {folder} and build again"
         raise DatasetError(f"the record of an interrupted build is damaged: {error.what}", where=error.where,
                            todo=todo) from error  # fmt: skip
+    _refuse_folders(out, journal.moves)
     # Once the new manifest has moved, what is left to do does not need the old one removed again.
     if (folder / MANIFEST_FILE).exists():
         (out / MANIFEST_FILE).unlink(missing_ok=True)
@@ -124,11 +126,25 @@ def _refuse_linked_folders(out: Path) -> None:
                                todo=todo)  # fmt: skip
 
 
+def _refuse_folders(out: Path, names: Iterable[str]) -> None:
+    """Stop while the old dataset is whole: no file can take the place of a folder.
+
+    Raises:
+        DatasetError: there is a folder where a file of the dataset goes.
+    """
+    for name in names:
+        if (out / name).is_dir():
+            todo = "move it elsewhere, then run the same command again"
+            what = "is a folder where a file of the dataset goes"
+            raise DatasetError(what, where=str(out / name), todo=todo)
+
+
 def _remove_strays(out: Path, wanted: Set[str]) -> None:
     """Shards of an older build, and what an interrupted run left unfinished."""
     for split in SPLITS:
         folder = out / split
-        for path in sorted(folder.glob(f"{split}-*.tar")) + sorted(folder.glob(f"*{TEMPORARY}")):
+        shards = [path for path in sorted(folder.glob("*.tar")) if is_shard_name(f"{split}/{path.name}")]
+        for path in shards + sorted(folder.glob(f"*{TEMPORARY}")):
             if f"{split}/{path.name}" not in wanted:
                 path.unlink()
         if folder.is_dir() and not any(folder.iterdir()):

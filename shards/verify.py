@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import SPLITS, Manifest, promised_sizes
 from corpus.schemas.errors import CorpusError, FormatError, NewerSchemaError
 from corpus.schemas.files import inside
+from corpus.schemas.scratch import scratch
 from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, store_at
 from corpus.schemas.urls import is_url
@@ -76,8 +76,8 @@ def verify_dataset(
     """
     check: Spread = spread or partial(_side_by_side, num_workers=num_workers or len(os.sched_getaffinity(0)))
     if isinstance(out, str) and is_url(out):
-        with tempfile.TemporaryDirectory(prefix="corpus-verify-", ignore_cleanup_errors=True) as folder:
-            return _verify(Path(folder), store_at(out), progress, check)
+        with scratch("corpus-verify-") as folder:
+            return _verify(folder, store_at(out), progress, check)
     return _verify(Path(out).absolute() if spread else Path(out), None, progress, check)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from corpus.cli import far
 from corpus.cli.main import app
 from corpus.pipeline import far_lease
 from corpus.schemas.errors import DatasetError, UsageError
@@ -22,6 +23,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     import fsspec
 
     monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setattr(far, "_GONE_WITH_US", ())  # all commands of a test are one process
     yield
     fsspec.filesystem("memory").store.clear()
 
@@ -47,6 +49,25 @@ def test_build_status_and_errors_of_a_url(tmp_path: Path) -> None:
     again = corpus("errors", url, "retry")
     assert "1 recording" in again and "hunter2" not in said + status + listed + shown + again
     assert "1 clip" in corpus("verify", url)
+
+
+def test_the_memory_of_a_process_is_no_place_for_a_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far, "_GONE_WITH_US", ("memory",))
+    for arguments in (("--out", URL), ("--out", str(tmp_path / "out"), "--cache", URL)):
+        with pytest.raises(UsageError, match="gone when this command ends"):
+            corpus("build", str(tmp_path), *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_url_that_lost_a_slash_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="a URL has two slashes: s3://bucket/set"):
+        corpus("build", str(tmp_path), "--out", "s3:/bucket/set")
+    assert not (tmp_path / "s3:").exists()
+    (tmp_path / "talk:").mkdir()
+    assert far.folder_of("talk:/set") == Path("talk:/set")
 
 
 def test_what_wants_a_folder_says_so(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path
     for url in ("nosuchscheme://x/y.mp4", "http://[/x.wav", "file:///dev/zero", "local://no/such.wav"):
         with pytest.raises(MediaError, match=r"URL|Protocol"):
             fetch(url, tmp_path)
+    with pytest.raises(MediaError, match="there is no such file"):
+        fetch("memory://gone/x.mp4", tmp_path)
+    with pytest.raises(MediaError, match="is a folder; a URL names one file; name its files"):
+        fetch("s3://bucket/talks/", tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -58,3 +62,27 @@ def test_a_name_that_no_file_may_have_is_its_urls_fault_or_none(path: str, tmp_p
     """Never the disk's, which would end the build."""
     with pytest.raises(MediaError):
         fetch(f"http://127.0.0.1:9{path}", tmp_path)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "public.example"])
+def test_a_transfer_may_last_as_long_as_bytes_come(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp's own bound of five minutes ended every download of an hour's video over a slow line."""
+    import asyncio
+
+    from corpus.pipeline import fetch as module
+
+    monkeypatch.setattr(module, "is_public_host", lambda name: name == "public.example")
+    made: list[Any] = []
+
+    def filesystem(scheme: str, *, get_client: Any, skip_instance_cache: bool) -> Any:
+        async def timeout() -> Any:
+            async with await get_client() as client:
+                return client.timeout
+
+        made.append(asyncio.run(timeout()))
+        raise OSError("enough is known")
+
+    monkeypatch.setattr("fsspec.filesystem", filesystem)
+    with pytest.raises(OSError, match="enough is known"):
+        module._opened(f"http://{host}/a.wav", guarded=False)
+    assert made[0].total is None and 0 < made[0].sock_read <= 300

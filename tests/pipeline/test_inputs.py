@@ -96,6 +96,7 @@ def test_a_manifest_says_what_is_known_and_bad_lines_are_drops(tmp_path: Path) -
         {"uri": "gone.wav"},
         {"uri": "a.wav", "chanels": "mix"},
         {"uri": "a.wav", "channels": "stereo"},
+        {"uri": "b.wav", "sidecars": ["s3://bucket/b.rttm"]},
     ]
     text = "\n".join([json.dumps(line) for line in lines] + ["", "{not json"])
     manifest = touch(tmp_path / "m" / "list.jsonl", text.encode())
@@ -113,8 +114,10 @@ def test_a_manifest_says_what_is_known_and_bad_lines_are_drops(tmp_path: Path) -
         ("gone.wav", "fault"),
         ("list.jsonl:4", "fault"),
         ("a.wav", "fault"),
-        ("list.jsonl:7", "fault"),
+        ("b.wav", "fault"),
+        ("list.jsonl:8", "fault"),
     ]
+    assert "not URLs; fetch them first" in drops[3].reason
     assert "chanels" in drops[1].reason
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import WorkerDied
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Request
+from corpus.pipeline.versions import all_versions
 from corpus.schemas.codec import from_json
 from corpus.schemas.errors import CorpusError, MissingDependencyError, MissingError, StorageError, UsageError
 from corpus.schemas.settings import Settings
@@ -250,20 +252,37 @@ def test_jobs_see_a_gpu_where_settings_ask_for_one(cluster: str) -> None:
 def test_a_machine_with_other_versions_is_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from corpus.pipeline import ray_engine
 
-    monkeypatch.setattr(ray_engine, "all_versions", lambda: {"decode": {"stage_version": "0"}})
-    with pytest.raises(CorpusError, match="other versions than the driver"):
+    driver = {**all_versions(), "decode": {**all_versions()["decode"], "stage_version": "0", "av": "1"}}
+    monkeypatch.setattr(ray_engine, "all_versions", lambda: driver)
+    named = r"has other versions than the driver: av \d[^ ]*, not 1, stage decode \d+, not 0; install"
+    with pytest.raises(CorpusError, match=named):
         run(_square, [1], cluster)
+
+
+def _lacks(number: int) -> int:
+    raise MissingError("the model m is not on this machine", todo="fetch it")
 
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_an_address_that_answers_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_the_models_is_named(cluster: str) -> None:
+    with pytest.raises(MissingError) as caught:
+        run(_lacks, [1], cluster)
+    assert str(caught.value) == f"{socket.gethostname()}: the model m is not on this machine; fetch it"
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_an_address_that_answers_nothing_is_named() -> None:
+    """At once: Ray's own tries take a quarter of an hour."""
     from corpus.pipeline.ray_engine import run_on_ray
 
-    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "2")
-    monkeypatch.setattr("ray._private.ray_constants.NUM_REDIS_GET_RETRIES", 1, raising=False)
-    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*no Ray cluster answers"):
-        next(run_on_ray(str, [1], address="127.0.0.1:9", on_poll=lambda: None))
+    began_s = time.monotonic()
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "no-such-host.invalid:6379", "[::1]:9"):
+        with pytest.raises(StorageError, match="no Ray cluster answers") as caught:
+            next(run_on_ray(str, [1], address=address, on_poll=lambda: None))
+        assert caught.value.where == address
+    assert time.monotonic() - began_s < 60
 
 
 def _kill_one(killed: list[int], ended: threading.Event) -> None:

@@ -22,11 +22,12 @@ import pytest
 from corpus.pipeline import build, far_lease
 from corpus.pipeline.engine import Done
 from corpus.pipeline.far_build import build_at, relabel_at
+from corpus.pipeline.fetch import fetch
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.relabel import relabel_dataset
 from corpus.pipeline.request import Request
 from corpus.schemas import store as stores
-from corpus.schemas.errors import StorageError
+from corpus.schemas.errors import MediaError, StorageError
 from corpus.schemas.settings import CueSettings, Settings
 from corpus.schemas.store import UrlStore, store_at
 from corpus.shards.verify import verify_dataset
@@ -60,10 +61,11 @@ class Server:
         if answer is None:
             return self._app(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        content = b"" if environ["REQUEST_METHOD"] == "HEAD" else answer[1]
         start_response(
-            answer[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(answer[1])))]
+            answer[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(content)))]
         )
-        return [answer[1]]
+        return [content]
 
 
 def in_process(function: Callable[[Any], Any], jobs: Sequence[Any], **_: Any) -> Iterator[Done[Any, Any]]:
@@ -212,6 +214,13 @@ def test_credentials_that_expire_in_the_middle(
     assert errors and all("hunter2" not in text and "run the same command again" in text for text in errors)
     assert all("renew them" in text for text in errors), errors
     assert stands() == wanted
+
+
+def test_inputs_whose_credentials_have_expired_say_so(server: Server, tmp_path: Path) -> None:
+    """To the question for the size, which comes first, the store answers with a bare 400."""
+    server.before = lambda environ: refusal("400 Bad Request", "ExpiredToken")
+    with pytest.raises(MediaError, match=r"ExpiredToken; credentials are missing, expired .* renew them"):
+        fetch("s3://bucket/a.wav", tmp_path)
 
 
 def test_a_bucket_that_vanishes_and_comes_back(

@@ -9,7 +9,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from corpus.schemas import store as stores
 from corpus.schemas.errors import MissingDependencyError, StorageError
@@ -84,6 +84,15 @@ def test_only_what_lies_below_is_listed(store: Store, local: Path) -> None:
     assert [one.name for one in store.list("a")] == ["a/1", "a/b/2"]
 
 
+def test_only_files_are_listed() -> None:
+    """Not what a console leaves where somebody has made a folder, nor a key with an empty part."""
+    root = f"memory://{secrets.token_hex(8)}/stored"
+    files, path = fsspec.url_to_fs(root)
+    for name in ("/", "/train/", "//manifest.json", "/train/a.tar"):
+        files.store[path + name] = MemoryFile(files, path + name, b"")
+    assert [one.name for one in store_at(root).list()] == ["/manifest.json", "train/a.tar"]
+
+
 def test_it_travels_to_other_processes(store: Store, local: Path) -> None:
     store.publish(local, "x")
     assert pickle.loads(pickle.dumps(store)).open_range("x", 3, 5) == b"\3\4"
@@ -92,6 +101,8 @@ def test_it_travels_to_other_processes(store: Store, local: Path) -> None:
 def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     found = store_at(f"file://{tmp_path}/a%20b")
+    assert isinstance(found, FolderStore) and found.root == tmp_path / "a b"
+    found = store_at(f"file://localhost{tmp_path}/a%20b")
     assert isinstance(found, FolderStore) and found.root == tmp_path / "a b"
 
 
@@ -140,6 +151,19 @@ def test_a_store_that_stays_away_is_an_error_without_credentials(failing: UrlSto
 def test_refused_credentials_are_not_tried_again(failing: UrlStore) -> None:
     _Failing.failures[:] = [PermissionError("ExpiredToken")] * 2
     with pytest.raises(StorageError, match=r"ExpiredToken.*renew them and run the same command again"):
+        failing.open_range("x")
+    assert len(_Failing.failures) == 1
+
+
+def test_an_address_that_answers_nothing_is_not_waited_for_again(
+    failing: UrlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its library's 25 tries of a quarter of a minute each would be a hundred."""
+    _Failing.failures[:] = [TimeoutError(), TimeoutError()]
+    assert failing.open_range("x", 1, 3) == b"\1\2"
+    monkeypatch.setattr(stores, "_PATIENCE_S", -1.0)
+    _Failing.failures[:] = [OSError("reset"), TimeoutError(), OSError("reset")]
+    with pytest.raises(StorageError, match="TimeoutError"):
         failing.open_range("x")
     assert len(_Failing.failures) == 1
 

@@ -121,6 +121,31 @@ def test_an_interrupted_swap_is_finished_once(dataset: Path, small_settings: Set
     assert verify_dataset(dataset).ok
 
 
+def test_a_folder_where_a_file_goes_stops_the_swap_before_it_begins(
+    dataset: Path, small_settings: Settings
+) -> None:
+    (dataset / "README.md").rename(dataset / "card")
+    (dataset / "README.md").mkdir()
+    before = (dataset / "manifest.json").read_bytes()
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=r"README\.md: is a folder where a file of the dataset goes"):
+            change_all_of(dataset, "train", small_settings)
+            swap(dataset)
+        assert (dataset / "manifest.json").read_bytes() == before
+    (dataset / "README.md").rmdir()
+    swap(dataset)
+    assert verify_dataset(dataset).problems[0].code == "extra_file"  # `card` alone
+
+
+def test_only_shards_make_room(dataset: Path, small_settings: Settings) -> None:
+    own = dataset / "train" / "train-old.tar"
+    own.write_bytes(b"precious")
+    (dataset / "train" / "train-000099.tar").write_bytes(b"of an older build")
+    change_all_of(dataset, "train", small_settings)
+    swap(dataset)
+    assert own.read_bytes() == b"precious" and not (dataset / "train" / "train-000099.tar").exists()
+
+
 def test_there_must_be_a_dataset(tmp_path: Path, small_settings: Settings) -> None:
     begin_staging(tmp_path)
     with pytest.raises(DatasetError, match="no dataset to change"):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import webdataset as wds
 
+from corpus.schemas import store as stores
 from corpus.schemas.clip import MEMBERS
-from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.errors import DatasetError, FormatError, StorageError
 from corpus.shards.read import Clip, open_clips
 from corpus.shards.stream import stream_clips
 
@@ -103,7 +106,7 @@ def test_nothing_to_stream(tmp_path: Path, whole_dataset: Path) -> None:
 
 def test_no_url_runs_a_command(tmp_path: Path) -> None:
     for url in (f"pipe:touch {tmp_path}/ran", f"pipe://touch {tmp_path}/ran"):
-        with pytest.raises((FormatError, ValueError)):
+        with pytest.raises((FormatError, StorageError)):
             list(stream_clips([url]))
     assert not (tmp_path / "ran").exists()
 
@@ -130,3 +133,66 @@ def test_from_a_store_that_is_read_ahead(whole_dataset: Path) -> None:
         next(iter(stream_clips(url)))  # and no more: threads end
     finally:
         fsspec.filesystem("memory").rm("/stream", recursive=True)
+
+
+def _stumbling(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """A store in memory that so often sends less of a shard than was asked for."""
+    import fsspec
+
+    memory = type(fsspec.filesystem("memory"))
+    real, left = memory.cat_file, [times]
+
+    def short(self: Any, path: str, start: Any = None, end: Any = None, **options: Any) -> bytes:
+        content: bytes = real(self, path, start=start, end=end, **options)
+        if path.endswith(".tar") and left[0]:
+            left[0] -= 1
+            return content[:-100]
+        return content
+
+    monkeypatch.setattr(memory, "cat_file", short)
+    monkeypatch.setattr(stores, "_PAUSES_S", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def far(whole_dataset: Path) -> Iterator[str]:
+    import fsspec
+
+    fsspec.filesystem("memory").put(str(whole_dataset), "/streamed/OUT", recursive=True)
+    yield "memory://streamed/OUT"
+    fsspec.filesystem("memory").rm("/streamed", recursive=True)
+
+
+def test_a_store_that_stumbles_is_asked_again(
+    far: str, whole_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stumbling(monkeypatch, 3)
+    assert [clip.key for clip in stream_clips(far)] == open_clips(whole_dataset).keys()
+
+
+def test_a_store_that_fails_is_not_taken_for_damage(far: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else expired credentials would pass for an epoch of damaged shards."""
+    _stumbling(monkeypatch, 1_000)
+    passed_over: list[FormatError] = []
+    with pytest.raises(StorageError, match=r"the store refused: .* bytes came where"):
+        list(stream_clips(far, on_bad=passed_over.append))
+    assert not passed_over
+
+
+def test_what_the_store_said_is_told(far: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the manifest is missing."""
+    with pytest.raises(StorageError, match="Protocol not known: nowhere"):
+        stream_clips("nowhere://bucket/set")
+    import fsspec
+
+    def denied(self: Any, *_: Any, **__: Any) -> bytes:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", denied)
+    with pytest.raises(StorageError, match="Access Denied; credentials are missing"):
+        stream_clips(far)
+
+
+def test_a_file_url_is_read_as_everywhere_else(whole_dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole_dataset, tmp_path / "a b")
+    url = f"file://{tmp_path}/a%20b"
+    assert [clip.key for clip in stream_clips(url)] == open_clips(url).keys()
