@@ -109,7 +109,7 @@ def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | 
     shown = public_url(entry.uri)
     if any(map(is_url, entry.sidecars)):
         reason = "sidecars are files on this machine, not URLs; fetch them first"
-        yield _fault(shown, "bad_manifest_line", reason)
+        yield fault(shown, "bad_manifest_line", reason)
         return
     tracks = [(t.uri, t.speaker, t.offset_us) for t in entry.tracks] or [(entry.uri, None, 0)]
     files = []
