@@ -9,7 +9,7 @@ not matter: everything after a parallel phase is sorted first.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from corpus.pipeline.identify import Identity
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.removals import built_in, refuse_removals, removed
-from corpus.pipeline.request import EXIT_FAULTS, EXIT_OK, Outcome, Request
+from corpus.pipeline.request import EXIT_FAULTS, EXIT_OK, LEAST_FOR_A_TASK, Outcome, Request
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import assign
 from corpus.schemas.codec import digest, to_json, to_plain
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from corpus.pipeline.record import Recorded, RecordingJob
     from corpus.shards.shard_task import Afar
 
-    _Ended = Iterator[Done[RecordingJob, Recorded]]
-
-
-LEAST_FOR_A_TASK = 500
-"""Items whose layout, and whose catalog and report, are worth a task of their own."""
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -104,11 +99,11 @@ class Building:
         self.ledger.begin("identify", looked_at)
         self.ledger.drop(input_drops)
         # All inputs are hashed before anything is removed or built: a lost mount stops here.
-        incoming = self._look_at(bundles)
-        if not self.request.allow_removals:
-            self._refuse_removals([known.identity for known in incoming.all])
-        self.remember()
         with self._engine():
+            incoming = self._look_at(bundles)
+            if not self.request.allow_removals:
+                self._refuse_removals([known.identity for known in incoming.all])
+            self.remember()
             outcome = self._write(self._record(self._leave_out_duplicates(incoming)), incoming)
         self.cache.clear_scratch()
         self.ledger.total = self.items + sum(drop.kind == "fault" for drop in input_drops)
@@ -136,6 +131,7 @@ class Building:
             self.reviews,
             self.cache.root / "downloads",
             self.listing,
+            self._run if self.request.engine == "ray" else None,
         )
         incoming.read(Marks(self.kept.folder))
         self.ledger.stand(self.memory.quarantined())
@@ -186,7 +182,7 @@ class Building:
         # The longest first, so that no worker starts a two-hour film when all others are done.
         waiting.sort(key=lambda job: (-job.identity.bytes, job.identity.recording))
         self.ledger.begin("build", len(waiting))
-        for ended in self._run(record_unless_there if looks_there else record, waiting):
+        for ended in self._record_each(record_unless_there if looks_there else record, waiting):
             self.ledger.done += 1
             identity, result = ended.job.identity, ended.result
             # A crash in native code is this recording's fault only; the others continue.
@@ -206,15 +202,25 @@ class Building:
 
         return connected(self.request.address)
 
-    def _run(self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]) -> _Ended:
+    def _record_each(
+        self, record: Callable[[RecordingJob], Recorded], jobs: Sequence[RecordingJob]
+    ) -> Iterator[Done[RecordingJob, Recorded]]:
         """Run the jobs on the requested engine, in order as far as there is room."""
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
-        from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
+        from corpus.pipeline.ray_engine import gpus_a_job
 
-        gpus = gpus_a_job(self.settings)
-        return run_on_ray(record, jobs, address=request.address, on_poll=on_poll, gpus=gpus)
+        return self._run(record, jobs, gpus_a_job(self.settings))
+
+    def _run(
+        self, function: Callable[[_Job], _Result], jobs: Iterable[_Job], gpus: float = 0
+    ) -> Iterator[Done[_Job, _Result]]:
+        """Run the jobs on the cluster."""
+        from corpus.pipeline.ray_engine import run_on_ray
+
+        address, on_poll = self.request.address, self.ledger.poll
+        return run_on_ray(function, jobs, address=address, on_poll=on_poll, gpus=gpus)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT already holds unchanged, and the jobs of all others."""
@@ -312,10 +318,7 @@ class Building:
         """Run a job that concerns the whole dataset here, or for many recordings as a task on the cluster."""
         if self.request.engine == "local" or self.items < LEAST_FOR_A_TASK:
             return function(job)
-        from corpus.pipeline.ray_engine import run_on_ray
-
-        address, on_poll = self.request.address, self.ledger.poll
-        [ended] = run_on_ray(function, [job], address=address, on_poll=on_poll)
+        [ended] = self._run(function, [job])
         # A task that dies at every try is done by this process.
         return function(job) if isinstance(ended.result, WorkerDied) else ended.result
 

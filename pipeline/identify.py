@@ -35,25 +35,31 @@ class Identity:
 
 
 def identify(
-    item: Item, known: Mapping[str, FileMark], downloads: Path, listing: Listing | None = None
+    item: Item,
+    known: Mapping[str, FileMark],
+    downloads: Path,
+    listing: Listing | None = None,
+    sidecars: Sequence[str] | None = None,
 ) -> Identity:
     """Fetch and hash an item's files; `known` (by path) avoids reading unchanged ones.
+
+    `sidecars` are its annotation files, if they have been found.
 
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
     """
-    listing = listing or Listing()
     places = [_local(file, downloads) for file in item.files]
     media = tuple(mark(place, known) for place in places)
     for medium, file in zip(media, item.files, strict=True):
         if not medium.bytes:
             raise MediaError("the file is empty", where=file.uri, todo="fetch or record it again")
+    # Sidecars are part of what is built, not of the recording's identity.
+    beside = sidecars_of(item, places, listing or Listing()) if sidecars is None else sidecars
     return Identity(
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
-        # Sidecars are part of what is built, not of the recording's identity.
-        sidecars=tuple(mark(place, known) for place in sidecars_of(item, places, listing)),
+        sidecars=tuple(mark(place, known) for place in beside),
     )
 
 
@@ -77,11 +83,13 @@ def identified_before(item: Item, known: Mapping[str, FileMark], listing: Listin
 
 def _as_marked(place: str, known: Mapping[str, FileMark]) -> FileMark | None:
     before = known.get(place)
+    if before is None:
+        return None
     try:
         now = os.stat(place)
     except (OSError, ValueError):
         return None
-    return before if before is not None and _seems_unchanged(before, now) else None
+    return before if _seems_unchanged(before, now) else None
 
 
 def _seems_unchanged(before: FileMark, now: os.stat_result) -> bool:

@@ -181,7 +181,7 @@ def test_a_retry_works_where_the_build_worked(
 
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     monkeypatch.setattr(building.Building, "_engine", lambda self: nullcontext())
-    monkeypatch.setattr(building.Building, "_run", lambda self, function, jobs: iter(()))
+    monkeypatch.setattr(building.Building, "_record_each", lambda self, function, jobs: iter(()))
     options = {"engine": "ray", "address": "head:6379", "cache_url": "memory://cache"}
     run_build(tmp_path / "bad.wav", out=tmp_path / "out", **options)
     retry(tmp_path / "out", [], Silent(), build)
