@@ -46,9 +46,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     looked: list[str] = []
     before = incoming.Incoming._as_known
 
-    def noted(self: incoming.Incoming, identity: Any, names: Any) -> incoming.Known:
+    def noted(self: incoming.Incoming, identity: Any, *others: Any) -> incoming.Known:
         looked.append(identity.item.uri)
-        return before(self, identity, names)
+        return before(self, identity, *others)
 
     # In this process: what is tested is what is asked for.
     monkeypatch.setattr(building, "run_jobs", lambda do, jobs, **_: (Done(job, do(job)) for job in jobs))
