@@ -16,7 +16,7 @@ from corpus.pipeline.assemble import Draft, assemble
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.clock import clock_stage
 from corpus.pipeline.decoding import decode_and_look, with_names
-from corpus.pipeline.identify import Identity
+from corpus.pipeline.identify import Identity, VanishedError
 from corpus.pipeline.lengths import over_all
 from corpus.pipeline.measuring import Measured, quality_stage
 from corpus.pipeline.opened import open_diarizer, open_separating, open_transcriber
@@ -24,7 +24,7 @@ from corpus.pipeline.progress import Reporter
 from corpus.pipeline.reviewed import Texts, talk_as_decided
 from corpus.schemas.artifacts import Decoded, Voices
 from corpus.schemas.conversation import Conversation, Turn
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import VANISHED, Drop
 from corpus.schemas.errors import CorpusError, MissingError, StorageError
 from corpus.schemas.settings import Settings
 
@@ -105,6 +105,8 @@ def guarded(
         return work(), None
     except (StorageError, MissingError):
         raise
+    except VanishedError as error:
+        return fault(VANISHED, str(error))
     except CorpusError as error:
         return fault("unusable", str(error))
     except OSError as error:

@@ -81,7 +81,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
             with suppress(StorageError):  # the disk that refused may refuse this too
                 running.ledger.say("failed", str(error))
             raise
-        outputs = keep.outputs_of(request.out)
+        outputs, key = keep.outputs_of(request.out), "" if outcome.may_pass else key
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
         return outcome
 

@@ -9,7 +9,7 @@ not matter: everything after a parallel phase is sorted first.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ from corpus.schemas.drops import Drop
 
 if TYPE_CHECKING:
     from corpus.pipeline.annotate import Annotated
+    from corpus.pipeline.identify_task import Run
     from corpus.pipeline.incoming import Incoming, Known
     from corpus.pipeline.record import Recorded, RecordingJob
     from corpus.shards.shard_task import Afar
@@ -131,7 +132,7 @@ class Building:
             self.reviews,
             self.cache.root / "downloads",
             self.listing,
-            self._run if self.request.engine == "ray" else None,
+            self._identify_elsewhere(),
         )
         incoming.read(Marks(self.kept.folder))
         self.ledger.stand(self.memory.quarantined())
@@ -209,18 +210,16 @@ class Building:
         request, on_poll = self.request, self.ledger.poll
         if request.engine == "local":
             return run_jobs(record, jobs, num_workers=request.num_workers, on_poll=on_poll)
-        from corpus.pipeline.ray_engine import gpus_a_job
+        from corpus.pipeline.ray_recordings import record_on_ray
 
-        return self._run(record, jobs, gpus_a_job(self.settings))
+        return record_on_ray(record, jobs, request, self.cache, on_poll)
 
-    def _run(
-        self, function: Callable[[_Job], _Result], jobs: Iterable[_Job], gpus: float = 0
-    ) -> Iterator[Done[_Job, _Result]]:
-        """Run the jobs on the cluster."""
-        from corpus.pipeline.ray_engine import run_on_ray
+    def _identify_elsewhere(self) -> Run | None:
+        if self.request.engine == "local":
+            return None
+        from corpus.pipeline.ray_recordings import identify_on_ray
 
-        address, on_poll = self.request.address, self.ledger.poll
-        return run_on_ray(function, jobs, address=address, on_poll=on_poll, gpus=gpus)
+        return partial(identify_on_ray, request=self.request, on_poll=self.ledger.poll)
 
     def _what_stands(self, jobs: Sequence[RecordingJob]) -> Recordings:
         """The recordings that OUT already holds unchanged, and the jobs of all others."""
@@ -318,7 +317,10 @@ class Building:
         """Run a job that concerns the whole dataset here, or for many recordings as a task on the cluster."""
         if self.request.engine == "local" or self.items < LEAST_FOR_A_TASK:
             return function(job)
-        [ended] = self._run(function, [job])
+        from corpus.pipeline.ray_engine import run_on_ray
+
+        address, on_poll = self.request.address, self.ledger.poll
+        [ended] = run_on_ray(function, [job], address=address, on_poll=on_poll)
         # A task that dies at every try is done by this process.
         return function(job) if isinstance(ended.result, WorkerDied) else ended.result
 

@@ -18,6 +18,10 @@ from corpus.schemas.marks import FileMark
 from corpus.schemas.urls import is_url
 
 
+class VanishedError(MediaError):
+    """A file that was hashed is not there any more, or its mount is gone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """An item with the hashes of all its files."""
@@ -167,7 +171,7 @@ def _stat(place: str, name: str) -> os.stat_result:
     try:
         return os.stat(place)
     except OSError as error:
-        raise MediaError(f"the file is no longer accessible: {error.strerror}", where=name) from error
+        raise VanishedError(f"the file is no longer accessible: {error.strerror}", where=name) from error
 
 
 def _sha256(place: str, name: str) -> str:

@@ -15,7 +15,7 @@ from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.identify import Identity, identify, sidecars_of
 from corpus.pipeline.items import Item
 from corpus.pipeline.names import vouched_for
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import UNFETCHED, Drop
 from corpus.schemas.errors import CorpusError, StorageError
 from corpus.schemas.marks import FileMark
 from corpus.schemas.settings import Settings
@@ -36,6 +36,13 @@ class IdentifyTask:
     """Known hashes of these files, by path."""
     downloads: Path
     settings: Settings
+
+    @property
+    def places(self) -> Iterator[Path]:
+        """The files that are there before the task."""
+        for item, sidecars in zip(self.items, self.sidecars, strict=True):
+            if sidecars is not None:
+                yield from (Path(place) for place in (*(file.place for file in item.files), *sidecars))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +134,8 @@ def attempt(
     except StorageError:
         raise
     except (CorpusError, OSError, ValueError) as error:
-        return Drop(item=item.uri, stage="input", kind="fault", code="unreadable", reason=str(error))
+        code = UNFETCHED if any(is_url(file.place) for file in item.files) else "unreadable"
+        return Drop(item=item.uri, stage="input", kind="fault", code=code, reason=str(error))
 
 
 def _sidecars(item: Item, listing: Listing) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from time import monotonic
 from corpus.pipeline import state as keep
 from corpus.pipeline.progress import Messenger, running_now
 from corpus.pipeline.versions import done_before
-from corpus.schemas.drops import Drop, in_order
+from corpus.schemas.drops import VANISHED, Drop, in_order
 
 _POLL_S = 0.4
 """Shortest interval between two polls of the workers, for a progress bar that moves."""
@@ -110,7 +110,9 @@ class Ledger:
             self._drops.setdefault(uri, []).extend(drops)
         faults = tuple(one for one in drops if one.kind == "fault")
         if faults:
-            self._quarantine(uri, key(), faults, built=built)
+            # Without a key it is retried: its bytes are those that were hashed when the file comes back.
+            vanished = any(one.code == VANISHED for one in faults)
+            self._quarantine(uri, "" if vanished else key(), faults, built=built)
 
     def hold(self, uri: str, key: Callable[[], str]) -> bool:
         """Whether the recording failed before with the same key; if so, it stays in quarantine."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import UNFETCHED, VANISHED, Drop
 from corpus.schemas.settings import Settings
 
 EXIT_OK = 0
@@ -61,3 +61,8 @@ class Outcome:
     @property
     def faults(self) -> tuple[Drop, ...]:
         return tuple(d for d in self.drops if d.kind == "fault")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a fault may be gone the next time though no input has changed."""
+        return any(fault.code in (UNFETCHED, VANISHED) for fault in self.faults)

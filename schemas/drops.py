@@ -27,6 +27,10 @@ StageName = Literal[
 """Where in a build something happens. In Drops the voices stage is called `channels`; `filter` refers to the
 settings' table of filters."""
 
+UNFETCHED, VANISHED = "unfetched", "vanished"
+"""Codes of faults that may be gone at the next build though no input has changed: a URL that could not be
+read, and a file that was there when the build began."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:

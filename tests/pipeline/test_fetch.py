@@ -57,6 +57,25 @@ def test_what_cannot_be_fetched_says_so_and_leaves_nothing(served: str, tmp_path
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+def test_a_url_that_could_not_be_read_is_tried_again_by_the_same_command(
+    talks: Path, tmp_path: Path, run_build: Callable[..., Any]
+) -> None:
+    """Once credentials are renewed, say: not a byte of the inputs that can be seen has changed."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    inputs = ("memory://late/sound.wav", talks / "deep.flac")
+    outcome = run_build(*inputs, out=tmp_path / "out")
+    assert outcome.exit_code == 3 and [fault.code for fault in outcome.faults] == ["unfetched"]
+    files.pipe_file("/late/sound.wav", (talks / "sound only.wav").read_bytes())
+    try:
+        outcome = run_build(*inputs, out=tmp_path / "out")
+        assert outcome.exit_code == 0 and outcome.recordings == 2
+        assert run_build(*inputs, out=tmp_path / "out").unchanged
+    finally:
+        files.rm("/late", recursive=True)
+
+
 @pytest.mark.parametrize("path", ["/" + "é" * 300 + ".wav", "/a/..", "/sha256", "/%00.wav", "/", ""])
 def test_a_name_that_no_file_may_have_is_its_urls_fault_or_none(path: str, tmp_path: Path) -> None:
     """Never the disk's, which would end the build."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import identify, ray_engine
+from corpus.pipeline import identify, ray_engine, ray_recordings
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.identify_task import IdentifyTask
@@ -50,7 +50,8 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
-    monkeypatch.setattr(ray_engine, "run_on_ray", cluster.run)
+    for module in (ray_engine, ray_recordings):
+        monkeypatch.setattr(module, "run_on_ray", cluster.run)
     monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
     for module in ("building", "incoming"):
         monkeypatch.setattr(f"corpus.pipeline.{module}.LEAST_FOR_A_TASK", 1)
