@@ -130,7 +130,7 @@ def build(
 
       corpus build talks/ --out s3://bucket/dataset
     """
-    from corpus.cli.far import built_at
+    from corpus.cli.far import built_at, told_of
     from corpus.review.store import bring_up_to_date
 
     folder, run = built_at(out)
@@ -151,10 +151,12 @@ def build(
     if add:
         from corpus.pipeline.adding import added
 
-        request = added(request, settings_given=config is not None or bool(overrides))
+        with told_of(out):
+            request = added(request, settings_given=config is not None or bool(overrides))
     bars = show.Bars()
     try:
-        outcome = run(request, bars)
+        with told_of(out):
+            outcome = run(request, bars)
     finally:
         bars.close()
     _report(outcome, out)
@@ -316,7 +318,7 @@ def errors(
 
       corpus errors dataset retry broken.mp4
     """
-    from corpus.cli.far import built_at, quarantined_in
+    from corpus.cli.far import built_at, quarantined_in, told_of
     from corpus.pipeline.quarantine import retry
 
     if action not in ("list", "show", "retry"):
@@ -325,7 +327,8 @@ def errors(
         folder, run = built_at(out)
         bars = show.Bars()
         try:
-            outcome = retry(folder, names or [], bars, run)
+            with told_of(out):
+                outcome = retry(folder, names or [], bars, run)
         finally:
             bars.close()
         _report(outcome, out)

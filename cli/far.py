@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.schemas.errors import UsageError
+from corpus.schemas.errors import CorpusError, UsageError
 from corpus.schemas.store import FolderStore, store_at
 from corpus.schemas.urls import place_of, public_url
 
@@ -30,6 +31,21 @@ def built_at(out: str) -> tuple[Path, Callable[[Request, Messenger], Outcome]]:
     from corpus.pipeline.far_build import build_at, work_folder
 
     return work_folder(out), partial(build_at, out)
+
+
+@contextmanager
+def told_of(out: str) -> Iterator[None]:
+    """Errors about the folder in which a dataset at a URL is built name the URL."""
+    try:
+        yield
+    except CorpusError as error:
+        if folder_of(out) is not None or error.where != str(built_at(out)[0]):
+            raise
+        what, todo = error.what, error.todo
+        if what == "no build was started here":
+            what = "was not built on this machine"
+            todo = "use `--add` and `errors retry` where it was built, or name all inputs here"
+        raise type(error)(what, where=public_url(out), todo=todo) from error
 
 
 def status_of(out: str) -> tuple[Status | None, bool]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from corpus.pipeline.build import build_dataset
-from corpus.pipeline.far_bring import bring, look, save_synced
+from corpus.pipeline.far_bring import KEPT, VIEWS, bring, look, save_synced
 from corpus.pipeline.far_lease import is_leased, leased, put
 from corpus.pipeline.far_publish import finish_commit, publish_far
 from corpus.pipeline.progress import Messenger
@@ -22,14 +24,16 @@ from corpus.pipeline.relabel import Relabelled, Spread, relabel_dataset
 from corpus.pipeline.request import Outcome, Request
 from corpus.pipeline.state import STATE, Quarantine, State, Status
 from corpus.schemas.codec import from_json
-from corpus.schemas.dataset import MANIFEST_FILE
-from corpus.schemas.errors import DatasetError
+from corpus.schemas.dataset import CARD_FILE, CLIPS_FILE, MANIFEST_FILE
+from corpus.schemas.errors import DatasetError, FormatError
 from corpus.schemas.files import has_size
 from corpus.schemas.settings import CueSettings
-from corpus.schemas.store import FolderStore, Store, store_at
+from corpus.schemas.store import FolderStore, Store, Stored, store_at
 from corpus.schemas.urls import without_password
 from corpus.shards.stand_in import stand_in
 from corpus.shards.write import read_manifest
+
+T = TypeVar("T")
 
 WORK_VARIABLE = "CORPUS_WORK_DIR"
 STATUS_NAME = f"{STATE}/status.json"
@@ -53,7 +57,7 @@ def build_at(url: str, request: Request, talk: Messenger) -> Outcome:
     with leased(store, talk.say, lambda: _put_status(store, work)) as lease:
         there = finish_commit(store, look(store))
         outcome = build_dataset(request, talk, bring(store, work, there))
-        if not (outcome.unchanged and _is_there(store, work)):
+        if not (outcome.unchanged and _is_there(store, work, there.listed)):
             talk.say(f"{store.shown}: sending what is new")
             save_synced(work, publish_far(store, work, there, lease))
     _free(work)
@@ -73,7 +77,7 @@ def relabel_at(
         if there.manifest is None:
             raise DatasetError("no dataset to label", where=store.shown, todo="run corpus build first")
         relabelled = relabel_dataset(work, cues, talk, spread, (url, bring(store, work, there)))
-        if not _is_there(store, work):
+        if not _is_there(store, work, there.listed):
             save_synced(work, publish_far(store, work, there, lease))
     _free(work)
     return relabelled
@@ -85,7 +89,7 @@ def far_status(store: Store) -> tuple[Status | None, bool]:
         text = store.open_range(STATUS_NAME)
     except FileNotFoundError:
         return None, False
-    return from_json(Status, text, where=f"{store.shown}/{STATUS_NAME}"), is_leased(store)
+    return _parsed(Status, text, store, STATUS_NAME), is_leased(store)
 
 
 def far_quarantine(store: Store) -> Quarantine:
@@ -99,11 +103,21 @@ def far_quarantine(store: Store) -> Quarantine:
     except FileNotFoundError as error:
         todo = "start one with `corpus build`"
         raise DatasetError("no build has finished here", where=store.shown, todo=todo) from error
-    return from_json(Quarantine, text, where=f"{store.shown}/{QUARANTINE_NAME}")
+    return _parsed(Quarantine, text, store, QUARANTINE_NAME)
 
 
-def _is_there(store: Store, work: Path) -> bool:
-    """Whether the store holds the work folder's dataset."""
+def _parsed(cls: type[T], text: bytes, store: Store, name: str) -> T:
+    try:
+        return from_json(cls, text, where=f"{store.shown}/{name}")
+    except FormatError as error:
+        raise FormatError(error.what, where=error.where, todo="the next build writes it again") from error
+
+
+def _is_there(store: Store, work: Path, listed: Mapping[str, Stored]) -> bool:
+    """Whether the store holds the work folder's dataset: its manifest, and all else by size."""
+    names = [name for name in (*KEPT, *VIEWS, CLIPS_FILE, CARD_FILE) if (work / name).is_file()]
+    if any(name not in listed or not has_size(work / name, listed[name].bytes) for name in names):
+        return False
     try:
         return store.open_range(MANIFEST_FILE) == (work / MANIFEST_FILE).read_bytes()
     except FileNotFoundError:

@@ -133,7 +133,7 @@ def _stage_others(store: Store, work: Path, staged: Mapping[str, int]) -> list[M
         if not path.is_file():
             continue
         move = Move(sha256=sha256_file(path), name=name)
-        if f"{FOLDER}/{move.sha256}" not in staged:
+        if staged.get(f"{FOLDER}/{move.sha256}") != path.stat().st_size:
             store.publish(path, f"{FOLDER}/{move.sha256}")
         moves.append(move)
     return moves

@@ -290,10 +290,12 @@ def _mark(one: dict[str, Any]) -> str:
 def _refused(error: Exception, where: str, url: str) -> StorageError:
     reason = told(str(error), url) or type(error).__name__
     todo = "check the address and the network, then run the same command again"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
         todo = (
             "credentials are missing, expired or not allowed this: renew them and run the same command again"
         )
+    if "request time" in reason:  # the signature of a request names its time
+        todo = "set this machine's clock, then run the same command again"
     if isinstance(error, NotImplementedError):
         todo = "this store cannot do that; use another one, or a folder"
     return StorageError(f"the store refused: {reason}", where=where, todo=todo)

@@ -12,7 +12,7 @@ from corpus.schemas.arrays import Int64Array
 from corpus.schemas.clip import CLIP_FORM, MEMBERS, ClipHead
 from corpus.schemas.codec import from_json, reads
 from corpus.schemas.dataset import CLIPS_FILE, MANIFEST_FILE, Manifest
-from corpus.schemas.errors import DatasetError, FormatError
+from corpus.schemas.errors import DatasetError, FormatError, NewerSchemaError
 from corpus.schemas.files import inside
 from corpus.shards.columns import ADDED, ClipRow, arrow_schema, table_rows
 
@@ -158,7 +158,13 @@ def no_dataset(where: str) -> DatasetError:
 
 def parsed_manifest(text: bytes, out: str) -> Manifest:
     """The manifest, if its clips can be read by this version."""
-    manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
+    try:
+        manifest = from_json(Manifest, text, where=f"{out}/{MANIFEST_FILE}")
+    except NewerSchemaError:
+        raise
+    except FormatError as error:
+        todo = "put a good copy in its place, or remove it and run corpus build again"
+        raise FormatError(error.what, where=error.where, todo=todo) from error
     if not reads(ClipHead, manifest.clip_schema):
         what = f"its clips are {manifest.clip_schema}, this version reads {CLIP_FORM}"
         raise DatasetError(what, where=out, todo="build the dataset again with this version")

@@ -51,6 +51,25 @@ def test_build_status_and_errors_of_a_url(tmp_path: Path) -> None:
     assert "1 clip" in corpus("verify", url)
 
 
+def test_errors_name_the_url_and_not_the_folder_in_which_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = tmp_path / "talks"
+    talks.mkdir()
+    for name, frames in (("a.wav", 64000), ("b.wav", 96000)):
+        with wave.open(str(talks / name), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(bytes(frames))
+    corpus("build", str(talks), "--out", URL, *FLAGS)
+    with pytest.raises(DatasetError) as caught:
+        corpus("build", str(talks / "a.wav"), "--out", URL, *FLAGS)
+    assert caught.value.where == URL and "would be removed: 'b.wav'" in caught.value.what
+    monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "another machine"))
+    for arguments in (["build", "--add", str(talks / "a.wav"), "--out", URL], ["errors", URL, "retry"]):
+        with pytest.raises(DatasetError, match=f"{URL}: was not built on this machine; use `--add` and"):
+            corpus(*arguments)
+
+
 def test_the_memory_of_a_process_is_no_place_for_a_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

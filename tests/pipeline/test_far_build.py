@@ -17,7 +17,7 @@ import pytest
 from corpus.pipeline import building, far_lease, far_publish
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import Done, WorkerDied
-from corpus.pipeline.far_build import build_at, far_status, work_folder
+from corpus.pipeline.far_build import build_at, work_folder
 from corpus.pipeline.far_lease import LEASE, leased
 from corpus.pipeline.far_shards import is_stand_in
 from corpus.pipeline.progress import Quiet
@@ -316,69 +316,6 @@ def test_a_still_lease_is_taken_over_and_its_holder_stopped(
             with pytest.raises(LockedError, match="has taken this dataset over"):
                 first.check()
         assert any("looking whether it is alive" in line for line in said)
-
-
-def test_an_empty_lease_is_watched_as_any_other(talks: Path, request_of: Callable[..., Request]) -> None:
-    """As somebody's copy of a bucket without its bytes leaves it: no build could ever begin."""
-    far_lease.put(store_at(URL), LEASE, b"")
-    assert build_at(URL, request_of(talks), Quiet()).exit_code == 0
-
-
-def test_a_lease_that_can_be_neither_seen_nor_put_ends_in_an_error(
-    talks: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(far_lease, "put_new", lambda store, name, content: False)
-    with pytest.raises(StorageError, match="has no lease and takes none"):
-        build_at(URL, request_of(talks), Quiet())
-
-
-def test_a_store_that_does_not_list_what_is_put_is_refused(
-    talks: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a stale cache before it, or s3fs where a key begins with a slash."""
-    monkeypatch.setattr(UrlStore, "list", lambda self, below="": [])
-    with pytest.raises(StorageError, match="does not list a file just put"):
-        build_at(URL, request_of(talks), Quiet())
-    assert not store_at(URL).has(LEASE)
-
-
-def test_the_state_in_which_a_build_ended_is_told(
-    talks: Path, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Though no heartbeat comes before it; one that was taken over tells nothing any more."""
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(building.Building, "_record", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build_at(URL, request_of(talks), Quiet())
-    status, holds = far_status(store_at(URL))
-    assert status is not None and status.phase == "interrupted" and not holds
-    told: list[int] = []
-    first_of_two = leased(store_at(URL), lambda line: None, lambda: told.append(1))
-    with first_of_two as first, leased(store_at(URL), lambda line: None, lambda: None):
-        first.beat()
-    assert not told
-
-
-def test_what_a_build_did_not_make_stays(talks: Path, request_of: Callable[..., Request]) -> None:
-    """A build into a place that holds tars of somebody else."""
-    store = store_at(URL)
-    foreign = ["train/precious.tar", "train/train-old.tar", "train/deep/train-000000.tar", "//manifest.json"]
-    for name in (*foreign, "train/train-000099.tar"):
-        far_lease.put(store, name, b"precious")
-    assert build_at(URL, request_of(talks), Quiet()).exit_code == 0
-    left = {one.name for one in store.list()}
-    assert left.issuperset(foreign) and "train/train-000099.tar" not in left
-
-
-def test_urls_that_differ_at_all_have_folders_of_their_own(tmp_path: Path) -> None:
-    places = ["s3://a/b", "s3://a/b#1", "s3://a/b#2", "s3://a/b?1", "abfs://one@a/b", "abfs://two@a/b"]
-    assert len({work_folder(place) for place in places}) == len(places)
-    assert work_folder("s3://a/b/") == work_folder("s3://a/b")
-    assert work_folder("ftp://me:old@a/b") == work_folder("ftp://me:new@a/b")
 
 
 def test_a_full_disk_does_not_end_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

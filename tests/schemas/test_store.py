@@ -155,6 +155,17 @@ def test_refused_credentials_are_not_tried_again(failing: UrlStore) -> None:
     assert len(_Failing.failures) == 1
 
 
+def test_a_clock_that_is_wrong_and_missing_credentials_say_what_to_do(failing: UrlStore) -> None:
+    said = "The difference between the request time and the current time is too large."
+    _Failing.failures[:] = [PermissionError(said)]
+    with pytest.raises(StorageError, match="set this machine's clock, then run"):
+        failing.open_range("x")
+    missing = type("NoCredentialsError", (Exception,), {})
+    _Failing.failures[:] = [missing("Unable to locate credentials") for _ in range(4)]
+    with pytest.raises(StorageError, match=r"Unable to locate credentials; credentials are missing"):
+        failing.open_range("x")
+
+
 def test_an_address_that_answers_nothing_is_not_waited_for_again(
     failing: UrlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
