@@ -17,6 +17,8 @@ class Listing:
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str] | None] = {}
         self._stems: dict[str, frozenset[str]] = {}
+        self._empty: set[str] = set()
+        """Folders without annotation files."""
 
     def names_in(self, folder: str) -> frozenset[str] | None:
         """The names in a folder, however they are spelled; None if it cannot be read."""
@@ -30,11 +32,15 @@ class Listing:
     def may_have_sidecars(self, media: str) -> bool:
         """Whether annotation files may lie beside a media file: seldom wrong, and only in saying yes."""
         folder, _, name = media.rpartition("/")
+        if folder in self._empty:
+            return False
         names = self.names_in(folder or "/")
         if names is None:
             return True
         if folder not in self._stems:
             self._stems[folder] = frozenset(_stems(names))
+            if not self._stems[folder]:
+                self._empty.add(folder)
         stems, name = self._stems[folder], name.casefold()
         return name in stems or name.rpartition(".")[0] in stems
 
@@ -42,9 +48,8 @@ class Listing:
 def _stems(names: Iterable[str]) -> Iterator[str]:
     """What the names of annotation files are made of, without their endings."""
     for name in names:
-        for ending in _FOLDED:
-            if name.endswith(ending):
-                yield name.removesuffix(ending)
+        if name.endswith(_FOLDED):
+            yield from (name.removesuffix(ending) for ending in _FOLDED if name.endswith(ending))
 
 
 def find_sidecars(media: Path, listing: Listing | None = None) -> list[Path]:

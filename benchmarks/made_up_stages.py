@@ -17,10 +17,16 @@ from corpus.pipeline.artifact import write_head
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.cutting import Cut
 from corpus.pipeline.record import ROWS_STAGE, Recorded, RecordingJob, rows_key
+from corpus.pipeline.views import Views, ViewsJob
+from corpus.report.catalog import CATALOG_FILE
+from corpus.report.page import REPORT_FILE
 from corpus.schemas.drops import Drop
+from corpus.schemas.files import sha256_file
+from corpus.shards import segment_rows
 from corpus.shards.columns import ClipRow, rows_table
 from corpus.shards.cut import ROWS_FILE, SEGMENT_FILE
-from corpus.shards.layout import Run
+from corpus.shards.planning import Planned, PlanTask, plan
+from corpus.shards.runs import Run
 
 RATES = {"turns": 20, "words": 180, "cues": 20, "answers": 10, "events": 1, "units": 30, "transitions": 30}
 """Rows a minute of talk of two, about those of the conversations of docs/quality.md."""
@@ -35,8 +41,9 @@ TEXT = {"timing": "aligned", "label": "backchannel", "action": "answer", "kind":
 class Stages:
     """Simulated jobs of recordings of one length."""
 
-    def __init__(self, minutes: float, faults: float, *, with_talk: bool) -> None:
+    def __init__(self, minutes: float, faults: float, *, with_talk: bool, with_files: bool) -> None:
         self._minutes = minutes
+        self._with_files = with_files
         self._faults = faults
         self._template = _talk(minutes) if with_talk else {}
         self._clips: pa.Table | None = None
@@ -53,21 +60,26 @@ class Stages:
             return Recorded(annotated=Annotated(uri=uri, recording=recording, drops=(drop,)))
         cache = Cache(job.cache_root, job.scratch)
         segment = hashlib.sha256(job.key.encode()).hexdigest()
-        folder = cache.folder("cut", segment)
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            self._clips = self._clips or _clips(job, round(60_000_000 * self._minutes))
-            _write_stream(folder / ROWS_FILE, _of_recording(self._clips, job))
-            _make_empty(folder / SEGMENT_FILE, sum(self._clips["size"].to_pylist()))
-        piece = cache.folder(ROWS_STAGE, rows_key(job))
-        if not piece.exists():
-            piece.mkdir(parents=True)
-            self._write_piece(piece, job)
+        if self._with_files:
+            self._write_files(cache, segment, job)
         # As most recordings: the last partial window is left out.
         drop = Drop(item=uri, stage="cut", kind="trim", code="partial_window", reason="120 ms at the end")
         annotated = Annotated(uri=uri, recording=recording, drops=(drop,), label=segment, decode=segment)
         cut = Cut(uri=uri, recording=recording, split=job.split, drops=(), segment=segment)
         return Recorded(annotated=annotated, cut=cut)
+
+    def _write_files(self, cache: Cache, segment: str, job: RecordingJob) -> None:
+        folder = cache.folder("cut", segment)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            self._clips = self._clips or _clips(job.config, self._minutes)
+            rows = _of_recording(self._clips, job.identity.recording, job.split, job.identity.item.uri)
+            _write_stream(folder / ROWS_FILE, rows)
+            _make_empty(folder / SEGMENT_FILE, sum(self._clips["size"].to_pylist()))
+        piece = cache.folder(ROWS_STAGE, rows_key(job))
+        if not piece.exists():
+            piece.mkdir(parents=True)
+            self._write_piece(piece, job)
 
     def _write_piece(self, folder: Path, job: RecordingJob) -> None:
         """Write the recording's rows of the catalog in the form of catalog_piece.py."""
@@ -100,7 +112,8 @@ def _stream(name: str) -> bytes:
 
 def _stream_of(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    # To compress a single row takes longer than everything else.
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if len(table) > 1 else None)
     with pa.ipc.new_stream(sink, table.schema, options=options) as stream:
         if len(table):
             stream.write_table(table)
@@ -148,11 +161,23 @@ def _table(schema: pa.Schema, count: int, own: Mapping[str, object]) -> pa.Table
     return pa.Table.from_arrays([pa.array(values(field), field.type) for field in schema], schema=schema)
 
 
-def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
+def plan_without_files(minutes: float, task: PlanTask) -> Planned:
+    """`plan`, with the rows of segments made up when they are read."""
+    clips = _clips(task.config, minutes)
+
+    def made_up(segment: segment_rows.SegmentRef) -> pa.Table:
+        return _of_recording(clips, segment.recording, segment.split, f"{segment.recording[:12]}.wav")
+
+    segment_rows._read = made_up
+    segment_rows.has_size = lambda *_: True
+    return plan(task)
+
+
+def _clips(config: str, minutes: float) -> pa.Table:
     """Rows of clips; other recordings differ only in their names."""
     draw = random.Random(0)
     rows, offset = [], 0
-    for number in range(max(1, duration_us // 30_000_000)):
+    for number in range(max(1, round(2 * minutes))):
         size = 512 * round(CLIP_BYTES * draw.uniform(0.8, 1.2) / 512)
         row = ClipRow(
             key="", split="", offset=offset, size=size, sha256="", recording="0" * 64, uri="",
@@ -163,7 +188,7 @@ def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
             start_us=number * 30_000_000, stop_us=(number + 1) * 30_000_000, sample_rate_hz=16000, turns=10,
             words=90, cues=10, events=0, speech_us=25_000_000, overlap_us=1_000_000, pictures=0,
             unreliable_share=0.1, separated_share=0.0, padded_share=0.0, mix_peak=0.7, mix_rms=0.1,
-            config=job.config, snr_db=draw.uniform(5, 40), bandwidth_hz=7600.0, speech_share=0.8,
+            config=config, snr_db=draw.uniform(5, 40), bandwidth_hz=7600.0, speech_share=0.8,
             overlap_share=0.03, monologue_us=9_000_000, language="en",
         )  # fmt: skip
         rows.append(row)
@@ -171,16 +196,15 @@ def _clips(job: RecordingJob, duration_us: int) -> pa.Table:
     return rows_table(rows)
 
 
-def _of_recording(clips: pa.Table, job: RecordingJob) -> pa.Table:
+def _of_recording(clips: pa.Table, recording: str, split: str, uri: str) -> pa.Table:
     """The rows with the names of a recording and its clips."""
-    recording = job.identity.recording
     draw = random.Random(recording)
     columns = {
         "key": [f"{recording[:20]}-{number * CLIP_WINDOWS:07d}" for number in range(len(clips))],
-        "split": [job.split] * len(clips),
+        "split": [split] * len(clips),
         "sha256": [f"{draw.getrandbits(256):064x}" for _ in range(len(clips))],
         "recording": [recording] * len(clips),
-        "uri": [job.identity.item.uri] * len(clips),
+        "uri": [uri] * len(clips),
     }
     for name, values in columns.items():
         place = clips.schema.get_field_index(name)
@@ -198,6 +222,13 @@ def write_no_shard(path: Path, runs: Iterable[Run], far: object) -> str:
 def _make_empty(path: Path, size: int) -> None:
     with open(path, "wb") as file:
         file.truncate(size)
+
+
+def make_no_views(job: ViewsJob) -> Views:
+    """Two small files in place of catalog and report."""
+    (job.folder / CATALOG_FILE).write_bytes(job.run.config.encode())
+    (job.folder / REPORT_FILE).write_bytes(b"no report")
+    return Views(catalog_sha256=sha256_file(job.folder / CATALOG_FILE), poor=())
 
 
 def make_talks(folder: Path, first: int, count: int) -> None:

@@ -39,6 +39,9 @@ class Kinds:
     """Numbers of four digits of base four that do not end in nought."""
     moves: tuple[int, ...]
     """Windows a movement lasts."""
+    home: bool
+    """Whether in every other recording the square rests in the first corner only: an easier form of the rule,
+    in which a single picture tells most of what two do."""
     results: tuple[str, ...]
 
 
@@ -58,6 +61,7 @@ TRAINED = Kinds(
     beats=_BEATS[0],
     counts=_COUNTS[0],
     moves=(3, 4, 6, 7),
+    home=True,
     results=_RESULTS[0],
 )
 HELD_OUT = Kinds(
@@ -66,6 +70,7 @@ HELD_OUT = Kinds(
     beats=_BEATS[1],
     counts=_COUNTS[1],
     moves=(5, 8),
+    home=False,
     results=_RESULTS[1],
 )
 
@@ -169,14 +174,15 @@ def count(draft: Draft, kinds: Kinds) -> Due:
 
 
 def startstop(draft: Draft, kinds: Kinds) -> Due:
-    rng, due, place = draft.rng, Due(), int(draft.rng.integers(0, 4))
+    rng, due = draft.rng, Due()
+    home = kinds.home and rng.random() < 0.5
+    place = 0 if home else int(rng.integers(0, 4))
     shown: list[int] = []
     while len(shown) < draft.windows:
         shown += [place] * int(rng.integers(3, 9))
         begins, moves = len(shown), int(rng.choice(kinds.moves))
-        for _ in range(moves):
-            place = int(rng.choice([corner for corner in range(4) if corner != place]))
-            shown.append(place)
+        shown += _path(rng, place, moves, home=home)
+        place = shown[-1]
         moved(draft, begins, begins + moves)
         due += [(begins + 1, "go"), (begins + moves + 1, "end")]
     show(draft, shown[: draft.windows])
@@ -184,6 +190,16 @@ def startstop(draft: Draft, kinds: Kinds) -> Due:
     for at, text in due:
         says(draft, at, text)
     return due
+
+
+def _path(rng: np.random.Generator, place: int, moves: int, *, home: bool) -> list[int]:
+    """A movement from a place, each corner another than the last; with a home it is there at its end only."""
+    path: list[int] = []
+    for left in reversed(range(moves)):
+        others = [corner for corner in range(1 if home else 0, 4) if corner != place]
+        place = 0 if home and not left else int(rng.choice(others))
+        path.append(place)
+    return path
 
 
 FORMANTS = {"a": 500.0, "b": 1100.0, "c": 1900.0}

@@ -9,7 +9,7 @@ import heapq
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ from corpus.pipeline.record import Recorded, RecordingJob
 from corpus.pipeline.state import Running
 from corpus.pipeline.views import ViewsJob
 from corpus.schemas.codec import to_json
+from corpus.shards.planning import PlanTask
 
 
 class Gone(Exception):
@@ -46,7 +47,9 @@ class Cluster:
         seconds_of: Callable[[RecordingJob], float],
         outcome_of: Callable[[RecordingJob], Recorded],
         preempted: float,
+        in_place_of: Mapping[type, Callable[[Any], Any]],
     ) -> None:
+        """`in_place_of` replaces the functions of jobs of these types."""
         self.now_s = 0.0
         self.own_cpu_s = 0.0
         """What making things up has cost, to be taken off the driver's."""
@@ -54,13 +57,14 @@ class Cluster:
         self._workers = workers
         self._seconds_of, self._outcome_of = seconds_of, outcome_of
         self._preempted = preempted
+        self._in_place_of = in_place_of
         self._draw = random.Random(0)
         self._queue: deque[Task] = deque()
         self._ends: list[tuple[float, int, Task]] = []
         self._lines: dict[Task, Path] = {}
         self._number = 0
         died = SimpleNamespace(**dict.fromkeys(("WorkerCrashedError", "NodeDiedError"), Gone))
-        died.OutOfMemoryError = died.LocalRayletDiedError = Gone
+        died.OutOfMemoryError = died.LocalRayletDiedError = died.ObjectLostError = Gone
         died.RayTaskError = type("RayTaskError", (Exception,), {})
         self.exceptions = died
 
@@ -102,8 +106,8 @@ class Cluster:
             raise Gone
         began = time.process_time()
         job = task.job
-        if isinstance(job, ViewsJob):  # for real, in a process of its own as on a cluster
-            return _elsewhere(task.function, job)
+        if isinstance(job, (PlanTask, ViewsJob)):  # for real, in a process of its own as on a cluster
+            return _elsewhere(self._in_place_of.get(type(job), task.function), job)
         outcome = self._outcome_of(job) if isinstance(job, RecordingJob) else task.function(job)
         self.own_cpu_s += time.process_time() - began
         return outcome

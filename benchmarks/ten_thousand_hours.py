@@ -1,13 +1,14 @@
 """Simulates ten thousand hours: the driver's real code on a simulated cluster with simulated stages.
 
-    python ten_thousand_hours.py [--recordings 20000] [--minutes 30] [--workers 400] [--rows]
+    python ten_thousand_hours.py [--recordings 20000] [--minutes 30] [--workers 400] [--rows] [--driver]
 
 The driver gathers, hashes, plans, splits, hands jobs to the engine for Ray, lays out shards and writes the
 index as usual. The work of workers is simulated (made_up_stages.py): its time, and the rows and sizes of its
 results. The clock jumps from event to event (simulated_cluster.py), and the cost of the simulation is
-subtracted. Catalog and report, a task of the cluster, are really made, in a separate process. Each case is a
-separate process, so that its peak memory is its own. Copying clips into shards is left out, because it
-depends on the disk. `--rows` leaves out what is said.
+subtracted. Layout and index, and catalog and report, tasks of the cluster, are really made, in separate
+processes. Each case is a separate process, so that its peak memory is its own. Copying clips into shards is
+left out, because it depends on the disk. `--rows` leaves out what is said. `--driver` writes no file for a
+recording: its rows are made up when they are laid out, and catalog and report are left out.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from made_up_stages import Stages, make_talks, write_no_shard
+from made_up_stages import Stages, make_no_views, make_talks, plan_without_files, write_no_shard
 from simulated_cluster import Cluster
+
+from corpus.pipeline.views import ViewsJob
+from corpus.shards.planning import PlanTask
 
 CASES = {
     "cold": (0.0, 0.0),
@@ -48,6 +53,7 @@ class Asked:
     minutes: float
     workers: int
     rows: bool
+    driver: bool
     folder: Path | None
     case: str | None
     only: int
@@ -65,8 +71,11 @@ def run_case(asked: Asked, name: str, folder: Path) -> dict[str, Any]:
 
     load_pyarrow_without_pandas()  # as the command does
     faults, preempted = CASES[name]
-    stages = Stages(asked.minutes, faults, with_talk=not asked.rows)
-    cluster = Cluster(asked.workers, stages.seconds_of, stages.outcome_of, preempted)
+    stages = Stages(asked.minutes, faults, with_talk=not asked.rows, with_files=not asked.driver)
+    made_up: dict[type, Any] = {}
+    if asked.driver:
+        made_up = {PlanTask: partial(plan_without_files, asked.minutes), ViewsJob: make_no_views}
+    cluster = Cluster(asked.workers, stages.seconds_of, stages.outcome_of, preempted, made_up)
     ray_engine._ray = lambda: cluster
     ledger.monotonic = lambda: cluster.now_s
     shard_task.write_shard = write_no_shard
@@ -113,6 +122,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=400)
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--driver", action="store_true")
     parser.add_argument("--folder", type=Path, help="where to work; a folder below it is made and removed")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--only", type=int, default=len(CASES), help="the first so many cases")
@@ -137,7 +147,7 @@ def main() -> None:
                 f"{name}: {found['cpu_s']:.2f} CPU s, {each_ms:.2f} ms a recording, "
                 f"peak {found['peak_mb']:.0f} MB; {found['recordings']} recordings, {found['clips']} clips, "
                 f"{found['faults']} faults, {found['hours']:.1f} h on the cluster's clock; "
-                f"catalog and report, a task: {found['tasks_cpu_s']:.1f} CPU s, {found['tasks_mb']:.0f} MB",
+                f"layout and views, tasks: {found['tasks_cpu_s']:.1f} CPU s, {found['tasks_mb']:.0f} MB",
                 flush=True,
             )
     finally:

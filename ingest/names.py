@@ -11,7 +11,7 @@ _SOUND = (
     ".aac .adts .ac3 .ec3 .eac3 .dts .wma .aiff .aif .aifc .caf .amr .awb .3ga .au .snd .voc .sph .nist "
     ".mka .weba .gsm .sln .g722 .ul .al .ra .ape .wv .tta .tak .shn .qcp .loas .latm"
 )
-_MEDIA_SUFFIXES = frozenset(f"{_FILMS} {_SOUND}".split())
+MEDIA_SUFFIXES = frozenset(f"{_FILMS} {_SOUND}".split())
 """Files used from a folder or glob. A file named explicitly is tried whatever its name."""
 
 HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".gsm": "gsm"}
@@ -20,7 +20,7 @@ HEADERLESS = {".sln": "sln", ".g722": "g722", ".ul": "mulaw", ".al": "alaw", ".g
 
 def is_media_name(name: str) -> bool:
     """True for a name with a media extension, in upper or lower case."""
-    return suffix_of(name) in _MEDIA_SUFFIXES
+    return suffix_of(name) in MEDIA_SUFFIXES
 
 
 def suffix_of(name: str) -> str:

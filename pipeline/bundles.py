@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from zlib import crc32
 
 from corpus.align.sidecar_files import Listing, find_sidecars
-from corpus.pipeline.inputs import Item, ItemFile
+from corpus.pipeline.items import Found, Item, ItemFile, Items
 from corpus.schemas.urls import is_url
 
 MEAN_ITEMS = 256
@@ -30,34 +30,44 @@ class Bundle:
 
     look: str
     """Digest of the items, and of paths, sizes and times of all their files, which are not opened."""
-    items: Sequence[Item]
+    items: Items
 
 
-def bundles_of(items: Sequence[Item]) -> list[Bundle]:
+def bundles_of(items: Items, listing: Listing | None = None) -> list[Bundle]:
     """The items in bundles, in their order."""
-    return list(_bundles(items))
+    return list(_bundles(items, listing or Listing()))
 
 
-def _bundles(items: Sequence[Item]) -> Iterator[Bundle]:
-    listing, hasher, first = Listing(), hashlib.sha256(), 0
-    for number, item in enumerate(items, start=1):
-        hasher.update(_look_of(item, listing))
-        if number == len(items) or not crc32(item.uri.encode()) % MEAN_ITEMS:
-            yield Bundle(hasher.hexdigest(), items[first:number])
-            hasher, first = hashlib.sha256(), number
+def _bundles(items: Items, listing: Listing) -> Iterator[Bundle]:
+    looks, first = [], 0
+    for number, entry in enumerate(items.entries, start=1):
+        looks.append(_look_of(entry, listing))
+        if number == len(items) or not crc32(entry.uri.encode()) % MEAN_ITEMS:
+            yield Bundle(hashlib.sha256("\n".join(looks).encode()).hexdigest(), items[first:number])
+            looks, first = [], number
 
 
-def _look_of(item: Item, listing: Listing) -> bytes:
+def _look_of(entry: Item | Found, listing: Listing) -> str:
     """The item, and the looks of its files and of those beside them, as a unique text."""
-    places = [file.place for file in item.files]
+    if isinstance(entry, Found):
+        uri, place, size, mtime_ns = entry  # of the file when it was found: it need not be asked again
+        text = f"{uri}\0{place}\0{size}\0{mtime_ns}"  # no path has a NUL in it
+        if not listing.may_have_sidecars(place):
+            return text
+        return f"{text}\0{_looks_beside(place, listing)!r}"
+    places = [file.place for file in entry.files]
     looks = [look(place) for place in places]
-    if item.sidecars is not None:
-        looks += [look(place) for place in item.sidecars]
+    if entry.sidecars is not None:
+        looks += [look(place) for place in entry.sidecars]
     else:
         for place in places:
             if not is_url(place) and listing.may_have_sidecars(place):
-                looks += [look(str(path)) for path in find_sidecars(Path(place), listing)]
-    return repr((_ITEM(item), [_FILE(file) for file in item.files], looks)).encode()
+                looks += _looks_beside(place, listing)
+    return repr((_ITEM(entry), [_FILE(file) for file in entry.files], looks))
+
+
+def _looks_beside(place: str, listing: Listing) -> list[tuple[object, ...]]:
+    return [look(str(path)) for path in find_sidecars(Path(place), listing)]
 
 
 def look(place: str) -> tuple[object, ...]:

@@ -22,6 +22,11 @@ from corpus.schemas.files import storage_errors, sync_folder, sync_tree
 from corpus.schemas.store import store_at
 
 
+def folder_in(root: Path, stage: str, digest: str) -> Path:
+    """Where a cache keeps an artifact."""
+    return root / stage / digest[:2] / digest
+
+
 class Cache:
     """Artifacts below `root/<stage>/<digest>`; `scratch` names this build's own temporary folder."""
 
@@ -42,7 +47,7 @@ class Cache:
             ) from error
 
     def folder(self, stage: str, digest: str) -> Path:
-        return self.root / stage / digest[:2] / digest
+        return folder_in(self.root, stage, digest)
 
     def has(self, stage: str, digest: str) -> bool:
         """Whether an artifact is there; only `get` checks that it is undamaged."""

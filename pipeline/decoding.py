@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from corpus.pipeline.artifact import Artifact, Kept
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.identify import Identity, unchanged
-from corpus.pipeline.inputs import ItemFile
+from corpus.pipeline.items import ItemFile
 from corpus.pipeline.versions import stage_key
 from corpus.schemas.artifacts import Decoded
 from corpus.schemas.codec import read_json

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.align.sidecar_files import Listing, find_sidecars
-from corpus.pipeline.inputs import Item, ItemFile
+from corpus.pipeline.items import Item, ItemFile
 from corpus.schemas.codec import digest
 from corpus.schemas.errors import MediaError
 from corpus.schemas.files import sha256_file
@@ -39,24 +39,31 @@ class Identity:
 
 
 def identify(
-    item: Item, known: Mapping[str, FileMark], downloads: Path, listing: Listing | None = None
+    item: Item,
+    known: Mapping[str, FileMark],
+    downloads: Path,
+    listing: Listing | None = None,
+    sidecars: Sequence[str] | None = None,
 ) -> Identity:
     """Fetch and hash an item's files; `known` (by path) avoids reading unchanged ones.
+
+    `sidecars` are its annotation files, if they have been found.
 
     Raises:
         MediaError: a file is gone, unreadable or empty, or a URL cannot be fetched.
     """
-    paths = [_local(file, downloads) for file in item.files]
-    media = tuple(mark(path, known) for path in paths)
+    places = [_local(file, downloads) for file in item.files]
+    media = tuple(mark(place, known) for place in places)
     for medium, file in zip(media, item.files, strict=True):
         if not medium.bytes:
             raise MediaError("the file is empty", where=file.uri, todo="fetch or record it again")
+    # Sidecars are part of what is built, not of the recording's identity.
+    beside = sidecars_of(item, places, listing or Listing()) if sidecars is None else sidecars
     return Identity(
         item=item,
         recording=recording_hash(item.files, [m.sha256 for m in media]),
         media=media,
-        # Sidecars are part of what is built, not of the recording's identity.
-        sidecars=tuple(mark(path, known) for path in sidecars_of(item, paths, listing)),
+        sidecars=tuple(mark(place, known) for place in beside),
     )
 
 
@@ -64,9 +71,9 @@ def identified_before(item: Item, known: Mapping[str, FileMark], listing: Listin
     """The item's content, if all its files were hashed before and seem unchanged."""
     if any(is_url(file.place) for file in item.files):
         return None
-    places = [Path(file.place) for file in item.files]
-    media = [_as_marked(file.place, known) for file in item.files]
-    sidecars = [_as_marked(str(path), known) for path in sidecars_of(item, places, listing)]
+    places = [file.place for file in item.files]
+    media = [_as_marked(place, known) for place in places]
+    sidecars = [_as_marked(place, known) for place in sidecars_of(item, places, listing)]
     sound = [mark for mark in media if mark is not None]
     if len(sound) < len(media) or None in sidecars:
         return None
@@ -80,22 +87,25 @@ def identified_before(item: Item, known: Mapping[str, FileMark], listing: Listin
 
 def _as_marked(place: str, known: Mapping[str, FileMark]) -> FileMark | None:
     before = known.get(place)
+    if before is None:
+        return None
     try:
         now = os.stat(place)
     except (OSError, ValueError):
         return None
-    return before if before is not None and _seems_unchanged(before, now) else None
+    return before if _seems_unchanged(before, now) else None
 
 
 def _seems_unchanged(before: FileMark, now: os.stat_result) -> bool:
     return (before.bytes, before.mtime_ns) == (now.st_size, now.st_mtime_ns)
 
 
-def sidecars_of(item: Item, media: Sequence[Path], listing: Listing | None = None) -> list[Path]:
+def sidecars_of(item: Item, media: Sequence[str], listing: Listing) -> Sequence[str]:
     """The annotation files named for an item, otherwise those beside its media files."""
     if item.sidecars is not None:
-        return [Path(place) for place in item.sidecars]
-    return [side for path in media for side in find_sidecars(path, listing)]
+        return item.sidecars
+    beside = (find_sidecars(Path(place), listing) for place in media if listing.may_have_sidecars(place))
+    return [str(path) for paths in beside for path in paths]
 
 
 def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
@@ -106,28 +116,29 @@ def recording_hash(files: Sequence[ItemFile], hashes: Sequence[str]) -> str:
     return digest([[h, f.speaker, f.offset_us] for h, f in zip(hashes, files, strict=True)])
 
 
-def mark(path: Path, known: Mapping[str, FileMark]) -> FileMark:
+def mark(place: str, known: Mapping[str, FileMark]) -> FileMark:
     """The mark of a local file, whose content is read only if path, size or time are new.
 
     Raises:
         MediaError: the file is not regular, is unreadable, or was written to while it was read.
     """
     try:
-        state = os.stat(path)
+        state = os.stat(place)
         if not stat.S_ISREG(state.st_mode):
-            raise MediaError("this is a folder, pipe, socket or device, not a file", where=path.name)
-        before = known.get(str(path))
+            what = "this is a folder, pipe, socket or device, not a file"
+            raise MediaError(what, where=os.path.basename(place))
+        before = known.get(place)
         if before is not None and _seems_unchanged(before, state):
             return before
-        sha256 = sha256_file(path)
+        sha256 = sha256_file(Path(place))
         # A copy still in progress would be hashed half.
-        if _look(os.stat(path)) != _look(state):
-            raise _changing(path.name)
+        if _look(os.stat(place)) != _look(state):
+            raise _changing(os.path.basename(place))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"the file cannot be read: {reason}", where=path.name) from error
+        raise MediaError(f"the file cannot be read: {reason}", where=os.path.basename(place)) from error
     return FileMark(
-        place=str(path),
+        place=place,
         bytes=state.st_size,
         mtime_ns=state.st_mtime_ns,
         sha256=sha256,
@@ -179,9 +190,9 @@ def _changing(name: str) -> MediaError:
     return MediaError("the file was written to while it was being read", where=name, todo=todo)
 
 
-def _local(file: ItemFile, downloads: Path) -> Path:
+def _local(file: ItemFile, downloads: Path) -> str:
     if not is_url(file.place):
-        return Path(file.place)
+        return file.place
     from corpus.pipeline.fetch import fetch
 
-    return fetch(file.place, downloads, guarded=file.guarded)
+    return str(fetch(file.place, downloads, guarded=file.guarded))

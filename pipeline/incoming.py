@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from corpus.align.sidecar_files import Listing
 from corpus.pipeline.bundles import Bundle
-from corpus.pipeline.identify import Identity, identified_before, identify
-from corpus.pipeline.inputs import Item
+from corpus.pipeline.identify import Identity, identified_before
+from corpus.pipeline.identify_task import Identified, Run, attempt, identified, tasks_for
+from corpus.pipeline.items import Item
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.memory import Memory, Row
 from corpus.pipeline.names import names_before, vouched_for
 from corpus.pipeline.published import PublishedRecording, annotations_of
-from corpus.pipeline.request import Request
+from corpus.pipeline.request import LEAST_FOR_A_TASK, Request
 from corpus.pipeline.reviewed import Texts
 from corpus.pipeline.split import Bond
-from corpus.schemas.drops import UNFETCHED, Drop
-from corpus.schemas.errors import CorpusError, StorageError
+from corpus.schemas.drops import Drop
 from corpus.schemas.marks import FileMark, Marks
-from corpus.schemas.urls import is_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +44,20 @@ class Incoming:
         request: Request,
         reviews: Mapping[str, Texts],
         downloads: Path,
+        listing: Listing,
+        run: Run | None = None,
     ) -> None:
+        """`run` identifies many items elsewhere."""
         self._bundles = bundles
         self._memory = memory
         self._ledger = ledger
         self._request = request
         self._reviews = reviews
         self._downloads = downloads
+        self._listing = listing
+        self._run = run
+        self._ready: dict[str, Identified | Drop] = {}
+        """What was learnt elsewhere, by uri."""
         self._known: dict[str, list[Known]] = {}
         """By the look of their bundle."""
 
@@ -64,9 +69,10 @@ class Incoming:
             # Known hashes are keyed by path, size and time: a rehash ignores them.
             hashes = {} if self._request.rehash else marks.but(self._memory.standing)
             names = self._memory.changed().names
+            self._identify_elsewhere(waiting, hashes)
             for bundle in waiting:
                 identities = self._identified(bundle.items, hashes)
-                self._known[bundle.look] = [self._as_known(one, names) for one in identities]
+                self._known[bundle.look] = [self._as_known(*one, names) for one in identities]
             falling = self._memory.release(known.bond for known in self.all)
             waiting = [bundle for bundle in self._bundles if bundle.look in falling]
         marks.save(self._memory.standing, {look: _marks(known) for look, known in self._known.items()})
@@ -77,9 +83,8 @@ class Incoming:
         for bundle in self._bundles:
             yield from self._known.get(bundle.look, ())
 
-    def rows(self, published: Sequence[PublishedRecording]) -> Iterator[Row]:
-        """The rows to remember for the examined bundles."""
-        by_uri = {one.uri: one for one in published}
+    def rows(self, published: Callable[[str], PublishedRecording | None]) -> Iterator[Row]:
+        """The rows to remember for the examined bundles; `published` finds a recording by its uri."""
         quarantined = {one.uri: one for one in self._ledger.quarantined()}
         for bundle in self._bundles:
             if (known := self._known.get(bundle.look)) is None:
@@ -91,33 +96,65 @@ class Incoming:
                 # An item that could not be read may be readable the next time.
                 whole=len(known) == len(uris) and not any(drop.stage == "input" for drop in drops),
                 bonds=tuple(one.bond for one in known),
-                published=tuple(by_uri[uri] for uri in uris if uri in by_uri),
+                published=tuple(one for one in map(published, uris) if one is not None),
                 quarantined=tuple(quarantined[uri] for uri in uris if uri in quarantined),
                 drops=tuple(drops),
             )
 
-    def _identified(self, items: Sequence[Item], hashes: Mapping[str, FileMark]) -> Iterator[Identity]:
-        """Items that cannot be read are dropped."""
-        listing = Listing()
+    def _identify_elsewhere(self, bundles: Sequence[Bundle], hashes: Mapping[str, FileMark]) -> None:
+        """Have the items read elsewhere, if there are many that seem changed."""
+        if self._run is None:
+            return
+        items = [
+            item
+            for bundle in bundles
+            for item in bundle.items
+            if identified_before(item, hashes, self._listing) is None
+        ]
+        if len(items) < LEAST_FOR_A_TASK:
+            return
+        settings = self._request.settings
+        tasks = tasks_for(items, self._listing, hashes, self._downloads.absolute(), settings)
+        for item, result in identified(self._run, tasks):
+            self._ledger.step()
+            self._ready[item.uri] = result
+
+    def _identified(
+        self, items: Sequence[Item], hashes: Mapping[str, FileMark]
+    ) -> Iterator[tuple[Identity, tuple[str, ...] | None]]:
+        """Each item's content, and whom its annotations name if that is known. Items that cannot be read are
+        dropped."""
         threads = ThreadPoolExecutor(self._request.num_workers)
-        attempt = partial(_attempt, hashes=hashes, downloads=self._downloads, listing=listing)
         try:
             results = [
-                identified_before(item, hashes, listing) or threads.submit(attempt, item) for item in items
+                self._ready.pop(item.uri)
+                if item.uri in self._ready
+                else identified_before(item, hashes, self._listing)
+                or threads.submit(attempt, item, hashes, self._downloads, self._listing)
+                for item in items
             ]
-            for waiting in results:
+            for item, waiting in zip(items, results, strict=True):
                 result = waiting.result() if isinstance(waiting, Future) else waiting
-                self._ledger.step()
+                if isinstance(waiting, (Identity, Future)):  # the others were counted when they ended
+                    self._ledger.step()
                 if isinstance(result, Drop):
                     self._ledger.drop((result,))
+                elif isinstance(result, Identified):
+                    yield result.of(item), result.names
                 else:
-                    yield result
+                    yield result, None
         finally:  # a stopped build must not wait for a file to be hashed
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _as_known(self, identity: Identity, names: Mapping[tuple[str, ...], tuple[str, ...]]) -> Known:
+    def _as_known(
+        self,
+        identity: Identity,
+        vouched: tuple[str, ...] | None,
+        names: Mapping[tuple[str, ...], tuple[str, ...]],
+    ) -> Known:
         # Known annotation files need not be parsed again to learn whom they name.
-        vouched = names.get(annotations_of(identity))
+        if vouched is None:
+            vouched = names.get(annotations_of(identity))
         if vouched is None:
             vouched = vouched_for(identity, self._request.settings)
         bond = Bond(
@@ -126,18 +163,6 @@ class Incoming:
             named_speakers=names_before(identity, vouched, self._reviews.get(identity.recording, ())),
         )
         return Known(identity=identity, names=vouched, bond=bond)
-
-
-def _attempt(
-    item: Item, *, hashes: Mapping[str, FileMark], downloads: Path, listing: Listing
-) -> Identity | Drop:
-    try:
-        return identify(item, hashes, downloads, listing)
-    except StorageError:
-        raise
-    except (CorpusError, OSError, ValueError) as error:
-        code = UNFETCHED if any(is_url(file.place) for file in item.files) else "unreadable"
-        return Drop(item=item.uri, stage="input", kind="fault", code=code, reason=str(error))
 
 
 def _marks(known: Sequence[Known]) -> list[FileMark]:

@@ -5,55 +5,21 @@ from __future__ import annotations
 import glob
 import json
 import os
-import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from corpus.ingest.names import is_media_name, suffix_of
+from corpus.ingest.names import is_media_name
+from corpus.pipeline.folders import fault, file_at, utf8, walk
+from corpus.pipeline.items import Found, Item, ItemFile, Items, without_doubles
 from corpus.schemas.codec import from_plain
 from corpus.schemas.dataset import InputEntry
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import CorpusError, UsageError
 from corpus.schemas.urls import is_url, public_url, told
 
-SIDECAR_SUFFIXES = frozenset(
-    ".rttm .stm .ctm .json .gz .jsonl .txt .md .csv .tsv .srt .vtt .textgrid .eaf .toml .yaml .yml "
-    ".jpg .jpeg .png .pdf .log .html .xml .uem .lab".split()
-)
-"""Files in a folder that are plainly not media: skipped silently."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemFile:
-    """One media file of an item, on this machine or at a URL."""
-
-    place: str
-    """Absolute path, or URL."""
-    uri: str
-    speaker: str | None = None
-    offset_us: int = 0
-    guarded: bool = False
-    """A URL named in a manifest: it may not reach this machine or its network."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One recording to build, as requested."""
-
-    uri: str
-    files: tuple[ItemFile, ...]
-    licence: str | None = None
-    consent: str | None = None
-    conversation: str | None = None
-    speakers: tuple[str, ...] = ()
-    channels: str | None = None
-    sidecars: tuple[str, ...] | None = None
-    """Absolute paths; None to look beside the media file."""
-
-
-def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[Item], list[Drop]]:
+def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[Items, list[Drop]]:
     """The items in files, folders, globs, URLs and JSONL manifests, in order of their uri.
 
     URLs in a manifest may reach this machine or its network only if the manifest is in `local_urls`.
@@ -63,43 +29,31 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[list[
     """
     if not inputs:
         raise UsageError("no input given", todo="name files, folders, globs, URLs or a .jsonl")
-    items: list[Item] = []
+    entries: list[Item | Found] = []
     drops: list[Drop] = []
     for text in inputs:
-        for item in _expand(text, text in local_urls):
-            if isinstance(item, Drop):
-                drops.append(item)
+        for one in _expand(text, text in local_urls):
+            if isinstance(one, Drop):
+                drops.append(one)
             else:
-                items.append(item)
-    # The same file named twice, by a glob and a folder say, is one item.
-    unique = {(item.files, item.sidecars): item for item in items}
-    return _distinct_uris(unique.values()), drops
+                entries.append(one)
+    # A folder names no file twice.
+    once = len(inputs) == 1 and os.path.isdir(inputs[0])
+    return Items.distinct(entries if once else without_doubles(entries)), drops
 
 
-def _distinct_uris(items: Iterable[Item]) -> list[Item]:
-    """Make uris unique: later recordings (by path) with the same uri get `#2`, `#3` … appended."""
-    ordered = sorted(items, key=lambda item: (item.uri, [f.place for f in item.files]))
-    seen: Counter[str] = Counter()
-    result = []
-    for item in ordered:
-        seen[item.uri] += 1
-        if seen[item.uri] > 1:
-            item = replace(item, uri=f"{item.uri}#{seen[item.uri]}")
-        result.append(item)
-    return result
-
-
-def _expand(text: str, allow_local: bool) -> Iterator[Item | Drop]:
+def _expand(text: str, allow_local: bool) -> Iterator[Item | Found | Drop]:
     if is_url(text):
-        yield _single(text, public_url(text))
+        shown = public_url(text)
+        yield Item(uri=shown, files=(ItemFile(place=text, uri=shown),))
         return
     path = Path(text)
     if os.path.isdir(path):  # pathlib's own raise where a name is too long
-        yield from _walk(path)
+        yield from walk(path)
     elif path.suffix == ".jsonl" and os.path.isfile(path):
         yield from _read_manifest(path, allow_local)
     elif _exists(path):
-        yield from _file(os.path.abspath(path), path.name)
+        yield file_at(os.path.abspath(path), path.name)
     elif glob.has_magic(text):
         yield from _glob(text)
     else:
@@ -110,106 +64,16 @@ def _exists(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def _glob(pattern: str) -> Iterator[Item | Drop]:
+def _glob(pattern: str) -> Iterator[Found | Drop]:
     names = sorted(glob.glob(pattern, recursive=True))
     if not names:
         raise UsageError("nothing matches the pattern", where=pattern)
     for name in names:
         path = Path(name)
         if os.path.isdir(path):
-            yield from _walk(path)
+            yield from walk(path)
         elif is_media_name(path.name):
-            yield from _file(os.path.abspath(path), path.name)
-
-
-def _walk(root: Path) -> Iterator[Item | Drop]:
-    """The media files below a folder. Hidden files and folders are skipped."""
-    count, top = 0, os.path.abspath(root)
-    # Texts, not paths: there may be a million files.
-    for folder, names, files in os.walk(top, onerror=None):
-        # In place: os.walk descends into what is left.
-        names[:] = sorted(n for n in names if not n.startswith("."))
-        below = "" if folder == top else os.path.relpath(folder, top) + "/"
-        here = os.path.join(folder, "")
-        for name in names:
-            if is_media_name(name):
-                yield Drop(
-                    item=below + name,
-                    stage="input",
-                    kind="trim",
-                    code="folder_named_like_media",
-                    reason=f"{name!r} is a folder; the media files in it are taken one by one",
-                )
-        if not os.access(folder, os.R_OK | os.X_OK):
-            yield _fault(below.removesuffix("/") or ".", "unreadable", "the folder cannot be read")
-        for name in sorted(files):
-            suffix = suffix_of(name)
-            if name.startswith(".") or suffix in SIDECAR_SUFFIXES:
-                continue
-            if is_media_name(name):
-                count += 1
-                yield from _file(here + name, below + name)
-            else:
-                yield Drop(
-                    item=below + name,
-                    stage="input",
-                    kind="trim",
-                    code="not_media_by_name",
-                    reason=f"{suffix or 'no suffix'} is not a media suffix; name the file itself to try it",
-                )
-    if not count:
-        yield Drop(
-            item=root.name or str(root),
-            stage="input",
-            kind="trim",
-            code="empty_folder",
-            reason="the folder holds no media file",
-        )
-
-
-def _fault(uri: str, code: str, reason: str) -> Drop:
-    return Drop(item=uri, stage="input", kind="fault", code=code, reason=reason)
-
-
-def _file(place: str, uri: str) -> Iterator[Item | Drop]:
-    """The file at an absolute path."""
-    problem = _unfit(place)
-    if problem:
-        yield _fault(_utf8(uri), *problem)
-    else:
-        yield _single(place, uri)
-
-
-def _utf8(text: str) -> str:
-    """The text with bytes that are not UTF-8, which a file name may contain, written as escapes."""
-    if text.isascii():
-        return text
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _unfit(place: str) -> tuple[str, str] | None:
-    """Why an absolute path cannot be opened as a file, found without opening it: a FIFO would block."""
-    if _utf8(place) != place:
-        return (
-            "name_not_utf8",
-            "the name or a folder's name is not UTF-8, which a dataset could not hold; rename it",
-        )
-    try:
-        mode = os.stat(place).st_mode
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        return "unreadable", f"the file cannot be reached: {reason}"
-    if stat.S_ISDIR(mode):
-        return "not_a_file", "this is a folder, not a file; name a media file"
-    if not stat.S_ISREG(mode):
-        return "not_a_file", "this is a pipe, socket or device, not a file; copy its content to a file"
-    if not os.access(place, os.R_OK):
-        return "unreadable", "the file may not be read; change its permissions"
-    return None
-
-
-def _single(place: str, uri: str) -> Item:
-    return Item(uri=uri, files=(ItemFile(place=place, uri=uri),))
+            yield file_at(os.path.abspath(path), path.name)
 
 
 def _read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Drop]:
@@ -224,19 +88,19 @@ def _read_manifest(path: Path, allow_local: bool = False) -> Iterator[Item | Dro
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        where = f"{_utf8(path.name)}:{number}"
+        where = f"{utf8(path.name)}:{number}"
         try:
             plain = json.loads(line.decode())
             json.dumps(plain, ensure_ascii=False).encode()  # "\\udcff" is JSON, but no text
             entry = from_plain(InputEntry, plain, where=where)
             yield from _entry(entry, path.parent, allow_local)
         except (CorpusError, ValueError, RecursionError) as error:
-            yield _fault(where, "bad_manifest_line", f"the line is no input entry: {told(str(error))}")
+            yield fault(where, "bad_manifest_line", f"the line is no input entry: {told(str(error))}")
 
 
 def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | Drop]:
     if entry.channels not in (None, "mix", "per_channel", "per_stream"):
-        yield _fault(
+        yield fault(
             public_url(entry.uri),
             "bad_manifest_line",
             f"channels = {entry.channels!r} is not mix, per_channel or per_stream",
@@ -245,15 +109,15 @@ def _entry(entry: InputEntry, base: Path, allow_local: bool) -> Iterator[Item | 
     shown = public_url(entry.uri)
     if any(map(is_url, entry.sidecars)):
         reason = "sidecars are files on this machine, not URLs; fetch them first"
-        yield _fault(shown, "bad_manifest_line", reason)
+        yield fault(shown, "bad_manifest_line", reason)
         return
     tracks = [(t.uri, t.speaker, t.offset_us) for t in entry.tracks] or [(entry.uri, None, 0)]
     files = []
     for uri, speaker, offset_us in tracks:
         if not is_url(uri):
-            problem = _unfit(os.path.join(os.path.abspath(base), uri))
-            if problem:
-                yield _fault(shown, *problem)
+            there = file_at(os.path.join(os.path.abspath(base), uri), uri)
+            if isinstance(there, Drop):
+                yield replace(there, item=shown)
                 return
         place = uri if is_url(uri) else os.path.abspath(base / uri)
         guarded = is_url(uri) and not allow_local

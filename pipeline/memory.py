@@ -8,7 +8,7 @@ would bind their splits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,7 +159,7 @@ class Memory:
         """The `segment_id` of every recording in bundles that stand."""
         return b"".join(self._standing_column("segments"))
 
-    def save(self, rows: Sequence[Row], stamp: Stamp) -> None:
+    def save(self, rows: Iterable[Row], stamp: Stamp) -> None:
         """Keep the bundles that stand, and add these rows."""
         import pyarrow as pa
 
@@ -193,22 +193,28 @@ def segment_id_of(one: PublishedRecording) -> bytes:
     return segment_id(one.recording, one.split, one.segment)
 
 
-def _as_table(rows: Sequence[Row]) -> pa.Table:
+def _as_table(rows: Iterable[Row]) -> pa.Table:
     import pyarrow as pa
 
-    columns = {
-        "look": [row.look for row in rows],
-        "whole": [row.whole for row in rows],
-        "keys": [
-            np.array([k for bond in row.bonds for k in _keys(bond)], np.uint64).tobytes() for row in rows
-        ],
-        "segments": [b"".join(segment_id_of(one) for one in row.published) for row in rows],
-        "faults": [to_json(Quarantine(items=row.quarantined)) if row.quarantined else "" for row in rows],
-        "trims": [sum(drop.kind == "trim" for drop in row.drops) for row in rows],
-        "drops": [packed(Drops(drops=row.drops)) for row in rows],
-        "recordings": [packed(_Recordings(recordings=row.published)) for row in rows],
-    }
-    return pa.table(columns, schema=_schema())
+    schema = _schema()
+    # Row by row: what one is made of takes ten times its memory.
+    values = [_as_values(row) for row in rows]
+    columns = list(zip(*values, strict=True)) or [()] * len(schema)
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema)
+
+
+def _as_values(row: Row) -> tuple[object, ...]:
+    """In order of the schema."""
+    return (
+        row.look,
+        row.whole,
+        np.array([k for bond in row.bonds for k in _keys(bond)], np.uint64).tobytes(),
+        b"".join(segment_id_of(one) for one in row.published),
+        to_json(Quarantine(items=row.quarantined)) if row.quarantined else "",
+        sum(drop.kind == "trim" for drop in row.drops),
+        packed(Drops(drops=row.drops)),
+        packed(_Recordings(recordings=row.published)),
+    )
 
 
 def _stamp_of(table: pa.Table) -> Stamp:

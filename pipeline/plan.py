@@ -14,7 +14,8 @@ from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.decoding import decode_key
 from corpus.pipeline.identify import Identity, identified_before, recording_hash
-from corpus.pipeline.inputs import Item, gather
+from corpus.pipeline.inputs import gather
+from corpus.pipeline.items import Item
 from corpus.pipeline.published import PublishedRecording
 from corpus.pipeline.record import RecordingJob
 from corpus.pipeline.removals import built_in, removed

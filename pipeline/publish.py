@@ -17,11 +17,16 @@ from corpus.pipeline.views import Views, ViewsJob, put_views, views_folder
 from corpus.report.catalog import RunFacts
 from corpus.schemas.codec import to_json
 from corpus.schemas.dataset import Manifest
-from corpus.schemas.drops import Drop
+from corpus.schemas.drops import Drop, Drops
+from corpus.schemas.row_file import packed
 from corpus.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from corpus.shards.shard_task import ShardWriter
+
+
+_PACKED_DROPS = 4096
+"""Packed together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ def publish(
     makers: Makers,
 ) -> tuple[Manifest, Views]:
     """Write the dataset at `out`; shards that hold the same clips are not touched."""
-    from corpus.shards.plan import SegmentRef
+    from corpus.pipeline.segments import CutSegments
     from corpus.shards.write import Stays, write_dataset
 
     # Changed recordings count as gone too: their old rows must leave before the new ones enter.
@@ -55,20 +60,11 @@ def publish(
     stays = None
     if found.old is not None:
         ids = [found.memory.segments(), *map(segment_id_of, found.unchanged.values())]
-        stays = Stays(old=found.old, gone=gone, segments=b"".join(ids))
-    segments = [
-        SegmentRef(
-            folder=cache.folder("cut", one.segment),
-            recording=one.recording,
-            split=one.split,
-            digest=one.segment,
-        )
-        for one in found.made()
-    ]
+        stays = Stays(gone=gone, segments=b"".join(ids))
     # Shards first: catalog and report describe what is there.
     manifest = write_dataset(
         out,
-        segments,
+        CutSegments(cache.root.absolute(), found.segments()),
         settings=settings,
         config=config,
         doubted=found.doubted,
@@ -78,10 +74,9 @@ def publish(
     changes = len(found.memory) > 0
     job = ViewsJob(
         folder=views_folder(out, cache, with_catalog=changes).absolute(),
-        pieces=tuple(_pieces(found)),
+        pieces=_pieces(found),
         gone=gone if changes else None,
-        drops=tuple(drops),
-        more_drops=found.memory.drops(),
+        drops=(*_packed(drops), *found.memory.drops()),
         run=run_facts(manifest, settings),
         cache_root=cache.root.absolute(),
         scratch=cache.scratch.name,
@@ -94,11 +89,19 @@ def publish(
     return manifest, views
 
 
-def _pieces(found: Recordings) -> Iterator[str]:
+def _pieces(found: Recordings) -> bytes:
     """Digests of every new or changed recording's rows."""
     from corpus.pipeline.record import rows_key
 
-    return (rows_key(job) for job, outcome in found.recorded if outcome.built)
+    digests = bytearray()
+    for one in found.made:
+        digests += bytes.fromhex(rows_key(one.job))
+    return bytes(digests)
+
+
+def _packed(drops: Sequence[Drop]) -> Iterator[bytes]:
+    for first in range(0, len(drops), _PACKED_DROPS):
+        yield packed(Drops(drops=tuple(drops[first : first + _PACKED_DROPS])))
 
 
 def run_facts(manifest: Manifest, settings: Settings) -> RunFacts:

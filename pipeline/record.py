@@ -11,7 +11,6 @@ from corpus.pipeline.annotate import Annotated, AnnotateJob, Parts, annotate
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.cutting import Cut, CutJob, cut_recording
 from corpus.pipeline.identify import Identity
-from corpus.pipeline.published import PublishedRecording, annotations_of
 from corpus.pipeline.reviewed import Texts
 from corpus.schemas.codec import digest, from_json, to_json, to_plain
 from corpus.schemas.drops import Drop
@@ -74,22 +73,6 @@ class Recorded:
     @property
     def drops(self) -> tuple[Drop, ...]:
         return (*self.annotated.drops, *(self.cut.drops if self.cut else ()))
-
-
-def published_as(job: RecordingJob, done: Recorded) -> PublishedRecording:
-    """What a later build needs in order to recognise this recording."""
-    if done.cut is None or done.cut.segment is None:
-        raise AssertionError(f"{job.identity.item.uri} was not built")
-    return PublishedRecording(
-        recording=job.identity.recording,
-        uri=job.identity.item.uri,
-        key=job.key,
-        split=job.split,
-        segment=done.cut.segment,
-        annotations=annotations_of(job.identity),
-        names=job.names,
-        drops=done.drops,
-    )
 
 
 def recorded_before(job: RecordingJob, cache: Cache) -> Recorded | None:

@@ -11,6 +11,8 @@ from corpus.schemas.settings import Settings
 
 EXIT_OK = 0
 EXIT_FAULTS = 3
+LEAST_FOR_A_TASK = 500
+"""Inputs from which on a cluster identifies them, lays out their clips, and makes catalog and report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from corpus.report.page import REPORT_FILE, write_report
 from corpus.report.poor import poor
 from corpus.report.stats import dataset_stats
 from corpus.schemas.dataset import CLIPS_FILE
-from corpus.schemas.drops import Drop, Drops, in_order
+from corpus.schemas.drops import Drops, in_order
 from corpus.schemas.files import put_in_place, storage_errors, sync_file, temporary
 from corpus.schemas.light import load_pyarrow_lightly
 from corpus.schemas.reviews_file import REVIEWS_FILE
 from corpus.schemas.row_file import unpacked
 
+_DIGEST_BYTES = 32
 _OLD_CATALOG_FILE = "before.duckdb"
 """Under a name of its own, so that a job which is repeated changes the same catalog again."""
 
@@ -31,13 +32,12 @@ class ViewsJob:
 
     folder: Path
     """Made by `views_folder`."""
-    pieces: tuple[str, ...]
-    """Digests of the rows of new and changed recordings."""
+    pieces: bytes
+    """Digests of the rows of new and changed recordings, 32 bytes each."""
     gone: tuple[str, ...] | None
     """Recordings whose rows leave the old catalog; None for a new catalog."""
-    drops: tuple[Drop, ...]
-    more_drops: tuple[bytes, ...]
-    """`Drops` of what was not looked at, packed."""
+    drops: tuple[bytes, ...]
+    """Everything left out, as packed `Drops`: a million of them would be long on their way elsewhere."""
     run: RunFacts
     cache_root: Path
     scratch: str
@@ -59,14 +59,14 @@ def make_views(job: ViewsJob) -> Views:
     load_pyarrow_lightly()
     cache = Cache(job.cache_root, job.scratch)
     sha256s: list[str] = []
-    more = (one for part in job.more_drops for one in unpacked(Drops, part, job.folder).drops)
     if job.gone is not None:
         (job.folder / CATALOG_FILE).unlink(missing_ok=True)
         _link(job.folder / _OLD_CATALOG_FILE, job.folder / CATALOG_FILE)
     write_catalog(
         job.folder,
-        (cache.need(ROWS_STAGE, piece).folder for piece in job.pieces),  # each checked when it is its turn
-        in_order((*job.drops, *more)),
+        # Each is checked when it is its turn.
+        (cache.need(ROWS_STAGE, piece).folder for piece in _digests(job.pieces)),
+        in_order(one for part in job.drops for one in unpacked(Drops, part, job.folder).drops),
         job.run,
         instead_of=job.gone,
         announce=sha256s.append,
@@ -75,6 +75,10 @@ def make_views(job: ViewsJob) -> Views:
     with open_catalog(job.folder) as db:
         lines = tuple(one.line for one in poor(db))
     return Views(catalog_sha256=sha256s[-1], poor=lines)
+
+
+def _digests(pieces: bytes) -> Iterator[str]:
+    return (pieces[at : at + _DIGEST_BYTES].hex() for at in range(0, len(pieces), _DIGEST_BYTES))
 
 
 def views_folder(out: Path, cache: Cache, *, with_catalog: bool) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from corpus.schemas.clip import ClipHead
-from corpus.schemas.dataset import SPLITS, ShardEntry
+from corpus.schemas.dataset import SPLITS
 from corpus.shards.index import ints, texts
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ COUNTED = ("split", "recording", "licence", "start_us", "stop_us", "speech_us", 
 _SCALARS: dict[Any, str] = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 
-def dataset_card(shards: Sequence[ShardEntry], table: pa.Table, config: str) -> str:
-    """The text of README.md, from the columns COUNTED only, so that a rebuild gives the same bytes."""
-    splits = [split for split in SPLITS if any(shard.split == split for shard in shards)]
+def dataset_card(present: Set[str], table: pa.Table, config: str) -> str:
+    """The text of README.md, from the splits and the columns COUNTED only: a rebuild gives the same bytes."""
+    splits = [split for split in SPLITS if split in present]
     header = [*_configs(splits), *_features()]
     return "\n".join(["---", *header, "---", "", *_body(splits, table, config)])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from corpus.schemas.errors import DatasetError
 from corpus.schemas.store import Store
-from corpus.shards.layout import Run
+from corpus.shards.runs import Run
 from corpus.shards.tar import END
 
 _CHUNK = 1 << 20

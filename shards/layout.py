@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,20 +21,11 @@ from corpus.shards.index import ints, texts
 from corpus.shards.index_rows import taken
 from corpus.shards.order import Texts, in_order, numbered, split_ranks
 from corpus.shards.plan import Pieces, Rows
+from corpus.shards.runs import Run
 from corpus.shards.tar import END
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Clips that are contiguous in a file."""
-
-    file: Path
-    offset: int
-    sizes: tuple[int, ...]
-    sha256s: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +73,10 @@ class Layout:
     """Of `placing`, in order."""
     shards: tuple[PlannedShard, ...]
     sizes: Int64Array
-    files: tuple[Path, ...]
+    new_files: Sequence[Path]
+    kept_files: Sequence[Path]
     file_of_row: Int64Array
+    """Number of each row's file: first the new ones, then the kept ones."""
     offset_in_file: Int64Array
     order: Int64Array
     """Position of each row among the clips of all sources."""
@@ -101,11 +94,15 @@ class Layout:
         starts = np.concatenate([[0], np.flatnonzero(~follows) + 1, [len(sizes)]]).tolist()
         for start, stop in pairwise(starts):
             yield Run(
-                file=self.files[int(files[start])],
+                file=self._file(int(files[start])),
                 offset=int(offsets[start]),
                 sizes=tuple(sizes[start:stop].tolist()),
                 sha256s=sha256s[start:stop],
             )
+
+    def _file(self, number: int) -> Path:
+        new = len(self.new_files)
+        return self.new_files[number] if number < new else self.kept_files[number - new]
 
     def rows(self, most: int) -> Iterator[pa.Table]:
         """The rows of the new index, this many at a time."""
@@ -144,12 +141,11 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
         DatasetError: two clips have the same key.
     """
     # Files as small numbers, so that a million rows sort as arrays.
-    files, file_of, tables = list(new.files), new.file_of_row, [new.placing]
+    file_of, tables = new.file_of_row, [new.placing]
     sources = [_Source(rows=new.rows, first=0, numbers=new.numbers)]
     if kept is not None:
-        number = {path: len(files) + place for place, path in enumerate(kept_files)}
+        number = {path: len(new.files) + place for place, path in enumerate(kept_files)}
         file_of = np.concatenate([numbered(kept.placing["shard"], number), file_of])
-        files += kept_files.values()
         tables = [kept.placing.select(new.placing.column_names), new.placing]
         sources = [
             _Source(rows=kept.rows, first=0, numbers=kept.numbers),
@@ -165,7 +161,8 @@ def lay_out(kept: Kept | None, kept_files: Mapping[str, Path], new: Pieces, targ
         placing=table,
         shards=shards,
         sizes=sizes,
-        files=tuple(files),
+        new_files=new.files,
+        kept_files=tuple(kept_files.values()),
         file_of_row=file_of[order],
         offset_in_file=offsets,
         order=order,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import hashlib
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from corpus.shards.index import ints, texts
 from corpus.shards.index_rows import IndexRows, taken
 from corpus.shards.layout import Kept
 from corpus.shards.plan import PLACING, joined, placing
-from corpus.shards.shard_task import clips_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +37,56 @@ def read_manifest(out: Path) -> Manifest | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intact:
+    """A dataset whose index is as the manifest says; its rows have not been read."""
+
+    out: Path
+    manifest: Manifest
+    doubted: Set[str]
+
+    @staticmethod
+    def read(out: Path, doubted: Set[str]) -> Intact | None:
+        """Look at the dataset; None if there is no intact one."""
+        manifest = _manifest_of(out, doubted)
+        return Intact(out=out, manifest=manifest, doubted=doubted) if manifest is not None else None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all shards are trusted and as long as the manifest says."""
+        return all(_is_sound(self.out, entry, self.doubted) for entry in self.manifest.shards)
+
+    def standing(self, recordings: Sequence[str]) -> frozenset[str]:
+        """Those of these recordings, which the dataset holds, that have no clip in a shard that is not
+        trusted."""
+        if self.is_sound:
+            return frozenset(recordings)
+        old = Old.read(self.out, self.doubted)
+        return old.standing(self.out, recordings) if old is not None else frozenset()
+
+
+def _manifest_of(out: Path, doubted: Set[str]) -> Manifest | None:
+    """The manifest, if the index is the one it names and no column of it is missing."""
+    manifest = read_manifest(out)
+    if manifest is None or CLIPS_FILE in doubted:
+        return None
+    promised = {entry.path: entry.sha256 for entry in manifest.files}
+    try:
+        if sha256_file(inside(out, CLIPS_FILE)) != promised.get(CLIPS_FILE):
+            return None
+        if not IndexRows(inside(out, CLIPS_FILE)).is_complete:
+            return None
+    except (OSError, FormatError):
+        return None
+    for entry in manifest.shards:
+        inside(out, entry.path)
+    return manifest
+
+
+def _is_sound(out: Path, entry: ShardEntry, doubted: Set[str]) -> bool:
+    return entry.path not in doubted and has_size(out / entry.path, entry.bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Old:
     """An unbroken dataset: what places its clips, and its index, open."""
 
@@ -50,16 +100,11 @@ class Old:
     @staticmethod
     def read(out: Path, doubted: Set[str]) -> Old | None:
         """Read the dataset; None if there is no intact one."""
-        manifest = read_manifest(out)
+        manifest = _manifest_of(out, doubted)
         if manifest is None:
             return None
-        promised = {entry.path: entry.sha256 for entry in manifest.files}
         try:
-            if sha256_file(inside(out, CLIPS_FILE)) != promised.get(CLIPS_FILE):
-                return None
             rows = IndexRows(inside(out, CLIPS_FILE))
-            if not rows.is_complete:
-                return None
             empty = placing(arrow_schema().empty_table(), "shard")
             # The other columns are read when they are written.
             groups = rows.groups((*PLACING, "shard"))
@@ -72,15 +117,9 @@ class Old:
             return None
         if not _lie_in_shards(table, manifest):
             return None
-        for entry in manifest.shards:
-            inside(out, entry.path)
         entries = {entry.path: entry for entry in manifest.shards if entry.path not in doubted}
         known = {digest: entries[path] for path, digest in _digests(table) if path in entries}
         return Old(manifest=manifest, placing=table, rows=rows, known=known)
-
-    def is_sound(self, out: Path) -> bool:
-        """Whether all shards are trusted and as long as the manifest says."""
-        return self._sound(out) == {entry.path for entry in self.manifest.shards}
 
     def standing(self, out: Path, recordings: Sequence[str]) -> frozenset[str]:
         """Those of these recordings that have clips, all of them in trusted shards."""
@@ -91,12 +130,10 @@ class Old:
         own = self.placing.filter(pc.is_in(self.placing["recording"].cast(pa.string()), asked))
         # Each recording lies in a shard or two: a million rows are few pairs.
         pairs = own.group_by(["recording", "shard"]).aggregate([])
-        owners, shards, sound = texts(pairs["recording"]), texts(pairs["shard"]), self._sound(out)
+        sound = {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
+        owners, shards = texts(pairs["recording"]), texts(pairs["shard"])
         broken = {owner for owner, shard in zip(owners, shards, strict=True) if shard not in sound}
         return frozenset(owners) - broken
-
-    def _sound(self, out: Path) -> set[str]:
-        return {entry.path for entry in self.known.values() if has_size(out / entry.path, entry.bytes)}
 
     def without_recordings(self, gone: Sequence[str]) -> Kept:
         """All clips but those of these recordings."""
@@ -130,6 +167,15 @@ def _lie_in_shards(table: pa.Table, manifest: Manifest) -> bool:
     size, offset = ints(table["size"]), ints(table["offset"])
     lie = (size > 0) & (offset >= 0) & (size <= here) & (offset <= here - size)
     return bool(np.all(lie & (ints(table["windows"]) > 0)))
+
+
+def clips_digest(sha256s: Iterable[str]) -> bytes:
+    """Digest of a shard's clips, known before the shard is written."""
+    hasher = hashlib.sha256()
+    for sha256 in sha256s:
+        hasher.update(sha256.encode())
+        hasher.update(b" ")
+    return hasher.digest()
 
 
 def _digests(table: pa.Table) -> list[tuple[str, bytes]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from corpus.shards.segment_rows import BATCH_SEGMENTS, SegmentRef, SegmentRows, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Piece", "Pieces", "Rows", "SegmentRef", "joined", "placing", "segment_pieces"]
+__all__ = ["Piece", "Pieces", "Rows", "SegmentRef", "joined", "narrowed", "placing", "segment_pieces"]
 
 PLACING = ("key", "split", "recording", "offset", "size", "windows", "sha256")
 """Columns that say where clips go; the others are read when they are written."""
@@ -48,7 +48,7 @@ class Pieces:
     rows: Rows
     numbers: Int64Array
     """The clips' numbers in `rows`."""
-    files: tuple[Path, ...]
+    files: Sequence[Path]
     file_of_row: Int64Array
 
     @staticmethod
@@ -87,20 +87,38 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
-def segment_pieces(segments: Iterable[SegmentRef]) -> Pieces:
+def segment_pieces(segments: Sequence[SegmentRef]) -> Pieces:
     """The clips of cut recordings; raises like `rows_of`."""
-    refs = list(segments)
     tables = [placing(arrow_schema().empty_table())]
     counts: list[int] = []
-    for first in range(0, len(refs), BATCH_SEGMENTS):
-        table, batch_counts = rows_of(refs[first : first + BATCH_SEGMENTS])
+    for first in range(0, len(segments), BATCH_SEGMENTS):
+        table, batch_counts = rows_of(segments[first : first + BATCH_SEGMENTS])
         tables.append(placing(table))
         counts += batch_counts
     table = joined(tables)
     return Pieces(
         placing=table,
-        rows=SegmentRows(refs, counts),
+        rows=SegmentRows(segments, counts),
         numbers=np.arange(len(table), dtype=np.int64),
-        files=tuple(ref.folder / SEGMENT_FILE for ref in refs),
+        files=_Files(segments),
         file_of_row=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
     )
+
+
+class _Files(Sequence[Path]):
+    """The files of segments: a million paths are never in memory together."""
+
+    def __init__(self, segments: Sequence[SegmentRef]) -> None:
+        self._segments = segments
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    @overload
+    def __getitem__(self, number: int) -> Path: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Path]: ...
+    def __getitem__(self, number: int | slice) -> Path | list[Path]:
+        if isinstance(number, slice):
+            return [one.folder / SEGMENT_FILE for one in self._segments[number]]
+        return self._segments[number].folder / SEGMENT_FILE

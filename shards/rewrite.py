@@ -20,10 +20,11 @@ from corpus.schemas.settings import Settings
 from corpus.shards.columns import ClipRow
 from corpus.shards.old import Old
 from corpus.shards.plan import Piece, Pieces
+from corpus.shards.planning import plan_pieces
 from corpus.shards.read import Clip
 from corpus.shards.row import append_clip
 from corpus.shards.shard_task import ShardWriter
-from corpus.shards.write import Wanted, stage_dataset
+from corpus.shards.write import Wanted, stage_planned
 
 NEW_FILE = "new.tar"
 
@@ -52,4 +53,5 @@ def stage_rewrite(
             raise DatasetError("no dataset to change", where=str(out), todo="run corpus build first")
         kept = old.without([piece.row.key for piece in new])
         wanted = Wanted(settings=settings, config=config, segments="")
-        return stage_dataset(out, old, kept, Pieces.of(new), wanted, writer or ShardWriter())
+        planned = plan_pieces(out, old, kept, Pieces.of(new), settings.shards.shard_bytes, config)
+        return stage_planned(out, planned, wanted, writer or ShardWriter())

@@ -1,15 +1,16 @@
 """Writing one shard from clips stored elsewhere: a task for any process that sees the same folders.
 
-    driver   which clips go into which shard  ->  ShardTask
-    worker   copy, check, sync, send          ->  ShardDone: the digest, and where the shard stands
+    planning.py   which clips go into which shard  ->  ShardTask
+    worker        copy, check, sync, send          ->  ShardDone: the digest, and where the shard stands
 
-A task may be done twice, or interrupted and repeated: complete files are reused, incomplete ones overwritten.
-If the dataset is in a store, the worker sends the shard there under its digest and leaves a stand-in.
+A task may be done twice, even at once, or interrupted and repeated: complete files are reused, and a file
+gets its name only when it is complete. If the dataset is in a store, the worker sends the shard there under
+its digest and leaves a stand-in.
 """
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,10 @@ from corpus.schemas.errors import FormatError
 from corpus.schemas.files import has_size, storage_errors, write_whole
 from corpus.schemas.store import Store
 from corpus.shards.copy import FarSource, sha256_if_same, write_shard
-from corpus.shards.layout import Layout, PlannedShard, Run
+from corpus.shards.layout import PlannedShard
+from corpus.shards.old import clips_digest
+from corpus.shards.planning import Planned, PlanTask, plan
+from corpus.shards.runs import Run, read_runs
 from corpus.shards.stand_in import is_stand_in, stand_in
 from corpus.shards.swap import FOLDER
 
@@ -32,11 +36,12 @@ class ShardTask:
     """The dataset's folder, absolute."""
     path: str
     bytes: int
-    runs: tuple[Run, ...]
+    runs: Path
+    """The file with its runs."""
     store: Store | None = None
     """Where the shard will be stored, if not in the folder."""
     names: Mapping[Path, str] = field(default_factory=dict)
-    """Those of the runs' files that must be read from the store, with their names there."""
+    """Files that must be read from the store, with their names there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,32 +78,32 @@ class Afar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardWriter:
-    """What writes shards, and where they are finally stored."""
+    """What lays out a dataset and writes its shards, and where they are finally stored."""
 
+    plan: Callable[[PlanTask], Planned] = plan
+    """Here or elsewhere."""
     spread: Spread | None = None
     """None: in this process, one after another."""
     afar: Afar | None = None
 
-    def write(self, out: Path, layout: Layout, shards: Sequence[PlannedShard]) -> Iterator[ShardDone]:
-        """Write the shards beside the dataset, in any order; raises like `stage_shard`."""
-        # One by one: the clips of all of them together would fill the memory.
-        tasks = (self._task(out.absolute(), layout, shard) for shard in shards)
+    def write(self, out: Path, planned: Planned) -> Iterator[ShardDone]:
+        """Write the shards that are lacking beside the dataset, in any order; raises like `stage_shard`."""
+        shards = planned.lacking
+        tasks = (self._task(out.absolute(), planned, shard) for shard in shards)
         if self.spread is None:
             return map(stage_shard, tasks)
         return self.spread(stage_shard, tasks, sum(shard.bytes for shard in shards))
 
-    def _task(self, out: Path, layout: Layout, shard: PlannedShard) -> ShardTask:
-        runs = tuple(layout.runs(shard))
+    def _task(self, out: Path, planned: Planned, shard: PlannedShard) -> ShardTask:
         names: dict[Path, str] = {}
         if self.afar is not None:
-            for file in {run.file for run in runs}:
-                if file.is_relative_to(out) and is_stand_in(file):
-                    names[file] = self.afar.names[file.relative_to(out).as_posix()]
+            sources = {out / path: path for path in planned.sources[shard.path]}
+            names = {file: self.afar.names[path] for file, path in sources.items() if is_stand_in(file)}
         return ShardTask(
             out=out,
             path=shard.path,
             bytes=shard.bytes,
-            runs=runs,
+            runs=planned.runs_file(shard),
             store=self.afar.store if self.afar is not None else None,
             names=names,
         )
@@ -113,10 +118,11 @@ def stage_shard(task: ShardTask) -> ShardDone:
     """
     path = task.out / FOLDER / task.path
     with storage_errors(task.out):
-        clips = clips_digest(sha256 for run in task.runs for sha256 in run.sha256s).hex()
+        runs = read_runs(task.runs)
+        clips = clips_digest(sha256 for run in runs for sha256 in run.sha256s).hex()
         if task.store is not None and (sha256 := _sent_before(task, path, clips)):
             return ShardDone(path=task.path, sha256=sha256, staged=True)
-        place, sha256 = _whole(task, path)
+        place, sha256 = _whole(task, path, runs)
         if task.store is not None:
             _send(task.store, place, sha256, task.bytes)
             if place == path:
@@ -125,26 +131,23 @@ def stage_shard(task: ShardTask) -> ShardDone:
     return ShardDone(path=task.path, sha256=sha256, staged=place == path)
 
 
-def clips_digest(sha256s: Iterable[str]) -> bytes:
-    """Digest of a shard's clips, known before the shard is written."""
-    hasher = hashlib.sha256()
-    for sha256 in sha256s:
-        hasher.update(sha256.encode())
-        hasher.update(b" ")
-    return hasher.digest()
-
-
-def _whole(task: ShardTask, path: Path) -> tuple[Path, str]:
+def _whole(task: ShardTask, path: Path, runs: Sequence[Run]) -> tuple[Path, str]:
     """The path of the whole shard on this machine, and its sha256."""
-    sizes = [size for run in task.runs for size in run.sizes]
-    sha256s = [sha256 for run in task.runs for sha256 in run.sha256s]
+    sizes = [size for run in runs for size in run.sizes]
+    sha256s = [sha256 for run in runs for sha256 in run.sha256s]
     for place in (path, task.out / task.path):  # what an interrupted run left, or what is doubted
         if has_size(place, task.bytes) and (sha256 := sha256_if_same(place, sizes, sha256s)):
             return place, sha256
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link to a shard that stands
     far = {file: FarSource(task.store, name) for file, name in task.names.items() if task.store is not None}
-    return path, write_shard(path, task.runs, far)
+    # A machine that was given up may still be writing this shard.
+    own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        sha256 = write_shard(own, runs, far)
+        own.replace(path)
+    finally:
+        own.unlink(missing_ok=True)
+    return path, sha256
 
 
 def _send(store: Store, place: Path, sha256: str, size: int) -> None:

@@ -188,7 +188,7 @@ def _card(out: Path, manifest: Manifest) -> Iterator[Problem]:
         return
     try:
         if (out / CARD_FILE).read_text("utf-8") != dataset_card(
-            manifest.shards, read_index(out), manifest.config
+            {shard.split for shard in manifest.shards}, read_index(out), manifest.config
         ):
             yield Problem(code="card", where=CARD_FILE, what="is not the card of these shards")
     except (OSError, ValueError, CorpusError) as error:

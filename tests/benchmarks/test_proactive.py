@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from corpus.schemas.clock import WINDOW_US
 from corpus.shards.read import open_clips
 from corpus.trainer.config import DataConfig
 from corpus.trainer.data.text import BYTES
@@ -85,6 +86,39 @@ def test_nothing_held_out_was_trained_on(tasks: ModuleType, name: str) -> None:
     assert bool(lengths) == bool(new[2]) == (name == "startstop")
     assert not any(low < hz < high for hz in trained_hz for low, high in tasks.HELD_OUT.pitches_hz)
     assert not any(low < hz < high for hz in new_hz for low, high in tasks.TRAINED.pitches_hz)
+
+
+def test_only_training_recordings_have_the_easier_form(tasks: ModuleType) -> None:
+    """With a home, the square rests in the first corner only, and no movement passes through it."""
+    rules, first = tasks.load_rules(), sys.modules["proactive_rules"].square(0)
+    at_home = []
+    for kinds in (tasks.TRAINED, tasks.HELD_OUT):
+        drafts = [rules.Draft(name=f"home-{number}", windows=60) for number in range(60)]
+        for draft in drafts:
+            tasks.TASKS["startstop"].draw(draft, kinds)
+        at_home.append(sum(_has_home(draft.pictures, first) for draft in drafts))
+    trained, held_out = at_home
+    assert 20 <= trained <= 40 and held_out == 0
+
+
+def _has_home(pictures: list[bytes], home: bytes) -> bool:
+    rests = {now for before, now in itertools.pairwise(pictures) if before == now}
+    windows = zip(pictures, pictures[1:], pictures[2:], strict=False)
+    passed = {now for before, now, after in windows if before != now != after}
+    return rests == {home} and home not in passed
+
+
+def test_attention_reaches_every_result_until_it_is_reported(tasks: ModuleType) -> None:
+    rules = tasks.load_rules()
+    reach = with_overrides(preset("tiny"), tasks.TASKS["report"].pairs).model.attention_window_turns
+    most = 0
+    for number in range(60):
+        draft = rules.Draft(name=f"reach-{number}", windows=60)
+        due = tasks.TASKS["report"].draw(draft, tasks.TRAINED)
+        arrived = [event.start_us // WINDOW_US for event in draft.events]
+        # What is due in a window is decided in the micro-turn before it.
+        most = max(most, *(at - 1 - came for (at, _), came in zip(due, arrived, strict=False)))
+    assert reach is not None and 5 < most < reach
 
 
 def test_scores_are_one_to_one(tasks: ModuleType) -> None:

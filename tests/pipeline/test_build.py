@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.pipeline import build as build_module
+from corpus.pipeline import building
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.quarantine import chosen, retry
 from corpus.pipeline.request import Outcome, Request
@@ -180,8 +180,8 @@ def test_a_retry_works_where_the_build_worked(
         return Outcome(exit_code=0, unchanged=False)
 
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    monkeypatch.setattr(build_module._Build, "_engine", lambda self: nullcontext())
-    monkeypatch.setattr(build_module._Build, "_run", lambda self, function, jobs: iter(()))
+    monkeypatch.setattr(building.Building, "_engine", lambda self: nullcontext())
+    monkeypatch.setattr(building.Building, "_record_each", lambda self, function, jobs: iter(()))
     options = {"engine": "ray", "address": "head:6379", "cache_url": "memory://cache"}
     run_build(tmp_path / "bad.wav", out=tmp_path / "out", **options)
     retry(tmp_path / "out", [], Silent(), build)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import build, bundles, incoming
+from corpus.pipeline import building, bundles, incoming
 from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.engine import Done
 from corpus.pipeline.inputs import gather
@@ -46,12 +46,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     looked: list[str] = []
     before = incoming.Incoming._as_known
 
-    def noted(self: incoming.Incoming, identity: Any, names: Any) -> incoming.Known:
+    def noted(self: incoming.Incoming, identity: Any, *others: Any) -> incoming.Known:
         looked.append(identity.item.uri)
-        return before(self, identity, names)
+        return before(self, identity, *others)
 
     # In this process: what is tested is what is asked for.
-    monkeypatch.setattr(build, "run_jobs", lambda do, jobs, **_: (Done(job, do(job)) for job in jobs))
+    monkeypatch.setattr(building, "run_jobs", lambda do, jobs, **_: (Done(job, do(job)) for job in jobs))
     monkeypatch.setattr(bundles, "MEAN_ITEMS", 2)
     monkeypatch.setattr(incoming.Incoming, "_as_known", noted)
     return looked

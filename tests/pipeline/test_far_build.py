@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import build, far_lease, far_publish
+from corpus.pipeline import building, far_lease, far_publish
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.far_build import build_at, work_folder
@@ -46,7 +46,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
     monkeypatch.setenv("CORPUS_READ_CACHE_BYTES", "0")
     monkeypatch.setattr(far_lease, "STALE_S", 0.1)
-    monkeypatch.setattr(build, "run_jobs", in_process)
+    monkeypatch.setattr(building, "run_jobs", in_process)
     monkeypatch.setattr(stores, "_PAUSES_S", (0.0, 0.0, 0.0, 0.0, 0.0))
     yield
     fsspec.filesystem("memory").store.clear()
@@ -495,8 +495,8 @@ def test_what_a_killed_build_gave_up_stays_if_another_machine_has_built_it(
         raise Killed
 
     with monkeypatch.context() as patch:  # here memory runs out, and then the build is killed
-        patch.setattr(build, "run_jobs", dying)
-        patch.setattr(build._Build, "_write", killed)
+        patch.setattr(building, "run_jobs", dying)
+        patch.setattr(building.Building, "_write", killed)
         with pytest.raises(Killed):
             build_at(URL, request, Quiet())
     with monkeypatch.context() as patch:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import build, far_lease
+from corpus.pipeline import building, far_lease
 from corpus.pipeline.engine import Done
 from corpus.pipeline.far_build import build_at, far_status, work_folder
 from corpus.pipeline.far_lease import LEASE, leased
@@ -34,7 +34,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
     monkeypatch.setenv("CORPUS_WORK_DIR", str(tmp_path / "work"))
     monkeypatch.setattr(far_lease, "STALE_S", 0.1)
-    monkeypatch.setattr(build, "run_jobs", _in_process)
+    monkeypatch.setattr(building, "run_jobs", _in_process)
     monkeypatch.setattr(stores, "_PAUSES_S", (0.0,))
     yield
     fsspec.filesystem("memory").store.clear()
@@ -78,7 +78,7 @@ def test_the_state_in_which_a_build_ended_is_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(build._Build, "_record", interrupted)
+        patch.setattr(building.Building, "_record", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build_at(URL, request_of(talks), Quiet())
     status, holds = far_status(store_at(URL))

@@ -47,7 +47,7 @@ def test_what_is_no_file_is_told_without_opening_it(tmp_path: Path) -> None:
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
     touch(tmp_path / "notes.xyz")
     items, drops = gather([str(tmp_path)])
-    assert items == []
+    assert not items
     assert {(d.item, d.code, d.kind) for d in drops} == {
         ("pipe.mp4", "not_a_file", "fault"),
         ("gone.mp4", "unreadable", "fault"),
@@ -71,7 +71,7 @@ def test_two_files_of_one_name_keep_apart_whatever_the_order(tmp_path: Path) -> 
     one, two = touch(tmp_path / "1" / "a.mp4"), touch(tmp_path / "2" / "a.mp4")
     forward, _ = gather([str(one), str(two)])
     backward, _ = gather([str(two), str(one)])
-    assert forward == backward
+    assert list(forward) == list(backward)
     assert [item.uri for item in forward] == ["a.mp4", "a.mp4#2"]
 
 

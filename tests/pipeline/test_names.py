@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from corpus.pipeline.identify import identify
-from corpus.pipeline.inputs import Item, ItemFile
+from corpus.pipeline.items import Item, ItemFile
 from corpus.pipeline.names import names_before, vouched_for
 from corpus.schemas.codec import to_json
 from corpus.schemas.review import Judged, Review

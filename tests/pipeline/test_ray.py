@@ -310,7 +310,8 @@ def test_the_bytes_are_those_of_a_local_build(
     monkeypatch: pytest.MonkeyPatch,
     kill: bool,
 ) -> None:
-    monkeypatch.setattr("corpus.pipeline.build.LEAST_FOR_A_TASK", 1)  # catalog and report too
+    for module in ("building", "incoming"):  # inputs, layout, catalog and report too
+        monkeypatch.setattr(f"corpus.pipeline.{module}.LEAST_FOR_A_TASK", 1)
     local = Request(inputs=(str(talks),), out=tmp_path / "local", settings=no_models)
     assert build_dataset(local, Quiet()).exit_code == 0
     far = replace(local, out=tmp_path / "ray", engine="ray", address=cluster)

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import build, far_lease
+from corpus.pipeline import building, far_lease
+from corpus.pipeline.build import build_dataset
 from corpus.pipeline.engine import Done
 from corpus.pipeline.far_build import build_at, relabel_at
 from corpus.pipeline.fetch import fetch
@@ -111,8 +112,8 @@ def _empty(s3fs: Any) -> None:
 def wanted(talks: Path, no_models: Settings, tmp_path: Path, bytes_of: Callable[[Path], dict[str, str]],
            monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:  # fmt: skip
     """The bytes of a build into a folder."""
-    monkeypatch.setattr(build, "run_jobs", in_process)
-    build.build_dataset(replace(request_of(talks, no_models), out=tmp_path / "OUT"), Quiet())
+    monkeypatch.setattr(building, "run_jobs", in_process)
+    build_dataset(replace(request_of(talks, no_models), out=tmp_path / "OUT"), Quiet())
     return bytes_of(tmp_path / "OUT")
 
 

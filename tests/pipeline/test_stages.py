@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from corpus.pipeline import build
+from corpus.pipeline import building
 from corpus.pipeline.artifact import Kept
 from corpus.pipeline.cache import Cache
 from corpus.pipeline.engine import Done
@@ -33,6 +33,6 @@ def test_a_stage_returns_what_a_later_build_reads(
         return kept
 
     monkeypatch.setattr(Cache, "keep", checked)
-    monkeypatch.setattr(build, "run_jobs", _here)
+    monkeypatch.setattr(building, "run_jobs", _here)
     assert run_build(talks, out=tmp_path / "out").recordings == 4
     assert {"decode", "voices", "label", "quality"} <= set(seen)

@@ -46,7 +46,7 @@ def test_what_changes_between_hash_and_end_of_reading_is_a_fault(tmp_path: Path)
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for place in (tmp_path, Path("/dev/zero"), tmp_path / ("x" * 300), tmp_path / "a\0b"):
         with pytest.raises(MediaError):
-            mark(place, {})
+            mark(str(place), {})
 
 
 def test_a_dataset_loses_nothing_unasked(

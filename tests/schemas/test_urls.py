@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from corpus.pipeline.fetch import fetch
-from corpus.pipeline.inputs import Item, gather
+from corpus.pipeline.inputs import gather
+from corpus.pipeline.items import Item
 from corpus.schemas.errors import MediaError, UsageError
 from corpus.schemas.urls import place_of, public_url, told
 

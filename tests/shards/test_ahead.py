@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from corpus.schemas.errors import StorageError
 from corpus.shards import ahead
 from corpus.shards.ahead import AheadFile
 
 
-class Files:
-    """A file system of one file that takes its time."""
+class File:
+    """A store that is one file, and takes its time."""
+
+    shown = "s3://bucket/x"
 
     def __init__(self, data: bytes, fails_from: int | None = None) -> None:
         self.data = data
@@ -23,16 +26,20 @@ class Files:
         self.asked: list[int] = []
         self._lock = threading.Lock()
 
-    def info(self, path: str) -> dict[str, Any]:
-        return {"size": len(self.data)}
+    def size(self, name: str) -> int:
+        return len(self.data)
 
-    def cat_file(self, path: str, start: int, end: int) -> bytes:
+    def open_range(self, name: str, start: int, end: int) -> bytes:
         with self._lock:
             self.asked.append(start)
         time.sleep(0.001 * (start % 3))
         if self.fails_from is not None and start >= self.fails_from:
-            return b""
+            raise StorageError("the store gave up", where=self.shown)
         return self.data[start:end]
+
+
+def _opened(file: Any, threads: ThreadPoolExecutor) -> AheadFile:
+    return AheadFile(file, threads)
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +53,18 @@ def test_the_bytes_are_those_of_the_file_however_they_are_read(size: int) -> Non
     with ThreadPoolExecutor(3) as threads:
         for seed in range(5):
             draw = random.Random(seed)
-            with AheadFile(Files(data), "x", threads) as file:
+            with _opened(File(data), threads) as file:
                 parts = []
                 while part := file.read(draw.choice((1, 7, 100, 250, 1000))):
                     parts.append(part)
                 assert b"".join(parts) == data and file.read(10) == b""
-        assert AheadFile(Files(data), "x", threads).read() == data
+        assert _opened(File(data), threads).read() == data
 
 
 def test_no_more_blocks_are_asked_for_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = Files(bytes(5000))
+    files = File(bytes(5000))
     with ThreadPoolExecutor(3) as threads:
-        file = AheadFile(files, "x", threads)
+        file = _opened(files, threads)
         time.sleep(0.05)
         assert files.asked == [0]  # until somebody reads
         for number in range(1, 51):
@@ -66,13 +73,13 @@ def test_no_more_blocks_are_asked_for_than_fit(monkeypatch: pytest.MonkeyPatch) 
         assert sorted(files.asked) == list(range(0, 5000, 100))
 
 
-def test_what_is_cut_off_is_an_error_and_what_is_closed_asks_no_more() -> None:
+def test_what_fails_is_an_error_and_what_is_closed_asks_no_more() -> None:
     with ThreadPoolExecutor(3) as threads:
-        file = AheadFile(Files(bytes(1000), fails_from=300), "bucket/x", threads)
+        file = _opened(File(bytes(1000), fails_from=300), threads)
         assert len(file.read(300)) == 300
-        with pytest.raises(OSError, match="0 bytes came where 100 were asked for"):
+        with pytest.raises(StorageError, match="the store gave up"):
             file.read(1)
-        files = Files(bytes(1000))
-        with AheadFile(files, "bucket/x", threads) as file:
+        files = File(bytes(1000))
+        with _opened(files, threads) as file:
             file.read(1)
-        assert file.read(500) == bytes(99) and str(file) == "bucket/x"
+        assert file.read(500) == bytes(99) and str(file) == "s3://bucket/x"

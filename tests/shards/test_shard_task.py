@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from corpus.schemas.settings import Settings
 from corpus.schemas.store import Store, UrlStore, store_at
 from corpus.shards import shard_task
 from corpus.shards.copy import DamagedClipError
-from corpus.shards.old import Old
 from corpus.shards.plan import SegmentRef
+from corpus.shards.runs import write_runs
 from corpus.shards.shard_task import Afar, ShardDone, ShardTask, ShardWriter
 from corpus.shards.stand_in import is_stand_in, stand_in
 from corpus.shards.write import Stays, write_dataset
@@ -102,9 +103,7 @@ def test_clips_that_stand_in_the_store_are_read_there(
         names[entry.path] = f"else/{entry.sha256}"
         store.publish(work / entry.path, names[entry.path])
         stand_in(work / entry.path, entry.bytes)
-    old = Old.read(work, frozenset())
-    assert old is not None
-    stays = Stays(old=old, gone=(), segments=b"".join(ref.id for ref in fewer))
+    stays = Stays(gone=(), segments=b"".join(ref.id for ref in fewer))
     writer = ShardWriter(spread=anywhere, afar=Afar(store=store, names=names))
     options = {"settings": small_settings, "config": "c", "stays": stays}
     sound = {name: store.open_range(name) for name in names.values()}
@@ -195,7 +194,10 @@ def test_a_note_of_other_clips_or_of_a_lost_upload_is_not_believed(
     def noted(
         stage: Callable[[ShardTask], ShardDone], some: Iterable[ShardTask], _: int
     ) -> Iterator[ShardDone]:
-        tasks.extend(some)
+        for number, task in enumerate(some):
+            # The build removes its own files of runs at the end.
+            kept = shutil.copyfile(task.runs, tmp_path / f"{number}.runs")
+            tasks.append(replace(task, runs=kept))
         return map(stage, tasks)
 
     writer = ShardWriter(spread=noted, afar=Afar(store=store, names={}))
@@ -220,6 +222,7 @@ def test_a_full_disk_and_a_damaged_segment_are_said_as_before(
         write_dataset(tmp_path / "OUT", refs, settings=small_settings, config="c", writer=writer)
     assert pickle.loads(pickle.dumps(error.value)).file == error.value.file == segment
     (tmp_path / "file").write_text("no folder")
-    task = ShardTask(out=tmp_path / "file", path="train/train-000000.tar", bytes=5, runs=())
+    write_runs(tmp_path / "runs", [])
+    task = ShardTask(out=tmp_path / "file", path="train/train-000000.tar", bytes=5, runs=tmp_path / "runs")
     with pytest.raises(StorageError, match="Not a directory"):
         shard_task.stage_shard(task)
