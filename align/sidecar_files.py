@@ -44,6 +44,30 @@ class Listing:
         stems, name = self._stems[folder], name.casefold()
         return name in stems or name.rpartition(".")[0] in stems
 
+    def about(self, media: Iterable[str]) -> Listing:
+        """What it holds of the annotation files of these media files."""
+        part, kept = Listing(), dict[str, set[str]]()
+        for place in media:
+            folder, _, name = place.rpartition("/")
+            names = self.names_in(folder or "/")
+            if names is None:
+                part._names[folder or "/"] = None
+                continue
+            stems = {name.casefold(), name.casefold().rpartition(".")[0]}
+            possible = {stem + ending for stem in stems for ending in _FOLDED}
+            kept.setdefault(folder or "/", set()).update(possible & names)
+        part._names |= {folder: frozenset(names) for folder, names in kept.items()}
+        return part
+
+    def joined(self, other: Listing) -> Listing:
+        """What either of two parts holds."""
+        both = Listing()
+        for folder in self._names.keys() | other._names.keys():
+            names = [part._names[folder] for part in (self, other) if folder in part._names]
+            known = [some for some in names if some is not None]
+            both._names[folder] = frozenset().union(*known) if len(known) == len(names) else None
+        return both
+
 
 def _stems(names: Iterable[str]) -> Iterator[str]:
     """What the names of annotation files are made of, without their endings."""

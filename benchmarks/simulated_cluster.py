@@ -19,6 +19,7 @@ from typing import Any
 
 from corpus.pipeline.record import Recorded, RecordingJob
 from corpus.pipeline.state import Running
+from corpus.pipeline.survey import SurveyTask
 from corpus.pipeline.views import ViewsJob
 from corpus.schemas.codec import to_json
 from corpus.shards.planning import PlanTask
@@ -106,7 +107,9 @@ class Cluster:
             raise Gone
         began = time.process_time()
         job = task.job
-        if isinstance(job, (PlanTask, ViewsJob)):  # for real, in a process of its own as on a cluster
+        if isinstance(
+            job, (PlanTask, SurveyTask, ViewsJob)
+        ):  # for real, in a process of its own as on a cluster
             return _elsewhere(self._in_place_of.get(type(job), task.function), job)
         outcome = self._outcome_of(job) if isinstance(job, RecordingJob) else task.function(job)
         self.own_cpu_s += time.process_time() - began

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
 from corpus.pipeline.building import Building
 from corpus.pipeline.bundles import bundles_of
-from corpus.pipeline.inputs import gather
+from corpus.pipeline.items import Items
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.quick_key import quick_key
 from corpus.pipeline.request import Outcome, Request
+from corpus.pipeline.survey import Survey, survey_here, survey_on_ray, task_of
 from corpus.schemas.errors import StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.garbage import no_search_for_garbage
@@ -39,32 +40,35 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
     if request.engine == "ray":  # workers have folders of their own to be in
         own = request.cache.absolute() if request.cache else None
         request = replace(request, out=request.out.absolute(), cache=own)
-    with no_search_for_garbage():
-        # First: a mistyped input leaves nothing behind.
-        items, drops = gather(request.inputs, request.local_urls)
-    refuse_newer(request.out)
     kept = keep.State(request.out)
+    # First: a mistyped input leaves nothing behind.
+    task = task_of(request, kept.folder)
+    items, drops = survey_here(request.inputs, request.local_urls) if task is None else (Items(()), [])
+    refuse_newer(request.out)
     kept.create()
-    with kept.locked(talk.say):
+    with kept.locked(talk.say), _cluster(request) if task is not None else nullcontext():
         # Under the lock: a swap that was interrupted must be finished before anyone looks at the outputs.
         with storage_errors(request.out):
             finish_swap(request.out)
-        listing = Listing()  # one for all: a folder of a million files is listed once
-        with no_search_for_garbage():
-            bundles = bundles_of(items, listing)
-        key = quick_key(bundles, request)
+        if task is not None:
+            survey = survey_on_ray(task, request.address)
+        else:
+            listing = Listing()  # one for all: a folder of a million files is listed once
+            with no_search_for_garbage():
+                survey = Survey(bundles=bundles_of(items, listing), drops=drops, listing=listing)
+        key = quick_key(survey.bundles, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         # Both sides: the inputs are as they were, and nobody touched the outputs since.
         if finished and finished.key == key and finished.outputs == keep.outputs_of(request.out):
             return Outcome(exit_code=finished.exit_code, unchanged=True)
         refuse_edited_catalog(kept.folder, request.out)
-        running = Building(request, talk, kept, afar, listing)
+        running = Building(request, talk, kept, afar, survey)
         running.cache.create()
         damaged: set[Path] = set()
         try:
             while True:
                 try:
-                    outcome = running.run(bundles, drops)
+                    outcome = running.run()
                     break
                 except DamagedClipError as error:  # note the shard, and build its clips again from the cache
                     if error.file in damaged:
@@ -72,7 +76,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
                     damaged.add(error.file)
                     if error.file.is_relative_to(request.out):
                         kept.save_damaged([*kept.damaged(), error.file.relative_to(request.out).as_posix()])
-                    running = Building(request, talk, kept, afar, listing)
+                    running = Building(request, talk, kept, afar, survey)
         except KeyboardInterrupt:
             with suppress(StorageError):
                 running.ledger.say("interrupted")
@@ -84,6 +88,12 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         outputs, key = keep.outputs_of(request.out), "" if outcome.may_pass else key
         kept.save_finished(keep.Finished(key=key, outputs=outputs, exit_code=outcome.exit_code))
         return outcome
+
+
+def _cluster(request: Request) -> AbstractContextManager[None]:
+    from corpus.pipeline.ray_engine import connected
+
+    return connected(request.address)
 
 
 def refuse_newer(out: Path) -> None:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
 from corpus.pipeline.bundles import Bundle
 from corpus.pipeline.cache import Cache
@@ -28,6 +27,7 @@ from corpus.pipeline.removals import built_in, refuse_removals, removed
 from corpus.pipeline.request import EXIT_FAULTS, EXIT_OK, LEAST_FOR_A_TASK, Outcome, Request
 from corpus.pipeline.reviewed import texts_by_recording
 from corpus.pipeline.split import assign
+from corpus.pipeline.survey import Survey
 from corpus.schemas.codec import digest, to_json, to_plain
 from corpus.schemas.dataset import MANIFEST_FILE, Manifest
 from corpus.schemas.drops import Drop
@@ -48,7 +48,7 @@ class Building:
     """One run: the request, and its results so far."""
 
     def __init__(
-        self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None, listing: Listing
+        self, request: Request, talk: Messenger, kept: keep.State, afar: Afar | None, survey: Survey
     ) -> None:
         from corpus.pipeline.memory import Memory
         from corpus.pipeline.stamp import stamp_now
@@ -57,14 +57,14 @@ class Building:
         self.request = request
         self.kept = kept
         self.afar = afar
-        self.listing = listing
+        self.survey = survey
         self.settings = request.settings
         root = request.cache or kept.folder
         self.cache = Cache(root, kept.own_name(), request.cache_url)
         self.ledger = Ledger(kept, talk, self.cache.scratch, on_cluster=request.engine == "ray")
         self.now = stamp_now(kept.folder, request)
         self.reviews = texts_by_recording(request.out)  # after the stamp: none that it names is missing
-        self.items = 0
+        self.items = sum(bundle.count for bundle in survey.bundles)
         """All that were named."""
         self.doubted = kept.doubted(everything=request.rehash)
         self.memory = (
@@ -91,17 +91,16 @@ class Building:
             )
         )
 
-    def run(self, bundles: Sequence[Bundle], input_drops: Sequence[Drop]) -> Outcome:
+    def run(self) -> Outcome:
+        bundles, input_drops = self.survey.bundles, self.survey.drops
         self.cache.clear_scratch()
-        self.items = sum(len(bundle.items) for bundle in bundles)
         self._let_stand(bundles)
         standing = self.memory.standing
-        looked_at = sum(len(bundle.items) for bundle in bundles if bundle.look not in standing)
-        self.ledger.begin("identify", looked_at)
+        self.ledger.begin("identify", sum(one.count for one in bundles if one.look not in standing))
         self.ledger.drop(input_drops)
         # All inputs are hashed before anything is removed or built: a lost mount stops here.
         with self._engine():
-            incoming = self._look_at(bundles)
+            incoming = self._look_at()
             if not self.request.allow_removals:
                 self._refuse_removals([known.identity for known in incoming.all])
             self.remember()
@@ -119,19 +118,18 @@ class Building:
         if untouched and self.old is not None and self.old.is_sound:
             self.memory.let_stand((bundle.look for bundle in bundles), self.ledger.is_held)
 
-    def _look_at(self, bundles: Sequence[Bundle]) -> Incoming:
+    def _look_at(self) -> Incoming:
         """Identify all items whose bundle does not stand."""
         from corpus.pipeline.incoming import Incoming
         from corpus.schemas.marks import Marks
 
         incoming = Incoming(
-            bundles,
+            self.survey,
             self.memory,
             self.ledger,
             self.request,
             self.reviews,
             self.cache.root / "downloads",
-            self.listing,
             self._identify_elsewhere(),
         )
         incoming.read(Marks(self.kept.folder))

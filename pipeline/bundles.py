@@ -30,7 +30,9 @@ class Bundle:
 
     look: str
     """Digest of the items, and of paths, sizes and times of all their files, which are not opened."""
-    items: Items
+    count: int
+    items: Items | None
+    """None if they were looked at elsewhere, and are known."""
 
 
 def bundles_of(items: Items, listing: Listing | None = None) -> list[Bundle]:
@@ -43,7 +45,8 @@ def _bundles(items: Items, listing: Listing) -> Iterator[Bundle]:
     for number, entry in enumerate(items.entries, start=1):
         looks.append(_look_of(entry, listing))
         if number == len(items) or not crc32(entry.uri.encode()) % MEAN_ITEMS:
-            yield Bundle(hashlib.sha256("\n".join(looks).encode()).hexdigest(), items[first:number])
+            look = hashlib.sha256("\n".join(looks).encode()).hexdigest()
+            yield Bundle(look, number - first, items[first:number])
             looks, first = [], number
 
 

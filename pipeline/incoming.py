@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.align.sidecar_files import Listing
-from corpus.pipeline.bundles import Bundle
 from corpus.pipeline.identify import Identity, identified_before
 from corpus.pipeline.identify_task import Identified, Run, attempt, identified, tasks_for
-from corpus.pipeline.items import Item
+from corpus.pipeline.items import Item, Items
 from corpus.pipeline.ledger import Ledger
 from corpus.pipeline.memory import Memory, Row
 from corpus.pipeline.names import names_before, vouched_for
@@ -19,6 +17,7 @@ from corpus.pipeline.published import PublishedRecording, annotations_of
 from corpus.pipeline.request import LEAST_FOR_A_TASK, Request
 from corpus.pipeline.reviewed import Texts
 from corpus.pipeline.split import Bond
+from corpus.pipeline.survey import Survey
 from corpus.schemas.drops import Drop
 from corpus.schemas.marks import FileMark, Marks
 
@@ -38,23 +37,25 @@ class Incoming:
 
     def __init__(
         self,
-        bundles: Sequence[Bundle],
+        survey: Survey,
         memory: Memory,
         ledger: Ledger,
         request: Request,
         reviews: Mapping[str, Texts],
         downloads: Path,
-        listing: Listing,
         run: Run | None = None,
     ) -> None:
         """`run` identifies many items elsewhere."""
-        self._bundles = bundles
+        self._survey = survey
+        self._bundles = survey.bundles
         self._memory = memory
         self._ledger = ledger
         self._request = request
         self._reviews = reviews
         self._downloads = downloads
-        self._listing = listing
+        self._listing = survey.listing
+        self._items: dict[str, Items] = {}
+        """Those of examined bundles, by look."""
         self._run = run
         self._ready: dict[str, Identified | Drop] = {}
         """What was learnt elsewhere, by uri."""
@@ -69,9 +70,11 @@ class Incoming:
             # Known hashes are keyed by path, size and time: a rehash ignores them.
             hashes = {} if self._request.rehash else marks.but(self._memory.standing)
             names = self._memory.changed().names
-            self._identify_elsewhere(waiting, hashes)
+            items, self._listing = self._survey.items_of(waiting)
+            self._items |= items
+            self._identify_elsewhere(items.values(), hashes)
             for bundle in waiting:
-                identities = self._identified(bundle.items, hashes)
+                identities = self._identified(items[bundle.look], hashes)
                 self._known[bundle.look] = [self._as_known(*one, names) for one in identities]
             falling = self._memory.release(known.bond for known in self.all)
             waiting = [bundle for bundle in self._bundles if bundle.look in falling]
@@ -89,7 +92,7 @@ class Incoming:
         for bundle in self._bundles:
             if (known := self._known.get(bundle.look)) is None:
                 continue
-            uris = [item.uri for item in bundle.items]
+            uris = self._items[bundle.look].uris
             drops = [drop for uri in uris for drop in self._ledger.drops_of(uri)]
             yield Row(
                 look=bundle.look,
@@ -101,14 +104,14 @@ class Incoming:
                 drops=tuple(drops),
             )
 
-    def _identify_elsewhere(self, bundles: Sequence[Bundle], hashes: Mapping[str, FileMark]) -> None:
+    def _identify_elsewhere(self, bundles: Iterable[Items], hashes: Mapping[str, FileMark]) -> None:
         """Have the items read elsewhere, if there are many that seem changed."""
         if self._run is None:
             return
         items = [
             item
             for bundle in bundles
-            for item in bundle.items
+            for item in bundle
             if identified_before(item, hashes, self._listing) is None
         ]
         if len(items) < LEAST_FOR_A_TASK:

@@ -42,6 +42,16 @@ def gather(inputs: Sequence[str], local_urls: Sequence[str] = ()) -> tuple[Items
     return Items.distinct(entries if once else without_doubles(entries)), drops
 
 
+def refuse_missing(text: str) -> None:
+    """Refuse an input that does not exist.
+
+    Raises:
+        UsageError: there is no such file, folder, or file that matches.
+    """
+    if not (is_url(text) or _exists(Path(text)) or glob.has_magic(text)):
+        raise UsageError("no such file or folder", where=text, todo="check the path")
+
+
 def _expand(text: str, allow_local: bool) -> Iterator[Item | Found | Drop]:
     if is_url(text):
         shown = public_url(text)
@@ -54,10 +64,9 @@ def _expand(text: str, allow_local: bool) -> Iterator[Item | Found | Drop]:
         yield from _read_manifest(path, allow_local)
     elif _exists(path):
         yield file_at(os.path.abspath(path), path.name)
-    elif glob.has_magic(text):
-        yield from _glob(text)
     else:
-        raise UsageError("no such file or folder", where=text, todo="check the path")
+        refuse_missing(text)
+        yield from _glob(text)
 
 
 def _exists(path: Path) -> bool:

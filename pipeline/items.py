@@ -65,6 +65,10 @@ class Items(Sequence[Item]):
             ordered = _with_own_uris(ordered)
         return Items(ordered)
 
+    @property
+    def uris(self) -> list[str]:
+        return [entry.uri for entry in self.entries]
+
     def __len__(self) -> int:
         return len(self.entries)
 

@@ -177,6 +177,11 @@ class Memory:
         return from_json(Quarantine, text, where=str(self._path)).items if text else ()
 
 
+def remembered(folder: Path) -> frozenset[str]:
+    """The looks of all bundles of the last build."""
+    return frozenset(read_row_file(folder / TABLE_FILE, _schema())["look"].to_pylist())
+
+
 def _keys(bond: Bond) -> Iterable[int]:
     """Numbers that two recordings share only if one concerns the other."""
     yield _key_of(bond.recording)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from corpus.pipeline import ray_engine, ray_recordings
 from corpus.pipeline.build import build_dataset
+from corpus.pipeline.engine import Done, WorkerDied
+from corpus.pipeline.identify_task import IdentifyTask
 from corpus.pipeline.request import Outcome, Request
 from corpus.schemas.settings import (
     ClipSettings,
@@ -152,3 +157,42 @@ def no_models_flags() -> list[str]:
 @pytest.fixture(scope="session")
 def no_models() -> Settings:
     return NO_MODELS
+
+
+class Cluster:
+    """Workers in this process: jobs go through pickles, the last first; every third task of inputs dies."""
+
+    def __init__(self) -> None:
+        self.inputs = 0
+        self.done: list[str] = []
+        """Types of the jobs."""
+        self.is_working = False
+        self.is_pickling = True
+
+    def run(
+        self, function: Callable[[Any], Any], jobs: Iterable[Any], **_: object
+    ) -> Iterator[Done[Any, Any]]:
+        for job in reversed(list(jobs)):
+            self.done.append(type(job).__name__)
+            if isinstance(job, IdentifyTask):
+                self.inputs += len(job.items)
+                if not self.inputs % 3:
+                    yield Done(job, WorkerDied())
+                    continue
+            sent, there = pickle.loads(pickle.dumps((function, job))) if self.is_pickling else (function, job)
+            self.is_working = True
+            result = pickle.loads(pickle.dumps(sent(there)))
+            self.is_working = False
+            yield Done(job, result)
+
+
+@pytest.fixture
+def fake_cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    cluster = Cluster()
+    for module in (ray_engine, ray_recordings):
+        monkeypatch.setattr(module, "run_on_ray", cluster.run)
+    monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
+    for module in ("building", "incoming"):
+        monkeypatch.setattr(f"corpus.pipeline.{module}.LEAST_FOR_A_TASK", 1)
+    monkeypatch.setattr("corpus.pipeline.identify_task._ITEMS", 1)
+    return cluster

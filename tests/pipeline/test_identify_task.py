@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.pipeline import identify, ray_engine, ray_recordings
+from corpus.pipeline import identify
 from corpus.pipeline.build import build_dataset
-from corpus.pipeline.engine import Done, WorkerDied
-from corpus.pipeline.identify_task import IdentifyTask
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Request
 from corpus.schemas.settings import Settings
 
 BytesOf = Callable[[Path], dict[str, str]]
-
-
-class Cluster:
-    """Workers in this process: jobs go through pickles, the last first; every third task of inputs dies."""
-
-    def __init__(self) -> None:
-        self.inputs = 0
-        self.is_working = False
-
-    def run(
-        self, function: Callable[[Any], Any], jobs: Iterable[Any], **_: object
-    ) -> Iterator[Done[Any, Any]]:
-        for job in reversed(list(jobs)):
-            if isinstance(job, IdentifyTask):
-                self.inputs += len(job.items)
-                if not self.inputs % 3:
-                    yield Done(job, WorkerDied())
-                    continue
-            sent, there = pickle.loads(pickle.dumps((function, job)))
-            self.is_working = True
-            result = pickle.loads(pickle.dumps(sent(there)))
-            self.is_working = False
-            yield Done(job, result)
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    cluster = Cluster()
-    for module in (ray_engine, ray_recordings):
-        monkeypatch.setattr(module, "run_on_ray", cluster.run)
-    monkeypatch.setattr(ray_engine, "connected", lambda address: nullcontext())
-    for module in ("building", "incoming"):
-        monkeypatch.setattr(f"corpus.pipeline.{module}.LEAST_FOR_A_TASK", 1)
-    monkeypatch.setattr("corpus.pipeline.identify_task._ITEMS", 1)
-    return cluster
 
 
 @pytest.fixture
@@ -79,28 +40,28 @@ def mixed(talks: Path, tmp_path: Path) -> Path:
 
 
 def test_what_workers_read_makes_the_same_dataset(
-    cluster: Cluster, mixed: Path, tmp_path: Path, no_models: Settings, bytes_of: BytesOf
+    fake_cluster: Any, mixed: Path, tmp_path: Path, no_models: Settings, bytes_of: BytesOf
 ) -> None:
     inputs = (str(mixed / "talks"), str(mixed / "m.jsonl"))
     local = Request(inputs=inputs, out=tmp_path / "local", settings=no_models)
     here = build_dataset(local, Quiet())
     far = replace(local, out=tmp_path / "far", engine="ray")
     there = build_dataset(far, Quiet())
-    assert cluster.inputs == 7 and here.exit_code == there.exit_code == 3
+    assert fake_cluster.inputs == 7 and here.exit_code == there.exit_code == 3
     assert bytes_of(far.out) == bytes_of(local.out)
     assert sorted(there.drops, key=repr) == sorted(here.drops, key=repr)
     again = build_dataset(replace(far, rehash=True), Quiet())
-    assert cluster.inputs == 14 and again.clips == there.clips
+    assert fake_cluster.inputs == 14 and again.clips == there.clips
     assert bytes_of(far.out) == bytes_of(local.out)
 
 
 def test_the_driver_reads_no_media_file(
-    cluster: Cluster, mixed: Path, tmp_path: Path, no_models: Settings, monkeypatch: pytest.MonkeyPatch
+    fake_cluster: Any, mixed: Path, tmp_path: Path, no_models: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, by_driver = identify.sha256_file, []
 
     def noted(path: Path) -> str:
-        if not cluster.is_working:
+        if not fake_cluster.is_working:
             by_driver.append(path.name)
         return read(path)
 
@@ -108,8 +69,8 @@ def test_the_driver_reads_no_media_file(
     request = Request(inputs=(str(mixed / "talks"),), out=tmp_path / "far", settings=no_models, engine="ray")
     build_dataset(request, Quiet())
     # Only for the tasks that died at every try.
-    assert cluster.inputs == 6
+    assert fake_cluster.inputs == 6
     assert by_driver == ["meeting.mp4", "meeting.rttm", "meeting.stm", "deep again.flac"]
     (mixed / "talks" / "walk.mkv").touch()
     build_dataset(request, Quiet())
-    assert cluster.inputs == 6 + 2  # the one that seems changed, and the one that could not be read
+    assert fake_cluster.inputs == 6 + 2  # the one that seems changed, and the one that could not be read

@@ -1,0 +1,124 @@
+"""What the inputs look like: bundles of items, of which those that are known need not be read.
+
+For a hundred thousand inputs and more this is a task on a cluster: if little has changed, nearly all of a
+build's time is spent on it, and where files are far away, a single look at each takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpus.align.sidecar_files import Listing
+from corpus.pipeline.bundles import MEAN_ITEMS, Bundle, bundles_of
+from corpus.pipeline.engine import WorkerDied
+from corpus.pipeline.inputs import gather, refuse_missing
+from corpus.pipeline.items import Items
+from corpus.pipeline.memory import remembered
+from corpus.pipeline.request import Request
+from corpus.schemas.drops import Drop
+from corpus.schemas.errors import StorageError
+from corpus.schemas.garbage import no_search_for_garbage
+from corpus.schemas.urls import is_url
+
+MANY = 100_000
+"""Inputs that a cluster looks at in place of this process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyTask:
+    """Inputs to be looked at."""
+
+    inputs: tuple[str, ...]
+    """With absolute paths."""
+    local_urls: tuple[str, ...]
+    wanted: frozenset[str] | None
+    """The looks of bundles whose items are wanted; None for all but the known ones."""
+    known: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What there is to build."""
+
+    bundles: Sequence[Bundle]
+    drops: Sequence[Drop]
+    listing: Listing
+    """Of the folders in which files of unknown bundles lie."""
+    again: Callable[[Set[str]], Survey] | None = None
+    """Looks once more, for the items of bundles with these looks; None if all items are there."""
+
+    def items_of(self, bundles: Sequence[Bundle]) -> tuple[dict[str, Items], Listing]:
+        """The items of bundles, by look, and a listing of the folders in which their files lie.
+
+        Raises:
+            StorageError: they have changed since they were looked at.
+        """
+        there = {bundle.look: bundle.items for bundle in bundles if bundle.items is not None}
+        lacking = {bundle.look for bundle in bundles} - there.keys()
+        if not lacking or self.again is None:
+            return there, self.listing
+        found = self.again(lacking)
+        there |= {one.look: one.items for one in found.bundles if one.items is not None}
+        if not there.keys() >= lacking:
+            todo = "wait until nobody writes there, then run the same command again"
+            raise StorageError("the inputs are being changed", where="inputs", todo=todo)
+        return there, self.listing.joined(found.listing)
+
+
+def survey_here(inputs: Sequence[str], local_urls: Sequence[str]) -> tuple[Items, list[Drop]]:
+    """The items; raises like `gather`."""
+    with no_search_for_garbage():
+        return gather(inputs, local_urls)
+
+
+def survey(task: SurveyTask) -> Survey:
+    """Look at the inputs; raises like `gather`."""
+    items, drops = survey_here(task.inputs, task.local_urls)
+    listing = Listing()
+    with no_search_for_garbage():
+        bundles = bundles_of(items, listing)
+    known = task.known if task.wanted is None else {one.look for one in bundles} - task.wanted
+    unknown = [bundle for bundle in bundles if bundle.look not in known]
+    places = (f.place for bundle in unknown for one in bundle.items or () for f in one.files)
+    return Survey(
+        bundles=[replace(one, items=None) if one.look in known else one for one in bundles],
+        drops=drops,
+        listing=listing.about(place for place in places if not is_url(place)),
+    )
+
+
+def task_of(request: Request, folder: Path) -> SurveyTask | None:
+    """The task for a cluster, if the last build that used the state `folder` had many inputs.
+
+    Raises:
+        UsageError: a named path does not exist.
+    """
+    known = remembered(folder) if request.engine == "ray" and not request.rehash else frozenset()
+    if len(known) * MEAN_ITEMS < MANY:
+        return None
+    for text in request.inputs:
+        refuse_missing(text)
+    return SurveyTask(
+        inputs=tuple(map(_absolute, request.inputs)),
+        local_urls=tuple(map(_absolute, request.local_urls)),
+        wanted=None,
+        known=known,
+    )
+
+
+def survey_on_ray(task: SurveyTask, address: str | None) -> Survey:
+    """`survey` on a cluster; raises like `run_on_ray`."""
+    from corpus.pipeline.ray_engine import run_on_ray
+
+    [ended] = run_on_ray(survey, [task], address=address, on_poll=lambda: None)
+    found = survey(task) if isinstance(ended.result, WorkerDied) else ended.result
+    return replace(
+        found, again=lambda wanted: survey_on_ray(replace(task, wanted=frozenset(wanted)), address)
+    )
+
+
+def _absolute(text: str) -> str:
+    return text if is_url(text) else os.path.abspath(text)
