@@ -177,9 +177,15 @@ class UrlStore:
 
         return self._asked(name, read)
 
-    def size(self, name: str) -> int:
-        """The file's size in bytes."""
-        return int(self._asked(name, lambda files, path: files.info(path)["size"]))
+    def look(self, name: str) -> Stored:
+        """The file's size and mark, as they are now."""
+
+        def looked(files: Any, path: str) -> Stored:
+            files.invalidate_cache()
+            found = files.info(path)
+            return Stored(name=name, bytes=found["size"], mark=_mark(found))
+
+        return self._asked(name, looked)
 
     def fetch(self, name: str, folder: Path) -> Path:
         target = folder / name

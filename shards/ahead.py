@@ -15,12 +15,14 @@ class AheadFile:
     """The first block is requested on opening. At most four blocks are in memory.
 
     Requests that fail are repeated; what still fails raises StorageError, a missing file FileNotFoundError.
+    If another file has taken its place meanwhile, leaving the context raises OSError.
     """
 
     def __init__(self, file: UrlStore, threads: ThreadPoolExecutor) -> None:
         """`file` is a store whose URL is the file's own."""
         self._file, self._threads = file, threads
-        self._size = file.size("")
+        self._began = file.look("")
+        self._size = self._began.bytes
         self._asked = 0
         self._blocks: deque[Future[bytes]] = deque()
         self._block = memoryview(b"")
@@ -32,8 +34,10 @@ class AheadFile:
     def __enter__(self) -> AheadFile:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is None and self._file.look("") != self._began:
+            raise OSError("it was replaced while it was read; open the dataset again")
 
     def read(self, size: int = -1) -> bytes:
         """This many bytes, fewer only at the end; all the rest without a size."""

@@ -15,6 +15,7 @@ import webdataset as wds
 from corpus.schemas import store as stores
 from corpus.schemas.clip import MEMBERS
 from corpus.schemas.errors import DatasetError, FormatError, StorageError
+from corpus.schemas.store import store_at
 from corpus.shards.read import Clip, open_clips
 from corpus.shards.stream import stream_clips
 
@@ -196,3 +197,14 @@ def test_a_file_url_is_read_as_everywhere_else(whole_dataset: Path, tmp_path: Pa
     shutil.copytree(whole_dataset, tmp_path / "a b")
     url = f"file://{tmp_path}/a%20b"
     assert [clip.key for clip in stream_clips(url)] == open_clips(url).keys()
+
+
+def test_a_shard_that_is_replaced_while_it_is_read_is_an_error(far: str, tmp_path: Path) -> None:
+    """Half of it may have come from the one file and half from the other."""
+    store, name = store_at(far), "train/train-000000.tar"
+    clips = iter(stream_clips([f"{far}/{name}"]))
+    next(clips)
+    store.publish(store.fetch(name, tmp_path), name)
+    with pytest.raises(FormatError, match=r"train-000000\.tar: .*was replaced while it was read"):
+        list(clips)
+    assert list(stream_clips([f"{far}/{name}"]))
