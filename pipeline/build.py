@@ -51,7 +51,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         with storage_errors(request.out):
             finish_swap(request.out)
         if task is not None:
-            survey = survey_on_ray(task, request.address)
+            survey = survey_on_ray(task, request)
         else:
             listing = Listing()  # one for all: a folder of a million files is listed once
             with no_search_for_garbage():

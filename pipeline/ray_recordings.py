@@ -19,6 +19,7 @@ from corpus.pipeline.identify_task import Identified, IdentifyTask
 from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
 from corpus.pipeline.record import Recorded, RecordingJob
 from corpus.pipeline.request import Request
+from corpus.pipeline.survey import Survey, SurveyTask
 from corpus.schemas.drops import Drop
 from corpus.schemas.errors import StorageError
 
@@ -76,6 +77,17 @@ def identify_on_ray(
 ) -> Iterator[Done[IdentifyTask, list[Identified | Drop]]]:
     """Yield every task as it ends; raises as `record_on_ray`."""
     return _where_seen(_Seeing(identify, _inputs_of), tasks, request, on_poll, 0)
+
+
+def look_on_ray(
+    survey: Callable[[SurveyTask], Survey], task: SurveyTask, request: Request
+) -> Iterator[Done[SurveyTask, Survey]]:
+    """The inputs as one machine sees them; raises as `record_on_ray`."""
+    return _where_seen(_Seeing(survey, _seen_by_driver), [task], request, lambda: None, 0)
+
+
+def _seen_by_driver(task: SurveyTask) -> Iterator[Path]:
+    return map(Path, task.seen)
 
 
 def _files_of(job: RecordingJob) -> Iterator[Path]:

@@ -7,8 +7,9 @@ build's time is spent on it, and where files are far away, a single look at each
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from corpus.align.sidecar_files import Listing
@@ -25,6 +26,7 @@ from corpus.schemas.urls import is_url
 
 MANY = 100_000
 """Inputs that a cluster looks at in place of this process."""
+_SEEN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class SurveyTask:
     wanted: frozenset[str] | None
     """The looks of bundles whose items are wanted; None for all but the known ones."""
     known: frozenset[str]
+    seen: tuple[str, ...]
+    """Some of the files and folders that the driver sees: where they are missing, nothing is mounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +110,28 @@ def task_of(request: Request, folder: Path) -> SurveyTask | None:
         local_urls=tuple(map(_absolute, request.local_urls)),
         wanted=None,
         known=known,
+        seen=tuple(place for text in request.inputs for place in _seen(text)),
     )
 
 
-def survey_on_ray(task: SurveyTask, address: str | None) -> Survey:
+def survey_on_ray(task: SurveyTask, request: Request) -> Survey:
     """`survey` on a cluster; raises like `run_on_ray`."""
-    from corpus.pipeline.ray_engine import run_on_ray
+    from corpus.pipeline.ray_recordings import look_on_ray
 
-    [ended] = run_on_ray(survey, [task], address=address, on_poll=lambda: None)
+    [ended] = look_on_ray(survey, task, request)
     found = survey(task) if isinstance(ended.result, WorkerDied) else ended.result
     return replace(
-        found, again=lambda wanted: survey_on_ray(replace(task, wanted=frozenset(wanted)), address)
+        found, again=lambda wanted: survey_on_ray(replace(task, wanted=frozenset(wanted)), request)
     )
+
+
+def _seen(text: str) -> Iterator[str]:
+    """An input that is there, and the first few names in it if it is a folder."""
+    if os.path.isdir(text):
+        with os.scandir(text) as entries:
+            yield from (os.path.abspath(entry.path) for entry in islice(entries, _SEEN))
+    if os.path.exists(text):
+        yield os.path.abspath(text)
 
 
 def _absolute(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from corpus.align.sidecar_files import Listing, find_sidecars
-from corpus.pipeline import bundles, survey
+from corpus.pipeline import bundles, ray_recordings, survey
 from corpus.pipeline.build import build_dataset
 from corpus.pipeline.progress import Quiet
 from corpus.pipeline.request import Request
@@ -140,3 +140,23 @@ def test_part_of_a_listing_finds_the_same_files(folder: Path) -> None:
         assert find_sidecars(Path(place), part) == find_sidecars(Path(place), whole)
     both = part.joined(whole.about(media[3:])).names_in(str(folder))
     assert both == names | {"t11.json"}
+
+
+def test_a_machine_where_nothing_is_mounted_ends_the_build(
+    fake_cluster: Any,
+    folder: Path,
+    requests: tuple[Request, Request],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty folder in the inputs' place would look like the removal of everything."""
+    far, _ = requests
+    build_dataset(far, Quiet())
+    before = bytes_below(far.out)
+    monkeypatch.setattr(ray_recordings, "_is_seen", lambda path: path == folder)
+    with pytest.raises(StorageError, match="does not see"):
+        build_dataset(replace(far, allow_removals=True), Quiet())
+    assert bytes_below(far.out) == before
+
+
+def bytes_below(out: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in out.rglob("*.tar")}
