@@ -15,7 +15,7 @@ from corpus.pipeline.items import Items
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.quick_key import quick_key
 from corpus.pipeline.request import Outcome, Request
-from corpus.pipeline.survey import Survey, survey_here, survey_on_ray, task_of
+from corpus.pipeline.survey import Survey, survey_here, task_of
 from corpus.schemas.errors import StorageError
 from corpus.schemas.files import storage_errors
 from corpus.schemas.garbage import no_search_for_garbage
@@ -51,6 +51,8 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
         with storage_errors(request.out):
             finish_swap(request.out)
         if task is not None:
+            from corpus.pipeline.ray_recordings import survey_on_ray
+
             survey = survey_on_ray(task, request)
         else:
             listing = Listing()  # one for all: a folder of a million files is listed once

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from corpus.pipeline import survey
 from corpus.pipeline.cache import Cache
-from corpus.pipeline.engine import Done
+from corpus.pipeline.engine import Done, WorkerDied
 from corpus.pipeline.identify_task import Identified, IdentifyTask
 from corpus.pipeline.ray_engine import gpus_a_job, run_on_ray
 from corpus.pipeline.record import Recorded, RecordingJob
@@ -79,11 +80,16 @@ def identify_on_ray(
     return _where_seen(_Seeing(identify, _inputs_of), tasks, request, on_poll, 0)
 
 
-def look_on_ray(
-    survey: Callable[[SurveyTask], Survey], task: SurveyTask, request: Request
-) -> Iterator[Done[SurveyTask, Survey]]:
+def survey_on_ray(task: SurveyTask, request: Request) -> Survey:
     """The inputs as one machine sees them; raises as `record_on_ray`."""
-    return _where_seen(_Seeing(survey, _seen_by_driver), [task], request, lambda: None, 0)
+    work = _Seeing(survey.survey, _seen_by_driver)
+    [ended] = _where_seen(work, [task], request, lambda: None, 0)
+    found = survey.survey(task) if isinstance(ended.result, WorkerDied) else ended.result
+
+    def again(wanted: Set[str]) -> Survey:
+        return survey_on_ray(replace(task, wanted=frozenset(wanted)), request)
+
+    return replace(found, again=again)
 
 
 def _seen_by_driver(task: SurveyTask) -> Iterator[Path]:

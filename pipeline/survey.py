@@ -14,7 +14,6 @@ from pathlib import Path
 
 from corpus.align.sidecar_files import Listing
 from corpus.pipeline.bundles import MEAN_ITEMS, Bundle, bundles_of
-from corpus.pipeline.engine import WorkerDied
 from corpus.pipeline.inputs import gather, refuse_missing
 from corpus.pipeline.items import Items
 from corpus.pipeline.memory import remembered
@@ -111,17 +110,6 @@ def task_of(request: Request, folder: Path) -> SurveyTask | None:
         wanted=None,
         known=known,
         seen=tuple(place for text in request.inputs for place in _seen(text)),
-    )
-
-
-def survey_on_ray(task: SurveyTask, request: Request) -> Survey:
-    """`survey` on a cluster; raises like `run_on_ray`."""
-    from corpus.pipeline.ray_recordings import look_on_ray
-
-    [ended] = look_on_ray(survey, task, request)
-    found = survey(task) if isinstance(ended.result, WorkerDied) else ended.result
-    return replace(
-        found, again=lambda wanted: survey_on_ray(replace(task, wanted=frozenset(wanted)), request)
     )
 
 
