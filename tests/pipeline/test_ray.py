@@ -328,6 +328,30 @@ def test_the_bytes_are_those_of_a_local_build(
             killer.join()
     assert outcome.exit_code == 0 and bool(killed) == kill
     assert bytes_of(far.out) == bytes_of(local.out)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_the_cluster_looks_for_what_changed(
+    cluster: str,
+    talks: Path,
+    tmp_path: Path,
+    no_models: Settings,
+    bytes_of: Callable[[Path], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("corpus.pipeline.survey.MANY", 1)
+    folder = tmp_path / "in"
+    shutil.copytree(talks, folder)
+    later = (folder / "walk.mkv").rename(tmp_path / "walk.mkv")
+    local = Request(inputs=(str(folder),), out=tmp_path / "local", settings=no_models)
+    far = replace(local, out=tmp_path / "ray", engine="ray", address=cluster)
+    for recordings in (3, 4):
+        assert [build_dataset(one, Quiet()).recordings for one in (local, far)] == [recordings] * 2
+        assert bytes_of(far.out) == bytes_of(local.out)
+        if later.exists():
+            later.rename(folder / later.name)
+    assert build_dataset(far, Quiet()).unchanged
     assert (far.out / "report.html").read_bytes() == (local.out / "report.html").read_bytes()
     assert build_dataset(far, Quiet()).unchanged
     shutil.rmtree(far.out / "train")
