@@ -438,8 +438,9 @@ def sleep_long(job):
     time.sleep(120)
 """
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, {folder!r})
 from sleeper import Job, sleep_long
 from corpus.shards.verify import _side_by_side
