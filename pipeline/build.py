@@ -7,18 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.align.sidecar_files import Listing
 from corpus.pipeline import state as keep
 from corpus.pipeline.building import Building
-from corpus.pipeline.bundles import bundles_of
 from corpus.pipeline.items import Items
 from corpus.pipeline.progress import Messenger
 from corpus.pipeline.quick_key import quick_key
 from corpus.pipeline.request import Outcome, Request
-from corpus.pipeline.survey import Survey, survey_here, task_of
+from corpus.pipeline.survey import bundled, survey_here, task_of
 from corpus.schemas.errors import StorageError
 from corpus.schemas.files import storage_errors
-from corpus.schemas.garbage import no_search_for_garbage
 
 if TYPE_CHECKING:
     from corpus.shards.shard_task import Afar
@@ -55,9 +52,7 @@ def build_dataset(request: Request, talk: Messenger, afar: Afar | None = None) -
 
             survey = survey_on_ray(task, request)
         else:
-            listing = Listing()  # one for all: a folder of a million files is listed once
-            with no_search_for_garbage():
-                survey = Survey(bundles=bundles_of(items, listing), drops=drops, listing=listing)
+            survey = bundled(items, drops)
         key = quick_key(survey.bundles, request)
         finished = None if request.rehash or kept.damaged() else kept.finished()
         # Both sides: the inputs are as they were, and nobody touched the outputs since.

@@ -26,6 +26,7 @@ from corpus.schemas.urls import is_url
 MANY = 100_000
 """Inputs that a cluster looks at in place of this process."""
 _SEEN = 8
+"""Names in a folder by which a machine is known to see it, and not an empty mount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +78,23 @@ def survey_here(inputs: Sequence[str], local_urls: Sequence[str]) -> tuple[Items
         return gather(inputs, local_urls)
 
 
+def bundled(items: Items, drops: Sequence[Drop]) -> Survey:
+    """Look at the items and at the files beside them."""
+    listing = Listing()  # one for all: a folder of a million files is listed once
+    with no_search_for_garbage():
+        return Survey(bundles=bundles_of(items, listing), drops=drops, listing=listing)
+
+
 def survey(task: SurveyTask) -> Survey:
     """Look at the inputs; raises like `gather`."""
-    items, drops = survey_here(task.inputs, task.local_urls)
-    listing = Listing()
-    with no_search_for_garbage():
-        bundles = bundles_of(items, listing)
-    known = task.known if task.wanted is None else {one.look for one in bundles} - task.wanted
-    unknown = [bundle for bundle in bundles if bundle.look not in known]
+    whole = bundled(*survey_here(task.inputs, task.local_urls))
+    known = task.known if task.wanted is None else {one.look for one in whole.bundles} - task.wanted
+    unknown = [bundle for bundle in whole.bundles if bundle.look not in known]
     places = (f.place for bundle in unknown for one in bundle.items or () for f in one.files)
-    return Survey(
-        bundles=[replace(one, items=None) if one.look in known else one for one in bundles],
-        drops=drops,
-        listing=listing.about(place for place in places if not is_url(place)),
+    return replace(
+        whole,
+        bundles=[replace(one, items=None) if one.look in known else one for one in whole.bundles],
+        listing=whole.listing.about(place for place in places if not is_url(place)),
     )
 
 

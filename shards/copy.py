@@ -82,11 +82,11 @@ def write_shard(path: Path, runs: Iterable[Run], far: Mapping[Path, FarSource] |
     buffer = memoryview(bytearray(_FAR_CHUNK if far else _CHUNK))
     with open(path, "wb", buffering=0) as tar:
         for run in runs:
-            with _source(run.file, far) as source:
+            with _source(Path(run.file), far) as source:
                 source.seek(run.offset)
                 for size, sha256 in zip(run.sizes, run.sha256s, strict=True):
                     if _copy(source, size, tar, hasher, buffer) != sha256:
-                        raise DamagedClipError(run.file)
+                        raise DamagedClipError(Path(run.file))
         _write_all(tar, memoryview(END))
         os.fsync(tar.fileno())
     hasher.update(END)

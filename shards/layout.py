@@ -94,7 +94,7 @@ class Layout:
         starts = np.concatenate([[0], np.flatnonzero(~follows) + 1, [len(sizes)]]).tolist()
         for start, stop in pairwise(starts):
             yield Run(
-                file=self._file(int(files[start])),
+                file=str(self._file(int(files[start]))),
                 offset=int(offsets[start]),
                 sizes=tuple(sizes[start:stop].tolist()),
                 sha256s=sha256s[start:stop],

@@ -53,7 +53,8 @@ class Intact:
     @property
     def is_sound(self) -> bool:
         """Whether all shards are trusted and as long as the manifest says."""
-        return all(_is_sound(self.out, entry, self.doubted) for entry in self.manifest.shards)
+        shards = self.manifest.shards
+        return all(s.path not in self.doubted and has_size(self.out / s.path, s.bytes) for s in shards)
 
     def standing(self, recordings: Sequence[str]) -> frozenset[str]:
         """Those of these recordings, which the dataset holds, that have no clip in a shard that is not
@@ -80,10 +81,6 @@ def _manifest_of(out: Path, doubted: Set[str]) -> Manifest | None:
     for entry in manifest.shards:
         inside(out, entry.path)
     return manifest
-
-
-def _is_sound(out: Path, entry: ShardEntry, doubted: Set[str]) -> bool:
-    return entry.path not in doubted and has_size(out / entry.path, entry.bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

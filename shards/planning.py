@@ -108,7 +108,7 @@ def plan_pieces(
             continue
         runs = list(layout.runs(shard))
         write_runs(_runs_file(folder, shard), runs)
-        ours = sorted({run.file for run in runs}.intersection(files.values()))
+        ours = sorted({Path(run.file) for run in runs}.intersection(files.values()))
         sources[shard.path] = tuple(file.relative_to(out).as_posix() for file in ours)
     counted = _write_index(folder / CLIPS_FILE, layout)
     splits = {shard.split for shard in layout.shards}

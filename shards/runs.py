@@ -13,15 +13,8 @@ from corpus.schemas.row_file import packed, unpacked
 class Run:
     """Clips that are contiguous in a file."""
 
-    file: Path
-    offset: int
-    sizes: tuple[int, ...]
-    sha256s: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
     file: str
+    """Its path, as text, because runs are kept as JSON."""
     offset: int
     sizes: tuple[int, ...]
     sha256s: tuple[str, ...]
@@ -29,16 +22,13 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Runs:
-    runs: tuple[_Run, ...]
+    runs: tuple[Run, ...]
 
 
 def write_runs(path: Path, runs: Iterable[Run]) -> None:
     """Write the runs of a shard."""
-    plain = (
-        _Run(file=str(run.file), offset=run.offset, sizes=run.sizes, sha256s=run.sha256s) for run in runs
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(packed(_Runs(runs=tuple(plain))))
+    path.write_bytes(packed(_Runs(runs=tuple(runs))))
 
 
 def read_runs(path: Path) -> tuple[Run, ...]:
@@ -48,7 +38,4 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         FormatError: the file is damaged.
         OSError: it cannot be read.
     """
-    return tuple(
-        Run(file=Path(run.file), offset=run.offset, sizes=run.sizes, sha256s=run.sha256s)
-        for run in unpacked(_Runs, path.read_bytes(), path).runs
-    )
+    return unpacked(_Runs, path.read_bytes(), path).runs
